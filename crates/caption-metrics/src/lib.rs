@@ -1,0 +1,1 @@
+//! BLEU, METEOR, ROUGE-L and CIDEr exactly as pycocoevalcap computes them, without Python or Java.

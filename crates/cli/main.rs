@@ -1,0 +1,2 @@
+//! The `capsmith` command line.
+fn main() {}

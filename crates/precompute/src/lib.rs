@@ -1,0 +1,1 @@
+//! The CLIP feature step: decode ahead on all cores, encode in batches, store.

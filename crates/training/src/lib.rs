@@ -1,0 +1,1 @@
+//! All that owns a run folder: config, batches, optimizer, trainer, checkpoints, captions.

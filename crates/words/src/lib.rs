@@ -1,0 +1,1 @@
+//! Everything about words: GPT-2's and CLIP's tokenizers.

@@ -1,0 +1,2 @@
+//! Project tasks: setup, demo, test.
+fn main() {}
