@@ -1,0 +1,1 @@
+//! CLIP's vision and text towers.

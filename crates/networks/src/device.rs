@@ -1,0 +1,133 @@
+//! Where tensors live: `cpu`, `cuda` or `cuda:N`, and how many threads the processor's share gets.
+//!
+//! Nothing in the binary refers to `libtorch_cuda.so`, so the linker leaves it out and the same
+//! binary runs with a processor-only libtorch. A CUDA device therefore needs the library loaded by
+//! hand, and before anything asks libtorch about CUDA: its first answer is kept.
+
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+/// A device that was asked for and cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Not the name of a device.
+    #[error(
+        "\"{0}\" is not a device\nhint: say cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)"
+    )]
+    Unknown(String),
+    /// The libtorch in use was built, or installed, without CUDA.
+    #[error(
+        "device {device}: this libtorch has no CUDA ({reason})\n\
+         hint: `cargo xtask setup --cuda` installs one that has; --device cpu works without"
+    )]
+    NoCudaLibrary {
+        /// The device as it was asked for.
+        device: String,
+        /// Why the dynamic linker could not load `libtorch_cuda.so`.
+        reason: String,
+    },
+    /// libtorch has CUDA, but there is no such GPU.
+    #[error(
+        "device {device}: libtorch sees {count} GPU(s)\n\
+         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu works without"
+    )]
+    NoSuchGpu {
+        /// The device as it was asked for.
+        device: String,
+        /// GPUs that libtorch sees.
+        count: i64,
+    },
+}
+
+/// Reads `cpu`, `cuda` (the first GPU) or `cuda:N`, and checks that the device is there.
+///
+/// # Errors
+/// Names the device and what to do: another name, another libtorch, another GPU.
+pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
+    let Some(index) = gpu_index(name)? else { return Ok(Device::Cpu) };
+    load_cuda_library()
+        .map_err(|reason| DeviceError::NoCudaLibrary { device: name.to_owned(), reason })?;
+    let count = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+    if index as i64 >= count {
+        return Err(DeviceError::NoSuchGpu { device: name.to_owned(), count });
+    }
+    Ok(Device::Cuda(index))
+}
+
+/// The GPU that `name` asks for, or none where it asks for the processor.
+fn gpu_index(name: &str) -> Result<Option<usize>, DeviceError> {
+    let unknown = || DeviceError::Unknown(name.to_owned());
+    match name {
+        "cpu" => Ok(None),
+        "cuda" => Ok(Some(0)),
+        _ => {
+            let digits = name.strip_prefix("cuda:").ok_or_else(unknown)?;
+            // libtorch keeps a device's index in eight bits, one of them the sign.
+            let index: i8 = digits.parse().map_err(|_| unknown())?;
+            usize::try_from(index).map(Some).map_err(|_| unknown())
+        }
+    }
+}
+
+/// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first answer.
+fn load_cuda_library() -> Result<(), String> {
+    static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| {
+        // SAFETY: the library belongs to the libtorch this program is linked with and found by the
+        // same search path; its initialisers register CUDA with libtorch and touch nothing of ours.
+        // It stays loaded, since it is never dropped.
+        unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }
+            .map_err(|error| error.to_string())
+    });
+    library.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+/// Sets how many threads one operation on the processor may use; 0 counts as 1.
+///
+/// Another count sums in another order and gives other last bits (about 1e-7), so the count is part
+/// of a run's record.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+}
+
+/// How many threads one operation on the processor uses.
+#[must_use]
+pub fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_by_name() {
+        assert_eq!(gpu_index("cpu").unwrap(), None);
+        assert_eq!(gpu_index("cuda").unwrap(), Some(0));
+        assert_eq!(gpu_index("cuda:3").unwrap(), Some(3));
+        assert_eq!(parse_device("cpu").unwrap(), Device::Cpu);
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_with_the_names_that_are() {
+        for name in ["", "gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:128", "cuda:1 ", "mps"] {
+            let error = parse_device(name).unwrap_err();
+            assert!(matches!(error, DeviceError::Unknown(_)), "{name}: {error}");
+            assert!(error.to_string().contains("cuda:N"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+        // 127 is the highest index there can be: missing with and without CUDA, for its own reason.
+        let error = parse_device("cuda:127").unwrap_err();
+        assert!(
+            matches!(error, DeviceError::NoCudaLibrary { .. } | DeviceError::NoSuchGpu { .. }),
+            "{error}"
+        );
+        let words = error.to_string();
+        assert!(words.contains("cuda:127") && words.contains("hint:"), "{words}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Filling variables from a checkpoint, all of them or none.
+
+use std::collections::BTreeSet;
+
+use tch::{Kind, Tensor, nn};
+
+use super::{Checkpoint, Mismatch, WeightsError};
+
+/// Fills every variable of `store` from `checkpoint`.
+///
+/// `file_name_of` gives a variable's name in the file; `ignored` says which of the file's tensors
+/// the model does without. Values are converted to the type of the variable they fill, so that an
+/// f16 file fills an f32 store; integers never fill floating-point variables. Nothing is changed
+/// unless everything fits.
+///
+/// # Errors
+/// [`WeightsError::Mismatch`] names what is missing, unexpected and misshapen, by the file's names.
+pub fn load(
+    store: &mut nn::VarStore,
+    checkpoint: &Checkpoint,
+    file_name_of: impl Fn(&str) -> String,
+    ignored: impl Fn(&str) -> bool,
+) -> Result<(), WeightsError> {
+    load_variables(store.variables(), checkpoint, file_name_of, ignored)
+}
+
+/// [`load`] for some of a store's variables.
+pub(crate) fn load_variables(
+    variables: impl IntoIterator<Item = (String, Tensor)>,
+    checkpoint: &Checkpoint,
+    file_name_of: impl Fn(&str) -> String,
+    ignored: impl Fn(&str) -> bool,
+) -> Result<(), WeightsError> {
+    let mut variables: Vec<(String, Tensor)> =
+        variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)).collect();
+    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let report = compare(&variables, checkpoint, ignored);
+    if !report.is_empty() {
+        return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
+    }
+    for (name, variable) in &mut variables {
+        let values = checkpoint.tensor(name, variable.device())?;
+        tch::no_grad(|| variable.f_copy_(&values)).map_err(|source| WeightsError::Tensor {
+            path: checkpoint.path().to_owned(),
+            name: name.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+fn compare(
+    variables: &[(String, Tensor)],
+    checkpoint: &Checkpoint,
+    ignored: impl Fn(&str) -> bool,
+) -> Mismatch {
+    let mut report = Mismatch::default();
+    for (name, variable) in variables {
+        let Some(shape) = checkpoint.shape(name) else {
+            report.missing.push(name.clone());
+            continue;
+        };
+        let wanted = variable.size();
+        if shape != wanted {
+            report
+                .misshapen
+                .push(format!("{name}: {shape:?} in the file, {wanted:?} in the model"));
+        } else if !checkpoint.kind(name).is_some_and(|kind| fills(kind, variable.kind())) {
+            report.misshapen.push(format!("{name}: its type cannot fill {:?}", variable.kind()));
+        }
+    }
+    let known: BTreeSet<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    report.unexpected = checkpoint
+        .names()
+        .filter(|name| !known.contains(name) && !ignored(name))
+        .map(str::to_owned)
+        .collect();
+    report
+}
+
+/// Whether values of one type may be converted to another: among floating-point types only.
+fn fills(from: Kind, to: Kind) -> bool {
+    let floating = |kind| matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
+    from == to || (floating(from) && floating(to))
+}
