@@ -1,1 +1,30 @@
-//! Everything about words: GPT-2's and CLIP's tokenizers.
+//! Everything about words: GPT-2's and CLIP's tokenizers, and training a byte-level BPE.
+//!
+//! Texts cross to the networks as rows of token ids; this crate knows no tensor. Both tokenizers
+//! are read from Hugging Face folders and give the ids that transformers' fast tokenizers give.
+//!
+//! ```
+//! # fn main() -> Result<(), words::TokenizerError> {
+//! use words::Gpt2Tokenizer;
+//!
+//! let captions = ["a dog runs .", "a dog sleeps ."];
+//! let tokenizer = Gpt2Tokenizer::train(captions, 300)?;
+//! let ids = tokenizer.encode("a dog sleeps .")?;
+//! assert_eq!(tokenizer.decode(&ids)?, "a dog sleeps .");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The work is done by the `tokenizers` crate, the same code as behind transformers' fast
+//! tokenizers. This crate checks the files first, since the library drops or panics on some that are
+//! damaged, and keeps its types out of everybody else's signatures.
+
+mod alphabet;
+mod clip;
+mod error;
+mod folder;
+mod gpt2;
+
+pub use clip::{ClipTokenizer, PaddedRows};
+pub use error::TokenizerError;
+pub use gpt2::Gpt2Tokenizer;

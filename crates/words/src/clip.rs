@@ -1,0 +1,219 @@
+//! CLIP's tokenizer: a lower-casing byte-level BPE whose words end in `</w>`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::folder::{self, Vocab};
+use crate::{TokenizerError, alphabet};
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+/// The number of text positions of every published CLIP of `OpenAI`'s.
+const CONTEXT_LENGTH: usize = 77;
+/// transformers reads no more merges of a `merges.txt` than `OpenAI`'s vocabulary has: 49,152
+/// tokens less the bytes in both forms, counted as there.
+const MOST_MERGES: usize = 49_152 - 256 - 2;
+
+/// CLIP's tokenizer, equal to transformers' `CLIPTokenizerFast` (4.57.6).
+///
+/// A text is composed (NFC), its white space runs become one space, it is lower-cased and split by
+/// CLIP's pattern. transformers' slow tokenizer and `OpenAI`'s own also mend text first (ftfy or
+/// BERT's cleaning, HTML entities) and so differ on curly quotes, full-width and Chinese
+/// characters, control characters and the like; on plain captions all agree.
+#[derive(Debug, Clone)]
+pub struct ClipTokenizer {
+    tokenizer: Tokenizer,
+    end: u32,
+    context_length: usize,
+}
+
+/// Rows of token ids made equally long, for [`ClipTokenizer::pad`]; both are row-major
+/// `[rows, tokens]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaddedRows {
+    /// Token ids, `<|endoftext|>` behind each row's end.
+    pub ids: Vec<i64>,
+    /// 1 at a row's own tokens, 0 at padding.
+    pub attention_mask: Vec<i64>,
+    /// How many rows there are.
+    pub rows: usize,
+    /// The length of every row: that of the longest.
+    pub tokens: usize,
+}
+
+impl ClipTokenizer {
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none, and the context
+    /// length from `tokenizer_config.json` (`model_max_length`; 77 without it).
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
+        let (tokenizer, file) = folder::read(folder, definition)?;
+        let context_length = read_context_length(&folder.join("tokenizer_config.json"))?;
+        Self::new(tokenizer, context_length).map_err(|problem| folder::invalid(&file, problem))
+    }
+
+    /// A tokenizer that merges nothing: the 256 bytes, the 256 bytes that end a word, and the two
+    /// special tokens (514 in all), for models trained from scratch. A text keeps at most 75 bytes.
+    pub fn byte_level() -> Result<Self, TokenizerError> {
+        let bytes = alphabet::characters().map(String::from);
+        let ends = bytes.iter().map(|byte| format!("{byte}</w>"));
+        let special = [START, END].map(String::from);
+        let tokens = bytes.iter().cloned().chain(ends).chain(special);
+        let vocab = tokens.enumerate().map(|(id, token)| (token, json!(id))).collect();
+        let definition = definition(&vocab, &[]).map_err(TokenizerError::Library)?;
+        let tokenizer =
+            Tokenizer::from_bytes(definition.to_string()).map_err(TokenizerError::library)?;
+        Self::new(tokenizer, CONTEXT_LENGTH).map_err(TokenizerError::Library)
+    }
+
+    fn new(mut tokenizer: Tokenizer, context_length: usize) -> Result<Self, String> {
+        let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| lacks(token));
+        let (start, end) = (id(START)?, id(END)?);
+        let truncation = TruncationParams { max_length: context_length, ..Default::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
+        let empty = tokenizer.encode_fast("", true).map_err(|error| error.to_string())?;
+        if empty.get_ids() != [start, end] {
+            return Err(format!(
+                "an empty text becomes {:?}, not {START} {END}: not CLIP's",
+                empty.get_tokens()
+            ));
+        }
+        Ok(Self { tokenizer, end, context_length })
+    }
+
+    /// The ids of each text's tokens between `<|startoftext|>` and `<|endoftext|>`, on all cores.
+    /// A text longer than the context is cut, and still ends in `<|endoftext|>`.
+    pub fn encode_batch<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let encodings =
+            self.tokenizer.encode_batch_fast(texts, true).map_err(TokenizerError::library)?;
+        Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    }
+
+    /// Pads rows with `<|endoftext|>` to the length of the longest, as transformers does with
+    /// `padding=True`.
+    #[must_use]
+    pub fn pad<R: AsRef<[u32]>>(&self, rows: &[R]) -> PaddedRows {
+        let tokens = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(rows.len() * tokens);
+        let mut attention_mask = Vec::with_capacity(rows.len() * tokens);
+        for row in rows {
+            let row = row.as_ref();
+            let padding = tokens - row.len();
+            ids.extend(row.iter().map(|&id| i64::from(id)));
+            ids.extend(std::iter::repeat_n(i64::from(self.end), padding));
+            attention_mask.extend(std::iter::repeat_n(1, row.len()));
+            attention_mask.extend(std::iter::repeat_n(0, padding));
+        }
+        PaddedRows { ids, attention_mask, rows: rows.len(), tokens }
+    }
+
+    /// How many tokens there are; ids are below it.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The id of `<|endoftext|>`, at which CLIP's text tower pools.
+    #[must_use]
+    pub fn end_of_text(&self) -> u32 {
+        self.end
+    }
+
+    /// The most tokens of a row, the two special ones included.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Writes the files of a Hugging Face CLIP folder that concern the tokenizer: `tokenizer.json`,
+    /// `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json`.
+    pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
+        let mut tokenizer = self.tokenizer.clone();
+        tokenizer.with_truncation(None).map_err(TokenizerError::library)?;
+        durable::create_dir_all(folder)?;
+        let specials =
+            json!({"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END});
+        let mut config = specials.clone();
+        config["clean_up_tokenization_spaces"] = json!(false);
+        config["errors"] = json!("replace");
+        config["model_max_length"] = json!(self.context_length);
+        config["tokenizer_class"] = json!("CLIPTokenizer");
+        let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
+        durable::write(&folder.join("special_tokens_map.json"), &pretty(&specials))?;
+        durable::write(&folder.join("tokenizer_config.json"), &pretty(&config))?;
+        folder::write(folder, &tokenizer)
+    }
+}
+
+fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
+    if !config.exists() {
+        return Ok(CONTEXT_LENGTH);
+    }
+    match folder::read_json(config)?.get("model_max_length") {
+        None => Ok(CONTEXT_LENGTH),
+        // transformers writes 10^30 for "not known".
+        Some(length) if length.as_f64().is_some_and(|length| length > 1e9) => Ok(CONTEXT_LENGTH),
+        Some(length) => match length.as_u64() {
+            Some(length) if length > 2 => Ok(length as usize),
+            _ => Err(folder::invalid(config, format!("model_max_length is {length}"))),
+        },
+    }
+}
+
+/// The `tokenizer.json` that transformers makes of CLIP's `vocab.json` and `merges.txt`.
+fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
+    let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
+    let (start, end) = (id(START)?, id(END)?);
+    let special = |id: &Value, token: &str| {
+        json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": true, "special": true,
+        })
+    };
+    Ok(json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [special(start, START), special(end, END)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "NFC"},
+            {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+            {"type": "Lowercase"},
+        ]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {
+                "type": "Split", "behavior": "Removed", "invert": true,
+                "pattern": {
+                    "Regex": r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+                },
+            },
+            {
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                "use_regex": true,
+            },
+        ]},
+        "post_processor": {
+            "type": "RobertaProcessing", "sep": [END, end],
+            "cls": [START, start], "trim_offsets": false, "add_prefix_space": false,
+        },
+        "decoder": {
+            "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true,
+        },
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": END, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "</w>", "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocab, "merges": &merges[..merges.len().min(MOST_MERGES)],
+        },
+    }))
+}
+
+fn lacks(token: &str) -> String {
+    format!("no token {token}: not CLIP's")
+}

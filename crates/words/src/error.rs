@@ -1,0 +1,70 @@
+//! What can go wrong with a tokenizer, and where.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A tokenizer that could not be read, made, used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The folder has none of the files that make a tokenizer.
+    #[error(
+        "{} has no tokenizer: it needs tokenizer.json, or both vocab.json and merges.txt",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The operating system would not read the file.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file concerned.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not JSON, or was cut short.
+    #[error("{} is not valid JSON, perhaps cut short ({source}); copy it again", path.display())]
+    Json {
+        /// The file concerned.
+        path: PathBuf,
+        /// Where the parser stopped.
+        source: serde_json::Error,
+    },
+    /// The file can be parsed, but no tokenizer can be made of it.
+    #[error("{}: {problem}", path.display())]
+    Invalid {
+        /// The file concerned.
+        path: PathBuf,
+        /// What is wrong, naming the token, id or line.
+        problem: String,
+    },
+    /// An id that no token has, as from a model whose vocabulary is not this tokenizer's.
+    #[error(
+        "token id {id} is not in this vocabulary of {vocab_size} tokens; \
+         is this the tokenizer that the model was trained with?"
+    )]
+    UnknownId {
+        /// The id concerned.
+        id: u32,
+        /// How many tokens there are.
+        vocab_size: usize,
+    },
+    /// A vocabulary to be trained is smaller than the byte alphabet that it must hold.
+    #[error(
+        "a vocabulary of {0} tokens cannot be trained: \
+         the 256 bytes and <|endoftext|> alone take 257"
+    )]
+    VocabularyTooSmall(usize),
+    /// The `tokenizers` library refused, which checked files do not make it do.
+    #[error("the tokenizers library failed: {0}")]
+    Library(String),
+    /// The tokenizer could not be written.
+    #[error(transparent)]
+    Write(#[from] durable::Error),
+}
+
+impl TokenizerError {
+    /// Passes on an error of the `tokenizers` library, whose error type is any error.
+    #[allow(clippy::needless_pass_by_value)] // for `map_err(TokenizerError::library)`
+    pub(crate) fn library(source: tokenizers::Error) -> Self {
+        Self::Library(source.to_string())
+    }
+}

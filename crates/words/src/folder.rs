@@ -1,0 +1,201 @@
+//! Tokenizers on disk: Hugging Face's `tokenizer.json`, and the older pair `vocab.json` and
+//! `merges.txt`.
+//!
+//! All is checked before the `tokenizers` library sees it: it drops what it does not know, and its
+//! BPE builder panics on a merge longer than the longest token.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
+
+use crate::TokenizerError;
+
+const TOKENIZER: &str = "tokenizer.json";
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// Tokens by text, with their ids, in the order of the file.
+pub(crate) type Vocab = Map<String, Value>;
+/// Pairs of tokens to be joined, the most urgent first.
+pub(crate) type Merges = Vec<(String, String)>;
+
+/// Reads the tokenizer of `folder`; `assemble` makes the contents of a `tokenizer.json` where there
+/// are only a vocabulary and merges. Also returns the file to name when more is found wrong.
+pub(crate) fn read(
+    folder: &Path,
+    assemble: impl FnOnce(&Vocab, &[(String, String)]) -> Result<Value, String>,
+) -> Result<(Tokenizer, PathBuf), TokenizerError> {
+    let (whole, vocab, merges) = (folder.join(TOKENIZER), folder.join(VOCAB), folder.join(MERGES));
+    if whole.exists() {
+        let definition = read_json(&whole)?;
+        check_definition(&whole, &definition)?;
+        return Ok((build(&whole, &definition)?, whole));
+    }
+    if !vocab.exists() || !merges.exists() {
+        return Err(TokenizerError::Missing(folder.to_owned()));
+    }
+    let Value::Object(tokens) = read_json(&vocab)? else {
+        return Err(invalid(&vocab, "not an object of tokens and their ids".to_owned()));
+    };
+    let ids = check_vocab(&vocab, &tokens)?;
+    check_ids(&vocab, ids)?;
+    let pairs = read_merges(&merges, &tokens)?;
+    let definition = assemble(&tokens, &pairs).map_err(|problem| invalid(&vocab, problem))?;
+    Ok((build(&vocab, &definition)?, vocab))
+}
+
+/// Writes `tokenizer.json`, `vocab.json` and `merges.txt` into `folder`, creating it where needed.
+pub(crate) fn write(folder: &Path, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
+    durable::create_dir_all(folder)?;
+    let (vocab, merges) = vocab_and_merges(tokenizer)?;
+    let mut lines = String::from("#version: 0.2\n");
+    for (left, right) in &merges {
+        lines.extend([left.as_str(), " ", right.as_str(), "\n"]);
+    }
+    let definition = tokenizer.to_string(true).map_err(TokenizerError::library)?;
+    durable::write(&folder.join(VOCAB), Value::Object(vocab).to_string().as_bytes())?;
+    durable::write(&folder.join(MERGES), lines.as_bytes())?;
+    // Last, because it alone makes the folder readable.
+    durable::write(&folder.join(TOKENIZER), definition.as_bytes())?;
+    Ok(())
+}
+
+/// The tokens (in order of their ids) and merges of a tokenizer.
+pub(crate) fn vocab_and_merges(tokenizer: &Tokenizer) -> Result<(Vocab, Merges), TokenizerError> {
+    let library = |error: serde_json::Error| TokenizerError::Library(error.to_string());
+    let mut model = serde_json::to_value(tokenizer.get_model()).map_err(library)?;
+    let vocab = serde_json::from_value(model["vocab"].take()).map_err(library)?;
+    let merges = serde_json::from_value(model["merges"].take()).map_err(library)?;
+    Ok((vocab, merges))
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
+    let bytes =
+        fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
+}
+
+/// An error about the contents of `path`.
+pub(crate) fn invalid(path: &Path, problem: String) -> TokenizerError {
+    TokenizerError::Invalid { path: path.to_owned(), problem }
+}
+
+fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
+    let mut tokenizer = Tokenizer::from_bytes(definition.to_string())
+        .map_err(|error| invalid(path, format!("not a tokenizer: {error}")))?;
+    // What a file holds of these is a leftover of its last use; transformers resets both too.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(TokenizerError::library)?;
+    Ok(tokenizer)
+}
+
+fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerError> {
+    let model = &definition["model"];
+    // Files from before tokenizers 0.9 do not name the type.
+    if !matches!(model["type"].as_str(), Some("BPE") | None) {
+        return Err(invalid(path, format!("the model is {}, not BPE", model["type"])));
+    }
+    let Some(vocab) = model["vocab"].as_object() else {
+        return Err(invalid(path, "model.vocab is missing".to_owned()));
+    };
+    let mut ids = check_vocab(path, vocab)?;
+    for token in definition["added_tokens"].as_array().into_iter().flatten() {
+        let (Some(id), Some(text)) = (id(&token["id"]), token["content"].as_str()) else {
+            return Err(invalid(path, format!("{token} in added_tokens has no id or no content")));
+        };
+        if vocab.get(text).is_none() {
+            ids.push((id, text));
+        }
+    }
+    check_ids(path, ids)?;
+    for (index, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
+        let place = || format!("model.merges[{index}]");
+        let pair = match merge {
+            Value::String(line) => line.split_once(' '),
+            Value::Array(pair) => match pair.as_slice() {
+                [Value::String(left), Value::String(right)] => {
+                    Some((left.as_str(), right.as_str()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let (left, right) = pair.ok_or_else(|| {
+            invalid(path, format!("{} is {merge}, not a pair of tokens", place()))
+        })?;
+        check_merge(path, &place, left, right, vocab)?;
+    }
+    Ok(())
+}
+
+fn id(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+fn check_vocab<'a>(path: &Path, vocab: &'a Vocab) -> Result<Vec<(u32, &'a str)>, TokenizerError> {
+    let entry = |(text, value): (&'a String, &Value)| match id(value) {
+        Some(id) => Ok((id, text.as_str())),
+        None => Err(invalid(path, format!("token {text:?} has {value} for an id"))),
+    };
+    vocab.iter().map(entry).collect()
+}
+
+/// Ids index the rows of a model's embedding: each from 0 up must be one token's.
+fn check_ids(path: &Path, mut ids: Vec<(u32, &str)>) -> Result<(), TokenizerError> {
+    if ids.is_empty() {
+        return Err(invalid(path, "the vocabulary is empty".to_owned()));
+    }
+    ids.sort_unstable();
+    for (position, &(id, text)) in ids.iter().enumerate() {
+        if position > 0 && ids[position - 1].0 == id {
+            let other = ids[position - 1].1;
+            return Err(invalid(path, format!("tokens {other:?} and {text:?} both have id {id}")));
+        }
+        if id as usize != position {
+            return Err(invalid(
+                path,
+                format!("no token has id {position}, yet {text:?} has {id}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_merges(path: &Path, vocab: &Vocab) -> Result<Merges, TokenizerError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+    let mut merges = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if index == 0 && line.starts_with("#version") {
+            continue;
+        }
+        let place = || format!("line {}", index + 1);
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [left, right] = parts[..] else {
+            return Err(invalid(path, format!("{} is {line:?}, not two tokens", place())));
+        };
+        check_merge(path, &place, left, right, vocab)?;
+        merges.push((left.to_owned(), right.to_owned()));
+    }
+    Ok(merges)
+}
+
+fn check_merge(
+    path: &Path,
+    place: &dyn Fn() -> String,
+    left: &str,
+    right: &str,
+    vocab: &Vocab,
+) -> Result<(), TokenizerError> {
+    for token in [left, right, &format!("{left}{right}")] {
+        if !vocab.contains_key(token) {
+            let merge = format!("{} merges {left:?} and {right:?}", place());
+            return Err(invalid(path, format!("{merge}, but {token:?} is not in the vocabulary")));
+        }
+    }
+    Ok(())
+}

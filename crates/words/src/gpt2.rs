@@ -1,0 +1,167 @@
+//! GPT-2's byte-level BPE, as published or trained on other texts.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::BpeTrainer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::folder::{self, Vocab};
+use crate::{TokenizerError, alphabet};
+
+const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// GPT-2's tokenizer, equal to transformers' `GPT2TokenizerFast` (4.57.6): no normalisation, no
+/// space put in front, and `<|endoftext|>` written in a text becomes that token.
+#[derive(Debug, Clone)]
+pub struct Gpt2Tokenizer {
+    tokenizer: Tokenizer,
+}
+
+impl Gpt2Tokenizer {
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it: cut short, a merge of tokens that the vocabulary
+    /// lacks, an id that no token has, a byte that no token writes.
+    pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
+        let (tokenizer, file) =
+            folder::read(folder, |vocab, merges| Ok(definition(vocab, merges)))?;
+        for (byte, character) in alphabet::characters().into_iter().enumerate() {
+            // The library would drop this byte from every text without a word.
+            if tokenizer.token_to_id(&character.to_string()).is_none() {
+                let problem = format!("no token for byte {byte:#04x} ({character:?}): not GPT-2's");
+                return Err(folder::invalid(&file, problem));
+            }
+        }
+        Ok(Self { tokenizer })
+    }
+
+    /// Trains a byte-level BPE of at most `vocab_size` tokens with GPT-2's pipeline, as
+    /// transformers' `train_new_from_iterator` does from GPT-2's tokenizer: `<|endoftext|>` is
+    /// token 0, the bytes follow, then the merges, the most frequent first.
+    ///
+    /// # Errors
+    /// When `vocab_size` is below 257.
+    pub fn train<I>(texts: I, vocab_size: usize) -> Result<Self, TokenizerError>
+    where
+        I: IntoIterator,
+        I::IntoIter: Send,
+        I::Item: AsRef<str> + Send,
+    {
+        if vocab_size < 257 {
+            return Err(TokenizerError::VocabularyTooSmall(vocab_size));
+        }
+        let mut trainer = TrainerWrapper::BpeTrainer(
+            BpeTrainer::builder()
+                .vocab_size(vocab_size)
+                .min_frequency(0)
+                .show_progress(false)
+                .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+                .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+                .build(),
+        );
+        let mut untrained = definition(&Vocab::new(), &[]);
+        // In training a text's own "<|endoftext|>" is text like any other.
+        untrained["added_tokens"] = json!([]);
+        let mut tokenizer =
+            Tokenizer::from_bytes(untrained.to_string()).map_err(TokenizerError::library)?;
+        tokenizer.train(&mut trainer, texts.into_iter()).map_err(TokenizerError::library)?;
+        let (vocab, merges) = folder::vocab_and_merges(&tokenizer)?;
+        let trained = definition(&vocab, &merges).to_string();
+        let tokenizer = Tokenizer::from_bytes(trained).map_err(TokenizerError::library)?;
+        Ok(Self { tokenizer })
+    }
+
+    /// The ids of a text's tokens.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(TokenizerError::library)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of the tokens of each text, on all cores.
+    pub fn encode_batch<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let encodings =
+            self.tokenizer.encode_batch_fast(texts, false).map_err(TokenizerError::library)?;
+        Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    }
+
+    /// The text of a row of tokens, special ones included, spaces as they are (transformers'
+    /// `decode(ids, clean_up_tokenization_spaces=False)`). A character cut by the row's end becomes
+    /// U+FFFD.
+    ///
+    /// # Errors
+    /// [`TokenizerError::UnknownId`] for an id outside the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        let vocab_size = self.vocab_size();
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(TokenizerError::UnknownId { id, vocab_size });
+        }
+        self.tokenizer.decode(ids, false).map_err(TokenizerError::library)
+    }
+
+    /// How many tokens there are; ids are below it.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Whether each token's text contains `character`, by id: for a decoder that stops at the first
+    /// such token. A character that BPE splits over several tokens (none of ASCII) is found in none.
+    #[must_use]
+    pub fn stop_tokens(&self, character: char) -> Vec<bool> {
+        let alphabet = alphabet::characters();
+        let mut buffer = [0; 4];
+        let wanted = character.encode_utf8(&mut buffer).as_bytes();
+        let mut stops = vec![false; self.vocab_size()];
+        for (token, id) in self.tokenizer.get_vocab(true) {
+            // An added token is plain text, but where the alphabet can write it, it reads the same.
+            let bytes = alphabet::bytes(&token, &alphabet).unwrap_or_else(|| token.into_bytes());
+            if let Some(stop) = stops.get_mut(id as usize) {
+                *stop = bytes.windows(wanted.len()).any(|window| window == wanted);
+            }
+        }
+        stops
+    }
+
+    /// Writes `tokenizer.json`, `vocab.json` and `merges.txt`, which [`Self::from_folder`] and
+    /// transformers read; the folder is created where needed.
+    pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
+        folder::write(folder, &self.tokenizer)
+    }
+}
+
+/// The `tokenizer.json` that transformers makes of GPT-2's `vocab.json` and `merges.txt`.
+fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Value {
+    let end = vocab.get(END_OF_TEXT).cloned().unwrap_or_else(|| json!(vocab.len()));
+    let byte_level = |add_prefix_space: bool, trim_offsets: bool| {
+        json!({
+            "type": "ByteLevel", "add_prefix_space": add_prefix_space,
+            "trim_offsets": trim_offsets, "use_regex": true,
+        })
+    };
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": end, "content": END_OF_TEXT, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": true, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": byte_level(false, true),
+        "post_processor": byte_level(true, false),
+        "decoder": byte_level(true, true),
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocab, "merges": merges,
+        },
+    })
+}
