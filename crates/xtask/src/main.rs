@@ -1,2 +1,119 @@
-//! Project tasks: setup, demo, test.
-fn main() {}
+//! Project tasks: `cargo xtask setup`, `cargo xtask test`, `cargo xtask demo`.
+//!
+//! Depends on nothing that needs libtorch, for it is what brings libtorch.
+
+mod install;
+mod libtorch;
+mod needs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use libtorch::Kind;
+
+/// Project tasks. A fresh clone needs Rust, a C++ compiler and python3 with pip; the rest comes by
+/// itself.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Start with:\n  cargo xtask demo    sets up, then trains a small captioner on pictures \
+                  that capsmith draws\n  cargo xtask test    sets up, then runs every test\n\nlibtorch \
+                  goes into .libtorch/ of the repository; delete that folder to get rid of it.\nTo use a \
+                  libtorch 2.11.0 of your own, set LIBTORCH to the folder that has lib/ and include/."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring libtorch 2.11.0 into .libtorch/ (about 530 MB to download, once)
+    ///
+    /// It is taken from the Python package torch==2.11.0 with pip. What is there already is
+    /// checked first; a setup that was interrupted is simply run again.
+    Setup {
+        /// Bring the CUDA libraries too (several GB): training on NVIDIA GPUs
+        #[arg(long)]
+        cuda: bool,
+    },
+    /// Set up where needed, then run all tests: `cargo test --workspace`
+    Test {
+        /// Passed to `cargo test`: `cargo xtask test -- --ignored`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Set up where needed, then build capsmith (release) and run `capsmith demo`
+    Demo {
+        /// Passed to `capsmith demo`: `cargo xtask demo --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    let repository = repository();
+    match task {
+        Task::Setup { cuda } => {
+            set_up(&repository, if cuda { Kind::Cuda } else { Kind::Cpu })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Test { arguments } => {
+            set_up(&repository, Kind::Cpu)?;
+            cargo(&repository, &["test", "--workspace"], &arguments)
+        }
+        Task::Demo { arguments } => {
+            set_up(&repository, Kind::Cpu)?;
+            let demo = ["run", "--release", "--bin", "capsmith", "--", "demo"];
+            cargo(&repository, &demo, &arguments)
+        }
+    }
+}
+
+/// Makes sure that a libtorch is there which the workspace can be built with.
+fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<()> {
+    needs::cxx_compiler()?;
+    let own = repository.join(".libtorch");
+    if let Some(theirs) = libtorch::of_the_user(std::env::var_os("LIBTORCH"), &own)? {
+        eprintln!("libtorch {}: LIBTORCH={}", libtorch::VERSION, theirs.display());
+        return Ok(());
+    }
+    install::ensure(repository, kind)
+}
+
+/// The repository of this very crate; `cargo run` says where the crate is now, which still holds
+/// when the clone was moved after building.
+fn repository() -> PathBuf {
+    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    crate_folder.ancestors().nth(2).unwrap_or(&crate_folder).to_owned()
+}
+
+fn cargo(repository: &Path, task: &[&str], more: &[String]) -> anyhow::Result<ExitCode> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&program);
+    command.args(task).args(more).current_dir(repository);
+    // Cargo's own configuration sets it again; passed on as if the user had set it, it would look
+    // like a change and rebuild everything that links libtorch.
+    if std::env::var_os("LIBTORCH").is_some_and(|at| libtorch::is_ours(&at, repository)) {
+        command.env_remove("LIBTORCH");
+    }
+    eprintln!("running: cargo {}", [task.join(" "), more.join(" ")].join(" ").trim_end());
+    let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
