@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -47,9 +46,18 @@ impl Machine {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it: a file that this one has open for writing, or that a child
+        // forked meanwhile has, cannot be executed ("text file busy").
+        let write = Command::new("sh")
+            .args([
+                "-c",
+                "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"",
+                "sh",
+                script,
+            ])
+            .arg(self.path("bin").join(name))
+            .status();
+        assert!(write.unwrap().success());
     }
 
     fn python(&self, pip_install: &str) {
