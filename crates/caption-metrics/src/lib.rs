@@ -1,1 +1,20 @@
 //! BLEU, METEOR, ROUGE-L and CIDEr exactly as pycocoevalcap computes them, without Python or Java.
+
+mod bleu;
+mod cider;
+mod corpus;
+mod error;
+mod ngrams;
+pub mod numerics;
+mod options;
+pub mod readers;
+mod report;
+mod rouge_l;
+mod scorer;
+mod words;
+
+pub use corpus::{Predictions, References};
+pub use error::Error;
+pub use options::{Metric, Options, Tokenizer, UnknownName};
+pub use report::{Evaluation, ImageScores, Protocol, Scores};
+pub use scorer::evaluate;

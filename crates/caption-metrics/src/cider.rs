@@ -1,0 +1,90 @@
+//! CIDEr as pycocoevalcap computes it: CIDEr-D (Vedantam et al. 2015) with the document frequencies
+//! of the references at hand.
+//!
+//! Each caption is, for n = 1..4, a vector `g_n` over n-grams w of
+//!
+//! ```text
+//! g_n(w) = count(w) · (ln N - ln max(1, df(w)))
+//! ```
+//!
+//! with N the number of images and df(w) the number of images whose references hold w. For a
+//! prediction c and one reference r:
+//!
+//! ```text
+//! sim_n = Σ_w min(c_n(w), r_n(w)) · r_n(w) / (‖c_n‖ ‖r_n‖) · exp(-(l_c - l_r)² / (2 · 6²))
+//! CIDEr = 10 · mean over references of the mean over n of sim_n
+//! ```
+//!
+//! l is the number of *bigrams* of a caption (so it is one less than its words). With a single image
+//! every weight is ln 1 = 0 and so is the score. The corpus score is the mean over images.
+
+use crate::ngrams::{Counts, Grams, ORDER};
+use crate::numerics;
+
+const SIGMA: f64 = 6.0;
+
+/// The weight ln N - ln max(1, df) of every n-gram.
+pub(crate) struct Weights(Vec<f64>);
+
+impl Weights {
+    pub(crate) fn new(grams: &Grams, images: usize) -> Self {
+        let log_images = (images as f64).ln();
+        Self(
+            grams
+                .document_frequencies()
+                .map(|frequency| log_images - f64::from(frequency.max(1)).ln())
+                .collect(),
+        )
+    }
+
+    fn vector(&self, counts: &Counts) -> Vector {
+        let weights: Vec<f64> = counts
+            .all()
+            .iter()
+            .map(|count| f64::from(count.count) * self.0[count.gram as usize])
+            .collect();
+        let norms = std::array::from_fn(|n| {
+            weights[counts.range(n + 1)].iter().fold(0.0, |sum, w| sum + w * w).sqrt()
+        });
+        let bigrams = counts.of_length(2).iter().map(|count| u64::from(count.count)).sum::<u64>();
+        Vector { weights, norms, length: bigrams as f64 }
+    }
+}
+
+/// A caption's weighted n-grams, in the order of its [`Counts`].
+struct Vector {
+    weights: Vec<f64>,
+    norms: [f64; ORDER],
+    length: f64,
+}
+
+/// CIDEr of one image. `shared[i]` lists, for reference i, pairs of positions in the prediction's
+/// and the reference's counts that hold the same n-gram, in the prediction's order.
+pub(crate) fn score(
+    weights: &Weights,
+    prediction: &Counts,
+    references: &[Counts],
+    shared: &[Vec<(u32, u32)>],
+) -> f64 {
+    let predicted = weights.vector(prediction);
+    let mut totals = [0.0; ORDER];
+    for (counts, shared) in references.iter().zip(shared) {
+        let reference = weights.vector(counts);
+        let delta = predicted.length - reference.length;
+        let penalty = std::f64::consts::E.powf(-(delta * delta) / (2.0 * SIGMA * SIGMA));
+        let mut dots = [0.0; ORDER];
+        for &(p, r) in shared {
+            let n = (1..ORDER).find(|&n| (p as usize) < prediction.range(n).end).unwrap_or(ORDER);
+            let r = reference.weights[r as usize];
+            dots[n - 1] += predicted.weights[p as usize].min(r) * r;
+        }
+        for n in 0..ORDER {
+            let mut similarity = dots[n];
+            if predicted.norms[n] != 0.0 && reference.norms[n] != 0.0 {
+                similarity /= predicted.norms[n] * reference.norms[n];
+            }
+            totals[n] += similarity * penalty;
+        }
+    }
+    numerics::mean(&totals) / references.len() as f64 * 10.0
+}

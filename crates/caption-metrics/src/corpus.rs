@@ -1,0 +1,190 @@
+//! The two sides of an evaluation: reference captions and predicted captions, each by image.
+//!
+//! Image identifiers are strings; an integer in a file is its decimal string, so that `7` and `"7"`
+//! name the same image. Both sides keep the order in which images were given.
+
+use std::path::Path;
+
+use rustc_hash::FxHashMap;
+
+use crate::Error;
+use crate::readers;
+
+/// A map from image identifier to `T` that keeps the order of insertion.
+#[derive(Clone, Debug, PartialEq)]
+struct ByImage<T> {
+    entries: Vec<(String, T)>,
+    positions: FxHashMap<String, usize>,
+}
+
+impl<T> ByImage<T> {
+    fn new(entries: impl IntoIterator<Item = (String, T)>) -> Result<Self, Error> {
+        let entries: Vec<_> = entries.into_iter().collect();
+        let mut positions = FxHashMap::default();
+        positions.reserve(entries.len());
+        for (position, (id, _)) in entries.iter().enumerate() {
+            if positions.insert(id.clone(), position).is_some() {
+                return Err(Error::DuplicateId { id: id.clone() });
+            }
+        }
+        Ok(Self { entries, positions })
+    }
+
+    fn get(&self, id: &str) -> Option<&T> {
+        let position = *self.positions.get(id)?;
+        self.entries.get(position).map(|(_, value)| value)
+    }
+}
+
+/// The reference captions of every image, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct References(ByImage<Vec<String>>);
+
+impl References {
+    /// References from `(image, captions)` pairs.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateId`] for an image given twice, [`Error::NoReferences`] for an empty list.
+    /// An empty *caption* is allowed.
+    pub fn new<I, C, S>(pairs: impl IntoIterator<Item = (I, C)>) -> Result<Self, Error>
+    where
+        I: Into<String>,
+        C: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        let images = ByImage::new(pairs.into_iter().map(|(id, captions)| {
+            (id.into(), captions.into_iter().map(Into::into).collect::<Vec<String>>())
+        }))?;
+        match images.entries.iter().find(|(_, captions)| captions.is_empty()) {
+            Some((id, _)) => Err(Error::NoReferences { id: id.clone() }),
+            None => Ok(Self(images)),
+        }
+    }
+
+    /// Reads a file: `{image_id: [captions]}`, COCO annotations, JSONL or CSV (see
+    /// [`readers`](crate::readers)).
+    ///
+    /// # Errors
+    /// Names the file, the place and the rule that is broken.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        Self::new(readers::references(path)?).map_err(|error| error.in_file(path))
+    }
+
+    /// The captions of one image.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&[String]> {
+        self.0.get(id).map(Vec::as_slice)
+    }
+
+    /// Images and their captions, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[String])> {
+        self.0.entries.iter().map(|(id, captions)| (id.as_str(), captions.as_slice()))
+    }
+
+    /// The number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Whether there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+}
+
+/// One predicted caption for every image, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions(ByImage<String>);
+
+impl Predictions {
+    /// Predictions from `(image, caption)` pairs.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateId`] for an image given twice. An empty caption is allowed.
+    pub fn new<I, S>(pairs: impl IntoIterator<Item = (I, S)>) -> Result<Self, Error>
+    where
+        I: Into<String>,
+        S: Into<String>,
+    {
+        let pairs = pairs.into_iter().map(|(id, caption)| (id.into(), caption.into()));
+        ByImage::new(pairs).map(Self)
+    }
+
+    /// Reads a file: `{image_id: caption}`, COCO results, JSONL or CSV (see
+    /// [`readers`](crate::readers)).
+    ///
+    /// # Errors
+    /// Names the file, the place and the rule that is broken.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        Self::new(readers::predictions(path)?).map_err(|error| error.in_file(path))
+    }
+
+    /// The caption of one image.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&str> {
+        self.0.get(id).map(String::as_str)
+    }
+
+    /// Images and their captions, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.entries.iter().map(|(id, caption)| (id.as_str(), caption.as_str()))
+    }
+
+    /// The number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Whether there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+}
+
+/// One image to score.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) prediction: &'a str,
+    pub(crate) references: &'a [String],
+}
+
+/// Pairs every image's prediction with its references, in the references' order.
+///
+/// # Errors
+/// Unless both sides name the same images, and at least one.
+pub(crate) fn join<'a>(
+    references: &'a References,
+    predictions: &'a Predictions,
+) -> Result<Vec<Image<'a>>, Error> {
+    let missing: Vec<_> =
+        references.iter().map(|(id, _)| id).filter(|id| predictions.get(id).is_none()).collect();
+    if !missing.is_empty() {
+        return Err(Error::MissingPredictions { count: missing.len(), examples: first(&missing) });
+    }
+    let extra: Vec<_> =
+        predictions.iter().map(|(id, _)| id).filter(|id| references.get(id).is_none()).collect();
+    if !extra.is_empty() {
+        return Err(Error::ExtraPredictions { count: extra.len(), examples: first(&extra) });
+    }
+    if references.is_empty() {
+        return Err(Error::NoImages);
+    }
+    Ok(references
+        .iter()
+        .filter_map(|(id, references)| {
+            predictions.get(id).map(|prediction| Image { id, prediction, references })
+        })
+        .collect())
+}
+
+fn first(ids: &[&str]) -> String {
+    let shown: Vec<_> = ids.iter().take(3).map(|id| format!("{id:?}")).collect();
+    shown.join(", ")
+}

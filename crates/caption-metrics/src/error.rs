@@ -1,0 +1,99 @@
+//! What can go wrong between a file of captions and its scores.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An input that cannot be scored, or a file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system could not read the file.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not UTF-8 text.
+    #[error("{}: line {line}, byte {byte} is not UTF-8; save the file as UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The byte within the line, counted from 1.
+        byte: usize,
+    },
+    /// The text is not in the format that its name promises, or not one that this crate reads.
+    #[error("{}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The place, what stands there, and what was expected.
+        message: String,
+    },
+    /// What is inside a file breaks a rule; the rule is in `source`.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The rule that is broken.
+        source: Box<Error>,
+    },
+    /// One image identifier stands twice where it may stand once.
+    #[error("image {id:?} is given twice; keep one of the two entries")]
+    DuplicateId {
+        /// The identifier.
+        id: String,
+    },
+    /// An image without references cannot be scored.
+    #[error("image {id:?} has no reference captions; add at least one or remove the image")]
+    NoReferences {
+        /// The identifier.
+        id: String,
+    },
+    /// Neither file names an image.
+    #[error("there are no images to score")]
+    NoImages,
+    /// Some images have references and no prediction.
+    #[error(
+        "{count} of the images with references have no prediction, among them {examples}; \
+         every image needs exactly one"
+    )]
+    MissingPredictions {
+        /// How many.
+        count: usize,
+        /// The first few identifiers.
+        examples: String,
+    },
+    /// Some predictions are for images without references.
+    #[error(
+        "{count} of the predictions are for images that have no references, among them \
+         {examples}; remove them or add references"
+    )]
+    ExtraPredictions {
+        /// How many.
+        count: usize,
+        /// The first few identifiers.
+        examples: String,
+    },
+    /// CIDEr weighs n-grams by how many images' references hold them.
+    #[error(
+        "CIDEr is undefined: no reference caption holds a word; leave CIDEr out of the metrics"
+    )]
+    NoReferenceWords,
+    /// METEOR was asked for without its resources.
+    #[error(
+        "METEOR needs its synonyms and paraphrases; run `caption-eval fetch meteor` \
+         (or `capsmith fetch meteor`) once, or leave METEOR out of the metrics"
+    )]
+    NoMeteorResources,
+}
+
+impl Error {
+    /// The same error, saying which file it was found in.
+    pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
+        Self::InFile { path: path.to_owned(), source: Box::new(self) }
+    }
+}

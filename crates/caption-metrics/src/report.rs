@@ -1,0 +1,132 @@
+//! Results, and the two files they are written to.
+
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::options::Tokenizer;
+use crate::scorer::Statistics;
+
+/// Scores by name, in the order BLEU-1..4, METEOR, `ROUGE_L`, `CIDEr`; those not asked for are left
+/// out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores(Vec<(&'static str, f64)>);
+
+impl Scores {
+    pub(crate) fn push(&mut self, name: &'static str, score: f64) {
+        self.0.push((name, score));
+    }
+
+    /// The score of that name (`"BLEU-1"`, `"METEOR"`, `"ROUGE_L"`, `"CIDEr"`).
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, score)| *score)
+    }
+
+    /// Names and scores, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, f64)> {
+        self.0.iter().copied()
+    }
+}
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+/// How the numbers came about.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Protocol {
+    /// What else gives these numbers.
+    pub equivalent: &'static str,
+    /// How captions became words.
+    pub tokenizer: Tokenizer,
+    /// Captions that hold a line separator other than LF (CR, VT, FF, U+2028, U+2029; for METEOR
+    /// without tokenizer LF too). pycocoevalcap pairs the captions after such a one with the wrong
+    /// images; here separators are white space.
+    pub captions_with_line_separators: usize,
+}
+
+/// The scores of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageScores {
+    /// The image.
+    pub id: String,
+    /// Its scores.
+    pub scores: Scores,
+}
+
+/// The result of [`evaluate`](crate::evaluate).
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// How the numbers came about.
+    pub protocol: Protocol,
+    /// The number of images.
+    pub n: usize,
+    /// The scores of the corpus. Only those of ROUGE-L and CIDEr are means over images.
+    pub corpus: Scores,
+    /// The scores of every image, in the order of the references.
+    pub per_image: Vec<ImageScores>,
+    /// What corpus scores of any selection of images are computed from.
+    pub(crate) statistics: Statistics,
+}
+
+struct PerImage<'a>(&'a [ImageScores]);
+
+impl Serialize for PerImage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|image| (&image.id, &image.scores)))
+    }
+}
+
+impl Serialize for Evaluation {
+    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("protocol", &self.protocol)?;
+        map.serialize_entry("n", &self.n)?;
+        map.serialize_entry("corpus", &self.corpus)?;
+        map.serialize_entry("per_image", &PerImage(&self.per_image))?;
+        map.end()
+    }
+}
+
+impl Evaluation {
+    /// The result as JSON, every number so that it reads back as the same double.
+    ///
+    /// # Errors
+    /// None that this type can cause; the signature is `serde_json`'s.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n")
+    }
+
+    /// The scores of every image as CSV: `image_id`, then a column a score.
+    #[must_use]
+    pub fn per_image_csv(&self) -> String {
+        let mut csv = String::from("image_id");
+        for (name, _) in self.corpus.iter() {
+            csv.push(',');
+            csv.push_str(name);
+        }
+        csv.push('\n');
+        for image in &self.per_image {
+            csv.push_str(&quoted(&image.id));
+            for (_, score) in image.scores.iter() {
+                csv.push(',');
+                csv.push_str(&score.to_string());
+            }
+            csv.push('\n');
+        }
+        csv
+    }
+}
+
+/// A CSV cell, quoted where RFC 4180 asks for it.
+fn quoted(cell: &str) -> Cow<'_, str> {
+    if cell.contains(['"', ',', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(cell)
+    }
+}

@@ -1,0 +1,222 @@
+//! From two sides of captions to scores: words once, n-grams once, then every image on its own.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::corpus::{Image, join};
+use crate::ngrams::{Counts, Grams};
+use crate::words::{Caption, Vocabulary};
+use crate::{
+    Error, Evaluation, ImageScores, Metric, Options, Predictions, Protocol, References, Scores,
+    bleu, cider, numerics, rouge_l,
+};
+
+/// Scores predictions against references.
+///
+/// The two sides must name the same images. The order of images is that of the references; it
+/// matters to nothing but the rounding of means. Results do not depend on the number of threads, to
+/// the last bit.
+///
+/// # Errors
+/// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::NoImages`];
+/// [`Error::NoReferenceWords`] where CIDEr is asked for and no reference holds a word;
+/// [`Error::NoMeteorResources`] where METEOR is asked for and its resources are not given.
+pub fn evaluate(
+    references: &References,
+    predictions: &Predictions,
+    options: &Options,
+) -> Result<Evaluation, Error> {
+    let images = join(references, predictions)?;
+    let wants = |metric| options.metrics.contains(&metric);
+    let mut vocabulary = Vocabulary::default();
+    let captions: Vec<ImageCaptions> =
+        images.iter().map(|image| ImageCaptions::new(&mut vocabulary, image)).collect();
+
+    let grams = if wants(Metric::Bleu) || wants(Metric::Cider) {
+        Some(ImageGrams::of_corpus(&captions))
+    } else {
+        None
+    };
+    if let (true, Some((_, grams))) = (wants(Metric::Cider), &grams)
+        && grams.document_frequencies().all(|frequency| frequency == 0)
+    {
+        return Err(Error::NoReferenceWords);
+    }
+    let weights = grams.as_ref().map(|(_, grams)| cider::Weights::new(grams, images.len()));
+
+    let mut statistics = Statistics::default();
+    if let (Some((counted, _)), Some(weights)) = (&grams, &weights) {
+        let both: Vec<_> = captions
+            .par_iter()
+            .zip(counted)
+            .map(|(captions, grams)| {
+                let overlap = Overlap::new(grams);
+                (
+                    wants(Metric::Bleu).then(|| overlap.bleu(captions, grams)),
+                    wants(Metric::Cider).then(|| {
+                        cider::score(weights, &grams.prediction, &grams.references, &overlap.shared)
+                    }),
+                )
+            })
+            .collect();
+        statistics.bleu = both.iter().map(|(bleu, _)| *bleu).collect();
+        statistics.cider = both.iter().map(|(_, cider)| *cider).collect();
+    }
+    if wants(Metric::Rouge) {
+        statistics.rouge = Some(
+            captions
+                .par_iter()
+                .map(|image| {
+                    let references = image.references.iter().map(Caption::spaced);
+                    rouge_l::score(image.prediction.spaced(), references)
+                })
+                .collect(),
+        );
+    }
+    if wants(Metric::Meteor) {
+        return Err(Error::NoMeteorResources);
+    }
+
+    let everything: Vec<usize> = (0..images.len()).collect();
+    let per_image = images
+        .iter()
+        .enumerate()
+        .map(|(i, image)| ImageScores { id: image.id.to_owned(), scores: statistics.image(i) })
+        .collect();
+    Ok(Evaluation {
+        protocol: Protocol {
+            equivalent: "pycocoevalcap 1.2",
+            tokenizer: options.tokenizer,
+            captions_with_line_separators: 0,
+        },
+        n: images.len(),
+        corpus: statistics.corpus(&everything),
+        per_image,
+        statistics,
+    })
+}
+
+/// One image's captions as numbers.
+struct ImageCaptions {
+    prediction: Caption,
+    references: Vec<Caption>,
+}
+
+impl ImageCaptions {
+    fn new<'a>(vocabulary: &mut Vocabulary<'a>, image: &Image<'a>) -> Self {
+        Self {
+            prediction: vocabulary.caption(image.prediction),
+            references: image.references.iter().map(|text| vocabulary.caption(text)).collect(),
+        }
+    }
+}
+
+/// One image's captions as counted n-grams.
+struct ImageGrams {
+    prediction: Counts,
+    references: Vec<Counts>,
+}
+
+impl ImageGrams {
+    fn of_corpus(captions: &[ImageCaptions]) -> (Vec<Self>, Grams) {
+        let mut grams = Grams::default();
+        let counted = captions
+            .iter()
+            .zip(0..)
+            .map(|(image, number)| Self {
+                prediction: grams.prediction(&image.prediction),
+                references: image
+                    .references
+                    .iter()
+                    .map(|reference| grams.reference(reference, number))
+                    .collect(),
+            })
+            .collect();
+        (counted, grams)
+    }
+}
+
+/// Which n-grams of a prediction its references hold.
+struct Overlap {
+    /// For each n-gram of the prediction, the largest count in one reference.
+    most: Vec<u32>,
+    /// For each reference, where the same n-gram stands in the prediction's and its own counts, in
+    /// the prediction's order.
+    shared: Vec<Vec<(u32, u32)>>,
+}
+
+impl Overlap {
+    fn new(grams: &ImageGrams) -> Self {
+        let predicted = grams.prediction.all();
+        let positions: FxHashMap<u32, u32> =
+            predicted.iter().map(|count| count.gram).zip(0..).collect();
+        let mut most = vec![0; predicted.len()];
+        let shared = grams
+            .references
+            .iter()
+            .map(|reference| {
+                let mut pairs: Vec<(u32, u32)> = reference
+                    .all()
+                    .iter()
+                    .zip(0..)
+                    .filter_map(|(count, at)| Some((*positions.get(&count.gram)?, at, count)))
+                    .map(|(position, at, count)| {
+                        let most: &mut u32 = &mut most[position as usize];
+                        *most = count.count.max(*most);
+                        (position, at)
+                    })
+                    .collect();
+                pairs.sort_unstable();
+                pairs
+            })
+            .collect();
+        Self { most, shared }
+    }
+
+    fn bleu(&self, captions: &ImageCaptions, grams: &ImageGrams) -> bleu::Statistics {
+        bleu::Statistics::new(
+            &grams.prediction,
+            &self.most,
+            captions.prediction.words().len(),
+            captions.references.iter().map(|reference| reference.words().len()),
+        )
+    }
+}
+
+/// Per image, what the corpus scores are made of; `None` for a metric that was not asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statistics {
+    bleu: Option<Vec<bleu::Statistics>>,
+    rouge: Option<Vec<f64>>,
+    cider: Option<Vec<f64>>,
+}
+
+impl Statistics {
+    /// The scores of one image.
+    fn image(&self, image: usize) -> Scores {
+        self.corpus(&[image])
+    }
+
+    /// The scores of a corpus of these images, which may repeat.
+    pub(crate) fn corpus(&self, images: &[usize]) -> Scores {
+        let mut scores = Scores::default();
+        if let Some(bleu) = &self.bleu {
+            let mut sum = bleu::Statistics::default();
+            images.iter().for_each(|&image| sum += &bleu[image]);
+            for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
+                scores.push(name, score);
+            }
+        }
+        let mean = |values: &[f64]| {
+            let chosen: Vec<f64> = images.iter().map(|&image| values[image]).collect();
+            numerics::mean(&chosen)
+        };
+        if let Some(rouge) = &self.rouge {
+            scores.push("ROUGE_L", mean(rouge));
+        }
+        if let Some(cider) = &self.cider {
+            scores.push("CIDEr", mean(cider));
+        }
+        scores
+    }
+}
