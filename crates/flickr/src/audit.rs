@@ -1,0 +1,158 @@
+//! Looking at everything once: what a data set has, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::corpus::{Corpus, Layout};
+use crate::pixels::decode;
+use crate::splits::{Split, SplitKind, SplitSpec};
+use crate::warnings::Warning;
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Audit {
+    /// The data set's folder.
+    pub root: PathBuf,
+    /// The folder of its pictures.
+    pub images_dir: PathBuf,
+    /// Its layout.
+    pub layout: Layout,
+    /// See [`Corpus::fingerprint`].
+    pub fingerprint: String,
+    /// Images with captions.
+    pub images: usize,
+    /// Captions of all images.
+    pub captions: usize,
+    /// How many images have so many captions.
+    pub images_by_captions: BTreeMap<usize, usize>,
+    /// The lengths of captions.
+    pub words: WordCounts,
+    /// The divisions that were asked for.
+    pub splits: Vec<SplitSizes>,
+    /// What was odd in the caption files.
+    pub warnings: Vec<Warning>,
+    /// Pictures that are missing or cannot be decoded, in the order of the images.
+    pub unreadable: Vec<UnreadablePicture>,
+}
+
+/// How long captions are, in words between blanks (a lone " ." counts as one).
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct WordCounts {
+    /// How many captions have so many words.
+    pub captions_by_words: BTreeMap<usize, usize>,
+    /// The mean number of words.
+    pub mean: f64,
+}
+
+/// The sizes of one division.
+#[derive(Debug, Clone, Serialize)]
+pub struct SplitSizes {
+    /// Which division.
+    pub kind: SplitKind,
+    /// Images to train on, to validate on and to test on; or why it cannot be made.
+    pub sizes: Result<[usize; 3], String>,
+}
+
+/// A picture that cannot be used.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnreadablePicture {
+    /// The image's file name.
+    pub file_name: String,
+    /// The error, which names the file.
+    pub problem: String,
+}
+
+/// Divides `corpus` by each of `specs`, and decodes every picture on all cores. `progress` is called
+/// with the number of pictures done, from any thread, not always in order.
+pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sync) -> Audit {
+    let done = AtomicUsize::new(0);
+    let unreadable = (0..corpus.images.len())
+        .into_par_iter()
+        .filter_map(|index| {
+            let problem = decode(&corpus.image_path(index)).err();
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Some(UnreadablePicture {
+                file_name: corpus.images.get(index)?.file_name.clone(),
+                problem: problem?.to_string(),
+            })
+        })
+        .collect();
+    let mut images_by_captions = BTreeMap::new();
+    for image in &corpus.images {
+        *images_by_captions.entry(image.captions.len()).or_default() += 1;
+    }
+    Audit {
+        root: corpus.root.clone(),
+        images_dir: corpus.images_dir.clone(),
+        layout: corpus.layout,
+        fingerprint: corpus.fingerprint(),
+        images: corpus.images.len(),
+        captions: corpus.caption_count(),
+        images_by_captions,
+        words: WordCounts::of(corpus),
+        splits: specs.iter().map(|spec| SplitSizes::of(corpus, spec)).collect(),
+        warnings: corpus.warnings.clone(),
+        unreadable,
+    }
+}
+
+impl WordCounts {
+    fn of(corpus: &Corpus) -> Self {
+        let mut captions_by_words = BTreeMap::new();
+        for caption in corpus.images.iter().flat_map(|image| &image.captions) {
+            *captions_by_words.entry(caption.split_whitespace().count()).or_default() += 1;
+        }
+        let words: usize = captions_by_words.iter().map(|(words, count)| words * count).sum();
+        let captions: usize = captions_by_words.values().sum();
+        Self { captions_by_words, mean: words as f64 / captions.max(1) as f64 }
+    }
+
+    /// The number of words that a share `part` of the captions does not exceed.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> usize {
+        let captions: usize = self.captions_by_words.values().sum();
+        let mut below = 0;
+        for (&words, &count) in &self.captions_by_words {
+            below += count;
+            if below as f64 >= part * captions as f64 {
+                return words;
+            }
+        }
+        0
+    }
+}
+
+impl SplitSizes {
+    fn of(corpus: &Corpus, spec: &SplitSpec) -> Self {
+        let sizes = Split::new(corpus, spec)
+            .map(|split| [split.train.len(), split.validation.len(), split.test.len()])
+            .map_err(|error| error.to_string());
+        Self { kind: spec.kind, sizes }
+    }
+}
+
+impl Audit {
+    /// Whether the set cannot be used as it is: a picture cannot be read, or a division that was
+    /// asked for cannot be made.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        !self.unreadable.is_empty() || self.splits.iter().any(|split| split.sizes.is_err())
+    }
+}
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} ({} layout, pictures in {})",
+            self.root.display(),
+            self.layout,
+            self.images_dir.display()
+        )
+    }
+}

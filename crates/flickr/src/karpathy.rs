@@ -1,0 +1,52 @@
+//! Karpathy's layout: one JSON file with captions and split.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::corpus::{KarpathySplit, LoadError, Place, Reading};
+
+/// The files' names.
+pub(crate) const FILES: [&str; 2] = ["dataset_flickr8k.json", "dataset_flickr30k.json"];
+
+/// The parts of the file that are used; it has more.
+#[derive(Deserialize)]
+pub(crate) struct File<'t> {
+    #[serde(borrow)]
+    pub(crate) images: Vec<Record<'t>>,
+}
+
+/// One image.
+#[derive(Deserialize)]
+pub(crate) struct Record<'t> {
+    #[serde(borrow)]
+    pub(crate) filename: Cow<'t, str>,
+    pub(crate) split: KarpathySplit,
+    #[serde(borrow)]
+    pub(crate) sentences: Vec<Sentence<'t>>,
+}
+
+/// One caption.
+#[derive(Deserialize)]
+pub(crate) struct Sentence<'t> {
+    #[serde(borrow)]
+    pub(crate) raw: Cow<'t, str>,
+}
+
+/// Reads the file's text.
+pub(crate) fn parse<'t>(contents: &'t str, file: &std::path::Path) -> Result<File<'t>, LoadError> {
+    serde_json::from_str(contents)
+        .map_err(|source| LoadError::Json { file: file.to_owned(), source })
+}
+
+/// Reads `contents` image by image.
+pub(crate) fn read(contents: &str, reading: &mut Reading<'_>) -> Result<(), LoadError> {
+    for (index, record) in parse(contents, reading.file)?.images.iter().enumerate() {
+        let place = Place::Record(index + 1);
+        let image = reading.add_image(&record.filename, Some(record.split), place)?;
+        for sentence in &record.sentences {
+            reading.add_caption(image, &sentence.raw, place);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Decoding a picture into RGB, as Pillow's `Image.open(path).convert("RGB")` does.
+//!
+//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied, and
+//! of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
+//! error with the file's name, never a picture with a grey or black part. Two limits are stricter
+//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than [`MAX_PIXELS`].
+
+use std::fs;
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
+
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+
+use crate::jpeg;
+
+/// Pictures with more pixels are refused before anything is allocated for them. Pillow warns of a
+/// decompression bomb at this number.
+pub const MAX_PIXELS: u64 = 89_478_485;
+
+/// A decoded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbPixels {
+    /// Pixels in a row, at least 1.
+    pub width: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+    /// Red, green and blue of each pixel, row by row: `[height, width, 3]`.
+    pub data: Vec<u8>,
+}
+
+/// A picture that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct PictureError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: PictureProblem,
+}
+
+/// What is wrong with a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureProblem {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// The file has no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes are of no picture format that is read here.
+    #[error("is not a JPEG, PNG, GIF, BMP or WebP picture; it begins with {0:?}")]
+    NotAPicture(String),
+    /// More pixels than [`MAX_PIXELS`], by the file's header.
+    #[error("claims {width}x{height} pixels, more than the {MAX_PIXELS} that are allowed")]
+    TooLarge {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// The file ends before the picture does.
+    #[error("is cut short: {0}")]
+    CutShort(String),
+    /// The bytes contradict their format.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// A kind of picture that cannot be turned into RGB as Pillow does.
+    #[error("is of an unsupported kind: {0}")]
+    Unsupported(String),
+}
+
+/// Reads and decodes the picture at `path`; the format is told by the bytes, not the name.
+pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
+    let bytes = fs::read(path)
+        .map_err(|error| PictureError { path: path.to_owned(), problem: error.into() })?;
+    decode_bytes(&bytes, path)
+}
+
+/// Decodes a picture that is in memory; `name` is for the error.
+pub fn decode_bytes(bytes: &[u8], name: &Path) -> Result<RgbPixels, PictureError> {
+    decode_any(bytes).map_err(|problem| PictureError { path: name.to_owned(), problem })
+}
+
+fn decode_any(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
+    if bytes.is_empty() {
+        return Err(PictureProblem::Empty);
+    }
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes),
+        Ok(
+            format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::WebP),
+        ) => decode_with_image(bytes, format),
+        _ => {
+            let start = bytes.get(..16).unwrap_or(bytes);
+            Err(PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned()))
+        }
+    }
+}
+
+/// Refuses a header's claim of no pixels, or of too many.
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), PictureProblem> {
+    if width == 0 || height == 0 {
+        return Err(PictureProblem::Damaged(format!("it claims {width}x{height} pixels")));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(PictureProblem::TooLarge { width, height });
+    }
+    Ok(())
+}
+
+fn decode_with_image(bytes: &[u8], format: ImageFormat) -> Result<RgbPixels, PictureProblem> {
+    let decoder =
+        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(problem)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    if matches!(decoder.color_type(), ColorType::L16 | ColorType::La16) {
+        return Err(PictureProblem::Unsupported(
+            "16-bit grey; convert it to 8 bits a channel".to_owned(),
+        ));
+    }
+    let picture = DynamicImage::from_decoder(decoder).map_err(problem)?;
+    let data = match picture {
+        DynamicImage::ImageRgb16(picture) => high_bytes(picture.as_raw(), 3),
+        DynamicImage::ImageRgba16(picture) => high_bytes(picture.as_raw(), 4),
+        other => other.into_rgb8().into_raw(),
+    };
+    Ok(RgbPixels { width, height, data })
+}
+
+/// Pillow takes the high byte of a 16-bit colour; rounding would be off by one at times.
+fn high_bytes(samples: &[u16], channels: usize) -> Vec<u8> {
+    samples
+        .chunks_exact(channels)
+        .flat_map(|pixel| pixel.iter().take(3))
+        .map(|&sample| (sample >> 8) as u8)
+        .collect()
+}
+
+fn problem(error: ImageError) -> PictureProblem {
+    match error {
+        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            PictureProblem::CutShort(error.to_string())
+        }
+        ImageError::Unsupported(error) => PictureProblem::Unsupported(error.to_string()),
+        other => PictureProblem::Damaged(other.to_string()),
+    }
+}
