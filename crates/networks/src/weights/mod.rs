@@ -18,6 +18,7 @@ use tch::{Kind, TchError};
 
 pub use checkpoint::Checkpoint;
 pub use load::load;
+pub(crate) use load::load_variables;
 pub use save::save;
 
 /// Weights that cannot be read or written, with the file concerned.
@@ -84,6 +85,17 @@ pub enum WeightsError {
         path: PathBuf,
         /// Every tensor that does not fit.
         report: Mismatch,
+    },
+    /// A language model with an output head of its own.
+    #[error(
+        "{}: {head} is not the token embedding again; a GPT-2 whose output head is its own is not \
+         supported", path.display()
+    )]
+    UntiedHead {
+        /// The file or folder.
+        path: PathBuf,
+        /// The head's name in the file.
+        head: String,
     },
     /// A name that cannot be written: taken twice, or reserved by the format.
     #[error("cannot write {}: the tensor name {name} is reserved or used twice", path.display())]

@@ -1,0 +1,384 @@
+//! `config.json` of a GPT-2, checked before a model is built from it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Four thousand million, more than twice the largest GPT-2: a config that asks for more is
+/// mistaken, and refusing it is kinder than running out of memory.
+const MAX_PARAMETERS: u128 = 4_000_000_000;
+
+/// A `config.json` that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The operating system refused.
+    #[error("cannot read {}: {source}\nhint: a model folder holds config.json beside its weights", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+}
+
+/// The settings of a GPT-2 that change what it computes; named as in transformers' `GPT2Config`,
+/// absent ones taking its defaults (GPT-2 small). Fields it does not know are passed over.
+///
+/// Deserialising checks: sizes are positive and fit each other, and settings that would change the
+/// computation in a way not implemented here are refused by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Fields")]
+pub struct Gpt2Config {
+    /// Rows of the token embedding.
+    pub vocab_size: i64,
+    /// Longest sequence, in tokens.
+    pub n_positions: i64,
+    /// Width of the hidden states.
+    pub n_embd: i64,
+    /// Number of blocks.
+    pub n_layer: i64,
+    /// Attention heads; divides `n_embd`.
+    pub n_head: i64,
+    /// Width inside the feed-forward layers; none means `4 * n_embd`.
+    pub n_inner: Option<i64>,
+    /// The feed-forward layers' activation.
+    pub activation_function: Activation,
+    /// Dropout after attention and after the feed-forward layer.
+    pub resid_pdrop: f64,
+    /// Dropout after the embeddings.
+    pub embd_pdrop: f64,
+    /// Dropout of the attention weights.
+    pub attn_pdrop: f64,
+    /// Added to the variance in layer normalisation.
+    pub layer_norm_epsilon: f64,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+}
+
+/// The feed-forward layers' activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// GELU by its tanh approximation, GPT-2's own: `gelu_new`.
+    GeluNew,
+    /// The same under transformers' other name: `gelu_pytorch_tanh`.
+    GeluPytorchTanh,
+    /// GELU by the error function: `gelu`.
+    Gelu,
+    /// max(x, 0): `relu`.
+    Relu,
+}
+
+impl Activation {
+    const ALL: [Self; 4] = [Self::GeluNew, Self::GeluPytorchTanh, Self::Gelu, Self::Relu];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::GeluNew => "gelu_new",
+            Self::GeluPytorchTanh => "gelu_pytorch_tanh",
+            Self::Gelu => "gelu",
+            Self::Relu => "relu",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|activation| activation.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("activation_function is {name:?}; supported are {names}")
+        })
+    }
+}
+
+impl Default for Gpt2Config {
+    /// GPT-2 small.
+    fn default() -> Self {
+        Self {
+            vocab_size: 50_257,
+            n_positions: 1024,
+            n_embd: 768,
+            n_layer: 12,
+            n_head: 12,
+            n_inner: None,
+            activation_function: Activation::GeluNew,
+            resid_pdrop: 0.1,
+            embd_pdrop: 0.1,
+            attn_pdrop: 0.1,
+            layer_norm_epsilon: 1e-5,
+            initializer_range: 0.02,
+        }
+    }
+}
+
+impl Gpt2Config {
+    /// Reads `config.json`, or the one in a model folder.
+    ///
+    /// # Errors
+    /// Names the file and the field.
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
+        let text =
+            fs::read(&path).map_err(|source| ConfigError::Io { path: path.clone(), source })?;
+        serde_json::from_slice(&text)
+            .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
+    }
+
+    /// Width of one attention head.
+    #[must_use]
+    pub fn head_dim(&self) -> i64 {
+        self.n_embd / self.n_head
+    }
+
+    /// Width inside the feed-forward layers.
+    #[must_use]
+    pub fn inner(&self) -> i64 {
+        self.n_inner.unwrap_or(4 * self.n_embd)
+    }
+
+    /// Checks what every model needs; done by deserialising, and for a config put together by hand
+    /// worth calling before [`Gpt2::new`](super::Gpt2::new).
+    ///
+    /// # Errors
+    /// Says which field is wrong, and how.
+    pub fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("n_positions", self.n_positions),
+            ("n_embd", self.n_embd),
+            ("n_layer", self.n_layer),
+            ("n_head", self.n_head),
+            ("n_inner", self.n_inner.unwrap_or(1)),
+        ];
+        for (name, size) in sizes {
+            if !(1..=i64::from(i32::MAX)).contains(&size) {
+                return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
+            }
+        }
+        if self.n_embd % self.n_head != 0 {
+            return Err(format!(
+                "n_embd {} is not a multiple of n_head {}",
+                self.n_embd, self.n_head
+            ));
+        }
+        let rates = [
+            ("resid_pdrop", self.resid_pdrop),
+            ("embd_pdrop", self.embd_pdrop),
+            ("attn_pdrop", self.attn_pdrop),
+        ];
+        for (name, rate) in rates {
+            if !(0.0..1.0).contains(&rate) {
+                return Err(format!("{name} is {rate}; it must be from 0 to below 1"));
+            }
+        }
+        let scales = [
+            ("layer_norm_epsilon", self.layer_norm_epsilon),
+            ("initializer_range", self.initializer_range),
+        ];
+        for (name, scale) in scales {
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(format!("{name} is {scale}; it must be above 0"));
+            }
+        }
+        match self.parameters() {
+            0..=MAX_PARAMETERS => Ok(()),
+            count => {
+                Err(format!("its sizes make a model of {count} parameters, which is no GPT-2"))
+            }
+        }
+    }
+
+    /// Values in the large matrices; biases and norms are not counted.
+    fn parameters(&self) -> u128 {
+        let wide = |size: i64| size.unsigned_abs().into();
+        let (hidden, inner): (u128, u128) = (wide(self.n_embd), wide(self.inner()));
+        let block = hidden * (4 * hidden + 2 * inner);
+        hidden * (wide(self.vocab_size) + wide(self.n_positions)) + block * wide(self.n_layer)
+    }
+}
+
+/// What `config.json` holds: the settings above, and those that must have one value.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]
+struct Fields {
+    model_type: String,
+    architectures: Option<Vec<String>>,
+    vocab_size: i64,
+    n_positions: i64,
+    n_embd: i64,
+    n_layer: i64,
+    n_head: i64,
+    n_inner: Option<i64>,
+    activation_function: String,
+    resid_pdrop: f64,
+    embd_pdrop: f64,
+    attn_pdrop: f64,
+    layer_norm_epsilon: f64,
+    initializer_range: f64,
+    scale_attn_weights: bool,
+    scale_attn_by_inverse_layer_idx: bool,
+    reorder_and_upcast_attn: bool,
+    add_cross_attention: bool,
+    tie_word_embeddings: bool,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Gpt2Config::default().into()
+    }
+}
+
+impl From<Gpt2Config> for Fields {
+    fn from(config: Gpt2Config) -> Self {
+        Self {
+            model_type: "gpt2".to_owned(),
+            architectures: Some(vec!["GPT2LMHeadModel".to_owned()]),
+            vocab_size: config.vocab_size,
+            n_positions: config.n_positions,
+            n_embd: config.n_embd,
+            n_layer: config.n_layer,
+            n_head: config.n_head,
+            n_inner: config.n_inner,
+            activation_function: config.activation_function.name().to_owned(),
+            resid_pdrop: config.resid_pdrop,
+            embd_pdrop: config.embd_pdrop,
+            attn_pdrop: config.attn_pdrop,
+            layer_norm_epsilon: config.layer_norm_epsilon,
+            initializer_range: config.initializer_range,
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
+            reorder_and_upcast_attn: false,
+            add_cross_attention: false,
+            tie_word_embeddings: true,
+        }
+    }
+}
+
+impl TryFrom<Fields> for Gpt2Config {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        if fields.model_type != "gpt2" {
+            return Err(format!("model_type is {:?}, not \"gpt2\"", fields.model_type));
+        }
+        let fixed = [
+            ("scale_attn_weights", fields.scale_attn_weights, true),
+            ("scale_attn_by_inverse_layer_idx", fields.scale_attn_by_inverse_layer_idx, false),
+            ("reorder_and_upcast_attn", fields.reorder_and_upcast_attn, false),
+            ("add_cross_attention", fields.add_cross_attention, false),
+            ("tie_word_embeddings", fields.tie_word_embeddings, true),
+        ];
+        for (name, value, supported) in fixed {
+            if value != supported {
+                return Err(format!("{name} is {value}; only {supported} is supported"));
+            }
+        }
+        let config = Self {
+            vocab_size: fields.vocab_size,
+            n_positions: fields.n_positions,
+            n_embd: fields.n_embd,
+            n_layer: fields.n_layer,
+            n_head: fields.n_head,
+            n_inner: fields.n_inner,
+            activation_function: Activation::from_name(&fields.activation_function)?,
+            resid_pdrop: fields.resid_pdrop,
+            embd_pdrop: fields.embd_pdrop,
+            attn_pdrop: fields.attn_pdrop,
+            layer_norm_epsilon: fields.layer_norm_epsilon,
+            initializer_range: fields.initializer_range,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Gpt2Config, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn absent_fields_take_the_defaults_and_unknown_ones_are_passed_over() {
+        assert_eq!(parse("{}").unwrap(), Gpt2Config::default());
+        let text = r#"{"n_embd": 48, "n_head": 6, "n_ctx": 9, "task_specific_params": {"a": []}}"#;
+        let config = parse(text).unwrap();
+        assert_eq!(
+            (config.n_embd, config.n_head, config.head_dim(), config.inner()),
+            (48, 6, 8, 192)
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let config = Gpt2Config {
+            n_inner: Some(100),
+            activation_function: Activation::Gelu,
+            attn_pdrop: 0.3,
+            ..Gpt2Config::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains(r#""model_type":"gpt2""#), "{text}");
+        assert_eq!(parse(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn settings_that_compute_something_else_are_refused_by_name() {
+        let refused = [
+            ("scale_attn_weights", "false"),
+            ("scale_attn_by_inverse_layer_idx", "true"),
+            ("reorder_and_upcast_attn", "true"),
+            ("add_cross_attention", "true"),
+            ("tie_word_embeddings", "false"),
+            ("activation_function", "\"silu\""),
+            ("model_type", "\"gpt_neo\""),
+        ];
+        for (name, value) in refused {
+            let error = parse(&format!("{{\"{name}\": {value}}}")).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_make_no_model_are_refused_by_name() {
+        let refused = [
+            ("n_embd", "770", "n_head"),
+            ("n_embd", "0", "n_embd"),
+            ("n_head", "-12", "n_head"),
+            ("n_layer", "0", "n_layer"),
+            ("n_layer", "9000000000000000000", "n_layer"),
+            ("n_inner", "0", "n_inner"),
+            ("vocab_size", "2000000000", "parameters"),
+            ("n_layer", "100000", "parameters"),
+            ("n_positions", "1.5", "1.5"),
+            ("attn_pdrop", "1.0", "attn_pdrop"),
+            ("embd_pdrop", "-0.1", "embd_pdrop"),
+            ("layer_norm_epsilon", "0", "layer_norm_epsilon"),
+            ("initializer_range", "-1", "initializer_range"),
+        ];
+        for (name, value, word) in refused {
+            let error = parse(&format!("{{\"{name}\": {value}}}")).unwrap_err();
+            assert!(error.contains(word), "{name} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_config_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Gpt2Config::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("config.json") && error.contains("hint:"), "{error}");
+        fs::write(folder.path().join("config.json"), "{").unwrap();
+        let error = Gpt2Config::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("config.json: "), "{error}");
+    }
+}

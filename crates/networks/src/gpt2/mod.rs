@@ -1,0 +1,18 @@
+//! GPT-2, as Hugging Face's transformers computes it.
+//!
+//! Paper: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). Reference:
+//! `GPT2LMHeadModel` of transformers 4.57. A parameter's path is its name in the checkpoint
+//! (`transformer.h.0.attn.c_attn.weight`, stored `[in, out]`); the output head is the token
+//! embedding. What differs: positions always count from 0, since captions need no others, and
+//! attention is libtorch's fused one, equal up to rounding.
+
+mod cache;
+mod config;
+mod load;
+mod model;
+
+pub use cache::KvCache;
+pub use config::{Activation, ConfigError, Gpt2Config};
+pub use load::load_pretrained;
+pub(crate) use load::{check_tied_head, is_ignored};
+pub use model::Gpt2;
