@@ -1,0 +1,25 @@
+//! What the golden tests share: where fixtures lie, and how far tensors are apart.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use networks::weights::Checkpoint;
+use tch::{Device, Tensor};
+
+pub fn fixture(path: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures", path].iter().collect()
+}
+
+/// All tensors of a safetensors file, by name.
+pub fn tensors(path: &str) -> HashMap<String, Tensor> {
+    let file = Checkpoint::open(&fixture(path)).unwrap();
+    file.names().map(|name| (name.to_owned(), file.tensor(name, Device::Cpu).unwrap())).collect()
+}
+
+/// The largest difference between two tensors of one shape; infinite where a value is no number.
+pub fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.size(), theirs.size());
+    let largest = tch::no_grad(|| (ours - theirs).abs().max()).double_value(&[]);
+    if largest.is_nan() { f64::INFINITY } else { largest }
+}
