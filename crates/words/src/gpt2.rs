@@ -18,6 +18,8 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 #[derive(Debug, Clone)]
 pub struct Gpt2Tokenizer {
     tokenizer: Tokenizer,
+    /// Kept, because the library builds a map of all tokens to count them.
+    vocab_size: usize,
 }
 
 impl Gpt2Tokenizer {
@@ -36,7 +38,7 @@ impl Gpt2Tokenizer {
                 return Err(folder::invalid(&file, problem));
             }
         }
-        Ok(Self { tokenizer })
+        Ok(Self::new(tokenizer))
     }
 
     /// Trains a byte-level BPE of at most `vocab_size` tokens with GPT-2's pipeline, as
@@ -72,7 +74,12 @@ impl Gpt2Tokenizer {
         let (vocab, merges) = folder::vocab_and_merges(&tokenizer)?;
         let trained = definition(&vocab, &merges).to_string();
         let tokenizer = Tokenizer::from_bytes(trained).map_err(TokenizerError::library)?;
-        Ok(Self { tokenizer })
+        Ok(Self::new(tokenizer))
+    }
+
+    fn new(tokenizer: Tokenizer) -> Self {
+        let vocab_size = tokenizer.get_vocab_size(true);
+        Self { tokenizer, vocab_size }
     }
 
     /// The ids of a text's tokens.
@@ -99,7 +106,7 @@ impl Gpt2Tokenizer {
     /// # Errors
     /// [`TokenizerError::UnknownId`] for an id outside the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        let vocab_size = self.vocab_size();
+        let vocab_size = self.vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(TokenizerError::UnknownId { id, vocab_size });
         }
@@ -109,7 +116,7 @@ impl Gpt2Tokenizer {
     /// How many tokens there are; ids are below it.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.vocab_size
     }
 
     /// Whether each token's text contains `character`, by id: for a decoder that stops at the first
@@ -119,7 +126,7 @@ impl Gpt2Tokenizer {
         let alphabet = alphabet::characters();
         let mut buffer = [0; 4];
         let wanted = character.encode_utf8(&mut buffer).as_bytes();
-        let mut stops = vec![false; self.vocab_size()];
+        let mut stops = vec![false; self.vocab_size];
         for (token, id) in self.tokenizer.get_vocab(true) {
             // An added token is plain text, but where the alphabet can write it, it reads the same.
             let bytes = alphabet::bytes(&token, &alphabet).unwrap_or_else(|| token.into_bytes());

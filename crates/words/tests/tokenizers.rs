@@ -1,0 +1,199 @@
+//! Both tokenizers against transformers on 2,000 sentences (`tests/reference/words_fixtures.py`).
+
+#![allow(clippy::unwrap_used)] // clippy's exemption of tests leaves out their helpers
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use words::{ClipTokenizer, Gpt2Tokenizer};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/words")).join(name)
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> T {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn captions() -> Vec<String> {
+    json(&fixture("captions.json"))
+}
+
+/// Asserts equality text by text, so that a failure names its sentence.
+fn assert_same(texts: &[String], ours: &[Vec<u32>], golden: &str) {
+    let theirs: Vec<Vec<u32>> = json(&fixture(golden));
+    assert_eq!((texts.len(), ours.len(), theirs.len()), (2000, 2000, 2000));
+    for ((text, ours), theirs) in texts.iter().zip(ours).zip(&theirs) {
+        assert_eq!(ours, theirs, "{text:?}");
+    }
+}
+
+/// A folder with only the named files of a fixture.
+fn folder_of(source: &str, files: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files {
+        fs::copy(fixture(source).join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn gpt2_gives_transformers_ids_for_2000_captions_from_either_kind_of_folder() {
+    let texts = captions();
+    let old = folder_of("gpt2", &["vocab.json", "merges.txt"]);
+    let new = folder_of("gpt2", &["tokenizer.json"]);
+    for folder in [old.path(), new.path()] {
+        let tokenizer = Gpt2Tokenizer::from_folder(folder).unwrap();
+        assert_eq!(tokenizer.vocab_size(), 1200);
+        assert_same(&texts, &tokenizer.encode_batch(&texts).unwrap(), "gpt2_ids.json");
+        let alone: Vec<_> = texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect();
+        assert_same(&texts, &alone, "gpt2_ids.json");
+    }
+}
+
+#[test]
+fn gpt2_decodes_every_caption_to_itself() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    for text in captions() {
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()).unwrap(), text);
+    }
+}
+
+#[test]
+fn gpt2_decodes_cut_characters_and_special_tokens_as_transformers_does() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    let rows: Vec<(Vec<u32>, String)> = json(&fixture("gpt2_decode.json"));
+    assert!(rows.iter().any(|(_, text)| text.contains('\u{FFFD}')));
+    for (ids, text) in rows {
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{ids:?}");
+    }
+}
+
+#[test]
+fn an_id_outside_the_vocabulary_is_named() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    let error = tokenizer.decode(&[5, 1200]).unwrap_err().to_string();
+    assert!(error.contains("1200 is not in this vocabulary of 1200 tokens"), "{error}");
+}
+
+#[test]
+fn stop_tokens_are_those_whose_text_has_the_character() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    let marked = |character| {
+        let stops = tokenizer.stop_tokens(character);
+        assert_eq!(stops.len(), tokenizer.vocab_size());
+        (0..stops.len()).filter(|&id| stops[id]).collect::<Vec<usize>>()
+    };
+    let theirs: Vec<usize> = json(&fixture("gpt2_stop_tokens.json"));
+    assert!(theirs.len() > 3);
+    assert_eq!(marked('.'), theirs);
+    // Written otherwise than it reads: a space is Ġ in the vocabulary, and Ġ itself two bytes.
+    let spaced = |id: &usize| tokenizer.decode(&[*id as u32]).unwrap().contains(' ');
+    assert_eq!(marked(' '), (0..1200).filter(spaced).collect::<Vec<_>>());
+    assert_eq!(marked('Ġ'), Vec::<usize>::new());
+}
+
+#[test]
+fn training_gives_the_vocabulary_and_merges_of_train_new_from_iterator() {
+    let texts = captions();
+    let half = texts.iter().step_by(2);
+    let tokenizer = Gpt2Tokenizer::train(half, 1200).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    tokenizer.save(&folder.path().join("new")).unwrap();
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let saved = |name: &str| folder.path().join("new").join(name);
+    let theirs = |name: &str| fixture("gpt2").join(name);
+    assert_eq!(read(saved("merges.txt")), read(theirs("merges.txt")));
+    assert_eq!(json::<Value>(&saved("vocab.json")), json::<Value>(&theirs("vocab.json")));
+    assert_eq!(json::<Value>(&saved("tokenizer.json")), json::<Value>(&theirs("tokenizer.json")));
+    assert_same(&texts, &tokenizer.encode_batch(&texts).unwrap(), "gpt2_ids.json");
+}
+
+#[test]
+fn training_on_little_text_ends_below_the_ceiling_and_too_low_a_ceiling_is_refused() {
+    assert_eq!(Gpt2Tokenizer::train(["ab ab"], 50_257).unwrap().vocab_size(), 259);
+    assert_eq!(Gpt2Tokenizer::train([""; 0], 257).unwrap().vocab_size(), 257);
+    let error = Gpt2Tokenizer::train(["ab"], 256).unwrap_err().to_string();
+    assert!(error.contains("256 tokens cannot be trained"), "{error}");
+}
+
+#[test]
+fn clip_gives_transformers_ids_for_2000_captions_from_either_kind_of_folder() {
+    let texts = captions();
+    let old = folder_of("clip_slow", &["vocab.json", "merges.txt"]);
+    let new = folder_of("clip_fast", &["tokenizer.json"]);
+    for folder in [old.path(), new.path(), &fixture("clip_slow"), &fixture("clip_fast")] {
+        let tokenizer = ClipTokenizer::from_folder(folder).unwrap();
+        let rows = tokenizer.encode_batch(&texts).unwrap();
+        assert_eq!(rows.iter().map(Vec::len).max(), Some(77), "a long caption must be cut");
+        assert_same(&texts, &rows, "clip_ids.json");
+    }
+}
+
+#[test]
+fn clip_pads_as_transformers_does() {
+    let tokenizer = ClipTokenizer::from_folder(&fixture("clip_fast")).unwrap();
+    let padded = tokenizer.pad(&tokenizer.encode_batch(&captions()[3..11]).unwrap());
+    let golden: Value = json(&fixture("clip_padded.json"));
+    let rows = |key: &str| serde_json::from_value::<Vec<Vec<i64>>>(golden[key].clone()).unwrap();
+    assert_eq!((padded.rows, padded.tokens), (8, rows("ids")[0].len()));
+    assert_eq!(padded.ids, rows("ids").concat());
+    assert_eq!(padded.attention_mask, rows("attention_mask").concat());
+    assert!(padded.attention_mask.contains(&0));
+    assert_eq!(tokenizer.pad::<Vec<u32>>(&[]).tokens, 0);
+}
+
+#[test]
+fn a_saved_clip_tokenizer_reads_back_the_same_with_its_context_length() {
+    let texts = captions();
+    for tokenizer in [
+        ClipTokenizer::from_folder(&fixture("clip_slow")).unwrap(),
+        ClipTokenizer::byte_level().unwrap(),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        let config = folder.path().join("tokenizer_config.json");
+        let short = fs::read_to_string(&config).unwrap().replace("77", "9");
+        let rows = tokenizer.encode_batch(&texts).unwrap();
+        let again = ClipTokenizer::from_folder(folder.path()).unwrap();
+        assert_eq!(again.encode_batch(&texts).unwrap(), rows);
+        fs::write(&config, short).unwrap();
+        let again = ClipTokenizer::from_folder(folder.path()).unwrap();
+        assert_eq!(again.context_length(), 9);
+        let cut = again.encode_batch(&["a man and a woman and a dog in the park"]).unwrap();
+        assert_eq!((cut[0].len(), cut[0][8]), (9, again.end_of_text()));
+    }
+}
+
+#[test]
+fn the_byte_level_clip_writes_one_token_a_byte_and_ends_words() {
+    let tokenizer = ClipTokenizer::byte_level().unwrap();
+    assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (514, 513));
+    let rows = tokenizer.encode_batch(&["A dog é", ""]).unwrap();
+    let byte = |byte: u8| u32::from(byte);
+    let end = |byte: u8| u32::from(byte) + 256;
+    let expected =
+        vec![512, end(b'a'), byte(b'd'), byte(b'o'), end(b'g'), byte(0xC3), end(0xA9), 513];
+    assert_eq!(rows, [expected, vec![512, 513]]);
+}
+
+#[test]
+fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k"));
+    let Ok(lines) = fs::read_to_string(path.join("Flickr8k.token.txt")) else {
+        println!("skipped: {} is not here", path.display());
+        return;
+    };
+    let captions: Vec<String> =
+        lines.lines().filter_map(|line| Some(line.split_once('\t')?.1.to_lowercase())).collect();
+    assert_eq!(captions.len(), 40_460);
+    let tokenizer = Gpt2Tokenizer::train(&captions, 50_257).unwrap();
+    let rows = tokenizer.encode_batch(&captions).unwrap();
+    for (caption, ids) in captions.iter().zip(&rows) {
+        assert_eq!(&tokenizer.decode(ids).unwrap(), caption);
+    }
+    let clip = ClipTokenizer::byte_level().unwrap();
+    assert!(clip.encode_batch(&captions).unwrap().iter().all(|row| (2..=77).contains(&row.len())));
+}
