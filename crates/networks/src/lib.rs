@@ -1,4 +1,35 @@
 //! CLIP, GPT-2 and the prefix mapper on libtorch: tensors in, tensors out.
+//!
+//! Nothing here knows a data set, a tokenizer or a run folder: pictures come as pixels, words as
+//! ids, and weights from files named by the caller. A variable's path in the store is the
+//! parameter's name in the published checkpoint, so that files are exchanged with transformers and
+//! ClipCap without a table of names between.
+//!
+//! A captioner from scratch, one step's loss, and a caption:
+//!
+//! ```
+//! use networks::decode::{GreedyOptions, greedy};
+//! use networks::gpt2::Gpt2Config;
+//! use networks::prefix::{ClipCaptioner, TokenBatch};
+//! use tch::{Kind, Tensor, nn};
+//!
+//! # fn main() -> Result<(), networks::device::DeviceError> {
+//! let device = networks::device::parse_device("cpu")?;
+//! let store = nn::VarStore::new(device);
+//! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
+//! let (clip_dim, prefix_length) = (16, 10);
+//! let captioner = ClipCaptioner::new(store.root(), &config, clip_dim, prefix_length);
+//!
+//! let embeddings = Tensor::randn([2, clip_dim], (Kind::Float, device));
+//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], prefix_length, device);
+//! captioner.caption_loss(&embeddings, &captions, true).backward();
+//!
+//! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();
+//! let written = greedy(&captioner, &embeddings, &GreedyOptions { max_tokens: 67, stops: &stops });
+//! assert_eq!(written.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod clip;
 pub mod decode;

@@ -1,0 +1,263 @@
+//! ClipCap's captioner against a padded, uncached reference on a random checkpoint, both written by
+//! `tests/reference/prefix_goldens.py`.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
+
+mod common;
+
+use std::collections::{BTreeMap, HashMap};
+
+use common::{difference, fixture, tensors};
+use networks::decode::{GreedyOptions, greedy};
+use networks::gpt2::Gpt2Config;
+use networks::prefix::{self, ClipCaptioner, TokenBatch};
+use networks::weights::{self, Checkpoint, WeightsError};
+use tch::{Device, Kind, Tensor, nn};
+
+const CLIP_DIM: i64 = 16;
+const PREFIX: i64 = 3;
+const FULL_STOP: usize = 13;
+const TOLERANCE: f64 = 1e-5;
+const NOTICED: f64 = 10.0 * TOLERANCE;
+
+fn fresh(change: impl Fn(&mut Gpt2Config)) -> (nn::VarStore, ClipCaptioner) {
+    let mut config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
+    change(&mut config);
+    let store = nn::VarStore::new(Device::Cpu);
+    let captioner = ClipCaptioner::new(store.root(), &config, CLIP_DIM, PREFIX);
+    (store, captioner)
+}
+
+fn loaded() -> (nn::VarStore, ClipCaptioner) {
+    let (mut store, captioner) = fresh(|_| ());
+    let checkpoint = Checkpoint::open(&fixture("prefix/model.safetensors")).unwrap();
+    prefix::load(&mut store, &checkpoint).unwrap();
+    (store, captioner)
+}
+
+/// The reference's captions without its padding.
+fn rows(expected: &HashMap<String, Tensor>) -> Vec<Vec<i64>> {
+    let lengths = Vec::<i64>::try_from(&expected["lengths"]).unwrap();
+    lengths
+        .iter()
+        .zip(0..)
+        .map(|(&length, row)| expected["tokens"].get(row).narrow(0, 0, length).try_into().unwrap())
+        .collect()
+}
+
+fn batch_of(rows: &[Vec<i64>]) -> TokenBatch {
+    let rows: Vec<&[i64]> = rows.iter().map(Vec::as_slice).collect();
+    TokenBatch::new(&rows, PREFIX, Device::Cpu)
+}
+
+#[test]
+fn the_loss_and_every_gradient_equal_the_padded_references() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (store, captioner) = loaded();
+    let batch = batch_of(&rows(&expected));
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    let off = difference(&loss, &expected["loss"]);
+    println!("loss differs by {off:.1e} of {:.3}", loss.double_value(&[]));
+    assert!(off < TOLERANCE, "{off:e}");
+    loss.backward();
+
+    let gradients = expected.keys().filter(|key| key.starts_with("grad.")).count();
+    assert_eq!(gradients, store.variables().len());
+    let (mut largest, mut largest_relative) = (0_f64, 0_f64);
+    for (name, variable) in store.variables() {
+        let theirs = &expected[&format!("grad.{name}")];
+        let off = difference(&variable.grad(), theirs);
+        let norm = theirs.norm().double_value(&[]);
+        let relative = (variable.grad() - theirs).norm().double_value(&[]) / norm;
+        largest = largest.max(off);
+        largest_relative = largest_relative.max(relative);
+        assert!(off < TOLERANCE && relative < TOLERANCE, "{name}: {off:e}, relative {relative:e}");
+    }
+    println!(
+        "{gradients} gradients differ by at most {largest:.1e} in a value, {largest_relative:.1e} \
+         of the norm"
+    );
+}
+
+#[test]
+fn captions_laid_out_otherwise_give_another_loss() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (_store, captioner) = loaded();
+    let right = rows(&expected);
+    let off = |rows: &[Vec<i64>], embeddings: &Tensor| {
+        let loss = captioner.caption_loss(embeddings, &batch_of(rows), false);
+        difference(&loss, &expected["loss"])
+    };
+    let embeddings = &expected["embeddings"];
+    assert!(off(&right, embeddings) < TOLERANCE);
+    assert!(off(&right, &embeddings.roll([1], [0])) > NOTICED, "rows of other images");
+
+    // Token 0 is read, so leaving it out is not the same as leaving it out of the loss.
+    let without: Vec<Vec<i64>> =
+        right.iter().map(|row| row.iter().copied().filter(|&id| id != 0).collect()).collect();
+    assert!(off(&without, embeddings) > NOTICED, "without the tokens 0");
+
+    // The last token of the longest row is a target, though it is never read.
+    let mut shorter = right.clone();
+    shorter[0].pop();
+    assert!(off(&shorter, embeddings) > NOTICED, "without the last token");
+}
+
+#[test]
+fn padding_further_changes_neither_the_loss_nor_the_targets() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (_store, captioner) = loaded();
+    let mut longer = rows(&expected);
+    let targets = batch_of(&longer).targets();
+    for row in &mut longer {
+        row.resize(19, 0);
+    }
+    let batch = batch_of(&longer);
+    assert_eq!(batch.targets(), targets);
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    assert!(difference(&loss, &expected["loss"]) < TOLERANCE);
+}
+
+#[test]
+fn a_change_in_any_parameter_changes_the_loss() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (store, captioner) = loaded();
+    let batch = batch_of(&rows(&expected));
+    for (name, variable) in store.variables() {
+        let mut first = variable.detach().view(-1).narrow(0, 0, 1);
+        let value = first.copy();
+        let _ = first.g_add_scalar_(1.0);
+        let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+        let off = difference(&loss, &expected["loss"]);
+        assert!(off > NOTICED, "{name} moved by 1: {off:e}");
+        first.copy_(&value);
+    }
+}
+
+#[test]
+fn training_on_one_batch_lowers_its_loss() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (store, captioner) = loaded();
+    let batch = batch_of(&rows(&expected));
+    for _ in 0..30 {
+        let loss = captioner.caption_loss(&expected["embeddings"], &batch, true);
+        loss.backward();
+        tch::no_grad(|| {
+            for mut variable in store.trainable_variables() {
+                let step = variable.grad() * -0.05;
+                let _ = variable.g_add_(&step);
+                variable.zero_grad();
+            }
+        });
+    }
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    assert!(loss.double_value(&[]) < 0.5 * expected["loss"].double_value(&[]), "{loss:?}");
+}
+
+#[test]
+fn greedy_captions_equal_the_uncached_loops_in_every_batch_size() {
+    let expected = tensors("prefix/captions.safetensors");
+    let (_store, captioner) = loaded();
+    let embeddings = &expected["embeddings"];
+    let cut_at: Vec<bool> =
+        Vec::<i64>::try_from(&expected["stops"]).unwrap().iter().map(|&stop| stop == 1).collect();
+    let mut full_stop_only = vec![false; FULL_STOP + 1];
+    full_stop_only[FULL_STOP] = true;
+
+    let tokens: Vec<Vec<i64>> = (&expected["tokens"]).try_into().unwrap();
+    let looped: Vec<Vec<i64>> = tokens
+        .into_iter()
+        .map(|row| row.into_iter().take_while(|&token| token >= 0).collect())
+        .collect();
+    for (stops, wanted) in [(&full_stop_only, &looped), (&cut_at, &rows(&expected))] {
+        let options = GreedyOptions { max_tokens: 67, stops };
+        for batch in [1, 5, 32] {
+            let captions: Vec<Vec<i64>> = embeddings
+                .split(batch, 0)
+                .iter()
+                .flat_map(|part| greedy(&captioner, part, &options))
+                .collect();
+            assert_eq!(&captions, wanted, "in batches of {batch}");
+        }
+    }
+}
+
+#[test]
+fn captions_end_where_they_are_told_to_or_where_positions_do() {
+    let expected = tensors("prefix/captions.safetensors");
+    let embeddings = expected["embeddings"].narrow(0, 0, 4);
+    let lengths = |captioner: &ClipCaptioner, max_tokens| {
+        let captions = greedy(captioner, &embeddings, &GreedyOptions { max_tokens, stops: &[] });
+        captions.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    let (_store, captioner) = loaded();
+    for max_tokens in [0, 1, 2, 67] {
+        assert_eq!(lengths(&captioner, max_tokens), [max_tokens; 4]);
+    }
+    let (_store, short) = fresh(|config| config.n_positions = 10);
+    assert_eq!(short.max_caption_tokens(), 8);
+    assert_eq!(lengths(&short, 67), [8; 4]);
+    let none = greedy(
+        &captioner,
+        &embeddings.narrow(0, 0, 0),
+        &GreedyOptions { max_tokens: 67, stops: &[] },
+    );
+    assert!(none.is_empty());
+}
+
+#[test]
+fn the_longest_caption_can_be_trained_on() {
+    let (_store, captioner) = fresh(|config| config.n_positions = 10);
+    let row = vec![1; captioner.max_caption_tokens() as usize];
+    let embedding = Tensor::ones([1, CLIP_DIM], (Kind::Float, Device::Cpu));
+    let loss = captioner.caption_loss(&embedding, &batch_of(&[row]), false);
+    assert!(loss.double_value(&[]).is_finite());
+}
+
+#[test]
+fn a_mapper_from_scratch_starts_as_pytorch_starts_it() {
+    let store = nn::VarStore::new(Device::Cpu);
+    let config =
+        Gpt2Config { n_embd: 96, n_layer: 1, n_head: 4, vocab_size: 9, ..Gpt2Config::default() };
+    let _ = ClipCaptioner::new(store.root(), &config, 256, 10);
+    let variables = store.variables();
+    let shapes = [
+        ("clip_project.model.0.weight", vec![480, 256], 256_f64),
+        ("clip_project.model.0.bias", vec![480], 256.0),
+        ("clip_project.model.2.weight", vec![960, 480], 480.0),
+        ("clip_project.model.2.bias", vec![960], 480.0),
+    ];
+    for (name, shape, inputs) in shapes {
+        let (variable, bound) = (&variables[name], 1.0 / inputs.sqrt());
+        assert_eq!(variable.size(), shape, "{name}");
+        let largest = variable.abs().max().double_value(&[]);
+        assert!(largest <= bound && largest > 0.97 * bound, "{name}: {largest} of {bound}");
+        let deviation = variable.std(true).double_value(&[]);
+        let uniform = bound / 3_f64.sqrt();
+        assert!((deviation / uniform - 1.0).abs() < 0.1, "{name}: {deviation}, not {uniform}");
+    }
+}
+
+#[test]
+fn what_clipcaps_files_repeat_is_passed_over_and_nothing_else() {
+    let load_with = |extra: &str, tensor: Option<Tensor>| {
+        let mut changed: BTreeMap<String, Tensor> =
+            tensors("prefix/model.safetensors").into_iter().collect();
+        let head = changed["gpt.transformer.wte.weight"].shallow_clone();
+        changed.insert(extra.to_owned(), tensor.unwrap_or(head));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let changed: Vec<(String, Tensor)> = changed.into_iter().collect();
+        weights::save(file.path(), &changed, &BTreeMap::new()).unwrap();
+        let (mut store, _captioner) = fresh(|_| ());
+        prefix::load(&mut store, &Checkpoint::open(file.path()).unwrap())
+    };
+    load_with("gpt.lm_head.weight", None).unwrap();
+    load_with("gpt.transformer.h.1.attn.bias", None).unwrap();
+    load_with("gpt.transformer.h.0.attn.masked_bias", None).unwrap();
+    let other = Tensor::zeros([97, 24], (Kind::Float, Device::Cpu));
+    let error = load_with("gpt.lm_head.weight", Some(other)).unwrap_err();
+    assert!(matches!(error, WeightsError::UntiedHead { .. }), "{error}");
+    for extra in ["lm_head.weight", "clip_project.model.4.weight", "gpt.h.0.attn.bias"] {
+        let error = load_with(extra, None).unwrap_err().to_string();
+        assert!(error.contains("unexpected (1)") && error.contains(extra), "{error}");
+    }
+}
