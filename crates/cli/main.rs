@@ -1,2 +1,68 @@
-//! The `capsmith` command line.
-fn main() {}
+//! The `capsmith` command line: definitions and glue, nothing else.
+
+mod caption;
+mod dataset;
+mod demo;
+mod evaluate;
+mod init;
+mod page;
+mod precompute;
+mod terminal;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
+///
+/// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
+/// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own.
+/// `demo` does all of it on pictures that capsmith draws itself.
+#[derive(Parser)]
+#[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at a data set, or draw one.
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// Compute the CLIP embedding of every picture of a data set, once.
+    Precompute(precompute::Args),
+    /// Make models with random weights, where pretrained ones cannot be had.
+    #[command(subcommand)]
+    Init(init::Command),
+    /// Train a run from a config.
+    Train(train::Args),
+    /// Caption pictures with a trained run.
+    Caption(caption::Args),
+    /// Caption and score a run's test split, or score captions made by anybody.
+    Evaluate(evaluate::Args),
+    /// The whole way, from pictures that capsmith draws to captions and scores, in minutes.
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dataset(command) => dataset::run(command),
+        Command::Precompute(args) => precompute::run(&args),
+        Command::Init(command) => init::run(command),
+        Command::Train(args) => train::run(&args),
+        Command::Caption(args) => caption::run(&args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(()) => terminal::interrupted().map_or(ExitCode::SUCCESS, ExitCode::from),
+        // A reader such as `head` that has seen enough is no failure.
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

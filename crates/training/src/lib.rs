@@ -1,1 +1,27 @@
-//! All that owns a run folder: config, batches, optimizer, trainer, checkpoints, captions.
+//! All that owns a run folder: configuration, batches, optimizer, trainer, checkpoints, captioning and
+//! evaluation.
+//!
+//! A run is one [`config::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
+//! paper's loop and leaves checkpoints; [`captioner::Captioner`] loads the newest one;
+//! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
+//!
+//! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
+//! optimizer is this crate's own ([`optimizer`]), since tch's can neither be saved nor return the
+//! gradient norm. So a run that was killed goes on to the same bits.
+
+pub mod batches;
+pub mod captioner;
+pub mod checkpoint;
+pub mod config;
+mod error;
+pub mod evaluate;
+pub mod inputs;
+pub mod optimizer;
+pub mod run_folder;
+pub mod schedule;
+pub mod scratch;
+pub mod seeds;
+pub mod track;
+pub mod trainer;
+
+pub use error::Error;

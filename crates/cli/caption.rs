@@ -1,0 +1,93 @@
+//! `capsmith caption`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use networks::device::parse_device;
+use training::captioner::Captioner;
+use training::run_folder::RunFolder;
+
+use crate::precompute::ImageEncoder;
+use crate::terminal;
+
+/// Caption pictures with a trained run.
+///
+/// Prints a line for each picture: its path, a tab, its caption.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run folder that `capsmith train` wrote.
+    #[arg(long)]
+    run: PathBuf,
+    /// Pictures: JPEG, PNG, WebP, GIF or BMP.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// CLIP's folder, where it has moved since the embeddings were computed.
+    #[arg(long)]
+    clip: Option<PathBuf>,
+    /// Device: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Leave out pictures that cannot be read, naming them.
+    #[arg(long)]
+    skip_corrupt: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = parse_device(&args.device)?;
+    let captioner = Captioner::load(&RunFolder::open(&args.run)?, device)?;
+    let identity = &captioner.provenance.embeddings;
+    let clip = args.clip.clone().unwrap_or_else(|| PathBuf::from(&identity.model));
+    let encoder = ImageEncoder::load(&clip, device, identity.dtype)
+        .with_context(|| format!("cannot load the CLIP that the run was trained on from {} (say where it is with --clip)", clip.display()))?;
+    if encoder.sha256() != identity.model_sha256 {
+        bail!(
+            "{} is not the CLIP that the run was trained on (its weights have another SHA-256); name the right folder with --clip",
+            clip.display()
+        );
+    }
+    let (paths, pixels) = read_pictures(args, &encoder)?;
+    if paths.is_empty() {
+        bail!("none of the pictures can be read");
+    }
+    let normalize = captioner.config.data.normalize_embeddings || identity.normalize;
+    let bar = terminal::bar(paths.len() as u64, "captioning");
+    for (paths, pixels) in paths.chunks(32).zip(pixels.chunks(32)) {
+        let mut embeddings = encoder.encode_all(pixels)?;
+        if normalize {
+            embeddings = training::inputs::normalized(&embeddings);
+        }
+        let captions = captioner.caption(&embeddings, |_| {})?;
+        bar.inc(paths.len() as u64);
+        bar.suspend(|| {
+            paths.iter().zip(captions).try_for_each(|(path, caption)| {
+                terminal::print(&format!("{}\t{caption}\n", path.display()))
+            })
+        })?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Paths and preprocessed pixels of the pictures that can be read.
+fn read_pictures(
+    args: &Args,
+    encoder: &ImageEncoder,
+) -> anyhow::Result<(Vec<PathBuf>, Vec<Vec<f32>>)> {
+    use rayon::prelude::*;
+    let read: Vec<_> = args.images.par_iter().map(|path| encoder.preprocess(path)).collect();
+    let mut paths = Vec::new();
+    let mut pixels = Vec::new();
+    for (path, result) in args.images.iter().zip(read) {
+        match result {
+            Ok(one) => {
+                paths.push(path.clone());
+                pixels.push(one);
+            }
+            Err(error) if args.skip_corrupt => terminal::say(&format!("left out: {error}")),
+            Err(error) => {
+                return Err(error).context("cannot caption all pictures (--skip-corrupt leaves out those that cannot be read)");
+            }
+        }
+    }
+    Ok((paths, pixels))
+}

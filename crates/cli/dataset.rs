@@ -1,0 +1,101 @@
+//! `capsmith dataset check` and `capsmith dataset draw`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Subcommand;
+use flickr::{Corpus, Layout, Split, SplitError, SplitKind, SplitSpec};
+
+use crate::terminal;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print what a data set holds and what is wrong with it; fails on a broken set.
+    ///
+    /// Reads Flickr8k or Flickr30k in any of their layouts (Kaggle's captions.txt, the original
+    /// *.token files, Karpathy's JSON), decodes every picture on all cores, and reports images,
+    /// captions, split sizes, caption lengths, and missing or unreadable pictures.
+    Check(CheckArgs),
+    /// Draw a data set: simple scenes with five captions each, in Kaggle's Flickr8k layout.
+    Draw(DrawArgs),
+}
+
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// Folder with the captions and the folder of pictures.
+    dataset: PathBuf,
+    /// Layout of the captions; recognised from the folder unless named.
+    #[arg(long, value_name = "kaggle|original|karpathy")]
+    layout: Option<Layout>,
+    /// Split to check; all that the folder has the files for unless named.
+    #[arg(long, value_name = "paper|official|karpathy")]
+    split: Option<SplitKind>,
+    /// Paper split: caption rows in the test set.
+    #[arg(long, default_value_t = 5000)]
+    test_captions: usize,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct DrawArgs {
+    /// Folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+    /// Number of pictures.
+    #[arg(long, default_value_t = 600)]
+    count: usize,
+    /// Decides every picture and caption.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Width and height of a picture in pixels.
+    #[arg(long, default_value_t = 128)]
+    size: u32,
+}
+
+pub fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Check(args) => check(&args),
+        Command::Draw(args) => draw(&args),
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let corpus = Corpus::load(&args.dataset, args.layout)?;
+    let specs = split_specs(&corpus, args);
+    let bar = terminal::bar(corpus.images.len() as u64, "checking pictures");
+    let audit = flickr::audit(&corpus, &specs, |_| bar.inc(1));
+    bar.finish_and_clear();
+    if args.json {
+        terminal::print(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?;
+    } else {
+        terminal::print(&audit.to_string())?;
+    }
+    if audit.is_broken() {
+        bail!("{} is broken: see the report above", args.dataset.display());
+    }
+    Ok(())
+}
+
+/// The split that was named, or those that the folder has the files for.
+fn split_specs(corpus: &Corpus, args: &CheckArgs) -> Vec<SplitSpec> {
+    let spec = |kind| SplitSpec { kind, test_captions: args.test_captions, validation_captions: 0 };
+    if let Some(kind) = args.split {
+        return vec![spec(kind)];
+    }
+    [SplitKind::Paper, SplitKind::Official, SplitKind::Karpathy]
+        .map(spec)
+        .into_iter()
+        .filter(|spec| !matches!(Split::new(corpus, spec), Err(SplitError::NoLists { .. })))
+        .collect()
+}
+
+fn draw(args: &DrawArgs) -> anyhow::Result<()> {
+    let options = scenes::Options { count: args.count, seed: args.seed, size: args.size };
+    let bar = terminal::bar(args.count as u64, "drawing");
+    scenes::draw(&args.out, &options, |_| bar.inc(1))?;
+    bar.finish_and_clear();
+    terminal::say(&format!("{} pictures in {}", args.count, args.out.display()));
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `capsmith precompute`, and the image encoder that `capsmith caption` shares.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use flickr::{Corpus, Layout, Preprocessing};
+use networks::clip::ClipModel;
+use networks::device::parse_device;
+use precompute::{Dtype, Identity, Picture, Plan, Skipped, Summary};
+use tch::{Device, Kind, Tensor};
+
+use crate::terminal;
+
+/// Compute the CLIP embedding of every picture of a data set, once.
+///
+/// Pictures are decoded and resized on all cores while the model runs. The result is one safetensors
+/// file. Stopped or killed, the same command goes on where it was.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder with the captions and the folder of pictures.
+    #[arg(long)]
+    pub dataset: PathBuf,
+    /// Layout of the captions; recognised from the folder unless named.
+    #[arg(long, value_name = "kaggle|original|karpathy")]
+    pub layout: Option<Layout>,
+    /// CLIP as a Hugging Face folder.
+    #[arg(long)]
+    pub clip: PathBuf,
+    /// File to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Device: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Precision of CLIP's weights and activations; embeddings are stored as f32.
+    #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
+    pub dtype: Dtype,
+    /// Pictures in a batch.
+    #[arg(long, default_value_t = 32)]
+    pub batch_size: usize,
+    /// Divide each embedding by its L2 norm.
+    #[arg(long)]
+    pub normalize: bool,
+    /// Leave out pictures that cannot be read, naming and counting them.
+    #[arg(long)]
+    pub skip_corrupt: bool,
+}
+
+/// CLIP's image tower with its preprocessing.
+pub struct ImageEncoder {
+    model: ClipModel,
+    preprocessing: Preprocessing,
+    device: Device,
+    dtype: Dtype,
+}
+
+impl ImageEncoder {
+    /// Loads a Hugging Face folder.
+    pub fn load(folder: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
+        let preprocessing = Preprocessing::from_folder(folder)?;
+        let model = ClipModel::from_folder(folder, device, dtype.kind())?;
+        let size = model.config().vision_config.image_size;
+        if i64::from(preprocessing.crop) != size {
+            bail!(
+                "{}: preprocessor_config.json crops to {} pixels, but config.json says image_size {size}; the two files are of different models",
+                folder.display(),
+                preprocessing.crop,
+            );
+        }
+        Ok(Self { model, preprocessing, device, dtype })
+    }
+
+    /// SHA-256 of the weights.
+    pub fn sha256(&self) -> &str {
+        self.model.identity()
+    }
+
+    /// Decodes and preprocesses one picture.
+    pub fn preprocess(&self, path: &Path) -> anyhow::Result<Vec<f32>> {
+        Ok(self.preprocessing.apply(&flickr::decode(path)?))
+    }
+
+    /// Embeddings `[batch, dim]`, f32 on the encoder's device, of pixels `[batch, 3, n, n]`.
+    pub fn encode(&self, pixels: &Tensor) -> Tensor {
+        let pixels = pixels.to_device(self.device).to_kind(self.dtype.kind());
+        tch::no_grad(|| self.model.encode_image(&pixels)).to_kind(Kind::Float)
+    }
+
+    /// Embeddings of preprocessed pictures.
+    pub fn encode_all(&self, pictures: &[Vec<f32>]) -> anyhow::Result<Tensor> {
+        let side = i64::from(self.preprocessing.crop);
+        let pixels = Tensor::f_from_slice(&pictures.concat())?;
+        Ok(self.encode(&pixels.view([-1, 3, side, side])))
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = parse_device(&args.device)?;
+    let corpus = Corpus::load(&args.dataset, args.layout)?;
+    for warning in &corpus.warnings {
+        terminal::say(&format!("warning: {warning}"));
+    }
+    let encoder = ImageEncoder::load(&args.clip, device, args.dtype)
+        .with_context(|| format!("cannot load CLIP from {}", args.clip.display()))?;
+    let count = corpus.images.len();
+    let plan = Plan {
+        pictures: (0..count)
+            .map(|index| Picture {
+                name: corpus.images[index].file_name.clone(),
+                path: corpus.image_path(index),
+            })
+            .collect(),
+        identity: Identity {
+            model: args.clip.display().to_string(),
+            model_sha256: encoder.sha256().to_owned(),
+            preprocessing: encoder.preprocessing.clone(),
+            normalize: args.normalize,
+            dtype: args.dtype,
+            dataset_fingerprint: corpus.fingerprint(),
+            dimension: encoder.model.config().projection_dim as usize,
+        },
+        device,
+        batch_size: args.batch_size,
+        skip_corrupt: args.skip_corrupt,
+        output: &args.out,
+    };
+    let stop = terminal::stop_flag()?;
+    let bar = terminal::bar(count as u64, "embedding pictures");
+    let summary = precompute::run(
+        &plan,
+        |pixels: &Tensor| Ok::<_, tch::TchError>(encoder.encode(pixels)),
+        |progress| bar.set_position(progress.done as u64),
+        &stop,
+    )?;
+    bar.finish_and_clear();
+    report(&summary, &args.out);
+    Ok(())
+}
+
+fn report(summary: &Summary, out: &Path) {
+    for Skipped { name, reason } in &summary.skipped {
+        terminal::say(&format!("left out {name}: {reason}"));
+    }
+    let out = out.display();
+    if summary.already_finished {
+        terminal::say(&format!("{out} is finished already; nothing to do"));
+        return;
+    }
+    let Summary { encoded, resumed, skipped, .. } = summary;
+    terminal::say(&format!(
+        "{out}: {encoded} embeddings made now, {resumed} by an earlier run, {} pictures left out",
+        skipped.len()
+    ));
+}

@@ -1,0 +1,113 @@
+//! `capsmith train`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use training::config::Config;
+use training::run_folder::RunFolder;
+use training::track::StepRecord;
+use training::trainer::{self, Observer, Outcome};
+
+use crate::terminal;
+
+/// Train a run from a config.
+///
+/// The run folder gets the resolved config, metrics.csv, TensorBoard events and checkpoints. Ctrl-C
+/// saves a checkpoint and stops; `--resume` goes on from the newest checkpoint to the same bits as a
+/// run that was never stopped.
+#[derive(clap::Args)]
+pub struct Args {
+    /// TOML file that names every value; see configs/.
+    #[arg(long)]
+    config: PathBuf,
+    /// Change a value of the config, such as --set training.epochs=3; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Run folder; runs/<name of the config file> unless given.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder.
+    #[arg(long)]
+    resume: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config, &args.overrides)?;
+    let out = args.out.clone().unwrap_or_else(|| default_run(&args.config));
+    train(&config, &out, args.resume)
+}
+
+fn default_run(config: &Path) -> PathBuf {
+    Path::new("runs").join(config.file_stem().unwrap_or_default())
+}
+
+/// Trains and says how it ended.
+pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
+    let stop = terminal::stop_flag()?;
+    let mut screen = Screen::default();
+    let outcome = trainer::train(&RunFolder::new(out), config, resume, &mut screen, &stop)?;
+    if let Some(bar) = screen.bar.take() {
+        bar.finish_and_clear();
+    }
+    let run = out.display();
+    terminal::say(&match outcome {
+        Outcome::Finished { steps } => format!("trained {steps} steps; next: capsmith evaluate --run {run}"),
+        Outcome::StoppedEarly { epochs } => format!(
+            "stopped early after {epochs} epochs: the last loss no longer improved; next: capsmith evaluate --run {run}"
+        ),
+        Outcome::Interrupted { steps } => format!(
+            "interrupted after step {steps}; a checkpoint is written, go on with the same command and --resume"
+        ),
+    });
+    Ok(())
+}
+
+/// A bar per epoch, or a line now and then where there is no terminal.
+#[derive(Default)]
+struct Screen {
+    bar: Option<ProgressBar>,
+    epochs: u64,
+    last_line: Option<Instant>,
+}
+
+impl Observer for Screen {
+    fn note(&mut self, message: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| terminal::say(message)),
+            None => terminal::say(message),
+        }
+    }
+
+    fn epoch(&mut self, epoch: u64, epochs: u64, done: usize, batches: usize) {
+        self.epochs = epochs;
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
+        }
+        let bar = terminal::bar(batches as u64, &format!("epoch {epoch}/{epochs}"));
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        self.bar = Some(bar);
+    }
+
+    fn batch(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+    }
+
+    fn record(&mut self, record: &StepRecord) {
+        let line = format!("loss {:.3} {:.0} tokens/s", record.loss, record.tokens_per_second);
+        if let Some(bar) = &self.bar {
+            bar.set_message(line.clone());
+        }
+        let quiet = self.last_line.is_some_and(|last| last.elapsed().as_secs() < 30);
+        if !terminal::shows_bars() && !quiet {
+            terminal::say(&format!(
+                "epoch {}/{} step {} {line}",
+                record.epoch, self.epochs, record.step
+            ));
+            self.last_line = Some(Instant::now());
+        }
+    }
+}

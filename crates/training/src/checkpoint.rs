@@ -1,0 +1,204 @@
+//! Checkpoints: weights, optimizer moments and position, whole or absent, and checked by digest.
+//!
+//! A checkpoint is a folder. It is filled under another name, synced, and renamed; `state.json` holds
+//! the SHA-256 of the two safetensors files, so damage is noticed before anything is loaded.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use networks::weights;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tch::{Tensor, nn, no_grad};
+
+use crate::error::Error;
+use crate::optimizer::AdamW;
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// Where training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps finished.
+    pub step: u64,
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Batches finished in the epoch under way.
+    pub batch: usize,
+    /// The best last loss of an epoch so far.
+    pub best_loss: Option<f64>,
+    /// Epochs in a row whose last loss did not beat it.
+    pub epochs_without_improvement: u64,
+    /// Nothing is left to train.
+    pub finished: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    position: Position,
+    sha256: BTreeMap<String, String>,
+}
+
+/// A checkpoint whose digests were right.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Where training was.
+    pub position: Position,
+}
+
+impl Checkpoint {
+    /// Copies the weights into `store`.
+    ///
+    /// # Errors
+    /// Names the tensors that do not fit.
+    pub fn load_model(&self, store: &mut nn::VarStore) -> Result<(), Error> {
+        let file = weights::Checkpoint::open(&self.path.join(MODEL))?;
+        Ok(weights::load(store, &file, str::to_owned, |_| false)?)
+    }
+
+    /// Copies the moments into `optimizer`.
+    ///
+    /// # Errors
+    /// Names the file when a moment is missing or has another shape.
+    pub fn load_moments(&self, optimizer: &AdamW) -> Result<(), Error> {
+        let path = self.path.join(OPTIMIZER);
+        let file = weights::Checkpoint::open(&path)?;
+        for (name, mut moment) in optimizer.moments() {
+            let saved = file.tensor(&name, moment.device())?;
+            if saved.size() != moment.size() {
+                return Err(Error::RunFile {
+                    path,
+                    reason: format!("`{name}` has another shape than the model; the run folder is of another model"),
+                });
+            }
+            no_grad(|| moment.copy_(&saved));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a checkpoint under `folder`, then removes all but the newest `keep`, and what a killed
+/// process left unfinished.
+///
+/// # Errors
+/// Names the file; earlier checkpoints are untouched.
+pub fn save(
+    folder: &Path,
+    position: &Position,
+    model: &[(String, Tensor)],
+    optimizer: &AdamW,
+    keep: usize,
+) -> Result<(), Error> {
+    let path = folder.join(format!("step-{:09}", position.step));
+    let partial = path.with_extension("partial");
+    durable::create_dir_all(folder)?;
+    remove_folder(&partial)?;
+    durable::create_dir_all(&partial)?;
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    weights::save(&partial.join(MODEL), model, &metadata)?;
+    weights::save(&partial.join(OPTIMIZER), &optimizer.moments(), &metadata)?;
+    let state = State {
+        position: position.clone(),
+        sha256: [MODEL, OPTIMIZER]
+            .into_iter()
+            .map(|name| Ok((name.to_owned(), digest(&partial.join(name))?)))
+            .collect::<Result<_, Error>>()?,
+    };
+    crate::run_folder::write_json(&partial.join(STATE), &state)?;
+    // The same step is saved twice when an epoch ends on it or a finished run is marked so.
+    remove_folder(&path)?;
+    durable::replace(&partial, &path)?;
+    rotate(folder, keep)
+}
+
+/// The newest checkpoint that is whole, and the damaged ones that were passed over, newest first.
+///
+/// # Errors
+/// Only when the folder cannot be listed.
+pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
+    let mut damaged = Vec::new();
+    for path in list(folder)?.into_iter().rev() {
+        match verify(&path) {
+            Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((None, damaged))
+}
+
+fn verify(path: &Path) -> Result<Checkpoint, Error> {
+    let state_path = path.join(STATE);
+    let fail = |path: &Path, reason: String| Error::RunFile { path: path.to_owned(), reason };
+    let bytes = fs::read(&state_path).map_err(|error| fail(&state_path, error.to_string()))?;
+    let state: State =
+        serde_json::from_slice(&bytes).map_err(|error| fail(&state_path, error.to_string()))?;
+    for name in [MODEL, OPTIMIZER] {
+        let file = path.join(name);
+        if state.sha256.get(name) != Some(&digest(&file)?) {
+            return Err(fail(&file, "damaged: its SHA-256 is not the one in state.json".into()));
+        }
+    }
+    Ok(Checkpoint { path: path.to_owned(), position: state.position })
+}
+
+fn digest(path: &Path) -> Result<String, Error> {
+    let fail = |error: io::Error| Error::RunFile { path: path.to_owned(), reason: error.to_string() };
+    let mut hash = Sha256::new();
+    io::copy(&mut fs::File::open(path).map_err(fail)?, &mut hash).map_err(fail)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Checkpoint folders by step, oldest first.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let fail =
+        |error: io::Error| Error::RunFile { path: folder.to_owned(), reason: error.to_string() };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut steps = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix("step-").and_then(|digits| digits.parse::<u64>().ok());
+        if let Some(step) = number {
+            steps.push((step, path));
+        }
+    }
+    steps.sort();
+    Ok(steps.into_iter().map(|(_, path)| path).collect())
+}
+
+fn rotate(folder: &Path, keep: usize) -> Result<(), Error> {
+    let all = list(folder)?;
+    for path in &all[..all.len().saturating_sub(keep)] {
+        remove_folder(path)?;
+    }
+    remove_unfinished(folder)
+}
+
+fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "partial") {
+            remove_folder(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_folder(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::RunFile { path: path.to_owned(), reason: error.to_string() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! What can go wrong in a run, with the file and what to do.
+
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::track::TrackError;
+
+/// A run that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The captions cannot be loaded.
+    #[error(transparent)]
+    Corpus(#[from] flickr::LoadError),
+    /// The split cannot be made.
+    #[error(transparent)]
+    Split(#[from] flickr::SplitError),
+    /// The image embeddings cannot be used.
+    #[error(transparent)]
+    Embeddings(#[from] precompute::Error),
+    /// The tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] words::TokenizerError),
+    /// Model weights cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] networks::weights::WeightsError),
+    /// A model's configuration cannot be used.
+    #[error(transparent)]
+    Gpt2Config(#[from] networks::gpt2::ConfigError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] networks::device::DeviceError),
+    /// Metrics cannot be written.
+    #[error(transparent)]
+    Track(#[from] TrackError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Durable(#[from] durable::Error),
+    /// Captions cannot be scored.
+    #[error(transparent)]
+    Metrics(#[from] caption_metrics::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    /// A file in a run folder cannot be read or is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Parts of a run do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
+    #[error(
+        "{what} is {value} at step {step}; the last checkpoint is unharmed. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_gradient_norm",
+        list.display()
+    )]
+    NotFinite {
+        /// "loss" or "gradient norm".
+        what: &'static str,
+        /// NaN or an infinity.
+        value: f64,
+        /// Steps finished before, plus one.
+        step: u64,
+        /// Captions in the batch.
+        captions: usize,
+        /// File with all of them.
+        list: PathBuf,
+        /// The first few.
+        first: String,
+    },
+}

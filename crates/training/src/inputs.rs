@@ -1,0 +1,148 @@
+//! What a run reads: captions, split, embeddings and tokenizer, checked against each other.
+
+use std::path::Path;
+
+use flickr::{Corpus, Split};
+use precompute::Embeddings;
+use tch::{Device, Kind, Tensor};
+use words::Gpt2Tokenizer;
+
+use crate::batches::{TokenRow, cut_long_rows};
+use crate::config::Data;
+use crate::error::Error;
+
+/// The data set as a system sees it.
+pub struct Inputs {
+    /// Pictures and captions.
+    pub corpus: Corpus,
+    /// Which pictures are for what, as indexes into the corpus.
+    pub split: Split,
+    /// Where the embeddings come from.
+    pub identity: precompute::Identity,
+    /// Image embeddings, `[pictures, clip_dim]`, f32, normalised if the configuration says so.
+    pub embeddings: Tensor,
+    rows: Vec<Option<i64>>,
+}
+
+impl Inputs {
+    /// Loads captions and embeddings, and checks that they belong together.
+    ///
+    /// # Errors
+    /// Names the file; says how to make the embeddings when they are of another data set, or
+    /// normalised although raw ones are asked for.
+    pub fn load(data: &Data, device: Device) -> Result<Self, Error> {
+        let corpus = Corpus::load(&data.dataset, data.layout()?)?;
+        let split = Split::new(&corpus, &data.split_spec())?;
+        let file = Embeddings::open(&data.embeddings)?;
+        let identity = file.identity().clone();
+        check_identity(data, &corpus, &identity)?;
+        let rows = corpus
+            .images
+            .iter()
+            .map(|image| file.row_of(&image.file_name).map(|row| row as i64))
+            .collect();
+        let mut embeddings = file.tensor(device)?;
+        if data.normalize_embeddings && !identity.normalize {
+            embeddings = normalized(&embeddings);
+        }
+        Ok(Self { corpus, split, identity, embeddings, rows })
+    }
+
+    /// Row of a picture in [`Self::embeddings`]; `None` when it was skipped as unreadable.
+    #[must_use]
+    pub fn row(&self, image: usize) -> Option<i64> {
+        self.rows[image]
+    }
+
+    /// How many of `images` have no embedding.
+    #[must_use]
+    pub fn without_embedding(&self, images: &[usize]) -> usize {
+        images.iter().filter(|image| self.row(**image).is_none()).count()
+    }
+
+    /// The lower-cased captions of `images` as tokens, cut as `ClipCap` cuts them.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or no caption is left.
+    pub fn token_rows(
+        &self,
+        images: &[usize],
+        tokenizer: &Gpt2Tokenizer,
+    ) -> Result<Vec<TokenRow>, Error> {
+        let mut places = Vec::new();
+        let mut texts = Vec::new();
+        for &image in images {
+            let Some(embedding) = self.row(image) else { continue };
+            for (caption, text) in self.corpus.images[image].captions.iter().enumerate() {
+                places.push((embedding, image, caption));
+                texts.push(text.to_lowercase());
+            }
+        }
+        let encoded = tokenizer.encode_batch(&texts)?;
+        let mut rows: Vec<TokenRow> = places
+            .into_iter()
+            .zip(encoded)
+            .filter(|(_, tokens)| !tokens.is_empty())
+            .map(|((embedding, image, caption), tokens)| TokenRow {
+                embedding,
+                tokens: tokens.into_iter().map(i64::from).collect(),
+                image,
+                caption,
+            })
+            .collect();
+        cut_long_rows(&mut rows);
+        Ok(rows)
+    }
+
+    /// `image file: caption` for messages.
+    #[must_use]
+    pub fn describe(&self, row: &TokenRow) -> String {
+        let image = &self.corpus.images[row.image];
+        format!("{}: {}", image.file_name, image.captions[row.caption])
+    }
+}
+
+fn check_identity(
+    data: &Data,
+    corpus: &Corpus,
+    identity: &precompute::Identity,
+) -> Result<(), Error> {
+    let file = data.embeddings.display();
+    if identity.dataset_fingerprint != corpus.fingerprint() {
+        return Err(Error::Mismatch(format!(
+            "{file} was made from other captions or pictures than {}; make it anew: capsmith precompute --dataset {} --clip {} --out {file}",
+            data.dataset.display(),
+            data.dataset.display(),
+            identity.model,
+        )));
+    }
+    if identity.normalize && !data.normalize_embeddings {
+        return Err(Error::Mismatch(format!(
+            "{file} holds normalised embeddings, but data.normalize_embeddings is false; precompute without --normalize, or set it to true"
+        )));
+    }
+    Ok(())
+}
+
+/// Rows divided by their L2 norms; `[rows, dim]` in and out.
+#[must_use]
+pub fn normalized(embeddings: &Tensor) -> Tensor {
+    let norms = embeddings.norm_scalaropt_dim(2.0, [-1], true);
+    (embeddings / norms).to_kind(Kind::Float)
+}
+
+/// The tokenizer that lies beside the configured GPT-2, checked against the model's vocabulary.
+///
+/// # Errors
+/// When it has tokens that the model has no embedding for.
+pub fn load_tokenizer(folder: &Path, vocab_size: i64) -> Result<Gpt2Tokenizer, Error> {
+    let tokenizer = Gpt2Tokenizer::from_folder(folder)?;
+    if tokenizer.vocab_size() as i64 > vocab_size {
+        return Err(Error::Mismatch(format!(
+            "the tokenizer in {} has {} tokens, but the model's vocab_size is {vocab_size}; the two files are of different models",
+            folder.display(),
+            tokenizer.vocab_size(),
+        )));
+    }
+    Ok(tokenizer)
+}

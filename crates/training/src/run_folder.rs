@@ -1,0 +1,175 @@
+//! A run folder: where each of its files lies, and who may write to it.
+//!
+//! ```text
+//! RUN/
+//!   config.toml      the resolved configuration
+//!   run.json         what the run was trained from and with
+//!   gpt2/            config.json and the tokenizer, so that the folder captions by itself
+//!   metrics.csv      one line a step
+//!   tensorboard/     the same as events
+//!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
+//!   evaluation/      predictions and scores
+//!   lock             held by the process that trains
+//! ```
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use precompute::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// What a run was trained from and with; a resumed run must find the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// capsmith's version.
+    pub capsmith: String,
+    /// SHA-256 over the data set's image names and captions.
+    pub dataset_fingerprint: String,
+    /// Where the image embeddings come from.
+    pub embeddings: Identity,
+    /// SHA-256 of the GPT-2 weights that training started from.
+    pub gpt2_sha256: String,
+    /// CPU threads: another number gives other last bits.
+    pub threads: usize,
+    /// The device as configured.
+    pub device: String,
+}
+
+impl Provenance {
+    /// Lines `what: before -> after` for what would change the course of training; empty when
+    /// nothing would.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> String {
+        let mut lines = String::new();
+        for (what, before, after) in [
+            ("data set", &self.dataset_fingerprint, &other.dataset_fingerprint),
+            ("GPT-2 weights", &self.gpt2_sha256, &other.gpt2_sha256),
+        ] {
+            if before != after {
+                let _ = writeln!(lines, "  {what}: {before} -> {after}");
+            }
+        }
+        for line in other.embeddings.differences(&self.embeddings) {
+            let _ = writeln!(lines, "  embeddings: {line}");
+        }
+        lines
+    }
+}
+
+impl RunFolder {
+    /// A folder that exists or will.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// An existing run.
+    ///
+    /// # Errors
+    /// Says what to run when `path` is not a run folder.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let run = Self::new(path);
+        if run.exists() {
+            return Ok(run);
+        }
+        Err(Error::RunFile {
+            path: path.to_owned(),
+            reason: "this is not a run folder (it has no config.toml); `capsmith train --config FILE --out RUN` makes one".into(),
+        })
+    }
+
+    /// Whether a run was started here.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.config_file().is_file()
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    fn provenance_file(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// Folder of checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// GPT-2's `config.json` and tokenizer.
+    #[must_use]
+    pub fn gpt2(&self) -> PathBuf {
+        self.path.join("gpt2")
+    }
+
+    /// Folder of one evaluation's files.
+    #[must_use]
+    pub fn evaluation(&self, name: &str) -> PathBuf {
+        self.path.join("evaluation").join(name)
+    }
+
+    /// Creates the folder and takes its lock.
+    ///
+    /// # Errors
+    /// Names the folder when it cannot be created, or is in use.
+    pub fn lock(&self) -> Result<durable::Lock, Error> {
+        durable::create_dir_all(&self.path)?;
+        Ok(durable::lock(&self.path.join("lock"))?)
+    }
+
+    /// The configuration the run was started with.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn config(&self) -> Result<Config, Error> {
+        Ok(Config::load(&self.config_file(), &[])?)
+    }
+
+    /// What the run was trained from and with.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn provenance(&self) -> Result<Provenance, Error> {
+        let path = self.provenance_file();
+        let fail = |reason: String| Error::RunFile { path: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))
+    }
+
+    /// Writes what identifies the run; `config.toml` last, since it makes the folder a run.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn begin(&self, config: &Config, provenance: &Provenance) -> Result<(), Error> {
+        write_json(&self.provenance_file(), provenance)?;
+        Ok(durable::write(&self.config_file(), config.to_toml().as_bytes())?)
+    }
+}
+
+/// Writes `value` as readable JSON, all or nothing.
+///
+/// # Errors
+/// Names the file.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let mut json = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::RunFile { path: path.to_owned(), reason: error.to_string() })?;
+    json.push('\n');
+    Ok(durable::write(path, json.as_bytes())?)
+}

@@ -1,0 +1,66 @@
+//! Models with random weights, in the real formats: for machines without pretrained ones.
+//!
+//! The folders are Hugging Face's, so that everything that reads a pretrained model reads these too,
+//! and transformers reads them as well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flickr::Preprocessing;
+use networks::clip::{ClipConfig, ClipModel};
+use networks::gpt2::{Gpt2, Gpt2Config};
+use networks::weights;
+use tch::{Device, Tensor, nn};
+use words::{ClipTokenizer, Gpt2Tokenizer};
+
+use crate::error::Error;
+use crate::run_folder::write_json;
+use crate::seeds::{self, Purpose};
+
+/// Writes a GPT-2 with random weights, and a tokenizer trained on `texts`, to `folder`.
+///
+/// `config.vocab_size` is the ceiling of the tokenizer; the model gets as many embeddings as there
+/// are tokens.
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn init_gpt2(
+    folder: &Path,
+    config: &Gpt2Config,
+    texts: &[String],
+    seed: u64,
+) -> Result<Gpt2Config, Error> {
+    let tokenizer = Gpt2Tokenizer::train(texts, config.vocab_size as usize)?;
+    let config = Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..config.clone() };
+    let store = nn::VarStore::new(Device::Cpu);
+    tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
+    let _model = Gpt2::new(store.root(), &config);
+    durable::create_dir_all(folder)?;
+    tokenizer.save(folder)?;
+    write_json(&folder.join("config.json"), &config)?;
+    save_store(&store, folder)?;
+    Ok(config)
+}
+
+/// Writes a CLIP with random weights to `folder`, with a tokenizer of single bytes.
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn init_clip(folder: &Path, config: &ClipConfig, seed: u64) -> Result<(), Error> {
+    let store = nn::VarStore::new(Device::Cpu);
+    tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
+    let _model = ClipModel::new(&store.root(), config);
+    durable::create_dir_all(folder)?;
+    ClipTokenizer::byte_level()?.save(folder)?;
+    let size = config.vision_config.image_size as u32;
+    write_json(&folder.join("preprocessor_config.json"), &Preprocessing::clip(size))?;
+    write_json(&folder.join("config.json"), config)?;
+    save_store(&store, folder)
+}
+
+fn save_store(store: &nn::VarStore, folder: &Path) -> Result<(), Error> {
+    let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    // transformers refuses a file that does not say which framework wrote it.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(weights::save(&folder.join("model.safetensors"), &tensors, &metadata)?)
+}

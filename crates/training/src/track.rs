@@ -1,0 +1,219 @@
+//! What a run writes down while it trains: `metrics.csv` and TensorBoard events.
+//!
+//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
+//! its `FileWriter`: that one writes on a thread of its own which panics when the disk is full, and
+//! two of them opened in the same second overwrite each other. Here every failure is returned.
+
+use std::fs::{File, OpenOptions};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protobuf::Message;
+use serde::{Deserialize, Serialize};
+use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
+use tensorboard_proto::summary::{Summary, Summary_Value};
+use tensorboard_rs::record_writer::RecordWriter;
+
+/// One training step as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Steps finished, from 1.
+    pub step: u64,
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Mean cross entropy over the batch's target tokens.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Total L2 norm of the gradients, before clipping.
+    pub gradient_norm: f64,
+    /// Target tokens per second, averaged since the record before it was fetched.
+    pub tokens_per_second: f64,
+}
+
+/// A record that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot record metrics in {}: {reason}", path.display())]
+pub struct TrackError {
+    /// The file concerned.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+fn failed<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
+    let path = path.to_owned();
+    move |reason| TrackError { path, reason: reason.to_string() }
+}
+
+/// Writes step records to a run folder.
+pub struct Tracker {
+    csv_path: PathBuf,
+    csv: csv::Writer<File>,
+    events_path: PathBuf,
+    events: RecordWriter<BufWriter<File>>,
+}
+
+impl Tracker {
+    /// Opens `metrics.csv` and a new event file under `tensorboard/` in `run`.
+    ///
+    /// `steps` is how many steps the run has finished: later lines, left by a run that was killed
+    /// after its last checkpoint, are dropped, and TensorBoard is told to drop them too.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn open(run: &Path, steps: u64) -> Result<Self, TrackError> {
+        let csv_path = run.join("metrics.csv");
+        let mut kept = csv::Writer::from_writer(Vec::new());
+        for record in records(&csv_path)?.iter().filter(|record| record.step <= steps) {
+            kept.serialize(record).map_err(failed(&csv_path))?;
+        }
+        let kept = kept.into_inner().map_err(failed(&csv_path))?;
+        durable::write(&csv_path, &kept).map_err(failed(&csv_path))?;
+        let file = OpenOptions::new().append(true).open(&csv_path).map_err(failed(&csv_path))?;
+        let csv = csv::WriterBuilder::new().has_headers(kept.is_empty()).from_writer(file);
+        let (events_path, file) = create_event_file(&run.join("tensorboard"))?;
+        let events = RecordWriter::new(BufWriter::new(file));
+        let mut tracker = Self { csv_path, csv, events_path, events };
+        tracker.start_session(steps)?;
+        tracker.flush()?;
+        Ok(tracker)
+    }
+
+    /// Writes one step.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn record(&mut self, record: &StepRecord) -> Result<(), TrackError> {
+        self.csv.serialize(record).map_err(failed(&self.csv_path))?;
+        let mut summary = Summary::new();
+        for (tag, value) in [
+            ("train/loss", record.loss),
+            ("train/learning_rate", record.learning_rate),
+            ("train/gradient_norm", record.gradient_norm),
+            ("train/tokens_per_second", record.tokens_per_second),
+        ] {
+            let mut entry = Summary_Value::new();
+            entry.set_tag(tag.to_owned());
+            entry.set_simple_value(value as f32);
+            summary.mut_value().push(entry);
+        }
+        let mut event = event_at(record.step);
+        event.set_summary(summary);
+        self.write_event(&event)
+    }
+
+    /// Hands everything recorded to the operating system.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn flush(&mut self) -> Result<(), TrackError> {
+        self.csv.flush().map_err(failed(&self.csv_path))?;
+        self.events.flush().map_err(failed(&self.events_path))
+    }
+
+    fn start_session(&mut self, steps: u64) -> Result<(), TrackError> {
+        let mut version = event_at(0);
+        version.set_file_version("brain.Event:2".to_owned());
+        self.write_event(&version)?;
+        let mut start = SessionLog::new();
+        start.set_status(SessionLog_SessionStatus::START);
+        // TensorBoard drops events at or after the step of a START.
+        let mut event = event_at(steps + 1);
+        event.set_session_log(start);
+        self.write_event(&event)
+    }
+
+    fn write_event(&mut self, event: &Event) -> Result<(), TrackError> {
+        let bytes = event.write_to_bytes().map_err(failed(&self.events_path))?;
+        self.events.write(&bytes).map_err(failed(&self.events_path))
+    }
+}
+
+/// The records in a `metrics.csv`, none where there is no file; a half-written last line is dropped.
+///
+/// # Errors
+/// Names the file when it cannot be read.
+pub fn records(path: &Path) -> Result<Vec<StepRecord>, TrackError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(path)(error)),
+    };
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+    Ok(reader.deserialize().map_while(Result::ok).collect())
+}
+
+fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
+    std::fs::create_dir_all(folder).map_err(failed(folder))?;
+    let seconds = unix_seconds() as u64;
+    // Sessions that start within one second must not share a file.
+    for number in 0.. {
+        let path = folder.join(format!("events.out.tfevents.{seconds:010}.capsmith.{number}"));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&path)(error)),
+        }
+    }
+    Err(failed(folder)("no free file name"))
+}
+
+fn event_at(step: u64) -> Event {
+    let mut event = Event::new();
+    event.set_wall_time(unix_seconds());
+    event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
+    event
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> StepRecord {
+        StepRecord {
+            step,
+            epoch: 1,
+            loss: 1.0 / step as f64,
+            learning_rate: 2e-5,
+            gradient_norm: 0.5,
+            tokens_per_second: 100.0,
+        }
+    }
+
+    #[test]
+    fn lines_after_the_checkpoint_and_half_lines_are_dropped_on_resume() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("metrics.csv");
+        let mut tracker = Tracker::open(run.path(), 0).unwrap();
+        for step in 1..=5 {
+            tracker.record(&record(step)).unwrap();
+        }
+        tracker.flush().unwrap();
+        drop(tracker);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("6,1,0.");
+        std::fs::write(&path, text).unwrap();
+
+        let mut tracker = Tracker::open(run.path(), 3).unwrap();
+        tracker.record(&record(4)).unwrap();
+        tracker.flush().unwrap();
+        let steps: Vec<u64> = records(&path).unwrap().iter().map(|record| record.step).collect();
+        assert_eq!(steps, [1, 2, 3, 4]);
+        assert_eq!(std::fs::read_dir(run.path().join("tensorboard")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn numbers_survive_the_file() {
+        let run = tempfile::tempdir().unwrap();
+        let mut tracker = Tracker::open(run.path(), 0).unwrap();
+        tracker.record(&record(3)).unwrap();
+        tracker.flush().unwrap();
+        assert_eq!(records(&run.path().join("metrics.csv")).unwrap(), [record(3)]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Killed or stopped anywhere, a command goes on to the same bytes.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use super::stage::{Stage, capsmith, newest_checkpoint, success};
+
+fn start(words: &[String]) -> Child {
+    capsmith(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Starts the command again and again, killing it after ever other times, until it ends by itself.
+/// Returns how often it was killed.
+fn kill_until_done(words: &[String], first: &[String], kills: u64, step: Duration) -> u64 {
+    let mut killed = 0;
+    for attempt in 0..kills {
+        let mut child = start(if attempt == 0 { first } else { words });
+        // Waits that share no period with the program's own rhythm.
+        std::thread::sleep(step + step * u32::try_from(attempt * 37 % 23).unwrap() / 7);
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+    }
+    success(words);
+    killed
+}
+
+fn same_bytes(left: &Path, right: &Path) {
+    assert!(
+        std::fs::read(left).unwrap() == std::fs::read(right).unwrap(),
+        "{} and {} differ",
+        left.display(),
+        right.display()
+    );
+}
+
+#[test]
+fn training_killed_at_random_moments_ends_in_the_same_bytes() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let every_step = ["--set", "training.checkpoint_every_steps=1"];
+    success(&stage.train(&whole, &every_step));
+    let first = stage.train(&cut, &every_step);
+    let again = stage.train(&cut, &[&every_step[..], &["--resume"]].concat());
+    let killed = kill_until_done(&again, &first, 12, Duration::from_millis(250));
+    assert!(killed > 0, "the run ended before it could be killed");
+
+    let (whole, cut) = (newest_checkpoint(&whole), newest_checkpoint(&cut));
+    assert_eq!(whole.file_name(), cut.file_name());
+    for file in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+        same_bytes(&whole.join(file), &cut.join(file));
+    }
+}
+
+#[test]
+fn a_run_stopped_by_ctrl_c_exits_130_and_goes_on_to_the_same_bytes() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let longer = ["--set", "training.epochs=12"];
+    success(&stage.train(&whole, &longer));
+    let mut child = start(&stage.train(&cut, &longer));
+    while !cut.join("checkpoints").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
+    }
+    let stopped = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    success(&stage.train(&cut, &[&longer[..], &["--resume"]].concat()));
+    let file = "model.safetensors";
+    same_bytes(&newest_checkpoint(&whole).join(file), &newest_checkpoint(&cut).join(file));
+    same_bytes(
+        &newest_checkpoint(&whole).join("optimizer.safetensors"),
+        &newest_checkpoint(&cut).join("optimizer.safetensors"),
+    );
+}
+
+#[test]
+fn precompute_killed_at_random_moments_ends_in_the_same_bytes() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let words = |out: &Path| -> Vec<String> {
+        ["precompute", "--batch-size", "2", "--dataset", &stage.pictures(), "--clip", &stage.clip(), "--out", &out.display().to_string()]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let (whole, cut) = (folder.path().join("whole.st"), folder.path().join("cut.st"));
+    success(&words(&whole));
+    let again = words(&cut);
+    let killed = kill_until_done(&again, &again, 8, Duration::from_millis(60));
+    assert!(killed > 0, "the command ended before it could be killed");
+    same_bytes(&whole, &cut);
+}

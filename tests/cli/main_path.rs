@@ -1,0 +1,60 @@
+//! From pictures to scores.
+
+use std::path::Path;
+
+use super::stage::{Stage, newest_checkpoint, success};
+
+#[test]
+fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+
+    let report = success(&["dataset", "check", &stage.pictures(), "--test-captions", "50"]);
+    let report = String::from_utf8(report.stdout).unwrap();
+    assert!(report.contains("60") && report.contains("300"), "{report}");
+
+    success(&stage.train(&run, &["--set", "training.epochs=4"]));
+    let metrics = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert_eq!(metrics.lines().count(), 1 + 4 * 25);
+    let losses: Vec<f64> = metrics
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(2).unwrap().parse().unwrap())
+        .collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&losses[80..]) < mean(&losses[..20]) - 1.0, "the loss does not fall: {losses:?}");
+    assert!(newest_checkpoint(&run).ends_with("step-000000100"));
+
+    let run_name = run.display().to_string();
+    let scores = success(&["evaluate", "--run", &run_name]);
+    let scores = String::from_utf8(scores.stdout).unwrap();
+    assert!(scores.contains("BLEU-4") && scores.contains("ROUGE_L"), "{scores}");
+    success(&["evaluate", "--run", &run_name, "--shuffle-embeddings", "3"]);
+    let files = run.join("evaluation/test");
+    let written: serde_json::Value = read_json(&files.join("scores.json"));
+    assert_eq!(written["n"], 10);
+
+    // The same predictions scored from files give the same numbers.
+    let again = success(&[
+        "evaluate",
+        "--references",
+        &files.join("references.json").display().to_string(),
+        "--predictions",
+        &files.join("predictions.json").display().to_string(),
+    ]);
+    let again = String::from_utf8(again.stdout).unwrap();
+    assert_eq!(again, scores);
+
+    // Captioning a picture's file gives what evaluation gave from its embedding.
+    let predictions = read_json(&files.join("predictions.json"));
+    let name = predictions[0]["image_id"].as_str().unwrap();
+    let picture = format!("{}/Images/{name}", stage.pictures());
+    let line = success(&["caption", "--run", &run_name, &picture]);
+    let line = String::from_utf8(line.stdout).unwrap();
+    assert_eq!(line.trim_end(), format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap()));
+}
+
+fn read_json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}

@@ -1,0 +1,124 @@
+//! A small data set, models and embeddings, made once by the binary itself and shared by all tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Where the shared files lie; tests write elsewhere.
+pub struct Stage {
+    folder: PathBuf,
+}
+
+impl Stage {
+    /// Draws, initialises and embeds on the first call.
+    pub fn get() -> &'static Self {
+        static STAGE: OnceLock<Stage> = OnceLock::new();
+        STAGE.get_or_init(Self::build)
+    }
+
+    fn build() -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stage");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let stage = Self { folder };
+        let (pictures, clip, gpt2) = (stage.pictures(), stage.clip(), stage.gpt2());
+        success(&["dataset", "draw", "--out", &pictures, "--count", "60", "--size", "64"]);
+        success(&[
+            "init", "clip", "--out", &clip, "--image-size", "32", "--patch-size", "16",
+            "--hidden-size", "32", "--layers", "1", "--heads", "2", "--projection-dim", "24",
+        ]);
+        success(&[
+            "init", "gpt2", "--out", &gpt2, "--dataset", &pictures, "--test-captions", "50",
+            "--vocab-size", "400", "--hidden-size", "32", "--layers", "1", "--heads", "2",
+        ]);
+        success(&["precompute", "--dataset", &pictures, "--clip", &clip, "--out", &stage.embeddings()]);
+        stage
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    pub fn pictures(&self) -> String {
+        self.place("pictures")
+    }
+
+    pub fn clip(&self) -> String {
+        self.place("clip")
+    }
+
+    pub fn gpt2(&self) -> String {
+        self.place("gpt2")
+    }
+
+    pub fn embeddings(&self) -> String {
+        self.place("embeddings.safetensors")
+    }
+
+    /// The words of a short training command: 25 steps in each of 2 epochs.
+    pub fn train(&self, out: &Path, more: &[&str]) -> Vec<String> {
+        let sets = [
+            format!("data.dataset={}", self.pictures()),
+            format!("data.embeddings={}", self.embeddings()),
+            format!("gpt2.model={}", self.gpt2()),
+            "data.test_captions=50".to_owned(),
+            "training.epochs=2".to_owned(),
+            "training.batch_size=10".to_owned(),
+            "training.threads=1".to_owned(),
+            "optimizer.warmup_steps=5".to_owned(),
+        ];
+        let mut words: Vec<String> =
+            ["train", "--config", &config(), "--out", &out.display().to_string()]
+                .map(str::to_owned)
+                .to_vec();
+        for set in sets {
+            words.extend(["--set".to_owned(), set]);
+        }
+        words.extend(more.iter().map(ToString::to_string));
+        words
+    }
+}
+
+/// The demo's configuration.
+pub fn config() -> String {
+    format!("{}/configs/demo/prefix-gradient-clipping.toml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The binary with these words.
+pub fn capsmith<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_capsmith"));
+    command.args(words);
+    command
+}
+
+/// Runs the binary to a success.
+pub fn success<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Output {
+    let output = capsmith(words).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?} failed:\n{errors}", words_of(words));
+    output
+}
+
+/// Runs the binary to a failure with exit code 1, and returns what it said.
+pub fn failure<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> String {
+    let output = capsmith(words).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{:?} should fail:\n{errors}", words_of(words));
+    assert!(!errors.contains("panicked"), "{errors}");
+    errors
+}
+
+fn words_of<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Vec<String> {
+    words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect()
+}
+
+/// The newest checkpoint's folder.
+pub fn newest_checkpoint(run: &Path) -> PathBuf {
+    let mut all: Vec<PathBuf> = std::fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_none())
+        .collect();
+    all.sort();
+    all.pop().expect("a checkpoint")
+}
