@@ -145,14 +145,58 @@ impl Audit {
     }
 }
 
+/// At most this many unreadable pictures are written out; the rest is counted.
+const SHOWN: usize = 20;
+
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
+        writeln!(f, "data set     {} ({} layout)", self.root.display(), self.layout)?;
+        writeln!(f, "pictures in  {}", self.images_dir.display())?;
+        writeln!(f, "fingerprint  {}", self.fingerprint)?;
+        write!(f, "images       {}", self.images)?;
+        for (position, (captions, images)) in self.images_by_captions.iter().enumerate() {
+            let before = if position == 0 { ": " } else { ", " };
+            write!(f, "{before}{images} with {captions} captions")?;
+        }
+        writeln!(f, "\ncaptions     {}", self.captions)?;
+        writeln!(f, "words        {}", self.words)?;
+        for split in &self.splits {
+            let kind = split.kind.to_string();
+            match &split.sizes {
+                Ok([train, validation, test]) => writeln!(
+                    f,
+                    "split        {kind:<9} train {train}, validation {validation}, test {test}"
+                )?,
+                Err(problem) => writeln!(f, "split        {kind:<9} error: {problem}")?,
+            }
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning      {warning}")?;
+        }
+        for picture in self.unreadable.iter().take(SHOWN) {
+            writeln!(f, "unreadable   {}", picture.problem)?;
+        }
+        if self.unreadable.len() > SHOWN {
+            writeln!(f, "unreadable   and {} more", self.unreadable.len() - SHOWN)?;
+        }
+        let verdict = if self.is_broken() { "broken" } else { "usable" };
+        let unreadable = self.unreadable.len();
+        write!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")
+    }
+}
+
+impl fmt::Display for WordCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
             f,
-            "{} ({} layout, pictures in {})",
-            self.root.display(),
-            self.layout,
-            self.images_dir.display()
+            "mean {:.2}, least {}, 5 % {}, median {}, 95 % {}, 99 % {}, most {}",
+            self.mean,
+            self.captions_by_words.keys().next().unwrap_or(&0),
+            self.quantile(0.05),
+            self.quantile(0.5),
+            self.quantile(0.95),
+            self.quantile(0.99),
+            self.captions_by_words.keys().next_back().unwrap_or(&0),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! From a picture to what a CLIP vision tower takes.
 //!
 //! RGB, shorter side to `size` by Pillow's bicubic, centre crop, `(value / 255 - mean) / std`: what
-//! OpenAI's CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
+//! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
 //! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
 
 use std::fs;
@@ -62,7 +62,7 @@ pub enum PreprocessingError {
 }
 
 impl Preprocessing {
-    /// CLIP's preprocessing with OpenAI's means and deviations, for a tower of `size` pixels.
+    /// CLIP's preprocessing with its published means and deviations, for a tower of `size` pixels.
     #[must_use]
     pub fn clip(size: u32) -> Self {
         Self {

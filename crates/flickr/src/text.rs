@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use memchr::memchr_iter;
+
 use crate::corpus::{LoadError, Place};
 
 /// Reads a whole UTF-8 file, without its byte order mark if it has one.
@@ -19,7 +21,7 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
             let before = body.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            let line = 1 + memchr_iter(b'\n', before).count();
             Err(LoadError::malformed(
                 path,
                 Place::Line(line),
