@@ -1,1 +1,159 @@
-//! CLIP's vision and text towers.
+//! CLIP: pictures and texts as vectors of one space (Radford et al. 2021, arXiv 2103.00020).
+//!
+//! Any CLIP with a vision transformer, such as `openai/clip-vit-large-patch14`, `-base-patch32` and
+//! `-base-patch16`, from a Hugging Face folder. Variables have the checkpoint's names, and the
+//! embeddings are those of transformers 4.57.6 (`get_image_features`, `get_text_features`), to
+//! 1e-5 in f32.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), networks::clip::ClipError> {
+//! use networks::clip::LoadedClip;
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let clip = LoadedClip::from_folder("clip-vit-large-patch14".as_ref(), Device::Cpu, Kind::Float)?;
+//! let pixels = Tensor::zeros([8, 3, 224, 224], (Kind::Float, Device::Cpu));
+//! let embeddings = tch::no_grad(|| clip.model.encode_image(&pixels))?; // [8, 768]
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Half precision
+//!
+//! With [`Kind::Half`] or [`Kind::BFloat16`] weights and hidden states are of that type; libtorch
+//! sums in f32 inside products, attention and norms. PyTorch's autocast, under which the paper
+//! computed its embeddings, keeps weights in f32 and rounds only the inputs of products; its norms
+//! give f32, and so the sum that runs through the layers (each adds its share to it) stays f32,
+//! while here it is rounded twice a layer.
+
+mod config;
+mod error;
+mod folder;
+mod layers;
+mod text;
+mod vision;
+
+use std::borrow::Borrow;
+
+use tch::{TchError, Tensor, nn};
+
+use layers::{Builder, Linear};
+use text::TextTower;
+use vision::VisionTower;
+
+pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
+pub use error::ClipError;
+pub use folder::{LoadedClip, save_folder};
+
+/// Both towers and their projections.
+#[derive(Debug)]
+pub struct ClipModel {
+    config: ClipConfig,
+    vision: VisionTower,
+    text: TextTower,
+    visual_projection: Linear,
+    text_projection: Linear,
+    logit_scale: Tensor,
+}
+
+impl ClipModel {
+    /// Adds a model's variables under `path`, initialised as transformers does from scratch. The
+    /// store's type is that of the weights.
+    ///
+    /// # Errors
+    /// [`ClipError::Torch`], out of memory for one; the config must pass [`ClipConfig::check`].
+    pub fn new<'a>(
+        path: impl Borrow<nn::Path<'a>>,
+        config: &ClipConfig,
+    ) -> Result<Self, ClipError> {
+        Ok(Self::build(&Builder::new(path.borrow().clone(), true), config)?)
+    }
+
+    fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
+        let projection = |name: &str, hidden: i64| {
+            let std = (hidden as f64).powf(-0.5);
+            Linear::unbiased(&at.sub(name), hidden, config.projection_dim, std)
+        };
+        Ok(Self {
+            vision: VisionTower::new(&at.sub("vision_model"), &config.vision_config)?,
+            text: TextTower::new(&at.sub("text_model"), &config.text_config)?,
+            visual_projection: projection("visual_projection", config.vision_config.hidden_size)?,
+            text_projection: projection("text_projection", config.text_config.hidden_size)?,
+            logit_scale: at.constant("logit_scale", &[], config.logit_scale_init_value)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The settings it was built with.
+    #[must_use]
+    pub fn config(&self) -> &ClipConfig {
+        &self.config
+    }
+
+    /// Embeddings `[batch, projection_dim]`, not normalised, of preprocessed pictures
+    /// `[batch, channels, image_size, image_size]`, which are brought to the weights' type and
+    /// device.
+    ///
+    /// # Errors
+    /// [`ClipError::Pictures`] for another shape; [`ClipError::Torch`], out of memory for one.
+    pub fn encode_image(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
+        let (channels, size) =
+            (self.config.vision_config.num_channels, self.config.vision_config.image_size);
+        let got = pixels.size();
+        if got.len() != 4 || got[1..] != [channels, size, size] {
+            return Err(ClipError::Pictures { got, channels, size });
+        }
+        Ok(self.visual_projection.forward(&self.vision.forward(pixels)?)?)
+    }
+
+    /// Embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch, tokens]` padded
+    /// on the right.
+    ///
+    /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding. Without one the
+    /// embeddings are the same: no token looks ahead, and the end token comes before all padding.
+    ///
+    /// # Errors
+    /// [`ClipError::Tokens`] for more tokens than the model has positions, none, ids outside its
+    /// vocabulary, or a mask of another shape; [`ClipError::Torch`], out of memory for one.
+    pub fn encode_text(
+        &self,
+        ids: &Tensor,
+        attention_mask: Option<&Tensor>,
+    ) -> Result<Tensor, ClipError> {
+        self.check_tokens(ids, attention_mask)?;
+        Ok(self.text_projection.forward(&self.text.forward(ids, attention_mask)?)?)
+    }
+
+    /// The factor on similarities before a softmax, 100 in `OpenAI`'s models: the exponential of the
+    /// learned `logit_scale`.
+    pub fn similarity_factor(&self) -> Result<f64, ClipError> {
+        Ok(f64::try_from(&self.logit_scale)?.exp())
+    }
+
+    fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ClipError> {
+        let config = &self.config.text_config;
+        let shape = ids.size();
+        let positions = config.max_position_embeddings;
+        if !matches!(shape[..], [_, tokens] if (1..=positions).contains(&tokens)) {
+            return Err(ClipError::Tokens(format!(
+                "token ids of shape {shape:?} were given to a CLIP that takes [batch, 1 to {positions}]"
+            )));
+        }
+        if let Some(got) = mask.map(Tensor::size).filter(|got| *got != shape) {
+            return Err(ClipError::Tokens(format!(
+                "the attention mask has shape {got:?}, the token ids have {shape:?}"
+            )));
+        }
+        // On a GPU an id out of range would end the process's use of the device.
+        if shape[0] > 0 {
+            let (low, high) = (i64::try_from(ids.f_min()?)?, i64::try_from(ids.f_max()?)?);
+            if low < 0 || high >= config.vocab_size {
+                let id = if low < 0 { low } else { high };
+                return Err(ClipError::Tokens(format!(
+                    "token id {id} was given to a CLIP of {} tokens",
+                    config.vocab_size
+                )));
+            }
+        }
+        Ok(())
+    }
+}

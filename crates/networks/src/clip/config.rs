@@ -1,0 +1,368 @@
+//! `config.json` of a CLIP, checked before a model is built from it.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ClipError;
+
+/// Ten times ViT-L/14: a config that asks for more is mistaken, and refusing it is kinder than
+/// running out of memory.
+const MAX_PARAMETERS: u128 = 4_000_000_000;
+
+/// The settings of a CLIP, named as in transformers' `CLIPConfig`, absent ones taking its defaults
+/// (ViT-B/32). Fields that do not change what is computed are passed over, `attention_dropout`
+/// among them: nothing is dropped here.
+///
+/// Old files describe the towers twice, as `text_config` and `text_config_dict`; as in transformers
+/// the latter, with defaults for what it leaves out, replaces the former.
+///
+/// Deserialising checks: sizes are positive and fit each other, and settings that would change the
+/// computation in a way not implemented here are refused by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Value")]
+pub struct ClipConfig {
+    /// The text tower.
+    pub text_config: TextConfig,
+    /// The vision tower.
+    pub vision_config: VisionConfig,
+    /// Width of both towers' embeddings.
+    pub projection_dim: i64,
+    /// Initial logarithm of the factor on similarities.
+    pub logit_scale_init_value: f64,
+}
+
+/// The settings of the text tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextConfig {
+    /// Rows of the token embedding.
+    pub vocab_size: i64,
+    /// Width of the hidden states.
+    pub hidden_size: i64,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: i64,
+    /// Number of layers.
+    pub num_hidden_layers: i64,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: i64,
+    /// Longest text, in tokens.
+    pub max_position_embeddings: i64,
+    /// The feed-forward layers' activation.
+    pub hidden_act: Activation,
+    /// Added to the variance in layer normalisation.
+    pub layer_norm_eps: f64,
+    /// Factor on the deviations of the initial weights.
+    pub initializer_factor: f64,
+    /// The token whose first place in a text is pooled. The value 2, which old files hold by
+    /// mistake, means the place of the highest id instead (the end token's in `OpenAI`'s
+    /// vocabulary).
+    pub eos_token_id: i64,
+}
+
+/// The settings of the vision tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    /// Width of the hidden states.
+    pub hidden_size: i64,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: i64,
+    /// Number of layers.
+    pub num_hidden_layers: i64,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: i64,
+    /// Channels of a picture.
+    pub num_channels: i64,
+    /// Height and width of a picture, in pixels.
+    pub image_size: i64,
+    /// Height and width of a patch, in pixels.
+    pub patch_size: i64,
+    /// The feed-forward layers' activation.
+    pub hidden_act: Activation,
+    /// Added to the variance in layer normalisation.
+    pub layer_norm_eps: f64,
+    /// Standard deviation of the initial patch and position embeddings.
+    pub initializer_range: f64,
+    /// Factor on the deviations of the initial weights.
+    pub initializer_factor: f64,
+}
+
+/// The feed-forward layers' activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Activation {
+    /// `x * sigmoid(1.702 x)`, `OpenAI`'s own: `quick_gelu`.
+    QuickGelu,
+    /// GELU by the error function, of models trained elsewhere: `gelu`.
+    Gelu,
+}
+
+impl From<Activation> for String {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => "quick_gelu".to_owned(),
+            Activation::Gelu => "gelu".to_owned(),
+        }
+    }
+}
+
+impl TryFrom<String> for Activation {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "quick_gelu" => Ok(Self::QuickGelu),
+            "gelu" => Ok(Self::Gelu),
+            _ => Err(format!("hidden_act is {name:?}; supported are quick_gelu and gelu")),
+        }
+    }
+}
+
+impl Default for ClipConfig {
+    /// ViT-B/32.
+    fn default() -> Self {
+        Self {
+            text_config: TextConfig::default(),
+            vision_config: VisionConfig::default(),
+            projection_dim: 512,
+            logit_scale_init_value: 2.6592,
+        }
+    }
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49_408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            initializer_factor: 1.0,
+            eos_token_id: 49_407,
+        }
+    }
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            initializer_range: 0.02,
+            initializer_factor: 1.0,
+        }
+    }
+}
+
+/// What is alike in both towers.
+pub(super) struct EncoderConfig {
+    pub hidden: i64,
+    pub inner: i64,
+    pub layers: i64,
+    pub heads: i64,
+    pub activation: Activation,
+    pub eps: f64,
+    pub factor: f64,
+}
+
+impl TextConfig {
+    pub(super) fn encoder(&self) -> EncoderConfig {
+        EncoderConfig {
+            hidden: self.hidden_size,
+            inner: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            activation: self.hidden_act,
+            eps: self.layer_norm_eps,
+            factor: self.initializer_factor,
+        }
+    }
+}
+
+impl VisionConfig {
+    pub(super) fn encoder(&self) -> EncoderConfig {
+        EncoderConfig {
+            hidden: self.hidden_size,
+            inner: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            activation: self.hidden_act,
+            eps: self.layer_norm_eps,
+            factor: self.initializer_factor,
+        }
+    }
+
+    /// Patches of a picture and the class token. What a picture has beyond whole patches is not
+    /// seen.
+    #[must_use]
+    pub fn positions(&self) -> i64 {
+        (self.image_size / self.patch_size).pow(2) + 1
+    }
+}
+
+impl ClipConfig {
+    /// Reads the `config.json` of a model folder.
+    ///
+    /// # Errors
+    /// Names the file and the field.
+    pub fn from_folder(folder: &Path) -> Result<Self, ClipError> {
+        let path = folder.join("config.json");
+        let text = fs::read(&path)
+            .map_err(|source| ClipError::ReadConfig { path: path.clone(), source })?;
+        serde_json::from_slice(&text)
+            .map_err(|error| ClipError::InvalidConfig { path, reason: error.to_string() })
+    }
+
+    /// Checks what every model needs; done by deserialising, and for a config put together by hand
+    /// worth calling before [`ClipModel::new`](super::ClipModel::new).
+    ///
+    /// # Errors
+    /// Says which field is wrong, and how.
+    pub fn check(&self) -> Result<(), String> {
+        let (text, vision) = (&self.text_config, &self.vision_config);
+        check_sizes(&[
+            ("projection_dim", self.projection_dim),
+            ("text_config.vocab_size", text.vocab_size),
+            ("text_config.max_position_embeddings", text.max_position_embeddings),
+            ("vision_config.num_channels", vision.num_channels),
+            ("vision_config.image_size", vision.image_size),
+            ("vision_config.patch_size", vision.patch_size),
+        ])?;
+        if vision.patch_size > vision.image_size {
+            return Err(format!(
+                "vision_config.patch_size {} is larger than image_size {}",
+                vision.patch_size, vision.image_size
+            ));
+        }
+        text.encoder().check("text_config")?;
+        vision.encoder().check("vision_config")?;
+        check_scale("vision_config", "initializer_range", vision.initializer_range)?;
+        if !self.logit_scale_init_value.is_finite() {
+            return Err("logit_scale_init_value is not a number".to_owned());
+        }
+        match self.parameters() {
+            0..=MAX_PARAMETERS => Ok(()),
+            count => Err(format!("its sizes make a model of {count} parameters, which is no CLIP")),
+        }
+    }
+
+    /// Values in the large matrices; biases and norms are not counted.
+    fn parameters(&self) -> u128 {
+        let wide = |size: i64| u128::from(size.unsigned_abs());
+        let tower = |encoder: &EncoderConfig| {
+            let hidden = wide(encoder.hidden);
+            wide(encoder.layers) * hidden * (4 * hidden + 2 * wide(encoder.inner))
+                + hidden * wide(self.projection_dim)
+        };
+        let (text, vision) = (&self.text_config, &self.vision_config);
+        let rows = wide(text.vocab_size) + wide(text.max_position_embeddings);
+        let patch = wide(vision.num_channels) * wide(vision.patch_size).pow(2);
+        let side = wide(vision.image_size / vision.patch_size);
+        tower(&text.encoder())
+            + tower(&vision.encoder())
+            + wide(text.hidden_size) * rows
+            + wide(vision.hidden_size) * (patch + side.pow(2))
+    }
+}
+
+impl EncoderConfig {
+    fn check(&self, tower: &str) -> Result<(), String> {
+        check_sizes(&[
+            (&format!("{tower}.hidden_size"), self.hidden),
+            (&format!("{tower}.intermediate_size"), self.inner),
+            (&format!("{tower}.num_hidden_layers"), self.layers),
+            (&format!("{tower}.num_attention_heads"), self.heads),
+        ])?;
+        if self.hidden % self.heads != 0 {
+            return Err(format!(
+                "{tower}.hidden_size {} is not a multiple of num_attention_heads {}",
+                self.hidden, self.heads
+            ));
+        }
+        check_scale(tower, "layer_norm_eps", self.eps)?;
+        check_scale(tower, "initializer_factor", self.factor)
+    }
+}
+
+fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
+    for &(name, size) in sizes {
+        if !(1..=i64::from(i32::MAX)).contains(&size) {
+            return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
+        }
+    }
+    Ok(())
+}
+
+fn check_scale(tower: &str, name: &str, scale: f64) -> Result<(), String> {
+    if scale.is_finite() && scale > 0.0 {
+        return Ok(());
+    }
+    Err(format!("{tower}.{name} is {scale}; it must be above 0"))
+}
+
+/// What `config.json` holds. `null` counts as absent, as in transformers.
+#[derive(Deserialize)]
+struct Fields {
+    model_type: Option<String>,
+    text_config: Option<TextConfig>,
+    text_config_dict: Option<TextConfig>,
+    vision_config: Option<VisionConfig>,
+    vision_config_dict: Option<VisionConfig>,
+    projection_dim: Option<i64>,
+    logit_scale_init_value: Option<f64>,
+}
+
+impl TryFrom<Fields> for ClipConfig {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        match fields.model_type.as_deref() {
+            None | Some("clip") => {}
+            Some(other) => return Err(format!("model_type is {other:?}, not \"clip\"")),
+        }
+        let default = Self::default();
+        let config = Self {
+            text_config: fields.text_config_dict.or(fields.text_config).unwrap_or_default(),
+            vision_config: fields.vision_config_dict.or(fields.vision_config).unwrap_or_default(),
+            projection_dim: fields.projection_dim.unwrap_or(default.projection_dim),
+            logit_scale_init_value: fields
+                .logit_scale_init_value
+                .unwrap_or(default.logit_scale_init_value),
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl From<ClipConfig> for Value {
+    /// As transformers writes it: its single-tower classes look for their own `projection_dim`.
+    fn from(config: ClipConfig) -> Self {
+        let mut value = json!({
+            "architectures": ["CLIPModel"],
+            "model_type": "clip",
+            "projection_dim": config.projection_dim,
+            "logit_scale_init_value": config.logit_scale_init_value,
+            "initializer_factor": 1.0,
+            "text_config": config.text_config,
+            "vision_config": config.vision_config,
+        });
+        for tower in ["text_config", "vision_config"] {
+            value[tower]["projection_dim"] = json!(config.projection_dim);
+        }
+        value
+    }
+}

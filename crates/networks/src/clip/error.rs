@@ -1,0 +1,57 @@
+//! What can go wrong with a CLIP.
+
+use std::io;
+use std::path::PathBuf;
+
+use tch::TchError;
+
+use crate::weights::WeightsError;
+
+/// A CLIP that could not be read, written, or used with what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// The operating system would not read `config.json`.
+    #[error(
+        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
+        path.display()
+    )]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    #[error("{}: {reason}", path.display())]
+    InvalidConfig {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// Weights that are missing, damaged, or another model's.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Pictures of another shape than the model's.
+    #[error(
+        "pictures of shape {got:?} were given to a CLIP that takes [batch, {channels}, {size}, {size}]\n\
+         hint: the preprocessing must be that of the model's own folder"
+    )]
+    Pictures {
+        /// The shape given.
+        got: Vec<i64>,
+        /// Channels wanted.
+        channels: i64,
+        /// Height and width wanted.
+        size: i64,
+    },
+    /// Token ids that the text tower has no place for.
+    #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
+    Tokens(String),
+    /// libtorch refused: out of memory, mostly.
+    #[error("libtorch: {0}\nhint: if memory ran out, a smaller batch needs less")]
+    Torch(#[from] TchError),
+    /// A folder could not be written.
+    #[error(transparent)]
+    Write(#[from] durable::Error),
+}

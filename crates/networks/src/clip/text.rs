@@ -1,0 +1,78 @@
+//! The text tower: a causal transformer, whose state at the end token is the text's.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::config::TextConfig;
+use super::layers::{Builder, Encoder, LayerNorm, Visible};
+
+/// transformers' fixed deviation of the initial embeddings.
+const EMBEDDING_STD: f64 = 0.02;
+
+#[derive(Debug)]
+pub(super) struct TextTower {
+    token_embedding: Tensor,
+    position_embedding: Tensor,
+    encoder: Encoder,
+    final_layer_norm: LayerNorm,
+    eos_token_id: i64,
+}
+
+impl TextTower {
+    pub(super) fn new(at: &Builder, config: &TextConfig) -> Result<Self, TchError> {
+        let embedding = |name: &str, rows: i64| {
+            let std = EMBEDDING_STD * config.initializer_factor;
+            at.sub("embeddings").sub(name).normal("weight", &[rows, config.hidden_size], std)
+        };
+        let encoder = config.encoder();
+        Ok(Self {
+            token_embedding: embedding("token_embedding", config.vocab_size)?,
+            position_embedding: embedding("position_embedding", config.max_position_embeddings)?,
+            encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
+            final_layer_norm: LayerNorm::new(&at.sub("final_layer_norm"), &encoder)?,
+            eos_token_id: config.eos_token_id,
+        })
+    }
+
+    /// Normalised states `[batch, hidden]` at the end tokens of `ids` `[batch, tokens]`.
+    ///
+    /// `attention_mask` `[batch, tokens]` has 0 at tokens that no token may attend to.
+    pub(super) fn forward(
+        &self,
+        ids: &Tensor,
+        attention_mask: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
+        let device = self.token_embedding.device();
+        let ids = ids.f_to_device(device)?.f_to_kind(Kind::Int64)?;
+        let (batch, tokens) = ids.size2()?;
+        let see = match attention_mask {
+            None => Visible::Causal,
+            Some(mask) => Visible::Only(causal_and(&mask.f_to_device(device)?, batch, tokens)?),
+        };
+        let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
+        let states_bth = Tensor::f_embedding(&self.token_embedding, &ids, -1, false, false)?
+            .f_add(&positions)?;
+        let states_bth = self.encoder.forward(states_bth, &see)?;
+        let end = self.end_positions(&ids)?.f_view([batch, 1, 1])?;
+        let hidden = states_bth.size()[2];
+        let pooled = states_bth.f_gather(1, &end.f_expand([batch, 1, hidden], false)?, false)?;
+        // Each token is normalised by itself, so only the pooled one need be.
+        self.final_layer_norm.forward(&pooled.f_squeeze_dim(1)?)
+    }
+
+    /// The place of each row's end token `[batch]`: its first, or where the config has the old wrong
+    /// id 2, the row's highest id. A row without an end token gives its first place, as in
+    /// transformers.
+    fn end_positions(&self, ids: &Tensor) -> Result<Tensor, TchError> {
+        if self.eos_token_id == 2 {
+            return ids.f_argmax(1, false);
+        }
+        ids.f_eq(self.eos_token_id)?.f_to_kind(Kind::Int)?.f_argmax(1, false)
+    }
+}
+
+/// `[batch, 1, tokens, tokens]`: true where a token may attend, which is itself and those before it
+/// with 1 in `mask` `[batch, tokens]`.
+fn causal_and(mask: &Tensor, batch: i64, tokens: i64) -> Result<Tensor, TchError> {
+    let causal = Tensor::f_ones([tokens, tokens], (Kind::Bool, mask.device()))?.f_tril(0)?;
+    mask.f_ne(0)?.f_view([batch, 1, 1, tokens])?.f_logical_and(&causal)
+}

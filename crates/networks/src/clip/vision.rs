@@ -1,0 +1,64 @@
+//! The vision tower: a picture as patches and a class token, whose last state is the picture's.
+
+use tch::{TchError, Tensor};
+
+use super::config::VisionConfig;
+use super::layers::{Builder, Encoder, LayerNorm, Visible};
+
+#[derive(Debug)]
+pub(super) struct VisionTower {
+    class_embedding: Tensor,
+    patch_embedding: Tensor,
+    position_embedding: Tensor,
+    pre_layrnorm: LayerNorm,
+    encoder: Encoder,
+    post_layernorm: LayerNorm,
+    patch_size: i64,
+}
+
+impl VisionTower {
+    pub(super) fn new(at: &Builder, config: &VisionConfig) -> Result<Self, TchError> {
+        let (hidden, patch) = (config.hidden_size, config.patch_size);
+        let std = config.initializer_range * config.initializer_factor;
+        let class_std = (hidden as f64).powf(-0.5) * config.initializer_factor;
+        let embeddings = at.sub("embeddings");
+        let encoder = config.encoder();
+        Ok(Self {
+            class_embedding: embeddings.normal("class_embedding", &[hidden], class_std)?,
+            patch_embedding: embeddings.sub("patch_embedding").normal(
+                "weight",
+                &[hidden, config.num_channels, patch, patch],
+                std,
+            )?,
+            position_embedding: embeddings.sub("position_embedding").normal(
+                "weight",
+                &[config.positions(), hidden],
+                std,
+            )?,
+            // The spelling of every published checkpoint.
+            pre_layrnorm: LayerNorm::new(&at.sub("pre_layrnorm"), &encoder)?,
+            encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
+            post_layernorm: LayerNorm::new(&at.sub("post_layernorm"), &encoder)?,
+            patch_size: patch,
+        })
+    }
+
+    /// Normalised class states `[batch, hidden]` of pictures `[batch, channels, size, size]`, which
+    /// are converted to the weights' type and device.
+    pub(super) fn forward(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
+        let pixels = pixels
+            .f_to_device(self.patch_embedding.device())?
+            .f_to_kind(self.patch_embedding.f_kind()?)?;
+        let stride = [self.patch_size, self.patch_size];
+        let patches_bth = pixels
+            .f_conv2d(&self.patch_embedding, None::<&Tensor>, stride, [0, 0], [1, 1], 1)?
+            .f_flatten(2, 3)?
+            .f_transpose(1, 2)?;
+        let class = self.class_embedding.f_expand([pixels.size()[0], 1, -1], false)?;
+        let states_bth =
+            Tensor::f_cat(&[class, patches_bth], 1)?.f_add(&self.position_embedding)?;
+        let states_bth = self.pre_layrnorm.forward(&states_bth)?;
+        let states_bth = self.encoder.forward(states_bth, &Visible::All)?;
+        self.post_layernorm.forward(&states_bth.f_select(1, 0)?)
+    }
+}
