@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use flickr::Preprocessing;
 use networks::device::parse_device;
+use rayon::prelude::*;
 use training::captioner::Captioner;
 use training::run_folder::RunFolder;
 
@@ -45,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             clip.display()
         );
     }
-    let (paths, pixels) = read_pictures(args, &encoder)?;
+    let (paths, pixels) = read_pictures(args, encoder.preprocessing())?;
     if paths.is_empty() {
         bail!("none of the pictures can be read");
     }
@@ -71,23 +73,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Paths and preprocessed pixels of the pictures that can be read.
 fn read_pictures(
     args: &Args,
-    encoder: &ImageEncoder,
+    preprocessing: &Preprocessing,
 ) -> anyhow::Result<(Vec<PathBuf>, Vec<Vec<f32>>)> {
-    use rayon::prelude::*;
-    let read: Vec<_> = args.images.par_iter().map(|path| encoder.preprocess(path)).collect();
+    let read: Vec<_> = args
+        .images
+        .par_iter()
+        .map(|path| flickr::decode(path).map(|pixels| preprocessing.apply(&pixels)))
+        .collect();
     let mut paths = Vec::new();
-    let mut pixels = Vec::new();
+    let mut pictures = Vec::new();
     for (path, result) in args.images.iter().zip(read) {
         match result {
-            Ok(one) => {
+            Ok(pixels) => {
                 paths.push(path.clone());
-                pixels.push(one);
+                pictures.push(pixels);
             }
             Err(error) if args.skip_corrupt => terminal::say(&format!("left out: {error}")),
             Err(error) => {
-                return Err(error).context("cannot caption all pictures (--skip-corrupt leaves out those that cannot be read)");
+                bail!("{error}\nhint: --skip-corrupt leaves out pictures that cannot be read")
             }
         }
     }
-    Ok((paths, pixels))
+    Ok((paths, pictures))
 }

@@ -78,7 +78,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         format!("data.embeddings={embeddings}"),
         format!("gpt2.model={gpt2}"),
     ];
-    let config = Config::parse(CONFIG, Path::new("configs/demo/prefix-gradient-clipping.toml"), &overrides)?;
+    let config =
+        Config::parse(CONFIG, Path::new("configs/demo/prefix-gradient-clipping.toml"), &overrides)?;
     let sets: Vec<&str> = overrides.iter().flat_map(|set| ["--set", set]).collect();
     let head = ["train", "--config", "configs/demo/prefix-gradient-clipping.toml", "--out", &run];
     announce(&[&head[..], &sets].concat());

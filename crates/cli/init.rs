@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
-use networks::clip::ClipConfig;
+use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
 use training::scratch;
 
@@ -33,13 +33,13 @@ pub struct ClipArgs {
     /// Width and height of a patch.
     #[arg(long, default_value_t = 16)]
     pub patch_size: i64,
-    /// Width of the vision tower.
+    /// Width of both towers.
     #[arg(long, default_value_t = 256)]
     pub hidden_size: i64,
-    /// Layers of the vision tower.
+    /// Layers of either tower.
     #[arg(long, default_value_t = 2)]
     pub layers: i64,
-    /// Attention heads of the vision tower.
+    /// Attention heads of either tower.
     #[arg(long, default_value_t = 4)]
     pub heads: i64,
     /// Width of the embeddings.
@@ -103,17 +103,31 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 
 pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
-    let mut config = ClipConfig::default();
-    config.projection_dim = args.projection_dim;
-    config.initializer_factor = args.initializer_factor;
-    let vision = &mut config.vision_config;
-    vision.image_size = args.image_size;
-    vision.patch_size = args.patch_size;
-    vision.hidden_size = args.hidden_size;
-    vision.intermediate_size = 4 * args.hidden_size;
-    vision.num_hidden_layers = args.layers;
-    vision.num_attention_heads = args.heads;
-    vision.initializer_factor = args.initializer_factor;
+    let config = ClipConfig {
+        projection_dim: args.projection_dim,
+        vision_config: VisionConfig {
+            image_size: args.image_size,
+            patch_size: args.patch_size,
+            hidden_size: args.hidden_size,
+            intermediate_size: 4 * args.hidden_size,
+            num_hidden_layers: args.layers,
+            num_attention_heads: args.heads,
+            initializer_factor: args.initializer_factor,
+            ..VisionConfig::default()
+        },
+        text_config: TextConfig {
+            hidden_size: args.hidden_size,
+            intermediate_size: 4 * args.hidden_size,
+            num_hidden_layers: args.layers,
+            num_attention_heads: args.heads,
+            initializer_factor: args.initializer_factor,
+            ..TextConfig::default()
+        },
+        ..ClipConfig::default()
+    };
+    if let Err(reason) = config.check() {
+        bail!("{reason}");
+    }
     scratch::init_clip(&args.out, config, args.seed)?;
     terminal::say(&format!("a CLIP with random weights is in {}", args.out.display()));
     Ok(())
@@ -122,11 +136,8 @@ pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
 pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
     let corpus = Corpus::load(&args.dataset, args.layout)?;
-    let spec = SplitSpec {
-        kind: args.split,
-        test_captions: args.test_captions,
-        validation_captions: 0,
-    };
+    let spec =
+        SplitSpec { kind: args.split, test_captions: args.test_captions, validation_captions: 0 };
     let split = Split::new(&corpus, &spec)?;
     let texts: Vec<String> = split
         .train

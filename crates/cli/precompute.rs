@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::{Corpus, Layout, Preprocessing};
-use networks::clip::ClipModel;
+use networks::clip::{ClipError, LoadedClip};
 use networks::device::parse_device;
 use precompute::{Dtype, Identity, Picture, Plan, Skipped, Summary};
 use tch::{Device, Kind, Tensor};
@@ -48,18 +48,16 @@ pub struct Args {
 
 /// CLIP's image tower with its preprocessing.
 pub struct ImageEncoder {
-    model: ClipModel,
+    clip: LoadedClip,
     preprocessing: Preprocessing,
-    device: Device,
-    dtype: Dtype,
 }
 
 impl ImageEncoder {
     /// Loads a Hugging Face folder.
     pub fn load(folder: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
         let preprocessing = Preprocessing::from_folder(folder)?;
-        let model = ClipModel::from_folder(folder, device, dtype.kind())?;
-        let size = model.config().vision_config.image_size;
+        let clip = LoadedClip::from_folder(folder, device, dtype.kind())?;
+        let size = clip.model.config().vision_config.image_size;
         if i64::from(preprocessing.crop) != size {
             bail!(
                 "{}: preprocessor_config.json crops to {} pixels, but config.json says image_size {size}; the two files are of different models",
@@ -67,30 +65,29 @@ impl ImageEncoder {
                 preprocessing.crop,
             );
         }
-        Ok(Self { model, preprocessing, device, dtype })
+        Ok(Self { clip, preprocessing })
     }
 
     /// SHA-256 of the weights.
-    pub fn sha256(&self) -> &str {
-        self.model.identity()
+    pub fn sha256(&self) -> String {
+        self.clip.identity()
     }
 
-    /// Decodes and preprocesses one picture.
-    pub fn preprocess(&self, path: &Path) -> anyhow::Result<Vec<f32>> {
-        Ok(self.preprocessing.apply(&flickr::decode(path)?))
+    /// What is done to the pixels before the model sees them.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
     }
 
-    /// Embeddings `[batch, dim]`, f32 on the encoder's device, of pixels `[batch, 3, n, n]`.
-    pub fn encode(&self, pixels: &Tensor) -> Tensor {
-        let pixels = pixels.to_device(self.device).to_kind(self.dtype.kind());
-        tch::no_grad(|| self.model.encode_image(&pixels)).to_kind(Kind::Float)
+    /// Embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`.
+    fn encode(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
+        tch::no_grad(|| self.clip.model.encode_image(pixels))
     }
 
-    /// Embeddings of preprocessed pictures.
+    /// Embeddings `[pictures, dim]`, f32, of preprocessed pictures.
     pub fn encode_all(&self, pictures: &[Vec<f32>]) -> anyhow::Result<Tensor> {
         let side = i64::from(self.preprocessing.crop);
         let pixels = Tensor::f_from_slice(&pictures.concat())?;
-        Ok(self.encode(&pixels.view([-1, 3, side, side])))
+        Ok(self.encode(&pixels.f_view([-1, 3, side, side])?)?.f_to_kind(Kind::Float)?)
     }
 }
 
@@ -112,12 +109,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .collect(),
         identity: Identity {
             model: args.clip.display().to_string(),
-            model_sha256: encoder.sha256().to_owned(),
+            model_sha256: encoder.sha256(),
             preprocessing: encoder.preprocessing.clone(),
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: corpus.fingerprint(),
-            dimension: encoder.model.config().projection_dim as usize,
+            dimension: encoder.clip.model.config().projection_dim as usize,
         },
         device,
         batch_size: args.batch_size,
@@ -128,7 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let bar = terminal::bar(count as u64, "embedding pictures");
     let summary = precompute::run(
         &plan,
-        |pixels: &Tensor| Ok::<_, tch::TchError>(encoder.encode(pixels)),
+        |pixels| encoder.encode(pixels),
         |progress| bar.set_position(progress.done as u64),
         &stop,
     )?;

@@ -52,7 +52,9 @@ pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
     }
     let run = out.display();
     terminal::say(&match outcome {
-        Outcome::Finished { steps } => format!("trained {steps} steps; next: capsmith evaluate --run {run}"),
+        Outcome::Finished { steps } => {
+            format!("trained {steps} steps; next: capsmith evaluate --run {run}")
+        }
         Outcome::StoppedEarly { epochs } => format!(
             "stopped early after {epochs} epochs: the last loss no longer improved; next: capsmith evaluate --run {run}"
         ),

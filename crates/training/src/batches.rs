@@ -15,7 +15,7 @@ pub struct TokenRow {
     pub caption: usize,
 }
 
-/// Cuts every row at `min(mean + 10 std, max)` of the row lengths, as `ClipCap` does.
+/// Cuts every row at `min(mean + 10 std, max)` of the row lengths, as ClipCap does.
 ///
 /// The standard deviation is the unbiased one (`torch.std`).
 pub fn cut_long_rows(rows: &mut [TokenRow]) {

@@ -45,7 +45,7 @@ impl Captioner {
         };
         let mut store = nn::VarStore::new(device);
         let model = ClipCaptioner::new(
-            &store.root(),
+            store.root(),
             &gpt2_config,
             provenance.embeddings.dimension as i64,
             config.mapper.prefix_length,

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use networks::weights;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tch::{Tensor, nn, no_grad};
 
 use crate::error::Error;
@@ -74,7 +73,9 @@ impl Checkpoint {
             if saved.size() != moment.size() {
                 return Err(Error::RunFile {
                     path,
-                    reason: format!("`{name}` has another shape than the model; the run folder is of another model"),
+                    reason: format!(
+                        "`{name}` has another shape than the model; the run folder is of another model"
+                    ),
                 });
             }
             no_grad(|| moment.copy_(&saved));
@@ -148,10 +149,7 @@ fn verify(path: &Path) -> Result<Checkpoint, Error> {
 }
 
 fn digest(path: &Path) -> Result<String, Error> {
-    let fail = |error: io::Error| Error::RunFile { path: path.to_owned(), reason: error.to_string() };
-    let mut hash = Sha256::new();
-    io::copy(&mut fs::File::open(path).map_err(fail)?, &mut hash).map_err(fail)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(weights::Checkpoint::open(path)?.identity())
 }
 
 /// Checkpoint folders by step, oldest first.

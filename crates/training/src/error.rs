@@ -29,6 +29,9 @@ pub enum Error {
     /// A model's configuration cannot be used.
     #[error(transparent)]
     Gpt2Config(#[from] networks::gpt2::ConfigError),
+    /// CLIP cannot be used.
+    #[error(transparent)]
+    Clip(#[from] networks::clip::ClipError),
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] networks::device::DeviceError),

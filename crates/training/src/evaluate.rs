@@ -67,13 +67,8 @@ pub fn evaluate_run(
             differences.join("\n  "),
         )));
     }
-    let images: Vec<usize> = inputs
-        .split
-        .test
-        .iter()
-        .copied()
-        .filter(|&image| inputs.row(image).is_some())
-        .collect();
+    let images: Vec<usize> =
+        inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let rows = match shuffle_seed {
         None => rows,
@@ -98,11 +93,7 @@ pub fn evaluate_run(
     score(folder.evaluation(name), captions, options)
 }
 
-fn score(
-    folder: PathBuf,
-    captions: Vec<Captioned>,
-    options: &Options,
-) -> Result<Scored, Error> {
+fn score(folder: PathBuf, captions: Vec<Captioned>, options: &Options) -> Result<Scored, Error> {
     let references = References::new(
         captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
     )?;
@@ -116,10 +107,8 @@ fn score(
         .map(|one| CocoResult { image_id: &one.file_name, caption: &one.prediction })
         .collect();
     write_json(&folder.join("predictions.json"), &results)?;
-    let all: serde_json::Map<String, serde_json::Value> = captions
-        .iter()
-        .map(|one| (one.file_name.clone(), one.references.clone().into()))
-        .collect();
+    let all: serde_json::Map<String, serde_json::Value> =
+        captions.iter().map(|one| (one.file_name.clone(), one.references.clone().into())).collect();
     write_json(&folder.join("references.json"), &all)?;
     durable::write(&folder.join("per-image.csv"), evaluation.per_image_csv().as_bytes())?;
     write_json(&folder.join("scores.json"), &evaluation)?;

@@ -60,7 +60,7 @@ impl Inputs {
         images.iter().filter(|image| self.row(**image).is_none()).count()
     }
 
-    /// The lower-cased captions of `images` as tokens, cut as `ClipCap` cuts them.
+    /// The lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
     ///
     /// # Errors
     /// When the tokenizer fails, or no caption is left.
@@ -125,7 +125,6 @@ fn check_identity(
 }
 
 /// Rows divided by their L2 norms; `[rows, dim]` in and out.
-#[must_use]
 pub fn normalized(embeddings: &Tensor) -> Tensor {
     let norms = embeddings.norm_scalaropt_dim(2.0, [-1], true);
     (embeddings / norms).to_kind(Kind::Float)

@@ -17,6 +17,7 @@ mod error;
 pub mod evaluate;
 pub mod inputs;
 pub mod optimizer;
+mod prepare;
 pub mod run_folder;
 pub mod schedule;
 pub mod scratch;

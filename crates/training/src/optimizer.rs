@@ -1,4 +1,4 @@
-//! `AdamW` as transformers 4.x has it, and gradient clipping that returns the norm.
+//! AdamW as transformers 4.x has it, and gradient clipping that returns the norm.
 //!
 //! tch's optimizers cannot be checkpointed (nothing reads or writes their moments) and its clipping
 //! does not return the norm. Everything here stays on the device: no value is read back.
@@ -18,7 +18,7 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
 }
 
-/// `AdamW` over named parameters.
+/// AdamW over named parameters.
 ///
 /// With gradient `g`, at step `t` counted from 1 (transformers 4.x, `optimization.AdamW`; Loshchilov
 /// and Hutter, arXiv 1711.05101):
@@ -109,7 +109,6 @@ pub fn clip_gradients(gradients: &mut [Tensor], max_norm: f64) -> Tensor {
 }
 
 /// The L2 norm of all gradients together, a scalar on their device.
-#[must_use]
 pub fn total_norm(gradients: &[Tensor]) -> Tensor {
     no_grad(|| {
         let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flickr::Preprocessing;
-use networks::clip::{ClipConfig, ClipModel};
+use networks::clip::{self, ClipConfig, ClipModel};
 use networks::gpt2::{Gpt2, Gpt2Config};
 use networks::weights;
 use tch::{Device, Tensor, nn};
@@ -44,18 +43,20 @@ pub fn init_gpt2(
 
 /// Writes a CLIP with random weights to `folder`, with a tokenizer of single bytes.
 ///
+/// The vocabulary and end token of `config` are replaced by the tokenizer's.
+///
 /// # Errors
 /// Names the file that cannot be written.
-pub fn init_clip(folder: &Path, config: &ClipConfig, seed: u64) -> Result<(), Error> {
+pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(), Error> {
+    let tokenizer = ClipTokenizer::byte_level()?;
+    config.text_config.vocab_size = tokenizer.vocab_size() as i64;
+    config.text_config.eos_token_id = i64::from(tokenizer.end_of_text());
     let store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
-    let _model = ClipModel::new(&store.root(), config);
+    let _model = ClipModel::new(store.root(), &config)?;
     durable::create_dir_all(folder)?;
-    ClipTokenizer::byte_level()?.save(folder)?;
-    let size = config.vision_config.image_size as u32;
-    write_json(&folder.join("preprocessor_config.json"), &Preprocessing::clip(size))?;
-    write_json(&folder.join("config.json"), config)?;
-    save_store(&store, folder)
+    tokenizer.save(folder)?;
+    Ok(clip::save_folder(folder, &store, &config)?)
 }
 
 fn save_store(store: &nn::VarStore, folder: &Path) -> Result<(), Error> {

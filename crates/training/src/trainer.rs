@@ -1,6 +1,6 @@
 //! The training loop of the CLIP-prefix systems.
 //!
-//! The paper's loop (which is `ClipCap`'s): shuffled batches of captions, mean cross entropy over
+//! The paper's loop (which is ClipCap's): shuffled batches of captions, mean cross entropy over
 //! caption tokens, AdamW with a linear schedule, optional clipping, early stop on the last loss of an
 //! epoch. Losses and norms stay on the device and are fetched every `log_every_steps`.
 
@@ -8,19 +8,16 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use networks::gpt2::{self, Gpt2Config};
-use networks::prefix::{ClipCaptioner, TokenBatch};
-use networks::{device, weights};
-use tch::{Device, Tensor, nn};
+use networks::prefix::TokenBatch;
+use tch::{Device, Tensor};
 
-use crate::batches::{TokenRow, epoch_batches};
-use crate::checkpoint::{self, Position};
+use crate::batches::epoch_batches;
+use crate::checkpoint;
 use crate::config::Config;
 use crate::error::Error;
-use crate::inputs::{Inputs, load_tokenizer};
-use crate::optimizer::{AdamW, AdamWOptions, clip_gradients, total_norm};
-use crate::run_folder::{Provenance, RunFolder, write_json};
-use crate::schedule::LinearSchedule;
+use crate::optimizer::{clip_gradients, total_norm};
+use crate::prepare::{Prepared, named_variables, prepare};
+use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
 use crate::track::{StepRecord, Tracker};
 
@@ -73,13 +70,24 @@ pub fn train(
     if folder.exists() && !resume {
         return Err(Error::RunFile {
             path: folder.path().to_owned(),
-            reason: "a run was started here; add --resume to go on with it, or choose another --out".into(),
+            reason:
+                "a run was started here; add --resume to go on with it, or choose another --out"
+                    .into(),
         });
     }
     let _lock = folder.lock()?;
-    let mut trainer = Trainer::new(folder, config, observer)?;
-    let outcome = trainer.run(observer, stop)?;
-    Ok(outcome)
+    let at = prepare(folder, config, observer)?;
+    let mut trainer = Trainer {
+        parameters: at.optimizer.parameters(),
+        tracker: Tracker::open(folder.path(), at.position.step)?,
+        config,
+        folder,
+        at,
+        pending: Vec::new(),
+        pending_since: Instant::now(),
+        last_loss: f64::NAN,
+    };
+    trainer.run(observer, stop)
 }
 
 /// A step whose loss and norm are still on the device.
@@ -95,152 +103,69 @@ struct Pending {
 struct Trainer<'a> {
     config: &'a Config,
     folder: &'a RunFolder,
-    device: Device,
-    inputs: Inputs,
-    rows: Vec<TokenRow>,
-    store: nn::VarStore,
-    captioner: ClipCaptioner,
-    optimizer: AdamW,
+    /// Data, model, optimizer, and where training is.
+    at: Prepared,
     parameters: Vec<Tensor>,
-    schedule: LinearSchedule,
     tracker: Tracker,
-    position: Position,
     pending: Vec<Pending>,
     pending_since: Instant,
     last_loss: f64,
 }
 
-impl<'a> Trainer<'a> {
-    fn new(
-        folder: &'a RunFolder,
-        config: &'a Config,
-        observer: &mut dyn Observer,
-    ) -> Result<Self, Error> {
-        let device = device::parse_device(&config.training.device)?;
-        let recorded = if folder.exists() { Some(folder.provenance()?.threads) } else { None };
-        let threads = recorded.unwrap_or_else(|| config.training.cpu_threads());
-        device::set_threads(threads);
-        let inputs = Inputs::load(&config.data, device)?;
-        let gpt2_config = Gpt2Config::open(&config.gpt2.model)?;
-        let tokenizer = load_tokenizer(&config.gpt2.model, gpt2_config.vocab_size)?;
-        let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
-        check_rows(config, &gpt2_config, &inputs, &rows, observer)?;
-
-        let gpt2_weights = weights::Checkpoint::open(&config.gpt2.model)?;
-        let provenance = Provenance {
-            capsmith: env!("CARGO_PKG_VERSION").to_owned(),
-            dataset_fingerprint: inputs.corpus.fingerprint(),
-            embeddings: inputs.identity.clone(),
-            gpt2_sha256: gpt2_weights.identity(),
-            threads,
-            device: config.training.device.clone(),
-        };
-        prepare_folder(folder, config, &provenance)?;
-        write_json(&folder.gpt2().join("config.json"), &gpt2_config)?;
-        tokenizer.save(&folder.gpt2())?;
-
-        tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
-        let mut store = nn::VarStore::new(device);
-        let captioner = ClipCaptioner::new(
-            &store.root(),
-            &gpt2_config,
-            inputs.identity.dimension as i64,
-            config.mapper.prefix_length,
-        );
-        let (found, damaged) = checkpoint::latest(&folder.checkpoints())?;
-        for error in damaged {
-            observer.note(&format!("passed over a damaged checkpoint: {error}"));
-        }
-        match &found {
-            Some(checkpoint) => checkpoint.load_model(&mut store)?,
-            None => gpt2::load_pretrained(&mut store, "gpt", &gpt2_weights)?,
-        }
-        let optimizer = AdamW::new(named_variables(&store), optimizer_options(config));
-        let mut position = Position::default();
-        if let Some(checkpoint) = found {
-            checkpoint.load_moments(&optimizer)?;
-            position = checkpoint.position;
-            observer.note(&format!("resuming after step {}", position.step));
-        }
-        let batches = rows.len() / config.training.batch_size;
-        let schedule = LinearSchedule {
-            peak: config.optimizer.learning_rate,
-            warmup_steps: config.optimizer.warmup_steps,
-            total_steps: config.training.epochs * batches as u64,
-        };
-        Ok(Self {
-            tracker: Tracker::open(folder.path(), position.step)?,
-            parameters: optimizer.parameters(),
-            config,
-            folder,
-            device,
-            inputs,
-            rows,
-            store,
-            captioner,
-            optimizer,
-            schedule,
-            position,
-            pending: Vec::new(),
-            pending_since: Instant::now(),
-            last_loss: f64::NAN,
-        })
-    }
-
+impl Trainer<'_> {
     fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
-        while !self.position.finished {
-            let epoch = self.position.epoch;
+        while !self.at.position.finished {
+            let epoch = self.at.position.epoch;
             let batches =
-                epoch_batches(training.seed, epoch, self.rows.len(), training.batch_size);
-            observer.epoch(epoch + 1, training.epochs, self.position.batch, batches.len());
-            for batch in batches.iter().skip(self.position.batch) {
+                epoch_batches(training.seed, epoch, self.at.rows.len(), training.batch_size);
+            observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
+            for batch in batches.iter().skip(self.at.position.batch) {
                 self.step(batch)?;
                 observer.batch();
                 if self.pending.len() as u64 >= training.log_every_steps {
                     self.fetch(observer)?;
                 }
-                if self.position.batch == batches.len() {
+                if self.at.position.batch == batches.len() {
                     break;
                 }
                 if stop.load(Ordering::Relaxed) {
                     self.save(observer)?;
-                    return Ok(Outcome::Interrupted { steps: self.position.step });
+                    return Ok(Outcome::Interrupted { steps: self.at.position.step });
                 }
                 let every = training.checkpoint_every_steps;
-                if every > 0 && self.position.step % every == 0 {
+                if every > 0 && self.at.position.step % every == 0 {
                     self.save(observer)?;
                 }
             }
             self.end_epoch(observer)?;
-            if stop.load(Ordering::Relaxed) && !self.position.finished {
-                return Ok(Outcome::Interrupted { steps: self.position.step });
+            if stop.load(Ordering::Relaxed) && !self.at.position.finished {
+                return Ok(Outcome::Interrupted { steps: self.at.position.step });
             }
         }
-        if self.position.epoch < training.epochs {
-            return Ok(Outcome::StoppedEarly { epochs: self.position.epoch });
+        if self.at.position.epoch < training.epochs {
+            return Ok(Outcome::StoppedEarly { epochs: self.at.position.epoch });
         }
-        Ok(Outcome::Finished { steps: self.position.step })
+        Ok(Outcome::Finished { steps: self.at.position.step })
     }
 
     /// Forward, backward, clip, update. Nothing is fetched from a GPU; on a CPU, where fetching is
     /// free, loss and norm are checked before the update.
     fn step(&mut self, batch: &[usize]) -> Result<(), Error> {
-        let step = self.position.step;
-        let rate = self.schedule.rate(step);
+        let step = self.at.position.step;
+        let rate = self.at.schedule.rate(step);
         tch::manual_seed(seeds::derive(self.config.training.seed, Purpose::Dropout, step));
 
         let embedding_rows: Vec<i64> =
-            batch.iter().map(|&index| self.rows[index].embedding).collect();
-        let embedding_rows = Tensor::from_slice(&embedding_rows).to_device(self.device);
-        let embeddings = self.inputs.embeddings.index_select(0, &embedding_rows);
+            batch.iter().map(|&index| self.at.rows[index].embedding).collect();
+        let embedding_rows = Tensor::from_slice(&embedding_rows).to_device(self.at.device);
+        let embeddings = self.at.inputs.embeddings.index_select(0, &embedding_rows);
         let tokens: Vec<&[i64]> =
-            batch.iter().map(|&index| self.rows[index].tokens.as_slice()).collect();
-        let tokens = TokenBatch::new(&tokens, self.config.mapper.prefix_length, self.device);
+            batch.iter().map(|&index| self.at.rows[index].tokens.as_slice()).collect();
+        let tokens = TokenBatch::new(&tokens, self.config.mapper.prefix_length, self.at.device);
 
-        let loss = self.captioner.caption_loss(&embeddings, &tokens, true);
-        let mut gradients =
-            Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
+        let loss = self.at.captioner.caption_loss(&embeddings, &tokens, true);
+        let mut gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
         let max_norm = self.config.optimizer.max_gradient_norm;
         let norm = if max_norm > 0.0 {
             clip_gradients(&mut gradients, max_norm)
@@ -249,18 +174,18 @@ impl<'a> Trainer<'a> {
         };
         self.pending.push(Pending {
             step: step + 1,
-            epoch: self.position.epoch + 1,
+            epoch: self.at.position.epoch + 1,
             rate,
             loss: loss.detach(),
             norm,
             batch: batch.to_vec(),
         });
-        if self.device == Device::Cpu {
+        if self.at.device == Device::Cpu {
             self.check_finite(self.pending.len() - 1)?;
         }
-        self.optimizer.step(&gradients, step + 1, rate);
-        self.position.step += 1;
-        self.position.batch += 1;
+        self.at.optimizer.step(&gradients, step + 1, rate);
+        self.at.position.step += 1;
+        self.at.position.batch += 1;
         Ok(())
     }
 
@@ -276,7 +201,7 @@ impl<'a> Trainer<'a> {
             .pending
             .iter()
             .flat_map(|pending| &pending.batch)
-            .map(|&index| self.rows[index].tokens.iter().filter(|token| **token != 0).count())
+            .map(|&index| self.at.rows[index].tokens.iter().filter(|token| **token != 0).count())
             .sum();
         let tokens_per_second = tokens as f64 / self.pending_since.elapsed().as_secs_f64();
         let mut newest = None;
@@ -312,15 +237,19 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn not_finite(&self, what: &'static str, value: f64, pending: &Pending) -> Result<Error, Error> {
+    fn not_finite(
+        &self,
+        what: &'static str,
+        value: f64,
+        pending: &Pending,
+    ) -> Result<Error, Error> {
         let mut captions = String::new();
         for &index in &pending.batch {
-            let _ = writeln!(captions, "{}", self.inputs.describe(&self.rows[index]));
+            let _ = writeln!(captions, "{}", self.at.inputs.describe(&self.at.rows[index]));
         }
         let list = self.folder.path().join("not-finite-batch.txt");
         durable::write(&list, captions.as_bytes())?;
-        let first: Vec<String> =
-            captions.lines().take(3).map(|line| format!("  {line}")).collect();
+        let first: Vec<String> = captions.lines().take(3).map(|line| format!("  {line}")).collect();
         Ok(Error::NotFinite {
             what,
             value,
@@ -336,7 +265,7 @@ impl<'a> Trainer<'a> {
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
         let training = &self.config.training;
-        let position = &mut self.position;
+        let position = &mut self.at.position;
         position.epoch += 1;
         position.batch = 0;
         if position.best_loss.is_none_or(|best| self.last_loss < best) {
@@ -355,85 +284,12 @@ impl<'a> Trainer<'a> {
         self.fetch(observer)?;
         checkpoint::save(
             &self.folder.checkpoints(),
-            &self.position,
-            &named_variables(&self.store),
-            &self.optimizer,
+            &self.at.position,
+            &named_variables(&self.at.store),
+            &self.at.optimizer,
             self.config.training.keep_checkpoints,
         )?;
         self.pending_since = Instant::now();
         Ok(())
     }
-}
-
-fn optimizer_options(config: &Config) -> AdamWOptions {
-    let optimizer = &config.optimizer;
-    AdamWOptions {
-        beta1: optimizer.beta1,
-        beta2: optimizer.beta2,
-        epsilon: optimizer.epsilon,
-        weight_decay: optimizer.weight_decay,
-    }
-}
-
-/// Variables sorted by name: the order of parameters must not depend on a hash map's.
-fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
-    let mut variables: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    variables.sort_by(|a, b| a.0.cmp(&b.0));
-    variables
-}
-
-fn check_rows(
-    config: &Config,
-    gpt2: &Gpt2Config,
-    inputs: &Inputs,
-    rows: &[TokenRow],
-    observer: &mut dyn Observer,
-) -> Result<(), Error> {
-    let skipped = inputs.without_embedding(&inputs.split.train);
-    if skipped > 0 {
-        observer.note(&format!("{skipped} training pictures have no embedding and are left out"));
-    }
-    if rows.len() < config.training.batch_size {
-        return Err(Error::Mismatch(format!(
-            "the training split has {} captions, fewer than one batch of {}; set a smaller training.batch_size, or check data.split",
-            rows.len(),
-            config.training.batch_size,
-        )));
-    }
-    let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = config.mapper.prefix_length + longest.max(config.decoding.max_tokens as i64);
-    if needed > gpt2.n_positions {
-        return Err(Error::Mismatch(format!(
-            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",
-            gpt2.n_positions,
-        )));
-    }
-    Ok(())
-}
-
-/// Writes the run's identity, or checks that the run found is the same.
-fn prepare_folder(
-    folder: &RunFolder,
-    config: &Config,
-    provenance: &Provenance,
-) -> Result<(), Error> {
-    if !folder.exists() {
-        durable::create_dir_all(&folder.gpt2())?;
-        return folder.begin(config, provenance);
-    }
-    let difference = folder.config()?.difference(config);
-    if !difference.is_empty() {
-        return Err(Error::Mismatch(format!(
-            "the run in {} has another configuration, so it cannot be resumed with this one:\n{difference}",
-            folder.path().display(),
-        )));
-    }
-    let difference = folder.provenance()?.difference(provenance);
-    if !difference.is_empty() {
-        return Err(Error::Mismatch(format!(
-            "the run in {} was started from other data or weights, so it cannot be resumed from these:\n{difference}",
-            folder.path().display(),
-        )));
-    }
-    Ok(())
 }

@@ -4,15 +4,15 @@
 //! suggestion. The resolved configuration is saved in the run folder, and a resumed run must have
 //! the same one.
 
+mod keys;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use flickr::{Layout, SplitKind, SplitSpec};
 use serde::{Deserialize, Serialize};
 
-/// The configuration that names every key: the paper's own.
-const REFERENCE: &str =
-    include_str!("../../../configs/flickr8k/prefix-gradient-clipping.toml");
+use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
 
 /// A configuration that cannot be used, with what to change.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +199,7 @@ impl Training {
     }
 }
 
-/// `AdamW` with a linear schedule and clipping.
+/// AdamW with a linear schedule and clipping.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimizer {
@@ -310,7 +310,9 @@ impl Config {
             self.decoding.max_tokens.to_string(),
             "at least 1",
         )?;
-        for (key, beta) in [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)] {
+        for (key, beta) in
+            [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
+        {
             check((0.0..1.0).contains(&beta), key, beta.to_string(), "at least 0 and below 1")?;
         }
         for (key, value) in [
@@ -325,88 +327,9 @@ impl Config {
     }
 }
 
-fn apply_override(table: &mut toml::Table, argument: &str) -> Result<(), ConfigError> {
-    let malformed = || ConfigError::Override(argument.to_owned());
-    let (key, text) = argument.split_once('=').ok_or_else(malformed)?;
-    let (key, text) = (key.trim(), text.trim());
-    if key.is_empty() || key.split('.').any(str::is_empty) {
-        return Err(malformed());
-    }
-    // Anything that is not a TOML value is meant as a string: paths need no quotes.
-    let value = format!("value = {text}")
-        .parse::<toml::Table>()
-        .ok()
-        .filter(|parsed| parsed.len() == 1)
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()));
-    let (sections, name) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut place = table;
-    for section in sections.split('.').filter(|section| !section.is_empty()) {
-        place = place
-            .entry(section)
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-            .as_table_mut()
-            .ok_or_else(malformed)?;
-    }
-    place.insert(name.to_owned(), value);
-    Ok(())
-}
-
-fn known_keys() -> Vec<String> {
-    REFERENCE.parse::<toml::Table>().map(|table| dotted_keys(&table)).unwrap_or_default()
-}
-
-fn dotted_keys(table: &toml::Table) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (name, value) in table {
-        match value {
-            toml::Value::Table(section) => {
-                keys.extend(dotted_keys(section).into_iter().map(|key| format!("{name}.{key}")));
-            }
-            _ => keys.push(name.clone()),
-        }
-    }
-    keys
-}
-
-fn flatten(config: &Config) -> Vec<(String, String)> {
-    let table = toml::Table::try_from(config).unwrap_or_default();
-    dotted_keys(&table)
-        .into_iter()
-        .map(|key| {
-            let value = lookup(&table, &key);
-            (key, value)
-        })
-        .collect()
-}
-
-fn lookup(table: &toml::Table, key: &str) -> String {
-    match key.split_once('.') {
-        Some((section, rest)) => table
-            .get(section)
-            .and_then(toml::Value::as_table)
-            .map_or_else(String::new, |inner| lookup(inner, rest)),
-        None => table.get(key).map_or_else(String::new, ToString::to_string),
-    }
-}
-
-/// The known key that is nearest in spelling, by its last part or as a whole.
-fn nearest(key: &str, known: &[String]) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    known
-        .iter()
-        .map(|candidate| {
-            let whole = strsim::jaro_winkler(key, candidate);
-            let part = strsim::jaro_winkler(&last(key), &last(candidate));
-            (whole.max(part), candidate)
-        })
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::keys::REFERENCE;
     use super::*;
 
     fn parse(overrides: &[&str]) -> Result<Config, ConfigError> {
