@@ -19,7 +19,7 @@
 //!
 //! # Half precision
 //!
-//! With [`Kind::Half`] or [`Kind::BFloat16`] weights and hidden states are of that type; libtorch
+//! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`] weights and hidden states are of that type; libtorch
 //! sums in f32 inside products, attention and norms. PyTorch's autocast, under which the paper
 //! computed its embeddings, keeps weights in f32 and rounds only the inputs of products; its norms
 //! give f32, and so the sum that runs through the layers (each adds its share to it) stays f32,
