@@ -3,12 +3,12 @@
 //! Image identifiers are strings; an integer in a file is its decimal string, so that `7` and `"7"`
 //! name the same image. Both sides keep the order in which images were given.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use crate::Error;
-use crate::readers;
+use crate::{Error, ptb, readers};
 
 /// A map from image identifier to `T` that keeps the order of insertion.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,14 +147,6 @@ impl Predictions {
     }
 }
 
-/// One image to score.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Image<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) prediction: &'a str,
-    pub(crate) references: &'a [String],
-}
-
 /// Pairs every image's prediction with its references, in the references' order.
 ///
 /// # Errors
@@ -179,7 +171,12 @@ pub(crate) fn join<'a>(
     Ok(references
         .iter()
         .filter_map(|(id, references)| {
-            predictions.get(id).map(|prediction| Image { id, prediction, references })
+            let prediction = predictions.get(id)?;
+            Some(Image {
+                id,
+                prediction: Cow::Borrowed(prediction),
+                references: references.iter().map(|text| Cow::Borrowed(text.as_str())).collect(),
+            })
         })
         .collect())
 }
@@ -187,4 +184,38 @@ pub(crate) fn join<'a>(
 fn first(ids: &[&str]) -> String {
     let shown: Vec<_> = ids.iter().take(3).map(|id| format!("{id:?}")).collect();
     shown.join(", ")
+}
+
+/// One image to score.
+#[derive(Clone, Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) prediction: Cow<'a, str>,
+    pub(crate) references: Vec<Cow<'a, str>>,
+}
+
+impl Image<'_> {
+    /// How many of the captions hold a character at which METEOR's line protocol would end the line.
+    pub(crate) fn line_separators(&self) -> usize {
+        let captions = self.references.iter().chain([&self.prediction]);
+        captions.filter(|caption| caption.contains(['\n', '\r'])).count()
+    }
+}
+
+/// Replaces the captions by their tokens, references and predictions each as one text. Returns how
+/// many captions held a line separator.
+pub(crate) fn tokenize(images: &mut [Image]) -> usize {
+    let predictions: Vec<&str> = images.iter().map(|image| image.prediction.as_ref()).collect();
+    let predictions = ptb::tokenize(&predictions);
+    let references: Vec<&str> =
+        images.iter().flat_map(|image| image.references.iter().map(AsRef::as_ref)).collect();
+    let references = ptb::tokenize(&references);
+    let mut tokenized = references.captions.into_iter();
+    for (image, prediction) in images.iter_mut().zip(predictions.captions) {
+        image.prediction = Cow::Owned(prediction);
+        for (reference, tokens) in image.references.iter_mut().zip(&mut tokenized) {
+            *reference = Cow::Owned(tokens);
+        }
+    }
+    predictions.with_line_separators + references.with_line_separators
 }

@@ -7,6 +7,7 @@ mod error;
 mod ngrams;
 pub mod numerics;
 mod options;
+pub mod ptb;
 pub mod readers;
 mod report;
 mod rouge_l;

@@ -10,8 +10,11 @@ use serde::Serialize;
 pub enum Tokenizer {
     /// The captions are scored as they stand, case and punctuation included: what pycocoevalcap's
     /// scorers do when they are called directly.
-    #[default]
     None,
+    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped. What
+    /// its `COCOEvalCap` does.
+    #[default]
+    Ptb,
 }
 
 /// A family of scores.
@@ -76,7 +79,8 @@ impl FromStr for Tokenizer {
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         match name {
             "none" => Ok(Self::None),
-            _ => Err(UnknownName { what: "tokenizer", name: name.to_owned(), known: "none" }),
+            "ptb" => Ok(Self::Ptb),
+            _ => Err(UnknownName { what: "tokenizer", name: name.to_owned(), known: "none, ptb" }),
         }
     }
 }
@@ -84,7 +88,7 @@ impl FromStr for Tokenizer {
 /// What [`evaluate`](crate::evaluate) computes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How captions become words.
+    /// How captions become words; the PTB tokenizer unless said otherwise.
     pub tokenizer: Tokenizer,
     /// Which scores; order and repetition do not matter. All but METEOR unless said otherwise.
     pub metrics: Vec<Metric>,

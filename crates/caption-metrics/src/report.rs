@@ -42,9 +42,9 @@ pub struct Protocol {
     pub equivalent: &'static str,
     /// How captions became words.
     pub tokenizer: Tokenizer,
-    /// Captions that hold a line separator other than LF (CR, VT, FF, U+2028, U+2029; for METEOR
-    /// without tokenizer LF too). pycocoevalcap pairs the captions after such a one with the wrong
-    /// images; here separators are white space.
+    /// Captions in which a line separator is read as white space, while in pycocoevalcap it would
+    /// pair the captions after it with the wrong images: with the PTB tokenizer CR, VT, FF, U+2028
+    /// and U+2029, without tokenizer (for METEOR's sake) LF and CR.
     pub captions_with_line_separators: usize,
 }
 

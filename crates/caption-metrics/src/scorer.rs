@@ -3,19 +3,20 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::corpus::{Image, join};
+use crate::corpus::{Image, join, tokenize};
 use crate::ngrams::{Counts, Grams};
 use crate::words::{Caption, Vocabulary};
 use crate::{
     Error, Evaluation, ImageScores, Metric, Options, Predictions, Protocol, References, Scores,
-    bleu, cider, numerics, rouge_l,
+    Tokenizer, bleu, cider, numerics, rouge_l,
 };
 
 /// Scores predictions against references.
 ///
 /// The two sides must name the same images. The order of images is that of the references; it
-/// matters to nothing but the rounding of means. Results do not depend on the number of threads, to
-/// the last bit.
+/// matters to nothing but the rounding of means and, with [`Tokenizer::Ptb`], to the few tokens that
+/// depend on the next caption (see [`ptb`](crate::ptb)). Results do not depend on the number of
+/// threads, to the last bit.
 ///
 /// # Errors
 /// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::NoImages`];
@@ -26,7 +27,11 @@ pub fn evaluate(
     predictions: &Predictions,
     options: &Options,
 ) -> Result<Evaluation, Error> {
-    let images = join(references, predictions)?;
+    let mut images = join(references, predictions)?;
+    let captions_with_line_separators = match options.tokenizer {
+        Tokenizer::None => images.iter().map(Image::line_separators).sum(),
+        Tokenizer::Ptb => tokenize(&mut images),
+    };
     let wants = |metric| options.metrics.contains(&metric);
     let mut vocabulary = Vocabulary::default();
     let captions: Vec<ImageCaptions> =
@@ -87,7 +92,7 @@ pub fn evaluate(
         protocol: Protocol {
             equivalent: "pycocoevalcap 1.2",
             tokenizer: options.tokenizer,
-            captions_with_line_separators: 0,
+            captions_with_line_separators,
         },
         n: images.len(),
         corpus: statistics.corpus(&everything),
@@ -103,9 +108,9 @@ struct ImageCaptions {
 }
 
 impl ImageCaptions {
-    fn new<'a>(vocabulary: &mut Vocabulary<'a>, image: &Image<'a>) -> Self {
+    fn new<'a>(vocabulary: &mut Vocabulary<'a>, image: &'a Image) -> Self {
         Self {
-            prediction: vocabulary.caption(image.prediction),
+            prediction: vocabulary.caption(&image.prediction),
             references: image.references.iter().map(|text| vocabulary.caption(text)).collect(),
         }
     }

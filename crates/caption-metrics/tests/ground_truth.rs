@@ -61,6 +61,13 @@ fn published_and_human_captions_score_as_in_pycocoevalcap_without_tokenizer() {
 }
 
 #[test]
+fn published_and_human_captions_score_as_in_pycocoevalcap_with_the_ptb_tokenizer() {
+    for run in RUNS {
+        assert_file(run, "ptb", Tokenizer::Ptb);
+    }
+}
+
+#[test]
 fn odd_little_corpora_score_as_in_pycocoevalcap() {
     let Some(path) = shared("evaluator/visible/edge_corpora.json") else { return };
     let corpora = json(&path);

@@ -1,0 +1,173 @@
+//! The Penn Treebank tokenizer as pycocoevalcap 1.2 runs it: `PTBTokenizer` of Stanford CoreNLP
+//! 3.4.1 with `-preserveLines -lowerCase`, then pycocoevalcap's list of punctuation taken out.
+//!
+//! The tokens are pycocoevalcap's, its oddities included:
+//!
+//! * punctuation is looked up as the treebank writes brackets, in capitals, *after* lower-casing, so
+//!   `(` becomes the token `-lrb-` and stays; so do `!!`, `?!`, `#`, `&`, `_` and `'s`;
+//! * a few abbreviations keep their period at the end of a caption (`ft.`, `etc.`, `letter a.`);
+//! * some tokens hold U+00A0 (`1 1/2`, telephone numbers, HTML tags): one token for ROUGE-L, two words
+//!   for BLEU and CIDEr;
+//! * emoji and other characters beyond the basic plane are deleted; so are combining signs of most
+//!   kinds, private-use characters and letters newer than Unicode 6.
+//!
+//! # Captions are not alone
+//!
+//! The tokenizer reads all captions of a call as one text. What a caption's last token is may depend
+//! on the next caption: `plan b.` becomes `plan b` before a caption that starts with `The`, and keeps
+//! its period otherwise; the very last caption lacks the line end that some tokens need (`'12`).
+//! [`tokenize`] takes all captions together and does the same. In one place it does not: a tag whose
+//! quoted attribute goes on in the next caption (`<a href="x`) would swallow the line end, and is
+//! read here as if the caption ended there.
+//!
+//! # Line separators inside captions
+//!
+//! pycocoevalcap replaces LF by a space but lets CR, VT, FF, U+2028 and U+2029 through. The tokenizer
+//! takes each for a line end, and every later caption is then paired with the wrong image. Here they
+//! are white space, and [`Tokenized::with_line_separators`] counts the captions that hold one.
+
+mod abbreviations;
+mod classes;
+mod edits;
+mod lexer;
+mod rules;
+
+use rayon::prelude::*;
+
+use crate::words::is_python_space;
+use lexer::{Scanner, Text};
+
+/// pycocoevalcap's punctuation. Its list has the names of brackets too, but in capitals, which no
+/// token has by then.
+const PUNCTUATION: [&str; 13] =
+    ["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
+
+/// Captions cut into tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokenized {
+    /// For every caption its tokens, joined by single spaces.
+    pub captions: Vec<String>,
+    /// How many captions hold a line separator other than LF.
+    pub with_line_separators: usize,
+}
+
+/// Tokenizes all captions of one side (all references, or all predictions) together.
+#[must_use]
+pub fn tokenize<S: AsRef<str> + Sync>(captions: &[S]) -> Tokenized {
+    let captions_per_task = captions.len().div_ceil(rayon::current_num_threads() * 4).max(64);
+    let tokenized = (0..captions.len())
+        .into_par_iter()
+        .with_min_len(captions_per_task)
+        .map_init(Worker::default, |worker, index| {
+            let caption = captions[index].as_ref();
+            match plain_tokens(caption) {
+                Some(tokens) => tokens,
+                None => worker.tokens(captions, index),
+            }
+        })
+        .collect();
+    let with_line_separators =
+        captions.iter().filter(|caption| caption.as_ref().contains(is_separator)).count();
+    Tokenized { captions: tokenized, with_line_separators }
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, '\r' | '\u{0B}' | '\u{0C}' | '\u{2028}' | '\u{2029}')
+}
+
+/// The tokens of a caption to which no special rule can apply: ASCII words, and commas and periods
+/// after words that are no abbreviations. `None` where that is not certain.
+fn plain_tokens(caption: &str) -> Option<String> {
+    let mut tokens = String::with_capacity(caption.len());
+    let mut after_period = false;
+    for word in caption.split(' ').filter(|word| !word.is_empty()) {
+        let (letters, mark) = match word.as_bytes() {
+            [.., mark @ (b'.' | b',')] => (&word[..word.len() - 1], Some(*mark)),
+            _ => (word, None),
+        };
+        if !letters.bytes().all(|byte| byte.is_ascii_alphabetic()) || is_contraction(letters) {
+            return None;
+        }
+        if letters.is_empty() {
+            // A second period could be the start of an ellipsis.
+            if mark == Some(b'.') && after_period {
+                return None;
+            }
+        } else {
+            if mark == Some(b'.') && abbreviations::may_keep_period(letters) {
+                return None;
+            }
+            if !tokens.is_empty() {
+                tokens.push(' ');
+            }
+            tokens.extend(letters.bytes().map(|byte| byte.to_ascii_lowercase() as char));
+        }
+        after_period = mark == Some(b'.');
+    }
+    Some(tokens)
+}
+
+/// Whether a word is one of those that are cut in two.
+fn is_contraction(word: &str) -> bool {
+    matches!(word.len(), 5 | 6)
+        && ["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// One thread's scanner and buffers.
+struct Worker {
+    scanner: Option<Scanner>,
+    text: Text,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { scanner: None, text: Text::default() }
+    }
+}
+
+impl Worker {
+    /// The tokens of one caption, given all of them.
+    fn tokens<S: AsRef<str>>(&mut self, captions: &[S], index: usize) -> String {
+        let end = self.load(captions, index);
+        let mut line = String::new();
+        let scanner = self.scanner.get_or_insert_with(Scanner::new);
+        scanner.tokens(&self.text, end, |token| {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(token);
+        });
+        let kept: Vec<&str> = line
+            .trim_end_matches(is_python_space)
+            .split(' ')
+            .filter(|token| !PUNCTUATION.contains(token))
+            .collect();
+        kept.join(" ")
+    }
+
+    /// Fills the buffer with a caption and as much of the following ones as its last token may
+    /// depend on: all up to the first word of the next caption that is not blank. Returns the
+    /// length of the caption.
+    fn load<S: AsRef<str>>(&mut self, captions: &[S], index: usize) -> usize {
+        let text = &mut self.text;
+        text.clear();
+        let push = |text: &mut Text, caption: &str| {
+            caption
+                .chars()
+                .for_each(|c| text.push(if c == '\n' || is_separator(c) { ' ' } else { c }));
+        };
+        push(text, captions[index].as_ref());
+        let end = text.len();
+        for caption in captions.iter().skip(index + 1) {
+            if !text.is_blank_from(end) {
+                text.push('\n');
+                break;
+            }
+            text.push('\n');
+            push(text, caption.as_ref());
+        }
+        end
+    }
+}
