@@ -1,14 +1,16 @@
 //! JPEG: whole or refused.
 //!
 //! zune-jpeg gives a picture with a grey rest for a file that was cut off; Pillow refuses such a
-//! file. So the markers are walked first, and a JPEG without its end-of-image marker is cut short:
-//! that is Pillow's rule too, which held for a cut at every offset of the files it was tried on.
-//! Compressed data that end too early before that marker are refused by zune-jpeg's strict mode,
-//! where Pillow would fill with grey.
+//! file. So the markers are walked first, and a JPEG without its end-of-image marker is cut short.
+//! Pillow refuses a cut at every other offset too; where nothing but this marker is lost it reads
+//! some files, which are refused here.
 //!
-//! Pixels differ from libjpeg-turbo's, which Pillow uses, by at most 3 of 255.
-
-use std::borrow::Cow;
+//! Where the compressed data end too early before that marker, Pillow fills with grey and zune-jpeg
+//! notices it at times. So bits that no JPEG code begins with are put between data and marker: a
+//! decoder that still wants data runs into them.
+//!
+//! Pixels differ from libjpeg-turbo's, which Pillow uses, by at most 3 of 255; more where the picture
+//! is under 5 pixels wide and its colours are stored at half the width.
 
 use memchr::memchr;
 use zune_jpeg::JpegDecoder;
@@ -21,6 +23,19 @@ use crate::pixels::{PictureProblem, RgbPixels, check_size};
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
+
+/// Put in the place of the end-of-image marker: 64 bits of 1, longer than any code and its extra bits
+/// (0xff is written 0xff 0x00), and the marker.
+const STOPPER: [u8; 18] = {
+    let mut bytes = [0; 18];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = 0xff;
+        at += 2;
+    }
+    bytes[17] = END_OF_IMAGE;
+    bytes
+};
 
 /// Decodes a JPEG into RGB.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
@@ -50,28 +65,29 @@ fn problem(error: DecodeErrors) -> PictureProblem {
     }
 }
 
-/// The bytes up to the end-of-image marker, without stray bytes between the headers: decoders skip
-/// those, but strict mode would not.
-fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PictureProblem> {
+/// The bytes up to the end-of-image marker, and [`STOPPER`]; without stray bytes between the headers,
+/// which decoders skip, but strict mode would not.
+fn whole(bytes: &[u8]) -> Result<Vec<u8>, PictureProblem> {
     let cut = || PictureProblem::CutShort("the JPEG has no end-of-image marker".to_owned());
     let mut stray = Vec::new();
     let mut in_headers = true;
     // The start-of-image marker is what told the format.
     let mut at = 2;
-    loop {
+    let end = loop {
         let rest = bytes.get(at..).ok_or_else(cut)?;
         let skipped = memchr(0xff, rest).ok_or_else(cut)?;
         if in_headers && skipped > 0 {
             stray.push(at..at + skipped);
         }
         at += skipped;
+        let marker = at;
         let rest = bytes.get(at..).unwrap_or_default();
         let fill = rest.iter().position(|&byte| byte != 0xff).ok_or_else(cut)?;
         at += fill;
         let code = *bytes.get(at).ok_or_else(cut)?;
         at += 1;
         match code {
-            END_OF_IMAGE => break,
+            END_OF_IMAGE => break marker,
             // A stuffed byte, a restart, or a marker that stands alone.
             0x00 | 0x01 | 0xd0..=0xd8 => {}
             _ => {
@@ -80,17 +96,15 @@ fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PictureProblem> {
                 in_headers &= code != START_OF_SCAN;
             }
         }
-    }
-    let picture = bytes.get(..at).unwrap_or(bytes);
-    if stray.is_empty() {
-        return Ok(Cow::Borrowed(picture));
-    }
-    let mut clean = Vec::with_capacity(picture.len());
+    };
+    let picture = bytes.get(..end).unwrap_or(bytes);
+    let mut clean = Vec::with_capacity(picture.len() + STOPPER.len());
     let mut from = 0;
     for gap in stray {
         clean.extend_from_slice(picture.get(from..gap.start).unwrap_or_default());
         from = gap.end;
     }
     clean.extend_from_slice(picture.get(from..).unwrap_or_default());
-    Ok(Cow::Owned(clean))
+    clean.extend_from_slice(&STOPPER);
+    Ok(clean)
 }

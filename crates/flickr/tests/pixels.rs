@@ -1,0 +1,178 @@
+//! Odd pictures, against Pillow's pixels; made by `tests/reference/pillow_fixtures.py`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flickr::{PictureProblem, RgbPixels, decode, decode_bytes};
+
+fn fixtures(folder: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/flickr")).join(folder)
+}
+
+fn pictures(folder: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(fixtures(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().unwrap() != "rgb")
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Width and height as little-endian u32, then the pixels.
+fn pillows_pixels(picture: &Path) -> RgbPixels {
+    let mut name = picture.as_os_str().to_owned();
+    name.push(".rgb");
+    let bytes = fs::read(name).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    RgbPixels { width: number(0), height: number(4), data: bytes[8..].to_vec() }
+}
+
+#[test]
+fn decodable_pictures_have_the_pixels_that_pillow_gives_them() {
+    let pictures = pictures("decodable");
+    assert_eq!(pictures.len(), 26);
+    for path in pictures {
+        let ours = decode(&path).unwrap();
+        let theirs = pillows_pixels(&path);
+        assert_eq!((ours.width, ours.height), (theirs.width, theirs.height), "{}", path.display());
+        // JPEG decoders may round differently; CMYK is rounded once more on its way to RGB.
+        let allowed = match path.file_name().unwrap().to_str().unwrap() {
+            "a-png-by-the-name-of.jpg" => 0,
+            "cmyk.jpg" => 4,
+            name if name.ends_with("jpg") => 3,
+            _ => 0,
+        };
+        let largest =
+            ours.data.iter().zip(&theirs.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert_eq!(ours.data.len(), theirs.data.len());
+        assert!(largest <= allowed, "{} differs by {largest}", path.display());
+    }
+}
+
+#[test]
+fn pictures_that_cannot_be_decoded_whole_are_refused_by_name_and_reason() {
+    let start = Instant::now();
+    for path in pictures("refused") {
+        let error = decode(&path).unwrap_err();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(name), "{error}");
+        let as_expected = match name {
+            "empty.jpg" => matches!(error.problem, PictureProblem::Empty),
+            "page.jpg" => matches!(error.problem, PictureProblem::NotAPicture(_)),
+            "grey16.png" => matches!(error.problem, PictureProblem::Unsupported(_)),
+            name if name.starts_with("huge") => {
+                matches!(error.problem, PictureProblem::TooLarge { width: 30000, height: 30000 })
+            }
+            "cut.jpg" | "cut.png" => matches!(error.problem, PictureProblem::CutShort(_)),
+            name if name.starts_with("cut") => {
+                matches!(error.problem, PictureProblem::CutShort(_) | PictureProblem::Damaged(_))
+            }
+            other => panic!("{other} is new: say what is expected of it"),
+        };
+        assert!(as_expected, "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "something was allocated for a huge header");
+}
+
+#[test]
+fn a_missing_picture_is_refused_by_name() {
+    let error = decode(&fixtures("gone.jpg")).unwrap_err();
+    assert!(error.to_string().contains("gone.jpg"), "{error}");
+    assert!(matches!(error.problem, PictureProblem::Io(_)));
+}
+
+#[test]
+fn the_first_bytes_of_what_is_no_picture_are_shown() {
+    let error = decode(&fixtures("refused/page.jpg")).unwrap_err();
+    assert!(error.to_string().contains("<!DOCTYPE"), "{error}");
+}
+
+#[test]
+fn a_jpeg_cut_at_any_offset_is_refused() {
+    for name in [
+        "baseline.jpg",
+        "full-chroma.jpg",
+        "half-chroma.jpg",
+        "progressive.jpg",
+        "restarts.jpg",
+        "grey.jpg",
+        "cmyk.jpg",
+        "exif-turned.jpg",
+        "bytes-between-headers.jpg",
+    ] {
+        let whole = fs::read(fixtures("decodable").join(name)).unwrap();
+        for length in 0..whole.len() {
+            let result = decode_bytes(&whole[..length], Path::new(name));
+            assert!(result.is_err(), "{name} cut to {length} of {} bytes", whole.len());
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_with_an_end_marker_but_too_few_data_is_refused() {
+    // Pillow fills the rest with grey here.
+    for name in ["baseline.jpg", "full-chroma.jpg", "half-chroma.jpg", "grey.jpg", "cmyk.jpg"] {
+        let path = fixtures("decodable").join(name);
+        let whole = fs::read(&path).unwrap();
+        let expected = decode_bytes(&whole, &path).unwrap();
+        let scan = whole.windows(2).rposition(|bytes| bytes == [0xff, 0xda]).unwrap();
+        let mut refused = 0;
+        for length in scan + 16..whole.len() - 2 {
+            let ended = [&whole[..length], &[0xff, 0xd9]].concat();
+            match decode_bytes(&ended, &path) {
+                // What is missing was no more than the last bits' padding.
+                Ok(pixels) => assert_eq!(pixels, expected, "{name} cut to {length}"),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused >= whole.len() - scan - 20, "{name}: only {refused} were refused");
+    }
+}
+
+#[test]
+fn other_formats_cut_anywhere_give_the_whole_picture_or_an_error() {
+    for name in [
+        "rgb.png",
+        "palette.png",
+        "one-bit.png",
+        "palette.gif",
+        "rgb.bmp",
+        "lossy.webp",
+        "lossless.webp",
+    ] {
+        let path = fixtures("decodable").join(name);
+        let whole = fs::read(&path).unwrap();
+        let expected = decode_bytes(&whole, &path).unwrap();
+        let mut refused = 0;
+        for length in 0..whole.len() {
+            match decode_bytes(&whole[..length], &path) {
+                Ok(pixels) => assert_eq!(pixels, expected, "{name} cut to {length}"),
+                Err(_) => refused += 1,
+            }
+        }
+        // What may be missing is a trailer: PNG's last chunks, GIF's last block.
+        assert!(refused + 30 > whole.len(), "{name}: only {refused} of {} refused", whole.len());
+    }
+}
+
+#[test]
+fn random_damage_never_panics() {
+    use proptest::prelude::*;
+    let pictures: Vec<Vec<u8>> =
+        pictures("decodable").iter().map(|path| fs::read(path).unwrap()).collect();
+    let damage = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8);
+    let which = any::<proptest::sample::Index>();
+    proptest!(ProptestConfig::with_cases(500), |(which in which, damage in damage)| {
+        let mut bytes = which.get(&pictures).clone();
+        for (at, value) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Ok(pixels) = decode_bytes(&bytes, Path::new("damaged")) {
+            prop_assert_eq!(pixels.data.len() as u64,
+                u64::from(pixels.width) * u64::from(pixels.height) * 3);
+        }
+    });
+}
