@@ -1,1 +1,63 @@
 //! The CLIP feature step: decode ahead on all cores, encode in batches, store.
+//!
+//! [`run`] takes pictures on disk to one file of embeddings. Pictures are decoded and preprocessed
+//! on all cores while the model works on the batch before; memory does not grow with the data set.
+//! Whatever interrupts it, the same call goes on where it stopped and ends with the same bytes (see
+//! [`run`]). [`Embeddings`] reads the finished file.
+//!
+//! The model is the caller's: any function from pixels `[batch, 3, n, n]` to `[batch, dimension]`.
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//! use precompute::{Dtype, Embeddings, Identity, Picture, Plan, run};
+//! use tch::{Device, Kind};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # for name in ["cat.png", "dog.png"] {
+//! #     image::RgbImage::new(8, 6).save(folder.path().join(name))?;
+//! # }
+//! let output = folder.path().join("embeddings.safetensors");
+//! let plan = Plan {
+//!     pictures: ["cat.png", "dog.png"]
+//!         .map(|name| Picture { name: name.to_owned(), path: folder.path().join(name) })
+//!         .to_vec(),
+//!     identity: Identity {
+//!         model: "mean colour".to_owned(),
+//!         model_sha256: "none".to_owned(),
+//!         preprocessing: flickr::Preprocessing::clip(4),
+//!         normalize: false,
+//!         dtype: Dtype::F32,
+//!         dataset_fingerprint: "two pictures".to_owned(),
+//!         dimension: 3,
+//!     },
+//!     device: Device::Cpu,
+//!     batch_size: 32,
+//!     skip_corrupt: false,
+//!     output: &output,
+//! };
+//! let mean = |pixels: &tch::Tensor| pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float);
+//! let summary = run(&plan, mean, |_progress| {}, &AtomicBool::new(false))?;
+//! assert_eq!(summary.encoded, 2);
+//!
+//! let embeddings = Embeddings::open(&output)?;
+//! assert_eq!(embeddings.row_of("dog.png"), Some(1));
+//! assert_eq!(embeddings.tensor(Device::Cpu)?.size(), [2, 3]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod ahead;
+mod digest;
+mod encode;
+mod error;
+mod finished;
+mod identity;
+mod partial;
+mod plan;
+mod run;
+
+pub use error::Error;
+pub use finished::Embeddings;
+pub use identity::{Dtype, Identity};
+pub use plan::{Picture, Plan, Progress, Skipped, Summary};
+pub use run::run;

@@ -1,0 +1,191 @@
+//! Decoding ahead of the model, a bounded number of batches.
+//!
+//! One thread gathers batches, each decoded on all cores; the caller's thread consumes them. Batches
+//! circulate between the two and are never more than [`IN_MEMORY`], so memory is a constant times
+//! the batch size, and pixels are allocated once.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
+
+use crate::plan::{Plan, Skipped};
+
+/// One batch at the model, one waiting for it, one being decoded.
+pub(crate) const IN_MEMORY: usize = 3;
+
+/// Decoded pictures, in order, without those that could not be decoded.
+pub(crate) struct Batch {
+    /// Its number in the plan.
+    pub(crate) index: usize,
+    /// The places of its pictures in the plan's list.
+    pub(crate) pictures: Vec<usize>,
+    /// What was not decoded.
+    pub(crate) skipped: Vec<Skipped>,
+    /// `[batch_size, 3, n, n]`, of which the first `pictures.len()` rows hold the pictures.
+    pixels: Vec<f32>,
+}
+
+impl Batch {
+    fn empty() -> Self {
+        Self { index: 0, pictures: Vec::new(), skipped: Vec::new(), pixels: Vec::new() }
+    }
+
+    /// `[pictures, 3, n, n]`, where a picture has `values` values.
+    pub(crate) fn pixels(&self, values: usize) -> &[f32] {
+        &self.pixels[..self.pictures.len() * values]
+    }
+}
+
+/// Hands batch after batch, from number `first` on, to `consume` until that fails.
+///
+/// `decode` fills the memory of one picture, or says why it cannot.
+pub(crate) fn for_each_batch<E>(
+    plan: &Plan,
+    first: usize,
+    decode: impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync,
+    mut consume: impl FnMut(&Batch) -> Result<(), E>,
+) -> Result<(), E> {
+    let (to_consumer, decoded) = bounded(IN_MEMORY);
+    let (to_producer, free) = bounded(IN_MEMORY);
+    for _ in 0..IN_MEMORY {
+        // The channel holds exactly as many, so this never waits.
+        let _ = to_producer.send(Batch::empty());
+    }
+    std::thread::scope(|scope| {
+        let decode = &decode;
+        // Each side owns its ends of the channels: whichever leaves hangs up on the other.
+        scope.spawn(move || produce(plan, first, decode, &free, &to_consumer));
+        let (decoded, to_producer) = (decoded, to_producer);
+        for batch in &decoded {
+            consume(&batch)?;
+            let _ = to_producer.send(batch);
+        }
+        Ok(())
+    })
+}
+
+/// Fills free batches until all are done, or the consumer has hung up.
+fn produce(
+    plan: &Plan,
+    first: usize,
+    decode: &(impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync),
+    free: &Receiver<Batch>,
+    to_consumer: &Sender<Batch>,
+) {
+    for (index, mut batch) in (first..plan.batches()).zip(free) {
+        fill(plan, index, decode, &mut batch);
+        if to_consumer.send(batch).is_err() {
+            return;
+        }
+    }
+}
+
+fn fill(
+    plan: &Plan,
+    index: usize,
+    decode: &(impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync),
+    batch: &mut Batch,
+) {
+    let values = plan.identity.preprocessing.len();
+    batch.index = index;
+    batch.pictures.clear();
+    batch.skipped.clear();
+    batch.pixels.resize(plan.batch_size.min(plan.pictures.len()) * values, 0.0);
+    let pictures = plan.batch(index);
+    let results: Vec<_> = batch
+        .pixels
+        .par_chunks_exact_mut(values)
+        .zip(pictures.clone())
+        .map(|(pixels, picture)| decode(picture, pixels))
+        .collect();
+    for (row, (picture, result)) in pictures.zip(results).enumerate() {
+        match result {
+            Ok(()) => {
+                let to = batch.pictures.len() * values;
+                batch.pixels.copy_within(row * values..(row + 1) * values, to);
+                batch.pictures.push(picture);
+            }
+            Err(reason) => {
+                batch.skipped.push(Skipped { name: plan.pictures[picture].name.clone(), reason });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use tch::Device;
+
+    use super::*;
+    use crate::identity::{Dtype, Identity};
+    use crate::plan::Picture;
+
+    fn plan(pictures: usize) -> Plan<'static> {
+        Plan {
+            pictures: (0..pictures)
+                .map(|index| Picture { name: index.to_string(), path: index.to_string().into() })
+                .collect(),
+            identity: Identity {
+                model: String::new(),
+                model_sha256: String::new(),
+                preprocessing: flickr::Preprocessing::clip(2),
+                normalize: false,
+                dtype: Dtype::F32,
+                dataset_fingerprint: String::new(),
+                dimension: 1,
+            },
+            device: Device::Cpu,
+            batch_size: 4,
+            skip_corrupt: false,
+            output: Path::new("out"),
+        }
+    }
+
+    #[test]
+    fn decoding_runs_ahead_of_a_slow_consumer_by_no_more_than_the_batches_in_memory() {
+        let plan = plan(81);
+        let decoded = AtomicUsize::new(0);
+        let decode = |picture: usize, pixels: &mut [f32]| {
+            pixels.fill(picture as f32);
+            decoded.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let (mut consumed, mut memory) = (0, HashSet::new());
+        for_each_batch(&plan, 0, decode, |batch| {
+            let most = (consumed + IN_MEMORY * plan.batch_size).min(plan.pictures.len());
+            let start = Instant::now();
+            while decoded.load(Ordering::SeqCst) < most {
+                assert!(start.elapsed() < Duration::from_secs(30), "it does not decode ahead");
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            assert_eq!(decoded.load(Ordering::SeqCst), most, "ahead, and not further");
+            consumed += batch.pictures.len();
+            memory.insert(batch.pixels.as_ptr().addr());
+            for (row, &picture) in batch.pixels(12).chunks(12).zip(&batch.pictures) {
+                assert_eq!(row, [picture as f32; 12]);
+            }
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+        assert_eq!(consumed, 81);
+        assert_eq!(memory.len(), IN_MEMORY, "the same memory is used again");
+    }
+
+    #[test]
+    fn a_failing_consumer_ends_the_decoding() {
+        let plan = plan(4000);
+        let decoded = AtomicUsize::new(0);
+        let decode = |_, _: &mut [f32]| {
+            decoded.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let result = for_each_batch(&plan, 10, decode, |batch| Err(batch.index));
+        assert_eq!(result, Err(10));
+        assert!(decoded.load(Ordering::SeqCst) <= (IN_MEMORY + 1) * plan.batch_size);
+    }
+}

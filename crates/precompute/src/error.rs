@@ -1,0 +1,144 @@
+//! What can go wrong, with the file concerned and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use tch::TchError;
+
+use crate::plan::Skipped;
+
+/// Embeddings that could not be made, or a file of them that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plan contradicts itself.
+    #[error("{0}")]
+    Plan(String),
+    /// Pictures that cannot be decoded, all of one batch.
+    #[error(
+        "{}\nhint: replace {}, or pass --skip-corrupt to leave such pictures out",
+        list(.0),
+        if .0.len() == 1 { "it" } else { "them" }
+    )]
+    Pictures(Vec<Skipped>),
+    /// What was made before leaves out pictures, and this run was not told to accept that.
+    #[error(
+        "{} was begun with --skip-corrupt and leaves out {}\nhint: pass --skip-corrupt again to \
+         accept that, or move it away to start over", path.display(), list(skipped)
+    )]
+    LeavesOut {
+        /// The finished file, or the folder of the unfinished one.
+        path: PathBuf,
+        /// The pictures left out.
+        skipped: Vec<Skipped>,
+    },
+    /// No picture at all could be decoded.
+    #[error("none of the {0} pictures could be decoded; there is nothing to write")]
+    NothingLeft(usize),
+    /// The encoder failed.
+    #[error("cannot encode the batch {first} to {last}: {source}")]
+    Encoder {
+        /// The batch's first picture.
+        first: String,
+        /// The batch's last picture.
+        last: String,
+        /// The encoder's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The encoder does not do what the plan says.
+    #[error("the encoder gave a tensor of shape {got:?} where {wanted:?} was planned")]
+    Shape {
+        /// `[batch, dimension]` of the plan.
+        wanted: [i64; 2],
+        /// The encoder's.
+        got: Vec<i64>,
+    },
+    /// Embeddings with an infinity or not-a-number.
+    #[error(
+        "the embeddings of {} are not finite\nhint: with --dtype f16 the model may overflow; try \
+         bf16 or f32. Otherwise its weights are damaged", .0.join(", ")
+    )]
+    NotFinite(Vec<String>),
+    /// libtorch refused a tensor: out of memory, mostly.
+    #[error("libtorch: {0}\nhint: where memory is short, lower --batch-size")]
+    Torch(#[from] TchError),
+    /// The stop flag was raised.
+    #[error(
+        "stopped with {done} of {total} pictures done\nhint: the same command goes on from there \
+         (kept in {})", kept.display()
+    )]
+    Interrupted {
+        /// Pictures done.
+        done: usize,
+        /// Pictures of the plan.
+        total: usize,
+        /// The folder with what is done.
+        kept: PathBuf,
+    },
+    /// A batch could not be kept: a full disk, mostly.
+    #[error(
+        "cannot write {}: {source}\nhint: the {done} pictures done before are kept; once there is \
+         room the same command goes on from there", path.display()
+    )]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// Pictures done and kept.
+        done: usize,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An unfinished run of other settings is in the way.
+    #[error(
+        "{} is from an unfinished run that cannot be continued:\n  {}\nhint: repeat that run's \
+         settings, or remove the folder to start over", path.display(), differences.join("\n  ")
+    )]
+    OtherRun {
+        /// The unfinished run's folder.
+        path: PathBuf,
+        /// What is different, a line each.
+        differences: Vec<String>,
+    },
+    /// A finished file of other settings is in the way.
+    #[error(
+        "{} exists and holds other embeddings:\n  {}\nhint: move it away, or choose another --out",
+        path.display(), differences.join("\n  ")
+    )]
+    OtherOutput {
+        /// The finished file.
+        path: PathBuf,
+        /// What is different, a line each.
+        differences: Vec<String>,
+    },
+    /// A file of embeddings, or of an unfinished run, that is damaged or something else.
+    #[error("{}: {reason}\nhint: {hint}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A file operation failed, or another process is at work on the same output.
+    #[error(transparent)]
+    File(#[from] durable::Error),
+}
+
+impl Error {
+    /// The reason for a failed `action` on `path`.
+    pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+        Self::File(durable::Error::Io { action, path: path.to_owned(), source })
+    }
+}
+
+/// The first few pictures with their reasons, and how many more there are.
+fn list(pictures: &[Skipped]) -> String {
+    const SHOWN: usize = 5;
+    let shown =
+        pictures.iter().take(SHOWN).map(|Skipped { name, reason }| format!("{name}: {reason}"));
+    let mut lines: Vec<_> = shown.collect();
+    if pictures.len() > SHOWN {
+        lines.push(format!("and {} more", pictures.len() - SHOWN));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,278 @@
+//! The finished file: one safetensors file with the tensor `embeddings`, f32 `[pictures, dimension]`,
+//! and in its metadata
+//! - `format`: `capsmith-embeddings`, and `version`: `1`,
+//! - `names`: the pictures' names as a JSON array, in the order of the rows,
+//! - `skipped`: the pictures without a row, as JSON, each with the reason,
+//! - `identity`: [`Identity`] as JSON,
+//! - `sha256`: the digest of these three texts (each after its length, 8 bytes little-endian) and
+//!   the rows.
+//!
+//! The same embeddings give the same bytes.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tch::{Device, Kind, Tensor};
+
+use crate::digest;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::plan::{Plan, Skipped};
+
+const FORMAT: &str = "capsmith-embeddings";
+const VERSION: &str = "1";
+const TENSOR: &str = "embeddings";
+
+/// The metadata that a digest covers, as text.
+struct Texts {
+    names: String,
+    skipped: String,
+    identity: String,
+}
+
+impl Texts {
+    fn digest(&self) -> Sha256 {
+        let mut sha256 = Sha256::new();
+        for text in [&self.names, &self.skipped, &self.identity] {
+            digest::add_text(&mut sha256, text);
+        }
+        sha256
+    }
+}
+
+/// All of the file before its rows.
+pub(crate) struct Header {
+    bytes: Vec<u8>,
+}
+
+impl Header {
+    /// The header over `rows`, which are read to their end.
+    pub(crate) fn new(plan: &Plan, skipped: &[Skipped], rows: &mut File) -> io::Result<Self> {
+        let names = names_without(plan, skipped);
+        let texts = Texts {
+            names: serde_json::to_string(&names)?,
+            skipped: serde_json::to_string(skipped)?,
+            identity: serde_json::to_string(&plan.identity)?,
+        };
+        let mut sha256 = texts.digest();
+        let length = add_rows(&mut sha256, rows)?;
+        let header = json!({
+            "__metadata__": {
+                "format": FORMAT,
+                "version": VERSION,
+                "identity": texts.identity,
+                "names": texts.names,
+                "skipped": texts.skipped,
+                "sha256": digest::hex(sha256),
+            },
+            TENSOR: {
+                "dtype": "F32",
+                "shape": [names.len(), plan.identity.dimension],
+                "data_offsets": [0, length],
+            },
+        });
+        let mut text = header.to_string().into_bytes();
+        // The format asks for rows that begin at a multiple of eight bytes.
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+        bytes.append(&mut text);
+        Ok(Self { bytes })
+    }
+
+    /// Writes the file: this header, then `rows` to their end.
+    pub(crate) fn write(&self, path: &Path, rows: &mut File) -> Result<(), durable::Error> {
+        durable::write_with(path, |file| {
+            file.write_all(&self.bytes)?;
+            io::copy(rows, file).map(|_| ())
+        })
+    }
+}
+
+fn add_rows(sha256: &mut Sha256, rows: &mut File) -> io::Result<usize> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0;
+    loop {
+        let read = rows.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(length);
+        }
+        sha256.update(&buffer[..read]);
+        length += read;
+    }
+}
+
+/// The plan's names but for the skipped ones.
+fn names_without<'p>(plan: &'p Plan, skipped: &[Skipped]) -> Vec<&'p str> {
+    let skipped: HashSet<&str> = skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+    let names = plan.pictures.iter().map(|picture| picture.name.as_str());
+    names.filter(|name| !skipped.contains(name)).collect()
+}
+
+/// Why a finished file is not what the plan would make, a line each.
+pub(crate) fn differences(plan: &Plan, found: &Embeddings) -> Vec<String> {
+    let mut differences = plan.identity.differences(found.identity());
+    if names_without(plan, found.skipped()) != found.names() {
+        let (there, here) = (found.names().len() + found.skipped().len(), plan.pictures.len());
+        differences.push(if there == here {
+            "pictures: other names, or another order".to_owned()
+        } else {
+            format!("pictures: {there} there, {here} here")
+        });
+    }
+    differences
+}
+
+/// A finished file of embeddings, checked and in memory.
+#[derive(Debug)]
+pub struct Embeddings {
+    path: PathBuf,
+    names: Vec<String>,
+    rows_by_name: HashMap<String, usize>,
+    skipped: Vec<Skipped>,
+    identity: Identity,
+    sha256: String,
+    /// f32 `[pictures, dimension]` on the processor.
+    rows: Tensor,
+}
+
+impl Embeddings {
+    /// Reads a file that [`crate::run`] finished, and checks it against its digest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for what cannot be read, is cut short or altered, of another version, or
+    /// no file of embeddings at all.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes =
+            fs::read(path).map_err(|error| damaged(path, format!("cannot be read: {error}")))?;
+        Self::parse(path, &bytes).map_err(|reason| damaged(path, reason))
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
+        let not_whole = |error| format!("is not a whole safetensors file: {error}");
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err("is a safetensors file, but not one of embeddings".to_owned());
+        }
+        let version = text(&metadata, "version")?;
+        if version != VERSION {
+            return Err(format!(
+                "is of version {version}, and this capsmith reads version {VERSION}"
+            ));
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(not_whole)?;
+        let rows = file.tensor(TENSOR).map_err(|error| format!("is damaged: {error}"))?;
+        let texts = Texts {
+            names: text(&metadata, "names")?,
+            skipped: text(&metadata, "skipped")?,
+            identity: text(&metadata, "identity")?,
+        };
+        let mut sha256 = texts.digest();
+        sha256.update(rows.data());
+        let sha256 = digest::hex(sha256);
+        if sha256 != text(&metadata, "sha256")? {
+            return Err("is damaged: its contents do not match its digest".to_owned());
+        }
+        let names: Vec<String> = from_json(&texts.names, "names")?;
+        let identity: Identity = from_json(&texts.identity, "identity")?;
+        Ok(Self {
+            path: path.to_owned(),
+            rows_by_name: rows_by_name(&names)?,
+            skipped: from_json(&texts.skipped, "skipped")?,
+            rows: to_tensor(&rows, &[names.len(), identity.dimension])?,
+            names,
+            identity,
+            sha256,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The pictures' names, in the order of the rows.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The row of a picture; none where it has no embedding.
+    #[must_use]
+    pub fn row_of(&self, name: &str) -> Option<usize> {
+        self.rows_by_name.get(name).copied()
+    }
+
+    /// The pictures that were left out, with the reasons.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// What the embeddings are of.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Values in one embedding.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.identity.dimension
+    }
+
+    /// A digest of names, identity and values, in hexadecimal: equal for equal embeddings.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// All embeddings on `device`, f32 `[pictures, dimension]`. On the processor it is the memory of
+    /// this very value: do not change it in place.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the device has no memory for it.
+    pub fn tensor(&self, device: Device) -> Result<Tensor, Error> {
+        Ok(self.rows.f_to_device(device)?)
+    }
+}
+
+fn damaged(path: &Path, reason: String) -> Error {
+    let hint = "`capsmith precompute` makes such a file; it overwrites none, so move this one away";
+    Error::Damaged { path: path.to_owned(), reason, hint }
+}
+
+fn text(metadata: &HashMap<String, String>, key: &str) -> Result<String, String> {
+    metadata.get(key).cloned().ok_or_else(|| format!("is damaged: its metadata has no {key}"))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str, key: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("is damaged: in its {key}, {error}"))
+}
+
+fn rows_by_name(names: &[String]) -> Result<HashMap<String, usize>, String> {
+    let mut rows = HashMap::with_capacity(names.len());
+    for (row, name) in names.iter().enumerate() {
+        if rows.insert(name.clone(), row).is_some() {
+            return Err(format!("has two embeddings of {name}"));
+        }
+    }
+    Ok(rows)
+}
+
+fn to_tensor(rows: &TensorView, shape: &[usize; 2]) -> Result<Tensor, String> {
+    if rows.dtype() != Dtype::F32 || rows.shape() != shape {
+        let (dtype, found) = (rows.dtype(), rows.shape());
+        return Err(format!("holds {dtype} {found:?} where its metadata says F32 {shape:?}"));
+    }
+    let shape = shape.map(|size| size as i64);
+    Tensor::f_from_data_size(rows.data(), &shape, Kind::Float).map_err(|error| error.to_string())
+}

@@ -1,0 +1,354 @@
+//! What is kept of an unfinished run, so that it can go on after any interruption.
+//!
+//! The folder `OUTPUT.partial` holds
+//! - `run.json`: what the run is of; another run is refused,
+//! - `rows`: the embeddings so far, f32 after f32,
+//! - `journal`: a line for each finished batch, with a digest of the line and of its rows,
+//! - `lock`: held while a process is at work,
+//! - at the very end `finished`: the output, to be renamed to its place.
+//!
+//! Rows and journal are only ever appended to, and whatever the last lines promise but cannot show,
+//! half a line, half a row, rows that never reached the disk, is cut off and done again. So nothing
+//! depends on the order in which writes reach the disk, and syncing seldom costs seconds of work,
+//! not correctness. Appending is why these files, alone in the workspace, do not go through
+//! `durable`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use durable::Lock;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::digest;
+use crate::error::Error;
+use crate::finished;
+use crate::identity::Identity;
+use crate::plan::{Plan, Skipped};
+
+/// After a power cut this much work may be done again; a killed process loses a batch at most.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+const RUN: &str = "run.json";
+const ROWS: &str = "rows";
+const JOURNAL: &str = "journal";
+const LOCK: &str = "lock";
+const FINISHED: &str = "finished";
+
+/// The format of this folder.
+const VERSION: u32 = 1;
+
+/// `run.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    version: u32,
+    batch_size: usize,
+    pictures: usize,
+    names_sha256: String,
+    identity: Identity,
+}
+
+/// What the journal says of a batch.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    batch: usize,
+    rows: usize,
+    skipped: Vec<Skipped>,
+}
+
+/// A line of the journal.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    entry: Entry,
+    /// Of the entry's JSON and the batch's bytes in `rows`.
+    sha256: String,
+}
+
+impl Entry {
+    fn digest(&self, rows: &[u8]) -> io::Result<String> {
+        let mut sha256 = Sha256::new();
+        digest::add_text(&mut sha256, &serde_json::to_string(self)?);
+        sha256.update(rows);
+        Ok(digest::hex(sha256))
+    }
+}
+
+/// An unfinished run, locked for this process.
+pub(crate) struct Partial<'p> {
+    plan: &'p Plan<'p>,
+    folder: PathBuf,
+    rows_file: File,
+    journal_file: File,
+    batches: usize,
+    rows: usize,
+    skipped: Vec<Skipped>,
+    synced: Instant,
+    _lock: Lock,
+}
+
+impl<'p> Partial<'p> {
+    /// Begins a run, or takes up the one that was begun.
+    pub(crate) fn open(plan: &'p Plan<'p>) -> Result<Self, Error> {
+        let folder = folder_of(plan.output);
+        durable::create_dir_all(&folder)?;
+        let lock = durable::lock(&folder.join(LOCK))?;
+        match_or_write_run(plan, &folder)?;
+        let mut partial = Self {
+            plan,
+            rows_file: open_file(&folder.join(ROWS))?,
+            journal_file: open_file(&folder.join(JOURNAL))?,
+            folder,
+            batches: 0,
+            rows: 0,
+            skipped: Vec::new(),
+            synced: Instant::now(),
+            _lock: lock,
+        };
+        partial.recover()?;
+        Ok(partial)
+    }
+
+    /// Takes over the finished batches and cuts off what is not whole.
+    fn recover(&mut self) -> Result<(), Error> {
+        let journal_path = self.folder.join(JOURNAL);
+        let journal = self.journal_file.try_clone();
+        let journal = journal.map_err(|error| Error::io("read", &journal_path, error))?;
+        let mut journal = BufReader::new(journal);
+        let mut journal_end = 0;
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let length = journal
+                .read_until(b'\n', &mut text)
+                .map_err(|error| Error::io("read", &journal_path, error))?;
+            let Some(line) = self.parse(&text) else { break };
+            if !self.rows_are_there(&line)? {
+                break;
+            }
+            self.count(line.entry);
+            journal_end += length as u64;
+        }
+        let rows_end = (self.rows * self.row_bytes()) as u64;
+        cut(&mut self.journal_file, journal_end)
+            .map_err(|error| Error::io("shorten", &journal_path, error))?;
+        cut(&mut self.rows_file, rows_end)
+            .map_err(|error| Error::io("shorten", &self.folder.join(ROWS), error))
+    }
+
+    /// The next line of the journal, where it is whole and of the batch that is due.
+    fn parse(&self, text: &[u8]) -> Option<Line> {
+        let line: Line = serde_json::from_slice(text.strip_suffix(b"\n")?).ok()?;
+        let pictures = self.plan.pictures.get(self.plan.batch(self.batches))?;
+        let entry = &line.entry;
+        let known = |skipped: &Skipped| pictures.iter().any(|picture| picture.name == skipped.name);
+        (entry.batch == self.batches
+            && !pictures.is_empty()
+            && entry.rows.checked_add(entry.skipped.len())? == pictures.len()
+            && entry.skipped.iter().all(known))
+        .then_some(line)
+    }
+
+    fn rows_are_there(&mut self, line: &Line) -> Result<bool, Error> {
+        let path = self.folder.join(ROWS);
+        let mut bytes = vec![0; line.entry.rows * self.row_bytes()];
+        match self.rows_file.read_exact(&mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        }
+        let digest = line.entry.digest(&bytes).map_err(|error| Error::io("read", &path, error))?;
+        Ok(digest == line.sha256)
+    }
+
+    fn count(&mut self, entry: Entry) {
+        self.batches += 1;
+        self.rows += entry.rows;
+        self.skipped.extend(entry.skipped);
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.plan.identity.dimension * size_of::<f32>()
+    }
+
+    /// Keeps the next batch: its embeddings `[rows, dimension]` and what was skipped.
+    pub(crate) fn append(&mut self, rows: &[f32], skipped: &[Skipped]) -> Result<(), Error> {
+        let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let entry = Entry {
+            batch: self.batches,
+            rows: rows.len() / self.plan.identity.dimension,
+            skipped: skipped.to_vec(),
+        };
+        self.rows_file.write_all(&bytes).map_err(|error| self.cannot_keep(ROWS, error))?;
+        append_line(&mut self.journal_file, &entry, &bytes)
+            .map_err(|error| self.cannot_keep(JOURNAL, error))?;
+        if self.synced.elapsed() >= SYNC_EVERY {
+            self.sync()?;
+        }
+        self.count(entry);
+        Ok(())
+    }
+
+    /// Brings everything to the disk.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.rows_file.sync_data().map_err(|error| self.cannot_keep(ROWS, error))?;
+        self.journal_file.sync_data().map_err(|error| self.cannot_keep(JOURNAL, error))?;
+        self.synced = Instant::now();
+        Ok(())
+    }
+
+    fn cannot_keep(&self, file: &str, source: io::Error) -> Error {
+        Error::Keep { path: self.folder.join(file), done: self.done(), source }
+    }
+
+    /// Writes the output, removes the folder, and returns what was skipped.
+    pub(crate) fn finish(mut self) -> Result<Vec<Skipped>, Error> {
+        let rows_path = self.folder.join(ROWS);
+        let cannot_read = |error| Error::io("read", &rows_path, error);
+        self.rows_file.rewind().map_err(cannot_read)?;
+        let header = finished::Header::new(self.plan, &self.skipped, &mut self.rows_file)
+            .map_err(cannot_read)?;
+        self.rows_file.rewind().map_err(cannot_read)?;
+        // In this folder first: a process killed while it writes leaves nothing beside the output.
+        let finished = self.folder.join(FINISHED);
+        header.write(&finished, &mut self.rows_file).map_err(|error| match error {
+            durable::Error::Io { source, .. } => self.cannot_keep(FINISHED, source),
+            locked @ durable::Error::Locked(_) => locked.into(),
+        })?;
+        durable::replace(&finished, self.plan.output)?;
+        remove_files(&self.folder)?;
+        Ok(self.skipped)
+    }
+
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Finished batches: the number of the next.
+    pub(crate) fn batches(&self) -> usize {
+        self.batches
+    }
+
+    /// Embeddings so far.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Pictures so far, skipped ones included.
+    pub(crate) fn done(&self) -> usize {
+        self.rows + self.skipped.len()
+    }
+
+    /// Pictures that were skipped so far.
+    pub(crate) fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+/// Removes what a run left that was killed after it had written its output.
+pub(crate) fn remove(output: &Path) -> Result<(), Error> {
+    let folder = folder_of(output);
+    if !folder.exists() {
+        return Ok(());
+    }
+    let _lock = durable::lock(&folder.join(LOCK))?;
+    remove_files(&folder)
+}
+
+/// Empties and removes the folder. The lock goes last: until then no other process works here.
+fn remove_files(folder: &Path) -> Result<(), Error> {
+    let cannot_remove = |error| Error::io("remove", folder, error);
+    for entry in fs::read_dir(folder).map_err(cannot_remove)? {
+        let entry = entry.map_err(cannot_remove)?;
+        if entry.file_name() != LOCK {
+            fs::remove_file(entry.path()).map_err(cannot_remove)?;
+        }
+    }
+    fs::remove_file(folder.join(LOCK)).map_err(cannot_remove)?;
+    fs::remove_dir(folder).map_err(cannot_remove)
+}
+
+fn folder_of(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    output.with_file_name(name)
+}
+
+fn match_or_write_run(plan: &Plan, folder: &Path) -> Result<(), Error> {
+    let path = folder.join(RUN);
+    let here = Run {
+        version: VERSION,
+        batch_size: plan.batch_size,
+        pictures: plan.pictures.len(),
+        names_sha256: plan.names_sha256(),
+        identity: plan.identity.clone(),
+    };
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = serde_json::to_vec(&here);
+            let text = text.map_err(|error| Error::io("write", &path, error.into()))?;
+            return Ok(durable::write(&path, &text)?);
+        }
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let there: Run = serde_json::from_slice(&text).map_err(|error| Error::Damaged {
+        path: path.clone(),
+        reason: format!("is not the description of an unfinished run: {error}"),
+        hint: "remove the folder it lies in to start over",
+    })?;
+    let differences = here.differences(&there);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherRun { path: folder.to_owned(), differences })
+}
+
+impl Run {
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let numbers = [
+            ("format", other.version as usize, self.version as usize),
+            ("batch size", other.batch_size, self.batch_size),
+            ("pictures", other.pictures, self.pictures),
+        ];
+        let mut differences: Vec<_> = numbers
+            .into_iter()
+            .filter(|(_, there, here)| there != here)
+            .map(|(what, there, here)| format!("{what}: {there} there, {here} here"))
+            .collect();
+        if self.names_sha256 != other.names_sha256 && self.pictures == other.pictures {
+            differences.push("pictures: other names, or another order".to_owned());
+        }
+        differences.extend(self.identity.differences(&other.identity));
+        differences
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(|error| Error::io("open", path, error))
+}
+
+/// Shortens a file and moves to its end.
+fn cut(file: &mut File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    file.seek(SeekFrom::Start(length)).map(|_| ())
+}
+
+fn append_line(journal: &mut File, entry: &Entry, rows: &[u8]) -> io::Result<()> {
+    // Borrowed, where `Line` owns.
+    #[derive(Serialize)]
+    struct Line<'e> {
+        entry: &'e Entry,
+        sha256: String,
+    }
+    let mut text = serde_json::to_vec(&Line { entry, sha256: entry.digest(rows)? })?;
+    text.push(b'\n');
+    journal.write_all(&text)
+}

@@ -1,0 +1,119 @@
+//! What is to be done, how far it is, and what was done.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tch::Device;
+
+use crate::digest;
+use crate::error::Error;
+use crate::identity::Identity;
+
+/// A picture to embed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Its name in the data set, by which its embedding is found again.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// A picture that has no embedding, since it could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name in the data set.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Which pictures to embed, how, and into which file.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The pictures, in the order of the rows to come; names are unique.
+    pub pictures: Vec<Picture>,
+    /// What the embeddings will be of, written into the file.
+    pub identity: Identity,
+    /// Where the model is.
+    pub device: Device,
+    /// Pictures encoded together. It moves the last bits of a result, so a run that is resumed must
+    /// keep it.
+    pub batch_size: usize,
+    /// Leave out pictures that cannot be decoded, where else the first of them is an error.
+    pub skip_corrupt: bool,
+    /// The file to write.
+    pub output: &'a Path,
+}
+
+impl Plan<'_> {
+    /// Refuses what cannot be carried out.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let impossible = |reason: &str| Err(Error::Plan(reason.to_owned()));
+        if self.pictures.is_empty() {
+            return impossible("there are no pictures to embed");
+        }
+        if self.batch_size == 0 {
+            return impossible("the batch size must be at least 1");
+        }
+        if self.identity.dimension == 0 {
+            return impossible("an embedding has at least one value");
+        }
+        if self.output.file_name().is_none() {
+            return impossible(&format!("{} is not the name of a file", self.output.display()));
+        }
+        let mut names = HashSet::new();
+        match self.pictures.iter().find(|picture| !names.insert(&picture.name)) {
+            Some(twice) => {
+                impossible(&format!("the data set has the picture {} twice", twice.name))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How many batches the pictures make.
+    pub(crate) fn batches(&self) -> usize {
+        self.pictures.len().div_ceil(self.batch_size)
+    }
+
+    /// The pictures of a batch, as places in the list; none past the end.
+    pub(crate) fn batch(&self, index: usize) -> Range<usize> {
+        let bound = |batch: usize| batch.saturating_mul(self.batch_size).min(self.pictures.len());
+        bound(index)..bound(index.saturating_add(1))
+    }
+
+    /// A digest of the names in their order.
+    pub(crate) fn names_sha256(&self) -> String {
+        let mut names = Sha256::new();
+        self.pictures.iter().for_each(|picture| digest::add_text(&mut names, &picture.name));
+        digest::hex(names)
+    }
+}
+
+/// How far a run is, in pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// All pictures of the plan.
+    pub total: usize,
+    /// Encoded or skipped, by this run or an earlier one that it resumes.
+    pub done: usize,
+    /// Those of `done` that an earlier run did: a speed is of `done - resumed`.
+    pub resumed: usize,
+    /// Those of `done` that were skipped.
+    pub skipped: usize,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Embeddings made by this run.
+    pub encoded: usize,
+    /// Embeddings that an earlier run had made.
+    pub resumed: usize,
+    /// Pictures without an embedding, in the order of the plan.
+    pub skipped: Vec<Skipped>,
+    /// The output was finished already, and nothing was written.
+    pub already_finished: bool,
+}

@@ -1,0 +1,106 @@
+//! A small data set, and an encoder that betrays any change of order or of batches.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use precompute::{Dtype, Error, Identity, Picture, Plan, Progress, Summary, run};
+use tch::{Device, Kind, TchError, Tensor};
+use tempfile::TempDir;
+
+pub const PICTURES: usize = 43;
+pub const BATCH: usize = 4;
+
+/// Pictures of random colours and a place for the output.
+pub struct DataSet {
+    pub folder: TempDir,
+}
+
+impl DataSet {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut random = Random(7);
+        for index in 0..PICTURES {
+            let colours = (0..7 * 5 * 3).map(|_| random.below(256) as u8).collect();
+            let picture = image::RgbImage::from_raw(7, 5, colours).unwrap();
+            picture.save(folder.path().join(name(index))).unwrap();
+        }
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn plan<'a>(&self, output: &'a Path) -> Plan<'a> {
+        Plan {
+            pictures: (0..PICTURES)
+                .map(|index| Picture { name: name(index), path: self.path(&name(index)) })
+                .collect(),
+            identity: Identity {
+                model: "stand-in".to_owned(),
+                model_sha256: "1234".to_owned(),
+                preprocessing: flickr::Preprocessing::clip(4),
+                normalize: false,
+                dtype: Dtype::F32,
+                dataset_fingerprint: "5678".to_owned(),
+                dimension: 5,
+            },
+            device: Device::Cpu,
+            batch_size: BATCH,
+            skip_corrupt: false,
+            output,
+        }
+    }
+
+    /// The bytes that an uninterrupted run makes.
+    pub fn uninterrupted(&self, skip_corrupt: bool) -> Vec<u8> {
+        let output = self.path("uninterrupted.safetensors");
+        run_plain(&Plan { skip_corrupt, ..self.plan(&output) }).unwrap();
+        std::fs::read(output).unwrap()
+    }
+}
+
+pub fn name(index: usize) -> String {
+    format!("picture {index:02}.png")
+}
+
+/// `[batch, 5]`: the mean of each channel, the place in the batch and the length of the batch.
+pub fn encode(pixels: &Tensor) -> Result<Tensor, TchError> {
+    let batch = pixels.size()[0];
+    let means = pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+    let place = Tensor::f_arange(batch, (Kind::Float, Device::Cpu))?.f_unsqueeze(1)?;
+    let length = place.f_full_like(batch as f64)?;
+    Tensor::f_cat(&[means, place, length], 1)
+}
+
+pub fn run_plain(plan: &Plan) -> Result<Summary, Error> {
+    run(plan, encode, |_| {}, &AtomicBool::new(false))
+}
+
+/// Runs until `batches` batches are done, then raises the stop flag; returns what the run did with
+/// it, and how often the encoder was called.
+pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize) {
+    let stop = AtomicBool::new(false);
+    let mut calls = 0;
+    let encoder = |pixels: &Tensor| {
+        calls += 1;
+        encode(pixels)
+    };
+    let watch = |progress: Progress| {
+        if progress.done >= batches * plan.batch_size {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let result = run(plan, encoder, watch, &stop);
+    (result, calls)
+}
+
+/// Steps of a linear congruential generator: the same in each run of a test.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
