@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::corpus::{Corpus, Layout};
 use crate::pixels::decode;
-use crate::splits::{Split, SplitKind, SplitSpec};
+use crate::splits::{Split, SplitError, SplitKind, SplitSpec};
 use crate::warnings::Warning;
 
 /// What was found.
@@ -33,7 +33,7 @@ pub struct Audit {
     /// The lengths of captions.
     pub words: WordCounts,
     /// The divisions that were asked for.
-    pub splits: Vec<SplitSizes>,
+    pub splits: Vec<AuditedSplit>,
     /// What was odd in the caption files.
     pub warnings: Vec<Warning>,
     /// Pictures that are missing or cannot be decoded, in the order of the images.
@@ -49,13 +49,33 @@ pub struct WordCounts {
     pub mean: f64,
 }
 
-/// The sizes of one division.
+/// One division that was asked for.
 #[derive(Debug, Clone, Serialize)]
-pub struct SplitSizes {
+pub struct AuditedSplit {
     /// Which division.
     pub kind: SplitKind,
-    /// Images to train on, to validate on and to test on; or why it cannot be made.
-    pub sizes: Result<[usize; 3], String>,
+    /// What it came to.
+    pub outcome: SplitOutcome,
+}
+
+/// What a division came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitOutcome {
+    /// How many images each part has.
+    Made {
+        /// To train on.
+        train: usize,
+        /// To validate on.
+        validation: usize,
+        /// To test on.
+        test: usize,
+    },
+    /// The set is not of that kind: it has no lists, or too few captions, or its rows do not end
+    /// between images.
+    NotApplicable(String),
+    /// The files that tell the division contradict each other or the captions.
+    Broken(String),
 }
 
 /// A picture that cannot be used.
@@ -95,7 +115,7 @@ pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sy
         captions: corpus.caption_count(),
         images_by_captions,
         words: WordCounts::of(corpus),
-        splits: specs.iter().map(|spec| SplitSizes::of(corpus, spec)).collect(),
+        splits: specs.iter().map(|spec| AuditedSplit::of(corpus, spec)).collect(),
         warnings: corpus.warnings.clone(),
         unreadable,
     }
@@ -127,21 +147,33 @@ impl WordCounts {
     }
 }
 
-impl SplitSizes {
+impl AuditedSplit {
     fn of(corpus: &Corpus, spec: &SplitSpec) -> Self {
-        let sizes = Split::new(corpus, spec)
-            .map(|split| [split.train.len(), split.validation.len(), split.test.len()])
-            .map_err(|error| error.to_string());
-        Self { kind: spec.kind, sizes }
+        let outcome = match Split::new(corpus, spec) {
+            Ok(split) => SplitOutcome::Made {
+                train: split.train.len(),
+                validation: split.validation.len(),
+                test: split.test.len(),
+            },
+            Err(
+                error @ (SplitError::NoLists { .. }
+                | SplitError::InsideImage { .. }
+                | SplitError::TooFewCaptions { .. }
+                | SplitError::NothingToTrain(_)),
+            ) => SplitOutcome::NotApplicable(error.to_string()),
+            Err(error) => SplitOutcome::Broken(error.to_string()),
+        };
+        Self { kind: spec.kind, outcome }
     }
 }
 
 impl Audit {
-    /// Whether the set cannot be used as it is: a picture cannot be read, or a division that was
-    /// asked for cannot be made.
+    /// Whether the set cannot be used as it is: a picture cannot be read, or the files of a division
+    /// contradict each other. A division that does not apply to the set breaks nothing.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        !self.unreadable.is_empty() || self.splits.iter().any(|split| split.sizes.is_err())
+        !self.unreadable.is_empty()
+            || self.splits.iter().any(|split| matches!(split.outcome, SplitOutcome::Broken(_)))
     }
 }
 
@@ -162,12 +194,17 @@ impl fmt::Display for Audit {
         writeln!(f, "words        {}", self.words)?;
         for split in &self.splits {
             let kind = split.kind.to_string();
-            match &split.sizes {
-                Ok([train, validation, test]) => writeln!(
+            match &split.outcome {
+                SplitOutcome::Made { train, validation, test } => writeln!(
                     f,
                     "split        {kind:<9} train {train}, validation {validation}, test {test}"
                 )?,
-                Err(problem) => writeln!(f, "split        {kind:<9} error: {problem}")?,
+                SplitOutcome::NotApplicable(why) => {
+                    writeln!(f, "split        {kind:<9} does not apply: {why}")?;
+                }
+                SplitOutcome::Broken(why) => {
+                    writeln!(f, "split        {kind:<9} is broken: {why}")?;
+                }
             }
         }
         for warning in &self.warnings {
@@ -181,7 +218,7 @@ impl fmt::Display for Audit {
         }
         let verdict = if self.is_broken() { "broken" } else { "usable" };
         let unreadable = self.unreadable.len();
-        write!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")
+        writeln!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::corpus::{LoadError, Place, Reading};
+use crate::error::{LoadError, Place};
+use crate::reading::Reading;
 use crate::warnings::WarningKind;
 
 /// The caption file's names: Flickr8k's and Flickr30k's, and Flickr30k's first upload.

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::corpus::{KarpathySplit, LoadError, Place, Reading};
+use crate::corpus::KarpathySplit;
+use crate::error::{LoadError, Place};
+use crate::reading::Reading;
 
 /// The files' names.
 pub(crate) const FILES: [&str; 2] = ["dataset_flickr8k.json", "dataset_flickr30k.json"];

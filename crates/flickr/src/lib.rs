@@ -31,19 +31,22 @@
 
 mod audit;
 mod corpus;
+mod error;
 mod jpeg;
 mod kaggle;
 mod karpathy;
 mod original;
 mod pixels;
 mod preprocessing;
+mod reading;
 mod resample;
 mod splits;
 mod text;
 mod warnings;
 
-pub use audit::{Audit, SplitSizes, UnreadablePicture, WordCounts, audit};
-pub use corpus::{Corpus, Image, KarpathySplit, Layout, LoadError, Place};
+pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
+pub use corpus::{Corpus, Image, KarpathySplit, Layout};
+pub use error::{LoadError, Place};
 pub use pixels::{MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes};
 pub use preprocessing::{Preprocessing, PreprocessingError};
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};

@@ -1,6 +1,7 @@
 //! The layout of the original releases: `name#number`, a tab, the caption.
 
-use crate::corpus::{LoadError, Place, Reading};
+use crate::error::{LoadError, Place};
+use crate::reading::Reading;
 use crate::text;
 
 /// The caption file's names, bare and as Flickr8k's archive unpacks.

@@ -276,3 +276,23 @@ fn transpose(block: &mut Block) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_processor_gives_the_same_bytes() {
+        let (width, height) = (61, 45);
+        let pixels: Vec<u8> = (0..width * height * 3).map(|i| (i * i / 7 % 256) as u8).collect();
+        for to in [(80, 59), (30, 22), (61, 45)] {
+            let (columns, rows) = (3..to.0 - 2, 1..to.1 - 4);
+            let across = Axis::new(width, to.0, columns.clone());
+            let down = Axis::new(height, to.1, rows.clone());
+            let needed = down.needed();
+            let band = &pixels[needed.start * width * 3..needed.end * width * 3];
+            let portable = both_passes(band, width, &across, &down);
+            assert_eq!(portable, resize_window(&pixels, (width, height), to, columns, rows));
+        }
+    }
+}

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::{Corpus, KarpathySplit, Layout, LoadError, Place};
+use crate::corpus::{Corpus, KarpathySplit, Layout};
+use crate::error::{LoadError, Place};
 use crate::{karpathy, text};
 
 /// Which division.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use memchr::memchr_iter;
 
-use crate::corpus::{LoadError, Place};
+use crate::error::{LoadError, Place};
 
 /// Reads a whole UTF-8 file, without its byte order mark if it has one.
 ///

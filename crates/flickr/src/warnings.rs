@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::corpus::Place;
+use crate::error::Place;
 
 /// What kind of oddity, and what was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

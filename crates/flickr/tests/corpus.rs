@@ -1,5 +1,7 @@
 //! The three layouts, and what becomes of bad input.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::fs;
 use std::path::Path;
 

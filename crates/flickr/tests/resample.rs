@@ -1,5 +1,7 @@
 //! The resize and the normalisation, to the bit; made by `tests/reference/pillow_fixtures.py`.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,197 @@
+//! What the three layouts have in common: rows become images, and images find their pictures.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::corpus::{Corpus, Image, KarpathySplit, Layout};
+use crate::error::{LoadError, Place};
+use crate::text;
+use crate::warnings::{WarningKind, Warnings};
+
+/// Where pictures may lie under the data set's folder, in the order they are tried.
+const PICTURE_FOLDERS: [&str; 16] = [
+    "Images",
+    "images",
+    "Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "Flicker8k_Dataset/Flicker8k_Dataset",
+    "Flickr8k_Dataset/Flicker8k_Dataset",
+    "Flickr8k_Dataset/Flickr8k_Dataset",
+    "flickr8k_images",
+    "flickr8k-images",
+    "flickr30k_images",
+    "flickr30k-images",
+    "flickr30k_images/flickr30k_images",
+    "Flickr30k_images",
+    "Flickr30k_Images",
+    "imgs",
+    ".",
+];
+
+/// Names a picture may end in; others in a caption file are no pictures.
+const PICTURE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "gif", "bmp", "webp"];
+
+/// Flickr8k's captions speak of this picture, but no release of the set ever had it.
+const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
+
+/// Gathers rows into images while a caption file is read.
+pub(crate) struct Reading<'f> {
+    /// The caption file, for warnings and errors.
+    pub(crate) file: &'f Path,
+    pub(crate) warnings: Warnings,
+    images: Vec<Image>,
+    places: Vec<Place>,
+    index_by_name: HashMap<String, usize>,
+}
+
+impl<'f> Reading<'f> {
+    pub(crate) fn new(file: &'f Path) -> Self {
+        Self {
+            file,
+            warnings: Warnings::default(),
+            images: Vec::new(),
+            places: Vec::new(),
+            index_by_name: HashMap::new(),
+        }
+    }
+
+    /// Adds one row of a text file.
+    pub(crate) fn add_row(
+        &mut self,
+        name: &str,
+        caption: &str,
+        line: usize,
+    ) -> Result<(), LoadError> {
+        let place = Place::Line(line);
+        let index = match self.index_by_name.get(name) {
+            Some(&index) => {
+                if index + 1 != self.images.len() {
+                    self.warn(WarningKind::ScatteredRows, place, name);
+                }
+                index
+            }
+            None => self.add_image(name, None, place)?,
+        };
+        self.add_caption(index, caption, place);
+        Ok(())
+    }
+
+    /// Adds an image that has not been seen yet; its index is returned.
+    pub(crate) fn add_image(
+        &mut self,
+        name: &str,
+        karpathy_split: Option<KarpathySplit>,
+        place: Place,
+    ) -> Result<usize, LoadError> {
+        text::check_name(name, self.file, place)?;
+        let index = self.images.len();
+        if self.index_by_name.insert(name.to_owned(), index).is_some() {
+            let problem = format!("lists {name} a second time");
+            return Err(LoadError::malformed(self.file, place, problem));
+        }
+        self.images.push(Image {
+            file_name: name.to_owned(),
+            captions: Vec::new(),
+            karpathy_split,
+        });
+        self.places.push(place);
+        Ok(index)
+    }
+
+    /// Adds a caption to an image that [`Self::add_image`] gave.
+    pub(crate) fn add_caption(&mut self, index: usize, caption: &str, place: Place) {
+        let Some(image) = self.images.get_mut(index) else { return };
+        if caption.trim().is_empty() {
+            let name = image.file_name.clone();
+            self.warn(WarningKind::EmptyCaption, place, &name);
+        } else {
+            image.captions.push(caption.to_owned());
+        }
+    }
+
+    pub(crate) fn warn(&mut self, kind: WarningKind, place: Place, example: &str) {
+        self.warnings.add(kind, self.file, Some(place), example);
+    }
+
+    /// Finds the pictures, and settles what becomes of images without one or without captions.
+    pub(crate) fn finish(mut self, root: &Path, layout: Layout) -> Result<Corpus, LoadError> {
+        if self.images.iter().all(|image| image.captions.is_empty()) {
+            return Err(LoadError::NoCaptions(self.file.to_owned()));
+        }
+        let (images_dir, mut pictures) = find_pictures(root, self.file, &self.images)?;
+        let mut images = Vec::with_capacity(self.images.len());
+        for (image, place) in std::mem::take(&mut self.images).into_iter().zip(&self.places) {
+            let name = &image.file_name;
+            let has_picture = pictures.remove(name);
+            if image.captions.is_empty() {
+                self.warnings.add(WarningKind::ImageWithoutCaptions, self.file, Some(*place), name);
+                continue;
+            }
+            if !has_picture && (!is_picture_name(name) || name == NEVER_RELEASED) {
+                for _ in &image.captions {
+                    self.warnings.add(WarningKind::NoSuchPicture, self.file, Some(*place), name);
+                }
+                continue;
+            }
+            if !has_picture {
+                self.warnings.add(WarningKind::MissingPicture, self.file, Some(*place), name);
+            }
+            images.push(image);
+        }
+        let mut spare: Vec<String> =
+            pictures.into_iter().filter(|name| is_picture_name(name)).collect();
+        spare.sort_unstable();
+        for name in &spare {
+            self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
+        }
+        let warnings = self.warnings.into_vec();
+        Ok(Corpus { root: root.to_owned(), images_dir, layout, images, warnings })
+    }
+}
+
+fn is_picture_name(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| {
+        PICTURE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}
+
+/// The first of the usual folders with any of the pictures in it, and the file names there.
+fn find_pictures(
+    root: &Path,
+    captions: &Path,
+    images: &[Image],
+) -> Result<(PathBuf, HashSet<String>), LoadError> {
+    for folder in PICTURE_FOLDERS {
+        let path = if folder == "." { root.to_owned() } else { root.join(folder) };
+        let names = match file_names(&path) {
+            Ok(names) => names,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(LoadError::Io { path, source }),
+        };
+        if images.iter().any(|image| names.contains(&image.file_name)) {
+            return Ok((path, names));
+        }
+    }
+    Err(LoadError::NoPictures {
+        root: root.to_owned(),
+        captions: captions.to_owned(),
+        images: images.len(),
+        tried: PICTURE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
+    })
+}
+
+/// Names that are not UTF-8 are left out: no caption can speak of them.
+fn file_names(folder: &Path) -> io::Result<HashSet<String>> {
+    if !folder.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let mut names = HashSet::new();
+    for entry in fs::read_dir(folder)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}
