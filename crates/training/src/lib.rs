@@ -16,6 +16,7 @@ pub mod config;
 mod error;
 pub mod evaluate;
 pub mod inputs;
+pub mod learner;
 pub mod optimizer;
 mod prepare;
 pub mod run_folder;

@@ -10,6 +10,7 @@ use crate::checkpoint::{self, Position};
 use crate::config::Config;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::learner::Learner;
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::run_folder::{Provenance, RunFolder, write_json};
 use crate::schedule::LinearSchedule;
@@ -22,9 +23,7 @@ pub(crate) struct Prepared {
     pub inputs: Inputs,
     pub rows: Vec<TokenRow>,
     pub store: nn::VarStore,
-    pub captioner: ClipCaptioner,
-    pub optimizer: AdamW,
-    pub schedule: LinearSchedule,
+    pub learner: Learner,
     pub position: Position,
 }
 
@@ -87,7 +86,8 @@ pub(crate) fn prepare(
         warmup_steps: config.optimizer.warmup_steps,
         total_steps: config.training.epochs * batches as u64,
     };
-    Ok(Prepared { device, inputs, rows, store, captioner, optimizer, schedule, position })
+    let learner = Learner::new(captioner, optimizer, schedule, config.optimizer.max_gradient_norm);
+    Ok(Prepared { device, inputs, rows, store, learner, position })
 }
 
 /// Variables sorted by name: the order of parameters must not depend on a hash map's.

@@ -15,7 +15,6 @@ use crate::batches::epoch_batches;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::error::Error;
-use crate::optimizer::{clip_gradients, total_norm};
 use crate::prepare::{Prepared, named_variables, prepare};
 use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
@@ -78,7 +77,6 @@ pub fn train(
     let _lock = folder.lock()?;
     let at = prepare(folder, config, observer)?;
     let mut trainer = Trainer {
-        parameters: at.optimizer.parameters(),
         tracker: Tracker::open(folder.path(), at.position.step)?,
         config,
         folder,
@@ -103,9 +101,8 @@ struct Pending {
 struct Trainer<'a> {
     config: &'a Config,
     folder: &'a RunFolder,
-    /// Data, model, optimizer, and where training is.
+    /// Data, model, and where training is.
     at: Prepared,
-    parameters: Vec<Tensor>,
     tracker: Tracker,
     pending: Vec<Pending>,
     pending_since: Instant,
@@ -134,7 +131,7 @@ impl Trainer<'_> {
                     return Ok(Outcome::Interrupted { steps: self.at.position.step });
                 }
                 let every = training.checkpoint_every_steps;
-                if every > 0 && self.at.position.step % every == 0 {
+                if every > 0 && self.at.position.step.is_multiple_of(every) {
                     self.save(observer)?;
                 }
             }
@@ -149,44 +146,40 @@ impl Trainer<'_> {
         Ok(Outcome::Finished { steps: self.at.position.step })
     }
 
-    /// Forward, backward, clip, update. Nothing is fetched from a GPU; on a CPU, where fetching is
-    /// free, loss and norm are checked before the update.
+    /// One batch. On a CPU, where fetching is free, loss and norm are checked before the update; from
+    /// a GPU they are fetched every `log_every_steps`, so that no step waits for the device.
     fn step(&mut self, batch: &[usize]) -> Result<(), Error> {
-        let step = self.at.position.step;
-        let rate = self.at.schedule.rate(step);
-        tch::manual_seed(seeds::derive(self.config.training.seed, Purpose::Dropout, step));
-
-        let embedding_rows: Vec<i64> =
-            batch.iter().map(|&index| self.at.rows[index].embedding).collect();
-        let embedding_rows = Tensor::from_slice(&embedding_rows).to_device(self.at.device);
-        let embeddings = self.at.inputs.embeddings.index_select(0, &embedding_rows);
-        let tokens: Vec<&[i64]> =
-            batch.iter().map(|&index| self.at.rows[index].tokens.as_slice()).collect();
-        let tokens = TokenBatch::new(&tokens, self.config.mapper.prefix_length, self.at.device);
-
-        let loss = self.at.captioner.caption_loss(&embeddings, &tokens, true);
-        let mut gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
-        let max_norm = self.config.optimizer.max_gradient_norm;
-        let norm = if max_norm > 0.0 {
-            clip_gradients(&mut gradients, max_norm)
-        } else {
-            total_norm(&gradients)
-        };
-        self.pending.push(Pending {
-            step: step + 1,
+        let finished = self.at.position.step;
+        tch::manual_seed(seeds::derive(self.config.training.seed, Purpose::Dropout, finished));
+        let (embeddings, tokens) = self.tensors(batch);
+        let step = self.at.learner.compute(&embeddings, &tokens, finished)?;
+        let pending = Pending {
+            step: finished + 1,
             epoch: self.at.position.epoch + 1,
-            rate,
-            loss: loss.detach(),
-            norm,
+            rate: step.rate,
+            loss: step.loss.shallow_clone(),
+            norm: step.norm.shallow_clone(),
             batch: batch.to_vec(),
-        });
+        };
         if self.at.device == Device::Cpu {
-            self.check_finite(self.pending.len() - 1)?;
+            self.check_finite(&pending)?;
         }
-        self.at.optimizer.step(&gradients, step + 1, rate);
+        self.at.learner.apply(&step);
+        self.pending.push(pending);
         self.at.position.step += 1;
         self.at.position.batch += 1;
         Ok(())
+    }
+
+    /// Image embeddings `[batch, clip_dim]` and tokens of a batch.
+    fn tensors(&self, batch: &[usize]) -> (Tensor, TokenBatch) {
+        let rows = || batch.iter().map(|&index| &self.at.rows[index]);
+        let places: Vec<i64> = rows().map(|row| row.embedding).collect();
+        let places = Tensor::from_slice(&places).to_device(self.at.device);
+        let embeddings = self.at.inputs.embeddings.index_select(0, &places);
+        let tokens: Vec<&[i64]> = rows().map(|row| row.tokens.as_slice()).collect();
+        let prefix_length = self.config.mapper.prefix_length;
+        (embeddings, TokenBatch::new(&tokens, prefix_length, self.at.device))
     }
 
     /// Fetches what is pending, refuses what is not finite, and writes it down.
@@ -194,8 +187,8 @@ impl Trainer<'_> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        for index in 0..self.pending.len() {
-            self.check_finite(index)?;
+        for pending in &self.pending {
+            self.check_finite(pending)?;
         }
         let tokens: usize = self
             .pending
@@ -226,8 +219,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn check_finite(&self, index: usize) -> Result<(), Error> {
-        let pending = &self.pending[index];
+    fn check_finite(&self, pending: &Pending) -> Result<(), Error> {
         for (what, tensor) in [("loss", &pending.loss), ("gradient norm", &pending.norm)] {
             let value = tensor.double_value(&[]);
             if !value.is_finite() {
@@ -286,7 +278,7 @@ impl Trainer<'_> {
             &self.folder.checkpoints(),
             &self.at.position,
             &named_variables(&self.at.store),
-            &self.at.optimizer,
+            self.at.learner.optimizer(),
             self.config.training.keep_checkpoints,
         )?;
         self.pending_since = Instant::now();
