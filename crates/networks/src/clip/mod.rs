@@ -19,11 +19,18 @@
 //!
 //! # Half precision
 //!
-//! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`] weights and hidden states are of that type; libtorch
-//! sums in f32 inside products, attention and norms. PyTorch's autocast, under which the paper
-//! computed its embeddings, keeps weights in f32 and rounds only the inputs of products; its norms
-//! give f32, and so the sum that runs through the layers (each adds its share to it) stays f32,
-//! while here it is rounded twice a layer.
+//! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`] weights and hidden states are of that type;
+//! libtorch sums in f32 inside products, attention and norms. PyTorch's autocast, under which the
+//! paper computed its embeddings, keeps weights in f32 and rounds only the inputs of products; its
+//! norms give f32, and so the sum that runs through the layers (each adds its share to it) stays
+//! f32, while here it is rounded twice a layer. On a ViT-B/32 with random weights the embeddings'
+//! relative distance from those in f32 is 0.12 % in f16 and 0.95 % in bf16, under autocast 0.05 % and
+//! 0.39 %.
+//!
+//! # Speed
+//!
+//! Queries, keys and values are three products of the checkpoint's own matrices: one product of the
+//! three put together saves about 2 % on ViT-L/14, for a copy of a quarter of the weights.
 
 mod config;
 mod error;
