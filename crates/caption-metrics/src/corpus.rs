@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
+use crate::meteor::Segment;
 use crate::{Error, ptb, readers};
 
 /// A map from image identifier to `T` that keeps the order of insertion.
@@ -194,7 +195,12 @@ pub(crate) struct Image<'a> {
     pub(crate) references: Vec<Cow<'a, str>>,
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    /// The image as METEOR scores it.
+    pub(crate) fn segment(&self) -> Segment<'_, Cow<'a, str>> {
+        Segment { id: self.id, hypothesis: &self.prediction, references: &self.references }
+    }
+
     /// How many of the captions hold a character at which METEOR's line protocol would end the line.
     pub(crate) fn line_separators(&self) -> usize {
         let captions = self.references.iter().chain([&self.prediction]);

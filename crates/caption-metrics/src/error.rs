@@ -89,6 +89,12 @@ pub enum Error {
          (or `capsmith fetch meteor`) once, or leave METEOR out of the metrics"
     )]
     NoMeteorResources,
+    /// METEOR's search is limited.
+    #[error(transparent)]
+    TooLongForMeteor(#[from] crate::meteor::TooLong),
+    /// METEOR's resources cannot be read.
+    #[error(transparent)]
+    MeteorResources(#[from] crate::meteor::resources::Error),
 }
 
 impl Error {

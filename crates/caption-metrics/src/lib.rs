@@ -4,6 +4,7 @@ mod bleu;
 mod cider;
 mod corpus;
 mod error;
+pub mod meteor;
 mod ngrams;
 pub mod numerics;
 mod options;

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::meteor::Resources;
+
 /// How captions become words before they are scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +94,8 @@ pub struct Options {
     pub tokenizer: Tokenizer,
     /// Which scores; order and repetition do not matter. All but METEOR unless said otherwise.
     pub metrics: Vec<Metric>,
+    /// What METEOR needs, if METEOR is among the metrics.
+    pub meteor: Option<Resources>,
 }
 
 impl Default for Options {
@@ -99,6 +103,7 @@ impl Default for Options {
         Self {
             tokenizer: Tokenizer::default(),
             metrics: vec![Metric::Bleu, Metric::Rouge, Metric::Cider],
+            meteor: None,
         }
     }
 }

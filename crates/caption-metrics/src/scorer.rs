@@ -8,7 +8,7 @@ use crate::ngrams::{Counts, Grams};
 use crate::words::{Caption, Vocabulary};
 use crate::{
     Error, Evaluation, ImageScores, Metric, Options, Predictions, Protocol, References, Scores,
-    Tokenizer, bleu, cider, numerics, rouge_l,
+    Tokenizer, bleu, cider, meteor, numerics, rouge_l,
 };
 
 /// Scores predictions against references.
@@ -79,7 +79,9 @@ pub fn evaluate(
         );
     }
     if wants(Metric::Meteor) {
-        return Err(Error::NoMeteorResources);
+        let resources = options.meteor.as_ref().ok_or(Error::NoMeteorResources)?;
+        let segments: Vec<_> = images.iter().map(Image::segment).collect();
+        statistics.meteor = Some(meteor::score(resources, &segments)?);
     }
 
     let everything: Vec<usize> = (0..images.len()).collect();
@@ -192,6 +194,7 @@ impl Overlap {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
     bleu: Option<Vec<bleu::Statistics>>,
+    meteor: Option<Vec<meteor::Statistics>>,
     rouge: Option<Vec<f64>>,
     cider: Option<Vec<f64>>,
 }
@@ -211,6 +214,10 @@ impl Statistics {
             for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
                 scores.push(name, score);
             }
+        }
+        if let Some(meteor) = &self.meteor {
+            let sum = meteor::Statistics::sum(images.iter().map(|&image| &meteor[image]));
+            scores.push("METEOR", sum.score());
         }
         let mean = |values: &[f64]| {
             let chosen: Vec<f64> = images.iter().map(|&image| values[image]).collect();

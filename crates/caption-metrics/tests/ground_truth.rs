@@ -4,9 +4,9 @@ mod support;
 
 use std::path::Path;
 
-use caption_metrics::{Evaluation, Options, Predictions, References, Tokenizer, evaluate};
+use caption_metrics::{Evaluation, Metric, Options, Predictions, References, Tokenizer, evaluate};
 use serde_json::Value;
-use support::{json, shared, strings};
+use support::{json, resources, shared, strings};
 
 /// Relative for large numbers, absolute for small ones.
 const TOLERANCE: f64 = 1e-12;
@@ -32,8 +32,11 @@ fn assert_close(actual: f64, expected: &Value, what: &str) {
     assert!((actual - expected).abs() <= bound, "{what}: {actual} instead of {expected}");
 }
 
+/// All metrics; METEOR where its resources have been fetched.
 fn options(tokenizer: Tokenizer) -> Options {
-    Options { tokenizer, ..Options::default() }
+    let meteor = resources();
+    let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
+    Options { tokenizer, metrics: metrics.collect(), meteor }
 }
 
 fn assert_file(run: &str, protocol: &str, tokenizer: Tokenizer) {

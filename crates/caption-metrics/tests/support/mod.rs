@@ -38,3 +38,14 @@ pub fn json_lines(path: &Path) -> Vec<Value> {
 pub fn strings(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
+
+/// METEOR's resources, where they have been fetched.
+pub fn resources() -> Option<caption_metrics::meteor::Resources> {
+    match caption_metrics::meteor::Resources::open_default() {
+        Ok(resources) => Some(resources),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}

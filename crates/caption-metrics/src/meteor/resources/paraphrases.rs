@@ -1,0 +1,63 @@
+//! The paraphrase table: phrases as a trie over words, and for each source its targets.
+//!
+//! A phrase is its node in the trie. Nodes are numbered level by level, so that the children of a
+//! node are neighbours in ascending order of their last words. Words are numbered in text order.
+
+use super::layout::{Numbers, RankedBits, Strings};
+
+/// The longest phrase of the table, in words.
+pub(in super::super) const LONGEST_PHRASE: usize = 7;
+
+/// The paraphrase table where it lies.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Paraphrases<'a> {
+    pub(super) words: Strings<'a>,
+    /// The last word of every node.
+    pub(super) last_words: Numbers<'a, 2>,
+    /// Which nodes have children, and for the r-th of these where they start; one more than there
+    /// are such nodes, and before all the number of nodes of one word.
+    pub(super) parents: RankedBits<'a>,
+    pub(super) children: Numbers<'a, 3>,
+    /// Which nodes are sources, and for the r-th of these where its targets start.
+    pub(super) sources: RankedBits<'a>,
+    pub(super) target_starts: Numbers<'a, 3>,
+    /// Targets, ascending for each source.
+    pub(super) targets: Numbers<'a, 3>,
+}
+
+impl<'a> Paraphrases<'a> {
+    /// The number of a word.
+    pub(in super::super) fn word(&self, word: &str) -> Option<u16> {
+        self.words.position(word).and_then(|at| u16::try_from(at).ok())
+    }
+
+    /// The phrase that is `phrase` (or nothing) and one more word, or the start of one.
+    pub(in super::super) fn extend(&self, phrase: Option<u32>, word: u16) -> Option<u32> {
+        let children = match phrase {
+            None => 0..self.children.get(0)?,
+            Some(phrase) => {
+                let rank = self.parents.rank(phrase)? as usize;
+                self.children.get(rank)?..self.children.get(rank + 1)?
+            }
+        };
+        let at = self.last_words.slice(children.clone()).position(u32::from(word))?;
+        Some(children.start + at as u32)
+    }
+
+    /// The paraphrases of a phrase.
+    pub(in super::super) fn targets(&self, phrase: u32) -> Option<Targets<'a>> {
+        let rank = self.sources.rank(phrase)? as usize;
+        let range = self.target_starts.get(rank)?..self.target_starts.get(rank + 1)?;
+        Some(Targets(self.targets.slice(range)))
+    }
+}
+
+/// The paraphrases of one phrase.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Targets<'a>(Numbers<'a, 3>);
+
+impl Targets<'_> {
+    pub(in super::super) fn contains(&self, phrase: u32) -> bool {
+        self.0.position(phrase).is_some()
+    }
+}
