@@ -1,5 +1,6 @@
 //! `capsmith demo`: every step on pictures that capsmith draws, in one folder.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -69,9 +70,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let line = ["--dataset", &pictures, "--clip", &clip, "--out", &embeddings];
     announce(&[&["precompute"], &line[..]].concat());
     precompute::run(&parse(&line)?)?;
-    if terminal::interrupted().is_some() {
-        return Ok(());
-    }
 
     let overrides = [
         format!("data.dataset={pictures}"),
@@ -108,18 +106,19 @@ fn print_summary(
 ) -> anyhow::Result<()> {
     let mut text = format!("\n{} test pictures; a few captions:\n", scored.evaluation.n);
     for one in scored.captions.iter().take(5) {
-        text.push_str(&format!("  {}  {}\n", one.file_name, one.prediction));
+        let _ = writeln!(text, "  {}  {}", one.file_name, one.prediction);
     }
     text.push_str("\nscore     captioned  shuffled embeddings (control: must be lower)\n");
     for (name, score) in scored.evaluation.corpus.iter() {
         let other = control.evaluation.corpus.get(name).unwrap_or(f64::NAN);
-        text.push_str(&format!("{name:<9} {score:<10.4} {other:.4}\n"));
+        let _ = writeln!(text, "{name:<9} {score:<10.4} {other:.4}");
     }
-    text.push_str(&format!(
-        "\nPictures, captions and scores: {} ({:.0} s in all)\n",
-        index.display(),
-        started.elapsed().as_secs_f64()
-    ));
+    let seconds = started.elapsed().as_secs_f64();
+    let _ = writeln!(
+        text,
+        "\nPictures, captions and scores: {} ({seconds:.0} s in all)",
+        index.display()
+    );
     terminal::print(&text)
 }
 

@@ -1,5 +1,6 @@
 //! `capsmith evaluate`.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -25,10 +26,10 @@ pub struct Args {
     /// Device for a run: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Reference captions: {image_id: [captions]}, COCO annotations, JSONL or CSV.
+    /// Reference captions: {id: [captions]}, COCO annotations, JSONL or CSV.
     #[arg(long, requires = "predictions")]
     references: Option<PathBuf>,
-    /// Predicted captions: {image_id: caption}, COCO results, JSONL or CSV.
+    /// Predicted captions: {id: caption}, COCO results, JSONL or CSV.
     #[arg(long, requires = "references")]
     predictions: Option<PathBuf>,
 }
@@ -76,7 +77,7 @@ fn paper_protocol() -> Options {
 fn print_scores(evaluation: &Evaluation) -> anyhow::Result<()> {
     let mut table = format!("{} images\n", evaluation.n);
     for (name, score) in evaluation.corpus.iter() {
-        table.push_str(&format!("{name:<8} {score:.4}\n"));
+        let _ = writeln!(table, "{name:<8} {score:.4}");
     }
     terminal::print(&table)
 }

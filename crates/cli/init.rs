@@ -45,7 +45,7 @@ pub struct ClipArgs {
     /// Width of the embeddings.
     #[arg(long, default_value_t = 256)]
     pub projection_dim: i64,
-    /// Scale of the random weights; transformers' initializer_factor. Larger than its 1 lets random
+    /// Scale of the random weights; 1 is what transformers uses, and larger lets random
     /// features vary more from picture to picture.
     #[arg(long, default_value_t = 3.0)]
     pub initializer_factor: f64,
@@ -75,7 +75,7 @@ pub struct Gpt2Args {
     #[arg(long, default_value_t = 4000)]
     pub vocab_size: i64,
     /// Width of the hidden states.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 192)]
     pub hidden_size: i64,
     /// Layers.
     #[arg(long, default_value_t = 3)]

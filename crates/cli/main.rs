@@ -61,8 +61,20 @@ fn main() -> ExitCode {
         // A reader such as `head` that has seen enough is no failure.
         Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            terminal::say(&format!("error: {}", message(&error)));
+            terminal::interrupted().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
+}
+
+/// The error and its causes, without those that the text before them repeats.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::{Corpus, Layout, Preprocessing};
+use indicatif::ProgressBar;
 use networks::clip::{ClipError, LoadedClip};
 use networks::device::parse_device;
-use precompute::{Dtype, Identity, Picture, Plan, Skipped, Summary};
+use precompute::{Dtype, Identity, Picture, Plan, Progress, Skipped, Summary};
 use tch::{Device, Kind, Tensor};
 
 use crate::terminal;
@@ -123,15 +124,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let stop = terminal::stop_flag()?;
     let bar = terminal::bar(count as u64, "embedding pictures");
+    let mut lines = terminal::Lines::default();
     let summary = precompute::run(
         &plan,
         |pixels| encoder.encode(pixels),
-        |progress| bar.set_position(progress.done as u64),
+        |progress| show(&bar, &mut lines, progress),
         &stop,
     )?;
     bar.finish_and_clear();
     report(&summary, &args.out);
     Ok(())
+}
+
+fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
+    if bar.position() == 0 {
+        // Rate and time left are of what is still to do.
+        bar.set_position(progress.resumed as u64);
+        bar.reset_eta();
+    }
+    bar.set_position(progress.done as u64);
+    if lines.due() {
+        terminal::say(&format!("{} of {} pictures", progress.done, progress.total));
+    }
 }
 
 fn report(summary: &Summary, out: &Path) {

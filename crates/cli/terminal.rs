@@ -1,43 +1,36 @@
 //! What a person sees while waiting, and how a person stops it. Data goes to stdout, this to stderr.
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-static SIGNAL: AtomicUsize = AtomicUsize::new(0);
+/// What signals set: the flag that work watches, and which signal it was.
+static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
-///
-/// # Errors
-/// When the system refuses a handler.
 pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let exit_code = 128 + signal;
-        signal_hook::flag::register_conditional_shutdown(signal, exit_code, flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
-            .context("cannot handle signals")?;
-        let noted = flag.clone();
-        // SAFETY: the handler only stores into atomics.
-        unsafe {
-            signal_hook::low_level::register(signal, move || {
-                SIGNAL.store(signal as usize, Ordering::Relaxed);
-                noted.store(true, Ordering::Relaxed);
-            })
-        }
-        .context("cannot handle signals")?;
+    if let Some((flag, _)) = STOP.get() {
+        return Ok(flag.clone());
     }
-    Ok(flag)
+    let (flag, which) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset and sets it, the second exits.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            .and_then(|_| signal_hook::flag::register_usize(signal, which.clone(), signal as usize))
+            .context("cannot handle signals")?;
+    }
+    Ok(STOP.get_or_init(|| (flag, which)).0.clone())
 }
 
 /// The exit code of a command that a signal cut short, 130 for Ctrl-C and 143 for SIGTERM.
 pub fn interrupted() -> Option<u8> {
-    match SIGNAL.load(Ordering::Relaxed) {
+    match STOP.get()?.1.load(Ordering::Relaxed) {
         0 => None,
         signal => u8::try_from(128 + signal).ok(),
     }
@@ -62,15 +55,28 @@ pub fn bar(length: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// Says how far a bar is where bars are not shown, at most twice a minute.
+#[derive(Default)]
+pub struct Lines {
+    last: Option<Instant>,
+}
+
+impl Lines {
+    /// Whether it is time for a line.
+    pub fn due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(30));
+        let shown = due && !std::io::stderr().is_terminal();
+        if shown {
+            self.last = Some(Instant::now());
+        }
+        shown
+    }
+}
+
 /// A line on stderr.
 pub fn say(line: &str) {
     // Nobody can be told when stderr is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Whether progress is shown as bars; otherwise commands print a line now and then.
-pub fn shows_bars() -> bool {
-    std::io::stderr().is_terminal()
 }
 
 /// Prints to stdout, where data goes.

@@ -1,7 +1,6 @@
 //! `capsmith train`.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use indicatif::ProgressBar;
 use training::config::Config;
@@ -70,7 +69,7 @@ pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
 struct Screen {
     bar: Option<ProgressBar>,
     epochs: u64,
-    last_line: Option<Instant>,
+    lines: terminal::Lines,
 }
 
 impl Observer for Screen {
@@ -103,13 +102,11 @@ impl Observer for Screen {
         if let Some(bar) = &self.bar {
             bar.set_message(line.clone());
         }
-        let quiet = self.last_line.is_some_and(|last| last.elapsed().as_secs() < 30);
-        if !terminal::shows_bars() && !quiet {
+        if self.lines.due() {
             terminal::say(&format!(
                 "epoch {}/{} step {} {line}",
                 record.epoch, self.epochs, record.step
             ));
-            self.last_line = Some(Instant::now());
         }
     }
 }
