@@ -1,0 +1,406 @@
+//! What is in a picture, before it is painted or put into words.
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::canvas::Color;
+
+/// A colour with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Hue {
+    Red,
+    Orange,
+    Yellow,
+    Green,
+    Blue,
+    Purple,
+    Pink,
+    White,
+    Grey,
+    Black,
+    Brown,
+}
+
+use Hue::{Black, Blue, Brown, Green, Grey, Orange, Pink, Purple, Red, White, Yellow};
+
+const BRIGHT: &[Hue] = &[Red, Orange, Yellow, Green, Blue, Purple, Pink, White];
+
+impl Hue {
+    pub(crate) fn rgb(self) -> Color {
+        match self {
+            Red => [214.0, 38.0, 40.0],
+            Orange => [242.0, 132.0, 28.0],
+            Yellow => [248.0, 208.0, 42.0],
+            Green => [44.0, 142.0, 62.0],
+            Blue => [36.0, 90.0, 212.0],
+            Purple => [126.0, 58.0, 172.0],
+            Pink => [242.0, 128.0, 178.0],
+            White => [246.0, 246.0, 246.0],
+            Grey => [142.0, 144.0, 150.0],
+            Black => [36.0, 36.0, 42.0],
+            Brown => [124.0, 78.0, 44.0],
+        }
+    }
+}
+
+/// Where the scene is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Grass,
+    Beach,
+    Snow,
+    Night,
+    Street,
+    Lake,
+    Desert,
+    Room,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Grass,
+        Self::Beach,
+        Self::Snow,
+        Self::Night,
+        Self::Street,
+        Self::Lake,
+        Self::Desert,
+        Self::Room,
+    ];
+
+    /// What may stand, lie or float on the ground there.
+    fn below(self) -> &'static [Kind] {
+        use Kind::{Ball, Boat, Boy, Car, Cat, Dog, Girl, House, Man, Tent, Tree, Woman};
+        match self {
+            Self::Grass => &[Ball, House, Tree, Dog, Cat, Boy, Girl, Man, Woman, Tent],
+            Self::Beach => &[Ball, Dog, Boy, Girl, Man, Woman, Tent],
+            Self::Snow => &[House, Tree, Dog, Boy, Girl, Man, Woman, Tent],
+            Self::Night => &[House, Tree, Dog, Cat, Car, Tent],
+            Self::Street => &[Car, Dog, Cat, Boy, Girl, Man, Woman, Ball],
+            Self::Lake => &[Boat],
+            Self::Desert => &[Car, Tent, Dog, Man, Woman],
+            Self::Room => &[Ball, Dog, Cat, Boy, Girl, Man, Woman],
+        }
+    }
+
+    /// What may be in the air there.
+    fn above(self) -> &'static [Kind] {
+        match self {
+            Self::Room | Self::Night | Self::Street => &[Kind::Balloon],
+            _ => &[Kind::Balloon, Kind::Kite],
+        }
+    }
+
+    /// Colours that would be lost against the ground, or against what is behind it.
+    fn hides(self, kind: Kind) -> &'static [Hue] {
+        match (self, kind.flies()) {
+            (Self::Grass, false) => &[Green],
+            (Self::Grass | Self::Beach | Self::Lake, true) => &[Blue, White],
+            (Self::Beach, false) => &[Yellow, White],
+            (Self::Snow, _) => &[White, Grey],
+            (Self::Night, _) => &[Black, Blue, Purple, Brown, Green],
+            (Self::Street, false) => &[Grey, Black],
+            (Self::Street, true) => &[Grey, White, Blue],
+            (Self::Lake, false) => &[Blue],
+            (Self::Desert, _) => &[Orange, Brown, Yellow, Red, Pink],
+            (Self::Room, false) => &[Brown, Orange],
+            (Self::Room, true) => &[White, Yellow],
+        }
+    }
+}
+
+/// What a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Ball,
+    House,
+    Tree,
+    Car,
+    Dog,
+    Cat,
+    Boy,
+    Girl,
+    Man,
+    Woman,
+    Tent,
+    Boat,
+    Balloon,
+    Kite,
+}
+
+impl Kind {
+    /// Whether it is in the air.
+    pub(crate) fn flies(self) -> bool {
+        matches!(self, Self::Balloon | Self::Kite)
+    }
+
+    /// Whether its colour is that of its clothes.
+    pub(crate) fn is_person(self) -> bool {
+        matches!(self, Self::Boy | Self::Girl | Self::Man | Self::Woman)
+    }
+
+    #[allow(clippy::match_same_arms, reason = "one line a kind")]
+    fn hues(self) -> &'static [Hue] {
+        match self {
+            Self::Ball | Self::Balloon | Self::Kite => BRIGHT,
+            Self::House => &[Red, Yellow, White, Blue, Pink, Brown],
+            Self::Tree => &[Green, Orange, Yellow, Red, Pink],
+            Self::Car => &[Red, Blue, Yellow, White, Black, Green, Orange],
+            Self::Dog => &[Brown, Black, White, Grey],
+            Self::Cat => &[Orange, Black, White, Grey],
+            Self::Boy | Self::Girl | Self::Man | Self::Woman => BRIGHT,
+            Self::Tent => &[Red, Orange, Yellow, Green, Blue, Purple],
+            Self::Boat => &[Red, Yellow, Green, White, Orange, Black],
+        }
+    }
+
+    /// Half its width in heights.
+    #[allow(clippy::match_same_arms, reason = "one line a kind")]
+    pub(crate) fn half_width(self) -> f32 {
+        match self {
+            Self::Ball => 0.5,
+            Self::House => 0.62,
+            Self::Tree => 0.38,
+            Self::Car => 1.04,
+            Self::Dog => 0.86,
+            Self::Cat => 0.5,
+            Self::Boy | Self::Girl | Self::Man | Self::Woman => 0.26,
+            Self::Tent => 0.86,
+            Self::Boat => 0.56,
+            Self::Balloon => 0.25,
+            Self::Kite => 0.33,
+        }
+    }
+
+    /// Its height in picture widths when it is neither small nor big.
+    #[allow(clippy::match_same_arms, reason = "one line a kind")]
+    fn height(self) -> f32 {
+        match self {
+            Self::Ball => 0.2,
+            Self::House => 0.4,
+            Self::Tree => 0.5,
+            Self::Car => 0.2,
+            Self::Dog => 0.26,
+            Self::Cat => 0.28,
+            Self::Boy | Self::Girl => 0.4,
+            Self::Man | Self::Woman => 0.52,
+            Self::Tent => 0.28,
+            Self::Boat => 0.4,
+            Self::Balloon => 0.34,
+            Self::Kite => 0.28,
+        }
+    }
+}
+
+/// How large a thing is for its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Extent {
+    Small,
+    Usual,
+    Big,
+}
+
+/// One thing in the picture; things of one kind and look are one thing with several positions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Thing {
+    pub(crate) kind: Kind,
+    pub(crate) hue: Hue,
+    pub(crate) extent: Extent,
+    /// Its height in picture widths.
+    pub(crate) height: f32,
+    /// The middle of its foot (of its lower end, for what flies), one for each of its number.
+    pub(crate) feet: Vec<(f32, f32)>,
+    /// Whether it looks to the left.
+    pub(crate) mirrored: bool,
+}
+
+/// How the things are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Arrangement {
+    /// One thing at the left, in the middle or at the right.
+    Alone(Side),
+    /// Two or three of the first thing.
+    Several,
+    /// The first thing to the left of the second.
+    Beside,
+    /// The first thing above the second.
+    Above,
+}
+
+/// A third of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    Left,
+    Middle,
+    Right,
+}
+
+/// A whole picture's content.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) arrangement: Arrangement,
+    /// One thing, or two for [`Arrangement::Beside`] and [`Arrangement::Above`].
+    pub(crate) things: Vec<Thing>,
+    /// Clouds rather than the sun, where the place has a day sky.
+    pub(crate) cloudy: bool,
+}
+
+impl Scene {
+    /// Draws lots for everything.
+    pub(crate) fn random(random: &mut ChaCha8Rng) -> Self {
+        let place = pick(random, &Place::ALL);
+        let arrangement = match random.random_range(0..10) {
+            0..4 => Arrangement::Alone(pick(random, &[Side::Left, Side::Middle, Side::Right])),
+            4..6 => Arrangement::Several,
+            6..8 if place != Place::Lake => Arrangement::Beside,
+            _ => Arrangement::Above,
+        };
+        let things = match arrangement {
+            Arrangement::Alone(side) => {
+                let x = match side {
+                    Side::Left => 0.24,
+                    Side::Middle => 0.5,
+                    Side::Right => 0.76,
+                };
+                let kind = any_kind(random, place);
+                vec![thing(random, place, kind, None, &[x])]
+            }
+            Arrangement::Several => {
+                let kind = any_kind(random, place);
+                let xs: &[f32] = if random.random() { &[0.28, 0.72] } else { &[0.17, 0.5, 0.83] };
+                let extent = if xs.len() == 3 { Extent::Small } else { Extent::Usual };
+                vec![thing(random, place, kind, Some(extent), xs)]
+            }
+            Arrangement::Beside => {
+                let left = pick(random, place.below());
+                let others: Vec<Kind> =
+                    place.below().iter().copied().filter(|&kind| kind != left).collect();
+                let right = pick(random, &others);
+                vec![
+                    thing(random, place, left, Some(Extent::Usual), &[0.27]),
+                    thing(random, place, right, Some(Extent::Usual), &[0.74]),
+                ]
+            }
+            Arrangement::Above => {
+                // Grown people would be drawn as small as children there.
+                let short: Vec<Kind> = place
+                    .below()
+                    .iter()
+                    .copied()
+                    .filter(|kind| !matches!(kind, Kind::Man | Kind::Woman))
+                    .collect();
+                let (upper, lower) = (pick(random, place.above()), pick(random, &short));
+                let x = random.random_range(0.3..0.7);
+                let upper = thing(random, place, upper, Some(Extent::Small), &[x]);
+                let mut lower = thing(random, place, lower, Some(Extent::Usual), &[x]);
+                // Leaves air between the two.
+                lower.height = lower.height.min(0.4);
+                vec![upper, lower]
+            }
+        };
+        Self { place, arrangement, things, cloudy: random.random() }
+    }
+}
+
+/// One of `options`, which must not be empty.
+pub(crate) fn pick<T: Copy>(random: &mut ChaCha8Rng, options: &[T]) -> T {
+    options[random.random_range(0..options.len())]
+}
+
+/// Three times in four something on the ground.
+fn any_kind(random: &mut ChaCha8Rng, place: Place) -> Kind {
+    let kinds = if random.random_range(0..4) > 0 { place.below() } else { place.above() };
+    pick(random, kinds)
+}
+
+fn thing(
+    random: &mut ChaCha8Rng,
+    place: Place,
+    kind: Kind,
+    extent: Option<Extent>,
+    xs: &[f32],
+) -> Thing {
+    let hidden = place.hides(kind);
+    let hues: Vec<Hue> = kind.hues().iter().copied().filter(|hue| !hidden.contains(hue)).collect();
+    // Every kind keeps a colour everywhere: a test goes through all of them.
+    let hue = hues.choose(random).copied().unwrap_or(Red);
+    let extent = match extent {
+        // Only their height tells children from grown people.
+        _ if kind.is_person() => Extent::Usual,
+        Some(extent) => extent,
+        None => pick(random, &[Extent::Small, Extent::Usual, Extent::Usual, Extent::Big]),
+    };
+    let factor = match extent {
+        Extent::Small => 0.66,
+        Extent::Usual => 1.0,
+        Extent::Big => 1.3,
+    };
+    let height = kind.height() * factor;
+    let margin = kind.half_width() * height + 0.01;
+    let feet = xs
+        .iter()
+        .map(|x| {
+            let y = if kind.flies() {
+                0.06 + height + random.random_range(0.0..0.06)
+            } else {
+                random.random_range(0.8..0.88)
+            };
+            ((x + random.random_range(-0.025..0.025)).clamp(margin, 1.0 - margin), y)
+        })
+        .collect();
+    Thing { kind, hue, extent, height, feet, mirrored: random.random() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn scenes() -> impl Iterator<Item = Scene> {
+        (0..3000).map(|seed| Scene::random(&mut ChaCha8Rng::seed_from_u64(seed)))
+    }
+
+    #[test]
+    fn every_kind_keeps_two_colours_in_every_place_where_it_may_be() {
+        for place in Place::ALL {
+            for &kind in place.below().iter().chain(place.above()) {
+                let hidden = place.hides(kind);
+                let left = kind.hues().iter().filter(|hue| !hidden.contains(hue)).count();
+                assert!(left >= 2, "{kind:?} in {place:?} has {left} colours");
+            }
+        }
+    }
+
+    #[test]
+    fn things_are_where_their_arrangement_says_and_within_the_picture() {
+        for scene in scenes() {
+            for thing in &scene.things {
+                for &(x, y) in &thing.feet {
+                    let half = thing.kind.half_width() * thing.height;
+                    assert!(x - half >= 0.0 && x + half <= 1.0, "{scene:?}");
+                    assert!(y - thing.height >= 0.0 && y <= 0.9, "{scene:?}");
+                }
+            }
+            let foot = |thing: usize| scene.things[thing].feet[0];
+            match scene.arrangement {
+                Arrangement::Alone(Side::Left) => assert!(foot(0).0 < 0.4, "{scene:?}"),
+                Arrangement::Alone(Side::Middle) => {
+                    assert!((0.4..0.6).contains(&foot(0).0), "{scene:?}");
+                }
+                Arrangement::Alone(Side::Right) => assert!(foot(0).0 > 0.6, "{scene:?}"),
+                Arrangement::Several => {
+                    let feet = &scene.things[0].feet;
+                    assert!(feet.is_sorted_by(|a, b| a.0 + 0.2 < b.0), "{scene:?}");
+                }
+                Arrangement::Beside => assert!(foot(0).0 + 0.3 < foot(1).0, "{scene:?}"),
+                Arrangement::Above => {
+                    let head = foot(1).1 - scene.things[1].height;
+                    assert!(foot(0).1 < head, "{scene:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Writing a set: pictures first, captions then, and last the note that says it is whole.
+
+use std::fs;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::captions::{CAPTIONS, captions};
+use crate::paint::paint;
+use crate::scene::Scene;
+
+/// Stands for the way scenes are drawn and worded; a change of it gives other bytes.
+const EDITION: u32 = 1;
+
+const QUALITY: u8 = 92;
+
+/// The most pictures a set may have: their names have five digits.
+pub const MAX_COUNT: usize = 100_000;
+
+/// The sides that a picture may have, in pixels.
+pub const SIZES: RangeInclusive<u32> = 32..=1024;
+
+/// Which set to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Pictures, from 1 to [`MAX_COUNT`].
+    pub count: usize,
+    /// Where everything is drawn from: the same seed gives the same bytes, and a longer set begins
+    /// with the shorter one.
+    pub seed: u64,
+    /// Width and height of a picture in pixels, within [`SIZES`].
+    pub size: u32,
+}
+
+/// What is in the folder now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Pictures.
+    pub pictures: usize,
+    /// Captions, five a picture.
+    pub captions: usize,
+    /// Whether the set was there already, whole.
+    pub was_there: bool,
+}
+
+/// Why a set was not drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option outside its bounds.
+    #[error("{what} is {value}; it must be from {least} to {most}")]
+    Option {
+        /// The option.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least that it may be.
+        least: u64,
+        /// The most that it may be.
+        most: u64,
+    },
+    /// The folder holds something else, which is not overwritten.
+    #[error("{} holds {found}; remove it or choose another folder", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] durable::Error),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A picture cannot be encoded.
+    #[error("cannot encode {}: {source}", path.display())]
+    Encode {
+        /// The picture.
+        path: PathBuf,
+        /// The encoder's reason.
+        source: image::ImageError,
+    },
+}
+
+/// Draws a set into `out`, which is created where needed, on all cores. `progress` is called with
+/// the number of pictures done, from any thread.
+///
+/// A set that is there already and whole is left as it is; one that was interrupted is drawn again.
+pub fn draw(
+    out: &Path,
+    options: &Options,
+    progress: impl Fn(usize) + Sync,
+) -> Result<Summary, Error> {
+    options.check()?;
+    let folder = Folder { out, options };
+    let summary = Summary {
+        pictures: options.count,
+        captions: options.count * CAPTIONS,
+        was_there: folder.is_whole()?,
+    };
+    if summary.was_there {
+        progress(options.count);
+        return Ok(summary);
+    }
+    durable::create_dir_all(&out.join(IMAGES))?;
+    durable::write(&folder.note_path(), folder.note(UNFINISHED).as_bytes())?;
+    let done = AtomicUsize::new(0);
+    let worded = (0..options.count)
+        .into_par_iter()
+        .map(|index| {
+            let (pixels, captions) = picture(options, index);
+            folder.write_picture(index, &pixels)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Ok(captions)
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    folder.write_captions(&worded)?;
+    durable::write(&folder.note_path(), folder.note(FINISHED).as_bytes())?;
+    Ok(summary)
+}
+
+/// The pixels and captions of picture `index`, whatever the others are.
+fn picture(options: &Options, index: usize) -> (Vec<u8>, [String; CAPTIONS]) {
+    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+    random.set_stream(index as u64);
+    let scene = Scene::random(&mut random);
+    let captions = captions(&scene, &mut random);
+    (paint(&scene, options.size, &mut random), captions)
+}
+
+impl Options {
+    fn check(&self) -> Result<(), Error> {
+        let within = |what, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::Option { what, value, least, most })
+            }
+        };
+        within("count", self.count as u64, 1, MAX_COUNT as u64)?;
+        within("size", self.size.into(), (*SIZES.start()).into(), (*SIZES.end()).into())
+    }
+}
+
+const IMAGES: &str = "Images";
+const CAPTION_FILE: &str = "captions.txt";
+const UNFINISHED: &str = "unfinished";
+const FINISHED: &str = "finished";
+
+/// The folder of a set, and which set it is to hold.
+struct Folder<'o> {
+    out: &'o Path,
+    options: &'o Options,
+}
+
+impl Folder<'_> {
+    fn note_path(&self) -> PathBuf {
+        self.out.join("scenes.txt")
+    }
+
+    /// What the note says; it is written before the first picture and after the last file.
+    fn note(&self, state: &str) -> String {
+        let Options { count, seed, size } = self.options;
+        format!(
+            "drawn by capsmith, edition {EDITION}\ncount {count}\nseed {seed}\nsize {size}\n{state}\n"
+        )
+    }
+
+    fn picture_name(index: usize) -> String {
+        format!("scene-{index:05}.jpg")
+    }
+
+    /// Whether the set is there; an error if anything else is.
+    fn is_whole(&self) -> Result<bool, Error> {
+        let path = self.note_path();
+        let occupied = |found: String| Error::Occupied { path: self.out.to_owned(), found };
+        match fs::read_to_string(&path) {
+            Ok(note) if note == self.note(FINISHED) => Ok(self.has_all_files()),
+            Ok(note) if note == self.note(UNFINISHED) => Ok(false),
+            Ok(note) => {
+                let lines: Vec<&str> = note.lines().take(5).collect();
+                Err(occupied(format!("another drawn set ({})", lines.join(", "))))
+            }
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                for name in [CAPTION_FILE, IMAGES] {
+                    if self.out.join(name).exists() {
+                        return Err(occupied(format!("{name}, which capsmith has not drawn")));
+                    }
+                }
+                Ok(false)
+            }
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    fn has_all_files(&self) -> bool {
+        let images = self.out.join(IMAGES);
+        self.out.join(CAPTION_FILE).is_file()
+            && (0..self.options.count).all(|index| images.join(Self::picture_name(index)).is_file())
+    }
+
+    fn write_picture(&self, index: usize, pixels: &[u8]) -> Result<(), Error> {
+        let path = self.out.join(IMAGES).join(Self::picture_name(index));
+        let mut encoded = Vec::new();
+        let size = self.options.size;
+        JpegEncoder::new_with_quality(&mut encoded, QUALITY)
+            .encode(pixels, size, size, ExtendedColorType::Rgb8)
+            .map_err(|source| Error::Encode { path: path.clone(), source })?;
+        Ok(durable::write(&path, &encoded)?)
+    }
+
+    fn write_captions(&self, worded: &[[String; CAPTIONS]]) -> Result<(), Error> {
+        let path = self.out.join(CAPTION_FILE);
+        durable::write_with(&path, |file| {
+            let mut rows = csv::Writer::from_writer(file);
+            rows.write_record(["image", "caption"])?;
+            for (index, captions) in worded.iter().enumerate() {
+                for caption in captions {
+                    rows.write_record([Self::picture_name(index).as_str(), caption])?;
+                }
+            }
+            rows.flush()
+        })?;
+        Ok(())
+    }
+}
