@@ -3,6 +3,11 @@
 //! One thread gathers batches, each decoded on all cores; the caller's thread consumes them. Batches
 //! circulate between the two and are never more than [`IN_MEMORY`], so memory is a constant times
 //! the batch size, and pixels are allocated once.
+//!
+//! Decoding and libtorch both use all cores, unregulated: decoding takes so small a part (measured on
+//! 2 cores: 5,000 pictures of 112x112 a second and core, where a model of 6 layers of 192 encodes
+//! 470; 250 of 500x375, where ViT-B/32 encodes 27) that a run reaches 94 to 97 % of the model's own
+//! speed, and to take a core from either would cost far more.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;

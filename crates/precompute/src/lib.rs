@@ -55,6 +55,7 @@ mod identity;
 mod partial;
 mod plan;
 mod run;
+mod settings;
 
 pub use error::Error;
 pub use finished::Embeddings;

@@ -25,31 +25,16 @@ use sha2::{Digest as _, Sha256};
 use crate::digest;
 use crate::error::Error;
 use crate::finished;
-use crate::identity::Identity;
 use crate::plan::{Plan, Skipped};
+use crate::settings;
 
 /// After a power cut this much work may be done again; a killed process loses a batch at most.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-const RUN: &str = "run.json";
 const ROWS: &str = "rows";
 const JOURNAL: &str = "journal";
 const LOCK: &str = "lock";
 const FINISHED: &str = "finished";
-
-/// The format of this folder.
-const VERSION: u32 = 1;
-
-/// `run.json`.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Run {
-    version: u32,
-    batch_size: usize,
-    pictures: usize,
-    names_sha256: String,
-    identity: Identity,
-}
 
 /// What the journal says of a batch.
 #[derive(Serialize, Deserialize)]
@@ -97,7 +82,7 @@ impl<'p> Partial<'p> {
         let folder = folder_of(plan.output);
         durable::create_dir_all(&folder)?;
         let lock = durable::lock(&folder.join(LOCK))?;
-        match_or_write_run(plan, &folder)?;
+        settings::match_or_write(plan, &folder)?;
         let mut partial = Self {
             plan,
             rows_file: open_file(&folder.join(ROWS))?,
@@ -277,56 +262,6 @@ fn folder_of(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     output.with_file_name(name)
-}
-
-fn match_or_write_run(plan: &Plan, folder: &Path) -> Result<(), Error> {
-    let path = folder.join(RUN);
-    let here = Run {
-        version: VERSION,
-        batch_size: plan.batch_size,
-        pictures: plan.pictures.len(),
-        names_sha256: plan.names_sha256(),
-        identity: plan.identity.clone(),
-    };
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = serde_json::to_vec(&here);
-            let text = text.map_err(|error| Error::io("write", &path, error.into()))?;
-            return Ok(durable::write(&path, &text)?);
-        }
-        Err(error) => return Err(Error::io("read", &path, error)),
-    };
-    let there: Run = serde_json::from_slice(&text).map_err(|error| Error::Damaged {
-        path: path.clone(),
-        reason: format!("is not the description of an unfinished run: {error}"),
-        hint: "remove the folder it lies in to start over",
-    })?;
-    let differences = here.differences(&there);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Error::OtherRun { path: folder.to_owned(), differences })
-}
-
-impl Run {
-    fn differences(&self, other: &Self) -> Vec<String> {
-        let numbers = [
-            ("format", other.version as usize, self.version as usize),
-            ("batch size", other.batch_size, self.batch_size),
-            ("pictures", other.pictures, self.pictures),
-        ];
-        let mut differences: Vec<_> = numbers
-            .into_iter()
-            .filter(|(_, there, here)| there != here)
-            .map(|(what, there, here)| format!("{what}: {there} there, {here} here"))
-            .collect();
-        if self.names_sha256 != other.names_sha256 && self.pictures == other.pictures {
-            differences.push("pictures: other names, or another order".to_owned());
-        }
-        differences.extend(self.identity.differences(&other.identity));
-        differences
-    }
 }
 
 fn open_file(path: &Path) -> Result<File, Error> {
