@@ -108,7 +108,7 @@ impl Corpus {
     /// Reads the captions under `dir`, and finds its pictures without opening them.
     ///
     /// A folder with several layouts is read as the first of [`Layout::ALL`] unless `layout` names
-    /// another. What each kind of bad input leads to is listed at [`WarningKind`]; everything not
+    /// another. What each kind of bad input leads to is listed at [`crate::WarningKind`]; everything not
     /// there is an error that names file and line.
     pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Self, LoadError> {
         if !dir.is_dir() {

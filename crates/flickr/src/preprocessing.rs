@@ -87,13 +87,15 @@ impl Preprocessing {
     /// The resized and cropped picture before normalisation, `[crop, crop, 3]`.
     ///
     /// # Panics
-    /// If `pixels.data` does not have `width * height * 3` values, or there are none.
+    /// If `pixels.data` does not have `width * height * 3` values or there are none, or if `crop` is
+    /// not within 1 and `size`, which [`Self::from_folder`] sees to.
     #[must_use]
     pub fn resize(&self, pixels: &RgbPixels) -> RgbPixels {
         let (width, height) = (pixels.width as usize, pixels.height as usize);
         assert_eq!(pixels.data.len(), width * height * 3, "pixels must be [height, width, 3]");
         assert!(width > 0 && height > 0, "a picture has at least one pixel");
-        let (size, crop) = (self.size as usize, self.crop.min(self.size) as usize);
+        let (size, crop) = (self.size as usize, self.crop as usize);
+        assert!((1..=size).contains(&crop), "crop must be from 1 to size");
         let shorter = width.min(height);
         let to = (size * width / shorter, size * height / shorter);
         let data = resize_window(

@@ -7,7 +7,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::scene::{Arrangement, Extent, Hue, Kind, Place, Scene, Side, Thing, pick};
+use crate::kinds::{Hue, Kind};
+use crate::scene::{Arrangement, Extent, Place, Scene, Side, Thing, pick};
 
 /// Captions a picture.
 pub(crate) const CAPTIONS: usize = 5;

@@ -19,6 +19,7 @@
 
 mod canvas;
 mod captions;
+mod kinds;
 mod paint;
 mod places;
 mod scene;

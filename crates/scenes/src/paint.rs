@@ -4,8 +4,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::canvas::{Canvas, Color, Paint, Point, Shape, darker, lighter};
+use crate::kinds::{Hue, Kind};
 use crate::places::paint_place;
-use crate::scene::{Kind, Place, Scene, Thing};
+use crate::scene::{Place, Scene, Thing};
 
 /// The picture of `scene`, `[size, size, 3]`; `random` is for what no caption speaks of.
 pub(crate) fn paint(scene: &Scene, size: u32, random: &mut ChaCha8Rng) -> Vec<u8> {
@@ -96,7 +97,7 @@ impl Figure<'_> {
     fn ball(&mut self, color: Color) {
         let shade = Paint::gradient(lighter(color, 0.12), darker(color, 0.28));
         self.ellipse((0.0, 0.5), (0.5, 0.5), shade);
-        let stripe = if self.thing.hue == crate::scene::Hue::White { DARK } else { [255.0; 3] };
+        let stripe = if self.thing.hue == Hue::White { DARK } else { [255.0; 3] };
         self.ellipse((0.0, 0.5), (0.2, 0.5), Paint::from(stripe).sheer(0.16));
         self.ellipse((-0.18, 0.7), (0.13, 0.1), Paint::from([255.0; 3]).sheer(0.55));
     }
@@ -285,7 +286,6 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::scene::Hue;
 
     /// A point where the thing shows its colour unstriped, in its own coordinates.
     fn sample(kind: Kind) -> Point {
