@@ -89,6 +89,18 @@ pub enum Error {
          (or `capsmith fetch meteor`) once, or leave METEOR out of the metrics"
     )]
     NoMeteorResources,
+    /// Two evaluations that are not of the same images, metrics and tokenizer.
+    #[error("the two evaluations are of different images, metrics or tokenizers")]
+    NotComparable,
+    /// A rated caption whose text is not known.
+    #[error(
+        "there is no caption {id:?}; it must be `image#k`, the k-th reference of an image from 0, \
+         or be among the candidates"
+    )]
+    UnknownCaption {
+        /// The identifier.
+        id: String,
+    },
     /// METEOR's search is limited.
     #[error(transparent)]
     TooLongForMeteor(#[from] crate::meteor::TooLong),

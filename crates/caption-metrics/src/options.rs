@@ -11,11 +11,11 @@ use crate::meteor::Resources;
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
     /// The captions are scored as they stand, case and punctuation included: what pycocoevalcap's
-    /// scorers do when they are called directly.
+    /// scorers do when they are called directly, and what the notebooks behind the paper's tables do.
+    #[default]
     None,
     /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped. What
     /// its `COCOEvalCap` does.
-    #[default]
     Ptb,
 }
 
@@ -90,7 +90,7 @@ impl FromStr for Tokenizer {
 /// What [`evaluate`](crate::evaluate) computes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How captions become words; the PTB tokenizer unless said otherwise.
+    /// How captions become words; as they stand unless said otherwise.
     pub tokenizer: Tokenizer,
     /// Which scores; order and repetition do not matter. All but METEOR unless said otherwise.
     pub metrics: Vec<Metric>,

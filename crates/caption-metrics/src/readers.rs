@@ -7,7 +7,7 @@
 //! | `.json` | `{"1": ["a dog", "the dog"]}` | `{"1": "a dog"}` or `{"1": ["a dog"]}` |
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
-//! | `.csv` | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
+//! | `.csv`, `.txt` | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or integers. Other
 //! fields and columns are ignored. References of one image may be spread over a file; they are taken
@@ -97,7 +97,7 @@ enum Family {
 fn family(path: &Path) -> Family {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match extension.to_ascii_lowercase().as_str() {
-        "csv" => Family::Csv,
+        "csv" | "txt" => Family::Csv,
         "jsonl" | "ndjson" => Family::Lines,
         _ => Family::Json,
     }

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::options::Tokenizer;
 use crate::scorer::Statistics;
+use crate::significance::{self, Interval, Resampling};
 
 /// Scores by name, in the order BLEU-1..4, METEOR, `ROUGE_L`, `CIDEr`; those not asked for are left
 /// out.
@@ -68,8 +69,41 @@ pub struct Evaluation {
     pub corpus: Scores,
     /// The scores of every image, in the order of the references.
     pub per_image: Vec<ImageScores>,
+    /// Bootstrap intervals of the corpus scores, once [asked for](Self::add_confidence).
+    pub confidence: Option<Confidence>,
     /// What corpus scores of any selection of images are computed from.
     pub(crate) statistics: Statistics,
+}
+
+/// Bootstrap intervals of corpus scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confidence {
+    /// How they were computed.
+    pub resampling: Resampling,
+    /// One for each corpus score.
+    pub intervals: Vec<Interval>,
+}
+
+impl Serialize for Confidence {
+    /// `{"level": 0.95, "resamples": …, "seed": …, "intervals": {name: {"low": …, "high": …}}}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("level", &significance::LEVEL)?;
+        map.serialize_entry("resamples", &self.resampling.resamples)?;
+        map.serialize_entry("seed", &self.resampling.seed)?;
+        let intervals: Vec<_> = self.intervals.iter().map(|i| (i.name, i)).collect();
+        map.serialize_entry("intervals", &Pairs(&intervals))?;
+        map.end()
+    }
+}
+
+/// Pairs as a map, in order.
+struct Pairs<'a, K, V>(&'a [(K, V)]);
+
+impl<K: Serialize, V: Serialize> Serialize for Pairs<'_, K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 struct PerImage<'a>(&'a [ImageScores]);
@@ -81,18 +115,28 @@ impl Serialize for PerImage<'_> {
 }
 
 impl Serialize for Evaluation {
-    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`.
+    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
+    /// `"confidence"` where it was asked for.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("protocol", &self.protocol)?;
         map.serialize_entry("n", &self.n)?;
         map.serialize_entry("corpus", &self.corpus)?;
+        if let Some(confidence) = &self.confidence {
+            map.serialize_entry("confidence", confidence)?;
+        }
         map.serialize_entry("per_image", &PerImage(&self.per_image))?;
         map.end()
     }
 }
 
 impl Evaluation {
+    /// Computes bootstrap intervals of the corpus scores.
+    pub fn add_confidence(&mut self, resampling: Resampling) {
+        let intervals = significance::bootstrap(self, resampling);
+        self.confidence = Some(Confidence { resampling, intervals });
+    }
+
     /// The result as JSON, every number so that it reads back as the same double.
     ///
     /// # Errors

@@ -84,11 +84,15 @@ pub fn evaluate(
         statistics.meteor = Some(meteor::score(resources, &segments)?);
     }
 
-    let everything: Vec<usize> = (0..images.len()).collect();
+    let everything: Vec<Pick> = (0..images.len()).map(|image| (&statistics, image)).collect();
+    let corpus_scores = corpus(&everything);
     let per_image = images
         .iter()
         .enumerate()
-        .map(|(i, image)| ImageScores { id: image.id.to_owned(), scores: statistics.image(i) })
+        .map(|(i, image)| ImageScores {
+            id: image.id.to_owned(),
+            scores: corpus(&[(&statistics, i)]),
+        })
         .collect();
     Ok(Evaluation {
         protocol: Protocol {
@@ -97,8 +101,9 @@ pub fn evaluate(
             captions_with_line_separators,
         },
         n: images.len(),
-        corpus: statistics.corpus(&everything),
+        corpus: corpus_scores,
         per_image,
+        confidence: None,
         statistics,
     })
 }
@@ -199,36 +204,36 @@ pub(crate) struct Statistics {
     cider: Option<Vec<f64>>,
 }
 
-impl Statistics {
-    /// The scores of one image.
-    fn image(&self, image: usize) -> Scores {
-        self.corpus(&[image])
-    }
+/// One image of one system.
+pub(crate) type Pick<'a> = (&'a Statistics, usize);
 
-    /// The scores of a corpus of these images, which may repeat.
-    pub(crate) fn corpus(&self, images: &[usize]) -> Scores {
-        let mut scores = Scores::default();
-        if let Some(bleu) = &self.bleu {
-            let mut sum = bleu::Statistics::default();
-            images.iter().for_each(|&image| sum += &bleu[image]);
-            for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
-                scores.push(name, score);
-            }
+/// The scores of a corpus of these images, which may repeat. All systems have the same metrics.
+pub(crate) fn corpus(picks: &[Pick]) -> Scores {
+    let mut scores = Scores::default();
+    if let Some(all) = picked(picks, |statistics| statistics.bleu.as_deref()) {
+        let mut sum = bleu::Statistics::default();
+        all.iter().for_each(|image| sum += *image);
+        for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
+            scores.push(name, score);
         }
-        if let Some(meteor) = &self.meteor {
-            let sum = meteor::Statistics::sum(images.iter().map(|&image| &meteor[image]));
-            scores.push("METEOR", sum.score());
-        }
-        let mean = |values: &[f64]| {
-            let chosen: Vec<f64> = images.iter().map(|&image| values[image]).collect();
-            numerics::mean(&chosen)
-        };
-        if let Some(rouge) = &self.rouge {
-            scores.push("ROUGE_L", mean(rouge));
-        }
-        if let Some(cider) = &self.cider {
-            scores.push("CIDEr", mean(cider));
-        }
-        scores
     }
+    if let Some(all) = picked(picks, |statistics| statistics.meteor.as_deref()) {
+        scores.push("METEOR", meteor::Statistics::sum(all).score());
+    }
+    let mean =
+        |values: Vec<&f64>| numerics::mean(&values.into_iter().copied().collect::<Vec<f64>>());
+    if let Some(all) = picked(picks, |statistics| statistics.rouge.as_deref()) {
+        scores.push("ROUGE_L", mean(all));
+    }
+    if let Some(all) = picked(picks, |statistics| statistics.cider.as_deref()) {
+        scores.push("CIDEr", mean(all));
+    }
+    scores
+}
+
+fn picked<'a, T>(
+    picks: &[Pick<'a>],
+    of: impl Fn(&'a Statistics) -> Option<&'a [T]>,
+) -> Option<Vec<&'a T>> {
+    picks.iter().map(|&(statistics, image)| of(statistics)?.get(image)).collect()
 }

@@ -1,0 +1,290 @@
+//! `evaluate`, `evaluate compare` and `evaluate correlate`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::Failure;
+use crate::correlate::{Correlation, correlate, read_ratings};
+use crate::meteor::{Resources, resources};
+use crate::significance::{Difference, Resampling, compare};
+use crate::{Evaluation, Metric, Options, Predictions, Protocol, References, Tokenizer};
+
+/// Score predicted captions against reference captions.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct EvaluateArgs {
+    /// Something else to do with scores.
+    #[command(subcommand)]
+    pub command: Option<EvaluateCommand>,
+
+    /// Reference captions: {image: [captions]}, COCO annotations, JSONL or CSV
+    #[arg(long, value_name = "FILE")]
+    pub references: Option<PathBuf>,
+
+    /// Predicted captions: {image: caption}, COCO results, JSONL or CSV
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
+
+    /// How to score.
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+
+    /// Write all scores, of the corpus and of every image, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write the scores of every image as CSV
+    #[arg(long, value_name = "FILE")]
+    pub per_image: Option<PathBuf>,
+
+    /// Add 95% bootstrap intervals from so many resamples of the images (1000 is usual)
+    #[arg(long, value_name = "RESAMPLES")]
+    pub bootstrap: Option<usize>,
+
+    /// The seed of the resampling
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// What else can be done with scores.
+#[derive(Subcommand, Clone, Debug)]
+pub enum EvaluateCommand {
+    /// Test whether two systems' predictions differ
+    Compare(CompareArgs),
+    /// Correlate scores with people's ratings (Kendall's tau-c)
+    Correlate(CorrelateArgs),
+}
+
+/// How to score.
+#[derive(Args, Clone, Debug)]
+pub struct ScoringArgs {
+    /// none: captions as they stand, as the paper's notebooks score them; ptb: pycocoevalcap's Penn
+    /// Treebank tokenizer, as in COCOEvalCap
+    #[arg(long, default_value = "none", value_name = "none|ptb")]
+    pub tokenizer: Tokenizer,
+
+    /// Which metrics, out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub metrics: Option<Vec<Metric>>,
+}
+
+impl ScoringArgs {
+    /// Options with METEOR's resources opened where they are needed. Without `--metrics` a METEOR that
+    /// has not been fetched is left out, and standard error says so.
+    ///
+    /// # Errors
+    /// [`Failure::Resources`] where METEOR is asked for and its resources cannot be opened.
+    pub fn options(&self) -> Result<Options, Failure> {
+        let (metrics, meteor) = match &self.metrics {
+            Some(metrics) => {
+                let wanted = metrics.contains(&Metric::Meteor);
+                (metrics.clone(), wanted.then(Resources::open_default).transpose()?)
+            }
+            None => match Resources::open_default() {
+                Ok(resources) => (Metric::ALL.to_vec(), Some(resources)),
+                Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)) => {
+                    eprintln!("METEOR is left out: {error}");
+                    (Options::default().metrics, None)
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        Ok(Options { tokenizer: self.tokenizer, metrics, meteor })
+    }
+}
+
+/// Test whether two systems' predictions differ.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// The first system's predictions
+    pub a: PathBuf,
+
+    /// The second system's predictions
+    pub b: PathBuf,
+
+    /// Reference captions
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+
+    /// How to score.
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+
+    /// How often to resample the images
+    #[arg(long, default_value_t = 1000)]
+    pub resamples: usize,
+
+    /// The seed of the resampling
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// Write the comparison as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Correlate scores with people's ratings.
+#[derive(Args, Clone, Debug)]
+pub struct CorrelateArgs {
+    /// Reference captions
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+
+    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas
+    #[arg(long, value_name = "FILE")]
+    pub ratings: PathBuf,
+
+    /// The rated captions by identifier; without it `image#k` is the k-th reference of the image
+    #[arg(long, value_name = "FILE")]
+    pub candidates: Option<PathBuf>,
+
+    /// How to score.
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+
+    /// Write the correlations as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Runs `evaluate` with its sub-commands; results go to `out` and to the files that are named.
+///
+/// # Errors
+/// Says what is wrong with the input, and writes nothing then.
+pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    match &args.command {
+        None => run(args, out),
+        Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
+        Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out),
+    }
+}
+
+fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
+        return Err(Failure::Usage("evaluate needs --references FILE and --predictions FILE"));
+    };
+    let options = args.scoring.options()?;
+    let (references, predictions) =
+        rayon::join(|| References::read(references), || Predictions::read(predictions));
+    let mut evaluation = crate::evaluate(&references?, &predictions?, &options)?;
+    if let Some(resamples) = args.bootstrap {
+        evaluation.add_confidence(Resampling { resamples, seed: args.seed });
+    }
+    if let Some(path) = &args.json {
+        durable::write(path, evaluation.to_json()?.as_bytes())?;
+    }
+    if let Some(path) = &args.per_image {
+        durable::write(path, evaluation.per_image_csv().as_bytes())?;
+    }
+    print(&evaluation, out)
+}
+
+fn print(evaluation: &Evaluation, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "{} images, {}", evaluation.n, protocol(&evaluation.protocol))?;
+    for (name, score) in evaluation.corpus.iter() {
+        write!(out, "{name:8} {score:.6}")?;
+        let interval = evaluation
+            .confidence
+            .as_ref()
+            .and_then(|confidence| confidence.intervals.iter().find(|i| i.name == name));
+        if let Some(interval) = interval {
+            write!(out, "  [{:.6}, {:.6}]", interval.low, interval.high)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn protocol(protocol: &Protocol) -> String {
+    let tokenizer = match protocol.tokenizer {
+        Tokenizer::None => "captions as they stand",
+        Tokenizer::Ptb => "PTB tokens",
+    };
+    match protocol.captions_with_line_separators {
+        0 => tokenizer.to_owned(),
+        n => format!("{tokenizer}; line separators read as white space in {n} captions"),
+    }
+}
+
+#[derive(Serialize)]
+struct Comparison<'a> {
+    protocol: &'a Protocol,
+    n: usize,
+    resampling: Resampling,
+    differences: Vec<Named<'a>>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    metric: &'static str,
+    #[serde(flatten)]
+    difference: &'a Difference,
+}
+
+fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let options = args.scoring.options()?;
+    let references = References::read(&args.references)?;
+    let read = |path| {
+        let predictions = Predictions::read(path)?;
+        crate::evaluate(&references, &predictions, &options).map_err(|error| error.in_file(path))
+    };
+    let (a, b) = (read(&args.a)?, read(&args.b)?);
+    let resampling = Resampling { resamples: args.resamples, seed: args.seed };
+    let differences = compare(&a, &b, resampling)?;
+    if let Some(path) = &args.json {
+        let named = differences
+            .iter()
+            .map(|difference| Named { metric: difference.name, difference })
+            .collect();
+        let comparison =
+            Comparison { protocol: &a.protocol, n: a.n, resampling, differences: named };
+        durable::write(path, (serde_json::to_string_pretty(&comparison)? + "\n").as_bytes())?;
+    }
+    writeln!(
+        out,
+        "{} images, {}; A = {}, B = {}; {} resamples",
+        a.n,
+        protocol(&a.protocol),
+        args.a.display(),
+        args.b.display(),
+        args.resamples
+    )?;
+    writeln!(
+        out,
+        "{:8} {:>9} {:>9} {:>9}  {:22} {:>6}",
+        "", "A", "B", "B - A", "95% interval", "p"
+    )?;
+    for row in differences {
+        let interval = format!("[{:+.6}, {:+.6}]", row.low, row.high);
+        writeln!(
+            out,
+            "{:8} {:9.6} {:9.6} {:+9.6}  {interval:22} {:6.4}",
+            row.name, row.a, row.b, row.difference, row.p
+        )?;
+    }
+    Ok(())
+}
+
+fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let options = args.scoring.options()?;
+    let references = References::read(&args.references)?;
+    let ratings = read_ratings(&args.ratings)?;
+    let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
+    let found: Correlation = correlate(&references, &ratings, candidates.as_ref(), &options)?;
+    if let Some(path) = &args.json {
+        durable::write(path, (serde_json::to_string_pretty(&found)? + "\n").as_bytes())?;
+    }
+    writeln!(
+        out,
+        "{} rated pairs, {} ratings; {} pairs left out, whose caption is the image's own",
+        found.pairs, found.points, found.own_captions
+    )?;
+    writeln!(out, "{:8} tau-c x 100", "")?;
+    for (name, tau) in found.tau_c.iter() {
+        writeln!(out, "{name:8} {:.4}", tau * 100.0)?;
+    }
+    Ok(())
+}

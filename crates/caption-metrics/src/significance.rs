@@ -1,0 +1,170 @@
+//! How sure a score is, and whether two systems differ: resampling images.
+//!
+//! Corpus scores are computed anew for every resample from the images' counts: BLEU and METEOR from
+//! sums, ROUGE-L and CIDEr as means. CIDEr's document frequencies stay those of all references.
+//! Resample k draws from stream k of a ChaCha8 generator, so that results depend on the seed alone.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::scorer::{Pick, Statistics, corpus};
+use crate::{Error, Evaluation, Scores};
+
+/// How much of the resamples an interval holds.
+pub(crate) const LEVEL: f64 = 0.95;
+
+/// How many resamples, and from which seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Resampling {
+    /// The number of resamples; 1,000 is usual.
+    pub resamples: usize,
+    /// The generator's seed.
+    pub seed: u64,
+}
+
+impl Default for Resampling {
+    fn default() -> Self {
+        Self { resamples: 1000, seed: 0 }
+    }
+}
+
+impl Resampling {
+    fn generators(self) -> impl IndexedParallelIterator<Item = ChaCha8Rng> {
+        (0..self.resamples).into_par_iter().map(move |stream| {
+            let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
+            generator.set_stream(stream as u64);
+            generator
+        })
+    }
+}
+
+/// A score with the interval that holds 95% of its resamples (2.5% lie on either side).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Interval {
+    /// Its name, as in [`Scores`].
+    #[serde(skip)]
+    pub name: &'static str,
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+/// Bootstrap intervals (Efron 1979; Koehn 2004) of an evaluation's corpus scores: images are drawn with
+/// replacement.
+#[must_use]
+pub fn bootstrap(evaluation: &Evaluation, resampling: Resampling) -> Vec<Interval> {
+    let statistics = &evaluation.statistics;
+    let resamples: Vec<Scores> = resampling
+        .generators()
+        .map(|mut generator| {
+            let picks: Vec<Pick> =
+                draw(&mut generator, evaluation.n).map(|image| (statistics, image)).collect();
+            corpus(&picks)
+        })
+        .collect();
+    evaluation
+        .corpus
+        .iter()
+        .map(|(name, _)| {
+            let (low, high) = interval(resamples.iter().filter_map(|scores| scores.get(name)));
+            Interval { name, low, high }
+        })
+        .collect()
+}
+
+/// One row of a [comparison](compare).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The score's name, as in [`Scores`].
+    #[serde(skip)]
+    pub name: &'static str,
+    /// The first system's score.
+    pub a: f64,
+    /// The second system's score.
+    pub b: f64,
+    /// `b - a`.
+    pub difference: f64,
+    /// The lower end of the difference's 95% bootstrap interval; both systems on the same resamples.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// How probable so large a difference, in either direction, would be if the two systems were
+    /// the same: approximate randomisation (Noreen 1989), in which every image's two predictions
+    /// are exchanged with probability one half. It is (1 + as large) / (1 + resamples).
+    pub p: f64,
+}
+
+/// Compares two systems' evaluations against the same references.
+///
+/// # Errors
+/// [`Error::NotComparable`] unless both are of the same images, metrics and tokenizer.
+pub fn compare(
+    a: &Evaluation,
+    b: &Evaluation,
+    resampling: Resampling,
+) -> Result<Vec<Difference>, Error> {
+    let same_images =
+        a.per_image.iter().map(|image| &image.id).eq(b.per_image.iter().map(|i| &i.id));
+    let same_names =
+        a.corpus.iter().map(|(name, _)| name).eq(b.corpus.iter().map(|(name, _)| name));
+    if !same_images || !same_names || a.protocol.tokenizer != b.protocol.tokenizer {
+        return Err(Error::NotComparable);
+    }
+    let (first, second) = (&a.statistics, &b.statistics);
+    let differences: Vec<(Scores, Scores)> = resampling
+        .generators()
+        .map(|mut generator| {
+            let drawn: Vec<usize> = draw(&mut generator, a.n).collect();
+            let bootstrap =
+                difference(drawn.iter().map(|&image| ((first, image), (second, image))));
+            let exchanged = difference((0..a.n).map(|image| {
+                let pair = ((first, image), (second, image));
+                if generator.random_bool(0.5) { (pair.1, pair.0) } else { pair }
+            }));
+            (bootstrap, exchanged)
+        })
+        .collect();
+    Ok(a.corpus
+        .iter()
+        .zip(b.corpus.iter())
+        .map(|((name, a), (_, b))| {
+            let (low, high) =
+                interval(differences.iter().filter_map(|(scores, _)| scores.get(name)));
+            let as_large = differences
+                .iter()
+                .filter_map(|(_, scores)| scores.get(name))
+                .filter(|difference| difference.abs() >= (b - a).abs())
+                .count();
+            let p = (1 + as_large) as f64 / (1 + resampling.resamples) as f64;
+            Difference { name, a, b, difference: b - a, low, high, p }
+        })
+        .collect())
+}
+
+fn draw<'a>(generator: &'a mut impl Rng, images: usize) -> impl Iterator<Item = usize> + 'a {
+    (0..images).map(move |_| generator.random_range(0..images))
+}
+
+/// The second corpus' scores less the first's.
+fn difference<'a>(pairs: impl Iterator<Item = (Pick<'a>, Pick<'a>)>) -> Scores {
+    let (first, second): (Vec<(&Statistics, usize)>, Vec<_>) = pairs.unzip();
+    let mut differences = Scores::default();
+    for ((name, a), (_, b)) in corpus(&first).iter().zip(corpus(&second).iter()) {
+        differences.push(name, b - a);
+    }
+    differences
+}
+
+/// The values between which [`LEVEL`] of all values lie.
+fn interval(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| {
+        let index = share * values.len().saturating_sub(1) as f64;
+        values.get(index.round() as usize).copied().unwrap_or(f64::NAN)
+    };
+    (at((1.0 - LEVEL) / 2.0), at(f64::midpoint(1.0, LEVEL)))
+}
