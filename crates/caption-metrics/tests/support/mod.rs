@@ -1,6 +1,8 @@
 //! Where the tests find their material.
 #![allow(dead_code, reason = "every test file uses another part")]
 
+pub mod scores;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;

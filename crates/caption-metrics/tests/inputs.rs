@@ -1,0 +1,192 @@
+//! What files may hold, and what is said of those that hold something else.
+
+mod support;
+
+use std::path::PathBuf;
+
+use caption_metrics::{Error, Metric, Options, Predictions, References, evaluate};
+use tempfile::TempDir;
+
+/// A file with this name and these bytes, and the folder that it lives in.
+fn file(name: &str, contents: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, contents).unwrap();
+    (folder, path)
+}
+
+fn references(name: &str, contents: &str) -> Result<References, Error> {
+    let (_folder, path) = file(name, contents);
+    References::read(path)
+}
+
+fn predictions(name: &str, contents: &str) -> Result<Predictions, Error> {
+    let (_folder, path) = file(name, contents);
+    Predictions::read(path)
+}
+
+fn captions(references: &References) -> Vec<(&str, Vec<&str>)> {
+    references.iter().map(|(id, list)| (id, list.iter().map(String::as_str).collect())).collect()
+}
+
+#[test]
+fn every_format_of_references_gives_the_same() {
+    let expected =
+        References::new([("7", vec!["a dog", "the dog"]), ("b", vec!["a cat"])]).unwrap();
+    for (name, contents) in [
+        ("a.json", r#"{"7": ["a dog", "the dog"], "b": ["a cat"]}"#),
+        ("a.json", "\u{feff}{\"7\": [\"a dog\", \"the dog\"], \"b\": [\"a cat\"]}"),
+        (
+            "a.json",
+            r#"{"info": {"year": 2014}, "images": [{"id": 7, "file_name": "x"}, {"id": "b"}],
+                "annotations": [{"image_id": "b", "id": 1, "caption": "a cat"},
+                {"image_id": 7, "id": 2, "caption": "a dog"},
+                {"image_id": "7", "id": 3, "caption": "the dog"}]}"#,
+        ),
+        (
+            "a.json",
+            r#"[{"image_id": 7, "caption": "a dog"}, {"image_id": "b", "caption": "a cat"},
+                {"image_id": 7, "caption": "the dog"}]"#,
+        ),
+        (
+            "a.jsonl",
+            "{\"image_id\": 7, \"captions\": [\"a dog\", \"the dog\"]}\r\n\n{\"image_id\": \"b\", \"caption\": \"a cat\", \"x\": null}\n",
+        ),
+        ("a.csv", "x,image_id,caption\n1,7,a dog\n2,b,\"a cat\"\n3,7,the dog\n"),
+        ("captions.txt", "image,caption\n7,a dog\n7,the dog\nb,a cat\n"),
+    ] {
+        let read = references(name, contents).unwrap();
+        assert_eq!(captions(&read), captions(&expected), "{name}: {contents}");
+    }
+}
+
+#[test]
+fn every_format_of_predictions_gives_the_same() {
+    let expected = Predictions::new([("7", "a dog"), ("b", "")]).unwrap();
+    for (name, contents) in [
+        ("a.json", r#"{"7": "a dog", "b": ""}"#),
+        ("a.json", r#"{"7": ["a dog"], "b": [""]}"#),
+        ("a.json", r#"[{"image_id": 7, "caption": "a dog"}, {"image_id": "b", "caption": ""}]"#),
+        (
+            "a.jsonl",
+            "{\"image_id\": 7, \"caption\": \"a dog\"}\n{\"image_id\": \"b\", \"caption\": \"\"}",
+        ),
+        ("a.csv", "caption,image_id\na dog,7\n\"\",b\n"),
+    ] {
+        assert_eq!(predictions(name, contents).unwrap(), expected, "{name}: {contents}");
+    }
+}
+
+#[test]
+fn bad_files_are_named_with_the_place_and_the_remedy() {
+    let cases = [
+        ("a.json", r#"{"7": ["a"], "7": ["b"]}"#, "image \"7\" is given twice"),
+        ("a.json", r#"{"7": []}"#, "image \"7\" has no reference captions"),
+        ("a.json", r#"{"7": "a dog"}"#, "image \"7\": expected a list"),
+        ("a.json", r#"{"7": ["a", 3]}"#, "line 1 column"),
+        ("a.json", r#"{"7": [{"image_id": 7}]}"#, "image \"7\": expected a list"),
+        ("a.json", r#"{"7": ["\ud800"]}"#, "line 1 column"),
+        ("a.json", r#"[{"image_id": 1.5, "caption": "a"}]"#, "image identifier"),
+        ("a.json", r#"[{"caption": "a"}]"#, "no \"image_id\""),
+        ("a.json", r#"[{"image_id": 1}]"#, "image \"1\" has no \"caption\""),
+        ("a.json", r#"["a"]"#, "list of objects"),
+        ("a.json", "3", "expected an object"),
+        ("a.json", "{", "EOF"),
+        (
+            "a.json",
+            r#"{"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "a"}]}"#,
+            "image \"1\" has no reference captions",
+        ),
+        ("a.jsonl", "{\"image_id\": 1, \"caption\": \"a\"}\n{\"image_id\": 1", "line 2"),
+        (
+            "a.jsonl",
+            "{\"image_id\": 1, \"captions\": [\"a\"]}\n{\"image_id\": 1, \"captions\": [\"b\"]}",
+            "image \"1\" is given twice",
+        ),
+        (
+            "a.jsonl",
+            "{\"image_id\": 1, \"caption\": \"a\", \"captions\": []}",
+            "line 1: image \"1\" has both",
+        ),
+        ("a.csv", "image_id,text\n1,a\n", "no column named caption"),
+        ("a.csv", "image_id,caption\n1,a,b\n", "line: 2"),
+    ];
+    for (name, contents, expected) in cases {
+        let error = references(name, contents).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(expected), "{contents}: {error}");
+    }
+    for (contents, expected) in [
+        (r#"{"7": "a", "7": "b"}"#, "image \"7\" is given twice"),
+        (r#"{"7": ["a", "b"]}"#, "image \"7\" has 2 captions"),
+        (r#"{"7": []}"#, "image \"7\" has 0 captions"),
+        (r#"{"7": null}"#, "image \"7\": expected one predicted caption"),
+        (r#"[{"image_id": 7, "caption": "a"}, {"image_id": "7", "caption": "a"}]"#, "given twice"),
+    ] {
+        let error = predictions("p.json", contents).unwrap_err().to_string();
+        assert!(error.contains("p.json") && error.contains(expected), "{contents}: {error}");
+    }
+    let error = References::read("/nowhere/a.json").unwrap_err().to_string();
+    assert!(error.contains("/nowhere/a.json"), "{error}");
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_placed() {
+    for name in ["a.json", "a.jsonl", "a.csv"] {
+        let (_folder, path) = file(name, b"{\n \"7\": \"a \xff\"}");
+        let error = Predictions::read(path).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("line 2, byte 10"), "{error}");
+    }
+}
+
+#[test]
+fn both_sides_must_name_the_same_images() {
+    let r = References::new([("1", ["a"]), ("2", ["b"]), ("3", ["c"])]).unwrap();
+    let options = Options::default();
+    let evaluate = |p: &[(&str, &str)]| {
+        evaluate(&r, &Predictions::new(p.iter().copied()).unwrap(), &options).unwrap_err()
+    };
+    let error = evaluate(&[("2", "b")]);
+    assert!(matches!(error, Error::MissingPredictions { count: 2, .. }), "{error}");
+    assert!(error.to_string().contains("\"1\", \"3\""), "{error}");
+    let error = evaluate(&[("1", "a"), ("2", "b"), ("3", "c"), ("4", "d")]);
+    assert!(matches!(error, Error::ExtraPredictions { count: 1, .. }), "{error}");
+    assert!(error.to_string().contains("\"4\""), "{error}");
+}
+
+#[test]
+fn nothing_to_score_and_no_words_to_weigh_are_errors() {
+    let none = References::new(Vec::<(String, Vec<String>)>::new()).unwrap();
+    let nobody = Predictions::new(Vec::<(String, String)>::new()).unwrap();
+    let options = Options::default();
+    assert!(matches!(evaluate(&none, &nobody, &options), Err(Error::NoImages)));
+    let blank = References::new([("1", [" ", ""])]).unwrap();
+    let p = Predictions::new([("1", "a")]).unwrap();
+    assert!(matches!(evaluate(&blank, &p, &options), Err(Error::NoReferenceWords)));
+    let without_cider = Options { metrics: vec![Metric::Bleu, Metric::Rouge], ..options };
+    let scores = evaluate(&blank, &p, &without_cider).unwrap().corpus;
+    assert_eq!(scores.get("ROUGE_L"), Some(0.0));
+    assert_eq!(scores.get("CIDEr"), None);
+}
+
+#[test]
+fn meteor_without_its_resources_says_what_to_run() {
+    let r = References::new([("1", ["a"])]).unwrap();
+    let p = Predictions::new([("1", "a")]).unwrap();
+    let options = Options { metrics: vec![Metric::Meteor], ..Options::default() };
+    let error = evaluate(&r, &p, &options).unwrap_err().to_string();
+    assert!(error.contains("caption-eval fetch meteor"), "{error}");
+}
+
+#[test]
+fn the_order_of_predictions_does_not_matter_and_that_of_references_is_kept() {
+    let r = References::new([("2", ["plan b."]), ("1", ["The dog"]), ("3", ["a cat"])]).unwrap();
+    let captions = [("1", "The dog runs"), ("2", "plan b."), ("3", "cats")];
+    let options = Options { tokenizer: caption_metrics::Tokenizer::Ptb, ..Options::default() };
+    let results: Vec<String> = [captions, [captions[2], captions[1], captions[0]]]
+        .into_iter()
+        .map(|p| evaluate(&r, &Predictions::new(p).unwrap(), &options).unwrap().to_json().unwrap())
+        .collect();
+    assert_eq!(results[0], results[1]);
+    let places = ["\"2\": {", "\"1\": {", "\"3\": {"].map(|id| results[0].find(id).unwrap());
+    assert!(places.is_sorted(), "{places:?}");
+}

@@ -1,0 +1,53 @@
+//! Comparing an evaluation with pycocoevalcap's numbers.
+
+use caption_metrics::{Evaluation, Metric, Options, Predictions, References, Tokenizer};
+use serde_json::Value;
+
+use super::{resources, strings};
+
+/// Relative for large numbers, absolute for small ones.
+const TOLERANCE: f64 = 1e-12;
+
+/// All metrics; METEOR where its resources have been fetched.
+pub fn options(tokenizer: Tokenizer) -> Options {
+    let meteor = resources();
+    let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
+    Options { tokenizer, metrics: metrics.collect(), meteor }
+}
+
+/// `{image: [captions]}` and `{image: caption}`.
+pub fn corpus(references: &Value, predictions: &Value) -> (References, Predictions) {
+    let references = references.as_object().unwrap();
+    let predictions = predictions.as_object().unwrap();
+    (
+        References::new(references.iter().map(|(id, list)| (id.as_str(), strings(list)))).unwrap(),
+        Predictions::new(
+            predictions.iter().map(|(id, text)| (id.as_str(), text.as_str().unwrap())),
+        )
+        .unwrap(),
+    )
+}
+
+pub fn assert_close(actual: f64, expected: &Value, what: &str) {
+    let expected = expected.as_f64().unwrap_or_else(|| panic!("{what}: no number expected"));
+    let bound = TOLERANCE * expected.abs().max(1.0);
+    assert!((actual - expected).abs() <= bound, "{what}: {actual} instead of {expected}");
+}
+
+/// Every score that was computed equals the expected one; `of_image` finds those of an image.
+pub fn assert_scores(
+    evaluation: &Evaluation,
+    corpus: &Value,
+    of_image: impl Fn(&str, usize, &str) -> Value,
+    what: &str,
+) {
+    assert!(evaluation.corpus.iter().count() >= 6, "{what}: too few scores");
+    for (name, score) in evaluation.corpus.iter() {
+        assert_close(score, &corpus[name], &format!("{what}: corpus {name}"));
+        for (at, image) in evaluation.per_image.iter().enumerate() {
+            let expected = of_image(&image.id, at, name);
+            let what = format!("{what}: image {} {name}", image.id);
+            assert_close(image.scores.get(name).unwrap(), &expected, &what);
+        }
+    }
+}
