@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
-use flickr::{Corpus, Layout, Split, SplitError, SplitKind, SplitSpec};
+use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
 
 use crate::terminal;
 
@@ -63,7 +63,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let corpus = Corpus::load(&args.dataset, args.layout)?;
-    let specs = split_specs(&corpus, args);
+    let specs = split_specs(&corpus, args)?;
     let bar = terminal::bar(corpus.images.len() as u64, "checking pictures");
     let audit = flickr::audit(&corpus, &specs, |_| bar.inc(1));
     bar.finish_and_clear();
@@ -78,24 +78,27 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The split that was named, or those that the folder has the files for.
-fn split_specs(corpus: &Corpus, args: &CheckArgs) -> Vec<SplitSpec> {
+/// The split that was named, which must then be possible, or all there are.
+fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpec>> {
     let spec = |kind| SplitSpec { kind, test_captions: args.test_captions, validation_captions: 0 };
-    if let Some(kind) = args.split {
-        return vec![spec(kind)];
-    }
-    [SplitKind::Paper, SplitKind::Official, SplitKind::Karpathy]
-        .map(spec)
-        .into_iter()
-        .filter(|spec| !matches!(Split::new(corpus, spec), Err(SplitError::NoLists { .. })))
-        .collect()
+    let Some(kind) = args.split else {
+        return Ok([SplitKind::Paper, SplitKind::Official, SplitKind::Karpathy].map(spec).to_vec());
+    };
+    Split::new(corpus, &spec(kind))?;
+    Ok(vec![spec(kind)])
 }
 
 fn draw(args: &DrawArgs) -> anyhow::Result<()> {
     let options = scenes::Options { count: args.count, seed: args.seed, size: args.size };
     let bar = terminal::bar(args.count as u64, "drawing");
-    scenes::draw(&args.out, &options, |_| bar.inc(1))?;
+    let summary = scenes::draw(&args.out, &options, |_| bar.inc(1))?;
     bar.finish_and_clear();
-    terminal::say(&format!("{} pictures in {}", args.count, args.out.display()));
+    let verb = if summary.was_there { "were drawn before" } else { "drawn" };
+    terminal::say(&format!(
+        "{}: {} pictures and {} captions {verb}",
+        args.out.display(),
+        summary.pictures,
+        summary.captions
+    ));
     Ok(())
 }
