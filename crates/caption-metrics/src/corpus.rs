@@ -79,6 +79,7 @@ impl References {
     }
 
     /// Images and their captions, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[String])> {
         self.0.entries.iter().map(|(id, captions)| (id.as_str(), captions.as_slice()))
     }
@@ -131,6 +132,7 @@ impl Predictions {
     }
 
     /// Images and their captions, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.entries.iter().map(|(id, caption)| (id.as_str(), caption.as_str()))
     }

@@ -143,11 +143,12 @@ pub fn kendall_tau_c(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
     let mut points: Vec<(f64, f64)> = points.into_iter().collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let n = points.len() as f64;
-    let (distinct_x, tied_x) = ties(&points, |a, b| a.0 == b.0);
-    let (_, tied_both) = ties(&points, |a, b| a == b);
+    let (distinct_x, tied_x) = ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq());
+    let (_, tied_both) =
+        ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq() && a.1.total_cmp(&b.1).is_eq());
     let mut ys: Vec<f64> = points.iter().map(|point| point.1).collect();
     let disagreeing = inversions(&mut ys);
-    let (distinct_y, tied_y) = ties(&ys, |a, b| a == b);
+    let (distinct_y, tied_y) = ties(&ys, |a, b| a.total_cmp(b).is_eq());
     let all = n * (n - 1.0) / 2.0;
     let agreeing = all - tied_x - tied_y + tied_both - disagreeing;
     let m = distinct_x.min(distinct_y) as f64;

@@ -57,7 +57,7 @@ struct Gram {
 pub(crate) struct Grams {
     /// (the gram without its last word, the last word) -> gram. A single word extends [`NOTHING`].
     ids: FxHashMap<(u32, u32), u32>,
-    grams: Vec<Gram>,
+    known: Vec<Gram>,
     captions: u32,
 }
 
@@ -76,7 +76,7 @@ impl Grams {
 
     /// In how many images' references each n-gram occurs.
     pub(crate) fn document_frequencies(&self) -> impl Iterator<Item = u32> {
-        self.grams.iter().map(|gram| gram.document_frequency)
+        self.known.iter().map(|gram| gram.document_frequency)
     }
 
     fn count(&mut self, caption: &Caption, image: Option<u32>) -> Counts {
@@ -87,12 +87,12 @@ impl Grams {
         let mut starts = [0; ORDER + 1];
         // prefixes[i]: the n-gram of the length before that starts at word i.
         let mut prefixes = vec![NOTHING; words.len()];
-        for n in 1..=ORDER {
+        for (n, start) in (1..).zip(&mut starts[1..]) {
             prefixes.truncate((words.len() + 1).saturating_sub(n));
             for (prefix, &last) in prefixes.iter_mut().zip(words.iter().skip(n - 1)) {
                 let gram = self.gram(*prefix, last);
                 *prefix = gram;
-                let known = &mut self.grams[gram as usize];
+                let known = &mut self.known[gram as usize];
                 if known.caption == this {
                     counts[known.position as usize].count += 1;
                 } else {
@@ -107,17 +107,17 @@ impl Grams {
                     }
                 }
             }
-            starts[n] = counts.len() as u32;
+            *start = counts.len() as u32;
         }
         counts.shrink_to_fit();
         Counts { counts, starts }
     }
 
     fn gram(&mut self, prefix: u32, last: u32) -> u32 {
-        let next = self.grams.len() as u32;
+        let next = self.known.len() as u32;
         let gram = *self.ids.entry((prefix, last)).or_insert(next);
         if gram == next {
-            self.grams.push(Gram {
+            self.known.push(Gram {
                 caption: u32::MAX,
                 position: 0,
                 image: u32::MAX,

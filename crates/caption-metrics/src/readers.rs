@@ -80,7 +80,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
             let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
             Err(Error::NotUtf8 {
                 path: path.to_owned(),
-                line: before.iter().filter(|&&b| b == b'\n').count() + 1,
+                line: before.split(|&byte| byte == b'\n').count(),
                 byte: valid - line_start + 1,
             })
         }

@@ -25,6 +25,7 @@ impl Scores {
     }
 
     /// Names and scores, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, f64)> {
         self.0.iter().copied()
     }

@@ -212,7 +212,9 @@ pub(crate) fn corpus(picks: &[Pick]) -> Scores {
     let mut scores = Scores::default();
     if let Some(all) = picked(picks, |statistics| statistics.bleu.as_deref()) {
         let mut sum = bleu::Statistics::default();
-        all.iter().for_each(|image| sum += *image);
+        for image in all {
+            sum += image;
+        }
         for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
             scores.push(name, score);
         }

@@ -2,7 +2,7 @@
 //!
 //! Corpus scores are computed anew for every resample from the images' counts: BLEU and METEOR from
 //! sums, ROUGE-L and CIDEr as means. CIDEr's document frequencies stay those of all references.
-//! Resample k draws from stream k of a ChaCha8 generator, so that results depend on the seed alone.
+//! Resample k draws from stream k of a `ChaCha8` generator, so that results depend on the seed alone.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -144,7 +144,7 @@ pub fn compare(
         .collect())
 }
 
-fn draw<'a>(generator: &'a mut impl Rng, images: usize) -> impl Iterator<Item = usize> + 'a {
+fn draw(generator: &mut impl Rng, images: usize) -> impl Iterator<Item = usize> {
     (0..images).map(move |_| generator.random_range(0..images))
 }
 

@@ -62,7 +62,7 @@ pub enum EvaluateCommand {
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
     /// none: captions as they stand, as the paper's notebooks score them; ptb: pycocoevalcap's Penn
-    /// Treebank tokenizer, as in COCOEvalCap
+    /// Treebank tokenizer, as in `COCOEvalCap`
     #[arg(long, default_value = "none", value_name = "none|ptb")]
     pub tokenizer: Tokenizer,
 

@@ -75,12 +75,12 @@ impl Candidates {
         let mut over_reference = vec![0_u32; self.by_start.len()];
         let mut over_hypothesis = vec![0_u32; self.hypothesis_words];
         for m in self.by_start.iter().flatten() {
-            words_of(&mut over_reference, m.reference, m.reference_words)
-                .iter_mut()
-                .for_each(|n| *n += 1);
-            words_of(&mut over_hypothesis, m.hypothesis, m.hypothesis_words)
-                .iter_mut()
-                .for_each(|n| *n += 1);
+            for count in words_of(&mut over_reference, m.reference, m.reference_words) {
+                *count += 1;
+            }
+            for count in words_of(&mut over_hypothesis, m.hypothesis, m.hypothesis_words) {
+                *count += 1;
+            }
         }
         self.by_start
             .iter()

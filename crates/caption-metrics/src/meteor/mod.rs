@@ -30,7 +30,8 @@
 //! * a match that is not exact gains ⌊n/2⌋ of its n words on either side, so a single stem, synonym
 //!   or paraphrase is taken only if it costs no chunk, or if nothing competes with it: `dogs` for
 //!   `dog` scores 0 alone, but `two dogs` for `two dog` 0.7;
-//! * synsets are compared by WordNet's file offset without part of speech (`breathe` ~ `entity`);
+//! * synsets are compared by their offset in `WordNet`'s files, without part of speech (`breathe` ~
+//!   `entity`);
 //! * words are equal when Java's 32-bit hashes are (`an` = `c0`);
 //! * after the PTB tokenizer a possessive arrives as `dog 's` and becomes three words.
 //!

@@ -113,7 +113,7 @@ fn set_off_dots(text: Vec<char>) -> Vec<char> {
     for run in text.chunk_by(|a, b| *a == '.' && *b == '.') {
         if run.len() > 1 {
             out.push(' ');
-            run.iter().for_each(|_| out.push_str(DOT));
+            out.extend(run.iter().map(|_| DOT));
             out.extend([MULTI, " "]);
         } else if run == ['.'] && out.ends_with("DOTMULTI") {
             out.truncate(out.len() - MULTI.len());

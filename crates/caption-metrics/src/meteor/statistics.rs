@@ -47,32 +47,29 @@ impl Statistics {
         let mut open = None;
         let mut position = 0;
         while let Some(chosen) = alignment.get(position) {
-            match chosen {
-                Some(m) => {
-                    if open.is_some_and(|open| open != m.hypothesis) {
-                        statistics.chunks += 1;
-                    }
-                    open = Some(m.hypothesis + u32::from(m.hypothesis_words));
-                    let on = |words: &[&Word], start: u32, length: u8| {
-                        let start = start as usize;
-                        functions(words.get(start..start + usize::from(length)).unwrap_or_default())
-                    };
-                    let sides = [
-                        (on(hypothesis, m.hypothesis, m.hypothesis_words), m.hypothesis_words),
-                        (on(reference, m.reference, m.reference_words), m.reference_words),
-                    ];
-                    for (side, (functions, length)) in sides.into_iter().enumerate() {
-                        let length = u64::from(length);
-                        statistics.function_matches[m.module as usize][side] += functions;
-                        statistics.content_matches[m.module as usize][side] += length - functions;
-                        statistics.matches[side] += length;
-                    }
-                    position += usize::from(m.reference_words.max(1));
+            if let Some(m) = chosen {
+                if open.is_some_and(|open| open != m.hypothesis) {
+                    statistics.chunks += 1;
                 }
-                None => {
-                    statistics.chunks += u64::from(open.take().is_some());
-                    position += 1;
+                open = Some(m.hypothesis + u32::from(m.hypothesis_words));
+                let on = |words: &[&Word], start: u32, length: u8| {
+                    let start = start as usize;
+                    functions(words.get(start..start + usize::from(length)).unwrap_or_default())
+                };
+                let sides = [
+                    (on(hypothesis, m.hypothesis, m.hypothesis_words), m.hypothesis_words),
+                    (on(reference, m.reference, m.reference_words), m.reference_words),
+                ];
+                for (side, (functions, length)) in sides.into_iter().enumerate() {
+                    let length = u64::from(length);
+                    statistics.function_matches[m.module as usize][side] += functions;
+                    statistics.content_matches[m.module as usize][side] += length - functions;
+                    statistics.matches[side] += length;
                 }
+                position += usize::from(m.reference_words.max(1));
+            } else {
+                statistics.chunks += u64::from(open.take().is_some());
+                position += 1;
             }
         }
         statistics.chunks += u64::from(open.is_some());

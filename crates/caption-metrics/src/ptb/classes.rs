@@ -2,7 +2,7 @@
 //!
 //! ASCII stands for itself. Every other UTF-16 unit becomes one of a few classes, because no rule
 //! tells their members apart. Which character is in which class was measured: `classes.txt` lists
-//! what the tokenizer of CoreNLP 3.4.1 does with each of the 63,488 characters of the basic plane
+//! what the tokenizer of `CoreNLP` 3.4.1 does with each of the 63,488 characters of the basic plane
 //! (`tests/reference/metrics_ptb_classes.py`). The letters are those of Unicode 6.
 
 use std::sync::LazyLock;

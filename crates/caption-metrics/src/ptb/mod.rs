@@ -1,4 +1,4 @@
-//! The Penn Treebank tokenizer as pycocoevalcap 1.2 runs it: `PTBTokenizer` of Stanford CoreNLP
+//! The Penn Treebank tokenizer as pycocoevalcap 1.2 runs it: `PTBTokenizer` of `CoreNLP`
 //! 3.4.1 with `-preserveLines -lowerCase`, then pycocoevalcap's list of punctuation taken out.
 //!
 //! The tokens are pycocoevalcap's, its oddities included:
@@ -116,15 +116,10 @@ fn is_contraction(word: &str) -> bool {
 }
 
 /// One thread's scanner and buffers.
+#[derive(Default)]
 struct Worker {
     scanner: Option<Scanner>,
     text: Text,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { scanner: None, text: Text::default() }
-    }
 }
 
 impl Worker {

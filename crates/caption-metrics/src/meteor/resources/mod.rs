@@ -9,7 +9,7 @@
 //!
 //! Nothing of the file is part of this crate. The paraphrase table, the function words and the list of
 //! abbreviations come from METEOR 1.5 (LGPL 2.1; the abbreviations from Moses, LGPL), the synonyms and
-//! exceptions from WordNet 3.0 (WordNet licence). The file's folder gets a note that says so.
+//! exceptions from `WordNet` 3.0 (its own licence). The file's folder gets a note that says so.
 
 mod archive;
 mod build;
@@ -17,6 +17,8 @@ mod fetch;
 mod layout;
 mod paraphrases;
 mod synonyms;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! WordNet synsets of a word, as METEOR looks them up.
+//! Synsets of a word in `WordNet`, as METEOR looks them up.
 
 use super::layout::{Numbers, Strings};
 

@@ -1,4 +1,4 @@
-//! WordNet's words and irregular forms, as METEOR's jar lists them.
+//! The words of `WordNet` and irregular forms, as METEOR's jar lists them.
 
 use std::collections::BTreeMap;
 

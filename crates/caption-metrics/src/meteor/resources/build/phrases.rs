@@ -18,14 +18,14 @@ impl Table {
     pub(super) fn read(mut text: impl BufRead) -> Result<Self, String> {
         let mut numbers: FxHashMap<Box<str>, u32> = FxHashMap::default();
         let mut phrases: Vec<Box<str>> = Vec::new();
-        let mut number = |phrase: &str| match numbers.get(phrase) {
-            Some(&number) => number,
-            None => {
-                let number = phrases.len() as u32;
-                phrases.push(phrase.into());
-                numbers.insert(phrase.into(), number);
-                number
+        let mut number = |phrase: &str| {
+            if let Some(&known) = numbers.get(phrase) {
+                return known;
             }
+            let number = phrases.len() as u32;
+            phrases.push(phrase.into());
+            numbers.insert(phrase.into(), number);
+            number
         };
         let mut pairs = Vec::new();
         let mut lines = [String::new(), String::new(), String::new()];

@@ -1,0 +1,221 @@
+//! The program `caption-eval`, run.
+#![cfg(feature = "cli")]
+
+mod support;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use support::{json, scores};
+
+fn caption_eval(arguments: &[&str], input: &[u8], folder: &Path) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that fails early does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A folder with `r.json`, `a.json` and `b.json`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, contents) in [
+        ("r.json", r#"{"1": ["A dog runs .", "a Dog"], "2": ["two cats"], "3": ["a red car"]}"#),
+        ("a.json", r#"{"1": "a dog runs", "2": "two cats", "3": "a car"}"#),
+        (
+            "b.json",
+            r#"[{"image_id": 3, "caption": "dogs"}, {"image_id": 1, "caption": "b"}, {"image_id": 2, "caption": "x"}]"#,
+        ),
+        ("people.tsv", "1\t1#0\t4\t4\n1\t2#0\t1\t2\n2\t3#0\t1\t1\n3\t1#1\t2\t2\n2\t1#0\t1\t1\n"),
+    ] {
+        std::fs::write(folder.path().join(name), contents).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn evaluate_prints_and_writes_what_the_library_computes() {
+    let folder = folder();
+    let arguments = [
+        "evaluate",
+        "--references",
+        "r.json",
+        "--predictions",
+        "a.json",
+        "--tokenizer",
+        "ptb",
+        "--metrics",
+        "bleu,rouge,cider",
+        "--json",
+        "out.json",
+        "--per-image",
+        "out.csv",
+        "--bootstrap",
+        "50",
+    ];
+    let output = caption_eval(&arguments, b"", folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with("3 images, PTB tokens\nBLEU-1   0.8"), "{stdout}");
+    let out = json(&folder.path().join("out.json"));
+    assert_eq!(out["n"], 3);
+    assert_eq!(out["protocol"]["tokenizer"], "ptb");
+    let names: Vec<&String> = out["corpus"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE_L", "CIDEr"]);
+    // Seven words, all right, where the closest references have eight.
+    let bleu = out["corpus"]["BLEU-1"].as_f64().unwrap();
+    assert!((bleu - (1.0_f64 - 8.0 / 7.0).exp()).abs() < 1e-8, "{bleu}");
+    let interval = &out["confidence"]["intervals"]["BLEU-1"];
+    assert!(interval["low"].as_f64() < Some(bleu), "{interval}");
+    let csv = std::fs::read_to_string(folder.path().join("out.csv")).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "image_id,BLEU-1,BLEU-2,BLEU-3,BLEU-4,ROUGE_L,CIDEr");
+    assert!(lines.len() == 4 && lines[3].starts_with("3,"), "{csv}");
+    let cell: f64 = lines[3].split(',').nth(5).unwrap().parse().unwrap();
+    assert_eq!(Some(cell), out["per_image"]["3"]["ROUGE_L"].as_f64());
+}
+
+#[test]
+fn compare_tells_systems_apart_and_finds_none_between_one_and_itself() {
+    let folder = folder();
+    let compare = |b: &str| {
+        let arguments = [
+            "evaluate",
+            "compare",
+            "a.json",
+            b,
+            "--references",
+            "r.json",
+            "--metrics",
+            "bleu,rouge",
+            "--resamples",
+            "99",
+            "--json",
+            "c.json",
+        ];
+        let output = caption_eval(&arguments, b"", folder.path());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        json(&folder.path().join("c.json"))["differences"][4].clone()
+    };
+    let other = compare("b.json");
+    assert_eq!(other["metric"], "ROUGE_L");
+    assert!(
+        other["difference"].as_f64().unwrap() < -0.3 && other["high"].as_f64().unwrap() < 0.0,
+        "{other}"
+    );
+    // Of the 8 ways to exchange three images' predictions two have so large a difference.
+    let p = other["p"].as_f64().unwrap();
+    assert!((0.1..0.45).contains(&p), "{p}");
+    let same = compare("a.json");
+    assert_eq!((same["difference"].as_f64(), same["p"].as_f64()), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn correlate_leaves_own_captions_out_and_counts_every_rating() {
+    let folder = folder();
+    let arguments = [
+        "evaluate",
+        "correlate",
+        "--references",
+        "r.json",
+        "--ratings",
+        "people.tsv",
+        "--metrics",
+        "rouge",
+        "--json",
+        "t.json",
+    ];
+    let output = caption_eval(&arguments, b"", folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found = json(&folder.path().join("t.json"));
+    assert_eq!((found["pairs"].as_u64(), found["points"].as_u64()), (Some(4), Some(8)));
+    assert_eq!(found["own_captions"], 1);
+    // Pairs 2, 3 and 5 score 0 and were rated 1 2 1 1 1 1, pair 4 scores more and was rated 2 2:
+    // 10 pairs of points agree, none disagrees, two values on either side.
+    scores::assert_close(
+        found["tau_c"]["ROUGE_L"].as_f64().unwrap(),
+        &(2.0 * 10.0 / (64.0 / 2.0)).into(),
+        "tau-c",
+    );
+}
+
+#[test]
+fn tokenize_takes_and_gives_lines_or_json_strings() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = caption_eval(&["tokenize"], b"plan b.\nThe dog's ball.\n\n'12", folder.path());
+    assert_eq!(text(&plain.stdout), "plan b\nthe dog 's ball\n\n12\n");
+    let lines = caption_eval(
+        &["tokenize", "--json"],
+        b"\"a\\r\\nb \\\"c\\\"\"\n\"\\u00e9\"\n",
+        folder.path(),
+    );
+    assert_eq!(text(&lines.stdout), "\"a b c\"\n\"\u{e9}\"\n");
+    for (arguments, input, expected) in [
+        (["tokenize"].as_slice(), b"a\n\xff\n".as_slice(), "line 2: byte 1 is not UTF-8"),
+        (&["tokenize", "--json"], b"\"a\"\n7\n", "line 2: expected a JSON string"),
+    ] {
+        let output = caption_eval(arguments, input, folder.path());
+        assert!(!output.status.success() && text(&output.stderr).contains(expected));
+    }
+}
+
+#[test]
+fn failures_say_what_to_do_and_write_nothing() {
+    let folder = folder();
+    std::fs::write(folder.path().join("short.json"), r#"{"1": "a"}"#).unwrap();
+    let empty = folder.path().join("nothing here");
+    for (arguments, expected) in [
+        (
+            vec!["evaluate", "--references", "r.json", "--predictions", "short.json"],
+            "2 of the images",
+        ),
+        (vec!["evaluate", "--references", "r.json"], "--predictions"),
+        (
+            vec![
+                "evaluate",
+                "--references",
+                "r.json",
+                "--predictions",
+                "a.json",
+                "--metrics",
+                "bleu,spice",
+            ],
+            "spice",
+        ),
+        (
+            vec![
+                "evaluate",
+                "--references",
+                "r.json",
+                "--predictions",
+                "a.json",
+                "--metrics",
+                "meteor",
+            ],
+            "fetch meteor",
+        ),
+        (vec!["fetch", "meteor", "--from", "r.json"], "not a zip archive"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
+            .args(&arguments)
+            .args(if arguments[0] == "evaluate" { &["--json", "out.json"][..] } else { &[] })
+            .env("CAPSMITH_DATA", &empty)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert!(!folder.path().join("out.json").exists(), "{arguments:?}");
+    }
+}
