@@ -1,4 +1,5 @@
 //! The program `caption-eval`, run.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(feature = "cli")]
 
 mod support;

@@ -20,12 +20,20 @@ pub struct EvaluateArgs {
     #[command(subcommand)]
     pub command: Option<EvaluateCommand>,
 
-    /// Reference captions: {image: [captions]}, COCO annotations, JSONL or CSV
-    #[arg(long, value_name = "FILE")]
+    /// Reference captions; see [`readers`](crate::readers) for the formats.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Reference captions: {image: [captions]}, COCO annotations, JSONL or CSV"
+    )]
     pub references: Option<PathBuf>,
 
-    /// Predicted captions: {image: caption}, COCO results, JSONL or CSV
-    #[arg(long, value_name = "FILE")]
+    /// Predicted captions; see [`readers`](crate::readers) for the formats.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Predicted captions: {image: caption}, COCO results, JSONL or CSV"
+    )]
     pub predictions: Option<PathBuf>,
 
     /// How to score.
