@@ -1,0 +1,217 @@
+//! A data set of a few sentences with its embeddings, and a GPT-2 of one layer, in a folder that goes
+//! with it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flickr::{Corpus, Preprocessing};
+use networks::gpt2::Gpt2Config;
+use networks::weights::Checkpoint;
+use precompute::{Dtype, Identity, Picture, Plan};
+use tch::{Device, Kind, TchError, Tensor};
+use tempfile::TempDir;
+use training::config::Config;
+use training::run_folder::RunFolder;
+use training::scratch::init_gpt2;
+use training::track::{self, StepRecord};
+use training::trainer::{Observer, Outcome, train};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const EMBEDDING: i64 = 8;
+/// Caption rows at the end that are not trained on.
+const TEST_CAPTIONS: usize = 5;
+
+pub struct Stage {
+    folder: TempDir,
+}
+
+impl Stage {
+    /// Batches in an epoch: 35 captions in sixes, the last five left out.
+    pub const BATCHES: u64 = 5;
+
+    /// Seven pictures to train on, with five captions each.
+    pub fn new() -> Self {
+        let who = ["a dog", "two boys", "an old man", "a woman", "a brown horse"];
+        let what = ["runs", "jumps high", "sits down", "sleeps", "looks at the camera", "plays"];
+        let place = ["on the grass", "in the snow", "by a river", "on a street", "at the beach"];
+        let caption = |image: usize, number: usize| {
+            let (who, what) = (who[(image + number / 2) % 5], what[(image * 2 + number) % 6]);
+            format!("{who} {what} {} .", place[(image + number * number) % 5])
+        };
+        let captions = |image| (0..5).map(|number| caption(image, number)).collect();
+        Self::of(&(0..8).map(captions).collect::<Vec<_>>())
+    }
+
+    /// One picture to train on, with one caption five times.
+    pub fn of_one_caption() -> Self {
+        let image = |caption: &str| vec![caption.to_owned(); 5];
+        Self::of(&[image("a dog runs on the grass ."), image("a dog sleeps .")])
+    }
+
+    fn of(images: &[Vec<String>]) -> Self {
+        let stage = Self { folder: tempfile::tempdir().unwrap() };
+        let pictures = stage.path("set/Images");
+        fs::create_dir_all(&pictures).unwrap();
+        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let mut rows = "image,caption\n".to_owned();
+        for (image, captions) in images.iter().enumerate() {
+            let name = format!("{image:03}.png");
+            fs::copy(&picture, pictures.join(&name)).unwrap();
+            for caption in captions {
+                writeln!(rows, "{name},{caption}").unwrap();
+            }
+        }
+        fs::write(stage.path("set/captions.txt"), rows).unwrap();
+        stage.embed();
+        let texts = images.concat();
+        for (folder, dropout) in [(stage.gpt2(), 0.0), (stage.gpt2_with_dropout(), 0.3)] {
+            let config = Gpt2Config {
+                vocab_size: 320,
+                n_positions: 24,
+                n_embd: 16,
+                n_layer: 1,
+                n_head: 2,
+                resid_pdrop: dropout,
+                embd_pdrop: dropout,
+                attn_pdrop: dropout,
+                ..Gpt2Config::default()
+            };
+            init_gpt2(&folder, &config, &texts, 7).unwrap();
+        }
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Without dropout.
+    pub fn gpt2(&self) -> PathBuf {
+        self.path("gpt2")
+    }
+
+    /// The same weights with much dropout.
+    pub fn gpt2_with_dropout(&self) -> PathBuf {
+        self.path("gpt2-with-dropout")
+    }
+
+    /// Embeddings of no meaning, another one for each picture.
+    fn embed(&self) {
+        let corpus = Corpus::load(&self.path("set"), None).unwrap();
+        let pictures = corpus.images.iter().enumerate().map(|(index, image)| Picture {
+            name: image.file_name.clone(),
+            path: corpus.image_path(index),
+        });
+        let output = self.path("embeddings.safetensors");
+        let plan = Plan {
+            pictures: pictures.collect(),
+            identity: Identity {
+                model: "none".to_owned(),
+                model_sha256: "none".to_owned(),
+                preprocessing: Preprocessing::clip(4),
+                normalize: false,
+                dtype: Dtype::F32,
+                dataset_fingerprint: corpus.fingerprint(),
+                dimension: EMBEDDING as usize,
+            },
+            device: Device::Cpu,
+            batch_size: 1,
+            skip_corrupt: false,
+            output: &output,
+        };
+        let mut seen = 0;
+        let encoder = |_: &Tensor| -> Result<Tensor, TchError> {
+            seen += EMBEDDING;
+            let values = Tensor::arange_start(seen - EMBEDDING, seen, (Kind::Float, Device::Cpu));
+            values.square().sin().f_unsqueeze(0)
+        };
+        precompute::run(&plan, encoder, |_| {}, &AtomicBool::new(false)).unwrap();
+    }
+
+    /// A run folder by this name.
+    pub fn run(&self, name: &str) -> RunFolder {
+        RunFolder::new(&self.path(name))
+    }
+
+    /// The paper's configuration, made as small as the data set, with `sets` of `key=value`.
+    pub fn config<S: AsRef<str>>(&self, sets: &[S]) -> Config {
+        let file = Path::new(ROOT).join("configs/flickr8k/prefix-gradient-clipping.toml");
+        let mut all = vec![
+            format!("data.dataset={}", self.path("set").display()),
+            format!("data.embeddings={}", self.path("embeddings.safetensors").display()),
+            format!("data.test_captions={TEST_CAPTIONS}"),
+            format!("gpt2.model={}", self.gpt2().display()),
+            "mapper.prefix_length=3".to_owned(),
+            "training.device=cpu".to_owned(),
+            "training.threads=1".to_owned(),
+            "training.batch_size=6".to_owned(),
+            "optimizer.warmup_steps=2".to_owned(),
+            "decoding.max_tokens=10".to_owned(),
+        ];
+        all.extend(sets.iter().map(|set| set.as_ref().to_owned()));
+        Config::load(&file, &all).unwrap()
+    }
+
+    /// Trains to the end.
+    pub fn trained<S: AsRef<str>>(
+        &self,
+        name: &str,
+        sets: &[S],
+    ) -> (RunFolder, Outcome, Vec<StepRecord>) {
+        let (run, stop) = (self.run(name), AtomicBool::new(false));
+        let config = self.config(sets);
+        let outcome = train(&run, &config, false, &mut Watcher::default(), &stop).unwrap();
+        let records = records(&run);
+        (run, outcome, records)
+    }
+
+    /// A tensor of the GPT-2 that training starts from.
+    pub fn pretrained(&self, name: &str) -> Tensor {
+        Checkpoint::open(&self.gpt2()).unwrap().tensor(name, Device::Cpu).unwrap()
+    }
+}
+
+/// The lines of a run's `metrics.csv`.
+pub fn records(run: &RunFolder) -> Vec<StepRecord> {
+    track::records(&run.path().join("metrics.csv")).unwrap()
+}
+
+/// A tensor of the checkpoint after `step` steps.
+pub fn weight(run: &RunFolder, step: u64, name: &str) -> Tensor {
+    let file = run.checkpoints().join(format!("step-{step:09}/model.safetensors"));
+    Checkpoint::open(&file).unwrap().tensor(name, Device::Cpu).unwrap()
+}
+
+/// The bytes of each file of the newest checkpoint.
+pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
+    let newest = training::checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    let files = fs::read_dir(newest.path).unwrap().map(|entry| entry.unwrap());
+    files
+        .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+        .collect()
+}
+
+/// Says nothing, and raises a flag after so many steps.
+#[derive(Default)]
+pub struct Watcher<'a> {
+    pub steps: u64,
+    pub stop: Option<(&'a AtomicBool, u64)>,
+}
+
+impl Observer for Watcher<'_> {
+    fn note(&mut self, _message: &str) {}
+
+    fn epoch(&mut self, _epoch: u64, _epochs: u64, _done: usize, _batches: usize) {}
+
+    fn batch(&mut self) {
+        self.steps += 1;
+        if let Some((stop, steps)) = self.stop {
+            stop.fetch_or(self.steps == steps, Ordering::Relaxed);
+        }
+    }
+
+    fn record(&mut self, _record: &StepRecord) {}
+}

@@ -1,0 +1,220 @@
+//! [`training::trainer::train`] over whole runs: when it stops, how the learning rate ends, and that a
+//! run is decided by its seed.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
+
+mod stage;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stage::{Stage, Watcher};
+use training::checkpoint::{self, Position};
+use training::run_folder::RunFolder;
+use training::track::StepRecord;
+use training::trainer::{Outcome, train};
+
+/// libtorch has one generator for all threads, which training seeds at every step: two runs at a
+/// time would draw each other's dropout.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A model that does not move: without dropout, a loss depends on its batch alone.
+const STILL: [&str; 2] = ["optimizer.learning_rate=0", "training.log_every_steps=3"];
+
+/// After how many epochs the paper stops, from the last loss of each: those of the last `patience`
+/// epochs have all not beaten the best one before them.
+fn paper_stops_after(last_losses: &[f64], patience: usize) -> usize {
+    (patience + 1..=last_losses.len())
+        .find(|&epochs| {
+            let (before, waited) = last_losses[..epochs].split_at(epochs - patience);
+            least(waited) >= least(before)
+        })
+        .unwrap_or(last_losses.len())
+}
+
+fn least(losses: &[f64]) -> f64 {
+    losses.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The losses of each epoch.
+fn by_epoch(records: &[StepRecord]) -> Vec<Vec<f64>> {
+    records
+        .chunk_by(|a, b| a.epoch == b.epoch)
+        .map(|epoch| epoch.iter().map(|record| record.loss).collect())
+        .collect()
+}
+
+fn newest(run: &RunFolder) -> Position {
+    checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap().position
+}
+
+#[test]
+fn training_stops_when_the_last_loss_of_an_epoch_has_not_beaten_the_best_for_long_enough() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let epochs = 16;
+    let (mut latest, mut by_previous, mut by_sum, mut in_all) = (0, 0, 0, 0);
+    for seed in [1, 2, 3] {
+        let set = |patience: usize| {
+            let own = [
+                format!("training.seed={seed}"),
+                format!("training.epochs={epochs}"),
+                format!("training.early_stop_epochs={patience}"),
+            ];
+            own.into_iter().chain(STILL.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let (_, outcome, all) = stage.trained(&format!("whole-{seed}"), &set(0));
+        assert_eq!(outcome, Outcome::Finished { steps: epochs * Stage::BATCHES });
+        let losses = by_epoch(&all);
+        let last: Vec<f64> = losses.iter().map(|epoch| *epoch.last().unwrap()).collect();
+        let sums: Vec<f64> = losses.iter().map(|epoch| epoch.iter().sum()).collect();
+
+        for patience in 1..=3 {
+            let name = format!("patience-{seed}-{patience}");
+            let (run, outcome, records) = stage.trained(&name, &set(patience));
+            let stop = paper_stops_after(&last, patience);
+            println!("seed {seed}, patience {patience}: stops after {stop} epochs");
+            let expected = if stop < last.len() {
+                Outcome::StoppedEarly { epochs: stop as u64 }
+            } else {
+                Outcome::Finished { steps: epochs * Stage::BATCHES }
+            };
+            assert_eq!(outcome, expected, "seed {seed}, patience {patience}: {last:?}");
+            let read: Vec<f64> = records.iter().map(|record| record.loss).collect();
+            let until: Vec<f64> = losses[..stop].concat();
+            assert_eq!(read, until, "stopping changes nothing before");
+            let position = newest(&run);
+            assert!(position.finished);
+            assert_eq!(position.epoch, stop as u64);
+            assert_eq!(position.best_loss, Some(least(&last[..stop])));
+
+            latest = latest.max(stop);
+            by_previous += usize::from(stop != stops_against_previous(&last, patience));
+            by_sum += usize::from(stop != paper_stops_after(&sums, patience));
+            in_all += usize::from(stop != stops_without_reset(&last, patience));
+        }
+    }
+    // Or the losses could not tell the paper's rule from these others.
+    assert!(latest > 4, "no run lasts");
+    assert!(by_previous > 0 && by_sum > 0 && in_all > 0, "{by_previous} {by_sum} {in_all}");
+}
+
+/// A rule that compares with the epoch before instead of the best.
+fn stops_against_previous(losses: &[f64], patience: usize) -> usize {
+    let worse: Vec<bool> = losses.windows(2).map(|pair| pair[1] >= pair[0]).collect();
+    let run = worse.windows(patience).position(|window| window.iter().all(|&worse| worse));
+    run.map_or(losses.len(), |start| start + patience + 1)
+}
+
+/// A rule that counts epochs without improvement whether or not they follow each other.
+fn stops_without_reset(losses: &[f64], patience: usize) -> usize {
+    let mut worse = (1..losses.len()).filter(|&epoch| losses[epoch] >= least(&losses[..epoch]));
+    worse.nth(patience - 1).map_or(losses.len(), |epoch| epoch + 1)
+}
+
+#[test]
+fn a_loss_that_stays_the_same_is_no_improvement() {
+    let _alone = alone();
+    let stage = Stage::of_one_caption();
+    let sets = ["training.batch_size=5", "training.early_stop_epochs=3"];
+    let (_, outcome, records) = stage.trained("run", &[&STILL[..], &sets].concat());
+    assert!(records.iter().all(|record| record.loss.to_bits() == records[0].loss.to_bits()));
+    assert_eq!(outcome, Outcome::StoppedEarly { epochs: 4 });
+    assert_eq!(records.len(), 4);
+}
+
+#[test]
+fn the_rate_starts_at_zero_and_ends_one_step_above_it() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let (epochs, warmup, peak) = (3, 5, 1e-3);
+    let total = epochs * Stage::BATCHES;
+    let sets = [
+        "optimizer.learning_rate=1e-3",
+        "optimizer.warmup_steps=5",
+        "training.epochs=3",
+        "training.early_stop_epochs=0",
+        "training.checkpoint_every_steps=1",
+        "training.keep_checkpoints=99",
+    ];
+    let (run, outcome, records) = stage.trained("run", &sets);
+    assert_eq!(outcome, Outcome::Finished { steps: total });
+    assert!(records.iter().map(|record| record.step).eq(1..=total));
+    let epochs: Vec<u64> = records.iter().map(|record| record.epoch).collect();
+    assert_eq!(epochs, [1, 2, 3].map(|epoch| [epoch; Stage::BATCHES as usize]).concat());
+
+    let rates: Vec<f64> = records.iter().map(|record| record.learning_rate).collect();
+    let down = (total - warmup) as f64;
+    assert!(rates[0].to_bits() == 0, "{}", rates[0]);
+    for (rate, expected) in [
+        (rates[1], peak / warmup as f64),
+        (rates[warmup as usize], peak),
+        (rates[total as usize - 2], peak * 2.0 / down),
+        (rates[total as usize - 1], peak / down),
+    ] {
+        assert!((rate / expected - 1.0).abs() < 1e-12, "{rate} {expected}");
+    }
+
+    // Nothing moves at a rate of zero; everything that is read does at the next.
+    let weight = |step: u64| stage::weight(&run, step, "gpt.transformer.h.0.mlp.c_fc.weight");
+    let pretrained = stage.pretrained("transformer.h.0.mlp.c_fc.weight");
+    assert_eq!(weight(1), pretrained);
+    assert_ne!(weight(2), pretrained);
+    assert_eq!(newest(&run).step, total);
+}
+
+#[test]
+fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let sets = |seed: u64| {
+        [
+            format!("training.seed={seed}"),
+            "optimizer.learning_rate=1e-3".to_owned(),
+            "training.epochs=2".to_owned(),
+            "training.early_stop_epochs=0".to_owned(),
+            "training.log_every_steps=3".to_owned(),
+            format!("gpt2.model={}", stage.gpt2_with_dropout().display()),
+        ]
+    };
+    let (run, _, records) = stage.trained("first", &sets(1));
+    let first = stage::newest_files(&run);
+    assert_eq!(
+        first.keys().collect::<Vec<_>>(),
+        ["model.safetensors", "optimizer.safetensors", "state.json"]
+    );
+    let (run, _, again) = stage.trained("second", &sets(1));
+    assert!(stage::newest_files(&run) == first, "the same seed");
+    assert_eq!(losses_and_norms(&again), losses_and_norms(&records));
+
+    let (run, ..) = stage.trained("other", &sets(2));
+    let other = stage::newest_files(&run);
+    assert!(first.iter().all(|(name, bytes)| other[name] != *bytes), "another seed");
+
+    // Dropout is what the above is about: without it the run goes elsewhere.
+    let mut without = sets(1);
+    without[5] = format!("gpt2.model={}", stage.gpt2().display());
+    let (run, ..) = stage.trained("without", &without);
+    assert!(stage::newest_files(&run)["model.safetensors"] != first["model.safetensors"]);
+
+    for steps in [1, Stage::BATCHES - 1, Stage::BATCHES, Stage::BATCHES + 4] {
+        let run = stage.run(&format!("interrupted-{steps}"));
+        let config = stage.config(&sets(1));
+        let stop = AtomicBool::new(false);
+        let mut observer = Watcher { steps: 0, stop: Some((&stop, steps)) };
+        let outcome = train(&run, &config, false, &mut observer, &stop).unwrap();
+        assert_eq!(outcome, Outcome::Interrupted { steps });
+        stop.store(false, Ordering::Relaxed);
+        let outcome = train(&run, &config, true, &mut Watcher::default(), &stop).unwrap();
+        assert_eq!(outcome, Outcome::Finished { steps: 2 * Stage::BATCHES });
+        assert!(stage::newest_files(&run) == first, "interrupted after {steps} steps");
+        let resumed = stage::records(&run);
+        assert_eq!(losses_and_norms(&resumed), losses_and_norms(&records));
+    }
+}
+
+fn losses_and_norms(records: &[StepRecord]) -> Vec<(u64, f64, f64)> {
+    records.iter().map(|record| (record.step, record.loss, record.gradient_norm)).collect()
+}
