@@ -1,5 +1,7 @@
 //! Whole-program tests: the `capsmith` binary as a person uses it, on pictures that it draws itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod cli {
     mod bad_input;
     mod interruption;

@@ -1,6 +1,6 @@
 //! `capsmith caption`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::Preprocessing;
@@ -47,48 +47,47 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             clip.display()
         );
     }
-    let (paths, pixels) = read_pictures(args, encoder.preprocessing())?;
-    if paths.is_empty() {
-        bail!("none of the pictures can be read");
-    }
     let normalize = captioner.config.data.normalize_embeddings || identity.normalize;
-    let bar = terminal::bar(paths.len() as u64, "captioning");
-    for (paths, pixels) in paths.chunks(32).zip(pixels.chunks(32)) {
-        let mut embeddings = encoder.encode_all(pixels)?;
-        if normalize {
-            embeddings = training::inputs::normalized(&embeddings);
+    let bar = terminal::bar(args.images.len() as u64, "captioning");
+    for images in args.images.chunks(captioner.config.decoding.batch_size) {
+        let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
+        if !paths.is_empty() {
+            let mut embeddings = encoder.encode_all(&pictures)?;
+            if normalize {
+                embeddings = training::inputs::normalized(&embeddings);
+            }
+            let captions = captioner.caption(&embeddings, |_| {})?;
+            bar.suspend(|| {
+                paths.iter().zip(captions).try_for_each(|(path, caption)| {
+                    terminal::print(&format!("{}\t{caption}\n", path.display()))
+                })
+            })?;
         }
-        let captions = captioner.caption(&embeddings, |_| {})?;
-        bar.inc(paths.len() as u64);
-        bar.suspend(|| {
-            paths.iter().zip(captions).try_for_each(|(path, caption)| {
-                terminal::print(&format!("{}\t{caption}\n", path.display()))
-            })
-        })?;
+        bar.inc(images.len() as u64);
     }
     bar.finish_and_clear();
     Ok(())
 }
 
 /// Paths and preprocessed pixels of the pictures that can be read.
-fn read_pictures(
-    args: &Args,
+fn read_pictures<'a>(
+    images: &'a [PathBuf],
+    skip_corrupt: bool,
     preprocessing: &Preprocessing,
-) -> anyhow::Result<(Vec<PathBuf>, Vec<Vec<f32>>)> {
-    let read: Vec<_> = args
-        .images
+) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<f32>>)> {
+    let read: Vec<_> = images
         .par_iter()
         .map(|path| flickr::decode(path).map(|pixels| preprocessing.apply(&pixels)))
         .collect();
     let mut paths = Vec::new();
     let mut pictures = Vec::new();
-    for (path, result) in args.images.iter().zip(read) {
+    for (path, result) in images.iter().zip(read) {
         match result {
             Ok(pixels) => {
-                paths.push(path.clone());
+                paths.push(path.as_path());
                 pictures.push(pixels);
             }
-            Err(error) if args.skip_corrupt => terminal::say(&format!("left out: {error}")),
+            Err(error) if skip_corrupt => terminal::say(&format!("left out: {error}")),
             Err(error) => {
                 bail!("{error}\nhint: --skip-corrupt leaves out pictures that cannot be read")
             }

@@ -88,9 +88,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     announce(&["evaluate", "--run", &run]);
-    let scored = evaluate::evaluate(Path::new(&run), "cpu", None)?;
+    let scored = evaluate::evaluate(Path::new(&run), "cpu", None, &evaluate::paper_protocol())?;
     announce(&["evaluate", "--run", &run, "--shuffle-embeddings", "1"]);
-    let control = evaluate::evaluate(Path::new(&run), "cpu", Some(1))?;
+    let control = evaluate::evaluate(Path::new(&run), "cpu", Some(1), &evaluate::paper_protocol())?;
 
     let index = args.out.join("index.html");
     page::write(&index, &scored, &control, &place("pictures/Images"))

@@ -4,6 +4,7 @@ mod caption;
 mod dataset;
 mod demo;
 mod evaluate;
+mod fetch;
 mod init;
 mod page;
 mod precompute;
@@ -41,7 +42,10 @@ enum Command {
     /// Caption pictures with a trained run.
     Caption(caption::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
-    Evaluate(evaluate::Args),
+    Evaluate(Box<evaluate::Args>),
+    /// Bring what capsmith does not ship.
+    #[command(subcommand)]
+    Fetch(fetch::Command),
     /// The whole way, from pictures that capsmith draws to captions and scores, in minutes.
     Demo(demo::Args),
 }
@@ -53,7 +57,8 @@ fn main() -> ExitCode {
         Command::Init(command) => init::run(command),
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
-        Command::Evaluate(args) => evaluate::run(args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Fetch(command) => fetch::run(&command),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

@@ -26,7 +26,7 @@ pub struct Args {
     /// Run folder; runs/<name of the config file> unless given.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in the folder.
+    /// Go on with the run in the folder, or start it where there is none yet.
     #[arg(long)]
     resume: bool,
 }

@@ -89,9 +89,19 @@ fn precompute_killed_at_random_moments_ends_in_the_same_bytes() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let words = |out: &Path| -> Vec<String> {
-        ["precompute", "--batch-size", "2", "--dataset", &stage.pictures(), "--clip", &stage.clip(), "--out", &out.display().to_string()]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "precompute",
+            "--batch-size",
+            "2",
+            "--dataset",
+            &stage.pictures(),
+            "--clip",
+            &stage.clip(),
+            "--out",
+            &out.display().to_string(),
+        ]
+        .map(str::to_owned)
+        .to_vec()
     };
     let (whole, cut) = (folder.path().join("whole.st"), folder.path().join("cut.st"));
     success(&words(&whole));

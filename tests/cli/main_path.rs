@@ -36,15 +36,18 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
     assert_eq!(written["n"], 10);
 
     // The same predictions scored from files give the same numbers.
-    let again = success(&[
+    let again = folder.path().join("again.json");
+    let place = |path: &Path| path.display().to_string();
+    success(&[
         "evaluate",
         "--references",
-        &files.join("references.json").display().to_string(),
+        &place(&files.join("references.json")),
         "--predictions",
-        &files.join("predictions.json").display().to_string(),
+        &place(&files.join("predictions.json")),
+        "--json",
+        &place(&again),
     ]);
-    let again = String::from_utf8(again.stdout).unwrap();
-    assert_eq!(again, scores);
+    assert_eq!(read_json(&again), written);
 
     // Captioning a picture's file gives what evaluation gave from its embedding.
     let predictions = read_json(&files.join("predictions.json"));
@@ -52,7 +55,10 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
     let picture = format!("{}/Images/{name}", stage.pictures());
     let line = success(&["caption", "--run", &run_name, &picture]);
     let line = String::from_utf8(line.stdout).unwrap();
-    assert_eq!(line.trim_end(), format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap()));
+    assert_eq!(
+        line.trim_end(),
+        format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
+    );
 }
 
 fn read_json(path: &Path) -> serde_json::Value {

@@ -24,14 +24,50 @@ impl Stage {
         let (pictures, clip, gpt2) = (stage.pictures(), stage.clip(), stage.gpt2());
         success(&["dataset", "draw", "--out", &pictures, "--count", "60", "--size", "64"]);
         success(&[
-            "init", "clip", "--out", &clip, "--image-size", "32", "--patch-size", "16",
-            "--hidden-size", "32", "--layers", "1", "--heads", "2", "--projection-dim", "24",
+            "init",
+            "clip",
+            "--out",
+            &clip,
+            "--image-size",
+            "32",
+            "--patch-size",
+            "16",
+            "--hidden-size",
+            "32",
+            "--layers",
+            "1",
+            "--heads",
+            "2",
+            "--projection-dim",
+            "24",
         ]);
         success(&[
-            "init", "gpt2", "--out", &gpt2, "--dataset", &pictures, "--test-captions", "50",
-            "--vocab-size", "400", "--hidden-size", "32", "--layers", "1", "--heads", "2",
+            "init",
+            "gpt2",
+            "--out",
+            &gpt2,
+            "--dataset",
+            &pictures,
+            "--test-captions",
+            "50",
+            "--vocab-size",
+            "400",
+            "--hidden-size",
+            "32",
+            "--layers",
+            "1",
+            "--heads",
+            "2",
         ]);
-        success(&["precompute", "--dataset", &pictures, "--clip", &clip, "--out", &stage.embeddings()]);
+        success(&[
+            "precompute",
+            "--dataset",
+            &pictures,
+            "--clip",
+            &clip,
+            "--out",
+            &stage.embeddings(),
+        ]);
         stage
     }
 

@@ -69,6 +69,11 @@ pub fn evaluate_run(
     }
     let images: Vec<usize> =
         inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+    if images.is_empty() {
+        return Err(Error::Mismatch(
+            "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
+        ));
+    }
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let rows = match shuffle_seed {
         None => rows,

@@ -134,6 +134,16 @@ impl RunFolder {
         Ok(durable::lock(&self.path.join("lock"))?)
     }
 
+    /// Removes a folder that holds nothing but its lock: what is left of a run that could not start.
+    pub(crate) fn forget_if_empty(&self, lock: durable::Lock) {
+        if !self.exists() && !self.gpt2().exists() {
+            // Anything else in it keeps the folder, which then does no harm.
+            let _ = std::fs::remove_file(self.path.join("lock"));
+            let _ = std::fs::remove_dir(&self.path);
+        }
+        drop(lock);
+    }
+
     /// The configuration the run was started with.
     ///
     /// # Errors

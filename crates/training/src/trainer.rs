@@ -54,7 +54,8 @@ pub trait Observer {
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start.
 ///
-/// With `resume` the folder must hold a run of the same configuration and data; without it, none.
+/// With `resume` a run in the folder must have the same configuration and data; without it there must
+/// be none.
 /// Setting `stop` ends training after the step under way, with a checkpoint.
 ///
 /// # Errors
@@ -74,8 +75,14 @@ pub fn train(
                     .into(),
         });
     }
-    let _lock = folder.lock()?;
-    let at = prepare(folder, config, observer)?;
+    let lock = folder.lock()?;
+    let at = match prepare(folder, config, observer) {
+        Ok(at) => at,
+        Err(error) => {
+            folder.forget_if_empty(lock);
+            return Err(error);
+        }
+    };
     let mut trainer = Trainer {
         tracker: Tracker::open(folder.path(), at.position.step)?,
         config,

@@ -187,10 +187,14 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if let Some(path) = &args.per_image {
         durable::write(path, evaluation.per_image_csv().as_bytes())?;
     }
-    print(&evaluation, out)
+    print_scores(&evaluation, out)
 }
 
-fn print(evaluation: &Evaluation, out: &mut dyn Write) -> Result<(), Failure> {
+/// Writes the scores of the corpus as a table for people.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn print_scores(evaluation: &Evaluation, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "{} images, {}", evaluation.n, protocol(&evaluation.protocol))?;
     for (name, score) in evaluation.corpus.iter() {
         write!(out, "{name:8} {score:.6}")?;

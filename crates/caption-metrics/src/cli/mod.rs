@@ -9,7 +9,7 @@ mod tokenize;
 use std::io;
 
 pub use evaluate::{
-    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, ScoringArgs, evaluate,
+    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, ScoringArgs, evaluate, print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
 pub use tokenize::{TokenizeArgs, tokenize};

@@ -16,9 +16,30 @@ pub(super) struct Word {
     pub(super) stem: i32,
     /// Its synsets in `WordNet`, ascending, without part of speech.
     pub(super) synsets: Vec<u32>,
+    /// One bit for every synset; words whose bits are disjoint share none.
+    pub(super) synset_bits: u64,
     /// Its number in the paraphrase table's dictionary, which is in text order.
     pub(super) in_phrases: Option<u16>,
+    /// The phrase that it is alone, or starts.
+    pub(super) phrase: Option<u32>,
     pub(super) is_function: bool,
+}
+
+impl Word {
+    fn new(resources: &Resources, stemmer: &Stemmer, word: &str) -> Self {
+        let synsets = resources.synonyms().of(word);
+        let paraphrases = resources.paraphrases();
+        let in_phrases = paraphrases.word(word);
+        Self {
+            key: java_hash(word),
+            stem: java_hash(&stemmer.stem(word)),
+            synset_bits: synsets.iter().fold(0, |bits, synset| bits | 1 << (synset % 64)),
+            synsets,
+            in_phrases,
+            phrase: in_phrases.and_then(|number| paraphrases.start(number)),
+            is_function: resources.is_function_word(word),
+        }
+    }
 }
 
 /// A caption as METEOR sees it: word numbers into a [`Lexicon`].
@@ -56,13 +77,7 @@ impl Lexicon {
             .par_iter()
             .map_init(
                 || Stemmer::create(Algorithm::English),
-                |stemmer, word| Word {
-                    key: java_hash(word),
-                    stem: java_hash(&stemmer.stem(word)),
-                    synsets: resources.synonyms().of(word),
-                    in_phrases: resources.paraphrases().word(word),
-                    is_function: resources.is_function_word(word),
-                },
+                |stemmer, word| Word::new(resources, stemmer, word),
             )
             .collect();
         (Self { words }, sentences)

@@ -26,13 +26,15 @@ impl<'a> Side<'a> {
         let words: Vec<&Word> = sentence.iter().map(|&id| lexicon.word(id)).collect();
         let mut phrases = Vec::new();
         for start in 0..words.len() {
-            let mut phrase = None;
-            for (length, word) in words[start..].iter().take(LONGEST_PHRASE).enumerate() {
-                let Some(number) = word.in_phrases else { break };
-                phrase = paraphrases.extend(phrase, number);
+            let mut phrase: Option<u32> = None;
+            for (length, word) in (1..).zip(words[start..].iter().take(LONGEST_PHRASE)) {
+                phrase = match (phrase, word.in_phrases) {
+                    (None, _) => word.phrase,
+                    (Some(phrase), Some(number)) => paraphrases.extend(phrase, number),
+                    (Some(_), None) => None,
+                };
                 let Some(phrase) = phrase else { break };
-                let words = length as u8 + 1;
-                phrases.push(Occurrence { phrase, start: start as u32, words });
+                phrases.push(Occurrence { phrase, start: start as u32, words: length });
             }
         }
         let mut in_text_order = phrases.clone();
@@ -69,7 +71,7 @@ pub(super) fn candidates(
     }
     single_words(&mut candidates, h, r, Module::Stem, |a, b| a.stem == b.stem && a.key != b.key);
     single_words(&mut candidates, h, r, Module::Synonym, |a, b| {
-        a.key != b.key && intersect(&a.synsets, &b.synsets)
+        a.synset_bits & b.synset_bits != 0 && a.key != b.key && intersect(&a.synsets, &b.synsets)
     });
     // Sources in the reference, then sources in the hypothesis. A pair that the table has in both
     // directions is a candidate twice.

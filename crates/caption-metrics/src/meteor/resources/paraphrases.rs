@@ -3,6 +3,8 @@
 //! A phrase is its node in the trie. Nodes are numbered level by level, so that the children of a
 //! node are neighbours in ascending order of their last words. Words are numbered in text order.
 
+use std::ops::Range;
+
 use super::layout::{Numbers, RankedBits, Strings};
 
 /// The longest phrase of the table, in words.
@@ -31,15 +33,18 @@ impl<'a> Paraphrases<'a> {
         self.words.position(word).and_then(|at| u16::try_from(at).ok())
     }
 
-    /// The phrase that is `phrase` (or nothing) and one more word, or the start of one.
-    pub(in super::super) fn extend(&self, phrase: Option<u32>, word: u16) -> Option<u32> {
-        let children = match phrase {
-            None => 0..self.children.get(0)?,
-            Some(phrase) => {
-                let rank = self.parents.rank(phrase)? as usize;
-                self.children.get(rank)?..self.children.get(rank + 1)?
-            }
-        };
+    /// The phrase of one word, or that starts with it.
+    pub(in super::super) fn start(&self, word: u16) -> Option<u32> {
+        self.child(0..self.children.get(0)?, word)
+    }
+
+    /// The phrase that is `phrase` and one more word, or that starts so.
+    pub(in super::super) fn extend(&self, phrase: u32, word: u16) -> Option<u32> {
+        let rank = self.parents.rank(phrase)? as usize;
+        self.child(self.children.get(rank)?..self.children.get(rank + 1)?, word)
+    }
+
+    fn child(&self, children: Range<u32>, word: u16) -> Option<u32> {
         let at = self.last_words.slice(children.clone()).position(u32::from(word))?;
         Some(children.start + at as u32)
     }
