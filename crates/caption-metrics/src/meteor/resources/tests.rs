@@ -54,8 +54,10 @@ fn every_paraphrase_is_found_and_no_other() {
     let resources = open(&bytes()).unwrap();
     let table = resources.paraphrases();
     let phrase = |text: &str| {
-        text.split(' ')
-            .try_fold(None, |phrase, word| table.extend(phrase, table.word(word)?).map(Some))
+        text.split(' ').try_fold(None, |phrase: Option<u32>, word| {
+            let word = table.word(word)?;
+            phrase.map_or_else(|| table.start(word), |phrase| table.extend(phrase, word)).map(Some)
+        })
     };
     let all: Vec<&str> = PARAPHRASES.iter().flat_map(|(a, b)| [*a, *b]).collect();
     for source in &all {
