@@ -144,7 +144,7 @@ impl Worker {
 
     /// Fills the buffer with a caption and as much of the following ones as its last token may
     /// depend on: all up to the first word of the next caption that is not blank. Returns the
-    /// length of the caption.
+    /// length of the caption, or 0 if it is blank.
     fn load<S: AsRef<str>>(&mut self, captions: &[S], index: usize) -> usize {
         let text = &mut self.text;
         text.clear();
@@ -154,6 +154,10 @@ impl Worker {
                 .for_each(|c| text.push(if c == '\n' || is_separator(c) { ' ' } else { c }));
         };
         push(text, captions[index].as_ref());
+        if text.is_blank_from(0) {
+            // It has no tokens, and a long run of such captions must not be read for each of them.
+            return 0;
+        }
         let end = text.len();
         for caption in captions.iter().skip(index + 1) {
             if !text.is_blank_from(end) {

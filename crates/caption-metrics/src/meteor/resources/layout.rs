@@ -91,16 +91,22 @@ fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
 pub(super) struct Numbers<'a, const WIDTH: usize>(pub(super) &'a [u8]);
 
 impl<'a, const WIDTH: usize> Numbers<'a, WIDTH> {
+    fn elements(self) -> &'a [[u8; WIDTH]] {
+        self.0.as_chunks().0
+    }
+
+    fn value(bytes: &[u8; WIDTH]) -> u32 {
+        let mut buffer = [0; 4];
+        buffer[..WIDTH].copy_from_slice(bytes);
+        u32::from_le_bytes(buffer)
+    }
+
     pub(super) fn len(self) -> usize {
-        self.0.len() / WIDTH
+        self.elements().len()
     }
 
     pub(super) fn get(self, index: usize) -> Option<u32> {
-        let start = index.checked_mul(WIDTH)?;
-        let bytes = self.0.get(start..start + WIDTH)?;
-        let mut buffer = [0; 4];
-        buffer[..WIDTH].copy_from_slice(bytes);
-        Some(u32::from_le_bytes(buffer))
+        self.elements().get(index).map(Self::value)
     }
 
     /// The numbers from index `range.start` to `range.end`, or none where the file is damaged.
@@ -110,21 +116,12 @@ impl<'a, const WIDTH: usize> Numbers<'a, WIDTH> {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = u32> + 'a {
-        (0..self.len()).filter_map(move |index| self.get(index))
+        self.elements().iter().map(Self::value)
     }
 
     /// Where `wanted` stands in an ascending array.
     pub(super) fn position(self, wanted: u32) -> Option<usize> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.get(middle)?.cmp(&wanted) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
+        self.elements().binary_search_by_key(&wanted, Self::value).ok()
     }
 
     pub(super) fn bytes_of(numbers: impl IntoIterator<Item = u32>) -> Vec<u8> {
