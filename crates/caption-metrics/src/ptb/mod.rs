@@ -159,12 +159,14 @@ impl Worker {
             return 0;
         }
         let end = text.len();
+        let mut last = end;
         for caption in captions.iter().skip(index + 1) {
-            if !text.is_blank_from(end) {
-                text.push('\n');
+            let found_words = !text.is_blank_from(last);
+            text.push('\n');
+            if found_words {
                 break;
             }
-            text.push('\n');
+            last = text.len();
             push(text, caption.as_ref());
         }
         end
