@@ -88,7 +88,7 @@ fn card(one: &Captioned, control: &Captioned, images: &Path) -> Markup {
                 strong { (one.prediction) }
                 span.control { "control: " (control.prediction) }
                 details {
-                    summary { "what people would say" }
+                    summary { "reference captions" }
                     ul { @for reference in &one.references { li { (reference) } } }
                 }
             }
