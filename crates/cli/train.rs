@@ -23,7 +23,7 @@ pub struct Args {
     /// Change a value of the config, such as --set training.epochs=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Run folder; runs/<name of the config file> unless given.
+    /// Run folder; runs/ and the name of the config file unless given.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the run in the folder, or start it where there is none yet.
