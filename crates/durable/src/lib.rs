@@ -1,6 +1,6 @@
 //! Files that are whole or absent, never half-written.
 //!
-//! Everything capsmith writes for keeps goes through [`write`] or [`write_with`]: the bytes go to a
+//! Everything capsmith writes for keeps goes through [`write()`] or [`write_with`]: the bytes go to a
 //! sibling temporary file, are synced, and the file is renamed over its destination; then the
 //! directory is synced. After a crash, a kill or a full disk the destination holds the old bytes or
 //! the new ones.
