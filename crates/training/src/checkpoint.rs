@@ -112,7 +112,7 @@ pub fn save(
             .collect::<Result<_, Error>>()?,
     };
     crate::run_folder::write_json(&partial.join(STATE), &state)?;
-    // The same step is saved twice when an epoch ends on it or a finished run is marked so.
+    // A damaged checkpoint of the same step may be in the way.
     remove_folder(&path)?;
     durable::replace(&partial, &path)?;
     rotate(folder, keep)
