@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use caption_metrics::cli::{EvaluateArgs, print_scores};
 use caption_metrics::{Options, Tokenizer};
 use networks::device::parse_device;
@@ -37,6 +37,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let Some(run) = &args.run else {
+        if args.files.command.is_none() && args.files.references.is_none() {
+            bail!("name a run with --run, or files with --references and --predictions");
+        }
         return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
     };
     let options = args.files.scoring.options()?;
