@@ -18,8 +18,6 @@ pub struct Captioner {
     pub config: Config,
     /// What the run was trained from.
     pub provenance: Provenance,
-    /// Steps the weights were trained for.
-    pub step: u64,
     model: ClipCaptioner,
     tokenizer: Gpt2Tokenizer,
     stops: Vec<bool>,
@@ -53,8 +51,7 @@ impl Captioner {
         checkpoint.load_model(&mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');
-        let step = checkpoint.position.step;
-        Ok(Self { config, provenance, step, model, tokenizer, stops, _store: store })
+        Ok(Self { config, provenance, model, tokenizer, stops, _store: store })
     }
 
     /// Captions pictures from their embeddings, `[pictures, clip_dim]`, in batches.

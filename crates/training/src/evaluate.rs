@@ -18,15 +18,13 @@ pub struct Scored {
     pub folder: PathBuf,
     /// The scores.
     pub evaluation: Evaluation,
-    /// Image, references and prediction, in the order of the split.
+    /// Picture, references and prediction, in the order of the split.
     pub captions: Vec<Captioned>,
 }
 
 /// One picture of a scored split.
 #[derive(Debug, Clone)]
 pub struct Captioned {
-    /// Index in the corpus.
-    pub image: usize,
     /// Its file name.
     pub file_name: String,
     /// What people wrote, lower-cased.
@@ -67,14 +65,17 @@ pub fn evaluate_run(
             differences.join("\n  "),
         )));
     }
-    let images: Vec<usize> =
-        inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+    let (images, rows): (Vec<usize>, Vec<i64>) = inputs
+        .split
+        .test
+        .iter()
+        .filter_map(|&image| inputs.row(image).map(|row| (image, row)))
+        .unzip();
     if images.is_empty() {
         return Err(Error::Mismatch(
             "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
         ));
     }
-    let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let rows = match shuffle_seed {
         None => rows,
         Some(seed) => deranged(seed, &rows),
@@ -88,7 +89,6 @@ pub fn evaluate_run(
         .into_iter()
         .zip(predictions)
         .map(|(image, prediction)| Captioned {
-            image,
             file_name: inputs.corpus.images[image].file_name.clone(),
             references: lower_cased(&inputs.corpus.images[image].captions),
             prediction,

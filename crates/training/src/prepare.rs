@@ -46,7 +46,6 @@ pub(crate) fn prepare(
     let pretrained = weights::Checkpoint::open(&config.gpt2.model)?;
     let provenance = Provenance {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        dataset_fingerprint: inputs.corpus.fingerprint(),
         embeddings: inputs.identity.clone(),
         gpt2_sha256: pretrained.identity(),
         threads,

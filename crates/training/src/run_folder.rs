@@ -32,9 +32,7 @@ pub struct RunFolder {
 pub struct Provenance {
     /// capsmith's version.
     pub capsmith: String,
-    /// SHA-256 over the data set's image names and captions.
-    pub dataset_fingerprint: String,
-    /// Where the image embeddings come from.
+    /// Where the image embeddings come from, the data set's fingerprint among it.
     pub embeddings: Identity,
     /// SHA-256 of the GPT-2 weights that training started from.
     pub gpt2_sha256: String,
@@ -50,13 +48,9 @@ impl Provenance {
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
         let mut lines = String::new();
-        for (what, before, after) in [
-            ("data set", &self.dataset_fingerprint, &other.dataset_fingerprint),
-            ("GPT-2 weights", &self.gpt2_sha256, &other.gpt2_sha256),
-        ] {
-            if before != after {
-                let _ = writeln!(lines, "  {what}: {before} -> {after}");
-            }
+        let (before, after) = (&self.gpt2_sha256, &other.gpt2_sha256);
+        if before != after {
+            let _ = writeln!(lines, "  GPT-2 weights: {before} -> {after}");
         }
         for line in other.embeddings.differences(&self.embeddings) {
             let _ = writeln!(lines, "  embeddings: {line}");

@@ -102,6 +102,7 @@ struct Pending {
     rate: f64,
     loss: Tensor,
     norm: Tensor,
+    targets: usize,
     batch: Vec<usize>,
 }
 
@@ -166,6 +167,7 @@ impl Trainer<'_> {
             rate: step.rate,
             loss: step.loss.shallow_clone(),
             norm: step.norm.shallow_clone(),
+            targets: tokens.targets(),
             batch: batch.to_vec(),
         };
         if self.at.device == Device::Cpu {
@@ -197,13 +199,8 @@ impl Trainer<'_> {
         for pending in &self.pending {
             self.check_finite(pending)?;
         }
-        let tokens: usize = self
-            .pending
-            .iter()
-            .flat_map(|pending| &pending.batch)
-            .map(|&index| self.at.rows[index].tokens.iter().filter(|token| **token != 0).count())
-            .sum();
-        let tokens_per_second = tokens as f64 / self.pending_since.elapsed().as_secs_f64();
+        let targets: usize = self.pending.iter().map(|pending| pending.targets).sum();
+        let tokens_per_second = targets as f64 / self.pending_since.elapsed().as_secs_f64();
         let mut newest = None;
         for pending in self.pending.drain(..) {
             let record = StepRecord {

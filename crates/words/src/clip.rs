@@ -93,10 +93,7 @@ impl ClipTokenizer {
         &self,
         texts: &[S],
     ) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let encodings =
-            self.tokenizer.encode_batch_fast(texts, true).map_err(TokenizerError::library)?;
-        Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+        crate::encode_batch(&self.tokenizer, texts, true)
     }
 
     /// Pads rows with `<|endoftext|>` to the length of the longest, as transformers does with

@@ -93,10 +93,7 @@ impl Gpt2Tokenizer {
         &self,
         texts: &[S],
     ) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let encodings =
-            self.tokenizer.encode_batch_fast(texts, false).map_err(TokenizerError::library)?;
-        Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+        crate::encode_batch(&self.tokenizer, texts, false)
     }
 
     /// The text of a row of tokens, special ones included, spaces as they are (transformers'

@@ -28,3 +28,14 @@ mod gpt2;
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;
+
+/// The ids of the tokens of each text, on all cores, between the special ones where asked for.
+fn encode_batch<S: AsRef<str>>(
+    tokenizer: &tokenizers::Tokenizer,
+    texts: &[S],
+    special: bool,
+) -> Result<Vec<Vec<u32>>, TokenizerError> {
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let encodings = tokenizer.encode_batch_fast(texts, special).map_err(TokenizerError::library)?;
+    Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+}
