@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 /// A device that was asked for and cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +89,41 @@ fn load_cuda_library() -> Result<(), String> {
 /// Another count sums in another order and gives other last bits (about 1e-7), so the count is part
 /// of a run's record.
 pub fn set_threads(threads: usize) {
+    crate::mkl::answer_for_mkl();
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+}
+
+/// Whether GPUs that have TF32 may round the factors of f32 matrix products to it: ten bits of
+/// mantissa, for speed.
+pub fn allow_tf32(allowed: bool) {
+    // SAFETY: sets one flag of libtorch's global context.
+    unsafe { capsmith_allow_tf32(allowed) }
+}
+
+unsafe extern "C" {
+    /// In `context.cpp`: tch has no way to it.
+    fn capsmith_allow_tf32(allowed: bool);
 }
 
 /// How many threads one operation on the processor uses.
 #[must_use]
 pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+/// Rows of integers on `device`, in one transfer and without waiting for it: a GPU takes them from
+/// pinned memory in its own time.
+pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
+    let mut all = Tensor::from_slice(&rows.concat());
+    if device.is_cuda() {
+        all = all.pin_memory(device).to_device_(device, Kind::Int64, true, false);
+    }
+    let mut first = 0;
+    rows.map(|row| {
+        let part = all.narrow(0, first, row.len() as i64);
+        first += row.len() as i64;
+        part
+    })
 }
 
 #[cfg(test)]

@@ -10,19 +10,19 @@
 //! ```
 //! use networks::decode::{GreedyOptions, greedy};
 //! use networks::gpt2::Gpt2Config;
-//! use networks::prefix::{ClipCaptioner, TokenBatch};
+//! use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 //! use tch::{Kind, Tensor, nn};
 //!
 //! # fn main() -> Result<(), networks::device::DeviceError> {
 //! let device = networks::device::parse_device("cpu")?;
 //! let store = nn::VarStore::new(device);
 //! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
-//! let (clip_dim, prefix_length) = (16, 10);
-//! let captioner = ClipCaptioner::new(store.root(), &config, clip_dim, prefix_length);
+//! let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: 10 };
+//! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
-//! let embeddings = Tensor::randn([2, clip_dim], (Kind::Float, device));
-//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], prefix_length, device);
-//! captioner.caption_loss(&embeddings, &captions, true).backward();
+//! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));
+//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], 10, device);
+//! captioner.caption_loss(&embeddings, &captions, networks::Pass::TRAINING).backward();
 //!
 //! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();
 //! let written = greedy(&captioner, &embeddings, &GreedyOptions { max_tokens: 67, stops: &stops });
@@ -35,5 +35,9 @@ pub mod clip;
 pub mod decode;
 pub mod device;
 pub mod gpt2;
+mod mkl;
+mod pass;
 pub mod prefix;
 pub mod weights;
+
+pub use pass::{Pass, Precision};

@@ -6,7 +6,8 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::{difference, fixture, tensors};
-use networks::gpt2::{self, Activation, Gpt2, Gpt2Config};
+use networks::Pass;
+use networks::gpt2::{self, Activation, Gpt2, Gpt2Config, Vocabulary};
 use networks::weights::{self, Checkpoint, WeightsError};
 use tch::{Device, Kind, Reduction, Tensor, nn};
 
@@ -30,7 +31,7 @@ fn case(name: &str, change: impl Fn(&mut Gpt2Config)) -> Case {
     let mut store = nn::VarStore::new(Device::Cpu);
     let model = Gpt2::new(store.root(), &config);
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    gpt2::load_pretrained(&mut store, "", &checkpoint).unwrap();
+    gpt2::load_pretrained(&mut store, "", &checkpoint, Vocabulary::Same).unwrap();
     Case { store, model, expected: tensors(&format!("gpt2/{name}/expected.safetensors")) }
 }
 
@@ -39,14 +40,14 @@ impl Case {
         Tensor::cat(&[prefix, &self.model.embed(&self.expected["ids"])], 1)
     }
 
-    fn logits(&self, mask: Option<&Tensor>, train: bool) -> Tensor {
+    fn logits(&self, mask: Option<&Tensor>, pass: Pass) -> Tensor {
         let inputs = self.inputs(&self.expected["prefix"]);
-        self.model.logits(&self.model.forward(&inputs, mask, train))
+        self.model.logits(&self.model.forward(&inputs, mask, pass))
     }
 
     /// How far the logits are from the reference's, without a mask.
     fn off(&self) -> f64 {
-        difference(&self.logits(None, false), &self.expected["logits"])
+        difference(&self.logits(None, Pass::EVALUATION), &self.expected["logits"])
     }
 }
 
@@ -63,7 +64,7 @@ fn logits_equal_the_references_with_and_without_padding_on_either_side() {
         let mut largest = case.off();
         for side in ["right", "left"] {
             let mask = &case.expected[&format!("mask_{side}")];
-            let ours = at_tokens(&case.logits(Some(mask), false), mask);
+            let ours = at_tokens(&case.logits(Some(mask), Pass::EVALUATION), mask);
             let theirs = at_tokens(&case.expected[&format!("logits_{side}")], mask);
             largest = largest.max(difference(&ours, &theirs));
         }
@@ -77,7 +78,7 @@ fn padding_on_the_left_does_change_the_logits_so_that_the_mask_is_tested() {
     let case = case("gelu_new", |_| ());
     let mask = &case.expected["mask_left"];
     let theirs = at_tokens(&case.expected["logits_left"], mask);
-    assert!(difference(&at_tokens(&case.logits(None, false), mask), &theirs) > NOTICED);
+    assert!(difference(&at_tokens(&case.logits(None, Pass::EVALUATION), mask), &theirs) > NOTICED);
 }
 
 #[test]
@@ -85,7 +86,9 @@ fn padding_on_the_right_needs_no_mask() {
     let case = case("gelu_new", |_| ());
     let mask = &case.expected["mask_right"];
     let theirs = at_tokens(&case.expected["logits_right"], mask);
-    assert!(difference(&at_tokens(&case.logits(None, false), mask), &theirs) < TOLERANCE);
+    assert!(
+        difference(&at_tokens(&case.logits(None, Pass::EVALUATION), mask), &theirs) < TOLERANCE
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn the_loss_and_every_gradient_equal_the_references() {
         let case = case(name, |_| ());
         let prefix = case.expected["prefix"].copy().set_requires_grad(true);
         let (mask, ids) = (&case.expected["mask_left"], &case.expected["ids"]);
-        let states = case.model.forward(&case.inputs(&prefix), Some(mask), false);
+        let states = case.model.forward(&case.inputs(&prefix), Some(mask), Pass::EVALUATION);
         let tokens = ids.size()[1];
         let kept = (mask.narrow(1, PREFIX, tokens) * mask.narrow(1, PREFIX - 1, tokens)).ne(0);
         let places = kept.flatten(0, 1).nonzero().squeeze_dim(1);
@@ -182,7 +185,7 @@ fn the_cache_changes_nothing_however_the_tokens_come() {
     for name in CONFIGS {
         let case = case(name, |_| ());
         let inputs = case.inputs(&case.expected["prefix"]);
-        let whole = case.model.forward(&inputs, None, false);
+        let whole = case.model.forward(&inputs, None, Pass::EVALUATION);
         for pieces in [vec![9], vec![1; 9], vec![2, 1, 1, 5], vec![4, 3, 2]] {
             let mut cache = case.model.cache(3, 9);
             let mut states = Vec::new();
@@ -207,14 +210,17 @@ fn each_dropout_acts_in_training_and_only_there() {
     ];
     let without = |config: &mut Gpt2Config| rates.iter().for_each(|rate| *rate(config) = 0.0);
     let silent = case("gelu_new", without);
-    assert!(difference(&silent.logits(None, true), &silent.expected["logits"]) < TOLERANCE);
+    assert!(
+        difference(&silent.logits(None, Pass::TRAINING), &silent.expected["logits"]) < TOLERANCE
+    );
     for rate in rates {
         let case = case("gelu_new", |config| {
             without(config);
             *rate(config) = 0.5;
         });
         assert!(case.off() < TOLERANCE, "no dropout outside training");
-        let (first, second) = (case.logits(None, true), case.logits(None, true));
+        let (first, second) =
+            (case.logits(None, Pass::TRAINING), case.logits(None, Pass::TRAINING));
         assert!(difference(&first, &case.expected["logits"]) > NOTICED);
         assert!(difference(&first, &second) > NOTICED, "another draw each time");
     }
@@ -254,7 +260,8 @@ fn a_module_of_a_larger_store_is_filled_and_the_rest_left_alone() {
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = store.root().var("clip_project", &[2], nn::Init::Const(7.0));
     let model = Gpt2::new(store.root() / "gpt", &config);
-    gpt2::load_pretrained(&mut store, "gpt", &Checkpoint::open(&folder).unwrap()).unwrap();
+    gpt2::load_pretrained(&mut store, "gpt", &Checkpoint::open(&folder).unwrap(), Vocabulary::Same)
+        .unwrap();
     assert_eq!(mapper, Tensor::from_slice(&[7.0_f32, 7.0]));
     let case = Case { store, model, expected: tensors("gpt2/bare/expected.safetensors") };
     assert!(case.off() < TOLERANCE);
@@ -273,7 +280,12 @@ fn load_changed(
     let config = Gpt2Config::open(&fixture(&format!("gpt2/{name}"))).unwrap();
     let mut store = nn::VarStore::new(Device::Cpu);
     let _ = Gpt2::new(store.root(), &config);
-    gpt2::load_pretrained(&mut store, "", &Checkpoint::open(folder.path()).unwrap())
+    gpt2::load_pretrained(
+        &mut store,
+        "",
+        &Checkpoint::open(folder.path()).unwrap(),
+        Vocabulary::Same,
+    )
 }
 
 #[test]

@@ -7,14 +7,16 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::{difference, fixture, tensors};
+use networks::Pass;
 use networks::decode::{GreedyOptions, greedy};
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, TokenBatch};
+use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 use networks::weights::{self, Checkpoint, WeightsError};
 use tch::{Device, Kind, Tensor, nn};
 
-const CLIP_DIM: i64 = 16;
 const PREFIX: i64 = 3;
+const MAPPER: MapperConfig =
+    MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: PREFIX };
 const FULL_STOP: usize = 13;
 const TOLERANCE: f64 = 1e-5;
 const NOTICED: f64 = 10.0 * TOLERANCE;
@@ -23,7 +25,7 @@ fn fresh(change: impl Fn(&mut Gpt2Config)) -> (nn::VarStore, ClipCaptioner) {
     let mut config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
     change(&mut config);
     let store = nn::VarStore::new(Device::Cpu);
-    let captioner = ClipCaptioner::new(store.root(), &config, CLIP_DIM, PREFIX);
+    let captioner = ClipCaptioner::new(store.root(), &config, &MAPPER);
     (store, captioner)
 }
 
@@ -54,7 +56,7 @@ fn the_loss_and_every_gradient_equal_the_padded_references() {
     let expected = tensors("prefix/loss.safetensors");
     let (store, captioner) = loaded();
     let batch = batch_of(&rows(&expected));
-    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, Pass::EVALUATION);
     let off = difference(&loss, &expected["loss"]);
     println!("loss differs by {off:.1e} of {:.3}", loss.double_value(&[]));
     assert!(off < TOLERANCE, "{off:e}");
@@ -84,7 +86,7 @@ fn captions_laid_out_otherwise_give_another_loss() {
     let (_store, captioner) = loaded();
     let right = rows(&expected);
     let off = |rows: &[Vec<i64>], embeddings: &Tensor| {
-        let loss = captioner.caption_loss(embeddings, &batch_of(rows), false);
+        let loss = captioner.caption_loss(embeddings, &batch_of(rows), Pass::EVALUATION);
         difference(&loss, &expected["loss"])
     };
     let embeddings = &expected["embeddings"];
@@ -113,7 +115,7 @@ fn padding_further_changes_neither_the_loss_nor_the_targets() {
     }
     let batch = batch_of(&longer);
     assert_eq!(batch.targets(), targets);
-    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, Pass::EVALUATION);
     assert!(difference(&loss, &expected["loss"]) < TOLERANCE);
 }
 
@@ -126,7 +128,7 @@ fn a_change_in_any_parameter_changes_the_loss() {
         let mut first = variable.detach().view(-1).narrow(0, 0, 1);
         let value = first.copy();
         let _ = first.g_add_scalar_(1.0);
-        let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+        let loss = captioner.caption_loss(&expected["embeddings"], &batch, Pass::EVALUATION);
         let off = difference(&loss, &expected["loss"]);
         assert!(off > NOTICED, "{name} moved by 1: {off:e}");
         first.copy_(&value);
@@ -139,7 +141,7 @@ fn training_on_one_batch_lowers_its_loss() {
     let (store, captioner) = loaded();
     let batch = batch_of(&rows(&expected));
     for _ in 0..30 {
-        let loss = captioner.caption_loss(&expected["embeddings"], &batch, true);
+        let loss = captioner.caption_loss(&expected["embeddings"], &batch, Pass::TRAINING);
         loss.backward();
         tch::no_grad(|| {
             for mut variable in store.trainable_variables() {
@@ -149,7 +151,7 @@ fn training_on_one_batch_lowers_its_loss() {
             }
         });
     }
-    let loss = captioner.caption_loss(&expected["embeddings"], &batch, false);
+    let loss = captioner.caption_loss(&expected["embeddings"], &batch, Pass::EVALUATION);
     assert!(loss.double_value(&[]) < 0.5 * expected["loss"].double_value(&[]), "{loss:?}");
 }
 
@@ -208,8 +210,8 @@ fn captions_end_where_they_are_told_to_or_where_positions_do() {
 fn the_longest_caption_can_be_trained_on() {
     let (_store, captioner) = fresh(|config| config.n_positions = 10);
     let row = vec![1; captioner.max_caption_tokens() as usize];
-    let embedding = Tensor::ones([1, CLIP_DIM], (Kind::Float, Device::Cpu));
-    let loss = captioner.caption_loss(&embedding, &batch_of(&[row]), false);
+    let embedding = Tensor::ones([1, MAPPER.clip_dim], (Kind::Float, Device::Cpu));
+    let loss = captioner.caption_loss(&embedding, &batch_of(&[row]), Pass::EVALUATION);
     assert!(loss.double_value(&[]).is_finite());
 }
 
@@ -218,7 +220,11 @@ fn a_mapper_from_scratch_starts_as_pytorch_starts_it() {
     let store = nn::VarStore::new(Device::Cpu);
     let config =
         Gpt2Config { n_embd: 96, n_layer: 1, n_head: 4, vocab_size: 9, ..Gpt2Config::default() };
-    let _ = ClipCaptioner::new(store.root(), &config, 256, 10);
+    let _ = ClipCaptioner::new(
+        store.root(),
+        &config,
+        &MapperConfig { clip_dim: 256, prefix_length: 10, ..MAPPER },
+    );
     let variables = store.variables();
     let shapes = [
         ("clip_project.model.0.weight", vec![480, 256], 256_f64),

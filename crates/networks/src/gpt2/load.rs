@@ -7,6 +7,16 @@ use crate::weights::{self, Checkpoint, WeightsError};
 /// The module that holds everything but the output head.
 const BODY: &str = "transformer.";
 
+/// How the file's token embeddings fill the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// They are of the same tokens.
+    Same,
+    /// The model may have fewer tokens, and then takes the first rows: what transformers'
+    /// `resize_token_embeddings` keeps.
+    FirstRows,
+}
+
 /// Fills the GPT-2 that was built at `module` (`""` for the store's root, or `"gpt"`) and leaves the
 /// store's other variables alone.
 ///
@@ -21,6 +31,7 @@ pub fn load_pretrained(
     store: &mut nn::VarStore,
     module: &str,
     checkpoint: &Checkpoint,
+    vocabulary: Vocabulary,
 ) -> Result<(), WeightsError> {
     let module = if module.is_empty() { String::new() } else { format!("{module}.") };
     let body = if checkpoint.shape("wte.weight").is_some() { "" } else { BODY };
@@ -29,9 +40,11 @@ pub fn load_pretrained(
         let inside = name.strip_prefix(&module)?.strip_prefix(BODY)?.to_owned();
         Some((inside, tensor))
     });
+    let embedding = format!("{body}wte.weight");
     weights::load_variables(
         ours,
         checkpoint,
+        Some(embedding.as_str()).filter(|_| vocabulary == Vocabulary::FirstRows),
         |name| format!("{body}{name}"),
         |name| name == "lm_head.weight" || name.strip_prefix(body).is_some_and(is_mask),
     )

@@ -10,9 +10,11 @@ mod cache;
 mod config;
 mod load;
 mod model;
+mod packing;
 
 pub use cache::KvCache;
 pub use config::{Activation, ConfigError, Gpt2Config};
-pub use load::load_pretrained;
+pub use load::{Vocabulary, load_pretrained};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
+pub use packing::{Packing, Selection};

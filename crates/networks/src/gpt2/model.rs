@@ -1,7 +1,7 @@
 //! The network: embeddings, blocks, and the head tied to the token embedding.
 //!
-//! Shapes: `[batch, tokens, hidden]` between blocks, `[batch, heads, tokens, head_dim]` in
-//! attention.
+//! Shapes: rows `[rows, hidden]` between blocks, one a token, sequence after sequence or packed
+//! ([`Packing`]); `[batch, heads, tokens, head_dim]` in attention.
 
 use std::borrow::Borrow;
 
@@ -9,7 +9,9 @@ use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
 use super::cache::LayerCache;
+use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config, KvCache};
+use crate::pass::{Pass, Precision};
 
 /// A GPT-2 language model.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Gpt2 {
     ///
     /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding, which no token then
     /// attends to. Padding on the right needs none: no token looks ahead. States at padding itself
-    /// are finite and mean nothing. Dropout is active only when `train`.
+    /// are finite and mean nothing.
     ///
     /// # Panics
     /// When there are more than `n_positions` tokens.
@@ -73,17 +75,75 @@ impl Gpt2 {
         &self,
         inputs_embeds: &Tensor,
         attention_mask: Option<&Tensor>,
-        train: bool,
+        pass: Pass,
     ) -> Tensor {
         let visible = match attention_mask {
             None => Visible::Causal,
             Some(mask) => Visible::Only(causal_and_real(mask)),
         };
-        let mut states = self.with_positions(inputs_embeds, 0, train);
+        let batch = inputs_embeds.size()[0];
+        let mut rows = self.with_positions(inputs_embeds, 0, pass).flatten(0, 1);
         for block in &self.blocks {
-            states = block.forward(&states, &visible, None, train);
+            rows =
+                block.forward(&rows, Layout::Dense { batch, visible: &visible, cache: None }, pass);
         }
-        self.final_norm.forward(&states)
+        self.final_norm.forward(&rows).unflatten(0, [batch, -1])
+    }
+
+    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for packed input
+    /// embeddings `[rows, hidden]`. As [`Self::forward`], without computing anything for padding, nor
+    /// behind the last attention anything that was not asked for.
+    ///
+    /// # Panics
+    /// When a sequence has more than `n_positions` tokens.
+    pub fn forward_packed(
+        &self,
+        inputs_embeds: &Tensor,
+        packing: &Packing,
+        wanted: &Selection,
+        pass: Pass,
+    ) -> Tensor {
+        let mut rows = self.first_rows(inputs_embeds, packing, pass);
+        for index in 0..self.blocks.len() - 1 {
+            rows = self.block_rows(index, &rows, packing, pass);
+        }
+        self.last_rows(&rows, packing, wanted, pass)
+    }
+
+    /// The first part of [`Self::forward_packed`]: positions and dropout.
+    pub(crate) fn first_rows(
+        &self,
+        inputs_embeds: &Tensor,
+        packing: &Packing,
+        pass: Pass,
+    ) -> Tensor {
+        let positions =
+            Tensor::embedding(&self.position_embedding, packing.positions(), -1, false, false);
+        (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
+    }
+
+    /// A middle part of [`Self::forward_packed`]: block `index`, which is not the last.
+    pub(crate) fn block_rows(
+        &self,
+        index: usize,
+        rows: &Tensor,
+        packing: &Packing,
+        pass: Pass,
+    ) -> Tensor {
+        self.blocks[index].forward(rows, Layout::Packed { packing, wanted: None }, pass)
+    }
+
+    /// The last part of [`Self::forward_packed`]: the last block and norm.
+    pub(crate) fn last_rows(
+        &self,
+        rows: &Tensor,
+        packing: &Packing,
+        wanted: &Selection,
+        pass: Pass,
+    ) -> Tensor {
+        let layout = Layout::Packed { packing, wanted: Some(wanted) };
+        let last = &self.blocks[self.blocks.len() - 1];
+        self.final_norm.forward(&last.forward(rows, layout, pass))
     }
 
     /// [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`; appends
@@ -93,25 +153,34 @@ impl Gpt2 {
     /// When the cache has no room, or there are more than `n_positions` tokens altogether.
     pub fn forward_cached(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
         tch::no_grad(|| {
-            let (past, new) = (cache.tokens(), inputs_embeds.size()[1]);
+            let (batch, past, new) =
+                (inputs_embeds.size()[0], cache.tokens(), inputs_embeds.size()[1]);
             let visible = match (past, new) {
                 (0, _) => Visible::Causal,
                 (_, 1) => Visible::All,
                 _ => Visible::Only(causal_after(past, inputs_embeds)),
             };
-            let mut states = self.with_positions(inputs_embeds, past, false);
+            let pass = Pass::EVALUATION;
+            let mut rows = self.with_positions(inputs_embeds, past, pass).flatten(0, 1);
             for (block, layer) in self.blocks.iter().zip(cache.layers()) {
-                states = block.forward(&states, &visible, Some((layer, past)), false);
+                let cache = Some((layer, past));
+                rows =
+                    block.forward(&rows, Layout::Dense { batch, visible: &visible, cache }, pass);
             }
             cache.advance(new);
-            self.final_norm.forward(&states)
+            self.final_norm.forward(&rows).unflatten(0, [batch, new])
         })
     }
 
     /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the
     /// token embedding.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        hidden.linear::<Tensor>(&self.token_embedding, None)
+        self.logits_in(hidden, Precision::Full)
+    }
+
+    /// [`Self::logits`], multiplied in another precision.
+    pub(crate) fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
+        precision.cast(hidden).linear::<Tensor>(&precision.cast(&self.token_embedding), None)
     }
 
     /// An empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
@@ -122,10 +191,19 @@ impl Gpt2 {
         KvCache::new(&self.config, batch, max_tokens, kind, device)
     }
 
-    fn with_positions(&self, inputs_embeds: &Tensor, first: i64, train: bool) -> Tensor {
+    fn with_positions(&self, inputs_embeds: &Tensor, first: i64, pass: Pass) -> Tensor {
         let positions = self.position_embedding.narrow(0, first, inputs_embeds.size()[1]);
-        (inputs_embeds + positions).dropout(self.config.embd_pdrop, train)
+        (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
     }
+}
+
+/// How rows make sequences, and what the rows of one attend to.
+enum Layout<'a> {
+    /// `batch` sequences of one length, one behind the other; with their earlier keys and values and
+    /// how many those are.
+    Dense { batch: i64, visible: &'a Visible, cache: Option<(&'a mut LayerCache, i64)> },
+    /// Sequences of any length; with the rows to go on with, all of them where none are named.
+    Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
 }
 
 /// Which keys a query attends to.
@@ -172,17 +250,18 @@ impl Block {
         }
     }
 
-    fn forward(
-        &self,
-        states: &Tensor,
-        visible: &Visible,
-        cache: Option<(&mut LayerCache, i64)>,
-        train: bool,
-    ) -> Tensor {
-        let normed = self.attention_norm.forward(states);
-        let states = states + self.attention.forward(&normed, visible, cache, train);
-        let normed = self.feed_forward_norm.forward(&states);
-        states + self.feed_forward.forward(&normed, train)
+    fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
+        let wanted = match layout {
+            Layout::Packed { wanted: Some(wanted), .. } => Some(wanted),
+            _ => None,
+        };
+        let attended = self.attention.forward(&self.attention_norm.forward(rows), layout, pass);
+        let rows = match wanted {
+            None => rows + attended,
+            Some(wanted) => rows.index_select(0, &wanted.rows) + attended,
+        };
+        let normed = self.feed_forward_norm.forward(&rows);
+        rows + self.feed_forward.forward(&normed, pass)
     }
 }
 
@@ -210,17 +289,34 @@ impl Attention {
         }
     }
 
-    fn forward(
+    /// Attention among the rows `[rows, hidden]` of each sequence: `[rows, hidden]`, or `[wanted,
+    /// hidden]` where the layout names rows.
+    fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
+        let joint = self.queries_keys_values.forward(rows, pass);
+        let heads = match layout {
+            Layout::Dense { batch, visible, cache } => {
+                self.attend(&joint.unflatten(0, [batch, -1]), visible, cache, pass)
+            }
+            Layout::Packed { packing, wanted } => {
+                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, None, pass);
+                spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
+            }
+        };
+        self.output.forward(&heads, pass).dropout(self.output_dropout, pass.dropout)
+    }
+
+    /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
+    /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
+    fn attend(
         &self,
-        states: &Tensor,
+        joint: &Tensor,
         visible: &Visible,
         cache: Option<(&mut LayerCache, i64)>,
-        train: bool,
+        pass: Pass,
     ) -> Tensor {
-        let joint = self.queries_keys_values.forward(states);
         let hidden = self.heads * self.head_dim;
         let (queries, keys, values) =
-            (self.part(&joint, 0), self.part(&joint, hidden), self.part(&joint, 2 * hidden));
+            (self.part(joint, 0), self.part(joint, hidden), self.part(joint, 2 * hidden));
         let (keys, values) = match cache {
             None => (keys, values),
             Some((layer, past)) => layer.append(past, &keys, &values),
@@ -229,13 +325,12 @@ impl Attention {
             Visible::Only(mask) => Some(mask),
             Visible::Causal | Visible::All => None,
         };
-        let dropout = if train { self.weights_dropout } else { 0.0 };
+        let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
         let causal = matches!(visible, Visible::Causal);
         let heads = Tensor::scaled_dot_product_attention(
             &queries, &keys, &values, mask, dropout, causal, None, false,
         );
-        let merged = heads.transpose(1, 2).flatten(2, 3);
-        self.output.forward(&merged).dropout(self.output_dropout, train)
+        heads.transpose(1, 2).flatten(2, 3).flatten(0, 1)
     }
 
     /// One third of `joint` `[batch, tokens, 3 * hidden]`, from column `first`, split into heads:
@@ -267,14 +362,14 @@ impl FeedForward {
         }
     }
 
-    fn forward(&self, states: &Tensor, train: bool) -> Tensor {
-        let inner = self.inner.forward(states);
+    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        let inner = self.inner.forward(rows, pass);
         let active = match self.activation {
             Activation::GeluNew | Activation::GeluPytorchTanh => inner.gelu("tanh"),
             Activation::Gelu => inner.gelu("none"),
             Activation::Relu => inner.relu(),
         };
-        self.output.forward(&active).dropout(self.dropout, train)
+        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
     }
 }
 
@@ -306,9 +401,9 @@ impl Conv1d {
         }
     }
 
-    fn forward(&self, states: &Tensor) -> Tensor {
-        let [batch, tokens] = [states.size()[0], states.size()[1]];
-        self.bias.addmm(&states.flatten(0, 1), &self.weight).unflatten(0, [batch, tokens])
+    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        let cast = |tensor| pass.precision.cast(tensor);
+        cast(&self.bias).addmm(&cast(rows), &cast(&self.weight))
     }
 }
 

@@ -2,47 +2,52 @@
 //! were the first tokens, and it writes the caption on.
 //!
 //! Paper: Mokady et al., "ClipCap: CLIP Prefix for Image Captioning" (2021), with the MLP mapper and
-//! a GPT-2 that is trained along. Variables have the names of ClipCap's checkpoints:
-//! `clip_project.model.{0,2}.{weight,bias}` and `gpt.transformer.*`. What differs: a batch is padded
-//! to its own longest caption instead of the data set's, the last token is not read, and logits are
-//! computed only where there is a target. Loss and gradients are the same.
+//! a GPT-2 that is trained along, or the transformer mapper and a GPT-2 that is not. Variables have
+//! the names of ClipCap's checkpoints: `clip_project.model.{0,2}.{weight,bias}` or
+//! `clip_project.transformer.*`, and `gpt.transformer.*`. What differs: captions are packed instead
+//! of padded, the last token is not read, and behind the last attention only the states are computed
+//! that predict a target. Loss and gradients are the same.
 
 mod batch;
 mod mapper;
+mod recompute;
 
 use std::borrow::Borrow;
 
 use tch::{Reduction, Tensor, nn};
 
 pub use batch::TokenBatch;
-pub use mapper::MlpMapper;
+use mapper::Mapper;
+pub use mapper::{MapperConfig, MapperKind};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
+use crate::pass::Pass;
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// GPT-2 with a mapper from image embeddings to its first input vectors.
 #[derive(Debug)]
 pub struct ClipCaptioner {
-    mapper: MlpMapper,
+    mapper: Mapper,
+    mapper_config: MapperConfig,
     gpt2: Gpt2,
 }
 
 impl ClipCaptioner {
-    /// Adds a captioner's variables under `module`, initialised as PyTorch and transformers do: for
-    /// image embeddings of `clip_dim` values and `prefix_length` prefix vectors.
+    /// Adds a captioner's variables under `module`, initialised as PyTorch and transformers do.
     ///
     /// # Panics
-    /// When `config` does not pass [`Gpt2Config::check`], or memory is exhausted.
+    /// When `config` does not pass [`Gpt2Config::check`], the transformer mapper's eight heads do not
+    /// divide the hidden size, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
-        clip_dim: i64,
-        prefix_length: i64,
+        mapper: &MapperConfig,
     ) -> Self {
         let module = module.borrow();
         Self {
-            mapper: MlpMapper::new(module / "clip_project", clip_dim, config.n_embd, prefix_length),
+            mapper: Mapper::new(&(module / "clip_project"), mapper, config.n_embd),
+            mapper_config: *mapper,
             gpt2: Gpt2::new(module / "gpt", config),
         }
     }
@@ -56,7 +61,7 @@ impl ClipCaptioner {
     /// Prefix vectors for each image.
     #[must_use]
     pub fn prefix_length(&self) -> i64 {
-        self.mapper.prefix_length()
+        self.mapper_config.prefix_length
     }
 
     /// The longest caption that can be trained on, or generated, in tokens: what the prefix leaves
@@ -68,29 +73,39 @@ impl ClipCaptioner {
 
     /// Prefix vectors `[batch, prefix_length, hidden]` of image embeddings `[batch, clip_dim]`.
     pub fn prefix(&self, embeddings: &Tensor) -> Tensor {
-        self.mapper.forward(embeddings)
+        self.mapper.forward(embeddings, Pass::EVALUATION)
     }
 
     /// The training loss, a scalar: the cross entropy of each caption token given the image and the
-    /// tokens before it, averaged over the batch's targets. Dropout is active only when `train`.
+    /// tokens before it, averaged over the batch's targets.
     ///
-    /// `embeddings` `[batch, clip_dim]` belong to the rows of `batch`. Not a number where the batch
-    /// has no target ([`TokenBatch::targets`] is 0).
+    /// `embeddings` `[batch, clip_dim]` belong to the captions of `batch`. Not a number where the
+    /// batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
     /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
     /// or `batch` was made for another prefix length.
-    pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, train: bool) -> Tensor {
+    pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
+        let inputs = self.inputs(embeddings, batch, pass);
+        let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
+        self.target_loss(&states, batch, pass)
+    }
+
+    /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.
+    fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
             batch.prefix_length(),
             self.prefix_length(),
             "a batch for another prefix length"
         );
-        let prefix = self.prefix(embeddings);
-        let inputs = Tensor::cat(&[prefix, self.gpt2.embed(batch.inputs())], 1);
-        // No mask: padding lies on the right, where no token looks.
-        let states = self.gpt2.forward(&inputs, None, train).flatten(0, 1);
-        let logits = self.gpt2.logits(&states.index_select(0, batch.target_positions()));
+        let tokens = self.gpt2.embed(batch.inputs());
+        let prefix = self.mapper.forward(embeddings, pass).to_kind(tokens.kind());
+        Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
+    }
+
+    /// Mean cross entropy of the targets, from the states `[targets, hidden]` that predict them.
+    fn target_loss(&self, states: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
+        let logits = self.gpt2.logits_in(states, pass.precision).to_kind(states.kind());
         logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Mean, -100, 0.0)
     }
 }

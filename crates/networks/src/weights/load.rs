@@ -21,25 +21,30 @@ pub fn load(
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
-    load_variables(store.variables(), checkpoint, file_name_of, ignored)
+    load_variables(store.variables(), checkpoint, None, file_name_of, ignored)
 }
 
-/// [`load`] for some of a store's variables.
+/// [`load`] for some of a store's variables. The one that the file calls `cut` may have fewer rows
+/// than the file, and takes the first.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,
+    cut: Option<&str>,
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
     let mut variables: Vec<(String, Tensor)> =
         variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)).collect();
     variables.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let report = compare(&variables, checkpoint, ignored);
+    let report = compare(&variables, checkpoint, cut, ignored);
     if !report.is_empty() {
         return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
     }
     for (name, variable) in &mut variables {
-        let values = checkpoint.tensor(name, variable.device())?;
+        let mut values = checkpoint.tensor(name, variable.device())?;
+        if cut == Some(name) {
+            values = values.narrow(0, 0, variable.size()[0]);
+        }
         tch::no_grad(|| variable.f_copy_(&values)).map_err(|source| WeightsError::Tensor {
             path: checkpoint.path().to_owned(),
             name: name.clone(),
@@ -52,6 +57,7 @@ pub(crate) fn load_variables(
 fn compare(
     variables: &[(String, Tensor)],
     checkpoint: &Checkpoint,
+    cut: Option<&str>,
     ignored: impl Fn(&str) -> bool,
 ) -> Mismatch {
     let mut report = Mismatch::default();
@@ -61,7 +67,10 @@ fn compare(
             continue;
         };
         let wanted = variable.size();
-        if shape != wanted {
+        let is_cut = cut == Some(name)
+            && shape.get(1..) == wanted.get(1..)
+            && shape.first() > wanted.first();
+        if shape != wanted && !is_cut {
             report
                 .misshapen
                 .push(format!("{name}: {shape:?} in the file, {wanted:?} in the model"));

@@ -1,0 +1,105 @@
+//! Mappers from an image embedding to the vectors that GPT-2 reads in place of its first tokens.
+
+mod mlp;
+mod transformer;
+
+use std::borrow::Borrow;
+
+use tch::Tensor;
+use tch::nn::{self, Init};
+
+use mlp::MlpMapper;
+use transformer::TransformerMapper;
+
+use crate::pass::Pass;
+
+/// Which network maps image embeddings to prefix vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapperKind {
+    /// Two linear layers with tanh between.
+    Mlp,
+    /// Self-attention over vectors projected from the embedding and learned constants.
+    Transformer {
+        /// Vectors projected from the image embedding.
+        clip_length: i64,
+        /// Layers; ClipCap's has 8.
+        layers: i64,
+    },
+}
+
+/// A mapper's sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapperConfig {
+    /// The network.
+    pub kind: MapperKind,
+    /// Values in an image embedding.
+    pub clip_dim: i64,
+    /// Prefix vectors for each image.
+    pub prefix_length: i64,
+}
+
+/// A mapper of either kind.
+#[derive(Debug)]
+pub(super) enum Mapper {
+    Mlp(MlpMapper),
+    Transformer(TransformerMapper),
+}
+
+impl Mapper {
+    /// Adds its variables under `module`, initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`,
+    /// for prefix vectors of `hidden` values.
+    pub(super) fn new(module: &nn::Path, config: &MapperConfig, hidden: i64) -> Self {
+        let MapperConfig { kind, clip_dim, prefix_length } = *config;
+        match kind {
+            MapperKind::Mlp => Self::Mlp(MlpMapper::new(module, clip_dim, hidden, prefix_length)),
+            MapperKind::Transformer { clip_length, layers } => {
+                Self::Transformer(TransformerMapper::new(
+                    module,
+                    clip_dim,
+                    hidden,
+                    prefix_length,
+                    clip_length,
+                    layers,
+                ))
+            }
+        }
+    }
+
+    /// Prefix vectors `[batch, prefix_length, hidden]` of image embeddings `[batch, clip_dim]`.
+    pub(super) fn forward(&self, embeddings: &Tensor, pass: Pass) -> Tensor {
+        match self {
+            Self::Mlp(mapper) => mapper.forward(embeddings, pass),
+            Self::Transformer(mapper) => mapper.forward(embeddings, pass),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Weight `[outputs, inputs]` and bias uniform within `1 / sqrt(inputs)`: PyTorch's default,
+    /// which tch's own linear layer does not share.
+    fn new<'a>(module: impl Borrow<nn::Path<'a>>, inputs: i64, outputs: i64) -> Self {
+        let bias = module.borrow().var("bias", &[outputs], uniform(inputs));
+        Self { bias: Some(bias), ..Self::without_bias(module, inputs, outputs) }
+    }
+
+    fn without_bias<'a>(module: impl Borrow<nn::Path<'a>>, inputs: i64, outputs: i64) -> Self {
+        let weight = module.borrow().var("weight", &[outputs, inputs], uniform(inputs));
+        Self { weight, bias: None }
+    }
+
+    fn forward(&self, inputs: &Tensor, pass: Pass) -> Tensor {
+        let cast = |tensor| pass.precision.cast(tensor);
+        cast(inputs).linear(&cast(&self.weight), self.bias.as_ref().map(cast).as_ref())
+    }
+}
+
+fn uniform(inputs: i64) -> Init {
+    let bound = 1.0 / (inputs as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}

@@ -1,0 +1,131 @@
+//! ClipCap's transformer mapper: the image embedding is projected to `clip_length` vectors,
+//! `prefix_length` learned ones are put behind them, and what pre-norm self-attention layers make of
+//! the latter is the prefix.
+//!
+//! Names are those of ClipCap's checkpoints: `linear`, `prefix_const`,
+//! `transformer.layers.N.{norm1, attn.{to_queries, to_keys_values, project}, norm2, mlp.{fc1, fc2}}`.
+
+use tch::Tensor;
+use tch::nn::{self, Init};
+
+use super::Linear;
+use crate::pass::Pass;
+
+/// ClipCap's, for every size.
+const HEADS: i64 = 8;
+/// Width inside the feed-forward layers, as a multiple of the hidden size.
+const MLP_RATIO: i64 = 2;
+
+#[derive(Debug)]
+pub(in crate::prefix) struct TransformerMapper {
+    linear: Linear,
+    prefix_const: Tensor,
+    layers: Vec<Layer>,
+    clip_length: i64,
+    hidden: i64,
+}
+
+impl TransformerMapper {
+    /// # Panics
+    /// When `hidden` is not a multiple of 8, the number of heads.
+    pub(super) fn new(
+        module: &nn::Path,
+        clip_dim: i64,
+        hidden: i64,
+        prefix_length: i64,
+        clip_length: i64,
+        layers: i64,
+    ) -> Self {
+        assert_eq!(hidden % HEADS, 0, "hidden size {hidden} is not a multiple of {HEADS} heads");
+        let normal = Init::Randn { mean: 0.0, stdev: 1.0 };
+        let stack = module / "transformer" / "layers";
+        Self {
+            linear: Linear::new(module / "linear", clip_dim, clip_length * hidden),
+            prefix_const: module.var("prefix_const", &[prefix_length, hidden], normal),
+            layers: (0..layers).map(|layer| Layer::new(&(&stack / layer), hidden)).collect(),
+            clip_length,
+            hidden,
+        }
+    }
+
+    pub(super) fn forward(&self, embeddings: &Tensor, pass: Pass) -> Tensor {
+        let batch = embeddings.size()[0];
+        let seen = self.linear.forward(embeddings, pass);
+        let seen =
+            seen.unflatten(1, [self.clip_length, self.hidden]).to_kind(self.prefix_const.kind());
+        let constants = self.prefix_const.unsqueeze(0).expand([batch, -1, -1], false);
+        let mut states = Tensor::cat(&[seen, constants], 1);
+        for layer in &self.layers {
+            states = layer.forward(&states, pass);
+        }
+        states.narrow(1, self.clip_length, self.prefix_const.size()[0])
+    }
+}
+
+#[derive(Debug)]
+struct Layer {
+    norm1: Norm,
+    to_queries: Linear,
+    to_keys_values: Linear,
+    project: Linear,
+    norm2: Norm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Layer {
+    fn new(module: &nn::Path, hidden: i64) -> Self {
+        let (attention, mlp, inner) = (module / "attn", module / "mlp", hidden * MLP_RATIO);
+        Self {
+            norm1: Norm::new(&(module / "norm1"), hidden),
+            to_queries: Linear::without_bias(&attention / "to_queries", hidden, hidden),
+            to_keys_values: Linear::without_bias(&attention / "to_keys_values", hidden, 2 * hidden),
+            project: Linear::new(&attention / "project", hidden, hidden),
+            norm2: Norm::new(&(module / "norm2"), hidden),
+            fc1: Linear::new(&mlp / "fc1", hidden, inner),
+            fc2: Linear::new(&mlp / "fc2", inner, hidden),
+        }
+    }
+
+    /// `[batch, tokens, hidden]` in and out.
+    fn forward(&self, states: &Tensor, pass: Pass) -> Tensor {
+        let states = states + self.attend(&self.norm1.forward(states), pass);
+        let inner = self.fc1.forward(&self.norm2.forward(&states), pass).relu();
+        states + self.fc2.forward(&inner, pass)
+    }
+
+    fn attend(&self, states: &Tensor, pass: Pass) -> Tensor {
+        let queries = heads(&self.to_queries.forward(states, pass));
+        let keys_values = self.to_keys_values.forward(states, pass).chunk(2, -1);
+        let (keys, values) = (heads(&keys_values[0]), heads(&keys_values[1]));
+        let attended = Tensor::scaled_dot_product_attention::<Tensor>(
+            &queries, &keys, &values, None, 0.0, false, None, false,
+        );
+        self.project.forward(&attended.transpose(1, 2).flatten(2, 3), pass)
+    }
+}
+
+/// `[batch, tokens, hidden]` as `[batch, heads, tokens, head_dim]`.
+fn heads(states: &Tensor) -> Tensor {
+    states.unflatten(2, [HEADS, -1]).transpose(1, 2)
+}
+
+#[derive(Debug)]
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Norm {
+    fn new(module: &nn::Path, hidden: i64) -> Self {
+        Self {
+            weight: module.var("weight", &[hidden], Init::Const(1.0)),
+            bias: module.var("bias", &[hidden], Init::Const(0.0)),
+        }
+    }
+
+    fn forward(&self, states: &Tensor) -> Tensor {
+        // PyTorch's default epsilon, which ClipCap leaves.
+        states.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true)
+    }
+}

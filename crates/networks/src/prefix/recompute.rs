@@ -1,0 +1,126 @@
+//! Gradients without keeping activations: those of one block at a time are computed again when its
+//! gradients are due (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
+//!
+//! Only the rows between blocks are kept. Dropout is the same both times, since each segment's draws
+//! have a seed of their own.
+
+use tch::{TchError, Tensor, no_grad};
+
+use super::{ClipCaptioner, TokenBatch};
+use crate::pass::Pass;
+
+/// The parts that are computed again on their own.
+#[derive(Clone, Copy, PartialEq)]
+enum Segment {
+    /// The mapper, the embeddings.
+    First,
+    /// A block that is not the last.
+    Block(usize),
+    /// The last block, the last norm, the head and the loss.
+    Last,
+}
+
+impl ClipCaptioner {
+    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
+    /// that the captioner was built at the root of.
+    ///
+    /// `seed` decides dropout; its draws are others than without recomputing.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for want of memory.
+    pub fn gradients_recomputing(
+        &self,
+        embeddings: &Tensor,
+        batch: &TokenBatch,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let blocks = self.gpt2.config().n_layer as usize;
+        let packing = batch.packing();
+        let reseed = |segment: usize| tch::manual_seed(seed.wrapping_add(segment as i64));
+        let first = || {
+            reseed(0);
+            self.gpt2.first_rows(&self.inputs(embeddings, batch, pass), packing, pass)
+        };
+        let block = |index: usize, rows: &Tensor| {
+            reseed(index + 1);
+            self.gpt2.block_rows(index, rows, packing, pass)
+        };
+        let mut kept = vec![no_grad(first)];
+        for index in 0..blocks - 1 {
+            let rows = no_grad(|| block(index, &kept[index]));
+            kept.push(rows);
+        }
+
+        let mut gradients = Gradients::new(parameters, blocks);
+        let rows = leaf(kept.pop());
+        reseed(blocks);
+        let states = self.gpt2.last_rows(&rows, packing, batch.predictors(), pass);
+        let loss = self.target_loss(&states, batch, pass);
+        let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
+        for index in (0..blocks - 1).rev() {
+            let rows = leaf(kept.pop());
+            let product = (block(index, &rows) * behind).sum(None);
+            behind = gradients.add(&product, Segment::Block(index), Some(&rows))?;
+        }
+        let _ = gradients.add(&(first() * behind).sum(None), Segment::First, None)?;
+        Ok((loss.detach(), gradients.all))
+    }
+}
+
+/// Kept rows, ready to take a gradient.
+fn leaf(rows: Option<Tensor>) -> Tensor {
+    rows.unwrap_or_default().detach().set_requires_grad(true)
+}
+
+/// The gradients so far, in the parameters' order.
+struct Gradients<'a> {
+    parameters: &'a [(String, Tensor)],
+    blocks: usize,
+    all: Vec<Tensor>,
+}
+
+impl<'a> Gradients<'a> {
+    fn new(parameters: &'a [(String, Tensor)], blocks: usize) -> Self {
+        let all = parameters.iter().map(|_| Tensor::new()).collect();
+        Self { parameters, blocks, all }
+    }
+
+    /// Adds the gradients of `scalar` by the parameters of a segment, and returns that by `rows`.
+    fn add(
+        &mut self,
+        scalar: &Tensor,
+        segment: Segment,
+        rows: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
+        let own: Vec<usize> = (0..self.parameters.len())
+            .filter(|&index| self.is_in(&self.parameters[index].0, segment))
+            .collect();
+        let by = own.iter().map(|&index| &self.parameters[index].1).chain(rows);
+        let by: Vec<&Tensor> = by.collect();
+        let mut found = Tensor::f_run_backward(&[scalar], &by, false, false)?.into_iter();
+        for (&index, gradient) in own.iter().zip(found.by_ref()) {
+            let place = &mut self.all[index];
+            // The token embedding has a part in two segments.
+            *place = if place.defined() { &*place + gradient } else { gradient };
+        }
+        Ok(found.next().unwrap_or_default())
+    }
+
+    fn is_in(&self, name: &str, segment: Segment) -> bool {
+        let Some(inside) = name.strip_prefix("gpt.transformer.") else {
+            return segment == Segment::First;
+        };
+        if let Some(index) = inside.strip_prefix("h.").and_then(|rest| rest.split('.').next()) {
+            let index: usize = index.parse().unwrap_or(self.blocks);
+            let own = if index + 1 < self.blocks { Segment::Block(index) } else { Segment::Last };
+            return own == segment;
+        }
+        match inside {
+            "wte.weight" => segment == Segment::First || segment == Segment::Last,
+            "wpe.weight" => segment == Segment::First,
+            _ => segment == Segment::Last,
+        }
+    }
+}
