@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use training::config::Config;
 use training::run_folder::RunFolder;
-use training::track::StepRecord;
+use training::track::{EpochRecord, StepRecord};
 use training::trainer::{self, Observer, Outcome};
 
 use crate::terminal;
@@ -107,6 +107,11 @@ impl Observer for Screen {
                 "epoch {}/{} step {} {line}",
                 record.epoch, self.epochs, record.step
             ));
+        }
+    }
+    fn epoch_record(&mut self, record: &EpochRecord) {
+        if let Some(loss) = record.validation_loss {
+            self.note(&format!("epoch {}: loss {loss:.3} on held-out captions", record.epoch));
         }
     }
 }

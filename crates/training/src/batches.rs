@@ -1,5 +1,9 @@
 //! Captions as token rows, and the order in which they are seen.
 
+use networks::prefix::TokenBatch;
+use tch::{Device, Tensor};
+
+use crate::learner::Part;
 use crate::seeds::{self, Purpose};
 
 /// One caption of one picture, as token ids.
@@ -38,29 +42,97 @@ fn longest_kept(lengths: &[f64]) -> usize {
     (mean + 10.0 * deviation).min(max) as usize
 }
 
-/// The batches of one epoch: all rows shuffled, cut into whole batches, the rest dropped.
+/// The batches of one epoch, as indexes into `rows`: all rows shuffled, cut into whole batches, the
+/// rest dropped.
+///
+/// With `sort_by_length` the shuffled rows of every fifty batches are sorted by length before they
+/// are cut, and the batches shuffled again.
 #[must_use]
-pub fn epoch_batches(seed: u64, epoch: u64, rows: usize, batch_size: usize) -> Vec<Vec<usize>> {
-    seeds::permutation(seed, Purpose::Order, epoch, rows)
-        .chunks_exact(batch_size)
-        .map(<[usize]>::to_vec)
+pub fn epoch_batches(
+    seed: u64,
+    epoch: u64,
+    rows: &[TokenRow],
+    batch_size: usize,
+    sort_by_length: bool,
+) -> Vec<Vec<usize>> {
+    let mut order = seeds::permutation(seed, Purpose::Order, epoch, rows.len());
+    order.truncate(rows.len() / batch_size * batch_size);
+    if !sort_by_length {
+        return order.chunks_exact(batch_size).map(<[usize]>::to_vec).collect();
+    }
+    for pool in order.chunks_mut(SORTED_TOGETHER * batch_size) {
+        pool.sort_by_key(|&row| rows[row].tokens.len());
+    }
+    let batches: Vec<&[usize]> = order.chunks_exact(batch_size).collect();
+    seeds::permutation(seed, Purpose::BatchOrder, epoch, batches.len())
+        .into_iter()
+        .map(|batch| batches[batch].to_vec())
         .collect()
+}
+
+/// Batches whose rows are sorted together.
+const SORTED_TOGETHER: usize = 50;
+
+/// Rows on the device, with their pictures' embeddings from those of the data set.
+#[must_use]
+pub fn part(rows: &[&TokenRow], embeddings: &Tensor, prefix_length: i64, device: Device) -> Part {
+    let places: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
+    let places = Tensor::from_slice(&places).to_device(device);
+    let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+    Part {
+        embeddings: embeddings.index_select(0, &places),
+        tokens: TokenBatch::new(&tokens, prefix_length, device),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rows(count: usize) -> Vec<TokenRow> {
+        let row = |index| TokenRow {
+            embedding: 0,
+            tokens: vec![1; 1 + index * 7 % 13],
+            image: 0,
+            caption: 0,
+        };
+        (0..count).map(row).collect()
+    }
+
     #[test]
     fn an_epoch_sees_each_row_at_most_once_and_drops_the_partial_batch() {
-        let batches = epoch_batches(1, 0, 103, 10);
-        assert_eq!(batches.len(), 10);
-        let mut seen: Vec<usize> = batches.concat();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 100);
-        assert_ne!(batches, epoch_batches(1, 1, 103, 10));
-        assert_eq!(batches, epoch_batches(1, 0, 103, 10));
+        let rows = rows(103);
+        for sorted in [false, true] {
+            let batches = |epoch| epoch_batches(1, epoch, &rows, 10, sorted);
+            let first = batches(0);
+            assert_eq!(first.len(), 10);
+            let mut seen: Vec<usize> = first.concat();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 100);
+            assert_ne!(first, batches(1));
+            assert_eq!(first, batches(0));
+        }
+    }
+
+    #[test]
+    fn batches_sorted_by_length_hold_rows_of_like_length_and_come_in_any_order() {
+        let rows = rows(1300);
+        let lengths = |batch: &Vec<usize>| -> Vec<usize> {
+            batch.iter().map(|&row| rows[row].tokens.len()).collect()
+        };
+        let spread = |sorted: bool| -> usize {
+            let batches = epoch_batches(1, 0, &rows, 10, sorted);
+            let spreads = batches.iter().map(|batch| {
+                let lengths = lengths(batch);
+                lengths.iter().max().unwrap() - lengths.iter().min().unwrap()
+            });
+            spreads.sum()
+        };
+        assert!(spread(true) * 10 < spread(false), "{} {}", spread(true), spread(false));
+        let firsts: Vec<usize> =
+            epoch_batches(1, 0, &rows, 10, true).iter().map(|batch| lengths(batch)[0]).collect();
+        assert!(!firsts.is_sorted());
     }
 
     #[test]

@@ -42,12 +42,8 @@ impl Captioner {
             }));
         };
         let mut store = nn::VarStore::new(device);
-        let model = ClipCaptioner::new(
-            store.root(),
-            &gpt2_config,
-            provenance.embeddings.dimension as i64,
-            config.mapper.prefix_length,
-        );
+        let mapper = config.mapper.network(provenance.embeddings.dimension);
+        let model = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
         checkpoint.load_model(&mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');

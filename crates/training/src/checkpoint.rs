@@ -32,8 +32,22 @@ pub struct Position {
     pub best_loss: Option<f64>,
     /// Epochs in a row whose last loss did not beat it.
     pub epochs_without_improvement: u64,
+    /// The lowest loss after an epoch so far, on the held-out captions where there are any, and the
+    /// step it was measured after.
+    pub best: Option<(f64, u64)>,
     /// Nothing is left to train.
     pub finished: bool,
+}
+
+/// Which checkpoints are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// So many of the newest.
+    pub newest: usize,
+    /// That of the best epoch.
+    pub best: bool,
+    /// Those of every so many steps; 0 for none.
+    pub every_steps: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,7 +98,7 @@ impl Checkpoint {
     }
 }
 
-/// Writes a checkpoint under `folder`, then removes all but the newest `keep`, and what a killed
+/// Writes a checkpoint under `folder`, then removes those that need not be kept, and what a killed
 /// process left unfinished.
 ///
 /// # Errors
@@ -94,9 +108,9 @@ pub fn save(
     position: &Position,
     model: &[(String, Tensor)],
     optimizer: &AdamW,
-    keep: usize,
+    keep: Keep,
 ) -> Result<(), Error> {
-    let path = folder.join(format!("step-{:09}", position.step));
+    let path = path_of(folder, position.step);
     let partial = path.with_extension("partial");
     durable::create_dir_all(folder)?;
     remove_folder(&partial)?;
@@ -115,7 +129,7 @@ pub fn save(
     // A damaged checkpoint of the same step may be in the way.
     remove_folder(&path)?;
     durable::replace(&partial, &path)?;
-    rotate(folder, keep)
+    rotate(folder, keep, position.best.map(|(_, step)| step))
 }
 
 /// The newest checkpoint that is whole, and the damaged ones that were passed over, newest first.
@@ -124,7 +138,7 @@ pub fn save(
 /// Only when the folder cannot be listed.
 pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
     let mut damaged = Vec::new();
-    for path in list(folder)?.into_iter().rev() {
+    for (_, path) in list(folder)?.into_iter().rev() {
         match verify(&path) {
             Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
             Err(error) => damaged.push(error),
@@ -152,8 +166,33 @@ fn digest(path: &Path) -> Result<String, Error> {
     Ok(weights::Checkpoint::open(path)?.identity())
 }
 
-/// Checkpoint folders by step, oldest first.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The checkpoint of the best epoch, as the newest one names it.
+///
+/// # Errors
+/// Names the file that is damaged; says so when there is none.
+pub fn best(folder: &Path) -> Result<Checkpoint, Error> {
+    let none = |reason: &str| Error::RunFile { path: folder.to_owned(), reason: reason.to_owned() };
+    let newest = latest(folder)?.0.ok_or_else(|| none("there is no checkpoint yet"))?;
+    let (_, step) = newest.position.best.ok_or_else(|| none("no epoch is finished yet"))?;
+    if step == newest.position.step {
+        return Ok(newest);
+    }
+    let path = path_of(folder, step);
+    if !path.exists() {
+        return Err(none(&format!(
+            "the best epoch's checkpoint, {}, was not kept; training.keep_best_checkpoint keeps it",
+            path.display()
+        )));
+    }
+    verify(&path)
+}
+
+fn path_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step:09}"))
+}
+
+/// Checkpoint folders with their steps, oldest first.
+fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let fail =
         |error: io::Error| Error::RunFile { path: folder.to_owned(), reason: error.to_string() };
     let entries = match fs::read_dir(folder) {
@@ -171,13 +210,17 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     steps.sort();
-    Ok(steps.into_iter().map(|(_, path)| path).collect())
+    Ok(steps)
 }
 
-fn rotate(folder: &Path, keep: usize) -> Result<(), Error> {
+fn rotate(folder: &Path, keep: Keep, best: Option<u64>) -> Result<(), Error> {
     let all = list(folder)?;
-    for path in &all[..all.len().saturating_sub(keep)] {
-        remove_folder(path)?;
+    for (step, path) in &all[..all.len().saturating_sub(keep.newest)] {
+        let is_best = keep.best && best == Some(*step);
+        let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
+        if !is_best && !is_due {
+            remove_folder(path)?;
+        }
     }
     remove_unfinished(folder)
 }

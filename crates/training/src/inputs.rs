@@ -60,6 +60,13 @@ impl Inputs {
         images.iter().filter(|image| self.row(**image).is_none()).count()
     }
 
+    /// The lower-cased captions of `images`, as every system sees them.
+    #[must_use]
+    pub fn captions(&self, images: &[usize]) -> Vec<String> {
+        let captions = images.iter().flat_map(|&image| &self.corpus.images[image].captions);
+        captions.map(|caption| caption.to_lowercase()).collect()
+    }
+
     /// The lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
     ///
     /// # Errors

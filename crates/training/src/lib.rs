@@ -25,5 +25,6 @@ pub mod scratch;
 pub mod seeds;
 pub mod track;
 pub mod trainer;
+mod validation;
 
 pub use error::Error;

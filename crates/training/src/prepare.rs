@@ -1,27 +1,30 @@
 //! Everything a training run needs before its first step, checked: data, model, optimizer, position.
 
-use networks::gpt2::{self, Gpt2Config};
+use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix::ClipCaptioner;
-use networks::{device, weights};
+use networks::{Pass, device, weights};
 use tch::{Device, Tensor, nn};
+use words::Gpt2Tokenizer;
 
 use crate::batches::TokenRow;
 use crate::checkpoint::{self, Position};
-use crate::config::Config;
+use crate::config::{Config, Precision, Tokenizer, Tuning};
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
-use crate::learner::Learner;
+use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::run_folder::{Provenance, RunFolder, write_json};
 use crate::schedule::LinearSchedule;
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
+use crate::validation::HeldOut;
 
 /// A run that is ready for its next step.
 pub(crate) struct Prepared {
     pub device: Device,
     pub inputs: Inputs,
     pub rows: Vec<TokenRow>,
+    pub held_out: HeldOut,
     pub store: nn::VarStore,
     pub learner: Learner,
     pub position: Position,
@@ -37,11 +40,19 @@ pub(crate) fn prepare(
     let threads =
         if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
     device::set_threads(threads);
+    device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
-    let gpt2_config = Gpt2Config::open(&config.gpt2.model)?;
-    let tokenizer = load_tokenizer(&config.gpt2.model, gpt2_config.vocab_size)?;
+    let pretrained_config = Gpt2Config::open(&config.gpt2.model)?;
+    let tokenizer = tokenizer(folder, config, &pretrained_config, &inputs)?;
+    let gpt2_config = match config.tokenizer {
+        Tokenizer::Pretrained {} => pretrained_config,
+        Tokenizer::Custom { .. } => {
+            Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..pretrained_config }
+        }
+    };
     let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
     check_rows(config, &gpt2_config, &inputs, &rows, observer)?;
+    let held_out = held_out(config, &gpt2_config, &inputs, &tokenizer)?;
 
     let pretrained = weights::Checkpoint::open(&config.gpt2.model)?;
     let provenance = Provenance {
@@ -55,18 +66,14 @@ pub(crate) fn prepare(
 
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
-    let captioner = ClipCaptioner::new(
-        store.root(),
-        &gpt2_config,
-        inputs.identity.dimension as i64,
-        config.mapper.prefix_length,
-    );
+    let mapper = config.mapper.network(inputs.identity.dimension);
+    let captioner = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
     let newest = newest_checkpoint(folder, observer)?;
     match &newest {
         Some(checkpoint) => checkpoint.load_model(&mut store)?,
-        None => gpt2::load_pretrained(&mut store, "gpt", &pretrained)?,
+        None => gpt2::load_pretrained(&mut store, "gpt", &pretrained, vocabulary(config))?,
     }
-    let optimizer = AdamW::new(named_variables(&store), optimizer_options(config));
+    let optimizer = AdamW::new(trained_variables(&store, config), optimizer_options(config));
     let mut position = Position::default();
     if let Some(checkpoint) = newest {
         checkpoint.load_moments(&optimizer)?;
@@ -85,8 +92,79 @@ pub(crate) fn prepare(
         warmup_steps: config.optimizer.warmup_steps,
         total_steps: config.training.epochs * batches as u64,
     };
-    let learner = Learner::new(captioner, optimizer, schedule, config.optimizer.max_gradient_norm);
-    Ok(Prepared { device, inputs, rows, store, learner, position })
+    let learner = Learner::new(captioner, optimizer, schedule, learner_options(config));
+    Ok(Prepared { device, inputs, rows, held_out, store, learner, position })
+}
+
+/// The tokenizer beside GPT-2, or one trained on the training captions. A run keeps the one that it
+/// began with.
+fn tokenizer(
+    folder: &RunFolder,
+    config: &Config,
+    gpt2: &Gpt2Config,
+    inputs: &Inputs,
+) -> Result<Gpt2Tokenizer, Error> {
+    let Tokenizer::Custom { vocab_size } = config.tokenizer else {
+        return load_tokenizer(&config.gpt2.model, gpt2.vocab_size);
+    };
+    if folder.exists() {
+        return load_tokenizer(&folder.gpt2(), gpt2.vocab_size);
+    }
+    if vocab_size as i64 > gpt2.vocab_size {
+        return Err(Error::Mismatch(format!(
+            "tokenizer.vocab_size is {vocab_size}, but GPT-2 has embeddings for {} tokens only; a custom tokenizer takes the first of them",
+            gpt2.vocab_size
+        )));
+    }
+    Ok(Gpt2Tokenizer::train(inputs.captions(&inputs.split.train), vocab_size)?)
+}
+
+fn vocabulary(config: &Config) -> Vocabulary {
+    match config.tokenizer {
+        Tokenizer::Pretrained {} => Vocabulary::Same,
+        Tokenizer::Custom { .. } => Vocabulary::FirstRows,
+    }
+}
+
+/// Held-out captions, those left out that are too long for the model.
+fn held_out(
+    config: &Config,
+    gpt2: &Gpt2Config,
+    inputs: &Inputs,
+    tokenizer: &Gpt2Tokenizer,
+) -> Result<HeldOut, Error> {
+    let mut rows = inputs.token_rows(&inputs.split.validation, tokenizer)?;
+    let room = (gpt2.n_positions - config.mapper.prefix_length() + 1) as usize;
+    rows.retain(|row| row.tokens.len() <= room);
+    let batch_size = config.training.batch_size.div_ceil(config.training.accumulation_steps);
+    Ok(HeldOut { rows, batch_size })
+}
+
+/// What the optimizer moves; the rest takes no gradients.
+fn trained_variables(store: &nn::VarStore, config: &Config) -> Vec<(String, Tensor)> {
+    let mut variables = named_variables(store);
+    if config.gpt2.tuning == Tuning::Frozen {
+        variables.retain(|(name, variable)| {
+            let is_frozen = name.starts_with("gpt.");
+            if is_frozen {
+                let _ = variable.set_requires_grad(false);
+            }
+            !is_frozen
+        });
+    }
+    variables
+}
+
+fn learner_options(config: &Config) -> LearnerOptions {
+    let precision = match config.training.precision {
+        Precision::F32 | Precision::Tf32 => networks::Precision::Full,
+        Precision::Bf16 => networks::Precision::Bf16,
+    };
+    LearnerOptions {
+        max_gradient_norm: config.optimizer.max_gradient_norm,
+        pass: Pass { dropout: config.gpt2.tuning == Tuning::Full, precision },
+        recompute: config.training.gradient_checkpointing,
+    }
 }
 
 /// Variables sorted by name: the order of parameters must not depend on a hash map's.
@@ -136,7 +214,7 @@ fn check_rows(
         )));
     }
     let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = config.mapper.prefix_length + longest.max(config.decoding.max_tokens as i64);
+    let needed = config.mapper.prefix_length() + longest.max(config.decoding.max_tokens as i64);
     if needed > gpt2.n_positions {
         return Err(Error::Mismatch(format!(
             "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",

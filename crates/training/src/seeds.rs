@@ -15,6 +15,8 @@ pub enum Purpose {
     Initialisation,
     /// The order of captions in an epoch.
     Order,
+    /// The order of batches whose captions are of like length.
+    BatchOrder,
     /// Dropout in a step.
     Dropout,
     /// The control evaluation's permutation of pictures.
@@ -26,6 +28,7 @@ impl Purpose {
         match self {
             Self::Initialisation => "initialisation",
             Self::Order => "order",
+            Self::BatchOrder => "batch order",
             Self::Dropout => "dropout",
             Self::Shuffle => "shuffle",
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protobuf::Message;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
 use tensorboard_proto::summary::{Summary, Summary_Value};
@@ -32,6 +33,19 @@ pub struct StepRecord {
     pub tokens_per_second: f64,
 }
 
+/// One epoch as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Epochs finished, from 1.
+    pub epoch: u64,
+    /// Steps finished.
+    pub step: u64,
+    /// Loss of the last batch, which decides the early stop.
+    pub last_loss: f64,
+    /// Mean cross entropy over held-out target tokens, where captions are held out.
+    pub validation_loss: Option<f64>,
+}
+
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot record metrics in {}: {reason}", path.display())]
@@ -51,12 +65,14 @@ fn failed<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
 pub struct Tracker {
     csv_path: PathBuf,
     csv: csv::Writer<File>,
+    epochs_path: PathBuf,
+    epochs: csv::Writer<File>,
     events_path: PathBuf,
     events: RecordWriter<BufWriter<File>>,
 }
 
 impl Tracker {
-    /// Opens `metrics.csv` and a new event file under `tensorboard/` in `run`.
+    /// Opens `metrics.csv`, `epochs.csv` and a new event file under `tensorboard/` in `run`.
     ///
     /// `steps` is how many steps the run has finished: later lines, left by a run that was killed
     /// after its last checkpoint, are dropped, and TensorBoard is told to drop them too.
@@ -64,18 +80,12 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn open(run: &Path, steps: u64) -> Result<Self, TrackError> {
-        let csv_path = run.join("metrics.csv");
-        let mut kept = csv::Writer::from_writer(Vec::new());
-        for record in records(&csv_path)?.iter().filter(|record| record.step <= steps) {
-            kept.serialize(record).map_err(failed(&csv_path))?;
-        }
-        let kept = kept.into_inner().map_err(failed(&csv_path))?;
-        durable::write(&csv_path, &kept).map_err(failed(&csv_path))?;
-        let file = OpenOptions::new().append(true).open(&csv_path).map_err(failed(&csv_path))?;
-        let csv = csv::WriterBuilder::new().has_headers(kept.is_empty()).from_writer(file);
+        let (csv_path, epochs_path) = (run.join("metrics.csv"), run.join("epochs.csv"));
+        let csv = reopen(&csv_path, |record: &StepRecord| record.step <= steps)?;
+        let epochs = reopen(&epochs_path, |record: &EpochRecord| record.step <= steps)?;
         let (events_path, file) = create_event_file(&run.join("tensorboard"))?;
         let events = RecordWriter::new(BufWriter::new(file));
-        let mut tracker = Self { csv_path, csv, events_path, events };
+        let mut tracker = Self { csv_path, csv, epochs_path, epochs, events_path, events };
         tracker.start_session(steps)?;
         tracker.flush()?;
         Ok(tracker)
@@ -87,21 +97,24 @@ impl Tracker {
     /// Names the file.
     pub fn record(&mut self, record: &StepRecord) -> Result<(), TrackError> {
         self.csv.serialize(record).map_err(failed(&self.csv_path))?;
-        let mut summary = Summary::new();
-        for (tag, value) in [
+        let scalars = [
             ("train/loss", record.loss),
             ("train/learning_rate", record.learning_rate),
             ("train/gradient_norm", record.gradient_norm),
             ("train/tokens_per_second", record.tokens_per_second),
-        ] {
-            let mut entry = Summary_Value::new();
-            entry.set_tag(tag.to_owned());
-            entry.set_simple_value(value as f32);
-            summary.mut_value().push(entry);
-        }
-        let mut event = event_at(record.step);
-        event.set_summary(summary);
-        self.write_event(&event)
+        ];
+        self.write_scalars(record.step, scalars)
+    }
+
+    /// Writes one epoch.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), TrackError> {
+        self.epochs.serialize(record).map_err(failed(&self.epochs_path))?;
+        let loss = record.validation_loss.map(|loss| ("validation/loss", loss));
+        self.write_scalars(record.step, loss)?;
+        self.flush()
     }
 
     /// Hands everything recorded to the operating system.
@@ -110,6 +123,7 @@ impl Tracker {
     /// Names the file.
     pub fn flush(&mut self) -> Result<(), TrackError> {
         self.csv.flush().map_err(failed(&self.csv_path))?;
+        self.epochs.flush().map_err(failed(&self.epochs_path))?;
         self.events.flush().map_err(failed(&self.events_path))
     }
 
@@ -125,17 +139,50 @@ impl Tracker {
         self.write_event(&event)
     }
 
+    fn write_scalars(
+        &mut self,
+        step: u64,
+        scalars: impl IntoIterator<Item = (&'static str, f64)>,
+    ) -> Result<(), TrackError> {
+        let mut summary = Summary::new();
+        for (tag, value) in scalars {
+            let mut entry = Summary_Value::new();
+            entry.set_tag(tag.to_owned());
+            entry.set_simple_value(value as f32);
+            summary.mut_value().push(entry);
+        }
+        let mut event = event_at(step);
+        event.set_summary(summary);
+        self.write_event(&event)
+    }
+
     fn write_event(&mut self, event: &Event) -> Result<(), TrackError> {
         let bytes = event.write_to_bytes().map_err(failed(&self.events_path))?;
         self.events.write(&bytes).map_err(failed(&self.events_path))
     }
 }
 
-/// The records in a `metrics.csv`, none where there is no file; a half-written last line is dropped.
+/// Opens a file of records to append to it, without the records that are not `kept`.
+fn reopen<R: Serialize + DeserializeOwned>(
+    path: &Path,
+    kept: impl Fn(&R) -> bool,
+) -> Result<csv::Writer<File>, TrackError> {
+    let mut lines = csv::Writer::from_writer(Vec::new());
+    for record in records::<R>(path)?.iter().filter(|record| kept(record)) {
+        lines.serialize(record).map_err(failed(path))?;
+    }
+    let lines = lines.into_inner().map_err(failed(path))?;
+    durable::write(path, &lines).map_err(failed(path))?;
+    let file = OpenOptions::new().append(true).open(path).map_err(failed(path))?;
+    Ok(csv::WriterBuilder::new().has_headers(lines.is_empty()).from_writer(file))
+}
+
+/// The records in a `metrics.csv` or `epochs.csv`, none where there is no file; a half-written last
+/// line is dropped.
 ///
 /// # Errors
 /// Names the file when it cannot be read.
-pub fn records(path: &Path) -> Result<Vec<StepRecord>, TrackError> {
+pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -203,7 +250,8 @@ mod tests {
         let mut tracker = Tracker::open(run.path(), 3).unwrap();
         tracker.record(&record(4)).unwrap();
         tracker.flush().unwrap();
-        let steps: Vec<u64> = records(&path).unwrap().iter().map(|record| record.step).collect();
+        let steps: Vec<u64> =
+            records::<StepRecord>(&path).unwrap().iter().map(|record| record.step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
         assert_eq!(std::fs::read_dir(run.path().join("tensorboard")).unwrap().count(), 2);
     }
@@ -214,6 +262,14 @@ mod tests {
         let mut tracker = Tracker::open(run.path(), 0).unwrap();
         tracker.record(&record(3)).unwrap();
         tracker.flush().unwrap();
-        assert_eq!(records(&run.path().join("metrics.csv")).unwrap(), [record(3)]);
+        let epoch = EpochRecord {
+            epoch: 1,
+            step: 3,
+            last_loss: 0.1 + 0.2,
+            validation_loss: Some(1.0 / 3.0),
+        };
+        tracker.record_epoch(&epoch).unwrap();
+        assert_eq!(records::<StepRecord>(&run.path().join("metrics.csv")).unwrap(), [record(3)]);
+        assert_eq!(records::<EpochRecord>(&run.path().join("epochs.csv")).unwrap(), [epoch]);
     }
 }

@@ -8,17 +8,17 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use networks::prefix::TokenBatch;
 use tch::{Device, Tensor};
 
-use crate::batches::epoch_batches;
-use crate::checkpoint;
+use crate::batches::{TokenRow, epoch_batches, part};
+use crate::checkpoint::{self, Keep};
 use crate::config::Config;
 use crate::error::Error;
+use crate::learner::Part;
 use crate::prepare::{Prepared, named_variables, prepare};
 use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
-use crate::track::{StepRecord, Tracker};
+use crate::track::{EpochRecord, StepRecord, Tracker};
 
 /// How a training run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub trait Observer {
     fn batch(&mut self);
     /// Losses were fetched; the newest.
     fn record(&mut self, record: &StepRecord);
+    /// An epoch is done and measured.
+    fn epoch_record(&mut self, record: &EpochRecord);
 }
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start.
@@ -122,8 +124,13 @@ impl Trainer<'_> {
         let training = &self.config.training;
         while !self.at.position.finished {
             let epoch = self.at.position.epoch;
-            let batches =
-                epoch_batches(training.seed, epoch, self.at.rows.len(), training.batch_size);
+            let batches = epoch_batches(
+                training.seed,
+                epoch,
+                &self.at.rows,
+                training.batch_size,
+                training.sort_by_length,
+            );
             observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
             for batch in batches.iter().skip(self.at.position.batch) {
                 self.step(batch)?;
@@ -158,16 +165,16 @@ impl Trainer<'_> {
     /// a GPU they are fetched every `log_every_steps`, so that no step waits for the device.
     fn step(&mut self, batch: &[usize]) -> Result<(), Error> {
         let finished = self.at.position.step;
-        tch::manual_seed(seeds::derive(self.config.training.seed, Purpose::Dropout, finished));
-        let (embeddings, tokens) = self.tensors(batch);
-        let step = self.at.learner.compute(&embeddings, &tokens, finished)?;
+        let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, finished);
+        let parts = self.parts(batch);
+        let step = self.at.learner.compute(&parts, finished, seed)?;
         let pending = Pending {
             step: finished + 1,
             epoch: self.at.position.epoch + 1,
             rate: step.rate,
             loss: step.loss.shallow_clone(),
             norm: step.norm.shallow_clone(),
-            targets: tokens.targets(),
+            targets: parts.iter().map(|part| part.tokens.targets()).sum(),
             batch: batch.to_vec(),
         };
         if self.at.device == Device::Cpu {
@@ -180,15 +187,15 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Image embeddings `[batch, clip_dim]` and tokens of a batch.
-    fn tensors(&self, batch: &[usize]) -> (Tensor, TokenBatch) {
-        let rows = || batch.iter().map(|&index| &self.at.rows[index]);
-        let places: Vec<i64> = rows().map(|row| row.embedding).collect();
-        let places = Tensor::from_slice(&places).to_device(self.at.device);
-        let embeddings = self.at.inputs.embeddings.index_select(0, &places);
-        let tokens: Vec<&[i64]> = rows().map(|row| row.tokens.as_slice()).collect();
-        let prefix_length = self.config.mapper.prefix_length;
-        (embeddings, TokenBatch::new(&tokens, prefix_length, self.at.device))
+    /// A batch on the device, in as many parts as are configured.
+    fn parts(&self, batch: &[usize]) -> Vec<Part> {
+        let size = batch.len().div_ceil(self.config.training.accumulation_steps);
+        let rows: Vec<&TokenRow> = batch.iter().map(|&index| &self.at.rows[index]).collect();
+        let embeddings = &self.at.inputs.embeddings;
+        let prefix_length = self.config.mapper.prefix_length();
+        rows.chunks(size)
+            .map(|rows| part(rows, embeddings, prefix_length, self.at.device))
+            .collect()
     }
 
     /// Fetches what is pending, refuses what is not finite, and writes it down.
@@ -256,10 +263,17 @@ impl Trainer<'_> {
         })
     }
 
-    /// The paper's early stop: the last batch's loss has not beaten the best such loss for so many
-    /// epochs in a row.
+    /// Measures the epoch, and decides the paper's early stop: the last batch's loss has not beaten
+    /// the best such loss for so many epochs in a row.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
+        let prefix_length = self.config.mapper.prefix_length();
+        let validation_loss = self.at.held_out.loss(
+            &self.at.learner,
+            &self.at.inputs.embeddings,
+            prefix_length,
+            self.at.device,
+        );
         let training = &self.config.training;
         let position = &mut self.at.position;
         position.epoch += 1;
@@ -270,9 +284,21 @@ impl Trainer<'_> {
         } else {
             position.epochs_without_improvement += 1;
         }
+        let measure = validation_loss.unwrap_or(self.last_loss);
+        if position.best.is_none_or(|(best, _)| measure < best) {
+            position.best = Some((measure, position.step));
+        }
         let patience = training.early_stop_epochs;
         position.finished = position.epoch >= training.epochs
             || (patience > 0 && position.epochs_without_improvement >= patience);
+        let record = EpochRecord {
+            epoch: position.epoch,
+            step: position.step,
+            last_loss: self.last_loss,
+            validation_loss,
+        };
+        self.tracker.record_epoch(&record)?;
+        observer.epoch_record(&record);
         self.save(observer)
     }
 
@@ -283,7 +309,11 @@ impl Trainer<'_> {
             &self.at.position,
             &named_variables(&self.at.store),
             self.at.learner.optimizer(),
-            self.config.training.keep_checkpoints,
+            Keep {
+                newest: self.config.training.keep_checkpoints,
+                best: self.config.training.keep_best_checkpoint,
+                every_steps: self.config.training.keep_every_steps,
+            },
         )?;
         self.pending_since = Instant::now();
         Ok(())

@@ -1,23 +1,27 @@
 //! The paper's training loop against 200 steps of it in PyTorch and transformers, which
-//! `tests/reference/trajectory.py` walked on a tiny captioner in two ways: raw embeddings without
-//! clipping, and normalised ones with it.
+//! `tests/reference/trajectory.py` walked on a tiny captioner in four ways: raw embeddings without
+//! clipping; normalised ones with it; the same with a custom tokenizer and resized embeddings; and
+//! the transformer mapper before a frozen GPT-2.
+//!
+//! `CAPSMITH_TRAJECTORIES` names another folder of that script's, with another seed or other sizes.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::fmt;
 use std::path::PathBuf;
 
-use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, TokenBatch};
+use networks::Pass;
+use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
+use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::{TokenRow, cut_long_rows};
 use training::inputs::normalized;
-use training::learner::Learner;
-use training::optimizer::{AdamW, AdamWOptions, clip_gradients};
+use training::learner::{Learner, LearnerOptions, Part};
+use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
 use training::schedule::LinearSchedule;
+use words::Gpt2Tokenizer;
 
-const CLIP_DIM: i64 = 16;
-const PREFIX: i64 = 4;
 const STEPS: usize = 200;
 
 /// Relative for loss, norm and rate of every step, absolute for every final weight.
@@ -25,31 +29,67 @@ const TOLERANCE: f64 = 1e-5;
 /// A loop that is wrong must leave the reference by this much: far more than rounding does.
 const NOTICED: f64 = 10.0 * TOLERANCE;
 
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Plain,
+    Clipped,
+    Custom,
+    PrefixOnly,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Clipped => "clipped",
+            Self::Custom => "custom",
+            Self::PrefixOnly => "prefix_only",
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Recipe {
     /// The reference to compare with.
-    way: &'static str,
+    way: Way,
     normalize: bool,
     cut: bool,
     max_norm: f64,
+    /// GPT-2 in eval mode and without gradients.
+    frozen: bool,
+    /// Parts that a batch is computed in.
+    parts: usize,
+    recompute: bool,
     schedule: LinearSchedule,
     optimizer: AdamWOptions,
 }
 
 const PLAIN: Recipe = Recipe {
-    way: "plain",
+    way: Way::Plain,
     normalize: false,
     cut: true,
     max_norm: 0.0,
+    frozen: false,
+    parts: 1,
+    recompute: false,
     schedule: LinearSchedule { peak: 2e-3, warmup_steps: 50, total_steps: STEPS as u64 },
     optimizer: AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 },
 };
-const CLIPPED: Recipe = Recipe { way: "clipped", normalize: true, max_norm: 1.0, ..PLAIN };
+const CLIPPED: Recipe = Recipe { way: Way::Clipped, normalize: true, max_norm: 1.0, ..PLAIN };
+const CUSTOM: Recipe = Recipe { way: Way::Custom, ..CLIPPED };
+const PREFIX_ONLY: Recipe = Recipe { way: Way::PrefixOnly, frozen: true, ..PLAIN };
+
+fn file(name: &str) -> PathBuf {
+    let default = [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/trajectory"].iter().collect();
+    std::env::var_os("CAPSMITH_TRAJECTORIES").map_or(default, PathBuf::from).join(name)
+}
+
+fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
+}
 
 fn open(name: &str) -> Checkpoint {
-    let path: PathBuf =
-        [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/trajectory", name].iter().collect();
-    Checkpoint::open(&path).unwrap()
+    Checkpoint::open(&file(name)).unwrap()
 }
 
 fn tensor(file: &Checkpoint, name: &str) -> Tensor {
@@ -60,17 +100,78 @@ fn integers(file: &Checkpoint, name: &str) -> Vec<i64> {
     tensor(file, name).flatten(0, -1).to_kind(Kind::Int64).try_into().unwrap()
 }
 
-/// A captioner with the initial weights, and its variables.
-fn initial() -> (Vec<(String, Tensor)>, ClipCaptioner) {
-    let config: PathBuf =
-        [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/trajectory/config.json"]
-            .iter()
-            .collect();
+#[derive(Deserialize)]
+struct Sizes {
+    clip_dim: i64,
+    prefix_length: i64,
+    clip_length: i64,
+    mapper_layers: i64,
+    custom_words: usize,
+    pretrained_words: i64,
+}
+
+/// A captioner with the initial weights, and those of its variables that are trained.
+fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
+    let sizes: Sizes = json("sizes.json");
+    let mut config = Gpt2Config::open(&file("config.json")).unwrap();
+    let mut kind = MapperKind::Mlp;
+    match recipe.way {
+        Way::Plain | Way::Clipped => {}
+        Way::Custom => config.vocab_size = trained_tokenizer().vocab_size() as i64,
+        Way::PrefixOnly => {
+            // What eval mode must silence.
+            (config.resid_pdrop, config.embd_pdrop, config.attn_pdrop) = (0.3, 0.3, 0.3);
+            kind = MapperKind::Transformer {
+                clip_length: sizes.clip_length,
+                layers: sizes.mapper_layers,
+            };
+        }
+    }
+    let mapper =
+        MapperConfig { kind, clip_dim: sizes.clip_dim, prefix_length: sizes.prefix_length };
     let mut store = nn::VarStore::new(Device::Cpu);
-    let config = Gpt2Config::open(&config).unwrap();
-    let captioner = ClipCaptioner::new(store.root(), &config, CLIP_DIM, PREFIX);
-    prefix::load(&mut store, &open("model.safetensors")).unwrap();
-    (store.variables().into_iter().collect(), captioner)
+    let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
+    let model = open("model.safetensors");
+    match recipe.way {
+        Way::Plain | Way::Clipped => prefix::load(&mut store, &model).unwrap(),
+        Way::Custom => {
+            let pretrained = open("custom_gpt2.safetensors");
+            assert_eq!(
+                pretrained.shape("transformer.wte.weight").unwrap()[0],
+                sizes.pretrained_words
+            );
+            gpt2::load_pretrained(&mut store, "gpt", &pretrained, Vocabulary::FirstRows).unwrap();
+            copy(&store, "clip_project.", &model);
+        }
+        Way::PrefixOnly => {
+            copy(&store, "gpt.", &model);
+            copy(&store, "clip_project.", &open("prefix_only_mapper.safetensors"));
+        }
+    }
+    let mut weights: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    if recipe.frozen {
+        weights.retain(|(name, weight)| {
+            let is_frozen = name.starts_with("gpt.");
+            let _ = weight.set_requires_grad(!is_frozen);
+            !is_frozen
+        });
+    }
+    weights.sort_by(|(a, _), (b, _)| a.cmp(b));
+    (weights, captioner)
+}
+
+/// Fills the variables whose names begin like this.
+fn copy(store: &nn::VarStore, beginning: &str, from: &Checkpoint) {
+    for (name, mut variable) in store.variables() {
+        if name.starts_with(beginning) {
+            tch::no_grad(|| variable.copy_(&tensor(from, &name)));
+        }
+    }
+}
+
+fn trained_tokenizer() -> Gpt2Tokenizer {
+    let captions: Vec<String> = json("captions.json");
+    Gpt2Tokenizer::train(captions, json::<Sizes>("sizes.json").custom_words).unwrap()
 }
 
 /// The captions with the places of their embeddings, uncut.
@@ -88,10 +189,14 @@ fn captions(inputs: &Checkpoint) -> Vec<TokenRow> {
         .collect()
 }
 
-/// Embeddings and captions of each step.
-fn batches(recipe: &Recipe) -> Vec<(Tensor, TokenBatch)> {
+/// The parts of each step's batch.
+fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
     let inputs = open("inputs.safetensors");
-    let mut rows = captions(&inputs);
+    let captions_of = match recipe.way {
+        Way::Custom => open("custom_inputs.safetensors"),
+        _ => open("inputs.safetensors"),
+    };
+    let mut rows = captions(&captions_of);
     if recipe.cut {
         cut_long_rows(&mut rows);
     }
@@ -99,15 +204,15 @@ fn batches(recipe: &Recipe) -> Vec<(Tensor, TokenBatch)> {
     if recipe.normalize {
         embeddings = normalized(&embeddings);
     }
+    let prefix_length = json::<Sizes>("sizes.json").prefix_length;
     let order = integers(&inputs, "order");
     let batches: Vec<_> = order
         .chunks(order.len() / STEPS)
         .map(|batch| {
             let rows: Vec<&TokenRow> = batch.iter().map(|&row| &rows[row as usize]).collect();
-            let places: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
-            let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
-            let seen = embeddings.index_select(0, &Tensor::from_slice(&places));
-            (seen, TokenBatch::new(&tokens, PREFIX, Device::Cpu))
+            rows.chunks(rows.len().div_ceil(recipe.parts))
+                .map(|rows| training::batches::part(rows, &embeddings, prefix_length, Device::Cpu))
+                .collect()
         })
         .collect();
     assert_eq!(batches.len(), STEPS);
@@ -134,12 +239,17 @@ impl Walk {
 /// Trains as a run does.
 fn walk(recipe: &Recipe) -> Walk {
     networks::device::set_threads(1);
-    let (weights, captioner) = initial();
+    let (weights, captioner) = initial(recipe);
     let optimizer = AdamW::new(shared(&weights), recipe.optimizer);
-    let mut learner = Learner::new(captioner, optimizer, recipe.schedule, recipe.max_norm);
+    let options = LearnerOptions {
+        max_gradient_norm: recipe.max_norm,
+        pass: Pass { dropout: !recipe.frozen, ..Pass::TRAINING },
+        recompute: recipe.recompute,
+    };
+    let mut learner = Learner::new(captioner, optimizer, recipe.schedule, options);
     let mut walk = Walk { weights, ..Walk::default() };
-    for (finished, (embeddings, tokens)) in (0..).zip(batches(recipe)) {
-        let step = learner.compute(&embeddings, &tokens, finished).unwrap();
+    for (finished, parts) in (0..).zip(batches(recipe)) {
+        let step = learner.compute(&parts, finished, 1).unwrap();
         walk.record(&step.loss, &step.norm, step.rate);
         learner.apply(&step);
     }
@@ -150,13 +260,13 @@ fn walk(recipe: &Recipe) -> Walk {
 /// its own: with a new optimizer, which takes over the moments of the one before.
 fn walk_by_hand(recipe: &Recipe, epsilon_and_rate: impl Fn(u64) -> (f64, f64)) -> Walk {
     networks::device::set_threads(1);
-    let (weights, captioner) = initial();
+    let (weights, captioner) = initial(recipe);
     let mut walk = Walk { weights, ..Walk::default() };
     let mut optimizer = AdamW::new(shared(&walk.weights), recipe.optimizer);
-    for (step, (embeddings, tokens)) in (1..).zip(batches(recipe)) {
-        let loss = captioner.caption_loss(&embeddings, &tokens, true);
-        let mut gradients = Tensor::run_backward(&[&loss], &optimizer.parameters(), false, false);
-        let norm = clip_gradients(&mut gradients, recipe.max_norm);
+    for (step, parts) in (1..).zip(batches(recipe)) {
+        let loss = captioner.caption_loss(&parts[0].embeddings, &parts[0].tokens, Pass::TRAINING);
+        let gradients = Tensor::run_backward(&[&loss], &optimizer.parameters(), false, false);
+        let norm = total_norm(&gradients);
         let (epsilon, rate) = epsilon_and_rate(step);
         walk.record(&loss, &norm, rate);
 
@@ -166,7 +276,8 @@ fn walk_by_hand(recipe: &Recipe, epsilon_and_rate: impl Fn(u64) -> (f64, f64)) -
         for ((_, mut now), (_, before)) in optimizer.moments().into_iter().zip(before) {
             now.copy_(&before);
         }
-        optimizer.step(&gradients, step, rate);
+        let factor = clipping_factor(&norm, recipe.max_norm);
+        optimizer.step(&gradients, Some(&factor), step, rate);
     }
     walk
 }
@@ -184,8 +295,8 @@ struct Distance {
 }
 
 impl Distance {
-    fn of(walk: &Walk, way: &str) -> Self {
-        let reference = open(&format!("{way}.safetensors"));
+    fn of(walk: &Walk, way: Way) -> Self {
+        let reference = open(&format!("{}.safetensors", way.name()));
         let series = |name, ours: &[f64]| {
             let theirs = Vec::<f64>::try_from(tensor(&reference, name)).unwrap();
             assert_eq!((ours.len(), theirs.len()), (STEPS, STEPS));
@@ -235,12 +346,44 @@ fn larger(a: f64, b: f64) -> f64 {
 }
 
 #[test]
-fn both_ways_of_training_are_pytorchs_at_every_step() {
-    for recipe in [PLAIN, CLIPPED] {
+fn every_way_of_training_is_pytorchs_at_every_step() {
+    for recipe in [PLAIN, CLIPPED, CUSTOM, PREFIX_ONLY] {
         let distance = Distance::of(&walk(&recipe), recipe.way);
-        println!("{}: {distance}", recipe.way);
-        assert!(distance.is_small(), "{}: {distance}", recipe.way);
+        println!("{}: {distance}", recipe.way.name());
+        assert!(distance.is_small(), "{}: {distance}", recipe.way.name());
     }
+}
+
+#[test]
+fn a_batch_in_parts_and_activations_computed_twice_change_nothing() {
+    for recipe in [CLIPPED, PREFIX_ONLY] {
+        for (what, recipe) in [
+            ("five parts", Recipe { parts: 5, ..recipe }),
+            ("recomputing", Recipe { recompute: true, ..recipe }),
+            ("both", Recipe { parts: 2, recompute: true, ..recipe }),
+        ] {
+            let distance = Distance::of(&walk(&recipe), recipe.way);
+            println!("{}, {what}: {distance}", recipe.way.name());
+            assert!(distance.is_small(), "{what}: {distance}");
+        }
+    }
+}
+
+#[test]
+fn the_custom_tokenizer_makes_the_ids_of_train_new_from_iterator() {
+    let tokenizer = trained_tokenizer();
+    let captions: Vec<String> = json("captions.json");
+    let theirs = captions_of_words();
+    assert_eq!(captions.len(), theirs.len());
+    for (caption, theirs) in captions.iter().zip(theirs) {
+        let ours: Vec<i64> =
+            tokenizer.encode(caption).unwrap().into_iter().map(i64::from).collect();
+        assert!(ours.starts_with(&theirs), "{caption}");
+    }
+}
+
+fn captions_of_words() -> Vec<Vec<i64>> {
+    captions(&open("custom_inputs.safetensors")).into_iter().map(|row| row.tokens).collect()
 }
 
 #[test]
@@ -284,7 +427,7 @@ fn epsilon_after_bias_correction_or_a_schedule_a_step_ahead_leaves_the_reference
     let epsilon = CLIPPED.optimizer.epsilon;
     let rate = |finished| CLIPPED.schedule.rate(finished);
     let right = walk_by_hand(&CLIPPED, |step| (epsilon, rate(step - 1)));
-    let distance = Distance::of(&right, "clipped");
+    let distance = Distance::of(&right, Way::Clipped);
     println!("by hand: {distance}");
     assert!(distance.is_small(), "{distance}");
 
@@ -295,7 +438,7 @@ fn epsilon_after_bias_correction_or_a_schedule_a_step_ahead_leaves_the_reference
         ("schedule a step ahead", walk_by_hand(&CLIPPED, |step| (epsilon, rate(step)))),
     ];
     for (what, walk) in walks {
-        let distance = Distance::of(&walk, "clipped");
+        let distance = Distance::of(&walk, Way::Clipped);
         println!("{what}: {distance}");
         assert!(distance.is_noticed(), "{what}: {distance}");
     }

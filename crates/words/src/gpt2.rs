@@ -23,6 +23,9 @@ pub struct Gpt2Tokenizer {
 }
 
 impl Gpt2Tokenizer {
+    /// The end of text, and every byte.
+    pub const SMALLEST_VOCABULARY: usize = 257;
+
     /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none.
     ///
     /// # Errors
@@ -53,7 +56,7 @@ impl Gpt2Tokenizer {
         I::IntoIter: Send,
         I::Item: AsRef<str> + Send,
     {
-        if vocab_size < 257 {
+        if vocab_size < Self::SMALLEST_VOCABULARY {
             return Err(TokenizerError::VocabularyTooSmall(vocab_size));
         }
         let mut trainer = TrainerWrapper::BpeTrainer(

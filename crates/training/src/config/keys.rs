@@ -33,8 +33,22 @@ pub(super) fn apply_override(table: &mut toml::Table, argument: &str) -> Result<
     Ok(())
 }
 
+/// Keys that only kinds have which the paper's own configuration does not use.
+const KEYS_OF_OTHER_KINDS: [&str; 8] = [
+    "tokenizer.vocab_size",
+    "mapper.clip_length",
+    "mapper.layers",
+    "decoding.strategy.beams",
+    "decoding.strategy.temperature",
+    "decoding.strategy.top_k",
+    "decoding.strategy.top_p",
+    "decoding.strategy.seed",
+];
+
 pub(super) fn known_keys() -> Vec<String> {
-    REFERENCE.parse::<toml::Table>().map(|table| dotted_keys(&table)).unwrap_or_default()
+    let paper = REFERENCE.parse::<toml::Table>().map(|table| dotted_keys(&table));
+    let others = KEYS_OF_OTHER_KINDS.map(str::to_owned);
+    paper.unwrap_or_default().into_iter().chain(others).collect()
 }
 
 pub(super) fn dotted_keys(table: &toml::Table) -> Vec<String> {

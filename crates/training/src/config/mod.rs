@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use flickr::{Layout, SplitKind, SplitSpec};
+use networks::prefix::{MapperConfig, MapperKind};
 use serde::{Deserialize, Serialize};
 
 use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
@@ -81,6 +82,8 @@ pub struct Config {
     pub data: Data,
     /// The language model.
     pub gpt2: Gpt2,
+    /// How captions become tokens.
+    pub tokenizer: Tokenizer,
     /// From image embedding to prefix vectors.
     pub mapper: Mapper,
     /// The loop.
@@ -144,24 +147,74 @@ impl Data {
 pub struct Gpt2 {
     /// Hugging Face folder with `config.json`, `model.safetensors` and the tokenizer.
     pub model: PathBuf,
+    /// Whether its weights are trained.
+    pub tuning: Tuning,
 }
 
-/// Kinds of mapper from an image embedding to prefix vectors.
+/// What of GPT-2 is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum MapperKind {
-    /// Two linear layers with tanh between.
-    Mlp,
+pub enum Tuning {
+    /// All of it, with dropout.
+    Full,
+    /// Nothing, and it is without dropout: ClipCap's "prefix only".
+    Frozen,
+}
+
+/// How captions become tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Tokenizer {
+    /// By the tokenizer beside the language model.
+    Pretrained {},
+    /// By a byte-level BPE trained on the training captions; GPT-2's embeddings are resized to it,
+    /// rows kept by index.
+    Custom {
+        /// Most tokens it may have.
+        vocab_size: usize,
+    },
 }
 
 /// From image embedding to prefix vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mapper {
-    /// The network.
-    pub kind: MapperKind,
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Mapper {
+    /// Two linear layers with tanh between.
+    Mlp {
+        /// Prefix vectors before the caption.
+        prefix_length: i64,
+    },
+    /// ClipCap's transformer.
+    Transformer {
+        /// Prefix vectors before the caption.
+        prefix_length: i64,
+        /// Vectors that the image embedding is projected to.
+        clip_length: i64,
+        /// Layers.
+        layers: i64,
+    },
+}
+
+impl Mapper {
     /// Prefix vectors before the caption.
-    pub prefix_length: i64,
+    #[must_use]
+    pub fn prefix_length(&self) -> i64 {
+        match *self {
+            Self::Mlp { prefix_length } | Self::Transformer { prefix_length, .. } => prefix_length,
+        }
+    }
+
+    /// The network for embeddings of `clip_dim` values.
+    #[must_use]
+    pub fn network(&self, clip_dim: usize) -> MapperConfig {
+        let kind = match *self {
+            Self::Mlp { .. } => MapperKind::Mlp,
+            Self::Transformer { clip_length, layers, .. } => {
+                MapperKind::Transformer { clip_length, layers }
+            }
+        };
+        MapperConfig { kind, clip_dim: clip_dim as i64, prefix_length: self.prefix_length() }
+    }
 }
 
 /// The training loop.
@@ -178,14 +231,39 @@ pub struct Training {
     pub epochs: u64,
     /// Captions in a batch.
     pub batch_size: usize,
+    /// Parts that a batch is computed in, for less memory. The update is the whole batch's.
+    pub accumulation_steps: usize,
+    /// Batches of captions of like length. Fewer rows wait for the longest, but the order is another.
+    pub sort_by_length: bool,
+    /// The type of matrix products.
+    pub precision: Precision,
+    /// Compute activations again for the gradients instead of keeping them: less memory, more time.
+    pub gradient_checkpointing: bool,
     /// Epochs without improvement of the last loss before training stops; 0 for never.
     pub early_stop_epochs: u64,
     /// Steps between fetching losses from the device.
     pub log_every_steps: u64,
     /// Steps between checkpoints, besides those at the end of each epoch; 0 for none.
     pub checkpoint_every_steps: u64,
-    /// Checkpoints kept.
+    /// Newest checkpoints kept.
     pub keep_checkpoints: usize,
+    /// Also keep that of the epoch with the lowest loss: on the held-out captions where there are
+    /// any, of the last batch elsewhere.
+    pub keep_best_checkpoint: bool,
+    /// Also keep those of every so many steps; 0 for none.
+    pub keep_every_steps: u64,
+}
+
+/// The type of matrix products; all else is f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32, the reference's.
+    F32,
+    /// On GPUs that have it, f32 with the mantissa rounded to ten bits; on others f32.
+    Tf32,
+    /// bfloat16, as PyTorch's autocast has it.
+    Bf16,
 }
 
 impl Training {
@@ -219,14 +297,40 @@ pub struct Optimizer {
     pub max_gradient_norm: f64,
 }
 
-/// How captions are generated: greedily, up to the first '.'.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How captions are generated, up to the first '.'.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decoding {
     /// Tokens at most.
     pub max_tokens: usize,
     /// Pictures captioned together.
     pub batch_size: usize,
+    /// How the next token is chosen.
+    pub strategy: Strategy,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Strategy {
+    /// The most probable: the paper's.
+    Greedy {},
+    /// ClipCap's beam search.
+    Beam {
+        /// Sequences followed for each picture.
+        beams: usize,
+    },
+    /// Drawn at random.
+    Sampling {
+        /// Logits are divided by it.
+        temperature: f64,
+        /// Only so many of the most probable tokens; 0 for all.
+        top_k: usize,
+        /// Only the most probable tokens that together have this probability; 1 for all.
+        top_p: f64,
+        /// Decides the draws.
+        seed: u64,
+    },
 }
 
 impl Config {
@@ -293,23 +397,44 @@ impl Config {
             if ok { Ok(()) } else { Err(ConfigError::OutOfRange { key, value, expected }) }
         };
         let (training, optimizer) = (&self.training, &self.optimizer);
-        let at_least_one: [(&'static str, u64); 6] = [
-            ("mapper.prefix_length", u64::try_from(self.mapper.prefix_length).unwrap_or(0)),
+        let positive = |value: i64| u64::try_from(value).unwrap_or(0);
+        let mut at_least_one: Vec<(&'static str, u64)> = vec![
+            ("mapper.prefix_length", positive(self.mapper.prefix_length())),
             ("training.epochs", training.epochs),
             ("training.batch_size", training.batch_size as u64),
+            ("training.accumulation_steps", training.accumulation_steps as u64),
             ("training.log_every_steps", training.log_every_steps),
             ("training.keep_checkpoints", training.keep_checkpoints as u64),
             ("decoding.batch_size", self.decoding.batch_size as u64),
+            ("decoding.max_tokens", self.decoding.max_tokens as u64),
         ];
+        if let Mapper::Transformer { clip_length, layers, .. } = self.mapper {
+            at_least_one.push(("mapper.clip_length", positive(clip_length)));
+            at_least_one.push(("mapper.layers", positive(layers)));
+        }
+        if let Strategy::Beam { beams } = self.decoding.strategy {
+            at_least_one.push(("decoding.strategy.beams", beams as u64));
+        }
         for (key, value) in at_least_one {
             check(value >= 1, key, value.to_string(), "at least 1")?;
         }
         check(
-            self.decoding.max_tokens >= 1,
-            "decoding.max_tokens",
-            self.decoding.max_tokens.to_string(),
-            "at least 1",
+            training.accumulation_steps <= training.batch_size,
+            "training.accumulation_steps",
+            training.accumulation_steps.to_string(),
+            "at most training.batch_size",
         )?;
+        if let Tokenizer::Custom { vocab_size } = self.tokenizer {
+            let fits = vocab_size >= words::Gpt2Tokenizer::SMALLEST_VOCABULARY;
+            check(fits, "tokenizer.vocab_size", vocab_size.to_string(), "at least 257")?;
+        }
+        if let Strategy::Sampling { temperature, top_p, .. } = self.decoding.strategy {
+            let key = "decoding.strategy.temperature";
+            let is_positive = temperature.is_finite() && temperature > 0.0;
+            check(is_positive, key, temperature.to_string(), "above 0")?;
+            let is_share = top_p > 0.0 && top_p <= 1.0;
+            check(is_share, "decoding.strategy.top_p", top_p.to_string(), "above 0 and at most 1")?;
+        }
         for (key, beta) in
             [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
         {
@@ -362,10 +487,42 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_has_its_own_keys() {
+        let kinds: [&[&str]; 4] = [
+            &["mapper.kind=transformer", "mapper.clip_length=10", "mapper.layers=8"],
+            &["tokenizer.kind=custom", "tokenizer.vocab_size=50257"],
+            &["decoding.strategy.kind=beam", "decoding.strategy.beams=5"],
+            &[
+                "decoding.strategy.kind=sampling",
+                "decoding.strategy.temperature=0.7",
+                "decoding.strategy.top_k=50",
+                "decoding.strategy.top_p=0.9",
+                "decoding.strategy.seed=1",
+            ],
+        ];
+        for sets in kinds {
+            assert!(parse(sets).is_ok(), "{:?}", parse(sets));
+            for left_out in 0..sets.len() {
+                let mut some = sets.to_vec();
+                let key = some.remove(left_out).split('=').next().unwrap();
+                let error = parse(&some).unwrap_err().to_string();
+                let name =
+                    if key.ends_with("kind") { "unknown" } else { key.rsplit('.').next().unwrap() };
+                assert!(error.contains(name), "without {key}: {error}");
+            }
+        }
+    }
+
+    #[test]
     fn wrong_types_ranges_and_forms_are_named() {
         for (argument, expected) in [
             ("training.epochs=many", "epochs"),
             ("training.epochs=0", "`training.epochs` is 0"),
+            ("training.accumulation_steps=41", "training.accumulation_steps"),
+            ("training.precision=f16", "f32"),
+            ("gpt2.tuning=half", "frozen"),
+            ("mapper.kind=linear", "transformer"),
+            ("mapper.prefix_length=0", "mapper.prefix_length"),
             ("optimizer.beta1=1.0", "optimizer.beta1"),
             ("optimizer.learning_rate=-1.0", "optimizer.learning_rate"),
             ("data.split=random", "split"),

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
-use training::track::{self, StepRecord};
+use training::track::{self, EpochRecord, StepRecord};
 use training::trainer::{Observer, Outcome, train};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -214,4 +214,6 @@ impl Observer for Watcher<'_> {
     }
 
     fn record(&mut self, _record: &StepRecord) {}
+
+    fn epoch_record(&mut self, _record: &EpochRecord) {}
 }

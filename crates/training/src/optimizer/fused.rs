@@ -1,0 +1,100 @@
+//! [`super::AdamW`]'s update on the processor in one pass over memory.
+//!
+//! As separate tensor operations the update reads and writes each parameter's four tensors some
+//! twenty times, and it is memory that bounds it; here each value is read and written once.
+
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+/// The update's constants, in the parameters' own type.
+pub(super) struct Constants {
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    /// `1 - beta1` and `1 - beta2`, subtracted before they were rounded.
+    pub(super) new1: f32,
+    pub(super) new2: f32,
+    pub(super) epsilon: f32,
+    /// The rate with both bias corrections.
+    pub(super) step_size: f32,
+    /// What is left of a parameter after weight decay.
+    pub(super) kept: f32,
+    /// What gradients are multiplied with first.
+    pub(super) factor: f32,
+}
+
+/// Values that one thread takes at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Updates parameter and moments in place, if all are plain f32 rows on the processor; otherwise does
+/// nothing and says so.
+///
+/// # Panics
+/// When the tensors differ in size.
+pub(super) fn update(
+    parameter: &Tensor,
+    gradient: &Tensor,
+    first: &Tensor,
+    second: &Tensor,
+    constants: &Constants,
+    threads: usize,
+) -> bool {
+    let tensors = [parameter, gradient, first, second];
+    let plain = |tensor: &&Tensor| {
+        tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
+    };
+    if !tensors.iter().all(plain) {
+        return false;
+    }
+    let length = parameter.numel();
+    assert!(tensors.iter().all(|tensor| tensor.numel() == length), "tensors of one size");
+    // SAFETY: four live tensors of `length` contiguous f32 values each, as just checked. A parameter
+    // and its moments share no memory with each other or with a gradient, which autograd made new,
+    // and the caller holds the only means to change them.
+    let (parameter, gradient, first, second) = unsafe {
+        (
+            values(parameter, length),
+            &*values(gradient, length),
+            values(first, length),
+            values(second, length),
+        )
+    };
+    if threads == 1 || length <= CHUNK {
+        update_values(parameter, gradient, first, second, constants);
+    } else {
+        parameter
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.par_chunks(CHUNK))
+            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
+            .for_each(|((parameter, gradient), (first, second))| {
+                update_values(parameter, gradient, first, second, constants);
+            });
+    }
+    true
+}
+
+/// # Safety
+/// `tensor` has `length` contiguous f32 values on the processor, to which there is no other reference.
+unsafe fn values<'a>(tensor: &'a Tensor, length: usize) -> &'a mut [f32] {
+    if length == 0 {
+        return &mut [];
+    }
+    // SAFETY: promised by the caller.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) }
+}
+
+fn update_values(
+    parameter: &mut [f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    constants: &Constants,
+) {
+    let Constants { beta1, beta2, new1, new2, epsilon, step_size, kept, factor } = *constants;
+    let moments = first.iter_mut().zip(second);
+    for ((p, g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
+        let g = g * factor;
+        *m = *m * beta1 + new1 * g;
+        *v = *v * beta2 + new2 * g * g;
+        *p = (*p - step_size * *m / (v.sqrt() + epsilon)) * kept;
+    }
+}
