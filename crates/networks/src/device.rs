@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 /// A device that was asked for and cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,21 @@ pub fn set_threads(threads: usize) {
 #[must_use]
 pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+/// Rows of integers on `device`, in one transfer and without waiting for it: a GPU takes them from
+/// pinned memory in its own time.
+pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
+    let mut all = Tensor::from_slice(&rows.concat());
+    if device.is_cuda() {
+        all = all.pin_memory(device).to_device_(device, Kind::Int64, true, false);
+    }
+    let mut first = 0;
+    rows.map(|row| {
+        let part = all.narrow(0, first, row.len() as i64);
+        first += row.len() as i64;
+        part
+    })
 }
 
 #[cfg(test)]
