@@ -1,4 +1,4 @@
-"""Beams as ClipCap searches them, and distributions as transformers filters them, for crates/networks/tests/decode_*.rs.
+"""Beams as ClipCap searches them, and distributions as transformers filters them, for crates/networks/tests/decode.
 
 Usage: python decode_goldens.py [OUTPUT]   (default: ../fixtures/decode)
 

@@ -64,7 +64,7 @@ pub(super) fn search(
         let [tokens] = upload([&tokens], device);
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    pictures.into_iter().map(Picture::best_first).collect()
+    pictures.into_iter().map(Picture::hypotheses).collect()
 }
 
 /// The most probable next tokens of each row, and their log-probabilities; `[rows, width]`.
@@ -118,6 +118,7 @@ impl Beam {
 }
 
 struct Picture {
+    /// Best first.
     beams: Vec<Beam>,
     /// For each of its next rows the present row of the cache to go on from.
     sources: Vec<usize>,
@@ -189,10 +190,11 @@ impl Picture {
         tokens
     }
 
-    fn best_first(mut self) -> Vec<Hypothesis> {
-        self.beams.sort_by(|one, other| other.average().total_cmp(&one.average()));
-        let hypothesis =
-            |beam: Beam| Hypothesis { tokens: beam.tokens, log_probability: f64::from(beam.sum) };
+    fn hypotheses(self) -> Vec<Hypothesis> {
+        let hypothesis = |beam: Beam| Hypothesis {
+            tokens: beam.tokens,
+            log_probability: f64::from(beam.sum),
+        };
         self.beams.into_iter().map(hypothesis).collect()
     }
 }

@@ -55,7 +55,8 @@ impl Sampling {
     /// The probabilities (float) that tokens are drawn with, of logits; both `[rows, vocab]`. Zero
     /// for tokens that are filtered out; each row keeps one at the least.
     ///
-    /// Of tokens that tie at the nucleus's edge those with the higher ids stay.
+    /// Of tokens that tie at the nucleus's edge as many stay as with transformers: here those with
+    /// the highest ids, there any, since its sort is not stable.
     pub fn probabilities(&self, logits: &Tensor) -> Tensor {
         let mut logits = logits.to_kind(Kind::Float) / self.temperature;
         let vocabulary = logits.size()[1];
