@@ -8,12 +8,12 @@
 //! A captioner from scratch, one step's loss, and a caption:
 //!
 //! ```
-//! use networks::decode::{GreedyOptions, greedy};
+//! use networks::decode::{self, Options, Strategy};
 //! use networks::gpt2::Gpt2Config;
 //! use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 //! use tch::{Kind, Tensor, nn};
 //!
-//! # fn main() -> Result<(), networks::device::DeviceError> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = networks::device::parse_device("cpu")?;
 //! let store = nn::VarStore::new(device);
 //! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
@@ -25,8 +25,10 @@
 //! captioner.caption_loss(&embeddings, &captions, networks::Pass::TRAINING).backward();
 //!
 //! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();
-//! let written = greedy(&captioner, &embeddings, &GreedyOptions { max_tokens: 67, stops: &stops });
-//! assert_eq!(written.len(), 2);
+//! let options = Options { strategy: Strategy::Beam { beams: 5 }, max_tokens: 67, stops: &stops };
+//! let prefix = captioner.prefix(&embeddings);
+//! let written = decode::generate(captioner.gpt2(), &prefix, &[0, 1], &options)?;
+//! assert_eq!((written.len(), written[0].len()), (2, 5));
 //! # Ok(())
 //! # }
 //! ```

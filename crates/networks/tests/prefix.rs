@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use common::{difference, fixture, tensors};
 use networks::Pass;
-use networks::decode::{GreedyOptions, greedy};
+use networks::decode::{Options, Strategy, generate};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 use networks::weights::{self, Checkpoint, WeightsError};
@@ -44,6 +44,19 @@ fn rows(expected: &HashMap<String, Tensor>) -> Vec<Vec<i64>> {
         .zip(0..)
         .map(|(&length, row)| expected["tokens"].get(row).narrow(0, 0, length).try_into().unwrap())
         .collect()
+}
+
+fn greedy(
+    captioner: &ClipCaptioner,
+    embeddings: &Tensor,
+    max_tokens: usize,
+    stops: &[bool],
+) -> Vec<Vec<i64>> {
+    let options = Options { strategy: Strategy::Greedy, max_tokens, stops };
+    let numbers: Vec<u64> = (0..embeddings.size()[0] as u64).collect();
+    let prompt = captioner.prefix(embeddings);
+    let written = generate(captioner.gpt2(), &prompt, &numbers, &options).unwrap();
+    written.into_iter().flatten().map(|hypothesis| hypothesis.tokens).collect()
 }
 
 fn batch_of(rows: &[Vec<i64>]) -> TokenBatch {
@@ -171,12 +184,11 @@ fn greedy_captions_equal_the_uncached_loops_in_every_batch_size() {
         .map(|row| row.into_iter().take_while(|&token| token >= 0).collect())
         .collect();
     for (stops, wanted) in [(&full_stop_only, &looped), (&cut_at, &rows(&expected))] {
-        let options = GreedyOptions { max_tokens: 67, stops };
         for batch in [1, 5, 32] {
             let captions: Vec<Vec<i64>> = embeddings
                 .split(batch, 0)
                 .iter()
-                .flat_map(|part| greedy(&captioner, part, &options))
+                .flat_map(|part| greedy(&captioner, part, 67, stops))
                 .collect();
             assert_eq!(&captions, wanted, "in batches of {batch}");
         }
@@ -188,7 +200,7 @@ fn captions_end_where_they_are_told_to_or_where_positions_do() {
     let expected = tensors("prefix/captions.safetensors");
     let embeddings = expected["embeddings"].narrow(0, 0, 4);
     let lengths = |captioner: &ClipCaptioner, max_tokens| {
-        let captions = greedy(captioner, &embeddings, &GreedyOptions { max_tokens, stops: &[] });
+        let captions = greedy(captioner, &embeddings, max_tokens, &[]);
         captions.iter().map(Vec::len).collect::<Vec<_>>()
     };
     let (_store, captioner) = loaded();
@@ -198,12 +210,7 @@ fn captions_end_where_they_are_told_to_or_where_positions_do() {
     let (_store, short) = fresh(|config| config.n_positions = 10);
     assert_eq!(short.max_caption_tokens(), 8);
     assert_eq!(lengths(&short, 67), [8; 4]);
-    let none = greedy(
-        &captioner,
-        &embeddings.narrow(0, 0, 0),
-        &GreedyOptions { max_tokens: 67, stops: &[] },
-    );
-    assert!(none.is_empty());
+    assert!(greedy(&captioner, &embeddings.narrow(0, 0, 0), 67, &[]).is_empty());
 }
 
 #[test]

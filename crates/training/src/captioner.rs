@@ -1,6 +1,6 @@
 //! A trained run that captions: from image embeddings to sentences.
 
-use networks::decode::{self, GreedyOptions};
+use networks::decode::{self, Options, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::ClipCaptioner;
 use tch::{Device, Tensor, nn};
@@ -59,13 +59,20 @@ impl Captioner {
         embeddings: &Tensor,
         mut progress: impl FnMut(usize),
     ) -> Result<Vec<String>, Error> {
-        let options =
-            GreedyOptions { max_tokens: self.config.decoding.max_tokens, stops: &self.stops };
+        let options = Options {
+            strategy: Strategy::Greedy,
+            max_tokens: self.config.decoding.max_tokens,
+            stops: &self.stops,
+        };
         let mut captions = Vec::new();
         for batch in embeddings.split(self.config.decoding.batch_size as i64, 0) {
-            for tokens in decode::greedy(&self.model, &batch, &options) {
+            let prompt = tch::no_grad(|| self.model.prefix(&batch));
+            let numbers: Vec<u64> =
+                (captions.len() as u64..).take(batch.size()[0] as usize).collect();
+            let written = decode::generate(self.model.gpt2(), &prompt, &numbers, &options)?;
+            for best in written.iter().filter_map(|hypotheses| hypotheses.first()) {
                 let ids: Vec<u32> =
-                    tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+                    best.tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
                 captions.push(first_sentence(&self.tokenizer.decode(&ids)?));
             }
             progress(captions.len());

@@ -29,6 +29,9 @@ pub enum Error {
     /// A model's configuration cannot be used.
     #[error(transparent)]
     Gpt2Config(#[from] networks::gpt2::ConfigError),
+    /// Captions cannot be written as they are asked for.
+    #[error(transparent)]
+    Decoding(#[from] networks::decode::StrategyError),
     /// CLIP cannot be used.
     #[error(transparent)]
     Clip(#[from] networks::clip::ClipError),

@@ -36,6 +36,48 @@ impl KvCache {
         self.tokens
     }
 
+    /// The cache of `rows` (int64, on the cache's device), in their order and as often as they are
+    /// named, with room for `max_tokens` tokens. Copies the tokens held, and a layer at a time, so
+    /// that the old and the new cache do not lie in memory together.
+    ///
+    /// # Panics
+    /// When a row is not in the cache, or `max_tokens` is less than it holds.
+    #[must_use]
+    pub fn select(self, rows: &Tensor, max_tokens: i64) -> Self {
+        let tokens = self.tokens;
+        let select = |held: &Tensor| {
+            let mut shape = held.size();
+            (shape[0], shape[2]) = (rows.size()[0], max_tokens);
+            let room = held.new_empty(shape, (held.kind(), held.device()));
+            let _ = held.narrow(2, 0, tokens).index_select_out(&room.narrow(2, 0, tokens), 0, rows);
+            room
+        };
+        let layers = self
+            .layers
+            .into_iter()
+            .map(|layer| LayerCache { keys: select(&layer.keys), values: select(&layer.values) })
+            .collect();
+        Self { layers, tokens }
+    }
+
+    /// Overwrites rows `to` by rows `from` (int64, on the cache's device), one each, in all tokens
+    /// but the `first`, which they have in common. No row may be in both.
+    ///
+    /// # Panics
+    /// When a row is not in the cache, or it does not hold `first` tokens.
+    pub fn copy_rows(&mut self, from: &Tensor, to: &Tensor, first: i64) {
+        let copied = self.tokens - first;
+        let copy = |held: &Tensor| {
+            let mut held = held.narrow(2, first, copied);
+            let rows = held.index_select(0, from);
+            let _ = held.index_copy_(0, to, &rows);
+        };
+        for layer in &self.layers {
+            copy(&layer.keys);
+            copy(&layer.values);
+        }
+    }
+
     pub(super) fn layers(&mut self) -> &mut [LayerCache] {
         &mut self.layers
     }

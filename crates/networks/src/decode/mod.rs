@@ -1,0 +1,183 @@
+//! Decoding: what GPT-2 writes on from a prompt of input vectors. Greedy, by sampling, or by beam
+//! search; batched, with cached keys and values.
+//!
+//! [`generate`] is the one entry. The prompt is computed once for each row, however many
+//! continuations are wanted of it; each step computes one token of each continuation, and logits of
+//! nothing else; continuations that have ended leave the batch. The host reads one small tensor a
+//! step: the chosen tokens, by which it knows who has ended.
+//!
+//! ClipCap's `generate2` keeps the most probable tokens that hold 0.8 of the probability and takes
+//! the most probable of those: always the most probable of all, so it is [`Strategy::Greedy`].
+//! ClipCap's `generate_beam` is [`Strategy::Beam`]. Both decode one picture at a time and read the
+//! whole caption again for each token; the tokens are the same.
+
+mod beam;
+mod sampling;
+mod steps;
+
+use tch::Tensor;
+
+pub use sampling::Sampling;
+
+use crate::gpt2::Gpt2;
+use steps::Limits;
+
+/// More continuations of one prompt than this are a mistake, and refusing it is kinder than running
+/// out of memory.
+const MAX_CONTINUATIONS: usize = 1_000;
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Strategy {
+    /// The most probable one. One continuation of each prompt.
+    Greedy,
+    /// Drawn at random; [`Sampling::samples`] continuations of each prompt, in the order of their
+    /// draws.
+    Sample(Sampling),
+    /// ClipCap's beam search: at each step, of all beams lengthened by any token, those of the
+    /// highest [`Hypothesis::score`] go on. A beam that has ended stays as it is among the others
+    /// until better ones push it out. All beams are returned, best first.
+    ///
+    /// ClipCap stops a beam at the token `.` alone. With more stop tokens, beams end earlier and
+    /// others may win, whereas a greedy caption is only cut.
+    Beam {
+        /// Beams of each prompt; ClipCap's default is 5. No more than the vocabulary has tokens.
+        beams: usize,
+    },
+}
+
+/// A strategy that cannot be followed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StrategyError {
+    /// Too low for the arithmetic, infinite, or not a number.
+    #[error(
+        "temperature is {0}, but must be a number from {min}\n\
+         hint: greedy decoding is what sampling comes to as the temperature falls",
+        min = sampling::MIN_TEMPERATURE
+    )]
+    Temperature(f64),
+    /// No token would be left.
+    #[error("top_k is 0, but must be 1 or more\nhint: leave it out to draw from all tokens")]
+    TopK,
+    /// Not a share of the probability.
+    #[error(
+        "top_p is {0}, but must be above 0 and at most 1\nhint: leave it out to draw from all tokens"
+    )]
+    TopP(f64),
+    /// None, or more continuations than memory is made for.
+    #[error("{name} is {count}, but must be from 1 to {MAX_CONTINUATIONS}")]
+    Continuations {
+        /// `samples` or `beams`.
+        name: &'static str,
+        /// How many were asked for.
+        count: usize,
+    },
+}
+
+impl Strategy {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the value and says what it may be.
+    pub fn check(&self) -> Result<(), StrategyError> {
+        match *self {
+            Self::Greedy => Ok(()),
+            Self::Sample(sampling) => sampling.check(),
+            Self::Beam { beams } => check_count("beams", beams),
+        }
+    }
+
+    /// Continuations of each prompt.
+    fn continuations(&self) -> usize {
+        match *self {
+            Self::Greedy => 1,
+            Self::Sample(Sampling { samples, .. }) => samples,
+            Self::Beam { beams } => beams,
+        }
+    }
+}
+
+fn check_count(name: &'static str, count: usize) -> Result<(), StrategyError> {
+    if (1..=MAX_CONTINUATIONS).contains(&count) {
+        Ok(())
+    } else {
+        Err(StrategyError::Continuations { name, count })
+    }
+}
+
+/// How tokens are chosen, and when a continuation ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// How the next token is chosen.
+    pub strategy: Strategy,
+    /// Longest continuation, in tokens; the paper's is 67. Fewer where GPT-2's positions end.
+    pub max_tokens: usize,
+    /// By token id, whether a continuation ends with it. Ids beyond the slice do not end one.
+    pub stops: &'a [bool],
+}
+
+/// What was written on from a prompt.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Hypothesis {
+    /// The tokens, up to and including the first that stops it.
+    pub tokens: Vec<i64>,
+    /// The sum of the tokens' log-probabilities (natural) by the model itself: whatever
+    /// temperature or filter they were drawn through.
+    pub log_probability: f64,
+}
+
+impl Hypothesis {
+    /// [`Self::log_probability`] a token, by which ClipCap's beams compete; 0 where there is none.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        self.log_probability / self.tokens.len().max(1) as f64
+    }
+}
+
+/// For each row of `prompt` `[batch, tokens, hidden]` (input vectors, as [`Gpt2::embed`] or a
+/// mapper makes them) what the model writes on from it.
+///
+/// `numbers` has one for each row, by which sampling knows it: what is drawn depends on the row's
+/// number and the seed, and not on its place or on its company. Neither the batch's other rows nor
+/// its size change a continuation, except where a choice hangs on rounding.
+///
+/// # Errors
+/// When the strategy does not pass [`Strategy::check`].
+///
+/// # Panics
+/// When `numbers` has not one for each row, or the prompt no token or another width than the model.
+pub fn generate(
+    gpt2: &Gpt2,
+    prompt: &Tensor,
+    numbers: &[u64],
+    options: &Options,
+) -> Result<Vec<Vec<Hypothesis>>, StrategyError> {
+    options.strategy.check()?;
+    let [batch, prompt_tokens] = [prompt.size()[0], prompt.size()[1]];
+    assert_eq!(batch as usize, numbers.len(), "a number for each row of the prompt");
+    // The last token is chosen, but never read.
+    let positions = gpt2.config().n_positions - prompt_tokens + 1;
+    let max_tokens = usize::try_from(positions).unwrap_or(0).min(options.max_tokens);
+    let continuations = options.strategy.continuations();
+    if batch == 0 || max_tokens == 0 {
+        return Ok(vec![vec![Hypothesis::default(); continuations]; numbers.len()]);
+    }
+    let limits = Limits { max_tokens, stops: options.stops };
+    Ok(tch::no_grad(|| match options.strategy {
+        Strategy::Greedy => {
+            steps::write(gpt2, prompt, 1, &limits, |logits, _, _| logits.argmax(-1, false))
+        }
+        Strategy::Sample(sampling) => {
+            steps::write(gpt2, prompt, continuations, &limits, |logits, rows, step| {
+                let sources = rows.iter().map(|row| {
+                    (numbers[row.continuation / continuations], row.continuation % continuations)
+                });
+                sampling.draw_tokens(logits, sources, step)
+            })
+        }
+        Strategy::Beam { beams } => beam::search(gpt2, prompt, beams, &limits),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The distributions that tokens are drawn from against transformers' warpers, and the draws against
+//! the distributions.
+
+use networks::decode::{Options, Sampling, Strategy, generate};
+use networks::gpt2::Gpt2;
+use tch::{Kind, Tensor};
+
+use crate::common::{difference, tensors};
+use crate::loaded;
+
+const TOLERANCE: f64 = 1e-6;
+const PLAIN: Sampling =
+    Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 1, seed: 1 };
+
+/// The setting that a golden distribution is named after, as in `0.5_20_0.903`.
+fn setting(name: &str) -> Sampling {
+    let parts: Vec<&str> = name.split('_').collect();
+    Sampling {
+        temperature: parts[0].parse().unwrap(),
+        top_k: parts[1].parse().ok(),
+        top_p: parts[2].parse().ok(),
+        ..PLAIN
+    }
+}
+
+/// Rows of the golden logits in which tokens tie.
+const TIED: [i64; 4] = [4, 5, 6, 8];
+
+/// Ascending within each row, where an unstable sort could let one of tied tokens stay or another.
+fn values(probabilities: &Tensor) -> Tensor {
+    probabilities.sort(-1, false).0
+}
+
+#[test]
+fn distributions_and_their_supports_equal_transformers() {
+    let expected = tensors("decode/filters.safetensors");
+    let logits = &expected["logits"];
+    let mut largest = 0_f64;
+    for (name, theirs) in expected.iter().filter(|(name, _)| *name != "logits") {
+        let sampling = setting(name);
+        let ours = sampling.probabilities(logits);
+        for row in 0..logits.size()[0] {
+            let (mut ours, mut theirs) = (ours.get(row), theirs.get(row));
+            if sampling.top_p.is_some() && TIED.contains(&row) {
+                (ours, theirs) = (values(&ours), values(&theirs));
+            }
+            assert_eq!(ours.greater(0.0), theirs.greater(0.0), "row {row} of {name}");
+            largest = largest.max(difference(&ours, &theirs));
+        }
+    }
+    println!("{} distributions differ by at most {largest:.1e}", expected.len() - 1);
+    assert_eq!(expected.len() - 1, 11);
+    assert!(largest < TOLERANCE, "{largest:e}");
+}
+
+#[test]
+fn of_tokens_that_tie_at_the_nucleus_edge_those_with_the_highest_ids_stay() {
+    let logits = Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 1.0, 1.0, 1.0]).unsqueeze(0);
+    let nucleus = Sampling { top_p: Some(0.4), ..PLAIN }.probabilities(&logits);
+    assert_eq!(nucleus, Tensor::from_slice2(&[[0.0_f32, 0.0, 0.0, 0.0, 0.5, 0.5]]));
+}
+
+#[test]
+fn a_filter_left_out_or_otherwise_set_is_noticed() {
+    let expected = tensors("decode/filters.safetensors");
+    let theirs = values(&expected["0.5_20_0.903"]);
+    let off = |sampling: Sampling| {
+        difference(&values(&sampling.probabilities(&expected["logits"])), &theirs)
+    };
+    let right = setting("0.5_20_0.903");
+    assert!(off(right) < TOLERANCE);
+    for wrong in [
+        Sampling { temperature: 0.501, ..right },
+        Sampling { top_k: None, ..right },
+        Sampling { top_k: Some(21), ..right },
+        Sampling { top_p: None, ..right },
+        Sampling { top_p: Some(0.95), ..right },
+    ] {
+        assert!(off(wrong) > 10.0 * TOLERANCE, "{wrong:?}");
+    }
+}
+
+/// Pearson's statistic of how often tokens came, against how often they should have, and its
+/// degrees of freedom.
+fn chi_square(counts: &[f64], probabilities: &[f64]) -> (f64, f64) {
+    let draws: f64 = counts.iter().sum();
+    let (mut statistic, mut cells) = (0.0, 0.0);
+    for (count, probability) in counts.iter().zip(probabilities) {
+        if *probability <= 0.0 {
+            assert!(*count < 1.0, "a token that was filtered out came");
+            continue;
+        }
+        let wanted = draws * probability;
+        assert!(wanted > 5.0, "too rare for the statistic");
+        statistic += (count - wanted).powi(2) / wanted;
+        cells += 1.0;
+    }
+    (statistic, cells - 1.0)
+}
+
+#[test]
+fn fifty_thousand_draws_fit_the_distribution() {
+    let prompt = tensors("decode/beams.safetensors")["prompts"].narrow(0, 3, 1);
+    let model = loaded();
+    let mut cache = model.cache(1, 5);
+    let logits = model.logits(&model.forward_cached(&prompt, &mut cache).select(1, 4));
+    let sampling = Sampling { top_k: Some(30), top_p: Some(0.97), samples: 100, ..PLAIN };
+    let options = Options { strategy: Strategy::Sample(sampling), max_tokens: 1, stops: &[] };
+    // Draws differ by the row's number and by the sample.
+    let numbers: Vec<u64> = (0..500).collect();
+    let prompts = prompt.expand([500, -1, -1], false);
+    let mut counts = vec![0.0; 83];
+    let written = generate(&model, &prompts, &numbers, &options).unwrap();
+    assert_eq!(written.iter().flatten().count(), 50_000);
+    for hypothesis in written.iter().flatten() {
+        counts[hypothesis.tokens[0] as usize] += 1.0;
+    }
+    let against = |sampling: &Sampling| {
+        let probabilities = sampling.probabilities(&logits).to_kind(Kind::Double).squeeze_dim(0);
+        chi_square(&counts, &Vec::<f64>::try_from(probabilities).unwrap())
+    };
+    let (statistic, freedom) = against(&sampling);
+    println!("chi-square {statistic:.1} with {freedom} degrees of freedom");
+    assert!(freedom > 8.0);
+    // Its mean is the degrees of freedom, its variance twice that.
+    let limit = freedom + 4.0 * (2.0 * freedom).sqrt();
+    assert!(statistic < limit, "{statistic}, {freedom} degrees of freedom");
+    let (warmer, _) = against(&Sampling { temperature: 1.05, ..sampling });
+    assert!(warmer > limit, "a temperature of 1.05 goes unnoticed: {warmer}");
+}
+
+/// How much more probable each of `tokens` is than any other token, as a difference of logits; the
+/// least.
+fn margin(model: &Gpt2, prompt: &Tensor, tokens: &[i64]) -> f64 {
+    let ids = Tensor::from_slice(tokens).unsqueeze(0);
+    let inputs = Tensor::cat(&[prompt, &model.embed(&ids)], 1);
+    let mut cache = model.cache(1, inputs.size()[1]);
+    let states = model.forward_cached(&inputs, &mut cache);
+    let first = prompt.size()[1] - 1;
+    let two = model.logits(&states.narrow(1, first, ids.size()[1])).topk(2, -1, true, true).0;
+    (two.select(2, 0) - two.select(2, 1)).min().double_value(&[])
+}
+
+#[test]
+fn the_coldest_sampling_and_the_narrowest_are_greedy() {
+    let prompts = &tensors("decode/beams.safetensors")["prompts"];
+    let model = loaded();
+    let numbers: Vec<u64> = (0..16).collect();
+    let written = |strategy| {
+        let options = Options { strategy, max_tokens: 12, stops: &[] };
+        generate(&model, prompts, &numbers, &options).unwrap()
+    };
+    let greedy = written(Strategy::Greedy);
+    let margin =
+        |row: i64| margin(&model, &prompts.narrow(0, row, 1), &greedy[row as usize][0].tokens);
+    // By 0.03, at a temperature of 0.001, nothing else is drawn but with a chance of e^-30.
+    let clear: Vec<usize> =
+        (0..16).filter(|&row| margin(row) > 0.03).map(|row| row as usize).collect();
+    assert!(clear.len() >= 8, "{clear:?}");
+    for sampling in [
+        Sampling { temperature: 0.001, ..PLAIN },
+        Sampling { top_k: Some(1), ..PLAIN },
+        Sampling { top_p: Some(1e-9), ..PLAIN },
+    ] {
+        let sampled = written(Strategy::Sample(sampling));
+        for &row in &clear {
+            assert_eq!(sampled[row], greedy[row], "{sampling:?}");
+        }
+    }
+    assert_ne!(written(Strategy::Sample(PLAIN)), greedy);
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_by_name() {
+    let refused = |sampling: Sampling| Strategy::Sample(sampling).check().unwrap_err().to_string();
+    for temperature in [0.0, 0.0009, -1.0, f64::NAN, f64::INFINITY] {
+        let words = refused(Sampling { temperature, ..PLAIN });
+        assert!(words.starts_with("temperature is ") && words.contains("hint: "), "{words}");
+    }
+    for top_p in [0.0, -0.5, 1.1, f64::NAN] {
+        let words = refused(Sampling { top_p: Some(top_p), ..PLAIN });
+        assert!(words.starts_with("top_p is ") && words.contains("hint: "), "{words}");
+    }
+    assert!(refused(Sampling { top_k: Some(0), ..PLAIN }).starts_with("top_k is 0"));
+    for samples in [0, 1_001] {
+        assert!(refused(Sampling { samples, ..PLAIN }).starts_with("samples is "));
+    }
+    let widest = Sampling { top_k: Some(usize::MAX), top_p: Some(1.0), samples: 1_000, ..PLAIN };
+    Strategy::Sample(widest).check().unwrap();
+}
