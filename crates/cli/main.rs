@@ -1,5 +1,6 @@
 //! The `capsmith` command line: definitions and glue, nothing else.
 
+mod bench;
 mod caption;
 mod dataset;
 mod demo;
@@ -46,6 +47,9 @@ enum Command {
     /// Bring what capsmith does not ship.
     #[command(subcommand)]
     Fetch(fetch::Command),
+    /// Measure the hot paths against the Python reference on this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// The whole way, from pictures that capsmith draws to captions and scores, in minutes.
     Demo(demo::Args),
 }
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Caption(args) => caption::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Fetch(command) => fetch::run(&command),
+        Command::Bench(command) => bench::run(&command),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

@@ -10,6 +10,7 @@
 //! gradient norm. So a run that was killed goes on to the same bits.
 
 pub mod batches;
+pub mod bench;
 pub mod captioner;
 pub mod checkpoint;
 pub mod config;

@@ -1,0 +1,192 @@
+//! How long training steps and captions take at full size, on random weights and real captions.
+//!
+//! The work is laid out in a folder first, so that the Python reference (`tests/reference/bench.py`)
+//! does the same on the same weights and data.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use networks::Pass;
+use networks::decode::{self, Options, Strategy};
+use networks::gpt2::Gpt2Config;
+use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use networks::weights;
+use tch::{Device, Kind, Tensor, nn, no_grad};
+use words::Gpt2Tokenizer;
+
+use crate::batches::{TokenRow, cut_long_rows, epoch_batches, part};
+use crate::error::Error;
+use crate::learner::{Learner, LearnerOptions, Part};
+use crate::optimizer::{AdamW, AdamWOptions};
+use crate::prepare::named_variables;
+use crate::run_folder::write_json;
+use crate::schedule::LinearSchedule;
+use crate::seeds::{self, Purpose};
+
+/// ViT-L/14's and the paper's.
+const CLIP_DIM: i64 = 768;
+const PREFIX_LENGTH: i64 = 10;
+/// Captions share pictures by fives; embeddings are random, one for each of so many pictures.
+const CAPTIONS_EACH: usize = 5;
+/// Tokens written for each picture: what Flickr8k's captions have, and a little more.
+pub const WRITTEN: usize = 15;
+
+/// A captioner of full size with random weights, and captions to train it on.
+pub struct Bench {
+    device: Device,
+    store: nn::VarStore,
+    captioner: ClipCaptioner,
+    gpt2: Gpt2Config,
+    rows: Vec<TokenRow>,
+    embeddings: Tensor,
+    batches: Vec<Vec<usize>>,
+}
+
+impl Bench {
+    /// Draws weights and embeddings, and makes tokens of `captions` by a tokenizer trained on them;
+    /// batches are shuffled and of `batch_size` captions.
+    ///
+    /// # Errors
+    /// When the captions make no batch.
+    pub fn new(
+        gpt2: &Gpt2Config,
+        captions: &[String],
+        batch_size: usize,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let tokenizer = Gpt2Tokenizer::train(captions, gpt2.vocab_size as usize)?;
+        let mut rows: Vec<TokenRow> = tokenizer
+            .encode_batch(captions)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, tokens)| TokenRow {
+                embedding: (index / CAPTIONS_EACH) as i64,
+                tokens: tokens.into_iter().map(i64::from).collect(),
+                image: index / CAPTIONS_EACH,
+                caption: index % CAPTIONS_EACH,
+            })
+            .filter(|row| !row.tokens.is_empty())
+            .collect();
+        cut_long_rows(&mut rows);
+        let batches = epoch_batches(42, 0, &rows, batch_size, false);
+        if batches.is_empty() {
+            let reason = format!("{} captions make no batch of {batch_size}", rows.len());
+            return Err(Error::Mismatch(reason));
+        }
+        tch::manual_seed(seeds::derive(42, Purpose::Initialisation, 0));
+        let store = nn::VarStore::new(device);
+        let mapper = MapperConfig {
+            kind: MapperKind::Mlp,
+            clip_dim: CLIP_DIM,
+            prefix_length: PREFIX_LENGTH,
+        };
+        let captioner = ClipCaptioner::new(store.root(), gpt2, &mapper);
+        let images = captions.len().div_ceil(CAPTIONS_EACH) as i64;
+        let embeddings = Tensor::randn([images, CLIP_DIM], (Kind::Float, device));
+        Ok(Self { device, store, captioner, gpt2: gpt2.clone(), rows, embeddings, batches })
+    }
+
+    /// Writes weights and data for the reference; see `tests/reference/bench.py`.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn lay_out(&self, folder: &Path) -> Result<(), Error> {
+        durable::create_dir_all(folder)?;
+        write_json(&folder.join("config.json"), &self.gpt2)?;
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let model = folder.join("model.safetensors");
+        weights::save(&model, &named_variables(&self.store), &metadata)?;
+        let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let padded: Vec<i64> = self
+            .rows
+            .iter()
+            .flat_map(|row| row.tokens.iter().copied().chain(std::iter::repeat(-1)).take(longest))
+            .collect();
+        let images: Vec<i64> = self.rows.iter().map(|row| row.embedding).collect();
+        let order: Vec<i64> = self.batches.concat().into_iter().map(|row| row as i64).collect();
+        let tensors = [
+            ("tokens", Tensor::from_slice(&padded).view([-1, longest as i64])),
+            ("images", Tensor::from_slice(&images)),
+            ("order", Tensor::from_slice(&order).view([self.batches.len() as i64, -1])),
+            ("embeddings", self.embeddings.shallow_clone()),
+        ];
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
+        Ok(weights::save(&folder.join("batches.safetensors"), &tensors, &metadata)?)
+    }
+
+    /// Captions and target tokens in a batch, on average, and slots in the reference's padding.
+    #[must_use]
+    pub fn shape(&self) -> (usize, f64, usize) {
+        let tokens: usize = self.rows.iter().map(|row| row.tokens.len()).sum();
+        let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let captions = self.batches[0].len();
+        (captions, tokens as f64 / self.rows.len() as f64 * captions as f64, captions * longest)
+    }
+
+    fn part(&self, batch: &[usize]) -> Part {
+        let rows: Vec<&TokenRow> = batch.iter().map(|&row| &self.rows[row]).collect();
+        part(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
+    }
+
+    /// The first batch's loss without dropout, to compare with the reference's.
+    #[must_use]
+    pub fn first_loss(&self) -> f64 {
+        let Part { embeddings, tokens } = self.part(&self.batches[0]);
+        no_grad(|| self.captioner.caption_loss(&embeddings, &tokens, Pass::EVALUATION))
+            .double_value(&[])
+    }
+
+    /// How long each of `rounds` training steps takes, after one that is not counted.
+    ///
+    /// # Errors
+    /// When memory is exhausted.
+    pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
+        let adamw = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 };
+        let optimizer = AdamW::new(named_variables(&self.store), adamw);
+        let schedule = LinearSchedule { peak: 2e-5, warmup_steps: 0, total_steps: u64::MAX };
+        let parts: Vec<Part> = (0..=rounds)
+            .map(|number| self.part(&self.batches[number % self.batches.len()]))
+            .collect();
+        let mut learner = Learner::new(self.captioner, optimizer, schedule, options);
+        let mut times = Vec::with_capacity(rounds + 1);
+        for (number, part) in (0..).zip(parts) {
+            let start = Instant::now();
+            let step = learner.compute(&[part], number, number as i64)?;
+            learner.apply(&step);
+            // A run fetches losses now and then; here each step is waited for, to time it.
+            let _ = step.norm.double_value(&[]);
+            times.push(start.elapsed());
+        }
+        times.remove(0);
+        Ok(times)
+    }
+
+    /// How long each of `rounds` batches of captions of [`WRITTEN`] tokens takes, after one that is
+    /// not counted, and the tokens.
+    ///
+    /// # Errors
+    /// None for the strategy used.
+    pub fn decode(
+        &self,
+        rounds: usize,
+        batch_size: i64,
+    ) -> Result<(Vec<Duration>, Vec<Vec<i64>>), Error> {
+        let embeddings = self.embeddings.narrow(0, 0, batch_size.min(self.embeddings.size()[0]));
+        let numbers: Vec<u64> = (0..).take(embeddings.size()[0] as usize).collect();
+        let options = Options { strategy: Strategy::Greedy, max_tokens: WRITTEN, stops: &[] };
+        let write = || {
+            let prompt = no_grad(|| self.captioner.prefix(&embeddings));
+            decode::generate(self.captioner.gpt2(), &prompt, &numbers, &options)
+        };
+        let written = write()?;
+        let mut times = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            let start = Instant::now();
+            let _ = write()?;
+            times.push(start.elapsed());
+        }
+        let tokens = written.into_iter().filter_map(|mut all| Some(all.pop()?.tokens));
+        Ok((times, tokens.collect()))
+    }
+}
