@@ -14,7 +14,7 @@ use crc32fast::Hasher;
 use zip::ZipArchive;
 
 use crate::cache::create_parent;
-use crate::{Error, Progress};
+use crate::{Error, Progress, Unit};
 
 const MOST_ENTRIES: usize = 400_000;
 /// Text in the archives unpacks to about six times its size, pictures to once.
@@ -37,7 +37,8 @@ pub(crate) fn unpack(
     // Another archive of the same name does not go on in this one's folder.
     let staging = destination.join(format!(".{name}.{:08x}.unpacking", unpacking.identity()));
     durable::create_dir_all(&staging)?;
-    progress.start(&format!("unpacking {name}"), Some(unpacking.entries.len() as u64), 0);
+    let count = unpacking.entries.len() as u64;
+    progress.start(&format!("unpacking {name}"), Unit::Files, Some(count), 0);
     let result = unpacking.fill(&staging, destination, progress);
     progress.finish();
     result?;

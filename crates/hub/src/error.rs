@@ -202,7 +202,7 @@ pub enum Error {
     ByHand(String),
     /// What there is to say cannot be written.
     #[error("{0}")]
-    Stream(io::Error),
+    Stream(#[source] io::Error),
 }
 
 impl From<durable::Error> for Error {

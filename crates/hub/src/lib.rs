@@ -57,6 +57,6 @@ pub use error::Error;
 pub use fetch::fetch_data_set;
 pub use options::Options;
 pub use place::place;
-pub use progress::{Progress, Silent};
+pub use progress::{Progress, Silent, Unit};
 pub use reference::{HubReference, InvalidReference, ModelReference};
 pub use resolve::{Wanted, resolve};

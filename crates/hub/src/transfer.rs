@@ -9,7 +9,7 @@ use ureq::http::{Response, StatusCode};
 
 use crate::client::{Client, header_text, is_html};
 use crate::retry::{Fault, Patience};
-use crate::{Error, Progress};
+use crate::{Error, Progress, Unit};
 
 /// A try that brought so much is no failed one.
 const PROGRESS: u64 = 1 << 20;
@@ -57,7 +57,7 @@ fn fetch(
         truncate(partial, source)?;
         done = 0;
     }
-    progress.start(source.name, source.size, done);
+    progress.start(source.name, Unit::Bytes, source.size, done);
     while source.size.is_none_or(|size| done < size) || done == 0 {
         match attempt(client, source, partial, done, progress) {
             Ok(()) => break,

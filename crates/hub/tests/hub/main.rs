@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hub::{Error, ModelReference, Options, Progress, Wanted};
+use hub::{Error, ModelReference, Options, Progress, Unit, Wanted};
 use server::Server;
 use tempfile::TempDir;
 
@@ -70,7 +70,7 @@ impl Machine {
 }
 
 impl Progress for Machine {
-    fn start(&mut self, _what: &str, _total: Option<u64>, _done: u64) {}
+    fn start(&mut self, _what: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
     fn position(&mut self, _done: u64) {}
     fn finish(&mut self) {}
     fn say(&mut self, line: &str) {

@@ -1,6 +1,8 @@
 //! What is fetched, from where, and where it lies then.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use hub::{Error, HubReference, Wanted, place};
 
@@ -29,6 +31,32 @@ fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
     let by_commit = format!("hf:a/lm@{COMMIT}");
     assert_eq!(machine.resolve(&by_commit, Wanted::LanguageModel).unwrap(), folder);
     assert!(machine.server.requests().is_empty());
+}
+
+/// The fixture is what huggingface_hub 0.36.2 made of the same model: `tests/reference/hub_cache.py`.
+#[test]
+fn the_cache_is_file_by_file_what_huggingface_hub_makes() {
+    let mut machine = Machine::with_models();
+    machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    let mut ours = String::new();
+    describe(&machine.options.cache, &machine.options.cache, &mut ours);
+    assert_eq!(ours, include_str!("../../../../tests/fixtures/hub/cache.txt"));
+}
+
+fn describe(folder: &Path, root: &Path, text: &mut String) {
+    for name in names(folder) {
+        let path = folder.join(name);
+        let shown = path.strip_prefix(root).unwrap().to_str().unwrap();
+        if let Ok(target) = fs::read_link(&path) {
+            writeln!(text, "{shown} -> {}", target.display()).unwrap();
+        } else if path.is_dir() {
+            describe(&path, root, text);
+        } else if shown.contains("/refs/") {
+            writeln!(text, "{shown}: {}", fs::read_to_string(&path).unwrap()).unwrap();
+        } else {
+            writeln!(text, "{shown} {}", fs::metadata(&path).unwrap().len()).unwrap();
+        }
+    }
 }
 
 #[test]
