@@ -51,6 +51,7 @@ impl From<ureq::Error> for Fault {
     fn from(error: ureq::Error) -> Self {
         let reason = match &error {
             ureq::Error::HostNotFound => "the host's name is not known".to_owned(),
+            ureq::Error::Io(cause) => cause.to_string(),
             _ => error.to_string(),
         };
         Self::passing(reason)

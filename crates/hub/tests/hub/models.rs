@@ -33,7 +33,7 @@ fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
     assert!(machine.server.requests().is_empty());
 }
 
-/// The fixture is what huggingface_hub 0.36.2 made of the same model: `tests/reference/hub_cache.py`.
+/// The fixture is what `huggingface_hub` 0.36.2 made of the same model: `tests/reference/hub_cache.py`.
 #[test]
 fn the_cache_is_file_by_file_what_huggingface_hub_makes() {
     let mut machine = Machine::with_models();
