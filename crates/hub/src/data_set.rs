@@ -1,0 +1,147 @@
+//! What Flickr8k and Flickr30k come in.
+//!
+//! Flickr8k comes from the release that most tutorials use, Karpathy's splits from his page. The
+//! pictures of Flickr30k are given to who asks.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// The caption files and lists that capsmith reads, and their terms.
+const TEXTS: [&str; 11] = [
+    "captions.txt",
+    "results.csv",
+    "Flickr8k.token.txt",
+    "results_20130124.token",
+    "Flickr_8k.trainImages.txt",
+    "Flickr_8k.devImages.txt",
+    "Flickr_8k.testImages.txt",
+    "dataset_flickr8k.json",
+    "dataset_flickr30k.json",
+    "ExpertAnnotations.txt",
+    "readme.txt",
+];
+
+/// A data set, by the archives it comes in.
+#[derive(Debug, Clone, Copy)]
+pub struct DataSet<'a> {
+    /// `flickr8k`
+    pub name: &'a str,
+    /// What can be fetched.
+    pub archives: &'a [Archive<'a>],
+    /// How many pictures it has.
+    pub pictures: usize,
+    /// Where the pictures are given only to who asks: what a person has to do, and which files to put
+    /// where. `FOLDER` in it stands for the data set's folder.
+    pub by_hand: Option<&'a str>,
+}
+
+/// An archive that anybody may fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Archive<'a> {
+    /// Its name.
+    pub file: &'a str,
+    /// Where it is.
+    pub url: &'a str,
+    /// Its size in bytes, where that was published.
+    pub size: Option<u64>,
+    /// `sha256:` or `md5:` and the digest in hexadecimal.
+    pub digest: &'a str,
+    /// Its files that are kept.
+    pub keep: fn(&Path) -> bool,
+    /// What of it is in the data set's folder when it was unpacked; its pictures where this is empty.
+    pub gives: &'a [&'a str],
+}
+
+/// 8,091 pictures; the original release and Karpathy's splits.
+///
+/// The digests are those that torchdatasets (mlverse) checks for the two archives of Flickr8k, and
+/// those of four public projects for Karpathy's; none was downloaded where this was written.
+pub const FLICKR8K: DataSet<'static> = DataSet {
+    name: "flickr8k",
+    archives: &[
+        Archive {
+            file: "Flickr8k_text.zip",
+            url: "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_text.zip",
+            size: None,
+            digest: "md5:bf6c1abcb8e4a833b7f922104de18627",
+            keep: is_text,
+            gives: &[
+                "Flickr8k.token.txt",
+                "Flickr_8k.trainImages.txt",
+                "Flickr_8k.devImages.txt",
+                "Flickr_8k.testImages.txt",
+            ],
+        },
+        Archive { keep: is_flickr8k_split, gives: &["dataset_flickr8k.json"], ..KARPATHY },
+        Archive {
+            file: "Flickr8k_Dataset.zip",
+            url: "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_Dataset.zip",
+            size: None,
+            digest: "md5:f18a1e2920de5bd84dae7cf08ec78978",
+            keep: is_picture,
+            gives: &[],
+        },
+    ],
+    pictures: 8_091,
+    by_hand: None,
+};
+
+/// 31,783 pictures, which a person has to ask for; captions and Karpathy's split are public.
+pub const FLICKR30K: DataSet<'static> = DataSet {
+    name: "flickr30k",
+    archives: &[Archive {
+        keep: is_flickr30k_split,
+        gives: &["dataset_flickr30k.json"],
+        ..KARPATHY
+    }],
+    pictures: 31_783,
+    by_hand: Some(
+        "Flickr30k's pictures are given to researchers who accept its terms. Either\n\
+            \x20 a. fill in https://forms.illinois.edu/sec/229675 (from https://shannon.cs.illinois.edu/DenotationGraph/)\n\
+            \x20    and unpack what you are sent: tar -xzf flickr30k-images.tar.gz -C FOLDER\n\
+            \x20 b. or log in at https://www.kaggle.com/datasets/adityajn105/flickr30k (or\n\
+            \x20    https://www.kaggle.com/datasets/hsankesara/flickr-image-dataset), accept the terms, and put\n\
+            \x20    what you download into FOLDER as it is: archive.zip\n\
+            Then run this command again. In the end FOLDER has flickr30k-images/*.jpg, flickr30k_images/*.jpg\n\
+            or Images/*.jpg, and beside it dataset_flickr30k.json (there already), captions.txt or results.csv.",
+    ),
+};
+
+/// Karpathy's splits of Flickr8k, Flickr30k and COCO.
+const KARPATHY: Archive<'static> = Archive {
+    file: "caption_datasets.zip",
+    url: "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+    size: Some(36_745_453),
+    digest: "sha256:4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
+    keep: is_text,
+    gives: &[],
+};
+
+pub(crate) fn is_picture(path: &Path) -> bool {
+    !is_litter(path) && has_extension(path, &["jpg", "jpeg"])
+}
+
+pub(crate) fn is_text(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    !is_litter(path) && TEXTS.contains(&name)
+}
+
+fn is_flickr8k_split(path: &Path) -> bool {
+    path == Path::new("dataset_flickr8k.json")
+}
+
+fn is_flickr30k_split(path: &Path) -> bool {
+    path == Path::new("dataset_flickr30k.json")
+}
+
+/// What macOS adds to archives.
+fn is_litter(path: &Path) -> bool {
+    path.components().any(|part| {
+        let name = part.as_os_str().to_string_lossy();
+        name.starts_with('.') || name == "__MACOSX"
+    })
+}
+
+pub(crate) fn has_extension(path: &Path, known: &[&str]) -> bool {
+    path.extension().is_some_and(|end| known.iter().any(|known| end.eq_ignore_ascii_case(known)))
+}

@@ -1,0 +1,137 @@
+//! Digests of files on disk, and what they are compared with.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// What a file's content is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checksum {
+    /// SHA-256 in hexadecimal; the hub's etag of a large file.
+    Sha256(String),
+    /// The object id that git gives a file: SHA-1 over `blob SIZE\0` and the content; the hub's etag
+    /// of a small file.
+    GitBlob(String),
+    /// MD5 in hexadecimal, where nothing better was published. Tells damage, not malice.
+    Md5(String),
+}
+
+impl Checksum {
+    /// What the hub's etag says of the content; nothing where it is of another form.
+    #[must_use]
+    pub fn from_etag(etag: &str) -> Option<Self> {
+        let is_hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match etag.len() {
+            64 if is_hex => Some(Self::Sha256(etag.to_ascii_lowercase())),
+            40 if is_hex => Some(Self::GitBlob(etag.to_ascii_lowercase())),
+            _ => None,
+        }
+    }
+
+    /// The digest's name.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Sha256(_) => "SHA-256",
+            Self::GitBlob(_) => "git object id",
+            Self::Md5(_) => "MD5",
+        }
+    }
+
+    /// The digest in hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        match self {
+            Self::Sha256(hex) | Self::GitBlob(hex) | Self::Md5(hex) => hex,
+        }
+    }
+
+    /// The digest of the same kind that `path` has.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_same_kind(&self, path: &Path) -> Result<Self, Error> {
+        Ok(match self {
+            Self::Sha256(_) => Self::Sha256(sha256(path)?),
+            Self::Md5(_) => Self::Md5(hash(path, Md5::new())?),
+            Self::GitBlob(_) => {
+                let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+                let mut digest = Sha1::new();
+                digest.update(format!("blob {length}\0"));
+                Self::GitBlob(hash(path, digest)?)
+            }
+        })
+    }
+
+    /// Compares `path`, which is called `name`, with what `origin` says of it.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`] with both values, or the file cannot be read.
+    pub(crate) fn check(
+        &self,
+        path: &Path,
+        name: &str,
+        origin: &'static str,
+        hint: &'static str,
+    ) -> Result<(), Error> {
+        let actual = self.of_same_kind(path)?;
+        if actual == *self {
+            return Ok(());
+        }
+        Err(Error::Checksum {
+            name: name.to_owned(),
+            algorithm: self.algorithm(),
+            expected: self.hex().into(),
+            actual: actual.hex().into(),
+            origin,
+            hint,
+        })
+    }
+}
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256(path: &Path) -> Result<String, Error> {
+    hash(path, Sha256::new())
+}
+
+fn hash(path: &Path, mut digest: impl Digest) -> Result<String, Error> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+        digest.update(bytes);
+    }
+    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values are those of `sha256sum`, `md5sum` and `git hash-object`.
+    #[test]
+    fn digests_are_those_of_the_usual_tools() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "hello\n").unwrap();
+        for checksum in [
+            Checksum::Sha256(
+                "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned(),
+            ),
+            Checksum::Md5("b1946ac92492d2347c6235b4d2611184".to_owned()),
+            Checksum::GitBlob("ce013625030ba8dba906f756967f9e9ca394464a".to_owned()),
+        ] {
+            assert_eq!(checksum.of_same_kind(&path).unwrap(), checksum);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The models of the paper, by short names, each at a pinned commit.
+//!
+//! A pin was looked up in public material, not downloaded: no model hub could be reached where this
+//! was written. `confirmed` says what kind of source has it. A weight file whose SHA-256 no source
+//! gave has no pin here and is compared with what the hub announces, no more.
+
+use crate::resolve::Wanted;
+
+/// A model that is known by a short name.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// The short name, also in configs.
+    pub name: &'static str,
+    /// `OWNER/NAME`.
+    pub repository: &'static str,
+    /// The commit.
+    pub revision: &'static str,
+    /// What is fetched of it, where [`file`](Self::file) does not say.
+    pub wanted: Wanted,
+    /// The one file that is fetched.
+    pub file: Option<&'static str>,
+    /// Its large files.
+    pub pins: &'static [Pin],
+    /// Where commit and digests were found.
+    pub confirmed: &'static str,
+}
+
+/// A file's size and digest, known before it is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct Pin {
+    /// Its path within the repository.
+    pub file: &'static str,
+    /// In hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// The models there are short names for.
+pub const KNOWN: [Known; 7] = [
+    Known {
+        name: "clip-vit-large-patch14",
+        repository: "openai/clip-vit-large-patch14",
+        revision: "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        wanted: Wanted::Clip,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+        }],
+        confirmed: "commit and digest together in more than three public projects; digest also on \
+                    huggingface.co pages of copies of the repository",
+    },
+    Known {
+        name: "clip-vit-base-patch32",
+        repository: "openai/clip-vit-base-patch32",
+        // Not main, which has no safetensors: the hub's own conversion, pull request 15.
+        revision: "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
+        wanted: Wanted::Clip,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
+        }],
+        confirmed: "commit and digest together in two public projects; digest in more",
+    },
+    Known {
+        name: "gpt2",
+        repository: "openai-community/gpt2",
+        revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        wanted: Wanted::LanguageModel,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        }],
+        confirmed: "commit and digest together in more than three public projects; digest also on \
+                    huggingface.co pages of copies of the repository",
+    },
+    Known {
+        name: "gpt2-medium",
+        repository: "openai-community/gpt2-medium",
+        revision: "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+        wanted: Wanted::LanguageModel,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "fc5a354a19255ad494f3d71549390baca1ccf61d1d822b9408971705c687c9cd",
+        }],
+        confirmed: "commit in several public projects; digest on the repository's own \
+                    huggingface.co page at pull requests 5 and 8, the file unchanged since",
+    },
+    Known {
+        name: "gpt2-large",
+        repository: "openai-community/gpt2-large",
+        revision: "32b71b12589c2f8d625668d2335a01cac3249519",
+        wanted: Wanted::LanguageModel,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "5f47f3e12f91cd33b662ce7e433b6150ad5512b5884a2cee961b50e9c3bbebce",
+        }],
+        confirmed: "commit and digest together in two public projects; digest also on the \
+                    repository's own huggingface.co page",
+    },
+    Known {
+        name: "gpt2-xl",
+        repository: "openai-community/gpt2-xl",
+        revision: "15ea56dee5df4983c59b2538573817e1667135e2",
+        wanted: Wanted::LanguageModel,
+        file: None,
+        pins: &[Pin {
+            file: "model.safetensors",
+            sha256: "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+        }],
+        confirmed: "commit and digest together in more than three public projects",
+    },
+    Known {
+        name: "clip-prefix",
+        repository: "Anshler/clip-prefix",
+        revision: "4cd0c0983d96beaeab5ea5cbdc5c0c663e9a60c6",
+        wanted: Wanted::File,
+        file: Some("flickr8k_gradient.pt"),
+        // UNCONFIRMED: no public source with the file's digest was found.
+        pins: &[],
+        confirmed: "commit on the repository's own huggingface.co page; digest unconfirmed",
+    },
+];
+
+/// The model of a short name; the repository's own id does as well, as does `gpt2` for what is
+/// `openai-community/gpt2` today.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Known> {
+    // A model that is one file of a repository is not that repository.
+    let is_whole = |known: &Known| known.file.is_none() && known.repository == name;
+    KNOWN.iter().find(|known| known.name == name || is_whole(known))
+}
+
+/// The pinned commit of a repository.
+pub(crate) fn pinned_revision(repository: &str, file: Option<&str>) -> Option<&'static str> {
+    KNOWN
+        .iter()
+        .find(|known| {
+            known.repository == repository && (known.file.is_none() || known.file == file)
+        })
+        .map(|known| known.revision)
+}
+
+/// The digest of a file at a commit.
+pub(crate) fn pinned_sha256(repository: &str, commit: &str, file: &str) -> Option<&'static str> {
+    let known =
+        KNOWN.iter().find(|known| known.repository == repository && known.revision == commit)?;
+    known.pins.iter().find(|pin| pin.file == file).map(|pin| pin.sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::is_commit;
+
+    #[test]
+    fn pins_are_whole_and_names_are_told_apart() {
+        for known in &KNOWN {
+            assert!(is_commit(known.revision), "{}", known.name);
+            for pin in known.pins {
+                assert_eq!(pin.sha256.len(), 64, "{}", known.name);
+                assert!(pin.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", known.name);
+            }
+            assert_eq!(by_name(known.name).unwrap().repository, known.repository);
+        }
+        let mut names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KNOWN.len());
+    }
+}

@@ -1,0 +1,133 @@
+//! Which files make a model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::Error;
+use crate::reference::is_file;
+
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Taken where a repository has them: what transformers reads beside the rest.
+const COMPANIONS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+
+/// An index is small; what is larger is none.
+const LONGEST_INDEX: u64 = 64 << 20;
+
+/// What a model must have beside config, tokenizer and weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needs {
+    pub preprocessor: bool,
+}
+
+/// The files to fetch, weights last: a folder with weights has the rest.
+#[derive(Debug)]
+pub(crate) struct Selection<'a> {
+    pub files: Vec<&'a str>,
+    /// The index of sharded weights; the shards are what it says.
+    pub index: Option<&'static str>,
+}
+
+/// Chooses from what a repository has.
+///
+/// # Errors
+/// Says what is missing.
+pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, String> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    if !has(CONFIG) {
+        return Err(CONFIG.to_owned());
+    }
+    if needs.preprocessor && !has(PREPROCESSOR) {
+        return Err(PREPROCESSOR.to_owned());
+    }
+    if !has(TOKENIZER) && !VOCABULARY.iter().all(|name| has(name)) {
+        return Err(format!("{TOKENIZER} and no {}", VOCABULARY.join(" with ")));
+    }
+    let small = [CONFIG, PREPROCESSOR, TOKENIZER]
+        .into_iter()
+        .chain(VOCABULARY)
+        .chain(COMPANIONS)
+        .filter(|name| has(name));
+    let mut files: Vec<&str> = small.collect();
+    if has(WEIGHTS) {
+        files.push(WEIGHTS);
+        Ok(Selection { files, index: None })
+    } else if has(INDEX) {
+        Ok(Selection { files, index: Some(INDEX) })
+    } else {
+        Err(format!("{WEIGHTS} and no {INDEX}"))
+    }
+}
+
+/// Whether a folder has what a model needs.
+pub(crate) fn is_complete(folder: &Path, needs: Needs) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    let has_weights = || {
+        has(WEIGHTS)
+            || (has(INDEX)
+                && shards(&folder.join(INDEX))
+                    .is_ok_and(|shards| shards.iter().all(|shard| has(shard))))
+    };
+    has(CONFIG)
+        && (!needs.preprocessor || has(PREPROCESSOR))
+        && (has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name)))
+        && has_weights()
+}
+
+/// The shards that an index speaks of.
+///
+/// # Errors
+/// The file cannot be read, or is no index.
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+        #[serde(rename = "metadata")]
+        _metadata: Option<IgnoredAny>,
+    }
+    let no_index = |problem: String| Error::Unusable {
+        path: index.to_owned(),
+        problem,
+        hint: "it is to be an index of safetensors shards; remove it and fetch the model again",
+    };
+    let length = fs::metadata(index).map_err(Error::io("read", index))?.len();
+    if length > LONGEST_INDEX {
+        return Err(no_index(format!("it has {length} bytes")));
+    }
+    let text = fs::read(index).map_err(Error::io("read", index))?;
+    let parsed: Index =
+        serde_json::from_slice(&text).map_err(|error| no_index(error.to_string()))?;
+    let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    match shards.iter().find(|shard| !is_file(shard)) {
+        Some(shard) => Err(no_index(format!("it speaks of {shard:?}"))),
+        None if shards.is_empty() => Err(no_index("it names no shard".to_owned())),
+        None => Ok(shards),
+    }
+}
+
+/// The files of a complete model that are in `folder`, without what else lies there.
+pub(crate) fn present(folder: &Path) -> Result<Vec<String>, Error> {
+    let mut files: Vec<String> = [CONFIG, PREPROCESSOR, TOKENIZER]
+        .into_iter()
+        .chain(VOCABULARY)
+        .chain(COMPANIONS)
+        .map(str::to_owned)
+        .collect();
+    if folder.join(WEIGHTS).is_file() {
+        files.push(WEIGHTS.to_owned());
+    } else {
+        files.push(INDEX.to_owned());
+        files.extend(shards(&folder.join(INDEX))?);
+    }
+    files.retain(|file| folder.join(file).is_file());
+    Ok(files)
+}

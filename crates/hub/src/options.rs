@@ -1,0 +1,99 @@
+//! Where the cache is, whom to ask, and how patiently: Hugging Face's own variables.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Error;
+
+/// The hub that is asked unless `HF_ENDPOINT` names another.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// How things are fetched.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The hub's cache, shared with Python's `huggingface_hub`.
+    pub cache: PathBuf,
+    /// The hub's address, without a slash at its end.
+    pub endpoint: String,
+    /// What the hub knows the user by; sent to the hub and to nobody else.
+    pub token: Option<String>,
+    /// The network may not be used.
+    pub offline: bool,
+    /// How often a request that fails in passing is made.
+    pub tries: u32,
+    /// The pause before the second try; it doubles from try to try.
+    pub first_pause: Duration,
+    /// A server that says nothing for so long is taken for gone.
+    pub silence: Duration,
+}
+
+impl Options {
+    /// From the environment, read as Python's `huggingface_hub` reads it:
+    ///
+    /// | variable | meaning |
+    /// | --- | --- |
+    /// | `HF_HUB_CACHE` | the cache; else `$HF_HOME/hub` |
+    /// | `HF_HOME` | else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` |
+    /// | `HF_ENDPOINT` | the hub; else `https://huggingface.co` |
+    /// | `HF_TOKEN` | the token; else the contents of `$HF_TOKEN_PATH`, else of `$HF_HOME/token` |
+    /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: the network is not used |
+    ///
+    /// # Errors
+    /// There is no folder for the cache, or a variable cannot be used.
+    pub fn from_environment() -> Result<Self, Error> {
+        let home = path("HF_HOME")
+            .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("huggingface")))
+            .or_else(|| env::home_dir().map(|folder| folder.join(".cache").join("huggingface")));
+        let cache = path("HF_HUB_CACHE")
+            .or_else(|| home.as_ref().map(|home| home.join("hub")))
+            .ok_or(Error::NoCacheFolder)?;
+        let token_file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
+        let token = text("HF_TOKEN")?
+            .or_else(|| token_file.and_then(|file| fs::read_to_string(file).ok()))
+            .map(|token| token.trim().to_owned())
+            .filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::Environment {
+                variable: "HF_TOKEN",
+                problem: "(or the token file) holds characters that no token has".to_owned(),
+            });
+        }
+        let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| ENDPOINT.to_owned());
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(Error::Environment {
+                variable: "HF_ENDPOINT",
+                problem: format!("is {endpoint}, which is no address such as {ENDPOINT}"),
+            });
+        }
+        Ok(Self {
+            cache,
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token,
+            offline: text("HF_HUB_OFFLINE")?.is_some_and(|value| is_true(&value)),
+            tries: 5,
+            first_pause: Duration::from_secs(1),
+            silence: Duration::from_mins(1),
+        })
+    }
+}
+
+fn path(variable: &'static str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn text(variable: &'static str) -> Result<Option<String>, Error> {
+    env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(|value| {
+            value
+                .into_string()
+                .map_err(|_| Error::Environment { variable, problem: "is not text".to_owned() })
+        })
+        .transpose()
+}
+
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}

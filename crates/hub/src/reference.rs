@@ -1,0 +1,306 @@
+//! What a config says where it names a model.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use crate::known;
+
+/// The folders of a capsmith checkout: a path into one of them is local, whether it is there or not.
+const OWN_FOLDERS: [&str; 6] = ["weights", "data", "runs", "demo", "configs", "experiments"];
+
+/// The ends of weight files' names: `gpt2.safetensors` is a file, not a model of the hub.
+const FILE_EXTENSIONS: [&str; 6] = ["safetensors", "pt", "pth", "bin", "ckpt", "json"];
+
+/// A model, by the place it comes from.
+///
+/// ```
+/// use hub::ModelReference;
+/// # fn main() -> Result<(), hub::InvalidReference> {
+/// assert!(matches!(ModelReference::parse("weights/gpt2")?, ModelReference::Local(_)));
+/// let file = ModelReference::parse("hf:Anshler/clip-prefix/flickr8k_gradient.pt")?;
+/// assert!(matches!(file, ModelReference::Hub(_)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelReference {
+    /// A folder or file on this machine.
+    Local(PathBuf),
+    /// A model of the hub, or one file of it.
+    Hub(HubReference),
+}
+
+/// A model of the hub, or one file of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubReference {
+    /// `OWNER/NAME`, or `NAME` alone for the oldest models.
+    pub repository: String,
+    /// A file within, with `/` between folders.
+    pub file: Option<String>,
+    /// Branch, tag or commit. Without one a [known](crate::known::KNOWN) model is taken at its
+    /// pinned commit and any other at `main`.
+    pub revision: Option<String>,
+}
+
+/// A text that names no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` names no model: {problem}\nhint: give a folder such as weights/gpt2, a name such as \
+     openai/clip-vit-large-patch14, or hf:OWNER/NAME/FILE, the last two with @REVISION if wanted"
+)]
+pub struct InvalidReference {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl ModelReference {
+    /// Reads a reference. The first rule that fits decides:
+    ///
+    /// 1. `hf:` at the start: the hub.
+    /// 2. Something of this name is there: local.
+    /// 3. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
+    ///    more than one `/` or a `\`, ends like a file of weights (`.safetensors`, `.pt`, …), or its
+    ///    first folder is one of capsmith's own (`weights/`, `data/`, `runs/`, …) or is there.
+    /// 4. The hub: a [known](crate::known::KNOWN) short name, else `OWNER/NAME` or `NAME`.
+    ///
+    /// After the name of a hub's model `@REVISION` may follow. `~` is the home folder.
+    ///
+    /// # Errors
+    /// The text is empty, or is no path and no name that the hub allows.
+    pub fn parse(text: &str) -> Result<Self, InvalidReference> {
+        let text = text.trim();
+        if let Some(rest) = text.strip_prefix("hf:") {
+            return hub(text, rest, true).map(Self::Hub);
+        }
+        if text.is_empty() {
+            return Err(invalid(text, "it is empty"));
+        }
+        let path = Path::new(text);
+        if path.exists() || looks_local(text) {
+            return Ok(Self::Local(expand_home(text)));
+        }
+        hub(text, text, false).map(Self::Hub)
+    }
+}
+
+impl FromStr for ModelReference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for ModelReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Hub(reference) => reference.fmt(f),
+        }
+    }
+}
+
+/// Always with `hf:`, which reads back the same whatever lies on the disk.
+impl fmt::Display for HubReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hf:{}", self.repository)?;
+        if let Some(file) = &self.file {
+            write!(f, "/{file}")?;
+        }
+        if let Some(revision) = &self.revision {
+            write!(f, "@{revision}")?;
+        }
+        Ok(())
+    }
+}
+
+fn looks_local(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    let is_nested = text.contains('/');
+    text.starts_with(['.', '/', '~'])
+        || text.ends_with('/')
+        || text.contains('\\')
+        // A revision such as refs/pr/15 has slashes of its own.
+        || text.split('@').next().unwrap_or_default().matches('/').count() > 1
+        || FILE_EXTENSIONS
+            .iter()
+            .any(|known| Path::new(text).extension().is_some_and(|end| end == *known))
+        || (is_nested && (OWN_FOLDERS.contains(&first) || Path::new(first).is_dir()))
+}
+
+/// `~` and `~/…`; `~name/…` is left as it is.
+fn expand_home(text: &str) -> PathBuf {
+    let rest = match text.strip_prefix('~') {
+        Some("") => Some(""),
+        Some(rest) => rest.strip_prefix('/'),
+        None => None,
+    };
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+fn hub(text: &str, rest: &str, may_name_file: bool) -> Result<HubReference, InvalidReference> {
+    let (name, revision) = match rest.split_once('@') {
+        Some((name, revision)) => (name, Some(revision.to_owned())),
+        None => (rest, None),
+    };
+    if let Some(revision) = &revision
+        && !is_revision(revision)
+    {
+        return Err(invalid(text, "the revision after @ is no branch, tag or commit"));
+    }
+    if let Some(known) = known::by_name(name) {
+        let file = known.file.map(str::to_owned);
+        return Ok(HubReference { repository: known.repository.to_owned(), file, revision });
+    }
+    let mut parts = name.splitn(3, '/');
+    let (owner, model, file) = (parts.next(), parts.next(), parts.next());
+    let repository: Vec<&str> = owner.into_iter().chain(model).collect();
+    if !repository.iter().all(|part| is_name(part)) {
+        return Err(invalid(text, "the hub's names are letters, digits, `-`, `_` and `.`"));
+    }
+    if let Some(file) = file
+        && !(may_name_file && is_file(file))
+    {
+        return Err(invalid(text, "what follows OWNER/NAME is no path within a repository"));
+    }
+    Ok(HubReference { repository: repository.join("/"), file: file.map(str::to_owned), revision })
+}
+
+/// A part of a repository's id, as Hugging Face allows them.
+fn is_name(part: &str) -> bool {
+    !part.is_empty()
+        && part.len() <= 96
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && !part.starts_with(['-', '.'])
+        && !part.ends_with(['-', '.'])
+        && !part.contains("--")
+        && !part.contains("..")
+}
+
+/// A path that stays within the folder it is joined to. Asked also of names that a server lists.
+pub(crate) fn is_file(path: &str) -> bool {
+    !path.is_empty()
+        && path.len() <= 1024
+        && !path.ends_with('/')
+        && !path.contains(['\\', '\0'])
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn is_revision(revision: &str) -> bool {
+    is_file(revision) && revision.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a revision is a commit, which never moves.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn invalid(text: &str, problem: &str) -> InvalidReference {
+    InvalidReference { text: text.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub(text: &str) -> HubReference {
+        match ModelReference::parse(text).unwrap() {
+            ModelReference::Hub(reference) => reference,
+            ModelReference::Local(path) => panic!("{text} was taken for {}", path.display()),
+        }
+    }
+
+    #[test]
+    fn names_of_the_hub() {
+        let cases = [
+            ("gpt2", "openai-community/gpt2", None, None),
+            ("clip-vit-base-patch32", "openai/clip-vit-base-patch32", None, None),
+            ("openai/clip-vit-large-patch14", "openai/clip-vit-large-patch14", None, None),
+            ("someone/model@v1.0", "someone/model", None, Some("v1.0")),
+            ("someone/model@refs/pr/15", "someone/model", None, Some("refs/pr/15")),
+            ("hf:gpt2@main", "openai-community/gpt2", None, Some("main")),
+            ("distilgpt2", "distilgpt2", None, None),
+            ("clip-prefix", "Anshler/clip-prefix", Some("flickr8k_gradient.pt"), None),
+            ("hf:weights/gpt2", "weights/gpt2", None, None),
+            ("hf:a/b/c/d.pt@x", "a/b", Some("c/d.pt"), Some("x")),
+        ];
+        for (text, repository, file, revision) in cases {
+            let reference = hub(text);
+            assert_eq!(reference.repository, repository, "{text}");
+            assert_eq!(reference.file.as_deref(), file, "{text}");
+            assert_eq!(reference.revision.as_deref(), revision, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_path_is_local_though_it_is_not_there() {
+        for text in [
+            "weights/gpt2",
+            "runs/a",
+            "./gpt2",
+            "../x",
+            "/models/gpt2",
+            "a/b/c",
+            "gpt2/",
+            "models\\gpt2",
+            "gpt2.safetensors",
+            "someone/clip.pt",
+            "src/gpt2", // the tests run in this crate's folder, which has a folder src
+        ] {
+            let reference = ModelReference::parse(text).unwrap();
+            assert_eq!(reference, ModelReference::Local(PathBuf::from(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_local() {
+        assert_eq!(
+            ModelReference::parse("src").unwrap(),
+            ModelReference::Local(PathBuf::from("src"))
+        );
+    }
+
+    #[test]
+    fn the_home_folder_is_put_in() {
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(
+            ModelReference::parse("~/models/gpt2").unwrap(),
+            ModelReference::Local(home.join("models/gpt2"))
+        );
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_the_forms_there_are() {
+        for text in [
+            "",
+            "hf:",
+            "hf:a/b/../c",
+            "hf:a/b//etc",
+            "hf:a/..",
+            "a b",
+            "gpt2@",
+            "gpt2@../x",
+            "-x",
+            "a--b",
+            "hf:a/b/",
+            "hf:a/b@/x",
+            "größe",
+        ] {
+            let error = ModelReference::parse(text).unwrap_err().to_string();
+            assert!(error.contains("hint: give a folder"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_written_as_it_is_read() {
+        for text in ["hf:openai/clip-vit-large-patch14@main", "hf:a/b/c/d.pt", "/models/x"] {
+            assert_eq!(ModelReference::parse(text).unwrap().to_string(), text);
+        }
+    }
+}

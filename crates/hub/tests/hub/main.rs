@@ -1,0 +1,116 @@
+//! Models and data sets, fetched from a server on this machine. Nothing here reaches a network.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod commands;
+mod data_sets;
+mod disk;
+mod faults;
+mod models;
+mod server;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hub::{Error, ModelReference, Options, Progress, Unit, Wanted};
+use server::Server;
+use tempfile::TempDir;
+
+/// A machine with a cache, and a hub it can reach.
+struct Machine {
+    folder: TempDir,
+    server: Server,
+    options: Options,
+    /// What was said meanwhile.
+    said: Vec<String>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start();
+        let options = Options {
+            cache: folder.path().join("hub"),
+            endpoint: server.url(),
+            token: None,
+            offline: false,
+            tries: 4,
+            first_pause: Duration::from_millis(2),
+            silence: Duration::from_secs(20),
+        };
+        Self { folder, server, options, said: Vec::new() }
+    }
+
+    /// With a language model at `a/lm` on the hub, and a CLIP at `a/clip`.
+    fn with_models() -> Self {
+        let machine = Self::new();
+        for repository in ["a/lm", "a/clip"] {
+            machine.server.file(repository, "config.json", "{}");
+            machine.server.file(repository, "vocab.json", "{\"a\": 1}");
+            machine.server.file(repository, "merges.txt", "a b\n");
+            machine.server.file(repository, "tokenizer_config.json", "{\"b\": 1}");
+            machine.server.file(repository, "README.md", "hello");
+            machine.server.file(repository, "pytorch_model.bin", vec![7; 5000]);
+            machine.server.file(repository, "model.safetensors", weights());
+        }
+        machine.server.file("a/clip", "preprocessor_config.json", "{\"crop\": 224}");
+        machine
+    }
+
+    fn resolve(&mut self, text: &str, wanted: Wanted) -> Result<PathBuf, Error> {
+        let reference = ModelReference::parse(text).unwrap();
+        let options = self.options.clone();
+        hub::resolve(&reference, wanted, &options, self)
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.options.cache.join(format!("models--{}", name.replace('/', "--")))
+    }
+}
+
+impl Progress for Machine {
+    fn start(&mut self, _what: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
+    fn position(&mut self, _done: u64) {}
+    fn finish(&mut self) {}
+    fn say(&mut self, line: &str) {
+        self.said.push(line.to_owned());
+    }
+}
+
+/// 300,000 bytes that repeat nowhere.
+fn weights() -> Vec<u8> {
+    let mut state = 1_u64;
+    (0..300_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+/// The names in a folder, in their order; none where there is no folder.
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs one test of this binary in a process of its own, which sees `CAPSMITH_CHILD`; with `limit` no
+/// file may become longer than so many blocks of 512 bytes.
+fn child(test: &str, argument: &str, limit: Option<u32>) -> std::process::Command {
+    let program = std::env::current_exe().unwrap();
+    let mut command = match limit {
+        Some(blocks) => {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""), "sh"]);
+            command.arg(program);
+            command
+        }
+        None => std::process::Command::new(program),
+    };
+    command.args([test, "--exact", "--nocapture"]).env("CAPSMITH_CHILD", argument);
+    command
+}
