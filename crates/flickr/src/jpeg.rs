@@ -12,6 +12,12 @@
 //! Pixels differ from libjpeg-turbo's, which Pillow uses, by at most 3 of 255; more where the picture
 //! is under 5 pixels wide and its colours are stored at half the width.
 
+mod colour;
+mod headers;
+mod huffman;
+mod idct;
+mod sequential;
+
 use memchr::memchr;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -39,6 +45,9 @@ const STOPPER: [u8; 18] = {
 
 /// Decodes a JPEG into RGB.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
+    if let Some(pixels) = sequential::decode(bytes) {
+        return Ok(pixels);
+    }
     let bytes = whole(bytes)?;
     let options = DecoderOptions::default()
         .set_strict_mode(true)

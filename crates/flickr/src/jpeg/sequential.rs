@@ -1,0 +1,205 @@
+//! The JPEGs that cameras and web sites make, decoded to the bytes that Pillow (libjpeg-turbo) gives:
+//! sequential, 8 bits, grey or luma and chroma in one scan.
+//!
+//! All else is declined, and so is whatever looks damaged: who asked has another decoder that can
+//! say what is wrong.
+
+use super::colour::{self, Doubling};
+use super::headers::{Component, Headers};
+use super::huffman::Data;
+use super::idct::{self, Blocks, LANES};
+use crate::pixels::RgbPixels;
+
+const END_OF_IMAGE: u8 = 0xd9;
+
+/// Samples across or down in a block.
+const SIDE: usize = 8;
+
+/// Decodes a JPEG into RGB, or declines.
+pub(super) fn decode(bytes: &[u8]) -> Option<RgbPixels> {
+    let headers = Headers::read(bytes)?;
+    let planes = Planes::new(&headers)?;
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+        // SAFETY: the processor was just asked for both.
+        return unsafe { decode_avx2(&headers, planes) };
+    }
+    decode_scan(&headers, planes)
+}
+
+/// [`decode_scan`] compiled for a processor that works on eight 32-bit integers at once.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn decode_avx2(headers: &Headers, planes: Planes) -> Option<RgbPixels> {
+    decode_scan(headers, planes)
+}
+
+#[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
+#[inline(always)]
+fn decode_scan(headers: &Headers, mut planes: Planes) -> Option<RgbPixels> {
+    planes.read(headers)?;
+    let data = planes.to_rgb(headers.width, headers.height);
+    Some(RgbPixels { width: headers.width as u32, height: headers.height as u32, data })
+}
+
+/// A component's samples.
+struct Plane<'h> {
+    component: &'h Component,
+    /// Samples from one row to the next: whole groups of [`LANES`] blocks.
+    stride: usize,
+    /// Columns and rows that belong to the picture.
+    width: usize,
+    height: usize,
+    samples: Vec<u8>,
+    /// The coefficients of one row of minimum coded units.
+    blocks: Vec<Blocks>,
+    /// The first coefficient of the block before.
+    previous: i16,
+}
+
+/// All components' samples, and how the picture is cut into minimum coded units.
+struct Planes<'h> {
+    planes: Vec<Plane<'h>>,
+    units_across: usize,
+    units_down: usize,
+}
+
+impl<'h> Planes<'h> {
+    fn new(headers: &'h Headers) -> Option<Self> {
+        let luma = headers.components.first()?;
+        let units_across = headers.width.div_ceil(luma.across * SIDE);
+        let units_down = headers.height.div_ceil(luma.down * SIDE);
+        let blocks: usize =
+            headers.components.iter().map(|component| component.across * component.down).sum();
+        // A block takes two bits or more: memory is for what the data can fill.
+        if units_across * units_down * blocks > headers.data.len() * 4 {
+            return None;
+        }
+        let planes = headers.components.iter().map(|component| {
+            let groups = (units_across * component.across).div_ceil(LANES);
+            let stride = groups * LANES * SIDE;
+            Plane {
+                component,
+                stride,
+                width: (headers.width * component.across).div_ceil(luma.across),
+                height: (headers.height * component.down).div_ceil(luma.down),
+                samples: vec![0; stride * units_down * component.down * SIDE],
+                blocks: vec![[[0; LANES]; SIDE * SIDE]; groups * component.down],
+                previous: 0,
+            }
+        });
+        let planes = Self { planes: planes.collect(), units_across, units_down };
+        planes.are_upsampled_here().then_some(planes)
+    }
+
+    /// libjpeg does not smooth chroma that is halved to one or two columns.
+    fn are_upsampled_here(&self) -> bool {
+        match &self.planes[..] {
+            [luma, chroma, _] => luma.width == chroma.width || chroma.width > 2,
+            _ => true,
+        }
+    }
+
+    #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
+    #[inline(always)]
+    fn read(&mut self, headers: &Headers) -> Option<()> {
+        let mut data = Data::new(headers.data)?;
+        let (mut until_restart, mut restarts) = (headers.restart_interval, 0);
+        for unit_row in 0..self.units_down {
+            for plane in &mut self.planes {
+                plane.blocks.as_flattened_mut().fill([0; LANES]);
+            }
+            for unit in 0..self.units_across {
+                if until_restart == 0 {
+                    data.restart(restarts)?;
+                    restarts += 1;
+                    until_restart = headers.restart_interval;
+                    self.planes.iter_mut().for_each(|plane| plane.previous = 0);
+                }
+                until_restart -= 1;
+                for plane in &mut self.planes {
+                    plane.read_unit(&mut data, unit)?;
+                }
+            }
+            for plane in &mut self.planes {
+                plane.transform(unit_row);
+            }
+        }
+        data.ended_with(END_OF_IMAGE).then_some(())
+    }
+
+    #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
+    #[inline(always)]
+    fn to_rgb(&self, width: usize, height: usize) -> Vec<u8> {
+        let mut out = vec![0; width * height * 3];
+        let rows = out.chunks_exact_mut(width * 3).enumerate();
+        match &self.planes[..] {
+            [luma, blue, red] if luma.component.across == 1 => {
+                for (y, out) in rows {
+                    colour::to_rgb(luma.row(y), blue.row(y), red.row(y), out);
+                }
+            }
+            [luma, blue, red] => {
+                let mut doubling = Doubling::new(blue.width);
+                let mut wide = [vec![0; luma.stride], vec![0; luma.stride]];
+                for (y, out) in rows {
+                    for (chroma, wide) in [blue, red].into_iter().zip(&mut wide) {
+                        if luma.component.down == 1 {
+                            doubling.across(chroma.row(y), wide);
+                        } else {
+                            let near = y / 2;
+                            let far = if y % 2 == 0 { near.saturating_sub(1) } else { near + 1 };
+                            let far = far.min(chroma.height - 1);
+                            doubling.both_ways(chroma.row(near), chroma.row(far), wide);
+                        }
+                    }
+                    colour::to_rgb(luma.row(y), &wide[0], &wide[1], out);
+                }
+            }
+            planes => {
+                for (plane, (y, out)) in planes.iter().cycle().zip(rows) {
+                    for (out, &grey) in out.as_chunks_mut().0.iter_mut().zip(plane.row(y)) {
+                        *out = [grey; 3];
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Plane<'_> {
+    fn row(&self, y: usize) -> &[u8] {
+        &self.samples[y * self.stride..(y + 1) * self.stride]
+    }
+
+    /// Reads this component's blocks of a minimum coded unit.
+    #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
+    #[inline(always)]
+    fn read_unit(&mut self, data: &mut Data, unit: usize) -> Option<()> {
+        let Component { across, down, dc, ac, .. } = self.component;
+        let groups = self.stride / (LANES * SIDE);
+        for row in 0..*down {
+            for column in unit * across..(unit + 1) * across {
+                let blocks = self.blocks.get_mut(row * groups + column / LANES)?;
+                data.block((dc, ac), &mut self.previous, blocks, column % LANES)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Turns the coefficients of a row of minimum coded units into samples.
+    #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
+    #[inline(always)]
+    fn transform(&mut self, unit_row: usize) {
+        let groups = self.stride / (LANES * SIDE);
+        let rows = self.samples.chunks_exact_mut(self.stride * SIDE);
+        let rows = rows.skip(unit_row * self.component.down);
+        for (blocks, rows) in self.blocks.chunks_exact(groups).zip(rows) {
+            for (group, blocks) in blocks.iter().enumerate() {
+                let out = &mut rows[group * LANES * SIDE..];
+                idct::samples(blocks, &self.component.quantisation, out, self.stride);
+            }
+        }
+    }
+}
