@@ -15,7 +15,7 @@ pub(super) fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
     for (out, ((luma, blue), red)) in out.chunks_mut(PIXELS * 3).zip(luma.iter().zip(blue).zip(red))
     {
         let rgb = pixels(luma, blue, red);
-        let rgb = rgb.as_flattened().as_flattened();
+        let rgb = rgb.as_flattened();
         match out.as_mut_array::<{ PIXELS * 3 }>() {
             Some(out) => out.copy_from_slice(rgb),
             None => out.copy_from_slice(&rgb[..out.len()]),
@@ -25,24 +25,20 @@ pub(super) fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
 
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
-fn pixels(luma: &[u8; PIXELS], blue: &[u8; PIXELS], red: &[u8; PIXELS]) -> [[[u8; 4]; 3]; PIXELS / 4] {
-    let mut words = [0_u32; PIXELS];
-    for (word, ((&luma, &blue), &red)) in words.iter_mut().zip(luma.iter().zip(blue).zip(red)) {
-        let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
-        let rgb = [
-            luma + ((91881 * red + HALF) >> BITS),
-            luma + ((-22554 * blue - 46802 * red + HALF) >> BITS),
-            luma + ((116_130 * blue + HALF) >> BITS),
-        ];
-        let [r, g, b] = rgb.map(|value| value.clamp(0, 255) as u32);
-        *word = r | g << 8 | b << 16;
+fn pixels(luma: &[u8; PIXELS], blue: &[u8; PIXELS], red: &[u8; PIXELS]) -> [[u8; 3]; PIXELS] {
+    let mut planes = [[0_u8; PIXELS]; 3];
+    for at in 0..PIXELS {
+        let luma = i32::from(luma[at]);
+        let (blue, red) = (i32::from(blue[at]) - 128, i32::from(red[at]) - 128);
+        planes[0][at] = (luma + ((91881 * red + HALF) >> BITS)).clamp(0, 255) as u8;
+        planes[1][at] = (luma + ((-22554 * blue - 46802 * red + HALF) >> BITS)).clamp(0, 255) as u8;
+        planes[2][at] = (luma + ((116_130 * blue + HALF) >> BITS)).clamp(0, 255) as u8;
     }
-    // Four pixels are three words.
-    let mut packed = [[[0; 4]; 3]; PIXELS / 4];
-    for (packed, &[a, b, c, d]) in packed.iter_mut().zip(words.as_chunks().0) {
-        *packed = [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8].map(u32::to_le_bytes);
+    let mut pixels = [[0; 3]; PIXELS];
+    for at in 0..PIXELS {
+        pixels[at] = [planes[0][at], planes[1][at], planes[2][at]];
     }
-    packed
+    pixels
 }
 
 /// Makes a row of chroma twice as wide. Each output lies a quarter of a sample off an input and is

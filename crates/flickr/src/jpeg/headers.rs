@@ -1,5 +1,7 @@
 //! The headers of a JPEG that [`super::sequential`] can decode: what stands before the compressed data.
 
+use std::rc::Rc;
+
 use super::huffman::Table;
 use super::idct::NATURAL_ORDER;
 use crate::pixels::check_size;
@@ -14,8 +16,8 @@ pub(super) struct Component {
     /// Blocks down in a minimum coded unit: 1 or 2.
     pub(super) down: usize,
     pub(super) quantisation: Quantisation,
-    pub(super) dc: Table,
-    pub(super) ac: Table,
+    pub(super) dc: Rc<Table>,
+    pub(super) ac: Rc<Table>,
 }
 
 /// What the headers say.
@@ -43,8 +45,8 @@ struct Reader {
     size: Option<(usize, usize)>,
     described: Vec<Described>,
     quantisations: [Option<Quantisation>; 4],
-    dc: [Option<Table>; 4],
-    ac: [Option<Table>; 4],
+    dc: [Option<Rc<Table>>; 4],
+    ac: [Option<Rc<Table>>; 4],
     restart_interval: usize,
     jfif: bool,
     /// Adobe's marker says how colours are stored: 1 is luma and chroma.
@@ -118,7 +120,8 @@ impl Reader {
             let (values, rest) = rest.split_at_checked(64 * bytes)?;
             let mut table = [0; 64];
             for (value, place) in values.chunks_exact(bytes).zip(NATURAL_ORDER) {
-                table[place] = value.iter().fold(0, |sum, &byte| sum << 8 | u16::from(byte));
+                table[usize::from(place)] =
+                    value.iter().fold(0, |sum, &byte| sum << 8 | u16::from(byte));
             }
             *self.quantisations.get_mut(usize::from(head & 15))? = Some(table);
             segment = rest;
@@ -136,7 +139,7 @@ impl Reader {
                 1 => (&mut self.ac, Table::ac(counts, symbols)?),
                 _ => return None,
             };
-            *tables.get_mut(usize::from(head & 15))? = Some(table);
+            *tables.get_mut(usize::from(head & 15))? = Some(Rc::new(table));
             segment = rest;
         }
         Some(())
@@ -149,7 +152,9 @@ impl Reader {
         let (selectors, []) = selectors.as_chunks::<2>() else { return None };
         let grey = self.described.len() == 1;
         let plain = grey || self.is_luma_and_chroma();
-        if !plain || selectors.len() != self.described.len() || usize::from(count) != selectors.len()
+        if !plain
+            || selectors.len() != self.described.len()
+            || usize::from(count) != selectors.len()
         {
             return None;
         }

@@ -12,30 +12,37 @@ use super::idct::{Blocks, LANES, NATURAL_ORDER};
 /// Codes of up to this many bits are looked up at once.
 const LOOKUP_BITS: u32 = 9;
 
-/// Bits that a symbol and its coefficient have at most: 16 and 15.
-const LONGEST: u32 = 31;
-
-/// The run of the symbol that ends a block.
+/// [`Symbol::skip`] of the symbol that ends a block.
 const END_OF_BLOCK: u8 = 64;
 
 /// What follows the data, so that eight bytes can always be read where bits are left.
 const PADDING: [u8; 16] = [0xff; 16];
 
-/// A symbol with its code's length.
+/// A symbol: how the coefficient that it announces is read, and where it belongs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Symbol {
     /// Bits of the code and the coefficient; 0 stands for no symbol.
     length: u8,
     /// Bits of the code.
     code: u8,
-    /// Bits of the coefficient.
-    size: u8,
-    /// Zeros before the coefficient, or [`END_OF_BLOCK`].
-    run: u8,
+    /// 63 less the bits of the coefficient.
+    shift: u8,
+    /// The distance from the coefficient before, or [`END_OF_BLOCK`].
+    skip: u8,
+    /// Added to a negative coefficient.
+    offset: i32,
+}
+
+impl Symbol {
+    /// A coefficient of `size` bits after a code of `code` bits. One whose first bit is 0 is negative
+    /// and stored as itself plus 2^size - 1.
+    fn new(code: u8, skip: u8, size: u8) -> Self {
+        Self { length: code + size, code, shift: 63 - size, skip, offset: 1 - (1 << size) }
+    }
 }
 
 /// A Huffman code.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Table {
     /// By the next [`LOOKUP_BITS`] bits.
     lookup: [Symbol; 1 << LOOKUP_BITS],
@@ -56,11 +63,11 @@ impl Table {
     pub(super) fn ac(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         Self::new(counts, symbols, |symbol| match (symbol >> 4, symbol & 15) {
             (0..15, 0) => Some((END_OF_BLOCK, 0)),
-            run_and_size => Some(run_and_size),
+            (run, size) => Some((run + 1, size)),
         })
     }
 
-    /// `meaning` gives run and size of a symbol. `None` if there are more codes than bits allow.
+    /// `meaning` gives skip and size of a symbol. `None` if there are more codes than bits allow.
     fn new(
         counts: &[u8; 16],
         symbols: &[u8],
@@ -73,21 +80,22 @@ impl Table {
         };
         let mut code = 0_u32;
         let mut symbols = symbols.iter();
-        for (bits, &count) in (1_u8..).zip(counts) {
-            let first = table.symbols.len() as u32;
-            table.lengths[usize::from(bits)] = (code + u32::from(count), code.wrapping_sub(first));
+        for (length, &count) in (1_u8..).zip(counts) {
+            let before = table.symbols.len() as u32;
+            table.lengths[usize::from(length)] =
+                (code + u32::from(count), code.wrapping_sub(before));
             for &symbol in symbols.by_ref().take(count.into()) {
-                let (run, size) = meaning(symbol)?;
-                let symbol = Symbol { length: bits + size, code: bits, size, run };
+                let (skip, size) = meaning(symbol)?;
+                let symbol = Symbol::new(length, skip, size);
                 table.symbols.push(symbol);
-                if let Some(free) = LOOKUP_BITS.checked_sub(bits.into()) {
+                if let Some(free) = LOOKUP_BITS.checked_sub(length.into()) {
                     let from = (code << free) as usize;
                     table.lookup.get_mut(from..from + (1 << free))?.fill(symbol);
                 }
                 code += 1;
             }
             // No code is all ones.
-            if code >= 1 << bits {
+            if code >= 1 << length {
                 return None;
             }
             code <<= 1;
@@ -97,7 +105,7 @@ impl Table {
 
     /// The symbol at the head of `bits` where its code is longer than [`LOOKUP_BITS`].
     #[cold]
-    fn long(&self, bits: u64) -> Option<Symbol> {
+    fn search(&self, bits: u64) -> Option<Symbol> {
         (LOOKUP_BITS + 1..=16).find_map(|length| {
             let code = (bits >> (64 - length)) as u32;
             let (end, before) = self.lengths[length as usize];
@@ -129,24 +137,24 @@ impl Bits {
         Some(())
     }
 
-    /// The zeros before the next coefficient, and its value.
+    /// The next coefficient and its distance from the one before. Needs 24 bits: a code that is looked
+    /// up, and the largest coefficient. After [`Self::refill`] there are enough for two.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn coefficient(&mut self, data: &[u8], table: &Table) -> Option<(u8, i16)> {
-        if self.count <= LONGEST {
-            self.refill(data)?;
-        }
-        let mut symbol = table.lookup[(self.buffer >> (64 - LOOKUP_BITS)) as usize];
+        let mut symbol = &table.lookup[(self.buffer >> (64 - LOOKUP_BITS)) as usize];
+        let found;
         if symbol.length == 0 {
-            symbol = table.long(self.buffer)?;
+            self.refill(data)?;
+            found = table.search(self.buffer)?;
+            symbol = &found;
         }
         let value = self.buffer << symbol.code;
         self.buffer <<= symbol.length;
         self.count -= u32::from(symbol.length);
-        // A first bit of 0 is for negative values, stored as value + 2^size - 1.
-        let negative = !((value as i64) >> 63) as i32;
-        let magnitude = (value >> 1 >> (63 - symbol.size)) as i32;
-        Some((symbol.run, (magnitude + (negative & (1 - (1 << symbol.size)))) as i16))
+        let if_negative = !((value as i64) >> 63) as i32;
+        let magnitude = (value >> 1 >> symbol.shift) as i32;
+        Some((symbol.skip, (magnitude + (if_negative & symbol.offset)) as i16))
     }
 }
 
@@ -213,21 +221,23 @@ impl<'b> Data<'b> {
     ) -> Option<()> {
         let lane = lane % LANES;
         let mut bits = self.bits;
-        let (_, difference) = bits.coefficient(&self.stretch, dc)?;
-        *previous = previous.wrapping_add(difference);
+        bits.refill(&self.stretch)?;
+        *previous = previous.wrapping_add(bits.coefficient(&self.stretch, dc)?.1);
         blocks[0][lane] = *previous;
-        let mut at = 1;
-        while at < 64 {
-            let (run, value) = bits.coefficient(&self.stretch, ac)?;
-            at += usize::from(run);
-            let Some(&place) = NATURAL_ORDER.get(at) else {
-                if run == END_OF_BLOCK {
-                    break;
+        let mut at = 0;
+        'block: loop {
+            bits.refill(&self.stretch)?;
+            for _ in 0..2 {
+                let (skip, value) = bits.coefficient(&self.stretch, ac)?;
+                at += usize::from(skip);
+                blocks[usize::from(NATURAL_ORDER[at % 128]) % 64][lane] = value;
+                if at >= 63 {
+                    if at > 63 && skip != END_OF_BLOCK {
+                        return None;
+                    }
+                    break 'block;
                 }
-                return None;
-            };
-            blocks[place % 64][lane] = value;
-            at += 1;
+            }
         }
         self.bits = bits;
         Some(())

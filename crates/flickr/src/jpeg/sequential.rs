@@ -51,7 +51,7 @@ struct Plane<'h> {
     width: usize,
     height: usize,
     samples: Vec<u8>,
-    /// The coefficients of one row of minimum coded units.
+    /// The coefficients of [`LANES`] minimum coded units: rows of blocks, cut into groups.
     blocks: Vec<Blocks>,
     /// The first coefficient of the block before.
     previous: i16,
@@ -76,15 +76,14 @@ impl<'h> Planes<'h> {
             return None;
         }
         let planes = headers.components.iter().map(|component| {
-            let groups = (units_across * component.across).div_ceil(LANES);
-            let stride = groups * LANES * SIDE;
+            let stride = units_across.next_multiple_of(LANES) * component.across * SIDE;
             Plane {
                 component,
                 stride,
                 width: (headers.width * component.across).div_ceil(luma.across),
                 height: (headers.height * component.down).div_ceil(luma.down),
                 samples: vec![0; stride * units_down * component.down * SIDE],
-                blocks: vec![[[0; LANES]; SIDE * SIDE]; groups * component.down],
+                blocks: vec![[[0; LANES]; SIDE * SIDE]; component.across * component.down],
                 previous: 0,
             }
         });
@@ -106,23 +105,25 @@ impl<'h> Planes<'h> {
         let mut data = Data::new(headers.data)?;
         let (mut until_restart, mut restarts) = (headers.restart_interval, 0);
         for unit_row in 0..self.units_down {
-            for plane in &mut self.planes {
-                plane.blocks.as_flattened_mut().fill([0; LANES]);
-            }
-            for unit in 0..self.units_across {
-                if until_restart == 0 {
-                    data.restart(restarts)?;
-                    restarts += 1;
-                    until_restart = headers.restart_interval;
-                    self.planes.iter_mut().for_each(|plane| plane.previous = 0);
-                }
-                until_restart -= 1;
+            for first in (0..self.units_across).step_by(LANES) {
                 for plane in &mut self.planes {
-                    plane.read_unit(&mut data, unit)?;
+                    plane.blocks.as_flattened_mut().fill([0; LANES]);
                 }
-            }
-            for plane in &mut self.planes {
-                plane.transform(unit_row);
+                for unit in 0..LANES.min(self.units_across - first) {
+                    if until_restart == 0 {
+                        data.restart(restarts)?;
+                        restarts += 1;
+                        until_restart = headers.restart_interval;
+                        self.planes.iter_mut().for_each(|plane| plane.previous = 0);
+                    }
+                    until_restart -= 1;
+                    for plane in &mut self.planes {
+                        plane.read_unit(&mut data, unit)?;
+                    }
+                }
+                for plane in &mut self.planes {
+                    plane.transform(first, unit_row);
+                }
             }
         }
         data.ended_with(END_OF_IMAGE).then_some(())
@@ -173,32 +174,31 @@ impl Plane<'_> {
         &self.samples[y * self.stride..(y + 1) * self.stride]
     }
 
-    /// Reads this component's blocks of a minimum coded unit.
+    /// Reads this component's blocks of one of [`LANES`] minimum coded units.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn read_unit(&mut self, data: &mut Data, unit: usize) -> Option<()> {
         let Component { across, down, dc, ac, .. } = self.component;
-        let groups = self.stride / (LANES * SIDE);
         for row in 0..*down {
             for column in unit * across..(unit + 1) * across {
-                let blocks = self.blocks.get_mut(row * groups + column / LANES)?;
+                let blocks = self.blocks.get_mut(row * across + column / LANES)?;
                 data.block((dc, ac), &mut self.previous, blocks, column % LANES)?;
             }
         }
         Some(())
     }
 
-    /// Turns the coefficients of a row of minimum coded units into samples.
+    /// Turns the coefficients of [`LANES`] minimum coded units, from number `first` of a row on, into
+    /// samples.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
-    fn transform(&mut self, unit_row: usize) {
-        let groups = self.stride / (LANES * SIDE);
-        let rows = self.samples.chunks_exact_mut(self.stride * SIDE);
-        let rows = rows.skip(unit_row * self.component.down);
-        for (blocks, rows) in self.blocks.chunks_exact(groups).zip(rows) {
-            for (group, blocks) in blocks.iter().enumerate() {
-                let out = &mut rows[group * LANES * SIDE..];
-                idct::samples(blocks, &self.component.quantisation, out, self.stride);
+    fn transform(&mut self, first: usize, unit_row: usize) {
+        let Component { across, down, quantisation, .. } = self.component;
+        let rows = self.samples.chunks_exact_mut(self.stride * SIDE).skip(unit_row * down);
+        for (groups, rows) in self.blocks.chunks_exact(*across).zip(rows) {
+            for (group, blocks) in groups.iter().enumerate() {
+                let out = &mut rows[(first * across + group * LANES) * SIDE..];
+                idct::samples(blocks, quantisation, out, self.stride);
             }
         }
     }
