@@ -42,7 +42,8 @@ fn pixels(luma: &[u8; PIXELS], blue: &[u8; PIXELS], red: &[u8; PIXELS]) -> [[u8;
 }
 
 /// Makes a row of chroma twice as wide. Each output lies a quarter of a sample off an input and is
-/// three parts of this and one of the next nearest; beyond the ends the last input goes on.
+/// three parts of this and one of the next nearest; beyond the ends the last input goes on. A row of one
+/// or two samples is not smoothed, only repeated.
 pub(super) struct Doubling {
     /// The row, with one more sample at each end.
     padded: Vec<u16>,
@@ -58,6 +59,9 @@ impl Doubling {
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     pub(super) fn across(&mut self, row: &[u8], out: &mut [u8]) {
+        if self.is_narrow() {
+            return repeat(row, out);
+        }
         for (padded, &sample) in self.padded[1..].iter_mut().zip(row) {
             *padded = sample.into();
         }
@@ -68,10 +72,17 @@ impl Doubling {
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     pub(super) fn both_ways(&mut self, near: &[u8], far: &[u8], out: &mut [u8]) {
+        if self.is_narrow() {
+            return repeat(near, out);
+        }
         for (padded, (&near, &far)) in self.padded[1..].iter_mut().zip(near.iter().zip(far)) {
             *padded = 3 * u16::from(near) + u16::from(far);
         }
         self.double::<4>([8, 7], out);
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.padded.len() <= 4
     }
 
     /// `rounding` is added to the outputs left and right of an input.
@@ -89,5 +100,11 @@ impl Doubling {
             out[0] = ((3 * sample + before + rounding[0]) >> SHIFT) as u8;
             out[1] = ((3 * sample + after + rounding[1]) >> SHIFT) as u8;
         }
+    }
+}
+
+fn repeat(row: &[u8], out: &mut [u8]) {
+    for (out, &sample) in out.as_chunks_mut::<2>().0.iter_mut().zip(row) {
+        *out = [sample; 2];
     }
 }

@@ -67,7 +67,7 @@ impl<'b> Headers<'b> {
                 0xda => return reader.scan(segment, rest),
                 0xdb => reader.quantisation_tables(segment)?,
                 0xdd => reader.restart_interval = usize::from(be_u16(segment)?),
-                0xe0 => reader.jfif |= segment.starts_with(b"JFIF\0"),
+                0xe0 => reader.jfif |= segment.len() >= 14 && segment.starts_with(b"JFIF\0"),
                 0xee if segment.starts_with(b"Adobe") => reader.adobe = Some(*segment.get(11)?),
                 // Other applications' data, and comments.
                 0xe1..=0xef | 0xfe => {}
@@ -183,7 +183,7 @@ impl Reader {
     fn is_luma_and_chroma(&self) -> bool {
         let [luma, blue, red] = &self.described[..] else { return false };
         let sampled = |component: &Described| (component.across, component.down);
-        matches!(sampled(luma), (1, 1) | (2, 1) | (2, 2))
+        matches!(sampled(luma), (1 | 2, 1) | (2, 2))
             && sampled(blue) == (1, 1)
             && sampled(red) == (1, 1)
             && match self.adobe {

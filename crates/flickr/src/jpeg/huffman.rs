@@ -133,7 +133,8 @@ impl Bits {
         // The bits beyond `count` are those that the same bytes give again next time.
         self.buffer |= word >> self.count;
         self.at += (63 - self.count as usize) / 8;
-        self.count |= 56;
+        // 56 or more: whole bytes were added to what was there.
+        self.count |= 0b11_1000;
         Some(())
     }
 

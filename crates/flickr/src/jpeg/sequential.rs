@@ -59,7 +59,7 @@ struct Plane<'h> {
 
 /// All components' samples, and how the picture is cut into minimum coded units.
 struct Planes<'h> {
-    planes: Vec<Plane<'h>>,
+    all: Vec<Plane<'h>>,
     units_across: usize,
     units_down: usize,
 }
@@ -87,16 +87,7 @@ impl<'h> Planes<'h> {
                 previous: 0,
             }
         });
-        let planes = Self { planes: planes.collect(), units_across, units_down };
-        planes.are_upsampled_here().then_some(planes)
-    }
-
-    /// libjpeg does not smooth chroma that is halved to one or two columns.
-    fn are_upsampled_here(&self) -> bool {
-        match &self.planes[..] {
-            [luma, chroma, _] => luma.width == chroma.width || chroma.width > 2,
-            _ => true,
-        }
+        Some(Self { all: planes.collect(), units_across, units_down })
     }
 
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
@@ -106,7 +97,7 @@ impl<'h> Planes<'h> {
         let (mut until_restart, mut restarts) = (headers.restart_interval, 0);
         for unit_row in 0..self.units_down {
             for first in (0..self.units_across).step_by(LANES) {
-                for plane in &mut self.planes {
+                for plane in &mut self.all {
                     plane.blocks.as_flattened_mut().fill([0; LANES]);
                 }
                 for unit in 0..LANES.min(self.units_across - first) {
@@ -114,14 +105,14 @@ impl<'h> Planes<'h> {
                         data.restart(restarts)?;
                         restarts += 1;
                         until_restart = headers.restart_interval;
-                        self.planes.iter_mut().for_each(|plane| plane.previous = 0);
+                        self.all.iter_mut().for_each(|plane| plane.previous = 0);
                     }
                     until_restart -= 1;
-                    for plane in &mut self.planes {
+                    for plane in &mut self.all {
                         plane.read_unit(&mut data, unit)?;
                     }
                 }
-                for plane in &mut self.planes {
+                for plane in &mut self.all {
                     plane.transform(first, unit_row);
                 }
             }
@@ -134,7 +125,7 @@ impl<'h> Planes<'h> {
     fn to_rgb(&self, width: usize, height: usize) -> Vec<u8> {
         let mut out = vec![0; width * height * 3];
         let rows = out.chunks_exact_mut(width * 3).enumerate();
-        match &self.planes[..] {
+        match &self.all[..] {
             [luma, blue, red] if luma.component.across == 1 => {
                 for (y, out) in rows {
                     colour::to_rgb(luma.row(y), blue.row(y), red.row(y), out);
@@ -150,8 +141,8 @@ impl<'h> Planes<'h> {
                         } else {
                             let near = y / 2;
                             let far = if y % 2 == 0 { near.saturating_sub(1) } else { near + 1 };
-                            let far = far.min(chroma.height - 1);
-                            doubling.both_ways(chroma.row(near), chroma.row(far), wide);
+                            let far = chroma.row(far.min(chroma.height - 1));
+                            doubling.both_ways(chroma.row(near), far, wide);
                         }
                     }
                     colour::to_rgb(luma.row(y), &wide[0], &wide[1], out);
@@ -200,6 +191,80 @@ impl Plane<'_> {
                 let out = &mut rows[(first * across + group * LANES) * SIDE..];
                 idct::samples(blocks, quantisation, out, self.stride);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+    use super::*;
+
+    fn portable(bytes: &[u8]) -> Option<RgbPixels> {
+        let headers = Headers::read(bytes)?;
+        decode_scan(&headers, Planes::new(&headers)?)
+    }
+
+    /// A grey JPEG of 8 rows with these compressed data.
+    fn one_block(width: u8, data: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+        bytes.extend([8; 64]);
+        bytes.extend([0xff, 0xc0, 0, 11, 8, 0, 8, 0, width, 1, 1, 0x11, 0]);
+        // Codes 00 and 01: two bits of difference or none; the end of a block, or a run of 15 zeros
+        // and one bit of coefficient.
+        for (class, symbols) in [(0x00, [2, 0]), (0x10, [0, 0xf1])] {
+            bytes.extend([0xff, 0xc4, 0, 21, class, 0, 2]);
+            bytes.extend([0; 14]);
+            bytes.extend(symbols);
+        }
+        bytes.extend([0xff, 0xda, 0, 8, 1, 1, 0x00, 0, 63, 0]);
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn a_block_of_one_coefficient_is_flat() {
+        // -3 * 8 / 8 below the middle.
+        let pixels = decode(&one_block(8, &[0b0000_0011, 0xff, 0xd9])).unwrap();
+        assert_eq!((pixels.width, pixels.height), (8, 8));
+        assert_eq!(pixels.data, [125; 8 * 8 * 3]);
+    }
+
+    #[test]
+    fn what_is_not_whole_and_in_order_is_declined() {
+        let declined = |data: &[u8]| decode(&one_block(8, data)).is_none();
+        // Nothing; no marker; another marker; bytes left; a code that is none.
+        assert!(declined(&[]));
+        assert!(declined(&[0b0000_0011]));
+        assert!(declined(&[0b0000_0011, 0xff, 0xd0]));
+        assert!(declined(&[0b0000_0011, 0b1111_1111, 0, 0xff, 0xd9]));
+        assert!(declined(&[0b0000_1111, 0xff, 0xd9]));
+        // Three coefficients, each after a run of 15, have room; four have none.
+        assert!(!declined(&[0b0000_0110, 0b1101_1000, 0xff, 0xd9]));
+        assert!(declined(&[0b0000_0110, 0b1101_1011, 0xff, 0xd9]));
+        // Two blocks, and the data of one.
+        assert!(decode(&one_block(16, &[0b0000_0011, 0xff, 0xd9])).is_none());
+    }
+
+    #[test]
+    fn every_processor_gives_the_same_bytes() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            name: String,
+            jpeg: String,
+        }
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../../../tests/fixtures/flickr/jpegs.json"))
+                .unwrap();
+        for Case { name, jpeg } in cases {
+            let bytes: Vec<u8> = (0..jpeg.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&jpeg[at..at + 2], 16).unwrap())
+                .collect();
+            let pixels = decode(&bytes);
+            assert!(pixels.is_some(), "{name} was declined");
+            assert_eq!(pixels, portable(&bytes), "{name}");
         }
     }
 }
