@@ -4,13 +4,12 @@
     python tests/reference/pillow_compare.py target/release/examples/pixels ../shared/flickr8k/originals
 
 Prints the largest and the mean difference of 8-bit values, for decoding, for resizing and cropping
-the same decoded pixels, and for both together; then the speed of both on one thread.
+the same decoded pixels, and for both together.
 """
 
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -66,19 +65,6 @@ def main():
         report("decoding", zip(ours("decode", out, *pictures), decoded))
         report("resizing the same pixels", zip(ours("resize", SIZE, out, *raws), resized))
         report("both", zip(ours("both", SIZE, out, *pictures), resized))
-
-    decoding, resizing = [], []
-    for _ in range(5):
-        start = time.process_time()
-        again = [Image.open(path).convert("RGB") for path in pictures]
-        decoding.append(time.process_time() - start)
-        start = time.process_time()
-        for image in again:
-            resize_and_crop(image)
-        resizing.append(time.process_time() - start)
-    n, d, r = len(pictures), min(decoding), min(resizing)
-    print(f"Pillow: decode {n / d:.0f}/s, resize {n / r:.0f}/s, together {n / (d + r):.0f}/s", flush=True)
-    subprocess.run([program, "time", str(SIZE), *map(str, pictures)], check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Makes tests/fixtures/flickr: odd pictures with Pillow's pixels, and digests of Pillow's resize.
+"""Makes tests/fixtures/flickr: odd pictures with Pillow's pixels, JPEGs with digests of them, and digests of
+Pillow's resize.
 
     python tests/reference/pillow_fixtures.py
 
@@ -114,6 +115,37 @@ def decodable():
     }
 
 
+def grey_sampled_twice(grey):
+    """A lone component may claim any sampling: it changes nothing."""
+    frame = grey.index(b"\xff\xc0")
+    return grey[: frame + 11] + b"\x22" + grey[frame + 12 :]
+
+
+def jpegs():
+    """Sequential JPEGs of sizes around those of blocks, of units and of eight units."""
+    sizes = [
+        (1, 1), (2, 9), (3, 5), (4, 2), (5, 3), (6, 17), (8, 8), (9, 16), (15, 17), (16, 16), (17, 7), (33, 31),
+        (63, 9), (65, 8), (127, 6), (129, 18), (257, 3),
+    ]
+    for number, (width, height) in enumerate(sizes):
+        y, x = np.mgrid[0:height, 0:width]
+        drawn = np.stack([x * 9 + y, 255 - y * 13, (x * y) % 256], axis=-1).astype(np.uint8)
+        pixels = np.where(noise(width, height, number) > 150, noise(width, height, number + 3), drawn)
+        image = Image.fromarray(pixels)
+        quality = (25, 90, 75)[number % 3]
+        restarts = number % 4
+        for sampling, name in enumerate(("4:4:4", "4:2:2", "4:2:0")):
+            options = {"restart_marker_blocks": restarts} if restarts else {}
+            options["optimize"] = number % 2 == 0
+            yield f"{width}x{height} {name}", encode(image, "JPEG", quality=quality, subsampling=sampling, **options)
+        grey = encode(image.convert("L"), "JPEG", quality=quality)
+        yield f"{width}x{height} grey", grey_sampled_twice(grey) if number % 2 else grey
+    # The largest coefficients: steps from black to white, coarsely and finely quantised.
+    for quality in (1, 100):
+        contents = encode(Image.fromarray(steps(40, 24)), "JPEG", quality=quality, subsampling=0)
+        yield f"steps of quality {quality}", contents
+
+
 def refused():
     picture = smooth()
     jpeg = encode(picture, "JPEG", quality=90)
@@ -189,6 +221,12 @@ def main():
     check_that_pillow_refuses_every_cut(pictures)
     for name, contents in refused().items():
         (OUT / "refused" / name).write_bytes(contents)
+    cases = []
+    for name, contents in jpegs():
+        pixels = Image.open(io.BytesIO(contents)).convert("RGB").tobytes()
+        case = {"name": name, "jpeg": contents.hex(), "pixels": hashlib.sha256(pixels).hexdigest()}
+        cases.append(json.dumps(case))
+    (OUT / "jpegs.json").write_text("[\n" + ",\n".join(cases) + "\n]\n")
     cases = [json.dumps(case) for case in resizes()]
     (OUT / "resizes.json").write_text("[\n" + ",\n".join(cases) + "\n]\n")
 

@@ -1,5 +1,10 @@
 //! JPEG: whole or refused.
 //!
+//! Nearly all JPEGs are sequential and of 8 bits, grey or luma and chroma in one scan: [`sequential`]
+//! decodes these, to the bytes that Pillow gives. All others, such as progressive and CMYK ones, and
+//! all that look damaged go to zune-jpeg, whose pixels differ from Pillow's by at most 3 of 255; more
+//! where the picture is under 5 pixels wide and its colours are stored at half the width.
+//!
 //! zune-jpeg gives a picture with a grey rest for a file that was cut off; Pillow refuses such a
 //! file. So the markers are walked first, and a JPEG without its end-of-image marker is cut short.
 //! Pillow refuses a cut at every other offset too; where nothing but this marker is lost it reads
@@ -8,9 +13,12 @@
 //! Where the compressed data end too early before that marker, Pillow fills with grey and zune-jpeg
 //! notices it at times. So bits that no JPEG code begins with are put between data and marker: a
 //! decoder that still wants data runs into them.
-//!
-//! Pixels differ from libjpeg-turbo's, which Pillow uses, by at most 3 of 255; more where the picture
-//! is under 5 pixels wide and its colours are stored at half the width.
+
+mod colour;
+mod headers;
+mod huffman;
+mod idct;
+mod sequential;
 
 use memchr::memchr;
 use zune_jpeg::JpegDecoder;
@@ -39,6 +47,9 @@ const STOPPER: [u8; 18] = {
 
 /// Decodes a JPEG into RGB.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
+    if let Some(pixels) = sequential::decode(bytes) {
+        return Ok(pixels);
+    }
     let bytes = whole(bytes)?;
     let options = DecoderOptions::default()
         .set_strict_mode(true)

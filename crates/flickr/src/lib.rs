@@ -42,6 +42,7 @@ mod reading;
 mod resample;
 mod splits;
 mod text;
+mod transpose;
 mod warnings;
 
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};

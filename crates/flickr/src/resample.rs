@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use crate::transpose::transpose;
+
 /// Fractional bits of a weight: 32 less 8 for the sample and 2 for the overshoot.
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
@@ -252,26 +254,6 @@ fn columns_to_rows(columns: &[Column], stride: usize, rows: &mut [u8]) {
             let out = row[at * LANES..].as_chunks_mut().0;
             for (out, word) in out.iter_mut().zip(words) {
                 *out = word.to_le_bytes();
-            }
-        }
-    }
-}
-
-/// Transposes each 8 x 8 square of bytes, of which a block has one a word: exchanges the two
-/// off-diagonal quarters of the square, then of each quarter, then of each quarter of those.
-#[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
-#[inline(always)]
-fn transpose(block: &mut Block) {
-    const LOW_HALVES: [(usize, u64); 3] =
-        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
-    for (distance, low) in LOW_HALVES {
-        for rows in block.chunks_exact_mut(2 * distance) {
-            let (upper, lower) = rows.split_at_mut(distance);
-            for (upper, lower) in upper.as_flattened_mut().iter_mut().zip(lower.as_flattened_mut())
-            {
-                let moved = ((*upper >> (distance * 8)) ^ *lower) & low;
-                *lower ^= moved;
-                *upper ^= moved << (distance * 8);
             }
         }
     }
