@@ -1,0 +1,75 @@
+//! What `torch.save` and `pickle.dump` wrap around a pickle.
+
+pub(crate) mod legacy;
+mod zip;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+use crate::error::{Problem, shown};
+use crate::finish::finish;
+use crate::pickle::{Draft, Pickle, Source};
+use crate::tree::Tree;
+
+/// Where a tar archive says that it is one.
+const TAR_MAGIC: std::ops::Range<usize> = 257..262;
+
+pub(crate) fn open(path: &Path) -> Result<Tree, Problem> {
+    let bytes = map(path)?;
+    let (nodes, root) = if bytes.starts_with(b"PK\x03\x04") {
+        zip::read(&bytes)?
+    } else if bytes.get(TAR_MAGIC) == Some(b"ustar") {
+        return Err(Problem::UnsupportedKind(
+            "a tar archive, as PyTorch before 0.1.10 wrote\n\
+             hint: load it in that PyTorch and save it again",
+        ));
+    } else if bytes.first().is_some_and(|&byte| may_begin_a_pickle(byte)) {
+        let pickle = Pickle::read(&bytes, 0, Source::Plain)?;
+        if matches!(pickle.root(), Draft::Int(legacy::MAGIC)) {
+            legacy::read(&bytes)?
+        } else {
+            nothing_after(pickle.end, &bytes)?;
+            // A plain pickle has its storages inside.
+            finish(pickle, |key, _| Err(Problem::storage(format!("storage {key} is missing"))))?
+        }
+    } else {
+        let beginning = bytes.get(..bytes.len().min(16)).unwrap_or_default();
+        return Err(Problem::Unrecognised(shown(&String::from_utf8_lossy(beginning))));
+    };
+    Ok(Tree { path: path.to_owned(), nodes, root })
+}
+
+/// PROTO, or the first opcode of a value in protocols 0 and 1.
+fn may_begin_a_pickle(byte: u8) -> bool {
+    byte == 0x80 || b"(]})NIJKLMFGVXTUc".contains(&byte)
+}
+
+/// Refuses bytes that no reader looks at: a STOP that damage moved forward.
+fn nothing_after(end: usize, bytes: &Bytes) -> Result<(), Problem> {
+    if end < bytes.len() {
+        let reason = format!("{} bytes follow its end", bytes.len() - end);
+        return Err(Problem::Pickle { at: end as u64, reason });
+    }
+    Ok(())
+}
+
+fn map(path: &Path) -> Result<Bytes, Problem> {
+    let file = File::open(path).map_err(Problem::Io)?;
+    let attributes = file.metadata().map_err(Problem::Io)?;
+    // A folder or a pipe can be opened, but not mapped.
+    if !attributes.is_file() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(Problem::Io(source));
+    }
+    if attributes.len() == 0 {
+        return Err(Problem::CutShort { at: 0, wanted: 1, end: 0 });
+    }
+    // SAFETY: the map is read-only and private to the tree; that nobody cuts the file short
+    // meanwhile is asked of the caller in `Tree::load`'s documentation.
+    let map = unsafe { Mmap::map(&file) }.map_err(Problem::Io)?;
+    Ok(Bytes::from_owner(map))
+}

@@ -1,0 +1,126 @@
+//! Plain values as JSON.
+
+use std::fmt;
+
+use serde_json::{Map, Number};
+
+use crate::error::{Error, Problem, shown};
+use crate::tree::{Node, Tree, Value};
+
+/// How much larger than the tree its JSON may be, counted in values and letters: JSON cannot share.
+const EXPANSION: u64 = 16;
+/// Trees that come to less than this may expand as they like.
+const SMALL: u64 = 1 << 20;
+
+impl Tree {
+    /// The whole tree as JSON. Tuples become arrays, as with Python's `json`.
+    ///
+    /// # Errors
+    /// Names the place, as Python would write it (`[3]["pos"]`), of what JSON cannot hold: bytes,
+    /// sets, tensors, floats that are not finite, integers beyond 64 bits, keys that are not texts.
+    /// Refuses a small file that shares its values so often that the JSON would be huge.
+    pub fn to_json(&self) -> Result<serde_json::Value, Error> {
+        self.check_expansion()
+            .and_then(|()| Converter { path: Vec::new() }.convert(self.root()))
+            .map_err(|problem| problem.at(&self.path))
+    }
+
+    fn check_expansion(&self) -> Result<(), Problem> {
+        let mut expanded: Vec<u64> = Vec::with_capacity(self.nodes.len());
+        let mut own = 0_u64;
+        for node in &self.nodes {
+            let of = |id: &u32| expanded[*id as usize];
+            let add = |sum: u64, part: u64| sum.saturating_add(part);
+            let (size, items) = match node {
+                Node::Str(text) => (1 + text.len() as u64, 0),
+                Node::List(ids) | Node::Tuple(ids) | Node::Set(ids) => {
+                    (1 + ids.len() as u64, ids.iter().map(of).fold(0, add))
+                }
+                Node::Dict(entries) => (
+                    1 + 2 * entries.len() as u64,
+                    entries.iter().map(|(key, value)| add(of(key), of(value))).fold(0, add),
+                ),
+                _ => (1, 0),
+            };
+            own += size;
+            expanded.push(add(size, items));
+        }
+        let whole = expanded.get(self.root as usize).copied().unwrap_or_default();
+        if whole > own.saturating_mul(EXPANSION).max(SMALL) {
+            return Err(Problem::Limit(format!(
+                "it shares values so often that its JSON would be more than {EXPANSION} times as large"
+            )));
+        }
+        Ok(())
+    }
+}
+
+struct Converter<'a> {
+    path: Vec<Step<'a>>,
+}
+
+enum Step<'a> {
+    Item(usize),
+    Key(&'a str),
+}
+
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Item(place) => write!(f, "[{place}]"),
+            Self::Key(key) => write!(f, "[\"{}\"]", shown(key)),
+        }
+    }
+}
+
+impl<'a> Converter<'a> {
+    /// Recurses no deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
+    fn convert(&mut self, value: Value<'a>) -> Result<serde_json::Value, Problem> {
+        Ok(match value {
+            Value::None => serde_json::Value::Null,
+            Value::Bool(value) => value.into(),
+            Value::Int(value) => match Number::from_i128(value) {
+                Some(number) => number.into(),
+                None => return Err(self.refused(&format!("the integer {value}"))),
+            },
+            Value::Float(value) => match Number::from_f64(value) {
+                Some(number) => number.into(),
+                None => return Err(self.refused(&format!("the float {value}"))),
+            },
+            Value::Str(text) => text.into(),
+            Value::List(items) | Value::Tuple(items) => {
+                let mut array = Vec::with_capacity(items.len());
+                for (place, item) in items.iter().enumerate() {
+                    array.push(self.within(Step::Item(place), item)?);
+                }
+                array.into()
+            }
+            Value::Dict(dict) => {
+                let mut object = Map::new();
+                for (key, value) in dict.iter() {
+                    let Value::Str(key) = key else {
+                        return Err(self.refused(&format!("a key that is a {}", key.kind())));
+                    };
+                    object.insert(key.to_owned(), self.within(Step::Key(key), value)?);
+                }
+                object.into()
+            }
+            Value::Bytes(_) | Value::Set(_) | Value::Tensor(_) => {
+                return Err(self.refused(&format!("a {}", value.kind())));
+            }
+        })
+    }
+
+    fn within(&mut self, step: Step<'a>, value: Value<'a>) -> Result<serde_json::Value, Problem> {
+        self.path.push(step);
+        let converted = self.convert(value)?;
+        self.path.pop();
+        Ok(converted)
+    }
+
+    fn refused(&self, what: &str) -> Problem {
+        let place: String = self.path.iter().map(ToString::to_string).collect();
+        let place = if place.is_empty() { "at the top" } else { &place };
+        Problem::Content(format!("cannot become JSON: {what} {place}"))
+    }
+}

@@ -1,0 +1,145 @@
+//! numpy's arrays, scalars and element types.
+
+use half::f16;
+
+use super::machine::Machine;
+use super::{Draft, Global, Id, Place, Storage, TensorDraft};
+use crate::dtype::Dtype;
+use crate::error::{Problem, shown};
+use crate::tensor::Layout;
+
+/// A `numpy.dtype`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArrayType {
+    dtype: Dtype,
+    /// Big-endian values are refused where they are used.
+    big_endian: bool,
+}
+
+impl Machine<'_> {
+    /// `(ndarray, (0,), b"b")`: an empty array, which BUILD fills.
+    pub(super) fn unbuilt_array(&mut self, arguments: &[Id]) -> Result<(), Problem> {
+        match arguments.first().map(|&class| self.get(class)) {
+            Some(Draft::Global(Global::Array)) => self.make(Draft::ArrayToBuild),
+            _ => Err(self.wrong("an array of a class other than numpy.ndarray")),
+        }
+    }
+
+    /// `(version, shape, dtype, column order, bytes)`.
+    pub(super) fn build_array(&mut self, target: Id, state: Id) -> Result<(), Problem> {
+        let &[_, shape, array_type, column_order, bytes] = self.items(state)? else {
+            return Err(self.wrong("an array's state of unknown shape"));
+        };
+        let &Draft::Bool(column_order) = self.get(column_order) else {
+            return Err(self.wrong("an array's order that is not a bool"));
+        };
+        let array = self.array(array_type, shape, column_order, bytes)?;
+        self.set(target, array);
+        Ok(())
+    }
+
+    /// An array of exactly the elements in `bytes`, the first dimension varying fastest in column
+    /// order and the last otherwise.
+    pub(super) fn array(
+        &mut self,
+        array_type: Id,
+        shape: Id,
+        column_order: bool,
+        bytes: Id,
+    ) -> Result<Draft, Problem> {
+        let dtype = self.little_endian(array_type)?;
+        let (shape, bytes) = (self.ints(shape)?, self.bytes(bytes)?);
+        self.pay(2 * shape.len())?;
+        let mut strides = vec![0; shape.len()];
+        let mut volume: Option<i128> = Some(1);
+        for axis in 0..shape.len() {
+            let axis = if column_order { axis } else { shape.len() - 1 - axis };
+            strides[axis] = volume.unwrap_or(i128::MAX);
+            volume = volume.and_then(|volume| volume.checked_mul(shape[axis]));
+        }
+        let elements = bytes.len() / dtype.size();
+        let layout = Layout::new(0, &shape, &strides, elements).map_err(|r| self.wrong(r))?;
+        if volume.and_then(|n| n.checked_mul(dtype.size() as i128)) != Some(bytes.len() as i128) {
+            return Err(self.wrong(format!(
+                "an array of shape {shape:?} and type {dtype} in {} bytes",
+                bytes.len()
+            )));
+        }
+        self.storages.push(Storage { dtype, elements, place: Place::Here(bytes) });
+        let storage = self.storages.len() - 1;
+        Ok(Draft::Tensor(Box::new(TensorDraft { storage, layout })))
+    }
+
+    /// `(code, align, copy)`.
+    pub(super) fn array_type(&mut self, arguments: &[Id]) -> Result<(), Problem> {
+        let Some(&code) = arguments.first() else {
+            return Err(self.wrong("a numpy type without a name"));
+        };
+        let code = self.str(code)?;
+        match Dtype::of_numpy_code(code) {
+            Some(dtype) => self.make(Draft::ArrayType(ArrayType { dtype, big_endian: false })),
+            None => Err(self.wrong(format!("numpy type \"{}\" is not supported", shown(code)))),
+        }
+    }
+
+    /// `(version, byte order, ...)`; the rest is for types with fields, which are refused before.
+    pub(super) fn build_array_type(&mut self, target: Id, state: Id) -> Result<(), Problem> {
+        let &[_, order, ..] = self.items(state)? else {
+            return Err(self.wrong("a numpy type's state of unknown shape"));
+        };
+        let big_endian = match self.str(order)? {
+            "<" | "|" | "=" => false,
+            ">" => true,
+            other => {
+                let other = shown(other);
+                return Err(self.wrong(format!("byte order \"{other}\" is not known")));
+            }
+        };
+        if let &Draft::ArrayType(ArrayType { dtype, .. }) = self.get(target) {
+            self.set(target, Draft::ArrayType(ArrayType { dtype, big_endian }));
+        }
+        Ok(())
+    }
+
+    /// A numpy scalar is the number that it holds.
+    pub(super) fn scalar(&mut self, array_type: Id, bytes: Id) -> Result<(), Problem> {
+        let dtype = self.little_endian(array_type)?;
+        let bytes = self.bytes(bytes)?;
+        let Some(value) = number(dtype, &bytes) else {
+            let length = bytes.len();
+            return Err(self.wrong(format!("a numpy number of type {dtype} in {length} bytes")));
+        };
+        self.make(value)
+    }
+
+    fn little_endian(&self, array_type: Id) -> Result<Dtype, Problem> {
+        match self.get(array_type) {
+            Draft::ArrayType(ArrayType { big_endian: true, .. }) => {
+                Err(self
+                    .wrong("big-endian numbers are not read; convert them with .astype(\"<f4\")"))
+            }
+            &Draft::ArrayType(ArrayType { dtype, .. }) => Ok(dtype),
+            other => Err(self.wrong(format!("wants a numpy type, finds a {}", other.kind()))),
+        }
+    }
+}
+
+fn number(dtype: Dtype, bytes: &[u8]) -> Option<Draft> {
+    Some(match dtype {
+        Dtype::F16 => Draft::Float(f16::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::F32 => Draft::Float(f32::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::F64 => Draft::Float(f64::from_le_bytes(bytes.try_into().ok()?)),
+        Dtype::I8 => Draft::Int(i8::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::I16 => Draft::Int(i16::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::I32 => Draft::Int(i32::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::I64 => Draft::Int(i64::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::U8 => Draft::Int(u8::from_le_bytes(bytes.try_into().ok()?).into()),
+        Dtype::Bool => match bytes {
+            [0] => Draft::Bool(false),
+            [1] => Draft::Bool(true),
+            _ => return None,
+        },
+        // numpy has no such type.
+        Dtype::BF16 => return None,
+    })
+}

@@ -1,0 +1,153 @@
+//! ClipCap's pickles: read in every form, and written as Python reads them.
+
+use proptest::prelude::*;
+use torch_files::{Caption, Embeddings};
+
+use crate::{files, fixture, json};
+
+#[test]
+fn every_form_reads_to_the_values_that_were_pickled() {
+    let cases = json("embeddings.json");
+    let cases = cases.as_array().unwrap();
+    assert_eq!(cases.len(), files("embeddings").len());
+    for case in cases {
+        let file = case["file"].as_str().unwrap();
+        let found = Embeddings::load(&fixture("embeddings").join(file)).unwrap();
+        let rows: Vec<Vec<f32>> = serde_json::from_value(case["rows"].clone()).unwrap();
+        assert_eq!((found.rows(), found.dim()), (3, 4), "{file}");
+        assert_eq!(found.values(), rows.concat(), "{file}");
+        let captions: Vec<Caption> = case["captions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|caption| Caption {
+                caption: caption["caption"].as_str().unwrap().to_owned(),
+                row: caption["row"].as_u64().unwrap() as usize,
+                image: caption["image"].as_str().map(str::to_owned),
+            })
+            .collect();
+        assert_eq!(found.captions(), captions, "{file}");
+    }
+}
+
+/// `written.pkl` was written by this crate and is read by the fixtures' script with torch 2.11. To
+/// write it anew: `TORCH_FILES_WRITE=1 cargo test -p torch-files`, then the script.
+#[test]
+fn what_is_written_is_what_torch_was_seen_to_read() {
+    let embeddings = Embeddings::load(&fixture("embeddings/clipcap_4.pkl")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("embeddings.pkl");
+    embeddings.save(&path).unwrap();
+    let written = std::fs::read(&path).unwrap();
+    if std::env::var_os("TORCH_FILES_WRITE").is_some() {
+        std::fs::write(fixture("written.pkl"), &written).unwrap();
+    }
+    assert_eq!(written, std::fs::read(fixture("written.pkl")).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn written_embeddings_read_back(
+        dim in 1_usize..5,
+        rows in prop::collection::vec(prop::array::uniform4(any::<f32>()), 1..6),
+        captions in prop::collection::vec((".*", any::<prop::sample::Index>(), any::<Option<String>>()), 0..9),
+    ) {
+        let values: Vec<f32> = rows.iter().flat_map(|row| &row[..dim.min(4)]).copied().collect();
+        let captions: Vec<Caption> = captions
+            .into_iter()
+            .map(|(caption, row, image)| Caption { caption, row: row.index(rows.len()), image })
+            .collect();
+        let embeddings = Embeddings::new(values, dim, captions).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("embeddings.pkl");
+        embeddings.save(&path).unwrap();
+        let read = Embeddings::load(&path).unwrap();
+        prop_assert_eq!(read.captions(), embeddings.captions());
+        let bits = |e: &Embeddings| e.values().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&read), bits(&embeddings));
+        prop_assert_eq!(read.dim(), embeddings.dim());
+    }
+}
+
+#[test]
+fn captions_that_fit_no_row_are_refused() {
+    let caption = |row| Caption { caption: "A dog .".to_owned(), row, image: None };
+    let error = Embeddings::new(vec![0.0; 6], 3, vec![caption(1), caption(2)]).unwrap_err();
+    assert!(error.to_string().contains("caption 1 belongs to row 2"), "{error}");
+    Embeddings::new(vec![0.0; 6], 4, Vec::new()).unwrap_err();
+    Embeddings::new(Vec::new(), 0, Vec::new()).unwrap_err();
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let embeddings = Embeddings::new(vec![0.0], 1, Vec::new()).unwrap();
+    let error = embeddings.save(&fixture("gone/embeddings.pkl")).unwrap_err().to_string();
+    assert!(error.contains("gone/embeddings.pkl"), "{error}");
+}
+
+/// A pickle with these opcodes between `{"clip_embedding": 2 x 2 bytes as f32` and its end.
+fn refusal(body: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e.pkl");
+    std::fs::write(&path, body).unwrap();
+    Embeddings::load(&path).unwrap_err().to_string()
+}
+
+fn array(code: &str, shape: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut out = b"cnumpy.core.numeric\n_frombuffer\n(C".to_vec();
+    out.push(bytes.len() as u8);
+    out.extend(bytes);
+    out.extend(b"cnumpy\ndtype\n(X\x02\0\0\0");
+    out.extend(code.as_bytes());
+    out.extend(b"\x89\x88tR(");
+    for &size in shape {
+        out.extend([b'K', size]);
+    }
+    out.extend(b"tX\x01\0\0\0CtR");
+    out
+}
+
+#[test]
+fn what_is_not_laid_out_so_is_refused_by_its_place() {
+    let with = |array: &[u8], rest: &[u8]| {
+        let head: &[u8] = b"\x80\x03}(X\x0e\0\0\0clip_embedding";
+        refusal(&[head, array, rest, b"u."].concat())
+    };
+    let floats = array("f4", &[2, 2], &[0; 16]);
+    let captions: &[u8] = b"X\x08\0\0\0captions";
+    for (array, rest, words) in [
+        (array("u1", &[2, 2], &[0; 4]), [captions, b"]"].concat(), "type u8"),
+        (array("f4", &[4], &[0; 16]), [captions, b"]"].concat(), "shape [4]"),
+        (array("f4", &[2, 0], &[]), [captions, b"]"].concat(), "rows of 0"),
+        (floats.clone(), captions[..0].to_vec(), "no list \"captions\""),
+        (floats.clone(), [captions, b"](X\x01\0\0\0ae"].concat(), "1 captions for 2 rows"),
+        (floats.clone(), [captions, b"](X\x01\0\0\0aK\x07e"].concat(), "caption 1 is neither"),
+        (
+            floats.clone(),
+            [captions, b"](}(X\x0e\0\0\0clip_embeddingK\x02X\x07\0\0\0captionX\0\0\0\0ue"].concat(),
+            "caption 0 belongs to row 2",
+        ),
+        (
+            floats.clone(),
+            [
+                captions,
+                b"](}(X\x0e\0\0\0clip_embeddingJ\xff\xff\xff\xffX\x07\0\0\0captionX\0\0\0\0ue",
+            ]
+            .concat(),
+            "caption 0 belongs to row",
+        ),
+        (
+            floats,
+            [captions, b"](}(X\x0e\0\0\0clip_embeddingNX\x07\0\0\0captionX\0\0\0\0ue"].concat(),
+            "row of caption 0 is a None",
+        ),
+    ] {
+        let error = with(&array, &rest);
+        assert!(error.contains("e.pkl") && error.contains(words), "{words}: {error}");
+    }
+    assert!(refusal(b"\x80\x02].").contains("the list is empty"));
+    assert!(refusal(b"\x80\x02]Na.").contains("item 0 has no tensor"));
+    assert!(refusal(b"\x80\x02K\x01.").contains("holds a int"));
+}
