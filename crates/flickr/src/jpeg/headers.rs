@@ -98,7 +98,12 @@ impl Reader {
         let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
         check_size(width.into(), height.into()).ok()?;
         let (components, []) = rest.as_chunks::<3>() else { return None };
-        if self.size.is_some() || components.len() != usize::from(count) {
+        let is_sampling =
+            |sampling: u8| (1..=4).contains(&(sampling >> 4)) && (1..=4).contains(&(sampling & 15));
+        if self.size.is_some()
+            || components.len() != usize::from(count)
+            || !components.iter().all(|&[_, sampling, _]| is_sampling(sampling))
+        {
             return None;
         }
         self.size = Some((width.into(), height.into()));

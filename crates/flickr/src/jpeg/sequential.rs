@@ -207,7 +207,7 @@ mod tests {
     }
 
     /// A grey JPEG of 8 rows with these compressed data.
-    fn one_block(width: u8, data: &[u8]) -> Vec<u8> {
+    fn grey(width: u8, data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
         bytes.extend([8; 64]);
         bytes.extend([0xff, 0xc0, 0, 11, 8, 0, 8, 0, width, 1, 1, 0x11, 0]);
@@ -226,14 +226,14 @@ mod tests {
     #[test]
     fn a_block_of_one_coefficient_is_flat() {
         // -3 * 8 / 8 below the middle.
-        let pixels = decode(&one_block(8, &[0b0000_0011, 0xff, 0xd9])).unwrap();
+        let pixels = decode(&grey(8, &[0b0000_0011, 0xff, 0xd9])).unwrap();
         assert_eq!((pixels.width, pixels.height), (8, 8));
         assert_eq!(pixels.data, [125; 8 * 8 * 3]);
     }
 
     #[test]
     fn what_is_not_whole_and_in_order_is_declined() {
-        let declined = |data: &[u8]| decode(&one_block(8, data)).is_none();
+        let declined = |data: &[u8]| decode(&grey(8, data)).is_none();
         // Nothing; no marker; another marker; bytes left; a code that is none.
         assert!(declined(&[]));
         assert!(declined(&[0b0000_0011]));
@@ -243,8 +243,14 @@ mod tests {
         // Three coefficients, each after a run of 15, have room; four have none.
         assert!(!declined(&[0b0000_0110, 0b1101_1000, 0xff, 0xd9]));
         assert!(declined(&[0b0000_0110, 0b1101_1011, 0xff, 0xd9]));
+        // A sampling that there is not, though a lone component's does not matter.
+        let mut bytes = grey(8, &[0b0000_0011, 0xff, 0xd9]);
+        bytes[82] = 0x22;
+        assert!(decode(&bytes).is_some());
+        bytes[82] = 0x25;
+        assert!(decode(&bytes).is_none());
         // Two blocks, and the data of one.
-        assert!(decode(&one_block(16, &[0b0000_0011, 0xff, 0xd9])).is_none());
+        assert!(decode(&grey(16, &[0b0000_0011, 0xff, 0xd9])).is_none());
     }
 
     #[test]
