@@ -191,10 +191,8 @@ impl Picture {
     }
 
     fn hypotheses(self) -> Vec<Hypothesis> {
-        let hypothesis = |beam: Beam| Hypothesis {
-            tokens: beam.tokens,
-            log_probability: f64::from(beam.sum),
-        };
+        let hypothesis =
+            |beam: Beam| Hypothesis { tokens: beam.tokens, log_probability: f64::from(beam.sum) };
         self.beams.into_iter().map(hypothesis).collect()
     }
 }
