@@ -17,11 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pictures: i64 = argument(0, "32").parse()?;
     let device = parse_device(argument(1, "cpu"))?;
     set_threads(argument(2, "2").parse()?);
+    // Before the weights: runs are to be compared on the same captions.
+    tch::manual_seed(1);
     let mut store = nn::VarStore::new(device);
     let model = Gpt2::new(store.root(), &Gpt2Config::default());
     store.freeze();
 
-    tch::manual_seed(1);
     let prompt = Tensor::randn([pictures, 10, 768], (Kind::Float, device));
     let numbers: Vec<u64> = (0..pictures as u64).collect();
     let stops: Vec<bool> = (0..50_257).map(|id| id % 12 == 5).collect();

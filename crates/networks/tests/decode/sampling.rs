@@ -63,21 +63,21 @@ fn of_tokens_that_tie_at_the_nucleus_edge_those_with_the_highest_ids_stay() {
 #[test]
 fn a_filter_left_out_or_otherwise_set_is_noticed() {
     let expected = tensors("decode/filters.safetensors");
-    let theirs = values(&expected["0.5_20_0.903"]);
-    let off = |sampling: Sampling| {
-        difference(&values(&sampling.probabilities(&expected["logits"])), &theirs)
+    let notice = |name: &str, change: fn(&mut Sampling)| {
+        let mut wrong = setting(name);
+        change(&mut wrong);
+        let probabilities = wrong.probabilities(&expected["logits"]);
+        let off = difference(&values(&probabilities), &values(&expected[name]));
+        assert!(off > 10.0 * TOLERANCE, "{name} and {wrong:?} are the same");
     };
-    let right = setting("0.5_20_0.903");
-    assert!(off(right) < TOLERANCE);
-    for wrong in [
-        Sampling { temperature: 0.501, ..right },
-        Sampling { top_k: None, ..right },
-        Sampling { top_k: Some(21), ..right },
-        Sampling { top_p: None, ..right },
-        Sampling { top_p: Some(0.95), ..right },
-    ] {
-        assert!(off(wrong) > 10.0 * TOLERANCE, "{wrong:?}");
-    }
+    notice("0.7_none_none", |sampling| sampling.temperature = 0.701);
+    notice("1.3_50_none", |sampling| sampling.top_k = None);
+    notice("1.3_50_none", |sampling| sampling.top_k = Some(51));
+    notice("1.3_50_none", |sampling| sampling.temperature = 1.0);
+    // Both filters, of which a nucleus alone or a top-k alone keeps more.
+    notice("0.5_20_0.903", |sampling| sampling.top_k = None);
+    notice("0.5_20_0.903", |sampling| sampling.top_p = None);
+    notice("0.5_20_0.903", |sampling| sampling.top_p = Some(0.95));
 }
 
 /// Pearson's statistic of how often tokens came, against how often they should have, and its
