@@ -447,6 +447,15 @@ def hostile_checkpoints():
     yield "bomb.pt", zipped([("x/data.pkl", bomb), ("x/data/0", bytes(4 << 20))], zipfile.ZIP_DEFLATED), ["compressed"]
     archive = zipped([("x/data.pkl", sound)] + good)
     yield "checksum.pt", archive.replace(four, four[::-1]), ["checksum"]
+    # Sixty entries that are one and the same.
+    keys = [str(number) for number in range(10, 70)]
+    tensors = b"".join(tensor_pickle(key=key, size=b"M\x00\x04\x85", elements=b"M\x00\x04")[3:-1].replace(
+        text("w"), text(key)) for key in keys)
+    one = zipped([("x/data.pkl", b"\x80\x02}" + tensors + b"."), ("x/data/10", bytes(4096))])
+    first, second, end = one.index(b"PK\x01\x02"), one.rindex(b"PK\x01\x02"), one.rindex(b"PK\x05\x06")
+    directory = one[first:second] + b"".join(one[second:end].replace(b"data/10", b"data/" + key.encode()) for key in keys)
+    counts = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(keys) + 1, len(keys) + 1, len(directory), first, 0)
+    yield "overlapping.pt", one[:first] + directory + counts, ["overlaps others"]
     # The size of x/data/0 in the central directory, both times, then once.
     entry = archive.rindex(b"PK\x01\x02")
     sizes = slice(entry + 20, entry + 28)

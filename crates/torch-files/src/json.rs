@@ -5,12 +5,7 @@ use std::fmt;
 use serde_json::{Map, Number};
 
 use crate::error::{Error, Problem, shown};
-use crate::tree::{Node, Tree, Value};
-
-/// How much larger than the tree its JSON may be, counted in values and letters: JSON cannot share.
-const EXPANSION: u64 = 16;
-/// Trees that come to less than this may expand as they like.
-const SMALL: u64 = 1 << 20;
+use crate::tree::{Tree, Value};
 
 impl Tree {
     /// The whole tree as JSON. Tuples become arrays, as with Python's `json`.
@@ -23,35 +18,6 @@ impl Tree {
         self.check_expansion()
             .and_then(|()| Converter { path: Vec::new() }.convert(self.root()))
             .map_err(|problem| problem.at(&self.path))
-    }
-
-    fn check_expansion(&self) -> Result<(), Problem> {
-        let mut expanded: Vec<u64> = Vec::with_capacity(self.nodes.len());
-        let mut own = 0_u64;
-        for node in &self.nodes {
-            let of = |id: &u32| expanded[*id as usize];
-            let add = |sum: u64, part: u64| sum.saturating_add(part);
-            let (size, items) = match node {
-                Node::Str(text) => (1 + text.len() as u64, 0),
-                Node::List(ids) | Node::Tuple(ids) | Node::Set(ids) => {
-                    (1 + ids.len() as u64, ids.iter().map(of).fold(0, add))
-                }
-                Node::Dict(entries) => (
-                    1 + 2 * entries.len() as u64,
-                    entries.iter().map(|(key, value)| add(of(key), of(value))).fold(0, add),
-                ),
-                _ => (1, 0),
-            };
-            own += size;
-            expanded.push(add(size, items));
-        }
-        let whole = expanded.get(self.root as usize).copied().unwrap_or_default();
-        if whole > own.saturating_mul(EXPANSION).max(SMALL) {
-            return Err(Problem::Limit(format!(
-                "it shares values so often that its JSON would be more than {EXPANSION} times as large"
-            )));
-        }
-        Ok(())
     }
 }
 

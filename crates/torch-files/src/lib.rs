@@ -30,6 +30,7 @@ mod container;
 mod dtype;
 mod embeddings;
 mod error;
+mod expansion;
 mod finish;
 mod json;
 mod pickle;

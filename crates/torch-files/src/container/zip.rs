@@ -47,6 +47,8 @@ struct Archive<'a> {
     input: &'a Bytes,
     directory: ZipArchive<Cursor<&'a [u8]>>,
     folder: String,
+    /// Bytes of entries that may still be read before they must overlap.
+    left: usize,
 }
 
 impl<'a> Archive<'a> {
@@ -66,7 +68,7 @@ impl<'a> Archive<'a> {
         let (folder, another) = (folders.next(), folders.next());
         drop(folders);
         match (folder, another) {
-            (Some(folder), None) => Ok(Self { input, directory, folder }),
+            (Some(folder), None) => Ok(Self { input, directory, folder, left: input.len() }),
             (None, _) => Err(Problem::Archive("there is no FOLDER/data.pkl in it".to_owned())),
             _ => Err(Problem::Archive("there is more than one data.pkl in it".to_owned())),
         }
@@ -102,6 +104,10 @@ impl<'a> Archive<'a> {
         let Some(range) = range.filter(|range| range.end <= self.input.len()) else {
             return Err(wrong("reaches beyond the end of the file"));
         };
+        match self.left.checked_sub(range.len()) {
+            Some(left) => self.left = left,
+            None => return Err(wrong("overlaps others")),
+        }
         let bytes = self.input.slice(range);
         if crc32fast::hash(&bytes) != entry.crc32() {
             return Err(wrong("is damaged: its checksum is wrong"));

@@ -65,7 +65,9 @@ impl Embeddings {
     /// What [`Tree::load`] refuses, and what is not laid out so, by its place.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let tree = Tree::load(path)?;
-        read::read(tree.root()).map_err(|problem| problem.at(path))
+        tree.check_expansion()
+            .and_then(|()| read::read(tree.root()))
+            .map_err(|problem| problem.at(path))
     }
 
     /// Writes ClipCap's layout, whole or not at all; Python's `pickle.load` reads it where torch is

@@ -49,7 +49,7 @@ impl Machine<'_> {
     ) -> Result<Draft, Problem> {
         let dtype = self.little_endian(array_type)?;
         let (shape, bytes) = (self.ints(shape)?, self.bytes(bytes)?);
-        self.pay(2 * shape.len())?;
+        self.pay(2 * shape.len() + bytes.len())?;
         let mut strides = vec![0; shape.len()];
         let mut volume: Option<i128> = Some(1);
         for axis in 0..shape.len() {

@@ -151,3 +151,37 @@ fn what_is_not_laid_out_so_is_refused_by_its_place() {
     assert!(refusal(b"\x80\x02]Na.").contains("item 0 has no tensor"));
     assert!(refusal(b"\x80\x02K\x01.").contains("holds a int"));
 }
+
+#[test]
+fn a_caption_that_is_shared_a_million_times_is_not_copied_as_often() {
+    let mut pickle = b"\x80\x03}(X\x0e\0\0\0clip_embedding".to_vec();
+    pickle.extend(array("f4", &[1, 1], &[0; 4]));
+    pickle.extend(b"X\x08\0\0\0captions](}q\x01(X\x0e\0\0\0clip_embeddingK\0X\x07\0\0\0captionX");
+    pickle.extend(100_000_u32.to_le_bytes());
+    pickle.extend([b'a'; 100_000]);
+    pickle.push(b'u');
+    pickle.extend(b"h\x01".repeat(100_000));
+    pickle.extend(b"eu.");
+    let (error, taken) = crate::memory::peak(|| refusal(&pickle));
+    assert!(error.contains("shares values so often"), "{error}");
+    assert!(taken < crate::memory::bound(pickle.len()), "{taken}");
+}
+
+#[test]
+fn embeddings_that_are_views_of_one_another_are_refused() {
+    // Fifty rows of 90 values, each one value further in a storage of 150; in the legacy format.
+    let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\
+        \x80\x02}X\x0d\0\0\0little_endian\x88s.\
+        \x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x96NtQq\x000]("
+        .to_vec();
+    for row in 0..50 {
+        file.extend(b"}(X\x0e\0\0\0clip_embeddingctorch._utils\n_rebuild_tensor\n(h\0K");
+        file.extend([row, b'K', 90]);
+        file.extend(b"\x85K\x01\x85tRX\x07\0\0\0captionX\0\0\0\0u");
+    }
+    file.extend(b"e.\x80\x02]X\x01\0\0\x000a.");
+    file.extend(150_u64.to_le_bytes());
+    file.extend([0; 4 * 150]);
+    let error = refusal(&file);
+    assert!(error.contains("views of one another"), "{error}");
+}
