@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::Preprocessing;
+use hub::Wanted;
 use networks::device::parse_device;
 use rayon::prelude::*;
-use training::captioner::Captioner;
+use training::captioner::{Caption, Captioner};
 use training::run_folder::RunFolder;
 
+use crate::evaluate::CheckpointChoice;
 use crate::precompute::ImageEncoder;
-use crate::terminal;
+use crate::{models, terminal};
 
 /// Caption pictures with a trained run.
 ///
@@ -23,12 +25,23 @@ pub struct Args {
     /// Pictures: JPEG, PNG, WebP, GIF or BMP.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// CLIP's folder, where it has moved since the embeddings were computed.
+    /// CLIP's folder or its name at the hub, where it has moved since the embeddings were computed.
     #[arg(long)]
-    clip: Option<PathBuf>,
+    clip: Option<String>,
     /// Device: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Which of the run's checkpoints.
+    #[arg(long, value_enum, default_value_t)]
+    checkpoint: CheckpointChoice,
+    /// Change how the run decodes, such as --set decoding.strategy.kind=beam --set
+    /// decoding.strategy.beams=5; may be repeated.
+    #[arg(long = "set", value_name = "decoding.KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print all captions that a beam search or sampling finds for a picture, best first, each with
+    /// the mean log-probability of its tokens.
+    #[arg(long)]
+    all: bool,
     /// Leave out pictures that cannot be read, naming them.
     #[arg(long)]
     skip_corrupt: bool,
@@ -36,9 +49,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
-    let captioner = Captioner::load(&RunFolder::open(&args.run)?, device)?;
+    let captioner =
+        Captioner::load(&RunFolder::open(&args.run)?, device, args.checkpoint.into(), &args.sets)?;
     let identity = &captioner.provenance.embeddings;
-    let clip = args.clip.clone().unwrap_or_else(|| PathBuf::from(&identity.model));
+    let clip = args.clip.as_ref().unwrap_or(&identity.model);
+    let clip = models::find(clip, Wanted::Clip)
+        .context("the run needs the CLIP that it was trained on; say where it is with --clip")?;
     let encoder = ImageEncoder::load(&clip, device, identity.dtype)
         .with_context(|| format!("cannot load the CLIP that the run was trained on from {} (say where it is with --clip)", clip.display()))?;
     if encoder.sha256() != identity.model_sha256 {
@@ -58,8 +74,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             let captions = captioner.caption(&embeddings, |_| {})?;
             bar.suspend(|| {
-                paths.iter().zip(captions).try_for_each(|(path, caption)| {
-                    terminal::print(&format!("{}\t{caption}\n", path.display()))
+                paths.iter().zip(captions).try_for_each(|(path, captions)| {
+                    terminal::print(&lines(path, &captions, args.all))
                 })
             })?;
         }
@@ -67,6 +83,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// `path caption`, or `path score caption` for each of several.
+fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
+    let path = path.display();
+    if all {
+        let line = |one: &Caption| format!("{path}\t{:.4}\t{}\n", one.score, one.text);
+        return captions.iter().map(line).collect();
+    }
+    captions.iter().take(1).map(|one| format!("{path}\t{}\n", one.text)).collect()
 }
 
 /// Paths and preprocessed pixels of the pictures that can be read.

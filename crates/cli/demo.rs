@@ -9,6 +9,7 @@ use clap::Parser;
 use training::config::Config;
 use training::run_folder::RunFolder;
 
+use crate::evaluate::How;
 use crate::{evaluate, init, page, precompute, terminal, train};
 
 /// The demo's configuration; its paths are replaced by ones inside the demo's folder.
@@ -88,9 +89,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     announce(&["evaluate", "--run", &run]);
-    let scored = evaluate::evaluate(Path::new(&run), "cpu", None, &evaluate::paper_protocol())?;
+    let scored =
+        evaluate::evaluate(Path::new(&run), "cpu", &How::default(), &evaluate::paper_protocol())?;
     announce(&["evaluate", "--run", &run, "--shuffle-embeddings", "1"]);
-    let control = evaluate::evaluate(Path::new(&run), "cpu", Some(1), &evaluate::paper_protocol())?;
+    let shuffled = How { shuffle: Some(1), ..How::default() };
+    let control =
+        evaluate::evaluate(Path::new(&run), "cpu", &shuffled, &evaluate::paper_protocol())?;
 
     let index = args.out.join("index.html");
     page::write(&index, &scored, &control, &place("pictures/Images"))

@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod fetch;
 mod init;
+mod models;
 mod page;
 mod precompute;
 mod terminal;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::{Corpus, Layout, Preprocessing};
+use hub::Wanted;
 use indicatif::ProgressBar;
 use networks::clip::{ClipError, LoadedClip};
 use networks::device::parse_device;
 use precompute::{Dtype, Identity, Picture, Plan, Progress, Skipped, Summary};
 use tch::{Device, Kind, Tensor};
 
-use crate::terminal;
+use crate::{models, terminal};
 
 /// Compute the CLIP embedding of every picture of a data set, once.
 ///
@@ -24,9 +25,9 @@ pub struct Args {
     /// Layout of the captions; recognised from the folder unless named.
     #[arg(long, value_name = "kaggle|original|karpathy")]
     pub layout: Option<Layout>,
-    /// CLIP as a Hugging Face folder.
+    /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14.
     #[arg(long)]
-    pub clip: PathBuf,
+    pub clip: String,
     /// File to write.
     #[arg(long)]
     pub out: PathBuf,
@@ -98,8 +99,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for warning in &corpus.warnings {
         terminal::say(&format!("warning: {warning}"));
     }
-    let encoder = ImageEncoder::load(&args.clip, device, args.dtype)
-        .with_context(|| format!("cannot load CLIP from {}", args.clip.display()))?;
+    let clip = models::find(&args.clip, Wanted::Clip)?;
+    let encoder = ImageEncoder::load(&clip, device, args.dtype)
+        .with_context(|| format!("cannot load CLIP from {}", clip.display()))?;
     let count = corpus.images.len();
     let plan = Plan {
         pictures: (0..count)
@@ -109,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             })
             .collect(),
         identity: Identity {
-            model: args.clip.display().to_string(),
+            model: args.clip.clone(),
             model_sha256: encoder.sha256(),
             preprocessing: encoder.preprocessing.clone(),
             normalize: args.normalize,

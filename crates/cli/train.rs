@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use hub::Wanted;
 use indicatif::ProgressBar;
 use training::config::Config;
 use training::run_folder::RunFolder;
 use training::track::{EpochRecord, StepRecord};
 use training::trainer::{self, Observer, Outcome};
 
-use crate::terminal;
+use crate::{models, terminal};
 
 /// Train a run from a config.
 ///
@@ -45,7 +46,8 @@ fn default_run(config: &Path) -> PathBuf {
 pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
     let mut screen = Screen::default();
-    let outcome = trainer::train(&RunFolder::new(out), config, resume, &mut screen, &stop)?;
+    let gpt2 = models::find(&config.gpt2.model, Wanted::LanguageModel)?;
+    let outcome = trainer::train(&RunFolder::new(out), config, &gpt2, resume, &mut screen, &stop)?;
     if let Some(bar) = screen.bar.take() {
         bar.finish_and_clear();
     }

@@ -1,18 +1,18 @@
 //! A trained run that captions: from image embeddings to sentences.
 
-use networks::decode::{self, Options, Strategy};
+use networks::decode::{self, Hypothesis, Options};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::ClipCaptioner;
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Which};
 use crate::config::Config;
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
 
-/// A run's newest checkpoint, ready to caption.
+/// A run's checkpoint, ready to caption.
 pub struct Captioner {
     /// The run's configuration.
     pub config: Config,
@@ -25,22 +25,22 @@ pub struct Captioner {
 }
 
 impl Captioner {
-    /// Loads the newest whole checkpoint of a run.
+    /// Loads a checkpoint of a run, to be decoded as `sets` of `decoding.KEY=VALUE` change its
+    /// configuration.
     ///
     /// # Errors
     /// Says so when there is none, or names what is damaged.
-    pub fn load(folder: &RunFolder, device: Device) -> Result<Self, Error> {
-        let config = folder.config()?;
+    pub fn load(
+        folder: &RunFolder,
+        device: Device,
+        which: Which,
+        sets: &[String],
+    ) -> Result<Self, Error> {
+        let config = folder.config()?.with_decoding(sets)?;
         let provenance = folder.provenance()?;
         let gpt2_config = Gpt2Config::open(&folder.gpt2())?;
         let tokenizer = load_tokenizer(&folder.gpt2(), gpt2_config.vocab_size)?;
-        let (found, damaged) = checkpoint::latest(&folder.checkpoints())?;
-        let Some(checkpoint) = found else {
-            return Err(damaged.into_iter().next().unwrap_or_else(|| Error::RunFile {
-                path: folder.checkpoints(),
-                reason: "there is no checkpoint yet; train first: capsmith train --resume".into(),
-            }));
-        };
+        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
         let mut store = nn::VarStore::new(device);
         let mapper = config.mapper.network(provenance.embeddings.dimension);
         let model = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
@@ -50,7 +50,8 @@ impl Captioner {
         Ok(Self { config, provenance, model, tokenizer, stops, _store: store })
     }
 
-    /// Captions pictures from their embeddings, `[pictures, clip_dim]`, in batches.
+    /// Captions of pictures from their embeddings, `[pictures, clip_dim]`, in batches; those of each
+    /// picture best first.
     ///
     /// # Errors
     /// When a text cannot be decoded.
@@ -58,9 +59,9 @@ impl Captioner {
         &self,
         embeddings: &Tensor,
         mut progress: impl FnMut(usize),
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<Vec<Caption>>, Error> {
         let options = Options {
-            strategy: Strategy::Greedy,
+            strategy: self.config.decoding.strategy.steps(),
             max_tokens: self.config.decoding.max_tokens,
             stops: &self.stops,
         };
@@ -69,16 +70,35 @@ impl Captioner {
             let prompt = tch::no_grad(|| self.model.prefix(&batch));
             let numbers: Vec<u64> =
                 (captions.len() as u64..).take(batch.size()[0] as usize).collect();
-            let written = decode::generate(self.model.gpt2(), &prompt, &numbers, &options)?;
-            for best in written.iter().filter_map(|hypotheses| hypotheses.first()) {
-                let ids: Vec<u32> =
-                    best.tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
-                captions.push(first_sentence(&self.tokenizer.decode(&ids)?));
+            for written in decode::generate(self.model.gpt2(), &prompt, &numbers, &options)? {
+                captions.push(self.read(&written)?);
             }
             progress(captions.len());
         }
         Ok(captions)
     }
+
+    /// The texts of one picture's hypotheses, best first.
+    fn read(&self, written: &[Hypothesis]) -> Result<Vec<Caption>, Error> {
+        let mut captions = Vec::with_capacity(written.len());
+        for one in written {
+            let ids: Vec<u32> =
+                one.tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+            let text = first_sentence(&self.tokenizer.decode(&ids)?);
+            captions.push(Caption { text, score: one.score() });
+        }
+        captions.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(captions)
+    }
+}
+
+/// A caption that a model wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caption {
+    /// Its text.
+    pub text: String,
+    /// The mean log-probability of its tokens, by the model.
+    pub score: f64,
 }
 
 /// The paper's cut: the text up to its first '.', stripped, plus " .".

@@ -71,8 +71,15 @@ impl Checkpoint {
     /// # Errors
     /// Names the tensors that do not fit.
     pub fn load_model(&self, store: &mut nn::VarStore) -> Result<(), Error> {
-        let file = weights::Checkpoint::open(&self.path.join(MODEL))?;
-        Ok(weights::load(store, &file, str::to_owned, |_| false)?)
+        Ok(weights::load(store, &self.model()?, str::to_owned, |_| false)?)
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn model(&self) -> Result<weights::Checkpoint, Error> {
+        Ok(weights::Checkpoint::open(&self.path.join(MODEL))?)
     }
 
     /// Copies the moments into `optimizer`.
@@ -166,20 +173,38 @@ fn digest(path: &Path) -> Result<String, Error> {
     Ok(weights::Checkpoint::open(path)?.identity())
 }
 
-/// The checkpoint of the best epoch, as the newest one names it.
+/// Which of a run's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The newest that is whole.
+    #[default]
+    Newest,
+    /// That of the epoch with the lowest loss.
+    Best,
+}
+
+/// One of a run's checkpoints.
 ///
 /// # Errors
 /// Names the file that is damaged; says so when there is none.
-pub fn best(folder: &Path) -> Result<Checkpoint, Error> {
-    let none = |reason: &str| Error::RunFile { path: folder.to_owned(), reason: reason.to_owned() };
-    let newest = latest(folder)?.0.ok_or_else(|| none("there is no checkpoint yet"))?;
-    let (_, step) = newest.position.best.ok_or_else(|| none("no epoch is finished yet"))?;
-    if step == newest.position.step {
+pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
+    let fail = |reason: String| Error::RunFile { path: folder.to_owned(), reason };
+    let (newest, damaged) = latest(folder)?;
+    let newest = newest.ok_or_else(|| {
+        damaged.into_iter().next().unwrap_or_else(|| {
+            fail("there is no checkpoint yet; train first: capsmith train --resume".to_owned())
+        })
+    })?;
+    if which == Which::Newest {
         return Ok(newest);
     }
+    let (_, step) = newest
+        .position
+        .best
+        .ok_or_else(|| fail("no epoch is finished yet, so none is best".to_owned()))?;
     let path = path_of(folder, step);
     if !path.exists() {
-        return Err(none(&format!(
+        return Err(fail(format!(
             "the best epoch's checkpoint, {}, was not kept; training.keep_best_checkpoint keeps it",
             path.display()
         )));

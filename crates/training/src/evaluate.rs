@@ -40,7 +40,7 @@ struct CocoResult<'a> {
     caption: &'a str,
 }
 
-/// Captions the test split and writes `predictions.json`, `references.json`, `scores.json` and
+/// Captions the test split with the run's captioner and writes `predictions.json`, `references.json`, `scores.json` and
 /// `per-image.csv` under `evaluation/`.
 ///
 /// With `shuffle_seed` each picture is captioned from another test picture's embedding: the control
@@ -50,12 +50,12 @@ struct CocoResult<'a> {
 /// Bad input is named.
 pub fn evaluate_run(
     folder: &RunFolder,
+    captioner: &Captioner,
     device: Device,
     shuffle_seed: Option<u64>,
     options: &Options,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Scored, Error> {
-    let captioner = Captioner::load(folder, device)?;
     let inputs = Inputs::load(&captioner.config.data, device)?;
     let differences = inputs.identity.differences(&captioner.provenance.embeddings);
     if !differences.is_empty() {
@@ -88,10 +88,10 @@ pub fn evaluate_run(
     let captions: Vec<Captioned> = images
         .into_iter()
         .zip(predictions)
-        .map(|(image, prediction)| Captioned {
+        .map(|(image, mut predictions)| Captioned {
             file_name: inputs.corpus.images[image].file_name.clone(),
             references: lower_cased(&inputs.corpus.images[image].captions),
-            prediction,
+            prediction: predictions.swap_remove(0).text,
         })
         .collect();
     let name = if shuffle_seed.is_some() { "test-shuffled" } else { "test" };

@@ -20,6 +20,7 @@ pub mod inputs;
 pub mod learner;
 pub mod optimizer;
 mod prepare;
+mod pretrained;
 pub mod run_folder;
 pub mod schedule;
 pub mod scratch;

@@ -1,8 +1,10 @@
 //! Everything a training run needs before its first step, checked: data, model, optimizer, position.
 
-use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use std::path::Path;
+
+use networks::gpt2::{Gpt2Config, Vocabulary};
 use networks::prefix::ClipCaptioner;
-use networks::{Pass, device, weights};
+use networks::{Pass, device};
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
+use crate::pretrained::Pretrained;
 use crate::run_folder::{Provenance, RunFolder, write_json};
 use crate::schedule::LinearSchedule;
 use crate::seeds::{self, Purpose};
@@ -34,6 +37,7 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(
     folder: &RunFolder,
     config: &Config,
+    gpt2: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Prepared, Error> {
     let device = device::parse_device(&config.training.device)?;
@@ -42,19 +46,18 @@ pub(crate) fn prepare(
     device::set_threads(threads);
     device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
-    let pretrained_config = Gpt2Config::open(&config.gpt2.model)?;
-    let tokenizer = tokenizer(folder, config, &pretrained_config, &inputs)?;
+    let pretrained = Pretrained::open(gpt2)?;
+    let tokenizer = tokenizer(folder, config, &pretrained, &inputs)?;
     let gpt2_config = match config.tokenizer {
-        Tokenizer::Pretrained {} => pretrained_config,
+        Tokenizer::Pretrained {} => pretrained.config.clone(),
         Tokenizer::Custom { .. } => {
-            Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..pretrained_config }
+            Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..pretrained.config.clone() }
         }
     };
     let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
     check_rows(config, &gpt2_config, &inputs, &rows, observer)?;
     let held_out = held_out(config, &gpt2_config, &inputs, &tokenizer)?;
 
-    let pretrained = weights::Checkpoint::open(&config.gpt2.model)?;
     let provenance = Provenance {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
         embeddings: inputs.identity.clone(),
@@ -71,7 +74,7 @@ pub(crate) fn prepare(
     let newest = newest_checkpoint(folder, observer)?;
     match &newest {
         Some(checkpoint) => checkpoint.load_model(&mut store)?,
-        None => gpt2::load_pretrained(&mut store, "gpt", &pretrained, vocabulary(config))?,
+        None => pretrained.fill(&mut store, vocabulary(config))?,
     }
     let optimizer = AdamW::new(trained_variables(&store, config), optimizer_options(config));
     let mut position = Position::default();
@@ -101,11 +104,12 @@ pub(crate) fn prepare(
 fn tokenizer(
     folder: &RunFolder,
     config: &Config,
-    gpt2: &Gpt2Config,
+    pretrained: &Pretrained,
     inputs: &Inputs,
 ) -> Result<Gpt2Tokenizer, Error> {
+    let gpt2 = &pretrained.config;
     let Tokenizer::Custom { vocab_size } = config.tokenizer else {
-        return load_tokenizer(&config.gpt2.model, gpt2.vocab_size);
+        return load_tokenizer(&pretrained.folder, gpt2.vocab_size);
     };
     if folder.exists() {
         return load_tokenizer(&folder.gpt2(), gpt2.vocab_size);

@@ -5,6 +5,7 @@
 //! epoch. Losses and norms stay on the device and are fetched every `log_every_steps`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -54,7 +55,8 @@ pub trait Observer {
     fn epoch_record(&mut self, record: &EpochRecord);
 }
 
-/// Trains the run in `folder` from its newest checkpoint, or from the start.
+/// Trains the run in `folder` from its newest checkpoint, or from the start: from `gpt2`, the folder
+/// of a model or of a run, which is where `config.gpt2.model` was found.
 ///
 /// With `resume` a run in the folder must have the same configuration and data; without it there must
 /// be none.
@@ -65,6 +67,7 @@ pub trait Observer {
 pub fn train(
     folder: &RunFolder,
     config: &Config,
+    gpt2: &Path,
     resume: bool,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
@@ -78,7 +81,7 @@ pub fn train(
         });
     }
     let lock = folder.lock()?;
-    let at = match prepare(folder, config, observer) {
+    let at = match prepare(folder, config, gpt2, observer) {
         Ok(at) => at,
         Err(error) => {
             folder.forget_if_empty(lock);

@@ -204,10 +204,13 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let config = stage.config(&sets(1));
         let stop = AtomicBool::new(false);
         let mut observer = Watcher { steps: 0, stop: Some((&stop, steps)) };
-        let outcome = train(&run, &config, false, &mut observer, &stop).unwrap();
+        let outcome =
+            train(&run, &config, &stage.gpt2_with_dropout(), false, &mut observer, &stop).unwrap();
         assert_eq!(outcome, Outcome::Interrupted { steps });
         stop.store(false, Ordering::Relaxed);
-        let outcome = train(&run, &config, true, &mut Watcher::default(), &stop).unwrap();
+        let outcome =
+            train(&run, &config, &stage.gpt2_with_dropout(), true, &mut Watcher::default(), &stop)
+                .unwrap();
         assert_eq!(outcome, Outcome::Finished { steps: 2 * Stage::BATCHES });
         assert!(stage::newest_files(&run) == first, "interrupted after {steps} steps");
         let resumed = stage::records(&run);

@@ -34,11 +34,12 @@ pub(super) fn apply_override(table: &mut toml::Table, argument: &str) -> Result<
 }
 
 /// Keys that only kinds have which the paper's own configuration does not use.
-const KEYS_OF_OTHER_KINDS: [&str; 8] = [
+const KEYS_OF_OTHER_KINDS: [&str; 9] = [
     "tokenizer.vocab_size",
     "mapper.clip_length",
     "mapper.layers",
     "decoding.strategy.beams",
+    "decoding.strategy.samples",
     "decoding.strategy.temperature",
     "decoding.strategy.top_k",
     "decoding.strategy.top_p",

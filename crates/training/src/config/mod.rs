@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use flickr::{Layout, SplitKind, SplitSpec};
+use networks::decode;
 use networks::prefix::{MapperConfig, MapperKind};
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +43,17 @@ pub enum ConfigError {
         /// The nearest known key.
         suggestion: Option<String>,
     },
+    /// A strategy of decoding that cannot be followed.
+    #[error("decoding.strategy: {0}")]
+    Strategy(#[source] decode::StrategyError),
     /// A `--set` argument that is not `key=value`.
     #[error("`--set {0}` is not of the form key=value, such as --set training.epochs=3")]
     Override(String),
+    /// A change to a trained run that would be another run.
+    #[error(
+        "`--set {0}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40"
+    )]
+    NotDecoding(String),
     /// A value out of its range.
     #[error("`{key}` is {value}, but must be {expected}")]
     OutOfRange {
@@ -145,8 +154,8 @@ impl Data {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpt2 {
-    /// Hugging Face folder with `config.json`, `model.safetensors` and the tokenizer.
-    pub model: PathBuf,
+    /// A Hugging Face folder, a run folder, or a model of the hub, as `hub::ModelReference` reads it.
+    pub model: String,
     /// Whether its weights are trained.
     pub tuning: Tuning,
 }
@@ -322,6 +331,8 @@ pub enum Strategy {
     },
     /// Drawn at random.
     Sampling {
+        /// Captions drawn for each picture; the most probable is the caption.
+        samples: usize,
         /// Logits are divided by it.
         temperature: f64,
         /// Only so many of the most probable tokens; 0 for all.
@@ -331,6 +342,26 @@ pub enum Strategy {
         /// Decides the draws.
         seed: u64,
     },
+}
+
+impl Strategy {
+    /// As the decoder takes it.
+    #[must_use]
+    pub fn steps(&self) -> decode::Strategy {
+        match *self {
+            Self::Greedy {} => decode::Strategy::Greedy,
+            Self::Beam { beams } => decode::Strategy::Beam { beams },
+            Self::Sampling { samples, temperature, top_k, top_p, seed } => {
+                decode::Strategy::Sample(decode::Sampling {
+                    temperature,
+                    top_k: Some(top_k).filter(|&top_k| top_k > 0),
+                    top_p: Some(top_p).filter(|&top_p| top_p.to_bits() != 1.0_f64.to_bits()),
+                    samples,
+                    seed,
+                })
+            }
+        }
+    }
 }
 
 impl Config {
@@ -367,6 +398,19 @@ impl Config {
             .map_err(|error: toml::de::Error| invalid(error.to_string().trim().to_owned()))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Changes how captions are generated.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; and when a key is not of `decoding`, since a trained run's others are
+    /// settled.
+    pub fn with_decoding(&self, overrides: &[String]) -> Result<Self, ConfigError> {
+        if let Some(other) = overrides.iter().find(|set| !set.trim_start().starts_with("decoding."))
+        {
+            return Err(ConfigError::NotDecoding(other.clone()));
+        }
+        Self::parse(&self.to_toml(), Path::new("the run's config.toml"), overrides)
     }
 
     /// The configuration as TOML, as it is saved in the run folder.
@@ -412,9 +456,6 @@ impl Config {
             at_least_one.push(("mapper.clip_length", positive(clip_length)));
             at_least_one.push(("mapper.layers", positive(layers)));
         }
-        if let Strategy::Beam { beams } = self.decoding.strategy {
-            at_least_one.push(("decoding.strategy.beams", beams as u64));
-        }
         for (key, value) in at_least_one {
             check(value >= 1, key, value.to_string(), "at least 1")?;
         }
@@ -428,13 +469,7 @@ impl Config {
             let fits = vocab_size >= words::Gpt2Tokenizer::SMALLEST_VOCABULARY;
             check(fits, "tokenizer.vocab_size", vocab_size.to_string(), "at least 257")?;
         }
-        if let Strategy::Sampling { temperature, top_p, .. } = self.decoding.strategy {
-            let key = "decoding.strategy.temperature";
-            let is_positive = temperature.is_finite() && temperature > 0.0;
-            check(is_positive, key, temperature.to_string(), "above 0")?;
-            let is_share = top_p > 0.0 && top_p <= 1.0;
-            check(is_share, "decoding.strategy.top_p", top_p.to_string(), "above 0 and at most 1")?;
-        }
+        self.decoding.strategy.steps().check().map_err(ConfigError::Strategy)?;
         for (key, beta) in
             [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
         {
@@ -494,6 +529,7 @@ mod tests {
             &["decoding.strategy.kind=beam", "decoding.strategy.beams=5"],
             &[
                 "decoding.strategy.kind=sampling",
+                "decoding.strategy.samples=3",
                 "decoding.strategy.temperature=0.7",
                 "decoding.strategy.top_k=50",
                 "decoding.strategy.top_p=0.9",
@@ -522,6 +558,7 @@ mod tests {
             ("training.precision=f16", "f32"),
             ("gpt2.tuning=half", "frozen"),
             ("mapper.kind=linear", "transformer"),
+            ("decoding.strategy={ kind = \"beam\", beams = 0 }", "beams is 0"),
             ("mapper.prefix_length=0", "mapper.prefix_length"),
             ("optimizer.beta1=1.0", "optimizer.beta1"),
             ("optimizer.learning_rate=-1.0", "optimizer.learning_rate"),

@@ -163,7 +163,15 @@ impl Stage {
     ) -> (RunFolder, Outcome, Vec<StepRecord>) {
         let (run, stop) = (self.run(name), AtomicBool::new(false));
         let config = self.config(sets);
-        let outcome = train(&run, &config, false, &mut Watcher::default(), &stop).unwrap();
+        let outcome = train(
+            &run,
+            &config,
+            Path::new(&config.gpt2.model),
+            false,
+            &mut Watcher::default(),
+            &stop,
+        )
+        .unwrap();
         let records = records(&run);
         (run, outcome, records)
     }

@@ -1,0 +1,62 @@
+//! What training starts from: a GPT-2, or a captioner that was trained or imported before.
+
+use std::path::{Path, PathBuf};
+
+use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use networks::prefix;
+use networks::weights::Checkpoint;
+use tch::nn;
+
+use crate::checkpoint;
+use crate::error::Error;
+use crate::run_folder::RunFolder;
+
+/// Weights with the config and the tokenizer that belong to them.
+pub(crate) struct Pretrained {
+    /// Folder with `config.json` and the tokenizer.
+    pub folder: PathBuf,
+    /// GPT-2's settings.
+    pub config: Gpt2Config,
+    weights: Checkpoint,
+    /// Whether the weights are a mapper's too.
+    is_captioner: bool,
+}
+
+impl Pretrained {
+    /// Opens a Hugging Face folder, or a run folder at its newest checkpoint.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let run = RunFolder::new(path);
+        if !run.exists() {
+            return Ok(Self {
+                folder: path.to_owned(),
+                config: Gpt2Config::open(path)?,
+                weights: Checkpoint::open(path)?,
+                is_captioner: false,
+            });
+        }
+        let newest = checkpoint::find(&run.checkpoints(), checkpoint::Which::Newest)?;
+        Ok(Self {
+            folder: run.gpt2(),
+            config: Gpt2Config::open(&run.gpt2())?,
+            weights: newest.model()?,
+            is_captioner: true,
+        })
+    }
+
+    /// SHA-256 of the weights.
+    pub(crate) fn identity(&self) -> String {
+        self.weights.identity()
+    }
+
+    /// Fills the captioner that was built at the store's root: all of it, or its GPT-2.
+    pub(crate) fn fill(
+        &self,
+        store: &mut nn::VarStore,
+        vocabulary: Vocabulary,
+    ) -> Result<(), Error> {
+        if self.is_captioner {
+            return Ok(prefix::load(store, &self.weights)?);
+        }
+        Ok(gpt2::load_pretrained(store, "gpt", &self.weights, vocabulary)?)
+    }
+}
