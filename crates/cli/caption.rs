@@ -1,5 +1,6 @@
 //! `capsmith caption`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -34,8 +35,8 @@ pub struct Args {
     /// Which of the run's checkpoints.
     #[arg(long, value_enum, default_value_t)]
     checkpoint: CheckpointChoice,
-    /// Change how the run decodes, such as --set decoding.strategy.kind=beam --set
-    /// decoding.strategy.beams=5; may be repeated.
+    /// Change how the run decodes, such as `--set decoding.strategy.kind=beam
+    /// --set decoding.strategy.beams=5`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE")]
     sets: Vec<String>,
     /// Print all captions that a beam search or sampling finds for a picture, best first, each with
@@ -87,12 +88,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// `path caption`, or `path score caption` for each of several.
 fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
-    let path = path.display();
-    if all {
-        let line = |one: &Caption| format!("{path}\t{:.4}\t{}\n", one.score, one.text);
-        return captions.iter().map(line).collect();
+    let shown = if all { captions } else { &captions[..captions.len().min(1)] };
+    let mut lines = String::new();
+    for Caption { text, score } in shown {
+        let score = if all { format!("{score:.4}\t") } else { String::new() };
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{}\t{score}{text}", path.display());
     }
-    captions.iter().take(1).map(|one| format!("{path}\t{}\n", one.text)).collect()
+    lines
 }
 
 /// Paths and preprocessed pixels of the pictures that can be read.

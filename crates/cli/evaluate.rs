@@ -30,7 +30,7 @@ pub struct Args {
     /// Which of the run's checkpoints.
     #[arg(long, value_enum, default_value_t, requires = "run")]
     checkpoint: CheckpointChoice,
-    /// Change how the run decodes, such as --set decoding.max_tokens=40; may be repeated.
+    /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
     sets: Vec<String>,
     /// Control: caption each test picture from another one's embedding, shuffled by this seed.

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use networks::Pass;
 use networks::decode::{self, Options, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
-use networks::weights;
+use networks::{Pass, device, weights};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
@@ -142,6 +141,7 @@ impl Bench {
     /// # Errors
     /// When memory is exhausted.
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
+        device::keep_freed_memory();
         let adamw = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 };
         let optimizer = AdamW::new(named_variables(&self.store), adamw);
         let schedule = LinearSchedule { peak: 2e-5, warmup_steps: 0, total_steps: u64::MAX };

@@ -7,7 +7,7 @@ use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use crate::checkpoint::{self, Which};
-use crate::config::Config;
+use crate::config::{Config, Strategy};
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
@@ -46,7 +46,7 @@ impl Captioner {
         let model = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
         checkpoint.load_model(&mut store)?;
         store.freeze();
-        let stops = tokenizer.stop_tokens('.');
+        let stops = stops(&tokenizer, &config.decoding.strategy)?;
         Ok(Self { config, provenance, model, tokenizer, stops, _store: store })
     }
 
@@ -90,6 +90,17 @@ impl Captioner {
         captions.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(captions)
     }
+}
+
+/// The tokens that end a caption: those whose text has a full stop. ClipCap's beams are ended by the
+/// token `.` alone and cut afterwards; other ends would let other beams win.
+fn stops(tokenizer: &Gpt2Tokenizer, strategy: &Strategy) -> Result<Vec<bool>, Error> {
+    let mut stops = tokenizer.stop_tokens('.');
+    if let Strategy::Beam { .. } = strategy {
+        let full_stop = tokenizer.encode(".")?;
+        stops.iter_mut().zip(0..).for_each(|(stop, id)| *stop = full_stop.first() == Some(&id));
+    }
+    Ok(stops)
 }
 
 /// A caption that a model wrote.

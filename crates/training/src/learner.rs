@@ -117,7 +117,6 @@ impl Learner {
     }
 
     /// The loss on captions without dropout, and how many targets it is the mean of.
-    #[must_use]
     pub fn evaluate(&self, part: &Part) -> (Tensor, usize) {
         let pass = Pass { dropout: false, ..self.options.pass };
         let loss = no_grad(|| self.captioner.caption_loss(&part.embeddings, &part.tokens, pass));

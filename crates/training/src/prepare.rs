@@ -44,6 +44,7 @@ pub(crate) fn prepare(
     let threads =
         if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
     device::set_threads(threads);
+    device::keep_freed_memory();
     device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
     let pretrained = Pretrained::open(gpt2)?;

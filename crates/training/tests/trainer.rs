@@ -4,13 +4,14 @@
 
 mod stage;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stage::{Stage, Watcher};
-use training::checkpoint::{self, Position};
+use training::checkpoint::{self, Position, Which};
 use training::run_folder::RunFolder;
-use training::track::StepRecord;
+use training::track::{self, EpochRecord, StepRecord};
 use training::trainer::{Outcome, train};
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
@@ -220,4 +221,131 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
 
 fn losses_and_norms(records: &[StepRecord]) -> Vec<(u64, f64, f64)> {
     records.iter().map(|record| (record.step, record.loss, record.gradient_norm)).collect()
+}
+
+/// Every system and lever, with dropout where it has any: the same bytes twice, and when stopped on
+/// the way.
+#[test]
+fn every_kind_of_run_repeats_to_the_bit() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let kinds: [(&str, &[&str]); 7] = [
+        ("custom", &["tokenizer.kind=custom", "tokenizer.vocab_size=290"]),
+        ("frozen", &["gpt2.tuning=frozen"]),
+        (
+            "prefix-only",
+            &[
+                "gpt2.tuning=frozen",
+                "mapper.kind=transformer",
+                "mapper.clip_length=2",
+                "mapper.layers=2",
+            ],
+        ),
+        ("parts", &["training.accumulation_steps=4"]),
+        ("sorted", &["training.sort_by_length=true"]),
+        ("bf16", &["training.precision=bf16"]),
+        ("recomputed", &["training.gradient_checkpointing=true"]),
+    ];
+    let mut all = Vec::new();
+    for (name, own) in kinds {
+        let model = format!("gpt2.model={}", stage.gpt2_with_dropout().display());
+        let sets: Vec<&str> = [
+            "optimizer.learning_rate=1e-3",
+            "training.epochs=2",
+            "training.early_stop_epochs=0",
+            "data.validation_captions=5",
+            &model,
+        ]
+        .into_iter()
+        .chain(own.iter().copied())
+        .collect();
+        let (run, outcome, records) = stage.trained(name, &sets);
+        assert_eq!(outcome, Outcome::Finished { steps: 2 * Stage::BATCHES_WITHOUT_HELD_OUT });
+        assert!(records.iter().all(|record| record.loss.is_finite() && record.gradient_norm > 0.0));
+        let bytes = stage::newest_files(&run);
+        let (again, ..) = stage.trained(&format!("{name}-again"), &sets);
+        assert!(stage::newest_files(&again) == bytes, "{name} again");
+
+        let cut = stage.run(&format!("{name}-cut"));
+        let config = stage.config(&sets);
+        let model = stage.gpt2_with_dropout();
+        let stop = AtomicBool::new(false);
+        let mut observer = Watcher { steps: 0, stop: Some((&stop, 3)) };
+        train(&cut, &config, &model, false, &mut observer, &stop).unwrap();
+        stop.store(false, Ordering::Relaxed);
+        train(&cut, &config, &model, true, &mut Watcher::default(), &stop).unwrap();
+        assert!(stage::newest_files(&cut) == bytes, "{name} stopped on the way");
+        all.push((name, bytes["model.safetensors"].clone()));
+    }
+    for (index, (name, bytes)) in all.iter().enumerate() {
+        for (other, theirs) in &all[index + 1..] {
+            assert!(bytes != theirs, "{name} and {other} are one run");
+        }
+    }
+}
+
+#[test]
+fn a_frozen_gpt2_stays_as_it_is_and_a_custom_tokenizer_cuts_its_embeddings() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let rate = "optimizer.learning_rate=1e-2";
+    let sets = [rate, "training.epochs=1", "gpt2.tuning=frozen"];
+    let (run, ..) = stage.trained("frozen", &sets);
+    let steps = newest(&run).step;
+    for name in ["transformer.wte.weight", "transformer.h.0.mlp.c_fc.weight"] {
+        assert_eq!(stage::weight(&run, steps, &format!("gpt.{name}")), stage.pretrained(name));
+    }
+    assert!(stage::newest_files(&run)["optimizer.safetensors"].len() < 20_000, "no GPT-2 in it");
+
+    let sets = ["optimizer.learning_rate=0", "tokenizer.kind=custom", "tokenizer.vocab_size=280"];
+    let (run, ..) = stage.trained("custom", &sets);
+    let steps = newest(&run).step;
+    let pretrained = stage.pretrained("transformer.wte.weight");
+    assert!(pretrained.size()[0] > 280);
+    let kept = stage::weight(&run, steps, "gpt.transformer.wte.weight");
+    assert_eq!(kept, pretrained.narrow(0, 0, 280));
+    for file in ["tokenizer.json", "vocab.json", "merges.txt", "config.json"] {
+        assert!(run.gpt2().join(file).is_file(), "{file}");
+    }
+
+    let config = stage.config(&["tokenizer.kind=custom", "tokenizer.vocab_size=9999"]);
+    let (run, stop) = (stage.run("too-many"), AtomicBool::new(false));
+    let error = train(&run, &config, &stage.gpt2(), false, &mut Watcher::default(), &stop);
+    assert!(error.unwrap_err().to_string().contains("tokenizer.vocab_size"), "named");
+}
+
+#[test]
+fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
+    let _alone = alone();
+    let stage = Stage::new();
+    // So many passes over so few captions that the loss on others rises again.
+    let sets = [
+        "optimizer.learning_rate=0.03",
+        "optimizer.max_gradient_norm=0",
+        "data.validation_captions=5",
+        "training.epochs=40",
+        "training.early_stop_epochs=0",
+        "training.keep_checkpoints=1",
+        "training.keep_every_steps=8",
+    ];
+    let (run, ..) = stage.trained("run", &sets);
+    let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
+    assert_eq!(epochs.len(), 40);
+    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.validation_loss.unwrap()).collect();
+    let best = epochs.iter().find(|epoch| epoch.validation_loss == Some(least(&losses))).unwrap();
+    assert!(best.epoch < 40, "{losses:?}");
+    assert_eq!(newest(&run).best, Some((least(&losses), best.step)));
+    let found = checkpoint::find(&run.checkpoints(), Which::Best).unwrap();
+    assert_eq!(found.position.step, best.step);
+    let last = 40 * Stage::BATCHES_WITHOUT_HELD_OUT;
+    let kept: BTreeSet<u64> = stage::kept_steps(&run);
+    let expected = (1..last).filter(|step| step % 8 == 0 && step % 5 == 0);
+    assert_eq!(kept, expected.chain([best.step, last]).collect(), "{losses:?}");
+
+    // The loss is of the held-out captions: without dropout and update it is the same each time.
+    let still = ["optimizer.learning_rate=0", "data.validation_captions=5", "training.epochs=2"];
+    let (run, ..) = stage.trained("still", &still);
+    let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
+    assert_eq!(epochs[0].validation_loss, epochs[1].validation_loss);
+    assert_ne!(epochs[0].last_loss.to_bits(), epochs[1].last_loss.to_bits());
 }

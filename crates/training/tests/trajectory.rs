@@ -55,8 +55,6 @@ struct Recipe {
     normalize: bool,
     cut: bool,
     max_norm: f64,
-    /// GPT-2 in eval mode and without gradients.
-    frozen: bool,
     /// Parts that a batch is computed in.
     parts: usize,
     recompute: bool,
@@ -69,7 +67,6 @@ const PLAIN: Recipe = Recipe {
     normalize: false,
     cut: true,
     max_norm: 0.0,
-    frozen: false,
     parts: 1,
     recompute: false,
     schedule: LinearSchedule { peak: 2e-3, warmup_steps: 50, total_steps: STEPS as u64 },
@@ -77,7 +74,7 @@ const PLAIN: Recipe = Recipe {
 };
 const CLIPPED: Recipe = Recipe { way: Way::Clipped, normalize: true, max_norm: 1.0, ..PLAIN };
 const CUSTOM: Recipe = Recipe { way: Way::Custom, ..CLIPPED };
-const PREFIX_ONLY: Recipe = Recipe { way: Way::PrefixOnly, frozen: true, ..PLAIN };
+const PREFIX_ONLY: Recipe = Recipe { way: Way::PrefixOnly, ..PLAIN };
 
 fn file(name: &str) -> PathBuf {
     let default = [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/trajectory"].iter().collect();
@@ -149,7 +146,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
         }
     }
     let mut weights: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    if recipe.frozen {
+    if recipe.way == Way::PrefixOnly {
         weights.retain(|(name, weight)| {
             let is_frozen = name.starts_with("gpt.");
             let _ = weight.set_requires_grad(!is_frozen);
@@ -243,7 +240,7 @@ fn walk(recipe: &Recipe) -> Walk {
     let optimizer = AdamW::new(shared(&weights), recipe.optimizer);
     let options = LearnerOptions {
         max_gradient_norm: recipe.max_norm,
-        pass: Pass { dropout: !recipe.frozen, ..Pass::TRAINING },
+        pass: Pass { dropout: recipe.way != Way::PrefixOnly, ..Pass::TRAINING },
         recompute: recipe.recompute,
     };
     let mut learner = Learner::new(captioner, optimizer, recipe.schedule, options);

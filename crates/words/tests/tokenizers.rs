@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
 fn fixture(name: &str) -> PathBuf {
@@ -196,4 +197,35 @@ fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
     }
     let clip = ClipTokenizer::byte_level().unwrap();
     assert!(clip.encode_batch(&captions).unwrap().iter().all(|row| (2..=77).contains(&row.len())));
+}
+
+/// Of `tests/reference/words_flickr8k.py`, which may not keep the captions themselves.
+#[test]
+fn a_tokenizer_of_real_flickr8k_is_transformers_own() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k/captions.txt");
+    let Ok(mut reader) = csv::Reader::from_path(path) else {
+        println!("skipped: {path} is not there");
+        return;
+    };
+    let rows = reader.records().map(|row| row.unwrap()[1].to_lowercase());
+    let mut captions: Vec<String> = rows.collect();
+    let expected: Value = json(&fixture("flickr8k.json"));
+    captions.truncate(captions.len() - 5000);
+    assert_eq!(captions.len(), expected["captions"]);
+
+    let tokenizer = Gpt2Tokenizer::train(&captions, 50_257).unwrap();
+    assert_eq!(tokenizer.vocab_size(), expected["tokens"]);
+    let folder = tempfile::tempdir().unwrap();
+    tokenizer.save(folder.path()).unwrap();
+    let merges = fs::read_to_string(folder.path().join("merges.txt")).unwrap();
+    let merges = merges.strip_prefix("#version: 0.2\n").unwrap();
+    assert_eq!(sha256(merges.as_bytes()), expected["merges_sha256"]);
+    let ids = tokenizer.encode_batch(&captions).unwrap().concat();
+    assert_eq!(ids.len(), expected["ids"]);
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    assert_eq!(sha256(&bytes), expected["ids_sha256"]);
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

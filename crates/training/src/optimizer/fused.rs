@@ -3,6 +3,8 @@
 //! As separate tensor operations the update reads and writes each parameter's four tensors some
 //! twenty times, and it is memory that bounds it; here each value is read and written once.
 
+use std::ffi::c_void;
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -50,14 +52,8 @@ pub(super) fn update(
     // SAFETY: four live tensors of `length` contiguous f32 values each, as just checked. A parameter
     // and its moments share no memory with each other or with a gradient, which autograd made new,
     // and the caller holds the only means to change them.
-    let (parameter, gradient, first, second) = unsafe {
-        (
-            values(parameter, length),
-            &*values(gradient, length),
-            values(first, length),
-            values(second, length),
-        )
-    };
+    let [parameter, gradient, first, second] =
+        tensors.map(|tensor| unsafe { values(tensor.data_ptr(), length) });
     if threads == 1 || length <= CHUNK {
         update_values(parameter, gradient, first, second, constants);
     } else {
@@ -73,13 +69,14 @@ pub(super) fn update(
 }
 
 /// # Safety
-/// `tensor` has `length` contiguous f32 values on the processor, to which there is no other reference.
-unsafe fn values<'a>(tensor: &'a Tensor, length: usize) -> &'a mut [f32] {
+/// At `address` are `length` f32 values that live long enough and to which there is no other
+/// reference.
+unsafe fn values<'a>(address: *mut c_void, length: usize) -> &'a mut [f32] {
     if length == 0 {
         return &mut [];
     }
     // SAFETY: promised by the caller.
-    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) }
+    unsafe { std::slice::from_raw_parts_mut(address.cast(), length) }
 }
 
 fn update_values(

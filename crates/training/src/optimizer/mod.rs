@@ -59,7 +59,6 @@ impl AdamW {
     }
 
     /// The parameters with their names, in the order that gradients must have.
-    #[must_use]
     pub fn named_parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }

@@ -31,6 +31,8 @@ pub struct Stage {
 impl Stage {
     /// Batches in an epoch: 35 captions in sixes, the last five left out.
     pub const BATCHES: u64 = 5;
+    /// The same where five captions are held out: 30 in sixes.
+    pub const BATCHES_WITHOUT_HELD_OUT: u64 = 5;
 
     /// Seven pictures to train on, with five captions each.
     pub fn new() -> Self {
@@ -70,7 +72,7 @@ impl Stage {
         for (folder, dropout) in [(stage.gpt2(), 0.0), (stage.gpt2_with_dropout(), 0.3)] {
             let config = Gpt2Config {
                 vocab_size: 320,
-                n_positions: 24,
+                n_positions: 40,
                 n_embd: 16,
                 n_layer: 1,
                 n_head: 2,
@@ -224,4 +226,12 @@ impl Observer for Watcher<'_> {
     fn record(&mut self, _record: &StepRecord) {}
 
     fn epoch_record(&mut self, _record: &EpochRecord) {}
+}
+
+/// The steps whose checkpoints are there.
+pub fn kept_steps(run: &RunFolder) -> std::collections::BTreeSet<u64> {
+    let folders = fs::read_dir(run.checkpoints()).unwrap().map(|entry| entry.unwrap().file_name());
+    folders
+        .map(|name| name.to_str().unwrap().strip_prefix("step-").unwrap().parse().unwrap())
+        .collect()
 }
