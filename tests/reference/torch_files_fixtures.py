@@ -355,6 +355,9 @@ def hostile_pickles():
     stored = b"\x80\x03B" + struct.pack("<I", len(stream.getvalue())) + stream.getvalue() + b"\x85q\x00"
     load = named("torch.storage", "_load_from_bytes") + b"q\x01"
     yield "load_again", stored + load + b"h\x01h\x00R0" * 3000 + b"h\x01.", ["far more than"], False
+    flags = pickle.dumps(numpy.zeros(2000, dtype=bool), protocol=5)
+    # Memo 2 is the function that makes the array, 14 its arguments.
+    yield "array_again", flags[:-1] + b"0h\x02h\x0eR" * 3000 + b".", ["far more than"], False
 
     array = pickle.dumps(numpy.arange(6, dtype=">f4"), protocol=4)
     yield "array_big_endian", array, ["big-endian"], False

@@ -1,6 +1,7 @@
 //! Tensors and arrays: strided views of storages, and their values in row order.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -87,7 +88,7 @@ impl Layout {
 /// A tensor or array: type, shape, and values in the file that it came from.
 ///
 /// Cloning is cheap: the values stay where they are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tensor {
     dtype: Dtype,
     layout: Layout,
@@ -183,6 +184,13 @@ impl Tensor {
     /// The bytes of the whole storage that this tensor is a view of.
     pub(crate) fn storage(&self) -> &Bytes {
         &self.storage
+    }
+}
+
+/// Without the values, of which there may be millions.
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {:?})", self.dtype, self.shape())
     }
 }
 

@@ -158,7 +158,7 @@ fn a_caption_that_is_shared_a_million_times_is_not_copied_as_often() {
     pickle.extend(array("f4", &[1, 1], &[0; 4]));
     pickle.extend(b"X\x08\0\0\0captions](}q\x01(X\x0e\0\0\0clip_embeddingK\0X\x07\0\0\0captionX");
     pickle.extend(100_000_u32.to_le_bytes());
-    pickle.extend([b'a'; 100_000]);
+    pickle.extend(b"a".repeat(100_000));
     pickle.push(b'u');
     pickle.extend(b"h\x01".repeat(100_000));
     pickle.extend(b"eu.");
