@@ -43,12 +43,13 @@ fn training_killed_at_random_moments_ends_in_the_same_bytes() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
-    let every_step = ["--set", "training.checkpoint_every_steps=1"];
+    // Saving at every step, a kill is likely to fall into a save.
+    let every_step = ["--set", "training.checkpoint_every_steps=1", "--set", "training.epochs=16"];
     success(&stage.train(&whole, &every_step));
     let first = stage.train(&cut, &every_step);
     let again = stage.train(&cut, &[&every_step[..], &["--resume"]].concat());
-    let killed = kill_until_done(&again, &first, 12, Duration::from_millis(250));
-    assert!(killed > 0, "the run ended before it could be killed");
+    let killed = kill_until_done(&again, &first, 20, Duration::from_millis(150));
+    assert_eq!(killed, 20, "the run ended before it could be killed so often");
 
     let (whole, cut) = (newest_checkpoint(&whole), newest_checkpoint(&cut));
     assert_eq!(whole.file_name(), cut.file_name());
@@ -109,4 +110,40 @@ fn precompute_killed_at_random_moments_ends_in_the_same_bytes() {
     let killed = kill_until_done(&again, &again, 8, Duration::from_millis(60));
     assert!(killed > 0, "the command ended before it could be killed");
     same_bytes(&whole, &cut);
+}
+
+#[test]
+fn a_full_disk_ends_training_with_the_files_name_and_leaves_the_checkpoint_before() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let longer = ["--set", "training.epochs=4"];
+    success(&stage.train(&whole, &longer));
+    let mut child = start(&stage.train(&cut, &longer));
+    while !cut.join("checkpoints/step-000000025").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = newest_checkpoint(&cut);
+
+    // No file may grow beyond 64 KiB; where the signal is ignored, a write fails as on a full disk.
+    let resumed = stage.train(&cut, &[&longer[..], &["--resume"]].concat());
+    let output = std::process::Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "bash"])
+        .arg(env!("CARGO_BIN_EXE_capsmith"))
+        .args(&resumed)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("cannot write") && errors.contains("model.safetensors"), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert_eq!(newest_checkpoint(&cut), before);
+
+    success(&resumed);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        same_bytes(&newest_checkpoint(&whole).join(file), &newest_checkpoint(&cut).join(file));
+    }
 }
