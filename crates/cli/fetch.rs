@@ -37,7 +37,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 
 /// A bar for what is under way; lines where bars are not shown.
 #[derive(Default)]
-struct Shown {
+pub struct Shown {
     bar: Option<ProgressBar>,
     lines: terminal::Lines,
     what: String,
