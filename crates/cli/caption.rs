@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use flickr::Preprocessing;
 use hub::Wanted;
 use networks::device::parse_device;
+use precompute::Dtype;
 use rayon::prelude::*;
 use training::captioner::{Caption, Captioner};
 use training::run_folder::RunFolder;
@@ -52,19 +53,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
     let captioner =
         Captioner::load(&RunFolder::open(&args.run)?, device, args.checkpoint.into(), &args.sets)?;
-    let identity = &captioner.provenance.embeddings;
-    let clip = args.clip.as_ref().unwrap_or(&identity.model);
+    let identity = captioner.provenance.embeddings.as_ref();
+    let Some(clip) = args.clip.as_ref().or(identity.map(|identity| &identity.model)) else {
+        bail!(
+            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
+            args.run.display()
+        );
+    };
     let clip = models::find(clip, Wanted::Clip)
         .context("the run needs the CLIP that it was trained on; say where it is with --clip")?;
-    let encoder = ImageEncoder::load(&clip, device, identity.dtype)
+    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
+    let encoder = ImageEncoder::load(&clip, device, dtype)
         .with_context(|| format!("cannot load the CLIP that the run was trained on from {} (say where it is with --clip)", clip.display()))?;
-    if encoder.sha256() != identity.model_sha256 {
+    if encoder.dimension() != captioner.provenance.clip_dim {
+        bail!(
+            "{} makes embeddings of {} values, but the run's mapper takes {}; name another CLIP with --clip",
+            clip.display(),
+            encoder.dimension(),
+            captioner.provenance.clip_dim
+        );
+    }
+    if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
         bail!(
             "{} is not the CLIP that the run was trained on (its weights have another SHA-256); name the right folder with --clip",
             clip.display()
         );
     }
-    let normalize = captioner.config.data.normalize_embeddings || identity.normalize;
+    let normalize = captioner.config.data.normalize_embeddings
+        || identity.is_some_and(|identity| identity.normalize);
     let bar = terminal::bar(args.images.len() as u64, "captioning");
     for images in args.images.chunks(captioner.config.decoding.batch_size) {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;

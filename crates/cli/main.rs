@@ -5,7 +5,9 @@ mod caption;
 mod dataset;
 mod demo;
 mod evaluate;
+mod export;
 mod fetch;
+mod import;
 mod init;
 mod models;
 mod page;
@@ -45,6 +47,10 @@ enum Command {
     Caption(caption::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
+    /// Take over a captioner or embeddings made in Python.
+    Import(import::Args),
+    /// Write a run or embeddings as Python reads them.
+    Export(export::Args),
     /// Bring what capsmith does not ship.
     #[command(subcommand)]
     Fetch(fetch::Command),
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Fetch(command) => fetch::run(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Demo(args) => demo::run(&args),

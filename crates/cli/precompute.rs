@@ -75,6 +75,11 @@ impl ImageEncoder {
         self.clip.identity()
     }
 
+    /// Values in an embedding.
+    pub fn dimension(&self) -> usize {
+        self.clip.model.config().projection_dim as usize
+    }
+
     /// What is done to the pixels before the model sees them.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
@@ -117,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: corpus.fingerprint(),
-            dimension: encoder.clip.model.config().projection_dim as usize,
+            dimension: encoder.dimension(),
         },
         device,
         batch_size: args.batch_size,

@@ -53,13 +53,22 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header over `rows`, which are read to their end.
+    /// The header over the plan's `rows`, which are read to their end.
     pub(crate) fn new(plan: &Plan, skipped: &[Skipped], rows: &mut File) -> io::Result<Self> {
-        let names = names_without(plan, skipped);
+        Self::of(&plan.identity, &names_without(plan, skipped), skipped, rows)
+    }
+
+    /// The header over `rows`, which are read to their end.
+    fn of(
+        identity: &Identity,
+        names: &[&str],
+        skipped: &[Skipped],
+        rows: &mut impl Read,
+    ) -> io::Result<Self> {
         let texts = Texts {
-            names: serde_json::to_string(&names)?,
+            names: serde_json::to_string(names)?,
             skipped: serde_json::to_string(skipped)?,
-            identity: serde_json::to_string(&plan.identity)?,
+            identity: serde_json::to_string(identity)?,
         };
         let mut sha256 = texts.digest();
         let length = add_rows(&mut sha256, rows)?;
@@ -74,7 +83,7 @@ impl Header {
             },
             TENSOR: {
                 "dtype": "F32",
-                "shape": [names.len(), plan.identity.dimension],
+                "shape": [names.len(), identity.dimension],
                 "data_offsets": [0, length],
             },
         });
@@ -87,7 +96,7 @@ impl Header {
     }
 
     /// Writes the file: this header, then `rows` to their end.
-    pub(crate) fn write(&self, path: &Path, rows: &mut File) -> Result<(), durable::Error> {
+    pub(crate) fn write(&self, path: &Path, rows: &mut impl Read) -> Result<(), durable::Error> {
         durable::write_with(path, |file| {
             file.write_all(&self.bytes)?;
             io::copy(rows, file).map(|_| ())
@@ -95,7 +104,7 @@ impl Header {
     }
 }
 
-fn add_rows(sha256: &mut Sha256, rows: &mut File) -> io::Result<usize> {
+fn add_rows(sha256: &mut Sha256, rows: &mut impl Read) -> io::Result<usize> {
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
     loop {
@@ -191,6 +200,45 @@ impl Embeddings {
             identity,
             sha256,
         })
+    }
+
+    /// Writes embeddings that were not made by [`crate::run`], all or nothing: `rows`, f32
+    /// `[names, identity.dimension]` row by row, of the pictures called `names`.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where numbers and names do not go together or a name comes twice;
+    /// [`Error::NotFinite`]; a file that cannot be written.
+    pub fn save(
+        path: &Path,
+        identity: &Identity,
+        names: &[&str],
+        skipped: &[Skipped],
+        rows: &[f32],
+    ) -> Result<(), Error> {
+        let dimension = identity.dimension;
+        if dimension == 0 || Some(rows.len()) != names.len().checked_mul(dimension) {
+            let (values, names) = (rows.len(), names.len());
+            return Err(Error::Plan(format!(
+                "{values} values are not the embeddings of {names} pictures, {dimension} each"
+            )));
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+            return Err(Error::Plan(format!("there are two embeddings of {twice}")));
+        }
+        let not_finite: Vec<String> = names
+            .iter()
+            .zip(rows.chunks(dimension))
+            .filter(|(_, row)| !row.iter().all(|value| value.is_finite()))
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        if !not_finite.is_empty() {
+            return Err(Error::NotFinite(not_finite));
+        }
+        let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let header = Header::of(identity, names, skipped, &mut bytes.as_slice())
+            .map_err(|error| Error::io("write", path, error))?;
+        Ok(header.write(path, &mut bytes.as_slice())?)
     }
 
     /// The file.

@@ -42,7 +42,7 @@ impl Captioner {
         let tokenizer = load_tokenizer(&folder.gpt2(), gpt2_config.vocab_size)?;
         let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
         let mut store = nn::VarStore::new(device);
-        let mapper = config.mapper.network(provenance.embeddings.dimension);
+        let mapper = config.mapper.network(provenance.clip_dim);
         let model = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
         checkpoint.load_model(&mut store)?;
         store.freeze();

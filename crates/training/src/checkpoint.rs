@@ -1,7 +1,8 @@
 //! Checkpoints: weights, optimizer moments and position, whole or absent, and checked by digest.
 //!
 //! A checkpoint is a folder. It is filled under another name, synced, and renamed; `state.json` holds
-//! the SHA-256 of the two safetensors files, so damage is noticed before anything is loaded.
+//! the SHA-256 of its safetensors files, so damage is noticed before anything is loaded. An imported
+//! model has weights and no moments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,30 +64,38 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Where training was.
     pub position: Position,
+    has_moments: bool,
 }
 
 impl Checkpoint {
+    /// Opens the weights, under ClipCap's names.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
+    pub fn weights(&self) -> Result<weights::Checkpoint, Error> {
+        Ok(weights::Checkpoint::open(&self.path.join(MODEL))?)
+    }
+
     /// Copies the weights into `store`.
     ///
     /// # Errors
     /// Names the tensors that do not fit.
     pub fn load_model(&self, store: &mut nn::VarStore) -> Result<(), Error> {
-        Ok(weights::load(store, &self.model()?, str::to_owned, |_| false)?)
-    }
-
-    /// The weights.
-    ///
-    /// # Errors
-    /// Names the file.
-    pub fn model(&self) -> Result<weights::Checkpoint, Error> {
-        Ok(weights::Checkpoint::open(&self.path.join(MODEL))?)
+        Ok(weights::load(store, &self.weights()?, str::to_owned, |_| false)?)
     }
 
     /// Copies the moments into `optimizer`.
     ///
     /// # Errors
-    /// Names the file when a moment is missing or has another shape.
+    /// Names the file when a moment is missing or has another shape, and says so where the
+    /// checkpoint has none.
     pub fn load_moments(&self, optimizer: &AdamW) -> Result<(), Error> {
+        if !self.has_moments {
+            return Err(Error::RunFile {
+                path: self.path.clone(),
+                reason: "this model was imported, without the optimizer's state, so its training cannot be resumed; begin a new run from it by setting gpt2.model to this run's folder".into(),
+            });
+        }
         let path = self.path.join(OPTIMIZER);
         let file = weights::Checkpoint::open(&path)?;
         for (name, mut moment) in optimizer.moments() {
@@ -117,26 +126,43 @@ pub fn save(
     optimizer: &AdamW,
     keep: Keep,
 ) -> Result<(), Error> {
+    write(folder, position, &[(MODEL, model), (OPTIMIZER, &optimizer.moments())])?;
+    rotate(folder, keep, position.best.map(|(_, step)| step))
+}
+
+/// Writes a checkpoint without moments under `folder`.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn save_model(
+    folder: &Path,
+    position: &Position,
+    model: &[(String, Tensor)],
+) -> Result<(), Error> {
+    write(folder, position, &[(MODEL, model)])
+}
+
+fn write(
+    folder: &Path,
+    position: &Position,
+    files: &[(&str, &[(String, Tensor)])],
+) -> Result<(), Error> {
     let path = path_of(folder, position.step);
     let partial = path.with_extension("partial");
     durable::create_dir_all(folder)?;
     remove_folder(&partial)?;
     durable::create_dir_all(&partial)?;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    weights::save(&partial.join(MODEL), model, &metadata)?;
-    weights::save(&partial.join(OPTIMIZER), &optimizer.moments(), &metadata)?;
-    let state = State {
-        position: position.clone(),
-        sha256: [MODEL, OPTIMIZER]
-            .into_iter()
-            .map(|name| Ok((name.to_owned(), digest(&partial.join(name))?)))
-            .collect::<Result<_, Error>>()?,
-    };
+    let mut state = State { position: position.clone(), sha256: BTreeMap::new() };
+    for (name, tensors) in files {
+        let file = partial.join(name);
+        weights::save(&file, tensors, &metadata)?;
+        state.sha256.insert((*name).to_owned(), digest(&file)?);
+    }
     crate::run_folder::write_json(&partial.join(STATE), &state)?;
     // A damaged checkpoint of the same step may be in the way.
     remove_folder(&path)?;
-    durable::replace(&partial, &path)?;
-    rotate(folder, keep, position.best.map(|(_, step)| step))
+    Ok(durable::replace(&partial, &path)?)
 }
 
 /// The newest checkpoint that is whole, and the damaged ones that were passed over, newest first.
@@ -160,13 +186,14 @@ fn verify(path: &Path) -> Result<Checkpoint, Error> {
     let bytes = fs::read(&state_path).map_err(|error| fail(&state_path, error.to_string()))?;
     let state: State =
         serde_json::from_slice(&bytes).map_err(|error| fail(&state_path, error.to_string()))?;
-    for name in [MODEL, OPTIMIZER] {
+    let has_moments = state.sha256.contains_key(OPTIMIZER);
+    for name in [MODEL].into_iter().chain(has_moments.then_some(OPTIMIZER)) {
         let file = path.join(name);
         if state.sha256.get(name) != Some(&digest(&file)?) {
             return Err(fail(&file, "damaged: its SHA-256 is not the one in state.json".into()));
         }
     }
-    Ok(Checkpoint { path: path.to_owned(), position: state.position })
+    Ok(Checkpoint { path: path.to_owned(), position: state.position, has_moments })
 }
 
 fn digest(path: &Path) -> Result<String, Error> {

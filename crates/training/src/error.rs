@@ -47,6 +47,9 @@ pub enum Error {
     /// Captions cannot be scored.
     #[error(transparent)]
     Metrics(#[from] caption_metrics::Error),
+    /// A PyTorch file or pickle cannot be used.
+    #[error(transparent)]
+    TorchFile(#[from] torch_files::Error),
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

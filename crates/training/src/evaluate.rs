@@ -57,7 +57,12 @@ pub fn evaluate_run(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Scored, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
-    let differences = inputs.identity.differences(&captioner.provenance.embeddings);
+    let (dimension, wanted) = (inputs.identity.dimension, captioner.provenance.clip_dim);
+    let differences = match &captioner.provenance.embeddings {
+        Some(identity) => inputs.identity.differences(identity),
+        None if dimension == wanted => Vec::new(),
+        None => vec![format!("dimension: {wanted} there, {dimension} here")],
+    };
     if !differences.is_empty() {
         return Err(Error::Mismatch(format!(
             "{} is not the embedding file that the run was trained on:\n  {}",

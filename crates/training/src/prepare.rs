@@ -61,7 +61,8 @@ pub(crate) fn prepare(
 
     let provenance = Provenance {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        embeddings: inputs.identity.clone(),
+        embeddings: Some(inputs.identity.clone()),
+        clip_dim: inputs.identity.dimension,
         gpt2_sha256: pretrained.identity(),
         threads,
         device: config.training.device.clone(),

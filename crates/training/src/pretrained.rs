@@ -38,7 +38,7 @@ impl Pretrained {
         Ok(Self {
             folder: run.gpt2(),
             config: Gpt2Config::open(&run.gpt2())?,
-            weights: newest.model()?,
+            weights: newest.weights()?,
             is_captioner: true,
         })
     }

@@ -32,9 +32,13 @@ pub struct RunFolder {
 pub struct Provenance {
     /// capsmith's version.
     pub capsmith: String,
-    /// Where the image embeddings come from, the data set's fingerprint among it.
-    pub embeddings: Identity,
-    /// SHA-256 of the GPT-2 weights that training started from.
+    /// Where the image embeddings come from, the data set's fingerprint among it; of an imported
+    /// model nobody knows.
+    pub embeddings: Option<Identity>,
+    /// Values in an image embedding. Runs of before there was this key have it in `embeddings` only.
+    #[serde(default)]
+    pub clip_dim: usize,
+    /// SHA-256 of the GPT-2 weights that training started from, or of the file that was imported.
     pub gpt2_sha256: String,
     /// CPU threads: another number gives other last bits.
     pub threads: usize,
@@ -52,10 +56,22 @@ impl Provenance {
         if before != after {
             let _ = writeln!(lines, "  GPT-2 weights: {before} -> {after}");
         }
-        for line in other.embeddings.differences(&self.embeddings) {
+        for line in self.embeddings_difference(other) {
             let _ = writeln!(lines, "  embeddings: {line}");
         }
         lines
+    }
+
+    /// In what `other`'s embeddings are not those of this run, a line each; of an imported model only
+    /// their length is known.
+    fn embeddings_difference(&self, other: &Self) -> Vec<String> {
+        match (&self.embeddings, &other.embeddings) {
+            (Some(before), Some(after)) => after.differences(before),
+            _ if self.clip_dim != other.clip_dim => {
+                vec![format!("dimension: {} -> {}", self.clip_dim, other.clip_dim)]
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -154,7 +170,15 @@ impl RunFolder {
         let path = self.provenance_file();
         let fail = |reason: String| Error::RunFile { path: path.clone(), reason };
         let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))
+        let mut found: Provenance =
+            serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+        if let Some(identity) = &found.embeddings {
+            found.clip_dim = identity.dimension;
+        }
+        if found.clip_dim == 0 {
+            return Err(fail("clip_dim is missing or 0".into()));
+        }
+        Ok(found)
     }
 
     /// Writes what identifies the run; `config.toml` last, since it makes the folder a run.

@@ -120,7 +120,12 @@ impl ClipCaptioner {
 /// Names every tensor that does not fit; nothing is changed then.
 pub fn load(store: &mut nn::VarStore, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
     gpt2::check_tied_head(checkpoint, "gpt.lm_head.weight", "gpt.transformer.wte.weight")?;
-    weights::load(store, checkpoint, str::to_owned, |name| {
-        name.strip_prefix("gpt.").is_some_and(gpt2::is_ignored)
-    })
+    weights::load(store, checkpoint, str::to_owned, is_ignored)
+}
+
+/// Whether [`load`] passes over a tensor of this name, as ClipCap calls it: the output head or a
+/// causal mask.
+#[must_use]
+pub fn is_ignored(name: &str) -> bool {
+    name.strip_prefix("gpt.").is_some_and(gpt2::is_ignored)
 }

@@ -1,0 +1,101 @@
+//! `capsmith import`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use hub::Wanted;
+use training::config::{Config, Mapper};
+use training::import::{Import, import};
+use training::pickle;
+
+use crate::{models, terminal};
+
+/// The paper's own configuration, for what a checkpoint does not say.
+const PAPER: &str = include_str!("../../configs/flickr8k/prefix-gradient-clipping.toml");
+
+/// Take over a captioner or embeddings made in Python.
+///
+/// A checkpoint (FILE.pt) with ClipCap's names becomes a run folder that `caption` and `evaluate`
+/// take. With --dataset, a pickle of embeddings (FILE.pkl: clip_embedding, captions) becomes a file
+/// of embeddings for that data set. Neither file is run.
+#[derive(clap::Args)]
+pub struct Args {
+    /// File, or one of the hub: clip-prefix, or hf:OWNER/NAME/FILE.
+    file: String,
+    /// Run folder, or file of embeddings (.safetensors), to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// What the run is configured as, but for its mapper; the paper's recipe on Flickr8k, on the
+    /// CPU, unless given.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Tokenizer: a folder or a model of the hub; weights/gpt2 where it is there, else gpt2, unless
+    /// given.
+    #[arg(long, value_name = "MODEL")]
+    tokenizer: Option<String>,
+    /// GPT-2's attention heads; the hidden size / 64 unless given.
+    #[arg(long)]
+    heads: Option<i64>,
+    /// Data set whose pictures a pickle's embeddings are of.
+    #[arg(long, conflicts_with_all = ["config", "tokenizer", "heads"])]
+    dataset: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let file = models::find(&args.file, Wanted::File)?;
+    match &args.dataset {
+        Some(dataset) => embeddings(&file, dataset, &args.out),
+        None => captioner(args, &file),
+    }
+}
+
+fn captioner(args: &Args, file: &Path) -> anyhow::Result<()> {
+    let config = match &args.config {
+        Some(path) => Config::load(path, &[])?,
+        None => Config::parse(PAPER, Path::new("the paper's config"), &cpu())?,
+    };
+    let near = Path::new("weights/gpt2");
+    let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
+    let tokenizer = args.tokenizer.as_deref().unwrap_or(default);
+    let tokenizer = models::find(tokenizer, Wanted::LanguageModel)
+        .context("cannot find the tokenizer (--tokenizer says where it is)")?;
+    let imported =
+        import(&Import { file, config, tokenizer: &tokenizer, heads: args.heads, out: &args.out })?;
+    let gpt2 = &imported.gpt2;
+    let mapper = match imported.config.mapper {
+        Mapper::Mlp { .. } => "an MLP",
+        Mapper::Transformer { .. } => "a transformer",
+    };
+    let run = args.out.display();
+    terminal::say(&format!(
+        "{run}: {} tensors; GPT-2 with {} layers, {} heads, hidden size {}, {} tokens; {mapper} from {} values to {} prefix vectors\nnext: capsmith caption --run {run} --clip CLIP IMAGE",
+        imported.tensors,
+        gpt2.n_layer,
+        gpt2.n_head,
+        gpt2.n_embd,
+        gpt2.vocab_size,
+        imported.clip_dim,
+        imported.config.mapper.prefix_length(),
+    ));
+    Ok(())
+}
+
+fn cpu() -> [String; 1] {
+    ["training.device=cpu".to_owned()]
+}
+
+fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
+    let imported = pickle::import(file, dataset, out)?;
+    for skipped in &imported.skipped {
+        terminal::say(&format!("left out {}: {}", skipped.name, skipped.reason));
+    }
+    terminal::say(&format!(
+        "{}: {} embeddings of {} values{}, {} pictures without one",
+        out.display(),
+        imported.pictures,
+        imported.identity.dimension,
+        if imported.identity.normalize { ", normalised" } else { "" },
+        imported.skipped.len()
+    ));
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! A run's newest weights as Python reads them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use networks::gpt2::Gpt2Config;
+use networks::weights;
+use tch::{Device, Tensor};
+
+use crate::checkpoint;
+use crate::error::Error;
+use crate::import::{Staging, refuse_existing};
+use crate::inputs::load_tokenizer;
+use crate::run_folder::{RunFolder, write_json};
+
+/// The language model's names begin so in ClipCap's checkpoints, and without it in Hugging Face's.
+const LANGUAGE_MODEL: &str = "gpt.";
+const EMBEDDING: &str = "gpt.transformer.wte.weight";
+const HEAD: &str = "gpt.lm_head.weight";
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The language model alone, as a folder for transformers' `from_pretrained`.
+    HuggingFace,
+    /// All weights as one safetensors file with ClipCap's names, for a strict `load_state_dict`.
+    ClipCap,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "huggingface" => Ok(Self::HuggingFace),
+            "clipcap" => Ok(Self::ClipCap),
+            _ => Err(format!("\"{name}\" is no format; say huggingface or clipcap")),
+        }
+    }
+}
+
+/// Writes the newest checkpoint of a run to `out`, whole or not at all.
+///
+/// # Errors
+/// `out` exists; the run has no whole checkpoint; a file cannot be written.
+pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
+    refuse_existing(out)?;
+    let (found, damaged) = checkpoint::latest(&run.checkpoints())?;
+    let checkpoint = found.ok_or_else(|| {
+        damaged.into_iter().next().unwrap_or_else(|| Error::RunFile {
+            path: run.checkpoints(),
+            reason: "there is no checkpoint yet; train first: capsmith train --resume".into(),
+        })
+    })?;
+    let file = checkpoint.weights()?;
+    match format {
+        Format::HuggingFace => huggingface(run, &file, out),
+        Format::ClipCap => clipcap(&file, out),
+    }
+}
+
+fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
+    let config = Gpt2Config::open(&run.gpt2())?;
+    let tokenizer = load_tokenizer(&run.gpt2(), config.vocab_size)?;
+    let tensors = file
+        .names()
+        .filter_map(|name| Some((name, name.strip_prefix(LANGUAGE_MODEL)?)))
+        .map(|(name, theirs)| Ok((theirs.to_owned(), file.tensor(name, Device::Cpu)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let staging = Staging::beside(out)?;
+    tokenizer.save(&staging.path)?;
+    write_json(&staging.path.join("config.json"), &config)?;
+    save(&staging.path.join("model.safetensors"), &tensors)?;
+    staging.keep(out)
+}
+
+fn clipcap(file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
+    let mut tensors = file
+        .names()
+        .map(|name| Ok((name.to_owned(), file.tensor(name, Device::Cpu)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    // PyTorch has the tied weight under both names.
+    tensors.push((HEAD.to_owned(), file.tensor(EMBEDDING, Device::Cpu)?));
+    if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        durable::create_dir_all(parent)?;
+    }
+    save(out, &tensors)
+}
+
+fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Error> {
+    // transformers refuses a file that does not say which framework wrote it.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(weights::save(path, tensors, &metadata)?)
+}

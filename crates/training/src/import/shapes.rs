@@ -1,0 +1,140 @@
+//! A model's sizes from the names and shapes of its weights.
+
+use std::collections::BTreeSet;
+
+use networks::gpt2::Gpt2Config;
+
+use crate::config::Mapper;
+
+/// Width of an attention head in every published GPT-2.
+const HEAD_WIDTH: i64 = 64;
+/// The transformer mapper's heads, which divide the hidden size.
+const MAPPER_HEADS: i64 = 8;
+
+/// What the shapes say.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sizes {
+    pub gpt2: Gpt2Config,
+    pub mapper: Mapper,
+    pub clip_dim: usize,
+}
+
+impl Sizes {
+    /// Values in the large matrices of the model: what building it would take.
+    pub(super) fn parameters(&self) -> u128 {
+        let wide = |size: i64| u128::from(size.unsigned_abs());
+        let (hidden, inner) = (wide(self.gpt2.n_embd), wide(self.gpt2.inner()));
+        let rows = wide(self.gpt2.vocab_size) + wide(self.gpt2.n_positions);
+        let blocks = wide(self.gpt2.n_layer) * hidden * (4 * hidden + 2 * inner);
+        let (clip, outputs) =
+            (self.clip_dim as u128, wide(self.mapper.prefix_length()).saturating_mul(hidden));
+        let mapper = match self.mapper {
+            Mapper::Mlp { .. } => (outputs / 2).saturating_mul(clip.saturating_add(outputs)),
+            Mapper::Transformer { clip_length, layers, .. } => clip
+                .saturating_mul(wide(clip_length))
+                .saturating_mul(hidden)
+                .saturating_add(wide(layers) * 8 * hidden * hidden)
+                .saturating_add(outputs),
+        };
+        (rows * hidden).saturating_add(blocks).saturating_add(mapper)
+    }
+}
+
+/// Reads the sizes off `names` and the shapes that `shape` knows by name.
+///
+/// # Errors
+/// Names the tensor that is missing or contradicts another.
+pub(super) fn infer(
+    names: &[&str],
+    shape: impl Fn(&str) -> Option<Vec<i64>>,
+    heads: Option<i64>,
+) -> Result<Sizes, String> {
+    let matrix = |name: &str| matrix(name, shape(name));
+    let gpt2 = gpt2(names, &matrix, heads)?;
+    let hidden = gpt2.n_embd;
+    let (mapper, clip_dim) = if shape("clip_project.model.0.weight").is_some() {
+        let [_, clip_dim] = matrix("clip_project.model.0.weight")?;
+        let name = "clip_project.model.2.weight";
+        let [outputs, _] = matrix(name)?;
+        let prefix_length = whole(name, outputs, hidden)?;
+        (Mapper::Mlp { prefix_length }, clip_dim)
+    } else if shape("clip_project.prefix_const").is_some() {
+        let [prefix_length, _] = matrix("clip_project.prefix_const")?;
+        let name = "clip_project.linear.weight";
+        let [outputs, clip_dim] = matrix(name)?;
+        let clip_length = whole(name, outputs, hidden)?;
+        if hidden % MAPPER_HEADS != 0 {
+            return Err(format!(
+                "GPT-2's hidden size is {hidden}, which the transformer mapper's {MAPPER_HEADS} heads do not divide"
+            ));
+        }
+        let layers = count(names, "clip_project.transformer.layers.")?;
+        (Mapper::Transformer { prefix_length, clip_length, layers }, clip_dim)
+    } else {
+        return Err(
+            "it has no mapper of ClipCap's: neither clip_project.model.0.weight (MLP) nor clip_project.prefix_const (transformer)"
+                .to_owned(),
+        );
+    };
+    Ok(Sizes { gpt2, mapper, clip_dim: clip_dim as usize })
+}
+
+fn gpt2(
+    names: &[&str],
+    matrix: &impl Fn(&str) -> Result<[i64; 2], String>,
+    heads: Option<i64>,
+) -> Result<Gpt2Config, String> {
+    let [vocab_size, n_embd] = matrix("gpt.transformer.wte.weight")?;
+    let [n_positions, _] = matrix("gpt.transformer.wpe.weight")?;
+    let [_, inner] = matrix("gpt.transformer.h.0.mlp.c_fc.weight")?;
+    let n_head = match heads {
+        Some(heads) => heads,
+        None if n_embd % HEAD_WIDTH == 0 => n_embd / HEAD_WIDTH,
+        None => {
+            return Err(format!(
+                "GPT-2's hidden size is {n_embd}, no multiple of {HEAD_WIDTH}, and no shape tells its attention heads; say them with --heads"
+            ));
+        }
+    };
+    let config = Gpt2Config {
+        vocab_size,
+        n_positions,
+        n_embd,
+        n_layer: count(names, "gpt.transformer.h.")?,
+        n_head,
+        n_inner: (Some(inner) != n_embd.checked_mul(4)).then_some(inner),
+        ..Gpt2Config::default()
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// A weight of two dimensions, neither of them 0.
+fn matrix(name: &str, shape: Option<Vec<i64>>) -> Result<[i64; 2], String> {
+    match shape.as_deref() {
+        Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok([rows, columns]),
+        Some(other) => Err(format!("{name} has the shape {other:?}; a matrix is expected")),
+        None => Err(format!("it has no {name}, so it is no ClipCap checkpoint")),
+    }
+}
+
+/// How many vectors of the hidden size `outputs` are.
+fn whole(name: &str, outputs: i64, hidden: i64) -> Result<i64, String> {
+    if outputs % hidden == 0 {
+        return Ok(outputs / hidden);
+    }
+    Err(format!("{name} has {outputs} rows, no multiple of GPT-2's hidden size {hidden}"))
+}
+
+/// How many numbered modules there are under `prefix`.
+fn count(names: &[&str], prefix: &str) -> Result<i64, String> {
+    let numbers: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_prefix(prefix)?.split_once('.'))
+        .map(|(number, _)| number)
+        .collect();
+    match numbers.len() {
+        0 => Err(format!("it has no {prefix}0")),
+        count => Ok(count as i64),
+    }
+}
