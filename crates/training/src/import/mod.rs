@@ -7,12 +7,14 @@
 mod shapes;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner};
 use networks::weights::WeightsError;
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
 use torch_files::{Dtype, StateDict};
 
@@ -196,8 +198,20 @@ pub(crate) fn refuse_existing(out: &Path) -> Result<(), Error> {
     })
 }
 
+/// SHA-256 of a file's bytes, in hexadecimal.
 pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
-    hub::sha256(path).map_err(|error| Error::Mismatch(error.to_string()))
+    let fail =
+        |error: io::Error| Error::RunFile { path: path.to_owned(), reason: error.to_string() };
+    let mut file = File::open(path).map_err(fail)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        let count = file.read(&mut buffer).map_err(fail)?;
+        if count == 0 {
+            break;
+        }
+        digest.update(&buffer[..count]);
+    }
+    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
 /// A folder that is filled beside its place, and goes when it is dropped before it is kept.

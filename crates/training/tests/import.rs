@@ -1,0 +1,229 @@
+//! Checkpoints that PyTorch saved, imported, against what they compute in Python
+//! (`tests/reference/import_fixtures.py`), and exported again; embeddings to a pickle and back.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flickr::{Corpus, Preprocessing};
+use networks::Pass;
+use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
+use networks::prefix::{ClipCaptioner, TokenBatch};
+use networks::weights::Checkpoint;
+use precompute::{Dtype, Embeddings, Identity};
+use tch::{Device, Tensor, nn};
+use torch_files::StateDict;
+use training::checkpoint;
+use training::config::{Config, Mapper};
+use training::export::{Format, export};
+use training::import::{Import, Imported, import};
+use training::optimizer::{AdamW, AdamWOptions};
+use training::pickle;
+use training::run_folder::RunFolder;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const TOLERANCE: f64 = 1e-5;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(ROOT).join("tests/fixtures/import").join(name)
+}
+
+fn config() -> Config {
+    let file = Path::new(ROOT).join("configs/flickr8k/prefix-gradient-clipping.toml");
+    Config::load(&file, &["training.device=cpu".to_owned()]).unwrap()
+}
+
+fn imported(file: &Path, heads: Option<i64>, out: &Path) -> Result<Imported, String> {
+    let tokenizer = fixture("tokenizer");
+    import(&Import { file, config: config(), tokenizer: &tokenizer, heads, out })
+        .map_err(|error| error.to_string())
+}
+
+fn expected(name: &str) -> Tensor {
+    let file = Checkpoint::open(&fixture("expected.safetensors")).unwrap();
+    file.tensor(name, Device::Cpu).unwrap()
+}
+
+fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.size(), theirs.size());
+    let largest = tch::no_grad(|| (ours - theirs).abs().max()).double_value(&[]);
+    if largest.is_nan() { f64::INFINITY } else { largest }
+}
+
+/// Logits that predict the tokens, `[batch, tokens, vocabulary]`, and the loss.
+fn computed(run: &RunFolder) -> (Tensor, Tensor) {
+    let (config, provenance) = (run.config().unwrap(), run.provenance().unwrap());
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let mapper = config.mapper.network(provenance.clip_dim);
+    let gpt2 = Gpt2Config::open(&run.gpt2()).unwrap();
+    let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
+    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    newest.load_model(&mut store).unwrap();
+    let (embeddings, tokens) = (expected("embeddings"), expected("tokens"));
+    let inputs = Tensor::cat(&[captioner.prefix(&embeddings), captioner.gpt2().embed(&tokens)], 1);
+    let states = captioner.gpt2().forward(&inputs, None, Pass::EVALUATION);
+    let states = states.narrow(1, captioner.prefix_length() - 1, tokens.size()[1]);
+    let rows: Vec<Vec<i64>> = Vec::<Vec<i64>>::try_from(&tokens).unwrap();
+    let rows: Vec<&[i64]> = rows.iter().map(Vec::as_slice).collect();
+    let batch = TokenBatch::new(&rows, captioner.prefix_length(), Device::Cpu);
+    let loss = captioner.caption_loss(&embeddings, &batch, Pass::EVALUATION);
+    (captioner.gpt2().logits(&states), loss)
+}
+
+#[test]
+fn an_imported_checkpoint_computes_what_it_did_in_python() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, inner) in [("mlp", None), ("transformer", Some(48))] {
+        let out = folder.path().join(name);
+        let imported = imported(&fixture(&format!("{name}.pt")), Some(4), &out).unwrap();
+        assert_eq!((imported.clip_dim, imported.gpt2.n_inner), (16, inner));
+        let mapper = match name {
+            "mlp" => Mapper::Mlp { prefix_length: 3 },
+            _ => Mapper::Transformer { prefix_length: 3, clip_length: 2, layers: 2 },
+        };
+        let run = RunFolder::open(&out).unwrap();
+        assert_eq!(run.config().unwrap(), Config { mapper, ..config() });
+        assert_eq!(run.provenance().unwrap().embeddings, None);
+        let (logits, loss) = computed(&run);
+        let off = difference(&logits, &expected(&format!("{name}.logits")));
+        let loss_off = difference(&loss, &expected(&format!("{name}.loss")));
+        println!("{name}: logits differ by {off:.1e}, the loss by {loss_off:.1e}");
+        assert!(off < TOLERANCE && loss_off < TOLERANCE, "{name}: {off:e} {loss_off:e}");
+    }
+}
+
+#[test]
+fn an_imported_run_has_no_moments_to_resume_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    imported(&fixture("mlp.pt"), Some(4), &out).unwrap();
+    let newest = checkpoint::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
+    assert!(newest.position.finished);
+    let options = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 };
+    let error = newest.load_moments(&AdamW::new(Vec::new(), options)).unwrap_err().to_string();
+    assert!(error.contains("imported") && error.contains("gpt2.model"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_named_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let partial = Path::new(ROOT).join("tests/fixtures/torch_files/sound/mlp.pt");
+    let evil = Path::new(ROOT).join("tests/fixtures/torch_files/hostile/os_system_2.pkl");
+    for (file, heads, words) in [
+        (fixture("mlp.pt"), None, &["mlp.pt", "32", "--heads"][..]),
+        (fixture("mlp.pt"), Some(5), &["mlp.pt", "n_head"]),
+        (fixture("untied.pt"), Some(4), &["untied.pt", "gpt.lm_head.weight"]),
+        (
+            fixture("strange.pt"),
+            Some(4),
+            &["strange.pt", "transformer.ln_f.offset", "transformer.ln_f.bias", "model.0.bias"],
+        ),
+        (partial, Some(1), &["mlp.pt", "gpt.transformer.h.0.mlp.c_fc.weight"]),
+        (evil, None, &["os_system_2.pkl", "posix.system", "nothing was run"]),
+    ] {
+        let error = imported(&file, heads, &out).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert!(!error.contains(".partial"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{error}");
+    }
+    imported(&fixture("mlp.pt"), Some(4), &out).unwrap();
+    let error = imported(&fixture("mlp.pt"), Some(4), &out).unwrap_err();
+    assert!(error.contains("exists"), "{error}");
+}
+
+#[test]
+fn a_run_is_exported_with_every_weight_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    imported(&fixture("mlp.pt"), Some(4), &place("run")).unwrap();
+    let run = RunFolder::open(&place("run")).unwrap();
+
+    export(&run, Format::ClipCap, &place("all.safetensors")).unwrap();
+    let all = Checkpoint::open(&place("all.safetensors")).unwrap();
+    let dict = StateDict::load(&fixture("mlp.pt")).unwrap();
+    let masks = ["gpt.transformer.h.0.attn.bias", "gpt.transformer.h.0.attn.masked_bias"];
+    let theirs: BTreeSet<&str> =
+        dict.iter().map(|(name, _)| name).filter(|name| !masks.contains(name)).collect();
+    assert_eq!(all.names().collect::<BTreeSet<_>>(), theirs);
+    assert!(theirs.contains("gpt.lm_head.weight"));
+    for name in theirs {
+        let values = Vec::<f32>::try_from(all.tensor(name, Device::Cpu).unwrap().flatten(0, -1));
+        assert_eq!(Some(values.unwrap()), dict.get(name).unwrap().to_f32(), "{name}");
+    }
+
+    export(&run, Format::HuggingFace, &place("gpt2")).unwrap();
+    let file = Checkpoint::open(&place("gpt2")).unwrap();
+    assert_eq!(file.metadata().get("format").map(String::as_str), Some("pt"));
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let _gpt2 = Gpt2::new(store.root(), &Gpt2Config::open(&place("gpt2")).unwrap());
+    gpt2::load_pretrained(&mut store, "", &file, Vocabulary::Same).unwrap();
+    assert_eq!(store.variables().len(), file.names().count());
+    for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
+        assert!(place("gpt2").join(name).is_file(), "{name}");
+    }
+    for (format, out) in [(Format::ClipCap, "all.safetensors"), (Format::HuggingFace, "gpt2")] {
+        let error = export(&run, format, &place(out)).unwrap_err().to_string();
+        assert!(error.contains(out) && error.contains("exists"), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn embeddings_go_to_a_pickle_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    fs::create_dir_all(place("set/Images")).unwrap();
+    let mut rows = "image,caption\n".to_owned();
+    for (name, captions) in [
+        ("a.jpg", ["A dog .", "It runs ."]),
+        ("b.jpg", ["A dog .", "It sits ."]),
+        ("c.jpg", ["A hen .", "A bird ."]),
+    ] {
+        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        fs::copy(picture, place("set/Images").join(name)).unwrap();
+        for caption in captions {
+            rows += &format!("{name},{caption}\n");
+        }
+    }
+    fs::write(place("set/captions.txt"), rows).unwrap();
+    let corpus = Corpus::load(&place("set"), None).unwrap();
+    let identity = Identity {
+        model: "none".to_owned(),
+        model_sha256: "none".to_owned(),
+        preprocessing: Preprocessing::clip(4),
+        normalize: true,
+        dtype: Dtype::F32,
+        dataset_fingerprint: corpus.fingerprint(),
+        dimension: 2,
+    };
+    let values = [0.6, 0.8, -1.0, 0.0];
+    Embeddings::save(&place("e"), &identity, &["a.jpg", "c.jpg"], &[], &values).unwrap();
+
+    assert_eq!(pickle::export(&place("e"), &place("set"), &place("e.pkl")).unwrap(), (2, 4));
+    let imported = pickle::import(&place("e.pkl"), &place("set"), &place("again")).unwrap();
+    assert_eq!((imported.pictures, imported.skipped.len()), (2, 1));
+    let again = Embeddings::open(&place("again")).unwrap();
+    assert_eq!(again.names(), ["a.jpg", "c.jpg"]);
+    assert_eq!(again.skipped()[0].name, "b.jpg");
+    assert_eq!(again.identity(), &imported.identity);
+    assert_eq!(
+        (again.identity().model.as_str(), again.identity().normalize),
+        ("imported from e.pkl", true)
+    );
+    let flat = again.tensor(Device::Cpu).unwrap().flatten(0, -1);
+    assert_eq!(Vec::<f32>::try_from(flat).unwrap(), values);
+
+    let error = pickle::import(&place("e.pkl"), &place("set"), &place("again")).unwrap_err();
+    assert!(error.to_string().contains("exists"), "{error}");
+    let fixtures = Path::new(ROOT).join("tests/fixtures/torch_files/embeddings/clipcap_4.pkl");
+    let error = pickle::import(&fixtures, &place("set"), &place("other")).unwrap_err().to_string();
+    assert!(error.contains("clipcap_4.pkl") && error.contains("A dog runs ."), "{error}");
+    let twice = Embeddings::save(&place("x"), &identity, &["a.jpg", "a.jpg"], &[], &values);
+    assert!(twice.unwrap_err().to_string().contains("a.jpg"));
+    assert!(Embeddings::save(&place("x"), &identity, &["a.jpg"], &[], &values).is_err());
+    let values = [f32::NAN, 1.0];
+    assert!(Embeddings::save(&place("x"), &identity, &["a.jpg"], &[], &values).is_err());
+    assert!(!place("x").exists() && !place("other").exists());
+}

@@ -1,0 +1,127 @@
+//! To and from Python's files.
+
+use std::fs;
+use std::path::Path;
+
+use super::stage::{Stage, config, failure, success};
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A CLIP of the fixtures' 16 values, and its embeddings of the drawn set.
+fn clip_and_embeddings(folder: &Path) -> (String, String) {
+    let clip = folder.join("clip").display().to_string();
+    let embeddings = folder.join("e.safetensors").display().to_string();
+    success(&[
+        "init",
+        "clip",
+        "--out",
+        &clip,
+        "--image-size",
+        "32",
+        "--patch-size",
+        "16",
+        "--hidden-size",
+        "32",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
+        "--projection-dim",
+        "16",
+    ]);
+    let pictures = Stage::get().pictures();
+    success(&["precompute", "--dataset", &pictures, "--clip", &clip, "--out", &embeddings]);
+    (clip, embeddings)
+}
+
+/// The demo's configuration with the drawn set and these embeddings.
+fn config_for(folder: &Path, embeddings: &str) -> String {
+    let changed = [
+        ("dataset = ", format!("dataset = \"{}\"", Stage::get().pictures())),
+        ("embeddings = ", format!("embeddings = \"{embeddings}\"")),
+        ("test_captions = ", "test_captions = 50".to_owned()),
+    ];
+    let text = fs::read_to_string(config()).unwrap();
+    let lines = text.lines().map(|line| {
+        let found = changed.iter().find(|(key, _)| line.starts_with(key));
+        found.map_or(line, |(_, whole)| whole)
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let path = folder.join("config.toml");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_checkpoint_of_pythons_captions_is_scored_and_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (clip, embeddings) = clip_and_embeddings(folder.path());
+    let (run, config) = (place("run"), config_for(folder.path(), &embeddings));
+    let (file, tokenizer) = (fixture("import/mlp.pt"), fixture("import/tokenizer"));
+    let words = ["import", &file, "--out", &run, "--config", &config, "--tokenizer", &tokenizer];
+    let error = failure(&words);
+    assert!(error.contains("--heads") && !Path::new(&run).exists(), "{error}");
+    let output = success(&[&words[..], &["--heads", "4"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("MLP from 16 values to 3 prefix vectors"), "{said}");
+
+    let picture = fs::read_dir(format!("{}/Images", Stage::get().pictures())).unwrap();
+    let picture = picture.map(|entry| entry.unwrap().path().display().to_string()).next().unwrap();
+    let error = failure(&["caption", "--run", &run, &picture]);
+    assert!(error.contains("--clip"), "{error}");
+    let error = failure(&["caption", "--run", &run, &picture, "--clip", &Stage::get().clip()]);
+    assert!(error.contains("24") && error.contains("16"), "{error}");
+    let line = success(&["caption", "--run", &run, &picture, "--clip", &clip]);
+    assert!(String::from_utf8_lossy(&line.stdout).starts_with(&format!("{picture}\t")));
+    let scores = success(&["evaluate", "--run", &run]);
+    assert!(String::from_utf8_lossy(&scores.stdout).contains("BLEU-4"));
+
+    for (format, name, made) in [
+        ("huggingface", "gpt2", "gpt2/config.json"),
+        ("clipcap", "all.safetensors", "all.safetensors"),
+    ] {
+        let out = place(name);
+        let words = ["export", "--run", &run, "--format", format, "--out", &out];
+        success(&words);
+        assert!(folder.path().join(made).is_file());
+        assert!(failure(&words).contains("exists"));
+    }
+}
+
+#[test]
+fn embeddings_go_out_as_a_pickle_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let stage = Stage::get();
+    let (pictures, embeddings) = (stage.pictures(), stage.embeddings());
+    let (pickle, again) = (place("e.pkl"), place("again.safetensors"));
+    success(&["export", "--embeddings", &embeddings, "--dataset", &pictures, "--out", &pickle]);
+    success(&["import", &pickle, "--dataset", &pictures, "--out", &again]);
+    let rows = |path: &str| {
+        let bytes = fs::read(path).unwrap();
+        bytes[bytes.len() - 60 * 24 * 4..].to_vec()
+    };
+    assert!(rows(&embeddings) == rows(&again), "60 rows of 24 values, the same bits");
+    let run = folder.path().join("run");
+    success(&stage.train(
+        &run,
+        &["--set", "training.epochs=1", "--set", &format!("data.embeddings={again}")],
+    ));
+}
+
+#[test]
+fn a_hostile_file_and_a_wrong_tokenizer_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run").display().to_string();
+    let evil = fixture("torch_files/hostile/os_system_2.pkl");
+    let tokenizer = fixture("import/tokenizer");
+    let error = failure(&["import", &evil, "--out", &run, "--tokenizer", &tokenizer]);
+    assert!(error.contains("os_system_2.pkl") && error.contains("posix.system"), "{error}");
+    let (file, larger) = (fixture("import/mlp.pt"), Stage::get().gpt2());
+    let error = failure(&["import", &file, "--out", &run, "--heads", "4", "--tokenizer", &larger]);
+    assert!(error.contains(&larger) && error.contains("257"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
