@@ -45,28 +45,40 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let file = models::find(&args.file, Wanted::File)?;
     match &args.dataset {
         Some(dataset) => embeddings(&file, dataset, &args.out),
-        None => captioner(args, &file),
+        None => captioner(
+            &file,
+            args.config.as_deref(),
+            args.tokenizer.as_deref(),
+            args.heads,
+            &args.out,
+        ),
     }
 }
 
-fn captioner(args: &Args, file: &Path) -> anyhow::Result<()> {
-    let config = match &args.config {
+/// Makes a run folder of a checkpoint, and says what it is.
+pub fn captioner(
+    file: &Path,
+    config: Option<&Path>,
+    tokenizer: Option<&str>,
+    heads: Option<i64>,
+    out: &Path,
+) -> anyhow::Result<()> {
+    let config = match config {
         Some(path) => Config::load(path, &[])?,
         None => Config::parse(PAPER, Path::new("the paper's config"), &cpu())?,
     };
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
-    let tokenizer = args.tokenizer.as_deref().unwrap_or(default);
+    let tokenizer = tokenizer.unwrap_or(default);
     let tokenizer = models::find(tokenizer, Wanted::LanguageModel)
         .context("cannot find the tokenizer (--tokenizer says where it is)")?;
-    let imported =
-        import(&Import { file, config, tokenizer: &tokenizer, heads: args.heads, out: &args.out })?;
+    let imported = import(&Import { file, config, tokenizer: &tokenizer, heads, out })?;
     let gpt2 = &imported.gpt2;
     let mapper = match imported.config.mapper {
         Mapper::Mlp { .. } => "an MLP",
         Mapper::Transformer { .. } => "a transformer",
     };
-    let run = args.out.display();
+    let run = out.display();
     terminal::say(&format!(
         "{run}: {} tensors; GPT-2 with {} layers, {} heads, hidden size {}, {} tokens; {mapper} from {} values to {} prefix vectors\nnext: capsmith caption --run {run} --clip CLIP IMAGE",
         imported.tensors,

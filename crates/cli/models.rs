@@ -15,6 +15,22 @@ pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot find the model {text}"))
 }
 
+/// [`find`] for what training starts from. A checkpoint of PyTorch's is imported first, once, beside
+/// the hub's cache.
+pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
+    let path = find(text, Wanted::LanguageModel)?;
+    if !path.is_file() {
+        return Ok(path);
+    }
+    let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
+    let run = imported.join(hub::sha256(&path)?);
+    if !run.exists() {
+        durable::create_dir_all(&imported)?;
+        crate::import::captioner(&path, None, None, None, &run)?;
+    }
+    Ok(run)
+}
+
 /// A bar for what is under way; lines where bars are not shown.
 #[derive(Default)]
 pub struct Shown {

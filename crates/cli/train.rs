@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use hub::Wanted;
 use indicatif::ProgressBar;
 use training::config::Config;
 use training::run_folder::RunFolder;
@@ -46,7 +45,7 @@ fn default_run(config: &Path) -> PathBuf {
 pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
     let mut screen = Screen::default();
-    let gpt2 = models::find(&config.gpt2.model, Wanted::LanguageModel)?;
+    let gpt2 = models::find_language_model(&config.gpt2.model)?;
     let outcome = trainer::train(&RunFolder::new(out), config, &gpt2, resume, &mut screen, &stop)?;
     if let Some(bar) = screen.bar.take() {
         bar.finish_and_clear();
