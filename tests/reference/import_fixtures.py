@@ -8,6 +8,8 @@ Usage: python import_fixtures.py [OUTPUT]   (default: ../fixtures/import)
                     GPT-2 whose feed-forward layers are not four times as wide
   untied.pt         mlp.pt with another output head
   strange.pt        mlp.pt with a tensor renamed and one of another shape
+  wide.pt           a few vectors whose shapes ask for a model of 75 million weights
+  shared.pt         the same, of one storage
   tokenizer/        transformers' vocab.json and merges.txt of 257 tokens: the bytes, and the end of text
   expected.safetensors
     embeddings [3, 16], tokens [3, 5]
@@ -131,6 +133,15 @@ def main():
     state["gpt.transformer.ln_f.offset"] = state.pop("gpt.transformer.ln_f.bias")
     state["clip_project.model.0.bias"] = state["clip_project.model.0.bias"][1:].clone()
     torch.save(state, root / "strange.pt")
+
+    wide = {
+        "gpt.transformer.wte.weight": (1, 4096), "gpt.transformer.wpe.weight": (1, 4096),
+        "gpt.transformer.h.0.mlp.c_fc.weight": (1, 1), "clip_project.model.0.weight": (1, 1),
+        "clip_project.model.2.weight": (4096, 1),
+    }
+    torch.save({name: torch.zeros(shape) for name, shape in wide.items()}, root / "wide.pt")
+    zeros = torch.zeros(4096)
+    torch.save({name: zeros[:shape[0] * shape[1]].view(shape) for name, shape in wide.items()}, root / "shared.pt")
 
     transformer = Captioner(Transformer(), n_inner=48)
     half = {name: value.half() for name, value in transformer.state_dict().items()}

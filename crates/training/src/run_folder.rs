@@ -201,3 +201,38 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     json.push('\n');
     Ok(durable::write(path, json.as_bytes())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDENTITY: &str = r#"{"model": "clip", "model_sha256": "0", "preprocessing":
+        {"size": 4, "crop": 4, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+        "normalize": false, "dtype": "f32", "dataset_fingerprint": "1", "dimension": 24}"#;
+
+    fn read(embeddings: &str, more: &str) -> Result<Provenance, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"{{"capsmith": "0", "embeddings": {embeddings}, "gpt2_sha256": "2", "threads": 1,
+                "device": "cpu"{more}}}"#
+        );
+        std::fs::write(folder.path().join("run.json"), text).unwrap();
+        RunFolder::new(folder.path()).provenance()
+    }
+
+    #[test]
+    fn the_length_of_embeddings_is_known_with_and_without_their_identity() {
+        assert_eq!(read(IDENTITY, "").unwrap().clip_dim, 24);
+        assert_eq!(read("null", r#", "clip_dim": 16"#).unwrap().clip_dim, 16);
+        let error = read("null", "").unwrap_err().to_string();
+        assert!(error.contains("run.json") && error.contains("clip_dim"), "{error}");
+    }
+
+    #[test]
+    fn a_run_and_an_imported_one_differ_in_the_length_of_embeddings_alone() {
+        let run = read(IDENTITY, "").unwrap();
+        let imported = |length| read("null", &format!(r#", "clip_dim": {length}"#)).unwrap();
+        assert_eq!(imported(24).difference(&run), "");
+        assert_eq!(imported(16).difference(&run), "  embeddings: dimension: 16 -> 24\n");
+    }
+}

@@ -120,6 +120,8 @@ fn what_does_not_fit_is_named_and_nothing_is_left() {
             Some(4),
             &["strange.pt", "transformer.ln_f.offset", "transformer.ln_f.bias", "model.0.bias"],
         ),
+        (fixture("wide.pt"), Some(64), &["wide.pt", "75515904", "12290"]),
+        (fixture("shared.pt"), Some(64), &["shared.pt", "share", ".clone()"]),
         (partial, Some(1), &["mlp.pt", "gpt.transformer.h.0.mlp.c_fc.weight"]),
         (evil, None, &["os_system_2.pkl", "posix.system", "nothing was run"]),
     ] {

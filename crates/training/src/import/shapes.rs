@@ -49,7 +49,7 @@ pub(super) fn infer(
     shape: impl Fn(&str) -> Option<Vec<i64>>,
     heads: Option<i64>,
 ) -> Result<Sizes, String> {
-    let matrix = |name: &str| matrix(name, shape(name));
+    let matrix = |name: &str| matrix(name, shape(name).as_deref());
     let gpt2 = gpt2(names, &matrix, heads)?;
     let hidden = gpt2.n_embd;
     let (mapper, clip_dim) = if shape("clip_project.model.0.weight").is_some() {
@@ -110,8 +110,8 @@ fn gpt2(
 }
 
 /// A weight of two dimensions, neither of them 0.
-fn matrix(name: &str, shape: Option<Vec<i64>>) -> Result<[i64; 2], String> {
-    match shape.as_deref() {
+fn matrix(name: &str, shape: Option<&[i64]>) -> Result<[i64; 2], String> {
+    match shape {
         Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok([rows, columns]),
         Some(other) => Err(format!("{name} has the shape {other:?}; a matrix is expected")),
         None => Err(format!("it has no {name}, so it is no ClipCap checkpoint")),
