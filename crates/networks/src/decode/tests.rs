@@ -23,7 +23,7 @@ fn loaded() -> (Gpt2, Tensor) {
     let mut store = nn::VarStore::new(Device::Cpu);
     let model = Gpt2::new(store.root(), &config);
     let checkpoint = Checkpoint::open(&fixture("model.safetensors")).unwrap();
-    gpt2::load_pretrained(&mut store, "", &checkpoint).unwrap();
+    gpt2::load_pretrained(&mut store, "", &checkpoint, gpt2::Vocabulary::Same).unwrap();
     let prompts = Checkpoint::open(&fixture("beams.safetensors")).unwrap();
     (model, prompts.tensor("prompts", Device::Cpu).unwrap())
 }

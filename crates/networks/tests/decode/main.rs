@@ -17,6 +17,6 @@ fn loaded() -> Gpt2 {
     let mut store = nn::VarStore::new(Device::Cpu);
     let model = Gpt2::new(store.root(), &config);
     let checkpoint = Checkpoint::open(&fixture("decode/model.safetensors")).unwrap();
-    gpt2::load_pretrained(&mut store, "", &checkpoint).unwrap();
+    gpt2::load_pretrained(&mut store, "", &checkpoint, gpt2::Vocabulary::Same).unwrap();
     model
 }
