@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -186,7 +187,7 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
         fs::copy(picture, place("set/Images").join(name)).unwrap();
         for caption in captions {
-            rows += &format!("{name},{caption}\n");
+            writeln!(rows, "{name},{caption}").unwrap();
         }
     }
     fs::write(place("set/captions.txt"), rows).unwrap();
