@@ -2,7 +2,7 @@
 //! evaluation.
 //!
 //! A run is one [`config::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
-//! paper's loop and leaves checkpoints; [`captioner::Captioner`] loads the newest one;
+//! paper's loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
 //! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
 //!
 //! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the

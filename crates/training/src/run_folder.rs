@@ -6,6 +6,7 @@
 //!   run.json         what the run was trained from and with
 //!   gpt2/            config.json and the tokenizer, so that the folder captions by itself
 //!   metrics.csv      one line a step
+//!   epochs.csv       one line an epoch
 //!   tensorboard/     the same as events
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
 //!   evaluation/      predictions and scores
