@@ -17,8 +17,8 @@ const PAPER: &str = include_str!("../../configs/flickr8k/prefix-gradient-clippin
 /// Take over a captioner or embeddings made in Python.
 ///
 /// A checkpoint (FILE.pt) with ClipCap's names becomes a run folder that `caption` and `evaluate`
-/// take. With --dataset, a pickle of embeddings (FILE.pkl: clip_embedding, captions) becomes a file
-/// of embeddings for that data set. Neither file is run.
+/// take. With --dataset, a pickle of embeddings and captions as ClipCap makes it (FILE.pkl) becomes a
+/// file of embeddings for that data set. Neither file is run.
 #[derive(clap::Args)]
 pub struct Args {
     /// File, or one of the hub: clip-prefix, or hf:OWNER/NAME/FILE.

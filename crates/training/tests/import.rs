@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -108,7 +109,7 @@ fn an_imported_run_has_no_moments_to_resume_from() {
 #[test]
 fn what_does_not_fit_is_named_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
+    let out = folder.path().join("runs/imported/run");
     let partial = Path::new(ROOT).join("tests/fixtures/torch_files/sound/mlp.pt");
     let evil = Path::new(ROOT).join("tests/fixtures/torch_files/hostile/os_system_2.pkl");
     for (file, heads, words) in [
@@ -186,7 +187,7 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
         fs::copy(picture, place("set/Images").join(name)).unwrap();
         for caption in captions {
-            rows += &format!("{name},{caption}\n");
+            writeln!(rows, "{name},{caption}").unwrap();
         }
     }
     fs::write(place("set/captions.txt"), rows).unwrap();
