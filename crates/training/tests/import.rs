@@ -109,7 +109,7 @@ fn an_imported_run_has_no_moments_to_resume_from() {
 #[test]
 fn what_does_not_fit_is_named_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
+    let out = folder.path().join("runs/imported/run");
     let partial = Path::new(ROOT).join("tests/fixtures/torch_files/sound/mlp.pt");
     let evil = Path::new(ROOT).join("tests/fixtures/torch_files/hostile/os_system_2.pkl");
     for (file, heads, words) in [

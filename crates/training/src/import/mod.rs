@@ -217,6 +217,8 @@ pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
 /// A folder that is filled beside its place, and goes when it is dropped before it is kept.
 pub(crate) struct Staging {
     pub path: PathBuf,
+    /// Folders around it that were not there before, the innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Staging {
@@ -227,8 +229,11 @@ impl Staging {
         })?);
         name.push(format!(".{}.partial", std::process::id()));
         let path = place.with_file_name(name);
-        durable::create_dir_all(&path)?;
-        Ok(Self { path })
+        let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
+        let staging = Self { path, made };
+        durable::create_dir_all(&staging.path)?;
+        Ok(staging)
     }
 
     /// Moves the folder to its place.
@@ -241,5 +246,9 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // After `keep` there is nothing; after an error, that error is the one to tell.
         let _ = fs::remove_dir_all(&self.path);
+        for folder in &self.made {
+            // Stays where it holds what was kept.
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
