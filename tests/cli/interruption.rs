@@ -44,7 +44,7 @@ fn training_killed_at_random_moments_ends_in_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     // Saving at every step, a kill is likely to fall into a save.
-    let every_step = ["--set", "training.checkpoint_every_steps=1", "--set", "training.epochs=16"];
+    let every_step = ["--set", "training.checkpoint_every_steps=1", "--set", "training.epochs=32"];
     success(&stage.train(&whole, &every_step));
     let first = stage.train(&cut, &every_step);
     let again = stage.train(&cut, &[&every_step[..], &["--resume"]].concat());

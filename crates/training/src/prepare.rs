@@ -72,6 +72,7 @@ pub(crate) fn prepare(
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
     let mapper = config.mapper.network(inputs.identity.dimension);
+    mapper.check(gpt2_config.n_embd).map_err(Error::Mismatch)?;
     let captioner = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
     let newest = newest_checkpoint(folder, observer)?;
     match &newest {

@@ -8,8 +8,6 @@ use crate::config::Mapper;
 
 /// Width of an attention head in every published GPT-2.
 const HEAD_WIDTH: i64 = 64;
-/// The transformer mapper's heads, which divide the hidden size.
-const MAPPER_HEADS: i64 = 8;
 
 /// What the shapes say.
 #[derive(Debug, PartialEq)]
@@ -63,11 +61,6 @@ pub(super) fn infer(
         let name = "clip_project.linear.weight";
         let [outputs, clip_dim] = matrix(name)?;
         let clip_length = whole(name, outputs, hidden)?;
-        if hidden % MAPPER_HEADS != 0 {
-            return Err(format!(
-                "GPT-2's hidden size is {hidden}, which the transformer mapper's {MAPPER_HEADS} heads do not divide"
-            ));
-        }
         let layers = count(names, "clip_project.transformer.layers.")?;
         (Mapper::Transformer { prefix_length, clip_length, layers }, clip_dim)
     } else {
@@ -76,6 +69,7 @@ pub(super) fn infer(
                 .to_owned(),
         );
     };
+    mapper.network(clip_dim as usize).check(hidden)?;
     Ok(Sizes { gpt2, mapper, clip_dim: clip_dim as usize })
 }
 

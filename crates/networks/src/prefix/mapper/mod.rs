@@ -38,6 +38,24 @@ pub struct MapperConfig {
     pub prefix_length: i64,
 }
 
+impl MapperConfig {
+    /// Checks that a language model of this hidden size can be mapped to; worth calling before a
+    /// captioner is built.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn check(&self, hidden_size: i64) -> Result<(), String> {
+        let is_transformer = matches!(self.kind, MapperKind::Transformer { .. });
+        if is_transformer && hidden_size % transformer::HEADS != 0 {
+            return Err(format!(
+                "the transformer mapper has {} heads, which do not divide GPT-2's hidden size of {hidden_size}; take the mlp mapper, or another GPT-2",
+                transformer::HEADS
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// A mapper of either kind.
 #[derive(Debug)]
 pub(super) enum Mapper {
@@ -102,4 +120,18 @@ impl Linear {
 fn uniform(inputs: i64) -> Init {
     let bound = 1.0 / (inputs as f64).sqrt();
     Init::Uniform { lo: -bound, up: bound }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_do_not_divide_the_hidden_size_are_refused() {
+        let kind = MapperKind::Transformer { clip_length: 10, layers: 8 };
+        let transformer = MapperConfig { kind, clip_dim: 4, prefix_length: 2 };
+        assert!(transformer.check(768).is_ok());
+        assert!(transformer.check(20).unwrap_err().contains("hidden size of 20"));
+        assert!(MapperConfig { kind: MapperKind::Mlp, ..transformer }.check(20).is_ok());
+    }
 }

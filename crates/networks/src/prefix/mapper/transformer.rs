@@ -12,7 +12,7 @@ use super::Linear;
 use crate::pass::Pass;
 
 /// ClipCap's, for every size.
-const HEADS: i64 = 8;
+pub(super) const HEADS: i64 = 8;
 /// Width inside the feed-forward layers, as a multiple of the hidden size.
 const MLP_RATIO: i64 = 2;
 
