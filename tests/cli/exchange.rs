@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::stage::{Stage, config, failure, success};
+use super::stage::{self, Stage, config, failure, success};
 
 fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -13,24 +13,7 @@ fn fixture(name: &str) -> String {
 fn clip_and_embeddings(folder: &Path) -> (String, String) {
     let clip = folder.join("clip").display().to_string();
     let embeddings = folder.join("e.safetensors").display().to_string();
-    success(&[
-        "init",
-        "clip",
-        "--out",
-        &clip,
-        "--image-size",
-        "32",
-        "--patch-size",
-        "16",
-        "--hidden-size",
-        "32",
-        "--layers",
-        "1",
-        "--heads",
-        "2",
-        "--projection-dim",
-        "16",
-    ]);
+    stage::init_clip(&clip, "16");
     let pictures = Stage::get().pictures();
     success(&["precompute", "--dataset", &pictures, "--clip", &clip, "--out", &embeddings]);
     (clip, embeddings)

@@ -23,24 +23,7 @@ impl Stage {
         let stage = Self { folder };
         let (pictures, clip, gpt2) = (stage.pictures(), stage.clip(), stage.gpt2());
         success(&["dataset", "draw", "--out", &pictures, "--count", "60", "--size", "64"]);
-        success(&[
-            "init",
-            "clip",
-            "--out",
-            &clip,
-            "--image-size",
-            "32",
-            "--patch-size",
-            "16",
-            "--hidden-size",
-            "32",
-            "--layers",
-            "1",
-            "--heads",
-            "2",
-            "--projection-dim",
-            "24",
-        ]);
+        init_clip(&clip, "24");
         success(&[
             "init",
             "gpt2",
@@ -113,6 +96,28 @@ impl Stage {
         words.extend(more.iter().map(ToString::to_string));
         words
     }
+}
+
+/// Makes a tiny CLIP with embeddings of so many values.
+pub fn init_clip(out: &str, projection_dim: &str) {
+    success(&[
+        "init",
+        "clip",
+        "--out",
+        out,
+        "--image-size",
+        "32",
+        "--patch-size",
+        "16",
+        "--hidden-size",
+        "32",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
+        "--projection-dim",
+        projection_dim,
+    ]);
 }
 
 /// The demo's configuration.

@@ -3,14 +3,13 @@
 //! The work is laid out in a folder first, so that the Python reference (`tests/reference/bench.py`)
 //! does the same on the same weights and data.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use networks::decode::{self, Options, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
-use networks::{Pass, device, weights};
+use networks::{Pass, device};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
@@ -19,7 +18,7 @@ use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions, Part};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::prepare::named_variables;
-use crate::run_folder::write_json;
+use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::LinearSchedule;
 use crate::seeds::{self, Purpose};
 
@@ -93,9 +92,7 @@ impl Bench {
     pub fn lay_out(&self, folder: &Path) -> Result<(), Error> {
         durable::create_dir_all(folder)?;
         write_json(&folder.join("config.json"), &self.gpt2)?;
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        let model = folder.join("model.safetensors");
-        weights::save(&model, &named_variables(&self.store), &metadata)?;
+        write_tensors(&folder.join("model.safetensors"), &named_variables(&self.store))?;
         let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
         let padded: Vec<i64> = self
             .rows
@@ -111,7 +108,7 @@ impl Bench {
             ("embeddings", self.embeddings.shallow_clone()),
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-        Ok(weights::save(&folder.join("batches.safetensors"), &tensors, &metadata)?)
+        write_tensors(&folder.join("batches.safetensors"), &tensors)
     }
 
     /// Captions and target tokens in a batch, on average, and slots in the reference's padding.

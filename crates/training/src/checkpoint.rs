@@ -15,6 +15,7 @@ use tch::{Tensor, nn, no_grad};
 
 use crate::error::Error;
 use crate::optimizer::AdamW;
+use crate::run_folder::{write_json, write_tensors};
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -152,14 +153,13 @@ fn write(
     durable::create_dir_all(folder)?;
     remove_folder(&partial)?;
     durable::create_dir_all(&partial)?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut state = State { position: position.clone(), sha256: BTreeMap::new() };
     for (name, tensors) in files {
         let file = partial.join(name);
-        weights::save(&file, tensors, &metadata)?;
+        write_tensors(&file, tensors)?;
         state.sha256.insert((*name).to_owned(), digest(&file)?);
     }
-    crate::run_folder::write_json(&partial.join(STATE), &state)?;
+    write_json(&partial.join(STATE), &state)?;
     // A damaged checkpoint of the same step may be in the way.
     remove_folder(&path)?;
     Ok(durable::replace(&partial, &path)?)

@@ -1,23 +1,20 @@
 //! A run's newest weights as Python reads them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
 use networks::gpt2::Gpt2Config;
 use networks::weights;
-use tch::{Device, Tensor};
+use tch::Device;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Which};
 use crate::error::Error;
-use crate::import::{Staging, refuse_existing};
+use crate::import::{EMBEDDING, HEAD, Staging, refuse_existing};
 use crate::inputs::load_tokenizer;
-use crate::run_folder::{RunFolder, write_json};
+use crate::run_folder::{RunFolder, write_json, write_tensors};
 
 /// The language model's names begin so in ClipCap's checkpoints, and without it in Hugging Face's.
 const LANGUAGE_MODEL: &str = "gpt.";
-const EMBEDDING: &str = "gpt.transformer.wte.weight";
-const HEAD: &str = "gpt.lm_head.weight";
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +43,7 @@ impl FromStr for Format {
 /// `out` exists; the run has no whole checkpoint; a file cannot be written.
 pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
     refuse_existing(out)?;
-    let (found, damaged) = checkpoint::latest(&run.checkpoints())?;
-    let checkpoint = found.ok_or_else(|| {
-        damaged.into_iter().next().unwrap_or_else(|| Error::RunFile {
-            path: run.checkpoints(),
-            reason: "there is no checkpoint yet; train first: capsmith train --resume".into(),
-        })
-    })?;
-    let file = checkpoint.weights()?;
+    let file = checkpoint::find(&run.checkpoints(), Which::Newest)?.weights()?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),
         Format::ClipCap => clipcap(&file, out),
@@ -71,7 +61,7 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
     let staging = Staging::beside(out)?;
     tokenizer.save(&staging.path)?;
     write_json(&staging.path.join("config.json"), &config)?;
-    save(&staging.path.join("model.safetensors"), &tensors)?;
+    write_tensors(&staging.path.join("model.safetensors"), &tensors)?;
     staging.keep(out)
 }
 
@@ -85,11 +75,5 @@ fn clipcap(file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
     if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         durable::create_dir_all(parent)?;
     }
-    save(out, &tensors)
-}
-
-fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Error> {
-    // transformers refuses a file that does not say which framework wrote it.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(weights::save(path, tensors, &metadata)?)
+    write_tensors(out, &tensors)
 }

@@ -13,11 +13,14 @@
 //!   lock             held by the process that trains
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use networks::weights;
 use precompute::Identity;
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -190,6 +193,16 @@ impl RunFolder {
         write_json(&self.provenance_file(), provenance)?;
         Ok(durable::write(&self.config_file(), config.to_toml().as_bytes())?)
     }
+}
+
+/// Writes tensors as a safetensors file that transformers reads too, all or nothing.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Error> {
+    // transformers refuses a file that does not say which framework wrote it.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(weights::save(path, tensors, &metadata)?)
 }
 
 /// Writes `value` as readable JSON, all or nothing.

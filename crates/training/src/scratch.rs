@@ -3,17 +3,15 @@
 //! The folders are Hugging Face's, so that everything that reads a pretrained model reads these too,
 //! and transformers reads them as well.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use networks::clip::{self, ClipConfig, ClipModel};
 use networks::gpt2::{Gpt2, Gpt2Config};
-use networks::weights;
 use tch::{Device, Tensor, nn};
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
 use crate::error::Error;
-use crate::run_folder::write_json;
+use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
 
 /// Writes a GPT-2 with random weights, and a tokenizer trained on `texts`, to `folder`.
@@ -61,7 +59,5 @@ pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(),
 
 fn save_store(store: &nn::VarStore, folder: &Path) -> Result<(), Error> {
     let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    // transformers refuses a file that does not say which framework wrote it.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(weights::save(&folder.join("model.safetensors"), &tensors, &metadata)?)
+    write_tensors(&folder.join("model.safetensors"), &tensors)
 }

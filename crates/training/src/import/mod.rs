@@ -26,8 +26,8 @@ use crate::run_folder::{Provenance, RunFolder, write_json};
 
 use shapes::Sizes;
 
-const HEAD: &str = "gpt.lm_head.weight";
-const EMBEDDING: &str = "gpt.transformer.wte.weight";
+pub(crate) const HEAD: &str = "gpt.lm_head.weight";
+pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
 
 /// A checkpoint to import, and what it does not say itself.
 #[derive(Debug)]
