@@ -24,10 +24,12 @@ mod clip;
 mod error;
 mod folder;
 mod gpt2;
+mod label;
 
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;
+pub use label::{Label, PartOfSpeech};
 
 /// The ids of the tokens of each text, on all cores, between the special ones where asked for.
 fn encode_batch<S: AsRef<str>>(
