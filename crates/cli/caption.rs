@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flickr::Preprocessing;
 use hub::Wanted;
+use keywords::Keyword;
 use networks::device::parse_device;
 use precompute::Dtype;
 use rayon::prelude::*;
-use training::captioner::{Caption, Captioner};
+use tch::Tensor;
+use training::KeywordSelector;
+use training::captioner::{Caption, Event, Pictures};
 use training::run_folder::RunFolder;
 
-use crate::evaluate::CheckpointChoice;
+use crate::evaluate::{CheckpointChoice, How};
 use crate::precompute::ImageEncoder;
-use crate::{models, terminal};
+use crate::{evaluate, models, terminal};
 
 /// Caption pictures with a trained run.
 ///
@@ -33,15 +36,16 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Which of the run's checkpoints.
-    #[arg(long, value_enum, default_value_t)]
-    checkpoint: CheckpointChoice,
+    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// captions.
+    #[arg(long, value_enum)]
+    checkpoint: Option<CheckpointChoice>,
     /// Change how the run decodes, such as `--set decoding.strategy.kind=beam
     /// --set decoding.strategy.beams=5`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE")]
     sets: Vec<String>,
     /// Print all captions that a beam search or sampling finds for a picture, best first, each with
-    /// the mean log-probability of its tokens.
+    /// the mean log-probability of its tokens, or of an SBG run its cosine with the picture by CLIP.
     #[arg(long)]
     all: bool,
     /// Leave out pictures that cannot be read, naming them.
@@ -51,8 +55,13 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
-    let captioner =
-        Captioner::load(&RunFolder::open(&args.run)?, device, args.checkpoint.into(), &args.sets)?;
+    let how = How {
+        checkpoint: args.checkpoint,
+        sets: &args.sets,
+        clip: args.clip.as_deref(),
+        shuffle: None,
+    };
+    let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
     let identity = captioner.provenance.embeddings.as_ref();
     let Some(clip) = args.clip.as_ref().or(identity.map(|identity| &identity.model)) else {
         bail!(
@@ -81,6 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let normalize = captioner.config.data.normalize_embeddings
         || identity.is_some_and(|identity| identity.normalize);
+    let selector = captioner.keyword_selector()?;
     let bar = terminal::bar(args.images.len() as u64, "captioning");
     for images in args.images.chunks(captioner.config.decoding.batch_size) {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
@@ -89,9 +99,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if normalize {
                 embeddings = training::inputs::normalized(&embeddings);
             }
-            let captions = captioner.caption(&embeddings, |_| {})?;
+            let pictures =
+                Pictures { keywords: keywords(selector.as_ref(), &embeddings)?, embeddings };
+            let captions = captioner.caption(&pictures, |event| {
+                if let Event::Note(note) = event {
+                    bar.suspend(|| terminal::say(note));
+                }
+            })?;
             bar.suspend(|| {
-                paths.iter().zip(captions).try_for_each(|(path, captions)| {
+                paths.iter().zip(captions).try_for_each(|(path, mut captions)| {
+                    captions.sort_by(|a, b| b.score.total_cmp(&a.score));
                     terminal::print(&lines(path, &captions, args.all))
                 })
             })?;
@@ -100,6 +117,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The keywords of pictures, for systems that write from keywords.
+fn keywords(
+    selector: Option<&KeywordSelector>,
+    embeddings: &Tensor,
+) -> anyhow::Result<Option<Vec<Vec<String>>>> {
+    let Some(selector) = selector else { return Ok(None) };
+    let words = |keywords: Vec<Keyword>| keywords.into_iter().map(|keyword| keyword.word).collect();
+    Ok(Some(selector.select(embeddings)?.into_iter().map(words).collect()))
 }
 
 /// `path caption`, or `path score caption` for each of several.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use training::config::Config;
+use training::evaluate::Scored;
 use training::run_folder::RunFolder;
 
 use crate::evaluate::How;
@@ -89,12 +90,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     announce(&["evaluate", "--run", &run]);
-    let scored =
-        evaluate::evaluate(Path::new(&run), "cpu", &How::default(), &evaluate::paper_protocol())?;
+    let scored = scored(&run, &How::default())?;
     announce(&["evaluate", "--run", &run, "--shuffle-embeddings", "1"]);
     let shuffled = How { shuffle: Some(1), ..How::default() };
-    let control =
-        evaluate::evaluate(Path::new(&run), "cpu", &shuffled, &evaluate::paper_protocol())?;
+    let control = self::scored(&run, &shuffled)?;
 
     let index = args.out.join("index.html");
     page::write(&index, &scored, &control, &place("pictures/Images"))
@@ -102,9 +101,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     print_summary(&scored, &control, &index, started)
 }
 
+/// The run has one way of choosing captions.
+fn scored(run: &str, how: &How) -> anyhow::Result<Scored> {
+    let all = evaluate::evaluate(Path::new(run), "cpu", how, &evaluate::paper_protocol())?;
+    all.into_iter().next().context("nothing was scored")
+}
+
 fn print_summary(
-    scored: &training::evaluate::Scored,
-    control: &training::evaluate::Scored,
+    scored: &Scored,
+    control: &Scored,
     index: &Path,
     started: Instant,
 ) -> anyhow::Result<()> {

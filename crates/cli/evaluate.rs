@@ -1,18 +1,22 @@
 //! `capsmith evaluate`: a run's test split, or whatever `caption-eval evaluate` scores.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use caption_metrics::cli::{EvaluateArgs, print_scores};
 use caption_metrics::{Options, Tokenizer};
 use clap::ValueEnum;
+use hub::Wanted;
 use networks::device::parse_device;
-use training::captioner::Captioner;
+use tch::Device;
+use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
+use training::config::System;
 use training::evaluate::{Scored, evaluate_run};
 use training::run_folder::RunFolder;
 
-use crate::terminal;
+use crate::{models, terminal};
 
 /// Caption and score a run's test split, or score captions made by anybody.
 ///
@@ -27,15 +31,19 @@ pub struct Args {
         conflicts_with_all = ["references", "predictions", "json", "per_image", "bootstrap"]
     )]
     run: Option<PathBuf>,
-    /// Which of the run's checkpoints.
-    #[arg(long, value_enum, default_value_t, requires = "run")]
-    checkpoint: CheckpointChoice,
+    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// captions.
+    #[arg(long, value_enum, requires = "run")]
+    checkpoint: Option<CheckpointChoice>,
     /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
     sets: Vec<String>,
     /// Control: caption each test picture from another one's embedding, shuffled by this seed.
     #[arg(long, value_name = "SEED", requires = "run")]
     shuffle_embeddings: Option<u64>,
+    /// Where the CLIP of an SBG run is, if it has moved: its folder or its name at the hub.
+    #[arg(long, requires = "run")]
+    clip: Option<String>,
     /// Device for a run: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -52,18 +60,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
     };
     let options = args.files.scoring.options()?;
-    let how =
-        How { checkpoint: args.checkpoint, sets: &args.sets, shuffle: args.shuffle_embeddings };
-    let scored = evaluate(run, &args.device, &how, &options)?;
-    terminal::say(&format!("files in {}", scored.folder.display()));
-    Ok(print_scores(&scored.evaluation, &mut out)?)
+    let how = How {
+        checkpoint: args.checkpoint,
+        sets: &args.sets,
+        clip: args.clip.as_deref(),
+        shuffle: args.shuffle_embeddings,
+    };
+    for scored in evaluate(run, &args.device, &how, &options)? {
+        terminal::say(&format!("files in {}", scored.folder.display()));
+        if let Some(choice) = &scored.choice {
+            writeln!(out, "{choice}")?;
+        }
+        print_scores(&scored.evaluation, &mut out)?;
+    }
+    Ok(())
 }
 
 /// Which of a run's checkpoints.
-#[derive(Clone, Copy, Default, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 pub enum CheckpointChoice {
     /// The newest.
-    #[default]
     Newest,
     /// That of the epoch with the lowest loss.
     Best,
@@ -82,22 +98,48 @@ impl From<CheckpointChoice> for Which {
 #[derive(Default)]
 pub struct How<'a> {
     /// Which checkpoint.
-    pub checkpoint: CheckpointChoice,
+    pub checkpoint: Option<CheckpointChoice>,
     /// Changes of its decoding.
     pub sets: &'a [String],
+    /// Where its CLIP has moved.
+    pub clip: Option<&'a str>,
     /// For the control, the seed that shuffles embeddings.
     pub shuffle: Option<u64>,
 }
 
-/// Captions and scores a run's test split with a progress bar.
-pub fn evaluate(run: &Path, device: &str, how: &How, options: &Options) -> anyhow::Result<Scored> {
+/// A run's captioner, with the CLIP that it compares captions by where it does.
+pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Result<Captioner> {
+    let clip = match folder.config()?.system {
+        System::Sbg(system) => {
+            let clip = how.clip.unwrap_or(&system.reranking.clip);
+            let found = models::find(clip, Wanted::Clip).context(
+                "the run compares captions with pictures by CLIP; say where it is with --clip",
+            )?;
+            Some(found)
+        }
+        System::ClipPrefix(_) | System::MergeRnn(_) => None,
+    };
+    let which = how.checkpoint.map(Into::into);
+    Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
+}
+
+/// Captions and scores a run's test split with a progress bar, for each of its choices.
+pub fn evaluate(
+    run: &Path,
+    device: &str,
+    how: &How,
+    options: &Options,
+) -> anyhow::Result<Vec<Scored>> {
     let device = parse_device(device)?;
     let folder = RunFolder::open(run)?;
-    let captioner = Captioner::load(&folder, device, how.checkpoint.into(), how.sets)?;
+    let captioner = captioner(&folder, device, how)?;
     let bar = terminal::bar(0, "captioning");
-    let progress = |done: usize, total: usize| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+    let progress = |event: Event, total: usize| match event {
+        Event::Done(done) => {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+        Event::Note(note) => bar.suspend(|| terminal::say(note)),
     };
     let scored = evaluate_run(&folder, &captioner, device, how.shuffle, options, progress)
         .with_context(|| format!("cannot evaluate {}", run.display()))?;

@@ -74,7 +74,8 @@ pub fn captioner(
         .context("cannot find the tokenizer (--tokenizer says where it is)")?;
     let imported = import(&Import { file, config, tokenizer: &tokenizer, heads, out })?;
     let gpt2 = &imported.gpt2;
-    let mapper = match imported.config.mapper {
+    let system = imported.config.clip_prefix()?;
+    let mapper = match system.mapper {
         Mapper::Mlp { .. } => "an MLP",
         Mapper::Transformer { .. } => "a transformer",
     };
@@ -87,7 +88,7 @@ pub fn captioner(
         gpt2.n_embd,
         gpt2.vocab_size,
         imported.clip_dim,
-        imported.config.mapper.prefix_length(),
+        system.mapper.prefix_length(),
     ));
     Ok(())
 }

@@ -9,6 +9,7 @@ mod export;
 mod fetch;
 mod import;
 mod init;
+mod keywords;
 mod models;
 mod page;
 mod precompute;
@@ -22,7 +23,8 @@ use clap::{Parser, Subcommand};
 /// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
 ///
 /// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
-/// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own.
+/// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own. SBG also
+/// needs `keywords` before it is trained.
 /// `demo` does all of it on pictures that capsmith draws itself.
 #[derive(Parser)]
 #[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
@@ -38,6 +40,9 @@ enum Command {
     Dataset(dataset::Command),
     /// Compute the CLIP embedding of every picture of a data set, once.
     Precompute(precompute::Args),
+    /// Choose the words that describe each picture, for SBG.
+    #[command(subcommand)]
+    Keywords(keywords::Command),
     /// Make models with random weights, where pretrained ones cannot be had.
     #[command(subcommand)]
     Init(init::Command),
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dataset(command) => dataset::run(command),
         Command::Precompute(args) => precompute::run(&args),
+        Command::Keywords(command) => keywords::run(&command),
         Command::Init(command) => init::run(command),
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),

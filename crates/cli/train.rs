@@ -45,8 +45,9 @@ fn default_run(config: &Path) -> PathBuf {
 pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
     let mut screen = Screen::default();
-    let gpt2 = models::find_language_model(&config.gpt2.model)?;
-    let outcome = trainer::train(&RunFolder::new(out), config, &gpt2, resume, &mut screen, &stop)?;
+    let model = config.system.language_model().map(models::find_language_model).transpose()?;
+    let run = RunFolder::new(out);
+    let outcome = trainer::train(&run, config, model.as_deref(), resume, &mut screen, &stop)?;
     if let Some(bar) = screen.bar.take() {
         bar.finish_and_clear();
     }
@@ -56,7 +57,7 @@ pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
             format!("trained {steps} steps; next: capsmith evaluate --run {run}")
         }
         Outcome::StoppedEarly { epochs } => format!(
-            "stopped early after {epochs} epochs: the last loss no longer improved; next: capsmith evaluate --run {run}"
+            "stopped early after {epochs} epochs: the loss no longer improved; next: capsmith evaluate --run {run}"
         ),
         Outcome::Interrupted { steps } => format!(
             "interrupted after step {steps}; a checkpoint is written, go on with the same command and --resume"

@@ -1,4 +1,4 @@
-//! CLIP, GPT-2 and the prefix mapper on libtorch: tensors in, tensors out.
+//! CLIP, GPT-2 and the captioners made of them on libtorch: tensors in, tensors out.
 //!
 //! Nothing here knows a data set, a tokenizer or a run folder: pictures come as pixels, words as
 //! ids, and weights from files named by the caller. A variable's path in the store is the
@@ -37,6 +37,8 @@ pub mod clip;
 pub mod decode;
 pub mod device;
 pub mod gpt2;
+pub mod language_model;
+pub mod merge_rnn;
 mod mkl;
 mod pass;
 pub mod prefix;

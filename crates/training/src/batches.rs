@@ -1,10 +1,15 @@
 //! Captions as token rows, and the order in which they are seen.
 
-use networks::prefix::TokenBatch;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
-use crate::learner::Part;
+use crate::config::Training;
 use crate::seeds::{self, Purpose};
+
+/// Something to learn from.
+pub trait Example {
+    /// How long it is, for batches of examples of like length.
+    fn length(&self) -> usize;
+}
 
 /// One caption of one picture, as token ids.
 #[derive(Debug, Clone)]
@@ -17,6 +22,20 @@ pub struct TokenRow {
     pub image: usize,
     /// Index of the caption among the picture's, for messages.
     pub caption: usize,
+}
+
+impl TokenRow {
+    /// The embeddings of the rows' pictures, `[rows, dim]`, from those of the data set.
+    pub fn embeddings(rows: &[&Self], embeddings: &Tensor) -> Tensor {
+        let places: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
+        embeddings.index_select(0, &Tensor::from_slice(&places).to_device(embeddings.device()))
+    }
+}
+
+impl Example for TokenRow {
+    fn length(&self) -> usize {
+        self.tokens.len()
+    }
 }
 
 /// Cuts every row at `min(mean + 10 std, max)` of the row lengths, as ClipCap does.
@@ -42,48 +61,57 @@ fn longest_kept(lengths: &[f64]) -> usize {
     (mean + 10.0 * deviation).min(max) as usize
 }
 
-/// The batches of one epoch, as indexes into `rows`: all rows shuffled, cut into whole batches, the
-/// rest dropped.
-///
-/// With `sort_by_length` the shuffled rows of every fifty batches are sorted by length before they
-/// are cut, and the batches shuffled again.
-#[must_use]
-pub fn epoch_batches(
-    seed: u64,
-    epoch: u64,
-    rows: &[TokenRow],
-    batch_size: usize,
-    sort_by_length: bool,
-) -> Vec<Vec<usize>> {
-    let mut order = seeds::permutation(seed, Purpose::Order, epoch, rows.len());
-    order.truncate(rows.len() / batch_size * batch_size);
-    if !sort_by_length {
-        return order.chunks_exact(batch_size).map(<[usize]>::to_vec).collect();
+/// Which examples make a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Batching {
+    /// Decides the order.
+    pub seed: u64,
+    /// Examples in a batch.
+    pub size: usize,
+    /// Whether an epoch's last batch is left out where it is not whole.
+    pub drop_last: bool,
+    /// Whether the shuffled examples of every fifty batches are sorted by length before they are cut
+    /// into batches, and the batches shuffled again.
+    pub sort_by_length: bool,
+}
+
+impl Batching {
+    pub(crate) fn new(training: &Training) -> Self {
+        Self {
+            seed: training.seed,
+            size: training.batch_size,
+            drop_last: training.drop_last_batch,
+            sort_by_length: training.sort_by_length,
+        }
     }
-    for pool in order.chunks_mut(SORTED_TOGETHER * batch_size) {
-        pool.sort_by_key(|&row| rows[row].tokens.len());
+
+    /// How many batches an epoch of so many examples has.
+    #[must_use]
+    pub fn count(&self, examples: usize) -> usize {
+        if self.drop_last { examples / self.size } else { examples.div_ceil(self.size) }
     }
-    let batches: Vec<&[usize]> = order.chunks_exact(batch_size).collect();
-    seeds::permutation(seed, Purpose::BatchOrder, epoch, batches.len())
-        .into_iter()
-        .map(|batch| batches[batch].to_vec())
-        .collect()
+
+    /// The batches of one epoch, as indexes into `examples`: all of them shuffled, then cut.
+    #[must_use]
+    pub fn epoch(&self, epoch: u64, examples: &[impl Example]) -> Vec<Vec<usize>> {
+        let mut order = seeds::permutation(self.seed, Purpose::Order, epoch, examples.len());
+        order.truncate(self.count(examples.len()) * self.size);
+        if !self.sort_by_length {
+            return order.chunks(self.size).map(<[usize]>::to_vec).collect();
+        }
+        for pool in order.chunks_mut(SORTED_TOGETHER * self.size) {
+            pool.sort_by_key(|&example| examples[example].length());
+        }
+        let batches: Vec<&[usize]> = order.chunks(self.size).collect();
+        seeds::permutation(self.seed, Purpose::BatchOrder, epoch, batches.len())
+            .into_iter()
+            .map(|batch| batches[batch].to_vec())
+            .collect()
+    }
 }
 
 /// Batches whose rows are sorted together.
 const SORTED_TOGETHER: usize = 50;
-
-/// Rows on the device, with their pictures' embeddings from those of the data set.
-#[must_use]
-pub fn part(rows: &[&TokenRow], embeddings: &Tensor, prefix_length: i64, device: Device) -> Part {
-    let places: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
-    let places = Tensor::from_slice(&places).to_device(device);
-    let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
-    Part {
-        embeddings: embeddings.index_select(0, &places),
-        tokens: TokenBatch::new(&tokens, prefix_length, device),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -99,11 +127,15 @@ mod tests {
         (0..count).map(row).collect()
     }
 
+    fn epoch(epoch: u64, rows: &[TokenRow], sort_by_length: bool) -> Vec<Vec<usize>> {
+        Batching { seed: 1, size: 10, drop_last: true, sort_by_length }.epoch(epoch, rows)
+    }
+
     #[test]
     fn an_epoch_sees_each_row_at_most_once_and_drops_the_partial_batch() {
         let rows = rows(103);
         for sorted in [false, true] {
-            let batches = |epoch| epoch_batches(1, epoch, &rows, 10, sorted);
+            let batches = |number| epoch(number, &rows, sorted);
             let first = batches(0);
             assert_eq!(first.len(), 10);
             let mut seen: Vec<usize> = first.concat();
@@ -116,13 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn a_partial_batch_can_be_kept() {
+        let rows = rows(103);
+        let batching = Batching { seed: 1, size: 10, drop_last: false, sort_by_length: false };
+        let batches = batching.epoch(0, &rows);
+        assert_eq!((batches.len(), batching.count(103)), (11, 11));
+        assert_eq!(batches[10].len(), 3);
+        let mut seen = batches.concat();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..103));
+    }
+
+    #[test]
     fn batches_sorted_by_length_hold_rows_of_like_length_and_come_in_any_order() {
         let rows = rows(1300);
         let lengths = |batch: &Vec<usize>| -> Vec<usize> {
             batch.iter().map(|&row| rows[row].tokens.len()).collect()
         };
         let spread = |sorted: bool| -> usize {
-            let batches = epoch_batches(1, 0, &rows, 10, sorted);
+            let batches = epoch(0, &rows, sorted);
             let spreads = batches.iter().map(|batch| {
                 let lengths = lengths(batch);
                 lengths.iter().max().unwrap() - lengths.iter().min().unwrap()
@@ -131,7 +175,7 @@ mod tests {
         };
         assert!(spread(true) * 10 < spread(false), "{} {}", spread(true), spread(false));
         let firsts: Vec<usize> =
-            epoch_batches(1, 0, &rows, 10, true).iter().map(|batch| lengths(batch)[0]).collect();
+            epoch(0, &rows, true).iter().map(|batch| lengths(batch)[0]).collect();
         assert!(!firsts.is_sorted());
     }
 

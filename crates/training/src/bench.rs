@@ -13,14 +13,16 @@ use networks::{Pass, device};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
-use crate::batches::{TokenRow, cut_long_rows, epoch_batches, part};
+use crate::batches::{Batching, TokenRow, cut_long_rows};
+use crate::config::{Rule, Schedule};
 use crate::error::Error;
-use crate::learner::{Learner, LearnerOptions, Part};
+use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::prepare::named_variables;
 use crate::run_folder::{write_json, write_tensors};
-use crate::schedule::LinearSchedule;
+use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
+use crate::systems::prefix::Part;
 
 /// ViT-L/14's and the paper's.
 const CLIP_DIM: i64 = 768;
@@ -67,7 +69,9 @@ impl Bench {
             .filter(|row| !row.tokens.is_empty())
             .collect();
         cut_long_rows(&mut rows);
-        let batches = epoch_batches(42, 0, &rows, batch_size, false);
+        let batching =
+            Batching { seed: 42, size: batch_size, drop_last: true, sort_by_length: false };
+        let batches = batching.epoch(0, &rows);
         if batches.is_empty() {
             let reason = format!("{} captions make no batch of {batch_size}", rows.len());
             return Err(Error::Mismatch(reason));
@@ -122,7 +126,7 @@ impl Bench {
 
     fn part(&self, batch: &[usize]) -> Part {
         let rows: Vec<&TokenRow> = batch.iter().map(|&row| &self.rows[row]).collect();
-        part(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
+        Part::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
     }
 
     /// The first batch's loss without dropout, to compare with the reference's.
@@ -139,9 +143,20 @@ impl Bench {
     /// When memory is exhausted.
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
         device::keep_freed_memory();
-        let adamw = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 };
+        let adamw = AdamWOptions {
+            rule: Rule::Transformers,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-6,
+            weight_decay: 0.0,
+        };
         let optimizer = AdamW::new(named_variables(&self.store), adamw);
-        let schedule = LinearSchedule { peak: 2e-5, warmup_steps: 0, total_steps: u64::MAX };
+        let schedule = RateSchedule {
+            shape: Schedule::Linear,
+            peak: 2e-5,
+            warmup_steps: 0,
+            total_steps: u64::MAX,
+        };
         let parts: Vec<Part> = (0..=rounds)
             .map(|number| self.part(&self.batches[number % self.batches.len()]))
             .collect();

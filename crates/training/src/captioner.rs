@@ -1,16 +1,16 @@
-//! A trained run that captions: from image embeddings to sentences.
+//! A trained run that captions pictures, whatever its system.
 
-use networks::decode::{self, Hypothesis, Options};
-use networks::gpt2::Gpt2Config;
-use networks::prefix::ClipCaptioner;
-use tch::{Device, Tensor, nn};
-use words::Gpt2Tokenizer;
+use std::path::Path;
+
+use tch::{Device, Tensor};
 
 use crate::checkpoint::{self, Which};
-use crate::config::{Config, Strategy};
+use crate::config::{Config, Decoding, System};
 use crate::error::Error;
-use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
+use crate::systems::merge_rnn::MergeRnnWriter;
+use crate::systems::prefix::PrefixWriter;
+use crate::systems::sbg::{KeywordSelector, SbgWriter};
 
 /// A run's checkpoint, ready to caption.
 pub struct Captioner {
@@ -18,89 +18,43 @@ pub struct Captioner {
     pub config: Config,
     /// What the run was trained from.
     pub provenance: Provenance,
-    model: ClipCaptioner,
-    tokenizer: Gpt2Tokenizer,
-    stops: Vec<bool>,
-    _store: nn::VarStore,
+    writer: Box<dyn Writer>,
 }
 
-impl Captioner {
-    /// Loads a checkpoint of a run, to be decoded as `sets` of `decoding.KEY=VALUE` change its
-    /// configuration.
-    ///
-    /// # Errors
-    /// Says so when there is none, or names what is damaged.
-    pub fn load(
-        folder: &RunFolder,
-        device: Device,
-        which: Which,
-        sets: &[String],
-    ) -> Result<Self, Error> {
-        let config = folder.config()?.with_decoding(sets)?;
-        let provenance = folder.provenance()?;
-        let gpt2_config = Gpt2Config::open(&folder.gpt2())?;
-        let tokenizer = load_tokenizer(&folder.gpt2(), gpt2_config.vocab_size)?;
-        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
-        let mut store = nn::VarStore::new(device);
-        let mapper = config.mapper.network(provenance.clip_dim);
-        let model = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
-        checkpoint.load_model(&mut store)?;
-        store.freeze();
-        let stops = stops(&tokenizer, &config.decoding.strategy)?;
-        Ok(Self { config, provenance, model, tokenizer, stops, _store: store })
-    }
+/// What is known of pictures, one entry or row for each.
+pub struct Pictures {
+    /// Image embeddings `[pictures, dim]`, f32, on the captioner's device.
+    pub embeddings: Tensor,
+    /// Their keywords, for systems that write from keywords.
+    pub keywords: Option<Vec<Vec<String>>>,
+}
 
-    /// Captions of pictures from their embeddings, `[pictures, clip_dim]`, in batches; those of each
-    /// picture best first.
-    ///
-    /// # Errors
-    /// When a text cannot be decoded.
-    pub fn caption(
+/// What happens while pictures are captioned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// So many pictures are captioned.
+    Done(usize),
+    /// Something a person should know.
+    Note(&'a str),
+}
+
+/// Told what happens.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(Event);
+
+/// The part of a captioner that is its system's own.
+pub(crate) trait Writer {
+    /// Captions of each picture, in the order in which they were written or found.
+    fn write(
         &self,
-        embeddings: &Tensor,
-        mut progress: impl FnMut(usize),
-    ) -> Result<Vec<Vec<Caption>>, Error> {
-        let options = Options {
-            strategy: self.config.decoding.strategy.steps(),
-            max_tokens: self.config.decoding.max_tokens,
-            stops: &self.stops,
-        };
-        let mut captions = Vec::new();
-        for batch in embeddings.split(self.config.decoding.batch_size as i64, 0) {
-            let prompt = tch::no_grad(|| self.model.prefix(&batch));
-            let numbers: Vec<u64> =
-                (captions.len() as u64..).take(batch.size()[0] as usize).collect();
-            for written in decode::generate(self.model.gpt2(), &prompt, &numbers, &options)? {
-                captions.push(self.read(&written)?);
-            }
-            progress(captions.len());
-        }
-        Ok(captions)
-    }
+        pictures: &Pictures,
+        decoding: &Decoding,
+        progress: Progress,
+    ) -> Result<Vec<Vec<Caption>>, Error>;
 
-    /// The texts of one picture's hypotheses, best first.
-    fn read(&self, written: &[Hypothesis]) -> Result<Vec<Caption>, Error> {
-        let mut captions = Vec::with_capacity(written.len());
-        for one in written {
-            let ids: Vec<u32> =
-                one.tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
-            let text = first_sentence(&self.tokenizer.decode(&ids)?);
-            captions.push(Caption { text, score: one.score() });
-        }
-        captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Ok(captions)
+    /// What selects the keywords that captions are written from, where they are.
+    fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
+        Ok(None)
     }
-}
-
-/// The tokens that end a caption: those whose text has a full stop. ClipCap's beams are ended by the
-/// token `.` alone and cut afterwards; other ends would let other beams win.
-fn stops(tokenizer: &Gpt2Tokenizer, strategy: &Strategy) -> Result<Vec<bool>, Error> {
-    let mut stops = tokenizer.stop_tokens('.');
-    if let Strategy::Beam { .. } = strategy {
-        let full_stop = tokenizer.encode(".")?;
-        stops.iter_mut().zip(0..).for_each(|(stop, id)| *stop = full_stop.first() == Some(&id));
-    }
-    Ok(stops)
 }
 
 /// A caption that a model wrote.
@@ -108,8 +62,112 @@ fn stops(tokenizer: &Gpt2Tokenizer, strategy: &Strategy) -> Result<Vec<bool>, Er
 pub struct Caption {
     /// Its text.
     pub text: String,
-    /// The mean log-probability of its tokens, by the model.
+    /// What captions of a picture are compared by: the mean log-probability of its tokens by the
+    /// model; of an SBG caption its cosine with the picture, by CLIP; of a Merge-RNN's its whole
+    /// log-probability.
     pub score: f64,
+}
+
+/// One way of choosing a picture's caption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What it is called where there are several, such as `best-of-2`.
+    pub name: Option<String>,
+    /// The best of so many of a picture's captions, the first ones, is its caption.
+    pub among: usize,
+}
+
+impl Captioner {
+    /// Loads a checkpoint of a run, to be decoded as `sets` of `decoding.KEY=VALUE` change its
+    /// configuration. `which` checkpoint is else the best where the held-out captions end training, and
+    /// the newest elsewhere. `clip` is where the configured `reranking.clip` was found, for systems
+    /// that have it.
+    ///
+    /// # Errors
+    /// Says so when there is none, or names what is damaged.
+    pub fn load(
+        folder: &RunFolder,
+        device: Device,
+        which: Option<Which>,
+        sets: &[String],
+        clip: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let config = folder.config()?.with_decoding(sets)?;
+        let provenance = folder.provenance()?;
+        let which = which.unwrap_or_else(|| usual_checkpoint(&config));
+        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        let writer: Box<dyn Writer> = match &config.system {
+            System::ClipPrefix(system) => Box::new(PrefixWriter::load(
+                folder,
+                system,
+                &config.decoding,
+                provenance.clip_dim,
+                &checkpoint,
+                device,
+            )?),
+            System::Sbg(_) => {
+                let clip = clip.ok_or_else(|| {
+                    Error::Mismatch("the configured reranking.clip was not looked for".to_owned())
+                })?;
+                Box::new(SbgWriter::load(folder, &checkpoint, clip, device)?)
+            }
+            System::MergeRnn(system) => Box::new(MergeRnnWriter::load(
+                folder,
+                system,
+                provenance.clip_dim,
+                &checkpoint,
+                device,
+            )?),
+        };
+        Ok(Self { config, provenance, writer })
+    }
+
+    /// Captions of each picture, in batches, in the order in which they were written or found.
+    ///
+    /// # Errors
+    /// When a text cannot be decoded.
+    pub fn caption(
+        &self,
+        pictures: &Pictures,
+        mut progress: impl FnMut(Event),
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        self.writer.write(pictures, &self.config.decoding, &mut progress)
+    }
+
+    /// What selects the keywords of other pictures, for systems that write from keywords.
+    ///
+    /// # Errors
+    /// When the run folder's labels or encyclopedia are damaged.
+    pub fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
+        self.writer.keyword_selector()
+    }
+
+    /// The ways of choosing a picture's caption that are to be scored.
+    #[must_use]
+    pub fn choices(&self) -> Vec<Choice> {
+        match &self.config.system {
+            System::Sbg(system) => {
+                let name = |among: &usize| Some(format!("best-of-{among}"));
+                let choice = |among: &usize| Choice { name: name(among), among: *among };
+                system.reranking.best_of.iter().map(choice).collect()
+            }
+            _ => vec![Choice { name: None, among: usize::MAX }],
+        }
+    }
+}
+
+/// The best epoch's where the held-out captions end training, since it goes on past that one; else
+/// the newest.
+fn usual_checkpoint(config: &Config) -> Which {
+    if config.ends_behind_its_best() { Which::Best } else { Which::Newest }
+}
+
+/// The caption of the highest score among the first `among`; of equal ones the first.
+#[must_use]
+pub fn best(captions: &[Caption], among: usize) -> Option<&Caption> {
+    let mut captions = captions.iter().take(among);
+    let first = captions.next()?;
+    Some(captions.fold(first, |best, next| if next.score > best.score { next } else { best }))
 }
 
 /// The paper's cut: the text up to its first '.', stripped, plus " .".
@@ -121,7 +179,7 @@ pub fn first_sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::first_sentence;
+    use super::*;
 
     #[test]
     fn a_caption_ends_at_its_first_full_stop() {
@@ -129,5 +187,14 @@ mod tests {
         assert_eq!(first_sentence("a dog runs"), "a dog runs .");
         assert_eq!(first_sentence("st. bernard"), "st .");
         assert_eq!(first_sentence(""), " .");
+    }
+
+    #[test]
+    fn the_best_caption_is_the_first_of_the_highest_score_among_those_allowed() {
+        let caption = |text: &str, score| Caption { text: text.to_owned(), score };
+        let all = [caption("a", 0.2), caption("b", 0.5), caption("c", 0.5), caption("d", 0.9)];
+        let best_of = |among| best(&all, among).map(|caption| caption.text.as_str());
+        assert_eq!([best_of(0), best_of(1)], [None, Some("a")]);
+        assert_eq!([best_of(3), best_of(usize::MAX)], [Some("b"), Some("d")]);
     }
 }

@@ -20,6 +20,9 @@ pub enum Error {
     /// The image embeddings cannot be used.
     #[error(transparent)]
     Embeddings(#[from] precompute::Error),
+    /// Keywords cannot be used.
+    #[error(transparent)]
+    Keywords(#[from] keywords::Error),
     /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] words::TokenizerError),

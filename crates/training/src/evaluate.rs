@@ -6,7 +6,8 @@ use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use serde::Serialize;
 use tch::{Device, Tensor};
 
-use crate::captioner::Captioner;
+use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
+use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::run_folder::{RunFolder, write_json};
@@ -14,6 +15,8 @@ use crate::seeds::{self, Purpose};
 
 /// A scored split.
 pub struct Scored {
+    /// How each caption was chosen, where there are several ways, such as `best-of-2`.
+    pub choice: Option<String>,
     /// Where the files are.
     pub folder: PathBuf,
     /// The scores.
@@ -40,11 +43,11 @@ struct CocoResult<'a> {
     caption: &'a str,
 }
 
-/// Captions the test split with the run's captioner and writes `predictions.json`, `references.json`, `scores.json` and
-/// `per-image.csv` under `evaluation/`.
+/// Captions the test split with the run's captioner and writes `predictions.json`, `references.json`,
+/// `scores.json` and `per-image.csv` under `evaluation/`, for each of its choices.
 ///
-/// With `shuffle_seed` each picture is captioned from another test picture's embedding: the control
-/// that shows whether captions depend on the picture.
+/// With `shuffle_seed` each picture is captioned from what is known of another test picture: the
+/// control that shows whether captions depend on the picture.
 ///
 /// # Errors
 /// Bad input is named.
@@ -54,56 +57,88 @@ pub fn evaluate_run(
     device: Device,
     shuffle_seed: Option<u64>,
     options: &Options,
-    mut progress: impl FnMut(usize, usize),
-) -> Result<Scored, Error> {
+    mut progress: impl FnMut(Event, usize),
+) -> Result<Vec<Scored>, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
+    check_identity(&inputs, captioner)?;
+    let images: Vec<usize> =
+        inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+    if images.is_empty() {
+        return Err(Error::Mismatch(
+            "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
+        ));
+    }
+    let seen = match shuffle_seed {
+        None => images.clone(),
+        Some(seed) => deranged(seed, &images),
+    };
+    let pictures = pictures(&inputs, captioner, &seen)?;
+    let total = images.len();
+    let written = captioner.caption(&pictures, |event| progress(event, total))?;
+
+    let name = if shuffle_seed.is_some() { "test-shuffled" } else { "test" };
+    let scored = captioner.choices().into_iter().map(|choice| {
+        let folder = folder.evaluation(&match &choice.name {
+            None => name.to_owned(),
+            Some(choice) => format!("{name}-{choice}"),
+        });
+        let captions = chosen(&inputs, &images, &written, &choice);
+        score(folder, choice.name, captions, options)
+    });
+    scored.collect()
+}
+
+/// The embeddings that the run was trained on, and no others.
+fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     let (dimension, wanted) = (inputs.identity.dimension, captioner.provenance.clip_dim);
     let differences = match &captioner.provenance.embeddings {
         Some(identity) => inputs.identity.differences(identity),
         None if dimension == wanted => Vec::new(),
         None => vec![format!("dimension: {wanted} there, {dimension} here")],
     };
-    if !differences.is_empty() {
-        return Err(Error::Mismatch(format!(
-            "{} is not the embedding file that the run was trained on:\n  {}",
-            captioner.config.data.embeddings.display(),
-            differences.join("\n  "),
-        )));
+    if differences.is_empty() {
+        return Ok(());
     }
-    let (images, rows): (Vec<usize>, Vec<i64>) = inputs
-        .split
-        .test
-        .iter()
-        .filter_map(|&image| inputs.row(image).map(|row| (image, row)))
-        .unzip();
-    if images.is_empty() {
-        return Err(Error::Mismatch(
-            "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
-        ));
-    }
-    let rows = match shuffle_seed {
-        None => rows,
-        Some(seed) => deranged(seed, &rows),
-    };
-    let embeddings =
-        inputs.embeddings.index_select(0, &Tensor::from_slice(&rows).to_device(device));
-    let total = images.len();
-    let predictions = captioner.caption(&embeddings, |done| progress(done, total))?;
-
-    let captions: Vec<Captioned> = images
-        .into_iter()
-        .zip(predictions)
-        .map(|(image, mut predictions)| Captioned {
-            file_name: inputs.corpus.images[image].file_name.clone(),
-            references: lower_cased(&inputs.corpus.images[image].captions),
-            prediction: predictions.swap_remove(0).text,
-        })
-        .collect();
-    let name = if shuffle_seed.is_some() { "test-shuffled" } else { "test" };
-    score(folder.evaluation(name), captions, options)
+    Err(Error::Mismatch(format!(
+        "{} is not the embedding file that the run was trained on:\n  {}",
+        captioner.config.data.embeddings.display(),
+        differences.join("\n  "),
+    )))
 }
 
-fn score(folder: PathBuf, captions: Vec<Captioned>, options: &Options) -> Result<Scored, Error> {
+/// What is known of pictures of the corpus, all of which have embeddings.
+fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<Pictures, Error> {
+    let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
+    let device = inputs.embeddings.device();
+    let embeddings =
+        inputs.embeddings.index_select(0, &Tensor::from_slice(&rows).to_device(device));
+    let keywords = match &captioner.config.system {
+        System::Sbg(system) => Some(inputs.keywords(&system.keywords, images)?),
+        System::ClipPrefix(_) | System::MergeRnn(_) => None,
+    };
+    Ok(Pictures { embeddings, keywords })
+}
+
+fn chosen(
+    inputs: &Inputs,
+    images: &[usize],
+    written: &[Vec<Caption>],
+    choice: &Choice,
+) -> Vec<Captioned> {
+    let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
+        file_name: inputs.corpus.images[image].file_name.clone(),
+        references: lower_cased(&inputs.corpus.images[image].captions),
+        prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
+    });
+    captioned.collect()
+}
+
+fn score(
+    folder: PathBuf,
+    choice: Option<String>,
+    captions: Vec<Captioned>,
+    options: &Options,
+) -> Result<Scored, Error> {
     let references = References::new(
         captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
     )?;
@@ -122,15 +157,15 @@ fn score(folder: PathBuf, captions: Vec<Captioned>, options: &Options) -> Result
     write_json(&folder.join("references.json"), &all)?;
     durable::write(&folder.join("per-image.csv"), evaluation.per_image_csv().as_bytes())?;
     write_json(&folder.join("scores.json"), &evaluation)?;
-    Ok(Scored { folder, evaluation, captions })
+    Ok(Scored { choice, folder, evaluation, captions })
 }
 
 fn lower_cased(captions: &[String]) -> Vec<String> {
     captions.iter().map(|caption| caption.to_lowercase()).collect()
 }
 
-/// Every row replaced by another one: a random cycle through all of them.
-fn deranged(seed: u64, rows: &[i64]) -> Vec<i64> {
+/// Every picture replaced by another one: a random cycle through all of them.
+fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
     let order = seeds::permutation(seed, Purpose::Shuffle, 0, rows.len());
     let mut shuffled = rows.to_vec();
     for (position, &index) in order.iter().enumerate() {
@@ -145,7 +180,7 @@ mod tests {
 
     #[test]
     fn no_picture_keeps_its_own_embedding_in_the_control() {
-        let rows: Vec<i64> = (10..60).collect();
+        let rows: Vec<usize> = (10..60).collect();
         let shuffled = deranged(1, &rows);
         assert!(rows.iter().zip(&shuffled).all(|(before, after)| before != after));
         let mut sorted = shuffled.clone();

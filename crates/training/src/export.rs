@@ -43,6 +43,7 @@ impl FromStr for Format {
 /// `out` exists; the run has no whole checkpoint; a file cannot be written.
 pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
     refuse_existing(out)?;
+    run.config()?.clip_prefix()?;
     let file = checkpoint::find(&run.checkpoints(), Which::Newest)?.weights()?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use flickr::{Corpus, Split};
+use keywords::ImageKeywords;
 use precompute::Embeddings;
 use tch::{Device, Kind, Tensor};
 use words::Gpt2Tokenizer;
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::Data;
+use crate::config::{self, Data};
 use crate::error::Error;
 
 /// The data set as a system sees it.
@@ -76,29 +77,71 @@ impl Inputs {
         images: &[usize],
         tokenizer: &Gpt2Tokenizer,
     ) -> Result<Vec<TokenRow>, Error> {
-        let mut places = Vec::new();
-        let mut texts = Vec::new();
-        for &image in images {
-            let Some(embedding) = self.row(image) else { continue };
-            for (caption, text) in self.corpus.images[image].captions.iter().enumerate() {
-                places.push((embedding, image, caption));
-                texts.push(text.to_lowercase());
-            }
+        let (mut rows, texts) = self.captioned(images);
+        for (row, tokens) in rows.iter_mut().zip(tokenizer.encode_batch(&texts)?) {
+            row.tokens = tokens.into_iter().map(i64::from).collect();
         }
-        let encoded = tokenizer.encode_batch(&texts)?;
-        let mut rows: Vec<TokenRow> = places
-            .into_iter()
-            .zip(encoded)
-            .filter(|(_, tokens)| !tokens.is_empty())
-            .map(|((embedding, image, caption), tokens)| TokenRow {
-                embedding,
-                tokens: tokens.into_iter().map(i64::from).collect(),
-                image,
-                caption,
-            })
-            .collect();
+        rows.retain(|row| !row.tokens.is_empty());
         cut_long_rows(&mut rows);
         Ok(rows)
+    }
+
+    /// The lower-cased captions of `images` as what `encode` makes of them, uncut.
+    pub fn rows(&self, images: &[usize], encode: impl Fn(&str) -> Vec<i64>) -> Vec<TokenRow> {
+        let (mut rows, texts) = self.captioned(images);
+        for (row, text) in rows.iter_mut().zip(&texts) {
+            row.tokens = encode(text);
+        }
+        rows.retain(|row| !row.tokens.is_empty());
+        rows
+    }
+
+    /// A row without tokens for each caption of those `images` that have embeddings, and its
+    /// lower-cased text.
+    fn captioned(&self, images: &[usize]) -> (Vec<TokenRow>, Vec<String>) {
+        let with_embedding = images.iter().filter_map(|&image| Some((image, self.row(image)?)));
+        let captions = with_embedding.flat_map(|(image, embedding)| {
+            let captions = self.corpus.images[image].captions.iter().enumerate();
+            captions.map(move |(caption, text)| {
+                let row = TokenRow { embedding, tokens: Vec::new(), image, caption };
+                (row, text.to_lowercase())
+            })
+        });
+        captions.unzip()
+    }
+
+    /// The keywords of `images`, all of which have embeddings, in the order of the prompt.
+    ///
+    /// # Errors
+    /// When they were selected for other captions or pictures, by another CLIP than the embeddings',
+    /// or not for all of the images.
+    pub fn keywords(
+        &self,
+        settings: &config::Keywords,
+        images: &[usize],
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let path = &settings.selected;
+        let selected = ImageKeywords::open(path)?;
+        let again = |reason: &str| {
+            Error::Mismatch(format!(
+                "{}: {reason}; select them anew: capsmith keywords select",
+                path.display()
+            ))
+        };
+        let identity = selected.identity();
+        if identity.dataset_fingerprint != self.corpus.fingerprint() {
+            return Err(again("these keywords are of other captions or pictures"));
+        }
+        if identity.clip_sha256 != self.identity.model_sha256 {
+            return Err(again("these keywords were selected by another CLIP than data.embeddings"));
+        }
+        let words = images.iter().map(|&image| {
+            let name = &self.corpus.images[image].file_name;
+            let keywords =
+                selected.of(name).ok_or_else(|| again(&format!("{name} has no keywords")))?;
+            Ok(keywords.iter().map(|keyword| keyword.word.clone()).collect())
+        });
+        words.collect()
     }
 
     /// `image file: caption` for messages.

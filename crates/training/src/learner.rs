@@ -1,19 +1,63 @@
-//! One training step: loss, gradients, clipping, update.
+//! One training step: loss, gradients, clipping, update. Of any model.
 
 use networks::Pass;
-use networks::prefix::{ClipCaptioner, TokenBatch};
 use tch::{TchError, Tensor, no_grad};
 
 use crate::optimizer::{AdamW, clipping_factor, total_norm};
-use crate::schedule::LinearSchedule;
+use crate::schedule::RateSchedule;
+
+/// A model that has a loss.
+pub trait Model {
+    /// Some of a step's examples, on the device.
+    type Part;
+
+    /// What gradients are taken of.
+    const OBJECTIVE: Objective = Objective::Mean;
+
+    /// How many targets the loss of a part is the mean of.
+    fn targets(part: &Self::Part) -> usize;
+
+    /// The mean loss of a part's targets, a scalar.
+    fn loss(&self, part: &Self::Part, pass: Pass) -> Tensor;
+
+    /// The loss with its gradients by `parameters`, activations computed again instead of kept;
+    /// `seed` decides dropout. A model with few activations keeps them.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for want of memory.
+    fn gradients_recomputing(
+        &self,
+        part: &Self::Part,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        _seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let parameters: Vec<&Tensor> = parameters.iter().map(|(_, parameter)| parameter).collect();
+        gradients(&self.loss(part, pass), &parameters)
+    }
+}
+
+/// What gradients are taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// The mean over a batch's targets.
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+fn gradients(loss: &Tensor, parameters: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>), TchError> {
+    let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
+    Ok((loss.detach(), gradients))
+}
 
 /// A model with what changes it.
 #[derive(Debug)]
-pub struct Learner {
-    captioner: ClipCaptioner,
+pub struct Learner<M> {
+    model: M,
     optimizer: AdamW,
     parameters: Vec<Tensor>,
-    schedule: LinearSchedule,
+    schedule: RateSchedule,
     options: LearnerOptions,
 }
 
@@ -28,19 +72,10 @@ pub struct LearnerOptions {
     pub recompute: bool,
 }
 
-/// Some of a step's captions, on the device.
-#[derive(Debug)]
-pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, clip_dim]`.
-    pub embeddings: Tensor,
-    /// The captions.
-    pub tokens: TokenBatch,
-}
-
 /// A step that is computed but not applied. Loss and norm are scalars on the model's device.
 #[derive(Debug)]
 pub struct Step {
-    /// Mean cross entropy over the batch's target tokens.
+    /// Mean loss of the batch's targets.
     pub loss: Tensor,
     /// Total L2 norm of the gradients, before clipping.
     pub norm: Tensor,
@@ -51,17 +86,17 @@ pub struct Step {
     factor: Option<Tensor>,
 }
 
-impl Learner {
-    /// `optimizer` holds those parameters of `captioner` that are trained.
+impl<M: Model> Learner<M> {
+    /// `optimizer` holds those parameters of `model` that are trained.
     #[must_use]
     pub fn new(
-        captioner: ClipCaptioner,
+        model: M,
         optimizer: AdamW,
-        schedule: LinearSchedule,
+        schedule: RateSchedule,
         options: LearnerOptions,
     ) -> Self {
         let parameters = optimizer.parameters();
-        Self { captioner, optimizer, parameters, schedule, options }
+        Self { model, optimizer, parameters, schedule, options }
     }
 
     /// The optimizer, for checkpoints.
@@ -75,13 +110,13 @@ impl Learner {
     ///
     /// # Errors
     /// When libtorch refuses, for want of memory.
-    pub fn compute(&self, parts: &[Part], finished: u64, seed: i64) -> Result<Step, TchError> {
-        let all: usize = parts.iter().map(|part| part.tokens.targets()).sum();
+    pub fn compute(&self, parts: &[M::Part], finished: u64, seed: i64) -> Result<Step, TchError> {
+        let all: usize = parts.iter().map(M::targets).sum();
         tch::manual_seed(seed);
         let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
         for (number, part) in (0..).zip(parts) {
             // Each target weighs the same, whichever part it is in.
-            let weight = part.tokens.targets() as f64 / all as f64;
+            let weight = M::targets(part) as f64 / all as f64;
             // Far enough apart that no two segments of two parts share a seed.
             let (loss, gradients) = self.gradients(part, seed.wrapping_add(number << 32))?;
             sum = Some(match sum {
@@ -90,25 +125,38 @@ impl Learner {
             });
         }
         let (loss, gradients) = sum.unwrap_or_default();
-        let norm = total_norm(&gradients);
-        let max_norm = self.options.max_gradient_norm;
-        let factor = (max_norm > 0.0).then(|| clipping_factor(&norm, max_norm));
+        let (norm, factor) = self.norm_and_factor(&gradients, all);
         let rate = self.schedule.rate(finished);
         Ok(Step { loss, norm, rate, number: finished + 1, gradients, factor })
     }
 
-    fn gradients(&self, part: &Part, seed: i64) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let Part { embeddings, tokens } = part;
+    /// The norm of the objective's gradients, and what those of the mean are multiplied with before
+    /// the update.
+    fn norm_and_factor(&self, gradients: &[Tensor], targets: usize) -> (Tensor, Option<Tensor>) {
+        let max_norm = self.options.max_gradient_norm;
+        let mut norm = total_norm(gradients);
+        if M::OBJECTIVE == Objective::Sum {
+            norm = no_grad(|| norm * targets as f64);
+        }
+        let clipping = (max_norm > 0.0).then(|| clipping_factor(&norm, max_norm));
+        let factor = match M::OBJECTIVE {
+            Objective::Mean => clipping,
+            Objective::Sum => {
+                let clipping = clipping.unwrap_or_else(|| norm.ones_like());
+                Some(no_grad(|| clipping * targets as f64))
+            }
+        };
+        (norm, factor)
+    }
+
+    fn gradients(&self, part: &M::Part, seed: i64) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let pass = self.options.pass;
         if self.options.recompute {
             let parameters = self.optimizer.named_parameters();
-            return self
-                .captioner
-                .gradients_recomputing(embeddings, tokens, pass, parameters, seed);
+            return self.model.gradients_recomputing(part, pass, parameters, seed);
         }
-        let loss = self.captioner.caption_loss(embeddings, tokens, pass);
-        let gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
-        Ok((loss.detach(), gradients))
+        let parameters: Vec<&Tensor> = self.parameters.iter().collect();
+        gradients(&self.model.loss(part, pass), &parameters)
     }
 
     /// Moves the parameters.
@@ -116,11 +164,10 @@ impl Learner {
         self.optimizer.step(&step.gradients, step.factor.as_ref(), step.number, step.rate);
     }
 
-    /// The loss on captions without dropout, and how many targets it is the mean of.
-    pub fn evaluate(&self, part: &Part) -> (Tensor, usize) {
+    /// The loss on a part without dropout.
+    pub fn evaluate(&self, part: &M::Part) -> Tensor {
         let pass = Pass { dropout: false, ..self.options.pass };
-        let loss = no_grad(|| self.captioner.caption_loss(&part.embeddings, &part.tokens, pass));
-        (loss, part.tokens.targets())
+        no_grad(|| self.model.loss(part, pass))
     }
 }
 

@@ -2,7 +2,7 @@
 //! evaluation.
 //!
 //! A run is one [`config::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
-//! paper's loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
+//! training loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
 //! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
 //!
 //! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
@@ -28,8 +28,12 @@ pub mod run_folder;
 pub mod schedule;
 pub mod scratch;
 pub mod seeds;
+mod systems;
 pub mod track;
 pub mod trainer;
 mod validation;
 
 pub use error::Error;
+pub use systems::merge_rnn::Part as MergeRnnPart;
+pub use systems::prefix::Part as PrefixPart;
+pub use systems::sbg::KeywordSelector;

@@ -2,44 +2,39 @@
 
 use std::path::Path;
 
-use networks::gpt2::{Gpt2Config, Vocabulary};
-use networks::prefix::ClipCaptioner;
 use networks::{Pass, device};
 use tch::{Device, Tensor, nn};
-use words::Gpt2Tokenizer;
 
-use crate::batches::TokenRow;
+use crate::batches::Batching;
 use crate::checkpoint::{self, Position};
-use crate::config::{Config, Precision, Tokenizer, Tuning};
+use crate::config::{Config, Precision};
 use crate::error::Error;
-use crate::inputs::{Inputs, load_tokenizer};
+use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder, write_json};
-use crate::schedule::LinearSchedule;
+use crate::run_folder::{Provenance, RunFolder};
+use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
+use crate::systems::{Setting, System};
 use crate::trainer::Observer;
-use crate::validation::HeldOut;
 
 /// A run that is ready for its next step.
-pub(crate) struct Prepared {
+pub(crate) struct Prepared<S: System> {
     pub device: Device,
     pub inputs: Inputs,
-    pub rows: Vec<TokenRow>,
-    pub held_out: HeldOut,
+    pub system: S,
     pub store: nn::VarStore,
-    pub learner: Learner,
+    pub learner: Learner<S::Model>,
     pub position: Position,
 }
 
 /// Loads data and model, and goes to the newest checkpoint if there is one.
-pub(crate) fn prepare(
+pub(crate) fn prepare<S: System>(
     folder: &RunFolder,
     config: &Config,
-    gpt2: &Path,
+    language_model: Option<&Path>,
     observer: &mut dyn Observer,
-) -> Result<Prepared, Error> {
+) -> Result<Prepared<S>, Error> {
     let device = device::parse_device(&config.training.device)?;
     let threads =
         if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
@@ -47,39 +42,23 @@ pub(crate) fn prepare(
     device::keep_freed_memory();
     device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
-    let pretrained = Pretrained::open(gpt2)?;
-    let tokenizer = tokenizer(folder, config, &pretrained, &inputs)?;
-    let gpt2_config = match config.tokenizer {
-        Tokenizer::Pretrained {} => pretrained.config.clone(),
-        Tokenizer::Custom { .. } => {
-            Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..pretrained.config.clone() }
-        }
-    };
-    let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
-    check_rows(config, &gpt2_config, &inputs, &rows, observer)?;
-    let held_out = held_out(config, &gpt2_config, &inputs, &tokenizer)?;
+    let setting = Setting { folder, config, language_model, inputs: &inputs, device };
+    let system = S::load(&setting, observer)?;
+    check_held_out(config, system.held_out().len())?;
 
-    let provenance = Provenance {
-        capsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        embeddings: Some(inputs.identity.clone()),
-        clip_dim: inputs.identity.dimension,
-        gpt2_sha256: pretrained.identity(),
-        threads,
-        device: config.training.device.clone(),
-    };
+    let mut provenance = Provenance::new(config, &inputs, threads);
+    system.complete(&mut provenance);
     check_same_run(folder, config, &provenance)?;
 
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
-    let mapper = config.mapper.network(inputs.identity.dimension);
-    mapper.check(gpt2_config.n_embd).map_err(Error::Mismatch)?;
-    let captioner = ClipCaptioner::new(store.root(), &gpt2_config, &mapper);
+    let model = system.model(&store)?;
     let newest = newest_checkpoint(folder, observer)?;
     match &newest {
         Some(checkpoint) => checkpoint.load_model(&mut store)?,
-        None => pretrained.fill(&mut store, vocabulary(config))?,
+        None => system.fill(&mut store)?,
     }
-    let optimizer = AdamW::new(trained_variables(&store, config), optimizer_options(config));
+    let optimizer = AdamW::new(system.trained(named_variables(&store)), optimizer_options(config));
     let mut position = Position::default();
     if let Some(checkpoint) = newest {
         checkpoint.load_moments(&optimizer)?;
@@ -87,89 +66,29 @@ pub(crate) fn prepare(
         observer.note(&format!("resuming after step {}", position.step));
     }
     if !folder.exists() {
-        durable::create_dir_all(&folder.gpt2())?;
-        tokenizer.save(&folder.gpt2())?;
-        write_json(&folder.gpt2().join("config.json"), &gpt2_config)?;
+        system.save(folder)?;
         folder.begin(config, &provenance)?;
     }
-    let batches = rows.len() / config.training.batch_size;
-    let schedule = LinearSchedule {
+    let batches = Batching::new(&config.training).count(system.examples().len());
+    let schedule = RateSchedule {
+        shape: config.optimizer.schedule,
         peak: config.optimizer.learning_rate,
         warmup_steps: config.optimizer.warmup_steps,
         total_steps: config.training.epochs * batches as u64,
     };
-    let learner = Learner::new(captioner, optimizer, schedule, learner_options(config));
-    Ok(Prepared { device, inputs, rows, held_out, store, learner, position })
+    let options = learner_options(config, system.drops_out());
+    let learner = Learner::new(model, optimizer, schedule, options);
+    Ok(Prepared { device, inputs, system, store, learner, position })
 }
 
-/// The tokenizer beside GPT-2, or one trained on the training captions. A run keeps the one that it
-/// began with.
-fn tokenizer(
-    folder: &RunFolder,
-    config: &Config,
-    pretrained: &Pretrained,
-    inputs: &Inputs,
-) -> Result<Gpt2Tokenizer, Error> {
-    let gpt2 = &pretrained.config;
-    let Tokenizer::Custom { vocab_size } = config.tokenizer else {
-        return load_tokenizer(&pretrained.folder, gpt2.vocab_size);
-    };
-    if folder.exists() {
-        return load_tokenizer(&folder.gpt2(), gpt2.vocab_size);
-    }
-    if vocab_size as i64 > gpt2.vocab_size {
-        return Err(Error::Mismatch(format!(
-            "tokenizer.vocab_size is {vocab_size}, but GPT-2 has embeddings for {} tokens only; a custom tokenizer takes the first of them",
-            gpt2.vocab_size
-        )));
-    }
-    Ok(Gpt2Tokenizer::train(inputs.captions(&inputs.split.train), vocab_size)?)
-}
-
-fn vocabulary(config: &Config) -> Vocabulary {
-    match config.tokenizer {
-        Tokenizer::Pretrained {} => Vocabulary::Same,
-        Tokenizer::Custom { .. } => Vocabulary::FirstRows,
-    }
-}
-
-/// Held-out captions, those left out that are too long for the model.
-fn held_out(
-    config: &Config,
-    gpt2: &Gpt2Config,
-    inputs: &Inputs,
-    tokenizer: &Gpt2Tokenizer,
-) -> Result<HeldOut, Error> {
-    let mut rows = inputs.token_rows(&inputs.split.validation, tokenizer)?;
-    let room = (gpt2.n_positions - config.mapper.prefix_length() + 1) as usize;
-    rows.retain(|row| row.tokens.len() <= room);
-    let batch_size = config.training.batch_size.div_ceil(config.training.accumulation_steps);
-    Ok(HeldOut { rows, batch_size })
-}
-
-/// What the optimizer moves; the rest takes no gradients.
-fn trained_variables(store: &nn::VarStore, config: &Config) -> Vec<(String, Tensor)> {
-    let mut variables = named_variables(store);
-    if config.gpt2.tuning == Tuning::Frozen {
-        variables.retain(|(name, variable)| {
-            let is_frozen = name.starts_with("gpt.");
-            if is_frozen {
-                let _ = variable.set_requires_grad(false);
-            }
-            !is_frozen
-        });
-    }
-    variables
-}
-
-fn learner_options(config: &Config) -> LearnerOptions {
+fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {
     let precision = match config.training.precision {
         Precision::F32 | Precision::Tf32 => networks::Precision::Full,
         Precision::Bf16 => networks::Precision::Bf16,
     };
     LearnerOptions {
         max_gradient_norm: config.optimizer.max_gradient_norm,
-        pass: Pass { dropout: config.gpt2.tuning == Tuning::Full, precision },
+        pass: Pass { dropout, precision },
         recompute: config.training.gradient_checkpointing,
     }
 }
@@ -195,6 +114,7 @@ fn newest_checkpoint(
 fn optimizer_options(config: &Config) -> AdamWOptions {
     let optimizer = &config.optimizer;
     AdamWOptions {
+        rule: optimizer.rule,
         beta1: optimizer.beta1,
         beta2: optimizer.beta2,
         epsilon: optimizer.epsilon,
@@ -202,31 +122,12 @@ fn optimizer_options(config: &Config) -> AdamWOptions {
     }
 }
 
-fn check_rows(
-    config: &Config,
-    gpt2: &Gpt2Config,
-    inputs: &Inputs,
-    rows: &[TokenRow],
-    observer: &mut dyn Observer,
-) -> Result<(), Error> {
-    let skipped = inputs.without_embedding(&inputs.split.train);
-    if skipped > 0 {
-        observer.note(&format!("{skipped} training pictures have no embedding and are left out"));
-    }
-    if rows.len() < config.training.batch_size {
-        return Err(Error::Mismatch(format!(
-            "the training split has {} captions, fewer than one batch of {}; set a smaller training.batch_size, or check data.split",
-            rows.len(),
-            config.training.batch_size,
-        )));
-    }
-    let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = config.mapper.prefix_length() + longest.max(config.decoding.max_tokens as i64);
-    if needed > gpt2.n_positions {
-        return Err(Error::Mismatch(format!(
-            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",
-            gpt2.n_positions,
-        )));
+/// Stopping by a loss needs something to measure it on.
+fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
+    if config.ends_behind_its_best() && held_out == 0 {
+        return Err(Error::Mismatch(
+            "training.early_stop_on is \"held-out\", but no captions are held out; set data.validation_captions, another data.split, or training.early_stop_epochs=0".into(),
+        ));
     }
     Ok(())
 }

@@ -24,7 +24,10 @@ pub(crate) struct Pretrained {
 
 impl Pretrained {
     /// Opens a Hugging Face folder, or a run folder at its newest checkpoint.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Error> {
+        let path = path.ok_or_else(|| {
+            Error::Mismatch("the configured gpt2.model was not looked for".to_owned())
+        })?;
         let run = RunFolder::new(path);
         if !run.exists() {
             return Ok(Self {

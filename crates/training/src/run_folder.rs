@@ -5,6 +5,8 @@
 //!   config.toml      the resolved configuration
 //!   run.json         what the run was trained from and with
 //!   gpt2/            config.json and the tokenizer, so that the folder captions by itself
+//!   keywords/        of SBG: the labels and the encyclopedia that keywords are selected from
+//!   words.json       of Merge-RNN: the words that it knows
 //!   metrics.csv      one line a step
 //!   epochs.csv       one line an epoch
 //!   tensorboard/     the same as events
@@ -24,6 +26,7 @@ use tch::Tensor;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::inputs::Inputs;
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -43,7 +46,11 @@ pub struct Provenance {
     #[serde(default)]
     pub clip_dim: usize,
     /// SHA-256 of the GPT-2 weights that training started from, or of the file that was imported.
-    pub gpt2_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpt2_sha256: Option<String>,
+    /// SHA-256 of the keywords that captions are written from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keywords_sha256: Option<String>,
     /// CPU threads: another number gives other last bits.
     pub threads: usize,
     /// The device as configured.
@@ -51,14 +58,32 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// Of a run on these inputs; what a system starts from besides is not known yet.
+    pub(crate) fn new(config: &Config, inputs: &Inputs, threads: usize) -> Self {
+        Self {
+            capsmith: env!("CARGO_PKG_VERSION").to_owned(),
+            embeddings: Some(inputs.identity.clone()),
+            clip_dim: inputs.identity.dimension,
+            gpt2_sha256: None,
+            keywords_sha256: None,
+            threads,
+            device: config.training.device.clone(),
+        }
+    }
+
     /// Lines `what: before -> after` for what would change the course of training; empty when
     /// nothing would.
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
         let mut lines = String::new();
-        let (before, after) = (&self.gpt2_sha256, &other.gpt2_sha256);
-        if before != after {
-            let _ = writeln!(lines, "  GPT-2 weights: {before} -> {after}");
+        for (what, before, after) in [
+            ("GPT-2 weights", &self.gpt2_sha256, &other.gpt2_sha256),
+            ("keywords", &self.keywords_sha256, &other.keywords_sha256),
+        ] {
+            let text = |digest: &Option<String>| digest.clone().unwrap_or_else(|| "none".into());
+            if before != after {
+                let _ = writeln!(lines, "  {what}: {} -> {}", text(before), text(after));
+            }
         }
         for line in self.embeddings_difference(other) {
             let _ = writeln!(lines, "  embeddings: {line}");
@@ -131,6 +156,30 @@ impl RunFolder {
     #[must_use]
     pub fn gpt2(&self) -> PathBuf {
         self.path.join("gpt2")
+    }
+
+    /// Folder of what keywords are selected from.
+    #[must_use]
+    pub fn keywords(&self) -> PathBuf {
+        self.path.join("keywords")
+    }
+
+    /// The labels that keywords are selected from.
+    #[must_use]
+    pub fn labels(&self) -> PathBuf {
+        self.keywords().join("labels.json")
+    }
+
+    /// The encyclopedia that keywords are selected from.
+    #[must_use]
+    pub fn encyclopedia(&self) -> PathBuf {
+        self.keywords().join("encyclopedia.json")
+    }
+
+    /// The words of a system that knows whole words.
+    #[must_use]
+    pub fn words(&self) -> PathBuf {
+        self.path.join("words.json")
     }
 
     /// Folder of one evaluation's files.

@@ -15,6 +15,8 @@ pub enum Purpose {
     Initialisation,
     /// The order of captions in an epoch.
     Order,
+    /// The order in which texts are joined.
+    Texts,
     /// The order of batches whose captions are of like length.
     BatchOrder,
     /// Dropout in a step.
@@ -28,6 +30,7 @@ impl Purpose {
         match self {
             Self::Initialisation => "initialisation",
             Self::Order => "order",
+            Self::Texts => "texts",
             Self::BatchOrder => "batch order",
             Self::Dropout => "dropout",
             Self::Shuffle => "shuffle",

@@ -1,8 +1,8 @@
-//! The training loop of the CLIP-prefix systems.
+//! The training loop, the same for every system.
 //!
-//! The paper's loop (which is ClipCap's): shuffled batches of captions, mean cross entropy over
-//! caption tokens, AdamW with a linear schedule, optional clipping, early stop on the last loss of an
-//! epoch. Losses and norms stay on the device and are fetched every `log_every_steps`.
+//! Shuffled batches, AdamW with a schedule, optional clipping, a loss on held-out examples after each
+//! epoch, early stop, checkpoints. Losses and norms stay on the device and are fetched every
+//! `log_every_steps`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,14 +11,18 @@ use std::time::Instant;
 
 use tch::{Device, Tensor};
 
-use crate::batches::{TokenRow, epoch_batches, part};
+use crate::batches::Batching;
 use crate::checkpoint::{self, Keep};
-use crate::config::Config;
+use crate::config::{self, Config, EarlyStopOn};
 use crate::error::Error;
-use crate::learner::Part;
+use crate::learner::Model;
 use crate::prepare::{Prepared, named_variables, prepare};
 use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
+use crate::systems::System;
+use crate::systems::merge_rnn::MergeRnn;
+use crate::systems::prefix::Prefix;
+use crate::systems::sbg::Sbg;
 use crate::track::{EpochRecord, StepRecord, Tracker};
 
 /// How a training run ended.
@@ -29,7 +33,7 @@ pub enum Outcome {
         /// Steps in all.
         steps: u64,
     },
-    /// The last loss of an epoch had not improved for the configured number of epochs.
+    /// The loss had not improved for the configured number of epochs.
     StoppedEarly {
         /// Epochs done.
         epochs: u64,
@@ -55,8 +59,8 @@ pub trait Observer {
     fn epoch_record(&mut self, record: &EpochRecord);
 }
 
-/// Trains the run in `folder` from its newest checkpoint, or from the start: from `gpt2`, the folder
-/// of a model or of a run, which is where `config.gpt2.model` was found.
+/// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
+/// the folder of a model or of a run, which is where `gpt2.model` was found.
 ///
 /// With `resume` a run in the folder must have the same configuration and data; without it there must
 /// be none.
@@ -67,7 +71,23 @@ pub trait Observer {
 pub fn train(
     folder: &RunFolder,
     config: &Config,
-    gpt2: &Path,
+    language_model: Option<&Path>,
+    resume: bool,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let train = match &config.system {
+        config::System::ClipPrefix(_) => train_system::<Prefix>,
+        config::System::Sbg(_) => train_system::<Sbg>,
+        config::System::MergeRnn(_) => train_system::<MergeRnn>,
+    };
+    train(folder, config, language_model, resume, observer, stop)
+}
+
+fn train_system<S: System>(
+    folder: &RunFolder,
+    config: &Config,
+    language_model: Option<&Path>,
     resume: bool,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
@@ -81,7 +101,7 @@ pub fn train(
         });
     }
     let lock = folder.lock()?;
-    let at = match prepare(folder, config, gpt2, observer) {
+    let at = match prepare::<S>(folder, config, language_model, observer) {
         Ok(at) => at,
         Err(error) => {
             folder.forget_if_empty(lock);
@@ -111,29 +131,23 @@ struct Pending {
     batch: Vec<usize>,
 }
 
-struct Trainer<'a> {
+struct Trainer<'a, S: System> {
     config: &'a Config,
     folder: &'a RunFolder,
     /// Data, model, and where training is.
-    at: Prepared,
+    at: Prepared<S>,
     tracker: Tracker,
     pending: Vec<Pending>,
     pending_since: Instant,
     last_loss: f64,
 }
 
-impl Trainer<'_> {
+impl<S: System> Trainer<'_, S> {
     fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
         while !self.at.position.finished {
             let epoch = self.at.position.epoch;
-            let batches = epoch_batches(
-                training.seed,
-                epoch,
-                &self.at.rows,
-                training.batch_size,
-                training.sort_by_length,
-            );
+            let batches = Batching::new(training).epoch(epoch, self.at.system.examples());
             observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
             for batch in batches.iter().skip(self.at.position.batch) {
                 self.step(batch)?;
@@ -177,7 +191,7 @@ impl Trainer<'_> {
             rate: step.rate,
             loss: step.loss.shallow_clone(),
             norm: step.norm.shallow_clone(),
-            targets: parts.iter().map(|part| part.tokens.targets()).sum(),
+            targets: parts.iter().map(S::Model::targets).sum(),
             batch: batch.to_vec(),
         };
         if self.at.device == Device::Cpu {
@@ -191,14 +205,11 @@ impl Trainer<'_> {
     }
 
     /// A batch on the device, in as many parts as are configured.
-    fn parts(&self, batch: &[usize]) -> Vec<Part> {
+    fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
         let size = batch.len().div_ceil(self.config.training.accumulation_steps);
-        let rows: Vec<&TokenRow> = batch.iter().map(|&index| &self.at.rows[index]).collect();
-        let embeddings = &self.at.inputs.embeddings;
-        let prefix_length = self.config.mapper.prefix_length();
-        rows.chunks(size)
-            .map(|rows| part(rows, embeddings, prefix_length, self.at.device))
-            .collect()
+        let examples = self.at.system.examples();
+        let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
+        examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
     }
 
     /// Fetches what is pending, refuses what is not finite, and writes it down.
@@ -251,7 +262,8 @@ impl Trainer<'_> {
     ) -> Result<Error, Error> {
         let mut captions = String::new();
         for &index in &pending.batch {
-            let _ = writeln!(captions, "{}", self.at.inputs.describe(&self.at.rows[index]));
+            let example = &self.at.system.examples()[index];
+            let _ = writeln!(captions, "{}", self.at.system.describe(example, &self.at.inputs));
         }
         let list = self.folder.path().join("not-finite-batch.txt");
         durable::write(&list, captions.as_bytes())?;
@@ -266,23 +278,21 @@ impl Trainer<'_> {
         })
     }
 
-    /// Measures the epoch, and decides the paper's early stop: the last batch's loss has not beaten
-    /// the best such loss for so many epochs in a row.
+    /// Measures the epoch, and decides whether to stop early: the loss has not beaten the best such
+    /// loss for so many epochs in a row.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
-        let prefix_length = self.config.mapper.prefix_length();
-        let validation_loss = self.at.held_out.loss(
-            &self.at.learner,
-            &self.at.inputs.embeddings,
-            prefix_length,
-            self.at.device,
-        );
+        let validation_loss = self.at.held_out_loss(self.config);
         let training = &self.config.training;
+        let deciding_loss = match training.early_stop_on {
+            EarlyStopOn::LastBatch => self.last_loss,
+            EarlyStopOn::HeldOut => validation_loss.unwrap_or(self.last_loss),
+        };
         let position = &mut self.at.position;
         position.epoch += 1;
         position.batch = 0;
-        if position.best_loss.is_none_or(|best| self.last_loss < best) {
-            position.best_loss = Some(self.last_loss);
+        if position.best_loss.is_none_or(|best| deciding_loss < best) {
+            position.best_loss = Some(deciding_loss);
             position.epochs_without_improvement = 0;
         } else {
             position.epochs_without_improvement += 1;

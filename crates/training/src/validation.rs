@@ -1,37 +1,30 @@
-//! The loss on held-out captions.
+//! The loss on held-out examples.
 
-use tch::{Device, Tensor, no_grad};
+use tch::no_grad;
 
-use crate::batches::{TokenRow, part};
-use crate::learner::Learner;
+use crate::batches::Example;
+use crate::config::Config;
+use crate::learner::Model;
+use crate::prepare::Prepared;
+use crate::systems::System;
 
-/// Captions held out, and how many are computed together.
-pub(crate) struct HeldOut {
-    pub rows: Vec<TokenRow>,
-    pub batch_size: usize,
-}
-
-impl HeldOut {
-    /// Mean cross entropy over all held-out target tokens, without dropout; none where no captions
-    /// are held out. `embeddings` are the data set's.
-    pub(crate) fn loss(
-        &self,
-        learner: &Learner,
-        embeddings: &Tensor,
-        prefix_length: i64,
-        device: Device,
-    ) -> Option<f64> {
-        // Captions of like length together: their order changes nothing but speed.
-        let mut rows: Vec<&TokenRow> = self.rows.iter().collect();
-        rows.sort_by_key(|row| row.tokens.len());
-        let mut total = Tensor::zeros([], (tch::Kind::Double, device));
+impl<S: System> Prepared<S> {
+    /// Mean loss over all held-out targets, without dropout; none where nothing is held out.
+    pub(crate) fn held_out_loss(&self, config: &Config) -> Option<f64> {
+        let training = &config.training;
+        let batch_size = training.batch_size.div_ceil(training.accumulation_steps);
+        // Examples of like length together: their order changes nothing but speed.
+        let mut examples: Vec<&S::Example> = self.system.held_out().iter().collect();
+        examples.sort_by_key(|example| example.length());
+        let mut total = tch::Tensor::zeros([], (tch::Kind::Double, self.device));
         let mut targets = 0;
-        for batch in rows.chunks(self.batch_size) {
-            let part = part(batch, embeddings, prefix_length, device);
-            if part.tokens.targets() == 0 {
+        for batch in examples.chunks(batch_size) {
+            let part = self.system.part(batch, &self.inputs);
+            let count = S::Model::targets(&part);
+            if count == 0 {
                 continue;
             }
-            let (loss, count) = learner.evaluate(&part);
+            let loss = self.learner.evaluate(&part);
             no_grad(|| total += loss.to_kind(tch::Kind::Double) * count as f64);
             targets += count;
         }

@@ -16,7 +16,7 @@ use precompute::{Dtype, Embeddings, Identity};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::checkpoint;
-use training::config::{Config, Mapper};
+use training::config::{ClipPrefix, Config, Mapper, Rule, System};
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
@@ -56,7 +56,7 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let (config, provenance) = (run.config().unwrap(), run.provenance().unwrap());
     let mut store = nn::VarStore::new(Device::Cpu);
-    let mapper = config.mapper.network(provenance.clip_dim);
+    let mapper = config.clip_prefix().unwrap().mapper.network(provenance.clip_dim);
     let gpt2 = Gpt2Config::open(&run.gpt2()).unwrap();
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
     let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
@@ -84,7 +84,9 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
             _ => Mapper::Transformer { prefix_length: 3, clip_length: 2, layers: 2 },
         };
         let run = RunFolder::open(&out).unwrap();
-        assert_eq!(run.config().unwrap(), Config { mapper, ..config() });
+        let system = ClipPrefix { mapper, ..config().clip_prefix().unwrap().clone() };
+        let configured = Config { system: System::ClipPrefix(system), ..config() };
+        assert_eq!(run.config().unwrap(), configured);
         assert_eq!(run.provenance().unwrap().embeddings, None);
         let (logits, loss) = computed(&run);
         let off = difference(&logits, &expected(&format!("{name}.logits")));
@@ -101,7 +103,13 @@ fn an_imported_run_has_no_moments_to_resume_from() {
     imported(&fixture("mlp.pt"), Some(4), &out).unwrap();
     let newest = checkpoint::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
     assert!(newest.position.finished);
-    let options = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 };
+    let options = AdamWOptions {
+        rule: Rule::Transformers,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+    };
     let error = newest.load_moments(&AdamW::new(Vec::new(), options)).unwrap_err().to_string();
     assert!(error.contains("imported") && error.contains("gpt2.model"), "{error}");
 }

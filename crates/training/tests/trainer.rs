@@ -206,12 +206,19 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let stop = AtomicBool::new(false);
         let mut observer = Watcher { steps: 0, stop: Some((&stop, steps)) };
         let outcome =
-            train(&run, &config, &stage.gpt2_with_dropout(), false, &mut observer, &stop).unwrap();
+            train(&run, &config, Some(&stage.gpt2_with_dropout()), false, &mut observer, &stop)
+                .unwrap();
         assert_eq!(outcome, Outcome::Interrupted { steps });
         stop.store(false, Ordering::Relaxed);
-        let outcome =
-            train(&run, &config, &stage.gpt2_with_dropout(), true, &mut Watcher::default(), &stop)
-                .unwrap();
+        let outcome = train(
+            &run,
+            &config,
+            Some(&stage.gpt2_with_dropout()),
+            true,
+            &mut Watcher::default(),
+            &stop,
+        )
+        .unwrap();
         assert_eq!(outcome, Outcome::Finished { steps: 2 * Stage::BATCHES });
         assert!(stage::newest_files(&run) == first, "interrupted after {steps} steps");
         let resumed = stage::records(&run);
@@ -271,9 +278,9 @@ fn every_kind_of_run_repeats_to_the_bit() {
         let model = stage.gpt2_with_dropout();
         let stop = AtomicBool::new(false);
         let mut observer = Watcher { steps: 0, stop: Some((&stop, 3)) };
-        train(&cut, &config, &model, false, &mut observer, &stop).unwrap();
+        train(&cut, &config, Some(&model), false, &mut observer, &stop).unwrap();
         stop.store(false, Ordering::Relaxed);
-        train(&cut, &config, &model, true, &mut Watcher::default(), &stop).unwrap();
+        train(&cut, &config, Some(&model), true, &mut Watcher::default(), &stop).unwrap();
         assert!(stage::newest_files(&cut) == bytes, "{name} stopped on the way");
         all.push((name, bytes["model.safetensors"].clone()));
     }
@@ -310,7 +317,7 @@ fn a_frozen_gpt2_stays_as_it_is_and_a_custom_tokenizer_cuts_its_embeddings() {
 
     let config = stage.config(&["tokenizer.kind=custom", "tokenizer.vocab_size=9999"]);
     let (run, stop) = (stage.run("too-many"), AtomicBool::new(false));
-    let error = train(&run, &config, &stage.gpt2(), false, &mut Watcher::default(), &stop);
+    let error = train(&run, &config, Some(&stage.gpt2()), false, &mut Watcher::default(), &stop);
     assert!(error.unwrap_err().to_string().contains("tokenizer.vocab_size"), "named");
 }
 

@@ -15,11 +15,13 @@ use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
+use training::PrefixPart as Part;
 use training::batches::{TokenRow, cut_long_rows};
+use training::config::{Rule, Schedule};
 use training::inputs::normalized;
-use training::learner::{Learner, LearnerOptions, Part};
+use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
-use training::schedule::LinearSchedule;
+use training::schedule::RateSchedule;
 use words::Gpt2Tokenizer;
 
 const STEPS: usize = 200;
@@ -58,7 +60,7 @@ struct Recipe {
     /// Parts that a batch is computed in.
     parts: usize,
     recompute: bool,
-    schedule: LinearSchedule,
+    schedule: RateSchedule,
     optimizer: AdamWOptions,
 }
 
@@ -69,8 +71,19 @@ const PLAIN: Recipe = Recipe {
     max_norm: 0.0,
     parts: 1,
     recompute: false,
-    schedule: LinearSchedule { peak: 2e-3, warmup_steps: 50, total_steps: STEPS as u64 },
-    optimizer: AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.0 },
+    schedule: RateSchedule {
+        shape: Schedule::Linear,
+        peak: 2e-3,
+        warmup_steps: 50,
+        total_steps: STEPS as u64,
+    },
+    optimizer: AdamWOptions {
+        rule: Rule::Transformers,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+    },
 };
 const CLIPPED: Recipe = Recipe { way: Way::Clipped, normalize: true, max_norm: 1.0, ..PLAIN };
 const CUSTOM: Recipe = Recipe { way: Way::Custom, ..CLIPPED };
@@ -208,7 +221,7 @@ fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
         .map(|batch| {
             let rows: Vec<&TokenRow> = batch.iter().map(|&row| &rows[row as usize]).collect();
             rows.chunks(rows.len().div_ceil(recipe.parts))
-                .map(|rows| training::batches::part(rows, &embeddings, prefix_length, Device::Cpu))
+                .map(|rows| Part::new(rows, &embeddings, prefix_length, Device::Cpu))
                 .collect()
         })
         .collect();
@@ -392,7 +405,7 @@ fn clipping_takes_hold_on_many_steps_but_not_on_all() {
 
 #[test]
 fn any_other_recipe_leaves_the_reference() {
-    let schedule = |change: fn(&mut LinearSchedule)| {
+    let schedule = |change: fn(&mut RateSchedule)| {
         let mut schedule = CLIPPED.schedule;
         change(&mut schedule);
         Recipe { schedule, ..CLIPPED }

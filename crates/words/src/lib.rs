@@ -20,16 +20,24 @@
 //! damaged, and keeps its types out of everybody else's signatures.
 
 mod alphabet;
+mod analysis;
 mod clip;
 mod error;
 mod folder;
 mod gpt2;
 mod label;
+pub mod labels;
+mod tagger;
+mod vocabulary;
+mod wordnet;
 
+pub use analysis::{Word, analyse};
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;
 pub use label::{Label, PartOfSpeech};
+pub use vocabulary::Vocabulary;
+pub use wordnet::{Part, WordNet};
 
 /// The ids of the tokens of each text, on all cores, between the special ones where asked for.
 fn encode_batch<S: AsRef<str>>(

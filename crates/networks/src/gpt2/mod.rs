@@ -11,6 +11,7 @@ mod config;
 mod load;
 mod model;
 mod packing;
+mod recompute;
 
 pub use cache::KvCache;
 pub use config::{Activation, ConfigError, Gpt2Config};
@@ -18,3 +19,4 @@ pub use load::{Vocabulary, load_pretrained};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
 pub use packing::{Packing, Selection};
+pub(crate) use recompute::{Ends, gradients_recomputing};

@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 
 use tch::nn::{self, Init};
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::cache::LayerCache;
 use super::packing::{Packing, Selection};
@@ -179,8 +179,15 @@ impl Gpt2 {
     }
 
     /// [`Self::logits`], multiplied in another precision.
-    pub(crate) fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
+    fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
         precision.cast(hidden).linear::<Tensor>(&precision.cast(&self.token_embedding), None)
+    }
+
+    /// Mean cross entropy of the tokens `target_ids` `[targets]`, from the states `[targets, hidden]`
+    /// that predict them.
+    pub(crate) fn target_loss(&self, states: &Tensor, target_ids: &Tensor, pass: Pass) -> Tensor {
+        let logits = self.logits_in(states, pass.precision).to_kind(states.kind());
+        logits.cross_entropy_loss::<Tensor>(target_ids, None, Reduction::Mean, -100, 0.0)
     }
 
     /// An empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type

@@ -10,11 +10,10 @@
 
 mod batch;
 mod mapper;
-mod recompute;
 
 use std::borrow::Borrow;
 
-use tch::{Reduction, Tensor, nn};
+use tch::{TchError, Tensor, nn};
 
 pub use batch::TokenBatch;
 use mapper::Mapper;
@@ -88,7 +87,31 @@ impl ClipCaptioner {
     pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         let inputs = self.inputs(embeddings, batch, pass);
         let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
-        self.target_loss(&states, batch, pass)
+        self.gpt2.target_loss(&states, batch.target_ids(), pass)
+    }
+
+    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
+    /// that the captioner was built at the root of. Activations are not kept but computed again.
+    ///
+    /// `seed` decides dropout; its draws are others than without recomputing.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for want of memory.
+    pub fn gradients_recomputing(
+        &self,
+        embeddings: &Tensor,
+        batch: &TokenBatch,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let ends = gpt2::Ends {
+            inputs: || self.inputs(embeddings, batch, pass),
+            packing: batch.packing(),
+            wanted: batch.predictors(),
+            loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
+        };
+        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
 
     /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.
@@ -101,12 +124,6 @@ impl ClipCaptioner {
         let tokens = self.gpt2.embed(batch.inputs());
         let prefix = self.mapper.forward(embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
-    }
-
-    /// Mean cross entropy of the targets, from the states `[targets, hidden]` that predict them.
-    fn target_loss(&self, states: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
-        let logits = self.gpt2.logits_in(states, pass.precision).to_kind(states.kind());
-        logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Mean, -100, 0.0)
     }
 }
 

@@ -2,9 +2,26 @@
 
 use super::{Config, ConfigError};
 
-/// The configuration that names every key: the paper's own.
-pub(super) const REFERENCE: &str =
-    include_str!("../../../../configs/flickr8k/prefix-gradient-clipping.toml");
+/// Of each system the paper's own configuration, which names every key that it uses, and the keys that
+/// only other kinds have.
+const SYSTEMS: [(&str, &str, &[&str]); 3] = [
+    (
+        "clip-prefix",
+        include_str!("../../../../configs/flickr8k/prefix-gradient-clipping.toml"),
+        &["tokenizer.vocab_size", "mapper.clip_length", "mapper.layers"],
+    ),
+    ("sbg", include_str!("../../../../configs/flickr8k/sbg.toml"), &[]),
+    ("merge-rnn", include_str!("../../../../configs/flickr8k/merge-rnn.toml"), &[]),
+];
+
+/// What strategies of decoding have.
+const STRATEGY_KEYS: [&str; 6] = ["beams", "samples", "temperature", "top_k", "top_p", "seed"];
+
+/// The paper's own configuration of a system.
+#[cfg(test)]
+pub(super) fn reference(system: &str) -> &'static str {
+    SYSTEMS.iter().find(|(name, ..)| *name == system).map_or("", |(_, text, _)| text)
+}
 
 pub(super) fn apply_override(table: &mut toml::Table, argument: &str) -> Result<(), ConfigError> {
     let malformed = || ConfigError::Override(argument.to_owned());
@@ -33,23 +50,15 @@ pub(super) fn apply_override(table: &mut toml::Table, argument: &str) -> Result<
     Ok(())
 }
 
-/// Keys that only kinds have which the paper's own configuration does not use.
-const KEYS_OF_OTHER_KINDS: [&str; 9] = [
-    "tokenizer.vocab_size",
-    "mapper.clip_length",
-    "mapper.layers",
-    "decoding.strategy.beams",
-    "decoding.strategy.samples",
-    "decoding.strategy.temperature",
-    "decoding.strategy.top_k",
-    "decoding.strategy.top_p",
-    "decoding.strategy.seed",
-];
-
-pub(super) fn known_keys() -> Vec<String> {
-    let paper = REFERENCE.parse::<toml::Table>().map(|table| dotted_keys(&table));
-    let others = KEYS_OF_OTHER_KINDS.map(str::to_owned);
-    paper.unwrap_or_default().into_iter().chain(others).collect()
+/// Every key that a configuration of the table's system may have.
+pub(super) fn known_keys(table: &toml::Table) -> Result<Vec<String>, ConfigError> {
+    let name = table.get("system").map_or_else(|| "missing".to_owned(), ToString::to_string);
+    let known = SYSTEMS.iter().find(|(system, ..)| name == format!("\"{system}\""));
+    let (_, reference, others) = known.ok_or(ConfigError::System(name))?;
+    let reference = reference.parse::<toml::Table>().unwrap_or_default();
+    let strategies = STRATEGY_KEYS.map(|key| format!("decoding.strategy.{key}"));
+    let others = others.iter().map(|key| (*key).to_owned());
+    Ok(dotted_keys(&reference).into_iter().chain(others).chain(strategies).collect())
 }
 
 pub(super) fn dotted_keys(table: &toml::Table) -> Vec<String> {

@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor, nn};
 use torch_files::{Dtype, StateDict};
 
 use crate::checkpoint::{self, Position};
-use crate::config::Config;
+use crate::config::{ClipPrefix, Config, System};
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder, write_json};
@@ -67,13 +67,15 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     refuse_existing(import.out)?;
     let weights = Weights::load(import.file)?;
     let Sizes { gpt2, mapper, clip_dim } = weights.sizes(import.heads)?;
-    let config = Config { mapper, ..import.config.clone() };
+    let system = ClipPrefix { mapper, ..import.config.clip_prefix()?.clone() };
+    let config = Config { system: System::ClipPrefix(system), ..import.config.clone() };
     let tokenizer = load_tokenizer(import.tokenizer, gpt2.vocab_size)?;
     let provenance = Provenance {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
         embeddings: None,
         clip_dim,
-        gpt2_sha256: sha256(import.file)?,
+        gpt2_sha256: Some(sha256(import.file)?),
+        keywords_sha256: None,
         threads: config.training.cpu_threads(),
         device: config.training.device.clone(),
     };
@@ -100,7 +102,7 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
         return damaged.into_iter().next().map_or(Ok(()), Err);
     };
     let mut store = nn::VarStore::new(Device::Cpu);
-    let mapper = imported.config.mapper.network(imported.clip_dim);
+    let mapper = imported.config.clip_prefix()?.mapper.network(imported.clip_dim);
     let _captioner = ClipCaptioner::new(store.root(), &imported.gpt2, &mapper);
     prefix::load(&mut store, &checkpoint.weights()?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(

@@ -18,8 +18,9 @@ pub(super) struct Constants {
     pub(super) epsilon: f32,
     /// The rate with both bias corrections.
     pub(super) step_size: f32,
-    /// What is left of a parameter after weight decay.
-    pub(super) kept: f32,
+    /// What weight decay leaves of a parameter before the step, and after it.
+    pub(super) kept_before: f32,
+    pub(super) kept_after: f32,
     /// What gradients are multiplied with first.
     pub(super) factor: f32,
 }
@@ -86,12 +87,13 @@ fn update_values(
     second: &mut [f32],
     constants: &Constants,
 ) {
-    let Constants { beta1, beta2, new1, new2, epsilon, step_size, kept, factor } = *constants;
+    let Constants { beta1, beta2, new1, new2, epsilon, step_size, kept_before, kept_after, factor } =
+        *constants;
     let moments = first.iter_mut().zip(second);
     for ((p, g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
         let g = g * factor;
         *m = *m * beta1 + new1 * g;
         *v = *v * beta2 + new2 * g * g;
-        *p = (*p - step_size * *m / (v.sqrt() + epsilon)) * kept;
+        *p = (*p * kept_before - step_size * *m / (v.sqrt() + epsilon)) * kept_after;
     }
 }

@@ -1,4 +1,4 @@
-//! AdamW as transformers 4.x has it, and gradient clipping that returns the norm.
+//! AdamW as transformers 4.x or as PyTorch has it, and gradient clipping that returns the norm.
 //!
 //! tch's optimizers cannot be checkpointed (nothing reads or writes their moments) and its clipping
 //! does not return the norm. On a GPU everything stays on the device: no value is read back.
@@ -8,16 +8,19 @@ mod fused;
 use networks::device;
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::config::Rule;
 use fused::Constants;
 
 /// The constants of the update rule.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWOptions {
+    /// Where epsilon is added, and when parameters decay.
+    pub rule: Rule,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment, before bias correction.
+    /// Added to the root of the second moment.
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
@@ -34,7 +37,12 @@ pub struct AdamWOptions {
 /// p = p - rate weight_decay p
 /// ```
 ///
-/// `torch.optim.AdamW` differs: it adds epsilon after bias correction and decays first.
+/// `torch.optim.AdamW` adds epsilon after bias correction and decays first. That is
+///
+/// ```text
+/// p = p - rate weight_decay p
+/// p = p - rate sqrt(1 - beta2^t) / (1 - beta1^t)  m / (sqrt(v) + epsilon sqrt(1 - beta2^t))
+/// ```
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
@@ -68,9 +76,15 @@ impl AdamW {
     /// `gradients` are in the parameters' order, and are multiplied with `factor`, a scalar on their
     /// device, first; `step` counts from 1; `rate` is the learning rate.
     pub fn step(&mut self, gradients: &[Tensor], factor: Option<&Tensor>, step: u64, rate: f64) {
-        let AdamWOptions { beta1, beta2, epsilon, weight_decay } = self.options;
+        let AdamWOptions { rule, beta1, beta2, epsilon, weight_decay } = self.options;
         let exponent = step as f64;
-        let step_size = rate * (1.0 - beta2.powf(exponent)).sqrt() / (1.0 - beta1.powf(exponent));
+        let correction = (1.0 - beta2.powf(exponent)).sqrt();
+        let step_size = rate * correction / (1.0 - beta1.powf(exponent));
+        let kept = 1.0 - rate * weight_decay;
+        let (epsilon, kept_before, kept_after) = match rule {
+            Rule::Transformers => (epsilon, 1.0, kept),
+            Rule::Torch => (epsilon * correction, kept, 1.0),
+        };
         // Reading a value costs nothing on the processor, and makes a GPU's owner wait.
         let on_processor = |tensor: &&Tensor| tensor.device() == Device::Cpu;
         let constants = Constants {
@@ -80,7 +94,8 @@ impl AdamW {
             new2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
             step_size: step_size as f32,
-            kept: (1.0 - rate * weight_decay) as f32,
+            kept_before: kept_before as f32,
+            kept_after: kept_after as f32,
             factor: factor
                 .filter(on_processor)
                 .map_or(1.0, |factor| factor.double_value(&[]) as f32),
@@ -102,9 +117,12 @@ impl AdamW {
                 let _ = second.g_mul_scalar_(beta2);
                 let _ = second.addcmul_(&gradient, &(&gradient * (1.0 - beta2)));
                 let denominator = second.sqrt().g_add_scalar_(epsilon);
+                if weight_decay > 0.0 {
+                    let _ = parameter.g_mul_scalar_(kept_before);
+                }
                 let _ = parameter.addcdiv_(&(&*first * -step_size), &denominator);
                 if weight_decay > 0.0 {
-                    let _ = parameter.g_mul_scalar_(1.0 - rate * weight_decay);
+                    let _ = parameter.g_mul_scalar_(kept_after);
                 }
             }
         });
@@ -145,30 +163,50 @@ pub fn total_norm(gradients: &[Tensor]) -> Tensor {
 mod tests {
     use super::*;
 
-    const OPTIONS: AdamWOptions =
-        AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-2, weight_decay: 0.1 };
+    const OPTIONS: AdamWOptions = AdamWOptions {
+        rule: Rule::Transformers,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-2,
+        weight_decay: 0.1,
+    };
 
-    /// The rule in plain f64, one number at a time.
-    fn expected(parameter: f64, gradients: &[f64], rate: f64) -> f64 {
+    /// The rule in plain f64, one number at a time, as its authors write it.
+    fn expected(rule: Rule, parameter: f64, gradients: &[f64], rate: f64) -> f64 {
         let (mut p, mut m, mut v) = (parameter, 0.0, 0.0);
         for (index, g) in gradients.iter().enumerate() {
             let t = f64::from(u32::try_from(index).unwrap() + 1);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
-            let size = rate * (1.0 - 0.999_f64.powf(t)).sqrt() / (1.0 - 0.9_f64.powf(t));
-            p -= size * m / (v.sqrt() + 1e-2);
-            p -= rate * 0.1 * p;
+            let (first, second) = (1.0 - 0.9_f64.powf(t), 1.0 - 0.999_f64.powf(t));
+            match rule {
+                Rule::Transformers => {
+                    p -= rate * second.sqrt() / first * m / (v.sqrt() + 1e-2);
+                    p -= rate * 0.1 * p;
+                }
+                Rule::Torch => {
+                    p -= rate * 0.1 * p;
+                    p -= rate * (m / first) / ((v / second).sqrt() + 1e-2);
+                }
+            }
         }
         p
     }
 
     /// Both ways: f32 is updated in one pass, f64 by tensor operations.
     #[test]
-    fn steps_follow_the_rule_with_epsilon_before_bias_correction() {
-        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-6)] {
+    fn steps_follow_either_rule() {
+        let kinds = [(Kind::Double, 1e-12), (Kind::Float, 1e-6)];
+        let rules = [Rule::Transformers, Rule::Torch];
+        for (rule, (kind, tolerance)) in
+            rules.iter().flat_map(|rule| kinds.map(|kind| (*rule, kind)))
+        {
             let parameter =
                 Tensor::from_slice(&[0.5_f64, -2.0]).to_kind(kind).set_requires_grad(true);
-            let mut optimizer = AdamW::new(vec![("p".into(), parameter.shallow_clone())], OPTIONS);
+            let mut optimizer = AdamW::new(
+                vec![("p".into(), parameter.shallow_clone())],
+                AdamWOptions { rule, ..OPTIONS },
+            );
             let gradients = [[0.3, -0.01], [-0.2, 0.02], [0.05, 0.0]];
             for (index, gradient) in gradients.iter().enumerate() {
                 // Twice the gradient, halved by the factor.
@@ -180,8 +218,8 @@ mod tests {
                 let history: Vec<f64> = gradients.iter().map(|row| row[column]).collect();
                 let start = [0.5, -2.0][column];
                 let got = parameter.double_value(&[column as i64]);
-                let off = (got - expected(start, &history, 0.1)).abs();
-                assert!(off < tolerance, "{kind:?}, column {column}: {off}");
+                let off = (got - expected(rule, start, &history, 0.1)).abs();
+                assert!(off < tolerance, "{rule:?}, {kind:?}, column {column}: {off}");
             }
         }
     }

@@ -168,7 +168,7 @@ impl Stage {
         let outcome = train(
             &run,
             &config,
-            Path::new(&config.gpt2.model),
+            config.system.language_model().map(Path::new),
             false,
             &mut Watcher::default(),
             &stop,

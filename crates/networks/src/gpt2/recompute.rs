@@ -6,13 +6,14 @@
 
 use tch::{TchError, Tensor, no_grad};
 
-use super::{ClipCaptioner, TokenBatch};
+use super::model::Gpt2;
+use super::packing::{Packing, Selection};
 use crate::pass::Pass;
 
 /// The parts that are computed again on their own.
 #[derive(Clone, Copy, PartialEq)]
 enum Segment {
-    /// The mapper, the embeddings.
+    /// What the input vectors are made by.
     First,
     /// A block that is not the last.
     Block(usize),
@@ -20,53 +21,62 @@ enum Segment {
     Last,
 }
 
-impl ClipCaptioner {
-    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
-    /// that the captioner was built at the root of.
-    ///
-    /// `seed` decides dropout; its draws are others than without recomputing.
-    ///
-    /// # Errors
-    /// When libtorch refuses, for want of memory.
-    pub fn gradients_recomputing(
-        &self,
-        embeddings: &Tensor,
-        batch: &TokenBatch,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let blocks = self.gpt2.config().n_layer as usize;
-        let packing = batch.packing();
-        let reseed = |segment: usize| tch::manual_seed(seed.wrapping_add(segment as i64));
-        let first = || {
-            reseed(0);
-            self.gpt2.first_rows(&self.inputs(embeddings, batch, pass), packing, pass)
-        };
-        let block = |index: usize, rows: &Tensor| {
-            reseed(index + 1);
-            self.gpt2.block_rows(index, rows, packing, pass)
-        };
-        let mut kept = vec![no_grad(first)];
-        for index in 0..blocks - 1 {
-            let rows = no_grad(|| block(index, &kept[index]));
-            kept.push(rows);
-        }
+/// What is computed before the first block and behind the last, and from which rows of which packing.
+pub(crate) struct Ends<'a, Inputs, Loss> {
+    /// Input vectors `[rows, hidden]`.
+    pub inputs: Inputs,
+    /// How they make sequences.
+    pub packing: &'a Packing,
+    /// The rows that the loss is of.
+    pub wanted: &'a Selection,
+    /// A scalar, of the last states `[wanted, hidden]`.
+    pub loss: Loss,
+}
 
-        let mut gradients = Gradients::new(parameters, blocks);
-        let rows = leaf(kept.pop());
-        reseed(blocks);
-        let states = self.gpt2.last_rows(&rows, packing, batch.predictors(), pass);
-        let loss = self.target_loss(&states, batch, pass);
-        let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
-        for index in (0..blocks - 1).rev() {
-            let rows = leaf(kept.pop());
-            let product = (block(index, &rows) * behind).sum(None);
-            behind = gradients.add(&product, Segment::Block(index), Some(&rows))?;
-        }
-        let _ = gradients.add(&(first() * behind).sum(None), Segment::First, None)?;
-        Ok((loss.detach(), gradients.all))
+/// The loss with its gradients by `parameters`, which have the names of a store that holds this
+/// GPT-2 as `gpt`, and besides only what the input vectors depend on.
+///
+/// `seed` decides dropout; its draws are others than without recomputing.
+pub(crate) fn gradients_recomputing<Inputs, Loss>(
+    gpt2: &Gpt2,
+    ends: &Ends<Inputs, Loss>,
+    pass: Pass,
+    parameters: &[(String, Tensor)],
+    seed: i64,
+) -> Result<(Tensor, Vec<Tensor>), TchError>
+where
+    Inputs: Fn() -> Tensor,
+    Loss: Fn(&Tensor) -> Tensor,
+{
+    let blocks = gpt2.config().n_layer as usize;
+    let packing = ends.packing;
+    let reseed = |segment: usize| tch::manual_seed(seed.wrapping_add(segment as i64));
+    let first = || {
+        reseed(0);
+        gpt2.first_rows(&(ends.inputs)(), packing, pass)
+    };
+    let block = |index: usize, rows: &Tensor| {
+        reseed(index + 1);
+        gpt2.block_rows(index, rows, packing, pass)
+    };
+    let mut kept = vec![no_grad(first)];
+    for index in 0..blocks - 1 {
+        let rows = no_grad(|| block(index, &kept[index]));
+        kept.push(rows);
     }
+
+    let mut gradients = Gradients::new(parameters, blocks);
+    let rows = leaf(kept.pop());
+    reseed(blocks);
+    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass));
+    let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
+    for index in (0..blocks - 1).rev() {
+        let rows = leaf(kept.pop());
+        let product = (block(index, &rows) * behind).sum(None);
+        behind = gradients.add(&product, Segment::Block(index), Some(&rows))?;
+    }
+    let _ = gradients.add(&(first() * behind).sum(None), Segment::First, None)?;
+    Ok((loss.detach(), gradients.all))
 }
 
 /// Kept rows, ready to take a gradient.

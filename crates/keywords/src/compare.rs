@@ -1,0 +1,108 @@
+//! Pictures compared with texts, and words with words, in matrix products.
+
+use rayon::prelude::*;
+use tch::{Kind, Tensor, no_grad};
+use words::Label;
+
+use crate::error::Error;
+use crate::selected::Keyword;
+use crate::selection::Selector;
+use crate::text_encoder::TextEncoder;
+
+/// Rows of a product that lie in memory together.
+const ROWS: i64 = 1024;
+/// The cosine above which two words are taken for one.
+pub const SAME: f64 = 0.8;
+
+/// The keywords of each picture. `images` `[pictures, dim]` and `texts` `[texts, dim]`, those of
+/// [`Selector::texts`], have length 1 and lie on one device. `progress` is told how many pictures are
+/// done.
+///
+/// # Errors
+/// When the dimensions differ or memory is exhausted.
+pub fn select_all(
+    selector: &Selector,
+    images: &Tensor,
+    texts: &Tensor,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<Vec<Keyword>>, Error> {
+    let count = selector.texts().len();
+    let transposed = texts.f_tr()?;
+    let mut all = Vec::with_capacity(images.size()[0] as usize);
+    for chunk in images.split(ROWS, 0) {
+        let similarities = values(&no_grad(|| chunk.f_matmul(&transposed))?);
+        let selected = similarities.par_chunks_exact(count).map(|row| selector.select(row));
+        all.par_extend(selected);
+        progress(all.len());
+    }
+    Ok(all)
+}
+
+/// For each label the place of the most similar category, by CLIP's text tower; of equal ones the
+/// first.
+///
+/// # Errors
+/// As [`TextEncoder::encode`].
+pub fn nearest_by_clip(
+    encoder: &TextEncoder,
+    labels: &[&Label],
+    categories: &[&str],
+) -> Result<Vec<usize>, Error> {
+    let words: Vec<&str> = labels.iter().map(|label| label.word.as_str()).collect();
+    let categories = encoder.encode(categories)?;
+    let words = encoder.encode(&words)?;
+    let similarities = no_grad(|| words.f_matmul(&categories.f_tr()?))?;
+    let count = categories.size()[0] as usize;
+    Ok(values(&similarities).chunks_exact(count).map(first_largest).collect())
+}
+
+fn first_largest(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (place, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = place;
+        }
+    }
+    best
+}
+
+/// The labels, the most frequent first, without those that CLIP's text tower takes for one that is kept:
+/// whose cosine is above [`SAME`].
+///
+/// # Errors
+/// As [`TextEncoder::encode`].
+pub fn without_synonyms(encoder: &TextEncoder, labels: Vec<Label>) -> Result<Vec<Label>, Error> {
+    let words: Vec<&str> = labels.iter().map(|label| label.word.as_str()).collect();
+    let embeddings = encoder.encode(&words)?;
+    let mut is_kept = vec![true; labels.len()];
+    for first in (0..labels.len()).step_by(ROWS as usize) {
+        let count = ROWS.min((labels.len() - first) as i64);
+        let rows = embeddings.f_narrow(0, first as i64, count)?;
+        // Each label is compared with all that are more frequent.
+        let others = embeddings.f_narrow(0, 0, first as i64 + count)?;
+        let width = first + count as usize;
+        let similarities = values(&no_grad(|| rows.f_matmul(&others.f_tr()?))?);
+        for (number, row) in (first..).zip(similarities.chunks_exact(width)) {
+            let same = |(other, cosine): (&bool, &f32)| *other && f64::from(*cosine) > SAME;
+            is_kept[number] = !is_kept[..number].iter().zip(row).any(same);
+        }
+    }
+    Ok(labels.into_iter().zip(is_kept).filter_map(|(label, kept)| kept.then_some(label)).collect())
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    let tensor = tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.copy_data(&mut values, tensor.numel());
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_largest;
+
+    #[test]
+    fn of_equal_values_the_first_is_largest() {
+        assert_eq!(first_largest(&[0.1, 0.5, 0.5, 0.2]), 1);
+    }
+}

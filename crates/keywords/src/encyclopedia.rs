@@ -1,0 +1,350 @@
+//! The encyclopedia: every label under one category of a tree of two levels.
+
+use std::path::Path;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use words::{Label, PartOfSpeech};
+
+use crate::error::Error;
+use crate::files;
+
+/// The paper's tree: categories, and the sub-categories of those that have any.
+pub const TREE: [(&str, &[&str]); 11] = [
+    (
+        "scenery",
+        &[
+            "sky",
+            "mountain",
+            "beach",
+            "forest",
+            "desert",
+            "grassland",
+            "tundra",
+            "wetland",
+            "city landscape",
+            "rural landscape",
+            "volcanic",
+            "cave",
+            "arctic",
+            "ocean",
+            "indoor",
+        ],
+    ),
+    ("human", &[]),
+    ("animal", &["mammal", "fish", "bird", "reptile", "worm", "arthropod", "mollusc"]),
+    (
+        "plant",
+        &[
+            "fungi",
+            "seed",
+            "sprout",
+            "flower",
+            "fruit",
+            "vegetable",
+            "leaf",
+            "root",
+            "tree",
+            "grass",
+            "moss",
+            "algae",
+        ],
+    ),
+    (
+        "object",
+        &[
+            "tool",
+            "decoration",
+            "appliance",
+            "utensil",
+            "furniture",
+            "vehicle",
+            "clothing and fashion",
+            "instrument",
+            "artifact",
+            "mechanicals",
+            "device",
+            "fire",
+            "liquid",
+            "food",
+        ],
+    ),
+    (
+        "activity",
+        &[
+            "looking",
+            "socializing",
+            "eating",
+            "sleeping",
+            "standing",
+            "wearing",
+            "holding",
+            "moving",
+            "working",
+            "leisure activity",
+            "sport activity",
+        ],
+    ),
+    (
+        "weather",
+        &[
+            "rainy",
+            "snowy",
+            "foggy",
+            "stormy",
+            "sunny",
+            "overcast",
+            "rainbow",
+            "cloudy",
+            "thunder",
+            "lightning",
+            "autumn",
+            "sunset",
+            "starry",
+        ],
+    ),
+    ("time", &["morning", "mid day", "afternoon", "evening", "night"]),
+    ("number", &[]),
+    ("adverb", &[]),
+    ("adjective", &[]),
+];
+
+/// A sub-category, or a category that has none, with its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// The category that it is in.
+    pub category: &'static str,
+    /// Its name; of a category without sub-categories that category's.
+    pub name: &'static str,
+    /// Its words, the most frequent first.
+    pub words: Vec<String>,
+}
+
+/// Every label under one category.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encyclopedia {
+    leaves: Vec<Leaf>,
+}
+
+impl Encyclopedia {
+    /// An encyclopedia of [`TREE`] without words.
+    fn empty() -> Self {
+        let leaf = |category, name| Leaf { category, name, words: Vec::new() };
+        let leaves = TREE.iter().flat_map(|&(category, names)| match names {
+            [] => vec![leaf(category, category)],
+            names => names.iter().map(|name| leaf(category, name)).collect(),
+        });
+        Self { leaves: leaves.collect() }
+    }
+
+    /// Files labels, the most frequent first. Numbers, adverbs and adjectives have lists of their own;
+    /// verbs go to activity or weather, nouns elsewhere. `nearest` says for each of some words which of
+    /// some categories, by name, it belongs to.
+    ///
+    /// # Errors
+    /// `nearest`'s, and an empty list of labels.
+    pub fn file<E: From<Error>>(
+        labels: &[Label],
+        mut nearest: impl FnMut(&[&Label], &[&'static str]) -> Result<Vec<usize>, E>,
+    ) -> Result<Self, E> {
+        if labels.is_empty() {
+            return Err(Error::Mismatch("there are no labels to file".to_owned()).into());
+        }
+        let mut filed = Self::empty();
+        let mut place = vec![0; labels.len()];
+        for (is_of_group, categories) in GROUPS {
+            let leaves: Vec<usize> = (0..filed.leaves.len())
+                .filter(|&leaf| categories.contains(&filed.leaves[leaf].category))
+                .collect();
+            let (numbers, group): (Vec<usize>, Vec<&Label>) = labels
+                .iter()
+                .enumerate()
+                .filter(|(_, label)| is_of_group(label.part_of_speech))
+                .unzip();
+            let names: Vec<&'static str> =
+                leaves.iter().map(|&leaf| filed.leaves[leaf].name).collect();
+            let chosen = match leaves[..] {
+                [only] => vec![only; numbers.len()],
+                _ if group.is_empty() => Vec::new(),
+                _ => nearest(&group, &names)?.into_iter().map(|choice| leaves[choice]).collect(),
+            };
+            for (number, leaf) in numbers.into_iter().zip(chosen) {
+                place[number] = leaf;
+            }
+        }
+        for (label, leaf) in labels.iter().zip(place) {
+            filed.leaves[leaf].words.push(label.word.clone());
+        }
+        Ok(filed)
+    }
+
+    /// Reads an encyclopedia in the paper's shape: a JSON object of categories, each a list of words or
+    /// an object of sub-categories; or its pickle.
+    ///
+    /// # Errors
+    /// Names the file, and the category that is missing, unknown, or no list of words.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::parse(&files::read(path)?).map_err(|reason| Error::file(path, reason))
+    }
+
+    fn parse(value: &Value) -> Result<Self, String> {
+        let tree = value.as_object().ok_or("is no encyclopedia: not an object of categories")?;
+        let mut found = Self::empty();
+        for leaf in &mut found.leaves {
+            let lacks = |what: &str| {
+                format!("lacks the category {what}; make it anew: capsmith keywords build")
+            };
+            let category = tree.get(leaf.category).ok_or_else(|| lacks(leaf.category))?;
+            let is_whole = leaf.category == leaf.name;
+            let full = if is_whole {
+                leaf.name.to_owned()
+            } else {
+                format!("{}/{}", leaf.category, leaf.name)
+            };
+            let list = if is_whole { Some(category) } else { category.get(leaf.name) };
+            let list = list.ok_or_else(|| lacks(&full))?;
+            leaf.words = serde_json::from_value(list.clone())
+                .map_err(|error| format!("{full} is no list of words: {error}"))?;
+        }
+        check_known(tree)?;
+        Ok(found)
+    }
+
+    /// Writes it in the paper's shape.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        files::write(path, self)
+    }
+
+    /// SHA-256 of its JSON.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        files::digest(self)
+    }
+
+    /// All leaves, in the order of [`TREE`].
+    #[must_use]
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The leaves of one category.
+    pub(crate) fn of(&self, category: &str) -> impl Iterator<Item = &Leaf> {
+        self.leaves.iter().filter(move |leaf| leaf.category == category)
+    }
+}
+
+/// Which parts of speech are filed under which categories.
+type Group = (fn(PartOfSpeech) -> bool, &'static [&'static str]);
+
+const GROUPS: [Group; 5] = [
+    (|part| part == PartOfSpeech::Num, &["number"]),
+    (|part| part == PartOfSpeech::Adv, &["adverb"]),
+    (|part| part == PartOfSpeech::Adj, &["adjective"]),
+    (|part| part == PartOfSpeech::Verb, &["activity", "weather"]),
+    (|part| part == PartOfSpeech::Noun, &["scenery", "human", "animal", "plant", "object", "time"]),
+];
+
+/// Refuses categories that are not of the tree: their words would silently be left out.
+fn check_known(tree: &serde_json::Map<String, Value>) -> Result<(), String> {
+    for (category, value) in tree {
+        let Some((_, names)) = TREE.iter().find(|(known, _)| known == category) else {
+            return Err(format!("has a category that is not known: {category}"));
+        };
+        let subs = value.as_object().into_iter().flatten();
+        if let Some((name, _)) = subs.into_iter().find(|(name, _)| !names.contains(&name.as_str()))
+        {
+            return Err(format!("has a category that is not known: {category}/{name}"));
+        }
+    }
+    Ok(())
+}
+
+impl Serialize for Encyclopedia {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tree = serializer.serialize_map(Some(TREE.len()))?;
+        for (category, names) in TREE {
+            let words: serde_json::Map<String, Value> = self
+                .of(category)
+                .map(|leaf| (leaf.name.to_owned(), leaf.words.clone().into()))
+                .collect();
+            match names {
+                [] => tree.serialize_entry(category, &words[category])?,
+                _ => tree.serialize_entry(category, &words)?,
+            }
+        }
+        tree.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(word: &str, part_of_speech: PartOfSpeech) -> Label {
+        Label { word: word.to_owned(), part_of_speech, frequency: 1 }
+    }
+
+    /// Every word to the category whose name ends as it does, or else to the first.
+    fn filed() -> Encyclopedia {
+        let labels = [
+            label("sky", PartOfSpeech::Noun),
+            label("raining", PartOfSpeech::Verb),
+            label("two", PartOfSpeech::Num),
+            label("fast", PartOfSpeech::Adv),
+            label("red", PartOfSpeech::Adj),
+            label("human", PartOfSpeech::Noun),
+            label("looking", PartOfSpeech::Verb),
+            label("night", PartOfSpeech::Noun),
+        ];
+        Encyclopedia::file::<Error>(&labels, |labels, names| {
+            let place = |label: &&Label| names.iter().position(|name| *name == label.word);
+            Ok(labels.iter().map(|label| place(label).unwrap_or(0)).collect())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn parts_of_speech_go_to_their_own_branches() {
+        let filed = filed();
+        let words = |category: &str| -> Vec<&str> {
+            filed.of(category).flat_map(|leaf| &leaf.words).map(String::as_str).collect()
+        };
+        assert_eq!(words("scenery"), ["sky"]);
+        assert_eq!(words("human"), ["human"]);
+        assert_eq!(words("time"), ["night"]);
+        assert_eq!(words("activity"), ["raining", "looking"]);
+        assert_eq!(
+            [words("number"), words("adverb"), words("adjective")],
+            [["two"], ["fast"], ["red"]]
+        );
+        assert!(Encyclopedia::file::<Error>(&[], |_, _| Ok(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back_and_gaps_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("encyclopedia.json");
+        filed().save(&path).unwrap();
+        assert_eq!(Encyclopedia::open(&path).unwrap(), filed());
+        let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let refused = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+            let mut tree = whole.as_object().unwrap().clone();
+            change(&mut tree);
+            std::fs::write(&path, serde_json::to_string(&tree).unwrap()).unwrap();
+            let error = Encyclopedia::open(&path).unwrap_err().to_string();
+            assert!(error.contains("encyclopedia.json"), "{error}");
+            error
+        };
+        assert!(
+            refused(&|tree| drop(tree.remove("weather"))).contains("lacks the category weather")
+        );
+        let without = refused(&|tree| drop(tree["animal"].as_object_mut().unwrap().remove("fish")));
+        assert!(without.contains("lacks the category animal/fish"), "{without}");
+        assert!(refused(&|tree| tree["human"] = 3.into()).contains("no list of words"));
+        assert!(refused(&|tree| drop(tree.insert("x".into(), 3.into()))).contains("not known: x"));
+    }
+}

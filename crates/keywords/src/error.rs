@@ -1,0 +1,40 @@
+//! What can go wrong with keywords, with the file and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// Keywords that cannot be made, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Parts do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// CLIP's text tower cannot be used.
+    #[error(transparent)]
+    Clip(#[from] networks::clip::ClipError),
+    /// CLIP's tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] words::TokenizerError),
+    /// A pickle cannot be read.
+    #[error(transparent)]
+    Pickle(#[from] torch_files::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Durable(#[from] durable::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.into() }
+    }
+}

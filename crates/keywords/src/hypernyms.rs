@@ -1,0 +1,134 @@
+//! Categories by WordNet: a word belongs to the category that is the fewest steps away by hypernyms.
+
+use std::collections::HashMap;
+
+use words::{Label, Part, PartOfSpeech, WordNet};
+
+/// The words that stand for a category where its name is none that WordNet has as such a word.
+const HEADS: [(&str, &str); 28] = [
+    ("city landscape", "city"),
+    ("rural landscape", "countryside"),
+    ("volcanic", "volcano"),
+    ("arctic", "ice"),
+    ("indoor", "room"),
+    ("human", "person"),
+    ("fungi", "fungus"),
+    ("algae", "alga"),
+    ("clothing and fashion", "clothing"),
+    ("mechanicals", "machine"),
+    ("mid day", "noon"),
+    ("looking", "look"),
+    ("socializing", "socialize"),
+    ("eating", "eat"),
+    ("sleeping", "sleep"),
+    ("standing", "stand"),
+    ("wearing", "wear"),
+    ("holding", "hold"),
+    ("moving", "move"),
+    ("working", "work"),
+    ("leisure activity", "play"),
+    ("sport activity", "compete"),
+    ("rainy", "rain"),
+    ("snowy", "snow"),
+    ("foggy", "fog"),
+    ("stormy", "storm"),
+    ("sunny", "shine"),
+    ("cloudy", "cloud"),
+];
+/// Where words go that no category is above of: the category of most nouns, and of most verbs.
+const ELSEWHERE: [&str; 2] = ["artifact", "moving"];
+
+/// For each label the place of the nearest category, from its most frequent sense to the category's; of
+/// equally near ones the first. Labels that WordNet does not know go to `artifact`, verbs to `moving`.
+#[must_use]
+pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> {
+    let net = WordNet::embedded();
+    labels
+        .iter()
+        .map(|label| {
+            let part = match label.part_of_speech {
+                PartOfSpeech::Verb => Part::Verb,
+                _ => Part::Noun,
+            };
+            let own = ancestors(net, &label.word, part);
+            let distance = |category: &&str| {
+                let theirs = ancestors(net, head(category), part);
+                own.iter().filter_map(|(synset, up)| Some(up + theirs.get(synset)?)).min()
+            };
+            let distances: Vec<Option<u32>> = categories.iter().map(distance).collect();
+            let nearest = distances.iter().flatten().min();
+            let place = distances
+                .iter()
+                .position(|distance| nearest.is_some() && distance.as_ref() == nearest);
+            place
+                .or_else(|| categories.iter().position(|name| ELSEWHERE.contains(name)))
+                .unwrap_or(0)
+        })
+        .collect()
+}
+
+fn head(category: &str) -> &str {
+    HEADS.iter().find(|(name, _)| *name == category).map_or(category, |(_, head)| head)
+}
+
+/// What is above the most frequent sense of a word.
+fn ancestors(net: &WordNet, word: &str, part: Part) -> HashMap<u32, u32> {
+    let senses = net.senses(word, part);
+    net.ancestors(&senses[..senses.len().min(1)], part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encyclopedia::TREE;
+
+    fn nearest(word: &str, part_of_speech: PartOfSpeech, categories: &[&str]) -> String {
+        let label = Label { word: word.to_owned(), part_of_speech, frequency: 1 };
+        categories[nearest_by_wordnet(&[&label], categories)[0]].to_owned()
+    }
+
+    #[test]
+    fn words_go_to_what_they_are_kinds_of() {
+        let named = |name: &str| TREE.iter().find(|(category, _)| *category == name).unwrap().1;
+        let nouns: Vec<&str> = ["scenery", "animal", "plant", "object", "time"]
+            .into_iter()
+            .flat_map(named)
+            .copied()
+            .chain(["human"])
+            .collect();
+        let verbs: Vec<&str> =
+            ["activity", "weather"].into_iter().flat_map(named).copied().collect();
+        for (word, category) in [
+            ("dog", "mammal"),
+            ("duck", "bird"),
+            ("boy", "human"),
+            ("car", "vehicle"),
+            ("daisy", "flower"),
+            ("bench", "furniture"),
+            ("shirt", "clothing and fashion"),
+            ("thorugh", "artifact"),
+        ] {
+            assert_eq!(nearest(word, PartOfSpeech::Noun, &nouns), category, "{word}");
+        }
+        for (word, category) in
+            [("run", "moving"), ("chew", "eating"), ("drizzle", "rainy"), ("stare", "looking")]
+        {
+            assert_eq!(nearest(word, PartOfSpeech::Verb, &verbs), category, "{word}");
+        }
+    }
+
+    #[test]
+    fn every_category_is_known_to_wordnet() {
+        let net = WordNet::embedded();
+        for (category, names) in TREE {
+            let part = match category {
+                "activity" | "weather" => Part::Verb,
+                _ => Part::Noun,
+            };
+            let unknown: Vec<&&str> =
+                names.iter().filter(|name| !net.has(head(name), part)).collect();
+            println!("{category}: {unknown:?}");
+            assert!(category == "weather" || unknown.is_empty(), "{category}: {unknown:?}");
+        }
+    }
+}

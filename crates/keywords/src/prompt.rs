@@ -1,0 +1,20 @@
+//! How keywords are put to a language model.
+
+/// `kw1, kw2, … ###` in lower case: all that the language model learns of a picture. Captions follow
+/// behind a space.
+#[must_use]
+pub fn prompt<S: AsRef<str>>(keywords: &[S]) -> String {
+    let keywords: Vec<&str> = keywords.iter().map(AsRef::as_ref).collect();
+    format!("{} ###", keywords.join(", ")).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_joined_by_commas_and_closed_by_hashes() {
+        assert_eq!(prompt(&["Dog", "old man", "grass"]), "dog, old man, grass ###");
+        assert_eq!(prompt::<&str>(&[]), " ###");
+    }
+}

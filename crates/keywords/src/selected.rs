@@ -1,0 +1,214 @@
+//! The keywords of a data set's pictures in a file of JSON lines: first where they come from, then a line
+//! for each picture.
+//!
+//! ```text
+//! {"identity": {"version": 1, "dataset_fingerprint": "…", "clip_sha256": "…", …}}
+//! {"image": "x.jpg", "keywords": [{"word": "dog", "probability": 0.41}, …]}
+//! ```
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// A word that describes a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Keyword {
+    /// The word, or a few.
+    pub word: String,
+    /// How probable it was among those that it was chosen from.
+    pub probability: f64,
+}
+
+/// Where keywords come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The version of the file.
+    version: u32,
+    /// Of the captions and pictures.
+    pub dataset_fingerprint: String,
+    /// Of the CLIP that compared pictures and words.
+    pub clip_sha256: String,
+    /// Of the labels.
+    pub labels_sha256: String,
+    /// Of the encyclopedia; none where only labels were chosen.
+    pub encyclopedia_sha256: Option<String>,
+}
+
+impl Identity {
+    /// Of keywords that are selected now.
+    #[must_use]
+    pub fn new(
+        dataset_fingerprint: String,
+        clip_sha256: String,
+        labels_sha256: String,
+        encyclopedia_sha256: Option<String>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            dataset_fingerprint,
+            clip_sha256,
+            labels_sha256,
+            encyclopedia_sha256,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct First {
+    identity: Identity,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    image: String,
+    keywords: Vec<Keyword>,
+}
+
+/// The keywords of a data set's pictures.
+#[derive(Debug)]
+pub struct ImageKeywords {
+    path: PathBuf,
+    identity: Identity,
+    sha256: String,
+    by_image: HashMap<String, Vec<Keyword>>,
+}
+
+impl ImageKeywords {
+    /// Reads a file that [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// Names the file, and the line that is damaged.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Error::file(
+                path,
+                format!("cannot be read: {error}; `capsmith keywords select` makes it"),
+            )
+        })?;
+        let damaged = |line: usize, error: serde_json::Error| {
+            Error::file(
+                path,
+                format!(
+                    "line {line} is no line of selected keywords ({error}); select them anew: capsmith keywords select"
+                ),
+            )
+        };
+        let mut lines = text.lines().zip(1..);
+        let (first, number) = lines.next().unwrap_or_default();
+        let First { identity } =
+            serde_json::from_str(first).map_err(|error| damaged(number.max(1), error))?;
+        if identity.version != VERSION {
+            let version = identity.version;
+            return Err(Error::file(
+                path,
+                format!(
+                    "is of version {version}, and this capsmith reads version {VERSION}; select keywords anew"
+                ),
+            ));
+        }
+        let mut by_image = HashMap::new();
+        for (line, number) in lines {
+            let Line { image, keywords } =
+                serde_json::from_str(line).map_err(|error| damaged(number, error))?;
+            if by_image.insert(image.clone(), keywords).is_some() {
+                return Err(Error::file(path, format!("line {number}: {image} is in it twice")));
+            }
+        }
+        let sha256 = Sha256::digest(text.as_bytes());
+        let sha256 = sha256.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        Ok(Self { path: path.to_owned(), identity, sha256, by_image })
+    }
+
+    /// Writes keywords of pictures called by name, all or nothing.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn save(
+        path: &Path,
+        identity: &Identity,
+        pictures: impl Iterator<Item = (String, Vec<Keyword>)>,
+    ) -> Result<(), Error> {
+        let line = |value: serde_json::Result<String>| {
+            value.map_err(|error| Error::file(path, error.to_string()))
+        };
+        let mut lines = line(serde_json::to_string(&First { identity: identity.clone() }))?;
+        lines.push('\n');
+        for (image, keywords) in pictures {
+            lines.push_str(&line(serde_json::to_string(&Line { image, keywords }))?);
+            lines.push('\n');
+        }
+        Ok(durable::write(path, lines.as_bytes())?)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the keywords come from.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// SHA-256 of the file.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// How many pictures have keywords.
+    #[must_use]
+    pub fn pictures(&self) -> usize {
+        self.by_image.len()
+    }
+
+    /// The keywords of the picture of this file name, in the order of the prompt.
+    #[must_use]
+    pub fn of(&self, file_name: &str) -> Option<&[Keyword]> {
+        self.by_image.get(file_name).map(Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_read_back_and_a_damaged_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("selected.jsonl");
+        let identity = Identity::new("1".into(), "2".into(), "3".into(), None);
+        let keywords = vec![Keyword { word: "dog".into(), probability: 0.25 }];
+        let pictures = [("a.jpg".to_owned(), keywords.clone()), ("b.jpg".to_owned(), Vec::new())];
+        ImageKeywords::save(&path, &identity, pictures.into_iter()).unwrap();
+        let read = ImageKeywords::open(&path).unwrap();
+        assert_eq!((read.identity(), read.pictures()), (&identity, 2));
+        assert_eq!(read.of("a.jpg"), Some(&keywords[..]));
+        assert_eq!(read.of("c.jpg"), None);
+
+        let text = fs::read_to_string(&path).unwrap();
+        for (damaged, expected) in [
+            (String::new(), "line 1 "),
+            (text[..text.len() - 5].to_owned(), "line 3 "),
+            (text.replace("\"version\":1", "\"version\":9"), "version 9"),
+            (text.replace("b.jpg", "a.jpg"), "twice"),
+        ] {
+            fs::write(&path, damaged).unwrap();
+            let error = ImageKeywords::open(&path).unwrap_err().to_string();
+            assert!(error.contains("selected.jsonl") && error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Which words describe a picture: the rules, on the similarities of a picture with texts. No tensors.
+//!
+//! The rules are the paper's ("Selective Blind Guessing"): a. the most probable labels until they hold
+//! half of the probability; b. a walk through the encyclopedia; c. both together, sorted. A probability
+//! is softmax(100 * similarity) among the texts of one choice. Of equal ones the first wins. A category
+//! without words adds nothing. What the paper leaves open is decided so:
+//!
+//! - Labels in a, and all words in c, are compared as they are. In b they are compared as `picture of X.`
+//!   unless the paper names another form; clothes, as `wearing red shirt`, are compared as they are.
+//! - "First" labels of a category are the most frequent ones.
+//! - A keyword's probability is the one of the choice that it was first chosen in.
+
+use std::collections::HashMap;
+
+use words::{Label, PartOfSpeech};
+
+use crate::encyclopedia::{Encyclopedia, Leaf};
+use crate::selected::Keyword;
+
+/// The factor on similarities, `OpenAI`'s CLIPs' own.
+const SCALE: f64 = 100.0;
+/// Labels among which the most probable are chosen.
+const LABELS: usize = 1000;
+/// The probability at which that ends.
+const ENOUGH: f64 = 0.5;
+/// Words of a category that are compared.
+const FIRST_WORDS: usize = 100;
+/// Words of a scenery, a plant or an object that are chosen, and of an animal.
+const WORDS: usize = 3;
+const ANIMAL_WORDS: usize = 1;
+/// What a picture may be of, and the category that holds it.
+const PRIMES: [(&str, &str); 5] = [
+    ("landscape", "scenery"),
+    ("people", "human"),
+    ("animal", "animal"),
+    ("plant", "plant"),
+    ("some object", "object"),
+];
+const ALWAYS: [&str; 2] = ["landscape", "some object"];
+/// Of people, one and several.
+const PERSONS: [[&str; 2]; 6] = [
+    ["man", "men"],
+    ["woman", "women"],
+    ["boy", "boys"],
+    ["girl", "girls"],
+    ["old man", "old men"],
+    ["old woman", "old women"],
+];
+const COUNTS: [&str; 3] = ["two", "three", "four"];
+const COLOURS: [&str; 11] = [
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray",
+];
+const CLOTHES: [&str; 4] = ["shirt", "suit", "cloth", "jacket"];
+
+/// What can be chosen: a keyword, and the number of the text that pictures are compared with.
+#[derive(Debug, Clone)]
+struct Candidate {
+    keyword: String,
+    text: usize,
+}
+
+/// A sub-category with its first words.
+#[derive(Debug)]
+struct Branch {
+    name: &'static str,
+    words: Vec<Candidate>,
+}
+
+/// A choice among sub-categories.
+#[derive(Debug)]
+struct Branches {
+    names: Vec<Candidate>,
+    branches: Vec<Branch>,
+}
+
+/// The walk through the encyclopedia.
+#[derive(Debug)]
+struct Hierarchy {
+    /// Each with which of [`PRIMES`] it names.
+    primes: Vec<(usize, Vec<usize>)>,
+    scenery: Branches,
+    animal: Branches,
+    plant: Branches,
+    object: Branches,
+    people: Vec<Candidate>,
+    occupations: Vec<Candidate>,
+    clothes: Vec<Candidate>,
+    times: Vec<Candidate>,
+    weathers: Vec<Candidate>,
+    activity: Branches,
+}
+
+/// The rules with all texts that pictures are compared with.
+#[derive(Debug)]
+pub struct Selector {
+    texts: Vec<String>,
+    labels: Vec<Candidate>,
+    hierarchy: Option<Hierarchy>,
+    /// The text of each keyword as it is.
+    bare: HashMap<String, usize>,
+}
+
+/// Numbers texts, each once.
+#[derive(Default)]
+struct Texts {
+    numbers: HashMap<String, usize>,
+    all: Vec<String>,
+    bare: HashMap<String, usize>,
+}
+
+impl Texts {
+    fn number(&mut self, text: String) -> usize {
+        let next = self.all.len();
+        *self.numbers.entry(text).or_insert_with_key(|text| {
+            self.all.push(text.clone());
+            next
+        })
+    }
+
+    /// A keyword compared by `form`, in which X stands for it.
+    fn candidate(&mut self, keyword: &str, form: &str) -> Candidate {
+        let text = self.number(form.replacen('X', keyword, 1));
+        let bare = self.number(keyword.to_owned());
+        self.bare.insert(keyword.to_owned(), bare);
+        Candidate { keyword: keyword.to_owned(), text }
+    }
+
+    fn candidates<S: AsRef<str>>(
+        &mut self,
+        keywords: impl IntoIterator<Item = S>,
+        form: &str,
+    ) -> Vec<Candidate> {
+        keywords.into_iter().map(|keyword| self.candidate(keyword.as_ref(), form)).collect()
+    }
+
+    fn branches<'e>(&mut self, leaves: impl Iterator<Item = &'e Leaf>, form: &str) -> Branches {
+        let leaves: Vec<&Leaf> = leaves.collect();
+        let names = self.candidates(leaves.iter().map(|leaf| leaf.name), form);
+        let branches = leaves.into_iter().map(|leaf| Branch {
+            name: leaf.name,
+            words: self.candidates(leaf.words.iter().take(FIRST_WORDS), form),
+        });
+        Branches { names, branches: branches.collect() }
+    }
+}
+
+const PICTURE_OF: &str = "picture of X.";
+const AS_IT_IS: &str = "X";
+
+impl Selector {
+    /// The rules for these labels, the most frequent first, and this encyclopedia; without one the
+    /// variant that has no hierarchy: step a alone.
+    #[must_use]
+    pub fn new(labels: &[Label], encyclopedia: Option<&Encyclopedia>) -> Self {
+        let mut texts = Texts::default();
+        let is_compared = |label: &&Label| {
+            matches!(
+                label.part_of_speech,
+                PartOfSpeech::Noun | PartOfSpeech::Adv | PartOfSpeech::Adj
+            )
+        };
+        let first = labels.iter().filter(is_compared).take(LABELS).map(|label| &label.word);
+        let labels = texts.candidates(first, AS_IT_IS);
+        let hierarchy = encyclopedia.map(|encyclopedia| Hierarchy::new(encyclopedia, &mut texts));
+        Self { texts: texts.all, labels, hierarchy, bare: texts.bare }
+    }
+
+    /// The texts that a picture must be compared with, in the order of [`Self::select`]'s similarities.
+    #[must_use]
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The keywords of a picture with these similarities (cosines) with [`Self::texts`], the most
+    /// similar first.
+    ///
+    /// # Panics
+    /// When there are not as many similarities as texts.
+    #[must_use]
+    pub fn select(&self, similarities: &[f32]) -> Vec<Keyword> {
+        assert_eq!(similarities.len(), self.texts.len(), "a similarity for each text");
+        let mut found = Found { similarities, keywords: Vec::new() };
+        if let Some(hierarchy) = &self.hierarchy {
+            hierarchy.walk(&mut found);
+        }
+        found.add_until_enough(&self.labels);
+        let mut keywords = found.keywords;
+        let similarity = |keyword: &Keyword| similarities[self.bare[&keyword.word]];
+        keywords.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
+        keywords
+    }
+}
+
+impl Hierarchy {
+    fn new(encyclopedia: &Encyclopedia, texts: &mut Texts) -> Self {
+        let primes = subsets().into_iter().map(|named| {
+            let names: Vec<&str> = named.iter().map(|&prime| PRIMES[prime].0).collect();
+            (texts.number(PICTURE_OF.replacen('X', &names.join(" and "), 1)), named)
+        });
+        let primes = primes.collect();
+        let clothes = COLOURS
+            .iter()
+            .flat_map(|colour| CLOTHES.map(|piece| format!("wearing {colour} {piece}")));
+        let names = |category| encyclopedia.of(category).map(|leaf| leaf.name);
+        Self {
+            primes,
+            scenery: texts.branches(encyclopedia.of("scenery"), PICTURE_OF),
+            animal: texts.branches(encyclopedia.of("animal"), PICTURE_OF),
+            plant: texts.branches(encyclopedia.of("plant"), PICTURE_OF),
+            object: texts.branches(encyclopedia.of("object"), PICTURE_OF),
+            people: texts.candidates(people(), PICTURE_OF),
+            occupations: texts
+                .candidates(encyclopedia.of("human").flat_map(|leaf| &leaf.words), PICTURE_OF),
+            clothes: texts.candidates(clothes, AS_IT_IS),
+            times: texts.candidates(names("time"), "picture during X."),
+            weathers: texts.candidates(names("weather"), PICTURE_OF),
+            activity: texts.branches(encyclopedia.of("activity"), "activity is X."),
+        }
+    }
+
+    /// Step b.
+    fn walk(&self, found: &mut Found) {
+        let named = found.best_of(&self.primes.iter().map(|(text, _)| *text).collect::<Vec<_>>());
+        let named: &[usize] = named.map_or(&[], |(best, _)| &self.primes[best].1);
+        let is_named = |prime: &str| {
+            ALWAYS.contains(&prime) || named.iter().any(|&number| PRIMES[number].0 == prime)
+        };
+        let scenery = found.add_branch(&self.scenery, WORDS);
+        if is_named("people") {
+            found.add_best(&self.people, 1);
+            found.add_best(&self.occupations, 1);
+            found.add_best(&self.clothes, 1);
+        }
+        if is_named("animal") {
+            let _ = found.add_branch(&self.animal, ANIMAL_WORDS);
+        }
+        if is_named("plant") {
+            let _ = found.add_branch(&self.plant, WORDS);
+        }
+        let _ = found.add_branch(&self.object, WORDS);
+        found.add_best(&self.times, 1);
+        if scenery != Some("indoor") {
+            found.add_best(&self.weathers, 1);
+        }
+        if is_named("people") || is_named("animal") {
+            found.add_activity(&self.activity);
+        }
+    }
+}
+
+/// All single primes, then pairs, then triples, by number.
+fn subsets() -> Vec<Vec<usize>> {
+    let count = PRIMES.len();
+    let mut all: Vec<Vec<usize>> = (0..count).map(|first| vec![first]).collect();
+    for size in 1..3 {
+        let longer = all.iter().filter(|subset| subset.len() == size).flat_map(|subset| {
+            let last = subset[size - 1];
+            (last + 1..count).map(move |next| [&subset[..], &[next]].concat())
+        });
+        let longer: Vec<Vec<usize>> = longer.collect();
+        all.extend(longer);
+    }
+    all
+}
+
+/// One person, several of a kind, several people, a crowd.
+fn people() -> Vec<String> {
+    let one = PERSONS.iter().map(|[one, _]| (*one).to_owned());
+    let several = COUNTS
+        .iter()
+        .flat_map(|count| PERSONS.iter().map(move |[_, several]| format!("{count} {several}")));
+    let people = COUNTS.iter().map(|count| format!("{count} people"));
+    one.chain(several).chain(people).chain(["a crowd of people".to_owned()]).collect()
+}
+
+/// The keywords found so far.
+struct Found<'s> {
+    similarities: &'s [f32],
+    keywords: Vec<Keyword>,
+}
+
+impl Found<'_> {
+    fn probabilities(&self, texts: &[usize]) -> Vec<f64> {
+        let scaled: Vec<f64> =
+            texts.iter().map(|&text| SCALE * f64::from(self.similarities[text])).collect();
+        let largest = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = scaled.iter().map(|value| (value - largest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / sum).collect()
+    }
+
+    /// The place of the most probable text and its probability; none of none.
+    fn best_of(&self, texts: &[usize]) -> Option<(usize, f64)> {
+        self.ranked(texts).into_iter().next()
+    }
+
+    /// Places and probabilities, the most probable first.
+    fn ranked(&self, texts: &[usize]) -> Vec<(usize, f64)> {
+        let mut ranked: Vec<(usize, f64)> =
+            self.probabilities(texts).into_iter().enumerate().collect();
+        // Similarities are compared: their order is the probabilities', and ties stay ties.
+        ranked.sort_by(|a, b| {
+            self.similarities[texts[b.0]].total_cmp(&self.similarities[texts[a.0]])
+        });
+        ranked
+    }
+
+    fn ranked_candidates<'c>(&self, among: &'c [Candidate]) -> Vec<(&'c Candidate, f64)> {
+        let texts: Vec<usize> = among.iter().map(|candidate| candidate.text).collect();
+        self.ranked(&texts)
+            .into_iter()
+            .map(|(place, probability)| (&among[place], probability))
+            .collect()
+    }
+
+    fn add(&mut self, word: &str, probability: f64) {
+        if !self.keywords.iter().any(|keyword| keyword.word == word) {
+            self.keywords.push(Keyword { word: word.to_owned(), probability });
+        }
+    }
+
+    fn add_best(&mut self, among: &[Candidate], count: usize) {
+        for (candidate, probability) in self.ranked_candidates(among).into_iter().take(count) {
+            self.add(&candidate.keyword, probability);
+        }
+    }
+
+    /// Adds the best sub-category, which it says, and the best of its words.
+    fn add_branch(&mut self, branches: &Branches, words: usize) -> Option<&'static str> {
+        let texts: Vec<usize> = branches.names.iter().map(|name| name.text).collect();
+        let (best, probability) = self.best_of(&texts)?;
+        self.add(&branches.names[best].keyword, probability);
+        self.add_best(&branches.branches[best].words, words);
+        Some(branches.branches[best].name)
+    }
+
+    /// Adds the best verb of the best sub-category, and not the sub-category itself.
+    fn add_activity(&mut self, activity: &Branches) {
+        let texts: Vec<usize> = activity.names.iter().map(|name| name.text).collect();
+        if let Some((best, _)) = self.best_of(&texts) {
+            self.add_best(&activity.branches[best].words, 1);
+        }
+    }
+
+    /// Step a: the most probable labels, up to the one with which they hold half of the probability.
+    fn add_until_enough(&mut self, labels: &[Candidate]) {
+        let mut sum = 0.0;
+        for (candidate, probability) in self.ranked_candidates(labels) {
+            if sum > ENOUGH {
+                break;
+            }
+            self.add(&candidate.keyword, probability);
+            sum += probability;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primes_are_five_singles_ten_pairs_and_ten_triples() {
+        let all = subsets();
+        assert_eq!(
+            [1, 2, 3].map(|size| all.iter().filter(|one| one.len() == size).count()),
+            [5, 10, 10]
+        );
+        assert_eq!(all[5], [0, 1]);
+        assert_eq!(all[24], [2, 3, 4]);
+    }
+
+    #[test]
+    fn people_come_alone_in_twos_to_fours_and_in_crowds() {
+        let people = people();
+        assert_eq!(people.len(), 6 + 18 + 3 + 1);
+        for one in ["old woman", "two men", "four old women", "two people", "a crowd of people"] {
+            assert!(people.iter().any(|known| known == one), "{one}");
+        }
+    }
+}

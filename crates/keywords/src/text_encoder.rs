@@ -1,0 +1,87 @@
+//! CLIP's text tower with its tokenizer: texts in, embeddings out.
+
+use std::path::Path;
+
+use networks::clip::LoadedClip;
+use tch::{Device, Kind, Tensor, no_grad};
+use words::ClipTokenizer;
+
+use crate::error::Error;
+
+/// Texts in a batch.
+const BATCH: usize = 256;
+
+/// CLIP's text tower with its tokenizer.
+#[derive(Debug)]
+pub struct TextEncoder {
+    clip: LoadedClip,
+    tokenizer: ClipTokenizer,
+    device: Device,
+    identity: String,
+}
+
+impl TextEncoder {
+    /// Loads a Hugging Face folder onto `device`, with weights of type `kind`.
+    ///
+    /// # Errors
+    /// Names the file; also where the tokenizer has more tokens than the model.
+    pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
+        let clip = LoadedClip::from_folder(folder, device, kind)?;
+        let tokenizer = ClipTokenizer::from_folder(folder)?;
+        let (tokens, known) =
+            (tokenizer.vocab_size() as i64, clip.model.config().text_config.vocab_size);
+        if tokens > known {
+            return Err(Error::Mismatch(format!(
+                "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
+                folder.display()
+            )));
+        }
+        let identity = clip.identity();
+        Ok(Self { clip, tokenizer, device, identity })
+    }
+
+    /// Embeddings `[texts, dim]`, f32, each of length 1. A text of more tokens than CLIP has positions
+    /// is cut.
+    ///
+    /// # Errors
+    /// When memory is exhausted.
+    pub fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor, Error> {
+        let rows = self.tokenizer.encode_batch(texts)?;
+        // Texts of like length together, so that there is little padding.
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| rows[row].len());
+        let kind = (Kind::Float, self.device);
+        let all = Tensor::zeros([texts.len() as i64, self.dimension() as i64], kind);
+        for batch in order.chunks(BATCH) {
+            let padded =
+                self.tokenizer.pad(&batch.iter().map(|&row| &rows[row][..]).collect::<Vec<_>>());
+            let shape = [padded.rows as i64, padded.tokens as i64];
+            let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?.f_to_device(self.device)?;
+            let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
+            let embeddings = embeddings.f_to_kind(Kind::Float)?;
+            let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
+            let places: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
+            let places = Tensor::f_from_slice(&places)?.f_to_device(self.device)?;
+            let _ = all.shallow_clone().f_index_copy_(0, &places, &embeddings.f_div(&norms)?)?;
+        }
+        Ok(all)
+    }
+
+    /// SHA-256 of the weights.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Values in an embedding.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.clip.model.config().projection_dim as usize
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+}

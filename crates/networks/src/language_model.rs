@@ -1,0 +1,151 @@
+//! GPT-2 alone, as a language model over blocks of tokens: what SBG ("selective blind guessing")
+//! trains on texts of keywords and captions.
+//!
+//! Reference: `GPT2LMHeadModel` of transformers 4.57 with `labels`, whose loss is the mean over all
+//! tokens but the first of each block. What differs: a block's last token is not read, since nothing
+//! is predicted from it, and logits are computed of target tokens only. The loss is the same.
+
+use std::borrow::Borrow;
+
+use tch::{Device, TchError, Tensor, nn};
+
+use crate::device::upload;
+use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
+use crate::pass::Pass;
+
+/// A GPT-2 whose variables are those of a captioner without a mapper: `gpt.transformer.*`.
+#[derive(Debug)]
+pub struct LanguageModel {
+    gpt2: Gpt2,
+}
+
+impl LanguageModel {
+    /// Adds a model's variables under `module`, initialised as transformers does.
+    ///
+    /// # Panics
+    /// As [`Gpt2::new`].
+    #[must_use]
+    pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
+        Self { gpt2: Gpt2::new(module.borrow() / "gpt", config) }
+    }
+
+    /// The language model.
+    #[must_use]
+    pub fn gpt2(&self) -> &Gpt2 {
+        &self.gpt2
+    }
+
+    /// The training loss, a scalar: mean cross entropy of the target tokens given those before them
+    /// in their block. Not a number where there is no target.
+    ///
+    /// # Panics
+    /// When a block is longer than GPT-2's positions, or an id is not below `vocab_size`.
+    pub fn loss(&self, blocks: &Blocks, pass: Pass) -> Tensor {
+        let inputs = self.gpt2.embed(&blocks.inputs);
+        let states = self.gpt2.forward_packed(&inputs, &blocks.packing, &blocks.predictors, pass);
+        self.gpt2.target_loss(&states, &blocks.target_ids, pass)
+    }
+
+    /// [`Self::loss`] with its gradients by `parameters`, which have the names of the store that the
+    /// model was built at the root of. Activations are not kept but computed again.
+    ///
+    /// `seed` decides dropout; its draws are others than without recomputing.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for want of memory.
+    pub fn gradients_recomputing(
+        &self,
+        blocks: &Blocks,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let ends = gpt2::Ends {
+            inputs: || self.gpt2.embed(&blocks.inputs),
+            packing: &blocks.packing,
+            wanted: &blocks.predictors,
+            loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
+        };
+        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
+    }
+}
+
+/// One block of tokens, and which of them are targets. The first never is: nothing predicts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Token ids.
+    pub tokens: Vec<i64>,
+    /// For each token whether its prediction counts.
+    pub is_target: Vec<bool>,
+}
+
+impl Block {
+    /// Tokens that the loss is of.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.is_target.iter().skip(1).filter(|is_target| **is_target).count()
+    }
+}
+
+/// The blocks of one training step, laid out on the device.
+#[derive(Debug)]
+pub struct Blocks {
+    inputs: Tensor,
+    packing: Packing,
+    predictors: Selection,
+    target_ids: Tensor,
+    targets: usize,
+}
+
+impl Blocks {
+    /// Lays out blocks of any length. Nothing waits for the device.
+    #[must_use]
+    pub fn new(blocks: &[&Block], device: Device) -> Self {
+        let mut inputs = Vec::new();
+        let mut sequences = Vec::with_capacity(blocks.len());
+        let (mut predictors, mut ids) = (Vec::new(), Vec::new());
+        for block in blocks {
+            let first = inputs.len() as i64;
+            let read = &block.tokens[..block.tokens.len().saturating_sub(1)];
+            inputs.extend_from_slice(read);
+            sequences.push((first..inputs.len() as i64).collect());
+            let targets = block.tokens.iter().zip(&block.is_target).skip(1);
+            for (row, (&id, _)) in (first..).zip(targets).filter(|(_, (_, is_target))| **is_target)
+            {
+                predictors.push(row);
+                ids.push(id);
+            }
+        }
+        let targets = ids.len();
+        let packing = Packing::new(&sequences, device);
+        let [inputs, predictors, target_ids] = upload([&inputs, &predictors, &ids], device);
+        let predictors = packing.select(&predictors);
+        Self { inputs, packing, predictors, target_ids, targets }
+    }
+
+    /// How many targets there are.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.targets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_target_is_predicted_from_the_token_before_it() {
+        let block = |tokens: &[i64], is_target: &[bool]| Block {
+            tokens: tokens.to_vec(),
+            is_target: is_target.to_vec(),
+        };
+        let all = block(&[5, 6, 7], &[true, true, true]);
+        let some = block(&[8, 9, 4, 3], &[true, false, true, true]);
+        let blocks = Blocks::new(&[&all, &some], Device::Cpu);
+        assert_eq!(blocks.inputs, Tensor::from_slice(&[5_i64, 6, 8, 9, 4]));
+        assert_eq!(blocks.predictors.rows(), &Tensor::from_slice(&[0_i64, 1, 3, 4]));
+        assert_eq!(blocks.target_ids, Tensor::from_slice(&[6_i64, 7, 4, 3]));
+        assert_eq!(blocks.targets(), all.targets() + some.targets());
+    }
+}

@@ -1,0 +1,85 @@
+//! What is wrong with a configuration, and what to change.
+
+use std::path::PathBuf;
+
+use networks::decode;
+
+/// A configuration that cannot be used, with what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The configuration file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or a value has the wrong type.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// The configuration file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// A key that capsmith does not know.
+    #[error("unknown key `{key}`{}", did_you_mean(suggestion.as_deref()))]
+    UnknownKey {
+        /// The key in dotted form.
+        key: String,
+        /// The nearest known key.
+        suggestion: Option<String>,
+    },
+    /// A strategy of decoding that cannot be followed.
+    #[error("decoding.strategy: {0}")]
+    Strategy(#[source] decode::StrategyError),
+    /// A `--set` argument that is not `key=value`.
+    #[error("`--set {0}` is not of the form key=value, such as --set training.epochs=3")]
+    Override(String),
+    /// A change to a trained run that would be another run.
+    #[error(
+        "`--set {0}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40"
+    )]
+    NotDecoding(String),
+    /// No system, or one that capsmith does not know.
+    #[error("`system` is {0}, but must be \"clip-prefix\", \"sbg\" or \"merge-rnn\"")]
+    System(String),
+    /// A run of another system than is needed.
+    #[error("this is a run of {found}, and only runs of {needed} can be used here")]
+    OtherSystem {
+        /// The system's name.
+        needed: &'static str,
+        /// The system's name.
+        found: &'static str,
+    },
+    /// A value that the system has no use for.
+    #[error("`{key}` is {value}, but a run of {system} {reason}")]
+    NotOfSystem {
+        /// The key in dotted form.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// The system's name.
+        system: &'static str,
+        /// Why, and what to set.
+        reason: &'static str,
+    },
+    /// A value out of its range.
+    #[error("`{key}` is {value}, but must be {expected}")]
+    OutOfRange {
+        /// The key in dotted form.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(
+        || "; its system's file in configs/flickr8k names every key".to_owned(),
+        |key| format!("; did you mean `{key}`?"),
+    )
+}

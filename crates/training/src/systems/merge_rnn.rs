@@ -1,0 +1,175 @@
+//! Merge-RNN: a recurrent network over whole words, beside image features.
+
+use networks::Pass;
+use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
+use tch::{Device, Tensor, nn};
+use words::Vocabulary;
+
+use super::{Setting, System, check_examples};
+use crate::batches::TokenRow;
+use crate::captioner::{Caption, Event, Pictures, Progress, Writer};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Architecture, Decoding, MergeRnn as Settings, Strategy};
+use crate::error::Error;
+use crate::inputs::Inputs;
+use crate::learner::{Model, Objective};
+use crate::run_folder::{Provenance, RunFolder};
+use crate::trainer::Observer;
+
+/// Captions of a step, on the device.
+#[derive(Debug)]
+pub struct Part {
+    /// Image embeddings, one for each caption: `[captions, image_dim]`.
+    pub embeddings: Tensor,
+    /// The captions.
+    pub words: WordBatch,
+}
+
+impl Part {
+    /// Rows on the device, with their pictures' embeddings from those of the data set.
+    #[must_use]
+    pub fn new(rows: &[&TokenRow], embeddings: &Tensor, device: Device) -> Self {
+        let words: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        Self {
+            embeddings: TokenRow::embeddings(rows, embeddings),
+            words: WordBatch::new(&words, device),
+        }
+    }
+}
+
+impl Model for merge_rnn::MergeRnn {
+    type Part = Part;
+
+    const OBJECTIVE: Objective = Objective::Sum;
+
+    fn targets(part: &Part) -> usize {
+        part.words.targets()
+    }
+
+    fn loss(&self, part: &Part, _pass: Pass) -> Tensor {
+        self.loss(&part.embeddings, &part.words) / part.words.targets() as f64
+    }
+}
+
+/// What a Merge-RNN learns from.
+pub(crate) struct MergeRnn {
+    network: MergeRnnConfig,
+    vocabulary: Vocabulary,
+    device: Device,
+    rows: Vec<TokenRow>,
+    held_out: Vec<TokenRow>,
+}
+
+impl System for MergeRnn {
+    type Example = TokenRow;
+    type Model = merge_rnn::MergeRnn;
+
+    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
+        let Setting { config, inputs, .. } = *setting;
+        let settings = config.merge_rnn()?;
+        let captions = inputs.captions(&inputs.split.train);
+        let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
+        let rows = |images: &[usize]| inputs.rows(images, |text| vocabulary.encode(text));
+        let (rows, held_out) = (rows(&inputs.split.train), rows(&inputs.split.validation));
+        check_examples(config, inputs, rows.len(), "captions", observer)?;
+        Ok(Self {
+            network: network(settings, &vocabulary, inputs.identity.dimension),
+            vocabulary,
+            device: setting.device,
+            rows,
+            held_out,
+        })
+    }
+
+    fn complete(&self, _provenance: &mut Provenance) {}
+
+    fn model(&self, store: &nn::VarStore) -> Result<merge_rnn::MergeRnn, Error> {
+        Ok(merge_rnn::MergeRnn::new(store.root(), &self.network))
+    }
+
+    fn drops_out(&self) -> bool {
+        false
+    }
+
+    fn save(&self, folder: &RunFolder) -> Result<(), Error> {
+        Ok(self.vocabulary.save(&folder.words())?)
+    }
+
+    fn examples(&self) -> &[TokenRow] {
+        &self.rows
+    }
+
+    fn held_out(&self) -> &[TokenRow] {
+        &self.held_out
+    }
+
+    fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
+        Part::new(rows, &inputs.embeddings, self.device)
+    }
+
+    fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
+        inputs.describe(row)
+    }
+}
+
+fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> MergeRnnConfig {
+    MergeRnnConfig {
+        architecture: match settings.network.architecture {
+            Architecture::Merge => merge_rnn::Architecture::Merge,
+            Architecture::Inject => merge_rnn::Architecture::Inject,
+        },
+        vocab_size: vocabulary.size() as i64,
+        layer_size: settings.network.layer_size,
+        image_dim: image_dim as i64,
+    }
+}
+
+/// A trained Merge-RNN captioner.
+pub(crate) struct MergeRnnWriter {
+    model: merge_rnn::MergeRnn,
+    vocabulary: Vocabulary,
+}
+
+impl MergeRnnWriter {
+    /// Loads a checkpoint of a run.
+    pub(crate) fn load(
+        folder: &RunFolder,
+        settings: &Settings,
+        image_dim: usize,
+        checkpoint: &Checkpoint,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let vocabulary = Vocabulary::open(&folder.words())?;
+        let mut store = nn::VarStore::new(device);
+        let model =
+            merge_rnn::MergeRnn::new(store.root(), &network(settings, &vocabulary, image_dim));
+        checkpoint.load_model(&mut store)?;
+        store.freeze();
+        Ok(Self { model, vocabulary })
+    }
+}
+
+impl Writer for MergeRnnWriter {
+    fn write(
+        &self,
+        pictures: &Pictures,
+        decoding: &Decoding,
+        progress: Progress,
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        let Strategy::Beam { beams } = decoding.strategy else {
+            return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
+        };
+        let mut captions = Vec::new();
+        for batch in pictures.embeddings.split(decoding.batch_size as i64, 0) {
+            for sentence in merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_tokens)
+            {
+                captions.push(vec![Caption {
+                    text: self.vocabulary.decode(&sentence.words),
+                    score: sentence.log_probability,
+                }]);
+            }
+            progress(Event::Done(captions.len()));
+        }
+        Ok(captions)
+    }
+}

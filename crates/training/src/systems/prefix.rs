@@ -1,0 +1,283 @@
+//! CLIP-prefix: a mapper makes GPT-2's first input vectors of a picture's embedding, and GPT-2 writes
+//! the caption on.
+
+use networks::Pass;
+use networks::decode::{self, Options};
+use networks::gpt2::{Gpt2Config, Vocabulary};
+use networks::prefix::{ClipCaptioner, TokenBatch};
+use tch::{Device, TchError, Tensor, nn};
+use words::Gpt2Tokenizer;
+
+use super::{Setting, System, check_examples};
+use crate::batches::TokenRow;
+use crate::captioner::{Caption, Event, Pictures, Progress, Writer, first_sentence};
+use crate::checkpoint::Checkpoint;
+use crate::config::{self, ClipPrefix, Decoding, Strategy, Tokenizer, Tuning};
+use crate::error::Error;
+use crate::inputs::{Inputs, load_tokenizer};
+use crate::learner::Model;
+use crate::pretrained::Pretrained;
+use crate::run_folder::{Provenance, RunFolder, write_json};
+use crate::trainer::Observer;
+
+/// Captions of a step, on the device.
+#[derive(Debug)]
+pub struct Part {
+    /// Image embeddings, one for each caption: `[captions, clip_dim]`.
+    pub embeddings: Tensor,
+    /// The captions.
+    pub tokens: TokenBatch,
+}
+
+impl Part {
+    /// Rows on the device, with their pictures' embeddings from those of the data set.
+    #[must_use]
+    pub fn new(
+        rows: &[&TokenRow],
+        embeddings: &Tensor,
+        prefix_length: i64,
+        device: Device,
+    ) -> Self {
+        let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        Self {
+            embeddings: TokenRow::embeddings(rows, embeddings),
+            tokens: TokenBatch::new(&tokens, prefix_length, device),
+        }
+    }
+}
+
+impl Model for ClipCaptioner {
+    type Part = Part;
+
+    fn targets(part: &Part) -> usize {
+        part.tokens.targets()
+    }
+
+    fn loss(&self, part: &Part, pass: Pass) -> Tensor {
+        self.caption_loss(&part.embeddings, &part.tokens, pass)
+    }
+
+    fn gradients_recomputing(
+        &self,
+        part: &Part,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, seed)
+    }
+}
+
+/// What a CLIP-prefix captioner learns from.
+pub(crate) struct Prefix {
+    system: ClipPrefix,
+    pretrained: Pretrained,
+    tokenizer: Gpt2Tokenizer,
+    gpt2: Gpt2Config,
+    clip_dim: usize,
+    device: Device,
+    rows: Vec<TokenRow>,
+    held_out: Vec<TokenRow>,
+}
+
+impl System for Prefix {
+    type Example = TokenRow;
+    type Model = ClipCaptioner;
+
+    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
+        let system = setting.config.clip_prefix()?.clone();
+        let inputs = setting.inputs;
+        let pretrained = Pretrained::open(setting.language_model)?;
+        let tokenizer = tokenizer(setting, &system, &pretrained)?;
+        let gpt2 = match system.tokenizer {
+            Tokenizer::Pretrained {} => pretrained.config.clone(),
+            Tokenizer::Custom { .. } => Gpt2Config {
+                vocab_size: tokenizer.vocab_size() as i64,
+                ..pretrained.config.clone()
+            },
+        };
+        let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
+        check_examples(setting.config, inputs, rows.len(), "captions", observer)?;
+        check_lengths(setting.config, &system, &gpt2, &rows)?;
+        // Those left out that are too long for the model.
+        let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
+        let room = (gpt2.n_positions - system.mapper.prefix_length() + 1) as usize;
+        held_out.retain(|row| row.tokens.len() <= room);
+        let (clip_dim, device) = (inputs.identity.dimension, setting.device);
+        system.mapper.network(clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
+        Ok(Self { system, pretrained, tokenizer, gpt2, clip_dim, device, rows, held_out })
+    }
+
+    fn complete(&self, provenance: &mut Provenance) {
+        provenance.gpt2_sha256 = Some(self.pretrained.identity());
+    }
+
+    fn model(&self, store: &nn::VarStore) -> Result<ClipCaptioner, Error> {
+        let mapper = self.system.mapper.network(self.clip_dim);
+        Ok(ClipCaptioner::new(store.root(), &self.gpt2, &mapper))
+    }
+
+    fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {
+        let vocabulary = match self.system.tokenizer {
+            Tokenizer::Pretrained {} => Vocabulary::Same,
+            Tokenizer::Custom { .. } => Vocabulary::FirstRows,
+        };
+        self.pretrained.fill(store, vocabulary)
+    }
+
+    fn trained(&self, mut variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+        if self.system.gpt2.tuning == Tuning::Frozen {
+            variables.retain(|(name, variable)| {
+                let is_frozen = name.starts_with("gpt.");
+                if is_frozen {
+                    let _ = variable.set_requires_grad(false);
+                }
+                !is_frozen
+            });
+        }
+        variables
+    }
+
+    fn drops_out(&self) -> bool {
+        self.system.gpt2.tuning == Tuning::Full
+    }
+
+    fn save(&self, folder: &RunFolder) -> Result<(), Error> {
+        durable::create_dir_all(&folder.gpt2())?;
+        self.tokenizer.save(&folder.gpt2())?;
+        write_json(&folder.gpt2().join("config.json"), &self.gpt2)
+    }
+
+    fn examples(&self) -> &[TokenRow] {
+        &self.rows
+    }
+
+    fn held_out(&self) -> &[TokenRow] {
+        &self.held_out
+    }
+
+    fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
+        Part::new(rows, &inputs.embeddings, self.system.mapper.prefix_length(), self.device)
+    }
+
+    fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
+        inputs.describe(row)
+    }
+}
+
+/// The tokenizer beside GPT-2, or one trained on the training captions. A run keeps the one that it
+/// began with.
+fn tokenizer(
+    setting: &Setting,
+    system: &ClipPrefix,
+    pretrained: &Pretrained,
+) -> Result<Gpt2Tokenizer, Error> {
+    let (folder, gpt2) = (setting.folder, &pretrained.config);
+    let Tokenizer::Custom { vocab_size } = system.tokenizer else {
+        return load_tokenizer(&pretrained.folder, gpt2.vocab_size);
+    };
+    if folder.exists() {
+        return load_tokenizer(&folder.gpt2(), gpt2.vocab_size);
+    }
+    if vocab_size as i64 > gpt2.vocab_size {
+        return Err(Error::Mismatch(format!(
+            "tokenizer.vocab_size is {vocab_size}, but GPT-2 has embeddings for {} tokens only; a custom tokenizer takes the first of them",
+            gpt2.vocab_size
+        )));
+    }
+    let captions = setting.inputs.captions(&setting.inputs.split.train);
+    Ok(Gpt2Tokenizer::train(captions, vocab_size)?)
+}
+
+fn check_lengths(
+    config: &config::Config,
+    system: &ClipPrefix,
+    gpt2: &Gpt2Config,
+    rows: &[TokenRow],
+) -> Result<(), Error> {
+    let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
+    let needed = system.mapper.prefix_length() + longest.max(config.decoding.max_tokens as i64);
+    if needed > gpt2.n_positions {
+        return Err(Error::Mismatch(format!(
+            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",
+            gpt2.n_positions,
+        )));
+    }
+    Ok(())
+}
+
+/// A trained CLIP-prefix captioner.
+pub(crate) struct PrefixWriter {
+    model: ClipCaptioner,
+    tokenizer: Gpt2Tokenizer,
+    stops: Vec<bool>,
+}
+
+impl PrefixWriter {
+    /// Loads a checkpoint of a run.
+    pub(crate) fn load(
+        folder: &RunFolder,
+        system: &ClipPrefix,
+        decoding: &Decoding,
+        clip_dim: usize,
+        checkpoint: &Checkpoint,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let gpt2 = Gpt2Config::open(&folder.gpt2())?;
+        let tokenizer = load_tokenizer(&folder.gpt2(), gpt2.vocab_size)?;
+        let mut store = nn::VarStore::new(device);
+        let model = ClipCaptioner::new(store.root(), &gpt2, &system.mapper.network(clip_dim));
+        checkpoint.load_model(&mut store)?;
+        store.freeze();
+        let stops = stops(&tokenizer, &decoding.strategy)?;
+        Ok(Self { model, tokenizer, stops })
+    }
+}
+
+impl Writer for PrefixWriter {
+    fn write(
+        &self,
+        pictures: &Pictures,
+        decoding: &Decoding,
+        progress: Progress,
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        let options = Options {
+            strategy: decoding.strategy.steps(),
+            max_tokens: decoding.max_tokens,
+            stops: &self.stops,
+        };
+        let mut captions = Vec::new();
+        for batch in pictures.embeddings.split(decoding.batch_size as i64, 0) {
+            let prompt = tch::no_grad(|| self.model.prefix(&batch));
+            let numbers: Vec<u64> =
+                (captions.len() as u64..).take(batch.size()[0] as usize).collect();
+            for written in decode::generate(self.model.gpt2(), &prompt, &numbers, &options)? {
+                let mut all = Vec::with_capacity(written.len());
+                for hypothesis in &written {
+                    let text = first_sentence(&read(&self.tokenizer, &hypothesis.tokens)?);
+                    all.push(Caption { text, score: hypothesis.score() });
+                }
+                captions.push(all);
+            }
+            progress(Event::Done(captions.len()));
+        }
+        Ok(captions)
+    }
+}
+
+/// The text of token ids.
+pub(super) fn read(tokenizer: &Gpt2Tokenizer, tokens: &[i64]) -> Result<String, Error> {
+    let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+    Ok(tokenizer.decode(&ids)?)
+}
+
+/// The tokens that end a caption: those whose text has a full stop. ClipCap's beams are ended by the
+/// token `.` alone and cut afterwards; other ends would let other beams win.
+fn stops(tokenizer: &Gpt2Tokenizer, strategy: &Strategy) -> Result<Vec<bool>, Error> {
+    let mut stops = tokenizer.stop_tokens('.');
+    if let Strategy::Beam { .. } = strategy {
+        let full_stop = tokenizer.encode(".")?;
+        stops.iter_mut().zip(0..).for_each(|(stop, id)| *stop = full_stop.first() == Some(&id));
+    }
+    Ok(stops)
+}

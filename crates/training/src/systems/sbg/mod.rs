@@ -1,0 +1,213 @@
+//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees a picture.
+//! CLIP chose the keywords, and chooses among the captions.
+
+mod texts;
+mod writer;
+
+use std::path::Path;
+
+use keywords::{Encyclopedia, ImageKeywords, prompt};
+use networks::Pass;
+use networks::gpt2::Vocabulary;
+use networks::language_model::{Block, Blocks, LanguageModel};
+use tch::{Device, TchError, Tensor, nn};
+use words::Gpt2Tokenizer;
+
+use super::{Setting, System, check_examples};
+use crate::batches::Example;
+use crate::config::{self, Config};
+use crate::error::Error;
+use crate::inputs::{Inputs, load_tokenizer};
+use crate::learner::Model;
+use crate::pretrained::Pretrained;
+use crate::run_folder::{Provenance, RunFolder, write_json};
+use crate::seeds::{self, Purpose};
+use crate::trainer::Observer;
+pub use writer::KeywordSelector;
+pub(crate) use writer::SbgWriter;
+
+impl Example for Block {
+    fn length(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+impl Model for LanguageModel {
+    type Part = Blocks;
+
+    fn targets(part: &Blocks) -> usize {
+        part.targets()
+    }
+
+    fn loss(&self, part: &Blocks, pass: Pass) -> Tensor {
+        self.loss(part, pass)
+    }
+
+    fn gradients_recomputing(
+        &self,
+        part: &Blocks,
+        pass: Pass,
+        parameters: &[(String, Tensor)],
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        self.gradients_recomputing(part, pass, parameters, seed)
+    }
+}
+
+/// What SBG's language model learns from.
+pub(crate) struct Sbg {
+    pretrained: Pretrained,
+    tokenizer: Gpt2Tokenizer,
+    device: Device,
+    keywords_sha256: String,
+    labels: Vec<words::Label>,
+    /// None where keywords are chosen without it.
+    encyclopedia: Option<Encyclopedia>,
+    blocks: Vec<Block>,
+    held_out: Vec<Block>,
+}
+
+impl System for Sbg {
+    type Example = Block;
+    type Model = LanguageModel;
+
+    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
+        let Setting { config, inputs, .. } = *setting;
+        let system = config.sbg()?;
+        let pretrained = Pretrained::open(setting.language_model)?;
+        let tokenizer = load_tokenizer(&pretrained.folder, pretrained.config.vocab_size)?;
+        check_room(config, system, pretrained.config.n_positions)?;
+        let selected = ImageKeywords::open(&system.keywords.selected)?;
+        let (labels, encyclopedia) = sources(&system.keywords, &selected)?;
+        let blocks = |images: &[usize]| -> Result<Vec<Block>, Error> {
+            let mut texts = texts(inputs, &system.keywords, &tokenizer, images)?;
+            shuffle(&mut texts, config.training.seed);
+            Ok(texts::blocks(&texts, &system.text))
+        };
+        let (learned, held_out) = (blocks(&inputs.split.train)?, blocks(&inputs.split.validation)?);
+        check_examples(config, inputs, learned.len(), "blocks of text", observer)?;
+        Ok(Self {
+            pretrained,
+            tokenizer,
+            device: setting.device,
+            keywords_sha256: selected.sha256().to_owned(),
+            labels,
+            encyclopedia,
+            blocks: learned,
+            held_out,
+        })
+    }
+
+    fn complete(&self, provenance: &mut Provenance) {
+        provenance.gpt2_sha256 = Some(self.pretrained.identity());
+        provenance.keywords_sha256 = Some(self.keywords_sha256.clone());
+    }
+
+    fn model(&self, store: &nn::VarStore) -> Result<LanguageModel, Error> {
+        Ok(LanguageModel::new(store.root(), &self.pretrained.config))
+    }
+
+    fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {
+        self.pretrained.fill(store, Vocabulary::Same)
+    }
+
+    fn save(&self, folder: &RunFolder) -> Result<(), Error> {
+        durable::create_dir_all(&folder.gpt2())?;
+        durable::create_dir_all(&folder.keywords())?;
+        self.tokenizer.save(&folder.gpt2())?;
+        keywords::write_labels(&folder.labels(), &self.labels)?;
+        if let Some(encyclopedia) = &self.encyclopedia {
+            encyclopedia.save(&folder.encyclopedia())?;
+        }
+        write_json(&folder.gpt2().join("config.json"), &self.pretrained.config)
+    }
+
+    fn examples(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    fn held_out(&self) -> &[Block] {
+        &self.held_out
+    }
+
+    fn part(&self, blocks: &[&Block], _inputs: &Inputs) -> Blocks {
+        Blocks::new(blocks, self.device)
+    }
+
+    fn describe(&self, block: &Block, _inputs: &Inputs) -> String {
+        let ids: Vec<u32> =
+            block.tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+        self.tokenizer.decode(&ids).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// The labels and the encyclopedia that keywords were selected from, to select those of other pictures.
+fn sources(
+    settings: &config::Keywords,
+    selected: &ImageKeywords,
+) -> Result<(Vec<words::Label>, Option<Encyclopedia>), Error> {
+    let identity = selected.identity();
+    let other = |key: &str, path: &Path| {
+        Error::Mismatch(format!(
+            "{} is not what the keywords in {} were selected from; set keywords.{key} to that, or select them anew",
+            path.display(),
+            selected.path().display()
+        ))
+    };
+    let labels = keywords::read_labels(&settings.labels)?;
+    if keywords::labels_sha256(&labels) != identity.labels_sha256 {
+        return Err(other("labels", &settings.labels));
+    }
+    let Some(wanted) = &identity.encyclopedia_sha256 else { return Ok((labels, None)) };
+    let encyclopedia = Encyclopedia::open(&settings.encyclopedia)?;
+    if encyclopedia.sha256() != *wanted {
+        return Err(other("encyclopedia", &settings.encyclopedia));
+    }
+    Ok((labels, Some(encyclopedia)))
+}
+
+/// Tokens of all captions of `images` behind their pictures' keywords. Pictures without an embedding
+/// have no keywords either and are left out.
+fn texts(
+    inputs: &Inputs,
+    settings: &config::Keywords,
+    tokenizer: &Gpt2Tokenizer,
+    images: &[usize],
+) -> Result<Vec<texts::TextTokens>, Error> {
+    let images: Vec<usize> =
+        images.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+    let prompts: Vec<String> =
+        inputs.keywords(settings, &images)?.iter().map(|words| prompt(words)).collect();
+    let captions: Vec<(usize, String)> = images
+        .iter()
+        .enumerate()
+        .flat_map(|(number, &image)| {
+            let captions = &inputs.corpus.images[image].captions;
+            captions.iter().map(move |caption| (number, caption.to_lowercase()))
+        })
+        .collect();
+    texts::tokenize(tokenizer, &prompts, &captions)
+}
+
+fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
+    let order = seeds::permutation(seed, Purpose::Texts, 0, texts.len());
+    *texts = order.into_iter().map(|index| texts[index].clone()).collect();
+}
+
+/// Blocks, prompts and captions must fit into GPT-2's positions.
+fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(), Error> {
+    let positions = usize::try_from(positions).unwrap_or(0);
+    if system.text.block_size > positions {
+        return Err(Error::Mismatch(format!(
+            "text.block_size is {}, but GPT-2's n_positions is {positions}; lower it",
+            system.text.block_size
+        )));
+    }
+    if config.decoding.max_tokens >= positions {
+        return Err(Error::Mismatch(format!(
+            "decoding.max_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
+            config.decoding.max_tokens
+        )));
+    }
+    Ok(())
+}

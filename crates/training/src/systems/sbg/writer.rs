@@ -1,0 +1,218 @@
+//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the picture by CLIP.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use keywords::compare::select_all;
+use keywords::{Encyclopedia, Keyword, Selector, TextEncoder, prompt};
+use networks::decode::{self, Options};
+use networks::gpt2::Gpt2Config;
+use networks::language_model::LanguageModel;
+use tch::{Device, Kind, Tensor, nn, no_grad};
+use words::Gpt2Tokenizer;
+
+use super::texts::{end_of_text, token_rows};
+use crate::captioner::{Caption, Event, Pictures, Progress, Writer, first_sentence};
+use crate::checkpoint::Checkpoint;
+use crate::config::Decoding;
+use crate::error::Error;
+use crate::inputs::load_tokenizer;
+use crate::run_folder::RunFolder;
+use crate::systems::prefix::read;
+
+/// A trained SBG captioner.
+pub(crate) struct SbgWriter {
+    model: LanguageModel,
+    tokenizer: Gpt2Tokenizer,
+    end: i64,
+    /// The tokens that end a caption: those whose text has a full stop, and the end of the text.
+    stops: Vec<bool>,
+    encoder: TextEncoder,
+    folder: RunFolder,
+}
+
+/// Selects the keywords of pictures that are not in the data set.
+pub struct KeywordSelector {
+    selector: Selector,
+    /// Embeddings of the selector's texts `[texts, dim]`.
+    texts: Tensor,
+}
+
+impl KeywordSelector {
+    /// The keywords of pictures with these embeddings, `[pictures, dim]` of length 1.
+    ///
+    /// # Errors
+    /// When the embeddings are not of the run's CLIP.
+    pub fn select(&self, embeddings: &Tensor) -> Result<Vec<Vec<Keyword>>, Error> {
+        Ok(select_all(&self.selector, embeddings, &self.texts, |_| {})?)
+    }
+}
+
+/// Tokens to write on from, of a picture known by its number.
+struct Prompt {
+    picture: usize,
+    tokens: Vec<i64>,
+}
+
+impl SbgWriter {
+    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
+    pub(crate) fn load(
+        folder: &RunFolder,
+        checkpoint: &Checkpoint,
+        clip: &Path,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let gpt2 = Gpt2Config::open(&folder.gpt2())?;
+        let tokenizer = load_tokenizer(&folder.gpt2(), gpt2.vocab_size)?;
+        let mut store = nn::VarStore::new(device);
+        let model = LanguageModel::new(store.root(), &gpt2);
+        checkpoint.load_model(&mut store)?;
+        store.freeze();
+        let encoder = TextEncoder::load(clip, device, Kind::Float)?;
+        check_clip(folder, &encoder, clip)?;
+        let end = end_of_text(&tokenizer)?;
+        let mut stops = tokenizer.stop_tokens('.');
+        stops[end as usize] = true;
+        Ok(Self { model, tokenizer, end, stops, encoder, folder: folder.clone() })
+    }
+
+    /// The prompts of pictures with these keywords: all that the language model learns of them.
+    ///
+    /// Where a prompt does not leave room for a caption, its last keywords are left out; how many
+    /// prompts were cut is said too.
+    fn prompts(
+        &self,
+        keywords: &[Vec<String>],
+        max_tokens: usize,
+    ) -> Result<(Vec<Prompt>, usize), Error> {
+        let positions = usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0);
+        let room = positions.saturating_sub(max_tokens).max(1);
+        let texts: Vec<String> = keywords.iter().map(|words| prompt(words)).collect();
+        let mut prompts = Vec::with_capacity(texts.len());
+        let mut cut = 0;
+        for (picture, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
+            if tokens.len() > room {
+                cut += 1;
+                tokens = self.shortened(&keywords[picture], room)?;
+            }
+            prompts.push(Prompt { picture, tokens });
+        }
+        Ok((prompts, cut))
+    }
+
+    /// The prompt of as many keywords, the first ones, as have room.
+    fn shortened(&self, keywords: &[String], room: usize) -> Result<Vec<i64>, Error> {
+        let texts: Vec<String> =
+            (0..keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
+        let mut fitting =
+            token_rows(&self.tokenizer, &texts)?.into_iter().filter(|row| row.len() <= room);
+        fitting.next_back().ok_or_else(|| {
+            Error::Mismatch(format!(
+                "decoding.max_tokens leaves {room} positions for a prompt, too few for any; lower it"
+            ))
+        })
+    }
+
+    /// Samples of each prompt, all of one length.
+    fn sample(&self, prompts: &[&Prompt], options: &Options) -> Result<Vec<Vec<String>>, Error> {
+        let tokens: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.tokens).copied().collect();
+        let ids = Tensor::from_slice(&tokens)
+            .view([prompts.len() as i64, -1])
+            .to_device(self.encoder.device());
+        let inputs = no_grad(|| self.model.gpt2().embed(&ids));
+        let numbers: Vec<u64> = prompts.iter().map(|prompt| prompt.picture as u64).collect();
+        let mut texts = Vec::with_capacity(prompts.len());
+        for written in decode::generate(self.model.gpt2(), &inputs, &numbers, options)? {
+            let samples = written.iter().map(|hypothesis| {
+                let tokens = hypothesis.tokens.strip_suffix(&[self.end]);
+                Ok(first_sentence(&read(&self.tokenizer, tokens.unwrap_or(&hypothesis.tokens))?))
+            });
+            texts.push(samples.collect::<Result<_, Error>>()?);
+        }
+        Ok(texts)
+    }
+
+    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are.
+    fn compare(
+        &self,
+        texts: Vec<Vec<String>>,
+        embeddings: &Tensor,
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        let samples = texts.first().map_or(0, Vec::len) as i64;
+        let encoded = self.encoder.encode(&texts.concat())?;
+        let cosines = no_grad(|| {
+            let by_picture = encoded.view([texts.len() as i64, samples, -1]);
+            by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
+        });
+        let cosines = Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?;
+        let captions = texts.into_iter().zip(cosines).map(|(texts, cosines)| {
+            texts.into_iter().zip(cosines).map(|(text, score)| Caption { text, score }).collect()
+        });
+        Ok(captions.collect())
+    }
+}
+
+impl Writer for SbgWriter {
+    fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
+        let labels = keywords::read_labels(&self.folder.labels())?;
+        let path = self.folder.encyclopedia();
+        let encyclopedia = path.exists().then(|| Encyclopedia::open(&path)).transpose()?;
+        let selector = Selector::new(&labels, encyclopedia.as_ref());
+        let texts = self.encoder.encode(selector.texts())?;
+        Ok(Some(KeywordSelector { selector, texts }))
+    }
+
+    fn write(
+        &self,
+        pictures: &Pictures,
+        decoding: &Decoding,
+        progress: Progress,
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        let keywords = pictures.keywords.as_ref().ok_or_else(|| {
+            Error::Mismatch("captions are written from keywords, and none are given".to_owned())
+        })?;
+        let (prompts, cut) = self.prompts(keywords, decoding.max_tokens)?;
+        if cut > 0 {
+            progress(Event::Note(&format!(
+                "the keywords of {cut} pictures leave no room for a caption of decoding.max_tokens={}; their last ones are left out",
+                decoding.max_tokens
+            )));
+        }
+        let options = Options {
+            strategy: decoding.strategy.steps(),
+            max_tokens: decoding.max_tokens,
+            stops: &self.stops,
+        };
+        // Prompts of one length make a batch without padding.
+        let mut by_length: BTreeMap<usize, Vec<&Prompt>> = BTreeMap::new();
+        for prompt in &prompts {
+            by_length.entry(prompt.tokens.len()).or_default().push(prompt);
+        }
+        let mut captions = vec![Vec::new(); prompts.len()];
+        let mut done = 0;
+        for batch in by_length.values().flat_map(|alike| alike.chunks(decoding.batch_size)) {
+            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.picture as i64).collect();
+            let rows = Tensor::from_slice(&rows).to_device(pictures.embeddings.device());
+            let embeddings = pictures.embeddings.index_select(0, &rows);
+            let written = self.compare(self.sample(batch, &options)?, &embeddings)?;
+            for (prompt, written) in batch.iter().zip(written) {
+                captions[prompt.picture] = written;
+            }
+            done += batch.len();
+            progress(Event::Done(done));
+        }
+        Ok(captions)
+    }
+}
+
+/// The text tower must be of the CLIP that the run's embeddings are from.
+fn check_clip(folder: &RunFolder, encoder: &TextEncoder, clip: &Path) -> Result<(), Error> {
+    let embeddings = folder.provenance()?.embeddings;
+    if embeddings.is_none_or(|identity| identity.model_sha256 == encoder.identity()) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with reranking.clip",
+        clip.display()
+    )))
+}

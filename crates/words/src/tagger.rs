@@ -1,0 +1,160 @@
+//! Parts of speech of the words of a sentence: a Brill tagger (Brill, "A Simple Rule-Based Part of Speech
+//! Tagger", 1992). Each word has its most frequent tag, then patches change tags by their surroundings,
+//! one patch after the other, each from left to right.
+//!
+//! The dictionary and the patches are those of the Harper project's `harper-brill` 3.0.0, trained on
+//! Universal Dependencies' treebanks; its crate would bring a deep learning framework along.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::wordnet::unpacked;
+
+static FILE: &[u8] = include_bytes!("../data/harper-brill-3.0.0.txt.gz");
+
+static EMBEDDED: LazyLock<Tagger> = LazyLock::new(|| Tagger::parse(&unpacked(FILE)));
+
+/// A part of speech as Universal Dependencies call it, such as `NOUN`.
+pub(crate) type Tag = &'static str;
+
+const TAGS: [Tag; 16] = [
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN",
+    "PUNCT", "SCONJ", "SYM", "VERB",
+];
+
+/// What must hold around a word.
+#[derive(Debug)]
+enum Criterion {
+    /// The word at this distance is, or begins as, this one.
+    Word(isize, String),
+    /// The word at this distance has this tag.
+    Tag(isize, Tag),
+    /// Any word from the one at this distance up to this one, or from this one up to before that one, has
+    /// this tag.
+    Any(isize, Tag),
+    /// The words before and behind have these tags.
+    Between(Tag, Tag),
+}
+
+#[derive(Debug)]
+struct Patch {
+    from: Tag,
+    to: Tag,
+    all: Vec<Criterion>,
+}
+
+/// A dictionary of tags, and patches.
+#[derive(Debug)]
+pub(crate) struct Tagger {
+    words: HashMap<String, Tag>,
+    patches: Vec<Patch>,
+}
+
+impl Tagger {
+    /// The one that ships inside the crate; read once.
+    pub(crate) fn embedded() -> &'static Self {
+        &EMBEDDED
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines();
+        let count = |header: Option<&str>| {
+            header.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
+        };
+        let words = count(lines.next());
+        let words = lines.by_ref().take(words).filter_map(|line| {
+            let (name, word) = line.split_once(' ')?;
+            Some((word.to_owned(), tag(name)?))
+        });
+        let words = words.collect();
+        let patches = count(lines.next());
+        Self { words, patches: lines.take(patches).filter_map(patch).collect() }
+    }
+
+    /// The tags of a sentence's lower-case words and punctuation marks; none for words that are not in
+    /// the dictionary.
+    pub(crate) fn tag(&self, words: &[String]) -> Vec<Option<Tag>> {
+        let mut tags: Vec<Option<Tag>> =
+            words.iter().map(|word| self.words.get(word).copied()).collect();
+        for patch in &self.patches {
+            for place in 0..words.len() {
+                if tags[place] == Some(patch.from)
+                    && patch.all.iter().all(|criterion| criterion.holds(words, &tags, place))
+                {
+                    tags[place] = Some(patch.to);
+                }
+            }
+        }
+        tags
+    }
+}
+
+impl Criterion {
+    fn holds(&self, words: &[String], tags: &[Option<Tag>], place: usize) -> bool {
+        let at = |distance: isize| place.checked_add_signed(distance);
+        let has = |place: usize, tag: Tag| tags.get(place).copied().flatten() == Some(tag);
+        match self {
+            Self::Word(distance, wanted) => {
+                at(*distance).and_then(|place| words.get(place)).is_some_and(|word| {
+                    word.chars().zip(wanted.chars()).all(|(a, b)| a.eq_ignore_ascii_case(&b))
+                })
+            }
+            Self::Tag(distance, tag) => at(*distance).is_some_and(|place| has(place, tag)),
+            Self::Any(distance, tag) => at(*distance).is_some_and(|farthest| {
+                (farthest.min(place)..farthest.max(place)).any(|place| has(place, tag))
+            }),
+            Self::Between(before, behind) => {
+                place > 0 && has(place - 1, before) && has(place + 1, behind)
+            }
+        }
+    }
+}
+
+fn tag(name: &str) -> Option<Tag> {
+    TAGS.into_iter().find(|tag| *tag == name)
+}
+
+/// `NOUN VERB word -1 you & tag 1 DET`.
+fn patch(line: &str) -> Option<Patch> {
+    let (from, rest) = line.split_once(' ')?;
+    let (to, criteria) = rest.split_once(' ')?;
+    let all = criteria.split(" & ").map(criterion).collect::<Option<_>>()?;
+    Some(Patch { from: tag(from)?, to: tag(to)?, all })
+}
+
+fn criterion(text: &str) -> Option<Criterion> {
+    let fields: Vec<&str> = text.split(' ').collect();
+    let [kind, first, second] = fields[..] else { return None };
+    Some(match kind {
+        "word" => Criterion::Word(first.parse().ok()?, second.to_owned()),
+        "tag" => Criterion::Tag(first.parse().ok()?, tag(second)?),
+        "any" => Criterion::Any(first.parse().ok()?, tag(second)?),
+        "between" => Criterion::Between(tag(first)?, tag(second)?),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_model_is_whole() {
+        let tagger = Tagger::embedded();
+        assert_eq!((tagger.words.len(), tagger.patches.len()), (26_900, 201));
+    }
+
+    /// Sentences as `harper-brill` 3.0.0 itself tags them; see `data/README.md`.
+    #[test]
+    fn sentences_are_tagged_as_by_harper_brill() {
+        let sentences: Vec<(String, String)> =
+            serde_json::from_str(include_str!("../tests/harper-brill.json")).unwrap();
+        assert!(sentences.len() > 50);
+        for (sentence, expected) in sentences {
+            let words: Vec<String> = sentence.split(' ').map(str::to_owned).collect();
+            let tags: Vec<&str> =
+                Tagger::embedded().tag(&words).into_iter().map(|tag| tag.unwrap_or("-")).collect();
+            assert_eq!(tags.join(" "), expected, "{sentence}");
+        }
+    }
+}
