@@ -8,11 +8,11 @@ use flickr::Preprocessing;
 use hub::Wanted;
 use keywords::Keyword;
 use networks::device::parse_device;
-use precompute::Dtype;
+use precompute::{Dtype, Identity};
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Device, Tensor};
 use training::KeywordSelector;
-use training::captioner::{Caption, Event, Pictures};
+use training::captioner::{Caption, Captioner, Event, Pictures};
 use training::run_folder::RunFolder;
 
 use crate::evaluate::{CheckpointChoice, How};
@@ -30,7 +30,8 @@ pub struct Args {
     /// Pictures: JPEG, PNG, WebP, GIF or BMP.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// CLIP's folder or its name at the hub, where it has moved since the embeddings were computed.
+    /// CLIP's folder or its name at the hub, or VGG-16's file, where it has moved since the embeddings
+    /// were computed.
     #[arg(long)]
     clip: Option<String>,
     /// Device: cpu, cuda or cuda:N.
@@ -63,31 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
     let identity = captioner.provenance.embeddings.as_ref();
-    let Some(clip) = args.clip.as_ref().or(identity.map(|identity| &identity.model)) else {
-        bail!(
-            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
-            args.run.display()
-        );
-    };
-    let clip = models::find(clip, Wanted::Clip)
-        .context("the run needs the CLIP that it was trained on; say where it is with --clip")?;
-    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
-    let encoder = ImageEncoder::load(&clip, device, dtype)
-        .with_context(|| format!("cannot load the CLIP that the run was trained on from {} (say where it is with --clip)", clip.display()))?;
-    if encoder.dimension() != captioner.provenance.clip_dim {
-        bail!(
-            "{} makes embeddings of {} values, but the run's mapper takes {}; name another CLIP with --clip",
-            clip.display(),
-            encoder.dimension(),
-            captioner.provenance.clip_dim
-        );
-    }
-    if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
-        bail!(
-            "{} is not the CLIP that the run was trained on (its weights have another SHA-256); name the right folder with --clip",
-            clip.display()
-        );
-    }
+    let encoder = encoder(args, &captioner, device)?;
     let normalize = captioner.config.data.normalize_embeddings
         || identity.is_some_and(|identity| identity.normalize);
     let selector = captioner.keyword_selector()?;
@@ -139,6 +116,43 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
         let _ = writeln!(lines, "{}\t{score}{text}", path.display());
     }
     lines
+}
+
+/// The model that the run's embeddings are from.
+fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
+    let identity = captioner.provenance.embeddings.as_ref();
+    let Some(model) = args.clip.as_ref().or(identity.map(|identity| &identity.model)) else {
+        bail!(
+            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
+            args.run.display()
+        );
+    };
+    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
+    let is_vgg = |identity: &Identity| identity.preprocessing == Preprocessing::imagenet();
+    let encoder = if identity.is_some_and(is_vgg) {
+        ImageEncoder::load_vgg(Path::new(model), device, dtype)
+    } else {
+        let clip = models::find(model, Wanted::Clip).context(
+            "the run needs the CLIP that it was trained on; say where it is with --clip",
+        )?;
+        ImageEncoder::load_clip(&clip, device, dtype)
+    };
+    let encoder = encoder.with_context(|| {
+        format!("cannot load the model that the run was trained on from {model} (say where it is with --clip)")
+    })?;
+    if encoder.dimension() != captioner.provenance.clip_dim {
+        bail!(
+            "{model} makes embeddings of {} values, but the run takes {}; name another model with --clip",
+            encoder.dimension(),
+            captioner.provenance.clip_dim
+        );
+    }
+    if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
+        bail!(
+            "{model} is not the model that the run was trained on (its weights have another SHA-256); name the right one with --clip"
+        );
+    }
+    Ok(encoder)
 }
 
 /// Paths and preprocessed pixels of the pictures that can be read.

@@ -8,12 +8,13 @@ use hub::Wanted;
 use indicatif::ProgressBar;
 use networks::clip::{ClipError, LoadedClip};
 use networks::device::parse_device;
+use networks::vgg::Vgg16;
 use precompute::{Dtype, Identity, Picture, Plan, Progress, Skipped, Summary};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{models, terminal};
 
-/// Compute the CLIP embedding of every picture of a data set, once.
+/// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
 /// Pictures are decoded and resized on all cores while the model runs. The result is one safetensors
 /// file. Stopped or killed, the same command goes on where it was.
@@ -26,15 +27,18 @@ pub struct Args {
     #[arg(long, value_name = "kaggle|original|karpathy")]
     pub layout: Option<Layout>,
     /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14.
-    #[arg(long)]
-    pub clip: String,
+    #[arg(long, required_unless_present = "vgg")]
+    pub clip: Option<String>,
+    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors file.
+    #[arg(long, value_name = "FILE", conflicts_with = "clip")]
+    pub vgg: Option<PathBuf>,
     /// File to write.
     #[arg(long)]
     pub out: PathBuf,
     /// Device: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Precision of CLIP's weights and activations; embeddings are stored as f32.
+    /// Precision of weights and activations; embeddings are stored as f32.
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     pub dtype: Dtype,
     /// Pictures in a batch.
@@ -48,15 +52,34 @@ pub struct Args {
     pub skip_corrupt: bool,
 }
 
-/// CLIP's image tower with its preprocessing.
+/// A model of pictures with its preprocessing.
 pub struct ImageEncoder {
-    clip: LoadedClip,
+    tower: Tower,
     preprocessing: Preprocessing,
 }
 
+enum Tower {
+    Clip(LoadedClip),
+    Vgg(Vgg16),
+}
+
+/// What went wrong in a model.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum TowerError {
+    Clip(#[from] ClipError),
+    Torch(#[from] TchError),
+}
+
 impl ImageEncoder {
-    /// Loads a Hugging Face folder.
-    pub fn load(folder: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
+    /// Loads VGG-16.
+    pub fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
+        let vgg = Vgg16::from_file(file, device, dtype.kind())?;
+        Ok(Self { tower: Tower::Vgg(vgg), preprocessing: Preprocessing::imagenet() })
+    }
+
+    /// Loads a CLIP's Hugging Face folder.
+    pub fn load_clip(folder: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
         let preprocessing = Preprocessing::from_folder(folder)?;
         let clip = LoadedClip::from_folder(folder, device, dtype.kind())?;
         let size = clip.model.config().vision_config.image_size;
@@ -67,17 +90,23 @@ impl ImageEncoder {
                 preprocessing.crop,
             );
         }
-        Ok(Self { clip, preprocessing })
+        Ok(Self { tower: Tower::Clip(clip), preprocessing })
     }
 
     /// SHA-256 of the weights.
     pub fn sha256(&self) -> String {
-        self.clip.identity()
+        match &self.tower {
+            Tower::Clip(clip) => clip.identity(),
+            Tower::Vgg(vgg) => vgg.identity(),
+        }
     }
 
     /// Values in an embedding.
     pub fn dimension(&self) -> usize {
-        self.clip.model.config().projection_dim as usize
+        match &self.tower {
+            Tower::Clip(clip) => clip.model.config().projection_dim as usize,
+            Tower::Vgg(vgg) => vgg.dimension(),
+        }
     }
 
     /// What is done to the pixels before the model sees them.
@@ -86,8 +115,13 @@ impl ImageEncoder {
     }
 
     /// Embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`.
-    fn encode(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
-        tch::no_grad(|| self.clip.model.encode_image(pixels))
+    fn encode(&self, pixels: &Tensor) -> Result<Tensor, TowerError> {
+        tch::no_grad(|| {
+            Ok(match &self.tower {
+                Tower::Clip(clip) => clip.model.encode_image(pixels)?,
+                Tower::Vgg(vgg) => vgg.encode(pixels)?,
+            })
+        })
     }
 
     /// Embeddings `[pictures, dim]`, f32, of preprocessed pictures.
@@ -104,9 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for warning in &corpus.warnings {
         terminal::say(&format!("warning: {warning}"));
     }
-    let clip = models::find(&args.clip, Wanted::Clip)?;
-    let encoder = ImageEncoder::load(&clip, device, args.dtype)
-        .with_context(|| format!("cannot load CLIP from {}", clip.display()))?;
+    let (model, encoder) = encoder(args, device)?;
     let count = corpus.images.len();
     let plan = Plan {
         pictures: (0..count)
@@ -116,7 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             })
             .collect(),
         identity: Identity {
-            model: args.clip.clone(),
+            model,
             model_sha256: encoder.sha256(),
             preprocessing: encoder.preprocessing.clone(),
             normalize: args.normalize,
@@ -141,6 +173,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     report(&summary, &args.out);
     Ok(())
+}
+
+/// The model as it was named, and the model.
+fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
+    if let Some(file) = &args.vgg {
+        let encoder = ImageEncoder::load_vgg(file, device, args.dtype)
+            .with_context(|| format!("cannot load VGG-16 from {}", file.display()))?;
+        return Ok((file.display().to_string(), encoder));
+    }
+    let clip = args.clip.as_ref().context("name a model with --clip or --vgg")?;
+    let folder = models::find(clip, Wanted::Clip)?;
+    let encoder = ImageEncoder::load_clip(&folder, device, args.dtype)
+        .with_context(|| format!("cannot load CLIP from {}", folder.display()))?;
+    Ok((clip.clone(), encoder))
 }
 
 fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {

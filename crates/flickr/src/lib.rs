@@ -50,5 +50,6 @@ pub use corpus::{Corpus, Image, KarpathySplit, Layout};
 pub use error::{LoadError, Place};
 pub use pixels::{MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes};
 pub use preprocessing::{Preprocessing, PreprocessingError};
+pub use resample::Filter;
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};
 pub use warnings::{Warning, WarningKind};

@@ -1,6 +1,6 @@
-//! From a picture to what a CLIP vision tower takes.
+//! From a picture to what a vision network takes.
 //!
-//! RGB, shorter side to `size` by Pillow's bicubic, centre crop, `(value / 255 - mean) / std`: what
+//! RGB, shorter side to `size` by Pillow's resize, centre crop, `(value / 255 - mean) / std`: what
 //! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
 //! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pixels::RgbPixels;
-use crate::resample::resize_window;
+use crate::resample::{Filter, resize_window};
 
 /// How pictures are made ready for a vision tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,14 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Divides the difference.
     pub std: [f32; 3],
+    /// How it is resized. Descriptions of before there were two filters mean the bicubic one.
+    #[serde(default, skip_serializing_if = "is_bicubic")]
+    pub filter: Filter,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_bicubic(filter: &Filter) -> bool {
+    *filter == Filter::Bicubic
 }
 
 /// A `preprocessor_config.json` that asks for something else.
@@ -70,6 +78,20 @@ impl Preprocessing {
             crop: size,
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            filter: Filter::Bicubic,
+        }
+    }
+
+    /// The preprocessing of torchvision's `ImageNet` networks, VGG-16 among them: shorter side to 256,
+    /// bilinear, the middle 224.
+    #[must_use]
+    pub fn imagenet() -> Self {
+        Self {
+            size: 256,
+            crop: 224,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            filter: Filter::Bilinear,
         }
     }
 
@@ -99,6 +121,7 @@ impl Preprocessing {
         let shorter = width.min(height);
         let to = (size * width / shorter, size * height / shorter);
         let data = resize_window(
+            self.filter,
             &pixels.data,
             (width, height),
             to,
@@ -186,7 +209,7 @@ impl Config<'_> {
             let value = Value::from(std.to_vec());
             return Err(self.unsupported("image_std", &value, "it must not be 0"));
         }
-        Ok(Preprocessing { size, crop, mean, std })
+        Ok(Preprocessing { size, crop, mean, std, filter: Filter::Bicubic })
     }
 
     fn get(&self, key: &str) -> Option<&Value> {

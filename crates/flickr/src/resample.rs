@@ -1,7 +1,7 @@
-//! Pillow's antialiased bicubic resize, to the bit.
+//! Pillow's antialiased resize, to the bit: bicubic, as CLIP's, or bilinear, as torchvision's networks'.
 //!
-//! The filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), stretched by the scale
-//! when shrinking so that it also low-passes. Weights are computed in f64, normalised to sum 1, and
+//! The bicubic filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), the bilinear one a
+//! triangle, both stretched by the scale when shrinking so that they also low-pass. Weights are computed in f64, normalised to sum 1, and
 //! rounded to 22-bit fixed point. Rows are resized first, rounded and clipped to u8, then columns:
 //! that clipping between the passes is what sets this apart from resizers that keep the overshoot.
 //!
@@ -11,14 +11,13 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::transpose::transpose;
 
 /// Fractional bits of a weight: 32 less 8 for the sample and 2 for the overshoot.
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
-
-/// The kernel reaches two samples to each side, before stretching.
-const REACH: f64 = 2.0;
 
 /// Rows that are resized together.
 const ROWS: usize = 8;
@@ -32,15 +31,35 @@ type Block = [[u64; LANES / 8]; ROWS];
 /// The sample of each of `ROWS` rows at one position.
 type Column = [u8; ROWS];
 
-fn kernel(distance: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = distance.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < REACH {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
+/// Which samples count how much for one between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// Cubic convolution.
+    #[default]
+    Bicubic,
+    /// A triangle.
+    Bilinear,
+}
+
+impl Filter {
+    /// How many samples the kernel reaches to each side, before stretching.
+    fn reach(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    fn kernel(self, distance: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = distance.abs();
+        match self {
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Bilinear if x < 1.0 => 1.0 - x,
+            Self::Bicubic | Self::Bilinear => 0.0,
+        }
     }
 }
 
@@ -56,11 +75,11 @@ struct Axis {
 
 impl Axis {
     /// From `input` samples to the `kept` ones of `output` samples.
-    fn new(input: usize, output: usize, kept: Range<usize>) -> Self {
+    fn new(filter: Filter, input: usize, output: usize, kept: Range<usize>) -> Self {
         let scale = input as f64 / output as f64;
         let stretch = scale.max(1.0);
         let shrink = 1.0 / stretch;
-        let support = REACH * stretch;
+        let support = filter.reach() * stretch;
         let stride = support.ceil() as usize * 2 + 1;
         let mut axis = Self {
             starts: Vec::with_capacity(kept.len()),
@@ -75,7 +94,7 @@ impl Axis {
             let start = ((center - support + 0.5) as i64).max(0) as usize;
             let end = ((center + support + 0.5) as i64).min(input as i64) as usize;
             exact.clear();
-            exact.extend((start..end).map(|x| kernel((x as f64 - center + 0.5) * shrink)));
+            exact.extend((start..end).map(|x| filter.kernel((x as f64 - center + 0.5) * shrink)));
             axis.push(start, &exact);
         }
         axis
@@ -119,14 +138,15 @@ pub(crate) type Size = (usize, usize);
 /// Resizes RGB `pixels` (`[height, width, 3]`) from size `from` to size `to` and returns the window
 /// `columns` x `rows` of the result, `[rows, columns, 3]`.
 pub(crate) fn resize_window(
+    filter: Filter,
     pixels: &[u8],
     from: Size,
     to: Size,
     columns: Range<usize>,
     rows: Range<usize>,
 ) -> Vec<u8> {
-    let across = Axis::new(from.0, to.0, columns);
-    let down = Axis::new(from.1, to.1, rows);
+    let across = Axis::new(filter, from.0, to.0, columns);
+    let down = Axis::new(filter, from.1, to.1, rows);
     let needed = down.needed();
     let band = &pixels[needed.start * from.0 * 3..needed.end * from.0 * 3];
     #[cfg(target_arch = "x86_64")]
@@ -267,14 +287,20 @@ mod tests {
     fn every_processor_gives_the_same_bytes() {
         let (width, height) = (61, 45);
         let pixels: Vec<u8> = (0..width * height * 3).map(|i| (i * i / 7 % 256) as u8).collect();
-        for to in [(80, 59), (30, 22), (61, 45)] {
+        for (filter, to) in [Filter::Bicubic, Filter::Bilinear]
+            .into_iter()
+            .flat_map(|filter| [(80, 59), (30, 22), (61, 45)].map(|to| (filter, to)))
+        {
             let (columns, rows) = (3..to.0 - 2, 1..to.1 - 4);
-            let across = Axis::new(width, to.0, columns.clone());
-            let down = Axis::new(height, to.1, rows.clone());
+            let across = Axis::new(filter, width, to.0, columns.clone());
+            let down = Axis::new(filter, height, to.1, rows.clone());
             let needed = down.needed();
             let band = &pixels[needed.start * width * 3..needed.end * width * 3];
             let portable = both_passes(band, width, &across, &down);
-            assert_eq!(portable, resize_window(&pixels, (width, height), to, columns, rows));
+            assert_eq!(
+                portable,
+                resize_window(filter, &pixels, (width, height), to, columns, rows)
+            );
         }
     }
 }

@@ -6,24 +6,37 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use flickr::{Preprocessing, PreprocessingError, RgbPixels};
+use flickr::{Filter, Preprocessing, PreprocessingError, RgbPixels};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 #[derive(Debug, Deserialize)]
 struct Case {
-    kind: String,
-    seed: u32,
-    width: u32,
-    height: u32,
+    #[serde(flatten)]
+    picture: Picture,
     size: u32,
     pixels: String,
     planes: String,
 }
 
-impl Case {
+#[derive(Debug, Deserialize)]
+struct ImagenetCase {
+    #[serde(flatten)]
+    picture: Picture,
+    planes: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Picture {
+    kind: String,
+    seed: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Picture {
     /// The same picture as the script's `noise` or `steps`.
-    fn picture(&self) -> RgbPixels {
+    fn draw(&self) -> RgbPixels {
         let count = self.width * self.height * 3;
         let data = match self.kind.as_str() {
             "noise" => (0..count).map(|index| hash(index + self.seed)).collect(),
@@ -62,7 +75,7 @@ fn resized_cropped_and_normalised_pictures_equal_pillow_and_torch_to_the_bit() {
     let cases: Vec<Case> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     assert_eq!(cases.len(), 136);
     for case in cases {
-        let picture = case.picture();
+        let picture = case.picture.draw();
         let preprocessing = Preprocessing::clip(case.size);
         let square = preprocessing.resize(&picture);
         assert_eq!((square.width, square.height), (case.size, case.size));
@@ -70,6 +83,20 @@ fn resized_cropped_and_normalised_pictures_equal_pillow_and_torch_to_the_bit() {
         let planes: Vec<u8> =
             preprocessing.apply(&picture).iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(digest(&planes), case.planes, "planes of {case:?}");
+    }
+}
+
+/// Made by `tests/reference/vgg_goldens.py` with the transforms of torchvision's VGG-16.
+#[test]
+fn imagenets_preprocessing_equals_torchvisions_to_the_bit() {
+    let path =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/vgg/pictures.json"));
+    let cases: Vec<ImagenetCase> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert!(cases.len() >= 20);
+    for case in cases {
+        let planes = Preprocessing::imagenet().apply(&case.picture.draw());
+        let bytes: Vec<u8> = planes.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!(digest(&bytes), case.planes, "{case:?}");
     }
 }
 
@@ -102,8 +129,13 @@ fn both_forms_of_a_preprocessor_config_are_read() {
             "image_processor_type": "CLIPImageProcessor", "image_mean": [0.5, 0.25, 0.125],
             "image_std": [1, 2, 4]}"#,
     );
-    let expected =
-        Preprocessing { size: 72, crop: 64, mean: [0.5, 0.25, 0.125], std: [1.0, 2.0, 4.0] };
+    let expected = Preprocessing {
+        size: 72,
+        crop: 64,
+        mean: [0.5, 0.25, 0.125],
+        std: [1.0, 2.0, 4.0],
+        filter: Filter::Bicubic,
+    };
     assert_eq!(new.unwrap(), expected);
     assert_eq!(read_config("{}").unwrap(), Preprocessing::clip(224));
 }

@@ -42,6 +42,7 @@ pub mod merge_rnn;
 mod mkl;
 mod pass;
 pub mod prefix;
+pub mod vgg;
 pub mod weights;
 
 pub use pass::{Pass, Precision};
