@@ -59,7 +59,7 @@ pub struct ImageEncoder {
 }
 
 enum Tower {
-    Clip(LoadedClip),
+    Clip(Box<LoadedClip>),
     Vgg(Vgg16),
 }
 
@@ -90,7 +90,7 @@ impl ImageEncoder {
                 preprocessing.crop,
             );
         }
-        Ok(Self { tower: Tower::Clip(clip), preprocessing })
+        Ok(Self { tower: Tower::Clip(Box::new(clip)), preprocessing })
     }
 
     /// SHA-256 of the weights.
