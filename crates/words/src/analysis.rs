@@ -2,8 +2,8 @@
 //!
 //! The paper has spaCy's `en_core_web_sm` for this. Here words are split about as spaCy splits them, tagged
 //! by a Brill tagger, and brought to their base forms by WordNet, whose rules are asked in the order that
-//! agreed best with spaCy's: verbs by exception, then rule; nouns by exception, then as they are, then by
-//! rule.
+//! agreed best with spaCy's and the paper's labels: exceptions, then rules, then the word as it is, so that
+//! `shorts` and `glasses` count as `short` and `glass`.
 
 use crate::tagger::{Tag, Tagger};
 use crate::wordnet::{Part, WordNet};
@@ -62,8 +62,7 @@ fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut word = String::new();
     for character in text.chars().chain([' ']) {
-        let is_part = character.is_alphanumeric() || (is_apostrophe(character) && !word.is_empty());
-        if is_part {
+        if character.is_alphanumeric() || is_apostrophe(character) {
             word.push(if is_apostrophe(character) { '\'' } else { character });
             continue;
         }
@@ -79,21 +78,20 @@ fn is_apostrophe(character: char) -> bool {
     matches!(character, '\'' | '\u{2019}')
 }
 
-/// Adds a word that may have apostrophes within or behind.
+/// Adds a word that may have apostrophes around and within. Captions of Flickr8k have contractions both
+/// joined and apart (`man's`, `man 's`).
 fn add_word(tokens: &mut Vec<String>, word: &str) {
-    let trimmed = word.trim_end_matches('\'');
-    let marks = word.len() - trimmed.len();
     let contracted = ["n't", "'s", "'re", "'ve", "'ll", "'d", "'m"];
-    let ending = contracted.into_iter().find(|ending| trimmed.ends_with(ending));
-    match ending.filter(|ending| ending.len() < trimmed.len()) {
-        Some(ending) => {
-            tokens.push(trimmed[..trimmed.len() - ending.len()].to_owned());
-            tokens.push(ending.to_owned());
-        }
-        None if trimmed.is_empty() => {}
-        None => tokens.push(trimmed.to_owned()),
-    }
-    tokens.extend((0..marks).map(|_| "'".to_owned()));
+    let inner = word.trim_end_matches('\'');
+    let behind = word.len() - inner.len();
+    let bare = if contracted.contains(&inner) { inner } else { inner.trim_start_matches('\'') };
+    let before = inner.len() - bare.len();
+    tokens.extend((0..before).map(|_| "'".to_owned()));
+    let ending = contracted.into_iter().find(|ending| bare.ends_with(ending)).unwrap_or_default();
+    let (stem, ending) = bare.split_at(bare.len() - ending.len());
+    let parts = [stem, ending].into_iter().filter(|part| !part.is_empty());
+    tokens.extend(parts.map(str::to_owned));
+    tokens.extend((0..behind).map(|_| "'".to_owned()));
 }
 
 fn is_word(token: &str) -> bool {
@@ -122,6 +120,7 @@ fn lemma(token: String, tag: Tag, net: &WordNet) -> String {
         return DIGITS[usize::from(digit - b'0')].to_owned();
     }
     let base = match tag {
+        "VERB" | "AUX" if matches!(token.as_str(), "'s" | "'re" | "'m") => Some("be"),
         "VERB" | "AUX" => net.base_form(&token, Part::Verb),
         "NOUN" | "PROPN" => net.base_form(&token, Part::Noun),
         "ADJ" => net.base_form(&token, Part::Adjective),
@@ -169,7 +168,11 @@ mod tests {
             lemmas("the man's dogs' ball isn't \"his\""),
             ["the", "man", "'s", "dog", "ball", "be", "n't", "his"]
         );
-        assert_eq!(lemmas(" . , ' "), [""; 0]);
+        assert_eq!(
+            lemmas("the man 's hat is n't 'red'"),
+            ["the", "man", "'s", "hat", "be", "n't", "red"]
+        );
+        assert_eq!(lemmas(" . , ' '' "), [""; 0]);
     }
 
     #[test]

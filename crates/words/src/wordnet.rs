@@ -161,21 +161,27 @@ impl WordNet {
     }
 
     /// The base form of a word, by the list of irregular ones and WordNet's rules; none where neither
-    /// leads to a known word, or the word is known as it is. Of several the first is taken.
+    /// leads to another known word. Of several the first is taken that WordNet's tagged texts have, or else
+    /// the first.
     #[must_use]
     pub fn base_form(&self, form: &str, part: Part) -> Option<&str> {
         if let Some(base) = self.exceptions.get(&(part, form.to_owned())) {
             return Some(base);
         }
-        part.endings().iter().find_map(|(ending, replacement)| {
+        let bases = part.endings().iter().filter_map(|(ending, replacement)| {
             let stem = form.strip_suffix(ending)?;
             // A gas is no ga, and a pass no pas.
             if *ending == "s" && (stem.len() < 3 || stem.ends_with('s')) {
                 return None;
             }
             let (known, _) = self.words.get_key_value(&format!("{stem}{replacement}"))?;
-            (known != form && self.has(known, part)).then_some(known.as_str())
-        })
+            let used = self.one_use(known, part)?;
+            (known != form).then_some((used.tagged, known.as_str()))
+        });
+        // Swinging is swing, as nobody swinges.
+        bases
+            .reduce(|first, next| if first.0 == 0 && next.0 > 0 { next } else { first })
+            .map(|(_, base)| base)
     }
 
     /// The synsets above any of these, with how many steps up they are, themselves at 0. Of nouns and
@@ -264,6 +270,8 @@ mod tests {
             ("running", Part::Verb, Some("run")),
             ("riding", Part::Verb, Some("ride")),
             ("jumps", Part::Verb, Some("jump")),
+            ("swinging", Part::Verb, Some("swing")),
+            ("baring", Part::Verb, Some("bare")),
             ("was", Part::Verb, Some("be")),
             ("largest", Part::Adjective, Some("large")),
             ("blorps", Part::Noun, None),
