@@ -1,4 +1,5 @@
-//! Everything about words: GPT-2's and CLIP's tokenizers, and training a byte-level BPE.
+//! Everything about words: GPT-2's and CLIP's tokenizers, training a byte-level BPE, whole-word
+//! vocabularies, and the labels of captions: words in base forms with parts of speech.
 //!
 //! Texts cross to the networks as rows of token ids; this crate knows no tensor. Both tokenizers
 //! are read from Hugging Face folders and give the ids that transformers' fast tokenizers give.
