@@ -8,4 +8,5 @@ mod cli {
     mod interruption;
     mod main_path;
     mod stage;
+    mod systems;
 }

@@ -27,6 +27,12 @@ pub fn select_all(
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Vec<Keyword>>, Error> {
     let count = selector.texts().len();
+    if count == 0 {
+        return Err(Error::Mismatch(
+            "among the labels is no noun, adverb or adjective, so there is nothing to choose"
+                .into(),
+        ));
+    }
     let transposed = texts.f_tr()?;
     let mut all = Vec::with_capacity(images.size()[0] as usize);
     for chunk in images.split(ROWS, 0) {

@@ -216,6 +216,39 @@ mod tests {
     }
 
     #[test]
+    fn each_system_has_its_own_sections_and_refuses_what_it_has_no_use_for() {
+        let parse = |system: &str, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+            Config::parse(reference(system), Path::new("reference.toml"), &sets)
+        };
+        assert!(parse("sbg", &[]).unwrap().sbg().is_ok());
+        assert!(parse("merge-rnn", &[]).unwrap().ends_behind_its_best());
+        let error = parse("sbg", &[]).unwrap().clip_prefix().unwrap_err().to_string();
+        assert!(error.contains("a run of sbg") && error.contains("clip-prefix"), "{error}");
+        for (system, set, expected) in [
+            ("sbg", "mapper.kind=mlp", "unknown key `mapper.kind`"),
+            ("sbg", "gpt2.tuning=frozen", "unknown key `gpt2.tuning`"),
+            ("sbg", "data.normalize_embeddings=false", "normalize_embeddings"),
+            ("sbg", "training.sort_by_length=true", "sort_by_length"),
+            ("sbg", "decoding.strategy={ kind = \"greedy\" }", "drawn at random"),
+            ("sbg", "reranking.best_of=[1, 6]", "reranking.best_of"),
+            ("sbg", "reranking.best_of=[]", "reranking.best_of"),
+            ("sbg", "text.block_size=1", "text.block_size"),
+            ("sbg", "text.loss=some", "loss"),
+            ("merge-rnn", "gpt2.model=gpt2", "unknown key `gpt2.model`"),
+            ("merge-rnn", "training.precision=bf16", "training.precision"),
+            ("merge-rnn", "training.gradient_checkpointing=true", "gradient_checkpointing"),
+            ("merge-rnn", "network.architecture=append", "architecture"),
+            ("merge-rnn", "network.layer_size=0", "network.layer_size"),
+            ("merge-rnn", "training.keep_best_checkpoint=false", "keep_best_checkpoint"),
+            ("merge-rnn", "system=rnn", "`system` is \"rnn\""),
+        ] {
+            let error = parse(system, &[set]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{set}: {error}");
+        }
+    }
+
+    #[test]
     fn wrong_types_ranges_and_forms_are_named() {
         for (argument, expected) in [
             ("training.epochs=many", "epochs"),
@@ -240,9 +273,12 @@ mod tests {
 
     #[test]
     fn a_saved_configuration_reads_back_the_same() {
-        let config = parse(&[]).unwrap();
-        let again = Config::parse(&config.to_toml(), Path::new("saved.toml"), &[]).unwrap();
-        assert_eq!(config, again);
+        for system in ["clip-prefix", "sbg", "merge-rnn"] {
+            let config =
+                Config::parse(reference(system), Path::new("reference.toml"), &[]).unwrap();
+            let again = Config::parse(&config.to_toml(), Path::new("saved.toml"), &[]).unwrap();
+            assert_eq!(config, again);
+        }
     }
 
     #[test]

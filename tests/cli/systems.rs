@@ -1,0 +1,347 @@
+//! SBG and Merge-RNN, from captions to scores, and what they refuse.
+
+use std::path::{Path, PathBuf};
+
+use networks::gpt2::Gpt2Config;
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+use training::captioner::{Captioner, Event, Pictures, best};
+use training::run_folder::RunFolder;
+
+use super::stage::{Stage, capsmith, failure, init_clip, newest_checkpoint, success};
+
+/// Keywords and runs of the shared drawn set, in a folder of their own.
+struct Place {
+    stage: &'static Stage,
+    folder: TempDir,
+}
+
+impl Place {
+    /// With keywords built and selected.
+    fn with_keywords() -> Self {
+        let place = Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
+        let (pictures, clip) = (place.stage.pictures(), place.stage.clip());
+        let keywords = place.of("keywords");
+        success(&[
+            "keywords",
+            "build",
+            "--dataset",
+            &pictures,
+            "--clip",
+            &clip,
+            "--out",
+            &keywords,
+        ]);
+        success(&place.select(&["--keywords", &keywords], "selected.jsonl"));
+        place
+    }
+
+    fn of(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn select(&self, more: &[&str], out: &str) -> Vec<String> {
+        let (pictures, clip, embeddings) =
+            (self.stage.pictures(), self.stage.clip(), self.stage.embeddings());
+        let out = self.of(out);
+        let words = [
+            "keywords",
+            "select",
+            "--dataset",
+            &pictures,
+            "--clip",
+            &clip,
+            "--embeddings",
+            &embeddings,
+            "--out",
+            &out,
+        ];
+        words.iter().chain(more).map(ToString::to_string).collect()
+    }
+
+    fn train(&self, system: &str, run: &str, more: &[&str]) -> Vec<String> {
+        let config = format!("{}/configs/small/{system}.toml", env!("CARGO_MANIFEST_DIR"));
+        let mut sets = vec![
+            format!("data.dataset={}", self.stage.pictures()),
+            format!("data.embeddings={}", self.stage.embeddings()),
+            "data.split=paper".to_owned(),
+            "data.test_captions=50".to_owned(),
+            "data.validation_captions=50".to_owned(),
+            "training.epochs=3".to_owned(),
+            "training.threads=1".to_owned(),
+        ];
+        if system == "sbg" {
+            sets.extend([
+                format!("gpt2.model={}", self.stage.gpt2()),
+                format!("reranking.clip={}", self.stage.clip()),
+                format!("keywords.selected={}", self.of("selected.jsonl")),
+                format!("keywords.labels={}", self.of("keywords/labels.json")),
+                format!("keywords.encyclopedia={}", self.of("keywords/encyclopedia.json")),
+            ]);
+        }
+        let run = self.of(run);
+        let mut words: Vec<String> =
+            ["train", "--config", &config, "--out", &run].map(str::to_owned).to_vec();
+        words.extend(sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+        words.extend(more.iter().map(ToString::to_string));
+        words
+    }
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn losses(run: &str) -> Vec<f64> {
+    let metrics = std::fs::read_to_string(Path::new(run).join("metrics.csv")).unwrap();
+    metrics.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
+    let place = Place::with_keywords();
+    let run = place.of("run");
+    success(&place.train("sbg", "run", &[]));
+    let losses = losses(&run);
+    assert!(losses.last().unwrap() + 0.5 < losses[0], "the loss does not fall: {losses:?}");
+
+    let scores = success(&["evaluate", "--run", &run]);
+    let scores = String::from_utf8(scores.stdout).unwrap();
+    for best_of in ["best-of-1", "best-of-2", "best-of-5"] {
+        assert!(scores.contains(best_of), "{scores}");
+        let file = Path::new(&run).join(format!("evaluation/test-{best_of}/scores.json"));
+        assert_eq!(read_json(&file)["n"], 10);
+    }
+
+    // A picture's file gets the keywords, the draws and the choice that evaluation gave it.
+    let predictions = Path::new(&run).join("evaluation/test-best-of-5/predictions.json");
+    let predictions = read_json(&predictions);
+    let name = predictions[0]["image_id"].as_str().unwrap();
+    let picture = format!("{}/Images/{name}", place.stage.pictures());
+    let line = String::from_utf8(success(&["caption", "--run", &run, &picture]).stdout).unwrap();
+    assert_eq!(
+        line.trim_end(),
+        format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
+    );
+    let all = success(&["caption", "--run", &run, "--all", &picture]);
+    assert_eq!(String::from_utf8(all.stdout).unwrap().lines().count(), 5);
+
+    // Killed on the way and taken up again, it ends with the same bytes.
+    let mut words = place.train("sbg", "cut", &["--set", "training.checkpoint_every_steps=2"]);
+    words.push("--resume".to_owned());
+    let mut child = capsmith(&words).spawn().unwrap();
+    let checkpoints = place.folder.path().join("cut/checkpoints/step-000000002");
+    while !checkpoints.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    success(&words);
+    let model = |run: &str| newest_checkpoint(Path::new(&place.of(run))).join("model.safetensors");
+    assert!(std::fs::read(model("run")).unwrap() == std::fs::read(model("cut")).unwrap());
+}
+
+/// Captions of some pictures with these embeddings and keywords, in the order of their draws, and what
+/// was noted.
+fn written(
+    captioner: &Captioner,
+    embeddings: &Tensor,
+    keywords: &[Vec<String>],
+) -> (Vec<Vec<training::captioner::Caption>>, Vec<String>) {
+    let pictures =
+        Pictures { embeddings: embeddings.shallow_clone(), keywords: Some(keywords.to_vec()) };
+    let mut notes = Vec::new();
+    let captions = captioner.caption(&pictures, |event| {
+        if let Event::Note(note) = event {
+            notes.push(note.to_owned());
+        }
+    });
+    (captions.unwrap(), notes)
+}
+
+#[test]
+fn sbgs_language_model_knows_a_picture_by_its_keywords_alone() {
+    let place = Place::with_keywords();
+    success(&place.train("sbg", "run", &["--set", "training.epochs=1"]));
+    let folder = RunFolder::open(Path::new(&place.of("run"))).unwrap();
+    let clip = PathBuf::from(place.stage.clip());
+    let captioner = Captioner::load(&folder, Device::Cpu, None, &[], Some(&clip)).unwrap();
+    tch::manual_seed(3);
+    let drawn = || {
+        let rows =
+            Tensor::randn([4, captioner.provenance.clip_dim as i64], (Kind::Float, Device::Cpu));
+        training::inputs::normalized(&rows)
+    };
+    let words = |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
+    let keywords = [
+        words(&["red", "circle"]),
+        words(&["blue", "square", "grass"]),
+        words(&["green", "star"]),
+        words(&[]),
+    ];
+    let (first, _) = written(&captioner, &drawn(), &keywords);
+    let (second, _) = written(&captioner, &drawn(), &keywords);
+    let texts = |captions: &[Vec<training::captioner::Caption>]| -> Vec<Vec<String>> {
+        captions.iter().map(|all| all.iter().map(|one| one.text.clone()).collect()).collect()
+    };
+    // Other pictures with the same keywords: the same captions, only compared with another result.
+    assert_eq!(texts(&first), texts(&second));
+    assert!(first != second, "captions are compared with the picture");
+    // Other keywords of the same pictures: other captions.
+    let mut others = keywords.clone();
+    others[1] = words(&["yellow", "house"]);
+    let (third, _) = written(&captioner, &drawn(), &others);
+    assert_ne!(texts(&first)[1], texts(&third)[1]);
+    assert_eq!(texts(&first)[0], texts(&third)[0]);
+
+    // Among more captions the best is never further from the picture.
+    for captions in &first {
+        let scores: Vec<f64> =
+            [1, 2, 5].iter().map(|among| best(captions, *among).unwrap().score).collect();
+        assert!(scores.is_sorted(), "{scores:?}");
+    }
+
+    // Keywords that leave no room are cut and counted.
+    let positions = Gpt2Config::open(&folder.gpt2()).unwrap().n_positions as usize;
+    let many = vec![vec!["grass".to_owned(); positions]; 2];
+    let (captions, notes) = written(&captioner, &drawn().narrow(0, 0, 2), &many);
+    assert_eq!(captions.len(), 2);
+    assert!(notes.len() == 1 && notes[0].contains("2 pictures"), "{notes:?}");
+}
+
+#[test]
+fn keywords_of_something_else_are_refused_and_nothing_is_left() {
+    let place = Place::with_keywords();
+    let refused = |words: &[String], expected: &str| {
+        let error = failure(words);
+        assert!(error.contains(expected), "{expected} not in: {error}");
+    };
+    let keywords = place.folder.path().join("keywords");
+
+    // An encyclopedia that lacks a category, and an empty list of labels.
+    let mut tree = read_json(&keywords.join("encyclopedia.json"));
+    tree.as_object_mut().unwrap().remove("weather");
+    let lacking = place.of("lacking.json");
+    std::fs::write(&lacking, tree.to_string()).unwrap();
+    let folder = keywords.display().to_string();
+    let with = ["--keywords", &folder, "--encyclopedia", &lacking];
+    refused(&place.select(&with, "other.jsonl"), "lacks the category weather");
+    let empty = place.of("empty.json");
+    std::fs::write(&empty, "[]").unwrap();
+    refused(
+        &place.select(&["--keywords", &folder, "--labels", &empty], "other.jsonl"),
+        "no labels",
+    );
+    assert!(!place.folder.path().join("other.jsonl").exists());
+
+    // A CLIP of another dimension, and one of other weights.
+    let clip = place.of("clip");
+    init_clip(&clip, "16");
+    let mut words = place.select(&["--keywords", &folder], "other.jsonl");
+    words[5].clone_from(&clip);
+    refused(&words, "embeddings of 24 values");
+    let same_size = place.of("same-size");
+    init_clip(&same_size, "24");
+    let weights = Path::new(&same_size).join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    words[5].clone_from(&same_size);
+    refused(&words, "another CLIP");
+
+    // Another data set.
+    let other = place.of("set");
+    success(&["dataset", "draw", "--out", &other, "--count", "50", "--size", "64", "--seed", "9"]);
+    let mut words = place.select(&["--keywords", &folder], "other.jsonl");
+    words[3].clone_from(&other);
+    refused(&words, "other captions or pictures");
+
+    // A file of keywords that lacks a picture, or was selected from other labels.
+    let selected = std::fs::read_to_string(place.of("selected.jsonl")).unwrap();
+    let mut lines: Vec<&str> = selected.lines().collect();
+    lines.remove(5);
+    std::fs::write(place.of("gap.jsonl"), lines.join("\n")).unwrap();
+    let gap = format!("keywords.selected={}", place.of("gap.jsonl"));
+    refused(&place.train("sbg", "run", &["--set", &gap]), "has no keywords");
+    std::fs::write(place.of("short.json"), r#"[["dog", "NOUN", 1]]"#).unwrap();
+    let short = format!("keywords.labels={}", place.of("short.json"));
+    refused(&place.train("sbg", "run", &["--set", &short]), "short.json");
+    // A block that is longer than GPT-2's positions.
+    refused(&place.train("sbg", "run", &["--set", "text.block_size=999"]), "text.block_size");
+    assert!(!place.folder.path().join("run").exists());
+
+    // A run whose CLIP has been replaced.
+    success(&place.train("sbg", "run", &["--set", "training.epochs=1"]));
+    refused(
+        &["evaluate", "--run", &place.of("run"), "--clip", &same_size].map(str::to_owned),
+        "another SHA-256",
+    );
+}
+
+#[test]
+fn stages_are_made_again_only_when_their_inputs_change() {
+    let place = Place::with_keywords();
+    let (pictures, clip, out) = (place.stage.pictures(), place.stage.clip(), place.of("keywords"));
+    let build = |more: &[&str]| {
+        let words = ["keywords", "build", "--dataset", &pictures, "--out", &out];
+        let output = success(&[&words[..], more].concat());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(build(&["--clip", &clip]).contains("up to date"));
+    let by_wordnet = build(&["--categories", "wordnet"]);
+    assert!(
+        by_wordnet.contains("encyclopedia.json") && !by_wordnet.contains("labels.json:"),
+        "{by_wordnet}"
+    );
+    let unfiltered = build(&["--categories", "wordnet", "--synonyms", "none"]);
+    assert!(
+        unfiltered.contains("labels.json:") && !unfiltered.contains("all-labels"),
+        "{unfiltered}"
+    );
+    std::fs::write(place.of("keywords/labels.json"), "[[\"mine\", \"NOUN\", 1]]").unwrap();
+    let words =
+        ["keywords", "build", "--dataset", &pictures, "--out", &out, "--categories", "wordnet"];
+    assert!(failure(&words).contains("was changed"));
+}
+
+#[test]
+fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() {
+    let place = Place { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
+    let run = place.of("run");
+    let more = [
+        "--set",
+        "training.epochs=30",
+        "--set",
+        "network.layer_size=16",
+        "--set",
+        "optimizer.learning_rate=0.02",
+    ];
+    let output = success(&place.train("merge-rnn", "run", &more));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("stopped early"), "{said}");
+    let losses = losses(&run);
+    assert!(losses.last().unwrap() + 0.5 < losses[0], "{losses:?}");
+    let best = success(&["evaluate", "--run", &run, "--tokenizer", "ptb"]).stdout;
+    let same =
+        success(&["evaluate", "--run", &run, "--tokenizer", "ptb", "--checkpoint", "best"]).stdout;
+    assert_eq!(best, same);
+    let predictions = read_json(&Path::new(&run).join("evaluation/test/predictions.json"));
+    let name = predictions[0]["image_id"].as_str().unwrap();
+    let picture = format!("{}/Images/{name}", place.stage.pictures());
+    let line = String::from_utf8(success(&["caption", "--run", &run, &picture]).stdout).unwrap();
+    assert_eq!(
+        line.trim_end(),
+        format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
+    );
+
+    let none_held_out = place.train("merge-rnn", "other", &["--set", "data.validation_captions=0"]);
+    assert!(failure(&none_held_out).contains("no captions are held out"));
+    let greedy =
+        place.train("merge-rnn", "other", &["--set", "decoding.strategy={ kind = \"greedy\" }"]);
+    assert!(failure(&greedy).contains("captions by beam search"));
+    // Only CLIP-prefix runs are exported.
+    let out = place.of("exported");
+    let error = failure(&["export", "--run", &run, "--format", "huggingface", "--out", &out]);
+    assert!(error.contains("clip-prefix"), "{error}");
+}
