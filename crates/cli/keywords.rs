@@ -8,7 +8,7 @@ use flickr::{Corpus, Layout};
 use hub::Wanted;
 use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use keywords::{
-    Encyclopedia, Identity, ImageKeywords, Selector, TextEncoder, compare, labels_sha256,
+    Encyclopedia, Identity, ImageKeywords, Selector, TextEncoder, ZeroShot, compare, labels_sha256,
     nearest_by_wordnet, read_labels, write_labels,
 };
 use networks::device::parse_device;
@@ -51,6 +51,8 @@ enum Categories {
     Clip,
     /// By the distance in `WordNet`.
     Wordnet,
+    /// By BART, trained on MNLI, as the paper: slow without a GPU.
+    Nli,
 }
 
 #[derive(clap::Args)]
@@ -74,6 +76,9 @@ pub struct BuildArgs {
     /// How labels are filed under categories.
     #[arg(long, value_enum, default_value = "clip")]
     categories: Categories,
+    /// BART for --categories nli: the Hugging Face folder of facebook/bart-large-mnli.
+    #[arg(long, value_name = "FOLDER", required_if_eq("categories", "nli"))]
+    nli: Option<PathBuf>,
     /// Labels to file in place of built ones: the paper's published list, or its pickle.
     #[arg(long, value_name = "FILE", conflicts_with = "synonyms")]
     labels: Option<PathBuf>,
@@ -129,6 +134,14 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         args,
         folder: Folder::new(&args.out),
         clip: Clip { args, encoder: None },
+        nli: args
+            .nli
+            .as_ref()
+            .filter(|_| args.categories == Categories::Nli)
+            .map(|folder| {
+                ZeroShot::load(folder, parse_device(&args.device)?).map_err(anyhow::Error::from)
+            })
+            .transpose()?,
         made: 0,
     };
     let labels = match &args.labels {
@@ -148,6 +161,8 @@ struct Stages<'a> {
     args: &'a BuildArgs,
     folder: Folder,
     clip: Clip<'a>,
+    /// Loaded for `--categories nli`.
+    nli: Option<ZeroShot>,
     made: usize,
 }
 
@@ -192,6 +207,9 @@ impl Stages<'_> {
         let mode = match self.args.categories {
             Categories::Clip => format!("clip {}", self.clip.encoder()?.identity()),
             Categories::Wordnet => "wordnet".to_owned(),
+            Categories::Nli => {
+                format!("nli {}", self.nli.as_ref().map_or("", ZeroShot::identity))
+            }
         };
         let from = [("labels", labels_sha256(labels)), ("categories", mode)];
         if self.folder.has(ENCYCLOPEDIA, &from)? {
@@ -203,9 +221,18 @@ impl Stages<'_> {
                     compare::nearest_by_clip(self.clip.encoder()?, labels, categories)?
                 }
                 Categories::Wordnet => nearest_by_wordnet(labels, categories),
+                Categories::Nli => self.nearest_by_nli(labels, categories)?,
             })
         })?;
         self.make(ENCYCLOPEDIA, &from, labels.len(), "labels filed", |path| filed.save(path))
+    }
+
+    fn nearest_by_nli(&self, labels: &[&Label], categories: &[&str]) -> anyhow::Result<Vec<usize>> {
+        let nli = self.nli.as_ref().context("name BART's folder with --nli")?;
+        let bar = terminal::bar(labels.len() as u64, "asking BART");
+        let nearest = nli.nearest(labels, categories, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        Ok(nearest)
     }
 
     fn make(

@@ -57,9 +57,13 @@ pub fn nearest_by_clip(
     let words: Vec<&str> = labels.iter().map(|label| label.word.as_str()).collect();
     let categories = encoder.encode(categories)?;
     let words = encoder.encode(&words)?;
-    let similarities = no_grad(|| words.f_matmul(&categories.f_tr()?))?;
-    let count = categories.size()[0] as usize;
-    Ok(values(&similarities).chunks_exact(count).map(first_largest).collect())
+    Ok(largest_of_rows(&no_grad(|| words.f_matmul(&categories.f_tr()?))?))
+}
+
+/// The place of the largest value of each row of `[rows, values]`; of equal ones the first.
+pub(crate) fn largest_of_rows(rows: &Tensor) -> Vec<usize> {
+    let count = rows.size()[1] as usize;
+    values(rows).chunks_exact(count.max(1)).map(first_largest).collect()
 }
 
 fn first_largest(values: &[f32]) -> usize {

@@ -19,7 +19,10 @@ pub enum Error {
     /// CLIP's text tower cannot be used.
     #[error(transparent)]
     Clip(#[from] networks::clip::ClipError),
-    /// CLIP's tokenizer cannot be used.
+    /// BART cannot be used.
+    #[error(transparent)]
+    Bart(#[from] networks::bart::BartError),
+    /// A tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] words::TokenizerError),
     /// A pickle cannot be read.

@@ -1,8 +1,8 @@
 //! SBG's keywords: from captions to labels, from labels to an encyclopedia, and from pictures to the
 //! words that describe them.
 //!
-//! `words` makes labels of captions; here they are filed in an [`Encyclopedia`], by [`compare`]'s
-//! `nearest_by_clip` or whatever else says where a word belongs. A [`Selector`] knows the paper's rules and
+//! `words` makes labels of captions; here they are filed in an [`Encyclopedia`], by CLIP
+//! ([`compare::nearest_by_clip`]), `WordNet` or BART ([`ZeroShot`]). A [`Selector`] knows the paper's rules and
 //! the texts that pictures must be compared with; [`TextEncoder`] makes embeddings of texts, and
 //! [`compare`]'s `select_all` puts them together. [`ImageKeywords`] is the result in a file, and
 //! [`prompt`] what a language model is told of it.
@@ -30,6 +30,7 @@ mod encyclopedia;
 mod error;
 mod files;
 mod hypernyms;
+mod nli;
 mod prompt;
 mod selected;
 mod selection;
@@ -40,6 +41,7 @@ pub use encyclopedia::{Encyclopedia, Leaf, TREE};
 pub use error::Error;
 pub use files::{labels_sha256, read_labels, write_labels};
 pub use hypernyms::nearest_by_wordnet;
+pub use nli::ZeroShot;
 pub use prompt::prompt;
 pub use selected::{Identity, ImageKeywords, Keyword};
 pub use selection::Selector;

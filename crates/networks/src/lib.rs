@@ -1,4 +1,4 @@
-//! CLIP, GPT-2 and the captioners made of them on libtorch: tensors in, tensors out.
+//! CLIP, VGG-16, GPT-2, BART, and the captioners made of them on libtorch: tensors in, tensors out.
 //!
 //! Nothing here knows a data set, a tokenizer or a run folder: pictures come as pixels, words as
 //! ids, and weights from files named by the caller. A variable's path in the store is the
@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+pub mod bart;
 pub mod clip;
 pub mod decode;
 pub mod device;

@@ -1,4 +1,4 @@
-//! Everything about words: GPT-2's and CLIP's tokenizers, training a byte-level BPE, whole-word
+//! Everything about words: the tokenizers of GPT-2, CLIP and BART, training a byte-level BPE, whole-word
 //! vocabularies, and the labels of captions: words in base forms with parts of speech.
 //!
 //! Texts cross to the networks as rows of token ids; this crate knows no tensor. Both tokenizers
@@ -22,6 +22,7 @@
 
 mod alphabet;
 mod analysis;
+mod bart;
 mod clip;
 mod error;
 mod folder;
@@ -33,6 +34,7 @@ mod vocabulary;
 mod wordnet;
 
 pub use analysis::{Word, analyse};
+pub use bart::BartTokenizer;
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;

@@ -37,7 +37,7 @@ struct Search {
 /// The most probable sentence found for each row of `images` `[pictures, image_dim]`.
 ///
 /// # Panics
-/// When `beams` is 0 or there are fewer words.
+/// When `beams` is 0.
 #[must_use]
 pub fn beam_search(
     model: &MergeRnn,
@@ -119,9 +119,10 @@ fn step(
     // The unknown word keeps its share of the probability, but is not written.
     let log_probabilities = logits.log_softmax(-1, Kind::Double);
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);
-    let (best, words) = log_probabilities.topk(beams as i64, -1, true, true);
+    let each = beams.min(log_probabilities.size()[1] as usize);
+    let (best, words) = log_probabilities.topk(each as i64, -1, true, true);
     let next = NextWords {
-        each: beams,
+        each,
         words: read(&words.to_kind(Kind::Double)).into_iter().map(|word| word as i64).collect(),
         log_probabilities: read(&best),
     };

@@ -1,0 +1,72 @@
+//! Categories by natural language inference, as the paper has them: BART, trained on MNLI, says how far a
+//! word entails "This example is CATEGORY.".
+
+use std::path::Path;
+
+use networks::bart::BartClassifier;
+use tch::Device;
+use words::{BartTokenizer, Label};
+
+use crate::compare::largest_of_rows;
+use crate::error::Error;
+
+/// Pairs in a batch.
+const BATCH: usize = 64;
+/// Words whose pairs with all categories are made together.
+const WORDS: usize = 64;
+
+/// A zero-shot classifier with its tokenizer.
+#[derive(Debug)]
+pub struct ZeroShot {
+    classifier: BartClassifier,
+    tokenizer: BartTokenizer,
+    identity: String,
+}
+
+impl ZeroShot {
+    /// Loads a Hugging Face folder, such as `facebook/bart-large-mnli`'s.
+    ///
+    /// # Errors
+    /// Names the file; also where the tokenizer has more tokens than the model.
+    pub fn load(folder: &Path, device: Device) -> Result<Self, Error> {
+        let classifier = BartClassifier::from_folder(folder, device)?;
+        let tokenizer = BartTokenizer::from_folder(folder)?;
+        let (tokens, known) = (tokenizer.vocab_size() as i64, classifier.config().vocab_size);
+        if tokens > known {
+            return Err(Error::Mismatch(format!(
+                "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
+                folder.display()
+            )));
+        }
+        let identity = classifier.identity();
+        Ok(Self { classifier, tokenizer, identity })
+    }
+
+    /// SHA-256 of the weights.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// For each label the place of the most probable category; of equal ones the first. `progress` is
+    /// told how many labels are done.
+    ///
+    /// # Errors
+    /// When memory is exhausted.
+    pub fn nearest(
+        &self,
+        labels: &[&Label],
+        categories: &[&str],
+        mut progress: impl FnMut(usize),
+    ) -> Result<Vec<usize>, Error> {
+        let mut nearest = Vec::with_capacity(labels.len());
+        for some in labels.chunks(WORDS) {
+            let texts: Vec<&str> = some.iter().map(|label| label.word.as_str()).collect();
+            let rows = self.tokenizer.encode_zero_shot(&texts, categories)?;
+            let probabilities = self.classifier.zero_shot(&rows, categories.len(), BATCH)?;
+            nearest.extend(largest_of_rows(&probabilities));
+            progress(nearest.len());
+        }
+        Ok(nearest)
+    }
+}

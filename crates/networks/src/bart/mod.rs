@@ -1,0 +1,263 @@
+//! BART that classifies pairs of texts (Lewis et al. 2019, arXiv 1910.13461), and with it zero-shot
+//! classification by natural language inference (Yin et al. 2019, arXiv 1909.00161).
+//!
+//! Hugging Face folders such as `facebook/bart-large-mnli`. Variables have the checkpoint's names;
+//! logits are those of `BartForSequenceClassification` in transformers 4.57.6, and probabilities
+//! those of its zero-shot pipeline. Texts come as rows of token ids,
+//! `<s> premise </s></s> hypothesis </s>`.
+
+mod config;
+mod layers;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tch::nn::{self, VarStore};
+use tch::{Device, Kind, TchError, Tensor};
+
+pub use config::BartConfig;
+use layers::{Layer, LayerNorm, Linear, Visible, zeros};
+
+use crate::device::upload;
+use crate::weights::{self, Checkpoint, WeightsError};
+
+/// Rows of the position embedding before position 0, as BART's padding once had them.
+const OFFSET: i64 = 2;
+
+/// The token embedding again, as older files hold it.
+const REPEATED: [&str; 2] =
+    ["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"];
+
+/// A BART that could not be read, or used with what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum BartError {
+    /// The operating system would not read `config.json`.
+    #[error(
+        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
+        path.display()
+    )]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    #[error("{}: {reason}", path.display())]
+    InvalidConfig {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// Weights that are missing, damaged, or another model's.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Token ids that the model has no place for.
+    #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
+    Tokens(String),
+    /// libtorch refused: out of memory, mostly.
+    #[error("libtorch: {0}\nhint: if memory ran out, a smaller batch needs less")]
+    Torch(#[from] TchError),
+}
+
+/// Positions, layers, and the norm before them.
+#[derive(Debug)]
+struct Stack {
+    positions: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+impl Stack {
+    fn new(
+        at: &nn::Path,
+        positions: i64,
+        layers: i64,
+        [hidden, heads, inner]: [i64; 3],
+        decodes: bool,
+    ) -> Result<Self, TchError> {
+        let layer = |index| Layer::new(&(at / "layers" / index), [hidden, heads, inner], decodes);
+        Ok(Self {
+            positions: zeros(&(at / "embed_positions"), "weight", &[positions + OFFSET, hidden])?,
+            norm: LayerNorm::new(&(at / "layernorm_embedding"), hidden)?,
+            layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Hidden states `[batch, tokens, hidden]` of word vectors of that shape.
+    fn forward(
+        &self,
+        words: &Tensor,
+        see: &Visible,
+        encoded: Option<(&Tensor, &Visible)>,
+    ) -> Result<Tensor, TchError> {
+        let positions = self.positions.f_narrow(0, OFFSET, words.size()[1])?;
+        let mut states = self.norm.forward(&words.f_add(&positions)?)?;
+        for layer in &self.layers {
+            states = layer.forward(&states, see, encoded)?;
+        }
+        Ok(states)
+    }
+}
+
+/// A BART with the weights of a folder, frozen.
+#[derive(Debug)]
+pub struct BartClassifier {
+    config: BartConfig,
+    words: Tensor,
+    encoder: Stack,
+    decoder: Stack,
+    dense: Linear,
+    out_proj: Linear,
+    checkpoint: Checkpoint,
+}
+
+impl BartClassifier {
+    /// Reads `config.json` and `model.safetensors` (or its shards and their index) of `folder` onto
+    /// `device`, as f32.
+    ///
+    /// # Errors
+    /// Names the file, and every tensor that is missing, unexpected or misshapen.
+    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, BartError> {
+        let config = BartConfig::open(&folder.join("config.json"))?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let mut store = VarStore::new(device);
+        let root = store.root();
+        let (model, head) = (&root / "model", &root / "classification_head");
+        let (hidden, positions) = (config.d_model, config.max_position_embeddings);
+        let sizes = [hidden, config.encoder_attention_heads, config.encoder_ffn_dim];
+        let encoder =
+            Stack::new(&(&model / "encoder"), positions, config.encoder_layers, sizes, false)?;
+        let sizes = [hidden, config.decoder_attention_heads, config.decoder_ffn_dim];
+        let decoder =
+            Stack::new(&(&model / "decoder"), positions, config.decoder_layers, sizes, true)?;
+        let words = zeros(&(&model / "shared"), "weight", &[config.vocab_size, hidden])?;
+        let dense = Linear::new(&(&head / "dense"), hidden, hidden)?;
+        let out_proj = Linear::new(&(&head / "out_proj"), hidden, config.labels())?;
+        weights::load(&mut store, &checkpoint, str::to_owned, |name| REPEATED.contains(&name))?;
+        store.freeze();
+        Ok(Self { config, words, encoder, decoder, dense, out_proj, checkpoint })
+    }
+
+    /// The settings it was built with.
+    #[must_use]
+    pub fn config(&self) -> &BartConfig {
+        &self.config
+    }
+
+    /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the
+    /// whole file.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        self.checkpoint.identity()
+    }
+
+    /// Logits `[rows, classes]` on the processor, of rows of token ids, at most `batch` rows at a
+    /// time; rows of like lengths go together, so that little is padding.
+    ///
+    /// # Errors
+    /// [`BartError::Tokens`] for a row without an end token, with more tokens than the model has
+    /// positions, or with ids outside its vocabulary; [`BartError::Torch`], out of memory for one.
+    pub fn entailment(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, BartError> {
+        for row in rows {
+            self.check_row(row)?;
+        }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| rows[row].len());
+        let logits =
+            Tensor::f_zeros([rows.len() as i64, self.config.labels()], (Kind::Float, Device::Cpu))?;
+        for part in order.chunks(batch.max(1)) {
+            let chosen: Vec<&[i64]> = part.iter().map(|&row| rows[row].as_slice()).collect();
+            let found = tch::no_grad(|| self.logits(&chosen))?.f_to_device(Device::Cpu)?;
+            let places: Vec<i64> = part.iter().map(|&row| row as i64).collect();
+            let _ =
+                logits.shallow_clone().f_index_copy_(0, &Tensor::f_from_slice(&places)?, &found)?;
+        }
+        Ok(logits)
+    }
+
+    /// Probabilities `[texts, candidates]` of zero-shot classification with one label a text: the
+    /// softmax over a text's candidates of their logits of entailment. `rows` has the pairs of a text
+    /// and each of at least two `candidates`, text after text.
+    ///
+    /// # Errors
+    /// As [`Self::entailment`].
+    ///
+    /// # Panics
+    /// When there are no candidates, or `rows` has not that many for each text.
+    pub fn zero_shot(
+        &self,
+        rows: &[Vec<i64>],
+        candidates: usize,
+        batch: usize,
+    ) -> Result<Tensor, BartError> {
+        assert!(
+            candidates > 0 && rows.len().is_multiple_of(candidates),
+            "a row for each candidate"
+        );
+        let entailed = self.entailment(rows, batch)?.f_select(1, self.config.entailment())?;
+        let texts = (rows.len() / candidates) as i64;
+        Ok(entailed.f_view([texts, candidates as i64])?.f_softmax(1, Kind::Float)?)
+    }
+
+    /// Logits `[rows, classes]` of one batch.
+    fn logits(&self, rows: &[&[i64]]) -> Result<Tensor, TchError> {
+        let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let shape = [rows.len() as i64, tokens as i64];
+        let padded = |row: &[i64]| {
+            let mut row = row.to_vec();
+            row.resize(tokens, self.config.pad_token_id);
+            row
+        };
+        let read: Vec<i64> = rows.iter().flat_map(|row| padded(row)).collect();
+        let shifted: Vec<i64> = rows
+            .iter()
+            .flat_map(|row| {
+                let before = [&[self.config.decoder_start_token_id], &row[..row.len() - 1]];
+                padded(&before.concat())
+            })
+            .collect();
+        let real =
+            rows.iter().flat_map(|row| (0..tokens).map(|place| i64::from(place < row.len())));
+        let real: Vec<i64> = real.collect();
+        let ends: Vec<i64> = rows
+            .iter()
+            .zip((0..).step_by(tokens.max(1)))
+            .map(|(row, first)| {
+                let is_end = |&id: &i64| id == self.config.eos_token_id;
+                first + row.iter().rposition(is_end).unwrap_or(0) as i64
+            })
+            .collect();
+        let [read, shifted, real, ends] =
+            upload([&read, &shifted, &real, &ends], self.words.device());
+        let embed =
+            |ids: &Tensor| Tensor::f_embedding(&self.words, &ids.f_view(shape)?, -1, false, false);
+        let mask = real.f_to_kind(Kind::Bool)?.f_view([shape[0], 1, 1, shape[1]])?;
+        let see = Visible::Only(&mask);
+        let encoded = self.encoder.forward(&embed(&read)?, &see, None)?;
+        let states =
+            self.decoder.forward(&embed(&shifted)?, &Visible::Causal, Some((&encoded, &see)))?;
+        let pooled = states.f_flatten(0, 1)?.f_index_select(0, &ends)?;
+        self.out_proj.forward(&self.dense.forward(&pooled)?.f_tanh()?)
+    }
+
+    fn check_row(&self, row: &[i64]) -> Result<(), BartError> {
+        let BartConfig { vocab_size, max_position_embeddings, eos_token_id, .. } = self.config;
+        let tokens = row.len();
+        if tokens as i64 > max_position_embeddings {
+            return Err(BartError::Tokens(format!(
+                "a text of {tokens} tokens was given to a BART that takes {max_position_embeddings}"
+            )));
+        }
+        if let Some(id) = row.iter().find(|id| !(0..vocab_size).contains(*id)) {
+            return Err(BartError::Tokens(format!(
+                "token id {id} was given to a BART of {vocab_size} tokens"
+            )));
+        }
+        if !row.contains(&eos_token_id) {
+            return Err(BartError::Tokens(format!("a text lacks the end token {eos_token_id}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! BART's byte-level BPE: `RoBERTa`'s, which is GPT-2's with its own special tokens.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use crate::folder::{self, Vocab};
+use crate::{TokenizerError, alphabet};
+
+/// Before a text, after it, in place of padding, for what is unknown, and for what is hidden.
+const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
+
+/// BART's tokenizer, equal to transformers' `BartTokenizerFast` (4.57.6): pairs as
+/// `<s> first </s></s> second </s>`, no normalisation, no space put in front.
+#[derive(Debug, Clone)]
+pub struct BartTokenizer {
+    tokenizer: Tokenizer,
+    vocab_size: usize,
+}
+
+impl BartTokenizer {
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it: cut short, a merge of tokens that the vocabulary
+    /// lacks, an id that no token has, a byte that no token writes, a special token that is missing.
+    pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
+        let (tokenizer, file) = folder::read(folder, definition)?;
+        for token in SPECIAL {
+            if tokenizer.token_to_id(token).is_none() {
+                return Err(folder::invalid(&file, format!("no token {token}: not BART's")));
+            }
+        }
+        for (byte, character) in alphabet::characters().into_iter().enumerate() {
+            // The library would drop this byte from every text without a word.
+            if tokenizer.token_to_id(&character.to_string()).is_none() {
+                let problem = format!("no token for byte {byte:#04x} ({character:?}): not BART's");
+                return Err(folder::invalid(&file, problem));
+            }
+        }
+        let vocab_size = tokenizer.get_vocab_size(true);
+        Ok(Self { tokenizer, vocab_size })
+    }
+
+    /// The ids of the tokens of each pair of texts, on all cores:
+    /// `<s> first </s></s> second </s>`.
+    pub fn encode_pairs<S: AsRef<str> + Sync>(
+        &self,
+        pairs: &[(S, S)],
+    ) -> Result<Vec<Vec<i64>>, TokenizerError> {
+        let pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(first, second)| (first.as_ref(), second.as_ref())).collect();
+        let encodings =
+            self.tokenizer.encode_batch_fast(pairs, true).map_err(TokenizerError::library)?;
+        let ids = |encoding: &tokenizers::Encoding| {
+            encoding.get_ids().iter().map(|&id| i64::from(id)).collect()
+        };
+        Ok(encodings.iter().map(ids).collect())
+    }
+
+    /// [`Self::encode_pairs`] of each text with what transformers' zero-shot pipeline makes of each
+    /// candidate, `This example is CANDIDATE.`, text after text.
+    pub fn encode_zero_shot<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        candidates: &[S],
+    ) -> Result<Vec<Vec<i64>>, TokenizerError> {
+        let hypotheses: Vec<String> = candidates
+            .iter()
+            .map(|candidate| format!("This example is {}.", candidate.as_ref()))
+            .collect();
+        let pairs: Vec<(&str, &str)> = texts
+            .iter()
+            .flat_map(|text| {
+                hypotheses.iter().map(|hypothesis| (text.as_ref(), hypothesis.as_str()))
+            })
+            .collect();
+        self.encode_pairs(&pairs)
+    }
+
+    /// How many tokens there are; ids are below it.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+}
+
+/// The `tokenizer.json` that transformers makes of BART's `vocab.json` and `merges.txt`.
+fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
+    let id = |token: &str| vocab.get(token).ok_or_else(|| format!("no token {token}: not BART's"));
+    let mut added = Vec::with_capacity(SPECIAL.len());
+    for token in SPECIAL {
+        let is_mask = token == "<mask>";
+        added.push(json!({
+            "id": id(token)?, "content": token, "single_word": false, "lstrip": is_mask,
+            "rstrip": false, "normalized": !is_mask, "special": true,
+        }));
+    }
+    let byte_level = |add_prefix_space: bool| {
+        json!({
+            "type": "ByteLevel", "add_prefix_space": add_prefix_space,
+            "trim_offsets": true, "use_regex": true,
+        })
+    };
+    Ok(json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": null,
+        "pre_tokenizer": byte_level(false),
+        "post_processor": {
+            "type": "RobertaProcessing", "sep": ["</s>", id("</s>")?], "cls": ["<s>", id("<s>")?],
+            "trim_offsets": true, "add_prefix_space": false,
+        },
+        "decoder": byte_level(true),
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocab, "merges": merges,
+        },
+    }))
+}
