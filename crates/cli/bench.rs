@@ -11,7 +11,7 @@ use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
 use rayon::prelude::*;
 use serde::Deserialize;
-use training::bench::{Bench, WRITTEN};
+use training::bench::{Bench, SAMPLES, WRITTEN};
 use training::learner::LearnerOptions;
 
 use crate::terminal;
@@ -23,6 +23,8 @@ pub enum Command {
     Train(Args),
     /// Captions per second, against the notebook's loop and against transformers' generate.
     Decode(Args),
+    /// SBG's sampling, pictures per second, against a pipeline that takes one prompt at a time.
+    Sbg(SbgArgs),
     /// Pictures decoded and preprocessed per second and core, against Pillow.
     Precompute(PicturesArgs),
 }
@@ -54,6 +56,15 @@ pub struct Args {
     /// Compute activations twice instead of keeping them.
     #[arg(long)]
     gradient_checkpointing: bool,
+}
+
+#[derive(clap::Args)]
+pub struct SbgArgs {
+    #[command(flatten)]
+    common: Args,
+    /// Pictures to caption.
+    #[arg(long, default_value_t = 240)]
+    pictures: usize,
 }
 
 #[derive(clap::Args)]
@@ -104,6 +115,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Train(args) => train(args),
         Command::Decode(args) => decode(args),
+        Command::Sbg(args) => sbg(args),
         Command::Precompute(args) => precompute(args),
     }
 }
@@ -171,6 +183,28 @@ fn decode(args: &Args) -> anyhow::Result<()> {
         let (count, same) = (compared.len(), compared.filter(|(a, b)| a == b).count());
         terminal::print(&format!("  equal captions: {same} of {count}\n"))?;
     }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct SbgReference {
+    one_after_the_other: Vec<f64>,
+    in_one_call: Vec<f64>,
+}
+
+/// Choosing among the samples is left out on both sides.
+fn sbg(args: &SbgArgs) -> anyhow::Result<()> {
+    let (bench, work) = set_up(&args.common)?;
+    let reference: Option<SbgReference> =
+        args.common.reference.run("sbg", work.path(), args.common.threads)?;
+    terminal::print(&format!("{SAMPLES} samples of {WRITTEN} tokens of each picture\n"))?;
+    let ours = bench.sample(args.pictures)?.as_secs_f64() / args.pictures as f64;
+    print_row(&format!("capsmith, {} pictures", args.pictures), ours, "s a picture", None)?;
+    let Some(reference) = reference else { return Ok(()) };
+    let theirs = middle(reference.one_after_the_other);
+    print_row("pipeline, one sample after the other", theirs, "s a picture", Some(theirs / ours))?;
+    let theirs = middle(reference.in_one_call);
+    print_row("pipeline, all samples in one call", theirs, "s a picture", Some(theirs / ours))?;
     Ok(())
 }
 

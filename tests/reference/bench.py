@@ -27,7 +27,7 @@ LONGEST_WRITTEN = 15
 
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["train", "decode", "pictures"])
+    parser.add_argument("work", choices=["train", "decode", "sbg", "pictures"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rounds", type=int, default=1)
@@ -143,6 +143,25 @@ def decode(folder, rounds):
     return generated
 
 
+def sbg(folder, rounds):
+    """What transformers' text-generation pipeline computes for one prompt, without its tokenizer."""
+    import torch
+    from safetensors.torch import load_file
+
+    gpt, _, _ = captioner(folder, dropout=False)
+    prompt = load_file(folder / "batches.safetensors")["prompt"].long().unsqueeze(0)
+
+    def samples(count):
+        return gpt.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=True, top_k=50,
+                            max_new_tokens=LONGEST_WRITTEN, min_new_tokens=LONGEST_WRITTEN, num_return_sequences=count,
+                            pad_token_id=0)
+
+    with torch.no_grad():
+        samples(1)
+        return {"one_after_the_other": [seconds(lambda: [samples(1) for _ in range(5)])[0] for _ in range(rounds)],
+                "in_one_call": [seconds(lambda: samples(5))[0] for _ in range(rounds)]}
+
+
 def pictures(folder, rounds):
     import numpy as np
     from PIL import Image
@@ -183,7 +202,7 @@ def main():
 
         torch.set_num_threads(options.threads)
         torch.manual_seed(0)
-    work = {"train": train, "decode": decode, "pictures": pictures}[options.work]
+    work = {"train": train, "decode": decode, "sbg": sbg, "pictures": pictures}[options.work]
     print(json.dumps(work(options.folder, options.rounds)))
 
 

@@ -3,10 +3,11 @@
 //! The work is laid out in a folder first, so that the Python reference (`tests/reference/bench.py`)
 //! does the same on the same weights and data.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use networks::decode::{self, Options, Strategy};
+use networks::decode::{self, Options, Sampling, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use networks::{Pass, device};
@@ -31,6 +32,9 @@ const PREFIX_LENGTH: i64 = 10;
 const CAPTIONS_EACH: usize = 5;
 /// Tokens written for each picture: what Flickr8k's captions have, and a little more.
 pub const WRITTEN: usize = 15;
+
+/// SBG's samples of each picture.
+pub const SAMPLES: usize = 5;
 
 /// A captioner of full size with random weights, and captions to train it on.
 pub struct Bench {
@@ -89,6 +93,16 @@ impl Bench {
         Ok(Self { device, store, captioner, gpt2: gpt2.clone(), rows, embeddings, batches })
     }
 
+    /// The prompts of SBG's sampling: the tokens of a picture's captions, one behind the other, cut to
+    /// from 40 to 51, as many as 16 keywords have.
+    fn prompts(&self, pictures: usize) -> Vec<Vec<i64>> {
+        let prompt = |picture: usize| -> Vec<i64> {
+            let own = self.rows.iter().filter(|row| row.image == picture);
+            own.flat_map(|row| row.tokens.iter().copied()).take(40 + picture % 12).collect()
+        };
+        (0..pictures).map(prompt).collect()
+    }
+
     /// Writes weights and data for the reference; see `tests/reference/bench.py`.
     ///
     /// # Errors
@@ -110,6 +124,7 @@ impl Bench {
             ("images", Tensor::from_slice(&images)),
             ("order", Tensor::from_slice(&order).view([self.batches.len() as i64, -1])),
             ("embeddings", self.embeddings.shallow_clone()),
+            ("prompt", Tensor::from_slice(&self.prompts(1).concat())),
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         write_tensors(&folder.join("batches.safetensors"), &tensors)
@@ -172,6 +187,31 @@ impl Bench {
         }
         times.remove(0);
         Ok(times)
+    }
+
+    /// How long SBG's sampling takes: [`SAMPLES`] captions of [`WRITTEN`] tokens of each of `pictures`
+    /// prompts, in batches of prompts of one length.
+    ///
+    /// # Errors
+    /// None for the strategy used.
+    pub fn sample(&self, pictures: usize) -> Result<Duration, Error> {
+        let prompts = self.prompts(pictures);
+        let lengths: BTreeSet<usize> = prompts.iter().map(Vec::len).collect();
+        let sampling =
+            Sampling { temperature: 1.0, top_k: Some(50), top_p: None, samples: SAMPLES, seed: 42 };
+        let options =
+            Options { strategy: Strategy::Sample(sampling), max_tokens: WRITTEN, stops: &[] };
+        let start = Instant::now();
+        for length in lengths {
+            let alike: Vec<&Vec<i64>> = prompts.iter().filter(|row| row.len() == length).collect();
+            let numbers: Vec<u64> = (0..).take(alike.len()).collect();
+            let ids: Vec<i64> = alike.into_iter().flatten().copied().collect();
+            let ids = Tensor::from_slice(&ids).view([-1, length as i64]).to_device(self.device);
+            let gpt2 = self.captioner.gpt2();
+            let inputs = no_grad(|| gpt2.embed(&ids));
+            let _ = decode::generate(gpt2, &inputs, &numbers, &options)?;
+        }
+        Ok(start.elapsed())
     }
 
     /// How long each of `rounds` batches of captions of [`WRITTEN`] tokens takes, after one that is

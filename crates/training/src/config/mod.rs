@@ -26,7 +26,7 @@ pub use systems::{
 };
 
 /// One run, fully specified.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
     /// Which system is trained, and its own sections.
     #[serde(flatten)]
@@ -39,6 +39,15 @@ pub struct Config {
     pub optimizer: Optimizer,
     /// How captions are generated.
     pub decoding: Decoding,
+}
+
+/// The sections that every system has.
+#[derive(Deserialize)]
+struct Common {
+    data: Data,
+    training: Training,
+    optimizer: Optimizer,
+    decoding: Decoding,
 }
 
 impl Config {
@@ -70,9 +79,15 @@ impl Config {
                 return Err(ConfigError::UnknownKey { key, suggestion });
             }
         }
-        let config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(error.to_string().trim().to_owned()))?;
+        let misfit = |error: toml::de::Error| invalid(error.to_string().trim().to_owned());
+        // One by one: a flattened enum would forget which key a value is of.
+        let system = match table.get("system").and_then(toml::Value::as_str) {
+            Some("sbg") => System::Sbg(table.clone().try_into().map_err(misfit)?),
+            Some("merge-rnn") => System::MergeRnn(table.clone().try_into().map_err(misfit)?),
+            _ => System::ClipPrefix(table.clone().try_into().map_err(misfit)?),
+        };
+        let Common { data, training, optimizer, decoding } = table.try_into().map_err(misfit)?;
+        let config = Self { system, data, training, optimizer, decoding };
         config.validate()?;
         Ok(config)
     }

@@ -6,7 +6,7 @@ use networks::prefix::{MapperConfig, MapperKind};
 use serde::{Deserialize, Serialize};
 
 /// The captioning system that a run trains.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "system", rename_all = "kebab-case")]
 pub enum System {
     /// A mapper from a CLIP image embedding to GPT-2's prefix, and GPT-2, trained together.
