@@ -229,9 +229,15 @@ impl Stages<'_> {
 
     fn nearest_by_nli(&self, labels: &[&Label], categories: &[&str]) -> anyhow::Result<Vec<usize>> {
         let nli = self.nli.as_ref().context("name BART's folder with --nli")?;
+        let owned: Vec<Label> = labels.iter().map(|label| (*label).clone()).collect();
+        let key = format!("nli-{:.16}-{:.16}", nli.identity(), labels_sha256(&owned));
         let bar = terminal::bar(labels.len() as u64, "asking BART");
-        let nearest = nli.nearest(labels, categories, |done| bar.set_position(done as u64))?;
+        let nearest = nli.nearest(labels, categories, self.folder.partial(&key), |found| {
+            bar.set_position(found.len() as u64);
+            self.folder.keep_partial(&key, found)
+        })?;
         bar.finish_and_clear();
+        self.folder.forget_partial(&key);
         Ok(nearest)
     }
 

@@ -48,24 +48,25 @@ impl ZeroShot {
         &self.identity
     }
 
-    /// For each label the place of the most probable category; of equal ones the first. `progress` is
-    /// told how many labels are done.
+    /// For each label the place of the most probable category; of equal ones the first. The `first`
+    /// ones are known already; `keep` is given all that are known, now and then.
     ///
     /// # Errors
-    /// When memory is exhausted.
+    /// `keep`'s, or when memory is exhausted.
     pub fn nearest(
         &self,
         labels: &[&Label],
         categories: &[&str],
-        mut progress: impl FnMut(usize),
+        first: Vec<usize>,
+        mut keep: impl FnMut(&[usize]) -> Result<(), Error>,
     ) -> Result<Vec<usize>, Error> {
-        let mut nearest = Vec::with_capacity(labels.len());
-        for some in labels.chunks(WORDS) {
+        let mut nearest = first;
+        for some in labels[nearest.len().min(labels.len())..].chunks(WORDS) {
             let texts: Vec<&str> = some.iter().map(|label| label.word.as_str()).collect();
             let rows = self.tokenizer.encode_zero_shot(&texts, categories)?;
             let probabilities = self.classifier.zero_shot(&rows, categories.len(), BATCH)?;
             nearest.extend(largest_of_rows(&probabilities));
-            progress(nearest.len());
+            keep(&nearest)?;
         }
         Ok(nearest)
     }

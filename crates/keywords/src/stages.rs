@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -99,6 +100,32 @@ impl Folder {
         files::write(&self.made(name), &Made { from: owned(from), sha256: sha256(&bytes) })
     }
 
+    /// What an earlier process found of a long stage, known by what it is made from.
+    #[must_use]
+    pub fn partial<T: DeserializeOwned>(&self, key: &str) -> Vec<T> {
+        let found = std::fs::read(self.partial_file(key));
+        found.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Keeps what was found so far of a long stage.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn keep_partial<T: Serialize>(&self, key: &str, found: &[T]) -> Result<(), Error> {
+        durable::create_dir_all(&self.path.join("made"))?;
+        files::write(&self.partial_file(key), &found)
+    }
+
+    /// Forgets it, where the stage is made.
+    pub fn forget_partial(&self, key: &str) {
+        // Left behind it does no harm.
+        let _ = std::fs::remove_file(self.partial_file(key));
+    }
+
+    fn partial_file(&self, key: &str) -> PathBuf {
+        self.made(&format!("{key}.partial.json"))
+    }
+
     /// SHA-256 of one of its files.
     ///
     /// # Errors
@@ -143,6 +170,12 @@ mod tests {
         assert!(!folder.has(LABELS, &from("2")).unwrap());
         folder.make(LABELS, &from("2"), write).unwrap();
         assert!(folder.has(LABELS, &from("2")).unwrap());
+
+        assert!(folder.partial::<usize>("x").is_empty());
+        folder.keep_partial("x", &[3, 1]).unwrap();
+        assert_eq!(folder.partial::<usize>("x"), [3, 1]);
+        folder.forget_partial("x");
+        assert!(folder.partial::<usize>("x").is_empty());
 
         std::fs::write(folder.file(LABELS), "[\"mine\"]").unwrap();
         let error = folder.has(LABELS, &from("2")).unwrap_err().to_string();
