@@ -224,7 +224,9 @@ impl Stages<'_> {
                 Categories::Nli => self.nearest_by_nli(labels, categories)?,
             })
         })?;
-        self.make(ENCYCLOPEDIA, &from, labels.len(), "labels filed", |path| filed.save(path))
+        self.make(ENCYCLOPEDIA, &from, labels.len(), "labels filed", |path| filed.save(path))?;
+        self.folder.forget_partials();
+        Ok(())
     }
 
     fn nearest_by_nli(&self, labels: &[&Label], categories: &[&str]) -> anyhow::Result<Vec<usize>> {
@@ -237,7 +239,6 @@ impl Stages<'_> {
             self.folder.keep_partial(&key, found)
         })?;
         bar.finish_and_clear();
-        self.folder.forget_partial(&key);
         Ok(nearest)
     }
 

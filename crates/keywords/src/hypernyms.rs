@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(nearest(word, PartOfSpeech::Noun, &nouns), category, "{word}");
         }
         for (word, category) in
-            [("run", "moving"), ("chew", "eating"), ("drizzle", "rainy"), ("stare", "looking")]
+            [("run", "moving"), ("dine", "eating"), ("drizzle", "rainy"), ("stare", "looking")]
         {
             assert_eq!(nearest(word, PartOfSpeech::Verb, &verbs), category, "{word}");
         }

@@ -25,6 +25,9 @@ pub const LABELS: &str = "labels.json";
 /// The folder's encyclopedia.
 pub const ENCYCLOPEDIA: &str = "encyclopedia.json";
 
+/// How names end of what is found so far.
+const PARTIAL: &str = ".partial.json";
+
 /// What a file was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Made {
@@ -116,14 +119,19 @@ impl Folder {
         files::write(&self.partial_file(key), &found)
     }
 
-    /// Forgets it, where the stage is made.
-    pub fn forget_partial(&self, key: &str) {
-        // Left behind it does no harm.
-        let _ = std::fs::remove_file(self.partial_file(key));
+    /// Forgets all of that, where the stage is made.
+    pub fn forget_partials(&self) {
+        let files = std::fs::read_dir(self.path.join("made")).into_iter().flatten().flatten();
+        for path in files.map(|entry| entry.path()) {
+            if path.to_string_lossy().ends_with(PARTIAL) {
+                // Left behind it does no harm.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     fn partial_file(&self, key: &str) -> PathBuf {
-        self.made(&format!("{key}.partial.json"))
+        self.made(&format!("{key}{PARTIAL}"))
     }
 
     /// SHA-256 of one of its files.
@@ -174,7 +182,7 @@ mod tests {
         assert!(folder.partial::<usize>("x").is_empty());
         folder.keep_partial("x", &[3, 1]).unwrap();
         assert_eq!(folder.partial::<usize>("x"), [3, 1]);
-        folder.forget_partial("x");
+        folder.forget_partials();
         assert!(folder.partial::<usize>("x").is_empty());
 
         std::fs::write(folder.file(LABELS), "[\"mine\"]").unwrap();

@@ -8,6 +8,7 @@
 
 mod cache;
 mod config;
+mod layers;
 mod load;
 mod model;
 mod packing;

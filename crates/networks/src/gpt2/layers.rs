@@ -1,0 +1,241 @@
+//! The layers of a block. Shapes as in [`super::model`].
+
+use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
+
+use super::cache::LayerCache;
+use super::packing::{Packing, Selection};
+use super::{Activation, Gpt2Config};
+use crate::pass::Pass;
+
+/// How rows make sequences, and what the rows of one attend to.
+pub(super) enum Layout<'a> {
+    /// `batch` sequences of one length, one behind the other; with their earlier keys and values and
+    /// how many those are.
+    Dense { batch: i64, visible: &'a Visible, cache: Option<(&'a mut LayerCache, i64)> },
+    /// Sequences of any length; with the rows to go on with, all of them where none are named.
+    Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
+}
+
+/// Which keys a query attends to.
+pub(super) enum Visible {
+    /// Itself and those before it; the fused kernels' fast path.
+    Causal,
+    /// All.
+    All,
+    /// Those with true in a tensor that broadcasts to `[batch, heads, queries, keys]`.
+    Only(Tensor),
+}
+
+/// `[batch, 1, tokens, tokens]`: true where a key is a real token (1 in `mask`) at or before the
+/// query.
+pub(super) fn causal_and_real(mask: &Tensor) -> Tensor {
+    let tokens = mask.size()[1];
+    let causal = Tensor::ones([tokens, tokens], (Kind::Bool, mask.device())).tril(0);
+    mask.ne(0).unsqueeze(1).unsqueeze(1).logical_and(&causal)
+}
+
+/// `[new, past + new]`: true where a key is at or before the query, the queries being the last
+/// `new` tokens.
+pub(super) fn causal_after(past: i64, inputs_embeds: &Tensor) -> Tensor {
+    let new = inputs_embeds.size()[1];
+    Tensor::ones([new, past + new], (Kind::Bool, inputs_embeds.device())).tril(past)
+}
+
+/// Attention and feed-forward, each behind a norm and added to the residual stream.
+#[derive(Debug)]
+pub(super) struct Block {
+    attention_norm: LayerNorm,
+    attention: Attention,
+    feed_forward_norm: LayerNorm,
+    feed_forward: FeedForward,
+}
+
+impl Block {
+    pub(super) fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+        Self {
+            attention_norm: LayerNorm::new(&(module / "ln_1"), config),
+            attention: Attention::new(&(module / "attn"), config),
+            feed_forward_norm: LayerNorm::new(&(module / "ln_2"), config),
+            feed_forward: FeedForward::new(&(module / "mlp"), config),
+        }
+    }
+
+    pub(super) fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
+        let wanted = match layout {
+            Layout::Packed { wanted: Some(wanted), .. } => Some(wanted),
+            _ => None,
+        };
+        let attended = self.attention.forward(&self.attention_norm.forward(rows), layout, pass);
+        let rows = match wanted {
+            None => rows + attended,
+            Some(wanted) => rows.index_select(0, &wanted.rows) + attended,
+        };
+        let normed = self.feed_forward_norm.forward(&rows);
+        rows + self.feed_forward.forward(&normed, pass)
+    }
+}
+
+#[derive(Debug)]
+struct Attention {
+    /// Queries, keys and values side by side: `[hidden, 3 * hidden]`.
+    queries_keys_values: Conv1d,
+    output: Conv1d,
+    heads: i64,
+    head_dim: i64,
+    weights_dropout: f64,
+    output_dropout: f64,
+}
+
+impl Attention {
+    fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+        let hidden = config.n_embd;
+        Self {
+            queries_keys_values: Conv1d::new(&(module / "c_attn"), hidden, 3 * hidden, config),
+            output: Conv1d::residual(&(module / "c_proj"), hidden, hidden, config),
+            heads: config.n_head,
+            head_dim: config.head_dim(),
+            weights_dropout: config.attn_pdrop,
+            output_dropout: config.resid_pdrop,
+        }
+    }
+
+    /// Attention among the rows `[rows, hidden]` of each sequence: `[rows, hidden]`, or `[wanted,
+    /// hidden]` where the layout names rows.
+    fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
+        let joint = self.queries_keys_values.forward(rows, pass);
+        let heads = match layout {
+            Layout::Dense { batch, visible, cache } => {
+                self.attend(&joint.unflatten(0, [batch, -1]), visible, cache, pass)
+            }
+            Layout::Packed { packing, wanted } => {
+                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, None, pass);
+                spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
+            }
+        };
+        self.output.forward(&heads, pass).dropout(self.output_dropout, pass.dropout)
+    }
+
+    /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
+    /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
+    fn attend(
+        &self,
+        joint: &Tensor,
+        visible: &Visible,
+        cache: Option<(&mut LayerCache, i64)>,
+        pass: Pass,
+    ) -> Tensor {
+        let hidden = self.heads * self.head_dim;
+        let (queries, keys, values) =
+            (self.part(joint, 0), self.part(joint, hidden), self.part(joint, 2 * hidden));
+        let (keys, values) = match cache {
+            None => (keys, values),
+            Some((layer, past)) => layer.append(past, &keys, &values),
+        };
+        let mask = match visible {
+            Visible::Only(mask) => Some(mask),
+            Visible::Causal | Visible::All => None,
+        };
+        let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
+        let causal = matches!(visible, Visible::Causal);
+        let heads = Tensor::scaled_dot_product_attention(
+            &queries, &keys, &values, mask, dropout, causal, None, false,
+        );
+        heads.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    }
+
+    /// One third of `joint` `[batch, tokens, 3 * hidden]`, from column `first`, split into heads:
+    /// a view `[batch, heads, tokens, head_dim]`.
+    fn part(&self, joint: &Tensor, first: i64) -> Tensor {
+        joint
+            .narrow(2, first, self.heads * self.head_dim)
+            .unflatten(2, [self.heads, self.head_dim])
+            .transpose(1, 2)
+    }
+}
+
+#[derive(Debug)]
+struct FeedForward {
+    inner: Conv1d,
+    output: Conv1d,
+    activation: Activation,
+    dropout: f64,
+}
+
+impl FeedForward {
+    fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+        let (hidden, inner) = (config.n_embd, config.inner());
+        Self {
+            inner: Conv1d::new(&(module / "c_fc"), hidden, inner, config),
+            output: Conv1d::residual(&(module / "c_proj"), inner, hidden, config),
+            activation: config.activation_function,
+            dropout: config.resid_pdrop,
+        }
+    }
+
+    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        let inner = self.inner.forward(rows, pass);
+        let active = match self.activation {
+            Activation::GeluNew | Activation::GeluPytorchTanh => inner.gelu("tanh"),
+            Activation::Gelu => inner.gelu("none"),
+            Activation::Relu => inner.relu(),
+        };
+        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+    }
+}
+
+/// A linear layer that stores its weight `[in, out]`: transformers' `Conv1D`, named after a
+/// convolution of width 1.
+#[derive(Debug)]
+struct Conv1d {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Conv1d {
+    fn new(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+        Self::with_deviation(module, inputs, outputs, config.initializer_range)
+    }
+
+    /// One that writes into the residual stream: smaller at the start, so that the stream's
+    /// variance does not grow with the depth.
+    fn residual(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+        let additions = 2.0 * config.n_layer as f64;
+        Self::with_deviation(module, inputs, outputs, config.initializer_range / additions.sqrt())
+    }
+
+    fn with_deviation(module: &nn::Path, inputs: i64, outputs: i64, deviation: f64) -> Self {
+        let normal = Init::Randn { mean: 0.0, stdev: deviation };
+        Self {
+            weight: module.var("weight", &[inputs, outputs], normal),
+            bias: module.var("bias", &[outputs], Init::Const(0.0)),
+        }
+    }
+
+    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        let cast = |tensor| pass.precision.cast(tensor);
+        cast(&self.bias).addmm(&cast(rows), &cast(&self.weight))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    pub(super) fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+        Self {
+            weight: module.var("weight", &[config.n_embd], Init::Const(1.0)),
+            bias: module.var("bias", &[config.n_embd], Init::Const(0.0)),
+            epsilon: config.layer_norm_epsilon,
+        }
+    }
+
+    pub(super) fn forward(&self, states: &Tensor) -> Tensor {
+        let shape = self.weight.size();
+        states.layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)
+    }
+}
