@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
+use keywords::ImageKeywords;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
@@ -113,7 +114,10 @@ fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<
     let embeddings =
         inputs.embeddings.index_select(0, &Tensor::from_slice(&rows).to_device(device));
     let keywords = match &captioner.config.system {
-        System::Sbg(system) => Some(inputs.keywords(&system.keywords, images)?),
+        System::Sbg(system) => {
+            let selected = ImageKeywords::open(&system.keywords.selected)?;
+            Some(inputs.keywords(&selected, images)?)
+        }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
     Ok(Pictures { embeddings, keywords })

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use words::Gpt2Tokenizer;
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::{self, Data};
+use crate::config::Data;
 use crate::error::Error;
 
 /// The data set as a system sees it.
@@ -110,18 +110,18 @@ impl Inputs {
         captions.unzip()
     }
 
-    /// The keywords of `images`, all of which have embeddings, in the order of the prompt.
+    /// Those `selected` keywords that are of `images`, all of which have embeddings, in the order of the
+    /// prompt.
     ///
     /// # Errors
     /// When they were selected for other captions or pictures, by another CLIP than the embeddings',
     /// or not for all of the images.
     pub fn keywords(
         &self,
-        settings: &config::Keywords,
+        selected: &ImageKeywords,
         images: &[usize],
     ) -> Result<Vec<Vec<String>>, Error> {
-        let path = &settings.selected;
-        let selected = ImageKeywords::open(path)?;
+        let path = selected.path();
         let again = |reason: &str| {
             Error::Mismatch(format!(
                 "{}: {reason}; select them anew: capsmith keywords select",

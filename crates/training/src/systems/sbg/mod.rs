@@ -80,7 +80,7 @@ impl System for Sbg {
         let selected = ImageKeywords::open(&system.keywords.selected)?;
         let (labels, encyclopedia) = sources(&system.keywords, &selected)?;
         let blocks = |images: &[usize]| -> Result<Vec<Block>, Error> {
-            let mut texts = texts(inputs, &system.keywords, &tokenizer, images)?;
+            let mut texts = texts(inputs, &selected, &tokenizer, images)?;
             shuffle(&mut texts, config.training.seed);
             Ok(texts::blocks(&texts, &system.text))
         };
@@ -170,14 +170,14 @@ fn sources(
 /// have no keywords either and are left out.
 fn texts(
     inputs: &Inputs,
-    settings: &config::Keywords,
+    selected: &ImageKeywords,
     tokenizer: &Gpt2Tokenizer,
     images: &[usize],
 ) -> Result<Vec<texts::TextTokens>, Error> {
     let images: Vec<usize> =
         images.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
     let prompts: Vec<String> =
-        inputs.keywords(settings, &images)?.iter().map(|words| prompt(words)).collect();
+        inputs.keywords(selected, &images)?.iter().map(|words| prompt(words)).collect();
     let captions: Vec<(usize, String)> = images
         .iter()
         .enumerate()
