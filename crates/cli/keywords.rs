@@ -38,7 +38,7 @@ pub enum Command {
 enum Synonyms {
     /// A cosine above 0.8 by CLIP's text tower; the paper has a model of sentence-transformers.
     Clip,
-    /// The same most frequent sense in `WordNet`.
+    /// The same most frequent sense in WordNet.
     Wordnet,
     /// Not at all.
     None,
@@ -49,7 +49,7 @@ enum Synonyms {
 enum Categories {
     /// By the cosine with the category's name, by CLIP's text tower.
     Clip,
-    /// By the distance in `WordNet`.
+    /// By the distance in WordNet.
     Wordnet,
     /// By BART, trained on MNLI, as the paper: slow without a GPU.
     Nli,

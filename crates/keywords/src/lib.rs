@@ -2,7 +2,7 @@
 //! words that describe them.
 //!
 //! `words` makes labels of captions; here they are filed in an [`Encyclopedia`], by CLIP
-//! ([`compare::nearest_by_clip`]), `WordNet` or BART ([`ZeroShot`]). A [`Selector`] knows the paper's rules and
+//! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] knows the paper's rules and
 //! the texts that pictures must be compared with; [`TextEncoder`] makes embeddings of texts, and
 //! [`compare`]'s `select_all` puts them together. [`ImageKeywords`] is the result in a file, and
 //! [`prompt`] what a language model is told of it.
