@@ -130,7 +130,7 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
     let is_vgg = |identity: &Identity| identity.preprocessing == Preprocessing::imagenet();
     let encoder = if identity.is_some_and(is_vgg) {
-        ImageEncoder::load_vgg(Path::new(model), device, dtype)
+        ImageEncoder::load_vgg(&models::find(model, Wanted::File)?, device, dtype)
     } else {
         let clip = models::find(model, Wanted::Clip).context(
             "the run needs the CLIP that it was trained on; say where it is with --clip",

@@ -76,9 +76,9 @@ pub struct BuildArgs {
     /// How labels are filed under categories.
     #[arg(long, value_enum, default_value = "clip")]
     categories: Categories,
-    /// BART for --categories nli: the Hugging Face folder of facebook/bart-large-mnli.
-    #[arg(long, value_name = "FOLDER", required_if_eq("categories", "nli"))]
-    nli: Option<PathBuf>,
+    /// BART for --categories nli: a Hugging Face folder, or facebook/bart-large-mnli of the hub.
+    #[arg(long, value_name = "MODEL", required_if_eq("categories", "nli"))]
+    nli: Option<String>,
     /// Labels to file in place of built ones: the paper's published list, or its pickle.
     #[arg(long, value_name = "FILE", conflicts_with = "synonyms")]
     labels: Option<PathBuf>,
@@ -134,14 +134,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         args,
         folder: Folder::new(&args.out),
         clip: Clip { args, encoder: None },
-        nli: args
-            .nli
-            .as_ref()
-            .filter(|_| args.categories == Categories::Nli)
-            .map(|folder| {
-                ZeroShot::load(folder, parse_device(&args.device)?).map_err(anyhow::Error::from)
-            })
-            .transpose()?,
+        nli: zero_shot(args)?,
         made: 0,
     };
     let labels = match &args.labels {
@@ -154,6 +147,16 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         terminal::say(&format!("{} is up to date", args.out.display()));
     }
     Ok(())
+}
+
+/// BART, where labels are filed by it.
+fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
+    let Some(nli) = args.nli.as_ref().filter(|_| args.categories == Categories::Nli) else {
+        return Ok(None);
+    };
+    let folder = models::find(nli, Wanted::LanguageModel)?;
+    let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
+    Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", folder.display()))?))
 }
 
 /// The stages of a keywords folder, and how many had to be made.

@@ -29,9 +29,10 @@ pub struct Args {
     /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14.
     #[arg(long, required_unless_present = "vgg")]
     pub clip: Option<String>,
-    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors file.
+    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors file,
+    /// or one of the hub such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with = "clip")]
-    pub vgg: Option<PathBuf>,
+    pub vgg: Option<String>,
     /// File to write.
     #[arg(long)]
     pub out: PathBuf,
@@ -177,10 +178,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The model as it was named, and the model.
 fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
-    if let Some(file) = &args.vgg {
-        let encoder = ImageEncoder::load_vgg(file, device, args.dtype)
+    if let Some(vgg) = &args.vgg {
+        let file = models::find(vgg, Wanted::File)?;
+        let encoder = ImageEncoder::load_vgg(&file, device, args.dtype)
             .with_context(|| format!("cannot load VGG-16 from {}", file.display()))?;
-        return Ok((file.display().to_string(), encoder));
+        return Ok((vgg.clone(), encoder));
     }
     let clip = args.clip.as_ref().context("name a model with --clip or --vgg")?;
     let folder = models::find(clip, Wanted::Clip)?;
