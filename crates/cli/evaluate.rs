@@ -20,7 +20,8 @@ use crate::{models, terminal};
 
 /// Caption and score a run's test split, or score captions made by anybody.
 ///
-/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores.
+/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
+/// Treebank tokens where the run is of Merge-RNN, whose authors score so.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -59,7 +60,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
     };
-    let options = args.files.scoring.options()?;
+    let mut scoring = args.files.scoring.clone();
+    if let System::MergeRnn(_) = RunFolder::open(run)?.config()?.system {
+        scoring.tokenizer.get_or_insert(Tokenizer::Ptb);
+    }
+    let options = scoring.options()?;
     let how = How {
         checkpoint: args.checkpoint,
         sets: &args.sets,

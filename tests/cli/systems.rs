@@ -338,7 +338,7 @@ fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() 
     assert!(said.contains("stopped early"), "{said}");
     let losses = losses(&run);
     assert!(losses.last().unwrap() + 0.5 < losses[0], "{losses:?}");
-    let best = success(&["evaluate", "--run", &run, "--tokenizer", "ptb"]).stdout;
+    let best = success(&["evaluate", "--run", &run]).stdout;
     let same =
         success(&["evaluate", "--run", &run, "--tokenizer", "ptb", "--checkpoint", "best"]).stdout;
     assert_eq!(best, same);

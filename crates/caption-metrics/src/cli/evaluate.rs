@@ -70,9 +70,9 @@ pub enum EvaluateCommand {
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
     /// none: captions as they stand, as the paper's notebooks score them; ptb: pycocoevalcap's Penn
-    /// Treebank tokenizer, as in `COCOEvalCap`
-    #[arg(long, default_value = "none", value_name = "none|ptb")]
-    pub tokenizer: Tokenizer,
+    /// Treebank tokenizer, as in `COCOEvalCap` [default: none]
+    #[arg(long, value_name = "none|ptb")]
+    pub tokenizer: Option<Tokenizer>,
 
     /// Which metrics, out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
@@ -100,7 +100,7 @@ impl ScoringArgs {
                 Err(error) => return Err(error.into()),
             },
         };
-        Ok(Options { tokenizer: self.tokenizer, metrics, meteor })
+        Ok(Options { tokenizer: self.tokenizer.unwrap_or_default(), metrics, meteor })
     }
 }
 

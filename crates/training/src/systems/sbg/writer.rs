@@ -212,7 +212,7 @@ fn check_clip(folder: &RunFolder, encoder: &TextEncoder, clip: &Path) -> Result<
         return Ok(());
     }
     Err(Error::Mismatch(format!(
-        "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with reranking.clip",
+        "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",
         clip.display()
     )))
 }
