@@ -1,6 +1,7 @@
 //! SBG and Merge-RNN, from captions to scores, and what they refuse.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use networks::gpt2::Gpt2Config;
 use serde_json::Value;
@@ -134,7 +135,7 @@ fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
     // Killed on the way and taken up again, it ends with the same bytes.
     let mut words = place.train("sbg", "cut", &["--set", "training.checkpoint_every_steps=2"]);
     words.push("--resume".to_owned());
-    let mut child = capsmith(&words).spawn().unwrap();
+    let mut child = capsmith(&words).stderr(Stdio::null()).spawn().unwrap();
     let checkpoints = place.folder.path().join("cut/checkpoints/step-000000002");
     while !checkpoints.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(5));
