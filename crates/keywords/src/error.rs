@@ -41,3 +41,14 @@ impl Error {
         Self::File { path: path.to_owned(), reason: reason.into() }
     }
 }
+
+/// Refuses a tokenizer in `folder` with more tokens than the model beside it has embeddings for.
+pub(crate) fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Result<(), Error> {
+    if tokens as i64 <= known {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
+        folder.display()
+    )))
+}

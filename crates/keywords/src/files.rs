@@ -67,8 +67,12 @@ pub fn labels_sha256(labels: &[Label]) -> String {
 
 /// SHA-256 of a value's JSON, in hexadecimal.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(json).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    sha256(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -43,19 +43,22 @@ const ELSEWHERE: [&str; 2] = ["artifact", "moving"];
 #[must_use]
 pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> {
     let net = WordNet::embedded();
+    let above = |part| -> Vec<HashMap<u32, u32>> {
+        categories.iter().map(|category| ancestors(net, head(category), part)).collect()
+    };
+    let (above_nouns, above_verbs) = (above(Part::Noun), above(Part::Verb));
     labels
         .iter()
         .map(|label| {
-            let part = match label.part_of_speech {
-                PartOfSpeech::Verb => Part::Verb,
-                _ => Part::Noun,
+            let (part, above) = match label.part_of_speech {
+                PartOfSpeech::Verb => (Part::Verb, &above_verbs),
+                _ => (Part::Noun, &above_nouns),
             };
             let own = ancestors(net, &label.word, part);
-            let distance = |category: &&str| {
-                let theirs = ancestors(net, head(category), part);
+            let distance = |theirs: &HashMap<u32, u32>| {
                 own.iter().filter_map(|(synset, up)| Some(up + theirs.get(synset)?)).min()
             };
-            let distances: Vec<Option<u32>> = categories.iter().map(distance).collect();
+            let distances: Vec<Option<u32>> = above.iter().map(distance).collect();
             let nearest = distances.iter().flatten().min();
             let place = distances
                 .iter()

@@ -8,7 +8,7 @@ use tch::Device;
 use words::{BartTokenizer, Label};
 
 use crate::compare::largest_of_rows;
-use crate::error::Error;
+use crate::error::{Error, check_vocabulary};
 
 /// Pairs in a batch.
 const BATCH: usize = 64;
@@ -31,13 +31,7 @@ impl ZeroShot {
     pub fn load(folder: &Path, device: Device) -> Result<Self, Error> {
         let classifier = BartClassifier::from_folder(folder, device)?;
         let tokenizer = BartTokenizer::from_folder(folder)?;
-        let (tokens, known) = (tokenizer.vocab_size() as i64, classifier.config().vocab_size);
-        if tokens > known {
-            return Err(Error::Mismatch(format!(
-                "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
-                folder.display()
-            )));
-        }
+        check_vocabulary(folder, tokenizer.vocab_size(), classifier.config().vocab_size)?;
         let identity = classifier.identity();
         Ok(Self { classifier, tokenizer, identity })
     }

@@ -11,9 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::files;
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -125,8 +125,7 @@ impl ImageKeywords {
                 return Err(Error::file(path, format!("line {number}: {image} is in it twice")));
             }
         }
-        let sha256 = Sha256::digest(text.as_bytes());
-        let sha256 = sha256.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let sha256 = files::sha256(text.as_bytes());
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
     }
 

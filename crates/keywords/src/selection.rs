@@ -59,25 +59,20 @@ struct Candidate {
     text: usize,
 }
 
-/// A sub-category with its first words.
-#[derive(Debug)]
-struct Branch {
-    name: &'static str,
-    words: Vec<Candidate>,
-}
-
 /// A choice among sub-categories.
 #[derive(Debug)]
 struct Branches {
     names: Vec<Candidate>,
-    branches: Vec<Branch>,
+    /// The first words of each.
+    words: Vec<Vec<Candidate>>,
 }
 
 /// The walk through the encyclopedia.
 #[derive(Debug)]
 struct Hierarchy {
-    /// Each with which of [`PRIMES`] it names.
-    primes: Vec<(usize, Vec<usize>)>,
+    primes: Vec<Candidate>,
+    /// Which of [`PRIMES`] each of them names.
+    named: Vec<Vec<usize>>,
     scenery: Branches,
     animal: Branches,
     plant: Branches,
@@ -96,8 +91,8 @@ pub struct Selector {
     texts: Vec<String>,
     labels: Vec<Candidate>,
     hierarchy: Option<Hierarchy>,
-    /// The text of each keyword as it is.
-    bare: HashMap<String, usize>,
+    /// The number of each text, of keywords as they are among them.
+    numbers: HashMap<String, usize>,
 }
 
 /// Numbers texts, each once.
@@ -105,7 +100,6 @@ pub struct Selector {
 struct Texts {
     numbers: HashMap<String, usize>,
     all: Vec<String>,
-    bare: HashMap<String, usize>,
 }
 
 impl Texts {
@@ -120,8 +114,8 @@ impl Texts {
     /// A keyword compared by `form`, in which X stands for it.
     fn candidate(&mut self, keyword: &str, form: &str) -> Candidate {
         let text = self.number(form.replacen('X', keyword, 1));
-        let bare = self.number(keyword.to_owned());
-        self.bare.insert(keyword.to_owned(), bare);
+        // As it is, for the final sort.
+        self.number(keyword.to_owned());
         Candidate { keyword: keyword.to_owned(), text }
     }
 
@@ -136,11 +130,10 @@ impl Texts {
     fn branches<'e>(&mut self, leaves: impl Iterator<Item = &'e Leaf>, form: &str) -> Branches {
         let leaves: Vec<&Leaf> = leaves.collect();
         let names = self.candidates(leaves.iter().map(|leaf| leaf.name), form);
-        let branches = leaves.into_iter().map(|leaf| Branch {
-            name: leaf.name,
-            words: self.candidates(leaf.words.iter().take(FIRST_WORDS), form),
-        });
-        Branches { names, branches: branches.collect() }
+        let words =
+            leaves.iter().map(|leaf| self.candidates(leaf.words.iter().take(FIRST_WORDS), form));
+        let words = words.collect();
+        Branches { names, words }
     }
 }
 
@@ -162,7 +155,7 @@ impl Selector {
         let first = labels.iter().filter(is_compared).take(LABELS).map(|label| &label.word);
         let labels = texts.candidates(first, AS_IT_IS);
         let hierarchy = encyclopedia.map(|encyclopedia| Hierarchy::new(encyclopedia, &mut texts));
-        Self { texts: texts.all, labels, hierarchy, bare: texts.bare }
+        Self { texts: texts.all, labels, hierarchy, numbers: texts.numbers }
     }
 
     /// The texts that a picture must be compared with, in the order of [`Self::select`]'s similarities.
@@ -185,7 +178,7 @@ impl Selector {
         }
         found.add_until_enough(&self.labels);
         let mut keywords = found.keywords;
-        let similarity = |keyword: &Keyword| similarities[self.bare[&keyword.word]];
+        let similarity = |keyword: &Keyword| similarities[self.numbers[&keyword.word]];
         keywords.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
         keywords
     }
@@ -193,9 +186,12 @@ impl Selector {
 
 impl Hierarchy {
     fn new(encyclopedia: &Encyclopedia, texts: &mut Texts) -> Self {
-        let primes = subsets().into_iter().map(|named| {
-            let names: Vec<&str> = named.iter().map(|&prime| PRIMES[prime].0).collect();
-            (texts.number(PICTURE_OF.replacen('X', &names.join(" and "), 1)), named)
+        let named = subsets();
+        let primes = named.iter().map(|primes| {
+            let names: Vec<&str> = primes.iter().map(|&prime| PRIMES[prime].0).collect();
+            let keyword = names.join(" and ");
+            // No keyword of a picture, so it is not compared as it is.
+            Candidate { text: texts.number(PICTURE_OF.replacen('X', &keyword, 1)), keyword }
         });
         let primes = primes.collect();
         let clothes = COLOURS
@@ -204,6 +200,7 @@ impl Hierarchy {
         let names = |category| encyclopedia.of(category).map(|leaf| leaf.name);
         Self {
             primes,
+            named,
             scenery: texts.branches(encyclopedia.of("scenery"), PICTURE_OF),
             animal: texts.branches(encyclopedia.of("animal"), PICTURE_OF),
             plant: texts.branches(encyclopedia.of("plant"), PICTURE_OF),
@@ -220,8 +217,8 @@ impl Hierarchy {
 
     /// Step b.
     fn walk(&self, found: &mut Found) {
-        let named = found.best_of(&self.primes.iter().map(|(text, _)| *text).collect::<Vec<_>>());
-        let named: &[usize] = named.map_or(&[], |(best, _)| &self.primes[best].1);
+        let best = found.best_of(&self.primes);
+        let named: &[usize] = best.map_or(&[], |(best, _)| &self.named[best]);
         let is_named = |prime: &str| {
             ALWAYS.contains(&prime) || named.iter().any(|&number| PRIMES[number].0 == prime)
         };
@@ -280,37 +277,32 @@ struct Found<'s> {
 }
 
 impl Found<'_> {
-    fn probabilities(&self, texts: &[usize]) -> Vec<f64> {
+    fn similarity(&self, candidate: &Candidate) -> f32 {
+        self.similarities[candidate.text]
+    }
+
+    fn probabilities(&self, among: &[Candidate]) -> Vec<f64> {
         let scaled: Vec<f64> =
-            texts.iter().map(|&text| SCALE * f64::from(self.similarities[text])).collect();
+            among.iter().map(|candidate| SCALE * f64::from(self.similarity(candidate))).collect();
         let largest = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let powers: Vec<f64> = scaled.iter().map(|value| (value - largest).exp()).collect();
         let sum: f64 = powers.iter().sum();
         powers.into_iter().map(|power| power / sum).collect()
     }
 
-    /// The place of the most probable text and its probability; none of none.
-    fn best_of(&self, texts: &[usize]) -> Option<(usize, f64)> {
-        self.ranked(texts).into_iter().next()
-    }
-
     /// Places and probabilities, the most probable first.
-    fn ranked(&self, texts: &[usize]) -> Vec<(usize, f64)> {
+    fn ranked(&self, among: &[Candidate]) -> Vec<(usize, f64)> {
         let mut ranked: Vec<(usize, f64)> =
-            self.probabilities(texts).into_iter().enumerate().collect();
+            self.probabilities(among).into_iter().enumerate().collect();
         // Similarities are compared: their order is the probabilities', and ties stay ties.
-        ranked.sort_by(|a, b| {
-            self.similarities[texts[b.0]].total_cmp(&self.similarities[texts[a.0]])
-        });
+        ranked
+            .sort_by(|a, b| self.similarity(&among[b.0]).total_cmp(&self.similarity(&among[a.0])));
         ranked
     }
 
-    fn ranked_candidates<'c>(&self, among: &'c [Candidate]) -> Vec<(&'c Candidate, f64)> {
-        let texts: Vec<usize> = among.iter().map(|candidate| candidate.text).collect();
-        self.ranked(&texts)
-            .into_iter()
-            .map(|(place, probability)| (&among[place], probability))
-            .collect()
+    /// The place of the most probable candidate and its probability; none of none.
+    fn best_of(&self, among: &[Candidate]) -> Option<(usize, f64)> {
+        self.ranked(among).into_iter().next()
     }
 
     fn add(&mut self, word: &str, probability: f64) {
@@ -320,36 +312,35 @@ impl Found<'_> {
     }
 
     fn add_best(&mut self, among: &[Candidate], count: usize) {
-        for (candidate, probability) in self.ranked_candidates(among).into_iter().take(count) {
-            self.add(&candidate.keyword, probability);
+        for (place, probability) in self.ranked(among).into_iter().take(count) {
+            self.add(&among[place].keyword, probability);
         }
     }
 
     /// Adds the best sub-category, which it says, and the best of its words.
-    fn add_branch(&mut self, branches: &Branches, words: usize) -> Option<&'static str> {
-        let texts: Vec<usize> = branches.names.iter().map(|name| name.text).collect();
-        let (best, probability) = self.best_of(&texts)?;
-        self.add(&branches.names[best].keyword, probability);
-        self.add_best(&branches.branches[best].words, words);
-        Some(branches.branches[best].name)
+    fn add_branch<'b>(&mut self, branches: &'b Branches, words: usize) -> Option<&'b str> {
+        let (best, probability) = self.best_of(&branches.names)?;
+        let name = &branches.names[best].keyword;
+        self.add(name, probability);
+        self.add_best(&branches.words[best], words);
+        Some(name)
     }
 
     /// Adds the best verb of the best sub-category, and not the sub-category itself.
     fn add_activity(&mut self, activity: &Branches) {
-        let texts: Vec<usize> = activity.names.iter().map(|name| name.text).collect();
-        if let Some((best, _)) = self.best_of(&texts) {
-            self.add_best(&activity.branches[best].words, 1);
+        if let Some((best, _)) = self.best_of(&activity.names) {
+            self.add_best(&activity.words[best], 1);
         }
     }
 
     /// Step a: the most probable labels, up to the one with which they hold half of the probability.
     fn add_until_enough(&mut self, labels: &[Candidate]) {
         let mut sum = 0.0;
-        for (candidate, probability) in self.ranked_candidates(labels) {
+        for (place, probability) in self.ranked(labels) {
             if sum > ENOUGH {
                 break;
             }
-            self.add(&candidate.keyword, probability);
+            self.add(&labels[place].keyword, probability);
             sum += probability;
         }
     }

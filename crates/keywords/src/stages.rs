@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files;
+use crate::files::{self, sha256};
 
 /// The folder's file of all labels.
 pub const ALL_LABELS: &str = "all-labels.json";
@@ -133,25 +132,10 @@ impl Folder {
     fn partial_file(&self, key: &str) -> PathBuf {
         self.made(&format!("{key}{PARTIAL}"))
     }
-
-    /// SHA-256 of one of its files.
-    ///
-    /// # Errors
-    /// Names the file that cannot be read.
-    pub fn sha256(&self, name: &str) -> Result<String, Error> {
-        let path = self.file(name);
-        std::fs::read(&path)
-            .map(|bytes| sha256(&bytes))
-            .map_err(|error| Error::file(&path, error.to_string()))
-    }
 }
 
 fn owned(from: &[(&str, String)]) -> Vec<(String, String)> {
     from.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use networks::clip::LoadedClip;
 use tch::{Device, Kind, Tensor, no_grad};
 use words::ClipTokenizer;
 
-use crate::error::Error;
+use crate::error::{Error, check_vocabulary};
 
 /// Texts in a batch.
 const BATCH: usize = 256;
@@ -28,14 +28,11 @@ impl TextEncoder {
     pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
         let clip = LoadedClip::from_folder(folder, device, kind)?;
         let tokenizer = ClipTokenizer::from_folder(folder)?;
-        let (tokens, known) =
-            (tokenizer.vocab_size() as i64, clip.model.config().text_config.vocab_size);
-        if tokens > known {
-            return Err(Error::Mismatch(format!(
-                "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
-                folder.display()
-            )));
-        }
+        check_vocabulary(
+            folder,
+            tokenizer.vocab_size(),
+            clip.model.config().text_config.vocab_size,
+        )?;
         let identity = clip.identity();
         Ok(Self { clip, tokenizer, device, identity })
     }

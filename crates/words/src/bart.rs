@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+use crate::TokenizerError;
 use crate::folder::{self, Vocab};
-use crate::{TokenizerError, alphabet};
 
 /// Before a text, after it, in place of padding, for what is unknown, and for what is hidden.
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
@@ -32,13 +32,7 @@ impl BartTokenizer {
                 return Err(folder::invalid(&file, format!("no token {token}: not BART's")));
             }
         }
-        for (byte, character) in alphabet::characters().into_iter().enumerate() {
-            // The library would drop this byte from every text without a word.
-            if tokenizer.token_to_id(&character.to_string()).is_none() {
-                let problem = format!("no token for byte {byte:#04x} ({character:?}): not BART's");
-                return Err(folder::invalid(&file, problem));
-            }
-        }
+        folder::check_bytes(&file, &tokenizer, "BART's")?;
         let vocab_size = tokenizer.get_vocab_size(true);
         Ok(Self { tokenizer, vocab_size })
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use crate::TokenizerError;
+use crate::{TokenizerError, alphabet};
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
@@ -77,6 +77,22 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
         fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes)
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
+}
+
+/// Refuses a tokenizer that lacks a byte's token, which the library would drop from every text without
+/// a word; `whose` it was taken for.
+pub(crate) fn check_bytes(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    whose: &str,
+) -> Result<(), TokenizerError> {
+    for (byte, character) in alphabet::characters().into_iter().enumerate() {
+        if tokenizer.token_to_id(&character.to_string()).is_none() {
+            let problem = format!("no token for byte {byte:#04x} ({character:?}): not {whose}");
+            return Err(invalid(path, problem));
+        }
+    }
+    Ok(())
 }
 
 /// An error about the contents of `path`.

@@ -34,13 +34,7 @@ impl Gpt2Tokenizer {
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let (tokenizer, file) =
             folder::read(folder, |vocab, merges| Ok(definition(vocab, merges)))?;
-        for (byte, character) in alphabet::characters().into_iter().enumerate() {
-            // The library would drop this byte from every text without a word.
-            if tokenizer.token_to_id(&character.to_string()).is_none() {
-                let problem = format!("no token for byte {byte:#04x} ({character:?}): not GPT-2's");
-                return Err(folder::invalid(&file, problem));
-            }
-        }
+        folder::check_bytes(&file, &tokenizer, "GPT-2's")?;
         Ok(Self::new(tokenizer))
     }
 

@@ -34,8 +34,6 @@ pub enum Part {
     Adverb,
 }
 
-const PARTS: [Part; 4] = [Part::Noun, Part::Verb, Part::Adjective, Part::Adverb];
-
 impl Part {
     fn of(letter: &str) -> Self {
         match letter {
@@ -212,7 +210,7 @@ impl WordNet {
     }
 
     /// All parts of speech.
-    pub(crate) const PARTS: [Part; 4] = PARTS;
+    pub(crate) const PARTS: [Part; 4] = [Part::Noun, Part::Verb, Part::Adjective, Part::Adverb];
 }
 
 fn numbers(row: &str) -> Vec<u32> {
