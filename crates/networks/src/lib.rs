@@ -39,6 +39,7 @@ pub mod decode;
 pub mod device;
 pub mod gpt2;
 pub mod language_model;
+mod layers;
 pub mod merge_rnn;
 mod mkl;
 mod pass;

@@ -1,109 +1,40 @@
 //! What encoder and decoder are made of. Norms come after each sum.
-//!
-//! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
-use tch::nn::{Init, Path};
 use tch::{TchError, Tensor};
+
+use crate::layers;
+use crate::layers::{Builder, LayerNorm, Linear, Visible};
 
 const EPSILON: f64 = 1e-5;
 
-/// Zeros, to be filled.
-pub(super) fn zeros(at: &Path, name: &str, shape: &[i64]) -> Result<Tensor, TchError> {
-    at.f_var(name, shape, Init::Const(0.0))
+/// A linear map whose values come from the file.
+pub(super) fn linear(at: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
+    Linear::new(at, inputs, outputs, 0.0)
 }
 
-/// `x W^T + b`.
-#[derive(Debug)]
-pub(super) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+/// A norm whose values come from the file.
+pub(super) fn norm(at: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
+    LayerNorm::new(at, hidden, EPSILON)
 }
 
-impl Linear {
-    pub(super) fn new(at: &Path, inputs: i64, outputs: i64) -> Result<Self, TchError> {
-        let weight = zeros(at, "weight", &[outputs, inputs])?;
-        Ok(Self { weight, bias: zeros(at, "bias", &[outputs])? })
-    }
-
-    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        input.f_linear(&self.weight, Some(&self.bias))
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl LayerNorm {
-    pub(super) fn new(at: &Path, hidden: i64) -> Result<Self, TchError> {
-        Ok(Self { weight: zeros(at, "weight", &[hidden])?, bias: zeros(at, "bias", &[hidden])? })
-    }
-
-    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let shape = self.weight.size();
-        input.f_layer_norm(shape, Some(&self.weight), Some(&self.bias), EPSILON, true)
-    }
-}
-
-/// Which tokens a token may attend to.
-pub(super) enum Visible<'m> {
-    /// Itself and those before it.
-    Causal,
-    /// Those with true in `[batch, 1, 1, tokens]`.
-    Only(&'m Tensor),
-}
-
+/// Attention with the norm behind it.
 #[derive(Debug)]
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
+    attention: layers::Attention,
     norm: LayerNorm,
-    heads: i64,
 }
 
 impl Attention {
-    /// Attention `name` with the norm behind it.
-    fn new(layer: &Path, name: &str, hidden: i64, heads: i64) -> Result<Self, TchError> {
-        let linear = |part| Linear::new(&(layer / name / part), hidden, hidden);
+    fn new(layer: &Builder, name: &str, hidden: i64, heads: i64) -> Result<Self, TchError> {
         Ok(Self {
-            q_proj: linear("q_proj")?,
-            k_proj: linear("k_proj")?,
-            v_proj: linear("v_proj")?,
-            out_proj: linear("out_proj")?,
-            norm: LayerNorm::new(&(layer / format!("{name}_layer_norm").as_str()), hidden)?,
-            heads,
+            attention: layers::Attention::new(&layer.sub(name), hidden, heads, [0.0; 2])?,
+            norm: norm(&layer.sub(format!("{name}_layer_norm")), hidden)?,
         })
     }
 
     /// The sum of `states` and what they attend to in `memory`, normalised.
     fn forward(&self, states: &Tensor, memory: &Tensor, see: &Visible) -> Result<Tensor, TchError> {
-        let (batch, tokens, hidden) = states.size3()?;
-        let split = |input: &Tensor, projection: &Linear| {
-            projection
-                .forward(input)?
-                .f_view([batch, -1, self.heads, hidden / self.heads])?
-                .f_transpose(1, 2)
-        };
-        let (mask, causal) = match see {
-            Visible::Causal => (None, true),
-            Visible::Only(mask) => (Some(*mask), false),
-        };
-        let attended_bhtd = Tensor::f_scaled_dot_product_attention(
-            &split(states, &self.q_proj)?,
-            &split(memory, &self.k_proj)?,
-            &split(memory, &self.v_proj)?,
-            mask,
-            0.0,
-            causal,
-            None,
-            false,
-        )?;
-        let attended_bth = attended_bhtd.f_transpose(1, 2)?.f_reshape([batch, tokens, hidden])?;
-        self.norm.forward(&states.f_add(&self.out_proj.forward(&attended_bth)?)?)
+        self.norm.forward(&states.f_add(&self.attention.forward(states, memory, see)?)?)
     }
 }
 
@@ -119,7 +50,7 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn new(
-        at: &Path,
+        at: &Builder,
         [hidden, heads, inner]: [i64; 3],
         decodes: bool,
     ) -> Result<Self, TchError> {
@@ -127,9 +58,9 @@ impl Layer {
         Ok(Self {
             self_attn: attention("self_attn")?,
             encoder_attn: decodes.then(|| attention("encoder_attn")).transpose()?,
-            fc1: Linear::new(&(at / "fc1"), hidden, inner)?,
-            fc2: Linear::new(&(at / "fc2"), inner, hidden)?,
-            norm: LayerNorm::new(&(at / "final_layer_norm"), hidden)?,
+            fc1: linear(&at.sub("fc1"), hidden, inner)?,
+            fc2: linear(&at.sub("fc2"), inner, hidden)?,
+            norm: norm(&at.sub("final_layer_norm"), hidden)?,
         })
     }
 

@@ -12,13 +12,14 @@ mod layers;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tch::nn::{self, VarStore};
+use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use config::BartConfig;
-use layers::{Layer, LayerNorm, Linear, Visible, zeros};
+use layers::{Layer, linear, norm};
 
 use crate::device::upload;
+use crate::layers::{Builder, LayerNorm, Linear, Visible};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// Rows of the position embedding before position 0, as BART's padding once had them.
@@ -71,16 +72,18 @@ struct Stack {
 
 impl Stack {
     fn new(
-        at: &nn::Path,
+        at: &Builder,
         positions: i64,
         layers: i64,
         [hidden, heads, inner]: [i64; 3],
         decodes: bool,
     ) -> Result<Self, TchError> {
-        let layer = |index| Layer::new(&(at / "layers" / index), [hidden, heads, inner], decodes);
+        let layers_at = at.sub("layers");
+        let layer = |index| Layer::new(&layers_at.sub(index), [hidden, heads, inner], decodes);
+        let shape = [positions + OFFSET, hidden];
         Ok(Self {
-            positions: zeros(&(at / "embed_positions"), "weight", &[positions + OFFSET, hidden])?,
-            norm: LayerNorm::new(&(at / "layernorm_embedding"), hidden)?,
+            positions: at.sub("embed_positions").constant("weight", &shape, 0.0)?,
+            norm: norm(&at.sub("layernorm_embedding"), hidden)?,
             layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
         })
     }
@@ -123,18 +126,18 @@ impl BartClassifier {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
-        let root = store.root();
-        let (model, head) = (&root / "model", &root / "classification_head");
+        let root = Builder::new(store.root(), false);
+        let (model, head) = (root.sub("model"), root.sub("classification_head"));
         let (hidden, positions) = (config.d_model, config.max_position_embeddings);
         let sizes = [hidden, config.encoder_attention_heads, config.encoder_ffn_dim];
         let encoder =
-            Stack::new(&(&model / "encoder"), positions, config.encoder_layers, sizes, false)?;
+            Stack::new(&model.sub("encoder"), positions, config.encoder_layers, sizes, false)?;
         let sizes = [hidden, config.decoder_attention_heads, config.decoder_ffn_dim];
         let decoder =
-            Stack::new(&(&model / "decoder"), positions, config.decoder_layers, sizes, true)?;
-        let words = zeros(&(&model / "shared"), "weight", &[config.vocab_size, hidden])?;
-        let dense = Linear::new(&(&head / "dense"), hidden, hidden)?;
-        let out_proj = Linear::new(&(&head / "out_proj"), hidden, config.labels())?;
+            Stack::new(&model.sub("decoder"), positions, config.decoder_layers, sizes, true)?;
+        let words = model.sub("shared").constant("weight", &[config.vocab_size, hidden], 0.0)?;
+        let dense = linear(&head.sub("dense"), hidden, hidden)?;
+        let out_proj = linear(&head.sub("out_proj"), hidden, config.labels())?;
         weights::load(&mut store, &checkpoint, str::to_owned, |name| REPEATED.contains(&name))?;
         store.freeze();
         Ok(Self { config, words, encoder, decoder, dense, out_proj, checkpoint })
@@ -234,7 +237,7 @@ impl BartClassifier {
         let embed =
             |ids: &Tensor| Tensor::f_embedding(&self.words, &ids.f_view(shape)?, -1, false, false);
         let mask = real.f_to_kind(Kind::Bool)?.f_view([shape[0], 1, 1, shape[1]])?;
-        let see = Visible::Only(&mask);
+        let see = Visible::Only(mask);
         let encoded = self.encoder.forward(&embed(&read)?, &see, None)?;
         let states =
             self.decoder.forward(&embed(&shifted)?, &Visible::Causal, Some((&encoded, &see)))?;

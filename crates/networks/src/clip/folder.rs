@@ -7,7 +7,8 @@ use serde_json::json;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{Builder, ClipConfig, ClipError, ClipModel};
+use super::{ClipConfig, ClipError, ClipModel};
+use crate::layers::Builder;
 use crate::weights::{self, Checkpoint};
 
 /// Means and deviations of the channels of `OpenAI`'s training pictures, which every CLIP's

@@ -44,7 +44,7 @@ use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
 
-use layers::{Builder, Linear};
+use crate::layers::{Builder, Linear};
 use text::TextTower;
 use vision::VisionTower;
 

@@ -3,7 +3,8 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::config::TextConfig;
-use super::layers::{Builder, Encoder, LayerNorm, Visible};
+use super::layers::Encoder;
+use crate::layers::{Builder, LayerNorm, Visible};
 
 /// transformers' fixed deviation of the initial embeddings.
 const EMBEDDING_STD: f64 = 0.02;
@@ -28,7 +29,7 @@ impl TextTower {
             token_embedding: embedding("token_embedding", config.vocab_size)?,
             position_embedding: embedding("position_embedding", config.max_position_embeddings)?,
             encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
-            final_layer_norm: LayerNorm::new(&at.sub("final_layer_norm"), &encoder)?,
+            final_layer_norm: encoder.norm(&at.sub("final_layer_norm"))?,
             eos_token_id: config.eos_token_id,
         })
     }

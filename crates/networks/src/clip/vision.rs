@@ -3,7 +3,8 @@
 use tch::{TchError, Tensor};
 
 use super::config::VisionConfig;
-use super::layers::{Builder, Encoder, LayerNorm, Visible};
+use super::layers::Encoder;
+use crate::layers::{Builder, LayerNorm, Visible};
 
 #[derive(Debug)]
 pub(super) struct VisionTower {
@@ -36,9 +37,9 @@ impl VisionTower {
                 std,
             )?,
             // The spelling of every published checkpoint.
-            pre_layrnorm: LayerNorm::new(&at.sub("pre_layrnorm"), &encoder)?,
+            pre_layrnorm: encoder.norm(&at.sub("pre_layrnorm"))?,
             encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
-            post_layernorm: LayerNorm::new(&at.sub("post_layernorm"), &encoder)?,
+            post_layernorm: encoder.norm(&at.sub("post_layernorm"))?,
             patch_size: patch,
         })
     }
