@@ -14,6 +14,7 @@ use keywords::{
 use networks::device::parse_device;
 use precompute::Embeddings;
 use tch::Kind;
+use training::inputs::{check_data_set, normalized};
 use words::{Label, labels};
 
 use crate::{models, terminal};
@@ -319,7 +320,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     let selector = Selector::new(&labels, encyclopedia.as_ref());
     let bar = terminal::bar(embeddings.names().len() as u64, "selecting keywords");
     let texts = encoder.encode(selector.texts())?;
-    let images = training::inputs::normalized(&embeddings.tensor(encoder.device())?);
+    let images = normalized(&embeddings.tensor(encoder.device())?);
     let all =
         compare::select_all(&selector, &images, &texts, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
@@ -365,12 +366,7 @@ fn check(
         args.dataset.display(),
         args.clip
     );
-    if identity.dataset_fingerprint != corpus.fingerprint() {
-        bail!(
-            "{file} was made from other captions or pictures than {}; {again}",
-            args.dataset.display()
-        );
-    }
+    check_data_set(&args.embeddings, identity, &args.dataset, corpus)?;
     if identity.dimension != encoder.dimension() {
         bail!(
             "{file} holds embeddings of {} values, but {} makes texts of {}; they are of another model; {again}",

@@ -88,6 +88,19 @@ impl Place {
         words.extend(more.iter().map(ToString::to_string));
         words
     }
+
+    /// Checks that the file of the first picture of an evaluation gets the caption that it has there, and
+    /// says where it is.
+    fn captioned_alike(&self, run: &str, evaluation: &str) -> String {
+        let predictions = Path::new(run).join(format!("evaluation/{evaluation}/predictions.json"));
+        let predictions = read_json(&predictions);
+        let name = predictions[0]["image_id"].as_str().unwrap();
+        let picture = format!("{}/Images/{name}", self.stage.pictures());
+        let line = String::from_utf8(success(&["caption", "--run", run, &picture]).stdout).unwrap();
+        let caption = predictions[0]["caption"].as_str().unwrap();
+        assert_eq!(line.trim_end(), format!("{picture}\t{caption}"));
+        picture
+    }
 }
 
 fn fixture(name: &str) -> String {
@@ -120,15 +133,7 @@ fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
     }
 
     // A picture's file gets the keywords, the draws and the choice that evaluation gave it.
-    let predictions = Path::new(&run).join("evaluation/test-best-of-5/predictions.json");
-    let predictions = read_json(&predictions);
-    let name = predictions[0]["image_id"].as_str().unwrap();
-    let picture = format!("{}/Images/{name}", place.stage.pictures());
-    let line = String::from_utf8(success(&["caption", "--run", &run, &picture]).stdout).unwrap();
-    assert_eq!(
-        line.trim_end(),
-        format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
-    );
+    let picture = place.captioned_alike(&run, "test-best-of-5");
     let all = success(&["caption", "--run", &run, "--all", &picture]);
     assert_eq!(String::from_utf8(all.stdout).unwrap().lines().count(), 5);
 
@@ -343,14 +348,7 @@ fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() 
     let same =
         success(&["evaluate", "--run", &run, "--tokenizer", "ptb", "--checkpoint", "best"]).stdout;
     assert_eq!(best, same);
-    let predictions = read_json(&Path::new(&run).join("evaluation/test/predictions.json"));
-    let name = predictions[0]["image_id"].as_str().unwrap();
-    let picture = format!("{}/Images/{name}", place.stage.pictures());
-    let line = String::from_utf8(success(&["caption", "--run", &run, &picture]).stdout).unwrap();
-    assert_eq!(
-        line.trim_end(),
-        format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
-    );
+    let _ = place.captioned_alike(&run, "test");
 
     let none_held_out = place.train("merge-rnn", "other", &["--set", "data.validation_captions=0"]);
     assert!(failure(&none_held_out).contains("no captions are held out"));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use keywords::{Encyclopedia, Selector, read_labels};
 use serde::Deserialize;
@@ -71,15 +71,20 @@ fn keywords_are_those_of_the_steps_in_python() {
     assert!(pictures >= 200 && worst < 1e-8, "{pictures} {worst:e}");
 }
 
-#[test]
-fn the_papers_published_files_are_read_as_they_are() {
+/// The paper's published labels and encyclopedia; none, with a message, where they are not at hand.
+fn published() -> Option<(Vec<Label>, Encyclopedia)> {
     let shared = root("../shared/sbg");
-    if !Path::new(&shared).exists() {
+    if !shared.exists() {
         println!("skipped: {} is not here", shared.display());
-        return;
+        return None;
     }
     let labels = read_labels(&shared.join("all_labels.json")).unwrap();
-    let encyclopedia = Encyclopedia::open(&shared.join("encyclopedia.json")).unwrap();
+    Some((labels, Encyclopedia::open(&shared.join("encyclopedia.json")).unwrap()))
+}
+
+#[test]
+fn the_papers_published_files_are_read_as_they_are() {
+    let Some((labels, encyclopedia)) = published() else { return };
     assert_eq!(labels.len(), 5346);
     let filed: HashSet<&String> =
         encyclopedia.leaves().iter().flat_map(|leaf| &leaf.words).collect();
@@ -88,13 +93,7 @@ fn the_papers_published_files_are_read_as_they_are() {
 
 #[test]
 fn the_wordnet_mode_agrees_with_few_of_the_papers_categories() {
-    let shared = root("../shared/sbg");
-    if !Path::new(&shared).exists() {
-        println!("skipped: {} is not here", shared.display());
-        return;
-    }
-    let labels = read_labels(&shared.join("all_labels.json")).unwrap();
-    let published = Encyclopedia::open(&shared.join("encyclopedia.json")).unwrap();
+    let Some((labels, published)) = published() else { return };
     let ours = Encyclopedia::file::<keywords::Error>(&labels, |labels, names| {
         Ok(keywords::nearest_by_wordnet(labels, names))
     })

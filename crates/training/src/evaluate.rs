@@ -131,7 +131,7 @@ fn chosen(
 ) -> Vec<Captioned> {
     let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
         file_name: inputs.corpus.images[image].file_name.clone(),
-        references: lower_cased(&inputs.corpus.images[image].captions),
+        references: inputs.captions(&[image]),
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
     });
     captioned.collect()
@@ -162,10 +162,6 @@ fn score(
     durable::write(&folder.join("per-image.csv"), evaluation.per_image_csv().as_bytes())?;
     write_json(&folder.join("scores.json"), &evaluation)?;
     Ok(Scored { choice, folder, evaluation, captions })
-}
-
-fn lower_cased(captions: &[String]) -> Vec<String> {
-    captions.iter().map(|caption| caption.to_lowercase()).collect()
 }
 
 /// Every picture replaced by another one: a random cycle through all of them.

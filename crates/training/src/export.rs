@@ -3,14 +3,12 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use networks::gpt2::Gpt2Config;
 use networks::weights;
 use tch::Device;
 
 use crate::checkpoint::{self, Which};
 use crate::error::Error;
 use crate::import::{EMBEDDING, HEAD, Staging, refuse_existing};
-use crate::inputs::load_tokenizer;
 use crate::run_folder::{RunFolder, write_json, write_tensors};
 
 /// The language model's names begin so in ClipCap's checkpoints, and without it in Hugging Face's.
@@ -52,8 +50,7 @@ pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> 
 }
 
 fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let config = Gpt2Config::open(&run.gpt2())?;
-    let tokenizer = load_tokenizer(&run.gpt2(), config.vocab_size)?;
+    let (config, tokenizer) = run.language_model()?;
     let tensors = file
         .names()
         .filter_map(|name| Some((name, name.strip_prefix(LANGUAGE_MODEL)?)))

@@ -158,20 +158,33 @@ fn check_identity(
     identity: &precompute::Identity,
 ) -> Result<(), Error> {
     let file = data.embeddings.display();
-    if identity.dataset_fingerprint != corpus.fingerprint() {
-        return Err(Error::Mismatch(format!(
-            "{file} was made from other captions or pictures than {}; make it anew: capsmith precompute --dataset {} --clip {} --out {file}",
-            data.dataset.display(),
-            data.dataset.display(),
-            identity.model,
-        )));
-    }
+    check_data_set(&data.embeddings, identity, &data.dataset, corpus)?;
     if identity.normalize && !data.normalize_embeddings {
         return Err(Error::Mismatch(format!(
             "{file} holds normalised embeddings, but data.normalize_embeddings is false; precompute without --normalize, or set it to true"
         )));
     }
     Ok(())
+}
+
+/// Refuses embeddings in `file` that are not of the data set in `folder`.
+///
+/// # Errors
+/// Says how to make them.
+pub fn check_data_set(
+    file: &Path,
+    identity: &precompute::Identity,
+    folder: &Path,
+    corpus: &Corpus,
+) -> Result<(), Error> {
+    if identity.dataset_fingerprint == corpus.fingerprint() {
+        return Ok(());
+    }
+    let (file, folder) = (file.display(), folder.display());
+    Err(Error::Mismatch(format!(
+        "{file} was made from other captions or pictures than {folder}; make it anew: capsmith precompute --dataset {folder} --clip {} --out {file}",
+        identity.model,
+    )))
 }
 
 /// Rows divided by their L2 norms; `[rows, dim]` in and out.

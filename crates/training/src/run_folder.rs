@@ -19,14 +19,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use networks::gpt2::Gpt2Config;
 use networks::weights;
 use precompute::Identity;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
+use words::Gpt2Tokenizer;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, load_tokenizer};
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -156,6 +158,30 @@ impl RunFolder {
     #[must_use]
     pub fn gpt2(&self) -> PathBuf {
         self.path.join("gpt2")
+    }
+
+    /// GPT-2's settings and its tokenizer, as [`Self::save_language_model`] wrote them.
+    ///
+    /// # Errors
+    /// Names the file; also where the tokenizer has more tokens than the model.
+    pub(crate) fn language_model(&self) -> Result<(Gpt2Config, Gpt2Tokenizer), Error> {
+        let config = Gpt2Config::open(&self.gpt2())?;
+        let tokenizer = load_tokenizer(&self.gpt2(), config.vocab_size)?;
+        Ok((config, tokenizer))
+    }
+
+    /// Writes what captions are read and written with, so that the folder captions by itself.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(crate) fn save_language_model(
+        &self,
+        config: &Gpt2Config,
+        tokenizer: &Gpt2Tokenizer,
+    ) -> Result<(), Error> {
+        durable::create_dir_all(&self.gpt2())?;
+        tokenizer.save(&self.gpt2())?;
+        write_json(&self.gpt2().join("config.json"), config)
     }
 
     /// Folder of what keywords are selected from.

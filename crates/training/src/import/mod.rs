@@ -22,7 +22,7 @@ use crate::checkpoint::{self, Position};
 use crate::config::{ClipPrefix, Config, System};
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
-use crate::run_folder::{Provenance, RunFolder, write_json};
+use crate::run_folder::{Provenance, RunFolder};
 
 use shapes::Sizes;
 
@@ -83,9 +83,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 
     let staging = Staging::beside(import.out)?;
     let run = RunFolder::new(&staging.path);
-    durable::create_dir_all(&run.gpt2())?;
-    tokenizer.save(&run.gpt2())?;
-    write_json(&run.gpt2().join("config.json"), &imported.gpt2)?;
+    run.save_language_model(&imported.gpt2, &tokenizer)?;
     let finished = Position { finished: true, ..Position::default() };
     checkpoint::save_model(&run.checkpoints(), &finished, &weights.tensors)?;
     drop(weights);

@@ -16,6 +16,12 @@ use crate::learner::{Model, Objective};
 use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
 
+// The vocabulary writes these numbers and the network reads them; neither crate knows the other.
+const _: () = assert!(
+    Vocabulary::EDGE == merge_rnn::EDGE && Vocabulary::UNKNOWN == merge_rnn::UNKNOWN,
+    "words and networks number the edge and the unknown word alike"
+);
+
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {

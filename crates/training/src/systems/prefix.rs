@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder, write_json};
+use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
 
 /// Captions of a step, on the device.
@@ -143,9 +143,7 @@ impl System for Prefix {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        durable::create_dir_all(&folder.gpt2())?;
-        self.tokenizer.save(&folder.gpt2())?;
-        write_json(&folder.gpt2().join("config.json"), &self.gpt2)
+        folder.save_language_model(&self.gpt2, &self.tokenizer)
     }
 
     fn examples(&self) -> &[TokenRow] {
@@ -223,8 +221,7 @@ impl PrefixWriter {
         checkpoint: &Checkpoint,
         device: Device,
     ) -> Result<Self, Error> {
-        let gpt2 = Gpt2Config::open(&folder.gpt2())?;
-        let tokenizer = load_tokenizer(&folder.gpt2(), gpt2.vocab_size)?;
+        let (gpt2, tokenizer) = folder.language_model()?;
         let mut store = nn::VarStore::new(device);
         let model = ClipCaptioner::new(store.root(), &gpt2, &system.mapper.network(clip_dim));
         checkpoint.load_model(&mut store)?;

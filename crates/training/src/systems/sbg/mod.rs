@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder, write_json};
+use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
 pub use writer::KeywordSelector;
@@ -112,14 +112,13 @@ impl System for Sbg {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        durable::create_dir_all(&folder.gpt2())?;
+        folder.save_language_model(&self.pretrained.config, &self.tokenizer)?;
         durable::create_dir_all(&folder.keywords())?;
-        self.tokenizer.save(&folder.gpt2())?;
         keywords::write_labels(&folder.labels(), &self.labels)?;
         if let Some(encyclopedia) = &self.encyclopedia {
             encyclopedia.save(&folder.encyclopedia())?;
         }
-        write_json(&folder.gpt2().join("config.json"), &self.pretrained.config)
+        Ok(())
     }
 
     fn examples(&self) -> &[Block] {

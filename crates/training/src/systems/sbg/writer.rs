@@ -6,7 +6,6 @@ use std::path::Path;
 use keywords::compare::select_all;
 use keywords::{Encyclopedia, Keyword, Selector, TextEncoder, prompt};
 use networks::decode::{self, Options};
-use networks::gpt2::Gpt2Config;
 use networks::language_model::LanguageModel;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
@@ -16,7 +15,6 @@ use crate::captioner::{Caption, Event, Pictures, Progress, Writer, first_sentenc
 use crate::checkpoint::Checkpoint;
 use crate::config::Decoding;
 use crate::error::Error;
-use crate::inputs::load_tokenizer;
 use crate::run_folder::RunFolder;
 use crate::systems::prefix::read;
 
@@ -62,8 +60,7 @@ impl SbgWriter {
         clip: &Path,
         device: Device,
     ) -> Result<Self, Error> {
-        let gpt2 = Gpt2Config::open(&folder.gpt2())?;
-        let tokenizer = load_tokenizer(&folder.gpt2(), gpt2.vocab_size)?;
+        let (gpt2, tokenizer) = folder.language_model()?;
         let mut store = nn::VarStore::new(device);
         let model = LanguageModel::new(store.root(), &gpt2);
         checkpoint.load_model(&mut store)?;
