@@ -13,6 +13,7 @@ mod keywords;
 mod models;
 mod page;
 mod precompute;
+mod pretrain;
 mod terminal;
 mod train;
 
@@ -46,6 +47,9 @@ enum Command {
     /// Make models with random weights, where pretrained ones cannot be had.
     #[command(subcommand)]
     Init(init::Command),
+    /// Train small models from scratch, where pretrained ones cannot be had.
+    #[command(subcommand)]
+    Pretrain(pretrain::Command),
     /// Train a run from a config.
     Train(train::Args),
     /// Caption pictures with a trained run.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Precompute(args) => precompute::run(&args),
         Command::Keywords(command) => keywords::run(&command),
         Command::Init(command) => init::run(command),
+        Command::Pretrain(command) => pretrain::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

@@ -23,6 +23,7 @@ pub mod learner;
 pub mod optimizer;
 pub mod pickle;
 mod prepare;
+pub mod pretrain;
 mod pretrained;
 pub mod run_folder;
 pub mod schedule;

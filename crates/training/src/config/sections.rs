@@ -120,11 +120,16 @@ pub enum Precision {
 }
 
 impl Training {
-    /// The configured number of CPU threads, or the machine's cores.
+    /// The configured number of CPU threads; where that is 0, that of `OMP_NUM_THREADS`, which libtorch
+    /// heeds too, or the machine's cores.
     #[must_use]
     pub fn cpu_threads(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            0 => std::env::var("OMP_NUM_THREADS")
+                .ok()
+                .and_then(|threads| threads.parse().ok().filter(|&threads| threads > 0))
+                .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
+                .unwrap_or(1),
             threads => threads,
         }
     }
