@@ -26,6 +26,14 @@ impl Cell {
         let shown = html! { span title=(value) { (format!("{value:.decimals$}")) } };
         Self { shown, value: Some(value), best: false }
     }
+
+    fn class(&self) -> Option<&'static str> {
+        match (self.value, self.best) {
+            (_, true) => Some("number best"),
+            (Some(_), false) => Some("number"),
+            (None, false) => None,
+        }
+    }
 }
 
 /// A table whose rows a click on a header sorts, numbers from the highest on. A row may end early: its
@@ -47,7 +55,7 @@ fn line(row: &[Cell], columns: usize) -> Markup {
         tr {
             @for (index, cell) in row.iter().enumerate() {
                 @let rest = if index + 1 == row.len() { columns - index } else { 1 };
-                td.number[cell.value.is_some()].best[cell.best] data-value=[cell.value]
+                td class=[cell.class()] data-value=[cell.value]
                     colspan=[(rest > 1).then_some(rest)] { (cell.shown) }
             }
         }
