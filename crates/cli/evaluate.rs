@@ -61,9 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
     };
     let mut scoring = args.files.scoring.clone();
-    if let System::MergeRnn(_) = RunFolder::open(run)?.config()?.system {
-        scoring.tokenizer.get_or_insert(Tokenizer::Ptb);
-    }
+    let system = RunFolder::open(run)?.config()?.system;
+    scoring.tokenizer.get_or_insert(system.tokenizer());
     let options = scoring.options()?;
     let how = How {
         checkpoint: args.checkpoint,

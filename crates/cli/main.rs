@@ -14,6 +14,7 @@ mod models;
 mod page;
 mod precompute;
 mod pretrain;
+mod report;
 mod terminal;
 mod train;
 
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 ///
 /// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
 /// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own. SBG also
-/// needs `keywords` before it is trained.
+/// needs `keywords` before it is trained. `report` shows runs beside each other.
 /// `demo` does all of it on pictures that capsmith draws itself.
 #[derive(Parser)]
 #[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
@@ -56,6 +57,8 @@ enum Command {
     Caption(caption::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
+    /// Show runs beside each other on one page.
+    Report(report::Args),
     /// Take over a captioner or embeddings made in Python.
     Import(import::Args),
     /// Write a run or embeddings as Python reads them.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Fetch(command) => fetch::run(&command),

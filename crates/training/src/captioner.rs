@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Tensor};
 
-use crate::checkpoint::{self, Which};
+use crate::checkpoint::{self, Checkpoint, Which};
 use crate::config::{Config, Decoding, System};
 use crate::error::Error;
 use crate::run_folder::{Provenance, RunFolder};
@@ -63,8 +63,8 @@ pub struct Caption {
     /// Its text.
     pub text: String,
     /// What captions of a picture are compared by: the mean log-probability of its tokens by the
-    /// model; of an SBG caption its cosine with the picture, by CLIP; of a Merge-RNN's its whole
-    /// log-probability.
+    /// model; of an SBG caption its cosine with the picture, by CLIP, or 0 where none is loaded; of
+    /// a Merge-RNN's its whole log-probability.
     pub score: f64,
 }
 
@@ -93,31 +93,38 @@ impl Captioner {
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
         let config = folder.config()?.with_decoding(sets)?;
-        let provenance = folder.provenance()?;
+        if matches!(config.system, System::Sbg(_)) && clip.is_none() {
+            return Err(Error::Mismatch(
+                "the configured reranking.clip was not looked for".to_owned(),
+            ));
+        }
         let which = which.unwrap_or_else(|| usual_checkpoint(&config));
         let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        Self::at(folder, config, &checkpoint, device, clip)
+    }
+
+    /// Loads a checkpoint to be decoded as `config` says. Without `clip`, captions of a system that has
+    /// it are not compared with their pictures.
+    pub(crate) fn at(
+        folder: &RunFolder,
+        config: Config,
+        checkpoint: &Checkpoint,
+        device: Device,
+        clip: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let provenance = folder.provenance()?;
+        let dimension = provenance.clip_dim;
         let writer: Box<dyn Writer> = match &config.system {
-            System::ClipPrefix(system) => Box::new(PrefixWriter::load(
-                folder,
-                system,
-                &config.decoding,
-                provenance.clip_dim,
-                &checkpoint,
-                device,
-            )?),
-            System::Sbg(_) => {
-                let clip = clip.ok_or_else(|| {
-                    Error::Mismatch("the configured reranking.clip was not looked for".to_owned())
-                })?;
-                Box::new(SbgWriter::load(folder, &checkpoint, clip, device)?)
+            System::ClipPrefix(system) => {
+                let decoding = &config.decoding;
+                let writer =
+                    PrefixWriter::load(folder, system, decoding, dimension, checkpoint, device)?;
+                Box::new(writer)
             }
-            System::MergeRnn(system) => Box::new(MergeRnnWriter::load(
-                folder,
-                system,
-                provenance.clip_dim,
-                &checkpoint,
-                device,
-            )?),
+            System::Sbg(_) => Box::new(SbgWriter::load(folder, checkpoint, clip, device)?),
+            System::MergeRnn(system) => {
+                Box::new(MergeRnnWriter::load(folder, system, dimension, checkpoint, device)?)
+            }
         };
         Ok(Self { config, provenance, writer })
     }

@@ -108,7 +108,11 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
 }
 
 /// What is known of pictures of the corpus, all of which have embeddings.
-fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<Pictures, Error> {
+pub(crate) fn pictures(
+    inputs: &Inputs,
+    captioner: &Captioner,
+    images: &[usize],
+) -> Result<Pictures, Error> {
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let device = inputs.embeddings.device();
     let embeddings =
@@ -123,7 +127,8 @@ fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<
     Ok(Pictures { embeddings, keywords })
 }
 
-fn chosen(
+/// Each picture with the caption that is chosen among those written for it.
+pub(crate) fn chosen(
     inputs: &Inputs,
     images: &[usize],
     written: &[Vec<Caption>],
@@ -137,19 +142,24 @@ fn chosen(
     captioned.collect()
 }
 
-fn score(
-    folder: PathBuf,
-    choice: Option<String>,
-    captions: Vec<Captioned>,
-    options: &Options,
-) -> Result<Scored, Error> {
+/// Scores captions against their references.
+pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evaluation, Error> {
     let references = References::new(
         captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
     )?;
     let predictions = Predictions::new(
         captions.iter().map(|one| (one.file_name.clone(), one.prediction.clone())),
     )?;
-    let evaluation = evaluate(&references, &predictions, options)?;
+    Ok(evaluate(&references, &predictions, options)?)
+}
+
+fn score(
+    folder: PathBuf,
+    choice: Option<String>,
+    captions: Vec<Captioned>,
+    options: &Options,
+) -> Result<Scored, Error> {
+    let evaluation = scores(&captions, options)?;
     durable::create_dir_all(&folder)?;
     let results: Vec<CocoResult> = captions
         .iter()

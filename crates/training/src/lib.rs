@@ -14,6 +14,7 @@ pub mod bench;
 pub mod captioner;
 pub mod checkpoint;
 pub mod config;
+mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;

@@ -95,6 +95,9 @@ pub struct Training {
     pub keep_best_checkpoint: bool,
     /// Also keep those of every so many steps; 0 for none.
     pub keep_every_steps: u64,
+    /// Pictures that are captioned and scored after each epoch, the first of the validation split, or
+    /// of the test split where none is held out; 0 for none.
+    pub scored_pictures: usize,
 }
 
 /// The loss that decides when training stops.

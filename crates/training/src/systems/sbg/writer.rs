@@ -25,7 +25,9 @@ pub(crate) struct SbgWriter {
     end: i64,
     /// The tokens that end a caption: those whose text has a full stop, and the end of the text.
     stops: Vec<bool>,
-    encoder: TextEncoder,
+    /// What compares captions with pictures.
+    encoder: Option<TextEncoder>,
+    device: Device,
     folder: RunFolder,
 }
 
@@ -53,11 +55,12 @@ struct Prompt {
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
+    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`, without which
+    /// captions are not compared.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
-        clip: &Path,
+        clip: Option<&Path>,
         device: Device,
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = folder.language_model()?;
@@ -65,12 +68,11 @@ impl SbgWriter {
         let model = LanguageModel::new(store.root(), &gpt2);
         checkpoint.load_model(&mut store)?;
         store.freeze();
-        let encoder = TextEncoder::load(clip, device, Kind::Float)?;
-        check_clip(folder, &encoder, clip)?;
+        let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
         stops[end as usize] = true;
-        Ok(Self { model, tokenizer, end, stops, encoder, folder: folder.clone() })
+        Ok(Self { model, tokenizer, end, stops, encoder, device, folder: folder.clone() })
     }
 
     /// The prompts of pictures with these keywords: all that the language model learns of them.
@@ -113,9 +115,8 @@ impl SbgWriter {
     /// Samples of each prompt, all of one length.
     fn sample(&self, prompts: &[&Prompt], options: &Options) -> Result<Vec<Vec<String>>, Error> {
         let tokens: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.tokens).copied().collect();
-        let ids = Tensor::from_slice(&tokens)
-            .view([prompts.len() as i64, -1])
-            .to_device(self.encoder.device());
+        let ids =
+            Tensor::from_slice(&tokens).view([prompts.len() as i64, -1]).to_device(self.device);
         let inputs = no_grad(|| self.model.gpt2().embed(&ids));
         let numbers: Vec<u64> = prompts.iter().map(|prompt| prompt.picture as u64).collect();
         let mut texts = Vec::with_capacity(prompts.len());
@@ -129,19 +130,25 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are.
+    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are; with
+    /// 0 where nothing compares them.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
         embeddings: &Tensor,
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let samples = texts.first().map_or(0, Vec::len) as i64;
-        let encoded = self.encoder.encode(&texts.concat())?;
-        let cosines = no_grad(|| {
-            let by_picture = encoded.view([texts.len() as i64, samples, -1]);
-            by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
-        });
-        let cosines = Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?;
+        let samples = texts.first().map_or(0, Vec::len);
+        let cosines = match &self.encoder {
+            None => vec![vec![0.0; samples]; texts.len()],
+            Some(encoder) => {
+                let encoded = encoder.encode(&texts.concat())?;
+                let cosines = no_grad(|| {
+                    let by_picture = encoded.view([texts.len() as i64, samples as i64, -1]);
+                    by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
+                });
+                Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?
+            }
+        };
         let captions = texts.into_iter().zip(cosines).map(|(texts, cosines)| {
             texts.into_iter().zip(cosines).map(|(text, score)| Caption { text, score }).collect()
         });
@@ -151,11 +158,12 @@ impl SbgWriter {
 
 impl Writer for SbgWriter {
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
+        let Some(encoder) = &self.encoder else { return Ok(None) };
         let labels = keywords::read_labels(&self.folder.labels())?;
         let path = self.folder.encyclopedia();
         let encyclopedia = path.exists().then(|| Encyclopedia::open(&path)).transpose()?;
         let selector = Selector::new(&labels, encyclopedia.as_ref());
-        let texts = self.encoder.encode(selector.texts())?;
+        let texts = encoder.encode(selector.texts())?;
         Ok(Some(KeywordSelector { selector, texts }))
     }
 
@@ -202,11 +210,12 @@ impl Writer for SbgWriter {
     }
 }
 
-/// The text tower must be of the CLIP that the run's embeddings are from.
-fn check_clip(folder: &RunFolder, encoder: &TextEncoder, clip: &Path) -> Result<(), Error> {
+/// The text tower of a CLIP, which must be that of the run's embeddings.
+fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextEncoder, Error> {
+    let encoder = TextEncoder::load(clip, device, Kind::Float)?;
     let embeddings = folder.provenance()?.embeddings;
     if embeddings.is_none_or(|identity| identity.model_sha256 == encoder.identity()) {
-        return Ok(());
+        return Ok(encoder);
     }
     Err(Error::Mismatch(format!(
         "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",
