@@ -159,8 +159,11 @@ fn written(
     embeddings: &Tensor,
     keywords: &[Vec<String>],
 ) -> (Vec<Vec<training::captioner::Caption>>, Vec<String>) {
-    let pictures =
-        Pictures { embeddings: embeddings.shallow_clone(), keywords: Some(keywords.to_vec()) };
+    let pictures = Pictures {
+        embeddings: embeddings.shallow_clone(),
+        keywords: Some(keywords.to_vec()),
+        numbers: (0..keywords.len() as u64).collect(),
+    };
     let mut notes = Vec::new();
     let captions = captioner.caption(&pictures, |event| {
         if let Event::Note(note) = event {

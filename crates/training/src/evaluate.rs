@@ -120,7 +120,8 @@ fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
-    Ok(Pictures { embeddings, keywords })
+    let numbers = (0..images.len() as u64).collect();
+    Ok(Pictures { embeddings, keywords, numbers })
 }
 
 fn chosen(
