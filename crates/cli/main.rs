@@ -13,6 +13,7 @@ mod keywords;
 mod models;
 mod page;
 mod precompute;
+mod serve;
 mod terminal;
 mod train;
 
@@ -50,6 +51,8 @@ enum Command {
     Train(train::Args),
     /// Caption pictures with a trained run.
     Caption(caption::Args),
+    /// Caption pictures in the browser, or over HTTP, with trained runs.
+    Serve(serve::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
     /// Take over a captioner or embeddings made in Python.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Init(command) => init::run(command),
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),

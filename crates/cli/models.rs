@@ -25,6 +25,11 @@ pub fn wanted(network: Network) -> Wanted {
     }
 }
 
+/// What a run's embeddings are from; an imported one's from CLIP.
+pub fn network(provenance: &Provenance) -> Network {
+    provenance.embeddings.as_ref().map_or(Network::Clip, Identity::network)
+}
+
 /// The image encoder that a run's embeddings are from, as it is called and where its files are: where
 /// they were then, or as `moved` says.
 pub fn image_encoder(
@@ -39,7 +44,7 @@ pub fn image_encoder(
             run.display()
         );
     };
-    let network = identity.map_or(Network::Clip, Identity::network);
+    let network = network(provenance);
     let path = find(model, wanted(network)).with_context(|| {
         format!(
             "the run {} needs the model that it was trained on; say where it is with --clip",

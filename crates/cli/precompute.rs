@@ -7,7 +7,8 @@ use flickr::{Corpus, Layout};
 use indicatif::ProgressBar;
 use networks::device::parse_device;
 use precompute::{
-    Dtype, EncoderSource, Identity, ImageEncoder, Network, Picture, Plan, Progress, Skipped, Summary,
+    Dtype, EncoderSource, Identity, ImageEncoder, Network, Picture, Plan, Progress, Skipped,
+    Summary,
 };
 use tch::Device;
 

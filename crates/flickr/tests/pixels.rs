@@ -93,7 +93,10 @@ fn pictures_that_cannot_be_decoded_whole_are_refused_by_name_and_reason() {
             "page.jpg" => matches!(error.problem, PictureProblem::NotAPicture(_)),
             "grey16.png" => matches!(error.problem, PictureProblem::Unsupported(_)),
             name if name.starts_with("huge") => {
-                matches!(error.problem, PictureProblem::TooLarge { width: 30000, height: 30000, .. })
+                matches!(
+                    error.problem,
+                    PictureProblem::TooLarge { width: 30000, height: 30000, .. }
+                )
             }
             "cut.jpg" | "cut.png" => matches!(error.problem, PictureProblem::CutShort(_)),
             name if name.starts_with("cut") => {

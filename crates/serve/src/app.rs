@@ -96,6 +96,7 @@ impl App {
             .route("/", file("text/html; charset=utf-8", include_str!("page/page.html")))
             .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css")))
             .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
+            .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
             .route("/v1/runs", get(runs))
             .route("/v1/caption", post(caption))
             .route("/healthz", get(|| async { "ok\n" }))
@@ -109,7 +110,8 @@ impl App {
     }
 }
 
-const ADDRESSES: &str = "there is GET / for people, POST /v1/caption, GET /v1/runs, GET /healthz and GET /metrics";
+const ADDRESSES: &str =
+    "there is GET / for people, POST /v1/caption, GET /v1/runs, GET /healthz and GET /metrics";
 
 /// Refuses who may not ask, counts, and adds the headers of every answer.
 async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -168,17 +170,12 @@ async fn caption(State(app): State<Arc<App>>, request: Request) -> Response {
     answer.into_response()
 }
 
-async fn answer(
-    app: &App,
-    request: Request<Body>,
-    start: Instant,
-) -> Result<Response, Refusal> {
+async fn answer(app: &App, request: Request<Body>, start: Instant) -> Result<Response, Refusal> {
     let deadline = (start + app.limits.request_time).into();
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let received = body::read(request, &app.limits, &app.memory).await?;
-    let request =
-        CaptionRequest::read(content_type.as_deref(), received.bytes.clone()).await?;
+    let request = CaptionRequest::read(content_type.as_deref(), received.bytes.clone()).await?;
     let tasks = request.tasks(&app.served, &app.limits)?;
     let place = app.queue.reserve()?;
     let decoding = Instant::now();
@@ -188,9 +185,10 @@ async fn answer(
     let prepared = decoding.elapsed();
     let captioned = app.queue.caption(place, picture);
     let done = timeout_at(deadline, captioned).await.map_err(|_| Refusal::late())??;
-    let runs = tasks.iter().zip(&done.written).map(|(task, written)| {
-        run_answer(&app.served.runs[task.run], task, written)
-    });
+    let runs = tasks
+        .iter()
+        .zip(&done.written)
+        .map(|(task, written)| run_answer(&app.served.runs[task.run], task, written));
     let Done { waited, computed, together, .. } = done;
     let answer = Answer {
         width,

@@ -82,8 +82,7 @@ impl Models {
     }
 
     fn load_run(&mut self, source: &RunSource) -> Result<Run, Error> {
-        let fail =
-            |error| Error::Run { run: source.name.clone(), source: Box::new(error) };
+        let fail = |error| Error::Run { run: source.name.clone(), source: Box::new(error) };
         let encoder = self.encoder(&source.encoder)?;
         let captioner =
             Captioner::load(&source.folder, self.device, None, &[], source.clip.as_deref())
@@ -122,12 +121,10 @@ impl Models {
         decoding: &Decoding,
     ) -> Result<Vec<Written>, Error> {
         let fail = |error| Error::Run { run: run.name.clone(), source: Box::new(error) };
-        let pictures =
-            run.captioner.pictures(embeddings, run.selector.as_ref()).map_err(fail)?;
+        let pictures = run.captioner.pictures(embeddings, run.selector.as_ref()).map_err(fail)?;
         let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
         let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions =
-            run.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
+        let captions = run.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
         let mut keywords = pictures.keywords.map(Vec::into_iter);
         let written = captions.into_iter().map(|captions| Written {
             captions: ranked(captions),
@@ -137,11 +134,7 @@ impl Models {
     }
 
     /// Says of all captions how near they are to their pictures.
-    fn judge(
-        &self,
-        all: &mut [Vec<Written>],
-        embedded: &[Option<Embedded>],
-    ) -> Result<(), Error> {
+    fn judge(&self, all: &mut [Vec<Written>], embedded: &[Option<Embedded>]) -> Result<(), Error> {
         let Some(judge) = &self.judge else { return Ok(()) };
         let Some(pictures) = &embedded[judge.encoder] else { return Ok(()) };
         let mut candidates: Vec<(usize, &mut Candidate)> = Vec::new();
@@ -154,11 +147,8 @@ impl Models {
         let texts = judge.texts.encode(&texts)?;
         let places: Vec<usize> = candidates.iter().map(|(picture, _)| *picture).collect();
         let images = normalized(&pictures.rows(&places)?);
-        let cosines = (texts * images).f_sum_dim_intlist(
-            [1_i64].as_slice(),
-            false,
-            Kind::Double,
-        )?;
+        let cosines =
+            (texts * images).f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double)?;
         for ((_, candidate), cosine) in candidates.into_iter().zip(Vec::<f64>::try_from(cosines)?) {
             candidate.similarity = Some(cosine);
         }
@@ -235,8 +225,7 @@ impl Embedded {
 
     /// The embeddings of pictures, by their numbers, all of which have one.
     fn rows(&self, pictures: &[usize]) -> Result<Tensor, Error> {
-        let rows: Vec<i64> =
-            pictures.iter().filter_map(|&picture| self.row_of[picture]).collect();
+        let rows: Vec<i64> = pictures.iter().filter_map(|&picture| self.row_of[picture]).collect();
         let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.embeddings.device())?;
         Ok(self.embeddings.f_index_select(0, &rows)?)
     }
@@ -273,7 +262,6 @@ fn groups(pictures: &[Picture]) -> Vec<Group<'_>> {
 /// Captions from the highest score to the lowest; of equal ones the first first.
 fn ranked(mut captions: Vec<Caption>) -> Vec<Candidate> {
     captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let candidate =
-        |Caption { text, score }| Candidate { caption: text, score, similarity: None };
+    let candidate = |Caption { text, score }| Candidate { caption: text, score, similarity: None };
     captions.into_iter().map(candidate).collect()
 }

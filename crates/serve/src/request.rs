@@ -66,9 +66,9 @@ impl CaptionRequest {
     fn of_json(body: &[u8]) -> Result<Self, Refusal> {
         let JsonRequest { picture, runs, decoding } = serde_json::from_slice(body)
             .map_err(|error| Refusal::bad_request(format!("the request: {error}")))?;
-        let picture = STANDARD.decode(picture).map_err(|error| {
-            Refusal::bad_request(format!("the picture is not base64: {error}"))
-        })?;
+        let picture = STANDARD
+            .decode(picture)
+            .map_err(|error| Refusal::bad_request(format!("the picture is not base64: {error}")))?;
         Ok(Self { picture: picture.into(), runs, decoding })
     }
 
@@ -81,9 +81,7 @@ impl CaptionRequest {
         while let Some(field) = form.next_field().await.map_err(malformed)? {
             let name = field.name().unwrap_or_default().to_owned();
             let is_repeated = match name.as_str() {
-                "picture" => {
-                    picture.replace(field.bytes().await.map_err(malformed)?).is_some()
-                }
+                "picture" => picture.replace(field.bytes().await.map_err(malformed)?).is_some(),
                 "runs" => {
                     runs.push(field.text().await.map_err(malformed)?);
                     false
@@ -105,8 +103,8 @@ impl CaptionRequest {
                 return Err(Refusal::bad_request(format!("the field {name} is there twice")));
             }
         }
-        let picture = picture
-            .ok_or_else(|| Refusal::bad_request("the form has no file named picture"))?;
+        let picture =
+            picture.ok_or_else(|| Refusal::bad_request("the form has no file named picture"))?;
         Ok(Self { picture, runs, decoding: decoding.unwrap_or_default() })
     }
 
@@ -152,9 +150,8 @@ fn numbered(served: &Served, name: &str) -> Result<usize, Refusal> {
 
 /// A run's decoding with other values. A strategy of the run's own kind may be named in part.
 fn decoding(run: &ServedRun, options: &Options, limits: &Limits) -> Result<Decoding, Refusal> {
-    let refused = |reason: String| {
-        Refusal::bad_request(format!("decoding of {}: {reason}", run.name))
-    };
+    let refused =
+        |reason: String| Refusal::bad_request(format!("decoding of {}: {reason}", run.name));
     let mut decoding = run.config.decoding.clone();
     for (key, value) in options {
         match key.as_str() {

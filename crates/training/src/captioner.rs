@@ -169,8 +169,7 @@ impl Captioner {
             || identity.is_some_and(|identity| identity.normalize);
         let embeddings =
             if normalize { inputs::normalized(embeddings) } else { embeddings.shallow_clone() };
-        let words =
-            |chosen: Vec<Keyword>| chosen.into_iter().map(|keyword| keyword.word).collect();
+        let words = |chosen: Vec<Keyword>| chosen.into_iter().map(|keyword| keyword.word).collect();
         let keywords = selector
             .map(|selector| selector.select(&embeddings))
             .transpose()?

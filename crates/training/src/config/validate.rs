@@ -1,7 +1,8 @@
 //! Ranges, and what goes together.
 
 use super::{
-    ClipPrefix, Config, ConfigError, Decoding, Mapper, MergeRnn, Precision, Sbg, Strategy, System, Tokenizer,
+    ClipPrefix, Config, ConfigError, Decoding, Mapper, MergeRnn, Precision, Sbg, Strategy, System,
+    Tokenizer,
 };
 
 impl Config {
