@@ -10,15 +10,14 @@ let picture = null;
 let served = null;
 let asking = null;
 
-function show(id, title, text) {
-  $(id).replaceChildren();
+/** Says what is wrong; without words, that nothing is. */
+function fail(title, text) {
+  $("error").replaceChildren();
   if (!text) return;
   const strong = document.createElement("strong");
   strong.textContent = title;
-  $(id).append(strong, text);
+  $("error").append(strong, text[0].toUpperCase() + text.slice(1));
 }
-
-const fail = (title, text) => show("error", title, text);
 
 // Runs and how they decode
 
@@ -35,7 +34,7 @@ function addRun(run) {
   for (const key of ["beams", "samples"]) field(key).max = run.most_captions;
   const values = { ...STARTS.beam, ...STARTS.sampling, ...strategy, max_tokens };
   for (const [key, value] of Object.entries(values)) field(key).value = value;
-  element.addEventListener("input", () => summarise(element));
+  for (const kind of ["input", "change"]) element.addEventListener(kind, () => summarise(element));
   summarise(element);
   $("runs").append(part);
 }
