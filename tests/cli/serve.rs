@@ -172,7 +172,7 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
         (vec!["serve", "--run", &run, "--address", &taken], "--address"),
         (vec!["serve", "--run", &run, "--address", "here"], "--address"),
         (vec!["serve", "--run", &run, "--device", "gpu"], "not a device"),
-        (vec!["serve", "--run", &run, "--clip", "nowhere/at/all"], "nowhere/at/all"),
+        (vec!["serve", "--run", &run, "--clip", "/nowhere/clip"], "/nowhere/clip"),
     ] {
         let error = failure(&words);
         assert!(error.contains(expected), "{words:?}: {error}");

@@ -275,9 +275,9 @@ fn a_panic_or_an_error_of_the_models_fails_its_batch_alone() {
 #[test]
 fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let limits = Limits {
-        header_time: Duration::from_millis(300),
-        body_time: Duration::from_millis(300),
-        request_time: Duration::from_millis(600),
+        header_time: Duration::from_millis(500),
+        body_time: Duration::from_millis(500),
+        request_time: Duration::from_secs(2),
         ..Limits::default()
     };
     let server = Server::start(limits, true);
