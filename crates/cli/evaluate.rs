@@ -12,7 +12,7 @@ use networks::device::parse_device;
 use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
-use training::config::System;
+use training::config::{Config, System};
 use training::evaluate::{Scored, evaluate_run};
 use training::run_folder::RunFolder;
 
@@ -111,18 +111,18 @@ pub struct How<'a> {
     pub shuffle: Option<u64>,
 }
 
+/// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
+pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
+    let System::Sbg(system) = &config.system else { return Ok(None) };
+    let clip = moved.unwrap_or(&system.reranking.clip);
+    let found = models::find(clip, Wanted::Clip)
+        .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
+    Ok(Some(found))
+}
+
 /// A run's captioner, with the CLIP that it compares captions by where it does.
 pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Result<Captioner> {
-    let clip = match folder.config()?.system {
-        System::Sbg(system) => {
-            let clip = how.clip.unwrap_or(&system.reranking.clip);
-            let found = models::find(clip, Wanted::Clip).context(
-                "the run compares captions with pictures by CLIP; say where it is with --clip",
-            )?;
-            Some(found)
-        }
-        System::ClipPrefix(_) | System::MergeRnn(_) => None,
-    };
+    let clip = reranking_clip(&folder.config()?, how.clip)?;
     let which = how.checkpoint.map(Into::into);
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
 }

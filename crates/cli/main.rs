@@ -15,6 +15,7 @@ mod page;
 mod precompute;
 mod pretrain;
 mod report;
+mod serve;
 mod terminal;
 mod train;
 
@@ -55,6 +56,8 @@ enum Command {
     Train(train::Args),
     /// Caption pictures with a trained run.
     Caption(caption::Args),
+    /// Caption pictures in the browser, or over HTTP, with trained runs.
+    Serve(serve::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
     /// Show runs beside each other on one page.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Pretrain(command) => pretrain::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Import(args) => import::run(&args),

@@ -124,7 +124,8 @@ pub(crate) fn pictures(
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
-    Ok(Pictures { embeddings, keywords })
+    let numbers = (0..images.len() as u64).collect();
+    Ok(Pictures { embeddings, keywords, numbers })
 }
 
 /// Each picture with the caption that is chosen among those written for it.

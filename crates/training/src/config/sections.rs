@@ -222,6 +222,12 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Captions that are followed or drawn for each picture.
+    #[must_use]
+    pub fn continuations(&self) -> usize {
+        self.steps().continuations()
+    }
+
     /// As the decoder takes it.
     #[must_use]
     pub fn steps(&self) -> decode::Strategy {

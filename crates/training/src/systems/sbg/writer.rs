@@ -48,9 +48,10 @@ impl KeywordSelector {
     }
 }
 
-/// Tokens to write on from, of a picture known by its number.
+/// Tokens to write on from.
 struct Prompt {
-    picture: usize,
+    /// The picture's place among those that are captioned together.
+    place: usize,
     tokens: Vec<i64>,
 }
 
@@ -84,25 +85,29 @@ impl SbgWriter {
         keywords: &[Vec<String>],
         max_tokens: usize,
     ) -> Result<(Vec<Prompt>, usize), Error> {
-        let positions = usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0);
-        let room = positions.saturating_sub(max_tokens).max(1);
+        let room = self.positions().saturating_sub(max_tokens).max(1);
         let texts: Vec<String> = keywords.iter().map(|words| prompt(words)).collect();
         let mut prompts = Vec::with_capacity(texts.len());
         let mut cut = 0;
-        for (picture, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
+        for (place, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
             if tokens.len() > room {
                 cut += 1;
-                tokens = self.shortened(&keywords[picture], room)?;
+                tokens = self.shortened(&keywords[place], room)?;
             }
-            prompts.push(Prompt { picture, tokens });
+            prompts.push(Prompt { place, tokens });
         }
         Ok((prompts, cut))
+    }
+
+    /// Tokens of prompt and caption together at most.
+    fn positions(&self) -> usize {
+        usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0)
     }
 
     /// The prompt of as many keywords, the first ones, as have room.
     fn shortened(&self, keywords: &[String], room: usize) -> Result<Vec<i64>, Error> {
         let texts: Vec<String> =
-            (0..keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
+            (0..=keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
         let mut fitting =
             token_rows(&self.tokenizer, &texts)?.into_iter().filter(|row| row.len() <= room);
         fitting.next_back().ok_or_else(|| {
@@ -113,14 +118,18 @@ impl SbgWriter {
     }
 
     /// Samples of each prompt, all of one length.
-    fn sample(&self, prompts: &[&Prompt], options: &Options) -> Result<Vec<Vec<String>>, Error> {
+    fn sample(
+        &self,
+        prompts: &[&Prompt],
+        numbers: &[u64],
+        options: &Options,
+    ) -> Result<Vec<Vec<String>>, Error> {
         let tokens: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.tokens).copied().collect();
         let ids =
             Tensor::from_slice(&tokens).view([prompts.len() as i64, -1]).to_device(self.device);
         let inputs = no_grad(|| self.model.gpt2().embed(&ids));
-        let numbers: Vec<u64> = prompts.iter().map(|prompt| prompt.picture as u64).collect();
         let mut texts = Vec::with_capacity(prompts.len());
-        for written in decode::generate(self.model.gpt2(), &inputs, &numbers, options)? {
+        for written in decode::generate(self.model.gpt2(), &inputs, numbers, options)? {
             let samples = written.iter().map(|hypothesis| {
                 let tokens = hypothesis.tokens.strip_suffix(&[self.end]);
                 Ok(first_sentence(&read(&self.tokenizer, tokens.unwrap_or(&hypothesis.tokens))?))
@@ -157,6 +166,11 @@ impl SbgWriter {
 }
 
 impl Writer for SbgWriter {
+    fn most_tokens(&self) -> Result<usize, Error> {
+        let shortest = token_rows(&self.tokenizer, &[prompt::<&str>(&[])])?.concat().len();
+        Ok(self.positions().saturating_sub(shortest))
+    }
+
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
         let Some(encoder) = &self.encoder else { return Ok(None) };
         let labels = keywords::read_labels(&self.folder.labels())?;
@@ -196,12 +210,14 @@ impl Writer for SbgWriter {
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
         for batch in by_length.values().flat_map(|alike| alike.chunks(decoding.batch_size)) {
-            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.picture as i64).collect();
+            let numbers: Vec<u64> =
+                batch.iter().map(|prompt| pictures.numbers[prompt.place]).collect();
+            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.place as i64).collect();
             let rows = Tensor::from_slice(&rows).to_device(pictures.embeddings.device());
             let embeddings = pictures.embeddings.index_select(0, &rows);
-            let written = self.compare(self.sample(batch, &options)?, &embeddings)?;
+            let written = self.compare(self.sample(batch, &numbers, &options)?, &embeddings)?;
             for (prompt, written) in batch.iter().zip(written) {
-                captions[prompt.picture] = written;
+                captions[prompt.place] = written;
             }
             done += batch.len();
             progress(Event::Done(done));
