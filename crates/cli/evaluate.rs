@@ -150,8 +150,3 @@ pub fn evaluate(
     bar.finish_and_clear();
     Ok(scored)
 }
-
-/// The paper's protocol, raw strings, with what needs no download.
-pub fn paper_protocol() -> Options {
-    Options { tokenizer: Tokenizer::None, ..Options::default() }
-}

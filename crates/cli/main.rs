@@ -11,11 +11,13 @@ mod import;
 mod init;
 mod keywords;
 mod models;
-mod page;
 mod precompute;
 mod pretrain;
 mod report;
+mod reproduce;
 mod serve;
+mod stage_screen;
+mod table_page;
 mod terminal;
 mod train;
 
@@ -72,11 +74,14 @@ enum Command {
     /// Measure the hot paths against the Python reference on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Reproduce a table of the paper, from data to scores.
+    Reproduce(reproduce::Args),
     /// The whole way, from pictures that capsmith draws to captions and scores, in minutes.
     Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
+    terminal::stop_with_stdin();
     let result = match Cli::parse().command {
         Command::Dataset(command) => dataset::run(command),
         Command::Precompute(args) => precompute::run(&args),
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Fetch(command) => fetch::run(&command),
         Command::Bench(command) => bench::run(&command),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

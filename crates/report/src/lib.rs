@@ -28,4 +28,4 @@ pub use error::Error;
 pub use names::names;
 pub use page::page;
 pub use run::Run;
-pub use sections::sections;
+pub use sections::{sections, sections_around};

@@ -1,6 +1,7 @@
 //! Studies: many runs that belong together, each step of which is kept, resumed, or made anew.
 //!
 //! A study is a [`stages::Plan`] of `capsmith` commands in one folder. [`stages::run`] walks it with several
-//! at a time.
+//! at a time. [`reproduce`] plans the tables of the paper.
 
+pub mod reproduce;
 pub mod stages;

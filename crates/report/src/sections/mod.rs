@@ -17,31 +17,54 @@ use crate::plot::colour;
 use crate::run::Run;
 use shown::Shown;
 
+/// A section's id, title and body.
+type Section = (&'static str, &'static str, Markup);
+
 /// All that there is to show of runs beside each other: scores, captions, curves, configurations.
 ///
 /// # Errors
 /// Names the file of a data set that is damaged. Pictures that are not there are said to be missing.
 pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
     let mut shown = Shown::of(runs)?;
-    let sections = [
-        ("scores", "Scores", scores::section(runs)),
-        ("captions", "Captions side by side", captions::section(runs, &mut shown)),
+    let sections = all(runs, scores::section(runs), &mut shown);
+    Ok(rendered(&sections, &shown))
+}
+
+/// As [`sections`], with a table of one's own in place of the scores, and pictures with their captions before
+/// everything.
+///
+/// # Errors
+/// As [`sections`].
+pub fn sections_around(runs: &[Run], table: Markup) -> Result<Markup, Error> {
+    let mut shown = Shown::of(runs)?;
+    let mut sections = all(runs, table, &mut shown);
+    sections.swap(0, 1);
+    Ok(rendered(&sections, &shown))
+}
+
+fn all(runs: &[Run], scores: Markup, shown: &mut Shown) -> [Section; 8] {
+    [
+        ("scores", "Scores", scores),
+        ("captions", "Captions side by side", captions::section(runs, shown)),
         ("training", "Training", curves::section(runs)),
         ("epochs", "Scores after each epoch", epochs::section(runs)),
-        ("extremes", "Best and worst captions", best_and_worst::section(runs, &mut shown)),
+        ("extremes", "Best and worst captions", best_and_worst::section(runs, shown)),
         ("lengths", "Lengths of captions", lengths::section(runs)),
         ("keywords", "Keywords", keywords::section(runs)),
         ("configuration", "Configuration", configuration::section(runs)),
-    ];
-    let sections = sections.into_iter().filter(|(.., body)| !body.0.is_empty());
-    let sections: Vec<(&str, &str, Markup)> = sections.collect();
-    Ok(html! {
-        nav { @for (id, title, _) in &sections { a href={ "#" (id) } { (title) } } }
-        @for (id, title, body) in &sections {
+    ]
+}
+
+/// Those sections that have something to show, and the pictures that they show.
+fn rendered(sections: &[Section], shown: &Shown) -> Markup {
+    let sections = || sections.iter().filter(|(.., body)| !body.0.is_empty());
+    html! {
+        nav { @for (id, title, _) in sections() { a href={ "#" (id) } { (title) } } }
+        @for (id, title, body) in sections() {
             section id=(id) { h2 { (title) } (body) }
         }
         (shown.pictures.embedded())
-    })
+    }
 }
 
 /// A run's name in its colour.

@@ -1,0 +1,83 @@
+//! The stages of a study on the screen: a line for each that runs, with what it said last.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use studies::stages::{Observer, Outcome, Plan, Todo};
+
+use crate::terminal;
+
+/// Shows a plan's stages; lines only where there is no terminal.
+pub struct Screen {
+    all: MultiProgress,
+    running: Mutex<HashMap<usize, ProgressBar>>,
+    width: usize,
+}
+
+impl Screen {
+    /// For this plan.
+    pub fn new(plan: &Plan) -> Self {
+        let width = plan.stages().iter().map(|stage| stage.name.len()).max().unwrap_or(0);
+        Self { all: MultiProgress::new(), running: Mutex::default(), width }
+    }
+
+    fn say(&self, line: &str) {
+        self.all.suspend(|| terminal::say(line));
+    }
+
+    fn bars(&self) -> std::sync::MutexGuard<'_, HashMap<usize, ProgressBar>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Screen {
+    fn started(&self, plan: &Plan, at: usize, todo: Todo) {
+        let name = &plan.stages()[at].name;
+        let what = match todo {
+            Todo::Resume => "goes on",
+            Todo::Redo => "anew, with other inputs",
+            Todo::Keep | Todo::Run => "started",
+        };
+        let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::new_spinner().with_style(style);
+        let bar = self.all.add(bar.with_prefix(format!("{name:<0$}", self.width)));
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        if bar.is_hidden() {
+            terminal::say(&format!("{name}: {what}"));
+        }
+        self.bars().insert(at, bar);
+    }
+
+    fn said(&self, _plan: &Plan, at: usize, line: &str) {
+        if let Some(bar) = self.bars().get(&at) {
+            bar.set_message(line.to_owned());
+        }
+    }
+
+    fn ended(&self, plan: &Plan, at: usize, outcome: &Outcome) {
+        if let Some(bar) = self.bars().remove(&at) {
+            bar.finish_and_clear();
+        }
+        let name = format!("{:<1$}", plan.stages()[at].name, self.width);
+        match outcome {
+            Outcome::Kept => self.say(&format!("✓ {name} was finished before")),
+            Outcome::Finished { seconds } => {
+                let time = HumanDuration(Duration::from_secs_f64(*seconds));
+                self.say(&format!("✓ {name} {time:#}"));
+            }
+            Outcome::Failed { error } => {
+                let log = plan.log_file(at);
+                self.say(&format!(
+                    "✗ {name} failed: {error}\n  all that it said: {}",
+                    log.display()
+                ));
+            }
+            Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),
+            Outcome::Stopped => self.say(&format!("- {name} stopped; --resume goes on with it")),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How long stages may take: their floating-point operations by the sizes of data and models, at the speed
+//! of a product of matrices that is measured first.
+//!
+//! A training step is taken as six operations a weight and token, a step forward as two (Kaplan et al.
+//! 2020, arXiv 2001.08361, section 2.1), and half of the measured speed is taken to be reached. That is right
+//! within a factor of two or three, which tells minutes from days.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use flickr::Corpus;
+use networks::clip::ClipConfig;
+use networks::device::parse_device;
+use networks::gpt2::Gpt2Config;
+use tch::{Kind, Tensor};
+use training::config::{Config, Strategy, System};
+
+use super::{Error, Reproduction, Request};
+
+/// The part of the measured speed that models reach.
+const REACHED: f64 = 0.5;
+/// Starting a command and loading what it needs.
+const START_SECONDS: f64 = 2.0;
+/// Tokens of a caption, and of a picture's keywords: what Flickr8k has.
+const CAPTION_TOKENS: f64 = 13.0;
+const KEYWORD_TOKENS: f64 = 60.0;
+/// Operations of VGG-16 on a picture.
+const VGG_OPERATIONS: f64 = 31e9;
+/// Words of Flickr8k.
+const FLICKR8K_WORDS: f64 = 8918.0;
+/// Merge-RNN stops early: epochs after which it did.
+const MERGE_RNN_EPOCHS: f64 = 6.0;
+
+/// Seconds of each stage of a study.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    seconds: Vec<f64>,
+    /// Operations a second that were measured on the first device.
+    speed: f64,
+}
+
+/// Weights of models and sizes of data.
+struct Sizes {
+    pictures: f64,
+    captions: f64,
+    test_pictures: f64,
+    /// Operations of CLIP on a picture.
+    clip: f64,
+    gpt2_weights: f64,
+    /// Different words in the captions.
+    words: f64,
+}
+
+impl Estimate {
+    /// Measures the speed of the study's device for half a second, and estimates each stage.
+    ///
+    /// # Errors
+    /// When the device cannot be used.
+    pub fn measure(request: &Request, reproduction: &Reproduction) -> Result<Self, Error> {
+        let configs = reproduction.runs.iter().filter_map(|run| run.resolved.as_ref());
+        let device = configs.clone().next().map_or("cpu", |(_, config)| &config.training.device);
+        let speed = speed(device)?;
+        let sizes = Sizes::of(request, configs.clone().next().map(|(_, config)| config));
+        let seconds = reproduction.plan.stages().iter().map(|stage| {
+            let (kind, run) = stage.name.split_once('/').unwrap_or((&stage.name, ""));
+            let config = configs
+                .clone()
+                .find(|(path, _)| path.file_stem().is_some_and(|stem| stem == run))
+                .map(|(_, config)| config);
+            let operations = match (kind, config) {
+                ("embeddings", _) => sizes.pictures * sizes.clip,
+                ("features", _) => sizes.pictures * VGG_OPERATIONS,
+                ("train", Some(config)) => sizes.training(config),
+                ("evaluate", Some(config)) => sizes.captioning(config),
+                _ => 0.0,
+            };
+            START_SECONDS + operations / (speed * REACHED)
+        });
+        Ok(Self { seconds: seconds.collect(), speed })
+    }
+
+    /// Seconds of a stage, by its place in the plan.
+    #[must_use]
+    pub fn seconds(&self, at: usize) -> f64 {
+        self.seconds[at]
+    }
+
+    /// Operations a second that were measured.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.speed
+    }
+}
+
+impl Sizes {
+    fn of(request: &Request, config: Option<&Config>) -> Self {
+        let corpus = Corpus::load(&request.dataset, None).ok();
+        let published = match request.table {
+            super::Table::One => 8091,
+            super::Table::Two => 31_783,
+        };
+        let pictures = corpus.as_ref().map_or(published, |corpus| corpus.images.len()) as f64;
+        let captions =
+            corpus.as_ref().map_or(5.0 * pictures, |corpus| corpus.caption_count() as f64);
+        let words = corpus.as_ref().map_or(FLICKR8K_WORDS, |corpus| words(corpus));
+        let test = config.map_or(5000, |config| config.data.test_captions) as f64;
+        let folder = |model: &Option<String>| model.as_deref().map(Path::new).map(Path::to_owned);
+        let clip = folder(&request.models.clip);
+        let clip = clip.and_then(|folder| ClipConfig::from_folder(&folder).ok());
+        let gpt2 = folder(&request.models.gpt2);
+        let gpt2 = gpt2.and_then(|folder| Gpt2Config::open(&folder).ok()).unwrap_or_default();
+        Self {
+            pictures,
+            captions,
+            test_pictures: test / 5.0,
+            clip: clip_operations(&clip.unwrap_or_else(large_clip)),
+            gpt2_weights: gpt2_weights(&gpt2),
+            words,
+        }
+    }
+
+    /// A recurrent layer, and two layers of all words.
+    fn merge_rnn_weights(&self, layer_size: i64) -> f64 {
+        let size = layer_size as f64;
+        8.0 * size * size + 3.0 * size * self.words
+    }
+
+    fn training(&self, config: &Config) -> f64 {
+        let epochs = config.training.epochs as f64;
+        let tokens = match &config.system {
+            System::ClipPrefix(system) => CAPTION_TOKENS + system.mapper.prefix_length() as f64,
+            System::Sbg(_) => CAPTION_TOKENS + KEYWORD_TOKENS,
+            System::MergeRnn(system) => {
+                let weights = self.merge_rnn_weights(system.network.layer_size);
+                let epochs = epochs.min(MERGE_RNN_EPOCHS);
+                return 6.0 * weights * self.captions * CAPTION_TOKENS * epochs;
+            }
+        };
+        6.0 * self.gpt2_weights * self.captions * tokens * epochs
+    }
+
+    fn captioning(&self, config: &Config) -> f64 {
+        let rows = match config.decoding.strategy {
+            Strategy::Greedy {} => 1,
+            Strategy::Beam { beams } => beams,
+            Strategy::Sampling { samples, .. } => samples,
+        };
+        let (weights, tokens) = match &config.system {
+            System::MergeRnn(system) => {
+                ((system.network.layer_size * 12_000) as f64, CAPTION_TOKENS)
+            }
+            System::Sbg(_) => {
+                (self.gpt2_weights, KEYWORD_TOKENS + 2.0 * CAPTION_TOKENS * rows as f64)
+            }
+            System::ClipPrefix(_) => (self.gpt2_weights, 2.0 * CAPTION_TOKENS * rows as f64),
+        };
+        2.0 * weights * tokens * self.test_pictures
+    }
+}
+
+fn words(corpus: &Corpus) -> f64 {
+    let captions = corpus.images.iter().flat_map(|image| &image.captions);
+    let words = captions.flat_map(|caption| caption.split_whitespace().map(str::to_lowercase));
+    words.collect::<HashSet<_>>().len() as f64
+}
+
+/// ViT-L/14, where the model is not on this machine yet.
+fn large_clip() -> ClipConfig {
+    let mut config = ClipConfig::default();
+    let vision = &mut config.vision_config;
+    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (1024, 4096, 24);
+    (vision.image_size, vision.patch_size) = (224, 14);
+    config
+}
+
+fn clip_operations(config: &ClipConfig) -> f64 {
+    let vision = &config.vision_config;
+    let tokens = ((vision.image_size / vision.patch_size).pow(2) + 1) as f64;
+    let hidden = vision.hidden_size as f64;
+    let weights = 4.0 * hidden * hidden + 2.0 * hidden * vision.intermediate_size as f64;
+    2.0 * weights * vision.num_hidden_layers as f64 * tokens
+}
+
+fn gpt2_weights(config: &Gpt2Config) -> f64 {
+    let hidden = config.n_embd as f64;
+    12.0 * hidden * hidden * config.n_layer as f64 + config.vocab_size as f64 * hidden
+}
+
+/// Operations a second of a product of matrices of GPT-2 small's size.
+fn speed(device: &str) -> Result<f64, Error> {
+    let device = parse_device(device).map_err(training::Error::from)?;
+    let options = (Kind::Float, device);
+    let left = Tensor::f_rand([512, 768], options).map_err(training::Error::from)?;
+    let right = Tensor::f_rand([768, 3072], options).map_err(training::Error::from)?;
+    // Reading a value waits for a GPU.
+    let once = || left.matmul(&right).double_value(&[0, 0]);
+    once();
+    let (started, mut products) = (Instant::now(), 0.0);
+    while started.elapsed() < Duration::from_millis(500) {
+        once();
+        products += 1.0;
+    }
+    Ok(2.0 * 512.0 * 768.0 * 3072.0 * products / started.elapsed().as_secs_f64())
+}

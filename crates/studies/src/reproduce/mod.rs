@@ -1,0 +1,516 @@
+//! A table of the paper, from data to scores: which runs its rows need, and what stages those are made of.
+//!
+//! ```text
+//! OUT/
+//!   models/                     models with random weights, where the recipe has them
+//!   embeddings.safetensors      CLIP's
+//!   features.safetensors        VGG-16's, for Merge-RNN
+//!   keywords/                   SBG's labels and encyclopedia; selected.jsonl
+//!   configs/ROW-seed-42.toml    what each run is trained by, resolved
+//!   runs/ROW-seed-42/           run folders
+//!   stages/, logs/              see [`crate::stages`]
+//!   table1.md, .csv, .json      the table beside the published one
+//! ```
+
+mod estimate;
+mod published;
+mod recipe;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use flickr::Corpus;
+use training::config::{Config, ConfigError, System};
+
+use crate::stages::{self, Input, Plan, Resume, Stage};
+
+pub use estimate::Estimate;
+pub use published::{COLUMNS, Row, Table};
+pub use recipe::{Family, FamilyError, Keywords, Models, Precompute, Recipe, Seeds};
+pub use table::{Cell, Line, Results, results};
+
+/// What is to be reproduced, from where.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which table.
+    pub table: Table,
+    /// Which of its rows.
+    pub rows: Vec<Row>,
+    /// Its configurations.
+    pub family: Family,
+    /// Runs of each configuration, instead of the recipe's.
+    pub seeds: Option<u64>,
+    /// The data set.
+    pub dataset: PathBuf,
+    /// Where the recipe's models are: paths, or names that a command finds.
+    pub models: FoundModels,
+    /// Devices, which runs take in turn; the configured ones unless given.
+    pub devices: Vec<String>,
+    /// The checkpoint that the paper published, scored in place of a run of row
+    /// `prefix-gradient-clipping`.
+    pub published_checkpoint: Option<String>,
+    /// Whether METEOR can be measured; other scores come out otherwise.
+    pub meteor: bool,
+    /// The study's folder.
+    pub out: PathBuf,
+}
+
+/// Where models are. What is not there is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundModels {
+    /// CLIP.
+    pub clip: Option<String>,
+    /// GPT-2.
+    pub gpt2: Option<String>,
+    /// VGG-16, where Merge-RNN sees its features.
+    pub vgg: Option<String>,
+    /// BART, where it files labels.
+    pub nli: Option<String>,
+}
+
+/// A study that is planned.
+#[derive(Debug)]
+pub struct Reproduction {
+    /// Its stages.
+    pub plan: Plan,
+    /// Its runs.
+    pub runs: Vec<Run>,
+}
+
+/// One run of a configuration.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The configuration's name.
+    pub config: &'static str,
+    /// Its seed.
+    pub seed: u64,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// The resolved configuration and the file that it is to be written to; none of an imported run.
+    pub resolved: Option<(PathBuf, Config)>,
+    /// The place of the stage that scores it.
+    pub evaluated: usize,
+}
+
+/// Why a study cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data set cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] flickr::LoadError),
+    /// Stages cannot be planned.
+    #[error(transparent)]
+    Stages(#[from] stages::Error),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Training(#[from] training::Error),
+    /// Results cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Durable(#[from] durable::Error),
+}
+
+impl Request {
+    /// The stages of all runs that the rows need. Nothing is written.
+    ///
+    /// # Errors
+    /// Names the configuration or input that cannot be used.
+    pub fn plan(&self, code: &str) -> Result<Reproduction, Error> {
+        let mut configs: Vec<&'static str> = self.rows.iter().map(|row| row.config()).collect();
+        configs.dedup();
+        let mut planner = Planner {
+            request: self,
+            code,
+            data_set: data_set(&self.dataset)?,
+            plan: Plan::new(&self.out),
+            runs: Vec::new(),
+        };
+        let shared = planner.shared(&configs)?;
+        for config in configs {
+            planner.runs_of(config, &shared)?;
+        }
+        let Planner { plan, runs, .. } = planner;
+        Ok(Reproduction { plan, runs })
+    }
+}
+
+impl Reproduction {
+    /// Writes the configurations of its runs.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn write_configs(&self) -> Result<(), Error> {
+        for (path, config) in self.runs.iter().filter_map(|run| run.resolved.as_ref()) {
+            let text = config.to_toml();
+            // A new time of change would look like another input.
+            if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
+                continue;
+            }
+            durable::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+            durable::write(path, text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// The stages that several runs depend on, by place, and what they make.
+struct Shared {
+    clip: String,
+    gpt2: String,
+    gpt2_stage: Option<usize>,
+    embeddings: Option<usize>,
+    features: Option<usize>,
+    keywords: Option<usize>,
+}
+
+struct Planner<'a> {
+    request: &'a Request,
+    code: &'a str,
+    data_set: Vec<Input>,
+    plan: Plan,
+    runs: Vec<Run>,
+}
+
+impl Planner<'_> {
+    fn shared(&mut self, configs: &[&str]) -> Result<Shared, Error> {
+        let needs = |system: &str| configs.iter().any(|config| config.starts_with(system));
+        let (models, device) = (&self.request.models, self.device(0));
+        let (clip, clip_stage) = match &models.clip {
+            Some(clip) => (clip.clone(), None),
+            None => self.random_model("clip", &[])?,
+        };
+        let (gpt2, gpt2_stage) = match &models.gpt2 {
+            Some(gpt2) => (gpt2.clone(), None),
+            None => self.random_gpt2()?,
+        };
+        let merge_rnn_sees_clip = models.vgg.is_none();
+        let embeddings = if needs("prefix") || needs("sbg") || merge_rnn_sees_clip {
+            let encoder = ["--clip", &clip];
+            Some(self.precompute("embeddings", encoder, &device, clip_stage)?)
+        } else {
+            None
+        };
+        let features = match &models.vgg {
+            Some(vgg) if needs("merge-rnn") => {
+                Some(self.precompute("features", ["--vgg", vgg], &device, None)?)
+            }
+            _ => embeddings,
+        };
+        let keywords = match embeddings {
+            Some(embeddings) if needs("sbg") => Some(self.keywords(&clip, &device, embeddings)?),
+            _ => None,
+        };
+        Ok(Shared { clip, gpt2, gpt2_stage, embeddings, features, keywords })
+    }
+
+    fn random_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
+        // Of the training captions, none of which may be of the test set.
+        let config = self.parse("prefix-original", &[])?;
+        let dataset = self.request.dataset.display().to_string();
+        let test_captions = config.data.test_captions.to_string();
+        self.random_model("gpt2", &["--dataset", &dataset, "--test-captions", &test_captions])
+    }
+
+    fn random_model(
+        &mut self,
+        kind: &str,
+        more: &[&str],
+    ) -> Result<(String, Option<usize>), Error> {
+        let out = self.request.out.join("models").join(kind);
+        let mut arguments = words(&["init", kind, "--out", &out.display().to_string()]);
+        arguments.extend(words(more));
+        let inputs = if more.is_empty() { Vec::new() } else { self.data_set.clone() };
+        let place = self.add(Stage {
+            name: format!("init-{kind}"),
+            arguments,
+            resume: Resume::Anew,
+            inputs,
+            after: Vec::new(),
+            outputs: vec![out.clone()],
+            optional: false,
+        })?;
+        Ok((out.display().to_string(), Some(place)))
+    }
+
+    fn precompute(
+        &mut self,
+        name: &str,
+        encoder: [&str; 2],
+        device: &str,
+        after: Option<usize>,
+    ) -> Result<usize, Error> {
+        let out = self.request.out.join(format!("{name}.safetensors"));
+        let dataset = self.request.dataset.display().to_string();
+        let dtype = &self.request.family.recipe.precompute.dtype;
+        let mut arguments = words(&["precompute", "--dataset", &dataset]);
+        arguments.extend(words(&encoder));
+        let text = out.display().to_string();
+        arguments.extend(words(&["--out", &text, "--device", device, "--dtype", dtype]));
+        self.add(Stage {
+            name: name.to_owned(),
+            arguments,
+            resume: Resume::Itself,
+            inputs: self.data_set_and([model_input(encoder[1])]),
+            after: after.into_iter().collect(),
+            outputs: vec![out],
+            optional: false,
+        })
+    }
+
+    /// Labels and encyclopedia, and then the keywords of all pictures.
+    fn keywords(&mut self, clip: &str, device: &str, embeddings: usize) -> Result<usize, Error> {
+        let recipe = &self.request.family.recipe.keywords;
+        let dataset = self.request.dataset.display().to_string();
+        let folder = self.request.out.join("keywords");
+        let folder_text = folder.display().to_string();
+        let mut build = words(&[
+            "keywords",
+            "build",
+            "--dataset",
+            &dataset,
+            "--out",
+            &folder_text,
+            "--clip",
+            clip,
+            "--synonyms",
+            &recipe.synonyms,
+            "--categories",
+            &recipe.categories,
+            "--device",
+            device,
+        ]);
+        if let Some(nli) = &self.request.models.nli {
+            build.extend(words(&["--nli", nli]));
+        }
+        let built = self.add(Stage {
+            name: "keywords/build".to_owned(),
+            arguments: build,
+            resume: Resume::Itself,
+            inputs: self.data_set_and([model_input(clip)]),
+            after: vec![embeddings],
+            outputs: vec![folder.clone()],
+            optional: false,
+        })?;
+        let selected = self.selected();
+        let embeddings_file = self.request.out.join("embeddings.safetensors").display().to_string();
+        self.add(Stage {
+            name: "keywords/select".to_owned(),
+            arguments: words(&[
+                "keywords",
+                "select",
+                "--dataset",
+                &dataset,
+                "--clip",
+                clip,
+                "--embeddings",
+                &embeddings_file,
+                "--keywords",
+                &folder_text,
+                "--out",
+                &selected.display().to_string(),
+                "--device",
+                device,
+            ]),
+            resume: Resume::Itself,
+            inputs: Vec::new(),
+            after: vec![built],
+            outputs: vec![selected],
+            optional: false,
+        })
+    }
+
+    fn runs_of(&mut self, config: &'static str, shared: &Shared) -> Result<(), Error> {
+        if config == "prefix-gradient-clipping"
+            && let Some(checkpoint) = &self.request.published_checkpoint
+        {
+            return self.imported(config, checkpoint, shared);
+        }
+        let first = self.parse(config, &[])?.training.seed;
+        let count = self.request.seeds.unwrap_or(self.request.family.recipe.seeds.of(config));
+        for seed in first..first + count {
+            self.run(config, seed, shared)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, config: &'static str, seed: u64, shared: &Shared) -> Result<(), Error> {
+        let name = format!("{config}-seed-{seed}");
+        let device = self.device(self.runs.len());
+        let resolved = self.resolved(config, seed, &device, shared)?;
+        let file = self.request.out.join("configs").join(format!("{name}.toml"));
+        let folder = self.request.out.join("runs").join(&name);
+        let (file_text, out) = (file.display().to_string(), folder.display().to_string());
+        let after = match &resolved.system {
+            System::ClipPrefix(_) => [shared.embeddings, shared.gpt2_stage],
+            System::Sbg(_) => [shared.keywords, shared.gpt2_stage],
+            System::MergeRnn(_) => [shared.features, None],
+        };
+        let mut inputs = self.data_set_and([Input::Text(resolved.to_toml())]);
+        inputs.extend(resolved.system.language_model().map(model_input));
+        let trained = self.add(Stage {
+            name: format!("train/{name}"),
+            arguments: words(&["train", "--config", &file_text, "--out", &out]),
+            resume: Resume::With("--resume"),
+            inputs,
+            after: after.into_iter().flatten().collect(),
+            outputs: vec![folder.clone()],
+            optional: false,
+        })?;
+        let evaluated = self.evaluate(&name, &folder, &device, trained)?;
+        let resolved = Some((file, resolved));
+        self.runs.push(Run { config, seed, folder, resolved, evaluated });
+        Ok(())
+    }
+
+    /// The run folder of the checkpoint that the paper published.
+    fn imported(
+        &mut self,
+        config: &'static str,
+        checkpoint: &str,
+        shared: &Shared,
+    ) -> Result<(), Error> {
+        let name = format!("{config}-published");
+        let device = self.device(self.runs.len());
+        let resolved = self.resolved(config, 0, &device, shared)?;
+        let file = self.request.out.join("configs").join(format!("{name}.toml"));
+        let folder = self.request.out.join("runs").join(&name);
+        let imported = self.add(Stage {
+            name: format!("import/{name}"),
+            arguments: words(&[
+                "import",
+                checkpoint,
+                "--out",
+                &folder.display().to_string(),
+                "--config",
+                &file.display().to_string(),
+                "--tokenizer",
+                &shared.gpt2,
+            ]),
+            resume: Resume::Anew,
+            inputs: vec![Input::Text(resolved.to_toml()), model_input(checkpoint)],
+            after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),
+            outputs: vec![folder.clone()],
+            optional: false,
+        })?;
+        let evaluated = self.evaluate(&name, &folder, &device, imported)?;
+        let resolved = Some((file, resolved));
+        self.runs.push(Run { config, seed: 0, folder, resolved, evaluated });
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        name: &str,
+        folder: &Path,
+        device: &str,
+        after: usize,
+    ) -> Result<usize, Error> {
+        let meteor = if self.request.meteor { "with METEOR" } else { "without METEOR" };
+        self.add(Stage {
+            name: format!("evaluate/{name}"),
+            arguments: words(&[
+                "evaluate",
+                "--run",
+                &folder.display().to_string(),
+                "--device",
+                device,
+            ]),
+            resume: Resume::Anew,
+            inputs: vec![Input::Text(meteor.to_owned())],
+            after: vec![after],
+            outputs: vec![folder.join("evaluation")],
+            optional: false,
+        })
+    }
+
+    /// A configuration with the study's own files.
+    fn resolved(
+        &self,
+        config: &str,
+        seed: u64,
+        device: &str,
+        shared: &Shared,
+    ) -> Result<Config, Error> {
+        let out = &self.request.out;
+        let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+        let embeddings = match (config, &self.request.models.vgg) {
+            ("merge-rnn", Some(_)) => out.join("features.safetensors"),
+            _ => out.join("embeddings.safetensors"),
+        };
+        let mut sets = vec![
+            format!("data.dataset={}", quoted(&self.request.dataset)),
+            format!("data.embeddings={}", quoted(&embeddings)),
+            format!("training.device={device:?}"),
+            format!("training.seed={seed}"),
+        ];
+        if config != "merge-rnn" {
+            sets.push(format!("gpt2.model={:?}", shared.gpt2));
+        }
+        if config == "sbg" {
+            let keywords = out.join("keywords");
+            sets.push(format!("keywords.selected={}", quoted(&self.selected())));
+            sets.push(format!("keywords.labels={}", quoted(&keywords.join("labels.json"))));
+            let encyclopedia = keywords.join("encyclopedia.json");
+            sets.push(format!("keywords.encyclopedia={}", quoted(&encyclopedia)));
+            sets.push(format!("reranking.clip={:?}", shared.clip));
+        }
+        self.parse(config, &sets)
+    }
+
+    fn parse(&self, config: &str, sets: &[String]) -> Result<Config, Error> {
+        let family = &self.request.family;
+        let path = Path::new(&family.name).join(format!("{config}.toml"));
+        Ok(Config::parse(family.config(config), &path, sets)?)
+    }
+
+    /// The device of the run of that number.
+    fn device(&self, run: usize) -> String {
+        let devices = &self.request.devices;
+        if devices.is_empty() {
+            let configured = self.parse("prefix-original", &[]);
+            return configured.map_or_else(|_| "cpu".to_owned(), |config| config.training.device);
+        }
+        devices[run % devices.len()].clone()
+    }
+
+    fn selected(&self) -> PathBuf {
+        self.request.out.join("selected.jsonl")
+    }
+
+    fn data_set_and<const N: usize>(&self, more: [Input; N]) -> Vec<Input> {
+        self.data_set.iter().cloned().chain(more).collect()
+    }
+
+    fn add(&mut self, stage: Stage) -> Result<usize, Error> {
+        Ok(self.plan.add(stage, self.code)?)
+    }
+}
+
+/// The captions by what they say, the pictures by what the file system says of them.
+fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
+    if !folder.exists() {
+        return Ok(vec![Input::Text("no data set yet".to_owned())]);
+    }
+    let corpus = Corpus::load(folder, None)?;
+    let pictures = corpus.image_path(0).parent().map(Path::to_owned).unwrap_or_default();
+    Ok(vec![Input::Text(corpus.fingerprint()), Input::Path(pictures)])
+}
+
+/// A model that is a path, by what is there.
+fn model_input(model: &str) -> Input {
+    Input::Path(PathBuf::from(model))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

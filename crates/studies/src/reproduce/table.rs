@@ -1,0 +1,306 @@
+//! The table that came out, beside the published one: as text, Markdown, CSV and JSON.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
+use crate::stages::Outcome;
+
+/// What came out of a table's rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Results {
+    /// The table.
+    pub table: &'static str,
+    /// The data set that the published table is of.
+    pub published_data_set: &'static str,
+    /// Its rows.
+    pub rows: Vec<Line>,
+}
+
+/// What came out of a row.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// As on the command line.
+    pub row: &'static str,
+    /// As in the paper.
+    pub title: &'static str,
+    /// Seeds of the runs that were scored.
+    pub seeds: Vec<u64>,
+    /// A cell for each of [`COLUMNS`], and `CIDEr`.
+    pub cells: Vec<Cell>,
+    /// Why runs were not scored, a line each.
+    pub failures: Vec<String>,
+}
+
+/// One score of a row.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cell {
+    /// The score.
+    pub score: &'static str,
+    /// The mean over runs; none where it was not measured.
+    pub mean: Option<f64>,
+    /// The sample standard deviation over runs; none of one run.
+    pub deviation: Option<f64>,
+    /// What the paper has.
+    pub published: Option<f64>,
+    /// `mean - published`.
+    pub difference: Option<f64>,
+}
+
+/// Reads what the runs scored.
+///
+/// # Errors
+/// Names the file of scores that cannot be read.
+pub fn results(
+    reproduction: &Reproduction,
+    outcomes: &[Outcome],
+    table: Table,
+    rows: &[Row],
+) -> Result<Results, Error> {
+    let lines = rows.iter().map(|&row| line(reproduction, outcomes, table, row));
+    Ok(Results {
+        table: table.name(),
+        published_data_set: table.data_set(),
+        rows: lines.collect::<Result<_, _>>()?,
+    })
+}
+
+fn line(
+    reproduction: &Reproduction,
+    outcomes: &[Outcome],
+    table: Table,
+    row: Row,
+) -> Result<Line, Error> {
+    let (mut seeds, mut scores, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for run in reproduction.runs.iter().filter(|run| run.config == row.config()) {
+        if let Some(failure) = failure(reproduction, outcomes, run) {
+            failures.push(failure);
+            continue;
+        }
+        let file = run.folder.join("evaluation").join(row.evaluation()).join("scores.json");
+        seeds.push(run.seed);
+        scores.push(read_scores(&file)?);
+    }
+    let published = table.published(row);
+    let columns = COLUMNS.iter().copied().zip(published.map(Some)).chain([("CIDEr", None)]);
+    let cells = columns.map(|(score, published)| cell(score, &scores, published)).collect();
+    Ok(Line { row: row.name(), title: row.title(), seeds, cells, failures })
+}
+
+/// Why a run was not scored: what failed among the stages that it depends on.
+fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Option<String> {
+    let plan = &reproduction.plan;
+    match &outcomes[run.evaluated] {
+        Outcome::Kept | Outcome::Finished { .. } => return None,
+        Outcome::Stopped => return Some("stopped before it was scored".to_owned()),
+        Outcome::Failed { .. } | Outcome::Skipped => {}
+    }
+    let mut look_at = vec![run.evaluated];
+    while let Some(at) = look_at.pop() {
+        let stage = &plan.stages()[at];
+        if let Outcome::Failed { error } = &outcomes[at] {
+            let log = plan.log_file(at);
+            return Some(format!("{}: {error} (all of it: {})", stage.name, log.display()));
+        }
+        look_at.extend(&stage.after);
+    }
+    Some("not run".to_owned())
+}
+
+fn read_scores(path: &Path) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
+    let wrong = |reason: String| Error::Results { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut scores: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| wrong(format!("not scores: {error}")))?;
+    match scores.get_mut("corpus").map(serde_json::Value::take) {
+        Some(serde_json::Value::Object(corpus)) => Ok(corpus),
+        _ => Err(wrong("it has no scores of the corpus".to_owned())),
+    }
+}
+
+fn cell(
+    score: &'static str,
+    runs: &[serde_json::Map<String, serde_json::Value>],
+    published: Option<f64>,
+) -> Cell {
+    let values: Vec<f64> = runs.iter().filter_map(|run| run.get(score)?.as_f64()).collect();
+    let count = values.len() as f64;
+    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count);
+    let deviation = mean.filter(|_| values.len() > 1).map(|mean| {
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        (squares / (count - 1.0)).sqrt()
+    });
+    let difference = mean.zip(published).map(|(mean, published)| mean - published);
+    Cell { score, mean, deviation, published, difference }
+}
+
+impl Line {
+    /// Whether any run of it was scored.
+    #[must_use]
+    pub fn is_scored(&self) -> bool {
+        !self.seeds.is_empty()
+    }
+}
+
+impl Cell {
+    /// `0.700`, or `0.700 ± 0.003` over several runs; a dash where it was not measured.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match (self.mean, self.deviation) {
+            (None, _) => "–".to_owned(),
+            (Some(mean), None) => format!("{mean:.3}"),
+            (Some(mean), Some(deviation)) => format!("{mean:.3} ± {deviation:.3}"),
+        }
+    }
+
+    /// `+0.002`, from the published score.
+    #[must_use]
+    pub fn difference_text(&self) -> String {
+        self.difference.map_or_else(|| "–".to_owned(), |difference| format!("{difference:+.3}"))
+    }
+}
+
+impl Results {
+    /// The table in Markdown: in each cell the score, the published one, and the difference between them.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = String::from("| row |");
+        let names: Vec<&str> = self
+            .rows
+            .first()
+            .map(|line| line.cells.iter().map(|cell| cell.score).collect())
+            .unwrap_or_default();
+        for name in &names {
+            let _ = write!(text, " {name} |");
+        }
+        let _ = writeln!(text, "\n|{}", " --- |".repeat(names.len() + 1));
+        for line in &self.rows {
+            let _ = write!(text, "| {} |", line.title);
+            for cell in &line.cells {
+                let _ = match cell.published {
+                    Some(published) => {
+                        write!(
+                            text,
+                            " {} / {published:.3} ({}) |",
+                            cell.text(),
+                            cell.difference_text()
+                        )
+                    }
+                    None => write!(text, " {} |", cell.text()),
+                };
+            }
+            text.push('\n');
+        }
+        let _ = write!(
+            text,
+            "\nIn each cell: the score / the paper's, which is of {} (the difference).\n",
+            self.published_data_set
+        );
+        for line in &self.rows {
+            for failure in &line.failures {
+                let _ = writeln!(text, "\nNot scored, {}: {failure}", line.row);
+            }
+        }
+        text
+    }
+
+    /// A line for each row and score: `row,score,mean,deviation,runs,published,difference`.
+    ///
+    /// # Errors
+    /// None that a person can cause.
+    pub fn csv(&self) -> Result<String, csv::Error> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let header = ["row", "score", "mean", "deviation", "runs", "published", "difference"];
+        writer.write_record(header)?;
+        let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        for line in &self.rows {
+            for cell in &line.cells {
+                writer.write_record([
+                    line.row.to_owned(),
+                    cell.score.to_owned(),
+                    number(cell.mean),
+                    number(cell.deviation),
+                    line.seeds.len().to_string(),
+                    number(cell.published),
+                    number(cell.difference),
+                ])?;
+            }
+        }
+        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Writes `table1.md`, `.csv` and `.json` into `folder`.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let file = |extension: &str| folder.join(format!("{}.{extension}", self.table));
+        let csv = self
+            .csv()
+            .map_err(|error| Error::Results { path: file("csv"), reason: error.to_string() })?;
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        durable::write(&file("md"), self.markdown().as_bytes())?;
+        durable::write(&file("csv"), csv.as_bytes())?;
+        durable::write(&file("json"), format!("{json}\n").as_bytes())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(scores: &[(&str, f64)]) -> serde_json::Map<String, serde_json::Value> {
+        scores.iter().map(|(name, score)| ((*name).to_owned(), (*score).into())).collect()
+    }
+
+    #[test]
+    fn a_cell_is_the_mean_and_sample_deviation_of_its_runs() {
+        let runs = [run(&[("BLEU-1", 0.6)]), run(&[("BLEU-1", 0.7)]), run(&[("BLEU-1", 0.8)])];
+        let cell = cell("BLEU-1", &runs, Some(0.698));
+        assert_eq!(
+            (cell.text().as_str(), cell.difference_text().as_str()),
+            ("0.700 ± 0.100", "+0.002")
+        );
+        let one = super::cell("BLEU-1", &runs[..1], Some(0.698));
+        assert_eq!((one.text().as_str(), one.difference_text().as_str()), ("0.600", "-0.098"));
+        let none = super::cell("METEOR", &runs, Some(0.257));
+        assert_eq!((none.text().as_str(), none.difference_text().as_str()), ("–", "–"));
+    }
+
+    #[test]
+    fn the_files_have_every_cell_and_every_failure() {
+        let cells = vec![cell("BLEU-1", &[run(&[("BLEU-1", 0.6)])], Some(0.698))];
+        let results = Results {
+            table: "table1",
+            published_data_set: "Flickr8k",
+            rows: vec![
+                Line {
+                    row: "sbg-1",
+                    title: "SBG, one caption",
+                    seeds: vec![42],
+                    cells,
+                    failures: vec![],
+                },
+                Line {
+                    row: "merge-rnn",
+                    title: "Merge-RNN",
+                    seeds: vec![],
+                    cells: vec![cell("BLEU-1", &[], Some(0.601))],
+                    failures: vec!["train/merge-rnn-seed-42: no room".to_owned()],
+                },
+            ],
+        };
+        let markdown = results.markdown();
+        assert!(markdown.contains("| SBG, one caption | 0.600 / 0.698 (-0.098) |"), "{markdown}");
+        assert!(markdown.contains("| Merge-RNN | – / 0.601 (–) |"), "{markdown}");
+        assert!(markdown.contains("merge-rnn: train/merge-rnn-seed-42: no room"), "{markdown}");
+        let csv = results.csv().unwrap();
+        assert_eq!(csv.lines().nth(2), Some("merge-rnn,BLEU-1,,,0,0.601,"));
+        assert!(csv.contains("sbg-1,BLEU-1,0.6,,1,0.698,-0.09"), "{csv}");
+    }
+}

@@ -1,0 +1,209 @@
+//! `capsmith reproduce` on a few small pictures: every row, killed and resumed, changed, and with a row that fails.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::stage::{Stage, capsmith, failure, success};
+
+/// The demo's configurations, made short: 10 test pictures, one epoch.
+fn configs(folder: &Path) -> PathBuf {
+    let configs = folder.join("configs");
+    fs::create_dir_all(&configs).unwrap();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/demo")).unwrap() {
+        let file = entry.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().map(|line| match line.split(" = ").next().unwrap_or_default() {
+            "test_captions" => "test_captions = 50",
+            "validation_captions" if !line.starts_with("validation_captions = 0") => {
+                "validation_captions = 50"
+            }
+            "epochs" => "epochs = 1",
+            "scored_pictures" => "scored_pictures = 0",
+            "batch_size" if line.contains("pictures captioned") => "batch_size = 64",
+            "batch_size" => "batch_size = 8",
+            "block_size" => "block_size = 64",
+            "vocab_size" => "vocab_size = 300",
+            "max_tokens" => "max_tokens = 12",
+            "threads" => "threads = 1",
+            _ => line,
+        });
+        let text: Vec<&str> = lines.collect();
+        fs::write(configs.join(file.file_name().unwrap()), text.join("\n") + "\n").unwrap();
+    }
+    configs
+}
+
+struct Study {
+    folder: tempfile::TempDir,
+    configs: PathBuf,
+}
+
+impl Study {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let configs = configs(folder.path());
+        Self { folder, configs }
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("study")
+    }
+
+    fn words(&self, more: &[&str]) -> Vec<String> {
+        let pictures = Stage::get().pictures();
+        let weights = Path::new(&pictures).parent().unwrap().display().to_string();
+        let (configs, out) = (self.configs.display().to_string(), self.out().display().to_string());
+        let words =
+            ["reproduce", "table1", "--configs", &configs, "--data", &pictures, "--weights"];
+        let words = words.into_iter().chain([weights.as_str(), "--out", &out]);
+        words.chain(more.iter().copied()).map(str::to_owned).collect()
+    }
+
+    /// When each stage's record was written last.
+    fn records(&self) -> BTreeMap<String, std::time::SystemTime> {
+        let entries = fs::read_dir(self.out().join("stages")).unwrap().map(Result::unwrap);
+        let record = |entry: fs::DirEntry| {
+            let changed = entry.metadata().unwrap().modified().unwrap();
+            (entry.file_name().into_string().unwrap().replace(".json", ""), changed)
+        };
+        entries.map(record).collect()
+    }
+
+    /// Runs again, and says which stages were run.
+    fn redone(&self, more: &[&str]) -> Vec<String> {
+        let before = self.records();
+        success(&self.words(&[&["--resume"], more].concat()));
+        let after = self.records();
+        let changed = after.into_iter().filter(|(name, time)| before.get(name) != Some(time));
+        changed.map(|(name, _)| name).collect()
+    }
+
+    fn change(&self, config: &str, from: &str, to: &str) {
+        let file = self.configs.join(config);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{config} has no {from}");
+        fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    fn table(&self) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.out().join("table1.json")).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn all_rows_come_out_are_kept_and_are_redone_where_something_changed() {
+    let study = Study::new();
+    let plan = success(&study.words(&["--dry-run"]));
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert!(plan.contains("# train/sbg-seed-42: to be run, about"), "{plan}");
+    assert!(!study.out().exists(), "a dry run writes nothing");
+
+    let output = success(&study.words(&["--seeds", "2", "--jobs", "2"]));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let rows = study.table()["rows"].as_array().unwrap().clone();
+    assert_eq!(rows.len(), 7);
+    for row in &rows {
+        let cell = &row["cells"][0];
+        let (mean, published) =
+            (cell["mean"].as_f64().unwrap(), cell["published"].as_f64().unwrap());
+        assert!((cell["difference"].as_f64().unwrap() - (mean - published)).abs() < 1e-12, "{row}");
+        assert!(cell["deviation"].is_f64(), "{row}");
+        assert_eq!(row["seeds"], serde_json::json!([42, 43]));
+        // What is in the table is what the runs have.
+        let config = if row["row"].as_str().unwrap().starts_with("sbg") {
+            "sbg"
+        } else {
+            row["row"].as_str().unwrap()
+        };
+        let folder = match row["row"].as_str().unwrap().strip_prefix("sbg-") {
+            Some(k) => format!("test-best-of-{k}"),
+            None => "test".to_owned(),
+        };
+        let scores = [42, 43].map(|seed| {
+            let run = study
+                .out()
+                .join(format!("runs/{config}-seed-{seed}/evaluation/{folder}/scores.json"));
+            let scores: serde_json::Value =
+                serde_json::from_str(&fs::read_to_string(run).unwrap()).unwrap();
+            scores["corpus"]["BLEU-1"].as_f64().unwrap()
+        });
+        assert!((mean - f64::midpoint(scores[0], scores[1])).abs() < 1e-12, "{row}");
+        assert!(printed.contains(&format!("| {} | {mean:.3} ± ", row["title"].as_str().unwrap())));
+    }
+    let page = fs::read_to_string(study.out().join("table1.html")).unwrap();
+    assert!(page.contains("SBG, top-5") && page.contains("data:image/jpeg;base64"));
+
+    let error = failure(&study.words(&["--seeds", "2"]));
+    assert!(error.contains("--resume"), "{error}");
+    assert!(study.redone(&["--seeds", "2"]).is_empty(), "all is kept");
+    study.change("sbg.toml", "learning_rate = 1e-3", "learning_rate = 2e-3");
+    let redone = study.redone(&["--seeds", "2"]);
+    assert_eq!(
+        redone,
+        ["evaluate.sbg-seed-42", "evaluate.sbg-seed-43", "train.sbg-seed-42", "train.sbg-seed-43"]
+    );
+    study.change("recipe.toml", "synonyms = \"wordnet\"", "synonyms = \"none\"");
+    let redone = study.redone(&["--seeds", "2", "--rows", "sbg-5,merge-rnn"]);
+    assert!(
+        redone.iter().all(|name| name.starts_with("keywords") || name.contains("sbg")),
+        "{redone:?}"
+    );
+    assert_eq!(redone.len(), 6, "{redone:?}");
+}
+
+#[test]
+fn a_row_that_fails_does_not_stop_the_others() {
+    let study = Study::new();
+    // More than GPT-2's 128 positions.
+    study.change("sbg.toml", "block_size = 64", "block_size = 4000");
+    let error = failure(&study.words(&["--rows", "sbg-1,prefix-original"]));
+    assert!(error.contains("not all rows could be scored: sbg-1"), "{error}");
+    let rows = study.table()["rows"].as_array().unwrap().clone();
+    assert_eq!(
+        (rows[0]["row"].as_str(), rows[1]["row"].as_str()),
+        (Some("prefix-original"), Some("sbg-1"))
+    );
+    assert!(rows[0]["cells"][0]["mean"].is_f64() && rows[1]["cells"][0]["mean"].is_null());
+    let failure = rows[1]["failures"][0].as_str().unwrap();
+    assert!(failure.contains("train/sbg-seed-42") && failure.contains("4000"), "{failure}");
+    assert!(fs::read_to_string(study.out().join("table1.md")).unwrap().contains("4000"));
+}
+
+#[test]
+fn a_killed_study_takes_its_stages_with_it_and_goes_on_to_the_same_scores() {
+    let (whole, cut) = (Study::new(), Study::new());
+    for study in [&whole, &cut] {
+        study.change("prefix-original.toml", "epochs = 1", "epochs = 20");
+    }
+    let rows = ["--rows", "prefix-original"];
+    success(&whole.words(&rows));
+    let run = cut.out().join("runs/prefix-original-seed-42");
+    let mut child =
+        capsmith(&cut.words(&rows)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let since = Instant::now();
+    while !run.join("checkpoints").exists() {
+        assert!(since.elapsed() < Duration::from_secs(120), "training did not begin");
+        assert!(child.try_wait().unwrap().is_none(), "the study ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    success(&cut.words(&[&rows[..], &["--resume"]].concat()));
+    let record =
+        fs::read_to_string(cut.out().join("stages/train.prefix-original-seed-42.json")).unwrap();
+    assert!(record.contains("--resume"), "{record}");
+    assert_eq!(whole.table()["rows"], cut.table()["rows"]);
+}
+
+#[test]
+fn wrong_names_are_answered_with_the_right_ones() {
+    let study = Study::new();
+    let output = capsmith(&study.words(&["--rows", "sbg-3"])).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("prefix-gradient-clipping"), "{said}");
+    let error = failure(&["reproduce", "table1", "--configs", "nowhere", "--dry-run"]);
+    assert!(error.contains("nowhere/recipe.toml") && error.contains("flickr8k"), "{error}");
+}
