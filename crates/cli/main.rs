@@ -62,7 +62,7 @@ enum Command {
     Serve(serve::Args),
     /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
-    /// Show runs beside each other on one page.
+    // Without words of its own, so that --help shows all that the command says.
     Report(report::Args),
     /// Take over a captioner or embeddings made in Python.
     Import(import::Args),

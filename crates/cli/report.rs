@@ -7,13 +7,15 @@ use report::Run;
 
 use crate::terminal;
 
-/// Show runs beside each other: scores, captions, curves, configurations.
+/// Show runs beside each other on one page.
 ///
-/// Writes one HTML page that needs nothing but itself; small pictures are in it. Runs are called by
-/// their folders. What a run does not have yet is said in its place, with the command that makes it.
+/// Scores, the same test pictures captioned by every run, curves of training, scores after each epoch,
+/// best and worst captions, lengths, keywords, and in what configurations differ. The page is one HTML
+/// file that needs nothing but itself; small pictures are in it. What a run does not have yet is said in
+/// its place, with the command that makes it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run folders.
+    /// Run folders, such as runs/*; each is called by its folder's name.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The page.

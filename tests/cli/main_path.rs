@@ -59,6 +59,16 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
         line.trim_end(),
         format!("{picture}\t{}", predictions[0]["caption"].as_str().unwrap())
     );
+
+    // The page shows what was trained, captioned and scored.
+    let page = folder.path().join("report.html");
+    success(&["report", &run_name, "--out", &place(&page)]);
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains(&format!("data-value=\"{}\"", written["corpus"]["BLEU-1"])));
+    assert!(page.contains(predictions[0]["caption"].as_str().unwrap()));
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 10);
+    let scores = std::fs::read_to_string(run.join("epoch-scores.csv")).unwrap();
+    assert_eq!(scores.lines().count(), 1 + 4);
 }
 
 fn read_json(path: &Path) -> serde_json::Value {

@@ -38,7 +38,7 @@ impl Pictures {
         };
         match number {
             Some(number) => html! {
-                svg.picture role="img" aria-label=(description) { use href={ "#picture-" (number) }; }
+                svg.picture role="img" aria-label=(description) { use href={ "#picture-" (number) } {} }
             },
             None => missing(path),
         }
@@ -62,7 +62,7 @@ impl Pictures {
                 @for (number, Thumbnail { width, height, base64 }) in self.embedded.iter().enumerate() {
                     symbol id={ "picture-" (number) } viewBox={ "0 0 " (width) " " (height) }
                         preserveAspectRatio="xMidYMid slice" {
-                        image width=(width) height=(height) href={ "data:image/jpeg;base64," (base64) };
+                        image width=(width) height=(height) href={ "data:image/jpeg;base64," (base64) } {}
                     }
                 }
             }

@@ -65,10 +65,7 @@ impl Run {
     /// Names what is no run folder, and a file that is damaged. Nothing but the configuration must be
     /// there.
     pub fn open(path: &Path, name: String) -> Result<Self, Error> {
-        let config = RunFolder::open(path)?.config().map_err(|error| Error::File {
-            path: path.join("config.toml"),
-            reason: error.to_string(),
-        })?;
+        let config = RunFolder::open(path)?.config().map_err(|error| in_file(path, error))?;
         let keywords = match &config.system {
             System::Sbg(system) if system.keywords.selected.exists() => {
                 Some(ImageKeywords::open(&system.keywords.selected)?)
@@ -112,6 +109,16 @@ impl Evaluation {
     pub fn of(&self, picture: &str) -> Option<&Captioned> {
         self.captions.iter().find(|one| one.picture == picture)
     }
+}
+
+/// A configuration's error with the file, which those of single keys do not name.
+fn in_file(run: &Path, error: training::Error) -> Error {
+    let path = run.join("config.toml");
+    let reason = error.to_string();
+    if reason.contains(&path.display().to_string()) {
+        return error.into();
+    }
+    Error::File { path, reason }
 }
 
 /// All evaluations that are whole: one that was cut short has no scores.

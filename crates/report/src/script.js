@@ -42,6 +42,7 @@ for (const plot of document.querySelectorAll(".plot")) {
       colour: [...drawn.classList].find((name) => /^c\d$/.test(name)) ?? "",
       points: (drawn.dataset.points ?? drawn.getAttribute("points")).split(" ").map((point) => point.split(",").map(Number)),
     }));
+  const value = (y) => Number((plot.dataset.logarithmic === undefined ? y : 10 ** y).toPrecision(4));
   const nearest = (points, x) => points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
   const part = (name, ...children) => {
     const element = document.createElement(name);
@@ -68,7 +69,7 @@ for (const plot of document.querySelectorAll(".plot")) {
     const rows = near.map((one) => {
       const name = part("span", one.name);
       name.className = `run ${one.colour}`;
-      return part("div", name, part("span", String(Number(one.point[1].toPrecision(4)))));
+      return part("div", name, part("span", String(value(one.point[1]))));
     });
     tip.replaceChildren(part("div", `${plot.dataset.x} ${x}`), ...rows);
     const share = ((x - from) / (to - from)) * 100;

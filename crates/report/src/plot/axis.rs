@@ -12,7 +12,7 @@ const TICKS: f64 = 5.0;
 
 impl Axis {
     /// From the least value to the greatest; none where there is no finite value.
-    pub fn tight(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut finite = values.filter(|value| value.is_finite());
         let first = finite.next()?;
         let (from, to) =
@@ -24,17 +24,32 @@ impl Axis {
         Some(Self { from: from - room, to: to + room })
     }
 
-    /// With some room at both ends, and from 0 where that is near.
-    pub fn padded(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let Self { from, to } = Self::tight(values)?;
-        let room = (to - from) * 0.05;
-        let near_zero = from >= 0.0 && from < to * 0.4;
-        Some(Self { from: if near_zero { 0.0 } else { from - room }, to: to + room })
+    /// With room at both ends, this share of its length each; none below an axis that begins at 0.
+    pub fn widened(self, share: f64) -> Self {
+        let room = self.length() * share;
+        Self { from: if self.from == 0.0 { 0.0 } else { self.from - room }, to: self.to + room }
+    }
+
+    /// From 0 where that is near.
+    pub fn down_to_zero_if_near(self) -> Self {
+        let near = self.from >= 0.0 && self.from < self.to * 0.4;
+        Self { from: if near { 0.0 } else { self.from }, ..self }
     }
 
     /// How far it reaches.
     pub fn length(&self) -> f64 {
         self.to - self.from
+    }
+
+    /// Ticks of an axis of logarithms, called by what these are of.
+    pub fn powers(&self) -> Vec<(f64, String)> {
+        let value = |at: f64| 10f64.powf(self.from + at * self.length());
+        let called = |at: f64| {
+            let value = value(at);
+            let decimals = (1.0 - value.log10().floor()).clamp(0.0, 6.0) as usize;
+            if value >= 10_000.0 { format!("{value:.0e}") } else { format!("{value:.decimals$}") }
+        };
+        self.ticks().into_iter().map(|(at, _)| (at, called(at))).collect()
     }
 
     /// Where round values lie, from 0 at the axis' begin to 1 at its end, and what they are.
@@ -97,10 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn ticks_of_logarithms_are_called_by_what_they_are_of() {
+        let ticks = Axis { from: -1.0, to: 2.0 }.powers();
+        let called: Vec<&str> = ticks.iter().map(|(_, called)| called.as_str()).collect();
+        assert_eq!(called, ["0.10", "1.0", "10", "100"]);
+    }
+
+    #[test]
     fn a_range_of_one_value_is_widened_and_none_has_no_axis() {
-        assert_eq!(Axis::tight([4.0, f64::NAN].into_iter()), Some(Axis { from: 2.0, to: 6.0 }));
-        assert_eq!(Axis::tight([0.0].into_iter()), Some(Axis { from: -0.5, to: 0.5 }));
-        assert_eq!(Axis::tight([f64::NAN].into_iter()), None);
-        assert_eq!(Axis::padded([1.0, 20.0].into_iter()).map(|axis| axis.from), Some(0.0));
+        assert_eq!(Axis::of([4.0, f64::NAN].into_iter()), Some(Axis { from: 2.0, to: 6.0 }));
+        assert_eq!(Axis::of([0.0].into_iter()), Some(Axis { from: -0.5, to: 0.5 }));
+        assert_eq!(Axis::of([f64::NAN].into_iter()), None);
+        let (near, far) = (Axis { from: 1.0, to: 20.0 }, Axis { from: 18.0, to: 20.0 });
+        assert_eq!(near.down_to_zero_if_near().widened(0.1), Axis { from: 0.0, to: 22.0 });
+        assert_eq!(far.down_to_zero_if_near().widened(0.1), Axis { from: 17.8, to: 20.2 });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A plot's SVG holds the data's own numbers, and one transform lays them out in a frame of 1 by 1 that
 //! is stretched to whatever place there is. Ticks are HTML around it, so that their text stays readable
-//! on a phone, and the page's script reads values where the lines have theirs.
+//! on a phone, and the page's script reads values where the lines have theirs. Elements of SVG have an end
+//! tag each: HTML leaves one without open.
 
 mod axis;
 mod series;
@@ -38,6 +39,15 @@ pub enum Style {
     Dots,
 }
 
+/// How heights are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// As they are.
+    Linear,
+    /// By their logarithms: for values of different orders. Those that are not above 0 are left out.
+    Logarithmic,
+}
+
 /// A series of a line chart.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -53,17 +63,19 @@ pub struct Line {
 
 /// Series over one x axis, whose values are called `x`.
 #[must_use]
-pub fn line_chart(title: &str, x: &str, lines: &[Line]) -> Markup {
-    let all =
-        |axis: fn(&(f64, f64)) -> f64| lines.iter().flat_map(move |l| l.points.iter().map(axis));
+pub fn line_chart(title: &str, x: &str, scale: Scale, lines: &[Line]) -> Markup {
+    let lines: Vec<Line> = lines.iter().map(|line| line.scaled(scale)).collect();
+    let across = lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
     let heights = lines.iter().flat_map(|line| match line.style {
         Style::Faint => series::without_extremes(&line.points),
         Style::Line | Style::Dots => line.points.iter().map(|point| point.1).collect(),
     });
-    let (Some(across), Some(up)) = (Axis::tight(all(|point| point.0)), Axis::padded(heights))
-    else {
+    let (Some(across), Some(up)) = (Axis::of(across), Axis::of(heights)) else {
         return html! {};
     };
+    let up = if scale == Scale::Linear { up.down_to_zero_if_near() } else { up };
+    // Or the first and the last dot would be cut in halves.
+    let (across, up) = (across.widened(0.01), up.widened(0.05));
     let drawn = html! {
         g transform=(transform(&across, &up)) {
             // What is in the background comes first.
@@ -76,7 +88,18 @@ pub fn line_chart(title: &str, x: &str, lines: &[Line]) -> Markup {
         let dotted = if line.style == Style::Dots { " dotted" } else { "" };
         (line.name.as_str(), colour(line.colour) + dotted)
     });
-    frame(title, x, &across, &up, &drawn, legend)
+    frame(&Frame { title, x, across, up, scale }, &drawn, legend)
+}
+
+impl Line {
+    fn scaled(&self, scale: Scale) -> Self {
+        let mut line = self.clone();
+        if scale == Scale::Logarithmic {
+            line.points.retain(|point| point.1 > 0.0);
+            line.points.iter_mut().for_each(|point| point.1 = point.1.log10());
+        }
+        line
+    }
 }
 
 fn polyline(line: &Line) -> Markup {
@@ -95,8 +118,8 @@ fn polyline(line: &Line) -> Markup {
     };
     html! {
         polyline class={ (class) " " (colour(line.colour)) } points=(points.trim_end())
-            data-name=[(line.style != Style::Faint).then_some(&line.name)];
-        @if line.style == Style::Dots { path class={ "dots " (colour(line.colour)) } d=(dots); }
+            data-name=[(line.style != Style::Faint).then_some(&line.name)] {}
+        @if line.style == Style::Dots { path class={ "dots " (colour(line.colour)) } d=(dots) {} }
     }
 }
 
@@ -130,7 +153,7 @@ impl Bars {
             shares.iter().map(|&(x, y)| format!("{},{}", short(x), short(y))).collect();
         html! {
             path class={ "bars " (self.class()) } d=(rectangles(&shares, left, width))
-                data-name=(self.name) data-points=(points.join(" "));
+                data-name=(self.name) data-points=(points.join(" ")) {}
         }
     }
 }
@@ -141,9 +164,10 @@ pub fn histogram(title: &str, x: &str, series: &[Bars]) -> Markup {
     let shares: Vec<(f64, f64)> = series.iter().flat_map(Bars::shares).collect();
     let ends = shares.iter().flat_map(|point| [point.0 - 0.5, point.0 + 0.5]);
     let heights = shares.iter().flat_map(|point| [0.0, point.1]);
-    let (Some(across), Some(up)) = (Axis::tight(ends), Axis::padded(heights)) else {
+    let (Some(across), Some(up)) = (Axis::of(ends), Axis::of(heights)) else {
         return html! {};
     };
+    let up = up.widened(0.05);
     let (behind, front): (Vec<&Bars>, Vec<&Bars>) =
         series.iter().partition(|bars| bars.colour.is_none());
     let width = 0.8 / front.len().max(1) as f64;
@@ -156,7 +180,7 @@ pub fn histogram(title: &str, x: &str, series: &[Bars]) -> Markup {
         }
     };
     let legend = series.iter().map(|bars| (bars.name.as_str(), bars.class()));
-    frame(title, x, &across, &up, &drawn, legend)
+    frame(&Frame { title, x, across, up, scale: Scale::Linear }, &drawn, legend)
 }
 
 /// Rectangles from 0 up, each beginning `left` of its number.
@@ -178,12 +202,18 @@ fn short(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 
+/// What is around a plot.
+struct Frame<'a> {
+    title: &'a str,
+    x: &'a str,
+    across: Axis,
+    up: Axis,
+    scale: Scale,
+}
+
 /// Axes, ticks and legend around what is drawn. The legend has names and their classes.
 fn frame<'a>(
-    title: &str,
-    x: &str,
-    across: &Axis,
-    up: &Axis,
+    Frame { title, x, across, up, scale }: &Frame,
     drawn: &Markup,
     legend: impl Iterator<Item = (&'a str, String)>,
 ) -> Markup {
@@ -195,16 +225,17 @@ fn frame<'a>(
                     @for (name, class) in legend { li class=(class) { (name) } }
                 }
             }
-            div.plot data-x=(x) data-from=(across.from) data-to=(across.to) {
+            div.plot data-x=(x) data-from=(across.from) data-to=(across.to)
+                data-logarithmic[*scale == Scale::Logarithmic] {
                 div.up {
-                    @for (at, label) in up.ticks() {
+                    @for (at, label) in if *scale == Scale::Linear { up.ticks() } else { up.powers() } {
                         span style={ "bottom:" (percent(at)) } { (label) }
                     }
                 }
                 div.area {
                     svg viewBox="0 0 1 1" preserveAspectRatio="none" role="img" aria-label=(title) {
                         @for (at, _) in up.ticks() {
-                            path.grid d={ "M0 " (1.0 - at) "H1" };
+                            path.grid d={ "M0 " (short(1.0 - at)) "H1" } {}
                         }
                         (drawn)
                     }
@@ -237,11 +268,21 @@ mod tests {
             points: vec![(1.0, 2e-5), (2.0, 0.123_456_789)],
         };
         let chart =
-            line_chart("loss", "step", &[line(Style::Line), line(Style::Faint)]).into_string();
+            line_chart("loss", "step", Scale::Linear, &[line(Style::Line), line(Style::Faint)])
+                .into_string();
         assert!(chart.contains(r#"points="1,0.00002 2,0.12346""#), "{chart}");
         assert_eq!(chart.matches(r#"data-name="a&lt;b""#).count(), 1, "faint lines have no values");
         assert!(chart.contains(r#"<li class="c1">a&lt;b</li>"#), "{chart}");
-        assert_eq!(line_chart("loss", "step", &[]).into_string(), "");
+        let chart_log = line_chart("loss", "step", Scale::Logarithmic, &[line(Style::Line)]);
+        assert!(chart_log.into_string().contains(r#"points="1,-4.699 2,-0.90849""#));
+        for element in ["path", "polyline", "g", "svg"] {
+            let begin = chart.matches(&format!("<{element} ")).count();
+            assert!(
+                begin > 0 && begin == chart.matches(&format!("</{element}>")).count(),
+                "{chart}"
+            );
+        }
+        assert_eq!(line_chart("loss", "step", Scale::Linear, &[]).into_string(), "");
     }
 
     #[test]

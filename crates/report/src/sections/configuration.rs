@@ -1,5 +1,7 @@
 //! In what runs are configured differently.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::name;
@@ -49,20 +51,17 @@ fn differences(runs: &[Run]) -> Markup {
     }
 }
 
-/// Keys whose values are not the same everywhere, in the order in which configurations have them, with
-/// each configuration's value.
+/// Keys whose values are not the same everywhere, sorted, with each configuration's value.
 fn differing(all: &[Vec<(String, String)>]) -> Vec<(&str, Vec<Option<&str>>)> {
-    let mut rows: Vec<(&str, Vec<Option<&str>>)> = Vec::new();
-    for key in all.iter().flatten().map(|(key, _)| key.as_str()) {
-        if rows.iter().any(|(known, _)| *known == key) {
-            continue;
-        }
+    let keys: BTreeSet<&str> = all.iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let rows = keys.into_iter().map(|key| {
         let values = all.iter().map(|values| {
             let found = values.iter().find(|(name, _)| name == key);
             found.map(|(_, value)| value.as_str())
         });
-        rows.push((key, values.collect()));
-    }
+        (key, values.collect())
+    });
+    let mut rows: Vec<(&str, Vec<Option<&str>>)> = rows.collect();
     rows.retain(|(_, values)| values.iter().any(|value| *value != values[0]));
     rows
 }

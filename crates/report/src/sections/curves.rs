@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use training::track::StepRecord;
 
 use super::absent;
-use crate::plot::{Line, MOST_POINTS, Style, line_chart, smooth, thin};
+use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, smooth, thin};
 use crate::run::Run;
 
 /// A line is smoothed over this part of its steps.
@@ -34,9 +34,9 @@ pub(super) fn section(runs: &[Run]) -> Markup {
                 "token or word, of which systems have different ones."
             }
             div.charts.first-wide {
-                (line_chart("Loss", "step", &losses))
-                (line_chart("Learning rate", "step", &rates))
-                (line_chart("Gradient norm before clipping", "step", &norms))
+                (line_chart("Loss", "step", Scale::Linear, &losses))
+                (line_chart("Learning rate", "step", Scale::Linear, &rates))
+                (line_chart("Gradient norm before clipping", "step", Scale::Logarithmic, &norms))
             }
         }
         (absent(runs, |run| !run.steps.is_empty(), "has no metrics.csv: it was imported, or no step is recorded yet", |run| {

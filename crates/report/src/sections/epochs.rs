@@ -1,10 +1,11 @@
 //! Scores of captions after each epoch.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::plot::{Line, MOST_POINTS, Style, line_chart, thin};
+use super::name;
+use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, thin};
 use crate::run::{Run, metrics};
 
 pub(super) fn section(runs: &[Run]) -> Markup {
@@ -18,21 +19,31 @@ pub(super) fn section(runs: &[Run]) -> Markup {
             }
         };
     }
-    let pictures: BTreeSet<String> = scored
-        .iter()
-        .filter_map(|(_, run)| run.epoch_scores.last())
-        .map(|scores| format!("{} {}", scores.pictures, scores.split))
-        .collect();
-    let pictures: Vec<String> = pictures.into_iter().collect();
     html! {
         p.note {
-            "Of the first " (pictures.join(", of others of ")) " pictures, captioned by each epoch's checkpoint. "
-            "CIDEr depends on which pictures are scored together: it is not that of the whole split."
+            "The first pictures of a split, captioned by each epoch's checkpoint: "
+            @for (pictures, runs) in &by_pictures(&scored) {
+                @for &(number, text) in runs { (name(number, text)) ", " }
+                (pictures) " pictures; "
+            }
+            "CIDEr depends on which pictures are scored together, so it is not that of the whole split."
         }
         div.charts {
-            @for metric in metrics() { (line_chart(metric, "epoch", &lines(&scored, metric))) }
+            @for metric in metrics() { (line_chart(metric, "epoch", Scale::Linear, &lines(&scored, metric))) }
         }
     }
+}
+
+/// Runs by how many pictures of which split they captioned.
+fn by_pictures<'a>(scored: &[(usize, &'a Run)]) -> BTreeMap<String, Vec<(usize, &'a str)>> {
+    let mut by_pictures: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
+    for &(number, run) in scored {
+        if let Some(last) = run.epoch_scores.last() {
+            let pictures = format!("{} {}", last.pictures, last.split);
+            by_pictures.entry(pictures).or_default().push((number, &run.name));
+        }
+    }
+    by_pictures
 }
 
 fn lines(runs: &[(usize, &Run)], metric: &str) -> Vec<Line> {
