@@ -29,8 +29,9 @@ use clap::{Parser, Subcommand};
 ///
 /// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
 /// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own. SBG also
-/// needs `keywords` before it is trained. `report` shows runs beside each other.
-/// `demo` does all of it on pictures that capsmith draws itself.
+/// needs `keywords` before it is trained. `report` shows runs beside each other, `serve` captions in the
+/// browser. `reproduce` does all of it for every row of a table of the paper, and `demo` on pictures that
+/// capsmith draws itself.
 #[derive(Parser)]
 #[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -40,10 +41,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    // A command without words here says its own, all of them with --help.
     /// Look at a data set, or draw one.
     #[command(subcommand)]
     Dataset(dataset::Command),
-    /// Compute the CLIP embedding of every picture of a data set, once.
     Precompute(precompute::Args),
     /// Choose the words that describe each picture, for SBG.
     #[command(subcommand)]
@@ -54,19 +55,13 @@ enum Command {
     /// Train small models from scratch, where pretrained ones cannot be had.
     #[command(subcommand)]
     Pretrain(pretrain::Command),
-    /// Train a run from a config.
     Train(train::Args),
-    /// Caption pictures with a trained run.
     Caption(caption::Args),
-    /// Caption pictures in the browser, or over HTTP, with trained runs.
     Serve(serve::Args),
-    /// Caption and score a run's test split, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
-    // Without words of its own, so that --help shows all that the command says.
     Report(report::Args),
-    /// Take over a captioner or embeddings made in Python.
+    Reproduce(reproduce::Args),
     Import(import::Args),
-    /// Write a run or embeddings as Python reads them.
     Export(export::Args),
     /// Bring what capsmith does not ship.
     #[command(subcommand)]
@@ -74,9 +69,6 @@ enum Command {
     /// Measure the hot paths against the Python reference on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Reproduce a table of the paper, from data to scores.
-    Reproduce(reproduce::Args),
-    /// The whole way, from pictures that capsmith draws to captions and scores, in minutes.
     Demo(demo::Args),
 }
 
