@@ -7,8 +7,9 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use training::config::Config;
-use training::evaluate::Scored;
+use training::evaluate::{Scored, What};
 use training::run_folder::RunFolder;
+use training::trainer::Session;
 
 use crate::evaluate::How;
 use crate::{evaluate, init, page, precompute, terminal, train};
@@ -84,7 +85,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let head = ["train", "--config", "configs/demo/prefix-gradient-clipping.toml", "--out", &run];
     announce(&[&head[..], &sets].concat());
     let resume = RunFolder::new(Path::new(&run)).exists();
-    train::train(&config, Path::new(&run), resume)?;
+    let session = Session { resume, ..Session::default() };
+    train::train(&config, Path::new(&run), &session)?;
     if terminal::interrupted().is_some() {
         return Ok(());
     }
@@ -92,7 +94,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     announce(&["evaluate", "--run", &run]);
     let scored = scored(&run, &How::default())?;
     announce(&["evaluate", "--run", &run, "--shuffle-embeddings", "1"]);
-    let shuffled = How { shuffle: Some(1), ..How::default() };
+    let what = What { shuffle_seed: Some(1), ..What::default() };
+    let shuffled = How { what, ..How::default() };
     let control = self::scored(&run, &shuffled)?;
 
     let index = args.out.join("index.html");

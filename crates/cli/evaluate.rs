@@ -13,7 +13,7 @@ use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
 use training::config::System;
-use training::evaluate::{Scored, evaluate_run};
+use training::evaluate::{Part, Scored, What, evaluate_run};
 use training::run_folder::RunFolder;
 
 use crate::{models, terminal};
@@ -25,13 +25,16 @@ use crate::{models, terminal};
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Run folder: captions its test split, lower-cased, and writes predictions and scores under
+    /// Run folder: captions its test split or another, lower-cased, and writes predictions and scores under
     /// evaluation/.
     #[arg(
         long,
         conflicts_with_all = ["references", "predictions", "json", "per_image", "bootstrap"]
     )]
     run: Option<PathBuf>,
+    /// Which of the run's pictures: those to report on, or those held out to choose by.
+    #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
+    split: Option<SplitChoice>,
     /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum, requires = "run")]
@@ -39,7 +42,7 @@ pub struct Args {
     /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
     sets: Vec<String>,
-    /// Control: caption each test picture from another one's embedding, shuffled by this seed.
+    /// Control: caption each picture from another one's embedding, shuffled by this seed.
     #[arg(long, value_name = "SEED", requires = "run")]
     shuffle_embeddings: Option<u64>,
     /// Where the CLIP of an SBG run is, if it has moved: its folder or its name at the hub.
@@ -69,7 +72,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        shuffle: args.shuffle_embeddings,
+        what: What {
+            part: args.split.map_or(Part::Test, Into::into),
+            shuffle_seed: args.shuffle_embeddings,
+        },
     };
     for scored in evaluate(run, &args.device, &how, &options)? {
         terminal::say(&format!("files in {}", scored.folder.display()));
@@ -99,7 +105,25 @@ impl From<CheckpointChoice> for Which {
     }
 }
 
-/// How a run captions its test split.
+/// Which of a run's pictures.
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitChoice {
+    /// Those to report on.
+    Test,
+    /// Those held out to choose by.
+    Validation,
+}
+
+impl From<SplitChoice> for Part {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Test => Self::Test,
+            SplitChoice::Validation => Self::Validation,
+        }
+    }
+}
+
+/// How a run captions a split.
 #[derive(Default)]
 pub struct How<'a> {
     /// Which checkpoint.
@@ -108,8 +132,8 @@ pub struct How<'a> {
     pub sets: &'a [String],
     /// Where its CLIP has moved.
     pub clip: Option<&'a str>,
-    /// For the control, the seed that shuffles embeddings.
-    pub shuffle: Option<u64>,
+    /// Which pictures, and whether as a control.
+    pub what: What,
 }
 
 /// A run's captioner, with the CLIP that it compares captions by where it does.
@@ -128,7 +152,7 @@ pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Resul
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
 }
 
-/// Captions and scores a run's test split with a progress bar, for each of its choices.
+/// Captions and scores a split of a run with a progress bar, for each of its choices.
 pub fn evaluate(
     run: &Path,
     device: &str,
@@ -146,7 +170,7 @@ pub fn evaluate(
         }
         Event::Note(note) => bar.suspend(|| terminal::say(note)),
     };
-    let scored = evaluate_run(&folder, &captioner, device, how.shuffle, options, progress)
+    let scored = evaluate_run(&folder, &captioner, device, how.what, options, progress)
         .with_context(|| format!("cannot evaluate {}", run.display()))?;
     bar.finish_and_clear();
     Ok(scored)

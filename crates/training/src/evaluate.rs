@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
@@ -13,6 +13,38 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::run_folder::{RunFolder, write_json};
 use crate::seeds::{self, Purpose};
+
+/// Which pictures are captioned and scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Those held out to choose by.
+    Validation,
+    /// Those to report on.
+    #[default]
+    Test,
+}
+
+impl Part {
+    /// As it is called in options and folders.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What of a data set is captioned.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct What {
+    /// Which pictures.
+    pub part: Part,
+    /// Each picture is captioned from what is known of another one, by this seed: the control that
+    /// shows whether captions depend on the picture.
+    pub shuffle_seed: Option<u64>,
+}
 
 /// A scored split.
 pub struct Scored {
@@ -44,11 +76,8 @@ struct CocoResult<'a> {
     caption: &'a str,
 }
 
-/// Captions the test split with the run's captioner and writes `predictions.json`, `references.json`,
+/// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
 /// `scores.json` and `per-image.csv` under `evaluation/`, for each of its choices.
-///
-/// With `shuffle_seed` each picture is captioned from what is known of another test picture: the
-/// control that shows whether captions depend on the picture.
 ///
 /// # Errors
 /// Bad input is named.
@@ -56,20 +85,25 @@ pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
     device: Device,
-    shuffle_seed: Option<u64>,
+    what: What,
     options: &Options,
     mut progress: impl FnMut(Event, usize),
 ) -> Result<Vec<Scored>, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
+    let part = what.part.name();
+    let all = match what.part {
+        Part::Validation => &inputs.split.validation,
+        Part::Test => &inputs.split.test,
+    };
     let images: Vec<usize> =
-        inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+        all.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
     if images.is_empty() {
-        return Err(Error::Mismatch(
-            "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
-        ));
+        return Err(Error::Mismatch(format!(
+            "the {part} split has no picture with an embedding; check data.split and data.{part}_captions of the run"
+        )));
     }
-    let seen = match shuffle_seed {
+    let seen = match what.shuffle_seed {
         None => images.clone(),
         Some(seed) => deranged(seed, &images),
     };
@@ -77,10 +111,11 @@ pub fn evaluate_run(
     let total = images.len();
     let written = captioner.caption(&pictures, |event| progress(event, total))?;
 
-    let name = if shuffle_seed.is_some() { "test-shuffled" } else { "test" };
+    let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
+    let name = format!("{part}{shuffled}");
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = folder.evaluation(&match &choice.name {
-            None => name.to_owned(),
+            None => name.clone(),
             Some(choice) => format!("{name}-{choice}"),
         });
         let captions = chosen(&inputs, &images, &written, &choice);

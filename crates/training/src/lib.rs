@@ -29,6 +29,7 @@ pub mod schedule;
 pub mod scratch;
 pub mod seeds;
 mod systems;
+pub mod tokenizers;
 pub mod track;
 pub mod trainer;
 mod validation;
