@@ -18,7 +18,7 @@ use training::run_folder::RunFolder;
 
 use crate::{models, terminal};
 
-/// Caption and score a run's test split, or score captions made by anybody.
+/// Caption and score a split of a run, or score captions made by anybody.
 ///
 /// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
 /// Treebank tokens where the run is of Merge-RNN, whose authors score so.
@@ -35,6 +35,9 @@ pub struct Args {
     /// Which of the run's pictures: those to report on, or those held out to choose by.
     #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
     split: Option<SplitChoice>,
+    /// Folder for a run's predictions and scores, in place of one under the run's evaluation/.
+    #[arg(long, requires = "run", value_name = "FOLDER")]
+    out: Option<PathBuf>,
     /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum, requires = "run")]
@@ -75,6 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         what: What {
             part: args.split.map_or(Part::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
+            out: args.out.clone(),
         },
     };
     for scored in evaluate(run, &args.device, &how, &options)? {
@@ -170,7 +174,7 @@ pub fn evaluate(
         }
         Event::Note(note) => bar.suspend(|| terminal::say(note)),
     };
-    let scored = evaluate_run(&folder, &captioner, device, how.what, options, progress)
+    let scored = evaluate_run(&folder, &captioner, device, &how.what, options, progress)
         .with_context(|| format!("cannot evaluate {}", run.display()))?;
     bar.finish_and_clear();
     Ok(scored)

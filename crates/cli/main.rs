@@ -13,6 +13,7 @@ mod keywords;
 mod models;
 mod page;
 mod precompute;
+mod sweep;
 mod terminal;
 mod train;
 
@@ -48,9 +49,11 @@ enum Command {
     Init(init::Command),
     /// Train a run from a config.
     Train(train::Args),
+    /// Try values of a config: a grid, random draws, or successive halving.
+    Sweep(sweep::Args),
     /// Caption pictures with a trained run.
     Caption(caption::Args),
-    /// Caption and score a run's test split, or score captions made by anybody.
+    /// Caption and score a split of a run, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
     /// Take over a captioner or embeddings made in Python.
     Import(import::Args),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Keywords(command) => keywords::run(&command),
         Command::Init(command) => init::run(command),
         Command::Train(args) => train::run(&args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Caption(args) => caption::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Import(args) => import::run(&args),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use studies::stages::STOP_WITH_STDIN;
 
 /// What signals set: the flag that work watches, and which signal it was.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
@@ -24,6 +25,15 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
             .and_then(|_| signal_hook::flag::register_usize(signal, which.clone(), signal as usize))
             .context("cannot handle signals")?;
+    }
+    if std::env::var_os(STOP_WITH_STDIN).is_some() {
+        let (flag, which) = (flag.clone(), which.clone());
+        std::thread::spawn(move || {
+            // It ends with the study that this is a stage of, whatever ends that.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            which.store(SIGTERM as usize, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
+        });
     }
     Ok(STOP.get_or_init(|| (flag, which)).0.clone())
 }
@@ -64,7 +74,9 @@ pub struct Lines {
 impl Lines {
     /// Whether it is time for a line.
     pub fn due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(30));
+        // Whoever runs a stage shows its last line.
+        let every = if std::env::var_os(STOP_WITH_STDIN).is_some() { 2 } else { 30 };
+        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(every));
         let shown = due && !std::io::stderr().is_terminal();
         if shown {
             self.last = Some(Instant::now());

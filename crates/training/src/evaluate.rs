@@ -1,6 +1,6 @@
 //! Captions a split with a trained run and scores it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
@@ -37,13 +37,15 @@ impl Part {
 }
 
 /// What of a data set is captioned.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct What {
     /// Which pictures.
     pub part: Part,
     /// Each picture is captioned from what is known of another one, by this seed: the control that
     /// shows whether captions depend on the picture.
     pub shuffle_seed: Option<u64>,
+    /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
+    pub out: Option<PathBuf>,
 }
 
 /// A scored split.
@@ -77,7 +79,7 @@ struct CocoResult<'a> {
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
-/// `scores.json` and `per-image.csv` under `evaluation/`, for each of its choices.
+/// `scores.json` and `per-image.csv`, for each of its choices.
 ///
 /// # Errors
 /// Bad input is named.
@@ -85,7 +87,7 @@ pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
     device: Device,
-    what: What,
+    what: &What,
     options: &Options,
     mut progress: impl FnMut(Event, usize),
 ) -> Result<Vec<Scored>, Error> {
@@ -112,16 +114,22 @@ pub fn evaluate_run(
     let written = captioner.caption(&pictures, |event| progress(event, total))?;
 
     let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let name = format!("{part}{shuffled}");
+    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{part}{shuffled}")));
     let scored = captioner.choices().into_iter().map(|choice| {
-        let folder = folder.evaluation(&match &choice.name {
-            None => name.clone(),
-            Some(choice) => format!("{name}-{choice}"),
-        });
+        let folder = match &choice.name {
+            None => out.clone(),
+            Some(choice) => with_ending(&out, choice),
+        };
         let captions = chosen(&inputs, &images, &written, &choice);
         score(folder, choice.name, captions, options)
     });
     scored.collect()
+}
+
+fn with_ending(folder: &Path, ending: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{ending}"));
+    folder.with_file_name(name)
 }
 
 /// The embeddings that the run was trained on, and no others.

@@ -67,8 +67,7 @@ pub struct Tracker {
     csv: csv::Writer<File>,
     epochs_path: PathBuf,
     epochs: csv::Writer<File>,
-    events_path: PathBuf,
-    events: RecordWriter<BufWriter<File>>,
+    events: EventFile,
 }
 
 impl Tracker {
@@ -83,10 +82,12 @@ impl Tracker {
         let (csv_path, epochs_path) = (run.join("metrics.csv"), run.join("epochs.csv"));
         let csv = reopen(&csv_path, |record: &StepRecord| record.step <= steps)?;
         let epochs = reopen(&epochs_path, |record: &EpochRecord| record.step <= steps)?;
-        let (events_path, file) = create_event_file(&run.join("tensorboard"))?;
-        let events = RecordWriter::new(BufWriter::new(file));
-        let mut tracker = Self { csv_path, csv, epochs_path, epochs, events_path, events };
-        tracker.start_session(steps)?;
+        let mut events = EventFile::create(&run.join("tensorboard"))?;
+        let mut start = SessionLog::new();
+        start.set_status(SessionLog_SessionStatus::START);
+        // TensorBoard drops events at or after the step of a START.
+        events.write(steps + 1, |event| event.set_session_log(start))?;
+        let mut tracker = Self { csv_path, csv, epochs_path, epochs, events };
         tracker.flush()?;
         Ok(tracker)
     }
@@ -103,7 +104,7 @@ impl Tracker {
             ("train/gradient_norm", record.gradient_norm),
             ("train/tokens_per_second", record.tokens_per_second),
         ];
-        self.write_scalars(record.step, scalars)
+        self.events.write_scalars(record.step, scalars)
     }
 
     /// Writes one epoch.
@@ -113,7 +114,7 @@ impl Tracker {
     pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), TrackError> {
         self.epochs.serialize(record).map_err(failed(&self.epochs_path))?;
         let loss = record.validation_loss.map(|loss| ("validation/loss", loss));
-        self.write_scalars(record.step, loss)?;
+        self.events.write_scalars(record.step, loss)?;
         self.flush()
     }
 
@@ -124,25 +125,36 @@ impl Tracker {
     pub fn flush(&mut self) -> Result<(), TrackError> {
         self.csv.flush().map_err(failed(&self.csv_path))?;
         self.epochs.flush().map_err(failed(&self.epochs_path))?;
-        self.events.flush().map_err(failed(&self.events_path))
+        self.events.flush()
+    }
+}
+
+/// An event file of TensorBoard's.
+pub struct EventFile {
+    path: PathBuf,
+    writer: RecordWriter<BufWriter<File>>,
+}
+
+impl EventFile {
+    /// A new file in `folder`, beside those that are there.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn create(folder: &Path) -> Result<Self, TrackError> {
+        let (path, file) = create_event_file(folder)?;
+        let mut file = Self { path, writer: RecordWriter::new(BufWriter::new(file)) };
+        file.write(0, |event| event.set_file_version("brain.Event:2".to_owned()))?;
+        Ok(file)
     }
 
-    fn start_session(&mut self, steps: u64) -> Result<(), TrackError> {
-        let mut version = event_at(0);
-        version.set_file_version("brain.Event:2".to_owned());
-        self.write_event(&version)?;
-        let mut start = SessionLog::new();
-        start.set_status(SessionLog_SessionStatus::START);
-        // TensorBoard drops events at or after the step of a START.
-        let mut event = event_at(steps + 1);
-        event.set_session_log(start);
-        self.write_event(&event)
-    }
-
-    fn write_scalars(
+    /// Writes numbers under their tags.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_scalars<'t>(
         &mut self,
         step: u64,
-        scalars: impl IntoIterator<Item = (&'static str, f64)>,
+        scalars: impl IntoIterator<Item = (&'t str, f64)>,
     ) -> Result<(), TrackError> {
         let mut summary = Summary::new();
         for (tag, value) in scalars {
@@ -151,14 +163,28 @@ impl Tracker {
             entry.set_simple_value(value as f32);
             summary.mut_value().push(entry);
         }
-        let mut event = event_at(step);
-        event.set_summary(summary);
-        self.write_event(&event)
+        self.write(step, |event| event.set_summary(summary))
     }
 
-    fn write_event(&mut self, event: &Event) -> Result<(), TrackError> {
-        let bytes = event.write_to_bytes().map_err(failed(&self.events_path))?;
-        self.events.write(&bytes).map_err(failed(&self.events_path))
+    /// Writes an event of now with what `fill` puts in.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), TrackError> {
+        let mut event = Event::new();
+        event.set_wall_time(unix_seconds());
+        event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
+        fill(&mut event);
+        let bytes = event.write_to_bytes().map_err(failed(&self.path))?;
+        self.writer.write(&bytes).map_err(failed(&self.path))
+    }
+
+    /// Hands everything written to the operating system.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn flush(&mut self) -> Result<(), TrackError> {
+        self.writer.flush().map_err(failed(&self.path))
     }
 }
 
@@ -205,13 +231,6 @@ fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
         }
     }
     Err(failed(folder)("no free file name"))
-}
-
-fn event_at(step: u64) -> Event {
-    let mut event = Event::new();
-    event.set_wall_time(unix_seconds());
-    event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
-    event
 }
 
 fn unix_seconds() -> f64 {
