@@ -7,6 +7,7 @@ mod cli {
     mod exchange;
     mod interruption;
     mod main_path;
+    mod serve;
     mod stage;
     mod systems;
 }

@@ -5,18 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::Preprocessing;
-use hub::Wanted;
-use keywords::Keyword;
 use networks::device::parse_device;
-use precompute::{Dtype, Identity};
+use precompute::ImageEncoder;
 use rayon::prelude::*;
-use tch::{Device, Tensor};
-use training::KeywordSelector;
-use training::captioner::{Caption, Captioner, Event, Pictures};
+use tch::Device;
+use training::captioner::{Caption, Captioner, Event};
 use training::run_folder::RunFolder;
 
 use crate::evaluate::{CheckpointChoice, How};
-use crate::precompute::ImageEncoder;
 use crate::{evaluate, models, terminal};
 
 /// Caption pictures with a trained run.
@@ -63,21 +59,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ..How::default()
     };
     let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
-    let identity = captioner.provenance.embeddings.as_ref();
     let encoder = encoder(args, &captioner, device)?;
-    let normalize = captioner.config.data.normalize_embeddings
-        || identity.is_some_and(|identity| identity.normalize);
     let selector = captioner.keyword_selector()?;
     let bar = terminal::bar(args.images.len() as u64, "captioning");
     for images in args.images.chunks(captioner.config.decoding.batch_size) {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {
-            let mut embeddings = encoder.encode_all(&pictures)?;
-            if normalize {
-                embeddings = training::inputs::normalized(&embeddings);
-            }
-            let pictures =
-                Pictures { keywords: keywords(selector.as_ref(), &embeddings)?, embeddings };
+            let embeddings = encoder.encode_pictures(&pictures)?;
+            let pictures = captioner.pictures(&embeddings, selector.as_ref())?;
             let captions = captioner.caption(&pictures, |event| {
                 if let Event::Note(note) = event {
                     bar.suspend(|| terminal::say(note));
@@ -96,16 +85,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keywords of pictures, for systems that write from keywords.
-fn keywords(
-    selector: Option<&KeywordSelector>,
-    embeddings: &Tensor,
-) -> anyhow::Result<Option<Vec<Vec<String>>>> {
-    let Some(selector) = selector else { return Ok(None) };
-    let words = |keywords: Vec<Keyword>| keywords.into_iter().map(|keyword| keyword.word).collect();
-    Ok(Some(selector.select(embeddings)?.into_iter().map(words).collect()))
-}
-
 /// `path caption`, or `path score caption` for each of several.
 fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
     let shown = if all { captions } else { &captions[..captions.len().min(1)] };
@@ -120,38 +99,12 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
 
 /// The model that the run's embeddings are from.
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
-    let identity = captioner.provenance.embeddings.as_ref();
-    let Some(model) = args.clip.as_ref().or(identity.map(|identity| &identity.model)) else {
-        bail!(
-            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
-            args.run.display()
-        );
-    };
-    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
-    let is_vgg = |identity: &Identity| identity.preprocessing == Preprocessing::imagenet();
-    let encoder = if identity.is_some_and(is_vgg) {
-        ImageEncoder::load_vgg(&models::find(model, Wanted::File)?, device, dtype)
-    } else {
-        let clip = models::find(model, Wanted::Clip).context(
-            "the run needs the CLIP that it was trained on; say where it is with --clip",
-        )?;
-        ImageEncoder::load_clip(&clip, device, dtype)
-    };
-    let encoder = encoder.with_context(|| {
+    let (model, source) =
+        models::image_encoder(&args.run, &captioner.provenance, args.clip.as_deref())?;
+    let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!("cannot load the model that the run was trained on from {model} (say where it is with --clip)")
     })?;
-    if encoder.dimension() != captioner.provenance.clip_dim {
-        bail!(
-            "{model} makes embeddings of {} values, but the run takes {}; name another model with --clip",
-            encoder.dimension(),
-            captioner.provenance.clip_dim
-        );
-    }
-    if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
-        bail!(
-            "{model} is not the model that the run was trained on (its weights have another SHA-256); name the right one with --clip"
-        );
-    }
+    captioner.check_encoder(&encoder, &model).context("--clip says where the model is")?;
     Ok(encoder)
 }
 

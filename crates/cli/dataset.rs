@@ -52,6 +52,9 @@ pub struct DrawArgs {
     /// Width and height of a picture in pixels.
     #[arg(long, default_value_t = 128)]
     size: u32,
+    /// Short texts behind each picture's captions, such as "picture of a dog.", to pretrain CLIP on.
+    #[arg(long, default_value_t = 0)]
+    alt_texts: usize,
 }
 
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -89,7 +92,8 @@ fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpe
 }
 
 fn draw(args: &DrawArgs) -> anyhow::Result<()> {
-    let options = scenes::Options { count: args.count, seed: args.seed, size: args.size };
+    let &DrawArgs { count, seed, size, alt_texts, .. } = args;
+    let options = scenes::Options { count, seed, size, alt_texts };
     let bar = terminal::bar(args.count as u64, "drawing");
     let summary = scenes::draw(&args.out, &options, |_| bar.inc(1))?;
     bar.finish_and_clear();

@@ -12,9 +12,10 @@ use networks::device::parse_device;
 use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
-use training::config::System;
-use training::evaluate::{Part, Scored, What, evaluate_run};
+use training::config::{Config, System};
+use training::evaluate::{Scored, What, evaluate_run};
 use training::run_folder::RunFolder;
+use training::track::ScoredSplit;
 
 use crate::{models, terminal};
 
@@ -67,16 +68,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
     };
     let mut scoring = args.files.scoring.clone();
-    if let System::MergeRnn(_) = RunFolder::open(run)?.config()?.system {
-        scoring.tokenizer.get_or_insert(Tokenizer::Ptb);
-    }
+    let system = RunFolder::open(run)?.config()?.system;
+    scoring.tokenizer.get_or_insert(system.tokenizer());
     let options = scoring.options()?;
     let how = How {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
         what: What {
-            part: args.split.map_or(Part::Test, Into::into),
+            split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
         },
@@ -118,7 +118,7 @@ enum SplitChoice {
     Validation,
 }
 
-impl From<SplitChoice> for Part {
+impl From<SplitChoice> for ScoredSplit {
     fn from(choice: SplitChoice) -> Self {
         match choice {
             SplitChoice::Test => Self::Test,
@@ -140,18 +140,18 @@ pub struct How<'a> {
     pub what: What,
 }
 
+/// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
+pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
+    let System::Sbg(system) = &config.system else { return Ok(None) };
+    let clip = moved.unwrap_or(&system.reranking.clip);
+    let found = models::find(clip, Wanted::Clip)
+        .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
+    Ok(Some(found))
+}
+
 /// A run's captioner, with the CLIP that it compares captions by where it does.
 pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Result<Captioner> {
-    let clip = match folder.config()?.system {
-        System::Sbg(system) => {
-            let clip = how.clip.unwrap_or(&system.reranking.clip);
-            let found = models::find(clip, Wanted::Clip).context(
-                "the run compares captions with pictures by CLIP; say where it is with --clip",
-            )?;
-            Some(found)
-        }
-        System::ClipPrefix(_) | System::MergeRnn(_) => None,
-    };
+    let clip = reranking_clip(&folder.config()?, how.clip)?;
     let which = how.checkpoint.map(Into::into);
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
 }

@@ -27,24 +27,8 @@ pub struct ClipArgs {
     /// Folder to write to.
     #[arg(long)]
     pub out: PathBuf,
-    /// Width and height that pictures are resized and cropped to.
-    #[arg(long, default_value_t = 112)]
-    pub image_size: i64,
-    /// Width and height of a patch.
-    #[arg(long, default_value_t = 16)]
-    pub patch_size: i64,
-    /// Width of both towers.
-    #[arg(long, default_value_t = 256)]
-    pub hidden_size: i64,
-    /// Layers of either tower.
-    #[arg(long, default_value_t = 2)]
-    pub layers: i64,
-    /// Attention heads of either tower.
-    #[arg(long, default_value_t = 4)]
-    pub heads: i64,
-    /// Width of the embeddings.
-    #[arg(long, default_value_t = 256)]
-    pub projection_dim: i64,
+    #[command(flatten)]
+    shape: ClipShape,
     /// Scale of the random weights; 1 is what transformers uses, and larger lets random
     /// features vary more from picture to picture.
     #[arg(long, default_value_t = 3.0)]
@@ -54,44 +38,151 @@ pub struct ClipArgs {
     pub seed: u64,
 }
 
+/// The size of a CLIP.
+#[derive(clap::Args, Clone)]
+pub struct ClipShape {
+    /// Width and height that pictures are resized and cropped to.
+    #[arg(long, default_value_t = 112)]
+    image_size: i64,
+    /// Width and height of a patch.
+    #[arg(long, default_value_t = 16)]
+    patch_size: i64,
+    /// Width of both towers.
+    #[arg(long, default_value_t = 256)]
+    hidden_size: i64,
+    /// Layers of either tower.
+    #[arg(long, default_value_t = 2)]
+    layers: i64,
+    /// Attention heads of either tower.
+    #[arg(long, default_value_t = 4)]
+    heads: i64,
+    /// Width of the embeddings.
+    #[arg(long, default_value_t = 256)]
+    projection_dim: i64,
+}
+
+impl ClipShape {
+    /// The model of this size, whose weights begin at `initializer_factor` times the usual scale.
+    pub fn config(&self, initializer_factor: f64) -> anyhow::Result<ClipConfig> {
+        let config = ClipConfig {
+            projection_dim: self.projection_dim,
+            vision_config: VisionConfig {
+                image_size: self.image_size,
+                patch_size: self.patch_size,
+                hidden_size: self.hidden_size,
+                intermediate_size: 4 * self.hidden_size,
+                num_hidden_layers: self.layers,
+                num_attention_heads: self.heads,
+                initializer_factor,
+                ..VisionConfig::default()
+            },
+            text_config: TextConfig {
+                hidden_size: self.hidden_size,
+                intermediate_size: 4 * self.hidden_size,
+                num_hidden_layers: self.layers,
+                num_attention_heads: self.heads,
+                initializer_factor,
+                ..TextConfig::default()
+            },
+            ..ClipConfig::default()
+        };
+        config.check().map_err(anyhow::Error::msg)?;
+        Ok(config)
+    }
+}
+
 #[derive(clap::Args, Clone)]
 pub struct Gpt2Args {
     /// Folder to write to.
     #[arg(long)]
     pub out: PathBuf,
-    /// Data set whose training captions the tokenizer is trained on.
-    #[arg(long)]
-    pub dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
-    pub layout: Option<Layout>,
-    /// Split that says which captions are for training.
-    #[arg(long, default_value = "paper", value_name = "paper|official|karpathy")]
-    pub split: SplitKind,
-    /// Paper split: caption rows in the test set.
-    #[arg(long, default_value_t = 5000)]
-    pub test_captions: usize,
-    /// Most tokens the vocabulary may have.
-    #[arg(long, default_value_t = 4000)]
-    pub vocab_size: i64,
-    /// Width of the hidden states.
-    #[arg(long, default_value_t = 192)]
-    pub hidden_size: i64,
-    /// Layers.
-    #[arg(long, default_value_t = 3)]
-    pub layers: i64,
-    /// Attention heads.
-    #[arg(long, default_value_t = 4)]
-    pub heads: i64,
-    /// Longest sequence in tokens, prefix included.
-    #[arg(long, default_value_t = 128)]
-    pub positions: i64,
-    /// Dropout everywhere that GPT-2 has it.
-    #[arg(long, default_value_t = 0.1)]
-    pub dropout: f64,
+    #[command(flatten)]
+    pictures: TrainingPictures,
+    #[command(flatten)]
+    shape: Gpt2Shape,
     /// Decides the weights.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// The pictures of a data set that are for training.
+#[derive(clap::Args, Clone)]
+pub struct TrainingPictures {
+    /// Data set, of which the training split is taken.
+    #[arg(long)]
+    dataset: PathBuf,
+    /// Layout of the captions; recognised from the folder unless named.
+    #[arg(long, value_name = "kaggle|original|karpathy")]
+    layout: Option<Layout>,
+    /// Split that says which pictures are for training.
+    #[arg(long, default_value = "paper", value_name = "paper|official|karpathy")]
+    split: SplitKind,
+    /// Paper split: caption rows in the test set.
+    #[arg(long, default_value_t = 5000)]
+    test_captions: usize,
+}
+
+impl TrainingPictures {
+    /// The data set, and which of its pictures.
+    pub fn load(&self) -> anyhow::Result<(Corpus, Vec<usize>)> {
+        let corpus = Corpus::load(&self.dataset, self.layout)?;
+        let spec = SplitSpec {
+            kind: self.split,
+            test_captions: self.test_captions,
+            validation_captions: 0,
+        };
+        let split = Split::new(&corpus, &spec)?;
+        Ok((corpus, split.train))
+    }
+
+    /// Their captions, lower-cased.
+    pub fn texts(&self) -> anyhow::Result<Vec<String>> {
+        let (corpus, images) = self.load()?;
+        let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
+        Ok(captions.map(|caption| caption.to_lowercase()).collect())
+    }
+}
+
+/// The size of a GPT-2.
+#[derive(clap::Args, Clone)]
+pub struct Gpt2Shape {
+    /// Most tokens the vocabulary may have.
+    #[arg(long, default_value_t = 4000)]
+    vocab_size: i64,
+    /// Width of the hidden states.
+    #[arg(long, default_value_t = 192)]
+    hidden_size: i64,
+    /// Layers.
+    #[arg(long, default_value_t = 3)]
+    layers: i64,
+    /// Attention heads.
+    #[arg(long, default_value_t = 4)]
+    heads: i64,
+    /// Longest sequence in tokens, prefix included.
+    #[arg(long, default_value_t = 128)]
+    positions: i64,
+    /// Dropout everywhere that GPT-2 has it.
+    #[arg(long, default_value_t = 0.1)]
+    dropout: f64,
+}
+
+impl Gpt2Shape {
+    /// The model of this size.
+    pub fn config(&self) -> anyhow::Result<Gpt2Config> {
+        let config = Gpt2Config {
+            vocab_size: self.vocab_size,
+            n_positions: self.positions,
+            n_embd: self.hidden_size,
+            n_layer: self.layers,
+            n_head: self.heads,
+            resid_pdrop: self.dropout,
+            embd_pdrop: self.dropout,
+            attn_pdrop: self.dropout,
+            ..Gpt2Config::default()
+        };
+        config.check().map_err(anyhow::Error::msg)?;
+        Ok(config)
+    }
 }
 
 pub fn run(command: Command) -> anyhow::Result<()> {
@@ -103,62 +194,14 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 
 pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
-    let config = ClipConfig {
-        projection_dim: args.projection_dim,
-        vision_config: VisionConfig {
-            image_size: args.image_size,
-            patch_size: args.patch_size,
-            hidden_size: args.hidden_size,
-            intermediate_size: 4 * args.hidden_size,
-            num_hidden_layers: args.layers,
-            num_attention_heads: args.heads,
-            initializer_factor: args.initializer_factor,
-            ..VisionConfig::default()
-        },
-        text_config: TextConfig {
-            hidden_size: args.hidden_size,
-            intermediate_size: 4 * args.hidden_size,
-            num_hidden_layers: args.layers,
-            num_attention_heads: args.heads,
-            initializer_factor: args.initializer_factor,
-            ..TextConfig::default()
-        },
-        ..ClipConfig::default()
-    };
-    if let Err(reason) = config.check() {
-        bail!("{reason}");
-    }
-    scratch::init_clip(&args.out, config, args.seed)?;
+    scratch::init_clip(&args.out, args.shape.config(args.initializer_factor)?, args.seed)?;
     terminal::say(&format!("a CLIP with random weights is in {}", args.out.display()));
     Ok(())
 }
 
 pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
-    let corpus = Corpus::load(&args.dataset, args.layout)?;
-    let spec =
-        SplitSpec { kind: args.split, test_captions: args.test_captions, validation_captions: 0 };
-    let split = Split::new(&corpus, &spec)?;
-    let texts: Vec<String> = split
-        .train
-        .iter()
-        .flat_map(|&image| &corpus.images[image].captions)
-        .map(|caption| caption.to_lowercase())
-        .collect();
-    let config = Gpt2Config {
-        vocab_size: args.vocab_size,
-        n_positions: args.positions,
-        n_embd: args.hidden_size,
-        n_layer: args.layers,
-        n_head: args.heads,
-        resid_pdrop: args.dropout,
-        embd_pdrop: args.dropout,
-        attn_pdrop: args.dropout,
-        ..Gpt2Config::default()
-    };
-    if let Err(reason) = config.check() {
-        bail!("{reason}");
-    }
+    let (texts, config) = (args.pictures.texts()?, args.shape.config()?);
     let config = scratch::init_gpt2(&args.out, &config, &texts, args.seed)?;
     terminal::say(&format!(
         "a GPT-2 with random weights and {} tokens is in {}",
@@ -168,8 +211,8 @@ pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Random weights must never replace somebody's model.
-fn refuse_existing(out: &std::path::Path) -> anyhow::Result<()> {
+/// New weights must never replace somebody's model.
+pub fn refuse_existing(out: &std::path::Path) -> anyhow::Result<()> {
     if out.join("model.safetensors").exists() {
         bail!("{} already holds a model; choose another --out, or remove it", out.display());
     }

@@ -13,6 +13,9 @@ mod keywords;
 mod models;
 mod page;
 mod precompute;
+mod pretrain;
+mod report;
+mod serve;
 mod sweep;
 mod terminal;
 mod train;
@@ -25,7 +28,7 @@ use clap::{Parser, Subcommand};
 ///
 /// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
 /// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own. SBG also
-/// needs `keywords` before it is trained.
+/// needs `keywords` before it is trained. `report` shows runs beside each other.
 /// `demo` does all of it on pictures that capsmith draws itself.
 #[derive(Parser)]
 #[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
@@ -47,14 +50,21 @@ enum Command {
     /// Make models with random weights, where pretrained ones cannot be had.
     #[command(subcommand)]
     Init(init::Command),
+    /// Train small models from scratch, where pretrained ones cannot be had.
+    #[command(subcommand)]
+    Pretrain(pretrain::Command),
     /// Train a run from a config.
     Train(train::Args),
     /// Try values of a config: a grid, random draws, or successive halving.
     Sweep(sweep::Args),
     /// Caption pictures with a trained run.
     Caption(caption::Args),
+    /// Caption pictures in the browser, or over HTTP, with trained runs.
+    Serve(serve::Args),
     /// Caption and score a split of a run, or score captions made by anybody.
     Evaluate(Box<evaluate::Args>),
+    /// Show runs beside each other on one page.
+    Report(report::Args),
     /// Take over a captioner or embeddings made in Python.
     Import(import::Args),
     /// Write a run or embeddings as Python reads them.
@@ -70,15 +80,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    terminal::stop_with_stdin();
     let result = match Cli::parse().command {
         Command::Dataset(command) => dataset::run(command),
         Command::Precompute(args) => precompute::run(&args),
         Command::Keywords(command) => keywords::run(&command),
         Command::Init(command) => init::run(command),
+        Command::Pretrain(command) => pretrain::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Sweep(args) => sweep::run(args),
         Command::Caption(args) => caption::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Fetch(command) => fetch::run(&command),

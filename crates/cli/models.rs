@@ -1,10 +1,12 @@
 //! Where models lie: on the disk, in the hub's cache, or still at the hub.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use hub::{ModelReference, Options, Unit, Wanted};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use precompute::{Dtype, EncoderSource, Identity, Network};
+use training::run_folder::Provenance;
 
 use crate::terminal;
 
@@ -13,6 +15,44 @@ pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, wanted, &Options::from_environment()?, &mut Shown::default())
         .with_context(|| format!("cannot find the model {text}"))
+}
+
+/// What the hub is asked for where a network is wanted.
+pub fn wanted(network: Network) -> Wanted {
+    match network {
+        Network::Clip => Wanted::Clip,
+        Network::Vgg => Wanted::File,
+    }
+}
+
+/// What a run's embeddings are from; an imported one's from CLIP.
+pub fn network(provenance: &Provenance) -> Network {
+    provenance.embeddings.as_ref().map_or(Network::Clip, Identity::network)
+}
+
+/// The image encoder that a run's embeddings are from, as it is called and where its files are: where
+/// they were then, or as `moved` says.
+pub fn image_encoder(
+    run: &Path,
+    provenance: &Provenance,
+    moved: Option<&str>,
+) -> anyhow::Result<(String, EncoderSource)> {
+    let identity = provenance.embeddings.as_ref();
+    let Some(model) = moved.or(identity.map(|identity| identity.model.as_str())) else {
+        bail!(
+            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
+            run.display()
+        );
+    };
+    let network = network(provenance);
+    let path = find(model, wanted(network)).with_context(|| {
+        format!(
+            "the run {} needs the model that it was trained on; say where it is with --clip",
+            run.display()
+        )
+    })?;
+    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
+    Ok((model.to_owned(), EncoderSource { network, path, dtype }))
 }
 
 /// [`find`] for what training starts from. A checkpoint of PyTorch's is imported first, once, beside

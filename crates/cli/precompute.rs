@@ -1,16 +1,16 @@
-//! `capsmith precompute`, and the image encoder that `capsmith caption` shares.
+//! `capsmith precompute`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flickr::{Corpus, Layout, Preprocessing};
-use hub::Wanted;
+use flickr::{Corpus, Layout};
 use indicatif::ProgressBar;
-use networks::clip::{ClipError, LoadedClip};
 use networks::device::parse_device;
-use networks::vgg::Vgg16;
-use precompute::{Dtype, Identity, Picture, Plan, Progress, Skipped, Summary};
-use tch::{Device, Kind, TchError, Tensor};
+use precompute::{
+    Dtype, EncoderSource, Identity, ImageEncoder, Network, Picture, Plan, Progress, Skipped,
+    Summary,
+};
+use tch::Device;
 
 use crate::{models, terminal};
 
@@ -53,86 +53,6 @@ pub struct Args {
     pub skip_corrupt: bool,
 }
 
-/// A model of pictures with its preprocessing.
-pub struct ImageEncoder {
-    tower: Tower,
-    preprocessing: Preprocessing,
-}
-
-enum Tower {
-    Clip(Box<LoadedClip>),
-    Vgg(Vgg16),
-}
-
-/// What went wrong in a model.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub enum TowerError {
-    Clip(#[from] ClipError),
-    Torch(#[from] TchError),
-}
-
-impl ImageEncoder {
-    /// Loads VGG-16.
-    pub fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
-        let vgg = Vgg16::from_file(file, device, dtype.kind())?;
-        Ok(Self { tower: Tower::Vgg(vgg), preprocessing: Preprocessing::imagenet() })
-    }
-
-    /// Loads a CLIP's Hugging Face folder.
-    pub fn load_clip(folder: &Path, device: Device, dtype: Dtype) -> anyhow::Result<Self> {
-        let preprocessing = Preprocessing::from_folder(folder)?;
-        let clip = LoadedClip::from_folder(folder, device, dtype.kind())?;
-        let size = clip.model.config().vision_config.image_size;
-        if i64::from(preprocessing.crop) != size {
-            bail!(
-                "{}: preprocessor_config.json crops to {} pixels, but config.json says image_size {size}; the two files are of different models",
-                folder.display(),
-                preprocessing.crop,
-            );
-        }
-        Ok(Self { tower: Tower::Clip(Box::new(clip)), preprocessing })
-    }
-
-    /// SHA-256 of the weights.
-    pub fn sha256(&self) -> String {
-        match &self.tower {
-            Tower::Clip(clip) => clip.identity(),
-            Tower::Vgg(vgg) => vgg.identity(),
-        }
-    }
-
-    /// Values in an embedding.
-    pub fn dimension(&self) -> usize {
-        match &self.tower {
-            Tower::Clip(clip) => clip.model.config().projection_dim as usize,
-            Tower::Vgg(vgg) => vgg.dimension(),
-        }
-    }
-
-    /// What is done to the pixels before the model sees them.
-    pub fn preprocessing(&self) -> &Preprocessing {
-        &self.preprocessing
-    }
-
-    /// Embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`.
-    fn encode(&self, pixels: &Tensor) -> Result<Tensor, TowerError> {
-        tch::no_grad(|| {
-            Ok(match &self.tower {
-                Tower::Clip(clip) => clip.model.encode_image(pixels)?,
-                Tower::Vgg(vgg) => vgg.encode(pixels)?,
-            })
-        })
-    }
-
-    /// Embeddings `[pictures, dim]`, f32, of preprocessed pictures.
-    pub fn encode_all(&self, pictures: &[Vec<f32>]) -> anyhow::Result<Tensor> {
-        let side = i64::from(self.preprocessing.crop);
-        let pixels = Tensor::f_from_slice(&pictures.concat())?;
-        Ok(self.encode(&pixels.f_view([-1, 3, side, side])?)?.f_to_kind(Kind::Float)?)
-    }
-}
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
     let corpus = Corpus::load(&args.dataset, args.layout)?;
@@ -151,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         identity: Identity {
             model,
             model_sha256: encoder.sha256(),
-            preprocessing: encoder.preprocessing.clone(),
+            preprocessing: encoder.preprocessing().clone(),
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: corpus.fingerprint(),
@@ -178,17 +98,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The model as it was named, and the model.
 fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
-    if let Some(vgg) = &args.vgg {
-        let file = models::find(vgg, Wanted::File)?;
-        let encoder = ImageEncoder::load_vgg(&file, device, args.dtype)
-            .with_context(|| format!("cannot load VGG-16 from {}", file.display()))?;
-        return Ok((vgg.clone(), encoder));
-    }
-    let clip = args.clip.as_ref().context("name a model with --clip or --vgg")?;
-    let folder = models::find(clip, Wanted::Clip)?;
-    let encoder = ImageEncoder::load_clip(&folder, device, args.dtype)
-        .with_context(|| format!("cannot load CLIP from {}", folder.display()))?;
-    Ok((clip.clone(), encoder))
+    let (model, network) = match (&args.vgg, &args.clip) {
+        (Some(vgg), _) => (vgg, Network::Vgg),
+        (None, Some(clip)) => (clip, Network::Clip),
+        (None, None) => bail!("name a model with --clip or --vgg"),
+    };
+    let path = models::find(model, models::wanted(network))?;
+    let source = EncoderSource { network, path, dtype: args.dtype };
+    let encoder = ImageEncoder::load(&source, device)
+        .with_context(|| format!("cannot load the model from {}", source.path.display()))?;
+    Ok((model.clone(), encoder))
 }
 
 fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {

@@ -114,7 +114,7 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
         devices: args.device.clone(),
         task: args.task,
         program: std::env::current_exe().context("cannot find capsmith's own program")?,
-        code: code()?,
+        code: stages::code_version(env!("CARGO_PKG_VERSION"), env!("CAPSMITH_SOURCES")),
     };
     let screen = Screen { bar: terminal::bar(0, &sweep.name) };
     let ended = sweep::run(&sweep, &options, &screen, &stop);
@@ -133,12 +133,6 @@ fn check_devices(devices: &[String]) -> anyhow::Result<()> {
         bail!("--device names CPUs and GPUs; runs of one sweep are compared on one kind");
     }
     Ok(())
-}
-
-/// Stages of another program are made anew.
-fn code() -> anyhow::Result<String> {
-    let program = std::env::current_exe().context("cannot find capsmith's own program")?;
-    Ok(stages::code_version(env!("CARGO_PKG_VERSION"), &hub::sha256(&program)?))
 }
 
 fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result<()> {

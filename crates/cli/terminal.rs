@@ -26,16 +26,32 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
             .and_then(|_| signal_hook::flag::register_usize(signal, which.clone(), signal as usize))
             .context("cannot handle signals")?;
     }
-    if std::env::var_os(STOP_WITH_STDIN).is_some() {
-        let (flag, which) = (flag.clone(), which.clone());
-        std::thread::spawn(move || {
-            // It ends with the study that this is a stage of, whatever ends that.
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-            which.store(SIGTERM as usize, Ordering::Relaxed);
-            flag.store(true, Ordering::Relaxed);
-        });
-    }
     Ok(STOP.get_or_init(|| (flag, which)).0.clone())
+}
+
+/// How long a command that was told to stop may take before the process ends at once.
+const GRACE: Duration = Duration::from_mins(2);
+
+/// Stops as for SIGTERM when standard input ends, where the process is a stage of a study: so it ends with
+/// the study, even when that is killed.
+pub fn stop_with_stdin() {
+    if !is_stage() {
+        return;
+    }
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let exit = || std::process::exit(128 + SIGTERM);
+        // What asked for no flag is ended as by a signal.
+        let Some((flag, which)) = STOP.get() else { exit() };
+        which.store(SIGTERM as usize, Ordering::Relaxed);
+        flag.store(true, Ordering::Relaxed);
+        std::thread::sleep(GRACE);
+        exit();
+    });
+}
+
+fn is_stage() -> bool {
+    std::env::var_os(STOP_WITH_STDIN).is_some()
 }
 
 /// The exit code of a command that a signal cut short, 130 for Ctrl-C and 143 for SIGTERM.
@@ -65,7 +81,8 @@ pub fn bar(length: u64, what: &str) -> ProgressBar {
     bar
 }
 
-/// Says how far a bar is where bars are not shown, at most twice a minute.
+/// Says how far a bar is where bars are not shown: at most twice a minute, in a stage of a study, whose last
+/// line is shown, each second.
 #[derive(Default)]
 pub struct Lines {
     last: Option<Instant>,
@@ -74,9 +91,8 @@ pub struct Lines {
 impl Lines {
     /// Whether it is time for a line.
     pub fn due(&mut self) -> bool {
-        // Whoever runs a stage shows its last line.
-        let every = if std::env::var_os(STOP_WITH_STDIN).is_some() { 2 } else { 30 };
-        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(every));
+        let pause = Duration::from_secs(if is_stage() { 1 } else { 30 });
+        let due = self.last.is_none_or(|last| last.elapsed() >= pause);
         let shown = due && !std::io::stderr().is_terminal();
         if shown {
             self.last = Some(Instant::now());

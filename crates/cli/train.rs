@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use training::config::Config;
 use training::run_folder::RunFolder;
-use training::track::{EpochRecord, StepRecord};
+use training::track::{EpochRecord, EpochScores, StepRecord};
 use training::trainer::{self, Observer, Outcome, Session};
 
 use crate::{models, terminal};
@@ -128,9 +128,23 @@ impl Observer for Screen {
             ));
         }
     }
+
     fn epoch_record(&mut self, record: &EpochRecord) {
         if let Some(loss) = record.validation_loss {
             self.note(&format!("epoch {}: loss {loss:.3} on held-out captions", record.epoch));
         }
+    }
+
+    fn captioned(&mut self, done: usize, pictures: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("captioned {done}/{pictures}"));
+        }
+    }
+
+    fn epoch_scores(&mut self, scores: &EpochScores) {
+        let EpochScores { epoch, split, pictures, bleu_4, cider, .. } = scores;
+        self.note(&format!(
+            "epoch {epoch}: BLEU-4 {bleu_4:.3}, CIDEr {cider:.3} on {pictures} {split} pictures"
+        ));
     }
 }

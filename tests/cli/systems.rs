@@ -13,14 +13,14 @@ use training::run_folder::RunFolder;
 use super::stage::{Stage, capsmith, failure, init_clip, newest_checkpoint, success};
 
 /// Keywords and runs of the shared drawn set, in a folder of their own.
-struct Place {
-    stage: &'static Stage,
+pub struct Place {
+    pub stage: &'static Stage,
     folder: TempDir,
 }
 
 impl Place {
     /// With keywords built and selected.
-    fn with_keywords() -> Self {
+    pub fn with_keywords() -> Self {
         let place = Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
         let (pictures, clip) = (place.stage.pictures(), place.stage.clip());
         let keywords = place.of("keywords");
@@ -38,7 +38,7 @@ impl Place {
         place
     }
 
-    fn of(&self, name: &str) -> String {
+    pub fn of(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
@@ -61,7 +61,7 @@ impl Place {
         words.iter().chain(more).map(ToString::to_string).collect()
     }
 
-    fn train(&self, system: &str, run: &str, more: &[&str]) -> Vec<String> {
+    pub fn train(&self, system: &str, run: &str, more: &[&str]) -> Vec<String> {
         let config = format!("{}/configs/small/{system}.toml", env!("CARGO_MANIFEST_DIR"));
         let mut sets = vec![
             format!("data.dataset={}", self.stage.pictures()),
@@ -159,8 +159,11 @@ fn written(
     embeddings: &Tensor,
     keywords: &[Vec<String>],
 ) -> (Vec<Vec<training::captioner::Caption>>, Vec<String>) {
-    let pictures =
-        Pictures { embeddings: embeddings.shallow_clone(), keywords: Some(keywords.to_vec()) };
+    let pictures = Pictures {
+        embeddings: embeddings.shallow_clone(),
+        keywords: Some(keywords.to_vec()),
+        numbers: (0..keywords.len() as u64).collect(),
+    };
     let mut notes = Vec::new();
     let captions = captioner.caption(&pictures, |event| {
         if let Event::Note(note) = event {

@@ -45,9 +45,9 @@ const STOPPER: [u8; 18] = {
     bytes
 };
 
-/// Decodes a JPEG into RGB.
-pub(crate) fn decode(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
-    if let Some(pixels) = sequential::decode(bytes) {
+/// Decodes a JPEG of at most `allowed` pixels into RGB.
+pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
+    if let Some(pixels) = sequential::decode(bytes, allowed) {
         return Ok(pixels);
     }
     let bytes = whole(bytes)?;
@@ -60,7 +60,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
     decoder.decode_headers().map_err(problem)?;
     let (width, height) = decoder.dimensions().unwrap_or((0, 0));
     let (width, height) = (width as u32, height as u32);
-    check_size(width, height)?;
+    check_size(width, height, allowed)?;
     let data = decoder.decode().map_err(problem)?;
     if data.len() as u64 != u64::from(width) * u64::from(height) * 3 {
         return Err(PictureProblem::Unsupported("a JPEG that does not decode to RGB".to_owned()));

@@ -48,7 +48,9 @@ mod warnings;
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
 pub use corpus::{Corpus, Image, KarpathySplit, Layout};
 pub use error::{LoadError, Place};
-pub use pixels::{MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes};
+pub use pixels::{
+    MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes, decode_within,
+};
 pub use preprocessing::{Preprocessing, PreprocessingError};
 pub use resample::Filter;
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};

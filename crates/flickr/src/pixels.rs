@@ -50,9 +50,11 @@ pub enum PictureProblem {
     /// The bytes are of no picture format that is read here.
     #[error("is not a JPEG, PNG, GIF, BMP or WebP picture; it begins with {0:?}")]
     NotAPicture(String),
-    /// More pixels than [`MAX_PIXELS`], by the file's header.
-    #[error("claims {width}x{height} pixels, more than the {MAX_PIXELS} that are allowed")]
+    /// More pixels than are allowed, by the file's header.
+    #[error("claims {width}x{height} pixels, more than the {allowed} that are allowed")]
     TooLarge {
+        /// Pixels at most.
+        allowed: u64,
         /// Pixels in a row.
         width: u32,
         /// Rows.
@@ -78,18 +80,21 @@ pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
 
 /// Decodes a picture that is in memory; `name` is for the error.
 pub fn decode_bytes(bytes: &[u8], name: &Path) -> Result<RgbPixels, PictureError> {
-    decode_any(bytes).map_err(|problem| PictureError { path: name.to_owned(), problem })
+    decode_within(bytes, MAX_PIXELS)
+        .map_err(|problem| PictureError { path: name.to_owned(), problem })
 }
 
-fn decode_any(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
+/// Decodes a picture that is in memory, unless its header claims more than `allowed` pixels: then
+/// nothing is allocated for them.
+pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
     if bytes.is_empty() {
         return Err(PictureProblem::Empty);
     }
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, allowed),
         Ok(
             format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::WebP),
-        ) => decode_with_image(bytes, format),
+        ) => decode_with_image(bytes, format, allowed),
         _ => {
             let start = bytes.get(..16).unwrap_or(bytes);
             Err(PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned()))
@@ -97,22 +102,26 @@ fn decode_any(bytes: &[u8]) -> Result<RgbPixels, PictureProblem> {
     }
 }
 
-/// Refuses a header's claim of no pixels, or of too many.
-pub(crate) fn check_size(width: u32, height: u32) -> Result<(), PictureProblem> {
+/// Refuses a header's claim of no pixels, or of more than are allowed.
+pub(crate) fn check_size(width: u32, height: u32, allowed: u64) -> Result<(), PictureProblem> {
     if width == 0 || height == 0 {
         return Err(PictureProblem::Damaged(format!("it claims {width}x{height} pixels")));
     }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(PictureProblem::TooLarge { width, height });
+    if u64::from(width) * u64::from(height) > allowed {
+        return Err(PictureProblem::TooLarge { allowed, width, height });
     }
     Ok(())
 }
 
-fn decode_with_image(bytes: &[u8], format: ImageFormat) -> Result<RgbPixels, PictureProblem> {
+fn decode_with_image(
+    bytes: &[u8],
+    format: ImageFormat,
+    allowed: u64,
+) -> Result<RgbPixels, PictureProblem> {
     let decoder =
         ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height)?;
+    check_size(width, height, allowed)?;
     if matches!(decoder.color_type(), ColorType::L16 | ColorType::La16) {
         return Err(PictureProblem::Unsupported(
             "16-bit grey; convert it to 8 bits a channel".to_owned(),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use flickr::{PictureProblem, RgbPixels, decode, decode_bytes};
+use flickr::{PictureProblem, RgbPixels, decode, decode_bytes, decode_within};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -93,7 +93,10 @@ fn pictures_that_cannot_be_decoded_whole_are_refused_by_name_and_reason() {
             "page.jpg" => matches!(error.problem, PictureProblem::NotAPicture(_)),
             "grey16.png" => matches!(error.problem, PictureProblem::Unsupported(_)),
             name if name.starts_with("huge") => {
-                matches!(error.problem, PictureProblem::TooLarge { width: 30000, height: 30000 })
+                matches!(
+                    error.problem,
+                    PictureProblem::TooLarge { width: 30000, height: 30000, .. }
+                )
             }
             "cut.jpg" | "cut.png" => matches!(error.problem, PictureProblem::CutShort(_)),
             name if name.starts_with("cut") => {
@@ -104,6 +107,21 @@ fn pictures_that_cannot_be_decoded_whole_are_refused_by_name_and_reason() {
         assert!(as_expected, "{error}");
     }
     assert!(start.elapsed() < Duration::from_secs(5), "something was allocated for a huge header");
+}
+
+#[test]
+fn a_picture_of_more_pixels_than_are_allowed_is_refused_whatever_its_format() {
+    for path in pictures("decodable") {
+        let bytes = fs::read(&path).unwrap();
+        let whole = decode_bytes(&bytes, &path).unwrap();
+        let pixels = u64::from(whole.width) * u64::from(whole.height);
+        assert_eq!(decode_within(&bytes, pixels).unwrap(), whole);
+        let refused = decode_within(&bytes, pixels - 1).unwrap_err();
+        let PictureProblem::TooLarge { allowed, width, height } = refused else {
+            panic!("{}: {refused}", path.display());
+        };
+        assert_eq!((allowed, width, height), (pixels - 1, whole.width, whole.height));
+    }
 }
 
 #[test]

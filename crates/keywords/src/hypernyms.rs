@@ -1,4 +1,5 @@
-//! Categories by WordNet: a word belongs to the category that is the fewest steps away by hypernyms.
+//! Categories by WordNet: a word belongs to the category that it is a kind of, or else to the one that is the
+//! fewest steps away by hypernyms.
 
 use std::collections::HashMap;
 
@@ -38,8 +39,9 @@ const HEADS: [(&str, &str); 28] = [
 /// Where words go that no category is above of: the category of most nouns, and of most verbs.
 const ELSEWHERE: [&str; 2] = ["artifact", "moving"];
 
-/// For each label the place of the nearest category, from its most frequent sense to the category's; of
-/// equally near ones the first. Labels that WordNet does not know go to `artifact`, verbs to `moving`.
+/// For each label the place of its category: of those that it is a kind of the nearest; of none, the one that
+/// is the fewest steps up and down away, from its most frequent sense to the category's. Of equally near ones
+/// the first. Labels that WordNet does not know go to `artifact`, verbs to `moving`.
 #[must_use]
 pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> {
     let net = WordNet::embedded();
@@ -55,10 +57,12 @@ pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> 
                 _ => (Part::Noun, &above_nouns),
             };
             let own = ancestors(net, &label.word, part);
+            // Up first, then down: whether down at all counts before the steps.
             let distance = |theirs: &HashMap<u32, u32>| {
-                own.iter().filter_map(|(synset, up)| Some(up + theirs.get(synset)?)).min()
+                let ways = own.iter().filter_map(|(synset, up)| Some((up, theirs.get(synset)?)));
+                ways.map(|(up, down)| (*down > 0, up + down)).min()
             };
-            let distances: Vec<Option<u32>> = above.iter().map(distance).collect();
+            let distances: Vec<Option<(bool, u32)>> = above.iter().map(distance).collect();
             let nearest = distances.iter().flatten().min();
             let place = distances
                 .iter()
@@ -97,8 +101,9 @@ mod tests {
             .into_iter()
             .flat_map(named)
             .copied()
-            .chain(["human"])
             .collect();
+        // Before all others, as in the encyclopedia: a dog must not be one for being as near.
+        let nouns = [vec!["human"], nouns].concat();
         let verbs: Vec<&str> =
             ["activity", "weather"].into_iter().flat_map(named).copied().collect();
         for (word, category) in [

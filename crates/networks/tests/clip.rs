@@ -316,3 +316,50 @@ fn the_identity_is_that_of_the_bytes() {
     assert_ne!(clip.identity(), open(other.path()).unwrap().identity());
     assert_eq!(again.identity(), open(copy("quick_gelu", |_| {}).path()).unwrap().identity());
 }
+
+/// The small model with its variables in `store`, to be trained.
+fn trainable(store: &mut nn::VarStore) -> ClipModel {
+    let folder = fixture("quick_gelu");
+    let config = ClipConfig::from_folder(&folder).unwrap();
+    let model = ClipModel::new(store.root(), &config).unwrap();
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    weights::load(store, &checkpoint, ToOwned::to_owned, |_| false).unwrap();
+    model
+}
+
+#[test]
+fn the_contrastive_loss_and_all_its_gradients_are_those_of_transformers() {
+    let golden = Checkpoint::open(&fixture("contrastive.safetensors")).unwrap();
+    let tensor = |name: &str| golden.tensor(name, Device::Cpu).unwrap();
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let model = trainable(&mut store);
+    let (pixels, ids, mask) = (tensor("pixels"), tensor("ids"), tensor("attention_mask"));
+    let loss = model.contrastive_loss(&pixels, &ids, Some(&mask)).unwrap();
+    let error = difference(&loss, &tensor("loss"));
+    assert!(error < 1e-6, "loss differs by {error}");
+    loss.backward();
+    let mut worst: f64 = 0.0;
+    for (name, variable) in store.variables() {
+        let expected = tensor(&format!("gradient.{name}"));
+        let error = difference(&variable.grad(), &expected);
+        let scale = expected.abs().max().double_value(&[]).max(1e-3);
+        assert!(error / scale < 1e-4, "{name}: {error} of {scale}");
+        worst = worst.max(error / scale);
+    }
+    println!("contrastive loss {:.6}; gradients within {worst:.1e}", loss.double_value(&[]));
+    let error = model.contrastive_loss(&pixels.narrow(0, 0, 3), &ids, None).unwrap_err();
+    assert!(error.to_string().contains("not a text for each picture"), "{error}");
+}
+
+#[test]
+fn the_similarity_factor_is_held_at_a_hundred() {
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let mut model = trainable(&mut store);
+    let before = model.similarity_factor().unwrap();
+    model.limit_similarity_factor().unwrap();
+    assert!((model.similarity_factor().unwrap() - before).abs() < 1e-9);
+    let scale = &mut store.variables()["logit_scale"];
+    let _ = tch::no_grad(|| scale.shallow_clone().fill_(6.0));
+    model.limit_similarity_factor().unwrap();
+    assert!((model.similarity_factor().unwrap() - 100.0).abs() < 1e-3);
+}

@@ -7,6 +7,8 @@ use flickr::Preprocessing;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
+use crate::encoder::Network;
+
 /// The floating-point type that the model computes in. Embeddings are stored as f32 whichever it is:
 /// both shorter types convert to it exactly, and what reads the file meets one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The network that they are of, told by its preprocessing.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        if self.preprocessing == Preprocessing::imagenet() { Network::Vgg } else { Network::Clip }
+    }
+
     /// What of `other` is not as here, a line each: `dtype: f32 there, f16 here`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {

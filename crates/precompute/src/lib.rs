@@ -5,7 +5,8 @@
 //! Whatever interrupts it, the same call goes on where it stopped and ends with the same bytes (see
 //! [`run`]). [`Embeddings`] reads the finished file.
 //!
-//! The model is the caller's: any function from pixels `[batch, 3, n, n]` to `[batch, dimension]`.
+//! The model is the caller's: any function from pixels `[batch, 3, n, n]` to `[batch, dimension]`, such as
+//! an [`ImageEncoder`].
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -49,6 +50,7 @@
 mod ahead;
 mod digest;
 mod encode;
+mod encoder;
 mod error;
 mod finished;
 mod identity;
@@ -57,6 +59,7 @@ mod plan;
 mod run;
 mod settings;
 
+pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
 pub use error::Error;
 pub use finished::Embeddings;
 pub use identity::{Dtype, Identity};

@@ -15,7 +15,7 @@ pub(crate) const CAPTIONS: usize = 5;
 
 /// Five captions of `scene`.
 pub(crate) fn captions(scene: &Scene, random: &mut ChaCha8Rng) -> [String; CAPTIONS] {
-    let mut writer = Writer { scene, random };
+    let mut writer = Writer::new(scene, random);
     let mut forms: Vec<usize> = (0..FORMS).collect();
     forms.shuffle(writer.random);
     std::array::from_fn(|index| {
@@ -34,12 +34,16 @@ pub(crate) fn captions(scene: &Scene, random: &mut ChaCha8Rng) -> [String; CAPTI
 /// Ways of wording each arrangement; each is used at most once a picture.
 const FORMS: usize = 7;
 
-struct Writer<'s> {
+pub(crate) struct Writer<'s> {
     scene: &'s Scene,
     random: &'s mut ChaCha8Rng,
 }
 
-impl Writer<'_> {
+impl<'s> Writer<'s> {
+    pub(crate) fn new(scene: &'s Scene, random: &'s mut ChaCha8Rng) -> Self {
+        Self { scene, random }
+    }
+
     fn alone(&mut self, thing: &Thing, side: Side, form: usize) -> String {
         let it = self.phrase(thing);
         let place = self.place(thing.kind);
@@ -128,9 +132,9 @@ impl Writer<'_> {
         }
     }
 
-    fn plural(&mut self, thing: &Thing) -> String {
-        let noun = pick(self.random, nouns(thing.kind, thing.extent));
-        let nouns = match noun {
+    /// What several things of a kind may be called.
+    pub(crate) fn nouns_of_several(&mut self, thing: &Thing) -> String {
+        match pick(self.random, nouns(thing.kind, thing.extent)) {
             "man" => "men".to_owned(),
             "woman" => "women".to_owned(),
             "child" => "children".to_owned(),
@@ -138,7 +142,11 @@ impl Writer<'_> {
             "lady" => "ladies".to_owned(),
             "puppy" => "puppies".to_owned(),
             noun => format!("{noun}s"),
-        };
+        }
+    }
+
+    fn plural(&mut self, thing: &Thing) -> String {
+        let nouns = self.nouns_of_several(thing);
         let color = self.color(thing.hue);
         if thing.kind.is_person() {
             let clothes = match garment(thing.kind) {
@@ -150,7 +158,7 @@ impl Writer<'_> {
         format!("{color} {nouns}")
     }
 
-    fn color(&mut self, hue: Hue) -> &'static str {
+    pub(crate) fn color(&mut self, hue: Hue) -> &'static str {
         match hue {
             Hue::Red => "red",
             Hue::Orange => "orange",

@@ -9,7 +9,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let out = folder.path().join("scenes");
-//! let options = scenes::Options { count: 4, seed: 7, size: 64 };
+//! let options = scenes::Options { count: 4, seed: 7, size: 64, alt_texts: 0 };
 //! let summary = scenes::draw(&out, &options, |_done| {})?;
 //! assert_eq!((summary.pictures, summary.captions), (4, 20));
 //! assert!(out.join("captions.txt").is_file() && out.join("Images/scene-00000.jpg").is_file());
@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod alt_texts;
 mod canvas;
 mod captions;
 mod kinds;
@@ -25,4 +26,4 @@ mod places;
 mod scene;
 mod set;
 
-pub use set::{Error, MAX_COUNT, Options, SIZES, Summary, draw};
+pub use set::{Error, MAX_ALT_TEXTS, MAX_COUNT, Options, SIZES, Summary, draw};

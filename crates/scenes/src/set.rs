@@ -12,6 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::alt_texts::alt_texts;
 use crate::captions::{CAPTIONS, captions};
 use crate::paint::paint;
 use crate::scene::Scene;
@@ -23,6 +24,9 @@ const QUALITY: u8 = 92;
 
 /// The most pictures a set may have: their names have five digits.
 pub const MAX_COUNT: usize = 100_000;
+
+/// The most alt texts that a picture may have.
+pub const MAX_ALT_TEXTS: usize = 100;
 
 /// The sides that a picture may have, in pixels.
 pub const SIZES: RangeInclusive<u32> = 32..=1024;
@@ -37,6 +41,9 @@ pub struct Options {
     pub seed: u64,
     /// Width and height of a picture in pixels, within [`SIZES`].
     pub size: u32,
+    /// Short texts behind each picture's five captions, as pictures on the web have them; at most
+    /// [`MAX_ALT_TEXTS`].
+    pub alt_texts: usize,
 }
 
 /// What is in the folder now.
@@ -44,7 +51,7 @@ pub struct Options {
 pub struct Summary {
     /// Pictures.
     pub pictures: usize,
-    /// Captions, five a picture.
+    /// Captions and alt texts, five captions a picture.
     pub captions: usize,
     /// Whether the set was there already, whole.
     pub was_there: bool,
@@ -107,7 +114,7 @@ pub fn draw(
     let folder = Folder { out, options };
     let summary = Summary {
         pictures: options.count,
-        captions: options.count * CAPTIONS,
+        captions: options.count * (CAPTIONS + options.alt_texts),
         was_there: folder.is_whole()?,
     };
     if summary.was_there {
@@ -120,10 +127,10 @@ pub fn draw(
     let worded = (0..options.count)
         .into_par_iter()
         .map(|index| {
-            let (pixels, captions) = picture(options, index);
+            let (pixels, texts) = picture(options, index);
             folder.write_picture(index, &pixels)?;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(captions)
+            Ok(texts)
         })
         .collect::<Result<Vec<_>, Error>>()?;
     folder.write_captions(&worded)?;
@@ -131,13 +138,16 @@ pub fn draw(
     Ok(summary)
 }
 
-/// The pixels and captions of picture `index`, whatever the others are.
-fn picture(options: &Options, index: usize) -> (Vec<u8>, [String; CAPTIONS]) {
+/// The pixels and texts of picture `index`, whatever the others are. Alt texts are drawn last: a set
+/// has the same pictures and captions with them and without.
+fn picture(options: &Options, index: usize) -> (Vec<u8>, Vec<String>) {
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     random.set_stream(index as u64);
     let scene = Scene::random(&mut random);
-    let captions = captions(&scene, &mut random);
-    (paint(&scene, options.size, &mut random), captions)
+    let mut texts = captions(&scene, &mut random).to_vec();
+    let pixels = paint(&scene, options.size, &mut random);
+    texts.extend(alt_texts(&scene, options.alt_texts, &mut random));
+    (pixels, texts)
 }
 
 impl Options {
@@ -150,6 +160,7 @@ impl Options {
             }
         };
         within("count", self.count as u64, 1, MAX_COUNT as u64)?;
+        within("alt texts", self.alt_texts as u64, 0, MAX_ALT_TEXTS as u64)?;
         within("size", self.size.into(), (*SIZES.start()).into(), (*SIZES.end()).into())
     }
 }
@@ -172,9 +183,13 @@ impl Folder<'_> {
 
     /// What the note says; it is written before the first picture and after the last file.
     fn note(&self, state: &str) -> String {
-        let Options { count, seed, size } = self.options;
+        let Options { count, seed, size, alt_texts } = self.options;
+        let alt_texts = match alt_texts {
+            0 => String::new(),
+            number => format!("alt texts {number}\n"),
+        };
         format!(
-            "drawn by capsmith, edition {EDITION}\ncount {count}\nseed {seed}\nsize {size}\n{state}\n"
+            "drawn by capsmith, edition {EDITION}\ncount {count}\nseed {seed}\nsize {size}\n{alt_texts}{state}\n"
         )
     }
 
@@ -190,7 +205,7 @@ impl Folder<'_> {
             Ok(note) if note == self.note(FINISHED) => Ok(self.has_all_files()),
             Ok(note) if note == self.note(UNFINISHED) => Ok(false),
             Ok(note) => {
-                let lines: Vec<&str> = note.lines().take(5).collect();
+                let lines: Vec<&str> = note.lines().take(6).collect();
                 Err(occupied(format!("another drawn set ({})", lines.join(", "))))
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
@@ -221,14 +236,14 @@ impl Folder<'_> {
         Ok(durable::write(&path, &encoded)?)
     }
 
-    fn write_captions(&self, worded: &[[String; CAPTIONS]]) -> Result<(), Error> {
+    fn write_captions(&self, worded: &[Vec<String>]) -> Result<(), Error> {
         let path = self.out.join(CAPTION_FILE);
         durable::write_with(&path, |file| {
             let mut rows = csv::Writer::from_writer(file);
             rows.write_record(["image", "caption"])?;
-            for (index, captions) in worded.iter().enumerate() {
-                for caption in captions {
-                    rows.write_record([Self::picture_name(index).as_str(), caption])?;
+            for (index, texts) in worded.iter().enumerate() {
+                for text in texts {
+                    rows.write_record([Self::picture_name(index).as_str(), text])?;
                 }
             }
             rows.flush()

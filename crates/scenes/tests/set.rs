@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flickr::{Corpus, Layout, SplitKind, SplitSpec};
 use scenes::{Error, Options, Summary, draw};
 
-const SMALL: Options = Options { count: 12, seed: 5, size: 64 };
+const SMALL: Options = Options { count: 12, seed: 5, size: 64, alt_texts: 0 };
 
 /// Every file under `folder` with its bytes.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -141,4 +141,25 @@ fn options_out_of_bounds_and_a_file_in_the_way_are_refused_by_name() {
     fs::write(&file, b"").unwrap();
     let error = draw(&file, &SMALL, |_| {}).unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
+}
+
+#[test]
+fn alt_texts_come_behind_the_captions_and_change_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, more) = (folder.path().join("plain"), folder.path().join("more"));
+    draw(&plain, &SMALL, |_| {}).unwrap();
+    let summary = draw(&more, &Options { alt_texts: 3, ..SMALL }, |_| {}).unwrap();
+    assert_eq!(summary.captions, 12 * 8);
+    let lines = |set: &Path| -> Vec<String> {
+        let text = fs::read_to_string(set.join("captions.txt")).unwrap();
+        text.lines().skip(1).map(str::to_owned).collect()
+    };
+    let (plain_lines, more_lines) = (lines(&plain), lines(&more));
+    for (five, eight) in plain_lines.chunks(5).zip(more_lines.chunks(8)) {
+        assert_eq!(five, &eight[..5]);
+        assert!(eight[5..].iter().all(|text| !text.ends_with(" .")), "{eight:?}");
+    }
+    let picture = "Images/scene-00011.jpg";
+    assert_eq!(fs::read(plain.join(picture)).unwrap(), fs::read(more.join(picture)).unwrap());
+    draw(&more, &SMALL, |_| {}).unwrap_err();
 }

@@ -1,5 +1,7 @@
-//! Many runs at once: each is made by `capsmith` commands that are started as processes of their own, so
-//! that one that fails or is killed takes nothing with it.
+//! Studies: many runs that belong together, each step of which is kept, resumed, or made anew.
+//!
+//! A study is a [`stages::Plan`] of `capsmith` commands in one folder. [`stages::run`] walks it with several
+//! at a time. [`sweep`] plans trials of a config's values.
 
 pub mod stages;
 pub mod sweep;

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use keywords::Keyword;
+use precompute::ImageEncoder;
 use tch::{Device, Tensor};
 
-use crate::checkpoint::{self, Which};
+use crate::checkpoint::{self, Checkpoint, Which};
 use crate::config::{Config, Decoding, System};
 use crate::error::Error;
+use crate::inputs;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
@@ -27,6 +30,9 @@ pub struct Pictures {
     pub embeddings: Tensor,
     /// Their keywords, for systems that write from keywords.
     pub keywords: Option<Vec<Vec<String>>>,
+    /// The numbers that random draws know them by: pictures of one number and one prompt get the same
+    /// draws, whatever they are captioned with.
+    pub numbers: Vec<u64>,
 }
 
 /// What happens while pictures are captioned.
@@ -51,6 +57,11 @@ pub(crate) trait Writer {
         progress: Progress,
     ) -> Result<Vec<Vec<Caption>>, Error>;
 
+    /// What `decoding.max_tokens` may be at most.
+    fn most_tokens(&self) -> Result<usize, Error> {
+        Ok(usize::MAX)
+    }
+
     /// What selects the keywords that captions are written from, where they are.
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
         Ok(None)
@@ -63,8 +74,8 @@ pub struct Caption {
     /// Its text.
     pub text: String,
     /// What captions of a picture are compared by: the mean log-probability of its tokens by the
-    /// model; of an SBG caption its cosine with the picture, by CLIP; of a Merge-RNN's its whole
-    /// log-probability.
+    /// model; of an SBG caption its cosine with the picture, by CLIP, or 0 where none is loaded; of
+    /// a Merge-RNN's its whole log-probability.
     pub score: f64,
 }
 
@@ -93,45 +104,119 @@ impl Captioner {
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
         let config = folder.config()?.with_decoding(sets)?;
-        let provenance = folder.provenance()?;
+        if matches!(config.system, System::Sbg(_)) && clip.is_none() {
+            return Err(Error::Mismatch(
+                "the configured reranking.clip was not looked for".to_owned(),
+            ));
+        }
         let which = which.unwrap_or_else(|| usual_checkpoint(&config));
         let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        Self::at(folder, config, &checkpoint, device, clip)
+    }
+
+    /// Loads a checkpoint to be decoded as `config` says. Without `clip`, captions of a system that has
+    /// it are not compared with their pictures.
+    pub(crate) fn at(
+        folder: &RunFolder,
+        config: Config,
+        checkpoint: &Checkpoint,
+        device: Device,
+        clip: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let provenance = folder.provenance()?;
+        let dimension = provenance.clip_dim;
         let writer: Box<dyn Writer> = match &config.system {
-            System::ClipPrefix(system) => Box::new(PrefixWriter::load(
-                folder,
-                system,
-                &config.decoding,
-                provenance.clip_dim,
-                &checkpoint,
-                device,
-            )?),
-            System::Sbg(_) => {
-                let clip = clip.ok_or_else(|| {
-                    Error::Mismatch("the configured reranking.clip was not looked for".to_owned())
-                })?;
-                Box::new(SbgWriter::load(folder, &checkpoint, clip, device)?)
+            System::ClipPrefix(system) => {
+                Box::new(PrefixWriter::load(folder, system, dimension, checkpoint, device)?)
             }
-            System::MergeRnn(system) => Box::new(MergeRnnWriter::load(
-                folder,
-                system,
-                provenance.clip_dim,
-                &checkpoint,
-                device,
-            )?),
+            System::Sbg(_) => Box::new(SbgWriter::load(folder, checkpoint, clip, device)?),
+            System::MergeRnn(system) => {
+                Box::new(MergeRnnWriter::load(folder, system, dimension, checkpoint, device)?)
+            }
         };
         Ok(Self { config, provenance, writer })
     }
 
-    /// Captions of each picture, in batches, in the order in which they were written or found.
+    /// Refuses an image encoder that is not the one of the run's embeddings; `model` is its name.
+    ///
+    /// # Errors
+    /// Says in what it differs.
+    pub fn check_encoder(&self, encoder: &ImageEncoder, model: &str) -> Result<(), Error> {
+        let wanted = self.provenance.clip_dim;
+        if encoder.dimension() != wanted {
+            return Err(Error::Mismatch(format!(
+                "{model} makes embeddings of {} values, but the run takes {wanted}; name the model that it was trained on",
+                encoder.dimension(),
+            )));
+        }
+        let identity = self.provenance.embeddings.as_ref();
+        if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
+            return Err(Error::Mismatch(format!(
+                "{model} is not the model that the run was trained on (its weights have another SHA-256); name the right one"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What is known of pictures by embeddings `[pictures, dim]` that the run's image encoder has just
+    /// made: normalised as those of the run were, and with keywords by the run's selector, if it has
+    /// one. Random draws know each as number 0, as if it were alone.
+    ///
+    /// # Errors
+    /// When the selector is of another run.
+    pub fn pictures(
+        &self,
+        embeddings: &Tensor,
+        selector: Option<&KeywordSelector>,
+    ) -> Result<Pictures, Error> {
+        let identity = self.provenance.embeddings.as_ref();
+        let normalize = self.config.data.normalize_embeddings
+            || identity.is_some_and(|identity| identity.normalize);
+        let embeddings =
+            if normalize { inputs::normalized(embeddings) } else { embeddings.shallow_clone() };
+        let words = |chosen: Vec<Keyword>| chosen.into_iter().map(|keyword| keyword.word).collect();
+        let keywords = selector
+            .map(|selector| selector.select(&embeddings))
+            .transpose()?
+            .map(|all| all.into_iter().map(words).collect());
+        let numbers = vec![0; embeddings.size()[0] as usize];
+        Ok(Pictures { embeddings, keywords, numbers })
+    }
+
+    /// Captions of each picture as the run is configured to decode, in batches, in the order in which
+    /// they were written or found.
     ///
     /// # Errors
     /// When a text cannot be decoded.
     pub fn caption(
         &self,
         pictures: &Pictures,
+        progress: impl FnMut(Event),
+    ) -> Result<Vec<Vec<Caption>>, Error> {
+        self.caption_with(pictures, &self.config.decoding, progress)
+    }
+
+    /// [`Self::caption`] with other decoding, which [`Config::check_decoding`] has passed, of at most
+    /// [`Self::most_tokens`].
+    ///
+    /// # Errors
+    /// As [`Self::caption`].
+    pub fn caption_with(
+        &self,
+        pictures: &Pictures,
+        decoding: &Decoding,
         mut progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        self.writer.write(pictures, &self.config.decoding, &mut progress)
+        self.writer.write(pictures, decoding, &mut progress)
+    }
+
+    /// What [`Decoding::max_tokens`] may be at most, where captions are written behind a prompt in a
+    /// model of so many positions.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn most_tokens(&self) -> Result<usize, Error> {
+        self.writer.most_tokens()
     }
 
     /// What selects the keywords of other pictures, for systems that write from keywords.

@@ -14,6 +14,9 @@ pub enum Error {
     /// The captions cannot be loaded.
     #[error(transparent)]
     Corpus(#[from] flickr::LoadError),
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] flickr::PictureError),
     /// The split cannot be made.
     #[error(transparent)]
     Split(#[from] flickr::SplitError),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
@@ -13,34 +13,13 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::run_folder::{RunFolder, write_json};
 use crate::seeds::{self, Purpose};
-
-/// Which pictures are captioned and scored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Those held out to choose by.
-    Validation,
-    /// Those to report on.
-    #[default]
-    Test,
-}
-
-impl Part {
-    /// As it is called in options and folders.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-}
+use crate::track::ScoredSplit;
 
 /// What of a data set is captioned.
 #[derive(Debug, Clone, Default)]
 pub struct What {
     /// Which pictures.
-    pub part: Part,
+    pub split: ScoredSplit,
     /// Each picture is captioned from what is known of another one, by this seed: the control that
     /// shows whether captions depend on the picture.
     pub shuffle_seed: Option<u64>,
@@ -93,16 +72,16 @@ pub fn evaluate_run(
 ) -> Result<Vec<Scored>, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
-    let part = what.part.name();
-    let all = match what.part {
-        Part::Validation => &inputs.split.validation,
-        Part::Test => &inputs.split.test,
+    let split = what.split;
+    let all = match split {
+        ScoredSplit::Validation => &inputs.split.validation,
+        ScoredSplit::Test => &inputs.split.test,
     };
     let images: Vec<usize> =
         all.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
     if images.is_empty() {
         return Err(Error::Mismatch(format!(
-            "the {part} split has no picture with an embedding; check data.split and data.{part}_captions of the run"
+            "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
         )));
     }
     let seen = match what.shuffle_seed {
@@ -114,7 +93,7 @@ pub fn evaluate_run(
     let written = captioner.caption(&pictures, |event| progress(event, total))?;
 
     let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{part}{shuffled}")));
+    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = match &choice.name {
             None => out.clone(),
@@ -151,7 +130,11 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
 }
 
 /// What is known of pictures of the corpus, all of which have embeddings.
-fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<Pictures, Error> {
+pub(crate) fn pictures(
+    inputs: &Inputs,
+    captioner: &Captioner,
+    images: &[usize],
+) -> Result<Pictures, Error> {
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let device = inputs.embeddings.device();
     let embeddings =
@@ -163,10 +146,12 @@ fn pictures(inputs: &Inputs, captioner: &Captioner, images: &[usize]) -> Result<
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
-    Ok(Pictures { embeddings, keywords })
+    let numbers = (0..images.len() as u64).collect();
+    Ok(Pictures { embeddings, keywords, numbers })
 }
 
-fn chosen(
+/// Each picture with the caption that is chosen among those written for it.
+pub(crate) fn chosen(
     inputs: &Inputs,
     images: &[usize],
     written: &[Vec<Caption>],
@@ -180,19 +165,24 @@ fn chosen(
     captioned.collect()
 }
 
-fn score(
-    folder: PathBuf,
-    choice: Option<String>,
-    captions: Vec<Captioned>,
-    options: &Options,
-) -> Result<Scored, Error> {
+/// Scores captions against their references.
+pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evaluation, Error> {
     let references = References::new(
         captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
     )?;
     let predictions = Predictions::new(
         captions.iter().map(|one| (one.file_name.clone(), one.prediction.clone())),
     )?;
-    let evaluation = evaluate(&references, &predictions, options)?;
+    Ok(evaluate(&references, &predictions, options)?)
+}
+
+fn score(
+    folder: PathBuf,
+    choice: Option<String>,
+    captions: Vec<Captioned>,
+    options: &Options,
+) -> Result<Scored, Error> {
+    let evaluation = scores(&captions, options)?;
     durable::create_dir_all(&folder)?;
     let results: Vec<CocoResult> = captions
         .iter()

@@ -99,6 +99,11 @@ impl<M: Model> Learner<M> {
         Self { model, optimizer, parameters, schedule, options }
     }
 
+    /// The model, to change what the optimizer does not.
+    pub fn model_mut(&mut self) -> &mut M {
+        &mut self.model
+    }
+
     /// The optimizer, for checkpoints.
     #[must_use]
     pub fn optimizer(&self) -> &AdamW {

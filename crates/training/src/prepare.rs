@@ -8,6 +8,7 @@ use tch::{Device, Tensor, nn};
 use crate::batches::Batching;
 use crate::checkpoint::{self, Position};
 use crate::config::{Config, Precision};
+use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
@@ -23,6 +24,8 @@ pub(crate) struct Prepared<S: System> {
     pub device: Device,
     pub inputs: Inputs,
     pub system: S,
+    /// What is captioned after each epoch, if anything.
+    pub scored: Option<ScoredPictures>,
     pub store: nn::VarStore,
     pub learner: Learner<S::Model>,
     pub position: Position,
@@ -47,6 +50,7 @@ pub(crate) fn prepare<S: System>(
     let setting = Setting { folder, config, language_model, tokenizers, inputs: &inputs, device };
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
+    let scored = ScoredPictures::new(config, &inputs)?;
 
     let mut provenance = Provenance::new(config, &inputs, threads);
     system.complete(&mut provenance);
@@ -80,7 +84,7 @@ pub(crate) fn prepare<S: System>(
     };
     let options = learner_options(config, system.drops_out());
     let learner = Learner::new(model, optimizer, schedule, options);
-    Ok(Prepared { device, inputs, system, store, learner, position })
+    Ok(Prepared { device, inputs, system, scored, store, learner, position })
 }
 
 fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {

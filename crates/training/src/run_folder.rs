@@ -9,6 +9,7 @@
 //!   words.json       of Merge-RNN: the words that it knows
 //!   metrics.csv      one line a step
 //!   epochs.csv       one line an epoch
+//!   epoch-scores.csv one line an epoch, where training.scored_pictures asks for it
 //!   tensorboard/     the same as events
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
 //!   evaluation/      predictions and scores

@@ -23,6 +23,8 @@ pub enum Purpose {
     Dropout,
     /// The control evaluation's permutation of pictures.
     Shuffle,
+    /// Which of a picture's texts a step of pretraining sees.
+    Text,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::BatchOrder => "batch order",
             Self::Dropout => "dropout",
             Self::Shuffle => "shuffle",
+            Self::Text => "text",
         }
     }
 }

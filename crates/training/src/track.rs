@@ -1,9 +1,11 @@
-//! What a run writes down while it trains: `metrics.csv` and TensorBoard events.
+//! What a run writes down while it trains: `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and
+//! TensorBoard events.
 //!
 //! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
 //! its `FileWriter`: that one writes on a thread of its own which panics when the disk is full, and
 //! two of them opened in the same second overwrite each other. Here every failure is returned.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -46,9 +48,75 @@ pub struct EpochRecord {
     pub validation_loss: Option<f64>,
 }
 
+/// How well the pictures that are captioned after each epoch were captioned, as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochScores {
+    /// Epochs finished, from 1.
+    pub epoch: u64,
+    /// Steps finished.
+    pub step: u64,
+    /// Which pictures were captioned.
+    pub split: ScoredSplit,
+    /// How many.
+    pub pictures: usize,
+    /// BLEU-1.
+    #[serde(rename = "BLEU-1")]
+    pub bleu_1: f64,
+    /// BLEU-2.
+    #[serde(rename = "BLEU-2")]
+    pub bleu_2: f64,
+    /// BLEU-3.
+    #[serde(rename = "BLEU-3")]
+    pub bleu_3: f64,
+    /// BLEU-4.
+    #[serde(rename = "BLEU-4")]
+    pub bleu_4: f64,
+    /// ROUGE-L.
+    #[serde(rename = "ROUGE_L")]
+    pub rouge_l: f64,
+    /// CIDEr, with the document frequencies of these pictures' references.
+    #[serde(rename = "CIDEr")]
+    pub cider: f64,
+}
+
+impl EpochScores {
+    /// Names, as in an evaluation, and scores.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, f64); 6] {
+        [
+            ("BLEU-1", self.bleu_1),
+            ("BLEU-2", self.bleu_2),
+            ("BLEU-3", self.bleu_3),
+            ("BLEU-4", self.bleu_4),
+            ("ROUGE_L", self.rouge_l),
+            ("CIDEr", self.cider),
+        ]
+    }
+}
+
+/// Which pictures are captioned and scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoredSplit {
+    /// Those held out to choose by.
+    Validation,
+    /// Those to report on.
+    #[default]
+    Test,
+}
+
+impl fmt::Display for ScoredSplit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot record metrics in {}: {reason}", path.display())]
+#[error("metrics in {}: {reason}", path.display())]
 pub struct TrackError {
     /// The file concerned.
     pub path: PathBuf,
@@ -56,22 +124,55 @@ pub struct TrackError {
     pub reason: String,
 }
 
-fn failed<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
+fn failed<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
     let path = path.to_owned();
     move |reason| TrackError { path, reason: reason.to_string() }
 }
 
+/// A file of records that are appended.
+struct Lines {
+    path: PathBuf,
+    writer: csv::Writer<File>,
+}
+
+impl Lines {
+    /// Opens a file without the records that are not `kept`.
+    fn reopen<R: Serialize + DeserializeOwned>(
+        path: PathBuf,
+        kept: impl Fn(&R) -> bool,
+    ) -> Result<Self, TrackError> {
+        let mut lines = csv::Writer::from_writer(Vec::new());
+        for record in records::<R>(&path)?.iter().filter(|record| kept(record)) {
+            lines.serialize(record).map_err(failed(&path))?;
+        }
+        let lines = lines.into_inner().map_err(failed(&path))?;
+        durable::write(&path, &lines).map_err(failed(&path))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;
+        let writer = csv::WriterBuilder::new().has_headers(lines.is_empty()).from_writer(file);
+        Ok(Self { path, writer })
+    }
+
+    fn write(&mut self, record: &impl Serialize) -> Result<(), TrackError> {
+        self.writer.serialize(record).map_err(failed(&self.path))
+    }
+
+    fn flush(&mut self) -> Result<(), TrackError> {
+        self.writer.flush().map_err(failed(&self.path))
+    }
+}
+
 /// Writes step records to a run folder.
 pub struct Tracker {
-    csv_path: PathBuf,
-    csv: csv::Writer<File>,
-    epochs_path: PathBuf,
-    epochs: csv::Writer<File>,
+    steps: Lines,
+    epochs: Lines,
+    scores: Lines,
+    scored_epochs: u64,
     events: EventFile,
 }
 
 impl Tracker {
-    /// Opens `metrics.csv`, `epochs.csv` and a new event file under `tensorboard/` in `run`.
+    /// Opens `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file under `tensorboard/` in
+    /// `run`.
     ///
     /// `steps` is how many steps the run has finished: later lines, left by a run that was killed
     /// after its last checkpoint, are dropped, and TensorBoard is told to drop them too.
@@ -79,17 +180,35 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn open(run: &Path, steps: u64) -> Result<Self, TrackError> {
-        let (csv_path, epochs_path) = (run.join("metrics.csv"), run.join("epochs.csv"));
-        let csv = reopen(&csv_path, |record: &StepRecord| record.step <= steps)?;
-        let epochs = reopen(&epochs_path, |record: &EpochRecord| record.step <= steps)?;
+        let scores_path = run.join("epoch-scores.csv");
+        let kept = |scores: &EpochScores| scores.step <= steps;
+        let scored = records::<EpochScores>(&scores_path)?;
+        let scored_epochs = scored.iter().filter(|scores| kept(scores)).map(|scores| scores.epoch);
+        let scored_epochs = scored_epochs.max().unwrap_or(0);
         let mut events = EventFile::create(&run.join("tensorboard"))?;
         let mut start = SessionLog::new();
         start.set_status(SessionLog_SessionStatus::START);
         // TensorBoard drops events at or after the step of a START.
         events.write(steps + 1, |event| event.set_session_log(start))?;
-        let mut tracker = Self { csv_path, csv, epochs_path, epochs, events };
+        let mut tracker = Self {
+            steps: Lines::reopen(run.join("metrics.csv"), |record: &StepRecord| {
+                record.step <= steps
+            })?,
+            epochs: Lines::reopen(run.join("epochs.csv"), |record: &EpochRecord| {
+                record.step <= steps
+            })?,
+            scores: Lines::reopen(scores_path, kept)?,
+            scored_epochs,
+            events,
+        };
         tracker.flush()?;
         Ok(tracker)
+    }
+
+    /// The last epoch whose scores are written; 0 where none are.
+    #[must_use]
+    pub fn scored_epochs(&self) -> u64 {
+        self.scored_epochs
     }
 
     /// Writes one step.
@@ -97,7 +216,7 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn record(&mut self, record: &StepRecord) -> Result<(), TrackError> {
-        self.csv.serialize(record).map_err(failed(&self.csv_path))?;
+        self.steps.write(record)?;
         let scalars = [
             ("train/loss", record.loss),
             ("train/learning_rate", record.learning_rate),
@@ -112,9 +231,22 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), TrackError> {
-        self.epochs.serialize(record).map_err(failed(&self.epochs_path))?;
+        self.epochs.write(record)?;
         let loss = record.validation_loss.map(|loss| ("validation/loss", loss));
         self.events.write_scalars(record.step, loss)?;
+        self.flush()
+    }
+
+    /// Writes an epoch's scores.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn record_scores(&mut self, scores: &EpochScores) -> Result<(), TrackError> {
+        self.scores.write(scores)?;
+        self.scored_epochs = scores.epoch;
+        let scalars =
+            scores.named().map(|(name, score)| (format!("{}/{name}", scores.split), score));
+        self.events.write_scalars(scores.step, scalars)?;
         self.flush()
     }
 
@@ -123,8 +255,9 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn flush(&mut self) -> Result<(), TrackError> {
-        self.csv.flush().map_err(failed(&self.csv_path))?;
-        self.epochs.flush().map_err(failed(&self.epochs_path))?;
+        self.steps.flush()?;
+        self.epochs.flush()?;
+        self.scores.flush()?;
         self.events.flush()
     }
 }
@@ -151,15 +284,15 @@ impl EventFile {
     ///
     /// # Errors
     /// Names the file.
-    pub fn write_scalars<'t>(
+    pub fn write_scalars(
         &mut self,
         step: u64,
-        scalars: impl IntoIterator<Item = (&'t str, f64)>,
+        scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
     ) -> Result<(), TrackError> {
         let mut summary = Summary::new();
         for (tag, value) in scalars {
             let mut entry = Summary_Value::new();
-            entry.set_tag(tag.to_owned());
+            entry.set_tag(tag.into());
             entry.set_simple_value(value as f32);
             summary.mut_value().push(entry);
         }
@@ -188,26 +321,11 @@ impl EventFile {
     }
 }
 
-/// Opens a file of records to append to it, without the records that are not `kept`.
-fn reopen<R: Serialize + DeserializeOwned>(
-    path: &Path,
-    kept: impl Fn(&R) -> bool,
-) -> Result<csv::Writer<File>, TrackError> {
-    let mut lines = csv::Writer::from_writer(Vec::new());
-    for record in records::<R>(path)?.iter().filter(|record| kept(record)) {
-        lines.serialize(record).map_err(failed(path))?;
-    }
-    let lines = lines.into_inner().map_err(failed(path))?;
-    durable::write(path, &lines).map_err(failed(path))?;
-    let file = OpenOptions::new().append(true).open(path).map_err(failed(path))?;
-    Ok(csv::WriterBuilder::new().has_headers(lines.is_empty()).from_writer(file))
-}
-
-/// The records in a `metrics.csv` or `epochs.csv`, none where there is no file; a half-written last
-/// line is dropped.
+/// The records in a `metrics.csv`, `epochs.csv` or `epoch-scores.csv`, none where there is no file; a
+/// half-written last line is dropped.
 ///
 /// # Errors
-/// Names the file when it cannot be read.
+/// Names the file when it cannot be read, and the line that is damaged.
 pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -215,7 +333,16 @@ pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
         Err(error) => return Err(failed(path)(error)),
     };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-    Ok(reader.deserialize().map_while(Result::ok).collect())
+    let mut lines = reader.deserialize().peekable();
+    let mut records = Vec::new();
+    while let Some(line) = lines.next() {
+        match line {
+            Ok(record) => records.push(record),
+            Err(_) if lines.peek().is_none() => {}
+            Err(error) => return Err(failed(path)(error)),
+        }
+    }
+    Ok(records)
 }
 
 fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
@@ -273,6 +400,43 @@ mod tests {
             records::<StepRecord>(&path).unwrap().iter().map(|record| record.step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
         assert_eq!(std::fs::read_dir(run.path().join("tensorboard")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_unless_it_is_the_last() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("metrics.csv");
+        let text = "step,epoch,loss,learning_rate,gradient_norm,tokens_per_second\n1,1,0.5,0,1,9\n";
+        std::fs::write(&path, format!("{text}2,1,0.")).unwrap();
+        assert_eq!(records::<StepRecord>(&path).unwrap().len(), 1);
+        std::fs::write(&path, format!("{text}2,1,x,0,1,9\n3,1,0.5,0,1,9\n")).unwrap();
+        let error = records::<StepRecord>(&path).unwrap_err().to_string();
+        assert!(error.contains("metrics.csv") && error.contains("line: 3"), "{error}");
+    }
+
+    #[test]
+    fn scores_after_the_checkpoint_are_dropped_and_those_before_it_are_known() {
+        let run = tempfile::tempdir().unwrap();
+        let scores = |epoch: u64| EpochScores {
+            epoch,
+            step: epoch * 10,
+            split: ScoredSplit::Test,
+            pictures: 3,
+            bleu_1: 0.5,
+            bleu_2: 0.4,
+            bleu_3: 0.3,
+            bleu_4: 1.0 / 3.0,
+            rouge_l: 0.1,
+            cider: 0.0,
+        };
+        let mut tracker = Tracker::open(run.path(), 0).unwrap();
+        assert_eq!(tracker.scored_epochs(), 0);
+        for epoch in 1..=3 {
+            tracker.record_scores(&scores(epoch)).unwrap();
+        }
+        assert_eq!(Tracker::open(run.path(), 20).unwrap().scored_epochs(), 2);
+        let path = run.path().join("epoch-scores.csv");
+        assert_eq!(records::<EpochScores>(&path).unwrap(), [scores(1), scores(2)]);
     }
 
     #[test]

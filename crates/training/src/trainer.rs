@@ -1,7 +1,7 @@
 //! The training loop, the same for every system.
 //!
 //! Shuffled batches, AdamW with a schedule, optional clipping, a loss on held-out examples after each
-//! epoch, early stop, checkpoints. Losses and norms stay on the device and are fetched every
+//! epoch, early stop, checkpoints, and scores of captions after each. Losses and norms stay on the device and are fetched every
 //! `log_every_steps`.
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::systems::System;
 use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
-use crate::track::{EpochRecord, StepRecord, Tracker};
+use crate::track::{EpochRecord, EpochScores, StepRecord, Tracker};
 
 /// How a training run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,10 @@ pub trait Observer {
     fn record(&mut self, record: &StepRecord);
     /// An epoch is done and measured.
     fn epoch_record(&mut self, record: &EpochRecord);
+    /// So many of the pictures that an epoch is scored on are captioned.
+    fn captioned(&mut self, done: usize, pictures: usize);
+    /// An epoch's captions are scored.
+    fn epoch_scores(&mut self, scores: &EpochScores);
 }
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
@@ -163,6 +167,8 @@ struct Trainer<'a, S: System> {
 impl<S: System> Trainer<'_, S> {
     fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
+        // A run that was killed while it captioned has a checkpoint without scores.
+        self.score_epoch(observer)?;
         while !self.at.position.finished {
             let epoch = self.at.position.epoch;
             if epoch >= self.last_epoch {
@@ -333,7 +339,24 @@ impl<S: System> Trainer<'_, S> {
         };
         self.tracker.record_epoch(&record)?;
         observer.epoch_record(&record);
-        self.save(observer)
+        self.save(observer)?;
+        self.score_epoch(observer)
+    }
+
+    /// Captions and scores some pictures with the checkpoint of the last epoch, unless that is done.
+    fn score_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let Some(scored) = &self.at.scored else { return Ok(()) };
+        let position = &self.at.position;
+        if position.batch > 0 || position.epoch == self.tracker.scored_epochs() {
+            return Ok(());
+        }
+        let progress = |done, pictures| observer.captioned(done, pictures);
+        let scores =
+            scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)?;
+        self.tracker.record_scores(&scores)?;
+        observer.epoch_scores(&scores);
+        self.pending_since = Instant::now();
+        Ok(())
     }
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use stage::{Stage, Watcher};
 use training::checkpoint::{self, Position, Which};
 use training::run_folder::RunFolder;
-use training::track::{self, EpochRecord, StepRecord};
+use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::trainer::{Outcome, Session, train};
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
@@ -410,4 +410,65 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
     assert_eq!(epochs[0].validation_loss, epochs[1].validation_loss);
     assert_ne!(epochs[0].last_loss.to_bits(), epochs[1].last_loss.to_bits());
+}
+
+#[test]
+fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let scores = |run: &RunFolder| -> Vec<EpochScores> {
+        track::records(&run.path().join("epoch-scores.csv")).unwrap()
+    };
+    let model = stage.gpt2_with_dropout();
+    let set = |pictures: usize| {
+        [
+            "optimizer.learning_rate=1e-2".to_owned(),
+            "training.epochs=3".to_owned(),
+            "training.early_stop_epochs=0".to_owned(),
+            "data.validation_captions=10".to_owned(),
+            format!("gpt2.model={}", model.display()),
+            format!("training.scored_pictures={pictures}"),
+        ]
+    };
+    let (without, ..) = stage.trained("without", &set(0));
+    assert_eq!(scores(&without), []);
+    let (run, ..) = stage.trained("scored", &set(2));
+    assert!(stage::newest_files(&run) == stage::newest_files(&without), "training is the same");
+    let whole = scores(&run);
+    let steps: Vec<(u64, u64)> = whole.iter().map(|scores| (scores.epoch, scores.step)).collect();
+    assert_eq!(steps, [(1, 4), (2, 8), (3, 12)]);
+    for scores in &whole {
+        assert_eq!((scores.split, scores.pictures), (ScoredSplit::Validation, 2));
+        assert!(scores.bleu_1.is_finite() && scores.cider.is_finite());
+    }
+    assert!(whole.last().unwrap().bleu_1 > 0.1, "{whole:?}");
+
+    // Killed before an epoch's line was written, stopped within an epoch, and run again at the end.
+    let run = stage.run("cut");
+    let (config, stop) = (stage.config(&set(2)), AtomicBool::new(false));
+    let mut observer = Watcher { steps: 0, stop: Some((&stop, 8)) };
+    train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+    let path = run.path().join("epoch-scores.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let kept = text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
+    std::fs::write(&path, kept).unwrap();
+    stop.store(false, Ordering::Relaxed);
+    let mut observer = Watcher { steps: 0, stop: Some((&stop, 2)) };
+    train(&run, &config, Some(&model), &resumed(), &mut observer, &stop).unwrap();
+    assert_eq!(scores(&run), whole[..2]);
+    for _ in 0..2 {
+        stop.store(false, Ordering::Relaxed);
+        train(&run, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
+        assert_eq!(scores(&run), whole);
+    }
+
+    // The test split stands in where nothing is held out, and something must be there.
+    let (run, ..) = stage.trained("test", &["training.epochs=1", "training.scored_pictures=9"]);
+    assert_eq!((scores(&run)[0].split, scores(&run)[0].pictures), (ScoredSplit::Test, 1));
+    let (run, config) =
+        (stage.run("none"), stage.config(&["data.test_captions=0", "training.scored_pictures=1"]));
+    let error =
+        train(&run, &config, Some(&model), &Session::default(), &mut Watcher::default(), &stop);
+    assert!(error.unwrap_err().to_string().contains("training.scored_pictures"), "named");
+    assert!(!run.path().exists(), "nothing is left of a run that could not start");
 }

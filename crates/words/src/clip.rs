@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::BpeTrainer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::folder::{self, Vocab};
@@ -46,6 +49,9 @@ pub struct PaddedRows {
 }
 
 impl ClipTokenizer {
+    /// Every byte inside a word and at its end, and the two special tokens.
+    pub const SMALLEST_VOCABULARY: usize = 514;
+
     /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none, and the context
     /// length from `tokenizer_config.json` (`model_max_length`; 77 without it).
     ///
@@ -60,12 +66,50 @@ impl ClipTokenizer {
     /// A tokenizer that merges nothing: the 256 bytes, the 256 bytes that end a word, and the two
     /// special tokens (514 in all), for models trained from scratch. A text keeps at most 75 bytes.
     pub fn byte_level() -> Result<Self, TokenizerError> {
+        Self::of_merges(&[])
+    }
+
+    /// Trains a BPE of at most `vocab_size` tokens with CLIP's pipeline. Its vocabulary is laid out as
+    /// `OpenAI`'s: the bytes, the bytes that end a word, what the merges give, the most frequent first,
+    /// and the two special tokens.
+    ///
+    /// # Errors
+    /// When `vocab_size` is below [`Self::SMALLEST_VOCABULARY`].
+    pub fn train<I>(texts: I, vocab_size: usize) -> Result<Self, TokenizerError>
+    where
+        I: IntoIterator,
+        I::IntoIter: Send,
+        I::Item: AsRef<str> + Send,
+    {
+        let least = Self::SMALLEST_VOCABULARY;
+        let too_small = TokenizerError::VocabularyTooSmall { vocab_size, least };
+        let merges = vocab_size.checked_sub(least).ok_or(too_small)?;
+        let mut untrained = Self::byte_level()?.tokenizer;
+        untrained.with_truncation(None).map_err(TokenizerError::library)?;
+        // The trainer begins with the bytes as it meets them, inside of words and at their ends.
+        let mut trainer = TrainerWrapper::BpeTrainer(
+            BpeTrainer::builder()
+                .vocab_size(merges + 2 * alphabet::characters().len())
+                .min_frequency(2)
+                .show_progress(false)
+                .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+                .end_of_word_suffix("</w>".to_owned())
+                .build(),
+        );
+        untrained.train(&mut trainer, texts.into_iter()).map_err(TokenizerError::library)?;
+        let (_, mut learned) = folder::vocab_and_merges(&untrained)?;
+        learned.truncate(merges);
+        Self::of_merges(&learned)
+    }
+
+    fn of_merges(merges: &[(String, String)]) -> Result<Self, TokenizerError> {
         let bytes = alphabet::characters().map(String::from);
         let ends = bytes.iter().map(|byte| format!("{byte}</w>"));
+        let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
         let special = [START, END].map(String::from);
-        let tokens = bytes.iter().cloned().chain(ends).chain(special);
+        let tokens = bytes.iter().cloned().chain(ends).chain(merged).chain(special);
         let vocab = tokens.enumerate().map(|(id, token)| (token, json!(id))).collect();
-        let definition = definition(&vocab, &[]).map_err(TokenizerError::Library)?;
+        let definition = definition(&vocab, merges).map_err(TokenizerError::Library)?;
         let tokenizer =
             Tokenizer::from_bytes(definition.to_string()).map_err(TokenizerError::library)?;
         Self::new(tokenizer, CONTEXT_LENGTH).map_err(TokenizerError::Library)

@@ -49,10 +49,14 @@ pub enum TokenizerError {
     },
     /// A vocabulary to be trained is smaller than the byte alphabet that it must hold.
     #[error(
-        "a vocabulary of {0} tokens cannot be trained: \
-         the 256 bytes and <|endoftext|> alone take 257"
+        "a vocabulary of {vocab_size} tokens cannot be trained: the bytes and special tokens alone take {least}"
     )]
-    VocabularyTooSmall(usize),
+    VocabularyTooSmall {
+        /// What was asked for.
+        vocab_size: usize,
+        /// The least that there can be.
+        least: usize,
+    },
     /// The `tokenizers` library refused, which checked files do not make it do.
     #[error("the tokenizers library failed: {0}")]
     Library(String),

@@ -51,7 +51,8 @@ impl Gpt2Tokenizer {
         I::Item: AsRef<str> + Send,
     {
         if vocab_size < Self::SMALLEST_VOCABULARY {
-            return Err(TokenizerError::VocabularyTooSmall(vocab_size));
+            let least = Self::SMALLEST_VOCABULARY;
+            return Err(TokenizerError::VocabularyTooSmall { vocab_size, least });
         }
         let mut trainer = TrainerWrapper::BpeTrainer(
             BpeTrainer::builder()

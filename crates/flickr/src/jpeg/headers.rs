@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::huffman::Table;
 use super::idct::NATURAL_ORDER;
-use crate::pixels::check_size;
 
 /// A quantisation table in natural order, row by row.
 pub(super) type Quantisation = [u16; 64];
@@ -96,7 +95,6 @@ impl Reader {
             return None;
         };
         let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
-        check_size(width.into(), height.into()).ok()?;
         let (components, []) = rest.as_chunks::<3>() else { return None };
         let is_sampling =
             |sampling: u8| (1..=4).contains(&(sampling >> 4)) && (1..=4).contains(&(sampling & 15));

@@ -8,16 +8,17 @@ use super::colour::{self, Doubling};
 use super::headers::{Component, Headers};
 use super::huffman::Data;
 use super::idct::{self, Blocks, LANES};
-use crate::pixels::RgbPixels;
+use crate::pixels::{RgbPixels, check_size};
 
 const END_OF_IMAGE: u8 = 0xd9;
 
 /// Samples across or down in a block.
 const SIDE: usize = 8;
 
-/// Decodes a JPEG into RGB, or declines.
-pub(super) fn decode(bytes: &[u8]) -> Option<RgbPixels> {
+/// Decodes a JPEG of at most `allowed` pixels into RGB, or declines.
+pub(super) fn decode(bytes: &[u8], allowed: u64) -> Option<RgbPixels> {
     let headers = Headers::read(bytes)?;
+    check_size(headers.width as u32, headers.height as u32, allowed).ok()?;
     let planes = Planes::new(&headers)?;
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
@@ -200,6 +201,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
     use super::*;
+    use crate::pixels::MAX_PIXELS;
 
     fn portable(bytes: &[u8]) -> Option<RgbPixels> {
         let headers = Headers::read(bytes)?;
@@ -226,14 +228,14 @@ mod tests {
     #[test]
     fn a_block_of_one_coefficient_is_flat() {
         // -3 * 8 / 8 below the middle.
-        let pixels = decode(&grey(8, &[0b0000_0011, 0xff, 0xd9])).unwrap();
+        let pixels = decode(&grey(8, &[0b0000_0011, 0xff, 0xd9]), MAX_PIXELS).unwrap();
         assert_eq!((pixels.width, pixels.height), (8, 8));
         assert_eq!(pixels.data, [125; 8 * 8 * 3]);
     }
 
     #[test]
     fn what_is_not_whole_and_in_order_is_declined() {
-        let declined = |data: &[u8]| decode(&grey(8, data)).is_none();
+        let declined = |data: &[u8]| decode(&grey(8, data), MAX_PIXELS).is_none();
         // Nothing; no marker; another marker; bytes left; a code that is none.
         assert!(declined(&[]));
         assert!(declined(&[0b0000_0011]));
@@ -246,11 +248,11 @@ mod tests {
         // A sampling that there is not, though a lone component's does not matter.
         let mut bytes = grey(8, &[0b0000_0011, 0xff, 0xd9]);
         bytes[82] = 0x22;
-        assert!(decode(&bytes).is_some());
+        assert!(decode(&bytes, MAX_PIXELS).is_some());
         bytes[82] = 0x25;
-        assert!(decode(&bytes).is_none());
+        assert!(decode(&bytes, MAX_PIXELS).is_none());
         // Two blocks, and the data of one.
-        assert!(decode(&grey(16, &[0b0000_0011, 0xff, 0xd9])).is_none());
+        assert!(decode(&grey(16, &[0b0000_0011, 0xff, 0xd9]), MAX_PIXELS).is_none());
     }
 
     #[test]
@@ -268,7 +270,7 @@ mod tests {
                 .step_by(2)
                 .map(|at| u8::from_str_radix(&jpeg[at..at + 2], 16).unwrap())
                 .collect();
-            let pixels = decode(&bytes);
+            let pixels = decode(&bytes, MAX_PIXELS);
             assert!(pixels.is_some(), "{name} was declined");
             assert_eq!(pixels, portable(&bytes), "{name}");
         }

@@ -34,6 +34,7 @@
 //! quarter of a layer's products: not worth a copy of those weights. Not measured on a GPU.
 
 mod config;
+mod contrastive;
 mod error;
 mod folder;
 mod layers;

@@ -88,7 +88,8 @@ impl Strategy {
     }
 
     /// Continuations of each prompt.
-    fn continuations(&self) -> usize {
+    #[must_use]
+    pub fn continuations(&self) -> usize {
         match *self {
             Self::Greedy => 1,
             Self::Sample(Sampling { samples, .. }) => samples,

@@ -14,7 +14,7 @@ use super::{Error, Plan, Record, Resume, STOP_WITH_STDIN, State, Todo, io_error}
 /// How often a running stage is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a stage may take to stop, for it may be writing a checkpoint.
-const GRACE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_mins(2);
 
 /// With what stages are run.
 #[derive(Debug, Clone)]
@@ -82,8 +82,7 @@ pub fn run(
     let failure = Mutex::new(None);
     let halted = AtomicBool::new(false);
     thread::scope(|scope| {
-        let state = &state;
-        let (failure, halted) = (&failure, &halted);
+        let (state, failure, halted) = (&state, &failure, &halted);
         for slot in 0..runner.slots.max(1) {
             scope.spawn(move || {
                 while let Some(at) = state.next(plan, observer) {

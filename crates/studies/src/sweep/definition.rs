@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use training::config::{Config, System};
-use training::evaluate::Part;
+use training::track::ScoredSplit;
 
 use super::Error;
 use super::halving::{self, Direction};
@@ -53,7 +53,7 @@ struct Written {
     base: PathBuf,
     metric: String,
     direction: Direction,
-    split: Part,
+    split: ScoredSplit,
     choice: Option<String>,
     seeds: Vec<u64>,
     clip: Option<String>,
@@ -75,7 +75,7 @@ pub struct Sweep {
     /// Which value is the better one.
     pub direction: Direction,
     /// The pictures that are scored.
-    pub split: Part,
+    pub split: ScoredSplit,
     /// Of runs that choose captions in several ways, the one that counts, such as `best-of-5`.
     pub choice: Option<String>,
     /// Each trial is trained with each of these.
@@ -190,7 +190,7 @@ impl Sweep {
         if self.direction != better {
             return Err(format!("`direction` of {} must be {other}", self.metric));
         }
-        if !self.is_by_score() && self.split != Part::Validation {
+        if !self.is_by_score() && self.split != ScoredSplit::Validation {
             return Err("`split` must be \"validation\" where `metric` is validation-loss".into());
         }
         self.trials.iter().try_for_each(|trial| self.check_split(trial))
@@ -200,7 +200,7 @@ impl Sweep {
     fn check_split(&self, trial: &Trial) -> Result<(), String> {
         let data = &trial.config.data;
         let is_empty = data.split == flickr::SplitKind::Paper && data.validation_captions == 0;
-        if self.split == Part::Validation && is_empty {
+        if self.split == ScoredSplit::Validation && is_empty {
             return Err("trials are compared on the validation split, but data.validation_captions is 0; hold some out under [fixed], such as data.validation_captions = 1000 (or compare on the test split by split = \"test\", whose scores then say less)".into());
         }
         let choices: Vec<String> = match &trial.config.system {
@@ -319,6 +319,13 @@ pub fn shown_value(value: &Value) -> String {
             format!("{number:e}")
         }
         Value::Float(number) => number.to_string(),
+        Value::Table(section) => {
+            let one = |(key, value): (&String, &Value)| match key.as_str() {
+                "kind" => shown_value(value),
+                _ => format!("{key}={}", shown_value(value)),
+            };
+            section.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
         other => other.to_string(),
     }
 }

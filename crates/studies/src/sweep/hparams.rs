@@ -14,8 +14,7 @@ use tensorboard_proto::summary::{
     Summary, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
 };
 use toml::Value;
-use training::evaluate::Part;
-use training::track::EventFile;
+use training::track::{EventFile, ScoredSplit};
 
 use super::Error;
 use super::definition::{Sweep, shown_value};
@@ -95,7 +94,7 @@ fn experiment(sweep: &Sweep, results: &Results) -> Experiment {
         let mut metric = MetricInfo::new();
         metric.mut_name().set_tag(name.to_owned());
         metric.set_display_name(name.to_owned());
-        if sweep.split == Part::Validation {
+        if sweep.split == ScoredSplit::Validation {
             metric.set_dataset_type(DatasetType::DATASET_VALIDATION);
         }
         experiment.mut_metric_infos().push(metric);

@@ -1,25 +1,19 @@
-const plot = document.querySelector("svg");
-const show = (trial, on) => {
-  for (const one of document.querySelectorAll(`[data-trial="${trial}"]`)) one.classList.toggle("on", on);
-  plot?.classList.toggle("dim", on && !!plot.querySelector(`.line[data-trial="${trial}"]`));
-};
-for (const one of document.querySelectorAll("[data-trial]")) {
-  for (const [event, on] of [["pointerenter", true], ["focus", true], ["pointerleave", false], ["blur", false]]) {
-    one.addEventListener(event, () => show(one.dataset.trial, on));
+"use strict";
+
+// A line of the plot and its row of the table show each other.
+{
+  const plot = document.querySelector(".parallel");
+  const parts = new Map();
+  for (const named of document.querySelectorAll("[data-trial]")) {
+    const part = named.closest("tr") ?? named;
+    const trial = named.dataset.trial;
+    parts.set(trial, [...(parts.get(trial) ?? []), part]);
+    const show = (on) => () => {
+      for (const one of parts.get(trial)) one.classList.toggle("on", on);
+      plot?.classList.toggle("dim", on && plot.querySelector(".line.on") !== null);
+    };
+    if (part.tagName === "TR") part.tabIndex = 0;
+    for (const event of ["pointerenter", "focus"]) part.addEventListener(event, show(true));
+    for (const event of ["pointerleave", "blur"]) part.addEventListener(event, show(false));
   }
 }
-const body = document.querySelector("tbody");
-const headings = [...document.querySelectorAll("th")];
-headings.forEach((heading, column) => heading.addEventListener("click", () => {
-  const up = heading.getAttribute("aria-sort") !== "ascending";
-  for (const other of headings) other.setAttribute("aria-sort", "none");
-  heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const key = row => {
-    const cell = row.cells[column];
-    return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
-  };
-  // What has no value stays behind what has one, whichever way it is sorted.
-  const order = (a, b) => (a === "") - (b === "") || (up ? 1 : -1)
-    * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
-  body.append(...[...body.rows].sort((a, b) => order(key(a), key(b))));
-}));

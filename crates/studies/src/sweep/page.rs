@@ -1,7 +1,8 @@
 //! A sweep's page: every trial as a line through what was varied to what came out, and as a row of a table
-//! that can be sorted. One file without anything from elsewhere.
+//! that can be sorted.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
+use report::table::{Cell, sortable};
 use toml::Value;
 
 use super::definition::{Sweep, shown_value};
@@ -25,45 +26,33 @@ pub(super) fn page(sweep: &Sweep, results: &Results) -> String {
         Direction::Maximize => "higher is better",
         Direction::Minimize => "lower is better",
     };
-    let title = format!("Sweep {}", results.name);
     let measured = results.trials.iter().filter(|trial| trial.mean.is_some()).count();
     let failed: Vec<&TrialResult> = results.failed().collect();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                p {
-                    (sweep.base.display()) " with " (sweep.space.axes.len()) " varied; trials are compared by "
-                    strong { (results.metric) } " on the " (results.split.name()) " split, "
-                    (better) ". " (measured) " of " (results.trials.len()) " trials are measured"
-                    @if !failed.is_empty() { ", " (failed.len()) " failed" }
-                    @if results.seeds.len() > 1 { ", each by the mean of " (results.seeds.len()) " seeds" }
-                    "."
-                    @if !results.complete { " Not everything is run yet." }
+    let body = html! {
+        style { (PreEscaped(STYLE)) }
+        p {
+            (sweep.base.display()) ", varied in " (sweep.space.axes.len()) " of its values. Trials are compared by "
+            strong { (results.metric) } " on the " (results.split) " split, "
+            (better) ". " (measured) " of " (results.trials.len()) " trials are measured"
+            @if !failed.is_empty() { ", " (failed.len()) " failed" }
+            @if results.seeds.len() > 1 { "; each counts by the mean of " (results.seeds.len()) " seeds" }
+            "."
+            @if !results.complete { " Not everything is run yet." }
+        }
+        @if let Some(best) = results.trials.first().filter(|best| best.mean.is_some()) {
+            p {
+                "Best: trial " (best.trial) ", " (results.metric) " " (value(best))
+                @for (key, setting) in &sweep.trials[best.trial].settings {
+                    " · " code { (key) " = " (shown_value(setting)) }
                 }
-                @if let Some(best) = results.trials.first().filter(|best| best.mean.is_some()) {
-                    p.best {
-                        "Best: trial " (best.trial) ", " (results.metric) " " (value(best))
-                        @for (key, setting) in &sweep.trials[best.trial].settings {
-                            " · " code { (key) "=" (shown_value(setting)) }
-                        }
-                    }
-                }
-                @if measured > 0 { (plot(sweep, results)) }
-                (table(sweep, results))
-                @if !failed.is_empty() { (failures(&failed)) }
-                script { (PreEscaped(SCRIPT)) }
             }
         }
+        @if measured > 0 { (plot(sweep, results)) }
+        (table(sweep, results))
+        @if !failed.is_empty() { (failures(&failed)) }
+        script { (PreEscaped(SCRIPT)) }
     };
-    page.into_string()
+    report::page(&format!("Sweep {}", results.name), &body)
 }
 
 fn value(trial: &TrialResult) -> String {
@@ -75,12 +64,15 @@ fn value(trial: &TrialResult) -> String {
 }
 
 fn failures(failed: &[&TrialResult]) -> Markup {
+    let error = |trial: &TrialResult| trial.error.clone().unwrap_or_default();
     html! {
-        h2 { "Failed trials" }
-        @for trial in failed {
-            details {
-                summary { "Trial " (trial.trial) ": " (trial.error.as_deref().unwrap_or_default().lines().next().unwrap_or_default()) }
-                pre { (trial.error.as_deref().unwrap_or_default()) }
+        section {
+            h2 { "Failed trials" }
+            @for trial in failed {
+                details {
+                    summary { "Trial " (trial.trial) ": " (error(trial).lines().next().unwrap_or_default()) }
+                    pre { (error(trial)) }
+                }
             }
         }
     }
@@ -89,42 +81,37 @@ fn failures(failed: &[&TrialResult]) -> Markup {
 fn table(sweep: &Sweep, results: &Results) -> Markup {
     let has_rungs = sweep.rungs.len() > 1;
     let others = others(results);
-    html! {
-        h2 { "Trials" }
-        div.scroll {
-            table {
-                thead { tr {
-                    (heading("trial"))
-                    @for axis in &sweep.space.axes { (heading(&axis.key)) }
-                    @if has_rungs { (heading("epochs")) }
-                    (heading(&results.metric))
-                    @for name in &others { (heading(name)) }
-                } }
-                tbody {
-                    @for trial in &results.trials {
-                        tr tabindex="0" data-trial=(trial.trial) class=[trial.error.as_ref().map(|_| "failed")] {
-                            td data-value=(trial.trial) { (trial.trial) }
-                            @for (_, setting) in &sweep.trials[trial.trial].settings {
-                                td data-value=[number(setting)] { (shown_value(setting)) }
-                            }
-                            @if has_rungs {
-                                td data-value=[trial.epochs] { (trial.epochs.map_or_else(String::new, |epochs| epochs.to_string())) }
-                            }
-                            td data-value=[trial.mean] {
-                                (value(trial))
-                                @if trial.error.is_some() { " failed" }
-                            }
-                            @for name in &others {
-                                td data-value=[trial.measured.get(*name)] {
-                                    (trial.measured.get(*name).map_or_else(String::new, |value| format!("{value:.4}")))
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+    let mut head = vec!["trial"];
+    head.extend(sweep.space.axes.iter().map(|axis| axis.key.as_str()));
+    head.extend(has_rungs.then_some("epochs"));
+    head.push(&results.metric);
+    head.extend(&others);
+    let best = results.trials.first().filter(|best| best.mean.is_some()).map(|best| best.trial);
+    let rows = results.trials.iter().map(|trial| {
+        let name = html! { span data-trial=(trial.trial) { (trial.trial) } };
+        let mut row = vec![Cell { value: Some(trial.trial as f64), ..Cell::text(name) }];
+        row.extend(sweep.trials[trial.trial].settings.iter().map(|(_, setting)| Cell {
+            value: number(setting),
+            ..Cell::text(shown_value(setting))
+        }));
+        if trial.error.is_some() {
+            row.push(Cell::text("failed"));
+            return row;
         }
-    }
+        let epochs = trial.epochs.map(|epochs| Cell::number(epochs as f64, 0));
+        row.extend(has_rungs.then(|| epochs.unwrap_or_default()));
+        row.push(Cell {
+            value: trial.mean,
+            best: best == Some(trial.trial),
+            ..Cell::text(html! { span { (value(trial)) } })
+        });
+        row.extend(others.iter().map(|name| match trial.measured.get(*name) {
+            Some(&value) => Cell::number(value, 4),
+            None => Cell::default(),
+        }));
+        row
+    });
+    html! { section { h2 { "Trials" } (sortable(&head, &rows.collect::<Vec<_>>())) } }
 }
 
 /// What else was measured.
@@ -136,10 +123,6 @@ fn others(results: &Results) -> Vec<&str> {
         }
     }
     names
-}
-
-fn heading(name: &str) -> Markup {
-    html! { th aria-sort="none" { button type="button" { (name) } } }
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -250,15 +233,15 @@ fn plot(sweep: &Sweep, results: &Results) -> Markup {
         results.trials.iter().filter(|trial| trial.mean.is_some()).collect();
     trials.reverse();
     html! {
+        section {
         h2 { "What was varied, and what came out" }
         div.scroll {
-            svg viewBox=(format!("0 0 {width} {HEIGHT}")) style=(format!("min-width:{}px;max-width:{}px", width * 0.75, width * 1.6)) role="img" aria-label="Parallel coordinates: one line a trial, over one axis for each key, to its metric" {
+            svg.parallel viewBox=(format!("0 0 {width} {HEIGHT}")) style=(format!("min-width:{}px;max-width:{}px", width * 0.75, width * 1.6)) role="img" aria-label="Parallel coordinates: one line a trial, over one axis for each key, to its metric" {
                 @for trial in trials { (line(sweep, results, &scales, trial)) }
                 @for (at, scale) in scales.iter().enumerate() { (axis(at, scale, at + 1 == scales.len())) }
             }
         }
-        p.legend {
-            "worse " span.ramp {} " better. Point at a line or a row to see the other."
+        p.note { "worse " span.ramp {} " better. Point at a line or a row to see the other." }
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use training::config::{Config, Data, Sbg, System};
+use training::config::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
 
 use super::Error;
 use super::definition::{Sweep, Trial};
@@ -56,9 +56,9 @@ impl Planner<'_> {
 
     /// Where a run's scores at a rung are.
     pub fn evaluation(&self, goal: Goal) -> PathBuf {
-        let part = self.sweep.split.name();
+        let part = self.sweep.split;
         let name = match self.sweep.rungs[goal.rung] {
-            None => part.to_owned(),
+            None => part.to_string(),
             Some(epochs) => format!("{part}-epoch-{epochs}"),
         };
         self.run_folder(goal.trial, goal.seed).join("evaluation").join(name)
@@ -97,7 +97,11 @@ impl Planner<'_> {
         let mut arguments = words(&["train", "--config"], &self.config_file(goal.trial));
         arguments.extend(words(&["--resume", "--out"], &run));
         arguments.extend(["--set".to_owned(), format!("training.seed={}", goal.seed)]);
-        arguments.extend(words(&["--tokenizers"], &self.out.join("tokenizers")));
+        if let System::ClipPrefix(ClipPrefix { tokenizer: Tokenizer::Custom { .. }, .. }) =
+            &config.system
+        {
+            arguments.extend(words(&["--tokenizers"], &self.out.join("tokenizers")));
+        }
         if let Some(epochs) = stop {
             arguments.extend(["--stop-after-epochs".to_owned(), epochs.to_string()]);
         }
@@ -123,7 +127,7 @@ impl Planner<'_> {
         }
         let out = self.evaluation(goal);
         let mut arguments = words(&["evaluate", "--run"], &run);
-        arguments.extend(["--split".to_owned(), self.sweep.split.name().to_owned()]);
+        arguments.extend(["--split".to_owned(), self.sweep.split.to_string()]);
         arguments.extend(words(&["--out"], &out));
         arguments.extend(["--device".to_owned(), config.training.device.clone()]);
         let evaluate = plan.add(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use training::config::Config;
-use training::track::{self, EpochRecord};
+use training::track::{self, EpochRecord, ScoredSplit};
 
 use super::definition::{Search, Sweep, VALIDATION_LOSS, shown_value};
 use super::halving::Direction;
@@ -28,7 +28,7 @@ pub struct Results {
     /// Which value is the better one.
     pub direction: Direction,
     /// The pictures that were scored.
-    pub split: training::evaluate::Part,
+    pub split: ScoredSplit,
     /// Of several ways to choose captions, the one that counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice: Option<String>,

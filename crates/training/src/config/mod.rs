@@ -151,10 +151,16 @@ impl Config {
         toml::to_string(self).unwrap_or_default()
     }
 
+    /// Dotted keys and their values as TOML writes them.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, String)> {
+        flatten(self)
+    }
+
     /// Lines `key: before -> after` for every value that differs; empty when none does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
-        let (before, after) = (flatten(self), flatten(other));
+        let (before, after) = (self.values(), other.values());
         let mut lines = String::new();
         for (key, value) in &before {
             match after.iter().find(|(name, _)| name == key) {

@@ -95,6 +95,9 @@ pub struct Training {
     pub keep_best_checkpoint: bool,
     /// Also keep those of every so many steps; 0 for none.
     pub keep_every_steps: u64,
+    /// Pictures that are captioned and scored after each epoch, the first of the validation split, or
+    /// of the test split where none is held out; 0 for none.
+    pub scored_pictures: usize,
 }
 
 /// The loss that decides when training stops.
@@ -120,11 +123,16 @@ pub enum Precision {
 }
 
 impl Training {
-    /// The configured number of CPU threads, or the machine's cores.
+    /// The configured number of CPU threads; where that is 0, that of `OMP_NUM_THREADS`, which libtorch
+    /// heeds too, or the machine's cores.
     #[must_use]
     pub fn cpu_threads(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            0 => std::env::var("OMP_NUM_THREADS")
+                .ok()
+                .and_then(|threads| threads.parse().ok().filter(|&threads| threads > 0))
+                .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
+                .unwrap_or(1),
             threads => threads,
         }
     }
@@ -214,6 +222,12 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Captions that are followed or drawn for each picture.
+    #[must_use]
+    pub fn continuations(&self) -> usize {
+        self.steps().continuations()
+    }
+
     /// As the decoder takes it.
     #[must_use]
     pub fn steps(&self) -> decode::Strategy {

@@ -38,6 +38,16 @@ impl System {
             Self::MergeRnn(_) => None,
         }
     }
+
+    /// How captions become words before they are scored: raw strings, as the paper scores, or Penn
+    /// Treebank tokens as Merge-RNN's authors score.
+    #[must_use]
+    pub fn tokenizer(&self) -> caption_metrics::Tokenizer {
+        match self {
+            Self::ClipPrefix(_) | Self::Sbg(_) => caption_metrics::Tokenizer::None,
+            Self::MergeRnn(_) => caption_metrics::Tokenizer::Ptb,
+        }
+    }
 }
 
 /// Of CLIP-prefix captioners.

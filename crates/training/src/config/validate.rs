@@ -1,7 +1,8 @@
 //! Ranges, and what goes together.
 
 use super::{
-    ClipPrefix, Config, ConfigError, Mapper, MergeRnn, Precision, Sbg, Strategy, System, Tokenizer,
+    ClipPrefix, Config, ConfigError, Decoding, Mapper, MergeRnn, Precision, Sbg, Strategy, System,
+    Tokenizer,
 };
 
 impl Config {
@@ -10,14 +11,37 @@ impl Config {
         self.data.layout()?;
         self.validate_training()?;
         self.validate_optimizer()?;
-        at_least_one("decoding.batch_size", self.decoding.batch_size)?;
-        at_least_one("decoding.max_tokens", self.decoding.max_tokens)?;
-        self.decoding.strategy.steps().check().map_err(ConfigError::Strategy)?;
+        self.check_decoding(&self.decoding)?;
         match &self.system {
             System::ClipPrefix(system) => system.validate(),
             System::Sbg(system) => system.validate(self),
             System::MergeRnn(system) => system.validate(self),
         }
+    }
+
+    /// Refuses decoding that is out of range, or that the run's system does not do.
+    ///
+    /// # Errors
+    /// Names the key and says what it may be.
+    pub fn check_decoding(&self, decoding: &Decoding) -> Result<(), ConfigError> {
+        at_least_one("decoding.batch_size", decoding.batch_size)?;
+        at_least_one("decoding.max_tokens", decoding.max_tokens)?;
+        decoding.strategy.steps().check().map_err(ConfigError::Strategy)?;
+        let strategy = &decoding.strategy;
+        let (fits, otherwise, reason) = match &self.system {
+            System::ClipPrefix(_) => return Ok(()),
+            System::Sbg(_) => (
+                matches!(strategy, Strategy::Sampling { .. }),
+                "not sampling",
+                "chooses among captions drawn at random; set it to sampling",
+            ),
+            System::MergeRnn(_) => (
+                matches!(strategy, Strategy::Beam { .. }),
+                "not beam",
+                "captions by beam search; set it to beam",
+            ),
+        };
+        self.refuse_unless(fits, "decoding.strategy.kind", &otherwise, reason)
     }
 
     fn validate_training(&self) -> Result<(), ConfigError> {
@@ -110,14 +134,7 @@ impl Sbg {
         )?;
         check(self.text.block_size >= 2, "text.block_size", &self.text.block_size, "at least 2")?;
         at_least_one("text.texts_together", self.text.texts_together)?;
-        let Strategy::Sampling { samples, .. } = config.decoding.strategy else {
-            return config.refuse_unless(
-                false,
-                "decoding.strategy.kind",
-                &"not sampling",
-                "chooses among captions drawn at random; set it to sampling",
-            );
-        };
+        let samples = config.decoding.strategy.continuations();
         let best_of = &self.reranking.best_of;
         let fits = !best_of.is_empty() && best_of.iter().all(|best| (1..=samples).contains(best));
         check(
@@ -149,12 +166,6 @@ impl MergeRnn {
             "training.precision",
             &"bf16",
             "is computed in f32; set it to f32 or tf32",
-        )?;
-        config.refuse_unless(
-            matches!(config.decoding.strategy, Strategy::Beam { .. }),
-            "decoding.strategy.kind",
-            &"not beam",
-            "captions by beam search; set it to beam",
         )
     }
 }

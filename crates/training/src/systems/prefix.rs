@@ -212,7 +212,11 @@ fn check_lengths(
 pub(crate) struct PrefixWriter {
     model: ClipCaptioner,
     tokenizer: Gpt2Tokenizer,
+    /// The tokens that end a caption: those whose text has a full stop.
     stops: Vec<bool>,
+    /// The token `.` alone, which ends ClipCap's beams. They are cut afterwards; other ends would let
+    /// other beams win.
+    beam_stops: Vec<bool>,
 }
 
 impl PrefixWriter {
@@ -220,7 +224,6 @@ impl PrefixWriter {
     pub(crate) fn load(
         folder: &RunFolder,
         system: &ClipPrefix,
-        decoding: &Decoding,
         clip_dim: usize,
         checkpoint: &Checkpoint,
         device: Device,
@@ -230,8 +233,10 @@ impl PrefixWriter {
         let model = ClipCaptioner::new(store.root(), &gpt2, &system.mapper.network(clip_dim));
         checkpoint.load_model(&mut store)?;
         store.freeze();
-        let stops = stops(&tokenizer, &decoding.strategy)?;
-        Ok(Self { model, tokenizer, stops })
+        let stops = tokenizer.stop_tokens('.');
+        let full_stop = tokenizer.encode(".")?.first().copied();
+        let beam_stops = (0..).take(stops.len()).map(|id| full_stop == Some(id)).collect();
+        Ok(Self { model, tokenizer, stops, beam_stops })
     }
 }
 
@@ -245,14 +250,16 @@ impl Writer for PrefixWriter {
         let options = Options {
             strategy: decoding.strategy.steps(),
             max_tokens: decoding.max_tokens,
-            stops: &self.stops,
+            stops: match decoding.strategy {
+                Strategy::Beam { .. } => &self.beam_stops,
+                Strategy::Greedy {} | Strategy::Sampling { .. } => &self.stops,
+            },
         };
         let mut captions = Vec::new();
-        for batch in pictures.embeddings.split(decoding.batch_size as i64, 0) {
-            let prompt = tch::no_grad(|| self.model.prefix(&batch));
-            let numbers: Vec<u64> =
-                (captions.len() as u64..).take(batch.size()[0] as usize).collect();
-            for written in decode::generate(self.model.gpt2(), &prompt, &numbers, &options)? {
+        let batches = pictures.embeddings.split(decoding.batch_size as i64, 0);
+        for (batch, numbers) in batches.iter().zip(pictures.numbers.chunks(decoding.batch_size)) {
+            let prompt = tch::no_grad(|| self.model.prefix(batch));
+            for written in decode::generate(self.model.gpt2(), &prompt, numbers, &options)? {
                 let mut all = Vec::with_capacity(written.len());
                 for hypothesis in &written {
                     let text = first_sentence(&read(&self.tokenizer, &hypothesis.tokens)?);
@@ -270,15 +277,4 @@ impl Writer for PrefixWriter {
 pub(super) fn read(tokenizer: &Gpt2Tokenizer, tokens: &[i64]) -> Result<String, Error> {
     let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
     Ok(tokenizer.decode(&ids)?)
-}
-
-/// The tokens that end a caption: those whose text has a full stop. ClipCap's beams are ended by the
-/// token `.` alone and cut afterwards; other ends would let other beams win.
-fn stops(tokenizer: &Gpt2Tokenizer, strategy: &Strategy) -> Result<Vec<bool>, Error> {
-    let mut stops = tokenizer.stop_tokens('.');
-    if let Strategy::Beam { .. } = strategy {
-        let full_stop = tokenizer.encode(".")?;
-        stops.iter_mut().zip(0..).for_each(|(stop, id)| *stop = full_stop.first() == Some(&id));
-    }
-    Ok(stops)
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
-use training::track::{self, EpochRecord, StepRecord};
+use training::track::{self, EpochRecord, EpochScores, StepRecord};
 use training::trainer::{Observer, Outcome, Session, train};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -150,6 +150,7 @@ impl Stage {
             "training.device=cpu".to_owned(),
             "training.threads=1".to_owned(),
             "training.batch_size=6".to_owned(),
+            "training.scored_pictures=0".to_owned(),
             "optimizer.warmup_steps=2".to_owned(),
             "decoding.max_tokens=10".to_owned(),
         ];
@@ -226,6 +227,10 @@ impl Observer for Watcher<'_> {
     fn record(&mut self, _record: &StepRecord) {}
 
     fn epoch_record(&mut self, _record: &EpochRecord) {}
+
+    fn captioned(&mut self, _done: usize, _pictures: usize) {}
+
+    fn epoch_scores(&mut self, _scores: &EpochScores) {}
 }
 
 /// The steps whose checkpoints are there.

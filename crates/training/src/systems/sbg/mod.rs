@@ -23,6 +23,7 @@ use crate::pretrained::Pretrained;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
+pub(crate) use texts::end_of_text;
 pub use writer::KeywordSelector;
 pub(crate) use writer::SbgWriter;
 

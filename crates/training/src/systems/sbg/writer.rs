@@ -25,7 +25,9 @@ pub(crate) struct SbgWriter {
     end: i64,
     /// The tokens that end a caption: those whose text has a full stop, and the end of the text.
     stops: Vec<bool>,
-    encoder: TextEncoder,
+    /// What compares captions with pictures.
+    encoder: Option<TextEncoder>,
+    device: Device,
     folder: RunFolder,
 }
 
@@ -46,18 +48,20 @@ impl KeywordSelector {
     }
 }
 
-/// Tokens to write on from, of a picture known by its number.
+/// Tokens to write on from.
 struct Prompt {
-    picture: usize,
+    /// The picture's place among those that are captioned together.
+    place: usize,
     tokens: Vec<i64>,
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
+    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`, without which
+    /// captions are not compared.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
-        clip: &Path,
+        clip: Option<&Path>,
         device: Device,
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = folder.language_model()?;
@@ -65,12 +69,11 @@ impl SbgWriter {
         let model = LanguageModel::new(store.root(), &gpt2);
         checkpoint.load_model(&mut store)?;
         store.freeze();
-        let encoder = TextEncoder::load(clip, device, Kind::Float)?;
-        check_clip(folder, &encoder, clip)?;
+        let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
         stops[end as usize] = true;
-        Ok(Self { model, tokenizer, end, stops, encoder, folder: folder.clone() })
+        Ok(Self { model, tokenizer, end, stops, encoder, device, folder: folder.clone() })
     }
 
     /// The prompts of pictures with these keywords: all that the language model learns of them.
@@ -82,25 +85,29 @@ impl SbgWriter {
         keywords: &[Vec<String>],
         max_tokens: usize,
     ) -> Result<(Vec<Prompt>, usize), Error> {
-        let positions = usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0);
-        let room = positions.saturating_sub(max_tokens).max(1);
+        let room = self.positions().saturating_sub(max_tokens).max(1);
         let texts: Vec<String> = keywords.iter().map(|words| prompt(words)).collect();
         let mut prompts = Vec::with_capacity(texts.len());
         let mut cut = 0;
-        for (picture, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
+        for (place, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
             if tokens.len() > room {
                 cut += 1;
-                tokens = self.shortened(&keywords[picture], room)?;
+                tokens = self.shortened(&keywords[place], room)?;
             }
-            prompts.push(Prompt { picture, tokens });
+            prompts.push(Prompt { place, tokens });
         }
         Ok((prompts, cut))
+    }
+
+    /// Tokens of prompt and caption together at most.
+    fn positions(&self) -> usize {
+        usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0)
     }
 
     /// The prompt of as many keywords, the first ones, as have room.
     fn shortened(&self, keywords: &[String], room: usize) -> Result<Vec<i64>, Error> {
         let texts: Vec<String> =
-            (0..keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
+            (0..=keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
         let mut fitting =
             token_rows(&self.tokenizer, &texts)?.into_iter().filter(|row| row.len() <= room);
         fitting.next_back().ok_or_else(|| {
@@ -111,15 +118,18 @@ impl SbgWriter {
     }
 
     /// Samples of each prompt, all of one length.
-    fn sample(&self, prompts: &[&Prompt], options: &Options) -> Result<Vec<Vec<String>>, Error> {
+    fn sample(
+        &self,
+        prompts: &[&Prompt],
+        numbers: &[u64],
+        options: &Options,
+    ) -> Result<Vec<Vec<String>>, Error> {
         let tokens: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.tokens).copied().collect();
-        let ids = Tensor::from_slice(&tokens)
-            .view([prompts.len() as i64, -1])
-            .to_device(self.encoder.device());
+        let ids =
+            Tensor::from_slice(&tokens).view([prompts.len() as i64, -1]).to_device(self.device);
         let inputs = no_grad(|| self.model.gpt2().embed(&ids));
-        let numbers: Vec<u64> = prompts.iter().map(|prompt| prompt.picture as u64).collect();
         let mut texts = Vec::with_capacity(prompts.len());
-        for written in decode::generate(self.model.gpt2(), &inputs, &numbers, options)? {
+        for written in decode::generate(self.model.gpt2(), &inputs, numbers, options)? {
             let samples = written.iter().map(|hypothesis| {
                 let tokens = hypothesis.tokens.strip_suffix(&[self.end]);
                 Ok(first_sentence(&read(&self.tokenizer, tokens.unwrap_or(&hypothesis.tokens))?))
@@ -129,19 +139,25 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are.
+    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are; with
+    /// 0 where nothing compares them.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
         embeddings: &Tensor,
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let samples = texts.first().map_or(0, Vec::len) as i64;
-        let encoded = self.encoder.encode(&texts.concat())?;
-        let cosines = no_grad(|| {
-            let by_picture = encoded.view([texts.len() as i64, samples, -1]);
-            by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
-        });
-        let cosines = Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?;
+        let samples = texts.first().map_or(0, Vec::len);
+        let cosines = match &self.encoder {
+            None => vec![vec![0.0; samples]; texts.len()],
+            Some(encoder) => {
+                let encoded = encoder.encode(&texts.concat())?;
+                let cosines = no_grad(|| {
+                    let by_picture = encoded.view([texts.len() as i64, samples as i64, -1]);
+                    by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
+                });
+                Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?
+            }
+        };
         let captions = texts.into_iter().zip(cosines).map(|(texts, cosines)| {
             texts.into_iter().zip(cosines).map(|(text, score)| Caption { text, score }).collect()
         });
@@ -150,12 +166,18 @@ impl SbgWriter {
 }
 
 impl Writer for SbgWriter {
+    fn most_tokens(&self) -> Result<usize, Error> {
+        let shortest = token_rows(&self.tokenizer, &[prompt::<&str>(&[])])?.concat().len();
+        Ok(self.positions().saturating_sub(shortest))
+    }
+
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
+        let Some(encoder) = &self.encoder else { return Ok(None) };
         let labels = keywords::read_labels(&self.folder.labels())?;
         let path = self.folder.encyclopedia();
         let encyclopedia = path.exists().then(|| Encyclopedia::open(&path)).transpose()?;
         let selector = Selector::new(&labels, encyclopedia.as_ref());
-        let texts = self.encoder.encode(selector.texts())?;
+        let texts = encoder.encode(selector.texts())?;
         Ok(Some(KeywordSelector { selector, texts }))
     }
 
@@ -188,12 +210,14 @@ impl Writer for SbgWriter {
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
         for batch in by_length.values().flat_map(|alike| alike.chunks(decoding.batch_size)) {
-            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.picture as i64).collect();
+            let numbers: Vec<u64> =
+                batch.iter().map(|prompt| pictures.numbers[prompt.place]).collect();
+            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.place as i64).collect();
             let rows = Tensor::from_slice(&rows).to_device(pictures.embeddings.device());
             let embeddings = pictures.embeddings.index_select(0, &rows);
-            let written = self.compare(self.sample(batch, &options)?, &embeddings)?;
+            let written = self.compare(self.sample(batch, &numbers, &options)?, &embeddings)?;
             for (prompt, written) in batch.iter().zip(written) {
-                captions[prompt.picture] = written;
+                captions[prompt.place] = written;
             }
             done += batch.len();
             progress(Event::Done(done));
@@ -202,11 +226,12 @@ impl Writer for SbgWriter {
     }
 }
 
-/// The text tower must be of the CLIP that the run's embeddings are from.
-fn check_clip(folder: &RunFolder, encoder: &TextEncoder, clip: &Path) -> Result<(), Error> {
+/// The text tower of a CLIP, which must be that of the run's embeddings.
+fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextEncoder, Error> {
+    let encoder = TextEncoder::load(clip, device, Kind::Float)?;
     let embeddings = folder.provenance()?.embeddings;
     if embeddings.is_none_or(|identity| identity.model_sha256 == encoder.identity()) {
-        return Ok(());
+        return Ok(encoder);
     }
     Err(Error::Mismatch(format!(
         "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",

@@ -1,0 +1,134 @@
+//! `capsmith serve`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use networks::device::{self, parse_device};
+use precompute::{Dtype, EncoderSource, Network};
+use serve::{Limits, Models, RunSource};
+use training::run_folder::RunFolder;
+use words::ClipTokenizer;
+
+use crate::{evaluate, models, terminal};
+
+/// Caption pictures in the browser, or over HTTP, with trained runs.
+///
+/// Opens a page at http://127.0.0.1:8080/: drop a picture, choose among the runs, set how they decode,
+/// and compare their captions. Programs post pictures to /v1/caption:
+///
+///   curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption
+///
+/// Where a CLIP is served, it says how near each caption is to the picture. Ctrl-C stops the server when
+/// requests in flight are answered.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Run folder that `capsmith train` wrote; may be repeated. A run is called as its folder is.
+    #[arg(long = "run", required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// CLIP's folder or its name at the hub, where it has moved since the runs' embeddings were computed,
+    /// or to compare captions with pictures where no run has one.
+    #[arg(long)]
+    clip: Option<String>,
+    /// VGG-16's file or its name at the hub, where it has moved since.
+    #[arg(long, value_name = "FILE")]
+    vgg: Option<String>,
+    /// Device: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Where to listen; 0.0.0.0:8080 lets other machines reach it.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    address: String,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = parse_device(&args.device)?;
+    let sources = sources(args)?;
+    let judge = judge(args, &sources)?;
+    let listener = TcpListener::bind(&args.address).with_context(|| {
+        format!("cannot listen on {}; choose another address with --address", args.address)
+    })?;
+    let address = listener.local_addr()?;
+    let stop = terminal::stop_flag()?;
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    let bar = terminal::bar(sources.len() as u64, "loading runs");
+    let loading = bar.clone();
+    let load = move || {
+        device::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
+        Models::load(&sources, judge.as_ref(), device, || loading.inc(1))
+    };
+    let ready = || {
+        bar.finish_and_clear();
+        if !address.ip().is_loopback() {
+            terminal::say(
+                "warning: other machines can reach this server, and nothing asks them for a password",
+            );
+        }
+        terminal::say(&format!("serving {} at http://{address}/ until Ctrl-C", names.join(", ")));
+    };
+    if !serve::serve(listener, load, &Limits::default(), &stop, ready)? {
+        bail!("some requests in flight could not be answered in time");
+    }
+    Ok(())
+}
+
+/// The runs with all their files found.
+fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
+    let source = |(path, name): (&PathBuf, String)| {
+        let folder = RunFolder::open(path)?;
+        let provenance = folder.provenance()?;
+        let moved = match models::network(&provenance) {
+            Network::Clip => args.clip.as_deref(),
+            Network::Vgg => args.vgg.as_deref(),
+        };
+        let (model, encoder) = models::image_encoder(path, &provenance, moved)?;
+        let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;
+        Ok(RunSource { name, folder, model, encoder, clip })
+    };
+    args.runs.iter().zip(names(&args.runs)?).map(source).collect()
+}
+
+/// What runs are called: as their folders, or where these are alike, by their whole paths.
+fn names(runs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let last = |path: &Path| -> anyhow::Result<String> {
+        let whole =
+            path.canonicalize().with_context(|| format!("there is no run {}", path.display()))?;
+        Ok(whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned())
+    };
+    let short: Vec<String> = runs.iter().map(|run| last(run)).collect::<Result<_, _>>()?;
+    let is_alike = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
+    let names: Vec<String> = runs
+        .iter()
+        .zip(&short)
+        .map(|(run, name)| if is_alike(name) { run.display().to_string() } else { name.clone() })
+        .collect();
+    for (number, name) in names.iter().enumerate() {
+        if names[..number].contains(name) {
+            bail!("the run {name} is named twice");
+        }
+    }
+    Ok(names)
+}
+
+/// The CLIP to compare captions with pictures by: that of a run, or as it is named. None where its folder
+/// has no tokenizer.
+fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSource>> {
+    let encoders = sources.iter().map(|source| &source.encoder);
+    let of_a_run = encoders.cloned().find(|encoder| encoder.network == Network::Clip);
+    let found = match (of_a_run, &args.clip) {
+        (Some(encoder), _) => encoder,
+        (None, Some(clip)) => {
+            let path = models::find(clip, models::wanted(Network::Clip))?;
+            EncoderSource { network: Network::Clip, path, dtype: Dtype::F32 }
+        }
+        (None, None) => return Ok(None),
+    };
+    match ClipTokenizer::from_folder(&found.path) {
+        Ok(_) => Ok(Some(found)),
+        Err(error) => {
+            terminal::say(&format!("captions are not compared with pictures: {error}"));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The models that make embeddings of pictures: CLIP's vision tower and VGG-16, each with its preprocessing.
+
+use std::path::{Path, PathBuf};
+
+use flickr::{Preprocessing, PreprocessingError};
+use networks::clip::{ClipError, LoadedClip};
+use networks::vgg::Vgg16;
+use networks::weights::WeightsError;
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::identity::Dtype;
+
+/// A kind of model that makes embeddings of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// CLIP's vision tower.
+    Clip,
+    /// VGG-16 up to fc7.
+    Vgg,
+}
+
+/// A model's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncoderSource {
+    /// What they are of.
+    pub network: Network,
+    /// CLIP's Hugging Face folder, or VGG-16's safetensors file.
+    pub path: PathBuf,
+    /// The type of weights and activations.
+    pub dtype: Dtype,
+}
+
+/// A model of pictures with its preprocessing.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    tower: Tower,
+    preprocessing: Preprocessing,
+    device: Device,
+    dtype: Dtype,
+}
+
+#[derive(Debug)]
+enum Tower {
+    Clip(Box<LoadedClip>),
+    Vgg(Vgg16),
+}
+
+/// An image encoder that cannot be loaded, or fails.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// CLIP cannot be loaded or used.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// VGG-16's weights cannot be loaded.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// CLIP's preprocessing is not known.
+    #[error(transparent)]
+    Preprocessing(#[from] PreprocessingError),
+    /// The files of a folder contradict each other.
+    #[error(
+        "{}: preprocessor_config.json crops to {crop} pixels, but config.json says image_size {size}; the two files are of different models",
+        folder.display()
+    )]
+    Crop {
+        /// CLIP's folder.
+        folder: PathBuf,
+        /// The side of the preprocessed square.
+        crop: u32,
+        /// The side that the model takes.
+        size: i64,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+}
+
+impl ImageEncoder {
+    /// Loads a model onto `device`.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(source: &EncoderSource, device: Device) -> Result<Self, EncoderError> {
+        match source.network {
+            Network::Clip => Self::load_clip(&source.path, device, source.dtype),
+            Network::Vgg => Self::load_vgg(&source.path, device, source.dtype),
+        }
+    }
+
+    fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
+        let vgg = Vgg16::from_file(file, device, dtype.kind())?;
+        Ok(Self { tower: Tower::Vgg(vgg), preprocessing: Preprocessing::imagenet(), device, dtype })
+    }
+
+    fn load_clip(folder: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
+        let preprocessing = Preprocessing::from_folder(folder)?;
+        let clip = LoadedClip::from_folder(folder, device, dtype.kind())?;
+        let size = clip.model.config().vision_config.image_size;
+        if i64::from(preprocessing.crop) != size {
+            let (folder, crop) = (folder.to_owned(), preprocessing.crop);
+            return Err(EncoderError::Crop { folder, crop, size });
+        }
+        Ok(Self { tower: Tower::Clip(Box::new(clip)), preprocessing, device, dtype })
+    }
+
+    /// SHA-256 of the weights. Reads the whole file.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        match &self.tower {
+            Tower::Clip(clip) => clip.identity(),
+            Tower::Vgg(vgg) => vgg.identity(),
+        }
+    }
+
+    /// Values in an embedding.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        match &self.tower {
+            Tower::Clip(clip) => clip.model.config().projection_dim as usize,
+            Tower::Vgg(vgg) => vgg.dimension(),
+        }
+    }
+
+    /// What is done to the pixels before the model sees them.
+    #[must_use]
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`, both on the model's device and in its
+    /// type.
+    ///
+    /// # Errors
+    /// When memory is exhausted.
+    pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, EncoderError> {
+        tch::no_grad(|| {
+            Ok(match &self.tower {
+                Tower::Clip(clip) => clip.model.encode_image(pixels)?,
+                Tower::Vgg(vgg) => vgg.encode(pixels)?,
+            })
+        })
+    }
+
+    /// Embeddings `[pictures, dim]`, f32, of preprocessed pictures in memory, one or more, as
+    /// [`Preprocessing::apply`] makes them.
+    ///
+    /// # Errors
+    /// When memory is exhausted, or a picture was preprocessed otherwise.
+    pub fn encode_pictures<P: AsRef<[f32]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
+        let side = i64::from(self.preprocessing.crop);
+        let pixels: Vec<&[f32]> = pictures.iter().map(AsRef::as_ref).collect();
+        let pixels = Tensor::f_from_slice(&pixels.concat())?
+            .f_view([pictures.len() as i64, 3, side, side])?
+            .f_to_device(self.device)?
+            .f_to_kind(self.dtype.kind())?;
+        Ok(self.encode(&pixels)?.f_to_kind(Kind::Float)?)
+    }
+}

@@ -1,0 +1,69 @@
+//! What runs are called beside each other.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// The name of each run: its folder's, and where several are equal, with as many of the folders above
+/// as it takes to tell them apart.
+///
+/// # Errors
+/// Names a folder that does not exist, or that is given twice.
+pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
+    let mut parts: Vec<Vec<String>> = Vec::with_capacity(runs.len());
+    for path in runs {
+        let whole = whole(path)?;
+        if parts.contains(&whole) {
+            let reason = "this run is given twice".to_owned();
+            return Err(Error::File { path: path.clone(), reason });
+        }
+        parts.push(whole);
+    }
+    Ok(parts.iter().map(|whole| shortest(whole, &parts)).collect())
+}
+
+/// The parts of a folder's path from the root on, links followed.
+fn whole(path: &Path) -> Result<Vec<String>, Error> {
+    let fail = |error: std::io::Error| Error::File {
+        path: path.to_owned(),
+        reason: format!(
+            "cannot be opened: {error}; `capsmith train --config FILE --out RUN` makes a run"
+        ),
+    };
+    let whole = path.canonicalize().map_err(fail)?;
+    let parts = whole.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    Ok(parts.collect())
+}
+
+/// The shortest end of the path that is the end of no other.
+fn shortest(whole: &[String], all: &[Vec<String>]) -> String {
+    let shared = |kept: usize| {
+        let end = &whole[whole.len() - kept..];
+        all.iter().filter(|other| other.ends_with(end)).count() > 1
+    };
+    let kept = (1..whole.len()).find(|&kept| !shared(kept)).unwrap_or(whole.len());
+    whole[whole.len() - kept..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_called_by_as_much_of_their_path_as_tells_them_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let paths = [place("a/x/run"), place("b/x/run"), place("a/run"), place("a/other")];
+        assert_eq!(names(&paths).unwrap(), ["a/x/run", "b/x/run", "a/run", "other"]);
+        assert_eq!(names(&paths[..1]).unwrap(), ["run"]);
+
+        let twice = [place("a/run"), folder.path().join("a/x/../run")];
+        assert!(names(&twice).unwrap_err().to_string().contains("twice"));
+        let error = names(&[folder.path().join("absent")]).unwrap_err().to_string();
+        assert!(error.contains("absent") && error.contains("capsmith train"), "{error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Small pictures inside a page, each of them once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use maud::{Markup, html};
+
+/// The longer side of a picture in the page, in pixels.
+const SIDE: u32 = 288;
+/// Of JPEG, of 100.
+const QUALITY: u8 = 80;
+
+/// The pictures of a page. A picture is shown as often as wanted, and embedded once.
+#[derive(Default)]
+pub struct Pictures {
+    by_path: HashMap<PathBuf, Option<usize>>,
+    embedded: Vec<Thumbnail>,
+}
+
+/// A small JPEG.
+struct Thumbnail {
+    width: u32,
+    height: u32,
+    base64: String,
+}
+
+impl Pictures {
+    /// Shows the picture at `path`, or says that there is none where it cannot be read.
+    pub fn show(&mut self, path: &Path, description: &str) -> Markup {
+        let number = match self.by_path.get(path) {
+            Some(known) => *known,
+            None => self.embed(path),
+        };
+        match number {
+            Some(number) => html! {
+                svg.picture role="img" aria-label=(description) { use href={ "#picture-" (number) }; }
+            },
+            None => missing(path),
+        }
+    }
+
+    fn embed(&mut self, path: &Path) -> Option<usize> {
+        let thumbnail = Thumbnail::read(path);
+        let number = thumbnail.map(|thumbnail| {
+            self.embedded.push(thumbnail);
+            self.embedded.len() - 1
+        });
+        self.by_path.insert(path.to_owned(), number);
+        number
+    }
+
+    /// The pictures themselves, for the end of the page.
+    #[must_use]
+    pub fn embedded(&self) -> Markup {
+        html! {
+            svg.embedded aria-hidden="true" {
+                @for (number, Thumbnail { width, height, base64 }) in self.embedded.iter().enumerate() {
+                    symbol id={ "picture-" (number) } viewBox={ "0 0 " (width) " " (height) }
+                        preserveAspectRatio="xMidYMid slice" {
+                        image width=(width) height=(height) href={ "data:image/jpeg;base64," (base64) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What stands where a picture cannot be read.
+pub(crate) fn missing(path: &Path) -> Markup {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    html! { div.picture.missing { span { "no picture" } code { (name) } } }
+}
+
+impl Thumbnail {
+    /// Of a picture in a file; none where it cannot be read.
+    fn read(path: &Path) -> Option<Self> {
+        let pixels = flickr::decode(path).ok()?;
+        let picture = RgbImage::from_raw(pixels.width, pixels.height, pixels.data)?;
+        let (width, height) = fitting(pixels.width, pixels.height);
+        let small = imageops::resize(&picture, width, height, FilterType::Triangle);
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+            .write_image(&small, width, height, ExtendedColorType::Rgb8)
+            .ok()?;
+        Some(Self { width, height, base64: STANDARD.encode(jpeg) })
+    }
+}
+
+/// The size of a picture whose longer side is [`SIDE`] at most.
+fn fitting(width: u32, height: u32) -> (u32, u32) {
+    let scale = f64::from(SIDE) / f64::from(width.max(height));
+    let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);
+    (side(width), side(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_small_and_embedded_once_however_often_it_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        RgbImage::from_fn(600, 300, |x, y| image::Rgb([x as u8, y as u8, 0])).save(&path).unwrap();
+        let mut pictures = Pictures::default();
+        let first = pictures.show(&path, "a \"dog\"").into_string();
+        assert_eq!(first, pictures.show(&path, "a \"dog\"").into_string());
+        assert!(first.contains("#picture-0") && first.contains("a &quot;dog&quot;"), "{first}");
+        let embedded = pictures.embedded().into_string();
+        assert_eq!(embedded.matches("data:image/jpeg").count(), 1);
+        assert!(embedded.contains(r#"viewBox="0 0 288 144""#), "{embedded}");
+        let data = embedded.split("base64,").nth(1).unwrap().split('"').next().unwrap();
+        let jpeg = STANDARD.decode(data).unwrap();
+        let decoded = flickr::decode_bytes(&jpeg, &path).unwrap();
+        assert_eq!((decoded.width, decoded.height), (288, 144));
+        assert!(decoded.data[3 * 287] > 70, "red grows to the right, and wraps at 256 of 600");
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_read_is_said_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("<broken>.jpg");
+        std::fs::write(&path, "no picture").unwrap();
+        let mut pictures = Pictures::default();
+        let shown = pictures.show(&path, "").into_string();
+        assert!(shown.contains("no picture") && shown.contains("&lt;broken&gt;.jpg"), "{shown}");
+        assert!(!pictures.embedded().into_string().contains("data:"));
+    }
+
+    #[test]
+    fn small_pictures_stay_as_they_are_and_thin_ones_keep_a_pixel() {
+        assert_eq!(fitting(112, 112), (112, 112));
+        assert_eq!(fitting(100_000, 20), (288, 1));
+        assert_eq!(fitting(375, 500), (216, 288));
+    }
+}

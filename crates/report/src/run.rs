@@ -1,0 +1,231 @@
+//! What a run folder holds, as far as a page shows it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use caption_metrics::{Metric, Predictions, References};
+use keywords::ImageKeywords;
+use serde::Deserialize;
+use training::config::{Config, System};
+use training::run_folder::RunFolder;
+use training::track::{self, EpochRecord, EpochScores, StepRecord};
+
+use crate::error::Error;
+
+/// A run, read once. What a run does not have yet is empty.
+pub struct Run {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) steps: Vec<StepRecord>,
+    pub(crate) epochs: Vec<EpochRecord>,
+    pub(crate) epoch_scores: Vec<EpochScores>,
+    /// Of the test split, captions from the pictures before the controls.
+    pub(crate) evaluations: Vec<Evaluation>,
+    /// What captions were written from, where that is words.
+    pub(crate) keywords: Option<ImageKeywords>,
+}
+
+/// Captions of a split, with their scores.
+pub(crate) struct Evaluation {
+    /// How each caption was chosen where there are several ways, such as "best of 2".
+    pub choice: Option<String>,
+    /// Whether captions were written from other pictures.
+    pub control: bool,
+    /// How captions became words: `none` or `ptb`.
+    pub tokenizer: String,
+    /// By the names of [`metrics`].
+    pub scores: BTreeMap<String, f64>,
+    /// In the order of the split.
+    pub captions: Vec<Captioned>,
+}
+
+/// A caption of one picture.
+pub(crate) struct Captioned {
+    /// The picture's file name.
+    pub picture: String,
+    /// What the run wrote.
+    pub caption: String,
+    /// What people wrote.
+    pub references: Vec<String>,
+    /// By the names of [`metrics`].
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// The names of all scores, in their usual order.
+pub(crate) fn metrics() -> impl Iterator<Item = &'static str> {
+    Metric::ALL.into_iter().flat_map(Metric::names).copied()
+}
+
+impl Run {
+    /// Reads the run in `path`, to be shown under `name`.
+    ///
+    /// # Errors
+    /// Names what is no run folder, and a file that is damaged. Nothing but the configuration must be
+    /// there.
+    pub fn open(path: &Path, name: String) -> Result<Self, Error> {
+        let config = RunFolder::open(path)?.config().map_err(|error| Error::File {
+            path: path.join("config.toml"),
+            reason: error.to_string(),
+        })?;
+        let keywords = match &config.system {
+            System::Sbg(system) if system.keywords.selected.exists() => {
+                Some(ImageKeywords::open(&system.keywords.selected)?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+            steps: track::records(&path.join("metrics.csv"))?,
+            epochs: track::records(&path.join("epochs.csv"))?,
+            epoch_scores: track::records(&path.join("epoch-scores.csv"))?,
+            evaluations: evaluations(path)?,
+            config,
+            keywords,
+        })
+    }
+
+    /// The evaluation whose captions stand for the run: where there are several choices, the one among
+    /// the most.
+    pub(crate) fn main(&self) -> Option<&Evaluation> {
+        self.evaluations.iter().rfind(|evaluation| !evaluation.control)
+    }
+
+    /// The command that evaluates the run.
+    pub(crate) fn evaluate_command(&self) -> String {
+        format!("capsmith evaluate --run {}", self.path.display())
+    }
+}
+
+impl Evaluation {
+    /// The name that `run`'s captions of this evaluation go by.
+    pub fn label(&self, run: &str) -> String {
+        match &self.choice {
+            Some(choice) => format!("{run}, {choice}"),
+            None => run.to_owned(),
+        }
+    }
+
+    /// The caption of the picture of this file name.
+    pub fn of(&self, picture: &str) -> Option<&Captioned> {
+        self.captions.iter().find(|one| one.picture == picture)
+    }
+}
+
+/// All evaluations that are whole: one that was cut short has no scores.
+fn evaluations(run: &Path) -> Result<Vec<Evaluation>, Error> {
+    let folder = run.join("evaluation");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::File { path: folder, reason: error.to_string() }),
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.retain(|folder| folder.join("scores.json").exists());
+    folders.sort_by_key(|folder| Kind::of(folder));
+    folders.iter().map(|folder| evaluation(run, folder)).collect()
+}
+
+/// What an evaluation's folder is called by: `test`, `test-best-of-2`, `test-shuffled-best-of-2`.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    control: bool,
+    /// The number at the end of the choice, so that 10 comes after 2.
+    among: u64,
+    choice: String,
+}
+
+impl Kind {
+    fn of(folder: &Path) -> Self {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix("test").unwrap_or(&name);
+        let (control, rest) = match rest.strip_prefix("-shuffled") {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let choice = rest.trim_start_matches('-').replace('-', " ");
+        let among = choice.rsplit(' ').next().and_then(|last| last.parse().ok()).unwrap_or(0);
+        Self { control, among, choice }
+    }
+}
+
+/// What is read of a `scores.json`.
+#[derive(Deserialize)]
+struct ScoresFile {
+    protocol: Protocol,
+    corpus: BTreeMap<String, f64>,
+    per_image: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+#[derive(Deserialize)]
+struct Protocol {
+    tokenizer: String,
+}
+
+fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
+    let again = |path: &Path, reason: String| Error::File {
+        path: path.to_owned(),
+        reason: format!("{reason}; evaluate again: capsmith evaluate --run {}", run.display()),
+    };
+    let path = folder.join("scores.json");
+    let bytes = fs::read(&path).map_err(|error| again(&path, error.to_string()))?;
+    let scores: ScoresFile =
+        serde_json::from_slice(&bytes).map_err(|error| again(&path, error.to_string()))?;
+    let references = References::read(folder.join("references.json"))?;
+    let predictions_path = folder.join("predictions.json");
+    let predictions = Predictions::read(&predictions_path)?;
+    let captions = references.iter().map(|(picture, references)| {
+        let caption = predictions
+            .get(picture)
+            .ok_or_else(|| again(&predictions_path, format!("{picture} has no caption")))?;
+        let scores = scores
+            .per_image
+            .get(picture)
+            .ok_or_else(|| again(&path, format!("{picture} has no scores")))?;
+        Ok(Captioned {
+            picture: picture.to_owned(),
+            caption: caption.to_owned(),
+            references: references.to_vec(),
+            scores: scores.clone(),
+        })
+    });
+    let captions = captions.collect::<Result<_, Error>>()?;
+    let Kind { control, choice, .. } = Kind::of(folder);
+    Ok(Evaluation {
+        choice: Some(choice).filter(|choice| !choice.is_empty()),
+        control,
+        tokenizer: scores.protocol.tokenizer,
+        scores: scores.corpus,
+        captions,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_are_ordered_by_what_they_choose_among_and_controls_come_last() {
+        let mut names = [
+            "test-shuffled-best-of-2",
+            "test-best-of-10",
+            "test",
+            "test-shuffled",
+            "test-best-of-2",
+        ];
+        names.sort_by_key(|name| Kind::of(Path::new(name)));
+        assert_eq!(
+            names,
+            [
+                "test",
+                "test-best-of-2",
+                "test-best-of-10",
+                "test-shuffled",
+                "test-shuffled-best-of-2"
+            ]
+        );
+        assert_eq!(Kind::of(Path::new("x/test-shuffled-best-of-2")).choice, "best of 2");
+    }
+}

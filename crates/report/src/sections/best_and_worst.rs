@@ -1,0 +1,90 @@
+//! The captions that score best and worst.
+
+use std::cmp::Ordering;
+
+use maud::{Markup, html};
+
+use super::captions::references;
+use super::name;
+use crate::run::{Captioned, Evaluation, Run};
+use crate::sections::shown::Shown;
+
+/// Captions of each kind.
+const CARDS: usize = 4;
+
+/// Scores that captions are compared by: the first that there is, and the next where captions are equal.
+const COMPARED: [&str; 4] = ["CIDEr", "METEOR", "ROUGE_L", "BLEU-4"];
+
+pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
+    let mut parts = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        if let Some(evaluation) = run.main() {
+            parts.push(of_run(number, run, evaluation, shown));
+        }
+    }
+    html! { @for part in parts { (part) } }
+}
+
+fn of_run(number: usize, run: &Run, evaluation: &Evaluation, shown: &mut Shown) -> Markup {
+    let by: Vec<&str> =
+        COMPARED.into_iter().filter(|name| evaluation.scores.contains_key(*name)).collect();
+    let mut ordered: Vec<&Captioned> = evaluation.captions.iter().collect();
+    ordered.sort_by(|a, b| compare(b, a, &by));
+    let shown_each = CARDS.min(ordered.len().div_ceil(2));
+    let best: Vec<Markup> =
+        ordered.iter().take(shown_each).map(|one| card(run, one, &by, shown)).collect();
+    let worst = ordered.iter().skip(shown_each).rev().take(shown_each);
+    let worst: Vec<Markup> = worst.map(|one| card(run, one, &by, shown)).collect();
+    html! {
+        h3 { (name(number, &evaluation.label(&run.name))) }
+        @for (title, cards) in [("Best", best), ("Worst", worst)] {
+            @if !cards.is_empty() {
+                h4 { (title) @if let Some(score) = by.first() { " by " (score) } }
+                div.cards.few { @for card in cards { (card) } }
+            }
+        }
+    }
+}
+
+fn compare(a: &Captioned, b: &Captioned, by: &[&str]) -> Ordering {
+    let score = |one: &Captioned, name: &str| one.scores.get(name).copied().unwrap_or(0.0);
+    by.iter().fold(Ordering::Equal, |order, name| {
+        order.then_with(|| score(a, name).total_cmp(&score(b, name)))
+    })
+}
+
+fn card(run: &Run, one: &Captioned, by: &[&str], shown: &mut Shown) -> Markup {
+    let image = shown.picture(run, one);
+    html! {
+        article.card {
+            (image)
+            div.text {
+                div.caption {
+                    @if let Some(score) = by.first().and_then(|name| one.scores.get(*name)) {
+                        span.score title=(score) { (format!("{score:.3}")) }
+                    }
+                    p { (one.caption) }
+                }
+                (references(&one.references))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captions_of_one_score_are_compared_by_the_next() {
+        let captioned = |cider: f64, rouge: f64| Captioned {
+            picture: String::new(),
+            caption: String::new(),
+            references: Vec::new(),
+            scores: [("CIDEr".to_owned(), cider), ("ROUGE_L".to_owned(), rouge)].into(),
+        };
+        let by = ["CIDEr", "ROUGE_L"];
+        assert_eq!(compare(&captioned(0.0, 0.2), &captioned(0.0, 0.1), &by), Ordering::Greater);
+        assert_eq!(compare(&captioned(0.0, 0.2), &captioned(0.1, 0.1), &by), Ordering::Less);
+    }
+}

@@ -1,0 +1,99 @@
+//! The same pictures captioned by every run.
+
+use maud::{Markup, html};
+
+use super::{name, not_evaluated};
+use crate::run::{Captioned, Evaluation, Run};
+use crate::sections::shown::Shown;
+
+/// Pictures that are shown.
+const CARDS: usize = 48;
+
+/// A run among all, and the evaluation that stands for it.
+type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
+
+pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
+    let evaluated: Vec<Evaluated> = runs
+        .iter()
+        .enumerate()
+        .filter_map(|(number, run)| Some((number, run, run.main()?)))
+        .collect();
+    let Some((_, _, first)) = evaluated.first() else { return not_evaluated(runs) };
+    let common =
+        |one: &&Captioned| evaluated.iter().all(|(.., all)| all.of(&one.picture).is_some());
+    let common: Vec<&Captioned> = first.captions.iter().filter(common).collect();
+    let cards: Vec<Markup> =
+        spread(&common, CARDS).into_iter().map(|one| card(one, &evaluated, shown)).collect();
+    html! {
+        @if common.is_empty() {
+            p.absent { "These runs were evaluated on different pictures." }
+        } @else {
+            p.note { (cards.len()) " of " (common.len()) " test pictures." }
+        }
+        @if let Some(data_set) = shown.lost(runs) {
+            p.absent { "The data set " code { (data_set.display()) } " is not there, so its pictures are missing." }
+        }
+        (not_evaluated(runs))
+        div.cards { @for card in cards { (card) } }
+    }
+}
+
+/// At most `most` of all, evenly.
+fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
+    let shown = all.len().min(most);
+    (0..shown).map(|number| all[number * all.len() / shown]).collect()
+}
+
+fn card(picture: &Captioned, evaluated: &[Evaluated], shown: &mut Shown) -> Markup {
+    let Some((_, run, _)) = evaluated.first() else { return html! {} };
+    let image = shown.picture(run, picture);
+    html! {
+        article.card {
+            (image)
+            div.text {
+                @for &(number, run, evaluation) in evaluated {
+                    @if let Some(one) = evaluation.of(&picture.picture) {
+                        div.caption {
+                            (name(number, &evaluation.label(&run.name)))
+                            p { (one.caption) }
+                            (keywords(run, &one.picture))
+                        }
+                    }
+                }
+                (references(&picture.references))
+            }
+        }
+    }
+}
+
+/// The words that SBG wrote from.
+fn keywords(run: &Run, picture: &str) -> Markup {
+    let words = run.keywords.as_ref().and_then(|keywords| keywords.of(picture)).unwrap_or(&[]);
+    html! {
+        @if !words.is_empty() {
+            ul.chips { @for keyword in words { li { (keyword.word) } } }
+        }
+    }
+}
+
+/// What people said, folded.
+pub(super) fn references(references: &[String]) -> Markup {
+    html! {
+        details {
+            summary { "references" }
+            ul { @for reference in references { li { (reference) } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_pictures_are_spread_over_all() {
+        assert_eq!(spread(&[1, 2, 3, 4, 5, 6], 3), [1, 3, 5]);
+        assert_eq!(spread(&[1, 2], 3), [1, 2]);
+        assert!(spread::<u8>(&[], 3).is_empty());
+    }
+}

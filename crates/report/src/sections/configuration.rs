@@ -1,0 +1,85 @@
+//! In what runs are configured differently.
+
+use maud::{Markup, html};
+
+use super::name;
+use crate::run::Run;
+
+pub(super) fn section(runs: &[Run]) -> Markup {
+    html! {
+        @if runs.len() > 1 { (differences(runs)) }
+        @for (number, run) in runs.iter().enumerate() {
+            details {
+                summary { "whole configuration of " (name(number, &run.name)) }
+                pre { (run.config.to_toml()) }
+            }
+        }
+    }
+}
+
+fn differences(runs: &[Run]) -> Markup {
+    let all: Vec<Vec<(String, String)>> = runs.iter().map(|run| run.config.values()).collect();
+    let rows = differing(&all);
+    html! {
+        @if rows.is_empty() {
+            p.note { "These runs are configured alike." }
+        } @else {
+            p.note { "The keys in which these runs differ." }
+            div.scroll {
+                table.settings {
+                    thead {
+                        tr {
+                            th scope="col" { "key" }
+                            @for (number, run) in runs.iter().enumerate() {
+                                th scope="col" { (name(number, &run.name)) }
+                            }
+                        }
+                    }
+                    tbody {
+                        @for (key, values) in rows {
+                            tr {
+                                th scope="row" { code { (key) } }
+                                @for value in values { td { (value.unwrap_or("–")) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Keys whose values are not the same everywhere, in the order in which configurations have them, with
+/// each configuration's value.
+fn differing(all: &[Vec<(String, String)>]) -> Vec<(&str, Vec<Option<&str>>)> {
+    let mut rows: Vec<(&str, Vec<Option<&str>>)> = Vec::new();
+    for key in all.iter().flatten().map(|(key, _)| key.as_str()) {
+        if rows.iter().any(|(known, _)| *known == key) {
+            continue;
+        }
+        let values = all.iter().map(|values| {
+            let found = values.iter().find(|(name, _)| name == key);
+            found.map(|(_, value)| value.as_str())
+        });
+        rows.push((key, values.collect()));
+    }
+    rows.retain(|(_, values)| values.iter().any(|value| *value != values[0]));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_differ_are_shown_and_those_that_one_run_lacks() {
+        let of = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let all = [of(&[("a", "1"), ("b", "2")]), of(&[("a", "1"), ("b", "3"), ("c", "4")])];
+        assert_eq!(
+            differing(&all),
+            [("b", vec![Some("2"), Some("3")]), ("c", vec![None, Some("4")])]
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! How training went, step by step.
+
+use maud::{Markup, html};
+use training::track::StepRecord;
+
+use super::absent;
+use crate::plot::{Line, MOST_POINTS, Style, line_chart, smooth, thin};
+use crate::run::Run;
+
+/// A line is smoothed over this part of its steps.
+const SMOOTHED_PART: usize = 50;
+
+pub(super) fn section(runs: &[Run]) -> Markup {
+    let trained = runs.iter().any(|run| !run.steps.is_empty());
+    let losses: Vec<Line> = runs
+        .iter()
+        .enumerate()
+        .flat_map(|(number, run)| {
+            smoothed(number, run, |step| step.loss).into_iter().chain(held_out(number, run))
+        })
+        .collect();
+    let rates: Vec<Line> =
+        runs.iter().enumerate().filter_map(|(number, run)| rate(number, run)).collect();
+    let norms: Vec<Line> = runs
+        .iter()
+        .enumerate()
+        .flat_map(|(number, run)| smoothed(number, run, |step| step.gradient_norm))
+        .collect();
+    html! {
+        @if trained {
+            p.note {
+                "Strong lines are means of about the last " (100 / SMOOTHED_PART) " % of the steps, faint "
+                "ones what was measured at each; dots are the loss on held-out captions. Losses are per "
+                "token or word, of which systems have different ones."
+            }
+            div.charts.first-wide {
+                (line_chart("Loss", "step", &losses))
+                (line_chart("Learning rate", "step", &rates))
+                (line_chart("Gradient norm before clipping", "step", &norms))
+            }
+        }
+        (absent(runs, |run| !run.steps.is_empty(), "has no metrics.csv: it was imported, or no step is recorded yet", |run| {
+            format!("capsmith train --config FILE --out {} --resume", run.path.display())
+        }))
+    }
+}
+
+fn points(run: &Run, value: impl Fn(&StepRecord) -> f64) -> Vec<(f64, f64)> {
+    let points = run.steps.iter().map(|step| (step.step as f64, value(step)));
+    points.filter(|point| point.1.is_finite()).collect()
+}
+
+/// A faint line of all values, and one of their means.
+fn smoothed(number: usize, run: &Run, value: impl Fn(&StepRecord) -> f64) -> Vec<Line> {
+    let raw = points(run, value);
+    if raw.is_empty() {
+        return Vec::new();
+    }
+    let smooth = smooth(&raw, raw.len() / SMOOTHED_PART);
+    let line = |style, points: &[_]| Line {
+        name: run.name.clone(),
+        colour: number,
+        style,
+        points: thin(points, MOST_POINTS),
+    };
+    vec![line(Style::Faint, &raw), line(Style::Line, &smooth)]
+}
+
+fn rate(number: usize, run: &Run) -> Option<Line> {
+    let points = points(run, |step| step.learning_rate);
+    let line = Line {
+        name: run.name.clone(),
+        colour: number,
+        style: Style::Line,
+        points: thin(&points, MOST_POINTS),
+    };
+    Some(line).filter(|line| !line.points.is_empty())
+}
+
+/// The loss on held-out captions after each epoch.
+fn held_out(number: usize, run: &Run) -> Option<Line> {
+    let points =
+        run.epochs.iter().filter_map(|epoch| Some((epoch.step as f64, epoch.validation_loss?)));
+    let points: Vec<_> = points.collect();
+    let line = Line {
+        name: format!("{}, held out", run.name),
+        colour: number,
+        style: Style::Dots,
+        points: thin(&points, MOST_POINTS),
+    };
+    Some(line).filter(|line| !line.points.is_empty())
+}

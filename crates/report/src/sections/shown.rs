@@ -1,0 +1,49 @@
+//! The pictures that runs were evaluated on, found in their data sets.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use flickr::Corpus;
+use maud::Markup;
+
+use crate::error::Error;
+use crate::pictures::{Pictures, missing};
+use crate::run::{Captioned, Run};
+
+/// The page's pictures, and the data sets that they are from.
+pub(super) struct Shown {
+    pub pictures: Pictures,
+    /// Where the pictures of each data set are, if the data set is.
+    folders: HashMap<PathBuf, PathBuf>,
+}
+
+impl Shown {
+    /// For the pictures of these runs.
+    pub fn of(runs: &[Run]) -> Result<Self, Error> {
+        let mut folders = HashMap::new();
+        for run in runs {
+            let data = &run.config.data;
+            if data.dataset.is_dir() && !folders.contains_key(&data.dataset) {
+                let layout = data.layout().map_err(training::Error::from)?;
+                let corpus = Corpus::load(&data.dataset, layout)?;
+                folders.insert(data.dataset.clone(), corpus.images_dir);
+            }
+        }
+        Ok(Self { pictures: Pictures::default(), folders })
+    }
+
+    /// The picture that one of `run`'s captions is of.
+    pub fn picture(&mut self, run: &Run, one: &Captioned) -> Markup {
+        let description = one.references.first().map_or("", String::as_str);
+        match self.folders.get(&run.config.data.dataset) {
+            Some(folder) => self.pictures.show(&folder.join(&one.picture), description),
+            None => missing(Path::new(&one.picture)),
+        }
+    }
+
+    /// The first data set of runs that is not where it was.
+    pub fn lost<'a>(&self, runs: &'a [Run]) -> Option<&'a Path> {
+        let mut data_sets = runs.iter().map(|run| run.config.data.dataset.as_path());
+        data_sets.find(|data_set| !self.folders.contains_key(*data_set))
+    }
+}

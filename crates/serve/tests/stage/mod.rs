@@ -1,0 +1,207 @@
+//! A server on a free port before a backend that is made for a test, and a client of it.
+
+use std::io::{Cursor, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use flickr::Preprocessing;
+use serde_json::Value;
+use serve::{Backend, Candidate, Limits, Picture, Served, ServedRun, Task, Written};
+use training::config::Config;
+
+/// Captions are the sums of the pixels: quick to make, and another one for each picture.
+pub struct Sums {
+    /// Where there is one, a batch waits for a word: `go`, `panic` or `fail`.
+    gate: Option<Receiver<&'static str>>,
+    /// Told how many pictures were taken together.
+    taken: Sender<usize>,
+}
+
+impl Sums {
+    fn preprocessing() -> Preprocessing {
+        Preprocessing::clip(8)
+    }
+
+    /// What is written of a picture that decodes to `picture`.
+    pub fn caption(picture: &[u8], task: &Task) -> String {
+        let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
+        Self::of(&Self::preprocessing().apply(&pixels), task)
+    }
+
+    fn of(pixels: &[f32], task: &Task) -> String {
+        let sum: f64 = pixels.iter().enumerate().map(|(at, &v)| f64::from(v) * at as f64).sum();
+        format!("{sum} by {:?}", task)
+    }
+}
+
+/// The runs that the tests' server has: `words` searches beams, `samples` draws, and `any` does all.
+pub fn config(run: &str) -> Config {
+    let file = match run {
+        "words" => "small/merge-rnn",
+        "samples" => "small/sbg",
+        _ => "small/prefix-gradient-clipping",
+    };
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    Config::load(&configs.join(format!("{file}.toml")), &[]).unwrap()
+}
+
+impl Backend for Sums {
+    fn served(&self) -> Served {
+        let run = |name: &str| ServedRun {
+            name: name.to_owned(),
+            config: Arc::new(config(name)),
+            encoder: 0,
+            most_tokens: 60,
+        };
+        Served {
+            runs: ["any", "words", "samples"].map(run).to_vec(),
+            preprocessings: vec![Self::preprocessing()],
+            similarity: None,
+        }
+    }
+
+    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, String> {
+        self.taken.send(pictures.len()).unwrap();
+        match self.gate.as_ref().map(|gate| gate.recv().unwrap()) {
+            Some("panic") => panic!("a tensor of another shape"),
+            Some("fail") => return Err("no memory is left".to_owned()),
+            _ => {}
+        }
+        let written = |picture: &Picture, task: &Task| Written {
+            captions: vec![Candidate {
+                caption: Self::of(picture.pixels[0].as_ref().unwrap(), task),
+                score: 0.5,
+                similarity: None,
+            }],
+            keywords: None,
+        };
+        let of =
+            |picture: &Picture| picture.tasks.iter().map(|task| written(picture, task)).collect();
+        Ok(pictures.iter().map(of).collect())
+    }
+}
+
+/// A running server; dropping it stops it.
+pub struct Server {
+    pub address: SocketAddr,
+    /// Lets a batch go on, where batches wait.
+    pub gate: Sender<&'static str>,
+    /// How many pictures were taken together, a number for each batch.
+    pub taken: Receiver<usize>,
+    pub stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Server {
+    /// Whose batches wait for a word if `gated`.
+    pub fn start(limits: Limits, gated: bool) -> Self {
+        let ((gate, waits), (taken, seen)) = (unbounded(), unbounded());
+        let load = move || Ok(Sums { gate: gated.then_some(waits), taken });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, (ready, is_ready)) = (stop.clone(), mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            serve::serve(listener, load, &limits, &flag, move || ready.send(()).unwrap()).unwrap()
+        });
+        is_ready.recv().unwrap();
+        Self { address, gate, taken: seen, stop, thread: Some(thread) }
+    }
+
+    /// Stops it; whether everything in flight was answered.
+    pub fn finish(mut self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// Posts to `/v1/caption`: the answer's status, and what it says.
+    pub fn post(&self, content_type: &str, body: &[u8]) -> (u16, Value) {
+        post(self.address, content_type, body)
+    }
+
+    /// Posts a picture as a form, with more fields.
+    pub fn send(&self, picture: &[u8], more: &[(&str, &str)]) -> (u16, Value) {
+        let (content_type, body) = form(picture, more);
+        self.post(&content_type, &body)
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut response = agent().get(format!("http://{}{path}", self.address)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    /// Sends these bytes, and says all that comes back until the server closes the connection.
+    pub fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        // What was read before a reset counts.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Batches that wait would wait for ever.
+        for _ in 0..100 {
+            let _ = self.gate.send("go");
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(60)));
+    config.build().new_agent()
+}
+
+pub fn post(address: SocketAddr, content_type: &str, body: &[u8]) -> (u16, Value) {
+    let request = agent().post(format!("http://{address}/v1/caption"));
+    let mut response = request.header("content-type", content_type).send(body).unwrap();
+    let text = response.body_mut().read_to_string().unwrap();
+    let status = response.status().as_u16();
+    if status == 429 {
+        assert!(response.headers().contains_key("retry-after"));
+    }
+    (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
+}
+
+/// A content type and body of `multipart/form-data`.
+pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    let head = "--edge\r\ncontent-disposition: form-data; name=\"picture\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n";
+    body.extend(head.as_bytes());
+    body.extend(picture);
+    for (name, value) in more {
+        let part =
+            format!("\r\n--edge\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
+        body.extend(part.as_bytes());
+    }
+    body.extend(b"\r\n--edge--\r\n");
+    ("multipart/form-data; boundary=edge".to_owned(), body)
+}
+
+/// A PNG whose colours depend on `number`.
+pub fn png(number: u32) -> Vec<u8> {
+    let pixel = |x: u32, y: u32| {
+        image::Rgb([number.wrapping_mul(37) as u8, (x * 9 + number) as u8, (y * 7) as u8])
+    };
+    let mut bytes = Vec::new();
+    image::RgbImage::from_fn(20, 16, pixel)
+        .write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)
+        .unwrap();
+    bytes
+}

@@ -1,0 +1,233 @@
+//! Plans of small shell scripts that stand for `capsmith`.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use studies::stages::{Input, Observer, Outcome, Plan, Resume, Runner, Stage, State, Todo, run};
+
+/// Understands `write FILE TEXT`, `fail TEXT`, and `wait FILE`, which writes `going on` when told --resume,
+/// and else ends when its standard input does.
+const PROGRAM: &str = r#"#!/bin/sh
+case $1 in
+    write) echo "writing $2"; echo "$3" >> "$2" ;;
+    fail) echo "some words"; echo "error: $2" >&2; exit 3 ;;
+    wait) if [ "$3" = --resume ]; then echo going on > "$2"; else touch "$2.begun"; cat > /dev/null; exit 143; fi ;;
+esac
+"#;
+
+struct Place {
+    folder: tempfile::TempDir,
+    runner: Runner,
+}
+
+#[derive(Default)]
+struct Heard {
+    started: Mutex<Vec<(String, Todo)>>,
+}
+
+impl Observer for Heard {
+    fn started(&self, plan: &Plan, at: usize, todo: Todo) {
+        self.started.lock().unwrap().push((plan.stages()[at].name.clone(), todo));
+    }
+    fn said(&self, _: &Plan, _: usize, _: &str) {}
+    fn ended(&self, _: &Plan, _: usize, _: &Outcome) {}
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, PROGRAM).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Self {
+            runner: Runner { program, slots: 2, threads: 1, visible_devices: Vec::new() },
+            folder,
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::new(&self.file("study"))
+    }
+
+    /// Runs a plan, and says which stages were started and what became of all.
+    fn run(&self, plan: &Plan) -> (Vec<(String, Todo)>, Vec<Outcome>) {
+        let heard = Heard::default();
+        let outcomes = run(plan, &self.runner, &heard, &AtomicBool::new(false)).unwrap();
+        let mut started = heard.started.into_inner().unwrap();
+        started.sort_by(|a, b| a.0.cmp(&b.0));
+        (started, outcomes)
+    }
+
+    fn write(&self, name: &str, text: &str, after: &[usize]) -> Stage {
+        let file = self.file(name);
+        Stage {
+            name: name.to_owned(),
+            arguments: vec!["write".to_owned(), file.display().to_string(), text.to_owned()],
+            resume: Resume::Anew,
+            inputs: Vec::new(),
+            after: after.to_vec(),
+            outputs: vec![file],
+            optional: false,
+        }
+    }
+}
+
+fn add(plan: &mut Plan, stage: Stage) -> usize {
+    plan.add(stage, "code").unwrap()
+}
+
+fn names(started: &[(String, Todo)]) -> Vec<&str> {
+    started.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it() {
+    let place = Place::new();
+    let data = place.file("data");
+    let three = |data_text: &str, middle: &str, code: &str| {
+        // Written only where it is to change: its time counts.
+        if fs::read_to_string(&data).ok().as_deref() != Some(data_text) {
+            fs::write(&data, data_text).unwrap();
+        }
+        let mut plan = place.plan();
+        let first =
+            Stage { inputs: vec![Input::Path(data.clone())], ..place.write("first", "a", &[]) };
+        let first = plan.add(first, code).unwrap();
+        let other = plan.add(place.write("other", "b", &[]), code).unwrap();
+        let middle = plan.add(place.write("middle", middle, &[first]), code).unwrap();
+        plan.add(place.write("last", "d", &[middle, other]), code).unwrap();
+        plan
+    };
+    let plan = three("one", "c", "code");
+    assert_eq!(names(&place.run(&plan).0), ["first", "last", "middle", "other"]);
+    let (started, outcomes) = place.run(&plan);
+    assert!(started.is_empty() && outcomes.iter().all(|outcome| *outcome == Outcome::Kept));
+
+    assert_eq!(names(&place.run(&three("one", "C", "code")).0), ["last", "middle"]);
+    let (started, _) = place.run(&three("other data", "C", "code"));
+    assert_eq!(names(&started), ["first", "last", "middle"]);
+    assert!(started.iter().all(|(_, todo)| *todo == Todo::Redo));
+    // What was redone was removed first.
+    assert_eq!(fs::read_to_string(place.file("middle")).unwrap(), "C\n");
+    assert_eq!(names(&place.run(&three("other data", "C", "new code")).0).len(), 4);
+
+    // A lost output is made again.
+    let plan = three("other data", "C", "new code");
+    place.run(&plan);
+    fs::remove_file(place.file("other")).unwrap();
+    assert_eq!(names(&place.run(&plan).0), ["other"]);
+}
+
+#[test]
+fn a_failed_stage_stops_only_what_needs_it() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    let fail = |name: &str, optional| Stage {
+        arguments: vec!["fail".to_owned(), format!("{name} is broken")],
+        outputs: Vec::new(),
+        optional,
+        ..place.write(name, "", &[])
+    };
+    let bad = add(&mut plan, fail("bad", false));
+    let spare = add(&mut plan, fail("spare", true));
+    add(&mut plan, place.write("needs-bad", "x", &[bad]));
+    add(&mut plan, place.write("needs-spare", "x", &[spare]));
+    add(&mut plan, place.write("free", "x", &[]));
+    let (_, outcomes) = place.run(&plan);
+    assert_eq!(outcomes[0], Outcome::Failed { error: "bad is broken".to_owned() });
+    assert_eq!(outcomes[2], Outcome::Skipped);
+    assert!(matches!(outcomes[3], Outcome::Finished { .. }), "{outcomes:?}");
+    assert!(matches!(outcomes[4], Outcome::Finished { .. }));
+    let record = plan.record(bad).unwrap().unwrap();
+    assert_eq!((record.state, record.error.as_deref()), (State::Failed, Some("bad is broken")));
+}
+
+#[test]
+fn a_stopped_stage_goes_on_where_it_was() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    let file = place.file("slow");
+    let slow = Stage {
+        arguments: vec!["wait".to_owned(), file.display().to_string()],
+        resume: Resume::With("--resume"),
+        ..place.write("slow", "", &[])
+    };
+    add(&mut plan, slow);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_for(&place.file("slow.begun"));
+            stop.store(true, Ordering::Relaxed);
+        });
+        let outcomes = run(&plan, &place.runner, &Heard::default(), &stop).unwrap();
+        assert_eq!(outcomes, [Outcome::Stopped]);
+    });
+    let (started, outcomes) = place.run(&plan);
+    assert_eq!(started, [("slow".to_owned(), Todo::Resume)]);
+    assert!(matches!(outcomes[..], [Outcome::Finished { .. }]));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "going on\n");
+}
+
+#[test]
+fn two_studies_in_one_folder_never_run_a_stage_twice() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    for number in 0..12 {
+        add(&mut plan, place.write(&format!("stage-{number}"), "once", &[]));
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| place.run(&plan));
+        }
+    });
+    for number in 0..12 {
+        let text = fs::read_to_string(place.file(&format!("stage-{number}"))).unwrap();
+        assert_eq!(text, "once\n", "stage {number}");
+    }
+}
+
+#[test]
+fn a_stage_waits_for_a_process_that_a_killed_study_left_behind() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    let at = add(&mut plan, place.write("late", "x", &[]));
+    fs::create_dir_all(place.file("study/logs")).unwrap();
+    let log = fs::File::create(plan.log_file(at)).unwrap();
+    log.lock().unwrap();
+    let mut orphan = Command::new("sleep").arg("1").stdout(Stdio::from(log)).spawn().unwrap();
+    let started = Instant::now();
+    let (_, outcomes) = place.run(&plan);
+    assert!(matches!(outcomes[..], [Outcome::Finished { .. }]));
+    assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
+    orphan.wait().unwrap();
+}
+
+#[test]
+fn what_no_stage_has_made_is_not_touched() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    add(&mut plan, place.write("mine", "x", &[]));
+    fs::write(place.file("mine"), "somebody's").unwrap();
+    let error = run(&plan, &place.runner, &Heard::default(), &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("in the way of stage mine"), "{error}");
+    assert_eq!(fs::read_to_string(place.file("mine")).unwrap(), "somebody's");
+}
+
+fn wait_for(path: &Path) {
+    let since = Instant::now();
+    while !path.exists() {
+        assert!(since.elapsed() < Duration::from_secs(20), "{} did not come", path.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

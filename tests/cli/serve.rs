@@ -1,0 +1,180 @@
+//! `capsmith serve` with a run of each system: the captions that it answers are those of the run itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use precompute::{Dtype, EncoderSource, ImageEncoder, Network};
+use serde_json::{Value, json};
+use tch::Device;
+use training::captioner::Captioner;
+use training::run_folder::RunFolder;
+
+use super::stage::{capsmith, failure, success};
+use super::systems::Place;
+
+/// How requests ask the runs to decode: as the runs are configured, and otherwise.
+const ASKED: [(&str, &str, &[&str]); 5] = [
+    ("prefix", "{}", &[]),
+    (
+        "prefix",
+        r#"{"strategy": {"kind": "beam", "beams": 3}, "max_tokens": 8}"#,
+        &["decoding.strategy={ kind = \"beam\", beams = 3 }", "decoding.max_tokens=8"],
+    ),
+    (
+        "prefix",
+        r#"{"strategy": {"kind": "sampling", "samples": 3, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5}}"#,
+        &[
+            "decoding.strategy={ kind = \"sampling\", samples = 3, temperature = 1.0, top_k = 0, top_p = 1.0, seed = 5 }",
+        ],
+    ),
+    ("sbg", r#"{"strategy": {"seed": 9}}"#, &["decoding.strategy.seed=9"]),
+    ("merge-rnn", r#"{"strategy": {"beams": 5}}"#, &["decoding.strategy.beams=5"]),
+];
+
+/// A server that was started as a program; killed when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(place: &Place) -> Self {
+        let runs = ["prefix", "sbg", "merge-rnn"].map(|run| place.of(run));
+        let mut words = vec!["serve", "--address", "127.0.0.1:0"];
+        words.extend(runs.iter().flat_map(|run| ["--run", run]));
+        let mut child = capsmith(&words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line =
+            lines.find(|line| line.as_ref().unwrap().starts_with("serving")).unwrap().unwrap();
+        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        assert!(line.contains("prefix, sbg, merge-rnn"), "{line}");
+        // Whatever it says later must not be held up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    fn caption(&self, request: &Value) -> Value {
+        let mut response = ureq::post(format!("http://{}/v1/caption", self.address))
+            .header("content-type", "application/json")
+            .send(request.to_string())
+            .unwrap();
+        serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A run's captions of each picture by itself, best first, with its keywords.
+fn direct(
+    place: &Place,
+    run: &str,
+    sets: &[&str],
+    pictures: &[PathBuf],
+) -> Vec<(Vec<(String, f64)>, Option<Vec<String>>)> {
+    let clip = PathBuf::from(place.stage.clip());
+    let folder = RunFolder::open(Path::new(&place.of(run))).unwrap();
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let captioner = Captioner::load(&folder, Device::Cpu, None, &sets, Some(&clip)).unwrap();
+    let source = EncoderSource { network: Network::Clip, path: clip, dtype: Dtype::F32 };
+    let encoder = ImageEncoder::load(&source, Device::Cpu).unwrap();
+    let selector = captioner.keyword_selector().unwrap();
+    let caption = |picture: &PathBuf| {
+        let pixels = encoder.preprocessing().apply(&flickr::decode(picture).unwrap());
+        let embeddings = encoder.encode_pictures(&[pixels]).unwrap();
+        let pictures = captioner.pictures(&embeddings, selector.as_ref()).unwrap();
+        let mut captions = captioner.caption(&pictures, |_| {}).unwrap().remove(0);
+        captions.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let captions = captions.into_iter().map(|one| (one.text, one.score)).collect();
+        (captions, pictures.keywords.map(|mut all| all.remove(0)))
+    };
+    pictures.iter().map(caption).collect()
+}
+
+fn check(answer: &Value, run: &str, expected: &(Vec<(String, f64)>, Option<Vec<String>>)) {
+    let (captions, keywords) = expected;
+    let answer = &answer["runs"][0];
+    assert_eq!(answer["run"], run);
+    assert_eq!(answer["keywords"], json!(keywords), "{run}");
+    let candidates = answer["candidates"].as_array().unwrap();
+    let texts: Vec<&Value> = candidates.iter().map(|one| &one["caption"]).collect();
+    assert_eq!(texts, captions.iter().map(|(text, _)| text).collect::<Vec<_>>(), "{run}");
+    assert_eq!(answer["caption"], captions[0].0);
+    for (candidate, (_, score)) in candidates.iter().zip(captions) {
+        // Sums of another batch are rounded otherwise.
+        assert!((candidate["score"].as_f64().unwrap() - score).abs() < 1e-4, "{run}: {candidate}");
+        let similarity = candidate["similarity"].as_f64().unwrap();
+        assert!((-1.0..=1.0).contains(&similarity), "{similarity}");
+        if run == "sbg" {
+            assert!((similarity - score).abs() < 1e-4, "{similarity} and {score}");
+        }
+    }
+}
+
+#[test]
+fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
+    let place = Place::with_keywords();
+    success(&place.stage.train(Path::new(&place.of("prefix")), &[]));
+    for system in ["sbg", "merge-rnn"] {
+        success(&place.train(system, system, &[]));
+    }
+    let server = Server::start(&place);
+    let folder = PathBuf::from(place.stage.pictures()).join("Images");
+    let mut pictures: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pictures.sort();
+    pictures.truncate(12);
+
+    let expected = ASKED.map(|(run, _, sets)| direct(&place, run, sets, &pictures));
+    let most_together = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..pictures.len() * ASKED.len())
+            .map(|client| {
+                let (picture, asked) = (client % pictures.len(), client / pictures.len());
+                let (server, file) = (&server, std::fs::read(&pictures[picture]).unwrap());
+                let expected = &expected[asked][picture];
+                scope.spawn(move || {
+                    let (run, decoding, _) = ASKED[asked];
+                    let decoding: Value = serde_json::from_str(decoding).unwrap();
+                    let answer = server.caption(&json!({
+                        "picture": STANDARD.encode(&file),
+                        "runs": [run],
+                        "decoding": { run: decoding },
+                    }));
+                    check(&answer, run, expected);
+                    answer["together"].as_u64().unwrap()
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).max().unwrap()
+    });
+    assert!(most_together > 1, "nothing was captioned together");
+
+    // Stopped by SIGTERM, it exits as other commands do.
+    let mut server = server;
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(server.child.wait().unwrap().code(), Some(143));
+
+    // What cannot be served is refused before anything is loaded.
+    let run = place.of("prefix");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (words, expected) in [
+        (vec!["serve", "--run", "nowhere"], "nowhere"),
+        (vec!["serve", "--run", &run, "--run", &run], "twice"),
+        (vec!["serve", "--run", &run, "--address", &taken], "--address"),
+        (vec!["serve", "--run", &run, "--address", "here"], "--address"),
+        (vec!["serve", "--run", &run, "--device", "gpu"], "not a device"),
+        (vec!["serve", "--run", &run, "--clip", "/nowhere/clip"], "/nowhere/clip"),
+    ] {
+        let error = failure(&words);
+        assert!(error.contains(expected), "{words:?}: {error}");
+    }
+}
