@@ -9,5 +9,6 @@ mod cli {
     mod main_path;
     mod serve;
     mod stage;
+    mod sweep;
     mod systems;
 }
