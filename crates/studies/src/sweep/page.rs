@@ -234,14 +234,18 @@ fn plot(sweep: &Sweep, results: &Results) -> Markup {
     trials.reverse();
     html! {
         section {
-        h2 { "What was varied, and what came out" }
-        div.scroll {
-            svg.parallel viewBox=(format!("0 0 {width} {HEIGHT}")) style=(format!("min-width:{}px;max-width:{}px", width * 0.75, width * 1.6)) role="img" aria-label="Parallel coordinates: one line a trial, over one axis for each key, to its metric" {
-                @for trial in trials { (line(sweep, results, &scales, trial)) }
-                @for (at, scale) in scales.iter().enumerate() { (axis(at, scale, at + 1 == scales.len())) }
+            h2 { "What was varied, and what came out" }
+            div.scroll {
+                svg.parallel viewBox=(format!("0 0 {width} {HEIGHT}"))
+                    style=(format!("min-width:{}px;max-width:{}px", width * 0.75, width * 1.3))
+                    role="img" aria-label="One line a trial, over an axis for each key, to its metric" {
+                    @for trial in trials { (line(sweep, results, &scales, trial)) }
+                    @for (at, scale) in scales.iter().enumerate() {
+                        (axis(at, scale, at + 1 == scales.len()))
+                    }
+                }
             }
-        }
-        p.note { "worse " span.ramp {} " better. Point at a line or a row to see the other." }
+            p.note { "worse " span.ramp {} " better. Point at a line or a row to see the other." }
         }
     }
 }
