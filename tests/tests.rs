@@ -10,5 +10,6 @@ mod cli {
     mod reproduce;
     mod serve;
     mod stage;
+    mod sweep;
     mod systems;
 }

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        shuffle: None,
+        ..How::default()
     };
     let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
     let encoder = encoder(args, &captioner, device)?;

@@ -13,25 +13,32 @@ use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
 use training::config::{Config, System};
-use training::evaluate::{Scored, evaluate_run};
+use training::evaluate::{Scored, What, evaluate_run};
 use training::run_folder::RunFolder;
+use training::track::ScoredSplit;
 
 use crate::{models, terminal};
 
-/// Caption and score a run's test split, or score captions made by anybody.
+/// Caption and score a split of a run, or score captions made by anybody.
 ///
 /// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
 /// Treebank tokens where the run is of Merge-RNN, whose authors score so.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Run folder: captions its test split, lower-cased, and writes predictions and scores under
+    /// Run folder: captions its test split or another, lower-cased, and writes predictions and scores under
     /// evaluation/.
     #[arg(
         long,
         conflicts_with_all = ["references", "predictions", "json", "per_image", "bootstrap"]
     )]
     run: Option<PathBuf>,
+    /// Which of the run's pictures: those to report on, or those held out to choose by.
+    #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
+    split: Option<SplitChoice>,
+    /// Folder for a run's predictions and scores, in place of one under the run's evaluation/.
+    #[arg(long, requires = "run", value_name = "FOLDER")]
+    out: Option<PathBuf>,
     /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum, requires = "run")]
@@ -39,7 +46,7 @@ pub struct Args {
     /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
     sets: Vec<String>,
-    /// Control: caption each test picture from another one's embedding, shuffled by this seed.
+    /// Control: caption each picture from another one's embedding, shuffled by this seed.
     #[arg(long, value_name = "SEED", requires = "run")]
     shuffle_embeddings: Option<u64>,
     /// Where the CLIP of an SBG run is, if it has moved: its folder or its name at the hub.
@@ -68,7 +75,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        shuffle: args.shuffle_embeddings,
+        what: What {
+            split: args.split.map_or(ScoredSplit::Test, Into::into),
+            shuffle_seed: args.shuffle_embeddings,
+            out: args.out.clone(),
+        },
     };
     for scored in evaluate(run, &args.device, &how, &options)? {
         terminal::say(&format!("files in {}", scored.folder.display()));
@@ -98,7 +109,25 @@ impl From<CheckpointChoice> for Which {
     }
 }
 
-/// How a run captions its test split.
+/// Which of a run's pictures.
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitChoice {
+    /// Those to report on.
+    Test,
+    /// Those held out to choose by.
+    Validation,
+}
+
+impl From<SplitChoice> for ScoredSplit {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Test => Self::Test,
+            SplitChoice::Validation => Self::Validation,
+        }
+    }
+}
+
+/// How a run captions a split.
 #[derive(Default)]
 pub struct How<'a> {
     /// Which checkpoint.
@@ -107,8 +136,8 @@ pub struct How<'a> {
     pub sets: &'a [String],
     /// Where its CLIP has moved.
     pub clip: Option<&'a str>,
-    /// For the control, the seed that shuffles embeddings.
-    pub shuffle: Option<u64>,
+    /// Which pictures, and whether as a control.
+    pub what: What,
 }
 
 /// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
@@ -127,7 +156,7 @@ pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Resul
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
 }
 
-/// Captions and scores a run's test split with a progress bar, for each of its choices.
+/// Captions and scores a split of a run with a progress bar, for each of its choices.
 pub fn evaluate(
     run: &Path,
     device: &str,
@@ -145,7 +174,7 @@ pub fn evaluate(
         }
         Event::Note(note) => bar.suspend(|| terminal::say(note)),
     };
-    let scored = evaluate_run(&folder, &captioner, device, how.shuffle, options, progress)
+    let scored = evaluate_run(&folder, &captioner, device, &how.what, options, progress)
         .with_context(|| format!("cannot evaluate {}", run.display()))?;
     bar.finish_and_clear();
     Ok(scored)

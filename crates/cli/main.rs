@@ -17,6 +17,7 @@ mod report;
 mod reproduce;
 mod serve;
 mod stage_screen;
+mod sweep;
 mod table_page;
 mod terminal;
 mod train;
@@ -56,6 +57,7 @@ enum Command {
     #[command(subcommand)]
     Pretrain(pretrain::Command),
     Train(train::Args),
+    Sweep(sweep::Args),
     Caption(caption::Args),
     Serve(serve::Args),
     Evaluate(Box<evaluate::Args>),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Init(command) => init::run(command),
         Command::Pretrain(command) => pretrain::run(&command),
         Command::Train(args) => train::run(&args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Caption(args) => caption::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

@@ -158,6 +158,7 @@ pub fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
         program: std::env::current_exe().context("cannot find this program again")?,
         slots: jobs,
         threads: if jobs == 1 { 0 } else { (cores / jobs).max(1) },
+        visible_devices: Vec::new(),
     };
     Ok(stages::run(plan, &runner, &Screen::new(plan), &stop)?)
 }

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use training::config::Config;
 use training::run_folder::RunFolder;
 use training::track::{EpochRecord, EpochScores, StepRecord};
-use training::trainer::{self, Observer, Outcome};
+use training::trainer::{self, Observer, Outcome, Session};
 
 use crate::{models, terminal};
 
@@ -29,12 +29,25 @@ pub struct Args {
     /// Go on with the run in the folder, or start it where there is none yet.
     #[arg(long)]
     resume: bool,
+    /// Stop once so many epochs of the run are done, on the schedule of all of them; --resume goes on
+    /// to the same bits as one go.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    stop_after_epochs: Option<u64>,
+    /// Keep custom tokenizers in this folder, and take from it those that another run has trained on
+    /// the same captions.
+    #[arg(long, value_name = "FOLDER")]
+    tokenizers: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config, &args.overrides)?;
     let out = args.out.clone().unwrap_or_else(|| default_run(&args.config));
-    train(&config, &out, args.resume)
+    let session = Session {
+        resume: args.resume,
+        stop_after_epochs: args.stop_after_epochs,
+        tokenizers: args.tokenizers.clone(),
+    };
+    train(&config, &out, &session)
 }
 
 fn default_run(config: &Path) -> PathBuf {
@@ -42,12 +55,12 @@ fn default_run(config: &Path) -> PathBuf {
 }
 
 /// Trains and says how it ended.
-pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
+pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
     let mut screen = Screen::default();
     let model = config.system.language_model().map(models::find_language_model).transpose()?;
     let run = RunFolder::new(out);
-    let outcome = trainer::train(&run, config, model.as_deref(), resume, &mut screen, &stop)?;
+    let outcome = trainer::train(&run, config, model.as_deref(), session, &mut screen, &stop)?;
     if let Some(bar) = screen.bar.take() {
         bar.finish_and_clear();
     }
@@ -58,6 +71,10 @@ pub fn train(config: &Config, out: &Path, resume: bool) -> anyhow::Result<()> {
         }
         Outcome::StoppedEarly { epochs } => format!(
             "stopped early after {epochs} epochs: the loss no longer improved; next: capsmith evaluate --run {run}"
+        ),
+        Outcome::Paused { epochs } => format!(
+            "{epochs} of {} epochs are done; go on with --resume, without --stop-after-epochs or with more",
+            config.training.epochs
         ),
         Outcome::Interrupted { steps } => format!(
             "interrupted after step {steps}; a checkpoint is written, go on with the same command and --resume"

@@ -122,12 +122,7 @@ pub struct Lock {
 /// # Errors
 /// [`Error::Locked`] when another process holds it.
 pub fn lock(path: &Path) -> Result<Lock, Error> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(io_error("open", path))?;
+    let file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
@@ -135,6 +130,25 @@ pub fn lock(path: &Path) -> Result<Lock, Error> {
             Err(Error::Io { action: "lock", path: path.to_owned(), source })
         }
     }
+}
+
+/// As [`lock`], but waits for as long as another process holds it.
+///
+/// # Errors
+/// Names `path`.
+pub fn wait_for_lock(path: &Path) -> Result<Lock, Error> {
+    let file = open_lock(path)?;
+    file.lock().map_err(io_error("lock", path))?;
+    Ok(Lock { _file: file })
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(io_error("open", path))
 }
 
 #[cfg(test)]
@@ -169,7 +183,13 @@ mod tests {
         let path = folder.path().join("lock");
         let first = lock(&path).unwrap();
         assert!(matches!(lock(&path), Err(Error::Locked(_))));
-        drop(first);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait_for_lock(&path).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            drop(first);
+            waiting.join().unwrap();
+        });
         lock(&path).unwrap();
     }
 }

@@ -46,7 +46,10 @@ impl Place {
         let program = folder.path().join("program");
         fs::write(&program, PROGRAM).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { runner: Runner { program, slots: 2, threads: 1 }, folder }
+        Self {
+            runner: Runner { program, slots: 2, threads: 1, visible_devices: Vec::new() },
+            folder,
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Captions a split with a trained run and scores it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
@@ -13,6 +13,19 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::run_folder::{RunFolder, write_json};
 use crate::seeds::{self, Purpose};
+use crate::track::ScoredSplit;
+
+/// What of a data set is captioned.
+#[derive(Debug, Clone, Default)]
+pub struct What {
+    /// Which pictures.
+    pub split: ScoredSplit,
+    /// Each picture is captioned from what is known of another one, by this seed: the control that
+    /// shows whether captions depend on the picture.
+    pub shuffle_seed: Option<u64>,
+    /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
+    pub out: Option<PathBuf>,
+}
 
 /// A scored split.
 pub struct Scored {
@@ -44,11 +57,8 @@ struct CocoResult<'a> {
     caption: &'a str,
 }
 
-/// Captions the test split with the run's captioner and writes `predictions.json`, `references.json`,
-/// `scores.json` and `per-image.csv` under `evaluation/`, for each of its choices.
-///
-/// With `shuffle_seed` each picture is captioned from what is known of another test picture: the
-/// control that shows whether captions depend on the picture.
+/// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
+/// `scores.json` and `per-image.csv`, for each of its choices.
 ///
 /// # Errors
 /// Bad input is named.
@@ -56,20 +66,25 @@ pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
     device: Device,
-    shuffle_seed: Option<u64>,
+    what: &What,
     options: &Options,
     mut progress: impl FnMut(Event, usize),
 ) -> Result<Vec<Scored>, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
+    let split = what.split;
+    let all = match split {
+        ScoredSplit::Validation => &inputs.split.validation,
+        ScoredSplit::Test => &inputs.split.test,
+    };
     let images: Vec<usize> =
-        inputs.split.test.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
+        all.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
     if images.is_empty() {
-        return Err(Error::Mismatch(
-            "the test split has no picture with an embedding; check data.split and data.test_captions".into(),
-        ));
+        return Err(Error::Mismatch(format!(
+            "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
+        )));
     }
-    let seen = match shuffle_seed {
+    let seen = match what.shuffle_seed {
         None => images.clone(),
         Some(seed) => deranged(seed, &images),
     };
@@ -77,16 +92,23 @@ pub fn evaluate_run(
     let total = images.len();
     let written = captioner.caption(&pictures, |event| progress(event, total))?;
 
-    let name = if shuffle_seed.is_some() { "test-shuffled" } else { "test" };
+    let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
+    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let scored = captioner.choices().into_iter().map(|choice| {
-        let folder = folder.evaluation(&match &choice.name {
-            None => name.to_owned(),
-            Some(choice) => format!("{name}-{choice}"),
-        });
+        let folder = match &choice.name {
+            None => out.clone(),
+            Some(choice) => with_ending(&out, choice),
+        };
         let captions = chosen(&inputs, &images, &written, &choice);
         score(folder, choice.name, captions, options)
     });
     scored.collect()
+}
+
+fn with_ending(folder: &Path, ending: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{ending}"));
+    folder.with_file_name(name)
 }
 
 /// The embeddings that the run was trained on, and no others.

@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod scratch;
 pub mod seeds;
 mod systems;
+pub mod tokenizers;
 pub mod track;
 pub mod trainer;
 mod validation;

@@ -17,7 +17,7 @@ use crate::run_folder::{Provenance, RunFolder};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::{Setting, System};
-use crate::trainer::Observer;
+use crate::trainer::{Observer, Session};
 
 /// A run that is ready for its next step.
 pub(crate) struct Prepared<S: System> {
@@ -36,6 +36,7 @@ pub(crate) fn prepare<S: System>(
     folder: &RunFolder,
     config: &Config,
     language_model: Option<&Path>,
+    session: &Session,
     observer: &mut dyn Observer,
 ) -> Result<Prepared<S>, Error> {
     let device = device::parse_device(&config.training.device)?;
@@ -45,7 +46,8 @@ pub(crate) fn prepare<S: System>(
     device::keep_freed_memory();
     device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
-    let setting = Setting { folder, config, language_model, inputs: &inputs, device };
+    let tokenizers = session.tokenizers.as_deref();
+    let setting = Setting { folder, config, language_model, tokenizers, inputs: &inputs, device };
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
     let scored = ScoredPictures::new(config, &inputs)?;

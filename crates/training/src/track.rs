@@ -94,13 +94,14 @@ impl EpochScores {
     }
 }
 
-/// Which pictures are captioned after each epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Which pictures are captioned and scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoredSplit {
-    /// The validation split's.
+    /// Those held out to choose by.
     Validation,
-    /// The test split's, where there is no validation split.
+    /// Those to report on.
+    #[default]
     Test,
 }
 
@@ -166,8 +167,7 @@ pub struct Tracker {
     epochs: Lines,
     scores: Lines,
     scored_epochs: u64,
-    events_path: PathBuf,
-    events: RecordWriter<BufWriter<File>>,
+    events: EventFile,
 }
 
 impl Tracker {
@@ -185,7 +185,11 @@ impl Tracker {
         let scored = records::<EpochScores>(&scores_path)?;
         let scored_epochs = scored.iter().filter(|scores| kept(scores)).map(|scores| scores.epoch);
         let scored_epochs = scored_epochs.max().unwrap_or(0);
-        let (events_path, file) = create_event_file(&run.join("tensorboard"))?;
+        let mut events = EventFile::create(&run.join("tensorboard"))?;
+        let mut start = SessionLog::new();
+        start.set_status(SessionLog_SessionStatus::START);
+        // TensorBoard drops events at or after the step of a START.
+        events.write(steps + 1, |event| event.set_session_log(start))?;
         let mut tracker = Self {
             steps: Lines::reopen(run.join("metrics.csv"), |record: &StepRecord| {
                 record.step <= steps
@@ -195,10 +199,8 @@ impl Tracker {
             })?,
             scores: Lines::reopen(scores_path, kept)?,
             scored_epochs,
-            events_path,
-            events: RecordWriter::new(BufWriter::new(file)),
+            events,
         };
-        tracker.start_session(steps)?;
         tracker.flush()?;
         Ok(tracker)
     }
@@ -221,7 +223,7 @@ impl Tracker {
             ("train/gradient_norm", record.gradient_norm),
             ("train/tokens_per_second", record.tokens_per_second),
         ];
-        self.write_scalars(record.step, scalars)
+        self.events.write_scalars(record.step, scalars)
     }
 
     /// Writes one epoch.
@@ -231,7 +233,7 @@ impl Tracker {
     pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), TrackError> {
         self.epochs.write(record)?;
         let loss = record.validation_loss.map(|loss| ("validation/loss", loss));
-        self.write_scalars(record.step, loss)?;
+        self.events.write_scalars(record.step, loss)?;
         self.flush()
     }
 
@@ -244,7 +246,7 @@ impl Tracker {
         self.scored_epochs = scores.epoch;
         let scalars =
             scores.named().map(|(name, score)| (format!("{}/{name}", scores.split), score));
-        self.write_scalars(scores.step, scalars)?;
+        self.events.write_scalars(scores.step, scalars)?;
         self.flush()
     }
 
@@ -256,22 +258,33 @@ impl Tracker {
         self.steps.flush()?;
         self.epochs.flush()?;
         self.scores.flush()?;
-        self.events.flush().map_err(failed(&self.events_path))
+        self.events.flush()
+    }
+}
+
+/// An event file of TensorBoard's.
+pub struct EventFile {
+    path: PathBuf,
+    writer: RecordWriter<BufWriter<File>>,
+}
+
+impl EventFile {
+    /// A new file in `folder`, beside those that are there.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn create(folder: &Path) -> Result<Self, TrackError> {
+        let (path, file) = create_event_file(folder)?;
+        let mut file = Self { path, writer: RecordWriter::new(BufWriter::new(file)) };
+        file.write(0, |event| event.set_file_version("brain.Event:2".to_owned()))?;
+        Ok(file)
     }
 
-    fn start_session(&mut self, steps: u64) -> Result<(), TrackError> {
-        let mut version = event_at(0);
-        version.set_file_version("brain.Event:2".to_owned());
-        self.write_event(&version)?;
-        let mut start = SessionLog::new();
-        start.set_status(SessionLog_SessionStatus::START);
-        // TensorBoard drops events at or after the step of a START.
-        let mut event = event_at(steps + 1);
-        event.set_session_log(start);
-        self.write_event(&event)
-    }
-
-    fn write_scalars(
+    /// Writes numbers under their tags.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_scalars(
         &mut self,
         step: u64,
         scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
@@ -283,14 +296,28 @@ impl Tracker {
             entry.set_simple_value(value as f32);
             summary.mut_value().push(entry);
         }
-        let mut event = event_at(step);
-        event.set_summary(summary);
-        self.write_event(&event)
+        self.write(step, |event| event.set_summary(summary))
     }
 
-    fn write_event(&mut self, event: &Event) -> Result<(), TrackError> {
-        let bytes = event.write_to_bytes().map_err(failed(&self.events_path))?;
-        self.events.write(&bytes).map_err(failed(&self.events_path))
+    /// Writes an event of now with what `fill` puts in.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), TrackError> {
+        let mut event = Event::new();
+        event.set_wall_time(unix_seconds());
+        event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
+        fill(&mut event);
+        let bytes = event.write_to_bytes().map_err(failed(&self.path))?;
+        self.writer.write(&bytes).map_err(failed(&self.path))
+    }
+
+    /// Hands everything written to the operating system.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn flush(&mut self) -> Result<(), TrackError> {
+        self.writer.flush().map_err(failed(&self.path))
     }
 }
 
@@ -331,13 +358,6 @@ fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
         }
     }
     Err(failed(folder)("no free file name"))
-}
-
-fn event_at(step: u64) -> Event {
-    let mut event = Event::new();
-    event.set_wall_time(unix_seconds());
-    event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
-    event
 }
 
 fn unix_seconds() -> f64 {

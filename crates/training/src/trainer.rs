@@ -5,7 +5,7 @@
 //! `log_every_steps`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -38,11 +38,28 @@ pub enum Outcome {
         /// Epochs done.
         epochs: u64,
     },
+    /// As many epochs are done as were asked for now; a checkpoint was written and `--resume` goes on
+    /// from it.
+    Paused {
+        /// Epochs done.
+        epochs: u64,
+    },
     /// Asked to stop; a checkpoint was written and `--resume` goes on from it.
     Interrupted {
         /// Steps done.
         steps: u64,
     },
+}
+
+/// What one call of [`train`] does of a run; the run itself is its configuration's.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// Go on with a run that is there; without it there must be none.
+    pub resume: bool,
+    /// Stop once so many epochs of the run are done, with the schedule of all of them.
+    pub stop_after_epochs: Option<u64>,
+    /// Where custom tokenizers are kept for runs that need the same ([`crate::tokenizers`]).
+    pub tokenizers: Option<PathBuf>,
 }
 
 /// Told what happens, to show it.
@@ -66,9 +83,7 @@ pub trait Observer {
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
 /// the folder of a model or of a run, which is where `gpt2.model` was found.
 ///
-/// With `resume` a run in the folder must have the same configuration and data; without it there must
-/// be none.
-/// Setting `stop` ends training after the step under way, with a checkpoint.
+/// A run that is resumed must have the same configuration and data. Setting `stop` ends training after the step under way, with a checkpoint.
 ///
 /// # Errors
 /// Bad input is named; after an error the last checkpoint is whole.
@@ -76,7 +91,7 @@ pub fn train(
     folder: &RunFolder,
     config: &Config,
     language_model: Option<&Path>,
-    resume: bool,
+    session: &Session,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
@@ -85,18 +100,18 @@ pub fn train(
         config::System::Sbg(_) => train_system::<Sbg>,
         config::System::MergeRnn(_) => train_system::<MergeRnn>,
     };
-    train(folder, config, language_model, resume, observer, stop)
+    train(folder, config, language_model, session, observer, stop)
 }
 
 fn train_system<S: System>(
     folder: &RunFolder,
     config: &Config,
     language_model: Option<&Path>,
-    resume: bool,
+    session: &Session,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    if folder.exists() && !resume {
+    if folder.exists() && !session.resume {
         return Err(Error::RunFile {
             path: folder.path().to_owned(),
             reason:
@@ -105,7 +120,7 @@ fn train_system<S: System>(
         });
     }
     let lock = folder.lock()?;
-    let at = match prepare::<S>(folder, config, language_model, observer) {
+    let at = match prepare::<S>(folder, config, language_model, session, observer) {
         Ok(at) => at,
         Err(error) => {
             folder.forget_if_empty(lock);
@@ -116,6 +131,7 @@ fn train_system<S: System>(
         tracker: Tracker::open(folder.path(), at.position.step)?,
         config,
         folder,
+        last_epoch: session.stop_after_epochs.unwrap_or(u64::MAX),
         at,
         pending: Vec::new(),
         pending_since: Instant::now(),
@@ -138,6 +154,8 @@ struct Pending {
 struct Trainer<'a, S: System> {
     config: &'a Config,
     folder: &'a RunFolder,
+    /// The epoch after which this session stops.
+    last_epoch: u64,
     /// Data, model, and where training is.
     at: Prepared<S>,
     tracker: Tracker,
@@ -153,6 +171,9 @@ impl<S: System> Trainer<'_, S> {
         self.score_epoch(observer)?;
         while !self.at.position.finished {
             let epoch = self.at.position.epoch;
+            if epoch >= self.last_epoch {
+                return Ok(Outcome::Paused { epochs: epoch });
+            }
             let batches = Batching::new(training).epoch(epoch, self.at.system.examples());
             observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
             for batch in batches.iter().skip(self.at.position.batch) {

@@ -12,7 +12,7 @@ use stage::{Stage, Watcher};
 use training::checkpoint::{self, Position, Which};
 use training::run_folder::RunFolder;
 use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
-use training::trainer::{Outcome, train};
+use training::trainer::{Outcome, Session, train};
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
 /// time would draw each other's dropout.
@@ -45,6 +45,10 @@ fn by_epoch(records: &[StepRecord]) -> Vec<Vec<f64>> {
         .chunk_by(|a, b| a.epoch == b.epoch)
         .map(|epoch| epoch.iter().map(|record| record.loss).collect())
         .collect()
+}
+
+fn resumed() -> Session {
+    Session { resume: true, ..Session::default() }
 }
 
 fn newest(run: &RunFolder) -> Position {
@@ -205,16 +209,22 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let config = stage.config(&sets(1));
         let stop = AtomicBool::new(false);
         let mut observer = Watcher { steps: 0, stop: Some((&stop, steps)) };
-        let outcome =
-            train(&run, &config, Some(&stage.gpt2_with_dropout()), false, &mut observer, &stop)
-                .unwrap();
+        let outcome = train(
+            &run,
+            &config,
+            Some(&stage.gpt2_with_dropout()),
+            &Session::default(),
+            &mut observer,
+            &stop,
+        )
+        .unwrap();
         assert_eq!(outcome, Outcome::Interrupted { steps });
         stop.store(false, Ordering::Relaxed);
         let outcome = train(
             &run,
             &config,
             Some(&stage.gpt2_with_dropout()),
-            true,
+            &resumed(),
             &mut Watcher::default(),
             &stop,
         )
@@ -224,6 +234,44 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let resumed = stage::records(&run);
         assert_eq!(losses_and_norms(&resumed), losses_and_norms(&records));
     }
+}
+
+/// With the schedule of all epochs, wherever it is stopped.
+#[test]
+fn a_run_that_stops_after_some_epochs_goes_on_to_the_same_bits() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let sets = [
+        "optimizer.learning_rate=1e-3",
+        "training.epochs=4",
+        "training.early_stop_epochs=0",
+        "tokenizer.kind=custom",
+        "tokenizer.vocab_size=290",
+    ];
+    let (whole, ..) = stage.trained("whole", &sets);
+    let (run, config, stop) = (stage.run("parts"), stage.config(&sets), AtomicBool::new(false));
+    let kept = stage.run("tokenizers").path().to_owned();
+    let until = |epochs| {
+        let session = Session {
+            resume: true,
+            stop_after_epochs: Some(epochs),
+            tokenizers: Some(kept.clone()),
+        };
+        train(&run, &config, Some(&stage.gpt2()), &session, &mut Watcher::default(), &stop).unwrap()
+    };
+    for epochs in [1, 3] {
+        assert_eq!(until(epochs), Outcome::Paused { epochs });
+        let position = newest(&run);
+        assert_eq!((position.epoch, position.batch), (epochs, 0));
+        assert_eq!(stage::records(&run).len() as u64, epochs * Stage::BATCHES);
+        assert!(!position.finished);
+    }
+    // What is done already stays as it is.
+    assert_eq!(until(2), Outcome::Paused { epochs: 3 });
+    assert_eq!(until(9), Outcome::Finished { steps: 4 * Stage::BATCHES });
+    assert_eq!(until(4), Outcome::Finished { steps: 4 * Stage::BATCHES });
+    assert!(stage::newest_files(&run) == stage::newest_files(&whole));
+    assert_eq!(losses_and_norms(&stage::records(&run)), losses_and_norms(&stage::records(&whole)));
 }
 
 fn losses_and_norms(records: &[StepRecord]) -> Vec<(u64, f64, f64)> {
@@ -278,9 +326,9 @@ fn every_kind_of_run_repeats_to_the_bit() {
         let model = stage.gpt2_with_dropout();
         let stop = AtomicBool::new(false);
         let mut observer = Watcher { steps: 0, stop: Some((&stop, 3)) };
-        train(&cut, &config, Some(&model), false, &mut observer, &stop).unwrap();
+        train(&cut, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
         stop.store(false, Ordering::Relaxed);
-        train(&cut, &config, Some(&model), true, &mut Watcher::default(), &stop).unwrap();
+        train(&cut, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
         assert!(stage::newest_files(&cut) == bytes, "{name} stopped on the way");
         all.push((name, bytes["model.safetensors"].clone()));
     }
@@ -317,7 +365,14 @@ fn a_frozen_gpt2_stays_as_it_is_and_a_custom_tokenizer_cuts_its_embeddings() {
 
     let config = stage.config(&["tokenizer.kind=custom", "tokenizer.vocab_size=9999"]);
     let (run, stop) = (stage.run("too-many"), AtomicBool::new(false));
-    let error = train(&run, &config, Some(&stage.gpt2()), false, &mut Watcher::default(), &stop);
+    let error = train(
+        &run,
+        &config,
+        Some(&stage.gpt2()),
+        &Session::default(),
+        &mut Watcher::default(),
+        &stop,
+    );
     assert!(error.unwrap_err().to_string().contains("tokenizer.vocab_size"), "named");
 }
 
@@ -392,18 +447,18 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     let run = stage.run("cut");
     let (config, stop) = (stage.config(&set(2)), AtomicBool::new(false));
     let mut observer = Watcher { steps: 0, stop: Some((&stop, 8)) };
-    train(&run, &config, Some(&model), false, &mut observer, &stop).unwrap();
+    train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
     let path = run.path().join("epoch-scores.csv");
     let text = std::fs::read_to_string(&path).unwrap();
     let kept = text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
     std::fs::write(&path, kept).unwrap();
     stop.store(false, Ordering::Relaxed);
     let mut observer = Watcher { steps: 0, stop: Some((&stop, 2)) };
-    train(&run, &config, Some(&model), true, &mut observer, &stop).unwrap();
+    train(&run, &config, Some(&model), &resumed(), &mut observer, &stop).unwrap();
     assert_eq!(scores(&run), whole[..2]);
     for _ in 0..2 {
         stop.store(false, Ordering::Relaxed);
-        train(&run, &config, Some(&model), true, &mut Watcher::default(), &stop).unwrap();
+        train(&run, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
         assert_eq!(scores(&run), whole);
     }
 
@@ -412,7 +467,8 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     assert_eq!((scores(&run)[0].split, scores(&run)[0].pictures), (ScoredSplit::Test, 1));
     let (run, config) =
         (stage.run("none"), stage.config(&["data.test_captions=0", "training.scored_pictures=1"]));
-    let error = train(&run, &config, Some(&model), false, &mut Watcher::default(), &stop);
+    let error =
+        train(&run, &config, Some(&model), &Session::default(), &mut Watcher::default(), &stop);
     assert!(error.unwrap_err().to_string().contains("training.scored_pictures"), "named");
     assert!(!run.path().exists(), "nothing is left of a run that could not start");
 }

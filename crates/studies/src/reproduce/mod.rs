@@ -503,7 +503,7 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     }
     let corpus = Corpus::load(folder, None)?;
     let pictures = corpus.image_path(0).parent().map(Path::to_owned).unwrap_or_default();
-    Ok(vec![Input::Text(corpus.fingerprint()), Input::Path(pictures)])
+    Ok(vec![Input::Text(corpus.fingerprint()), Input::listing(&pictures)?])
 }
 
 /// A model that is a path, by what is there.

@@ -19,6 +19,18 @@ pub enum Input {
     Path(PathBuf),
 }
 
+impl Input {
+    /// What [`Self::Path`] would find now: for many stages that read the same.
+    ///
+    /// # Errors
+    /// When something there cannot be read.
+    pub fn listing(path: &Path) -> Result<Self, Error> {
+        let mut listing = String::new();
+        list(path, path, &mut listing).map_err(io_error("read", path))?;
+        Ok(Self::Text(listing))
+    }
+}
+
 /// What stands for the code: a change of it makes everything anew.
 #[must_use]
 pub fn code_version(version: &str, sources_sha256: &str) -> String {

@@ -166,6 +166,16 @@ impl Plan {
         Record::read(&self.record_file(at))
     }
 
+    /// Why a stage failed, where it did when it was run as it would be now.
+    ///
+    /// # Errors
+    /// When its record is damaged.
+    pub fn failure(&self, at: usize) -> Result<Option<String>, Error> {
+        let record = self.record(at)?.filter(|record| record.key == self.keys[at]);
+        let failed = record.filter(|record| record.state == State::Failed);
+        Ok(failed.map(|record| record.error.unwrap_or_default()))
+    }
+
     /// What a run would do with a stage now.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct Runner {
     pub slots: usize,
     /// CPU threads of a stage; 0 for all cores.
     pub threads: usize,
+    /// `CUDA_VISIBLE_DEVICES` of the slots, in turn; empty to leave it as it is.
+    pub visible_devices: Vec<String>,
 }
 
 /// What became of a stage.
@@ -80,15 +82,16 @@ pub fn run(
     let failure = Mutex::new(None);
     let halted = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..runner.slots.max(1) {
-            scope.spawn(|| {
+        let (state, failure, halted) = (&state, &failure, &halted);
+        for slot in 0..runner.slots.max(1) {
+            scope.spawn(move || {
                 while let Some(at) = state.next(plan, observer) {
                     let stops = || stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);
-                    let outcome = match run_stage(plan, at, runner, observer, &stops) {
+                    let outcome = match run_stage(plan, at, (runner, slot), observer, &stops) {
                         Ok(outcome) => outcome,
                         Err(error) => {
                             halted.store(true, Ordering::Relaxed);
-                            lock(&failure).get_or_insert(error);
+                            lock(failure).get_or_insert(error);
                             Outcome::Stopped
                         }
                     };
@@ -191,7 +194,7 @@ fn ready(plan: &Plan, places: &[Place], at: usize) -> Ready {
 fn run_stage(
     plan: &Plan,
     at: usize,
-    runner: &Runner,
+    (runner, slot): (&Runner, usize),
     observer: &dyn Observer,
     stops: &dyn Fn() -> bool,
 ) -> Result<Outcome, Error> {
@@ -224,7 +227,8 @@ fn run_stage(
     writeln!(log, "$ {}", record.command).map_err(io_error("write", &log_file))?;
 
     let started = Instant::now();
-    let child = start(runner, &arguments, &log).map_err(io_error("start", &runner.program))?;
+    let child =
+        start(runner, slot, &arguments, &log).map_err(io_error("start", &runner.program))?;
     let ended = watch(child, stops, || {
         if let Some(line) = last_line(&log_file, begin) {
             observer.said(plan, at, &line);
@@ -274,13 +278,16 @@ fn remove(output: &Path) -> Result<(), Error> {
     }
 }
 
-fn start(runner: &Runner, arguments: &[String], log: &File) -> io::Result<Child> {
+fn start(runner: &Runner, slot: usize, arguments: &[String], log: &File) -> io::Result<Child> {
     let mut command = Command::new(&runner.program);
     command.args(arguments).env(STOP_WITH_STDIN, "1").stdin(Stdio::piped());
     command.stdout(log.try_clone()?).stderr(log.try_clone()?);
     if runner.threads > 0 {
         command.env("OMP_NUM_THREADS", runner.threads.to_string());
         command.env("RAYON_NUM_THREADS", runner.threads.to_string());
+    }
+    if let Some(visible) = runner.visible_devices.iter().cycle().nth(slot) {
+        command.env("CUDA_VISIBLE_DEVICES", visible);
     }
     command.spawn()
 }

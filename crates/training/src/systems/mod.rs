@@ -23,6 +23,8 @@ pub(crate) struct Setting<'a> {
     pub config: &'a Config,
     /// Where the language model of the configuration was found, for systems that start from one.
     pub language_model: Option<&'a Path>,
+    /// Where custom tokenizers are kept for other runs, where they are.
+    pub tokenizers: Option<&'a Path>,
     pub inputs: &'a Inputs,
     pub device: Device,
 }

@@ -18,6 +18,7 @@ use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
 use crate::run_folder::{Provenance, RunFolder};
+use crate::tokenizers;
 use crate::trainer::Observer;
 
 /// Captions of a step, on the device.
@@ -184,7 +185,10 @@ fn tokenizer(
         )));
     }
     let captions = setting.inputs.captions(&setting.inputs.split.train);
-    Ok(Gpt2Tokenizer::train(captions, vocab_size)?)
+    match setting.tokenizers {
+        None => Ok(Gpt2Tokenizer::train(captions, vocab_size)?),
+        Some(kept) => tokenizers::trained_once(kept, &captions, vocab_size),
+    }
 }
 
 fn check_lengths(

@@ -17,7 +17,7 @@ use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
 use training::track::{self, EpochRecord, EpochScores, StepRecord};
-use training::trainer::{Observer, Outcome, train};
+use training::trainer::{Observer, Outcome, Session, train};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const EMBEDDING: i64 = 8;
@@ -170,7 +170,7 @@ impl Stage {
             &run,
             &config,
             config.system.language_model().map(Path::new),
-            false,
+            &Session::default(),
             &mut Watcher::default(),
             &stop,
         )

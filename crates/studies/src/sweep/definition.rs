@@ -1,0 +1,445 @@
+//! What a sweep's file says, checked: every trial is a config that could be trained.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use training::config::{Config, System};
+use training::track::ScoredSplit;
+
+use super::Error;
+use super::halving::{self, Direction};
+use super::space::{MOST_TRIALS, Settings, Space};
+
+/// The metric that is no score: the loss on held-out captions.
+pub const VALIDATION_LOSS: &str = "validation-loss";
+
+/// Keys that are not varied, and what has their place.
+const TAKEN: [(&str, &str); 2] = [
+    ("training.seed", "list seeds under `seeds`, each trial is trained with all of them"),
+    ("training.device", "name devices with --device"),
+];
+
+/// How trials are chosen from the space, and how long each is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Search {
+    /// Every combination of values.
+    Grid {},
+    /// Combinations drawn at random.
+    Random {
+        /// How many.
+        trials: usize,
+        /// Decides the draws.
+        seed: u64,
+    },
+    /// Combinations drawn at random, of which the best are trained longer.
+    SuccessiveHalving {
+        /// How many.
+        trials: usize,
+        /// Decides the draws.
+        seed: u64,
+        /// Each time one of so many goes on, for so many times as long.
+        eta: u64,
+        /// Epochs after which trials are first compared.
+        min_epochs: u64,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    base: PathBuf,
+    metric: String,
+    direction: Direction,
+    split: ScoredSplit,
+    choice: Option<String>,
+    seeds: Vec<u64>,
+    clip: Option<String>,
+    search: Search,
+    #[serde(default)]
+    fixed: Table,
+    space: Table,
+}
+
+/// A sweep, fully specified.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The config that values are changed of.
+    pub base: PathBuf,
+    /// What trials are compared by: a score such as `CIDEr`, or `validation-loss`.
+    pub metric: String,
+    /// Which value is the better one.
+    pub direction: Direction,
+    /// The pictures that are scored.
+    pub split: ScoredSplit,
+    /// Of runs that choose captions in several ways, the one that counts, such as `best-of-5`.
+    pub choice: Option<String>,
+    /// Each trial is trained with each of these.
+    pub seeds: Vec<u64>,
+    /// By which embeddings and keywords are made where their files are missing.
+    pub clip: Option<String>,
+    /// How trials are chosen.
+    pub search: Search,
+    /// What is varied.
+    pub space: Space,
+    /// Epochs after which trials are compared; none where each is trained to its end.
+    pub rungs: Vec<Option<u64>>,
+    /// All of them, in order.
+    pub trials: Vec<Trial>,
+}
+
+/// One choice of values.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// From 0.
+    pub number: usize,
+    /// What is varied.
+    pub settings: Settings,
+    /// The whole config, with the first seed.
+    pub config: Config,
+}
+
+impl Sweep {
+    /// Reads and checks a sweep's file, its base config, and the config of every trial.
+    ///
+    /// # Errors
+    /// Names the file, the key, and what is expected.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path).map_err(|reason| Error::Invalid { path: path.to_owned(), reason })
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, String> {
+        let written: Written =
+            toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        let space = Space::parse(&written.space).map_err(|reason| format!("[space]: {reason}"))?;
+        let drawn = match written.search {
+            Search::Grid {} => space.grid(),
+            Search::Random { trials, seed } | Search::SuccessiveHalving { trials, seed, .. } => {
+                check_trials(trials)?;
+                space.draw(seed, trials)
+            }
+        };
+        let fixed = flattened(&written.fixed);
+        check_keys(&fixed, &space)?;
+        check_seeds(&written.seeds)?;
+        let base = std::fs::read_to_string(&written.base).map_err(|error| {
+            format!(
+                "`base`: cannot read {}: {error}; it is a path from the current folder",
+                written.base.display()
+            )
+        })?;
+        let trial = |(number, settings): (usize, Settings)| {
+            let config = config(&base, &written, &fixed, &settings);
+            config
+                .map(|config| Trial { number, settings: settings.clone(), config })
+                .map_err(|reason| format!("trial {number} ({}): {reason}", shown(&settings)))
+        };
+        // Of the base alone first: what is wrong with it is no trial's fault.
+        config(&base, &written, &fixed, &Vec::new())?;
+        let drawn = drawn.map_err(|reason| format!("[space]: {reason}"))?;
+        let trials = drawn.into_iter().enumerate().map(trial).collect::<Result<Vec<_>, _>>()?;
+        let rungs = rungs(written.search, &space, &trials[0].config)?;
+        let sweep = Self {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            base: written.base,
+            metric: written.metric,
+            direction: written.direction,
+            split: written.split,
+            choice: written.choice,
+            seeds: written.seeds,
+            clip: written.clip,
+            search: written.search,
+            space,
+            rungs,
+            trials,
+        };
+        sweep.check_metric()?;
+        Ok(sweep)
+    }
+
+    /// Whether trials are compared by scores of captions, or else by a loss.
+    #[must_use]
+    pub fn is_by_score(&self) -> bool {
+        self.metric != VALIDATION_LOSS
+    }
+
+    fn check_metric(&self) -> Result<(), String> {
+        let scores: Vec<&str> = caption_metrics::Metric::ALL
+            .iter()
+            .flat_map(|metric| metric.names().iter().copied())
+            .collect();
+        if self.is_by_score() && !scores.contains(&self.metric.as_str()) {
+            return Err(format!(
+                "`metric` is \"{}\", but must be one of {}, {VALIDATION_LOSS}{}",
+                self.metric,
+                scores.join(", "),
+                nearest(&self.metric, &scores)
+            ));
+        }
+        let (better, other) = if self.is_by_score() {
+            (Direction::Maximize, "\"maximize\": a higher score is better")
+        } else {
+            (Direction::Minimize, "\"minimize\": a lower loss is better")
+        };
+        if self.direction != better {
+            return Err(format!("`direction` of {} must be {other}", self.metric));
+        }
+        if !self.is_by_score() && self.split != ScoredSplit::Validation {
+            return Err("`split` must be \"validation\" where `metric` is validation-loss".into());
+        }
+        self.trials.iter().try_for_each(|trial| self.check_split(trial))
+    }
+
+    /// Something is held out where trials are compared by it, and the way of choosing captions is there.
+    fn check_split(&self, trial: &Trial) -> Result<(), String> {
+        let data = &trial.config.data;
+        let is_empty = data.split == flickr::SplitKind::Paper && data.validation_captions == 0;
+        if self.split == ScoredSplit::Validation && is_empty {
+            return Err("trials are compared on the validation split, but data.validation_captions is 0; hold some out under [fixed], such as data.validation_captions = 1000 (or compare on the test split by split = \"test\", whose scores then say less)".into());
+        }
+        let choices: Vec<String> = match &trial.config.system {
+            System::Sbg(system) if self.is_by_score() => {
+                system.reranking.best_of.iter().map(|best| format!("best-of-{best}")).collect()
+            }
+            _ => Vec::new(),
+        };
+        match &self.choice {
+            None if choices.is_empty() => Ok(()),
+            Some(choice) if choices.contains(choice) => Ok(()),
+            Some(choice) if choices.is_empty() => Err(format!(
+                "`choice` is \"{choice}\", but these runs have one caption a picture; leave it out"
+            )),
+            _ => Err(format!(
+                "`choice` must say which captions are scored: {}",
+                choices
+                    .iter()
+                    .map(|choice| format!("\"{choice}\""))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            )),
+        }
+    }
+}
+
+fn check_trials(trials: usize) -> Result<(), String> {
+    if (1..=MOST_TRIALS).contains(&trials) {
+        return Ok(());
+    }
+    Err(format!("`search.trials` is {trials}, but must be from 1 to {MOST_TRIALS}"))
+}
+
+fn check_seeds(seeds: &[u64]) -> Result<(), String> {
+    let is_twice = |(index, seed): (usize, &u64)| seeds[..index].contains(seed);
+    if seeds.is_empty() || seeds.iter().enumerate().any(is_twice) {
+        return Err(format!("`seeds` is {seeds:?}, but must be different seeds, one at least"));
+    }
+    Ok(())
+}
+
+fn check_keys(fixed: &Settings, space: &Space) -> Result<(), String> {
+    let varied = space.axes.iter().map(|axis| axis.key.as_str());
+    for key in fixed.iter().map(|(key, _)| key.as_str()).chain(varied.clone()) {
+        if let Some((_, instead)) = TAKEN.iter().find(|(taken, _)| *taken == key) {
+            return Err(format!("`{key}` cannot be set here; {instead}"));
+        }
+    }
+    for key in varied {
+        if fixed.iter().any(|(other, _)| other == key) {
+            return Err(format!("`{key}` is in [fixed] and in [space]; leave one out"));
+        }
+    }
+    Ok(())
+}
+
+fn config(
+    base: &str,
+    written: &Written,
+    fixed: &Settings,
+    settings: &Settings,
+) -> Result<Config, String> {
+    let set = |(key, value): &(String, Value)| format!("{key}={value}");
+    let mut sets: Vec<String> = fixed.iter().chain(settings).map(set).collect();
+    sets.extend(written.seeds.first().map(|seed| format!("training.seed={seed}")));
+    Config::parse(base, &written.base, &sets).map_err(|error| error.to_string())
+}
+
+fn rungs(search: Search, space: &Space, config: &Config) -> Result<Vec<Option<u64>>, String> {
+    let Search::SuccessiveHalving { eta, min_epochs, .. } = search else { return Ok(vec![None]) };
+    let epochs = config.training.epochs;
+    if space.axes.iter().any(|axis| axis.key == "training.epochs") {
+        return Err("`training.epochs` cannot vary in successive halving, which decides how long trials are trained".into());
+    }
+    if eta < 2 {
+        return Err(format!("`search.eta` is {eta}, but must be at least 2"));
+    }
+    if min_epochs == 0 || min_epochs > epochs {
+        return Err(format!(
+            "`search.min_epochs` is {min_epochs}, but must be from 1 to training.epochs, {epochs}"
+        ));
+    }
+    Ok(halving::rungs(min_epochs, eta, epochs).into_iter().map(Some).collect())
+}
+
+/// Dotted keys and values.
+fn flattened(table: &Table) -> Settings {
+    let mut all = Settings::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => all.extend(
+                flattened(inner).into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
+            ),
+            _ => all.push((name.clone(), value.clone())),
+        }
+    }
+    all
+}
+
+fn nearest(word: &str, words: &[&str]) -> String {
+    let plain = |word: &str| word.to_lowercase().replace('_', "-");
+    let similar = |other: &&&str| strsim::jaro_winkler(&plain(word), &plain(other));
+    words
+        .iter()
+        .filter(|other| similar(other) > 0.8)
+        .max_by(|a, b| similar(a).total_cmp(&similar(b)))
+        .map_or_else(String::new, |word| format!("; did you mean \"{word}\"?"))
+}
+
+/// A value as people write it.
+#[must_use]
+pub fn shown_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) if *number != 0.0 && !(1e-3..1e6).contains(&number.abs()) => {
+            format!("{number:e}")
+        }
+        Value::Float(number) => number.to_string(),
+        Value::Table(section) => {
+            let one = |(key, value): (&String, &Value)| match key.as_str() {
+                "kind" => shown_value(value),
+                _ => format!("{key}={}", shown_value(value)),
+            };
+            section.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Settings in one line.
+#[must_use]
+pub fn shown(settings: &Settings) -> String {
+    let one = |(key, value): &(String, Value)| format!("{key}={}", shown_value(value));
+    settings.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+    fn file(search: &str, space: &str) -> String {
+        format!(
+            "base = \"{ROOT}/configs/small/prefix-gradient-clipping.toml\"\nmetric = \"CIDEr\"\n\
+             direction = \"maximize\"\nsplit = \"validation\"\nseeds = [1, 2]\n[search]\n{search}\n\
+             [fixed]\ndata.validation_captions = 1000\n[space]\n{space}\n"
+        )
+    }
+
+    fn parse(text: &str) -> Result<Sweep, String> {
+        Sweep::parse(text, Path::new("some.toml"))
+    }
+
+    const GRID: &str = "kind = \"grid\"";
+    const RATES: &str = "optimizer.learning_rate = [1e-4, 1e-3]";
+
+    #[test]
+    fn trials_are_the_base_with_what_is_fixed_and_what_varies() {
+        let sweep = parse(&file(GRID, RATES)).unwrap();
+        assert_eq!((sweep.name.as_str(), sweep.rungs.as_slice()), ("some", &[None][..]));
+        let rates: Vec<f64> =
+            sweep.trials.iter().map(|trial| trial.config.optimizer.learning_rate).collect();
+        assert_eq!(rates, [1e-4, 1e-3]);
+        for trial in &sweep.trials {
+            assert_eq!(trial.config.data.validation_captions, 1000);
+            assert_eq!(trial.config.training.seed, 1);
+            assert_eq!(trial.config.training.epochs, 5);
+        }
+        let search = "kind = \"successive-halving\"\ntrials = 3\nseed = 1\neta = 2\nmin_epochs = 1";
+        let halving = parse(&file(search, "optimizer.beta1 = { uniform = [0.8, 0.9] }")).unwrap();
+        assert_eq!(halving.rungs, [Some(1), Some(2), Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn the_sweeps_that_come_along_can_be_run() {
+        let folder = Path::new(ROOT).join("configs/sweeps");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut kinds: Vec<String> = files
+            .map(|path| {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.replace("base = \"", &format!("base = \"{ROOT}/"));
+                let sweep = Sweep::parse(&text, &path);
+                format!("{:?}", sweep.unwrap_or_else(|error| panic!("{error}")).search)
+            })
+            .map(|search| search.split(' ').next().unwrap().to_owned())
+            .collect();
+        kinds.sort();
+        assert_eq!(kinds, ["Grid", "Random", "SuccessiveHalving"]);
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_with_its_key_before_anything_starts() {
+        let random = |trials: usize| format!("kind = \"random\"\ntrials = {trials}\nseed = 1");
+        let halving = |eta: u64, min: u64| {
+            format!(
+                "kind = \"successive-halving\"\ntrials = 2\nseed = 1\neta = {eta}\nmin_epochs = {min}"
+            )
+        };
+        for (search, space, expected) in [
+            (GRID, "optimizer.learning_rat = [1]", "did you mean `optimizer.learning_rate`"),
+            (
+                GRID,
+                "optimizer.learning_rate = [\"fast\"]",
+                "trial 0 (optimizer.learning_rate=fast)",
+            ),
+            (
+                GRID,
+                "optimizer.beta1 = [0.9, 1.5]",
+                "trial 1 (optimizer.beta1=1.5): `optimizer.beta1` is 1.5",
+            ),
+            (GRID, "training.seed = [1, 2]", "list seeds under `seeds`"),
+            (GRID, "data.validation_captions = [0, 5]", "in [fixed] and in [space]"),
+            (GRID, "optimizer.beta1 = { uniform = [0, 1] }", "`optimizer.beta1` has a range"),
+            (&random(0), RATES, "`search.trials` is 0"),
+            (&random(3), RATES, "there are only 2"),
+            (&halving(1, 1), RATES, "`search.eta` is 1"),
+            (&halving(2, 6), RATES, "`search.min_epochs` is 6"),
+            (&halving(2, 1), "training.epochs = [1, 2]", "`training.epochs` cannot vary"),
+            ("kind = \"gird\"", RATES, "unknown variant `gird`"),
+            ("kind = \"grid\"\ntrials = 3", RATES, "unknown field `trials`"),
+        ] {
+            let error = parse(&file(search, space)).unwrap_err();
+            assert!(error.contains(expected), "{space}: {error}");
+        }
+        for (from, to, expected) in [
+            ("metric = \"CIDEr\"", "metric = \"Bleu_4\"", "did you mean \"BLEU-4\"?"),
+            ("maximize", "minimize", "a higher score is better"),
+            ("metric = \"CIDEr\"", "metric = \"validation-loss\"", "a lower loss is better"),
+            ("data.validation_captions = 1000", "", "data.validation_captions is 0"),
+            ("seeds = [1, 2]", "seeds = []", "`seeds` is []"),
+            ("seeds = [1, 2]", "seeds = [1, 1]", "`seeds` is [1, 1]"),
+            ("seeds = [1, 2]", "sedes = [1, 2]", "unknown field `sedes`"),
+            ("seeds = [1, 2]", "seeds = [1]\nchoice = \"best-of-2\"", "leave it out"),
+            ("prefix-gradient-clipping.toml", "absent.toml", "absent.toml"),
+            ("prefix-gradient-clipping.toml", "sbg.toml", "`choice` must say"),
+        ] {
+            let error = parse(&file(GRID, RATES).replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+}

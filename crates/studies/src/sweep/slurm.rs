@@ -1,0 +1,57 @@
+//! The batch script that carries a sweep as a SLURM array.
+
+use std::path::Path;
+
+/// A script for `sbatch`: so many array tasks, each with its share of the sweep's trials. The paths are
+/// those of the folder that it is submitted from.
+#[must_use]
+pub fn batch_script(name: &str, file: &Path, out: &Path, tasks: usize, more: &[String]) -> String {
+    let last = tasks.saturating_sub(1);
+    let more: String = more.iter().map(|word| format!(" {}", quoted(word))).collect();
+    let (file, out) = (quoted(&file.display().to_string()), quoted(&out.display().to_string()));
+    format!(
+        "#!/bin/bash
+# The sweep {name} as {tasks} tasks on storage that they share. Submit it from the folder in which the paths
+# of the sweep's config hold: sbatch THIS. Submitted again, it goes on with what is left. Whoever ends last
+# writes the results of all; `capsmith sweep run {file} --out {out} --resume` does so too, at any time.
+#SBATCH --job-name=capsmith-{name}
+#SBATCH --array=0-{last}
+#SBATCH --output=capsmith-{name}-%a.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+# SIGTERM two minutes before the time is over: runs save a checkpoint and stop.
+#SBATCH --signal=TERM@120
+# What one task needs; set them to your cluster.
+#SBATCH --cpus-per-task=8
+#SBATCH --gres=gpu:1
+#SBATCH --time=24:00:00
+
+srun capsmith sweep run {file} --out {out} --task \"$SLURM_ARRAY_TASK_ID/{tasks}\"{more}
+"
+    )
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_numbers_tasks_as_the_option_does_and_quotes_paths() {
+        let more = ["--device".to_owned(), "cuda".to_owned()];
+        let script =
+            batch_script("rate", Path::new("a b.toml"), Path::new("/shared/it's"), 4, &more);
+        assert!(script.starts_with("#!/bin/bash\n"));
+        assert!(script.contains("\n#SBATCH --array=0-3\n"));
+        let line = r#"sweep run 'a b.toml' --out '/shared/it'\''s' --task "$SLURM_ARRAY_TASK_ID/4" --device cuda"#;
+        assert!(script.contains(line), "{script}");
+    }
+}
