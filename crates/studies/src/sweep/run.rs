@@ -383,7 +383,7 @@ impl Watch<'_> {
         let name = format!("trial {}, seed {} ({settings})", goal.trial, goal.seed);
         match outcome {
             Outcome::Failed { error } => {
-                let first = error.lines().next().unwrap_or_default();
+                let first = error.split(['\n', ';']).next().unwrap_or_default();
                 Some(format!("{name} failed: {first}"))
             }
             Outcome::Finished { .. } if stages.last() == Some(&at) => {
