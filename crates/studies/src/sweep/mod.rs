@@ -9,7 +9,7 @@
 //! SWEEP/
 //!   sweep.json, trials.csv    what came out
 //!   index.html                the same to look at
-//!   tensorboard/              the same for TensorBoard's HParams tab
+//!   tensorboard/              the same for TensorBoard's `HParams` tab
 //!   trials/003/config.toml    the trial's config
 //!   trials/003/seed-42/       its run with that seed, as `capsmith train` leaves it
 //!   tokenizers/               custom tokenizers, each trained once
