@@ -61,7 +61,7 @@ fn a_grid_is_ranked_and_a_trial_that_fails_is_noted_while_the_others_go_on() {
         .iter()
         .map(|run| run["rungs"][0]["values"]["validation-loss"].as_f64().unwrap());
     let losses: Vec<f64> = losses.collect();
-    assert!((best["mean"].as_f64().unwrap() - (losses[0] + losses[1]) / 2.0).abs() < 1e-12);
+    assert!((best["mean"].as_f64().unwrap() - f64::midpoint(losses[0], losses[1])).abs() < 1e-12);
     let error = found["trials"][2]["error"].as_str().unwrap();
     assert!(error.contains("optimizer.learning_rate"), "{error}");
     let lines = std::fs::read_to_string(out.join("trials.csv")).unwrap();
