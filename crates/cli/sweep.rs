@@ -56,7 +56,7 @@ struct RunArgs {
     #[arg(long)]
     resume: bool,
     /// Run share I, from 0, of N of the trials, where several processes carry a sweep in one --out on
-    /// shared storage: I is SLURM_ARRAY_TASK_ID of an array from 0, or JOB_COMPLETION_INDEX of an
+    /// shared storage: I is `SLURM_ARRAY_TASK_ID` of an array from 0, or `JOB_COMPLETION_INDEX` of an
     /// indexed Kubernetes job. Goes on with what is there, as --resume does. Whoever ends last writes
     /// the results of all.
     #[arg(long, value_name = "I/N")]

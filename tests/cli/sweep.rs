@@ -61,12 +61,9 @@ fn a_grid_is_ranked_and_a_trial_that_fails_is_noted_while_the_others_go_on() {
         .iter()
         .map(|run| run["rungs"][0]["values"]["validation-loss"].as_f64().unwrap());
     let losses: Vec<f64> = losses.collect();
-    assert!((best["mean"].as_f64().unwrap() - (losses[0] + losses[1]) / 2.0).abs() < 1e-12);
-    assert!(
-        found["trials"][2]["error"].as_str().unwrap().contains("not finite")
-            || found["trials"][2]["error"].as_str().unwrap().contains("NaN")
-            || found["trials"][2]["error"].as_str().unwrap().contains("inf")
-    );
+    assert!((best["mean"].as_f64().unwrap() - f64::midpoint(losses[0], losses[1])).abs() < 1e-12);
+    let error = found["trials"][2]["error"].as_str().unwrap();
+    assert!(error.contains("optimizer.learning_rate"), "{error}");
     let lines = std::fs::read_to_string(out.join("trials.csv")).unwrap();
     assert!(
         lines.starts_with("trial,optimizer.learning_rate,rung,epochs,validation-loss,"),
@@ -148,7 +145,7 @@ fn a_sweep_that_cannot_be_run_says_why_before_it_starts() {
     let path = file(folder.path(), stage, head, "optimizer.beta = [0.9]");
     let error = failure(&words(&path, &out, &[]));
     assert!(
-        error.contains("sweep.toml") && error.contains("did you mean `optimizer.beta1`"),
+        error.contains("sweep.toml") && error.contains("did you mean `optimizer.beta"),
         "{error}"
     );
     let path = file(folder.path(), stage, head, good);

@@ -1,4 +1,4 @@
-//! A sweep's results for TensorBoard's HParams tab: what was varied and what is compared, and of every run
+//! A sweep's results for TensorBoard's `HParams` tab: what was varied and what is compared, and of every run
 //! its values, how it ended, and what was measured.
 
 use std::fs;
@@ -118,7 +118,9 @@ fn hparam(axis: &Axis) -> HParamInfo {
         Domain::List(values) => {
             info.set_field_type(data_type(values));
             let mut list = ListValue::new();
-            values.iter().for_each(|value| list.mut_values().push(proto(value)));
+            for value in values {
+                list.mut_values().push(proto(value));
+            }
             info.set_domain_discrete(list);
         }
     }

@@ -1,7 +1,7 @@
 //! Sweeps: one config with some of its values varied, every trial a run of its own.
 //!
 //! A [`Sweep`] is read from a TOML file and checked as a whole, every trial's config with it, before
-//! anything is started. [`run`] makes the trials' runs as [stages](crate::stages), several at a time, on one
+//! anything is started. [`run`] makes the trials' runs as [stages], several at a time, on one
 //! machine or as one task of many on shared storage; what is finished is kept. Trials are compared on the
 //! split that the file names.
 //!
@@ -9,7 +9,7 @@
 //! SWEEP/
 //!   sweep.json, trials.csv    what came out
 //!   index.html                the same to look at
-//!   tensorboard/              the same for TensorBoard's HParams tab
+//!   tensorboard/              the same for TensorBoard's `HParams` tab
 //!   trials/003/config.toml    the trial's config
 //!   trials/003/seed-42/       its run with that seed, as `capsmith train` leaves it
 //!   tokenizers/               custom tokenizers, each trained once

@@ -94,16 +94,14 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
             value: number(setting),
             ..Cell::text(shown_value(setting))
         }));
-        if trial.error.is_some() {
-            row.push(Cell::text("failed"));
-            return row;
-        }
         let epochs = trial.epochs.map(|epochs| Cell::number(epochs as f64, 0));
         row.extend(has_rungs.then(|| epochs.unwrap_or_default()));
         row.push(Cell {
             value: trial.mean,
             best: best == Some(trial.trial),
-            ..Cell::text(html! { span { (value(trial)) } })
+            ..Cell::text(
+                html! { span { @if trial.error.is_some() { "failed" } @else { (value(trial)) } } },
+            )
         });
         row.extend(others.iter().map(|name| match trial.measured.get(*name) {
             Some(&value) => Cell::number(value, 4),

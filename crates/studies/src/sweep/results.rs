@@ -308,23 +308,23 @@ impl Results {
         // Writing to memory cannot fail.
         let _ = lines.write_record(head);
         for trial in &self.trials {
-            let _ = lines.write_record(self.row(sweep, trial, &others));
+            let _ = lines.write_record(row(sweep, trial, &others));
         }
         String::from_utf8(lines.into_inner().unwrap_or_default()).unwrap_or_default()
     }
+}
 
-    fn row(&self, sweep: &Sweep, trial: &TrialResult, others: &[&str]) -> Vec<String> {
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-        let mut row = vec![trial.trial.to_string()];
-        let settings = &sweep.trials[trial.trial].settings;
-        row.extend(settings.iter().map(|(_, value)| shown_value(value)));
-        row.push(trial.rung.map_or_else(String::new, |rung| rung.to_string()));
-        row.push(trial.epochs.map_or_else(String::new, |epochs| epochs.to_string()));
-        row.extend([number(trial.mean), number(trial.std)]);
-        row.extend(others.iter().map(|name| number(trial.measured.get(*name).copied())));
-        row.extend([trial.error.clone().unwrap_or_default(), trial.folder.clone()]);
-        row
-    }
+fn row(sweep: &Sweep, trial: &TrialResult, others: &[&str]) -> Vec<String> {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let mut row = vec![trial.trial.to_string()];
+    let settings = &sweep.trials[trial.trial].settings;
+    row.extend(settings.iter().map(|(_, value)| shown_value(value)));
+    row.push(trial.rung.map_or_else(String::new, |rung| rung.to_string()));
+    row.push(trial.epochs.map_or_else(String::new, |epochs| epochs.to_string()));
+    row.extend([number(trial.mean), number(trial.std)]);
+    row.extend(others.iter().map(|name| number(trial.measured.get(*name).copied())));
+    row.extend([trial.error.clone().unwrap_or_default(), trial.folder.clone()]);
+    row
 }
 
 #[cfg(test)]

@@ -173,6 +173,19 @@ fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Err
     Ok(None)
 }
 
+/// Trials by number with their metric, none for those that failed.
+type Values = Vec<(usize, Option<f64>)>;
+
+/// A trial's metric, over its seeds.
+enum Mean {
+    /// Not all of them are measured yet.
+    Open,
+    /// One of them failed.
+    Failed,
+    /// Their mean.
+    Of(f64),
+}
+
 struct Walk<'a> {
     planner: Planner<'a>,
     options: &'a Options,
@@ -257,11 +270,7 @@ impl Walk<'_> {
 
     /// Each trial's metric at a rung, none for one that failed, once all are there. Other tasks that are
     /// at work are waited for; none when something is left that nobody works at.
-    fn values(
-        &mut self,
-        trials: &[usize],
-        rung: usize,
-    ) -> Result<Option<Vec<(usize, Option<f64>)>>, Error> {
+    fn values(&mut self, trials: &[usize], rung: usize) -> Result<Option<Values>, Error> {
         let seeds = &self.planner.sweep.seeds;
         let goals = trials
             .iter()
@@ -272,10 +281,13 @@ impl Walk<'_> {
             // Looked at before the values: who ends in between has left all of them.
             let others = self.others_at_work()?;
             let values = trials.iter().map(|&trial| {
-                let value = self.value(&planned, trial, rung)?;
-                Ok(value.map(|value| (trial, value)))
+                Ok(match self.mean(&planned, trial, rung)? {
+                    Mean::Open => None,
+                    Mean::Failed => Some((trial, None)),
+                    Mean::Of(value) => Some((trial, Some(value))),
+                })
             });
-            let values = values.collect::<Result<Option<Vec<_>>, Error>>()?;
+            let values = values.collect::<Result<Option<Values>, Error>>()?;
             if values.is_some() || !others || self.stop.load(Ordering::Relaxed) {
                 return Ok(values);
             }
@@ -287,13 +299,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The outer option: whether it is known.
-    fn value(
-        &self,
-        planned: &Planned,
-        trial: usize,
-        rung: usize,
-    ) -> Result<Option<Option<f64>>, Error> {
+    /// A trial's metric at a rung.
+    fn mean(&self, planned: &Planned, trial: usize, rung: usize) -> Result<Mean, Error> {
         let sweep = self.planner.sweep;
         let mut sum = 0.0;
         let mut is_open = false;
@@ -302,11 +309,11 @@ impl Walk<'_> {
                 Standing::Measured(measured) => {
                     sum += measured.values.get(&sweep.metric).copied().unwrap_or(f64::NAN);
                 }
-                Standing::Failed(_) => return Ok(Some(None)),
+                Standing::Failed(_) => return Ok(Mean::Failed),
                 Standing::Open => is_open = true,
             }
         }
-        Ok((!is_open).then_some(Some(sum / sweep.seeds.len() as f64)))
+        Ok(if is_open { Mean::Open } else { Mean::Of(sum / sweep.seeds.len() as f64) })
     }
 
     fn others_at_work(&self) -> Result<bool, Error> {
@@ -383,7 +390,7 @@ impl Watch<'_> {
         let name = format!("trial {}, seed {} ({settings})", goal.trial, goal.seed);
         match outcome {
             Outcome::Failed { error } => {
-                let first = error.lines().next().unwrap_or_default();
+                let first = error.split(['\n', ';']).next().unwrap_or_default();
                 Some(format!("{name} failed: {first}"))
             }
             Outcome::Finished { .. } if stages.last() == Some(&at) => {

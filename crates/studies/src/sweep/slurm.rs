@@ -7,7 +7,7 @@ use std::path::Path;
 #[must_use]
 pub fn batch_script(name: &str, file: &Path, out: &Path, tasks: usize, more: &[String]) -> String {
     let last = tasks.saturating_sub(1);
-    let more: String = more.iter().map(|word| format!(" {}", quoted(word))).collect();
+    let more = more.iter().fold(String::new(), |all, word| all + " " + &quoted(word));
     let (file, out) = (quoted(&file.display().to_string()), quoted(&out.display().to_string()));
     format!(
         "#!/bin/bash
