@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use caption_metrics::cli::{EvaluateArgs, print_scores};
-use caption_metrics::{Options, Tokenizer};
+use caption_metrics::Options;
 use clap::ValueEnum;
 use hub::Wanted;
 use networks::device::parse_device;
