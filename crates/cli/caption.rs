@@ -99,8 +99,8 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
 
 /// The model that the run's embeddings are from.
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
-    let (model, source) =
-        models::image_encoder(&args.run, &captioner.provenance, args.clip.as_deref())?;
+    let (provenance, moved) = (&captioner.provenance, args.clip.as_deref());
+    let (model, source) = models::image_encoder(&args.run, provenance, "--clip", moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!("cannot load the model that the run was trained on from {model} (say where it is with --clip)")
     })?;

@@ -31,10 +31,11 @@ pub fn network(provenance: &Provenance) -> Network {
 }
 
 /// The image encoder that a run's embeddings are from, as it is called and where its files are: where
-/// they were then, or as `moved` says.
+/// they were then, or where they have `moved` by what was given as `option`.
 pub fn image_encoder(
     run: &Path,
     provenance: &Provenance,
+    option: &str,
     moved: Option<&str>,
 ) -> anyhow::Result<(String, EncoderSource)> {
     let identity = provenance.embeddings.as_ref();
@@ -47,7 +48,7 @@ pub fn image_encoder(
     let network = network(provenance);
     let path = find(model, wanted(network)).with_context(|| {
         format!(
-            "the run {} needs the model that it was trained on; say where it is with --clip",
+            "the run {} needs the model that it was trained on; say where it is with {option}",
             run.display()
         )
     })?;

@@ -78,11 +78,11 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
     let source = |(path, name): (&PathBuf, String)| {
         let folder = RunFolder::open(path)?;
         let provenance = folder.provenance()?;
-        let moved = match models::network(&provenance) {
-            Network::Clip => args.clip.as_deref(),
-            Network::Vgg => args.vgg.as_deref(),
+        let (option, moved) = match models::network(&provenance) {
+            Network::Clip => ("--clip", &args.clip),
+            Network::Vgg => ("--vgg", &args.vgg),
         };
-        let (model, encoder) = models::image_encoder(path, &provenance, moved)?;
+        let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
         let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;
         Ok(RunSource { name, folder, model, encoder, clip })
     };

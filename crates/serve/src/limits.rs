@@ -48,7 +48,7 @@ impl Default for Limits {
             continuations: 20,
             header_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
-            request_time: Duration::from_secs(120),
+            request_time: Duration::from_mins(2),
             shutdown_time: Duration::from_secs(30),
         }
     }

@@ -113,26 +113,6 @@ impl Models {
         encoders.map(|(number, (_, encoder))| Embedded::of(pictures, number, encoder)).collect()
     }
 
-    /// What a run writes of some pictures with equal decoding.
-    fn write(
-        &self,
-        run: &Run,
-        embeddings: &Tensor,
-        decoding: &Decoding,
-    ) -> Result<Vec<Written>, Error> {
-        let fail = |error| Error::Run { run: run.name.clone(), source: Box::new(error) };
-        let pictures = run.captioner.pictures(embeddings, run.selector.as_ref()).map_err(fail)?;
-        let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
-        let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions = run.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
-        let mut keywords = pictures.keywords.map(Vec::into_iter);
-        let written = captions.into_iter().map(|captions| Written {
-            captions: ranked(captions),
-            keywords: keywords.as_mut().and_then(Iterator::next),
-        });
-        Ok(written.collect())
-    }
-
     /// Says of all captions how near they are to their pictures.
     fn judge(&self, all: &mut [Vec<Written>], embedded: &[Option<Embedded>]) -> Result<(), Error> {
         let Some(judge) = &self.judge else { return Ok(()) };
@@ -164,13 +144,30 @@ impl Models {
             let run = &self.runs[group.run];
             let places: Vec<usize> = group.members.iter().map(|&(picture, _)| picture).collect();
             let Some(embedded) = &embedded[run.encoder] else { continue };
-            let written = self.write(run, &embedded.rows(&places)?, group.decoding)?;
+            let written = run.write(&embedded.rows(&places)?, group.decoding)?;
             for (&(picture, task), written) in group.members.iter().zip(written) {
                 all[picture][task] = written;
             }
         }
         self.judge(&mut all, &embedded)?;
         Ok(all)
+    }
+}
+
+impl Run {
+    /// What it writes of pictures with these embeddings `[pictures, dim]`.
+    fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<Written>, Error> {
+        let fail = |error| Error::Run { run: self.name.clone(), source: Box::new(error) };
+        let pictures = self.captioner.pictures(embeddings, self.selector.as_ref()).map_err(fail)?;
+        let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
+        let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
+        let captions = self.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
+        let mut keywords = pictures.keywords.map(Vec::into_iter);
+        let written = captions.into_iter().map(|captions| Written {
+            captions: ranked(captions),
+            keywords: keywords.as_mut().and_then(Iterator::next),
+        });
+        Ok(written.collect())
     }
 }
 
