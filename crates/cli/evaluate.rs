@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use caption_metrics::cli::{EvaluateArgs, print_scores};
 use caption_metrics::Options;
+use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
 use hub::Wanted;
 use networks::device::parse_device;

@@ -172,10 +172,8 @@ fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
         fetch_data_set(table, &dataset)?;
         fetch_meteor();
     }
-    let published_checkpoint = match args.from_published {
-        true => Some(find(args, PUBLISHED, Wanted::File)?),
-        false => None,
-    };
+    let published_checkpoint =
+        args.from_published.then(|| find(args, PUBLISHED, Wanted::File)).transpose()?;
     Ok(Request {
         table,
         rows: if args.rows.is_empty() { Row::ALL.to_vec() } else { in_order(&args.rows) },

@@ -54,6 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let bar = terminal::bar(sources.len() as u64, "loading runs");
     let loading = bar.clone();
+    #[allow(clippy::result_large_err, reason = "made once, at the start")]
     let load = move || {
         device::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
         Models::load(&sources, judge.as_ref(), device, || loading.inc(1))
@@ -114,8 +115,8 @@ fn names(runs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
 /// The CLIP to compare captions with pictures by: that of a run, or as it is named. None where its folder
 /// has no tokenizer.
 fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSource>> {
-    let encoders = sources.iter().map(|source| &source.encoder);
-    let of_a_run = encoders.cloned().find(|encoder| encoder.network == Network::Clip);
+    let mut encoders = sources.iter().map(|source| &source.encoder);
+    let of_a_run = encoders.find(|encoder| encoder.network == Network::Clip).cloned();
     let found = match (of_a_run, &args.clip) {
         (Some(encoder), _) => encoder,
         (None, Some(clip)) => {

@@ -72,13 +72,11 @@ impl Drop for Server {
     }
 }
 
+/// Captions with their scores, and keywords.
+type Answer = (Vec<(String, f64)>, Option<Vec<String>>);
+
 /// A run's captions of each picture by itself, best first, with its keywords.
-fn direct(
-    place: &Place,
-    run: &str,
-    sets: &[&str],
-    pictures: &[PathBuf],
-) -> Vec<(Vec<(String, f64)>, Option<Vec<String>>)> {
+fn direct(place: &Place, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<Answer> {
     let clip = PathBuf::from(place.stage.clip());
     let folder = RunFolder::open(Path::new(&place.of(run))).unwrap();
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();

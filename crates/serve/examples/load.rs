@@ -97,7 +97,7 @@ fn pictures(folder: &str) -> Result<Vec<Vec<u8>>, Box<dyn Error + Send + Sync>> 
 fn one(address: &str, number: usize, pictures: &[Vec<u8>], expected: &[Value], seen: &Mutex<Seen>) {
     let place = number % pictures.len();
     let picture = &pictures[place];
-    let malformed = number % MALFORMED == 0;
+    let malformed = number.is_multiple_of(MALFORMED);
     let sent = if malformed { &picture[..picture.len() / 2] } else { picture };
     let start = Instant::now();
     let answer = send(address, sent);
@@ -124,7 +124,7 @@ fn one(address: &str, number: usize, pictures: &[Vec<u8>], expected: &[Value], s
 fn send(address: &str, picture: &[u8]) -> Result<(u16, Value), Box<dyn Error + Send + Sync>> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(180)))
+        .timeout_global(Some(Duration::from_mins(3)))
         .build()
         .new_agent();
     let mut response = agent

@@ -36,7 +36,7 @@ impl Sums {
 
     fn of(pixels: &[f32], task: &Task) -> String {
         let sum: f64 = pixels.iter().enumerate().map(|(at, &v)| f64::from(v) * at as f64).sum();
-        format!("{sum} by {:?}", task)
+        format!("{sum} by {task:?}")
     }
 }
 
@@ -102,6 +102,7 @@ impl Server {
     /// Whose batches wait for a word if `gated`.
     pub fn start(limits: Limits, gated: bool) -> Self {
         let ((gate, waits), (taken, seen)) = (unbounded(), unbounded());
+        #[allow(clippy::result_large_err, reason = "the error's size is the library's")]
         let load = move || Ok(Sums { gate: gated.then_some(waits), taken });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -164,7 +165,7 @@ impl Drop for Server {
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)));
+        .timeout_global(Some(Duration::from_mins(1)));
     config.build().new_agent()
 }
 

@@ -103,7 +103,7 @@ impl Sizes {
         let pictures = corpus.as_ref().map_or(published, |corpus| corpus.images.len()) as f64;
         let captions =
             corpus.as_ref().map_or(5.0 * pictures, |corpus| corpus.caption_count() as f64);
-        let words = corpus.as_ref().map_or(FLICKR8K_WORDS, |corpus| words(corpus));
+        let words = corpus.as_ref().map_or(FLICKR8K_WORDS, words);
         let test = config.map_or(5000, |config| config.data.test_captions) as f64;
         let folder = |model: &Option<String>| model.as_deref().map(Path::new).map(Path::to_owned);
         let clip = folder(&request.models.clip);

@@ -159,14 +159,11 @@ impl Family {
             let path = Path::new(name).join(file);
             std::fs::read_to_string(&path).map_err(|source| FamilyError::Read { path, source })
         };
-        let (recipe, configs) = match built_in {
-            Some((_, recipe, configs)) => {
-                ((*recipe).to_owned(), configs.map(ToOwned::to_owned).to_vec())
-            }
-            None => {
-                let configs = CONFIGS.iter().map(|config| read(&format!("{config}.toml")));
-                (read("recipe.toml")?, configs.collect::<Result<_, _>>()?)
-            }
+        let (recipe, configs) = if let Some((_, recipe, configs)) = built_in {
+            ((*recipe).to_owned(), configs.map(ToOwned::to_owned).to_vec())
+        } else {
+            let configs = CONFIGS.iter().map(|config| read(&format!("{config}.toml")));
+            (read("recipe.toml")?, configs.collect::<Result<_, _>>()?)
         };
         let recipe = toml::from_str(&recipe).map_err(|error| FamilyError::Recipe {
             name: name.to_owned(),
