@@ -22,6 +22,7 @@ use crate::{evaluate, models, terminal};
 /// Where a CLIP is served, it says how near each caption is to the picture. Ctrl-C stops the server when
 /// requests in flight are answered.
 #[derive(clap::Args)]
+#[allow(clippy::doc_markdown, reason = "addresses as they are typed")]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Run folder that `capsmith train` wrote; may be repeated. A run is called as its folder is.
