@@ -17,7 +17,7 @@ step dataset check "$dataset"
 step init clip --out "$out/clip"
 step init gpt2 --out "$out/gpt2" --dataset "$dataset"
 step precompute --dataset "$dataset" --clip "$out/clip" --out "$out/embeddings.safetensors"
-step train --config configs/small/prefix-gradient-clipping.toml --out "$out/run" \
+step train --config configs/small/prefix-gradient-clipping.toml --set training.epochs=5 --out "$out/run" \
     --set "data.dataset=$dataset" --set "data.embeddings=$out/embeddings.safetensors" --set "gpt2.model=$out/gpt2"
 step evaluate --run "$out/run"
 step evaluate --run "$out/run" --shuffle-embeddings 1
