@@ -358,8 +358,8 @@ fn the_similarity_factor_is_held_at_a_hundred() {
     let before = model.similarity_factor().unwrap();
     model.limit_similarity_factor().unwrap();
     assert!((model.similarity_factor().unwrap() - before).abs() < 1e-9);
-    let scale = &mut store.variables()["logit_scale"];
-    let _ = tch::no_grad(|| scale.shallow_clone().fill_(6.0));
+    let mut scale = store.variables()["logit_scale"].shallow_clone();
+    let _ = tch::no_grad(|| scale.fill_(6.0));
     model.limit_similarity_factor().unwrap();
     assert!((model.similarity_factor().unwrap() - 100.0).abs() < 1e-3);
 }
