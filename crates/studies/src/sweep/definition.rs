@@ -347,7 +347,8 @@ mod tests {
         format!(
             "base = \"{ROOT}/configs/small/prefix-gradient-clipping.toml\"\nmetric = \"CIDEr\"\n\
              direction = \"maximize\"\nsplit = \"validation\"\nseeds = [1, 2]\n[search]\n{search}\n\
-             [fixed]\ndata.validation_captions = 1000\n[space]\n{space}\n"
+             [fixed]\ndata.validation_captions = 1000\n\
+             training.epochs = 5\n[space]\n{space}\n"
         )
     }
 
