@@ -128,7 +128,11 @@ async function ask() {
     $("results").replaceChildren();
     fail("There is no caption.", away ? "The server cannot be reached. Is capsmith serve still running?" : error.message);
   } finally {
-    if (mine === asking) busy(false);
+    if (mine === asking) {
+      busy(false);
+      // On a phone captions are further down.
+      if ($("captions").getBoundingClientRect().bottom > innerHeight) $("captions").scrollIntoView();
+    }
   }
 }
 
