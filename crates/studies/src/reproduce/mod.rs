@@ -226,7 +226,7 @@ impl Planner<'_> {
         kind: &str,
         more: &[&str],
     ) -> Result<(String, Option<usize>), Error> {
-        let out = self.request.out.join("models").join(kind);
+        let out = self.models().join(kind);
         let mut arguments = words(&["init", kind, "--out", &out.display().to_string()]);
         arguments.extend(words(more));
         let inputs = if more.is_empty() { Vec::new() } else { self.data_set.clone() };
@@ -260,7 +260,7 @@ impl Planner<'_> {
             name: name.to_owned(),
             arguments,
             resume: Resume::Itself,
-            inputs: self.data_set_and([model_input(encoder[1])]),
+            inputs: self.data_set_and(self.model(encoder[1])),
             after: after.into_iter().collect(),
             outputs: vec![out],
             optional: false,
@@ -296,7 +296,7 @@ impl Planner<'_> {
             name: "keywords/build".to_owned(),
             arguments: build,
             resume: Resume::Itself,
-            inputs: self.data_set_and([model_input(clip)]),
+            inputs: self.data_set_and(self.model(clip)),
             after: vec![embeddings],
             outputs: vec![folder.clone()],
             optional: false,
@@ -356,7 +356,7 @@ impl Planner<'_> {
             System::MergeRnn(_) => [shared.features, None],
         };
         let mut inputs = self.data_set_and([Input::Text(resolved.to_toml())]);
-        inputs.extend(resolved.system.language_model().map(model_input));
+        inputs.extend(resolved.system.language_model().and_then(|model| self.model(model)));
         let trained = self.add(Stage {
             name: format!("train/{name}"),
             arguments: words(&["train", "--config", &file_text, "--out", &out]),
@@ -397,7 +397,7 @@ impl Planner<'_> {
                 &shared.gpt2,
             ]),
             resume: Resume::Anew,
-            inputs: vec![Input::Text(resolved.to_toml()), model_input(checkpoint)],
+            inputs: vec![Input::Text(resolved.to_toml()), Input::Path(PathBuf::from(checkpoint))],
             after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
             optional: false,
@@ -487,7 +487,19 @@ impl Planner<'_> {
         self.request.out.join("selected.jsonl")
     }
 
-    fn data_set_and<const N: usize>(&self, more: [Input; N]) -> Vec<Input> {
+    /// A model that is a path, by what is there; none where a stage of this plan makes it, which the stages
+    /// behind it depend on by its key.
+    fn model(&self, model: &str) -> Option<Input> {
+        let path = PathBuf::from(model);
+        (!path.starts_with(self.models())).then_some(Input::Path(path))
+    }
+
+    /// Where models with random weights are made.
+    fn models(&self) -> PathBuf {
+        self.request.out.join("models")
+    }
+
+    fn data_set_and(&self, more: impl IntoIterator<Item = Input>) -> Vec<Input> {
         self.data_set.iter().cloned().chain(more).collect()
     }
 
@@ -506,11 +518,48 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     Ok(vec![Input::Text(corpus.fingerprint()), Input::listing(&pictures)?])
 }
 
-/// A model that is a path, by what is there.
-fn model_input(model: &str) -> Input {
-    Input::Path(PathBuf::from(model))
-}
-
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A key may not change by what the plan itself makes, or a resumed study would make all anew.
+    #[test]
+    fn models_that_a_stage_makes_are_known_by_its_key_and_others_by_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, clip) = (folder.path().join("study"), folder.path().join("clip"));
+        let request = |models: FoundModels| Request {
+            table: Table::One,
+            rows: Row::ALL.to_vec(),
+            family: Family::open("small").unwrap(),
+            seeds: None,
+            dataset: folder.path().join("absent"),
+            models,
+            devices: Vec::new(),
+            published_checkpoint: None,
+            meteor: false,
+            out: out.clone(),
+        };
+        let planned = |models: &FoundModels| {
+            format!("{:?}", request(models.clone()).plan("code").unwrap().plan)
+        };
+        let made = FoundModels::default();
+        let before = planned(&made);
+        for model in ["clip", "gpt2"] {
+            fs::create_dir_all(out.join("models").join(model)).unwrap();
+            fs::write(out.join("models").join(model).join("model.safetensors"), "weights").unwrap();
+        }
+        assert_eq!(planned(&made), before);
+
+        let found = FoundModels { clip: Some(clip.display().to_string()), ..made };
+        let before = planned(&found);
+        fs::create_dir_all(&clip).unwrap();
+        fs::write(clip.join("model.safetensors"), "weights").unwrap();
+        assert_ne!(planned(&found), before);
+    }
 }
