@@ -49,6 +49,17 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(contents))
 }
 
+/// [`write()`] unless these very bytes are there: what goes by a file's time of change then sees none.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_if_other(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    if fs::read(path).is_ok_and(|there| there == contents) {
+        return Ok(());
+    }
+    write(path, contents)
+}
+
 /// Writes to `path`, all or nothing, through a buffered writer.
 ///
 /// # Errors
@@ -168,6 +179,21 @@ mod tests {
         assert!(error.to_string().contains("a.json"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_same_bytes_are_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let changed = || fs::metadata(&path).unwrap().modified().unwrap();
+        write_if_other(&path, b"one").unwrap();
+        let before = changed();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        write_if_other(&path, b"one").unwrap();
+        assert_eq!(changed(), before);
+        write_if_other(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_ne!(changed(), before);
     }
 
     #[test]

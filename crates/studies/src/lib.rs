@@ -5,4 +5,5 @@
 
 pub mod reproduce;
 pub mod stages;
+mod statistics;
 pub mod sweep;

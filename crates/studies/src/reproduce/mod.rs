@@ -151,13 +151,8 @@ impl Reproduction {
     /// Names the file that cannot be written.
     pub fn write_configs(&self) -> Result<(), Error> {
         for (path, config) in self.runs.iter().filter_map(|run| run.resolved.as_ref()) {
-            let text = config.to_toml();
-            // A new time of change would look like another input.
-            if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
-                continue;
-            }
             durable::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-            durable::write(path, text.as_bytes())?;
+            durable::write_if_other(path, config.to_toml().as_bytes())?;
         }
         Ok(())
     }

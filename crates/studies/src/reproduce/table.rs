@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
 use crate::stages::Outcome;
+use crate::statistics;
 
 /// What came out of a table's rows.
 #[derive(Debug, Clone, Serialize)]
@@ -127,12 +128,7 @@ fn cell(
     published: Option<f64>,
 ) -> Cell {
     let values: Vec<f64> = runs.iter().filter_map(|run| run.get(score)?.as_f64()).collect();
-    let count = values.len() as f64;
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count);
-    let deviation = mean.filter(|_| values.len() > 1).map(|mean| {
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        (squares / (count - 1.0)).sqrt()
-    });
+    let (mean, deviation) = (statistics::mean(&values), statistics::deviation(&values));
     let difference = mean.zip(published).map(|(mean, published)| mean - published);
     Cell { score, mean, deviation, published, difference }
 }

@@ -12,6 +12,7 @@ use super::halving::Direction;
 use super::plan::{Goal, Planned, Planner, scored};
 use super::space::Settings;
 use super::{Error, hparams, page};
+use crate::statistics;
 
 /// The name of [`Results`]' file in a sweep's folder.
 pub(super) const FILE: &str = "sweep.json";
@@ -191,7 +192,7 @@ impl Planner<'_> {
             rung: reached,
             epochs: there.iter().map(|one| one.epochs).max(),
             mean: measured.get(&self.sweep.metric).copied(),
-            std: deviation(&values),
+            std: statistics::deviation(&values),
             measured,
             runs,
             error,
@@ -245,17 +246,7 @@ fn means(measured: &[&Measured]) -> BTreeMap<String, f64> {
         all.entry(name.clone()).or_default().push(*value);
     }
     let whole = all.into_iter().filter(|(_, values)| values.len() == measured.len());
-    whole.map(|(name, values)| (name, values.iter().sum::<f64>() / values.len() as f64)).collect()
-}
-
-/// Of a sample: divided by one less than there are.
-fn deviation(values: &[f64]) -> Option<f64> {
-    if values.len() < 2 {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
+    whole.filter_map(|(name, values)| Some((name, statistics::mean(&values)?))).collect()
 }
 
 fn json(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
@@ -365,8 +356,8 @@ mod tests {
 
     #[test]
     fn seeds_are_averaged_and_their_spread_is_a_samples() {
-        assert_eq!(deviation(&[1.0]), None);
-        assert!((deviation(&[1.0, 3.0, 5.0]).unwrap() - 2.0).abs() < 1e-12);
+        assert_eq!(statistics::deviation(&[1.0]), None);
+        assert!((statistics::deviation(&[1.0, 3.0, 5.0]).unwrap() - 2.0).abs() < 1e-12);
         let one = |value, other: Option<f64>| Measured {
             epochs: 1,
             values: [("a", Some(value)), ("b", other)]

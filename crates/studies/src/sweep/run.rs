@@ -152,11 +152,8 @@ fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
 
 fn write_configs(planner: &Planner) -> Result<(), Error> {
     for (number, config) in planner.configs.iter().enumerate() {
-        let (file, text) = (planner.config_file(number), config.to_toml());
-        if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
-            durable::create_dir_all(&planner.trial_folder(number))?;
-            durable::write(&file, text.as_bytes())?;
-        }
+        durable::create_dir_all(&planner.trial_folder(number))?;
+        durable::write_if_other(&planner.config_file(number), config.to_toml().as_bytes())?;
     }
     Ok(())
 }
