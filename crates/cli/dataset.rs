@@ -1,6 +1,6 @@
 //! `capsmith dataset check` and `capsmith dataset draw`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -38,29 +38,34 @@ pub struct CheckArgs {
     json: bool,
 }
 
+/// The set that is drawn unless told otherwise.
+pub const DRAWN: scenes::Options = scenes::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
+
 #[derive(clap::Args)]
 pub struct DrawArgs {
     /// Folder to write to.
     #[arg(long)]
     out: PathBuf,
     /// Number of pictures.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = DRAWN.count)]
     count: usize,
     /// Decides every picture and caption.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = DRAWN.seed)]
     seed: u64,
     /// Width and height of a picture in pixels.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = DRAWN.size)]
     size: u32,
     /// Short texts behind each picture's captions, such as "picture of a dog.", to pretrain CLIP on.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = DRAWN.alt_texts)]
     alt_texts: usize,
 }
 
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check(args) => check(&args),
-        Command::Draw(args) => draw(&args),
+        Command::Draw(DrawArgs { out, count, seed, size, alt_texts }) => {
+            draw(&out, &scenes::Options { count, seed, size, alt_texts })
+        }
     }
 }
 
@@ -91,16 +96,15 @@ fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpe
     Ok(vec![spec(kind)])
 }
 
-fn draw(args: &DrawArgs) -> anyhow::Result<()> {
-    let &DrawArgs { count, seed, size, alt_texts, .. } = args;
-    let options = scenes::Options { count, seed, size, alt_texts };
-    let bar = terminal::bar(args.count as u64, "drawing");
-    let summary = scenes::draw(&args.out, &options, |_| bar.inc(1))?;
+/// Draws a set, unless it is there already.
+pub fn draw(out: &Path, options: &scenes::Options) -> anyhow::Result<()> {
+    let bar = terminal::bar(options.count as u64, "drawing");
+    let summary = scenes::draw(out, options, |_| bar.inc(1))?;
     bar.finish_and_clear();
     let verb = if summary.was_there { "were drawn before" } else { "drawn" };
     terminal::say(&format!(
         "{}: {} pictures and {} captions {verb}",
-        args.out.display(),
+        out.display(),
         summary.pictures,
         summary.captions
     ));

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use include_dir::{Dir, include_dir};
 
 use crate::reproduce::{self, Finished, WhichTable};
-use crate::terminal;
+use crate::{dataset, terminal};
 
 /// The small models that `cargo xtask pretrain` makes, so that the program needs no repository.
 static MODELS: Dir = include_dir!("$CARGO_MANIFEST_DIR/data/models");
@@ -32,7 +32,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let pictures = args.out.join("pictures");
-    draw(&pictures, args.count)?;
+    terminal::say(&format!(
+        "$ capsmith dataset draw --out {} --count {}",
+        pictures.display(),
+        args.count
+    ));
+    dataset::draw(&pictures, &scenes::Options { count: args.count, ..dataset::DRAWN })?;
     let weights = args.out.join("weights");
     lay_out(&MODELS, &weights)?;
     let line = reproduce::Args {
@@ -68,25 +73,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn draw(out: &Path, count: usize) -> anyhow::Result<()> {
-    terminal::say(&format!("$ capsmith dataset draw --out {} --count {count}", out.display()));
-    let options = scenes::Options { count, seed: 1, size: 128, alt_texts: 0 };
-    let bar = terminal::bar(count as u64, "drawing");
-    scenes::draw(out, &options, |_| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(())
-}
-
 /// Writes the files of an embedded folder that are not there as they are to be.
 fn lay_out(folder: &Dir, out: &Path) -> anyhow::Result<()> {
     for file in folder.files() {
         let path = out.join(file.path());
-        // A new time of change would look like another model.
-        if std::fs::read(&path).is_ok_and(|there| there == file.contents()) {
-            continue;
-        }
         durable::create_dir_all(path.parent().unwrap_or(out))?;
-        durable::write(&path, file.contents())
+        // A new time of change would look like another model.
+        durable::write_if_other(&path, file.contents())
             .with_context(|| format!("cannot lay out {}", path.display()))?;
     }
     folder.dirs().try_for_each(|folder| lay_out(folder, out))

@@ -149,13 +149,18 @@ pub fn code() -> String {
     stages::code_version(env!("CARGO_PKG_VERSION"), env!("CAPSMITH_SOURCES"))
 }
 
+/// This program, to run stages with.
+pub fn program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find capsmith's own program")
+}
+
 /// Runs a plan on the screen.
-pub fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
+fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
     let stop = terminal::stop_flag()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = jobs.max(1);
     let runner = Runner {
-        program: std::env::current_exe().context("cannot find this program again")?,
+        program: program()?,
         slots: jobs,
         threads: if jobs == 1 { 0 } else { (cores / jobs).max(1) },
         visible_devices: Vec::new(),

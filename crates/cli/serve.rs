@@ -1,7 +1,7 @@
 //! `capsmith serve`.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use networks::device::{self, parse_device};
@@ -88,29 +88,7 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;
         Ok(RunSource { name, folder, model, encoder, clip })
     };
-    args.runs.iter().zip(names(&args.runs)?).map(source).collect()
-}
-
-/// What runs are called: as their folders, or where these are alike, by their whole paths.
-fn names(runs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
-    let last = |path: &Path| -> anyhow::Result<String> {
-        let whole =
-            path.canonicalize().with_context(|| format!("there is no run {}", path.display()))?;
-        Ok(whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned())
-    };
-    let short: Vec<String> = runs.iter().map(|run| last(run)).collect::<Result<_, _>>()?;
-    let is_alike = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
-    let names: Vec<String> = runs
-        .iter()
-        .zip(&short)
-        .map(|(run, name)| if is_alike(name) { run.display().to_string() } else { name.clone() })
-        .collect();
-    for (number, name) in names.iter().enumerate() {
-        if names[..number].contains(name) {
-            bail!("the run {name} is named twice");
-        }
-    }
-    Ok(names)
+    args.runs.iter().zip(report::names(&args.runs)?).map(source).collect()
 }
 
 /// The CLIP to compare captions with pictures by: that of a run, or as it is named. None where its folder

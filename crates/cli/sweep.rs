@@ -9,10 +9,9 @@ use caption_metrics::meteor::Resources;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use networks::device::parse_device;
-use studies::stages;
 use studies::sweep::{self, Ended, Observer, Options, Sweep, Task};
 
-use crate::terminal;
+use crate::{reproduce, terminal};
 
 /// Try values of a config: a grid, random draws, or successive halving.
 ///
@@ -113,8 +112,8 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
         jobs: args.jobs.map_or(args.device.len().max(1), usize::from),
         devices: args.device.clone(),
         task: args.task,
-        program: std::env::current_exe().context("cannot find capsmith's own program")?,
-        code: stages::code_version(env!("CARGO_PKG_VERSION"), env!("CAPSMITH_SOURCES")),
+        program: reproduce::program()?,
+        code: reproduce::code(),
     };
     let screen = Screen { bar: terminal::bar(0, &sweep.name) };
     let ended = sweep::run(&sweep, &options, &screen, &stop);
