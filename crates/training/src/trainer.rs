@@ -1,8 +1,8 @@
 //! The training loop, the same for every system.
 //!
 //! Shuffled batches, AdamW with a schedule, optional clipping, a loss on held-out examples after each
-//! epoch, early stop, checkpoints, and scores of captions after each. Losses and norms stay on the device and are fetched every
-//! `log_every_steps`.
+//! epoch, early stop, checkpoints, and scores of captions after each. Losses and norms stay on the device
+//! and are fetched every `log_every_steps`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,8 @@ pub trait Observer {
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
 /// the folder of a model or of a run, which is where `gpt2.model` was found.
 ///
-/// A run that is resumed must have the same configuration and data. Setting `stop` ends training after the step under way, with a checkpoint.
+/// A run that is resumed must have the same configuration and data. Setting `stop` ends training after the
+/// step under way, with a checkpoint.
 ///
 /// # Errors
 /// Bad input is named; after an error the last checkpoint is whole.
