@@ -25,6 +25,7 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use launchers::Place;
 
 /// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
 ///
@@ -76,7 +77,12 @@ enum Command {
 
 fn main() -> ExitCode {
     terminal::stop_with_stdin();
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let shared = command.is_shared();
+    let result = match command {
+        _ if !shared && started_often() => Err(anyhow::anyhow!(
+            "this command is the work of one process, but a launcher started several of it; start it once"
+        )),
         Command::Dataset(command) => dataset::run(command),
         Command::Precompute(args) => precompute::run(&args),
         Command::Keywords(command) => keywords::run(&command),
@@ -104,6 +110,25 @@ fn main() -> ExitCode {
             terminal::interrupted().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
+}
+
+impl Command {
+    /// Whether several processes of a launcher may work together on it, or each on a part.
+    fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::Precompute(_)
+                | Self::Train(_)
+                | Self::Sweep(_)
+                | Self::Evaluate(_)
+                | Self::Bench(_)
+        )
+    }
+}
+
+/// Whether a launcher started more processes than this one.
+fn started_often() -> bool {
+    Place::from_env().is_ok_and(|place| !place.is_alone())
 }
 
 /// The error and its causes, without those that the text before them repeats.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
+use launchers::Place;
 use training::config::Config;
 use training::run_folder::RunFolder;
 use training::track::{EpochRecord, EpochScores, StepRecord};
@@ -15,6 +16,10 @@ use crate::{models, terminal};
 /// The run folder gets the resolved config, metrics.csv, TensorBoard events and checkpoints. Ctrl-C
 /// saves a checkpoint and stops; `--resume` goes on from the newest checkpoint to the same bits as a
 /// run that was never stopped.
+///
+/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, the processes compute each batch
+/// together, and the run is that of one process. capsmith has to be built with the feature gloo for that, or
+/// nccl for GPUs.
 #[derive(clap::Args)]
 pub struct Args {
     /// TOML file that names every value; see configs/.
@@ -46,6 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         resume: args.resume,
         stop_after_epochs: args.stop_after_epochs,
         tokenizers: args.tokenizers.clone(),
+        place: Some(Place::from_env()?),
     };
     train(&config, &out, &session)
 }
@@ -57,12 +63,17 @@ fn default_run(config: &Path) -> PathBuf {
 /// Trains and says how it ended.
 pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
+    let is_first = session.place.is_none_or(|place| place.rank == 0);
     let mut screen = Screen::default();
+    let observer: &mut dyn Observer = if is_first { &mut screen } else { &mut Silent };
     let model = config.system.language_model().map(models::find_language_model).transpose()?;
     let run = RunFolder::new(out);
-    let outcome = trainer::train(&run, config, model.as_deref(), session, &mut screen, &stop)?;
+    let outcome = trainer::train(&run, config, model.as_deref(), session, observer, &stop)?;
     if let Some(bar) = screen.bar.take() {
         bar.finish_and_clear();
+    }
+    if !is_first {
+        return Ok(());
     }
     let run = out.display();
     terminal::say(&match outcome {
@@ -81,6 +92,19 @@ pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<(
         ),
     });
     Ok(())
+}
+
+/// Of the processes that train a run together, rank 0 alone shows how it goes.
+struct Silent;
+
+impl Observer for Silent {
+    fn note(&mut self, _: &str) {}
+    fn epoch(&mut self, _: u64, _: u64, _: usize, _: usize) {}
+    fn batch(&mut self) {}
+    fn record(&mut self, _: &StepRecord) {}
+    fn epoch_record(&mut self, _: &EpochRecord) {}
+    fn captioned(&mut self, _: usize, _: usize) {}
+    fn epoch_scores(&mut self, _: &EpochScores) {}
 }
 
 /// A bar per epoch, or a line now and then where there is no terminal.

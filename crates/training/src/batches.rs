@@ -1,5 +1,8 @@
 //! Captions as token rows, and the order in which they are seen.
 
+use std::cmp::Reverse;
+
+use launchers::Place;
 use tch::Tensor;
 
 use crate::config::Training;
@@ -110,6 +113,23 @@ impl Batching {
     }
 }
 
+/// What one of several processes takes of a batch, so that all have about as much to do: the examples are
+/// dealt by their length, the longest first, to and fro. A process by itself takes it as it is.
+#[must_use]
+pub fn dealt(batch: &[usize], examples: &[impl Example], place: Place) -> Vec<usize> {
+    if place.is_alone() {
+        return batch.to_vec();
+    }
+    let mut batch = batch.to_vec();
+    batch.sort_by_key(|&example| Reverse(examples[example].length()));
+    let size = place.world_size;
+    let rounds = batch.chunks(size).enumerate();
+    let mine = rounds.filter_map(|(round, hand)| {
+        hand.get(if round % 2 == 0 { place.rank } else { size - 1 - place.rank })
+    });
+    mine.copied().collect()
+}
+
 /// Batches whose rows are sorted together.
 const SORTED_TOGETHER: usize = 50;
 
@@ -177,6 +197,31 @@ mod tests {
         let firsts: Vec<usize> =
             epoch(0, &rows, true).iter().map(|batch| lengths(batch)[0]).collect();
         assert!(!firsts.is_sorted());
+    }
+
+    #[test]
+    fn a_batch_is_dealt_whole_and_in_even_hands() {
+        let rows = rows(103);
+        let batch: Vec<usize> = (0..103).rev().collect();
+        for world_size in 1..=4 {
+            let hands: Vec<Vec<usize>> = (0..world_size)
+                .map(|rank| dealt(&batch, &rows, Place { rank, world_size, local_rank: 0 }))
+                .collect();
+            let tokens = |hand: &Vec<usize>| -> usize {
+                hand.iter().map(|&row| rows[row].tokens.len()).sum()
+            };
+            let (most, least) =
+                (hands.iter().map(tokens).max().unwrap(), hands.iter().map(tokens).min().unwrap());
+            assert!(most - least <= 13, "{most} {least}");
+            let mut all = hands.concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..103));
+        }
+        let alone = dealt(&batch, &rows, Place::ALONE);
+        assert_eq!(alone, batch);
+        // More processes than examples: some have none.
+        let place = Place { rank: 3, world_size: 4, local_rank: 0 };
+        assert!(dealt(&batch[..2], &rows, place).is_empty());
     }
 
     #[test]

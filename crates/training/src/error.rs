@@ -44,6 +44,9 @@ pub enum Error {
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] networks::device::DeviceError),
+    /// Other processes cannot be found, or were lost.
+    #[error(transparent)]
+    Collectives(#[from] collectives::Error),
     /// Metrics cannot be written.
     #[error(transparent)]
     Track(#[from] TrackError),

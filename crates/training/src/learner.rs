@@ -1,8 +1,12 @@
 //! One training step: loss, gradients, clipping, update. Of any model.
 
-use networks::Pass;
-use tch::{TchError, Tensor, no_grad};
+use std::sync::Arc;
 
+use collectives::{BUCKET_BYTES, Buckets, Collectives, Sums};
+use networks::Pass;
+use tch::{Kind, TchError, Tensor, no_grad};
+
+use crate::error::Error;
 use crate::optimizer::{AdamW, clipping_factor, total_norm};
 use crate::schedule::RateSchedule;
 
@@ -59,6 +63,17 @@ pub struct Learner<M> {
     parameters: Vec<Tensor>,
     schedule: RateSchedule,
     options: LearnerOptions,
+    /// Sums over all processes, where there are several.
+    buckets: Option<Buckets>,
+}
+
+/// This process's share of a step that several compute together.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// Targets of the whole batch.
+    pub targets: usize,
+    /// This process was asked to stop.
+    pub wants_to_stop: bool,
 }
 
 /// How steps are computed.
@@ -81,6 +96,8 @@ pub struct Step {
     pub norm: Tensor,
     /// Learning rate.
     pub rate: f64,
+    /// How many processes were asked to stop.
+    pub wanting_to_stop: Tensor,
     number: u64,
     gradients: Vec<Tensor>,
     factor: Option<Tensor>,
@@ -96,7 +113,19 @@ impl<M: Model> Learner<M> {
         options: LearnerOptions,
     ) -> Self {
         let parameters = optimizer.parameters();
-        Self { model, optimizer, parameters, schedule, options }
+        Self { model, optimizer, parameters, schedule, options, buckets: None }
+    }
+
+    /// Lets the processes of `group` compute each step together. Each must have the same parameters.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn share(&mut self, group: &Arc<dyn Collectives>) -> Result<(), Error> {
+        // Where activations are computed again, gradients of one parameter are made in several passes.
+        let overlap = !self.options.recompute;
+        let parameters = &self.parameters;
+        self.buckets = Some(Buckets::new(Arc::clone(group), parameters, BUCKET_BYTES, overlap)?);
+        Ok(())
     }
 
     /// The model, to change what the optimizer does not.
@@ -118,6 +147,16 @@ impl<M: Model> Learner<M> {
     pub fn compute(&self, parts: &[M::Part], finished: u64, seed: i64) -> Result<Step, TchError> {
         let all: usize = parts.iter().map(M::targets).sum();
         tch::manual_seed(seed);
+        let (loss, gradients) = self.sum(parts, all, seed)?;
+        Ok(self.step(loss, gradients, all, finished, Tensor::zeros_like))
+    }
+
+    fn sum(
+        &self,
+        parts: &[M::Part],
+        all: usize,
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
         for (number, part) in (0..).zip(parts) {
             // Each target weighs the same, whichever part it is in.
@@ -129,10 +168,49 @@ impl<M: Model> Learner<M> {
                 sum => added(sum, loss, gradients, weight),
             });
         }
-        let (loss, gradients) = sum.unwrap_or_default();
-        let (norm, factor) = self.norm_and_factor(&gradients, all);
+        Ok(sum.unwrap_or_default())
+    }
+
+    /// [`Self::compute`] of a batch of which each process has some `parts`, or none. The step is the
+    /// same on all of them: of the mean over all targets of the batch, whoever has how many.
+    ///
+    /// # Errors
+    /// When libtorch refuses, or another process is lost.
+    pub fn compute_share(
+        &self,
+        parts: &[M::Part],
+        share: Share,
+        finished: u64,
+        seed: i64,
+    ) -> Result<Step, Error> {
+        let Some(buckets) = &self.buckets else { return Ok(self.compute(parts, finished, seed)?) };
+        tch::manual_seed(seed);
+        let mut mean = Tensor::zeros([], (Kind::Double, self.parameters[0].device()));
+        for (number, part) in (0..).zip(parts) {
+            let weight = M::targets(part) as f64 / share.targets as f64;
+            buckets.expect(weight, number as usize + 1 == parts.len());
+            let (loss, gradients) = self.gradients(part, seed.wrapping_add(number << 32))?;
+            buckets.add(&gradients, weight)?;
+            no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
+        }
+        let stop = Tensor::from(f64::from(u8::from(share.wants_to_stop)));
+        let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
+        let loss = scalars.get(0).to_kind(Kind::Float);
+        Ok(self.step(loss, gradients, share.targets, finished, |_| scalars.get(1)))
+    }
+
+    fn step(
+        &self,
+        loss: Tensor,
+        gradients: Vec<Tensor>,
+        targets: usize,
+        finished: u64,
+        wanting_to_stop: impl FnOnce(&Tensor) -> Tensor,
+    ) -> Step {
+        let (norm, factor) = self.norm_and_factor(&gradients, targets);
         let rate = self.schedule.rate(finished);
-        Ok(Step { loss, norm, rate, number: finished + 1, gradients, factor })
+        let wanting_to_stop = wanting_to_stop(&loss);
+        Step { loss, norm, rate, wanting_to_stop, number: finished + 1, gradients, factor }
     }
 
     /// The norm of the objective's gradients, and what those of the mean are multiplied with before

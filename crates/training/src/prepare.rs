@@ -1,9 +1,13 @@
 //! Everything a training run needs before its first step, checked: data, model, optimizer, position.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use collectives::Collectives;
+use launchers::Place;
 use networks::{Pass, device};
-use tch::{Device, Tensor, nn};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
 use crate::checkpoint::{self, Position};
@@ -27,6 +31,7 @@ pub(crate) struct Prepared<S: System> {
     /// What is captioned after each epoch, if anything.
     pub scored: Option<ScoredPictures>,
     pub store: nn::VarStore,
+    pub provenance: Provenance,
     pub learner: Learner<S::Model>,
     pub position: Position,
 }
@@ -37,9 +42,9 @@ pub(crate) fn prepare<S: System>(
     config: &Config,
     language_model: Option<&Path>,
     session: &Session,
+    device: Device,
     observer: &mut dyn Observer,
 ) -> Result<Prepared<S>, Error> {
-    let device = device::parse_device(&config.training.device)?;
     let threads =
         if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
     device::set_threads(threads);
@@ -71,7 +76,7 @@ pub(crate) fn prepare<S: System>(
         position = checkpoint.position;
         observer.note(&format!("resuming after step {}", position.step));
     }
-    if !folder.exists() {
+    if !folder.exists() && is_first(session) {
         system.save(folder)?;
         folder.begin(config, &provenance)?;
     }
@@ -84,7 +89,78 @@ pub(crate) fn prepare<S: System>(
     };
     let options = learner_options(config, system.drops_out());
     let learner = Learner::new(model, optimizer, schedule, options);
-    Ok(Prepared { device, inputs, system, scored, store, learner, position })
+    Ok(Prepared { device, inputs, system, scored, store, provenance, learner, position })
+}
+
+/// The device of a process: of `cuda` without a number each process of a machine takes its own.
+pub(crate) fn device_of(config: &Config, place: Place) -> Result<Device, Error> {
+    let name = match &config.training.device[..] {
+        "cuda" if !place.is_alone() => &format!("cuda:{}", place.local_rank),
+        name => name,
+    };
+    Ok(device::parse_device(name)?)
+}
+
+/// Whether this process is the one that writes.
+fn is_first(session: &Session) -> bool {
+    session.place.is_none_or(|place| place.rank == 0)
+}
+
+/// What processes that train together must have alike.
+#[derive(Serialize, Deserialize)]
+struct Common {
+    config: String,
+    provenance: Provenance,
+    examples: usize,
+    position: Position,
+}
+
+impl<S: System> Prepared<S> {
+    /// Makes ready to train together with the processes of `group`: all must have the same
+    /// configuration and data, and get rank 0's weights, moments and position.
+    ///
+    /// # Errors
+    /// Says in what this process differs from rank 0.
+    pub(crate) fn join(
+        &mut self,
+        group: &Arc<dyn Collectives>,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let own = Common {
+            config: config.to_toml(),
+            provenance: self.provenance.clone(),
+            examples: self.system.examples().len(),
+            position: self.position.clone(),
+        };
+        let not_sent = |error: serde_json::Error| Error::Mismatch(error.to_string());
+        let bytes = serde_json::to_vec(&own).map_err(not_sent)?;
+        let first: Common =
+            serde_json::from_slice(&group.broadcast_bytes(&bytes)?).map_err(not_sent)?;
+        let differs = |what: &str, lines: &str| {
+            let rank = group.rank();
+            Err(Error::Mismatch(format!("rank {rank} has {what} than rank 0:\n{lines}")))
+        };
+        let theirs = Config::parse(&first.config, Path::new("the configuration of rank 0"), &[])?;
+        let difference = theirs.difference(config);
+        if !difference.is_empty() {
+            return differs("another configuration", &difference);
+        }
+        let difference = first.provenance.difference(&own.provenance);
+        if !difference.is_empty() {
+            return differs("other data or weights", &difference);
+        }
+        if first.examples != own.examples {
+            let lines = format!("  examples: {} -> {}\n", first.examples, own.examples);
+            return differs("other data", &lines);
+        }
+        self.position = first.position;
+        let mut tensors = named_variables(&self.store);
+        tensors.extend(self.learner.optimizer().moments());
+        for (_, tensor) in tensors {
+            no_grad(|| group.broadcast(&tensor))?;
+        }
+        self.learner.share(group)
+    }
 }
 
 fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {

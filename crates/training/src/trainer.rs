@@ -6,17 +6,20 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use collectives::Collectives;
+use launchers::Place;
 use tch::{Device, Tensor};
 
-use crate::batches::Batching;
+use crate::batches::{Batching, dealt};
 use crate::checkpoint::{self, Keep};
 use crate::config::{self, Config, EarlyStopOn};
 use crate::error::Error;
-use crate::learner::Model;
-use crate::prepare::{Prepared, named_variables, prepare};
+use crate::learner::{Model, Share};
+use crate::prepare::{Prepared, device_of, named_variables, prepare};
 use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
 use crate::systems::System;
@@ -60,6 +63,8 @@ pub struct Session {
     pub stop_after_epochs: Option<u64>,
     /// Where custom tokenizers are kept for runs that need the same ([`crate::tokenizers`]).
     pub tokenizers: Option<PathBuf>,
+    /// Which of how many processes that train the run together this one is.
+    pub place: Option<Place>,
 }
 
 /// Told what happens, to show it.
@@ -112,7 +117,14 @@ fn train_system<S: System>(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    if folder.exists() && !session.resume {
+    let place = session.place.unwrap_or(Place::ALONE);
+    let device = device_of(config, place)?;
+    let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
+    let group = collectives::connect(place, device, timeout)?;
+    // The run folder is rank 0's; the others wait until it is there.
+    if place.rank > 0 {
+        group.barrier()?;
+    } else if folder.exists() && !session.resume {
         return Err(Error::RunFile {
             path: folder.path().to_owned(),
             reason:
@@ -120,16 +132,32 @@ fn train_system<S: System>(
                     .into(),
         });
     }
-    let lock = folder.lock()?;
-    let at = match prepare::<S>(folder, config, language_model, session, observer) {
+    let mut lock = if place.rank == 0 { Some(folder.lock()?) } else { None };
+    let prepared = prepare::<S>(folder, config, language_model, session, device, observer);
+    let mut at = match prepared {
         Ok(at) => at,
         Err(error) => {
-            folder.forget_if_empty(lock);
+            if let Some(lock) = lock.take() {
+                folder.forget_if_empty(lock);
+            }
             return Err(error);
         }
     };
+    if !place.is_alone() {
+        if place.rank == 0 {
+            group.barrier()?;
+        }
+        at.join(&group, config)?;
+    }
+    let tracker = match lock {
+        Some(_) => Some(Tracker::open(folder.path(), at.position.step)?),
+        None => None,
+    };
     let mut trainer = Trainer {
-        tracker: Tracker::open(folder.path(), at.position.step)?,
+        tracker,
+        place,
+        group,
+        asked_to_stop: false,
         config,
         folder,
         last_epoch: session.stop_after_epochs.unwrap_or(u64::MAX),
@@ -148,6 +176,7 @@ struct Pending {
     rate: f64,
     loss: Tensor,
     norm: Tensor,
+    wanting_to_stop: Tensor,
     targets: usize,
     batch: Vec<usize>,
 }
@@ -159,7 +188,12 @@ struct Trainer<'a, S: System> {
     last_epoch: u64,
     /// Data, model, and where training is.
     at: Prepared<S>,
-    tracker: Tracker,
+    /// Rank 0's.
+    tracker: Option<Tracker>,
+    place: Place,
+    group: Arc<dyn Collectives>,
+    /// Another process, or this one, was asked to stop, and all know.
+    asked_to_stop: bool,
     pending: Vec<Pending>,
     pending_since: Instant,
     last_loss: f64,
@@ -178,7 +212,7 @@ impl<S: System> Trainer<'_, S> {
             let batches = Batching::new(training).epoch(epoch, self.at.system.examples());
             observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
             for batch in batches.iter().skip(self.at.position.batch) {
-                self.step(batch)?;
+                self.step(batch, stop)?;
                 observer.batch();
                 if self.pending.len() as u64 >= training.log_every_steps {
                     self.fetch(observer)?;
@@ -186,7 +220,7 @@ impl<S: System> Trainer<'_, S> {
                 if self.at.position.batch == batches.len() {
                     break;
                 }
-                if stop.load(Ordering::Relaxed) {
+                if self.stops(stop) {
                     self.save(observer)?;
                     return Ok(Outcome::Interrupted { steps: self.at.position.step });
                 }
@@ -196,7 +230,7 @@ impl<S: System> Trainer<'_, S> {
                 }
             }
             self.end_epoch(observer)?;
-            if stop.load(Ordering::Relaxed) && !self.at.position.finished {
+            if self.stops(stop) && !self.at.position.finished {
                 return Ok(Outcome::Interrupted { steps: self.at.position.step });
             }
         }
@@ -206,20 +240,32 @@ impl<S: System> Trainer<'_, S> {
         Ok(Outcome::Finished { steps: self.at.position.step })
     }
 
+    /// Whether to stop. Of several processes all stop after the same step, which is known where losses
+    /// are fetched.
+    fn stops(&self, stop: &AtomicBool) -> bool {
+        if self.place.is_alone() { stop.load(Ordering::Relaxed) } else { self.asked_to_stop }
+    }
+
     /// One batch. On a CPU, where fetching is free, loss and norm are checked before the update; from
     /// a GPU they are fetched every `log_every_steps`, so that no step waits for the device.
-    fn step(&mut self, batch: &[usize]) -> Result<(), Error> {
+    fn step(&mut self, batch: &[usize], stop: &AtomicBool) -> Result<(), Error> {
         let finished = self.at.position.step;
         let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, finished);
-        let parts = self.parts(batch);
-        let step = self.at.learner.compute(&parts, finished, seed)?;
+        // Far enough apart that no two parts of two processes share a seed.
+        let seed = seed.wrapping_add((self.place.rank as i64) << 48);
+        let examples = self.at.system.examples();
+        let parts = self.parts(&dealt(batch, examples, self.place));
+        let targets = batch.iter().map(|&index| self.at.system.targets(&examples[index])).sum();
+        let share = Share { targets, wants_to_stop: stop.load(Ordering::Relaxed) };
+        let step = self.at.learner.compute_share(&parts, share, finished, seed)?;
         let pending = Pending {
             step: finished + 1,
             epoch: self.at.position.epoch + 1,
             rate: step.rate,
             loss: step.loss.shallow_clone(),
             norm: step.norm.shallow_clone(),
-            targets: parts.iter().map(S::Model::targets).sum(),
+            wanting_to_stop: step.wanting_to_stop.shallow_clone(),
+            targets,
             batch: batch.to_vec(),
         };
         if self.at.device == Device::Cpu {
@@ -234,7 +280,7 @@ impl<S: System> Trainer<'_, S> {
 
     /// A batch on the device, in as many parts as are configured.
     fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
-        let size = batch.len().div_ceil(self.config.training.accumulation_steps);
+        let size = batch.len().div_ceil(self.config.training.accumulation_steps).max(1);
         let examples = self.at.system.examples();
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
         examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
@@ -261,13 +307,18 @@ impl<S: System> Trainer<'_, S> {
                 tokens_per_second,
             };
             self.last_loss = record.loss;
-            self.tracker.record(&record)?;
+            self.asked_to_stop |= pending.wanting_to_stop.double_value(&[]) > 0.0;
+            if let Some(tracker) = &mut self.tracker {
+                tracker.record(&record)?;
+            }
             newest = Some(record);
         }
         if let Some(record) = newest {
             observer.record(&record);
         }
-        self.tracker.flush()?;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.flush()?;
+        }
         self.pending_since = Instant::now();
         Ok(())
     }
@@ -294,7 +345,9 @@ impl<S: System> Trainer<'_, S> {
             let _ = writeln!(captions, "{}", self.at.system.describe(example, &self.at.inputs));
         }
         let list = self.folder.path().join("not-finite-batch.txt");
-        durable::write(&list, captions.as_bytes())?;
+        if self.place.rank == 0 {
+            durable::write(&list, captions.as_bytes())?;
+        }
         let first: Vec<String> = captions.lines().take(3).map(|line| format!("  {line}")).collect();
         Ok(Error::NotFinite {
             what,
@@ -310,7 +363,7 @@ impl<S: System> Trainer<'_, S> {
     /// loss for so many epochs in a row.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
-        let validation_loss = self.at.held_out_loss(self.config);
+        let validation_loss = self.at.held_out_loss(self.config, self.group.as_ref())?;
         let training = &self.config.training;
         let deciding_loss = match training.early_stop_on {
             EarlyStopOn::LastBatch => self.last_loss,
@@ -338,7 +391,9 @@ impl<S: System> Trainer<'_, S> {
             last_loss: self.last_loss,
             validation_loss,
         };
-        self.tracker.record_epoch(&record)?;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.record_epoch(&record)?;
+        }
         observer.epoch_record(&record);
         self.save(observer)?;
         self.score_epoch(observer)
@@ -346,15 +401,17 @@ impl<S: System> Trainer<'_, S> {
 
     /// Captions and scores some pictures with the checkpoint of the last epoch, unless that is done.
     fn score_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let Some(scored) = &self.at.scored else { return Ok(()) };
+        let (Some(scored), Some(tracker)) = (&self.at.scored, &mut self.tracker) else {
+            return Ok(());
+        };
         let position = &self.at.position;
-        if position.batch > 0 || position.epoch == self.tracker.scored_epochs() {
+        if position.batch > 0 || position.epoch == tracker.scored_epochs() {
             return Ok(());
         }
         let progress = |done, pictures| observer.captioned(done, pictures);
         let scores =
             scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)?;
-        self.tracker.record_scores(&scores)?;
+        tracker.record_scores(&scores)?;
         observer.epoch_scores(&scores);
         self.pending_since = Instant::now();
         Ok(())
@@ -362,6 +419,9 @@ impl<S: System> Trainer<'_, S> {
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
+        if self.place.rank > 0 {
+            return Ok(());
+        }
         checkpoint::save(
             &self.folder.checkpoints(),
             &self.at.position,

@@ -1,16 +1,23 @@
 //! The loss on held-out examples.
 
+use collectives::Collectives;
 use tch::no_grad;
 
 use crate::batches::Example;
 use crate::config::Config;
+use crate::error::Error;
 use crate::learner::Model;
 use crate::prepare::Prepared;
 use crate::systems::System;
 
 impl<S: System> Prepared<S> {
-    /// Mean loss over all held-out targets, without dropout; none where nothing is held out.
-    pub(crate) fn held_out_loss(&self, config: &Config) -> Option<f64> {
+    /// Mean loss over all held-out targets, without dropout; none where nothing is held out. The
+    /// processes of `group` share the work, and the result.
+    pub(crate) fn held_out_loss(
+        &self,
+        config: &Config,
+        group: &dyn Collectives,
+    ) -> Result<Option<f64>, Error> {
         let training = &config.training;
         let batch_size = training.batch_size.div_ceil(training.accumulation_steps);
         // Examples of like length together: their order changes nothing but speed.
@@ -18,7 +25,8 @@ impl<S: System> Prepared<S> {
         examples.sort_by_key(|example| example.length());
         let mut total = tch::Tensor::zeros([], (tch::Kind::Double, self.device));
         let mut targets = 0;
-        for batch in examples.chunks(batch_size) {
+        let batches = examples.chunks(batch_size).skip(group.rank()).step_by(group.world_size());
+        for batch in batches {
             let part = self.system.part(batch, &self.inputs);
             let count = S::Model::targets(&part);
             if count == 0 {
@@ -28,6 +36,10 @@ impl<S: System> Prepared<S> {
             no_grad(|| total += loss.to_kind(tch::Kind::Double) * count as f64);
             targets += count;
         }
-        (targets > 0).then(|| total.double_value(&[]) / targets as f64)
+        let targets = tch::Tensor::from(targets as f64).to_device(self.device);
+        let sums = tch::Tensor::stack(&[total, targets], 0);
+        group.all_reduce(&sums)?.wait()?;
+        let (total, targets) = (sums.double_value(&[0]), sums.double_value(&[1]));
+        Ok((targets > 0.0).then(|| total / targets))
     }
 }

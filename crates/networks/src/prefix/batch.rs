@@ -60,6 +60,12 @@ impl TokenBatch {
         Self { inputs, packing, predictors, target_ids, targets, prefix_length }
     }
 
+    /// How many targets a caption has.
+    #[must_use]
+    pub fn targets_of(row: &[i64]) -> usize {
+        row.iter().filter(|&&id| id != 0).count()
+    }
+
     /// Ids to read `[tokens]`, caption after caption.
     pub fn inputs(&self) -> &Tensor {
         &self.inputs

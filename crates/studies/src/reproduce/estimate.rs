@@ -105,16 +105,19 @@ impl Sizes {
             corpus.as_ref().map_or(5.0 * pictures, |corpus| corpus.caption_count() as f64);
         let words = corpus.as_ref().map_or(FLICKR8K_WORDS, words);
         let test = config.map_or(5000, |config| config.data.test_captions) as f64;
-        let folder = |model: &Option<String>| model.as_deref().map(Path::new).map(Path::to_owned);
-        let clip = folder(&request.models.clip);
-        let clip = clip.and_then(|folder| ClipConfig::from_folder(&folder).ok());
-        let gpt2 = folder(&request.models.gpt2);
-        let gpt2 = gpt2.and_then(|folder| Gpt2Config::open(&folder).ok()).unwrap_or_default();
+        let models = &request.models;
+        let clip = models.clip.as_deref().map_or_else(random_clip, |clip| {
+            ClipConfig::from_folder(Path::new(clip)).unwrap_or_else(|_| large_clip())
+        });
+        let gpt2 = models
+            .gpt2
+            .as_deref()
+            .map_or_else(random_gpt2, |gpt2| Gpt2Config::open(Path::new(gpt2)).unwrap_or_default());
         Self {
             pictures,
             captions,
             test_pictures: test / 5.0,
-            clip: clip_operations(&clip.unwrap_or_else(large_clip)),
+            clip: clip_operations(&clip),
             gpt2_weights: gpt2_weights(&gpt2),
             words,
         }
@@ -172,6 +175,20 @@ fn large_clip() -> ClipConfig {
     (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (1024, 4096, 24);
     (vision.image_size, vision.patch_size) = (224, 14);
     config
+}
+
+/// What `capsmith init clip` makes.
+fn random_clip() -> ClipConfig {
+    let mut config = ClipConfig::default();
+    let vision = &mut config.vision_config;
+    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (256, 1024, 2);
+    (vision.image_size, vision.patch_size) = (112, 16);
+    config
+}
+
+/// What `capsmith init gpt2` makes.
+fn random_gpt2() -> Gpt2Config {
+    Gpt2Config { n_embd: 192, n_layer: 3, vocab_size: 4000, ..Gpt2Config::default() }
 }
 
 fn clip_operations(config: &ClipConfig) -> f64 {

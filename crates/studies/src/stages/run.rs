@@ -282,6 +282,10 @@ fn start(runner: &Runner, slot: usize, arguments: &[String], log: &File) -> io::
     let mut command = Command::new(&runner.program);
     command.args(arguments).env(STOP_WITH_STDIN, "1").stdin(Stdio::piped());
     command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+    // A stage is one process, wherever a launcher put the study.
+    for variable in launchers::VARIABLES {
+        command.env_remove(variable);
+    }
     if runner.threads > 0 {
         command.env("OMP_NUM_THREADS", runner.threads.to_string());
         command.env("RAYON_NUM_THREADS", runner.threads.to_string());

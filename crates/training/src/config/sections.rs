@@ -64,6 +64,8 @@ pub struct Training {
     pub device: String,
     /// CPU threads, 0 for all cores.
     pub threads: usize,
+    /// Where several processes train together, seconds that they wait for each other before the job ends.
+    pub peer_timeout_seconds: u64,
     /// Decides the mapper's initial weights, the order of captions and dropout.
     pub seed: u64,
     /// Passes over the training captions.

@@ -48,6 +48,7 @@ impl Config {
         let training = &self.training;
         for (key, value) in [
             ("training.epochs", training.epochs),
+            ("training.peer_timeout_seconds", training.peer_timeout_seconds),
             ("training.batch_size", training.batch_size as u64),
             ("training.accumulation_steps", training.accumulation_steps as u64),
             ("training.log_every_steps", training.log_every_steps),

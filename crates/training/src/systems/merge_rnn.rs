@@ -109,6 +109,11 @@ impl System for MergeRnn {
         &self.held_out
     }
 
+    fn targets(&self, row: &TokenRow) -> usize {
+        // Its words and its end.
+        row.tokens.len() + 1
+    }
+
     fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
         Part::new(rows, &inputs.embeddings, self.device)
     }

@@ -69,6 +69,9 @@ pub(crate) trait System: Sized {
     /// Examples to measure on.
     fn held_out(&self) -> &[Self::Example];
 
+    /// How many targets an example has.
+    fn targets(&self, example: &Self::Example) -> usize;
+
     /// Some examples on the device.
     fn part(&self, examples: &[&Self::Example], inputs: &Inputs) -> <Self::Model as Model>::Part;
 

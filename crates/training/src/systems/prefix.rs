@@ -155,6 +155,10 @@ impl System for Prefix {
         &self.held_out
     }
 
+    fn targets(&self, row: &TokenRow) -> usize {
+        TokenBatch::targets_of(&row.tokens)
+    }
+
     fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
         Part::new(rows, &inputs.embeddings, self.system.mapper.prefix_length(), self.device)
     }

@@ -130,6 +130,10 @@ impl System for Sbg {
         &self.held_out
     }
 
+    fn targets(&self, block: &Block) -> usize {
+        block.targets()
+    }
+
     fn part(&self, blocks: &[&Block], _inputs: &Inputs) -> Blocks {
         Blocks::new(blocks, self.device)
     }
