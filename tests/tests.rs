@@ -7,6 +7,7 @@ mod cli {
     mod exchange;
     mod interruption;
     mod main_path;
+    mod processes;
     mod reproduce;
     mod serve;
     mod stage;

@@ -8,12 +8,13 @@ use caption_metrics::Options;
 use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
 use hub::Wanted;
+use launchers::Place;
 use networks::device::parse_device;
 use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
 use training::config::{Config, System};
-use training::evaluate::{Scored, What, evaluate_run};
+use training::evaluate::{Evaluated, What, evaluate_run};
 use training::run_folder::RunFolder;
 use training::track::ScoredSplit;
 
@@ -23,6 +24,9 @@ use crate::{models, terminal};
 ///
 /// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
 /// Treebank tokens where the run is of Merge-RNN, whose authors score so.
+///
+/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process captions a part of the
+/// pictures, and the last to be done scores all. Killed, the same command goes on where it was.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -79,9 +83,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
+            place: Some(Place::from_env()?),
         },
     };
-    for scored in evaluate(run, &args.device, &how, &options)? {
+    let scored = match evaluate(run, &args.device, &how, &options)? {
+        Evaluated::Scored(scored) => scored,
+        Evaluated::Left(left) => {
+            terminal::say(&format!(
+                "{left} pictures are left to other processes, the last of which scores all"
+            ));
+            return Ok(());
+        }
+    };
+    for scored in scored {
         terminal::say(&format!("files in {}", scored.folder.display()));
         if let Some(choice) = &scored.choice {
             writeln!(out, "{choice}")?;
@@ -162,8 +176,9 @@ pub fn evaluate(
     device: &str,
     how: &How,
     options: &Options,
-) -> anyhow::Result<Vec<Scored>> {
-    let device = parse_device(device)?;
+) -> anyhow::Result<Evaluated> {
+    let place = how.what.place.unwrap_or(Place::ALONE);
+    let device = parse_device(&place.device_name(device))?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
     let bar = terminal::bar(0, "captioning");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flickr::{Corpus, Layout};
 use indicatif::ProgressBar;
+use launchers::Place;
 use networks::device::parse_device;
 use precompute::{
     Dtype, EncoderSource, Identity, ImageEncoder, Network, Picture, Plan, Progress, Skipped,
@@ -18,6 +19,10 @@ use crate::{models, terminal};
 ///
 /// Pictures are decoded and resized on all cores while the model runs. The result is one safetensors
 /// file. Stopped or killed, the same command goes on where it was.
+///
+/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process embeds a part, and the
+/// last to be done puts all together. They need the folder of the file in common. A later start, of as
+/// many processes or another number, makes what is missing.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder with the captions and the folder of pictures.
@@ -54,7 +59,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let device = parse_device(&args.device)?;
+    let place = Place::from_env()?;
+    let device = parse_device(&place.device_name(&args.device))?;
     let corpus = Corpus::load(&args.dataset, args.layout)?;
     for warning in &corpus.warnings {
         terminal::say(&format!("warning: {warning}"));
@@ -80,10 +86,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         device,
         batch_size: args.batch_size,
         skip_corrupt: args.skip_corrupt,
+        place,
         output: &args.out,
     };
     let stop = terminal::stop_flag()?;
-    let bar = terminal::bar(count as u64, "embedding pictures");
+    let bar = terminal::bar(0, "embedding pictures");
     let mut lines = terminal::Lines::default();
     let summary = precompute::run(
         &plan,
@@ -112,6 +119,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
 
 fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
     if bar.position() == 0 {
+        bar.set_length(progress.total as u64);
         // Rate and time left are of what is still to do.
         bar.set_position(progress.resumed as u64);
         bar.reset_eta();
@@ -131,7 +139,13 @@ fn report(summary: &Summary, out: &Path) {
         terminal::say(&format!("{out} is finished already; nothing to do"));
         return;
     }
-    let Summary { encoded, resumed, skipped, .. } = summary;
+    let Summary { encoded, resumed, skipped, left, .. } = summary;
+    if *left > 0 {
+        terminal::say(&format!(
+            "{encoded} embeddings made now, {resumed} before; {left} pictures are left to other processes, the last of which writes {out}"
+        ));
+        return;
+    }
     terminal::say(&format!(
         "{out}: {encoded} embeddings made now, {resumed} by an earlier run, {} pictures left out",
         skipped.len()

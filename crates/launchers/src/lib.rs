@@ -181,6 +181,16 @@ impl Place {
         (self.rank..count).step_by(self.world_size)
     }
 
+    /// The device of this process where all are told the same `name`: of `cuda` without a number each
+    /// process of a machine takes its own GPU.
+    #[must_use]
+    pub fn device_name(self, name: &str) -> String {
+        if name == "cuda" && !self.is_alone() {
+            return format!("cuda:{}", self.local_rank);
+        }
+        name.to_owned()
+    }
+
     /// Where the processes meet.
     ///
     /// # Errors

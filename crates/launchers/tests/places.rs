@@ -1,4 +1,5 @@
 //! Places as each launcher tells them, and what they may not say.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use launchers::{Error, Meeting, Place};
 
@@ -6,7 +7,7 @@ fn environment(variables: &str) -> impl Fn(&str) -> Option<String> {
     let pairs: Vec<(String, String)> = variables
         .split_whitespace()
         .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap();
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (name.to_owned(), value.to_owned())
         })
         .collect();
@@ -17,8 +18,8 @@ fn place(variables: &str) -> Result<Place, Error> {
     Place::from(&environment(variables))
 }
 
-fn of(rank: usize, world_size: usize, local_rank: usize) -> Result<Place, Error> {
-    Ok(Place { rank, world_size, local_rank })
+fn of(rank: usize, world_size: usize, local_rank: usize) -> Place {
+    Place { rank, world_size, local_rank }
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn each_launcher_is_understood() {
         // Two that agree.
         ("RANK=1 WORLD_SIZE=2 SLURM_PROCID=1 SLURM_NTASKS=2", of(1, 2, 0)),
     ] {
-        assert_eq!(place(variables), expected, "{variables}");
+        assert_eq!(place(variables), Ok(expected), "{variables}");
     }
 }
 

@@ -40,12 +40,12 @@ impl Batch {
     }
 }
 
-/// Hands batch after batch, from number `first` on, to `consume` until that fails.
+/// Hands batch after batch, by `numbers`, to `consume` until that fails.
 ///
 /// `decode` fills the memory of one picture, or says why it cannot.
 pub(crate) fn for_each_batch<E>(
     plan: &Plan,
-    first: usize,
+    numbers: Vec<usize>,
     decode: impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync,
     mut consume: impl FnMut(&Batch) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -58,7 +58,7 @@ pub(crate) fn for_each_batch<E>(
     std::thread::scope(|scope| {
         let decode = &decode;
         // Each side owns its ends of the channels: whichever leaves hangs up on the other.
-        scope.spawn(move || produce(plan, first, decode, &free, &to_consumer));
+        scope.spawn(move || produce(plan, numbers, decode, &free, &to_consumer));
         let (decoded, to_producer) = (decoded, to_producer);
         for batch in &decoded {
             consume(&batch)?;
@@ -71,12 +71,12 @@ pub(crate) fn for_each_batch<E>(
 /// Fills free batches until all are done, or the consumer has hung up.
 fn produce(
     plan: &Plan,
-    first: usize,
+    numbers: Vec<usize>,
     decode: &(impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync),
     free: &Receiver<Batch>,
     to_consumer: &Sender<Batch>,
 ) {
-    for (index, mut batch) in (first..plan.batches()).zip(free) {
+    for (index, mut batch) in numbers.into_iter().zip(free) {
         fill(plan, index, decode, &mut batch);
         if to_consumer.send(batch).is_err() {
             return;
@@ -146,6 +146,7 @@ mod tests {
             device: Device::Cpu,
             batch_size: 4,
             skip_corrupt: false,
+            place: launchers::Place::ALONE,
             output: Path::new("out"),
         }
     }
@@ -160,7 +161,7 @@ mod tests {
             Ok(())
         };
         let (mut consumed, mut memory) = (0, HashSet::new());
-        for_each_batch(&plan, 0, decode, |batch| {
+        for_each_batch(&plan, (0..plan.batches()).collect(), decode, |batch| {
             let most = (consumed + IN_MEMORY * plan.batch_size).min(plan.pictures.len());
             let start = Instant::now();
             while decoded.load(Ordering::SeqCst) < most {
@@ -189,7 +190,8 @@ mod tests {
             decoded.fetch_add(1, Ordering::SeqCst);
             Ok(())
         };
-        let result = for_each_batch(&plan, 10, decode, |batch| Err(batch.index));
+        let result =
+            for_each_batch(&plan, (10..plan.batches()).collect(), decode, |batch| Err(batch.index));
         assert_eq!(result, Err(10));
         assert!(decoded.load(Ordering::SeqCst) <= (IN_MEMORY + 1) * plan.batch_size);
     }

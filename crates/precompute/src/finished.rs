@@ -10,7 +10,7 @@
 //! The same embeddings give the same bytes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// The header over the plan's `rows`, which are read to their end.
-    pub(crate) fn new(plan: &Plan, skipped: &[Skipped], rows: &mut File) -> io::Result<Self> {
+    pub(crate) fn new(plan: &Plan, skipped: &[Skipped], rows: &mut impl Read) -> io::Result<Self> {
         Self::of(&plan.identity, &names_without(plan, skipped), skipped, rows)
     }
 

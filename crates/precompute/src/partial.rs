@@ -1,20 +1,24 @@
-//! What is kept of an unfinished run, so that it can go on after any interruption.
+//! What is kept of an unfinished run, so that it can go on after any interruption, and so that several
+//! processes can share it.
 //!
 //! The folder `OUTPUT.partial` holds
 //! - `run.json`: what the run is of; another run is refused,
-//! - `rows`: the embeddings so far, f32 after f32,
-//! - `journal`: a line for each finished batch, with a digest of the line and of its rows,
-//! - `lock`: held while a process is at work,
+//! - `piece-00000` and on, a folder for each [`PIECE_BATCHES`] batches, with
+//!   - `rows`: its embeddings so far, f32 after f32,
+//!   - `journal`: a line for each finished batch, with a digest of the line and of its rows,
+//!   - `lock`: held while a process is at work on it,
+//! - `lock`: held while all pieces are put together,
 //! - at the very end `finished`: the output, to be renamed to its place.
 //!
-//! Rows and journal are only ever appended to, and whatever the last lines promise but cannot show,
-//! half a line, half a row, rows that never reached the disk, is cut off and done again. So nothing
-//! depends on the order in which writes reach the disk, and syncing seldom costs seconds of work,
-//! not correctness. Appending is why these files, alone in the workspace, do not go through
-//! `durable`.
+//! Pieces do not depend on how many processes there are, so that a run may go on with more or fewer. Rows
+//! and journal are only ever appended to, and whatever the last lines promise but cannot show, half a
+//! line, half a row, rows that never reached the disk, is cut off and done again. So nothing depends on
+//! the order in which writes reach the disk, and syncing seldom costs seconds of work, not
+//! correctness. Appending is why these files, alone in the workspace, do not go through `durable`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -63,17 +67,23 @@ impl Entry {
     }
 }
 
-/// An unfinished run, locked for this process.
+/// Batches of a piece.
+pub(crate) const PIECE_BATCHES: usize = 32;
+
+/// An unfinished run.
 pub(crate) struct Partial<'p> {
     plan: &'p Plan<'p>,
     folder: PathBuf,
-    rows_file: File,
-    journal_file: File,
-    batches: usize,
-    rows: usize,
-    skipped: Vec<Skipped>,
-    synced: Instant,
-    _lock: Lock,
+}
+
+/// How all pieces of a run stand.
+pub(crate) enum Merged {
+    /// They are put together in the output; these pictures have no row.
+    Finished(Vec<Skipped>),
+    /// Another process has put them together.
+    ByAnother,
+    /// So many pictures are other processes', and not done.
+    Waiting(usize),
 }
 
 impl<'p> Partial<'p> {
@@ -81,21 +91,142 @@ impl<'p> Partial<'p> {
     pub(crate) fn open(plan: &'p Plan<'p>) -> Result<Self, Error> {
         let folder = folder_of(plan.output);
         durable::create_dir_all(&folder)?;
-        let lock = durable::lock(&folder.join(LOCK))?;
         settings::match_or_write(plan, &folder)?;
-        let mut partial = Self {
+        Ok(Self { plan, folder })
+    }
+
+    /// How many pieces there are.
+    pub(crate) fn pieces(&self) -> usize {
+        self.plan.batches().div_ceil(PIECE_BATCHES)
+    }
+
+    /// A piece, locked for this process.
+    pub(crate) fn piece(&self, number: usize) -> Result<Piece<'p>, Error> {
+        Piece::open(self.plan, &self.folder, number)
+    }
+
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Puts all pieces together in the output and removes the folder, if all are done. No piece may be
+    /// locked by this process.
+    pub(crate) fn merge(&self) -> Result<Merged, Error> {
+        let lock = match durable::wait_for_lock(&self.folder.join(LOCK)) {
+            Err(_) if self.plan.output.exists() => return Ok(Merged::ByAnother),
+            lock => lock?,
+        };
+        if self.plan.output.exists() {
+            return Ok(Merged::ByAnother);
+        }
+        let (mut skipped, mut rows, mut undone) = (Vec::new(), Vec::new(), 0);
+        for number in 0..self.pieces() {
+            match self.piece(number) {
+                Ok(mut piece) => {
+                    undone += piece.pictures() - piece.done();
+                    skipped.append(&mut piece.skipped);
+                    rows.push(piece.folder.join(ROWS));
+                }
+                // Somebody is at work on it.
+                Err(Error::File(durable::Error::Locked(_))) => {
+                    undone += pictures_of(self.plan, number);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if undone > 0 {
+            return Ok(Merged::Waiting(undone));
+        }
+        if skipped.len() == self.plan.pictures.len() {
+            return Err(Error::NothingLeft(skipped.len()));
+        }
+        let header = finished::Header::new(self.plan, &skipped, &mut Joined::new(rows.clone()))
+            .map_err(|error| Error::io("read", &self.folder, error))?;
+        // In this folder first: a process killed while it writes leaves nothing beside the output.
+        let finished = self.folder.join(FINISHED);
+        header.write(&finished, &mut Joined::new(rows)).map_err(|error| match error {
+            durable::Error::Io { source, .. } => {
+                let done = self.plan.pictures.len();
+                Error::Keep { path: finished.clone(), done, source }
+            }
+            locked @ durable::Error::Locked(_) => locked.into(),
+        })?;
+        durable::replace(&finished, self.plan.output)?;
+        remove_files(&self.folder)?;
+        drop(lock);
+        Ok(Merged::Finished(skipped))
+    }
+}
+
+fn pictures_of(plan: &Plan, piece: usize) -> usize {
+    let first = piece * PIECE_BATCHES;
+    (first..first + PIECE_BATCHES).map(|batch| plan.batch(batch).len()).sum()
+}
+
+/// Files one behind the other.
+struct Joined {
+    left: std::vec::IntoIter<PathBuf>,
+    file: Option<File>,
+}
+
+impl Joined {
+    fn new(paths: Vec<PathBuf>) -> Self {
+        Self { left: paths.into_iter(), file: None }
+    }
+}
+
+impl Read for Joined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(file) = &mut self.file {
+                let read = file.read(buffer)?;
+                if read > 0 || buffer.is_empty() {
+                    return Ok(read);
+                }
+            }
+            match self.left.next() {
+                Some(path) => self.file = Some(File::open(path)?),
+                None => return Ok(0),
+            }
+        }
+    }
+}
+
+/// Some batches of an unfinished run, locked for this process.
+pub(crate) struct Piece<'p> {
+    plan: &'p Plan<'p>,
+    folder: PathBuf,
+    rows_file: File,
+    journal_file: File,
+    number: usize,
+    /// The next batch.
+    next: usize,
+    rows: usize,
+    skipped: Vec<Skipped>,
+    synced: Instant,
+    _lock: Lock,
+}
+
+impl<'p> Piece<'p> {
+    fn open(plan: &'p Plan<'p>, partial: &Path, number: usize) -> Result<Self, Error> {
+        let folder = partial.join(format!("piece-{number:05}"));
+        durable::create_dir_all(&folder)?;
+        let lock = durable::lock(&folder.join(LOCK))?;
+        let mut piece = Self {
             plan,
             rows_file: open_file(&folder.join(ROWS))?,
             journal_file: open_file(&folder.join(JOURNAL))?,
             folder,
-            batches: 0,
+            number,
+            next: number * PIECE_BATCHES,
             rows: 0,
             skipped: Vec::new(),
             synced: Instant::now(),
             _lock: lock,
         };
-        partial.recover()?;
-        Ok(partial)
+        piece.recover()?;
+        Ok(piece)
     }
 
     /// Takes over the finished batches and cuts off what is not whole.
@@ -128,10 +259,13 @@ impl<'p> Partial<'p> {
     /// The next line of the journal, where it is whole and of the batch that is due.
     fn parse(&self, text: &[u8]) -> Option<Line> {
         let line: Line = serde_json::from_slice(text.strip_suffix(b"\n")?).ok()?;
-        let pictures = self.plan.pictures.get(self.plan.batch(self.batches))?;
+        if self.next >= self.end() {
+            return None;
+        }
+        let pictures = self.plan.pictures.get(self.plan.batch(self.next))?;
         let entry = &line.entry;
         let known = |skipped: &Skipped| pictures.iter().any(|picture| picture.name == skipped.name);
-        (entry.batch == self.batches
+        (entry.batch == self.next
             && !pictures.is_empty()
             && entry.rows.checked_add(entry.skipped.len())? == pictures.len()
             && entry.skipped.iter().all(known))
@@ -151,7 +285,7 @@ impl<'p> Partial<'p> {
     }
 
     fn count(&mut self, entry: Entry) {
-        self.batches += 1;
+        self.next += 1;
         self.rows += entry.rows;
         self.skipped.extend(entry.skipped);
     }
@@ -160,11 +294,11 @@ impl<'p> Partial<'p> {
         self.plan.identity.dimension * size_of::<f32>()
     }
 
-    /// Keeps the next batch: its embeddings `[rows, dimension]` and what was skipped.
+    /// Keeps its next batch: the embeddings `[rows, dimension]` and what was skipped.
     pub(crate) fn append(&mut self, rows: &[f32], skipped: &[Skipped]) -> Result<(), Error> {
         let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
         let entry = Entry {
-            batch: self.batches,
+            batch: self.next,
             rows: rows.len() / self.plan.identity.dimension,
             skipped: skipped.to_vec(),
         };
@@ -190,33 +324,23 @@ impl<'p> Partial<'p> {
         Error::Keep { path: self.folder.join(file), done: self.done(), source }
     }
 
-    /// Writes the output, removes the folder, and returns what was skipped.
-    pub(crate) fn finish(mut self) -> Result<Vec<Skipped>, Error> {
-        let rows_path = self.folder.join(ROWS);
-        let cannot_read = |error| Error::io("read", &rows_path, error);
-        self.rows_file.rewind().map_err(cannot_read)?;
-        let header = finished::Header::new(self.plan, &self.skipped, &mut self.rows_file)
-            .map_err(cannot_read)?;
-        self.rows_file.rewind().map_err(cannot_read)?;
-        // In this folder first: a process killed while it writes leaves nothing beside the output.
-        let finished = self.folder.join(FINISHED);
-        header.write(&finished, &mut self.rows_file).map_err(|error| match error {
-            durable::Error::Io { source, .. } => self.cannot_keep(FINISHED, source),
-            locked @ durable::Error::Locked(_) => locked.into(),
-        })?;
-        durable::replace(&finished, self.plan.output)?;
-        remove_files(&self.folder)?;
-        Ok(self.skipped)
+    /// The batches that are not done.
+    pub(crate) fn left(&self) -> Range<usize> {
+        self.next..self.end()
     }
 
-    /// The folder itself.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    fn end(&self) -> usize {
+        ((self.number + 1) * PIECE_BATCHES).min(self.plan.batches())
     }
 
-    /// Finished batches: the number of the next.
-    pub(crate) fn batches(&self) -> usize {
-        self.batches
+    /// Its number.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its pictures.
+    pub(crate) fn pictures(&self) -> usize {
+        pictures_of(self.plan, self.number)
     }
 
     /// Embeddings so far.
@@ -241,8 +365,12 @@ pub(crate) fn remove(output: &Path) -> Result<(), Error> {
     if !folder.exists() {
         return Ok(());
     }
-    let _lock = durable::lock(&folder.join(LOCK))?;
-    remove_files(&folder)
+    match durable::lock(&folder.join(LOCK)) {
+        Ok(_lock) => remove_files(&folder),
+        // The process that wrote the output is removing it.
+        Err(durable::Error::Locked(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Empties and removes the folder. The lock goes last: until then no other process works here.
@@ -250,8 +378,11 @@ fn remove_files(folder: &Path) -> Result<(), Error> {
     let cannot_remove = |error| Error::io("remove", folder, error);
     for entry in fs::read_dir(folder).map_err(cannot_remove)? {
         let entry = entry.map_err(cannot_remove)?;
-        if entry.file_name() != LOCK {
-            fs::remove_file(entry.path()).map_err(cannot_remove)?;
+        let path = entry.path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path).map_err(cannot_remove)?;
+        } else if entry.file_name() != LOCK {
+            fs::remove_file(&path).map_err(cannot_remove)?;
         }
     }
     fs::remove_file(folder.join(LOCK)).map_err(cannot_remove)?;

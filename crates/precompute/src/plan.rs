@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use launchers::Place;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tch::Device;
@@ -44,6 +45,8 @@ pub struct Plan<'a> {
     pub batch_size: usize,
     /// Leave out pictures that cannot be decoded, where else the first of them is an error.
     pub skip_corrupt: bool,
+    /// Which of how many processes that share the work this one is.
+    pub place: Place,
     /// The file to write.
     pub output: &'a Path,
 }
@@ -95,7 +98,7 @@ impl Plan<'_> {
 /// How far a run is, in pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// All pictures of the plan.
+    /// All pictures that are this process's.
     pub total: usize,
     /// Encoded or skipped, by this run or an earlier one that it resumes.
     pub done: usize,
@@ -116,4 +119,6 @@ pub struct Summary {
     pub skipped: Vec<Skipped>,
     /// The output was finished already, and nothing was written.
     pub already_finished: bool,
+    /// Pictures that are other processes' and not done: the last of them writes the output.
+    pub left: usize,
 }

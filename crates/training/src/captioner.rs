@@ -1,9 +1,11 @@
 //! A trained run that captions pictures, whatever its system.
 
+use std::ops::Range;
 use std::path::Path;
 
 use keywords::Keyword;
 use precompute::ImageEncoder;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::checkpoint::{self, Checkpoint, Which};
@@ -21,6 +23,8 @@ pub struct Captioner {
     pub config: Config,
     /// What the run was trained from.
     pub provenance: Provenance,
+    /// SHA-256 of the checkpoint's weights.
+    pub(crate) model_sha256: String,
     writer: Box<dyn Writer>,
 }
 
@@ -33,6 +37,18 @@ pub struct Pictures {
     /// The numbers that random draws know them by: pictures of one number and one prompt get the same
     /// draws, whatever they are captioned with.
     pub numbers: Vec<u64>,
+}
+
+impl Pictures {
+    /// Some of them.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        let keywords = self.keywords.as_ref().map(|all| all[range.clone()].to_vec());
+        Self {
+            embeddings: self.embeddings.narrow(0, range.start as i64, range.len() as i64),
+            keywords,
+            numbers: self.numbers[range].to_vec(),
+        }
+    }
 }
 
 /// What happens while pictures are captioned.
@@ -69,7 +85,7 @@ pub(crate) trait Writer {
 }
 
 /// A caption that a model wrote.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Caption {
     /// Its text.
     pub text: String,
@@ -134,7 +150,8 @@ impl Captioner {
                 Box::new(MergeRnnWriter::load(folder, system, dimension, checkpoint, device)?)
             }
         };
-        Ok(Self { config, provenance, writer })
+        let model_sha256 = checkpoint.model_sha256.clone();
+        Ok(Self { config, provenance, model_sha256, writer })
     }
 
     /// Refuses an image encoder that is not the one of the run's embeddings; `model` is its name.

@@ -65,6 +65,8 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Where training was.
     pub position: Position,
+    /// SHA-256 of its weights.
+    pub(crate) model_sha256: String,
     has_moments: bool,
 }
 
@@ -193,7 +195,12 @@ fn verify(path: &Path) -> Result<Checkpoint, Error> {
             return Err(fail(&file, "damaged: its SHA-256 is not the one in state.json".into()));
         }
     }
-    Ok(Checkpoint { path: path.to_owned(), position: state.position, has_moments })
+    Ok(Checkpoint {
+        path: path.to_owned(),
+        position: state.position,
+        model_sha256: state.sha256[MODEL].clone(),
+        has_moments,
+    })
 }
 
 fn digest(path: &Path) -> Result<String, Error> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
+use launchers::Place;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
@@ -11,6 +12,7 @@ use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
 use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
+use crate::pieces::Pieces;
 use crate::run_folder::{RunFolder, write_json};
 use crate::seeds::{self, Purpose};
 use crate::track::ScoredSplit;
@@ -25,6 +27,16 @@ pub struct What {
     pub shuffle_seed: Option<u64>,
     /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
     pub out: Option<PathBuf>,
+    /// Which of how many processes that share the work this one is.
+    pub place: Option<Place>,
+}
+
+/// How far a split is.
+pub enum Evaluated {
+    /// Captioned and scored, once for each choice.
+    Scored(Vec<Scored>),
+    /// So many pictures are left to other processes, the last of which scores all.
+    Left(usize),
 }
 
 /// A scored split.
@@ -60,6 +72,10 @@ struct CocoResult<'a> {
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
 /// `scores.json` and `per-image.csv`, for each of its choices.
 ///
+/// Of several processes each captions a part, and the last to be done scores all; they need the run's
+/// folder in common. What a process that was killed had written is taken up. `progress` is told how
+/// many pictures are this process's.
+///
 /// # Errors
 /// Bad input is named.
 pub fn evaluate_run(
@@ -68,8 +84,8 @@ pub fn evaluate_run(
     device: Device,
     what: &What,
     options: &Options,
-    mut progress: impl FnMut(Event, usize),
-) -> Result<Vec<Scored>, Error> {
+    progress: impl FnMut(Event, usize),
+) -> Result<Evaluated, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
     let split = what.split;
@@ -89,11 +105,18 @@ pub fn evaluate_run(
         Some(seed) => deranged(seed, &images),
     };
     let pictures = pictures(&inputs, captioner, &seen)?;
-    let total = images.len();
-    let written = captioner.caption(&pictures, |event| progress(event, total))?;
-
     let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
     let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
+    let names: Vec<&str> =
+        images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
+    let pieces =
+        Pieces::new(&out, captioner, &pictures, &(names, &seen, &inputs.embeddings_sha256))?;
+    pieces.write(captioner, &pictures, what.place.unwrap_or(Place::ALONE), progress)?;
+    let lock = pieces.lock()?;
+    let written = match pieces.all() {
+        Ok(written) => written,
+        Err(missing) => return Ok(Evaluated::Left(missing)),
+    };
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = match &choice.name {
             None => out.clone(),
@@ -102,7 +125,9 @@ pub fn evaluate_run(
         let captions = chosen(&inputs, &images, &written, &choice);
         score(folder, choice.name, captions, options)
     });
-    scored.collect()
+    let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
+    pieces.remove(lock)?;
+    Ok(Evaluated::Scored(scored))
 }
 
 fn with_ending(folder: &Path, ending: &str) -> PathBuf {

@@ -22,6 +22,8 @@ pub struct Inputs {
     pub identity: precompute::Identity,
     /// Image embeddings, `[pictures, clip_dim]`, f32, normalised if the configuration says so.
     pub embeddings: Tensor,
+    /// SHA-256 of the embeddings as they are in their file.
+    pub embeddings_sha256: String,
     rows: Vec<Option<i64>>,
 }
 
@@ -46,7 +48,8 @@ impl Inputs {
         if data.normalize_embeddings && !identity.normalize {
             embeddings = normalized(&embeddings);
         }
-        Ok(Self { corpus, split, identity, embeddings, rows })
+        let embeddings_sha256 = file.sha256().to_owned();
+        Ok(Self { corpus, split, identity, embeddings, embeddings_sha256, rows })
     }
 
     /// Row of a picture in [`Self::embeddings`]; `None` when it was skipped as unreadable.

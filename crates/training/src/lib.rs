@@ -23,6 +23,7 @@ pub mod inputs;
 pub mod learner;
 pub mod optimizer;
 pub mod pickle;
+mod pieces;
 mod prepare;
 pub mod pretrain;
 mod pretrained;

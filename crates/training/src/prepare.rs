@@ -92,13 +92,9 @@ pub(crate) fn prepare<S: System>(
     Ok(Prepared { device, inputs, system, scored, store, provenance, learner, position })
 }
 
-/// The device of a process: of `cuda` without a number each process of a machine takes its own.
+/// The device of one of the processes that train a run.
 pub(crate) fn device_of(config: &Config, place: Place) -> Result<Device, Error> {
-    let name = match &config.training.device[..] {
-        "cuda" if !place.is_alone() => &format!("cuda:{}", place.local_rank),
-        name => name,
-    };
-    Ok(device::parse_device(name)?)
+    Ok(device::parse_device(&place.device_name(&config.training.device))?)
 }
 
 /// Whether this process is the one that writes.

@@ -42,7 +42,7 @@ enum Task {
         #[arg(long)]
         cuda: bool,
     },
-    /// Set up where needed, then run all tests: `cargo test --workspace`
+    /// Set up where needed, then run all tests: `cargo test --workspace --features gloo`
     Test {
         /// Passed to `cargo test`: `cargo xtask test -- --ignored`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -79,7 +79,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Test { arguments } => {
             set_up(&repository, Kind::Cpu)?;
-            cargo(&repository, &["test", "--workspace"], &arguments)
+            cargo(&repository, &["test", "--workspace", "--features", "gloo"], &arguments)
         }
         Task::Demo { arguments } => {
             set_up(&repository, Kind::Cpu)?;

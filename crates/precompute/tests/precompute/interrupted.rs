@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use launchers::Place;
 use precompute::{Dtype, Error, Plan, run};
 
 use crate::BATCHES;
@@ -11,6 +12,11 @@ use crate::support::{BATCH, DataSet, PICTURES, Random, encode, run_plain, run_un
 
 fn partial(output: &Path, file: &str) -> PathBuf {
     output.with_extension("safetensors.partial").join(file)
+}
+
+/// The file of the only piece there is.
+fn piece(output: &Path, file: &str) -> PathBuf {
+    partial(output, "piece-00000").join(file)
 }
 
 #[test]
@@ -52,7 +58,7 @@ fn rows_and_journal_cut_anywhere_cost_work_but_no_bytes() {
         let stop_at = 1 + random.below(BATCHES as u64 - 1) as usize;
         run_until(&plan, stop_at).0.unwrap_err();
         for file in ["rows", "journal"] {
-            let path = partial(&output, file);
+            let path = piece(&output, file);
             let length = fs::metadata(&path).unwrap().len();
             let kept = if random.below(3) == 0 { length } else { random.below(length + 1) };
             fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(kept).unwrap();
@@ -74,7 +80,7 @@ fn a_flipped_bit_in_rows_or_journal_costs_work_but_no_bytes() {
     for turn in 0..50 {
         let plan = Plan { skip_corrupt: true, ..data.plan(&output) };
         run_until(&plan, BATCHES - 1).0.unwrap_err();
-        let path = partial(&output, if turn % 2 == 0 { "rows" } else { "journal" });
+        let path = piece(&output, if turn % 2 == 0 { "rows" } else { "journal" });
         let mut bytes = fs::read(&path).unwrap();
         let at = random.below(bytes.len() as u64) as usize;
         bytes[at] ^= 1 << random.below(8);
@@ -94,7 +100,7 @@ fn half_written_tails_are_cut_off() {
     let plan = data.plan(&output);
     run_until(&plan, 3).0.unwrap_err();
     for (file, tail) in [("rows", &b"\x00\x00\x80"[..]), ("journal", b"{\"entry\":{\"batch\":3,")] {
-        let mut file = fs::OpenOptions::new().append(true).open(partial(&output, file)).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(piece(&output, file)).unwrap();
         file.write_all(tail).unwrap();
     }
     let summary = run_plain(&plan).unwrap();
@@ -167,4 +173,32 @@ fn a_folder_left_behind_a_finished_output_is_removed() {
     fs::rename(data.path("finished"), &output).unwrap();
     assert!(run_plain(&data.plan(&output)).unwrap().already_finished);
     assert!(!partial(&output, "").exists());
+}
+
+#[test]
+fn several_processes_share_a_run_and_any_number_goes_on_with_it() {
+    // In batches of one picture there are two pieces.
+    let data = DataSet::new();
+    let alone = data.path("alone.safetensors");
+    run_plain(&Plan { batch_size: 1, ..data.plan(&alone) }).unwrap();
+    let expected = fs::read(alone).unwrap();
+    let output = data.path("out.safetensors");
+    let place = |rank, world_size| Place { rank, world_size, local_rank: 0 };
+    let plan = |place| Plan { batch_size: 1, place, ..data.plan(&output) };
+    // Of three processes the last has nothing; the first is stopped in its piece.
+    let (stopped, _) = run_until(&plan(place(0, 3)), 5);
+    assert!(matches!(stopped, Err(Error::Interrupted { done: 5, total: 32, .. })), "{stopped:?}");
+    let nothing = run_plain(&plan(place(2, 3))).unwrap();
+    assert_eq!((nothing.encoded, nothing.left), (0, PICTURES - 5));
+    let second = run_plain(&plan(place(1, 3))).unwrap();
+    assert_eq!((second.encoded, second.left), (PICTURES - 32, 32 - 5));
+    assert!(!output.exists());
+    // Two go on.
+    let idle = run_plain(&plan(place(1, 2))).unwrap();
+    assert_eq!((idle.encoded, idle.resumed, idle.left), (0, PICTURES - 32, 32 - 5));
+    let last = run_plain(&plan(place(0, 2))).unwrap();
+    assert_eq!((last.encoded, last.resumed, last.left), (32 - 5, 5, 0));
+    assert_eq!(fs::read(&output).unwrap(), expected);
+    assert!(!partial(&output, "").exists());
+    assert!(run_plain(&plan(place(1, 2))).unwrap().already_finished);
 }

@@ -122,6 +122,7 @@ impl Stage {
             device: Device::Cpu,
             batch_size: 1,
             skip_corrupt: false,
+            place: launchers::Place::ALONE,
             output: &output,
         };
         let mut seen = 0;

@@ -1,0 +1,124 @@
+//! Captions of a split, written in pieces that are kept until all are there: so several processes can share
+//! the work, and one that was killed does not lose what is done.
+//!
+//! A piece is a file in a folder beside the evaluation that is named after what the captions depend on:
+//! model, data and decoding. Pieces do not depend on how many processes there are.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use launchers::Place;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::captioner::{Caption, Captioner, Event, Pictures};
+use crate::error::Error;
+use crate::run_folder::write_json;
+
+/// Pictures of a piece, or a batch where that is more.
+const PIECE_PICTURES: usize = 256;
+
+/// The pieces of a split.
+pub(crate) struct Pieces {
+    folder: PathBuf,
+    ranges: Vec<Range<usize>>,
+}
+
+impl Pieces {
+    /// Of pictures that `captioner` captions for an evaluation in `out`; `what` tells their names and
+    /// what each is captioned from.
+    pub(crate) fn new(
+        out: &Path,
+        captioner: &Captioner,
+        pictures: &Pictures,
+        what: &impl Serialize,
+    ) -> Result<Self, Error> {
+        let fail = |error: serde_json::Error| Error::RunFile {
+            path: out.to_owned(),
+            reason: error.to_string(),
+        };
+        let config = captioner.config.to_toml();
+        let known = (&captioner.model_sha256, config, what, &pictures.keywords);
+        let digest = Sha256::digest(serde_json::to_vec(&known).map_err(fail)?);
+        let name =
+            digest.iter().take(8).fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
+        let mut folder = out.file_name().unwrap_or_default().to_owned();
+        folder.push(format!(".{name}.partial"));
+        let size = PIECE_PICTURES.next_multiple_of(captioner.config.decoding.batch_size);
+        let count = pictures.numbers.len();
+        let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));
+        Ok(Self { folder: out.with_file_name(folder), ranges: ranges.collect() })
+    }
+
+    /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
+    /// are done, and of how many.
+    pub(crate) fn write(
+        &self,
+        captioner: &Captioner,
+        pictures: &Pictures,
+        place: Place,
+        mut progress: impl FnMut(Event, usize),
+    ) -> Result<(), Error> {
+        durable::create_dir_all(&self.folder)?;
+        let own: Vec<usize> = place.share(self.ranges.len()).collect();
+        let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
+        let mut before = 0;
+        for piece in own {
+            let (path, range) = (self.path(piece), self.ranges[piece].clone());
+            // One that is damaged is made again.
+            if read(&path, range.len()).is_none() {
+                let some = pictures.slice(range.clone());
+                let written = captioner.caption(&some, |event| match event {
+                    Event::Done(done) => progress(Event::Done(before + done), total),
+                    Event::Note(_) => progress(event, total),
+                })?;
+                write_json(&path, &written)?;
+            }
+            before += range.len();
+            progress(Event::Done(before), total);
+        }
+        Ok(())
+    }
+
+    /// All captions in order, or how many pictures have none yet.
+    pub(crate) fn all(&self) -> Result<Vec<Vec<Caption>>, usize> {
+        let (mut all, mut missing) = (Vec::new(), 0);
+        for (piece, range) in self.ranges.iter().enumerate() {
+            match read(&self.path(piece), range.len()) {
+                Some(mut captions) => all.append(&mut captions),
+                None => missing += range.len(),
+            }
+        }
+        if missing == 0 { Ok(all) } else { Err(missing) }
+    }
+
+    /// Waits until no other process puts the pieces together.
+    pub(crate) fn lock(&self) -> Result<durable::Lock, Error> {
+        Ok(durable::wait_for_lock(&self.folder.with_extension("lock"))?)
+    }
+
+    /// Removes the pieces.
+    pub(crate) fn remove(&self, lock: durable::Lock) -> Result<(), Error> {
+        let removed = fs::remove_dir_all(&self.folder)
+            .and_then(|()| fs::remove_file(self.folder.with_extension("lock")));
+        drop(lock);
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::RunFile { path: self.folder.clone(), reason: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, piece: usize) -> PathBuf {
+        self.folder.join(format!("piece-{piece:05}.json"))
+    }
+}
+
+/// The captions of a piece of so many pictures, where they are there and whole.
+fn read(path: &Path, pictures: usize) -> Option<Vec<Vec<Caption>>> {
+    let captions: Vec<Vec<Caption>> = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (captions.len() == pictures).then_some(captions)
+}
