@@ -25,7 +25,7 @@ pub struct CheckArgs {
     /// Folder with the captions and the folder of pictures.
     dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
+    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
     /// Split to check; all that the folder has the files for unless named.
     #[arg(long, value_name = "paper|official|karpathy")]

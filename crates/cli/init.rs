@@ -112,7 +112,7 @@ pub struct TrainingPictures {
     #[arg(long)]
     dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
+    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
     /// Split that says which pictures are for training.
     #[arg(long, default_value = "paper", value_name = "paper|official|karpathy")]

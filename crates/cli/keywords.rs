@@ -62,7 +62,7 @@ pub struct BuildArgs {
     #[arg(long)]
     dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
+    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
     /// Folder to write to.
     #[arg(long)]
@@ -94,7 +94,7 @@ pub struct SelectArgs {
     #[arg(long)]
     dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
+    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
     /// The file that `capsmith precompute` wrote.
     #[arg(long)]

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     pub dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.
-    #[arg(long, value_name = "kaggle|original|karpathy")]
+    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     pub layout: Option<Layout>,
     /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14.
     #[arg(long, required_unless_present = "vgg")]
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         pictures: (0..count)
             .map(|index| Picture {
                 name: corpus.images[index].file_name.clone(),
-                path: corpus.image_path(index),
+                file: corpus.picture(index),
             })
             .collect(),
         identity: Identity {

@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::corpus::{Corpus, Layout};
-use crate::pixels::decode;
 use crate::splits::{Split, SplitError, SplitKind, SplitSpec};
 use crate::warnings::Warning;
 
@@ -94,7 +93,7 @@ pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sy
     let unreadable = (0..corpus.images.len())
         .into_par_iter()
         .filter_map(|index| {
-            let problem = decode(&corpus.image_path(index)).err();
+            let problem = corpus.picture(index).decode().err();
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             Some(UnreadablePicture {
                 file_name: corpus.images.get(index)?.file_name.clone(),

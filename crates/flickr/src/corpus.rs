@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::LoadError;
 use crate::reading::Reading;
 use crate::warnings::Warning;
-use crate::{kaggle, karpathy, original, text};
+use crate::{kaggle, karpathy, original, text, webdataset};
 
 /// How captions are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,11 +24,13 @@ pub enum Layout {
     Original,
     /// `dataset_flickr8k.json` or `dataset_flickr30k.json`: captions and Karpathy's split.
     Karpathy,
+    /// Tar archives: pictures, each with a `txt` or a `json` of the same name beside it.
+    WebDataset,
 }
 
 impl Layout {
     /// Every layout, in the order in which a folder that has several is recognised.
-    pub const ALL: [Self; 3] = [Self::Kaggle, Self::Original, Self::Karpathy];
+    pub const ALL: [Self; 4] = [Self::Kaggle, Self::Original, Self::Karpathy, Self::WebDataset];
 
     /// The caption files that make a folder this layout.
     fn files(self) -> &'static [&'static str] {
@@ -35,6 +38,7 @@ impl Layout {
             Self::Kaggle => &kaggle::FILES,
             Self::Original => &original::FILES,
             Self::Karpathy => &karpathy::FILES,
+            Self::WebDataset => &["*.tar"],
         }
     }
 
@@ -49,6 +53,7 @@ impl fmt::Display for Layout {
             Self::Kaggle => "kaggle",
             Self::Original => "original",
             Self::Karpathy => "karpathy",
+            Self::WebDataset => "webdataset",
         })
     }
 }
@@ -58,7 +63,7 @@ impl FromStr for Layout {
 
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|layout| layout.to_string() == name).ok_or_else(|| {
-            format!("unknown layout {name:?}; it is one of kaggle, original, karpathy")
+            format!("unknown layout {name:?}; it is one of kaggle, original, karpathy, webdataset")
         })
     }
 }
@@ -80,7 +85,7 @@ pub enum KarpathySplit {
 /// A picture's file name and what five people said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The plain file name; see [`Corpus::image_path`].
+    /// The plain file name; see [`Corpus::picture`].
     pub file_name: String,
     /// Its captions as they are in the file, in the file's order; at least one, none of them blank.
     pub captions: Vec<String>,
@@ -88,12 +93,34 @@ pub struct Image {
     pub karpathy_split: Option<KarpathySplit>,
 }
 
+/// Where a picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PictureFile {
+    /// In a file of its own.
+    File(PathBuf),
+    /// In an archive, as it is.
+    Member {
+        /// The archive.
+        archive: Arc<Path>,
+        /// Bytes before it.
+        offset: u64,
+        /// Its bytes.
+        length: u64,
+    },
+}
+
+impl From<PathBuf> for PictureFile {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
 /// A data set's images and captions.
 #[derive(Debug, Clone)]
 pub struct Corpus {
     /// The folder that was loaded.
     pub root: PathBuf,
-    /// The folder of the pictures.
+    /// The folder of the pictures, or of the archives that they are in.
     pub images_dir: PathBuf,
     /// How the captions were written down.
     pub layout: Layout,
@@ -102,6 +129,8 @@ pub struct Corpus {
     pub images: Vec<Image>,
     /// What was odd but could be dealt with.
     pub warnings: Vec<Warning>,
+    /// Where the pictures are, where they are in archives: as many as there are images.
+    pub members: Vec<PictureFile>,
 }
 
 impl Corpus {
@@ -113,6 +142,9 @@ impl Corpus {
     pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Self, LoadError> {
         if !dir.is_dir() {
             return Err(LoadError::NoFolder(dir.to_owned()));
+        }
+        if let Some(archives) = archives(dir, layout)? {
+            return webdataset::load(dir, &archives);
         }
         let candidates = layout.as_ref().map_or(&Layout::ALL[..], std::slice::from_ref);
         let (layout, file) = candidates
@@ -132,15 +164,20 @@ impl Corpus {
             Layout::Kaggle => kaggle::read(&contents, &mut reading)?,
             Layout::Original => original::read(&contents, &mut reading)?,
             Layout::Karpathy => karpathy::read(&contents, &mut reading)?,
+            // It has no caption file.
+            Layout::WebDataset => {}
         }
         reading.finish(dir, layout)
     }
 
-    /// The path of the picture of image `index`; of no picture where there is no such image.
+    /// Where the picture of image `index` is; no picture's place where there is no such image.
     #[must_use]
-    pub fn image_path(&self, index: usize) -> PathBuf {
+    pub fn picture(&self, index: usize) -> PictureFile {
+        if let Some(member) = self.members.get(index) {
+            return member.clone();
+        }
         let name = self.images.get(index).map_or("", |image| image.file_name.as_str());
-        self.images_dir.join(name)
+        PictureFile::File(self.images_dir.join(name))
     }
 
     /// The number of captions of all images together.
@@ -166,4 +203,19 @@ impl Corpus {
         }
         digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
+}
+
+/// The archives of a folder that has this layout, and no other.
+fn archives(dir: &Path, layout: Option<Layout>) -> Result<Option<Vec<PathBuf>>, LoadError> {
+    let others = [Layout::Kaggle, Layout::Original, Layout::Karpathy];
+    let wanted = match layout {
+        Some(layout) => layout == Layout::WebDataset,
+        None => others.into_iter().all(|layout| layout.find(dir).is_none()),
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    let archives = webdataset::archives(dir)
+        .map_err(|source| LoadError::Io { path: dir.to_owned(), source })?;
+    Ok((!archives.is_empty()).then_some(archives))
 }

@@ -1,6 +1,6 @@
 //! Flickr8k and Flickr30k: captions, splits and pictures. Reads, never writes.
 //!
-//! A [`Corpus`] is a folder's captions by image, from any of three layouts; a [`Split`] divides its
+//! A [`Corpus`] is a folder's captions by image, from any of four layouts; a [`Split`] divides its
 //! images; [`decode`] reads one picture as Pillow would, and [`Preprocessing`] turns it into what a
 //! CLIP vision tower takes. [`audit()`] looks at everything once and says what is wrong.
 //!
@@ -44,9 +44,10 @@ mod splits;
 mod text;
 mod transpose;
 mod warnings;
+mod webdataset;
 
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
-pub use corpus::{Corpus, Image, KarpathySplit, Layout};
+pub use corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile};
 pub use error::{LoadError, Place};
 pub use pixels::{
     MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes, decode_within,

@@ -6,11 +6,12 @@
 //! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than [`MAX_PIXELS`].
 
 use std::fs;
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
+use crate::corpus::PictureFile;
 use crate::jpeg;
 
 /// Pictures with more pixels are refused before anything is allocated for them. Pillow warns of a
@@ -76,6 +77,39 @@ pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
     let bytes = fs::read(path)
         .map_err(|error| PictureError { path: path.to_owned(), problem: error.into() })?;
     decode_bytes(&bytes, path)
+}
+
+impl PictureFile {
+    /// Reads and decodes the picture as [`decode`] does.
+    pub fn decode(&self) -> Result<RgbPixels, PictureError> {
+        let bytes = self.read().map_err(|error| PictureError {
+            path: self.path().to_owned(),
+            problem: error.into(),
+        })?;
+        decode_bytes(&bytes, self.path())
+    }
+
+    /// The file that it is, or is in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Member { archive, .. } => archive,
+        }
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => fs::read(path),
+            Self::Member { archive, offset, length } => {
+                let mut file = fs::File::open(archive)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                let mut bytes = vec![0; *length as usize];
+                file.read_exact(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
 }
 
 /// Decodes a picture that is in memory; `name` is for the error.

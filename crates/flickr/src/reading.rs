@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::corpus::{Corpus, Image, KarpathySplit, Layout};
+use crate::corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile};
 use crate::error::{LoadError, Place};
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
@@ -147,11 +147,32 @@ impl<'f> Reading<'f> {
             self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
         }
         let warnings = self.warnings.into_vec();
-        Ok(Corpus { root: root.to_owned(), images_dir, layout, images, warnings })
+        let (root, members) = (root.to_owned(), Vec::new());
+        Ok(Corpus { root, images_dir, layout, images, warnings, members })
+    }
+
+    /// Settles a set whose pictures are in archives, one for each image.
+    pub(crate) fn finish_in_archives(
+        self,
+        root: &Path,
+        layout: Layout,
+        members: Vec<PictureFile>,
+    ) -> Result<Corpus, LoadError> {
+        if self.images.is_empty() {
+            return Err(LoadError::NoCaptions(root.to_owned()));
+        }
+        Ok(Corpus {
+            root: root.to_owned(),
+            images_dir: root.to_owned(),
+            layout,
+            images: self.images,
+            warnings: self.warnings.into_vec(),
+            members,
+        })
     }
 }
 
-fn is_picture_name(name: &str) -> bool {
+pub(crate) fn is_picture_name(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| {
         PICTURE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
     })

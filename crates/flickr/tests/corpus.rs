@@ -81,7 +81,7 @@ fn flickr8k_as_kaggle_has_it_is_read_with_quotes_and_commas() {
         ]
     );
     assert_eq!(corpus.caption_count(), 4);
-    assert_eq!(corpus.image_path(1), folder.path().join("Images/b.jpg"));
+    assert_eq!(corpus.picture(1).path(), folder.path().join("Images/b.jpg"));
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn every_usual_picture_folder_is_found() {
     for pictures in ["images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "."] {
         let folder = data_set("captions.txt", "image,caption\na.jpg,A dog .\n", &[]);
         add_pictures(folder.path(), pictures, &["a.jpg"]);
-        assert_eq!(clean(&folder).image_path(0), folder.path().join(pictures).join("a.jpg"));
+        assert_eq!(clean(&folder).picture(0).path(), folder.path().join(pictures).join("a.jpg"));
     }
 }
 

@@ -132,7 +132,10 @@ mod tests {
     fn plan(pictures: usize) -> Plan<'static> {
         Plan {
             pictures: (0..pictures)
-                .map(|index| Picture { name: index.to_string(), path: index.to_string().into() })
+                .map(|index| Picture {
+                    name: index.to_string(),
+                    file: Path::new(&index.to_string()).to_owned().into(),
+                })
                 .collect(),
             identity: Identity {
                 model: String::new(),

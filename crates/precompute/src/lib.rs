@@ -20,7 +20,7 @@
 //! let output = folder.path().join("embeddings.safetensors");
 //! let plan = Plan {
 //!     pictures: ["cat.png", "dog.png"]
-//!         .map(|name| Picture { name: name.to_owned(), path: folder.path().join(name) })
+//!         .map(|name| Picture { name: name.to_owned(), file: folder.path().join(name).into() })
 //!         .to_vec(),
 //!     identity: Identity {
 //!         model: "mean colour".to_owned(),

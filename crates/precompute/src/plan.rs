@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use flickr::PictureFile;
 use launchers::Place;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,8 +19,8 @@ use crate::identity::Identity;
 pub struct Picture {
     /// Its name in the data set, by which its embedding is found again.
     pub name: String,
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Where it is.
+    pub file: PictureFile,
 }
 
 /// A picture that has no embedding, since it could not be decoded.

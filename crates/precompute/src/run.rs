@@ -155,7 +155,7 @@ impl<'p> Share<'p> {
 fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Result<(), String> {
     // The reason alone: with the path in it, the file would depend on where the data set lies.
     let decoded =
-        flickr::decode(&plan.pictures[picture].path).map_err(|error| error.problem.to_string())?;
+        plan.pictures[picture].file.decode().map_err(|error| error.problem.to_string())?;
     plan.identity.preprocessing.apply_into(&decoded, pixels);
     Ok(())
 }

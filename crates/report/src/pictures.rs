@@ -1,10 +1,11 @@
 //! Small pictures inside a page, each of them once.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flickr::PictureFile;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
@@ -18,7 +19,7 @@ const QUALITY: u8 = 80;
 /// The pictures of a page. A picture is shown as often as wanted, and embedded once.
 #[derive(Default)]
 pub struct Pictures {
-    by_path: HashMap<PathBuf, Option<usize>>,
+    by_file: HashMap<PictureFile, Option<usize>>,
     embedded: Vec<Thumbnail>,
 }
 
@@ -30,27 +31,27 @@ struct Thumbnail {
 }
 
 impl Pictures {
-    /// Shows the picture at `path`, or says that there is none where it cannot be read.
-    pub fn show(&mut self, path: &Path, description: &str) -> Markup {
-        let number = match self.by_path.get(path) {
+    /// Shows a picture, or says that there is none where it cannot be read.
+    pub fn show(&mut self, file: &PictureFile, description: &str) -> Markup {
+        let number = match self.by_file.get(file) {
             Some(known) => *known,
-            None => self.embed(path),
+            None => self.embed(file),
         };
         match number {
             Some(number) => html! {
                 svg.picture role="img" aria-label=(description) { use href={ "#picture-" (number) } {} }
             },
-            None => missing(path),
+            None => missing(file.path()),
         }
     }
 
-    fn embed(&mut self, path: &Path) -> Option<usize> {
-        let thumbnail = Thumbnail::read(path);
+    fn embed(&mut self, file: &PictureFile) -> Option<usize> {
+        let thumbnail = Thumbnail::read(file);
         let number = thumbnail.map(|thumbnail| {
             self.embedded.push(thumbnail);
             self.embedded.len() - 1
         });
-        self.by_path.insert(path.to_owned(), number);
+        self.by_file.insert(file.clone(), number);
         number
     }
 
@@ -78,8 +79,8 @@ pub(crate) fn missing(path: &Path) -> Markup {
 
 impl Thumbnail {
     /// Of a picture in a file; none where it cannot be read.
-    fn read(path: &Path) -> Option<Self> {
-        let pixels = flickr::decode(path).ok()?;
+    fn read(file: &PictureFile) -> Option<Self> {
+        let pixels = file.decode().ok()?;
         let picture = RgbImage::from_raw(pixels.width, pixels.height, pixels.data)?;
         let (width, height) = fitting(pixels.width, pixels.height);
         let small = imageops::resize(&picture, width, height, FilterType::Triangle);
@@ -108,8 +109,8 @@ mod tests {
         let path = folder.path().join("a.png");
         RgbImage::from_fn(600, 300, |x, y| image::Rgb([x as u8, y as u8, 0])).save(&path).unwrap();
         let mut pictures = Pictures::default();
-        let first = pictures.show(&path, "a \"dog\"").into_string();
-        assert_eq!(first, pictures.show(&path, "a \"dog\"").into_string());
+        let first = pictures.show(&path.clone().into(), "a \"dog\"").into_string();
+        assert_eq!(first, pictures.show(&path.clone().into(), "a \"dog\"").into_string());
         assert!(first.contains("#picture-0") && first.contains("a &quot;dog&quot;"), "{first}");
         let embedded = pictures.embedded().into_string();
         assert_eq!(embedded.matches("data:image/jpeg").count(), 1);
@@ -127,7 +128,7 @@ mod tests {
         let path = folder.path().join("<broken>.jpg");
         std::fs::write(&path, "no picture").unwrap();
         let mut pictures = Pictures::default();
-        let shown = pictures.show(&path, "").into_string();
+        let shown = pictures.show(&path.clone().into(), "").into_string();
         assert!(shown.contains("no picture") && shown.contains("&lt;broken&gt;.jpg"), "{shown}");
         assert!(!pictures.embedded().into_string().contains("data:"));
     }

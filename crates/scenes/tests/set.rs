@@ -61,7 +61,7 @@ fn the_set_is_read_as_flickr8k_without_a_warning() {
     assert!(corpus.images.is_sorted_by_key(|image| &image.file_name));
     let spec = SplitSpec { kind: SplitKind::Paper, test_captions: 10, validation_captions: 5 };
     assert!(!flickr::audit(&corpus, &[spec], |_| {}).is_broken());
-    let picture = flickr::decode(&corpus.image_path(3)).unwrap();
+    let picture = corpus.picture(3).decode().unwrap();
     assert_eq!((picture.width, picture.height), (64, 64));
 }
 

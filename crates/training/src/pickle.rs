@@ -254,6 +254,7 @@ mod tests {
             layout: flickr::Layout::Kaggle,
             images: images.collect(),
             warnings: Vec::new(),
+            members: Vec::new(),
         }
     }
 

@@ -136,7 +136,7 @@ fn flickr8k_comes_as_the_loader_reads_it_and_only_once() {
     assert_eq!(corpus.layout, Layout::Original);
     assert!(corpus.warnings.is_empty(), "{:?}", corpus.warnings);
     assert_eq!(corpus.images.len(), 3);
-    assert_eq!(fs::read_to_string(corpus.image_path(0)).unwrap(), "Flicker8k_Dataset/1_a.jpg");
+    assert_eq!(fs::read_to_string(corpus.picture(0).path()).unwrap(), "Flicker8k_Dataset/1_a.jpg");
     let karpathy = Corpus::load(&tiny.folder, Some(Layout::Karpathy)).unwrap();
     assert_eq!(karpathy.images.len(), 3);
     for kind in [

@@ -31,7 +31,7 @@ fn child() {
     let output = folder.join("out.safetensors");
     let mut plan = data.plan(&output);
     for picture in &mut plan.pictures {
-        picture.path = folder.join(&picture.name);
+        picture.file = folder.join(&picture.name).into();
     }
     let slow = |pixels: &tch::Tensor| {
         std::thread::sleep(Duration::from_millis(5));

@@ -26,7 +26,7 @@ fn each_row_is_of_the_picture_of_its_name() {
     let rows = rows(&output);
     for (index, picture) in plan.pictures.iter().enumerate() {
         let row = embeddings.row_of(&picture.name).unwrap();
-        let pixels = plan.identity.preprocessing.apply(&flickr::decode(&picture.path).unwrap());
+        let pixels = plan.identity.preprocessing.apply(&picture.file.decode().unwrap());
         let batch = BATCH.min(PICTURES - index / BATCH * BATCH);
         for (channel, plane) in pixels.chunks(16).enumerate() {
             let mean = plane.iter().sum::<f32>() / 16.0;

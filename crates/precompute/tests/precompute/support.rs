@@ -34,7 +34,7 @@ impl DataSet {
     pub fn plan<'a>(&self, output: &'a Path) -> Plan<'a> {
         Plan {
             pictures: (0..PICTURES)
-                .map(|index| Picture { name: name(index), path: self.path(&name(index)) })
+                .map(|index| Picture { name: name(index), file: self.path(&name(index)).into() })
                 .collect(),
             identity: Identity {
                 model: "stand-in".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use flickr::Corpus;
+use flickr::{Corpus, PictureFile};
 use maud::Markup;
 
 use crate::error::Error;
@@ -13,30 +13,33 @@ use crate::run::{Captioned, Run};
 /// The page's pictures, and the data sets that they are from.
 pub(super) struct Shown {
     pub pictures: Pictures,
-    /// Where the pictures of each data set are, if the data set is.
-    folders: HashMap<PathBuf, PathBuf>,
+    /// Where the pictures of each data set are by their names, if the data set is.
+    sets: HashMap<PathBuf, HashMap<String, PictureFile>>,
 }
 
 impl Shown {
     /// For the pictures of these runs.
     pub fn of(runs: &[Run]) -> Result<Self, Error> {
-        let mut folders = HashMap::new();
+        let mut sets = HashMap::new();
         for run in runs {
             let data = &run.config.data;
-            if data.dataset.is_dir() && !folders.contains_key(&data.dataset) {
+            if data.dataset.is_dir() && !sets.contains_key(&data.dataset) {
                 let layout = data.layout().map_err(training::Error::from)?;
                 let corpus = Corpus::load(&data.dataset, layout)?;
-                folders.insert(data.dataset.clone(), corpus.images_dir);
+                let named = corpus.images.iter().enumerate();
+                let files = named.map(|(at, image)| (image.file_name.clone(), corpus.picture(at)));
+                sets.insert(data.dataset.clone(), files.collect());
             }
         }
-        Ok(Self { pictures: Pictures::default(), folders })
+        Ok(Self { pictures: Pictures::default(), sets })
     }
 
     /// The picture that one of `run`'s captions is of.
     pub fn picture(&mut self, run: &Run, one: &Captioned) -> Markup {
         let description = one.references.first().map_or("", String::as_str);
-        match self.folders.get(&run.config.data.dataset) {
-            Some(folder) => self.pictures.show(&folder.join(&one.picture), description),
+        let set = self.sets.get(&run.config.data.dataset);
+        match set.and_then(|files| files.get(&one.picture)) {
+            Some(file) => self.pictures.show(file, description),
             None => missing(Path::new(&one.picture)),
         }
     }
@@ -44,6 +47,6 @@ impl Shown {
     /// The first data set of runs that is not where it was.
     pub fn lost<'a>(&self, runs: &'a [Run]) -> Option<&'a Path> {
         let mut data_sets = runs.iter().map(|run| run.config.data.dataset.as_path());
-        data_sets.find(|data_set| !self.folders.contains_key(*data_set))
+        data_sets.find(|data_set| !self.sets.contains_key(*data_set))
     }
 }

@@ -509,8 +509,7 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
         return Ok(vec![Input::Text("no data set yet".to_owned())]);
     }
     let corpus = Corpus::load(folder, None)?;
-    let pictures = corpus.image_path(0).parent().map(Path::to_owned).unwrap_or_default();
-    Ok(vec![Input::Text(corpus.fingerprint()), Input::listing(&pictures)?])
+    Ok(vec![Input::Text(corpus.fingerprint()), Input::listing(&corpus.images_dir)?])
 }
 
 fn words(words: &[&str]) -> Vec<String> {

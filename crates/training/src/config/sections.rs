@@ -14,7 +14,7 @@ use super::ConfigError;
 pub struct Data {
     /// Folder with the captions file and the pictures.
     pub dataset: PathBuf,
-    /// `auto`, `kaggle`, `original` or `karpathy`.
+    /// `auto`, `kaggle`, `original`, `karpathy` or `webdataset`.
     pub layout: String,
     /// `paper`, `official` or `karpathy`.
     pub split: SplitKind,
@@ -40,7 +40,7 @@ impl Data {
         self.layout.parse().map(Some).map_err(|_| ConfigError::OutOfRange {
             key: "data.layout",
             value: format!("\"{}\"", self.layout),
-            expected: "auto, kaggle, original or karpathy",
+            expected: "auto, kaggle, original, karpathy or webdataset",
         })
     }
 

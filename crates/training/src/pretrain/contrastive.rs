@@ -133,7 +133,7 @@ impl Data<'_> {
         let crop = self.preprocessing.crop as usize;
         let mut pixels = vec![0.0_f32; images.len() * 3 * crop * crop];
         pixels.par_chunks_mut(3 * crop * crop).zip(images).try_for_each(|(pixels, &image)| {
-            let picture = flickr::decode(&self.corpus.image_path(image))?;
+            let picture = self.corpus.picture(image).decode()?;
             self.preprocessing.apply_into(&picture, pixels);
             Ok::<(), Error>(())
         })?;

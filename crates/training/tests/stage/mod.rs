@@ -105,7 +105,7 @@ impl Stage {
         let corpus = Corpus::load(&self.path("set"), None).unwrap();
         let pictures = corpus.images.iter().enumerate().map(|(index, image)| Picture {
             name: image.file_name.clone(),
-            path: corpus.image_path(index),
+            file: corpus.picture(index),
         });
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
