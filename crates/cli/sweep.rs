@@ -96,7 +96,9 @@ fn slurm(args: &SlurmArgs) -> anyhow::Result<()> {
     let device = args.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]);
     let more: Vec<String> = device.collect();
     let tasks = usize::from(args.tasks);
-    terminal::print(&sweep::batch_script(&sweep.name, &args.file, &out, tasks, &more))
+    let configured = sweep.trials.first().map(|trial| &trial.config.training.device);
+    let device = args.device.as_ref().or(configured).map_or("cpu", String::as_str);
+    terminal::print(&sweep::batch_script(&sweep.name, &args.file, &out, tasks, device, &more))
 }
 
 fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {

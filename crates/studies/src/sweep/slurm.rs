@@ -2,10 +2,18 @@
 
 use std::path::Path;
 
-/// A script for `sbatch`: so many array tasks, each with its share of the sweep's trials. The paths are
-/// those of the folder that it is submitted from.
+/// A script for `sbatch`: so many array tasks, each with its share of the sweep's trials, on a GPU of its
+/// own where `device` is one. The paths are those of the folder that it is submitted from.
 #[must_use]
-pub fn batch_script(name: &str, file: &Path, out: &Path, tasks: usize, more: &[String]) -> String {
+pub fn batch_script(
+    name: &str,
+    file: &Path,
+    out: &Path,
+    tasks: usize,
+    device: &str,
+    more: &[String],
+) -> String {
+    let gpu = if device.starts_with("cuda") { "#SBATCH --gres=gpu:1\n" } else { "" };
     let last = tasks.saturating_sub(1);
     let more = more.iter().fold(String::new(), |all, word| all + " " + &quoted(word));
     let (file, out) = (quoted(&file.display().to_string()), quoted(&out.display().to_string()));
@@ -23,8 +31,7 @@ pub fn batch_script(name: &str, file: &Path, out: &Path, tasks: usize, more: &[S
 #SBATCH --signal=TERM@120
 # What one task needs; set them to your cluster.
 #SBATCH --cpus-per-task=8
-#SBATCH --gres=gpu:1
-#SBATCH --time=24:00:00
+{gpu}#SBATCH --time=24:00:00
 
 srun capsmith sweep run {file} --out {out} --task \"$SLURM_ARRAY_TASK_ID/{tasks}\"{more}
 "
@@ -47,8 +54,13 @@ mod tests {
     #[test]
     fn the_script_numbers_tasks_as_the_option_does_and_quotes_paths() {
         let more = ["--device".to_owned(), "cuda".to_owned()];
-        let script =
-            batch_script("rate", Path::new("a b.toml"), Path::new("/shared/it's"), 4, &more);
+        let script = |device| {
+            let (file, out) = (Path::new("a b.toml"), Path::new("/shared/it's"));
+            batch_script("rate", file, out, 4, device, &more)
+        };
+        assert!(script("cuda").contains("\n#SBATCH --gres=gpu:1\n#SBATCH --time"));
+        let script = script("cpu");
+        assert!(!script.contains("gres"));
         assert!(script.starts_with("#!/bin/bash\n"));
         assert!(script.contains("\n#SBATCH --array=0-3\n"));
         let line = r#"sweep run 'a b.toml' --out '/shared/it'\''s' --task "$SLURM_ARRAY_TASK_ID/4" --device cuda"#;
