@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use flickr::{Corpus, Preprocessing};
+use launchers::Place;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
 use rayon::prelude::*;
@@ -21,6 +22,9 @@ use crate::terminal;
 pub enum Command {
     /// Training steps per second, against the paper's loop.
     Train(Args),
+    /// A training step of several processes, started by a launcher: what of it is computing, waiting and
+    /// sending, as JSON.
+    Together(Args),
     /// Captions per second, against the notebook's loop and against transformers' generate.
     Decode(Args),
     /// SBG's sampling, pictures per second, against a pipeline that takes one prompt at a time.
@@ -111,9 +115,23 @@ impl Size {
     }
 }
 
+impl Args {
+    fn learner_options(&self) -> LearnerOptions {
+        LearnerOptions {
+            max_gradient_norm: 1.0,
+            pass: Pass {
+                dropout: true,
+                precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
+            },
+            recompute: self.gradient_checkpointing,
+        }
+    }
+}
+
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Train(args) => train(args),
+        Command::Together(args) => together(args),
         Command::Decode(args) => decode(args),
         Command::Sbg(args) => sbg(args),
         Command::Precompute(args) => precompute(args),
@@ -135,14 +153,7 @@ fn train(args: &Args) -> anyhow::Result<()> {
     let loss = bench.first_loss();
     let reference: Option<TrainReference> =
         args.reference.run("train", work.path(), args.threads)?;
-    let options = LearnerOptions {
-        max_gradient_norm: 1.0,
-        pass: Pass {
-            dropout: true,
-            precision: if args.bf16 { Precision::Bf16 } else { Precision::Full },
-        },
-        recompute: args.gradient_checkpointing,
-    };
+    let options = args.learner_options();
     let ours = median(bench.train(args.reference.rounds, options)?);
     print_row("capsmith", ours, "s a step", None)?;
     if let Some(reference) = reference {
@@ -161,6 +172,16 @@ struct DecodeReference {
     captions: Vec<Vec<i64>>,
     notebook: Vec<f64>,
     generate_40: Vec<f64>,
+}
+
+fn together(args: &Args) -> anyhow::Result<()> {
+    let place = Place::from_env()?;
+    let bench = load(args, place)?;
+    let measured = bench.together(place, args.reference.rounds, args.learner_options())?;
+    if place.rank > 0 {
+        return Ok(());
+    }
+    terminal::print(&(serde_json::to_string_pretty(&measured)? + "\n"))
 }
 
 fn decode(args: &Args) -> anyhow::Result<()> {
@@ -263,7 +284,16 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
 
 /// The models and data of a measurement, laid out for the reference where it is asked for.
 fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
-    let device = device::parse_device(&args.device)?;
+    let bench = load(args, Place::ALONE)?;
+    let work = temporary_folder()?;
+    if args.reference.python.is_some() {
+        bench.lay_out(work.path())?;
+    }
+    Ok((bench, work))
+}
+
+fn load(args: &Args, place: Place) -> anyhow::Result<Bench> {
+    let device = device::parse_device(&place.device_name(&args.device))?;
     device::set_threads(cores(args.threads));
     let corpus = Corpus::load(&args.dataset, None)?;
     let captions: Vec<String> = corpus
@@ -272,12 +302,7 @@ fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
         .flat_map(|image| &image.captions)
         .map(|caption| caption.to_lowercase())
         .collect();
-    let bench = Bench::new(&args.gpt2.config(), &captions, args.batch_size, device)?;
-    let work = temporary_folder()?;
-    if args.reference.python.is_some() {
-        bench.lay_out(work.path())?;
-    }
-    Ok((bench, work))
+    Ok(Bench::new(&args.gpt2.config(), &captions, args.batch_size, device)?)
 }
 
 fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {

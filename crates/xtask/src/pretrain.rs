@@ -10,13 +10,13 @@ use crate::cargo;
 
 /// Sets that the demo's does not come from: other seeds. GPT-2 sees no picture.
 const DRAWN: [&str; 2] = [
-    "dataset draw --out target/pretrain/clip-set --count 8000 --seed 101 --size 112 --alt-texts 10",
+    "dataset draw --out target/pretrain/clip-set --count 16000 --seed 101 --size 112 --alt-texts 6",
     "dataset draw --out target/pretrain/gpt2-set --count 8000 --seed 102 --size 32",
 ];
 const TRAINED: [&str; 2] = [
     "pretrain clip --out target/pretrain/clip --dataset target/pretrain/clip-set --test-captions 0 \
      --hidden-size 128 --layers 3 --heads 4 --projection-dim 128 --vocab-size 1200 \
-     --steps 1500 --batch-size 128 --learning-rate 1e-3 --dtype f16",
+     --steps 3500 --batch-size 128 --learning-rate 1e-3 --dtype f16",
     "pretrain gpt2 --out target/pretrain/gpt2 --dataset target/pretrain/gpt2-set --test-captions 0 \
      --hidden-size 128 --layers 4 --heads 4 --vocab-size 1000 --positions 192 \
      --steps 1500 --batch-size 32 --block-size 64 --learning-rate 2e-3 --dtype f16",

@@ -3,6 +3,8 @@
 //! The work is laid out in a folder first, so that the Python reference (`tests/reference/bench.py`)
 //! does the same on the same weights and data.
 
+mod together;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::prefix::Part;
+
+pub use together::Together;
 
 /// ViT-L/14's and the paper's.
 const CLIP_DIM: i64 = 768;
@@ -158,24 +162,11 @@ impl Bench {
     /// When memory is exhausted.
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
         device::keep_freed_memory();
-        let adamw = AdamWOptions {
-            rule: Rule::Transformers,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-6,
-            weight_decay: 0.0,
-        };
-        let optimizer = AdamW::new(named_variables(&self.store), adamw);
-        let schedule = RateSchedule {
-            shape: Schedule::Linear,
-            peak: 2e-5,
-            warmup_steps: 0,
-            total_steps: u64::MAX,
-        };
+        let optimizer = AdamW::new(named_variables(&self.store), adamw());
         let parts: Vec<Part> = (0..=rounds)
             .map(|number| self.part(&self.batches[number % self.batches.len()]))
             .collect();
-        let mut learner = Learner::new(self.captioner, optimizer, schedule, options);
+        let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
         let mut times = Vec::with_capacity(rounds + 1);
         for (number, part) in (0..).zip(parts) {
             let start = Instant::now();
@@ -241,4 +232,18 @@ impl Bench {
         let tokens = written.into_iter().filter_map(|mut all| Some(all.pop()?.tokens));
         Ok((times, tokens.collect()))
     }
+}
+
+fn adamw() -> AdamWOptions {
+    AdamWOptions {
+        rule: Rule::Transformers,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+    }
+}
+
+fn schedule() -> RateSchedule {
+    RateSchedule { shape: Schedule::Linear, peak: 2e-5, warmup_steps: 0, total_steps: u64::MAX }
 }

@@ -1,0 +1,154 @@
+//! How long a training step of several processes takes, and what of it is computing, waiting for the
+//! slowest, and sending.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use collectives::{BUCKET_BYTES, Buckets, Collectives};
+use launchers::Place;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use super::{Bench, adamw, schedule};
+use crate::batches::dealt;
+use crate::error::Error;
+use crate::learner::{Learner, LearnerOptions, Model, Share};
+use crate::optimizer::AdamW;
+use crate::prepare::named_variables;
+use crate::systems::prefix::Part;
+
+/// A step of several processes. Seconds are medians over the rounds of the mean over the processes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Together {
+    /// Processes.
+    pub processes: usize,
+    /// Captions in a batch, of all processes.
+    pub captions: usize,
+    /// Forward and backward pass of a process's share.
+    pub compute: f64,
+    /// Until the slowest process has come as far.
+    pub wait: f64,
+    /// Summing the gradients, once all are there.
+    pub communicate: f64,
+    /// Clipping and the optimizer.
+    pub update: f64,
+    /// A step as training does it: gradients are sent while others are computed.
+    pub step: f64,
+    /// Bytes of gradients that each process gives into the sums of a step.
+    pub gradient_bytes: usize,
+    /// What each process has to send at least, in a ring.
+    pub least_sent_bytes: usize,
+    /// The most memory that a process had, in bytes, of the one that had most.
+    pub peak_memory_bytes: usize,
+}
+
+impl Bench {
+    /// Measures steps of the processes of a launcher, of which this one is at `place`.
+    ///
+    /// # Errors
+    /// When another process is lost, or memory is exhausted.
+    pub fn together(
+        self,
+        place: Place,
+        rounds: usize,
+        options: LearnerOptions,
+    ) -> Result<Together, Error> {
+        let group = collectives::connect(place, self.device, Duration::from_mins(10))?;
+        let batches = 0..=rounds;
+        let parts: Vec<(Part, usize)> = batches
+            .map(|number| {
+                let batch = &self.batches[number % self.batches.len()];
+                let targets = self.part(batch).tokens.targets();
+                (self.part(&dealt(batch, &self.rows, place)), targets)
+            })
+            .collect();
+        let captions = self.batches[0].len();
+        let mut optimizer = AdamW::new(named_variables(&self.store), adamw());
+        let parameters = optimizer.parameters();
+        let buckets = Buckets::new(Arc::clone(&group), &parameters, BUCKET_BYTES, false)?;
+        let gradient_bytes = buckets.bytes();
+
+        let mut apart = Vec::new();
+        for (number, (part, targets)) in (1..).zip(&parts) {
+            let weight = part.tokens.targets() as f64 / *targets as f64;
+            group.barrier()?;
+            let start = Instant::now();
+            let loss = self.captioner.loss(part, options.pass);
+            let leaves: Vec<&Tensor> = parameters.iter().collect();
+            let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
+            buckets.add(&gradients, weight)?;
+            drop(gradients);
+            waited_for(&loss);
+            let computed = start.elapsed().as_secs_f64();
+            group.barrier()?;
+            let all_there = start.elapsed().as_secs_f64();
+            let sums = buckets.finish(&[loss.detach() * weight])?;
+            waited_for(&sums.scalars);
+            let summed = start.elapsed().as_secs_f64();
+            optimizer.step(&sums.gradients, None, number, 1e-6);
+            waited_for(&parameters[0]);
+            let updated = start.elapsed().as_secs_f64();
+            apart.push([computed, all_there - computed, summed - all_there, updated - summed]);
+        }
+        drop(buckets);
+        let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
+        if !place.is_alone() {
+            learner.share(&group)?;
+        }
+        let mut steps = Vec::new();
+        for (number, (part, targets)) in (0..).zip(parts) {
+            group.barrier()?;
+            let start = Instant::now();
+            let share = Share { targets, wants_to_stop: false };
+            let step = learner.compute_share(&[part], share, number, number as i64)?;
+            learner.apply(&step);
+            waited_for(&step.norm);
+            steps.push(start.elapsed().as_secs_f64());
+        }
+        let column = |at: usize| apart.iter().map(|row| row[at]).collect::<Vec<_>>();
+        let median = |seconds: Vec<f64>| middle(&group, &seconds);
+        Ok(Together {
+            processes: place.world_size,
+            captions,
+            compute: median(column(0))?,
+            wait: median(column(1))?,
+            communicate: median(column(2))?,
+            update: median(column(3))?,
+            step: median(steps)?,
+            gradient_bytes,
+            least_sent_bytes: 2 * gradient_bytes * (place.world_size - 1) / place.world_size,
+            peak_memory_bytes: most(&group, peak_memory())?,
+        })
+    }
+}
+
+/// Makes a GPU's work up to here count: a value of it is read.
+fn waited_for(tensor: &Tensor) {
+    let _ = tensor.view(-1).double_value(&[0]);
+}
+
+/// The median over rounds, without the first, of the mean over the processes.
+fn middle(group: &Arc<dyn Collectives>, seconds: &[f64]) -> Result<f64, Error> {
+    let sums = Tensor::from_slice(&seconds[1..]).to_device(group.device());
+    group.all_reduce(&sums)?.wait()?;
+    let mut means = Vec::<f64>::try_from(sums.to_device(Device::Cpu) / group.world_size() as f64)?;
+    means.sort_by(f64::total_cmp);
+    Ok(means.get(means.len() / 2).copied().unwrap_or_default())
+}
+
+/// The highest of the processes' values.
+fn most(group: &Arc<dyn Collectives>, value: usize) -> Result<usize, Error> {
+    let values = Tensor::zeros([group.world_size() as i64], (Kind::Int64, group.device()));
+    let _ = values.get(group.rank() as i64).fill_(value as i64);
+    group.all_reduce(&values)?.wait()?;
+    Ok(values.max().int64_value(&[]) as usize)
+}
+
+/// The most memory that this process had at a time, in bytes; 0 where the system does not say.
+fn peak_memory() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}
