@@ -25,7 +25,7 @@ use crate::{models, terminal};
 /// many processes or another number, makes what is missing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with the captions and the folder of pictures.
+    /// Folder with the captions and the folder of pictures, or with tar archives of both.
     #[arg(long)]
     pub dataset: PathBuf,
     /// Layout of the captions; recognised from the folder unless named.

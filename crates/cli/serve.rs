@@ -15,15 +15,15 @@ use crate::{evaluate, models, terminal};
 /// Caption pictures in the browser, or over HTTP, with trained runs.
 ///
 /// Opens a page at http://127.0.0.1:8080/: drop a picture, choose among the runs, set how they decode,
-/// and compare their captions. Programs post pictures to /v1/caption:
-///
-///   curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption
+/// and compare their captions. Programs post pictures to /v1/caption.
 ///
 /// Where a CLIP is served, it says how near each caption is to the picture. Ctrl-C stops the server when
 /// requests in flight are answered.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "addresses as they are typed")]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "For programs:\n  curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption"
+)]
 pub struct Args {
     /// Run folder that `capsmith train` wrote; may be repeated. A run is called as its folder is.
     #[arg(long = "run", required = true, value_name = "RUN")]
