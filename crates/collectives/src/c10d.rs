@@ -139,11 +139,11 @@ impl Group {
         let error = unsafe { function(self.raw.as_ptr(), tensor.as_ptr(), &raw mut work) };
         checked(error).map_err(lost)?;
         let work = Begun(work);
-        Ok(Pending(Some(Box::new(move || {
+        Ok(Pending::new(move || {
             let Begun(work) = { work };
             // SAFETY: the work that was begun, waited for once.
             checked(unsafe { capsmith_wait(work) }).map_err(lost)
-        }))))
+        }))
     }
 }
 

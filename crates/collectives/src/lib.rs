@@ -135,6 +135,11 @@ impl Debug for Pending {
 }
 
 impl Pending {
+    /// What ends when `wait` returns.
+    pub fn new(wait: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Self {
+        Self(Some(Box::new(wait)))
+    }
+
     /// Waits for its end: on the processor until it is there; on a GPU what is computed next waits.
     ///
     /// # Errors
