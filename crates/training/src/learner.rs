@@ -96,8 +96,8 @@ pub struct Step {
     pub norm: Tensor,
     /// Learning rate.
     pub rate: f64,
-    /// How many processes were asked to stop.
-    pub wanting_to_stop: Tensor,
+    /// How many processes were asked to stop, where there are several.
+    pub wanting_to_stop: Option<Tensor>,
     number: u64,
     gradients: Vec<Tensor>,
     factor: Option<Tensor>,
@@ -148,7 +148,7 @@ impl<M: Model> Learner<M> {
         let all: usize = parts.iter().map(M::targets).sum();
         tch::manual_seed(seed);
         let (loss, gradients) = self.sum(parts, all, seed)?;
-        Ok(self.step(loss, gradients, all, finished, Tensor::zeros_like))
+        Ok(self.step(loss, gradients, all, finished))
     }
 
     fn sum(
@@ -186,7 +186,9 @@ impl<M: Model> Learner<M> {
         let Some(buckets) = &self.buckets else { return Ok(self.compute(parts, finished, seed)?) };
         tch::manual_seed(seed);
         let mut mean = Tensor::zeros([], (Kind::Double, self.parameters[0].device()));
-        for (number, part) in (0..).zip(parts) {
+        // The mean of no targets is no number; a small share may have none.
+        let parts: Vec<&M::Part> = parts.iter().filter(|part| M::targets(part) > 0).collect();
+        for (number, part) in (0..).zip(parts.iter().copied()) {
             let weight = M::targets(part) as f64 / share.targets as f64;
             buckets.expect(weight, number as usize + 1 == parts.len());
             let (loss, gradients) = self.gradients(part, seed.wrapping_add(number << 32))?;
@@ -196,21 +198,14 @@ impl<M: Model> Learner<M> {
         let stop = Tensor::from(f64::from(u8::from(share.wants_to_stop)));
         let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
         let loss = scalars.get(0).to_kind(Kind::Float);
-        Ok(self.step(loss, gradients, share.targets, finished, |_| scalars.get(1)))
+        let step = self.step(loss, gradients, share.targets, finished);
+        Ok(Step { wanting_to_stop: Some(scalars.get(1)), ..step })
     }
 
-    fn step(
-        &self,
-        loss: Tensor,
-        gradients: Vec<Tensor>,
-        targets: usize,
-        finished: u64,
-        wanting_to_stop: impl FnOnce(&Tensor) -> Tensor,
-    ) -> Step {
+    fn step(&self, loss: Tensor, gradients: Vec<Tensor>, targets: usize, finished: u64) -> Step {
         let (norm, factor) = self.norm_and_factor(&gradients, targets);
         let rate = self.schedule.rate(finished);
-        let wanting_to_stop = wanting_to_stop(&loss);
-        Step { loss, norm, rate, wanting_to_stop, number: finished + 1, gradients, factor }
+        Step { loss, norm, rate, wanting_to_stop: None, number: finished + 1, gradients, factor }
     }
 
     /// The norm of the objective's gradients, and what those of the mean are multiplied with before

@@ -176,7 +176,7 @@ struct Pending {
     rate: f64,
     loss: Tensor,
     norm: Tensor,
-    wanting_to_stop: Tensor,
+    wanting_to_stop: Option<Tensor>,
     targets: usize,
     batch: Vec<usize>,
 }
@@ -264,7 +264,7 @@ impl<S: System> Trainer<'_, S> {
             rate: step.rate,
             loss: step.loss.shallow_clone(),
             norm: step.norm.shallow_clone(),
-            wanting_to_stop: step.wanting_to_stop.shallow_clone(),
+            wanting_to_stop: step.wanting_to_stop.as_ref().map(Tensor::shallow_clone),
             targets,
             batch: batch.to_vec(),
         };
@@ -307,7 +307,8 @@ impl<S: System> Trainer<'_, S> {
                 tokens_per_second,
             };
             self.last_loss = record.loss;
-            self.asked_to_stop |= pending.wanting_to_stop.double_value(&[]) > 0.0;
+            self.asked_to_stop |=
+                pending.wanting_to_stop.is_some_and(|asked| asked.double_value(&[]) > 0.0);
             if let Some(tracker) = &mut self.tracker {
                 tracker.record(&record)?;
             }

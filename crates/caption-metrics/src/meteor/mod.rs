@@ -99,6 +99,20 @@ pub fn score<S: AsRef<str> + Sync>(
     resources: &Resources,
     segments: &[Segment<S>],
 ) -> Result<Vec<Statistics>, TooLong> {
+    let mut all = Vec::with_capacity(segments.len());
+    for some in segments.chunks(AT_A_TIME) {
+        all.append(&mut score_some(resources, some)?);
+    }
+    Ok(all)
+}
+
+/// Images whose captions are held as words at a time: an image's are some kilobytes.
+const AT_A_TIME: usize = 8192;
+
+fn score_some<S: AsRef<str> + Sync>(
+    resources: &Resources,
+    segments: &[Segment<S>],
+) -> Result<Vec<Statistics>, TooLong> {
     let hypotheses: Vec<String> = segments.iter().map(|s| clean(s.hypothesis)).collect();
     // The hypothesis first, then the references, image by image.
     let mut captions: Vec<&str> = Vec::new();

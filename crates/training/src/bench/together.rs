@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives};
 use launchers::Place;
+use networks::device;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
@@ -54,6 +55,7 @@ impl Bench {
         rounds: usize,
         options: LearnerOptions,
     ) -> Result<Together, Error> {
+        device::keep_freed_memory();
         let group = collectives::connect(place, self.device, Duration::from_mins(10))?;
         let batches = 0..=rounds;
         let parts: Vec<(Part, usize)> = batches
