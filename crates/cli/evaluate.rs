@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
-            place: Some(Place::from_env()?),
+            place: Place::from_env()?,
         },
     };
     let scored = match evaluate(run, &args.device, &how, &options)? {
@@ -177,8 +177,7 @@ pub fn evaluate(
     how: &How,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let place = how.what.place.unwrap_or(Place::ALONE);
-    let device = parse_device(&place.device_name(device))?;
+    let device = parse_device(&how.what.place.device_name(device))?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
     let bar = terminal::bar(0, "captioning");

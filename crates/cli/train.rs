@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         resume: args.resume,
         stop_after_epochs: args.stop_after_epochs,
         tokenizers: args.tokenizers.clone(),
-        place: Some(Place::from_env()?),
+        place: Place::from_env()?,
     };
     train(&config, &out, &session)
 }
@@ -63,7 +63,7 @@ fn default_run(config: &Path) -> PathBuf {
 /// Trains and says how it ended.
 pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
-    let is_first = session.place.is_none_or(|place| place.rank == 0);
+    let is_first = session.place.rank == 0;
     let mut screen = Screen::default();
     let observer: &mut dyn Observer = if is_first { &mut screen } else { &mut Silent };
     let model = config.system.language_model().map(models::find_language_model).transpose()?;

@@ -103,6 +103,13 @@ fn captions_of_several_processes_are_scored_once_and_killed_ones_leave_their_pie
         assert!(bytes(alone.join(file)) == bytes(shared.join(file)), "{file}");
     }
     assert!(piece.is_some_and(|piece| !piece.exists()), "pieces are removed");
+    // More processes than pieces: some have nothing to do.
+    together(&evaluate(&folder.path().join("many")), 4);
+    let left: Vec<PathBuf> = walk(folder.path())
+        .into_iter()
+        .filter(|path| path.display().to_string().contains("partial"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
     assert!(written.elapsed().is_ok());
 }
 

@@ -125,6 +125,12 @@ pub enum Error {
     },
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self::ALONE
+    }
+}
+
 impl Place {
     /// A process by itself.
     pub const ALONE: Self = Self { rank: 0, world_size: 1, local_rank: 0 };

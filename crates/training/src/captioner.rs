@@ -92,7 +92,22 @@ pub struct Caption {
     /// What captions of a picture are compared by: the mean log-probability of its tokens by the
     /// model; of an SBG caption its cosine with the picture, by CLIP, or 0 where none is loaded; of
     /// a Merge-RNN's its whole log-probability.
+    #[serde(with = "bits")]
     pub score: f64,
+}
+
+/// Scores as they are to the bit, which in JSON infinities and what is no number are not.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(score: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(score.to_bits())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
 }
 
 /// One way of choosing a picture's caption.

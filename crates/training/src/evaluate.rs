@@ -28,7 +28,7 @@ pub struct What {
     /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
     pub out: Option<PathBuf>,
     /// Which of how many processes that share the work this one is.
-    pub place: Option<Place>,
+    pub place: Place,
 }
 
 /// How far a split is.
@@ -111,7 +111,9 @@ pub fn evaluate_run(
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
     let pieces =
         Pieces::new(&out, captioner, &pictures, &(names, &seen, &inputs.embeddings_sha256))?;
-    pieces.write(captioner, &pictures, what.place.unwrap_or(Place::ALONE), progress)?;
+    if !pieces.write(captioner, &pictures, what.place, progress)? {
+        return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
+    }
     let lock = pieces.lock()?;
     let written = match pieces.all() {
         Ok(written) => written,

@@ -53,16 +53,19 @@ impl Pieces {
     }
 
     /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
-    /// are done, and of how many.
+    /// are done, and of how many. False where it has none, and so nothing to put together.
     pub(crate) fn write(
         &self,
         captioner: &Captioner,
         pictures: &Pictures,
         place: Place,
         mut progress: impl FnMut(Event, usize),
-    ) -> Result<(), Error> {
-        durable::create_dir_all(&self.folder)?;
+    ) -> Result<bool, Error> {
         let own: Vec<usize> = place.share(self.ranges.len()).collect();
+        if own.is_empty() {
+            return Ok(false);
+        }
+        durable::create_dir_all(&self.folder)?;
         let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
         let mut before = 0;
         for piece in own {
@@ -79,7 +82,7 @@ impl Pieces {
             before += range.len();
             progress(Event::Done(before), total);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// All captions in order, or how many pictures have none yet.

@@ -76,7 +76,7 @@ pub(crate) fn prepare<S: System>(
         position = checkpoint.position;
         observer.note(&format!("resuming after step {}", position.step));
     }
-    if !folder.exists() && is_first(session) {
+    if !folder.exists() && session.place.rank == 0 {
         system.save(folder)?;
         folder.begin(config, &provenance)?;
     }
@@ -95,11 +95,6 @@ pub(crate) fn prepare<S: System>(
 /// The device of one of the processes that train a run.
 pub(crate) fn device_of(config: &Config, place: Place) -> Result<Device, Error> {
     Ok(device::parse_device(&place.device_name(&config.training.device))?)
-}
-
-/// Whether this process is the one that writes.
-fn is_first(session: &Session) -> bool {
-    session.place.is_none_or(|place| place.rank == 0)
 }
 
 /// What processes that train together must have alike.

@@ -64,7 +64,7 @@ pub struct Session {
     /// Where custom tokenizers are kept for runs that need the same ([`crate::tokenizers`]).
     pub tokenizers: Option<PathBuf>,
     /// Which of how many processes that train the run together this one is.
-    pub place: Option<Place>,
+    pub place: Place,
 }
 
 /// Told what happens, to show it.
@@ -117,7 +117,7 @@ fn train_system<S: System>(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    let place = session.place.unwrap_or(Place::ALONE);
+    let place = session.place;
     let device = device_of(config, place)?;
     let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
     let group = collectives::connect(place, device, timeout)?;
