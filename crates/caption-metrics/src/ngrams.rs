@@ -64,14 +64,14 @@ pub(crate) struct Grams {
 const NOTHING: u32 = u32::MAX;
 
 impl Grams {
-    /// Counts the n-grams of a prediction.
-    pub(crate) fn prediction(&mut self, caption: &Caption) -> Counts {
-        self.count(caption, None)
+    /// Counts the n-grams of a caption.
+    pub(crate) fn count(&mut self, caption: &Caption) -> Counts {
+        self.count_in(caption, None)
     }
 
-    /// Counts the n-grams of a reference of `image`, and that they occur there.
-    pub(crate) fn reference(&mut self, caption: &Caption, image: u32) -> Counts {
-        self.count(caption, Some(image))
+    /// Notes that the n-grams of a reference occur in `image`.
+    pub(crate) fn reference(&mut self, caption: &Caption, image: u32) {
+        self.count_in(caption, Some(image));
     }
 
     /// In how many images' references each n-gram occurs.
@@ -79,7 +79,7 @@ impl Grams {
         self.known.iter().map(|gram| gram.document_frequency)
     }
 
-    fn count(&mut self, caption: &Caption, image: Option<u32>) -> Counts {
+    fn count_in(&mut self, caption: &Caption, image: Option<u32>) -> Counts {
         let words = caption.words();
         let this = self.captions;
         self.captions += 1;

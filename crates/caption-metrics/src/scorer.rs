@@ -37,33 +37,28 @@ pub fn evaluate(
     let captions: Vec<ImageCaptions> =
         images.iter().map(|image| ImageCaptions::new(&mut vocabulary, image)).collect();
 
-    let grams = if wants(Metric::Bleu) || wants(Metric::Cider) {
-        Some(ImageGrams::of_corpus(&captions))
-    } else {
-        None
-    };
-    if let (true, Some((_, grams))) = (wants(Metric::Cider), &grams)
-        && grams.document_frequencies().all(|frequency| frequency == 0)
-    {
-        return Err(Error::NoReferenceWords);
-    }
-    let weights = grams.as_ref().map(|(_, grams)| cider::Weights::new(grams, images.len()));
-
     let mut statistics = Statistics::default();
-    if let (Some((counted, _)), Some(weights)) = (&grams, &weights) {
-        let both: Vec<_> = captions
-            .par_iter()
-            .zip(counted)
-            .map(|(captions, grams)| {
+    if wants(Metric::Bleu) || wants(Metric::Cider) {
+        let mut grams = document_frequencies(&captions);
+        if wants(Metric::Cider) && grams.document_frequencies().all(|frequency| frequency == 0) {
+            return Err(Error::NoReferenceWords);
+        }
+        let weights = cider::Weights::new(&grams, images.len());
+        let mut both = Vec::with_capacity(images.len());
+        for captions in captions.chunks(COUNTED_AT_A_TIME) {
+            let counted: Vec<ImageGrams> =
+                captions.iter().map(|image| ImageGrams::new(&mut grams, image)).collect();
+            both.par_extend(captions.par_iter().zip(&counted).map(|(captions, grams)| {
                 let overlap = Overlap::new(grams);
                 (
                     wants(Metric::Bleu).then(|| overlap.bleu(captions, grams)),
                     wants(Metric::Cider).then(|| {
-                        cider::score(weights, &grams.prediction, &grams.references, &overlap.shared)
+                        let references = &grams.references;
+                        cider::score(&weights, &grams.prediction, references, &overlap.shared)
                     }),
                 )
-            })
-            .collect();
+            }));
+        }
         statistics.bleu = both.iter().map(|(bleu, _)| *bleu).collect();
         statistics.cider = both.iter().map(|(_, cider)| *cider).collect();
     }
@@ -130,22 +125,27 @@ struct ImageGrams {
 }
 
 impl ImageGrams {
-    fn of_corpus(captions: &[ImageCaptions]) -> (Vec<Self>, Grams) {
-        let mut grams = Grams::default();
-        let counted = captions
-            .iter()
-            .zip(0..)
-            .map(|(image, number)| Self {
-                prediction: grams.prediction(&image.prediction),
-                references: image
-                    .references
-                    .iter()
-                    .map(|reference| grams.reference(reference, number))
-                    .collect(),
-            })
-            .collect();
-        (counted, grams)
+    fn new(grams: &mut Grams, image: &ImageCaptions) -> Self {
+        Self {
+            prediction: grams.count(&image.prediction),
+            references: image.references.iter().map(|text| grams.count(text)).collect(),
+        }
     }
+}
+
+/// Images whose n-grams are held at a time: an image's are some kilobytes.
+const COUNTED_AT_A_TIME: usize = 8192;
+
+/// All n-grams of a corpus, with how many images' references hold each.
+fn document_frequencies(captions: &[ImageCaptions]) -> Grams {
+    let mut grams = Grams::default();
+    for (image, number) in captions.iter().zip(0..) {
+        grams.count(&image.prediction);
+        for reference in &image.references {
+            grams.reference(reference, number);
+        }
+    }
+    grams
 }
 
 /// Which n-grams of a prediction its references hold.
