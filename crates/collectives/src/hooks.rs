@@ -21,6 +21,7 @@ pub(crate) struct Hooks {
 
 #[cfg(not(feature = "gloo"))]
 impl Hooks {
+    #[allow(clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(crate) fn new(_leaves: &[Tensor], receiver: Receiver) -> Result<Self, TchError> {
         Ok(Self { _receiver: Box::new(receiver) })
     }
