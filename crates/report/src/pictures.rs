@@ -62,7 +62,7 @@ impl Pictures {
             svg.embedded aria-hidden="true" {
                 @for (number, Thumbnail { width, height, base64 }) in self.embedded.iter().enumerate() {
                     symbol id={ "picture-" (number) } viewBox={ "0 0 " (width) " " (height) }
-                        preserveAspectRatio="xMidYMid slice" {
+                        preserveAspectRatio="xMidYMid meet" {
                         image width=(width) height=(height) href={ "data:image/jpeg;base64," (base64) } {}
                     }
                 }
