@@ -96,11 +96,19 @@ fn install(partial: &Path, kind: Kind, lock: &File) -> anyhow::Result<()> {
     libtorch::check(&target, kind).context("pip reported success, but left an unusable libtorch")
 }
 
+/// Headers that the feature `nccl` is compiled with, and that torch does not ask for.
+const CUDA_HEADERS: [(&str, &str); 2] =
+    [("nvidia-cuda-crt", "13.0.88"), ("nvidia-cuda-cccl", "13.0.85")];
+
 /// What pip is to install. The CPU install names wheels exactly, and for a fixed Python: they are
 /// used for their libraries only, so any python3 may fetch them.
 fn packages(kind: Kind) -> Vec<String> {
     match kind {
-        Kind::Cuda => vec![format!("torch=={VERSION}")],
+        Kind::Cuda => {
+            let mut packages = vec![format!("torch=={VERSION}")];
+            packages.extend(CUDA_HEADERS.map(|(name, version)| format!("{name}=={version}")));
+            packages
+        }
         Kind::Cpu => {
             let options = "--no-deps --only-binary=:all: --implementation=cp --python-version=3.12 \
                            --platform=manylinux_2_28_x86_64 --platform=manylinux_2_25_x86_64 \
