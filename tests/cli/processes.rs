@@ -224,6 +224,33 @@ mod training {
     }
 
     #[test]
+    fn a_sum_over_targets_is_the_same_for_three_processes() {
+        let stage = Stage::get();
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!("{}/configs/demo/merge-rnn.toml", env!("CARGO_MANIFEST_DIR"));
+        let sets = [
+            format!("data.dataset={}", stage.pictures()),
+            format!("data.embeddings={}", stage.embeddings()),
+            "data.test_captions=50".to_owned(),
+            "data.validation_captions=50".to_owned(),
+            "training.epochs=3".to_owned(),
+            "training.batch_size=13".to_owned(),
+            "training.threads=1".to_owned(),
+            "training.scored_pictures=0".to_owned(),
+        ];
+        let words = |out: &Path| {
+            let start = ["train", "--config", &config, "--out", &out.display().to_string()];
+            let mut words: Vec<String> = start.map(str::to_owned).into();
+            sets.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
+            words
+        };
+        let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
+        success(&words(&alone));
+        together(&words(&shared), 3);
+        assert_close(&alone, &shared, "Merge-RNN, 3 processes");
+    }
+
+    #[test]
     fn another_number_of_processes_goes_on_and_all_stop_after_the_same_step() {
         let stage = Stage::get();
         let folder = tempfile::tempdir().unwrap();
