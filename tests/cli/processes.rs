@@ -241,7 +241,9 @@ mod training {
         let words = |out: &Path| {
             let start = ["train", "--config", &config, "--out", &out.display().to_string()];
             let mut words: Vec<String> = start.map(str::to_owned).into();
-            sets.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
+            for set in &sets {
+                words.extend(["--set".to_owned(), set.clone()]);
+            }
             words
         };
         let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
