@@ -1,6 +1,7 @@
 //! A folder of pictures with their captions, whichever layout it has.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,18 +33,23 @@ impl Layout {
     /// Every layout, in the order in which a folder that has several is recognised.
     pub const ALL: [Self; 4] = [Self::Kaggle, Self::Original, Self::Karpathy, Self::WebDataset];
 
-    /// The caption files that make a folder this layout.
+    /// The names of the files that make a folder this layout.
     fn files(self) -> &'static [&'static str] {
         match self {
             Self::Kaggle => &kaggle::FILES,
             Self::Original => &original::FILES,
             Self::Karpathy => &karpathy::FILES,
-            Self::WebDataset => &["*.tar"],
+            Self::WebDataset => &webdataset::FILES,
         }
     }
 
-    fn find(self, root: &Path) -> Option<PathBuf> {
-        self.files().iter().map(|name| root.join(name)).find(|path| path.is_file())
+    /// The files that captions are read from: one, or all archives; none in a folder of another layout.
+    fn find(self, root: &Path) -> io::Result<Vec<PathBuf>> {
+        if self == Self::WebDataset {
+            return webdataset::archives(root);
+        }
+        let file = self.files().iter().map(|name| root.join(name)).find(|path| path.is_file());
+        Ok(file.into_iter().collect())
     }
 }
 
@@ -143,31 +149,31 @@ impl Corpus {
         if !dir.is_dir() {
             return Err(LoadError::NoFolder(dir.to_owned()));
         }
-        if let Some(archives) = archives(dir, layout)? {
-            return webdataset::load(dir, &archives);
-        }
         let candidates = layout.as_ref().map_or(&Layout::ALL[..], std::slice::from_ref);
-        let (layout, file) = candidates
-            .iter()
-            .find_map(|&layout| Some((layout, layout.find(dir)?)))
-            .ok_or_else(|| LoadError::NotRecognised {
-                root: dir.to_owned(),
-                tried: candidates
-                    .iter()
-                    .flat_map(|layout| layout.files())
-                    .map(|&name| name.to_owned())
-                    .collect(),
-            })?;
-        let contents = text::read(&file)?;
-        let mut reading = Reading::new(&file);
-        match layout {
-            Layout::Kaggle => kaggle::read(&contents, &mut reading)?,
-            Layout::Original => original::read(&contents, &mut reading)?,
-            Layout::Karpathy => karpathy::read(&contents, &mut reading)?,
-            // It has no caption file.
-            Layout::WebDataset => {}
+        for &layout in candidates {
+            let files = layout
+                .find(dir)
+                .map_err(|source| LoadError::Io { path: dir.to_owned(), source })?;
+            let Some(file) = files.first() else { continue };
+            let read: fn(&str, &mut Reading<'_>) -> Result<(), LoadError> = match layout {
+                Layout::Kaggle => kaggle::read,
+                Layout::Original => original::read,
+                Layout::Karpathy => karpathy::read,
+                Layout::WebDataset => return webdataset::load(dir, &files),
+            };
+            let contents = text::read(file)?;
+            let mut reading = Reading::new(file);
+            read(&contents, &mut reading)?;
+            return reading.finish(dir, layout);
         }
-        reading.finish(dir, layout)
+        Err(LoadError::NotRecognised {
+            root: dir.to_owned(),
+            tried: candidates
+                .iter()
+                .flat_map(|layout| layout.files())
+                .map(|&name| name.to_owned())
+                .collect(),
+        })
     }
 
     /// Where the picture of image `index` is; no picture's place where there is no such image.
@@ -203,19 +209,4 @@ impl Corpus {
         }
         digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
-}
-
-/// The archives of a folder that has this layout, and no other.
-fn archives(dir: &Path, layout: Option<Layout>) -> Result<Option<Vec<PathBuf>>, LoadError> {
-    let others = [Layout::Kaggle, Layout::Original, Layout::Karpathy];
-    let wanted = match layout {
-        Some(layout) => layout == Layout::WebDataset,
-        None => others.into_iter().all(|layout| layout.find(dir).is_none()),
-    };
-    if !wanted {
-        return Ok(None);
-    }
-    let archives = webdataset::archives(dir)
-        .map_err(|source| LoadError::Io { path: dir.to_owned(), source })?;
-    Ok((!archives.is_empty()).then_some(archives))
 }

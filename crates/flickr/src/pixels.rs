@@ -74,9 +74,7 @@ pub enum PictureProblem {
 
 /// Reads and decodes the picture at `path`; the format is told by the bytes, not the name.
 pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
-    let bytes = fs::read(path)
-        .map_err(|error| PictureError { path: path.to_owned(), problem: error.into() })?;
-    decode_bytes(&bytes, path)
+    PictureFile::File(path.to_owned()).decode()
 }
 
 impl PictureFile {

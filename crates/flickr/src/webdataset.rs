@@ -19,6 +19,9 @@ use crate::error::{LoadError, Place};
 use crate::reading::{Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
+/// What the archives are called.
+pub(crate) const FILES: [&str; 1] = ["*.tar"];
+
 /// A caption file longer than this is none.
 const LONGEST_TEXT: u64 = 1 << 20;
 
