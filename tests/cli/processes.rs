@@ -229,23 +229,12 @@ mod training {
         let folder = tempfile::tempdir().unwrap();
         let config = format!("{}/configs/demo/merge-rnn.toml", env!("CARGO_MANIFEST_DIR"));
         let sets = [
-            format!("data.dataset={}", stage.pictures()),
-            format!("data.embeddings={}", stage.embeddings()),
-            "data.test_captions=50".to_owned(),
-            "data.validation_captions=50".to_owned(),
-            "training.epochs=3".to_owned(),
-            "training.batch_size=13".to_owned(),
-            "training.threads=1".to_owned(),
-            "training.scored_pictures=0".to_owned(),
+            "data.validation_captions=50",
+            "training.epochs=3",
+            "training.batch_size=13",
+            "training.scored_pictures=0",
         ];
-        let words = |out: &Path| {
-            let start = ["train", "--config", &config, "--out", &out.display().to_string()];
-            let mut words: Vec<String> = start.map(str::to_owned).into();
-            for set in &sets {
-                words.extend(["--set".to_owned(), set.clone()]);
-            }
-            words
-        };
+        let words = |out: &Path| stage.train_by(&config, out, &sets);
         let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
         success(&words(&alone));
         together(&words(&shared), 3);

@@ -77,23 +77,31 @@ impl Stage {
     /// The words of a short training command: 25 steps in each of 2 epochs.
     pub fn train(&self, out: &Path, more: &[&str]) -> Vec<String> {
         let sets = [
-            format!("data.dataset={}", self.pictures()),
-            format!("data.embeddings={}", self.embeddings()),
-            format!("gpt2.model={}", self.gpt2()),
-            "data.test_captions=50".to_owned(),
-            "training.epochs=2".to_owned(),
-            "training.batch_size=10".to_owned(),
-            "training.threads=1".to_owned(),
-            "optimizer.warmup_steps=5".to_owned(),
+            &format!("gpt2.model={}", self.gpt2()),
+            "training.epochs=2",
+            "training.batch_size=10",
+            "optimizer.warmup_steps=5",
         ];
-        let mut words: Vec<String> =
-            ["train", "--config", &config(), "--out", &out.display().to_string()]
-                .map(str::to_owned)
-                .to_vec();
-        for set in sets {
-            words.extend(["--set".to_owned(), set]);
-        }
+        let mut words = self.train_by(&config(), out, &sets);
         words.extend(more.iter().map(ToString::to_string));
+        words
+    }
+
+    /// The words that train by any configuration on the shared pictures, with changes of it.
+    pub fn train_by(&self, config: &str, out: &Path, sets: &[&str]) -> Vec<String> {
+        let out = out.display().to_string();
+        let start = ["train", "--config", config, "--out", &out];
+        let mut words: Vec<String> = start.map(str::to_owned).to_vec();
+        let (pictures, embeddings) = (self.pictures(), self.embeddings());
+        let shared = [
+            &format!("data.dataset={pictures}"),
+            &format!("data.embeddings={embeddings}"),
+            "data.test_captions=50",
+            "training.threads=1",
+        ];
+        for set in shared.iter().chain(sets) {
+            words.extend(["--set".to_owned(), (*set).to_owned()]);
+        }
         words
     }
 }

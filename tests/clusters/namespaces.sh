@@ -72,21 +72,17 @@ before=$(sent 2)
 on_hosts shared --set training.epochs=2
 for process in "${processes[@]}"; do wait "$process"; done
 after=$(sent 2)
+python3 "$repository/tests/clusters/losses.py" alone shared
 python3 - "$hosts" $((after - before)) <<'PYTHON'
-import csv, json, struct, sys
+import json, struct, sys
 hosts, sent = map(int, sys.argv[1:])
-read = lambda run: list(csv.DictReader(open(f"{run}/metrics.csv")))
-alone, shared = read("alone"), read("shared")
-assert len(alone) == len(shared)
-off = max(abs(float(a["loss"]) - float(b["loss"])) for a, b in zip(alone, shared))
-print(f"{len(alone)} steps, losses differ by {off:.1e} at most")
-assert off < 1e-5
-checkpoint = open(f"shared/checkpoints/step-{len(alone):09}/model.safetensors", "rb")
+steps = sum(1 for _ in open("shared/metrics.csv")) - 1
+checkpoint = open(f"shared/checkpoints/step-{steps:09}/model.safetensors", "rb")
 header = json.loads(checkpoint.read(struct.unpack("<Q", checkpoint.read(8))[0]))
 weights = sum(t["data_offsets"][1] - t["data_offsets"][0] for name, t in header.items() if name != "__metadata__")
 # A ring sends each byte 2 (n - 1) / n times.
-least = len(alone) * weights * 2 * (hosts - 1) / hosts
-print(f"host 2 sent {sent / 1e6:.1f} MB; {len(alone)} sums of {weights / 1e6:.2f} MB of gradients need {least / 1e6:.1f} MB: {sent / least:.3f} of the least")
+least = steps * weights * 2 * (hosts - 1) / hosts
+print(f"host 2 sent {sent / 1e6:.1f} MB; {steps} sums of {weights / 1e6:.2f} MB of gradients need {least / 1e6:.1f} MB: {sent / least:.3f} of the least")
 PYTHON
 
 printf '== one host is cut off\n'

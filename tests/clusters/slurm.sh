@@ -98,15 +98,7 @@ train() {
 out=alone train "$capsmith"
 export GLOO_SOCKET_IFNAME=lo
 out=shared train srun --ntasks=2 "$capsmith"
-python3 - <<'PYTHON'
-import csv
-read = lambda run: list(csv.DictReader(open(f"{run}/metrics.csv")))
-alone, shared = read("alone"), read("shared")
-assert len(alone) == len(shared)
-off = max(abs(float(a["loss"]) - float(b["loss"])) for a, b in zip(alone, shared))
-print(f"{len(alone)} steps, losses differ by {off:.1e} at most")
-assert off < 1e-5
-PYTHON
+python3 "$repository/tests/clusters/losses.py" alone shared
 
 printf '== two tasks of srun caption and score the test pictures\n'
 srun --ntasks=2 "$capsmith" evaluate --run shared
