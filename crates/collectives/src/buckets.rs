@@ -188,7 +188,7 @@ impl Buckets {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let state = locked(&self.state);
-        state.shapes.iter().map(|shape| shape.iter().product::<i64>() as usize * 4).sum()
+        (0..state.shapes.len()).map(|parameter| state.bytes(parameter)).sum()
     }
 }
 
@@ -225,7 +225,7 @@ impl State {
                 runs.push(Vec::new());
                 bytes = 0;
             }
-            bytes += self.numel(parameter) as usize * size_of::<f32>();
+            bytes += self.bytes(parameter);
             runs.last_mut().into_iter().for_each(|run| run.push(parameter));
         }
         let mut slots: Vec<Option<Slot>> = self.shapes.iter().map(|_| None).collect();
@@ -250,6 +250,10 @@ impl State {
 
     fn numel(&self, parameter: usize) -> i64 {
         self.shapes[parameter].iter().product()
+    }
+
+    fn bytes(&self, parameter: usize) -> usize {
+        self.numel(parameter) as usize * size_of::<f32>()
     }
 
     /// A gradient that the backward pass under way has made.

@@ -1,6 +1,6 @@
 //! c10d's process groups, through the few functions of `c10d.cpp`.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -55,14 +55,9 @@ pub(crate) fn checked(error: *mut c_char) -> Result<(), String> {
     // SAFETY: text that C++ made with strdup, which is ours now.
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     // SAFETY: as above; freed once.
-    unsafe { libc_free(error.cast()) };
+    unsafe { libc::free(error.cast()) };
     // The first line says what; those behind it are libtorch's own stack.
     Err(text.lines().next().unwrap_or_default().to_owned())
-}
-
-unsafe extern "C" {
-    #[link_name = "free"]
-    fn libc_free(memory: *mut c_void);
 }
 
 /// A group that has met.
@@ -139,11 +134,7 @@ impl Group {
         let error = unsafe { function(self.raw.as_ptr(), tensor.as_ptr(), &raw mut work) };
         checked(error).map_err(lost)?;
         let work = Begun(work);
-        Ok(Pending::new(move || {
-            let Begun(work) = { work };
-            // SAFETY: the work that was begun, waited for once.
-            checked(unsafe { capsmith_wait(work) }).map_err(lost)
-        }))
+        Ok(Pending::new(move || work.wait().map_err(lost)))
     }
 }
 
@@ -152,6 +143,13 @@ struct Begun(*mut RawWork);
 
 // SAFETY: c10d's work may be waited for on any thread.
 unsafe impl Send for Begun {}
+
+impl Begun {
+    fn wait(self) -> Result<(), String> {
+        // SAFETY: work that was begun, waited for once.
+        checked(unsafe { capsmith_wait(self.0) })
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {

@@ -51,7 +51,7 @@ where
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
     let decode = |picture, pixels: &mut [f32]| decode(plan, picture, pixels);
-    for_each_batch(plan, share.left.clone(), decode, |batch| {
+    for_each_batch(plan, std::mem::take(&mut share.left), decode, |batch| {
         if stop.load(Ordering::Relaxed) {
             return Err(share.interrupted(&partial));
         }
@@ -125,9 +125,8 @@ impl<'p> Share<'p> {
             }
         };
         let piece = self.piece.insert(piece);
-        let before = piece.rows();
         piece.append(rows, &batch.skipped)?;
-        self.encoded += piece.rows() - before;
+        self.encoded += batch.pictures.len();
         self.skipped.extend_from_slice(&batch.skipped);
         self.progress.done += batch.pictures.len() + batch.skipped.len();
         self.progress.skipped = self.skipped.len();

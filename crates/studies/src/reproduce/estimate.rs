@@ -174,19 +174,20 @@ fn words(corpus: &Corpus) -> f64 {
 
 /// ViT-L/14, where the model is not on this machine yet.
 fn large_clip() -> ClipConfig {
-    let mut config = ClipConfig::default();
-    let vision = &mut config.vision_config;
-    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (1024, 4096, 24);
-    (vision.image_size, vision.patch_size) = (224, 14);
-    config
+    clip(1024, 24, 224, 14)
 }
 
 /// What `capsmith init clip` makes.
 fn random_clip() -> ClipConfig {
+    clip(256, 2, 112, 16)
+}
+
+fn clip(hidden_size: i64, layers: i64, image_size: i64, patch_size: i64) -> ClipConfig {
     let mut config = ClipConfig::default();
     let vision = &mut config.vision_config;
-    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (256, 1024, 2);
-    (vision.image_size, vision.patch_size) = (112, 16);
+    (vision.hidden_size, vision.intermediate_size) = (hidden_size, 4 * hidden_size);
+    (vision.num_hidden_layers, vision.image_size, vision.patch_size) =
+        (layers, image_size, patch_size);
     config
 }
 
