@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(choice) = &scored.choice {
             writeln!(out, "{choice}")?;
         }
-        print_scores(&scored.evaluation, &mut out)?;
+        print_scores(&scored.evaluation.summary, &mut out)?;
     }
     Ok(())
 }

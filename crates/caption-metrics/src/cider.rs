@@ -24,25 +24,28 @@ use crate::numerics;
 const SIGMA: f64 = 6.0;
 
 /// The weight ln N - ln max(1, df) of every n-gram.
-pub(crate) struct Weights(Vec<f64>);
+pub(crate) struct Weights {
+    known: Vec<f64>,
+    /// The weight of n-grams that no reference holds.
+    unknown: f64,
+}
 
 impl Weights {
+    /// Of the n-grams of all references.
     pub(crate) fn new(grams: &Grams, images: usize) -> Self {
         let log_images = (images as f64).ln();
-        Self(
-            grams
-                .document_frequencies()
-                .map(|frequency| log_images - f64::from(frequency.max(1)).ln())
-                .collect(),
-        )
+        let weight = |frequency: u32| log_images - f64::from(frequency.max(1)).ln();
+        let known = grams.document_frequencies().map(weight).collect();
+        Self { known, unknown: weight(0) }
+    }
+
+    fn of(&self, gram: u32) -> f64 {
+        self.known.get(gram as usize).copied().unwrap_or(self.unknown)
     }
 
     fn vector(&self, counts: &Counts) -> Vector {
-        let weights: Vec<f64> = counts
-            .all()
-            .iter()
-            .map(|count| f64::from(count.count) * self.0[count.gram as usize])
-            .collect();
+        let weights: Vec<f64> =
+            counts.all().iter().map(|count| f64::from(count.count) * self.of(count.gram)).collect();
         let norms = std::array::from_fn(|n| {
             weights[counts.range(n + 1)].iter().fold(0.0, |sum, w| sum + w * w).sqrt()
         });

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustc_hash::FxHashMap;
 
 use crate::meteor::Segment;
-use crate::{Error, ptb, readers};
+use crate::{Error, readers};
 
 /// A map from image identifier to `T` that keeps the order of insertion.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,49 +150,97 @@ impl Predictions {
     }
 }
 
-/// Pairs every image's prediction with its references, in the references' order.
-///
-/// # Errors
-/// Unless both sides name the same images, and at least one.
-pub(crate) fn join<'a>(
+/// What is scored: images in the order of the references, which can be gone through again and again.
+pub(crate) trait Source {
+    /// The number of images.
+    fn len(&self) -> usize;
+
+    /// The images; one that cannot be had is the last.
+    fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>>;
+}
+
+/// Two sides in memory that name the same images.
+pub(crate) struct Pairs<'a> {
     references: &'a References,
     predictions: &'a Predictions,
-) -> Result<Vec<Image<'a>>, Error> {
-    let missing: Vec<_> =
-        references.iter().map(|(id, _)| id).filter(|id| predictions.get(id).is_none()).collect();
-    if !missing.is_empty() {
-        return Err(Error::MissingPredictions { count: missing.len(), examples: first(&missing) });
+}
+
+impl<'a> Pairs<'a> {
+    /// Pairs every image's prediction with its references.
+    ///
+    /// # Errors
+    /// Unless both sides name the same images, and at least one.
+    pub(crate) fn new(
+        references: &'a References,
+        predictions: &'a Predictions,
+    ) -> Result<Self, Error> {
+        let mut missing = Unpaired::default();
+        for (id, _) in references.iter().filter(|(id, _)| predictions.get(id).is_none()) {
+            missing.add(|| Ok(id.to_owned()))?;
+        }
+        let mut extra = Unpaired::default();
+        for (id, _) in predictions.iter().filter(|(id, _)| references.get(id).is_none()) {
+            extra.add(|| Ok(id.to_owned()))?;
+        }
+        check(references.len(), &missing, &extra)?;
+        Ok(Self { references, predictions })
     }
-    let extra: Vec<_> =
-        predictions.iter().map(|(id, _)| id).filter(|id| references.get(id).is_none()).collect();
-    if !extra.is_empty() {
-        return Err(Error::ExtraPredictions { count: extra.len(), examples: first(&extra) });
+}
+
+impl Source for Pairs<'_> {
+    fn len(&self) -> usize {
+        self.references.len()
     }
-    if references.is_empty() {
-        return Err(Error::NoImages);
-    }
-    Ok(references
-        .iter()
-        .filter_map(|(id, references)| {
-            let prediction = predictions.get(id)?;
-            Some(Image {
-                id,
+
+    fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>> {
+        self.references.iter().map(|(id, references)| {
+            let prediction = self.predictions.get(id).unwrap_or_default();
+            Ok(Image {
+                id: Cow::Borrowed(id),
                 prediction: Cow::Borrowed(prediction),
                 references: references.iter().map(|text| Cow::Borrowed(text.as_str())).collect(),
             })
         })
-        .collect())
+    }
 }
 
-fn first(ids: &[&str]) -> String {
-    let shown: Vec<_> = ids.iter().take(3).map(|id| format!("{id:?}")).collect();
-    shown.join(", ")
+/// Images of one side that the other does not name.
+#[derive(Default)]
+pub(crate) struct Unpaired {
+    count: usize,
+    examples: Vec<String>,
+}
+
+impl Unpaired {
+    /// Counts one, whose identifier is asked for if it is one of the first.
+    pub(crate) fn add(&mut self, id: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
+        self.count += 1;
+        if self.examples.len() < 3 {
+            self.examples.push(format!("{:?}", id()?));
+        }
+        Ok(())
+    }
+}
+
+/// Whether two sides name the same images, at least one.
+pub(crate) fn check(images: usize, missing: &Unpaired, extra: &Unpaired) -> Result<(), Error> {
+    let examples = |unpaired: &Unpaired| unpaired.examples.join(", ");
+    if missing.count > 0 {
+        return Err(Error::MissingPredictions {
+            count: missing.count,
+            examples: examples(missing),
+        });
+    }
+    if extra.count > 0 {
+        return Err(Error::ExtraPredictions { count: extra.count, examples: examples(extra) });
+    }
+    if images == 0 { Err(Error::NoImages) } else { Ok(()) }
 }
 
 /// One image to score.
 #[derive(Clone, Debug)]
 pub(crate) struct Image<'a> {
-    pub(crate) id: &'a str,
+    pub(crate) id: Cow<'a, str>,
     pub(crate) prediction: Cow<'a, str>,
     pub(crate) references: Vec<Cow<'a, str>>,
 }
@@ -200,7 +248,7 @@ pub(crate) struct Image<'a> {
 impl<'a> Image<'a> {
     /// The image as METEOR scores it.
     pub(crate) fn segment(&self) -> Segment<'_, Cow<'a, str>> {
-        Segment { id: self.id, hypothesis: &self.prediction, references: &self.references }
+        Segment { id: &self.id, hypothesis: &self.prediction, references: &self.references }
     }
 
     /// How many of the captions hold a character at which METEOR's line protocol would end the line.
@@ -208,22 +256,4 @@ impl<'a> Image<'a> {
         let captions = self.references.iter().chain([&self.prediction]);
         captions.filter(|caption| caption.contains(['\n', '\r'])).count()
     }
-}
-
-/// Replaces the captions by their tokens, references and predictions each as one text. Returns how
-/// many captions held a line separator.
-pub(crate) fn tokenize(images: &mut [Image]) -> usize {
-    let predictions: Vec<&str> = images.iter().map(|image| image.prediction.as_ref()).collect();
-    let predictions = ptb::tokenize(&predictions);
-    let references: Vec<&str> =
-        images.iter().flat_map(|image| image.references.iter().map(AsRef::as_ref)).collect();
-    let references = ptb::tokenize(&references);
-    let mut tokenized = references.captions.into_iter();
-    for (image, prediction) in images.iter_mut().zip(predictions.captions) {
-        image.prediction = Cow::Owned(prediction);
-        for (reference, tokens) in image.references.iter_mut().zip(&mut tokenized) {
-            *reference = Cow::Owned(tokens);
-        }
-    }
-    predictions.with_line_separators + references.with_line_separators
 }

@@ -6,8 +6,7 @@
 
 use std::path::Path;
 
-use crate::readers::read_text;
-use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate};
+use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate, text};
 
 /// One image and caption that people rated.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +32,7 @@ impl Rated {
 /// # Errors
 /// Names the file and the line.
 pub fn read_ratings(path: &Path) -> Result<Vec<Rated>, Error> {
-    let text = read_text(path)?;
+    let text = text::read(path)?;
     let malformed = |message| Error::Malformed { path: path.to_owned(), message };
     let mut rated = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -115,7 +114,7 @@ pub fn correlate(
         }
     }
     let own_captions = rated.iter().filter(|rated| rated.is_own()).count();
-    Ok(Correlation { pairs: evaluation.n, own_captions, points: points.len(), tau_c })
+    Ok(Correlation { pairs: evaluation.summary.n, own_captions, points: points.len(), tau_c })
 }
 
 fn find<'a>(

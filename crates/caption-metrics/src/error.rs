@@ -25,6 +25,17 @@ pub enum Error {
         /// The byte within the line, counted from 1.
         byte: usize,
     },
+    /// The temporary file that captions or scores are kept in cannot be written or read.
+    #[error(
+        "cannot keep captions in a temporary file in {}: {source}; make room there, or name another folder by TMPDIR",
+        folder.display()
+    )]
+    Temporary {
+        /// The folder of temporary files.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The text is not in the format that its name promises, or not one that this crate reads.
     #[error("{}: {message}", path.display())]
     Malformed {

@@ -20,7 +20,7 @@
 //! let options = Options { tokenizer: Tokenizer::Ptb, ..Options::default() };
 //! let evaluation = evaluate(&references, &predictions, &options)?;
 //!
-//! assert_eq!(evaluation.corpus.get("BLEU-1").map(|score| (score * 1e4).round()), Some(5488.0));
+//! assert_eq!(evaluation.summary.corpus.get("BLEU-1").map(|score| (score * 1e4).round()), Some(5488.0));
 //! assert_eq!(evaluation.per_image[1].scores.get("METEOR"), None); // not asked for
 //! println!("{}", evaluation.per_image_csv());
 //! # Ok(())
@@ -44,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! From there: [`significance`] has bootstrap intervals and a paired test of two systems,
+//! From there: [`files`] scores files that may be larger than memory, [`significance`] has bootstrap intervals and a paired test of two systems,
 //! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer alone, [`meteor`] its
 //! statistics alone. The feature `cli`, on by default, adds the program `caption-eval` and the module
 //! `cli` with its commands.
@@ -117,26 +117,31 @@
 //! | text that is no language | scored; once reading has cost 100 steps a character, the tokenizer looks 1,000 characters ahead and no further |
 
 mod bleu;
+mod blocks;
 mod cider;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod corpus;
 pub mod correlate;
 mod error;
+pub mod files;
 pub mod meteor;
 mod ngrams;
 pub mod numerics;
 mod options;
 pub mod ptb;
 pub mod readers;
+mod records;
 mod report;
 mod rouge_l;
 mod scorer;
 pub mod significance;
+mod spool;
+mod text;
 mod words;
 
 pub use corpus::{Predictions, References};
 pub use error::Error;
 pub use options::{Metric, Options, Tokenizer, UnknownName};
-pub use report::{Confidence, Evaluation, ImageScores, Protocol, Scores};
+pub use report::{Confidence, Evaluation, ImageScores, Protocol, Scores, Summary};
 pub use scorer::evaluate;

@@ -69,12 +69,17 @@ impl Grams {
         self.count_in(caption, None)
     }
 
+    /// Whether no n-gram has been counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Notes that the n-grams of a reference occur in `image`.
     pub(crate) fn reference(&mut self, caption: &Caption, image: u32) {
         self.count_in(caption, Some(image));
     }
 
-    /// In how many images' references each n-gram occurs.
+    /// In how many images' references each n-gram that was counted occurs.
     pub(crate) fn document_frequencies(&self) -> impl Iterator<Item = u32> {
         self.known.iter().map(|gram| gram.document_frequency)
     }

@@ -1,9 +1,12 @@
 //! Results, and the two files they are written to.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::io::{self, Write};
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
+use crate::Error;
 use crate::options::Tokenizer;
 use crate::scorer::Statistics;
 use crate::significance::{self, Interval, Resampling};
@@ -59,21 +62,28 @@ pub struct ImageScores {
     pub scores: Scores,
 }
 
-/// The result of [`evaluate`](crate::evaluate).
-#[derive(Clone, Debug)]
-pub struct Evaluation {
+/// The scores of a corpus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
     /// How the numbers came about.
     pub protocol: Protocol,
     /// The number of images.
     pub n: usize,
     /// The scores of the corpus. Only those of ROUGE-L and CIDEr are means over images.
     pub corpus: Scores,
+    /// Bootstrap intervals of the corpus scores, once asked for.
+    pub confidence: Option<Confidence>,
+}
+
+/// The result of [`evaluate`](crate::evaluate).
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The scores of the corpus.
+    pub summary: Summary,
     /// The scores of every image, in the order of the references.
     pub per_image: Vec<ImageScores>,
-    /// Bootstrap intervals of the corpus scores, once [asked for](Self::add_confidence).
-    pub confidence: Option<Confidence>,
     /// What corpus scores of any selection of images are computed from.
-    pub(crate) statistics: Statistics,
+    pub(crate) statistics: Vec<Statistics>,
 }
 
 /// Bootstrap intervals of corpus scores.
@@ -107,35 +117,50 @@ impl<K: Serialize, V: Serialize> Serialize for Pairs<'_, K, V> {
     }
 }
 
-struct PerImage<'a>(&'a [ImageScores]);
+/// Scores of images as a map; an image that cannot be had is an error.
+struct PerImage<I>(Cell<Option<I>>);
 
-impl Serialize for PerImage<'_> {
+impl<I: Iterator<Item = Result<ImageScores, Error>>> Serialize for PerImage<I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|image| (&image.id, &image.scores)))
+        let mut map = serializer.serialize_map(None)?;
+        for image in self.0.take().into_iter().flatten() {
+            let image = image.map_err(S::Error::custom)?;
+            map.serialize_entry(&image.id, &image.scores)?;
+        }
+        map.end()
     }
+}
+
+/// Serializes `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
+/// `"confidence"` where it was asked for.
+fn serialize<S: Serializer>(
+    serializer: S,
+    summary: &Summary,
+    images: impl Iterator<Item = Result<ImageScores, Error>>,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("protocol", &summary.protocol)?;
+    map.serialize_entry("n", &summary.n)?;
+    map.serialize_entry("corpus", &summary.corpus)?;
+    if let Some(confidence) = &summary.confidence {
+        map.serialize_entry("confidence", confidence)?;
+    }
+    map.serialize_entry("per_image", &PerImage(Cell::new(Some(images))))?;
+    map.end()
 }
 
 impl Serialize for Evaluation {
     /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
     /// `"confidence"` where it was asked for.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("protocol", &self.protocol)?;
-        map.serialize_entry("n", &self.n)?;
-        map.serialize_entry("corpus", &self.corpus)?;
-        if let Some(confidence) = &self.confidence {
-            map.serialize_entry("confidence", confidence)?;
-        }
-        map.serialize_entry("per_image", &PerImage(&self.per_image))?;
-        map.end()
+        serialize(serializer, &self.summary, self.per_image.iter().cloned().map(Ok))
     }
 }
 
 impl Evaluation {
     /// Computes bootstrap intervals of the corpus scores.
     pub fn add_confidence(&mut self, resampling: Resampling) {
-        let intervals = significance::bootstrap(self, resampling);
-        self.confidence = Some(Confidence { resampling, intervals });
+        self.summary.add_confidence(&self.statistics, resampling);
     }
 
     /// The result as JSON, every number so that it reads back as the same double.
@@ -149,22 +174,59 @@ impl Evaluation {
     /// The scores of every image as CSV: `image_id`, then a column a score.
     #[must_use]
     pub fn per_image_csv(&self) -> String {
-        let mut csv = String::from("image_id");
-        for (name, _) in self.corpus.iter() {
-            csv.push(',');
-            csv.push_str(name);
-        }
-        csv.push('\n');
+        let mut csv = csv_header(&self.summary);
         for image in &self.per_image {
-            csv.push_str(&quoted(&image.id));
-            for (_, score) in image.scores.iter() {
-                csv.push(',');
-                csv.push_str(&score.to_string());
-            }
-            csv.push('\n');
+            csv_row(image, &mut csv);
         }
         csv
     }
+}
+
+impl Summary {
+    /// Computes bootstrap intervals from what the images' scores are made of.
+    pub(crate) fn add_confidence(&mut self, statistics: &[Statistics], resampling: Resampling) {
+        let intervals = significance::bootstrap(&self.corpus, statistics, resampling);
+        self.confidence = Some(Confidence { resampling, intervals });
+    }
+}
+
+/// Writes what [`Evaluation::to_json`] gives.
+pub(crate) fn write_json(
+    out: &mut dyn Write,
+    summary: &Summary,
+    images: impl Iterator<Item = Result<ImageScores, Error>>,
+) -> io::Result<()> {
+    serialize(&mut serde_json::Serializer::pretty(&mut *out), summary, images)?;
+    out.write_all(b"\n")
+}
+
+/// Writes what [`Evaluation::per_image_csv`] gives.
+pub(crate) fn write_csv(
+    out: &mut dyn Write,
+    summary: &Summary,
+    images: impl Iterator<Item = Result<ImageScores, Error>>,
+) -> io::Result<()> {
+    let mut text = csv_header(summary);
+    for image in images {
+        out.write_all(text.as_bytes())?;
+        text.clear();
+        csv_row(&image.map_err(io::Error::other)?, &mut text);
+    }
+    out.write_all(text.as_bytes())
+}
+
+fn csv_header(summary: &Summary) -> String {
+    let names = summary.corpus.iter().map(|(name, _)| name);
+    std::iter::once("image_id").chain(names).collect::<Vec<&str>>().join(",") + "\n"
+}
+
+fn csv_row(image: &ImageScores, csv: &mut String) {
+    csv.push_str(&quoted(&image.id));
+    for (_, score) in image.scores.iter() {
+        csv.push(',');
+        csv.push_str(&score.to_string());
+    }
+    csv.push('\n');
 }
 
 /// A CSV cell, quoted where RFC 4180 asks for it.

@@ -1,21 +1,25 @@
-//! From two sides of captions to scores: words once, n-grams once, then every image on its own.
+//! From captions to scores: the references' n-grams once, then every image on its own, block by block.
+
+use std::ops::AddAssign;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::corpus::{Image, join, tokenize};
+use crate::blocks::{Block, Blocks};
+use crate::corpus::{Image, Pairs, Source};
 use crate::ngrams::{Counts, Grams};
+use crate::numerics::PairwiseSum;
 use crate::words::{Caption, Vocabulary};
 use crate::{
     Error, Evaluation, ImageScores, Metric, Options, Predictions, Protocol, References, Scores,
-    Tokenizer, bleu, cider, meteor, numerics, rouge_l,
+    Summary, bleu, cider, meteor, rouge_l,
 };
 
 /// Scores predictions against references.
 ///
 /// The two sides must name the same images. The order of images is that of the references; it
-/// matters to nothing but the rounding of means and, with [`Tokenizer::Ptb`], to the few tokens that
-/// depend on the next caption (see [`ptb`](crate::ptb)). Results do not depend on the number of
+/// matters to nothing but the rounding of means and, with [`Tokenizer::Ptb`](crate::Tokenizer::Ptb), to the few
+/// tokens that depend on the next caption (see [`ptb`](crate::ptb)). Results do not depend on the number of
 /// threads, to the last bit.
 ///
 /// # Errors
@@ -27,80 +31,132 @@ pub fn evaluate(
     predictions: &Predictions,
     options: &Options,
 ) -> Result<Evaluation, Error> {
-    let mut images = join(references, predictions)?;
-    let captions_with_line_separators = match options.tokenizer {
-        Tokenizer::None => images.iter().map(Image::line_separators).sum(),
-        Tokenizer::Ptb => tokenize(&mut images),
-    };
-    let wants = |metric| options.metrics.contains(&metric);
-    let mut vocabulary = Vocabulary::default();
-    let captions: Vec<ImageCaptions> =
-        images.iter().map(|image| ImageCaptions::new(&mut vocabulary, image)).collect();
+    let source = Pairs::new(references, predictions)?;
+    let mut per_image = Vec::with_capacity(source.len());
+    let mut statistics = Vec::with_capacity(source.len());
+    let summary = score(&source, options, |image, of_image| {
+        per_image.push(ImageScores { id: image.id.as_ref().to_owned(), scores: of_image.scores() });
+        statistics.push(of_image);
+        Ok(())
+    })?;
+    Ok(Evaluation { summary, per_image, statistics })
+}
 
-    let mut statistics = Statistics::default();
-    if wants(Metric::Bleu) || wants(Metric::Cider) {
-        let mut grams = document_frequencies(&captions);
-        if wants(Metric::Cider) && grams.document_frequencies().all(|frequency| frequency == 0) {
-            return Err(Error::NoReferenceWords);
+/// Scores all images of a source, and gives each with what its scores are made of to `each`, in order.
+pub(crate) fn score(
+    source: &impl Source,
+    options: &Options,
+    mut each: impl FnMut(&Image, Statistics) -> Result<(), Error>,
+) -> Result<Summary, Error> {
+    let mut scorer = Scorer::new(options)?;
+    let blocks = || Blocks::new(source.images(), options.tokenizer);
+    if scorer.wants(Metric::Cider) {
+        let mut number = 0;
+        for block in blocks() {
+            for image in block?.images {
+                scorer.count(&image, number);
+                number += 1;
+            }
         }
-        let weights = cider::Weights::new(&grams, images.len());
-        let mut both = Vec::with_capacity(images.len());
-        for captions in captions.chunks(COUNTED_AT_A_TIME) {
-            let counted: Vec<ImageGrams> =
-                captions.iter().map(|image| ImageGrams::new(&mut grams, image)).collect();
-            both.par_extend(captions.par_iter().zip(&counted).map(|(captions, grams)| {
-                let overlap = Overlap::new(grams);
-                (
-                    wants(Metric::Bleu).then(|| overlap.bleu(captions, grams)),
-                    wants(Metric::Cider).then(|| {
-                        let references = &grams.references;
-                        cider::score(&weights, &grams.prediction, references, &overlap.shared)
-                    }),
-                )
-            }));
+        scorer.weigh(source.len())?;
+    }
+    let mut totals = Totals::new(source.len());
+    let mut captions_with_line_separators = 0;
+    for block in blocks() {
+        let block = block?;
+        captions_with_line_separators += block.line_separators;
+        for (image, statistics) in block.images.iter().zip(scorer.score(&block)?) {
+            totals += &statistics;
+            each(image, statistics)?;
         }
-        statistics.bleu = both.iter().map(|(bleu, _)| *bleu).collect();
-        statistics.cider = both.iter().map(|(_, cider)| *cider).collect();
     }
-    if wants(Metric::Rouge) {
-        statistics.rouge = Some(
-            captions
-                .par_iter()
-                .map(|image| {
-                    let references = image.references.iter().map(Caption::spaced);
-                    rouge_l::score(image.prediction.spaced(), references)
-                })
-                .collect(),
-        );
-    }
-    if wants(Metric::Meteor) {
-        let resources = options.meteor.as_ref().ok_or(Error::NoMeteorResources)?;
-        let segments: Vec<_> = images.iter().map(Image::segment).collect();
-        statistics.meteor = Some(meteor::score(resources, &segments)?);
-    }
-
-    let everything: Vec<Pick> = (0..images.len()).map(|image| (&statistics, image)).collect();
-    let corpus_scores = corpus(&everything);
-    let per_image = images
-        .iter()
-        .enumerate()
-        .map(|(i, image)| ImageScores {
-            id: image.id.to_owned(),
-            scores: corpus(&[(&statistics, i)]),
-        })
-        .collect();
-    Ok(Evaluation {
+    Ok(Summary {
         protocol: Protocol {
             equivalent: "pycocoevalcap 1.2",
             tokenizer: options.tokenizer,
             captions_with_line_separators,
         },
-        n: images.len(),
-        corpus: corpus_scores,
-        per_image,
+        n: source.len(),
+        corpus: totals.scores(),
         confidence: None,
-        statistics,
     })
+}
+
+/// What is known of all captions.
+struct Scorer<'a> {
+    options: &'a Options,
+    vocabulary: Vocabulary,
+    grams: Grams,
+    /// Of n-grams, once all references have been counted.
+    weights: Option<cider::Weights>,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(options: &'a Options) -> Result<Self, Error> {
+        if options.metrics.contains(&Metric::Meteor) && options.meteor.is_none() {
+            return Err(Error::NoMeteorResources);
+        }
+        let (vocabulary, grams) = (Vocabulary::default(), Grams::default());
+        Ok(Self { options, vocabulary, grams, weights: None })
+    }
+
+    fn wants(&self, metric: Metric) -> bool {
+        self.options.metrics.contains(&metric)
+    }
+
+    /// Counts in how many images' references n-grams occur.
+    fn count(&mut self, image: &Image, number: u32) {
+        for reference in &image.references {
+            let caption = self.vocabulary.caption(reference);
+            self.grams.reference(&caption, number);
+        }
+    }
+
+    /// Weighs the n-grams that were counted.
+    fn weigh(&mut self, images: usize) -> Result<(), Error> {
+        if self.grams.is_empty() {
+            return Err(Error::NoReferenceWords);
+        }
+        self.weights = Some(cider::Weights::new(&self.grams, images));
+        Ok(())
+    }
+
+    fn score(&mut self, block: &Block) -> Result<Vec<Statistics>, Error> {
+        let mut statistics = vec![Statistics::default(); block.images.len()];
+        let captions: Vec<ImageCaptions> = block
+            .images
+            .iter()
+            .map(|image| ImageCaptions::new(&mut self.vocabulary, image))
+            .collect();
+        let (wants_bleu, wants_rouge) = (self.wants(Metric::Bleu), self.wants(Metric::Rouge));
+        if wants_bleu || self.weights.is_some() {
+            let counted: Vec<ImageGrams> =
+                captions.iter().map(|image| ImageGrams::new(&mut self.grams, image)).collect();
+            let images = statistics.par_iter_mut().zip(captions.par_iter().zip(&counted));
+            images.for_each(|(statistics, (captions, grams))| {
+                let overlap = Overlap::new(grams);
+                statistics.bleu = wants_bleu.then(|| overlap.bleu(captions, grams));
+                statistics.cider = self.weights.as_ref().map(|weights| {
+                    cider::score(weights, &grams.prediction, &grams.references, &overlap.shared)
+                });
+            });
+        }
+        if wants_rouge {
+            statistics.par_iter_mut().zip(&captions).for_each(|(statistics, image)| {
+                let references = image.references.iter().map(Caption::spaced);
+                statistics.rouge = Some(rouge_l::score(image.prediction.spaced(), references));
+            });
+        }
+        if let (true, Some(resources)) = (self.wants(Metric::Meteor), &self.options.meteor) {
+            let segments: Vec<_> = block.images.iter().map(Image::segment).collect();
+            for (statistics, meteor) in
+                statistics.iter_mut().zip(meteor::score(resources, &segments)?)
+            {
+                statistics.meteor = Some(meteor);
+            }
+        }
+        Ok(statistics)
+    }
 }
 
 /// One image's captions as numbers.
@@ -110,7 +166,7 @@ struct ImageCaptions {
 }
 
 impl ImageCaptions {
-    fn new<'a>(vocabulary: &mut Vocabulary<'a>, image: &'a Image) -> Self {
+    fn new(vocabulary: &mut Vocabulary, image: &Image) -> Self {
         Self {
             prediction: vocabulary.caption(&image.prediction),
             references: image.references.iter().map(|text| vocabulary.caption(text)).collect(),
@@ -131,21 +187,6 @@ impl ImageGrams {
             references: image.references.iter().map(|text| grams.count(text)).collect(),
         }
     }
-}
-
-/// Images whose n-grams are held at a time: an image's are some kilobytes.
-const COUNTED_AT_A_TIME: usize = 8192;
-
-/// All n-grams of a corpus, with how many images' references hold each.
-fn document_frequencies(captions: &[ImageCaptions]) -> Grams {
-    let mut grams = Grams::default();
-    for (image, number) in captions.iter().zip(0..) {
-        grams.count(&image.prediction);
-        for reference in &image.references {
-            grams.reference(reference, number);
-        }
-    }
-    grams
 }
 
 /// Which n-grams of a prediction its references hold.
@@ -195,47 +236,79 @@ impl Overlap {
     }
 }
 
-/// Per image, what the corpus scores are made of; `None` for a metric that was not asked for.
+/// What the scores of an image are made of; `None` for a metric that was not asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
-    bleu: Option<Vec<bleu::Statistics>>,
-    meteor: Option<Vec<meteor::Statistics>>,
-    rouge: Option<Vec<f64>>,
-    cider: Option<Vec<f64>>,
+    bleu: Option<bleu::Statistics>,
+    meteor: Option<meteor::Statistics>,
+    rouge: Option<f64>,
+    cider: Option<f64>,
 }
 
-/// One image of one system.
-pub(crate) type Pick<'a> = (&'a Statistics, usize);
-
-/// The scores of a corpus of these images, which may repeat. All systems have the same metrics.
-pub(crate) fn corpus(picks: &[Pick]) -> Scores {
-    let mut scores = Scores::default();
-    if let Some(all) = picked(picks, |statistics| statistics.bleu.as_deref()) {
-        let mut sum = bleu::Statistics::default();
-        for image in all {
-            sum += image;
-        }
-        for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
-            scores.push(name, score);
-        }
+impl Statistics {
+    /// The scores of the image.
+    pub(crate) fn scores(&self) -> Scores {
+        corpus([self].into_iter())
     }
-    if let Some(all) = picked(picks, |statistics| statistics.meteor.as_deref()) {
-        scores.push("METEOR", meteor::Statistics::sum(all).score());
-    }
-    let mean =
-        |values: Vec<&f64>| numerics::mean(&values.into_iter().copied().collect::<Vec<f64>>());
-    if let Some(all) = picked(picks, |statistics| statistics.rouge.as_deref()) {
-        scores.push("ROUGE_L", mean(all));
-    }
-    if let Some(all) = picked(picks, |statistics| statistics.cider.as_deref()) {
-        scores.push("CIDEr", mean(all));
-    }
-    scores
 }
 
-fn picked<'a, T>(
-    picks: &[Pick<'a>],
-    of: impl Fn(&'a Statistics) -> Option<&'a [T]>,
-) -> Option<Vec<&'a T>> {
-    picks.iter().map(|&(statistics, image)| of(statistics)?.get(image)).collect()
+/// What the scores of a corpus are made of.
+struct Totals {
+    images: usize,
+    bleu: Option<bleu::Statistics>,
+    meteor: Option<meteor::Statistics>,
+    rouge: Option<PairwiseSum>,
+    cider: Option<PairwiseSum>,
+}
+
+impl Totals {
+    fn new(images: usize) -> Self {
+        Self { images, bleu: None, meteor: None, rouge: None, cider: None }
+    }
+
+    fn scores(&self) -> Scores {
+        let mut scores = Scores::default();
+        if let Some(bleu) = &self.bleu {
+            for (name, score) in Metric::Bleu.names().iter().zip(bleu.scores()) {
+                scores.push(name, score);
+            }
+        }
+        if let Some(meteor) = &self.meteor {
+            scores.push("METEOR", meteor.score());
+        }
+        let mean = |sum: &PairwiseSum| sum.sum() / self.images as f64;
+        if let Some(rouge) = &self.rouge {
+            scores.push("ROUGE_L", mean(rouge));
+        }
+        if let Some(cider) = &self.cider {
+            scores.push("CIDEr", mean(cider));
+        }
+        scores
+    }
+}
+
+impl AddAssign<&Statistics> for Totals {
+    fn add_assign(&mut self, image: &Statistics) {
+        if let Some(bleu) = &image.bleu {
+            *self.bleu.get_or_insert_default() += bleu;
+        }
+        if let Some(meteor) = &image.meteor {
+            *self.meteor.get_or_insert_default() += meteor;
+        }
+        let images = self.images;
+        let add = |sum: &mut Option<PairwiseSum>, score: Option<f64>| {
+            if let Some(score) = score {
+                sum.get_or_insert_with(|| PairwiseSum::new(images)).push(score);
+            }
+        };
+        add(&mut self.rouge, image.rouge);
+        add(&mut self.cider, image.cider);
+    }
+}
+
+/// The scores of a corpus of these images, which may repeat. All have the same metrics.
+pub(crate) fn corpus<'a>(images: impl ExactSizeIterator<Item = &'a Statistics>) -> Scores {
+    let mut totals = Totals::new(images.len());
+    images.for_each(|image| totals += image);
+    totals.scores()
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::scorer::{Pick, Statistics, corpus};
+use crate::scorer::{Statistics, corpus};
 use crate::{Error, Evaluation, Scores};
 
 /// How much of the resamples an interval holds.
@@ -52,21 +52,20 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Bootstrap intervals (Efron 1979; Koehn 2004) of an evaluation's corpus scores: images are drawn with
-/// replacement.
-#[must_use]
-pub fn bootstrap(evaluation: &Evaluation, resampling: Resampling) -> Vec<Interval> {
-    let statistics = &evaluation.statistics;
+/// Bootstrap intervals (Efron 1979; Koehn 2004) of a corpus' scores: images are drawn with replacement.
+pub(crate) fn bootstrap(
+    scores: &Scores,
+    statistics: &[Statistics],
+    resampling: Resampling,
+) -> Vec<Interval> {
     let resamples: Vec<Scores> = resampling
         .generators()
         .map(|mut generator| {
-            let picks: Vec<Pick> =
-                draw(&mut generator, evaluation.n).map(|image| (statistics, image)).collect();
-            corpus(&picks)
+            let drawn = draw(&mut generator, statistics.len());
+            corpus(drawn.map(|image| &statistics[image]))
         })
         .collect();
-    evaluation
-        .corpus
+    scores
         .iter()
         .map(|(name, _)| {
             let (low, high) = interval(resamples.iter().filter_map(|scores| scores.get(name)));
@@ -106,30 +105,30 @@ pub fn compare(
     b: &Evaluation,
     resampling: Resampling,
 ) -> Result<Vec<Difference>, Error> {
+    let (of_a, of_b) = (&a.summary, &b.summary);
     let same_images =
         a.per_image.iter().map(|image| &image.id).eq(b.per_image.iter().map(|i| &i.id));
     let same_names =
-        a.corpus.iter().map(|(name, _)| name).eq(b.corpus.iter().map(|(name, _)| name));
-    if !same_images || !same_names || a.protocol.tokenizer != b.protocol.tokenizer {
+        of_a.corpus.iter().map(|(name, _)| name).eq(of_b.corpus.iter().map(|(name, _)| name));
+    if !same_images || !same_names || of_a.protocol.tokenizer != of_b.protocol.tokenizer {
         return Err(Error::NotComparable);
     }
     let (first, second) = (&a.statistics, &b.statistics);
     let differences: Vec<(Scores, Scores)> = resampling
         .generators()
         .map(|mut generator| {
-            let drawn: Vec<usize> = draw(&mut generator, a.n).collect();
-            let bootstrap =
-                difference(drawn.iter().map(|&image| ((first, image), (second, image))));
-            let exchanged = difference((0..a.n).map(|image| {
-                let pair = ((first, image), (second, image));
-                if generator.random_bool(0.5) { (pair.1, pair.0) } else { pair }
+            let drawn = draw(&mut generator, of_a.n);
+            let bootstrap = difference(drawn.map(|image| (&first[image], &second[image])));
+            let exchanged = difference(first.iter().zip(second).map(|(first, second)| {
+                if generator.random_bool(0.5) { (second, first) } else { (first, second) }
             }));
             (bootstrap, exchanged)
         })
         .collect();
-    Ok(a.corpus
+    Ok(of_a
+        .corpus
         .iter()
-        .zip(b.corpus.iter())
+        .zip(of_b.corpus.iter())
         .map(|((name, a), (_, b))| {
             let (low, high) =
                 interval(differences.iter().filter_map(|(scores, _)| scores.get(name)));
@@ -144,15 +143,16 @@ pub fn compare(
         .collect())
 }
 
-fn draw(generator: &mut impl Rng, images: usize) -> impl Iterator<Item = usize> {
+fn draw(generator: &mut impl Rng, images: usize) -> impl ExactSizeIterator<Item = usize> {
     (0..images).map(move |_| generator.random_range(0..images))
 }
 
 /// The second corpus' scores less the first's.
-fn difference<'a>(pairs: impl Iterator<Item = (Pick<'a>, Pick<'a>)>) -> Scores {
-    let (first, second): (Vec<(&Statistics, usize)>, Vec<_>) = pairs.unzip();
+fn difference<'a>(pairs: impl Iterator<Item = (&'a Statistics, &'a Statistics)>) -> Scores {
+    let (first, second): (Vec<&Statistics>, Vec<&Statistics>) = pairs.unzip();
+    let scores = |images: Vec<&'a Statistics>| corpus(images.into_iter());
     let mut differences = Scores::default();
-    for ((name, a), (_, b)) in corpus(&first).iter().zip(corpus(&second).iter()) {
+    for ((name, a), (_, b)) in scores(first).iter().zip(scores(second).iter()) {
         differences.push(name, b - a);
     }
     differences

@@ -18,18 +18,22 @@ pub fn split_like_python(text: &str) -> impl Iterator<Item = &str> {
 
 /// Distinct words and their numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Vocabulary<'a> {
-    ids: FxHashMap<&'a str, u32>,
+pub(crate) struct Vocabulary {
+    ids: FxHashMap<Box<str>, u32>,
 }
 
-impl<'a> Vocabulary<'a> {
-    fn id(&mut self, word: &'a str) -> u32 {
-        let next = self.ids.len() as u32;
-        *self.ids.entry(word).or_insert(next)
+impl Vocabulary {
+    fn id(&mut self, word: &str) -> u32 {
+        if let Some(&id) = self.ids.get(word) {
+            return id;
+        }
+        let id = self.ids.len() as u32;
+        self.ids.insert(word.into(), id);
+        id
     }
 
     /// The caption's words, both ways of splitting.
-    pub(crate) fn caption(&mut self, text: &'a str) -> Caption {
+    pub(crate) fn caption(&mut self, text: &str) -> Caption {
         let words: Vec<u32> = split_like_python(text).map(|word| self.id(word)).collect();
         let spaced: Vec<u32> = text.split(' ').map(|word| self.id(word)).collect();
         let spaced = if spaced == words { None } else { Some(spaced) };

@@ -18,7 +18,7 @@ fn assert_runs(protocol: &str, tokenizer: Tokenizer) {
         let references = References::read(file("refs")).unwrap();
         let predictions = Predictions::read(file("preds")).unwrap();
         let evaluation = evaluate(&references, &predictions, &options(tokenizer)).unwrap();
-        assert_eq!(evaluation.n, 1000);
+        assert_eq!(evaluation.summary.n, 1000);
         let expected = &runs[run][protocol];
         let of_image = |_: &str, at: usize, name: &str| expected["per_image"][name][at].clone();
         assert_scores(&evaluation, &expected["corpus"], of_image, run);

@@ -164,7 +164,7 @@ fn nothing_to_score_and_no_words_to_weigh_are_errors() {
     let p = Predictions::new([("1", "a")]).unwrap();
     assert!(matches!(evaluate(&blank, &p, &options), Err(Error::NoReferenceWords)));
     let without_cider = Options { metrics: vec![Metric::Bleu, Metric::Rouge], ..options };
-    let scores = evaluate(&blank, &p, &without_cider).unwrap().corpus;
+    let scores = evaluate(&blank, &p, &without_cider).unwrap().summary.corpus;
     assert_eq!(scores.get("ROUGE_L"), Some(0.0));
     assert_eq!(scores.get("CIDEr"), None);
 }

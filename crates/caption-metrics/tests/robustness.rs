@@ -133,7 +133,7 @@ fn two_captions_of_a_megabyte_are_refused_by_meteor_alone() {
     let p = Predictions::new([("1", long.as_str())]).unwrap();
     let without =
         Options { metrics: vec![Metric::Bleu, Metric::Rouge, Metric::Cider], ..Options::default() };
-    let scores = evaluate(&r, &p, &without).unwrap().corpus;
+    let scores = evaluate(&r, &p, &without).unwrap().summary.corpus;
     assert!((scores.get("ROUGE_L").unwrap() - 1.0).abs() < 1e-12);
     let Some(resources) = resources() else { return };
     let segment = Segment { id: "1", hypothesis: &long, references: &[&long] };

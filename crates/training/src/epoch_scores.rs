@@ -70,7 +70,7 @@ impl ScoredPictures {
         let choice = Choice { name: None, among: usize::MAX };
         let captions = chosen(inputs, &self.images, &written, &choice);
         let options = Options { tokenizer: config.system.tokenizer(), ..Options::default() };
-        let scores = scores(&captions, &options)?.corpus;
+        let scores = scores(&captions, &options)?.summary.corpus;
         let position = &checkpoint.position;
         Ok(self.record(position.epoch, position.step, &scores))
     }

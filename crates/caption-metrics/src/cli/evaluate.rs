@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Failure;
 use crate::correlate::{Correlation, correlate, read_ratings};
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
-use crate::{Evaluation, Metric, Options, Predictions, Protocol, References, Tokenizer};
+use crate::{Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files};
 
 /// Score predicted captions against reference captions.
 #[derive(Args, Clone, Debug)]
@@ -175,30 +176,39 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("evaluate needs --references FILE and --predictions FILE"));
     };
     let options = args.scoring.options()?;
-    let (references, predictions) =
-        rayon::join(|| References::read(references), || Predictions::read(predictions));
-    let mut evaluation = crate::evaluate(&references?, &predictions?, &options)?;
-    if let Some(resamples) = args.bootstrap {
-        evaluation.add_confidence(Resampling { resamples, seed: args.seed });
-    }
+    let resampling = args.bootstrap.map(|resamples| Resampling { resamples, seed: args.seed });
+    let bar = bar();
+    let evaluation =
+        files::evaluate(references, predictions, &options, resampling, |done, images| {
+            bar.set_length(images as u64);
+            bar.set_position(done as u64);
+        });
+    bar.finish_and_clear();
+    let evaluation = evaluation?;
     if let Some(path) = &args.json {
-        durable::write(path, evaluation.to_json()?.as_bytes())?;
+        evaluation.write_json(path)?;
     }
     if let Some(path) = &args.per_image {
-        durable::write(path, evaluation.per_image_csv().as_bytes())?;
+        evaluation.write_csv(path)?;
     }
-    print_scores(&evaluation, out)
+    print_scores(&evaluation.summary, out)
+}
+
+/// Shows on a terminal how many images are scored.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images scored, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Writes the scores of the corpus as a table for people.
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn print_scores(evaluation: &Evaluation, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "{} images, {}", evaluation.n, protocol(&evaluation.protocol))?;
-    for (name, score) in evaluation.corpus.iter() {
+pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "{} images, {}", summary.n, protocol(&summary.protocol))?;
+    for (name, score) in summary.corpus.iter() {
         write!(out, "{name:8} {score:.6}")?;
-        let interval = evaluation
+        let interval = summary
             .confidence
             .as_ref()
             .and_then(|confidence| confidence.intervals.iter().find(|i| i.name == name));
@@ -246,6 +256,7 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let (a, b) = (read(&args.a)?, read(&args.b)?);
     let resampling = Resampling { resamples: args.resamples, seed: args.seed };
     let differences = compare(&a, &b, resampling)?;
+    let a = a.summary;
     if let Some(path) = &args.json {
         let named = differences
             .iter()

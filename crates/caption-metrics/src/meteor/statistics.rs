@@ -1,5 +1,7 @@
 //! The counts that METEOR scores, of one image or of many.
 
+use std::ops::AddAssign;
+
 use super::aligner::Match;
 use super::lexicon::Word;
 
@@ -112,20 +114,7 @@ impl Statistics {
     #[must_use]
     pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
-        for statistics in all {
-            let add = |a: &mut [u64; 2], b: &[u64; 2]| {
-                a[HYPOTHESIS] += b[HYPOTHESIS];
-                a[REFERENCE] += b[REFERENCE];
-            };
-            add(&mut sum.words, &statistics.words);
-            add(&mut sum.function_words, &statistics.function_words);
-            add(&mut sum.matches, &statistics.matches);
-            for module in 0..WEIGHTS.len() {
-                add(&mut sum.content_matches[module], &statistics.content_matches[module]);
-                add(&mut sum.function_matches[module], &statistics.function_matches[module]);
-            }
-            sum.chunks += if statistics.is_perfect() { 0 } else { statistics.chunks };
-        }
+        all.into_iter().for_each(|statistics| sum += statistics);
         sum
     }
 
@@ -149,5 +138,23 @@ impl Statistics {
             *slot = *count;
         }
         counts
+    }
+}
+
+impl AddAssign<&Statistics> for Statistics {
+    /// Adds an image to a corpus; see [`sum`](Self::sum).
+    fn add_assign(&mut self, image: &Self) {
+        let add = |a: &mut [u64; 2], b: &[u64; 2]| {
+            a[HYPOTHESIS] += b[HYPOTHESIS];
+            a[REFERENCE] += b[REFERENCE];
+        };
+        add(&mut self.words, &image.words);
+        add(&mut self.function_words, &image.function_words);
+        add(&mut self.matches, &image.matches);
+        for module in 0..WEIGHTS.len() {
+            add(&mut self.content_matches[module], &image.content_matches[module]);
+            add(&mut self.function_matches[module], &image.function_matches[module]);
+        }
+        self.chunks += if image.is_perfect() { 0 } else { image.chunks };
     }
 }

@@ -54,8 +54,13 @@ pub struct Tokenized {
 /// Tokenizes all captions of one side (all references, or all predictions) together.
 #[must_use]
 pub fn tokenize<S: AsRef<str> + Sync>(captions: &[S]) -> Tokenized {
-    let captions_per_task = captions.len().div_ceil(rayon::current_num_threads() * 4).max(64);
-    let tokenized = (0..captions.len())
+    tokenize_first(captions, captions.len())
+}
+
+/// Tokenizes the first `count` captions; the others are what the last of them may [depend on](Ahead).
+pub(crate) fn tokenize_first<S: AsRef<str> + Sync>(captions: &[S], count: usize) -> Tokenized {
+    let captions_per_task = count.div_ceil(rayon::current_num_threads() * 4).max(64);
+    let tokenized = (0..count)
         .into_par_iter()
         .with_min_len(captions_per_task)
         .map_init(Worker::default, |worker, index| {
@@ -66,9 +71,32 @@ pub fn tokenize<S: AsRef<str> + Sync>(captions: &[S]) -> Tokenized {
             }
         })
         .collect();
-    let with_line_separators =
-        captions.iter().filter(|caption| caption.as_ref().contains(is_separator)).count();
+    let with_line_separators = captions
+        .iter()
+        .take(count)
+        .filter(|caption| caption.as_ref().contains(is_separator))
+        .count();
     Tokenized { captions: tokenized, with_line_separators }
+}
+
+/// Captions after others, as they come: how many of them the tokens of those may depend on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    /// Captions seen, from the first on that surely is not blank.
+    from_words_on: usize,
+}
+
+impl Ahead {
+    pub(crate) fn see(&mut self, caption: &str) {
+        if self.from_words_on > 0 || caption.contains(|c: char| c.is_ascii_alphanumeric()) {
+            self.from_words_on += 1;
+        }
+    }
+
+    /// Whether there are words, and a line end behind them.
+    pub(crate) fn is_enough(self) -> bool {
+        self.from_words_on > 1
+    }
 }
 
 fn is_separator(c: char) -> bool {

@@ -1,9 +1,13 @@
-//! The shapes that JSON caption files have.
+//! The shapes that JSON caption files have, read entry by entry.
 
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+use super::loading::Loading;
 
 /// An identifier: a string, or an integer as its decimal string.
 pub(super) struct Id(pub(super) String);
@@ -72,14 +76,6 @@ pub(super) enum ReferenceEntry {
     List(Vec<String>),
 }
 
-/// The value of one entry of a JSON object.
-pub(super) enum Field {
-    Text(String),
-    Texts(Vec<String>),
-    Records(Vec<Record>),
-    Other,
-}
-
 /// One element of a JSON list; a list may only hold elements of one kind.
 enum Element {
     Text(String),
@@ -109,89 +105,115 @@ impl<'de> Deserialize<'de> for Element {
     }
 }
 
-/// Reads the rest of a list whose elements must be of one kind.
-fn list<'de, A: SeqAccess<'de>>(mut sequence: A) -> Result<Field, A::Error> {
-    use serde::de::Error as _;
-    let (mut texts, mut records) = (Vec::new(), Vec::new());
+/// Reads a list whose elements must be of one kind: records go to `record`, and texts are returned,
+/// `None` if there were records.
+fn list<'de, A: SeqAccess<'de>>(
+    mut sequence: A,
+    mut record: impl FnMut(Record) -> Result<(), A::Error>,
+) -> Result<Option<Vec<String>>, A::Error> {
+    let (mut texts, mut records) = (Vec::new(), 0);
     while let Some(element) = sequence.next_element()? {
         match element {
             Element::Text(text) => texts.push(text),
-            Element::Record(record) => records.push(record),
+            Element::Record(one) => {
+                records += 1;
+                record(one)?;
+            }
         }
-        if !texts.is_empty() && !records.is_empty() {
+        if !texts.is_empty() && records > 0 {
             return Err(A::Error::custom("a list mixes captions and objects"));
         }
     }
-    Ok(if records.is_empty() { Field::Texts(texts) } else { Field::Records(records) })
+    Ok((records == 0).then_some(texts))
 }
 
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldVisitor;
-        impl<'de> Visitor<'de> for FieldVisitor {
-            type Value = Field;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a caption or a list of captions")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-                Ok(Field::Text(text.to_owned()))
-            }
-            fn visit_string<E>(self, text: String) -> Result<Field, E> {
-                Ok(Field::Text(text))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Field, A::Error> {
-                list(sequence)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Field::Other)
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-            fn visit_unit<E>(self) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-        }
-        deserializer.deserialize_any(FieldVisitor)
+/// The value of one entry of a JSON object.
+struct Value<'l> {
+    key: String,
+    loading: &'l mut Loading,
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-/// A whole JSON file. Objects are kept as pairs, because a map would hide an identifier that stands
-/// twice.
-pub(super) enum Document {
-    Pairs(Vec<(String, Field)>),
-    List(Field),
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a caption or a list of captions")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.loading.text_of(&self.key, text).map_err(E::custom)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<(), A::Error> {
+        let Self { key, loading } = self;
+        match list(sequence, |record| loading.record_of(&key, record).map_err(A::Error::custom))? {
+            Some(texts) => loading.texts_of(&key, &texts).map_err(A::Error::custom),
+            None => Ok(()),
+        }
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.loading.other_of(&self.key);
+        Ok(())
+    }
 }
 
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DocumentVisitor;
-        impl<'de> Visitor<'de> for DocumentVisitor {
-            type Value = Document;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object {image_id: …} or a list of objects")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Document::Pairs(pairs))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Document, A::Error> {
-                list(sequence).map(Document::List)
-            }
+/// A whole JSON file. Its entries go where they are kept one by one: a map would hide an identifier that
+/// stands twice.
+pub(super) struct Document<'l>(pub(super) &'l mut Loading);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object {image_id: …} or a list of objects")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key()? {
+            map.next_value_seed(Value { key, loading: &mut *self.0 })?;
         }
-        deserializer.deserialize_any(DocumentVisitor)
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<(), A::Error> {
+        match list(sequence, |record| self.0.record(record).map_err(A::Error::custom))? {
+            Some(texts) if !texts.is_empty() => Err(A::Error::custom(
+                "expected a list of objects with \"image_id\" and \"caption\"",
+            )),
+            _ => Ok(()),
+        }
     }
 }

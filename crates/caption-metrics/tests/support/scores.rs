@@ -41,8 +41,8 @@ pub fn assert_scores(
     of_image: impl Fn(&str, usize, &str) -> Value,
     what: &str,
 ) {
-    assert!(evaluation.corpus.iter().count() >= 6, "{what}: too few scores");
-    for (name, score) in evaluation.corpus.iter() {
+    assert!(evaluation.summary.corpus.iter().count() >= 6, "{what}: too few scores");
+    for (name, score) in evaluation.summary.corpus.iter() {
         assert_close(score, &corpus[name], &format!("{what}: corpus {name}"));
         for (at, image) in evaluation.per_image.iter().enumerate() {
             let expected = of_image(&image.id, at, name);

@@ -1,0 +1,155 @@
+//! Files of captions that may be larger than memory: scored as [`evaluate`](crate::evaluate) scores what is in
+//! memory, to the last bit.
+//!
+//! Captions and scores of single images are in temporary files meanwhile. What is in memory is a few thousand
+//! images at a time, the distinct n-grams of the references, and about 20 bytes an image (70 for a moment, while
+//! the two files' images are paired).
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::Path;
+
+use crate::corpus::{Image, Source, Unpaired, check};
+use crate::readers::{self, Side};
+use crate::records::{Reader, Writer};
+use crate::scorer::{Statistics, score};
+use crate::significance::Resampling;
+use crate::spool::Spool;
+use crate::{Error, ImageScores, Options, Scores, Summary, report};
+
+/// Two files that name the same images, in the references' order.
+struct Files {
+    references: Spool,
+    predictions: Spool,
+    /// For each image of the references, its number among the predictions.
+    predicted: Vec<u32>,
+}
+
+impl Files {
+    /// Pairs every image's prediction with its references.
+    ///
+    /// # Errors
+    /// Unless both sides name the same images, and at least one.
+    fn new(mut references: Spool, mut predictions: Spool) -> Result<Self, Error> {
+        references.forget_ids();
+        let mut predicted = Vec::with_capacity(references.len());
+        let mut has_references = vec![false; predictions.len()];
+        let mut missing = Unpaired::default();
+        for number in 0..references.len() {
+            let id = references.id(number)?;
+            match predictions.find(&id) {
+                Some(prediction) => {
+                    predicted.push(prediction);
+                    has_references[prediction as usize] = true;
+                }
+                None => missing.add(|| Ok(id))?,
+            }
+        }
+        let mut extra = Unpaired::default();
+        for (number, _) in has_references.iter().enumerate().filter(|(_, has)| !**has) {
+            extra.add(|| predictions.id(number))?;
+        }
+        check(references.len(), &missing, &extra)?;
+        predictions.forget_ids();
+        Ok(Self { references, predictions, predicted })
+    }
+}
+
+impl Source for Files {
+    fn len(&self) -> usize {
+        self.references.len()
+    }
+
+    fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>> {
+        self.references.images().zip(&self.predicted).map(|(image, &prediction)| {
+            let (id, references) = image?;
+            let (_, prediction) = self.predictions.image(prediction as usize)?;
+            Ok(Image {
+                id: Cow::Owned(id),
+                prediction: Cow::Owned(prediction.concat()),
+                references: references.into_iter().map(Cow::Owned).collect(),
+            })
+        })
+    }
+}
+
+/// The result of [`evaluate`].
+pub struct Evaluation {
+    /// The scores of the corpus.
+    pub summary: Summary,
+    /// Identifier and scores of every image.
+    per_image: RefCell<Reader>,
+}
+
+/// Scores a file of predictions against a file of references, and computes bootstrap intervals if they are
+/// asked for, for which about 300 bytes an image are held in memory. `progress` is told how many images
+/// are done, of how many.
+///
+/// # Errors
+/// As [`evaluate`](crate::evaluate) and [readers](crate::readers); [`Error::Temporary`] where the folder of
+/// temporary files has no room.
+pub fn evaluate(
+    references: &Path,
+    predictions: &Path,
+    options: &Options,
+    resampling: Option<Resampling>,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Evaluation, Error> {
+    let (references, predictions) = rayon::join(
+        || readers::read(references, Side::References),
+        || readers::read(predictions, Side::Predictions),
+    );
+    let files = Files::new(references?, predictions?)?;
+    let mut per_image = Writer::new();
+    let mut statistics: Vec<Statistics> = Vec::new();
+    let mut done = 0;
+    let mut summary = score(&files, options, |image, of_image| {
+        per_image.text(&image.id)?;
+        for (_, score) in of_image.scores().iter() {
+            per_image.number(score.to_bits())?;
+        }
+        if resampling.is_some() {
+            statistics.push(of_image);
+        }
+        done += 1;
+        progress(done, files.len());
+        Ok(())
+    })?;
+    if let Some(resampling) = resampling {
+        summary.add_confidence(&statistics, resampling);
+    }
+    Ok(Evaluation { summary, per_image: RefCell::new(per_image.finish()?) })
+}
+
+impl Evaluation {
+    /// The scores of every image, in the order of the references.
+    pub fn per_image(&self) -> impl Iterator<Item = Result<ImageScores, Error>> {
+        let start = self.per_image.borrow_mut().go_to(0).err().map(Err);
+        start.into_iter().chain((0..self.summary.n).map(|_| {
+            let mut records = self.per_image.borrow_mut();
+            let id = records.text()?;
+            let mut scores = Scores::default();
+            for (name, _) in self.summary.corpus.iter() {
+                scores.push(name, f64::from_bits(records.number()?));
+            }
+            Ok(ImageScores { id, scores })
+        }))
+    }
+
+    /// Writes all scores, of the corpus and of every image, as JSON, every number so that it reads back as
+    /// the same double.
+    ///
+    /// # Errors
+    /// Names the file; whatever was there before is untouched.
+    pub fn write_json(&self, path: &Path) -> Result<(), durable::Error> {
+        durable::write_with(path, |out| report::write_json(out, &self.summary, self.per_image()))
+    }
+
+    /// Writes the scores of every image as CSV: `image_id`, then a column a score.
+    ///
+    /// # Errors
+    /// Names the file; whatever was there before is untouched.
+    pub fn write_csv(&self, path: &Path) -> Result<(), durable::Error> {
+        durable::write_with(path, |out| report::write_csv(out, &self.summary, self.per_image()))
+    }
+}
