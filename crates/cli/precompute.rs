@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flickr::{Corpus, Layout};
+use flickr::{Layout, Pictures};
 use indicatif::ProgressBar;
 use launchers::Place;
 use networks::device::parse_device;
 use precompute::{
-    Dtype, EncoderSource, Identity, ImageEncoder, Network, Picture, Plan, Progress, Skipped,
-    Summary,
+    Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Progress, Skipped, Summary,
 };
 use tch::Device;
 
@@ -61,26 +60,21 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let place = Place::from_env()?;
     let device = parse_device(&place.device_name(&args.device))?;
-    let corpus = Corpus::load(&args.dataset, args.layout)?;
-    for warning in &corpus.warnings {
+    let pictures = Pictures::load(&args.dataset, args.layout)?;
+    for warning in &pictures.warnings {
         terminal::say(&format!("warning: {warning}"));
     }
     let (model, encoder) = encoder(args, device)?;
-    let count = corpus.images.len();
     let plan = Plan {
-        pictures: (0..count)
-            .map(|index| Picture {
-                name: corpus.images[index].file_name.clone(),
-                file: corpus.picture(index),
-            })
-            .collect(),
+        names: pictures.names,
+        find: Box::new(|index, name| pictures.places.find(index, name)),
         identity: Identity {
             model,
             model_sha256: encoder.sha256(),
             preprocessing: encoder.preprocessing().clone(),
             normalize: args.normalize,
             dtype: args.dtype,
-            dataset_fingerprint: corpus.fingerprint(),
+            dataset_fingerprint: pictures.fingerprint,
             dimension: encoder.dimension(),
         },
         device,

@@ -107,7 +107,7 @@ pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sy
     }
     Audit {
         root: corpus.root.clone(),
-        images_dir: corpus.images_dir.clone(),
+        images_dir: corpus.places.folder.clone(),
         layout: corpus.layout,
         fingerprint: corpus.fingerprint(),
         images: corpus.images.len(),

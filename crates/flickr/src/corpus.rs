@@ -7,10 +7,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::LoadError;
-use crate::reading::Reading;
+use crate::fingerprint::Fingerprint;
+use crate::reading::{Captions, Reading};
 use crate::warnings::Warning;
 use crate::{kaggle, karpathy, original, text, webdataset};
 
@@ -115,6 +115,23 @@ pub enum PictureFile {
     },
 }
 
+/// Where the pictures of a data set are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The folder of the pictures, or of the archives that they are in.
+    pub folder: PathBuf,
+    /// The place of each where they are in archives; else none.
+    pub members: Vec<PictureFile>,
+}
+
+impl Places {
+    /// Where the picture of image `index` is, whose file is called `name`.
+    #[must_use]
+    pub fn find(&self, index: usize, name: &str) -> PictureFile {
+        self.members.get(index).cloned().unwrap_or_else(|| self.folder.join(name).into())
+    }
+}
+
 impl From<PathBuf> for PictureFile {
     fn from(path: PathBuf) -> Self {
         Self::File(path)
@@ -126,8 +143,6 @@ impl From<PathBuf> for PictureFile {
 pub struct Corpus {
     /// The folder that was loaded.
     pub root: PathBuf,
-    /// The folder of the pictures, or of the archives that they are in.
-    pub images_dir: PathBuf,
     /// How the captions were written down.
     pub layout: Layout,
     /// The images in the order in which the caption file first speaks of them. In Kaggle's files
@@ -135,8 +150,8 @@ pub struct Corpus {
     pub images: Vec<Image>,
     /// What was odd but could be dealt with.
     pub warnings: Vec<Warning>,
-    /// Where the pictures are, where they are in archives: as many as there are images.
-    pub members: Vec<PictureFile>,
+    /// Where the pictures are.
+    pub places: Places,
 }
 
 impl Corpus {
@@ -146,6 +161,15 @@ impl Corpus {
     /// another. What each kind of bad input leads to is listed at [`crate::WarningKind`]; everything not
     /// there is an error that names file and line.
     pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Self, LoadError> {
+        Self::load_with(dir, layout, Captions::Kept).map(|(corpus, _)| corpus)
+    }
+
+    /// [`load`](Self::load), with captions only as far as `captions` says, and their digest if it was taken.
+    pub(crate) fn load_with(
+        dir: &Path,
+        layout: Option<Layout>,
+        captions: Captions,
+    ) -> Result<(Self, Option<Fingerprint>), LoadError> {
         if !dir.is_dir() {
             return Err(LoadError::NoFolder(dir.to_owned()));
         }
@@ -159,10 +183,10 @@ impl Corpus {
                 Layout::Kaggle => kaggle::read,
                 Layout::Original => original::read,
                 Layout::Karpathy => karpathy::read,
-                Layout::WebDataset => return webdataset::load(dir, &files),
+                Layout::WebDataset => return webdataset::load(dir, &files, captions),
             };
             let contents = text::read(file)?;
-            let mut reading = Reading::new(file);
+            let mut reading = Reading::new(file, captions);
             read(&contents, &mut reading)?;
             return reading.finish(dir, layout);
         }
@@ -179,11 +203,8 @@ impl Corpus {
     /// Where the picture of image `index` is; no picture's place where there is no such image.
     #[must_use]
     pub fn picture(&self, index: usize) -> PictureFile {
-        if let Some(member) = self.members.get(index) {
-            return member.clone();
-        }
         let name = self.images.get(index).map_or("", |image| image.file_name.as_str());
-        PictureFile::File(self.images_dir.join(name))
+        self.places.find(index, name)
     }
 
     /// The number of captions of all images together.
@@ -196,17 +217,10 @@ impl Corpus {
     /// equal data sets wherever they lie, whatever the layout. Pixels are not part of it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut digest = Sha256::new();
-        let mut add = |text: &str| {
-            // The length keeps "ab","c" apart from "a","bc".
-            digest.update((text.len() as u64).to_le_bytes());
-            digest.update(text.as_bytes());
-        };
+        let mut fingerprint = Fingerprint::default();
         for image in &self.images {
-            add(&image.file_name);
-            add(&image.captions.len().to_string());
-            image.captions.iter().for_each(|caption| add(caption));
+            fingerprint.add(&image.file_name, &image.captions);
         }
-        digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        fingerprint.finish()
     }
 }

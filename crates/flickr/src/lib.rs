@@ -32,10 +32,12 @@
 mod audit;
 mod corpus;
 mod error;
+mod fingerprint;
 mod jpeg;
 mod kaggle;
 mod karpathy;
 mod original;
+mod pictures;
 mod pixels;
 mod preprocessing;
 mod reading;
@@ -47,8 +49,9 @@ mod warnings;
 mod webdataset;
 
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
-pub use corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile};
+pub use corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile, Places};
 pub use error::{LoadError, Place};
+pub use pictures::Pictures;
 pub use pixels::{
     MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes, decode_within,
 };

@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile};
+use crate::corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile, Places};
 use crate::error::{LoadError, Place};
+use crate::fingerprint::Fingerprint;
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
 
@@ -36,24 +37,41 @@ const PICTURE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "gif", "bmp", "webp
 /// Flickr8k's captions speak of this picture, but no release of the set ever had it.
 const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
 
+/// What becomes of captions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Captions {
+    /// All are kept.
+    Kept,
+    /// They are digested as they come, and only those of the last image kept.
+    Digested,
+}
+
 /// Gathers rows into images while a caption file is read.
 pub(crate) struct Reading<'f> {
     /// The caption file, for warnings and errors.
     pub(crate) file: &'f Path,
     pub(crate) warnings: Warnings,
     images: Vec<Image>,
+    /// How many captions each has.
+    counts: Vec<u32>,
     places: Vec<Place>,
     index_by_name: HashMap<String, usize>,
+    /// The digest of all images but the last, where captions are digested and can be.
+    fingerprint: Option<Fingerprint>,
+    captions: Captions,
 }
 
 impl<'f> Reading<'f> {
-    pub(crate) fn new(file: &'f Path) -> Self {
+    pub(crate) fn new(file: &'f Path, captions: Captions) -> Self {
         Self {
             file,
             warnings: Warnings::default(),
             images: Vec::new(),
+            counts: Vec::new(),
             places: Vec::new(),
             index_by_name: HashMap::new(),
+            fingerprint: (captions == Captions::Digested).then(Fingerprint::default),
+            captions,
         }
     }
 
@@ -91,6 +109,8 @@ impl<'f> Reading<'f> {
             let problem = format!("lists {name} a second time");
             return Err(LoadError::malformed(self.file, place, problem));
         }
+        self.digest_last();
+        self.counts.push(0);
         self.images.push(Image {
             file_name: name.to_owned(),
             captions: Vec::new(),
@@ -102,12 +122,31 @@ impl<'f> Reading<'f> {
 
     /// Adds a caption to an image that [`Self::add_image`] gave.
     pub(crate) fn add_caption(&mut self, index: usize, caption: &str, place: Place) {
+        let is_last = index + 1 == self.images.len();
         let Some(image) = self.images.get_mut(index) else { return };
         if caption.trim().is_empty() {
             let name = image.file_name.clone();
             self.warn(WarningKind::EmptyCaption, place, &name);
         } else {
-            image.captions.push(caption.to_owned());
+            self.counts[index] += 1;
+            if !is_last {
+                self.fingerprint = None;
+            }
+            if is_last || self.captions == Captions::Kept {
+                image.captions.push(caption.to_owned());
+            }
+        }
+    }
+
+    /// Digests the last image, of which all has been said, and drops its captions.
+    fn digest_last(&mut self) {
+        if let (Captions::Digested, Some(image)) = (self.captions, self.images.last_mut()) {
+            let captions = std::mem::take(&mut image.captions);
+            if let Some(fingerprint) = &mut self.fingerprint
+                && !captions.is_empty()
+            {
+                fingerprint.add(&image.file_name, &captions);
+            }
         }
     }
 
@@ -116,21 +155,28 @@ impl<'f> Reading<'f> {
     }
 
     /// Finds the pictures, and settles what becomes of images without one or without captions.
-    pub(crate) fn finish(mut self, root: &Path, layout: Layout) -> Result<Corpus, LoadError> {
-        if self.images.iter().all(|image| image.captions.is_empty()) {
+    pub(crate) fn finish(
+        mut self,
+        root: &Path,
+        layout: Layout,
+    ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+        self.digest_last();
+        if self.counts.iter().all(|&count| count == 0) {
             return Err(LoadError::NoCaptions(self.file.to_owned()));
         }
         let (images_dir, mut pictures) = find_pictures(root, self.file, &self.images)?;
         let mut images = Vec::with_capacity(self.images.len());
-        for (image, place) in std::mem::take(&mut self.images).into_iter().zip(&self.places) {
+        let read = std::mem::take(&mut self.images).into_iter().zip(&self.counts).zip(&self.places);
+        for ((image, &captions), place) in read {
             let name = &image.file_name;
             let has_picture = pictures.remove(name);
-            if image.captions.is_empty() {
+            if captions == 0 {
                 self.warnings.add(WarningKind::ImageWithoutCaptions, self.file, Some(*place), name);
                 continue;
             }
             if !has_picture && (!is_picture_name(name) || name == NEVER_RELEASED) {
-                for _ in &image.captions {
+                self.fingerprint = None;
+                for _ in 0..captions {
                     self.warnings.add(WarningKind::NoSuchPicture, self.file, Some(*place), name);
                 }
                 continue;
@@ -147,28 +193,30 @@ impl<'f> Reading<'f> {
             self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
         }
         let warnings = self.warnings.into_vec();
-        let (root, members) = (root.to_owned(), Vec::new());
-        Ok(Corpus { root, images_dir, layout, images, warnings, members })
+        let places = Places { folder: images_dir, members: Vec::new() };
+        let corpus = Corpus { root: root.to_owned(), layout, images, warnings, places };
+        Ok((corpus, self.fingerprint))
     }
 
     /// Settles a set whose pictures are in archives, one for each image.
     pub(crate) fn finish_in_archives(
-        self,
+        mut self,
         root: &Path,
         layout: Layout,
         members: Vec<PictureFile>,
-    ) -> Result<Corpus, LoadError> {
+    ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+        self.digest_last();
         if self.images.is_empty() {
             return Err(LoadError::NoCaptions(root.to_owned()));
         }
-        Ok(Corpus {
+        let corpus = Corpus {
             root: root.to_owned(),
-            images_dir: root.to_owned(),
             layout,
             images: self.images,
             warnings: self.warnings.into_vec(),
-            members,
-        })
+            places: Places { folder: root.to_owned(), members },
+        };
+        Ok((corpus, self.fingerprint))
     }
 }
 

@@ -8,6 +8,8 @@ use memchr::memchr_iter;
 
 use crate::error::{LoadError, Place};
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads a whole UTF-8 file, without its byte order mark if it has one.
 ///
 /// The largest of these files, Flickr30k's JSON, has 36 MB.
@@ -16,11 +18,16 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
         _ => LoadError::Io { path: path.to_owned(), source },
     })?;
-    let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    match std::str::from_utf8(body) {
-        Ok(text) => Ok(text.to_owned()),
+    match String::from_utf8(bytes) {
+        Ok(mut text) => {
+            if text.starts_with(BYTE_ORDER_MARK) {
+                text.drain(..BYTE_ORDER_MARK.len_utf8());
+            }
+            Ok(text)
+        }
         Err(error) => {
-            let before = body.get(..error.valid_up_to()).unwrap_or_default();
+            let valid = error.utf8_error().valid_up_to();
+            let before = error.as_bytes().get(..valid).unwrap_or_default();
             let line = 1 + memchr_iter(b'\n', before).count();
             Err(LoadError::malformed(
                 path,

@@ -16,7 +16,8 @@ use tar::{Archive, Entry};
 
 use crate::corpus::{Corpus, Layout, PictureFile};
 use crate::error::{LoadError, Place};
-use crate::reading::{Reading, is_picture_name};
+use crate::fingerprint::Fingerprint;
+use crate::reading::{Captions, Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
 /// What the archives are called.
@@ -39,30 +40,48 @@ pub(crate) fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Reads the captions of all archives of a folder, and finds its pictures.
-pub(crate) fn load(root: &Path, archives: &[PathBuf]) -> Result<Corpus, LoadError> {
-    let read = archives.par_iter().map(|archive| read(archive));
-    let mut reading = Reading::new(root);
+pub(crate) fn load(
+    root: &Path,
+    archives: &[PathBuf],
+    captions: Captions,
+) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+    let mut reading = Reading::new(root, captions);
     let mut pictures = Vec::new();
-    for (archive, examples) in archives.iter().zip(read.collect::<Result<Vec<_>, _>>()?) {
-        reading.file = archive;
-        for (number, example) in (1..).zip(examples) {
-            let place = Place::Record(number);
-            let Some((name, picture)) = example.picture else {
-                reading.warn(WarningKind::NoSuchPicture, place, &example.key);
-                continue;
-            };
-            if example.captions.iter().all(|caption| caption.trim().is_empty()) {
-                reading.warn(WarningKind::ImageWithoutCaptions, place, &name);
-                continue;
-            }
-            let index = reading.add_image(&name, None, place)?;
-            for caption in &example.captions {
-                reading.add_caption(index, caption, place);
-            }
-            pictures.push(picture);
+    // As many at a time as there are threads: an archive's captions are megabytes.
+    for archives in archives.chunks(rayon::current_num_threads()) {
+        let read: Vec<_> = archives.par_iter().map(|archive| read(archive)).collect();
+        for (archive, examples) in archives.iter().zip(read) {
+            add(archive, examples?, &mut reading, &mut pictures)?;
         }
     }
     reading.finish_in_archives(root, Layout::WebDataset, pictures)
+}
+
+/// Adds the examples of an archive.
+fn add<'f>(
+    archive: &'f Path,
+    examples: Vec<Example>,
+    reading: &mut Reading<'f>,
+    pictures: &mut Vec<PictureFile>,
+) -> Result<(), LoadError> {
+    reading.file = archive;
+    for (number, example) in (1..).zip(examples) {
+        let place = Place::Record(number);
+        let Some((name, picture)) = example.picture else {
+            reading.warn(WarningKind::NoSuchPicture, place, &example.key);
+            continue;
+        };
+        if example.captions.iter().all(|caption| caption.trim().is_empty()) {
+            reading.warn(WarningKind::ImageWithoutCaptions, place, &name);
+            continue;
+        }
+        let index = reading.add_image(&name, None, place)?;
+        for caption in &example.captions {
+            reading.add_caption(index, caption, place);
+        }
+        pictures.push(picture);
+    }
+    Ok(())
 }
 
 /// The files of one key.

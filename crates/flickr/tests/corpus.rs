@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 
 use flickr::{Corpus, Image, KarpathySplit, Layout, LoadError, Place, WarningKind};
+use support::load;
 use tempfile::TempDir;
 
 /// A folder with `contents` as `file`, and a picture file (of no bytes) of each name in `Images`.
@@ -35,14 +38,14 @@ fn image(name: &str, captions: &[&str]) -> Image {
 
 /// Loads what must load, without warnings.
 fn clean(folder: &TempDir) -> Corpus {
-    let corpus = Corpus::load(folder.path(), None).unwrap();
+    let corpus = load(folder.path(), None).unwrap();
     assert_eq!(corpus.warnings, []);
     corpus
 }
 
 /// Loads what must load, with exactly one warning.
 fn warned(folder: &TempDir) -> (Corpus, WarningKind, usize, Option<Place>) {
-    let mut corpus = Corpus::load(folder.path(), None).unwrap();
+    let mut corpus = load(folder.path(), None).unwrap();
     assert_eq!(corpus.warnings.len(), 1, "{:?}", corpus.warnings);
     let warning = corpus.warnings.remove(0);
     (corpus, warning.kind, warning.count, warning.first)
@@ -50,7 +53,7 @@ fn warned(folder: &TempDir) -> (Corpus, WarningKind, usize, Option<Place>) {
 
 /// The error of what must not load; it names the line.
 fn refused_at(folder: &TempDir, line: usize) -> String {
-    match Corpus::load(folder.path(), None) {
+    match load(folder.path(), None) {
         Err(error @ LoadError::Malformed { place: Place::Line(at), .. }) => {
             assert_eq!(at, line, "{error}");
             assert!(error.to_string().contains(&format!(":{line} ")), "{error}");
@@ -105,7 +108,7 @@ fn flickr30k_as_kaggle_has_it_is_read_with_commas_and_with_bars() {
     let corpora = [clean(&with_commas), clean(&with_bars)];
     for corpus in &corpora {
         assert_eq!(corpus.images, [image("a.jpg", &["Two dogs .", "A dog , and another ."])]);
-        assert!(corpus.images_dir.ends_with("flickr30k_images"));
+        assert!(corpus.places.folder.ends_with("flickr30k_images"));
     }
     assert_eq!(corpora[0].fingerprint(), corpora[1].fingerprint());
 }
@@ -190,7 +193,7 @@ fn karpathys_json_is_read_with_its_split() {
 fn an_image_twice_in_karpathys_json_is_refused_by_its_place() {
     let contents = KARPATHY.replace("c.jpg", "b.jpg");
     let folder = data_set("dataset_flickr8k.json", contents, &["b.jpg"]);
-    let error = Corpus::load(folder.path(), None).unwrap_err().to_string();
+    let error = load(folder.path(), None).unwrap_err().to_string();
     assert!(error.contains("dataset_flickr8k.json, image 4, lists b.jpg a second time"), "{error}");
 }
 
@@ -200,7 +203,7 @@ fn json_that_is_not_karpathys_is_refused_with_line_and_column() {
         ["{", "[]", &KARPATHY.replace("restval", "holdout"), &KARPATHY.replace("raw", "text")]
     {
         let folder = data_set("dataset_flickr8k.json", contents, &["b.jpg"]);
-        let error = Corpus::load(folder.path(), None).unwrap_err();
+        let error = load(folder.path(), None).unwrap_err();
         assert!(matches!(error, LoadError::Json { .. }), "{error}");
         assert!(error.to_string().contains("line"), "{error}");
     }
@@ -221,9 +224,9 @@ fn a_folder_with_several_layouts_is_kaggles_unless_another_is_named() {
     let folder = data_set("captions.txt", "image,caption\na.jpg,Kaggle .\n", &["a.jpg"]);
     fs::write(folder.path().join("Flickr8k.token.txt"), "a.jpg#0\tOriginal .\n").unwrap();
     assert_eq!(clean(&folder).images[0].captions, ["Kaggle ."]);
-    let named = Corpus::load(folder.path(), Some("original".parse().unwrap())).unwrap();
+    let named = load(folder.path(), Some("original".parse().unwrap())).unwrap();
     assert_eq!(named.images[0].captions, ["Original ."]);
-    let missing = Corpus::load(folder.path(), Some(Layout::Karpathy)).unwrap_err();
+    let missing = load(folder.path(), Some(Layout::Karpathy)).unwrap_err();
     assert!(missing.to_string().contains("dataset_flickr8k.json"), "{missing}");
     assert!(!missing.to_string().contains("captions.txt"), "{missing}");
 }
@@ -231,18 +234,18 @@ fn a_folder_with_several_layouts_is_kaggles_unless_another_is_named() {
 #[test]
 fn a_folder_without_captions_is_refused_with_what_was_looked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Corpus::load(folder.path(), None).unwrap_err().to_string();
+    let error = load(folder.path(), None).unwrap_err().to_string();
     for file in ["captions.txt", "results.csv", "Flickr8k.token.txt", "dataset_flickr30k.json"] {
         assert!(error.contains(file), "{error}");
     }
-    let gone = Corpus::load(&folder.path().join("gone"), None).unwrap_err();
+    let gone = load(&folder.path().join("gone"), None).unwrap_err();
     assert!(matches!(gone, LoadError::NoFolder(_)));
 }
 
 #[test]
 fn a_set_without_its_pictures_is_refused_with_the_folders_that_were_tried() {
     let folder = data_set("captions.txt", "image,caption\na.jpg,A dog .\n", &["other.jpg"]);
-    let error = Corpus::load(folder.path(), None).unwrap_err();
+    let error = load(folder.path(), None).unwrap_err();
     assert!(matches!(error, LoadError::NoPictures { images: 1, .. }), "{error}");
     assert!(error.to_string().contains("Flicker8k_Dataset"), "{error}");
 }
@@ -284,7 +287,7 @@ fn an_image_whose_picture_is_missing_stays_and_is_counted() {
 fn pictures_without_captions_are_counted() {
     let pictures = ["a.jpg", "z.jpg", "y.JPG", "Thumbs.db"];
     let folder = data_set("captions.txt", "image,caption\na.jpg,A .\n", &pictures);
-    let mut corpus = Corpus::load(folder.path(), None).unwrap();
+    let mut corpus = load(folder.path(), None).unwrap();
     let warning = corpus.warnings.remove(0);
     assert_eq!(warning.kind, WarningKind::PictureWithoutCaptions);
     assert_eq!((warning.count, warning.example.as_str()), (2, "y.JPG"));
@@ -350,9 +353,9 @@ fn windows_line_ends_and_a_byte_order_mark_change_nothing() {
         ("dataset_flickr8k.json", KARPATHY),
     ] {
         let pictures = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"];
-        let plain = Corpus::load(data_set(file, contents, &pictures).path(), None).unwrap();
+        let plain = load(data_set(file, contents, &pictures).path(), None).unwrap();
         let windows = format!("\u{feff}{}", contents.replace('\n', "\r\n"));
-        let marked = Corpus::load(data_set(file, windows, &pictures).path(), None).unwrap();
+        let marked = load(data_set(file, windows, &pictures).path(), None).unwrap();
         assert_eq!(plain.images, marked.images, "{file}");
         assert_eq!(plain.fingerprint(), marked.fingerprint());
     }
@@ -394,7 +397,7 @@ fn names_that_lead_out_of_the_folder_are_refused() {
     }
     let contents = KARPATHY.replace("c.jpg", "../c.jpg");
     let folder = data_set("dataset_flickr8k.json", contents, &["a.jpg"]);
-    let error = Corpus::load(folder.path(), None).unwrap_err();
+    let error = load(folder.path(), None).unwrap_err();
     assert!(matches!(error, LoadError::Malformed { place: Place::Record(4), .. }), "{error}");
 }
 
@@ -414,7 +417,7 @@ fn an_unknown_header_and_a_file_without_rows_are_refused() {
     assert!(error.contains("image,caption"), "{error}");
     for contents in ["image,caption\n", "image,caption"] {
         let empty = data_set("captions.txt", contents, &["a.jpg"]);
-        let error = Corpus::load(empty.path(), None).unwrap_err();
+        let error = load(empty.path(), None).unwrap_err();
         assert!(matches!(error, LoadError::NoCaptions(_)), "{error}");
     }
     refused_at(&data_set("captions.txt", "", &["a.jpg"]), 1);
@@ -425,7 +428,7 @@ fn the_fingerprint_tells_apart_names_captions_and_their_order() {
     let of = |rows: &str| {
         let pictures = ["a.jpg", "b.jpg", "a.jpgb.jpg"];
         let folder = data_set("captions.txt", format!("image,caption\n{rows}"), &pictures);
-        Corpus::load(folder.path(), None).unwrap().fingerprint()
+        load(folder.path(), None).unwrap().fingerprint()
     };
     let fingerprints = [
         of("a.jpg,A .\nb.jpg,B .\n"),

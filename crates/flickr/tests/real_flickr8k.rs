@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use flickr::{Corpus, Layout, Split, SplitOutcome, SplitSpec, WarningKind, audit};
+use support::load;
 
 fn flickr8k() -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k"));
@@ -18,7 +21,7 @@ fn flickr8k() -> Option<PathBuf> {
 #[test]
 fn flickr8k_is_whole_and_its_splits_have_their_known_sizes() {
     let Some(root) = flickr8k() else { return };
-    let corpus = Corpus::load(&root, None).unwrap();
+    let corpus = load(&root, None).unwrap();
     assert_eq!(corpus.layout, Layout::Kaggle);
     assert_eq!(corpus.warnings, []);
     assert!(corpus.images.is_sorted_by_key(|image| &image.file_name));
@@ -35,8 +38,8 @@ fn flickr8k_is_whole_and_its_splits_have_their_known_sizes() {
 #[test]
 fn both_layouts_of_flickr8k_give_the_same_images_captions_and_paper_split() {
     let Some(root) = flickr8k() else { return };
-    let kaggle = Corpus::load(&root, None).unwrap();
-    let original = Corpus::load(&root, Some(Layout::Original)).unwrap();
+    let kaggle = load(&root, None).unwrap();
+    let original = load(&root, Some(Layout::Original)).unwrap();
     let dropped: Vec<_> = original.warnings.iter().map(|w| (w.kind, w.count)).collect();
     assert_eq!(dropped, [(WarningKind::NoSuchPicture, 5)]);
     assert!(original.warnings[0].to_string().contains("2258277193_586949ec62.jpg"));

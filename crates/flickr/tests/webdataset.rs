@@ -1,6 +1,8 @@
 //! Sets in tar archives are read as the same set in a folder.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
+mod support;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,7 @@ fn picture() -> Vec<u8> {
 }
 
 fn load(folder: &Path) -> Result<Corpus, String> {
-    Corpus::load(folder, None).map_err(|error| error.to_string())
+    support::load(folder, None).map_err(|error| error.to_string())
 }
 
 #[test]

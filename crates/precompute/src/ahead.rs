@@ -94,7 +94,7 @@ fn fill(
     batch.index = index;
     batch.pictures.clear();
     batch.skipped.clear();
-    batch.pixels.resize(plan.batch_size.min(plan.pictures.len()) * values, 0.0);
+    batch.pixels.resize(plan.batch_size.min(plan.names.len()) * values, 0.0);
     let pictures = plan.batch(index);
     let results: Vec<_> = batch
         .pixels
@@ -110,7 +110,7 @@ fn fill(
                 batch.pictures.push(picture);
             }
             Err(reason) => {
-                batch.skipped.push(Skipped { name: plan.pictures[picture].name.clone(), reason });
+                batch.skipped.push(Skipped { name: plan.names[picture].clone(), reason });
             }
         }
     }
@@ -127,16 +127,11 @@ mod tests {
 
     use super::*;
     use crate::identity::{Dtype, Identity};
-    use crate::plan::Picture;
 
     fn plan(pictures: usize) -> Plan<'static> {
         Plan {
-            pictures: (0..pictures)
-                .map(|index| Picture {
-                    name: index.to_string(),
-                    file: Path::new(&index.to_string()).to_owned().into(),
-                })
-                .collect(),
+            names: (0..pictures).map(|index| index.to_string()).collect(),
+            find: Box::new(|_, name| Path::new(name).to_owned().into()),
             identity: Identity {
                 model: String::new(),
                 model_sha256: String::new(),
@@ -165,7 +160,7 @@ mod tests {
         };
         let (mut consumed, mut memory) = (0, HashSet::new());
         for_each_batch(&plan, (0..plan.batches()).collect(), decode, |batch| {
-            let most = (consumed + IN_MEMORY * plan.batch_size).min(plan.pictures.len());
+            let most = (consumed + IN_MEMORY * plan.batch_size).min(plan.names.len());
             let start = Instant::now();
             while decoded.load(Ordering::SeqCst) < most {
                 assert!(start.elapsed() < Duration::from_secs(30), "it does not decode ahead");

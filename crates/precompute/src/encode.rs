@@ -20,8 +20,8 @@ where
     };
     let pixels = pixels(plan, batch)?;
     let embeddings = encoder(&pixels).map_err(|error| Error::Encoder {
-        first: plan.pictures[*first].name.clone(),
-        last: plan.pictures[*last].name.clone(),
+        first: plan.names[*first].clone(),
+        last: plan.names[*last].clone(),
         source: error.into(),
     })?;
     let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
@@ -60,7 +60,7 @@ fn check_finite(plan: &Plan, batch: &Batch, values: &[f32]) -> Result<(), Error>
     let not_finite: Vec<_> = rows
         .zip(&batch.pictures)
         .filter(|(row, _)| !row.iter().all(|value| value.is_finite()))
-        .map(|(_, &picture)| plan.pictures[picture].name.clone())
+        .map(|(_, &picture)| plan.names[picture].clone())
         .collect();
     if not_finite.is_empty() { Ok(()) } else { Err(Error::NotFinite(not_finite)) }
 }

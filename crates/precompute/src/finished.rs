@@ -120,7 +120,7 @@ fn add_rows(sha256: &mut Sha256, rows: &mut impl Read) -> io::Result<usize> {
 /// The plan's names but for the skipped ones.
 fn names_without<'p>(plan: &'p Plan, skipped: &[Skipped]) -> Vec<&'p str> {
     let skipped: HashSet<&str> = skipped.iter().map(|skipped| skipped.name.as_str()).collect();
-    let names = plan.pictures.iter().map(|picture| picture.name.as_str());
+    let names = plan.names.iter().map(String::as_str);
     names.filter(|name| !skipped.contains(name)).collect()
 }
 
@@ -128,7 +128,7 @@ fn names_without<'p>(plan: &'p Plan, skipped: &[Skipped]) -> Vec<&'p str> {
 pub(crate) fn differences(plan: &Plan, found: &Embeddings) -> Vec<String> {
     let mut differences = plan.identity.differences(found.identity());
     if names_without(plan, found.skipped()) != found.names() {
-        let (there, here) = (found.names().len() + found.skipped().len(), plan.pictures.len());
+        let (there, here) = (found.names().len() + found.skipped().len(), plan.names.len());
         differences.push(if there == here {
             "pictures: other names, or another order".to_owned()
         } else {

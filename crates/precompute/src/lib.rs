@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
-//! use precompute::{Dtype, Embeddings, Identity, Picture, Plan, run};
+//! use precompute::{Dtype, Embeddings, Identity, Plan, run};
 //! use tch::{Device, Kind};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -19,9 +19,8 @@
 //! # }
 //! let output = folder.path().join("embeddings.safetensors");
 //! let plan = Plan {
-//!     pictures: ["cat.png", "dog.png"]
-//!         .map(|name| Picture { name: name.to_owned(), file: folder.path().join(name).into() })
-//!         .to_vec(),
+//!     names: ["cat.png", "dog.png"].map(str::to_owned).to_vec(),
+//!     find: Box::new(|_, name| folder.path().join(name).into()),
 //!     identity: Identity {
 //!         model: "mean colour".to_owned(),
 //!         model_sha256: "none".to_owned(),
@@ -64,5 +63,5 @@ pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
 pub use error::Error;
 pub use finished::Embeddings;
 pub use identity::{Dtype, Identity};
-pub use plan::{Picture, Plan, Progress, Skipped, Summary};
+pub use plan::{Find, Plan, Progress, Skipped, Summary};
 pub use run::run;

@@ -138,7 +138,7 @@ impl<'p> Partial<'p> {
         if undone > 0 {
             return Ok(Merged::Waiting(undone));
         }
-        if skipped.len() == self.plan.pictures.len() {
+        if skipped.len() == self.plan.names.len() {
             return Err(Error::NothingLeft(skipped.len()));
         }
         let header = finished::Header::new(self.plan, &skipped, &mut Joined::new(rows.clone()))
@@ -147,7 +147,7 @@ impl<'p> Partial<'p> {
         let finished = self.folder.join(FINISHED);
         header.write(&finished, &mut Joined::new(rows)).map_err(|error| match error {
             durable::Error::Io { source, .. } => {
-                let done = self.plan.pictures.len();
+                let done = self.plan.names.len();
                 Error::Keep { path: finished.clone(), done, source }
             }
             locked @ durable::Error::Locked(_) => locked.into(),
@@ -262,12 +262,12 @@ impl<'p> Piece<'p> {
         if self.next >= self.end() {
             return None;
         }
-        let pictures = self.plan.pictures.get(self.plan.batch(self.next))?;
+        let names = self.plan.names.get(self.plan.batch(self.next))?;
         let entry = &line.entry;
-        let known = |skipped: &Skipped| pictures.iter().any(|picture| picture.name == skipped.name);
+        let known = |skipped: &Skipped| names.contains(&skipped.name);
         (entry.batch == self.next
-            && !pictures.is_empty()
-            && entry.rows.checked_add(entry.skipped.len())? == pictures.len()
+            && !names.is_empty()
+            && entry.rows.checked_add(entry.skipped.len())? == names.len()
             && entry.skipped.iter().all(known))
         .then_some(line)
     }

@@ -14,14 +14,8 @@ use crate::digest;
 use crate::error::Error;
 use crate::identity::Identity;
 
-/// A picture to embed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Its name in the data set, by which its embedding is found again.
-    pub name: String,
-    /// Where it is.
-    pub file: PictureFile,
-}
+/// Where a picture is, by its place in the list and its name.
+pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;
 
 /// A picture that has no embedding, since it could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +27,12 @@ pub struct Skipped {
 }
 
 /// Which pictures to embed, how, and into which file.
-#[derive(Debug)]
 pub struct Plan<'a> {
-    /// The pictures, in the order of the rows to come; names are unique.
-    pub pictures: Vec<Picture>,
+    /// The pictures' names in the data set, by which their embeddings are found again, in the order of the
+    /// rows to come. They are unique.
+    pub names: Vec<String>,
+    /// Where each picture is.
+    pub find: Find<'a>,
     /// What the embeddings will be of, written into the file.
     pub identity: Identity,
     /// Where the model is.
@@ -56,7 +52,7 @@ impl Plan<'_> {
     /// Refuses what cannot be carried out.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let impossible = |reason: &str| Err(Error::Plan(reason.to_owned()));
-        if self.pictures.is_empty() {
+        if self.names.is_empty() {
             return impossible("there are no pictures to embed");
         }
         if self.batch_size == 0 {
@@ -69,29 +65,27 @@ impl Plan<'_> {
             return impossible(&format!("{} is not the name of a file", self.output.display()));
         }
         let mut names = HashSet::new();
-        match self.pictures.iter().find(|picture| !names.insert(&picture.name)) {
-            Some(twice) => {
-                impossible(&format!("the data set has the picture {} twice", twice.name))
-            }
+        match self.names.iter().find(|name| !names.insert(name.as_str())) {
+            Some(twice) => impossible(&format!("the data set has the picture {twice} twice")),
             None => Ok(()),
         }
     }
 
     /// How many batches the pictures make.
     pub(crate) fn batches(&self) -> usize {
-        self.pictures.len().div_ceil(self.batch_size)
+        self.names.len().div_ceil(self.batch_size)
     }
 
     /// The pictures of a batch, as places in the list; none past the end.
     pub(crate) fn batch(&self, index: usize) -> Range<usize> {
-        let bound = |batch: usize| batch.saturating_mul(self.batch_size).min(self.pictures.len());
+        let bound = |batch: usize| batch.saturating_mul(self.batch_size).min(self.names.len());
         bound(index)..bound(index.saturating_add(1))
     }
 
     /// A digest of the names in their order.
     pub(crate) fn names_sha256(&self) -> String {
         let mut names = Sha256::new();
-        self.pictures.iter().for_each(|picture| digest::add_text(&mut names, &picture.name));
+        self.names.iter().for_each(|name| digest::add_text(&mut names, name));
         digest::hex(names)
     }
 }

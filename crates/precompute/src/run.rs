@@ -153,8 +153,8 @@ impl<'p> Share<'p> {
 /// Decodes and preprocesses a picture of the plan into `pixels`.
 fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Result<(), String> {
     // The reason alone: with the path in it, the file would depend on where the data set lies.
-    let decoded =
-        plan.pictures[picture].file.decode().map_err(|error| error.problem.to_string())?;
+    let file = (plan.find)(picture, &plan.names[picture]);
+    let decoded = file.decode().map_err(|error| error.problem.to_string())?;
     plan.identity.preprocessing.apply_into(&decoded, pixels);
     Ok(())
 }

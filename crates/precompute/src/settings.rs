@@ -32,7 +32,7 @@ pub(crate) fn match_or_write(plan: &Plan, folder: &Path) -> Result<(), Error> {
     let here = Run {
         version: VERSION,
         batch_size: plan.batch_size,
-        pictures: plan.pictures.len(),
+        pictures: plan.names.len(),
         names_sha256: plan.names_sha256(),
         identity: plan.identity.clone(),
     };

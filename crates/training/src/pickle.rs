@@ -250,11 +250,10 @@ mod tests {
         });
         Corpus {
             root: "set".into(),
-            images_dir: "set/Images".into(),
             layout: flickr::Layout::Kaggle,
             images: images.collect(),
             warnings: Vec::new(),
-            members: Vec::new(),
+            places: flickr::Places { folder: "set/Images".into(), members: Vec::new() },
         }
     }
 

@@ -30,9 +30,7 @@ fn child() {
     let folder = PathBuf::from(folder);
     let output = folder.join("out.safetensors");
     let mut plan = data.plan(&output);
-    for picture in &mut plan.pictures {
-        picture.file = folder.join(&picture.name).into();
-    }
+    plan.find = Box::new(|_, name| folder.join(name).into());
     let slow = |pixels: &tch::Tensor| {
         std::thread::sleep(Duration::from_millis(5));
         encode(pixels)

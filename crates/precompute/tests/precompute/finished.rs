@@ -29,7 +29,7 @@ fn a_finished_output_of_another_plan_is_never_overwritten() {
     let bytes = fs::read(&output).unwrap();
     let mut other = data.plan(&output);
     other.identity.normalize = true;
-    other.pictures.pop();
+    other.names.pop();
     let error = run_plain(&other).unwrap_err();
     assert!(matches!(error, Error::OtherOutput { .. }), "{error}");
     let error = error.to_string();
@@ -37,7 +37,7 @@ fn a_finished_output_of_another_plan_is_never_overwritten() {
         assert!(error.contains(words), "{error}");
     }
     let mut renamed = data.plan(&output);
-    renamed.pictures[0].name = "other.png".to_owned();
+    renamed.names[0] = "other.png".to_owned();
     let error = run_plain(&renamed).unwrap_err().to_string();
     assert!(error.contains("other names"), "{error}");
     assert_eq!(fs::read(&output).unwrap(), bytes);

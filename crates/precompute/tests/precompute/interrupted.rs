@@ -116,8 +116,8 @@ fn a_run_with_other_settings_is_refused_and_says_which() {
     run_until(&data.plan(&output), 2).0.unwrap_err();
     let changes: [(&str, Change); 9] = [
         ("batch size: 4 there, 8 here", |plan| plan.batch_size = 8),
-        ("pictures: 43 there, 42 here", |plan| drop(plan.pictures.pop())),
-        ("pictures: other names", |plan| plan.pictures.swap(0, 1)),
+        ("pictures: 43 there, 42 here", |plan| drop(plan.names.pop())),
+        ("pictures: other names", |plan| plan.names.swap(0, 1)),
         ("model weights", |plan| plan.identity.model_sha256 = "9".to_owned()),
         ("size 4, crop 4", |plan| plan.identity.preprocessing = flickr::Preprocessing::clip(5)),
         ("normalize: false there, true here", |plan| plan.identity.normalize = true),

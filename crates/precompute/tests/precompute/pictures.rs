@@ -24,15 +24,16 @@ fn each_row_is_of_the_picture_of_its_name() {
     assert_eq!(embeddings.identity(), &plan.identity);
     assert_eq!(embeddings.dimension(), 5);
     let rows = rows(&output);
-    for (index, picture) in plan.pictures.iter().enumerate() {
-        let row = embeddings.row_of(&picture.name).unwrap();
-        let pixels = plan.identity.preprocessing.apply(&picture.file.decode().unwrap());
+    for (index, name) in plan.names.iter().enumerate() {
+        let row = embeddings.row_of(name).unwrap();
+        let picture = flickr::decode(&data.path(name)).unwrap();
+        let pixels = plan.identity.preprocessing.apply(&picture);
         let batch = BATCH.min(PICTURES - index / BATCH * BATCH);
         for (channel, plane) in pixels.chunks(16).enumerate() {
             let mean = plane.iter().sum::<f32>() / 16.0;
-            assert!((rows[row][channel] - mean).abs() < 1e-5, "{}", picture.name);
+            assert!((rows[row][channel] - mean).abs() < 1e-5, "{name}");
         }
-        assert_eq!(rows[row][3..], [(index % BATCH) as f32, batch as f32], "{}", picture.name);
+        assert_eq!(rows[row][3..], [(index % BATCH) as f32, batch as f32], "{name}");
     }
     assert_eq!(embeddings.row_of("picture 99.png"), None);
 }
@@ -213,10 +214,10 @@ fn plans_that_cannot_be_carried_out_are_refused_before_anything_is_written() {
     let data = DataSet::new();
     let output = data.path("out.safetensors");
     let changes: [(&str, Change); 5] = [
-        ("no pictures", |plan| plan.pictures.clear()),
+        ("no pictures", |plan| plan.names.clear()),
         ("batch size", |plan| plan.batch_size = 0),
         ("at least one value", |plan| plan.identity.dimension = 0),
-        ("picture 03.png twice", |plan| plan.pictures[8].name = name(3)),
+        ("picture 03.png twice", |plan| plan.names[8] = name(3)),
         ("not the name of a file", |plan| plan.output = Path::new("/")),
     ];
     for (words, change) in changes {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use precompute::{Dtype, Error, Identity, Picture, Plan, Progress, Summary, run};
+use precompute::{Dtype, Error, Identity, Plan, Progress, Summary, run};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
 
@@ -32,10 +32,10 @@ impl DataSet {
     }
 
     pub fn plan<'a>(&self, output: &'a Path) -> Plan<'a> {
+        let folder = self.folder.path().to_owned();
         Plan {
-            pictures: (0..PICTURES)
-                .map(|index| Picture { name: name(index), file: self.path(&name(index)).into() })
-                .collect(),
+            names: (0..PICTURES).map(name).collect(),
+            find: Box::new(move |_, name| folder.join(name).into()),
             identity: Identity {
                 model: "stand-in".to_owned(),
                 model_sha256: "1234".to_owned(),

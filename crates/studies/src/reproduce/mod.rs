@@ -19,7 +19,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use flickr::Corpus;
+use flickr::Pictures;
 use training::config::{Config, ConfigError, System};
 
 use crate::stages::{self, Input, Plan, Resume, Stage};
@@ -508,8 +508,8 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     if !folder.exists() {
         return Ok(vec![Input::Text("no data set yet".to_owned())]);
     }
-    let corpus = Corpus::load(folder, None)?;
-    Ok(vec![Input::Text(corpus.fingerprint()), Input::listing(&corpus.images_dir)?])
+    let pictures = Pictures::load(folder, None)?;
+    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.places.folder)?])
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flickr::{Corpus, Preprocessing};
+use flickr::{Pictures, Preprocessing};
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
-use precompute::{Dtype, Identity, Picture, Plan};
+use precompute::{Dtype, Identity, Plan};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
 use training::config::Config;
@@ -102,21 +102,18 @@ impl Stage {
 
     /// Embeddings of no meaning, another one for each picture.
     fn embed(&self) {
-        let corpus = Corpus::load(&self.path("set"), None).unwrap();
-        let pictures = corpus.images.iter().enumerate().map(|(index, image)| Picture {
-            name: image.file_name.clone(),
-            file: corpus.picture(index),
-        });
+        let pictures = Pictures::load(&self.path("set"), None).unwrap();
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
-            pictures: pictures.collect(),
+            names: pictures.names,
+            find: Box::new(|index, name| pictures.places.find(index, name)),
             identity: Identity {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
                 preprocessing: Preprocessing::clip(4),
                 normalize: false,
                 dtype: Dtype::F32,
-                dataset_fingerprint: corpus.fingerprint(),
+                dataset_fingerprint: pictures.fingerprint,
                 dimension: EMBEDDING as usize,
             },
             device: Device::Cpu,
