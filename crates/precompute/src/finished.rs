@@ -10,10 +10,11 @@
 //! The same embeddings give the same bytes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -158,8 +159,10 @@ impl Embeddings {
     /// [`Error::Damaged`] for what cannot be read, is cut short or altered, of another version, or
     /// no file of embeddings at all.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes =
-            fs::read(path).map_err(|error| damaged(path, format!("cannot be read: {error}")))?;
+        let unreadable = |error| damaged(path, format!("cannot be read: {error}"));
+        let file = File::open(path).map_err(unreadable)?;
+        // SAFETY: a finished file is replaced by renaming, never written to in place.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         Self::parse(path, &bytes).map_err(|reason| damaged(path, reason))
     }
 
