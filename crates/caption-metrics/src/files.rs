@@ -86,7 +86,7 @@ pub struct Evaluation {
 /// are done, of how many.
 ///
 /// # Errors
-/// As [`evaluate`](crate::evaluate) and [readers](crate::readers); [`Error::Temporary`] where the folder of
+/// As [`evaluate`](crate::evaluate) and [`readers`]; [`Error::Temporary`] where the folder of
 /// temporary files has no room.
 pub fn evaluate(
     references: &Path,
