@@ -18,39 +18,27 @@
 //! l is the number of *bigrams* of a caption (so it is one less than its words). With a single image
 //! every weight is ln 1 = 0 and so is the score. The corpus score is the mean over images.
 
-use crate::ngrams::{Counts, Grams, ORDER};
+use crate::ngrams::{Counts, DocumentFrequencies, ImageGrams, ORDER};
 use crate::numerics;
 
 const SIGMA: f64 = 6.0;
 
-/// The weight ln N - ln max(1, df) of every n-gram.
+/// The weights ln N - ln max(1, df) of n-grams.
 pub(crate) struct Weights {
-    known: Vec<f64>,
-    /// The weight of n-grams that no reference holds.
-    unknown: f64,
+    frequencies: DocumentFrequencies,
+    log_images: f64,
 }
 
 impl Weights {
-    /// Of the n-grams of all references.
-    pub(crate) fn new(grams: &Grams, images: usize) -> Self {
-        let log_images = (images as f64).ln();
-        let weight = |frequency: u32| log_images - f64::from(frequency.max(1)).ln();
-        let known = grams.document_frequencies().map(weight).collect();
-        Self { known, unknown: weight(0) }
+    /// By the references of so many images.
+    pub(crate) fn new(frequencies: DocumentFrequencies, images: usize) -> Self {
+        Self { frequencies, log_images: (images as f64).ln() }
     }
 
-    fn of(&self, gram: u32) -> f64 {
-        self.known.get(gram as usize).copied().unwrap_or(self.unknown)
-    }
-
-    fn vector(&self, counts: &Counts) -> Vector {
-        let weights: Vec<f64> =
-            counts.all().iter().map(|count| f64::from(count.count) * self.of(count.gram)).collect();
-        let norms = std::array::from_fn(|n| {
-            weights[counts.range(n + 1)].iter().fold(0.0, |sum, w| sum + w * w).sqrt()
-        });
-        let bigrams = counts.of_length(2).iter().map(|count| u64::from(count.count)).sum::<u64>();
-        Vector { weights, norms, length: bigrams as f64 }
+    /// Of each of an image's n-grams.
+    pub(crate) fn of(&self, image: &ImageGrams) -> Vec<f64> {
+        let frequencies = self.frequencies.of(image);
+        frequencies.map(|df| self.log_images - f64::from(df.max(1)).ln()).collect()
     }
 }
 
@@ -61,18 +49,33 @@ struct Vector {
     length: f64,
 }
 
-/// CIDEr of one image. `shared[i]` lists, for reference i, pairs of positions in the prediction's
+impl Vector {
+    fn new(weights: &[f64], counts: &Counts) -> Self {
+        let weights: Vec<f64> = counts
+            .all()
+            .iter()
+            .map(|count| f64::from(count.count) * weights[count.gram as usize])
+            .collect();
+        let norms = std::array::from_fn(|n| {
+            weights[counts.range(n + 1)].iter().fold(0.0, |sum, w| sum + w * w).sqrt()
+        });
+        let bigrams = counts.of_length(2).iter().map(|count| u64::from(count.count)).sum::<u64>();
+        Self { weights, norms, length: bigrams as f64 }
+    }
+}
+
+/// CIDEr of one image with these weights of its n-grams. `shared[i]` lists, for reference i, pairs of positions in the prediction's
 /// and the reference's counts that hold the same n-gram, in the prediction's order.
 pub(crate) fn score(
-    weights: &Weights,
+    weights: &[f64],
     prediction: &Counts,
     references: &[Counts],
     shared: &[Vec<(u32, u32)>],
 ) -> f64 {
-    let predicted = weights.vector(prediction);
+    let predicted = Vector::new(weights, prediction);
     let mut totals = [0.0; ORDER];
     for (counts, shared) in references.iter().zip(shared) {
-        let reference = weights.vector(counts);
+        let reference = Vector::new(weights, counts);
         let delta = predicted.length - reference.length;
         let penalty = std::f64::consts::E.powf(-(delta * delta) / (2.0 * SIGMA * SIGMA));
         let mut dots = [0.0; ORDER];

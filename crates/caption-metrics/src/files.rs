@@ -82,8 +82,8 @@ pub struct Evaluation {
 }
 
 /// Scores a file of predictions against a file of references, and computes bootstrap intervals if they are
-/// asked for, for which about 300 bytes an image are held in memory. `progress` is told how many images
-/// are done, of how many.
+/// asked for, for which about 300 bytes an image are held in memory. `progress` is told how much is
+/// done, of how much.
 ///
 /// # Errors
 /// As [`evaluate`](crate::evaluate) and [`readers`]; [`Error::Temporary`] where the folder of
@@ -93,7 +93,7 @@ pub fn evaluate(
     predictions: &Path,
     options: &Options,
     resampling: Option<Resampling>,
-    mut progress: impl FnMut(usize, usize),
+    progress: impl FnMut(usize, usize),
 ) -> Result<Evaluation, Error> {
     let (references, predictions) = rayon::join(
         || readers::read(references, Side::References),
@@ -102,8 +102,7 @@ pub fn evaluate(
     let files = Files::new(references?, predictions?)?;
     let mut per_image = Writer::new();
     let mut statistics: Vec<Statistics> = Vec::new();
-    let mut done = 0;
-    let mut summary = score(&files, options, |image, of_image| {
+    let each = |image: &Image, of_image: Statistics| {
         per_image.text(&image.id)?;
         for (_, score) in of_image.scores().iter() {
             per_image.number(score.to_bits())?;
@@ -111,10 +110,9 @@ pub fn evaluate(
         if resampling.is_some() {
             statistics.push(of_image);
         }
-        done += 1;
-        progress(done, files.len());
         Ok(())
-    })?;
+    };
+    let mut summary = score(&files, options, each, progress)?;
     if let Some(resampling) = resampling {
         summary.add_confidence(&statistics, resampling);
     }

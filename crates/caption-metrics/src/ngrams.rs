@@ -1,4 +1,7 @@
 //! N-grams of one to four words, counted once for BLEU and CIDEr.
+//!
+//! The n-grams of an image's captions are numbered among themselves, which any thread can do alone, and only then
+//! looked up among those of all images' references.
 
 use std::ops::Range;
 
@@ -12,6 +15,7 @@ pub(crate) const ORDER: usize = 4;
 /// An n-gram and how often a caption holds it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
+    /// Its number among those of the image.
     pub(crate) gram: u32,
     pub(crate) count: u32,
 }
@@ -41,50 +45,28 @@ impl Counts {
     }
 }
 
-/// What is known of one distinct n-gram.
-struct Gram {
-    /// The caption that held it last, and where in that caption's counts it stands.
-    caption: u32,
-    position: u32,
-    /// The image whose references held it last.
-    image: u32,
-    /// In how many images' references it occurs.
-    document_frequency: u32,
-}
+/// What a single word extends.
+const NOTHING: u32 = u32::MAX;
+/// An n-gram that no reference holds, and all that extend it.
+const UNKNOWN: u32 = u32::MAX - 1;
 
-/// All distinct n-grams of a corpus.
+/// An n-gram as the one without its last word, and its last word.
+type Parts = (u32, u32);
+
+/// The distinct n-grams of one image's captions.
 #[derive(Default)]
-pub(crate) struct Grams {
-    /// (the gram without its last word, the last word) -> gram. A single word extends [`NOTHING`].
-    ids: FxHashMap<(u32, u32), u32>,
-    known: Vec<Gram>,
+pub(crate) struct ImageGrams {
+    ids: FxHashMap<Parts, u32>,
+    /// Each after those that it extends.
+    parts: Vec<Parts>,
+    /// Of each, the caption that held it last, and where in that caption's counts it stands.
+    last: Vec<(u32, u32)>,
     captions: u32,
 }
 
-const NOTHING: u32 = u32::MAX;
-
-impl Grams {
-    /// Counts the n-grams of a caption.
+impl ImageGrams {
+    /// Counts the n-grams of a caption of the image.
     pub(crate) fn count(&mut self, caption: &Caption) -> Counts {
-        self.count_in(caption, None)
-    }
-
-    /// Whether no n-gram has been counted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    /// Notes that the n-grams of a reference occur in `image`.
-    pub(crate) fn reference(&mut self, caption: &Caption, image: u32) {
-        self.count_in(caption, Some(image));
-    }
-
-    /// In how many images' references each n-gram that was counted occurs.
-    pub(crate) fn document_frequencies(&self) -> impl Iterator<Item = u32> {
-        self.known.iter().map(|gram| gram.document_frequency)
-    }
-
-    fn count_in(&mut self, caption: &Caption, image: Option<u32>) -> Counts {
         let words = caption.words();
         let this = self.captions;
         self.captions += 1;
@@ -94,41 +76,72 @@ impl Grams {
         let mut prefixes = vec![NOTHING; words.len()];
         for (n, start) in (1..).zip(&mut starts[1..]) {
             prefixes.truncate((words.len() + 1).saturating_sub(n));
-            for (prefix, &last) in prefixes.iter_mut().zip(words.iter().skip(n - 1)) {
-                let gram = self.gram(*prefix, last);
+            for (prefix, &word) in prefixes.iter_mut().zip(words.iter().skip(n - 1)) {
+                let gram = self.gram((*prefix, word));
                 *prefix = gram;
-                let known = &mut self.known[gram as usize];
-                if known.caption == this {
-                    counts[known.position as usize].count += 1;
+                let (caption, position) = &mut self.last[gram as usize];
+                if *caption == this {
+                    counts[*position as usize].count += 1;
                 } else {
-                    known.caption = this;
-                    known.position = counts.len() as u32;
+                    (*caption, *position) = (this, counts.len() as u32);
                     counts.push(Count { gram, count: 1 });
-                    if let Some(image) = image
-                        && known.image != image
-                    {
-                        known.image = image;
-                        known.document_frequency += 1;
-                    }
                 }
             }
             *start = counts.len() as u32;
         }
-        counts.shrink_to_fit();
         Counts { counts, starts }
     }
 
-    fn gram(&mut self, prefix: u32, last: u32) -> u32 {
-        let next = self.known.len() as u32;
-        let gram = *self.ids.entry((prefix, last)).or_insert(next);
+    fn gram(&mut self, parts: Parts) -> u32 {
+        let next = self.parts.len() as u32;
+        let gram = *self.ids.entry(parts).or_insert(next);
         if gram == next {
-            self.known.push(Gram {
-                caption: u32::MAX,
-                position: 0,
-                image: u32::MAX,
-                document_frequency: 0,
-            });
+            self.parts.push(parts);
+            self.last.push((NOTHING, 0));
         }
         gram
+    }
+
+    /// The numbers of all n-grams elsewhere, where `number` gives that of an n-gram's parts.
+    fn numbered(&self, mut number: impl FnMut(Parts) -> u32) -> Vec<u32> {
+        let mut numbers: Vec<u32> = Vec::with_capacity(self.parts.len());
+        for &(prefix, word) in &self.parts {
+            let prefix = numbers.get(prefix as usize).copied().unwrap_or(NOTHING);
+            numbers.push(number((prefix, word)));
+        }
+        numbers
+    }
+}
+
+/// In how many images' references each n-gram occurs.
+#[derive(Default)]
+pub(crate) struct DocumentFrequencies {
+    ids: FxHashMap<Parts, u32>,
+    frequencies: Vec<u32>,
+}
+
+impl DocumentFrequencies {
+    /// Adds the n-grams of an image's references.
+    pub(crate) fn add(&mut self, references: &ImageGrams) {
+        references.numbered(|parts| {
+            let next = self.frequencies.len() as u32;
+            let gram = *self.ids.entry(parts).or_insert(next);
+            if gram == next {
+                self.frequencies.push(0);
+            }
+            self.frequencies[gram as usize] += 1;
+            gram
+        });
+    }
+
+    /// Whether no reference holds a word.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frequencies.is_empty()
+    }
+
+    /// Of each of an image's n-grams, in how many images' references it occurs.
+    pub(crate) fn of(&self, image: &ImageGrams) -> impl Iterator<Item = u32> {
+        let ids = image.numbered(|parts| self.ids.get(&parts).copied().unwrap_or(UNKNOWN));
+        ids.into_iter().map(|id| self.frequencies.get(id as usize).copied().unwrap_or_default())
     }
 }

@@ -3,11 +3,10 @@
 use std::ops::AddAssign;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 
 use crate::blocks::{Block, Blocks};
 use crate::corpus::{Image, Pairs, Source};
-use crate::ngrams::{Counts, Grams};
+use crate::ngrams::{Counts, DocumentFrequencies, ImageGrams};
 use crate::numerics::PairwiseSum;
 use crate::words::{Caption, Vocabulary};
 use crate::{
@@ -34,31 +33,43 @@ pub fn evaluate(
     let source = Pairs::new(references, predictions)?;
     let mut per_image = Vec::with_capacity(source.len());
     let mut statistics = Vec::with_capacity(source.len());
-    let summary = score(&source, options, |image, of_image| {
+    let each = |image: &Image, of_image: Statistics| {
         per_image.push(ImageScores { id: image.id.as_ref().to_owned(), scores: of_image.scores() });
         statistics.push(of_image);
         Ok(())
-    })?;
+    };
+    let summary = score(&source, options, each, |_, _| {})?;
     Ok(Evaluation { summary, per_image, statistics })
 }
 
 /// Scores all images of a source, and gives each with what its scores are made of to `each`, in order.
+/// `progress` is told how much is done, of how much.
 pub(crate) fn score(
     source: &impl Source,
     options: &Options,
     mut each: impl FnMut(&Image, Statistics) -> Result<(), Error>,
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<Summary, Error> {
     let mut scorer = Scorer::new(options)?;
     let blocks = || Blocks::new(source.images(), options.tokenizer);
+    // CIDEr has to know all references first.
+    let passes = if scorer.wants(Metric::Cider) { 2 } else { 1 };
+    let mut done = 0;
+    let mut advance = |images: usize| {
+        done += images;
+        progress(done, passes * source.len());
+    };
     if scorer.wants(Metric::Cider) {
-        let mut number = 0;
+        let mut frequencies = DocumentFrequencies::default();
         for block in blocks() {
-            for image in block?.images {
-                scorer.count(&image, number);
-                number += 1;
-            }
+            let block = block?;
+            scorer.count(&block, &mut frequencies);
+            advance(block.images.len());
         }
-        scorer.weigh(source.len())?;
+        if frequencies.is_empty() {
+            return Err(Error::NoReferenceWords);
+        }
+        scorer.weights = Some(cider::Weights::new(frequencies, source.len()));
     }
     let mut totals = Totals::new(source.len());
     let mut captions_with_line_separators = 0;
@@ -69,6 +80,7 @@ pub(crate) fn score(
             totals += &statistics;
             each(image, statistics)?;
         }
+        advance(block.images.len());
     }
     Ok(Summary {
         protocol: Protocol {
@@ -86,8 +98,7 @@ pub(crate) fn score(
 struct Scorer<'a> {
     options: &'a Options,
     vocabulary: Vocabulary,
-    grams: Grams,
-    /// Of n-grams, once all references have been counted.
+    /// Of n-grams, where CIDEr is asked for and all references have been counted.
     weights: Option<cider::Weights>,
 }
 
@@ -96,57 +107,40 @@ impl<'a> Scorer<'a> {
         if options.metrics.contains(&Metric::Meteor) && options.meteor.is_none() {
             return Err(Error::NoMeteorResources);
         }
-        let (vocabulary, grams) = (Vocabulary::default(), Grams::default());
-        Ok(Self { options, vocabulary, grams, weights: None })
+        Ok(Self { options, vocabulary: Vocabulary::default(), weights: None })
     }
 
     fn wants(&self, metric: Metric) -> bool {
         self.options.metrics.contains(&metric)
     }
 
-    /// Counts in how many images' references n-grams occur.
-    fn count(&mut self, image: &Image, number: u32) {
-        for reference in &image.references {
-            let caption = self.vocabulary.caption(reference);
-            self.grams.reference(&caption, number);
-        }
+    fn captions(&mut self, block: &Block) -> Vec<ImageCaptions> {
+        let captions = block.images.iter().map(|image| ImageCaptions {
+            prediction: self.vocabulary.caption(&image.prediction),
+            references: image.references.iter().map(|text| self.vocabulary.caption(text)).collect(),
+        });
+        captions.collect()
     }
 
-    /// Weighs the n-grams that were counted.
-    fn weigh(&mut self, images: usize) -> Result<(), Error> {
-        if self.grams.is_empty() {
-            return Err(Error::NoReferenceWords);
+    /// Counts in how many images' references n-grams occur.
+    fn count(&mut self, block: &Block, frequencies: &mut DocumentFrequencies) {
+        let captions = self.captions(block);
+        let of_references = captions.par_iter().map(|image| {
+            let mut grams = ImageGrams::default();
+            for reference in &image.references {
+                grams.count(reference);
+            }
+            grams
+        });
+        for grams in of_references.collect::<Vec<_>>() {
+            frequencies.add(&grams);
         }
-        self.weights = Some(cider::Weights::new(&self.grams, images));
-        Ok(())
     }
 
     fn score(&mut self, block: &Block) -> Result<Vec<Statistics>, Error> {
-        let mut statistics = vec![Statistics::default(); block.images.len()];
-        let captions: Vec<ImageCaptions> = block
-            .images
-            .iter()
-            .map(|image| ImageCaptions::new(&mut self.vocabulary, image))
-            .collect();
-        let (wants_bleu, wants_rouge) = (self.wants(Metric::Bleu), self.wants(Metric::Rouge));
-        if wants_bleu || self.weights.is_some() {
-            let counted: Vec<ImageGrams> =
-                captions.iter().map(|image| ImageGrams::new(&mut self.grams, image)).collect();
-            let images = statistics.par_iter_mut().zip(captions.par_iter().zip(&counted));
-            images.for_each(|(statistics, (captions, grams))| {
-                let overlap = Overlap::new(grams);
-                statistics.bleu = wants_bleu.then(|| overlap.bleu(captions, grams));
-                statistics.cider = self.weights.as_ref().map(|weights| {
-                    cider::score(weights, &grams.prediction, &grams.references, &overlap.shared)
-                });
-            });
-        }
-        if wants_rouge {
-            statistics.par_iter_mut().zip(&captions).for_each(|(statistics, image)| {
-                let references = image.references.iter().map(Caption::spaced);
-                statistics.rouge = Some(rouge_l::score(image.prediction.spaced(), references));
-            });
-        }
+        let captions = self.captions(block);
+        let mut statistics: Vec<Statistics> =
+            captions.par_iter().map(|captions| self.of_words(captions)).collect();
         if let (true, Some(resources)) = (self.wants(Metric::Meteor), &self.options.meteor) {
             let segments: Vec<_> = block.images.iter().map(Image::segment).collect();
             for (statistics, meteor) in
@@ -157,6 +151,21 @@ impl<'a> Scorer<'a> {
         }
         Ok(statistics)
     }
+
+    /// What the scores of an image are made of, but for METEOR's.
+    fn of_words(&self, captions: &ImageCaptions) -> Statistics {
+        let mut statistics = Statistics::default();
+        if self.wants(Metric::Bleu) || self.weights.is_some() {
+            let overlap = Overlap::new(captions);
+            statistics.bleu = self.wants(Metric::Bleu).then(|| overlap.bleu(captions));
+            statistics.cider = self.weights.as_ref().map(|weights| overlap.cider(weights));
+        }
+        if self.wants(Metric::Rouge) {
+            let references = captions.references.iter().map(Caption::spaced);
+            statistics.rouge = Some(rouge_l::score(captions.prediction.spaced(), references));
+        }
+        statistics
+    }
 }
 
 /// One image's captions as numbers.
@@ -165,32 +174,11 @@ struct ImageCaptions {
     references: Vec<Caption>,
 }
 
-impl ImageCaptions {
-    fn new(vocabulary: &mut Vocabulary, image: &Image) -> Self {
-        Self {
-            prediction: vocabulary.caption(&image.prediction),
-            references: image.references.iter().map(|text| vocabulary.caption(text)).collect(),
-        }
-    }
-}
-
-/// One image's captions as counted n-grams.
-struct ImageGrams {
-    prediction: Counts,
-    references: Vec<Counts>,
-}
-
-impl ImageGrams {
-    fn new(grams: &mut Grams, image: &ImageCaptions) -> Self {
-        Self {
-            prediction: grams.count(&image.prediction),
-            references: image.references.iter().map(|text| grams.count(text)).collect(),
-        }
-    }
-}
-
 /// Which n-grams of a prediction its references hold.
 struct Overlap {
+    grams: ImageGrams,
+    prediction: Counts,
+    references: Vec<Counts>,
     /// For each n-gram of the prediction, the largest count in one reference.
     most: Vec<u32>,
     /// For each reference, where the same n-gram stands in the prediction's and its own counts, in
@@ -199,40 +187,39 @@ struct Overlap {
 }
 
 impl Overlap {
-    fn new(grams: &ImageGrams) -> Self {
-        let predicted = grams.prediction.all();
-        let positions: FxHashMap<u32, u32> =
-            predicted.iter().map(|count| count.gram).zip(0..).collect();
-        let mut most = vec![0; predicted.len()];
-        let shared = grams
-            .references
-            .iter()
-            .map(|reference| {
-                let mut pairs: Vec<(u32, u32)> = reference
-                    .all()
-                    .iter()
-                    .zip(0..)
-                    .filter_map(|(count, at)| Some((*positions.get(&count.gram)?, at, count)))
-                    .map(|(position, at, count)| {
-                        let most: &mut u32 = &mut most[position as usize];
-                        *most = count.count.max(*most);
-                        (position, at)
-                    })
-                    .collect();
-                pairs.sort_unstable();
-                pairs
-            })
-            .collect();
-        Self { most, shared }
+    fn new(captions: &ImageCaptions) -> Self {
+        let mut grams = ImageGrams::default();
+        // It comes first, so that its n-grams have the numbers of their places in its counts.
+        let prediction = grams.count(&captions.prediction);
+        let references: Vec<Counts> =
+            captions.references.iter().map(|reference| grams.count(reference)).collect();
+        let mut most = vec![0; prediction.all().len()];
+        let shared = references.iter().map(|reference| {
+            let mut pairs: Vec<(u32, u32)> = Vec::new();
+            for (count, at) in reference.all().iter().zip(0..) {
+                if let Some(most) = most.get_mut(count.gram as usize) {
+                    *most = count.count.max(*most);
+                    pairs.push((count.gram, at));
+                }
+            }
+            pairs.sort_unstable();
+            pairs
+        });
+        Self { shared: shared.collect(), grams, prediction, references, most }
     }
 
-    fn bleu(&self, captions: &ImageCaptions, grams: &ImageGrams) -> bleu::Statistics {
+    fn bleu(&self, captions: &ImageCaptions) -> bleu::Statistics {
         bleu::Statistics::new(
-            &grams.prediction,
+            &self.prediction,
             &self.most,
             captions.prediction.words().len(),
             captions.references.iter().map(|reference| reference.words().len()),
         )
+    }
+
+    fn cider(&self, weights: &cider::Weights) -> f64 {
+        let weights = weights.of(&self.grams);
+        cider::score(&weights, &self.prediction, &self.references, &self.shared)
     }
 }
 

@@ -70,7 +70,7 @@ fn files_give_what_captions_in_memory_give() {
         let mut last = (0, 0);
         let progress = |done, of| last = (done, of);
         let found = files::evaluate(&r, &p, &options, Some(resampling), progress).unwrap();
-        assert_eq!(last, (IMAGES, IMAGES));
+        assert_eq!(last, (2 * IMAGES, 2 * IMAGES));
         assert_eq!(found.summary, expected.summary);
         let (json, csv) = (folder.path().join("o.json"), folder.path().join("o.csv"));
         found.write_json(&json).unwrap();

@@ -178,11 +178,11 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.scoring.options()?;
     let resampling = args.bootstrap.map(|resamples| Resampling { resamples, seed: args.seed });
     let bar = bar();
-    let evaluation =
-        files::evaluate(references, predictions, &options, resampling, |done, images| {
-            bar.set_length(images as u64);
-            bar.set_position(done as u64);
-        });
+    let progress = |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    };
+    let evaluation = files::evaluate(references, predictions, &options, resampling, progress);
     bar.finish_and_clear();
     let evaluation = evaluation?;
     if let Some(path) = &args.json {
@@ -194,9 +194,9 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     print_scores(&evaluation.summary, out)
 }
 
-/// Shows on a terminal how many images are scored.
+/// Shows on a terminal how far the scores are.
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images scored, {eta} left");
+    let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
