@@ -25,6 +25,8 @@ use crate::{models, terminal};
 /// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
 /// Treebank tokens where the run is of Merge-RNN, whose authors score so.
 ///
+/// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
+///
 /// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process captions a part of the
 /// pictures, and the last to be done scores all. Killed, the same command goes on where it was.
 #[derive(clap::Args)]

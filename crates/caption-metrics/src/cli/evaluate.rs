@@ -14,6 +14,8 @@ use crate::significance::{Difference, Resampling, compare};
 use crate::{Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files};
 
 /// Score predicted captions against reference captions.
+///
+/// Files may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct EvaluateArgs {

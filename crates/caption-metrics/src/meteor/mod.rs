@@ -91,25 +91,12 @@ pub struct Segment<'a, S> {
 }
 
 /// The statistics of every image for its best reference, in order. [`Statistics::score`] makes a score
-/// of them, and of their [sum](Statistics::sum) that of the corpus.
+/// of them, and of their [sum](Statistics::sum) that of the corpus. The words of all segments are held
+/// meanwhile.
 ///
 /// # Errors
 /// [`TooLong`] for the first image that is.
 pub fn score<S: AsRef<str> + Sync>(
-    resources: &Resources,
-    segments: &[Segment<S>],
-) -> Result<Vec<Statistics>, TooLong> {
-    let mut all = Vec::with_capacity(segments.len());
-    for some in segments.chunks(AT_A_TIME) {
-        all.append(&mut score_some(resources, some)?);
-    }
-    Ok(all)
-}
-
-/// Images whose captions are held as words at a time: an image's are some kilobytes.
-const AT_A_TIME: usize = 8192;
-
-fn score_some<S: AsRef<str> + Sync>(
     resources: &Resources,
     segments: &[Segment<S>],
 ) -> Result<Vec<Statistics>, TooLong> {
