@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use launchers::Place;
+use launchers::{Meeting, Place};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
@@ -76,8 +76,12 @@ unsafe impl Send for Group {}
 unsafe impl Sync for Group {}
 
 impl Group {
-    pub(crate) fn meet(place: Place, device: Device, timeout: Duration) -> Result<Self, Error> {
-        let meeting = place.meeting()?;
+    pub(crate) fn meet(
+        place: Place,
+        meeting: &Meeting,
+        device: Device,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         let failed = |reason: String| Error::NotMet {
             rank: place.rank,
             world_size: place.world_size,

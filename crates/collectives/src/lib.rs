@@ -16,6 +16,8 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "gloo")]
+use launchers::Meeting;
 use launchers::Place;
 use tch::{Device, TchError, Tensor};
 
@@ -175,6 +177,20 @@ impl Collectives for Alone {
     }
 }
 
+/// c10d for the processes that meet at a place, be it one process alone.
+///
+/// # Errors
+/// As [`connect`].
+#[cfg(feature = "gloo")]
+pub fn meet(
+    place: Place,
+    meeting: &Meeting,
+    device: Device,
+    timeout: Duration,
+) -> Result<Arc<dyn Collectives>, Error> {
+    Ok(Arc::new(c10d::Group::meet(place, meeting, device, timeout)?))
+}
+
 /// Meets the other processes of the job, of whose models this one's is on `device`. They wait for
 /// each other for `timeout` and no longer, now and at every later call.
 ///
@@ -190,7 +206,7 @@ pub fn connect(
     }
     #[cfg(feature = "gloo")]
     if device == Device::Cpu || cfg!(feature = "nccl") {
-        return Ok(Arc::new(c10d::Group::meet(place, device, timeout)?));
+        return meet(place, &place.meeting()?, device, timeout);
     }
     let _ = timeout;
     let feature = if device == Device::Cpu { "gloo" } else { "nccl" };
