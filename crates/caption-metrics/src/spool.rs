@@ -60,9 +60,10 @@ impl Collecting {
 
     /// An image in a list of images, which gives their order.
     pub(crate) fn name(&mut self, id: &str) -> Result<(), Error> {
-        let number = match self.numbers.get(&key(id)) {
+        let key = key(id);
+        let number = match self.numbers.get(&key) {
             Some(&number) => number,
-            None => self.record::<&str>(id, &[], State::Named)?,
+            None => self.record::<&str>(key, id, &[], State::Named)?,
         };
         self.listed.push(number);
         Ok(())
@@ -70,32 +71,35 @@ impl Collecting {
 
     /// One caption of an image that may have others.
     pub(crate) fn one(&mut self, id: &str, caption: &str) -> Result<(), Error> {
-        let known = self.numbers.get(&key(id)).map(|&number| self.states[number as usize]);
+        let key = key(id);
+        let known = self.numbers.get(&key).map(|&number| self.states[number as usize]);
         if matches!(known, Some(State::Whole | State::WholeAndEmpty)) {
             return Err(Error::DuplicateId { id: id.to_owned() });
         }
-        self.record(id, &[caption], State::Open)?;
+        self.record(key, id, &[caption], State::Open)?;
         Ok(())
     }
 
     /// All captions of an image.
     pub(crate) fn all<S: AsRef<str>>(&mut self, id: &str, captions: &[S]) -> Result<(), Error> {
-        if self.numbers.contains_key(&key(id)) {
+        let key = key(id);
+        if self.numbers.contains_key(&key) {
             return Err(Error::DuplicateId { id: id.to_owned() });
         }
         let state = if captions.is_empty() { State::WholeAndEmpty } else { State::Whole };
-        self.record(id, captions, state)?;
+        self.record(key, id, captions, state)?;
         Ok(())
     }
 
     fn record<S: AsRef<str>>(
         &mut self,
+        key: Key,
         id: &str,
         captions: &[S],
         state: State,
     ) -> Result<u32, Error> {
         let next = self.last.len() as u32;
-        let number = *self.numbers.entry(key(id)).or_insert(next);
+        let number = *self.numbers.entry(key).or_insert(next);
         if number == next {
             self.last.push(NONE);
             self.states.push(state);
