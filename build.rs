@@ -24,9 +24,7 @@ fn main() {
             println!("cargo:warning=cannot read {root}: {error}");
         }
     }
-    let hex =
-        digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    println!("cargo:rustc-env=CAPSMITH_SOURCES={hex}");
+    println!("cargo:rustc-env=CAPSMITH_SOURCES={}", hex::encode(digest.finalize()));
 }
 
 /// Adds a file, or all of a folder in the order of names.

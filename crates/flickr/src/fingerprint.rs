@@ -24,6 +24,6 @@ impl Fingerprint {
 
     /// SHA-256 in hexadecimal.
     pub(crate) fn finish(self) -> String {
-        self.0.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        hex::encode(self.0.finalize())
     }
 }

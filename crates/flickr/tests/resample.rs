@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -62,10 +61,7 @@ fn hash(index: u32) -> u8 {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn hash(path: &Path, mut digest: impl Digest) -> Result<String, Error> {
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
         digest.update(bytes);
     }
-    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(hex::encode(digest.finalize()))
 }
 
 #[cfg(test)]

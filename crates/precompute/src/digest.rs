@@ -7,8 +7,3 @@ pub(crate) fn add_text(digest: &mut Sha256, text: &str) {
     digest.update((text.len() as u64).to_le_bytes());
     digest.update(text);
 }
-
-/// The digest in hexadecimal.
-pub(crate) fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}

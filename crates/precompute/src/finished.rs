@@ -80,7 +80,7 @@ impl Header {
                 "identity": texts.identity,
                 "names": texts.names,
                 "skipped": texts.skipped,
-                "sha256": digest::hex(sha256),
+                "sha256": hex::encode(sha256.finalize()),
             },
             TENSOR: {
                 "dtype": "F32",
@@ -188,7 +188,7 @@ impl Embeddings {
         };
         let mut sha256 = texts.digest();
         sha256.update(rows.data());
-        let sha256 = digest::hex(sha256);
+        let sha256 = hex::encode(sha256.finalize());
         if sha256 != text(&metadata, "sha256")? {
             return Err("is damaged: its contents do not match its digest".to_owned());
         }

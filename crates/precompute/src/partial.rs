@@ -63,7 +63,7 @@ impl Entry {
         let mut sha256 = Sha256::new();
         digest::add_text(&mut sha256, &serde_json::to_string(self)?);
         sha256.update(rows);
-        Ok(digest::hex(sha256))
+        Ok(hex::encode(sha256.finalize()))
     }
 }
 

@@ -86,7 +86,7 @@ impl Plan<'_> {
     pub(crate) fn names_sha256(&self) -> String {
         let mut names = Sha256::new();
         self.names.iter().for_each(|name| digest::add_text(&mut names, name));
-        digest::hex(names)
+        hex::encode(names.finalize())
     }
 }
 

@@ -49,7 +49,7 @@ fn key(captions: &[String], vocab_size: usize) -> String {
         digest.update((caption.len() as u64).to_le_bytes());
         digest.update(caption);
     }
-    digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    hex::encode(digest.finalize())
 }
 
 #[cfg(test)]

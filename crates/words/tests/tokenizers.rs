@@ -227,5 +227,5 @@ fn a_tokenizer_of_real_flickr8k_is_transformers_own() {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+    hex::encode(Sha256::digest(bytes))
 }

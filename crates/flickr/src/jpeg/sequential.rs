@@ -266,10 +266,7 @@ mod tests {
             serde_json::from_str(include_str!("../../../../tests/fixtures/flickr/jpegs.json"))
                 .unwrap();
         for Case { name, jpeg } in cases {
-            let bytes: Vec<u8> = (0..jpeg.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&jpeg[at..at + 2], 16).unwrap())
-                .collect();
+            let bytes = hex::decode(jpeg).unwrap();
             let pixels = decode(&bytes, MAX_PIXELS);
             assert!(pixels.is_some(), "{name} was declined");
             assert_eq!(pixels, portable(&bytes), "{name}");

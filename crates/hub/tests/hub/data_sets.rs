@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::server::{Fault, hex, sha256};
+use crate::server::{Fault, sha256};
 use crate::{Machine, child, names};
 
 const PICTURES: [&str; 3] = ["1_a.jpg", "2_b.jpg", "3_c.jpg"];
@@ -192,7 +192,7 @@ fn an_archive_that_lies_there_is_used_and_a_wrong_one_is_left_alone() {
     fs::write(&path, "another").unwrap();
     let error = tiny.run(&FLICKR8K).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
-    assert!(error.contains(&hex(&Sha256::digest(b"another"))), "{error}");
+    assert!(error.contains(&hex::encode(Sha256::digest(b"another"))), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "another");
 
     let mut tiny = Tiny::new();

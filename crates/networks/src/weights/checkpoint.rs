@@ -1,7 +1,6 @@
 //! A safetensors checkpoint: one file, or a Hugging Face folder of one or several.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -152,11 +151,7 @@ impl Checkpoint {
         for shard in &self.shards {
             hasher.update(&shard.bytes);
         }
-        hasher.finalize().iter().fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(hasher.finalize())
     }
 
     fn find(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {

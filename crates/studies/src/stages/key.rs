@@ -61,7 +61,7 @@ pub(super) fn key(stage: &Stage, before: &[&str], code: &str) -> Result<String, 
     for before in before {
         add("after", before);
     }
-    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// A line for each file under `path`, sorted by name.

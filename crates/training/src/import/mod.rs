@@ -211,7 +211,7 @@ pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
         }
         digest.update(&buffer[..count]);
     }
-    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// A folder that is filled beside its place, and goes when it is dropped before it is kept.

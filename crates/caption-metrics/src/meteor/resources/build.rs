@@ -136,7 +136,7 @@ fn open_package(package: &Path) -> Result<(Vec<u8>, Vec<u8>), Error> {
     for (name, bytes, digest) in
         [(JAR, &jar, JAR_DIGEST), (PARAPHRASES, &paraphrases, PARAPHRASES_DIGEST)]
     {
-        if hexadecimal(&Sha256::digest(bytes)) != digest {
+        if hex::encode(Sha256::digest(bytes)) != digest {
             return Err(Error::Package {
                 path: package.to_owned(),
                 message: format!("{name} is another file or damaged (its SHA-256 is not {digest})"),
@@ -159,12 +159,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .map_err(|source| Error::Read { path: path.to_owned(), source })?;
     Ok(bytes)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
