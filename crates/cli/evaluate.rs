@@ -28,7 +28,8 @@ use crate::{models, terminal};
 /// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 ///
 /// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process captions a part of the
-/// pictures, and the last to be done scores all. Killed, the same command goes on where it was.
+/// pictures, and the last to be done scores all. Killed, the same command goes on where it was. Captions
+/// stay in captions.json: with another tokenizer they are scored anew, and not written anew.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -86,10 +87,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
             place: Place::from_env()?,
+            code: crate::reproduce::code(),
         },
     };
     let scored = match evaluate(run, &args.device, &how, &options)? {
         Evaluated::Scored(scored) => scored,
+        Evaluated::Left(0) => {
+            terminal::say("another process has scored all captions");
+            return Ok(());
+        }
         Evaluated::Left(left) => {
             terminal::say(&format!(
                 "{left} pictures are left to other processes, the last of which scores all"

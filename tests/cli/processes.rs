@@ -103,6 +103,20 @@ fn captions_of_several_processes_are_scored_once_and_killed_ones_leave_their_pie
         assert!(bytes(alone.join(file)) == bytes(shared.join(file)), "{file}");
     }
     assert!(piece.is_some_and(|piece| !piece.exists()), "pieces are removed");
+    // One that comes late finds all captions, which another protocol scores anew.
+    let late = one(&evaluate(&shared), 1, 2, 1).output().unwrap();
+    assert!(errors(&late).contains("captioned before"), "{}", errors(&late));
+    let captions = bytes(shared.join("captions.json"));
+    assert!(captions == bytes(alone.join("captions.json")));
+    let penn =
+        success(&[&evaluate(&shared)[..], &["--tokenizer", "ptb"].map(str::to_owned)].concat());
+    assert!(errors(&penn).contains("captioned before"), "{}", errors(&penn));
+    assert!(bytes(alone.join("scores.json")) != bytes(shared.join("scores.json")));
+    // Other decoding writes other captions.
+    let shorter = ["--set", "decoding.max_tokens=3"].map(str::to_owned);
+    let other = success(&[&evaluate(&shared)[..], &shorter].concat());
+    assert!(!errors(&other).contains("captioned before"), "{}", errors(&other));
+    assert!(captions != bytes(shared.join("captions.json")));
     // More processes than pieces: some have nothing to do.
     together(&evaluate(&folder.path().join("many")), 4);
     let left: Vec<PathBuf> = walk(folder.path())

@@ -29,13 +29,15 @@ pub struct What {
     pub out: Option<PathBuf>,
     /// Which of how many processes that share the work this one is.
     pub place: Place,
+    /// Stands for the code: captions that another one wrote are written anew.
+    pub code: String,
 }
 
 /// How far a split is.
 pub enum Evaluated {
     /// Captioned and scored, once for each choice.
     Scored(Vec<Scored>),
-    /// So many pictures are left to other processes, the last of which scores all.
+    /// So many pictures are left to other processes, the last of which scores all; 0 where it has.
     Left(usize),
 }
 
@@ -70,11 +72,11 @@ struct CocoResult<'a> {
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
-/// `scores.json` and `per-image.csv`, for each of its choices.
+/// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all captions.
 ///
 /// Of several processes each captions a part, and the last to be done scores all; they need the run's
-/// folder in common. What a process that was killed had written is taken up. `progress` is told how
-/// many pictures are this process's.
+/// folder in common. What a process that was killed had written is taken up, and captions that are all
+/// there are only scored. `progress` is told how many pictures are this process's.
 ///
 /// # Errors
 /// Bad input is named.
@@ -84,7 +86,7 @@ pub fn evaluate_run(
     device: Device,
     what: &What,
     options: &Options,
-    progress: impl FnMut(Event, usize),
+    mut progress: impl FnMut(Event, usize),
 ) -> Result<Evaluated, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
@@ -109,15 +111,24 @@ pub fn evaluate_run(
     let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
-    let pieces =
-        Pieces::new(&out, captioner, &pictures, &(names, &seen, &inputs.embeddings_sha256))?;
-    if !pieces.write(captioner, &pictures, what.place, progress)? {
-        return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
-    }
-    let lock = pieces.lock()?;
-    let written = match pieces.all() {
-        Ok(written) => written,
-        Err(missing) => return Ok(Evaluated::Left(missing)),
+    let depends_on = (names, &seen, &inputs.embeddings_sha256, &what.code);
+    let pieces = Pieces::new(&out, captioner, &pictures, &depends_on)?;
+    let (written, lock) = if let Some(written) = pieces.kept() {
+        let note = format!("captioned before: {}", pieces.file().display());
+        progress(Event::Note(&note), images.len());
+        (written, None)
+    } else {
+        if !pieces.write(captioner, &pictures, what.place, progress)? {
+            return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
+        }
+        let lock = pieces.lock()?;
+        if pieces.kept().is_some() {
+            return Ok(Evaluated::Left(0));
+        }
+        match pieces.all() {
+            Ok(written) => (written, Some(lock)),
+            Err(missing) => return Ok(Evaluated::Left(missing)),
+        }
     };
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = match &choice.name {
@@ -128,7 +139,9 @@ pub fn evaluate_run(
         score(folder, choice.name, captions, options)
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
-    pieces.remove(lock)?;
+    if let Some(lock) = lock {
+        pieces.keep(&written, lock)?;
+    }
     Ok(Evaluated::Scored(scored))
 }
 

@@ -1,8 +1,9 @@
-//! Captions of a split, written in pieces that are kept until all are there: so several processes can share
-//! the work, and one that was killed does not lose what is done.
+//! Captions of a split, written in pieces until all are there, and then kept as one file: so several
+//! processes can share the work, one that was killed does not lose what is done, and one that comes late
+//! finds it done.
 //!
 //! A piece is a file in a folder beside the evaluation that is named after what the captions depend on:
-//! model, data and decoding. Pieces do not depend on how many processes there are.
+//! model, data, decoding and code. Pieces do not depend on how many processes there are.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use launchers::Place;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::captioner::{Caption, Captioner, Event, Pictures};
@@ -23,12 +24,23 @@ const PIECE_PICTURES: usize = 256;
 /// The pieces of a split.
 pub(crate) struct Pieces {
     folder: PathBuf,
+    /// Where all captions are kept once they are scored.
+    file: PathBuf,
+    /// A digest of what the captions depend on.
+    key: String,
     ranges: Vec<Range<usize>>,
 }
 
+/// All captions of a split.
+#[derive(Serialize, Deserialize)]
+struct Kept<C> {
+    key: String,
+    captions: C,
+}
+
 impl Pieces {
-    /// Of pictures that `captioner` captions for an evaluation in `out`; `what` tells their names and
-    /// what each is captioned from.
+    /// Of pictures that `captioner` captions for an evaluation in `out`; `what` tells their names, what
+    /// each is captioned from, and by which code.
     pub(crate) fn new(
         out: &Path,
         captioner: &Captioner,
@@ -41,15 +53,30 @@ impl Pieces {
         };
         let config = captioner.config.to_toml();
         let known = (&captioner.model_sha256, config, what, &pictures.keywords);
-        let digest = Sha256::digest(serde_json::to_vec(&known).map_err(fail)?);
-        let name =
-            digest.iter().take(8).fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
+        let key = hex::encode(Sha256::digest(serde_json::to_vec(&known).map_err(fail)?));
         let mut folder = out.file_name().unwrap_or_default().to_owned();
-        folder.push(format!(".{name}.partial"));
+        folder.push(format!(".{}.partial", &key[..16]));
         let size = PIECE_PICTURES.next_multiple_of(captioner.config.decoding.batch_size);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));
-        Ok(Self { folder: out.with_file_name(folder), ranges: ranges.collect() })
+        Ok(Self {
+            folder: out.with_file_name(folder),
+            file: out.join("captions.json"),
+            key,
+            ranges: ranges.collect(),
+        })
+    }
+
+    /// The file of all captions.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// All captions in order, where they were kept.
+    pub(crate) fn kept(&self) -> Option<Vec<Vec<Caption>>> {
+        let kept: Kept<Vec<Vec<Caption>>> =
+            serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
+        (kept.key == self.key).then_some(kept.captions)
     }
 
     /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
@@ -70,8 +97,8 @@ impl Pieces {
         let mut before = 0;
         for piece in own {
             let (path, range) = (self.path(piece), self.ranges[piece].clone());
-            // One that is damaged is made again.
-            if read(&path, range.len()).is_none() {
+            // One that is damaged is made again, but not those that others have put together meanwhile.
+            if read(&path, range.len()).is_none() && self.kept().is_none() {
                 let some = pictures.slice(range.clone());
                 let written = captioner.caption(&some, |event| match event {
                     Event::Done(done) => progress(Event::Done(before + done), total),
@@ -87,6 +114,9 @@ impl Pieces {
 
     /// All captions in order, or how many pictures have none yet.
     pub(crate) fn all(&self) -> Result<Vec<Vec<Caption>>, usize> {
+        if let Some(kept) = self.kept() {
+            return Ok(kept);
+        }
         let (mut all, mut missing) = (Vec::new(), 0);
         for (piece, range) in self.ranges.iter().enumerate() {
             match read(&self.path(piece), range.len()) {
@@ -102,8 +132,10 @@ impl Pieces {
         Ok(durable::wait_for_lock(&self.folder.with_extension("lock"))?)
     }
 
-    /// Removes the pieces.
-    pub(crate) fn remove(&self, lock: durable::Lock) -> Result<(), Error> {
+    /// Keeps all captions as one file in place of the pieces.
+    pub(crate) fn keep(&self, captions: &[Vec<Caption>], lock: durable::Lock) -> Result<(), Error> {
+        durable::create_dir_all(self.file.parent().unwrap_or(Path::new("")))?;
+        write_json(&self.file, &Kept { key: self.key.clone(), captions })?;
         let removed = fs::remove_dir_all(&self.folder)
             .and_then(|()| fs::remove_file(self.folder.with_extension("lock")));
         drop(lock);

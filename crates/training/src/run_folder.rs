@@ -12,7 +12,7 @@
 //!   epoch-scores.csv one line an epoch, where training.scored_pictures asks for it
 //!   tensorboard/     the same as events
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
-//!   evaluation/      predictions and scores
+//!   evaluation/      captions and scores
 //!   lock             held by the process that trains
 //! ```
 
