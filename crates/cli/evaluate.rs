@@ -27,9 +27,10 @@ use crate::{models, terminal};
 ///
 /// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 ///
-/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process captions a part of the
-/// pictures, and the last to be done scores all. Killed, the same command goes on where it was. Captions
-/// stay in captions.json: with another tokenizer they are scored anew, and not written anew.
+/// Started by torchrun (`torchrun --no-python ... -- capsmith evaluate ...`, with that `--`), mpirun, srun or
+/// an indexed job of Kubernetes, each process captions a part of the pictures, and the last to be done
+/// scores all. Killed, the same command goes on where it was. Captions stay in captions.json: with another
+/// tokenizer they are scored anew, and not written anew.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
