@@ -123,6 +123,7 @@ pub fn evaluate_run(
         }
         let lock = pieces.lock()?;
         if pieces.kept().is_some() {
+            pieces.remove(lock)?;
             return Ok(Evaluated::Left(0));
         }
         match pieces.all() {
@@ -140,7 +141,8 @@ pub fn evaluate_run(
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
     if let Some(lock) = lock {
-        pieces.keep(&written, lock)?;
+        pieces.keep(&written)?;
+        pieces.remove(lock)?;
     }
     Ok(Evaluated::Scored(scored))
 }

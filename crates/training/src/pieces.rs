@@ -92,7 +92,6 @@ impl Pieces {
         if own.is_empty() {
             return Ok(false);
         }
-        durable::create_dir_all(&self.folder)?;
         let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
         let mut before = 0;
         for piece in own {
@@ -104,6 +103,7 @@ impl Pieces {
                     Event::Done(done) => progress(Event::Done(before + done), total),
                     Event::Note(_) => progress(event, total),
                 })?;
+                durable::create_dir_all(&self.folder)?;
                 write_json(&path, &written)?;
             }
             before += range.len();
@@ -132,19 +132,28 @@ impl Pieces {
         Ok(durable::wait_for_lock(&self.folder.with_extension("lock"))?)
     }
 
-    /// Keeps all captions as one file in place of the pieces.
-    pub(crate) fn keep(&self, captions: &[Vec<Caption>], lock: durable::Lock) -> Result<(), Error> {
+    /// Keeps all captions as one file, to be there in place of the pieces.
+    pub(crate) fn keep(&self, captions: &[Vec<Caption>]) -> Result<(), Error> {
         durable::create_dir_all(self.file.parent().unwrap_or(Path::new("")))?;
-        write_json(&self.file, &Kept { key: self.key.clone(), captions })?;
-        let removed = fs::remove_dir_all(&self.folder)
-            .and_then(|()| fs::remove_file(self.folder.with_extension("lock")));
-        drop(lock);
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::RunFile { path: self.folder.clone(), reason: error.to_string() })
+        write_json(&self.file, &Kept { key: self.key.clone(), captions })
+    }
+
+    /// Removes the pieces, if another process has not, and the lock.
+    pub(crate) fn remove(&self, lock: durable::Lock) -> Result<(), Error> {
+        let lock_file = self.folder.with_extension("lock");
+        for (path, removed) in [
+            (&self.folder, fs::remove_dir_all(&self.folder)),
+            (&lock_file, fs::remove_file(&lock_file)),
+        ] {
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::RunFile { path: path.clone(), reason: error.to_string() });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        drop(lock);
+        Ok(())
     }
 
     fn path(&self, piece: usize) -> PathBuf {
