@@ -9,7 +9,6 @@ use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
 use hub::Wanted;
 use launchers::Place;
-use networks::device::parse_device;
 use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::checkpoint::Which;
@@ -18,7 +17,7 @@ use training::evaluate::{Evaluated, What, evaluate_run};
 use training::run_folder::RunFolder;
 use training::track::ScoredSplit;
 
-use crate::{models, terminal};
+use crate::{models, place, terminal};
 
 /// Caption and score a split of a run, or score captions made by anybody.
 ///
@@ -186,7 +185,7 @@ pub fn evaluate(
     how: &How,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = parse_device(&how.what.place.device_name(device))?;
+    let device = place::device(device, how.what.place)?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
     let bar = terminal::bar(0, "captioning");

@@ -11,6 +11,7 @@ mod import;
 mod init;
 mod keywords;
 mod models;
+mod place;
 mod precompute;
 mod pretrain;
 mod report;

@@ -6,13 +6,12 @@ use anyhow::{Context, bail};
 use flickr::{Layout, Pictures};
 use indicatif::ProgressBar;
 use launchers::Place;
-use networks::device::parse_device;
 use precompute::{
     Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Progress, Skipped, Summary,
 };
 use tch::Device;
 
-use crate::{models, terminal};
+use crate::{models, place, terminal};
 
 /// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
@@ -59,7 +58,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let place = Place::from_env()?;
-    let device = parse_device(&place.device_name(&args.device))?;
+    let device = place::device(&args.device, place)?;
     let pictures = Pictures::load(&args.dataset, args.layout)?;
     for warning in &pictures.warnings {
         terminal::say(&format!("warning: {warning}"));

@@ -10,10 +10,11 @@ mod hosts;
 use claims::Claims;
 
 /// The variables that are read, for those who start a process that is not one of the launcher's.
-pub const VARIABLES: [&str; 21] = [
+pub const VARIABLES: [&str; 23] = [
     "RANK",
     "WORLD_SIZE",
     "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
     "TORCHELASTIC_RUN_ID",
@@ -28,6 +29,7 @@ pub const VARIABLES: [&str; 21] = [
     "SLURM_LOCALID",
     "SLURM_JOB_ID",
     "SLURM_STEP_ID",
+    "SLURM_STEP_NUM_NODES",
     "SLURM_STEP_NUM_TASKS",
     "SLURM_STEP_NODELIST",
     "SLURM_JOB_NODELIST",
@@ -242,6 +244,24 @@ impl Place {
             restarts: number("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0) as u64,
         })
     }
+}
+
+/// How many of the job's processes share this machine, as far as its launcher says; else 1.
+#[must_use]
+pub fn processes_here() -> usize {
+    processes_here_in(&environment)
+}
+
+/// [`processes_here`] in an environment. Of a step of SLURM it is the mean of its machines, rounded up.
+#[must_use]
+pub fn processes_here_in(environment: &dyn Fn(&str) -> Option<String>) -> usize {
+    let number = |variable| environment(variable)?.trim().parse::<usize>().ok();
+    let of_step = || {
+        environment("SLURM_STEP_ID")?;
+        Some(number("SLURM_STEP_NUM_TASKS")?.div_ceil(number("SLURM_STEP_NUM_NODES")?.max(1)))
+    };
+    let said = number("LOCAL_WORLD_SIZE").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE"));
+    said.or_else(of_step).unwrap_or(1).max(1)
 }
 
 fn environment(variable: &str) -> Option<String> {

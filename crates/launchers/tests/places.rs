@@ -78,6 +78,26 @@ fn a_contradiction_names_both_variables_and_values() {
 }
 
 #[test]
+fn the_processes_of_this_machine_are_as_many_as_the_launcher_says() {
+    for (variables, count) in [
+        ("", 1),
+        ("RANK=0 WORLD_SIZE=8", 1),
+        ("LOCAL_WORLD_SIZE=4 WORLD_SIZE=8", 4),
+        ("OMPI_COMM_WORLD_SIZE=8 OMPI_COMM_WORLD_LOCAL_SIZE=2", 2),
+        ("SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=7 SLURM_STEP_NUM_NODES=2", 4),
+        // The script of a batch job is one process.
+        ("SLURM_JOB_ID=7 SLURM_NTASKS=8 SLURM_STEP_NUM_NODES=2", 1),
+        // torchrun in a task of srun.
+        ("LOCAL_WORLD_SIZE=3 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=2", 3),
+        ("LOCAL_WORLD_SIZE=0", 1),
+        ("OMPI_COMM_WORLD_LOCAL_SIZE=many", 1),
+    ] {
+        let environment = environment(variables);
+        assert_eq!(launchers::processes_here_in(&environment), count, "{variables}");
+    }
+}
+
+#[test]
 fn halves_and_what_is_no_number_are_refused() {
     for (variables, name) in [
         ("RANK=0", "WORLD_SIZE"),

@@ -84,6 +84,20 @@ fn load_cuda_library() -> Result<(), String> {
     library.as_ref().map(|_| ()).map_err(Clone::clone)
 }
 
+/// How many threads the processor's work of one of so many processes of this machine may take: what
+/// `OMP_NUM_THREADS` says, which libtorch heeds too, or the cores that the process may use, but no more than
+/// its share of all. Where threads outnumber cores they mostly wait for each other.
+#[must_use]
+pub fn cpu_threads(processes_here: usize) -> usize {
+    let said = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+    said.filter(|&threads| threads > 0).unwrap_or_else(|| {
+        let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // SAFETY: asks the system for a number.
+        let all = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) });
+        usable.min((all.unwrap_or(usable) / processes_here.max(1)).max(1))
+    })
+}
+
 /// Sets how many threads one operation on the processor may use; 0 counts as 1.
 ///
 /// Another count sums in another order and gives other last bits (about 1e-7), so the count is part

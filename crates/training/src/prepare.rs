@@ -47,7 +47,10 @@ pub(crate) fn prepare<S: System>(
 ) -> Result<Prepared<S>, Error> {
     let threads =
         if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
-    device::set_threads(threads);
+    // A run may go on with more processes of a machine than it began with.
+    let own =
+        if session.place.is_alone() { threads } else { threads.min(config.training.cpu_threads()) };
+    device::set_threads(own);
     device::keep_freed_memory();
     device::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flickr::{Layout, SplitKind, SplitSpec};
-use networks::decode;
+use networks::{decode, device};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -125,16 +125,11 @@ pub enum Precision {
 }
 
 impl Training {
-    /// The configured number of CPU threads; where that is 0, that of `OMP_NUM_THREADS`, which libtorch
-    /// heeds too, or the machine's cores.
+    /// The configured number of CPU threads; where that is 0, what [`device::cpu_threads`] gives this process.
     #[must_use]
     pub fn cpu_threads(&self) -> usize {
         match self.threads {
-            0 => std::env::var("OMP_NUM_THREADS")
-                .ok()
-                .and_then(|threads| threads.parse().ok().filter(|&threads| threads > 0))
-                .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
-                .unwrap_or(1),
+            0 => device::cpu_threads(launchers::processes_here()),
             threads => threads,
         }
     }
