@@ -51,7 +51,7 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N. The reference always runs on the processor.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// CPU threads, for both sides; 0 for all cores.
+    /// CPU threads, for both sides; 0 for all cores that are this process's.
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Matrix products in bf16.
@@ -311,7 +311,7 @@ fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {
 
 fn cores(threads: usize) -> usize {
     match threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        0 => device::cpu_threads(launchers::processes_here()),
         threads => threads,
     }
 }
