@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let scored = match evaluate(run, &args.device, &how, &options)? {
         Evaluated::Scored(scored) => scored,
         Evaluated::Left(0) => {
-            terminal::say("another process has scored all captions");
+            terminal::say("another process scores all captions");
             return Ok(());
         }
         Evaluated::Left(left) => {

@@ -37,7 +37,7 @@ pub struct What {
 pub enum Evaluated {
     /// Captioned and scored, once for each choice.
     Scored(Vec<Scored>),
-    /// So many pictures are left to other processes, the last of which scores all; 0 where it has.
+    /// So many pictures are left to other processes, the last of which scores all; 0 where all have captions.
     Left(usize),
 }
 
