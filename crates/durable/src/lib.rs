@@ -106,6 +106,18 @@ pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     sync_parent(path)
 }
 
+/// Removes a file, or a folder with all that is in it. Where nothing is, nothing is done.
+///
+/// # Errors
+/// Names `path`.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(io_error("remove", path)),
+    }
+}
+
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -165,6 +177,23 @@ fn open_lock(path: &Path) -> Result<File, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_and_folders_are_removed_and_what_is_absent_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, full) = (folder.path().join("a.json"), folder.path().join("full"));
+        write(&file, b"a").unwrap();
+        create_dir_all(&full).unwrap();
+        write(&full.join("b.json"), b"b").unwrap();
+        for path in [&file, &full] {
+            remove(path).unwrap();
+            assert!(!path.exists());
+            remove(path).unwrap();
+        }
+        write(&file, b"a").unwrap();
+        let error = remove(&file.join("below a file")).unwrap_err();
+        assert!(error.to_string().contains("below a file"), "{error}");
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_bytes_and_no_sibling() {

@@ -153,7 +153,7 @@ fn write(
     let path = path_of(folder, position.step);
     let partial = path.with_extension("partial");
     durable::create_dir_all(folder)?;
-    remove_folder(&partial)?;
+    durable::remove(&partial)?;
     durable::create_dir_all(&partial)?;
     let mut state = State { position: position.clone(), sha256: BTreeMap::new() };
     for (name, tensors) in files {
@@ -163,7 +163,7 @@ fn write(
     }
     write_json(&partial.join(STATE), &state)?;
     // A damaged checkpoint of the same step may be in the way.
-    remove_folder(&path)?;
+    durable::remove(&path)?;
     Ok(durable::replace(&partial, &path)?)
 }
 
@@ -278,7 +278,7 @@ fn rotate(folder: &Path, keep: Keep, best: Option<u64>) -> Result<(), Error> {
         let is_best = keep.best && best == Some(*step);
         let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
         if !is_best && !is_due {
-            remove_folder(path)?;
+            durable::remove(path)?;
         }
     }
     remove_unfinished(folder)
@@ -288,17 +288,8 @@ fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == "partial") {
-            remove_folder(&path)?;
+            durable::remove(&path)?;
         }
     }
     Ok(())
-}
-
-fn remove_folder(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::RunFile { path: path.to_owned(), reason: error.to_string() })
-        }
-        _ => Ok(()),
-    }
 }

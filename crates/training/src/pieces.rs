@@ -6,7 +6,6 @@
 //! model, data, decoding and code. Pieces do not depend on how many processes there are.
 
 use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -129,7 +128,7 @@ impl Pieces {
 
     /// Waits until no other process puts the pieces together.
     pub(crate) fn lock(&self) -> Result<durable::Lock, Error> {
-        Ok(durable::wait_for_lock(&self.folder.with_extension("lock"))?)
+        Ok(durable::wait_for_lock(&self.lock_file())?)
     }
 
     /// Keeps all captions as one file, to be there in place of the pieces.
@@ -140,20 +139,14 @@ impl Pieces {
 
     /// Removes the pieces, if another process has not, and the lock.
     pub(crate) fn remove(&self, lock: durable::Lock) -> Result<(), Error> {
-        let lock_file = self.folder.with_extension("lock");
-        for (path, removed) in [
-            (&self.folder, fs::remove_dir_all(&self.folder)),
-            (&lock_file, fs::remove_file(&lock_file)),
-        ] {
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::RunFile { path: path.clone(), reason: error.to_string() });
-                }
-                _ => {}
-            }
-        }
+        durable::remove(&self.folder)?;
+        durable::remove(&self.lock_file())?;
         drop(lock);
         Ok(())
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.folder.with_extension("lock")
     }
 
     fn path(&self, piece: usize) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Walking a plan: several stages at a time, each as soon as what it is after is finished.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -207,7 +207,7 @@ fn run_stage(
     }
     let stage = &plan.stages[at];
     if todo == Todo::Redo || (todo == Todo::Resume && stage.resume == Resume::Anew) {
-        stage.outputs.iter().try_for_each(|output| remove(output))?;
+        stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
     let before = plan.record(at)?.filter(|_| todo == Todo::Resume);
     let mut arguments = stage.arguments.clone();
@@ -265,17 +265,6 @@ fn lock_log(path: &Path, stops: &dyn Fn() -> bool) -> Result<Option<File>, Error
         }
     }
     Ok(None)
-}
-
-fn remove(output: &Path) -> Result<(), Error> {
-    let removed =
-        if output.is_dir() { fs::remove_dir_all(output) } else { fs::remove_file(output) };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error("remove", output)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn start(runner: &Runner, slot: usize, arguments: &[String], log: &File) -> io::Result<Child> {

@@ -1,7 +1,6 @@
 //! A sweep's results for TensorBoard's `HParams` tab: what was varied and what is compared, and of every run
 //! its values, how it ended, and what was measured.
 
-use std::fs;
 use std::path::Path;
 
 use protobuf::Message;
@@ -25,11 +24,7 @@ use super::space::{Axis, Domain};
 /// run that was started.
 pub(super) fn write(sweep: &Sweep, results: &Results, out: &Path) -> Result<(), Error> {
     // What is there is made of the same results, and TensorBoard would show both.
-    if let Err(source) = fs::remove_dir_all(out)
-        && source.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(Error::Read { path: out.to_owned(), source });
-    }
+    durable::remove(out)?;
     let mut data = HParamsPluginData::new();
     data.set_experiment(experiment(sweep, results));
     let mut events = EventFile::create(out)?;
