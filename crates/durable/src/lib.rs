@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+pub mod sealed;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
