@@ -184,12 +184,25 @@ pub(crate) fn pictures(
     let keywords = match &captioner.config.system {
         System::Sbg(system) => {
             let selected = ImageKeywords::open(&system.keywords.selected)?;
+            check_keywords(&selected, captioner)?;
             Some(inputs.keywords(&selected, images)?)
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
     let numbers = (0..images.len() as u64).collect();
     Ok(Pictures { embeddings, keywords, numbers })
+}
+
+/// Refuses keywords that are not those that the run was trained on.
+fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(), Error> {
+    let trained = &captioner.provenance.keywords_sha256;
+    if trained.as_ref().is_none_or(|trained| trained == selected.sha256()) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "{} does not hold the keywords that the run was trained on (it has another SHA-256); restore that file, or train again",
+        selected.path().display()
+    )))
 }
 
 /// Each picture with the caption that is chosen among those written for it.

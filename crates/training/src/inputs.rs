@@ -127,7 +127,7 @@ impl Inputs {
         let path = selected.path();
         let again = |reason: &str| {
             Error::Mismatch(format!(
-                "{}: {reason}; select them anew: capsmith keywords select",
+                "{}: {reason}; move it away and select keywords again: capsmith keywords select",
                 path.display()
             ))
         };
@@ -137,6 +137,11 @@ impl Inputs {
         }
         if identity.clip_sha256 != self.identity.model_sha256 {
             return Err(again("these keywords were selected by another CLIP than data.embeddings"));
+        }
+        if identity.embeddings_sha256 != self.embeddings_sha256 {
+            return Err(again(
+                "these keywords were selected by other embeddings than data.embeddings",
+            ));
         }
         let words = images.iter().map(|&image| {
             let name = &self.corpus.images[image].file_name;

@@ -306,7 +306,14 @@ impl<S: System> Trainer<'_, S> {
                 gradient_norm: pending.norm.double_value(&[]),
                 tokens_per_second,
             };
-            self.last_loss = record.loss;
+            if pending.targets > 0 {
+                self.last_loss = record.loss;
+            } else {
+                observer.note(&format!(
+                    "step {}: no token of its batch counts in the loss, so nothing was learned from it",
+                    pending.step
+                ));
+            }
             self.asked_to_stop |=
                 pending.wanting_to_stop.is_some_and(|asked| asked.double_value(&[]) > 0.0);
             if let Some(tracker) = &mut self.tracker {
@@ -373,14 +380,17 @@ impl<S: System> Trainer<'_, S> {
         let position = &mut self.at.position;
         position.epoch += 1;
         position.batch = 0;
-        if position.best_loss.is_none_or(|best| deciding_loss < best) {
+        // No number only where none of the epoch's batches since a resume had a target.
+        let is_better =
+            |loss: f64, best: Option<f64>| loss.is_finite() && best.is_none_or(|best| loss < best);
+        if is_better(deciding_loss, position.best_loss) {
             position.best_loss = Some(deciding_loss);
             position.epochs_without_improvement = 0;
         } else {
             position.epochs_without_improvement += 1;
         }
         let measure = validation_loss.unwrap_or(self.last_loss);
-        if position.best.is_none_or(|(best, _)| measure < best) {
+        if is_better(measure, position.best.map(|(best, _)| best)) {
             position.best = Some((measure, position.step));
         }
         let patience = training.early_stop_epochs;

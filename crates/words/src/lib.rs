@@ -23,6 +23,7 @@
 mod alphabet;
 mod analysis;
 mod bart;
+mod clean_up;
 mod clip;
 mod error;
 mod folder;
@@ -35,6 +36,7 @@ mod wordnet;
 
 pub use analysis::{Word, analyse};
 pub use bart::BartTokenizer;
+pub use clean_up::clean_up_tokenization;
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;

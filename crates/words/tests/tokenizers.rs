@@ -73,6 +73,19 @@ fn gpt2_decodes_cut_characters_and_special_tokens_as_transformers_does() {
 }
 
 #[test]
+fn decoded_text_is_cleaned_up_as_transformers_does() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    let rows: Vec<(Vec<u32>, String)> = json(&fixture("gpt2_clean_up.json"));
+    let mut changed = 0;
+    for (ids, cleaned) in &rows {
+        let text = tokenizer.decode(ids).unwrap();
+        assert_eq!(&words::clean_up_tokenization(&text), cleaned, "{text:?}");
+        changed += usize::from(&text != cleaned);
+    }
+    assert!(rows.len() > 400 && changed > 200, "{changed} of {}", rows.len());
+}
+
+#[test]
 fn an_id_outside_the_vocabulary_is_named() {
     let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
     let error = tokenizer.decode(&[5, 1200]).unwrap_err().to_string();

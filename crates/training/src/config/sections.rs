@@ -186,6 +186,10 @@ pub enum Schedule {
 pub struct Decoding {
     /// Tokens at most; words where a system writes words.
     pub max_tokens: usize,
+    /// Spaces before punctuation and shortened words are removed before a caption is cut, as the
+    /// `decode` of transformers 4.x does. Off in runs that do not name it; not for whole words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_up_tokenization_spaces: Option<bool>,
     /// Pictures captioned together.
     pub batch_size: usize,
     /// How the next token is chosen.
