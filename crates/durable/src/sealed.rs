@@ -84,6 +84,19 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
     Ok(serde_json::from_str(&unseal(&std::fs::read(path)?)?)?)
 }
 
+/// Reads a file that [`write_json`] wrote, or one from before such files had digests. `T` has to refuse
+/// unknown fields: a digest whose own name is damaged is noticed by that.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_of_any_version<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
+    let bytes = std::fs::read(path)?;
+    match unseal(&bytes) {
+        Err(SealError::Missing) => Ok(serde_json::from_slice(&bytes)?),
+        text => Ok(serde_json::from_str(&text?)?),
+    }
+}
+
 fn sha256(contents: &[u8]) -> String {
     hex::encode(Sha256::digest(contents))
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
 use launchers::Place;
-use serde::Serialize;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
@@ -13,7 +12,8 @@ use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
-use crate::run_folder::{RunFolder, write_json};
+use crate::run_folder::RunFolder;
+use crate::scores_file;
 use crate::seeds::{self, Purpose};
 use crate::track::ScoredSplit;
 
@@ -64,13 +64,6 @@ pub struct Captioned {
     pub prediction: String,
 }
 
-/// COCO's results format.
-#[derive(Serialize)]
-struct CocoResult<'a> {
-    image_id: &'a str,
-    caption: &'a str,
-}
-
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
 /// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all captions.
 ///
@@ -118,6 +111,10 @@ pub fn evaluate_run(
         progress(Event::Note(&note), images.len());
         (written, None)
     } else {
+        if let Some(error) = pieces.damage() {
+            let note = format!("{} {error}: captioning again", pieces.file().display());
+            progress(Event::Note(&note), images.len());
+        }
         if !pieces.write(captioner, &pictures, what.place, progress)? {
             return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
         }
@@ -137,7 +134,9 @@ pub fn evaluate_run(
             Some(choice) => with_ending(&out, choice),
         };
         let captions = chosen(&inputs, &images, &written, &choice);
-        score(folder, choice.name, captions, options)
+        let evaluation = scores(&captions, options)?;
+        scores_file::write(&folder, captioner, &captions, &evaluation)?;
+        Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
     if let Some(lock) = lock {
@@ -229,27 +228,6 @@ pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evalua
         captions.iter().map(|one| (one.file_name.clone(), one.prediction.clone())),
     )?;
     Ok(evaluate(&references, &predictions, options)?)
-}
-
-fn score(
-    folder: PathBuf,
-    choice: Option<String>,
-    captions: Vec<Captioned>,
-    options: &Options,
-) -> Result<Scored, Error> {
-    let evaluation = scores(&captions, options)?;
-    durable::create_dir_all(&folder)?;
-    let results: Vec<CocoResult> = captions
-        .iter()
-        .map(|one| CocoResult { image_id: &one.file_name, caption: &one.prediction })
-        .collect();
-    write_json(&folder.join("predictions.json"), &results)?;
-    let all: serde_json::Map<String, serde_json::Value> =
-        captions.iter().map(|one| (one.file_name.clone(), one.references.clone().into())).collect();
-    write_json(&folder.join("references.json"), &all)?;
-    durable::write(&folder.join("per-image.csv"), evaluation.per_image_csv().as_bytes())?;
-    write_json(&folder.join("scores.json"), &evaluation)?;
-    Ok(Scored { choice, folder, evaluation, captions })
 }
 
 /// Every picture replaced by another one: a random cycle through all of them.

@@ -29,6 +29,7 @@ pub mod pretrain;
 mod pretrained;
 pub mod run_folder;
 pub mod schedule;
+pub mod scores_file;
 pub mod scratch;
 pub mod seeds;
 mod systems;

@@ -7,13 +7,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use durable::digests;
 use flickr::{Corpus, Preprocessing};
 use precompute::{Dtype, Embeddings, Identity, Skipped};
 use tch::Device;
 use torch_files::Caption;
 
 use crate::error::Error;
-use crate::import::{refuse_existing, sha256};
+use crate::import::refuse_existing;
 
 /// How far a row's L2 norm may be from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
@@ -71,7 +72,7 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
     }
     let identity = Identity {
         model: format!("imported from {name}"),
-        model_sha256: sha256(file)?,
+        model_sha256: digests::of_file(file)?,
         preprocessing: Preprocessing::clip(224),
         normalize: values.chunks(dim).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
         dtype: Dtype::F32,

@@ -185,6 +185,9 @@ fn newest_checkpoint(
     for error in damaged {
         observer.note(&format!("passed over a damaged checkpoint: {error}"));
     }
+    if newest.is_none() && folder.exists() {
+        observer.note("the run has no checkpoint to resume from; training starts at step 0");
+    }
     Ok(newest)
 }
 
@@ -228,6 +231,7 @@ fn check_same_run(
     if !folder.exists() {
         return Ok(());
     }
+    folder.check_files()?;
     let path = folder.path().display();
     let difference = folder.config()?.difference(config);
     if !difference.is_empty() {

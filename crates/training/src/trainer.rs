@@ -132,13 +132,14 @@ fn train_system<S: System>(
                     .into(),
         });
     }
+    let is_new = !folder.path().exists();
     let mut lock = if place.rank == 0 { Some(folder.lock()?) } else { None };
     let prepared = prepare::<S>(folder, config, language_model, session, device, observer);
     let mut at = match prepared {
         Ok(at) => at,
         Err(error) => {
             if let Some(lock) = lock.take() {
-                folder.forget_if_empty(lock);
+                folder.forget(is_new, lock);
             }
             return Err(error);
         }
@@ -202,6 +203,7 @@ struct Trainer<'a, S: System> {
 impl<S: System> Trainer<'_, S> {
     fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
+        self.end_rotation()?;
         // A run that was killed while it captioned has a checkpoint without scores.
         self.score_epoch(observer)?;
         while !self.at.position.finished {
@@ -438,13 +440,29 @@ impl<S: System> Trainer<'_, S> {
             &self.at.position,
             &named_variables(&self.at.store),
             self.at.learner.optimizer(),
-            Keep {
-                newest: self.config.training.keep_checkpoints,
-                best: self.config.training.keep_best_checkpoint,
-                every_steps: self.config.training.keep_every_steps,
-            },
+            self.keep(),
         )?;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.seal()?;
+        }
         self.pending_since = Instant::now();
         Ok(())
+    }
+
+    /// Removes the checkpoints that a process which was killed at it would have removed.
+    fn end_rotation(&self) -> Result<(), Error> {
+        if self.place.rank > 0 || self.at.position.step == 0 {
+            return Ok(());
+        }
+        checkpoint::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())
+    }
+
+    fn keep(&self) -> Keep {
+        let training = &self.config.training;
+        Keep {
+            newest: training.keep_checkpoints,
+            best: training.keep_best_checkpoint,
+            every_steps: training.keep_every_steps,
+        }
     }
 }

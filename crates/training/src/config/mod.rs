@@ -25,6 +25,9 @@ pub use systems::{
     Sbg, System, Text, TextLoss, Tokenizer, Tuning, Vocabulary,
 };
 
+/// Keys that say where files are. What is in the files is checked by their digests.
+const PLACES: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
+
 /// One run, fully specified.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -97,15 +100,17 @@ impl Config {
         Ok(config)
     }
 
-    /// Changes how captions are generated.
+    /// Changes how captions are generated, or where the data lies now.
     ///
     /// # Errors
-    /// As [`Self::load`]; and when a key is not of `decoding`, since a trained run's others are
-    /// settled.
-    pub fn with_decoding(&self, overrides: &[String]) -> Result<Self, ConfigError> {
-        if let Some(other) = overrides.iter().find(|set| !set.trim_start().starts_with("decoding."))
-        {
-            return Err(ConfigError::NotDecoding(other.clone()));
+    /// As [`Self::load`]; and when a key is another one, since a trained run's others are settled.
+    pub fn with_settings(&self, overrides: &[String]) -> Result<Self, ConfigError> {
+        let is_open = |set: &&String| {
+            let key = set.split('=').next().unwrap_or_default().trim();
+            key.starts_with("decoding.") || PLACES.contains(&key)
+        };
+        if let Some(other) = overrides.iter().find(|set| !is_open(set)) {
+            return Err(ConfigError::Settled(other.clone()));
         }
         Self::parse(&self.to_toml(), Path::new("the run's config.toml"), overrides)
     }

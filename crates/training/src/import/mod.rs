@@ -6,15 +6,14 @@
 
 mod shapes;
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
+use durable::StagedFolder;
+use durable::digests::{self, Digests};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner};
 use networks::weights::WeightsError;
-use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
 use torch_files::{Dtype, StateDict};
 
@@ -74,15 +73,16 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
         embeddings: None,
         clip_dim,
-        gpt2_sha256: Some(sha256(import.file)?),
+        gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
         threads: config.training.cpu_threads(),
         device: config.training.device.clone(),
+        files: Digests::new(),
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.tensors.len() };
 
-    let staging = Staging::beside(import.out)?;
-    let run = RunFolder::new(&staging.path);
+    let staging = staged(import.out)?;
+    let run = RunFolder::new(staging.path());
     run.save_language_model(&imported.gpt2, &tokenizer)?;
     let finished = Position { finished: true, ..Position::default() };
     checkpoint::save_model(&run.checkpoints(), &finished, &weights.tensors)?;
@@ -95,10 +95,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 
 /// Builds the model and fills it, strictly. Errors name `source`, which the weights are from.
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
-    let (found, damaged) = checkpoint::latest(&run.checkpoints())?;
-    let Some(checkpoint) = found else {
-        return damaged.into_iter().next().map_or(Ok(()), Err);
-    };
+    let checkpoint = checkpoint::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = imported.config.clip_prefix()?.mapper.network(imported.clip_dim);
     let _captioner = ClipCaptioner::new(store.root(), &imported.gpt2, &mapper);
@@ -188,6 +185,17 @@ fn check_head(file: &Path, dict: &StateDict) -> Result<(), Error> {
     Err(WeightsError::UntiedHead { path: file.to_owned(), head: HEAD.to_owned() }.into())
 }
 
+/// Makes a folder to fill beside `place`.
+pub(crate) fn staged(place: &Path) -> Result<StagedFolder, Error> {
+    if place.file_name().is_none() {
+        return Err(Error::RunFile {
+            path: place.to_owned(),
+            reason: "this names no folder; give --out a name".into(),
+        });
+    }
+    Ok(StagedFolder::beside(place)?)
+}
+
 pub(crate) fn refuse_existing(out: &Path) -> Result<(), Error> {
     if fs::symlink_metadata(out).is_err() {
         return Ok(());
@@ -196,59 +204,4 @@ pub(crate) fn refuse_existing(out: &Path) -> Result<(), Error> {
         path: out.to_owned(),
         reason: "exists, and nothing is overwritten; choose another --out, or move it away".into(),
     })
-}
-
-/// SHA-256 of a file's bytes, in hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
-    let fail =
-        |error: io::Error| Error::RunFile { path: path.to_owned(), reason: error.to_string() };
-    let mut file = File::open(path).map_err(fail)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        let count = file.read(&mut buffer).map_err(fail)?;
-        if count == 0 {
-            break;
-        }
-        digest.update(&buffer[..count]);
-    }
-    Ok(hex::encode(digest.finalize()))
-}
-
-/// A folder that is filled beside its place, and goes when it is dropped before it is kept.
-pub(crate) struct Staging {
-    pub path: PathBuf,
-    /// Folders around it that were not there before, the innermost first.
-    made: Vec<PathBuf>,
-}
-
-impl Staging {
-    pub(crate) fn beside(place: &Path) -> Result<Self, Error> {
-        let mut name = OsString::from(place.file_name().ok_or_else(|| Error::RunFile {
-            path: place.to_owned(),
-            reason: "this names no folder; give --out a name".into(),
-        })?);
-        name.push(format!(".{}.partial", std::process::id()));
-        let path = place.with_file_name(name);
-        let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-        let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
-        let staging = Self { path, made };
-        durable::create_dir_all(&staging.path)?;
-        Ok(staging)
-    }
-
-    /// Moves the folder to its place.
-    pub(crate) fn keep(self, place: &Path) -> Result<(), Error> {
-        Ok(durable::replace(&self.path, place)?)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // After `keep` there is nothing; after an error, that error is the one to tell.
-        let _ = fs::remove_dir_all(&self.path);
-        for folder in &self.made {
-            // Stays where it holds what was kept.
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }
