@@ -232,10 +232,13 @@ pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
     if which == Which::Newest {
         return Ok(newest);
     }
-    let (_, step) = newest
-        .position
-        .best
-        .ok_or_else(|| fail("no epoch is finished yet, so none is best".to_owned()))?;
+    let Some((_, step)) = newest.position.best else {
+        // An imported model has no epochs, and no other checkpoint.
+        if !newest.has_moments {
+            return Ok(newest);
+        }
+        return Err(fail("no epoch is finished yet, so none is best".to_owned()));
+    };
     let path = path_of(folder, step);
     if !path.exists() {
         return Err(fail(format!(
