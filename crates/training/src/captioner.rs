@@ -151,7 +151,7 @@ impl Captioner {
                 "the configured reranking.clip was not looked for".to_owned(),
             ));
         }
-        let which = which.unwrap_or_else(|| usual_checkpoint(&config));
+        let which = which.unwrap_or_else(|| config.usual_checkpoint());
         let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
@@ -285,12 +285,6 @@ impl Captioner {
             _ => vec![Choice { name: None, among: usize::MAX }],
         }
     }
-}
-
-/// The best epoch's where the held-out captions end training, since it goes on past that one; else
-/// the newest.
-fn usual_checkpoint(config: &Config) -> Which {
-    if config.ends_behind_its_best() { Which::Best } else { Which::Newest }
 }
 
 /// The caption of the highest score among the first `among`; of equal ones the first.

@@ -1,4 +1,4 @@
-//! A run's newest weights as Python reads them.
+//! A run's weights as Python reads them.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use networks::weights;
 use tch::Device;
 
-use crate::checkpoint::{self, Which};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
 use crate::run_folder::{RunFolder, write_json, write_tensors};
@@ -35,14 +35,15 @@ impl FromStr for Format {
     }
 }
 
-/// Writes the newest checkpoint of a run to `out`, whole or not at all.
+/// Writes the checkpoint that a run captions with to `out`, whole or not at all.
 ///
 /// # Errors
 /// `out` exists; the run has no whole checkpoint; a file cannot be written.
 pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
     refuse_existing(out)?;
-    run.config()?.clip_prefix()?;
-    let file = checkpoint::find(&run.checkpoints(), Which::Newest)?.weights()?;
+    let config = run.config()?;
+    config.clip_prefix()?;
+    let file = checkpoint::find(&run.checkpoints(), config.usual_checkpoint())?.weights()?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),
         Format::ClipCap => clipcap(&file, out),

@@ -23,7 +23,7 @@ pub(crate) struct Pretrained {
 }
 
 impl Pretrained {
-    /// Opens a Hugging Face folder, or a run folder at its newest checkpoint.
+    /// Opens a Hugging Face folder, or a run folder at the checkpoint that it captions with.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Error> {
         let path = path.ok_or_else(|| {
             Error::Mismatch("the configured gpt2.model was not looked for".to_owned())
@@ -37,11 +37,12 @@ impl Pretrained {
                 is_captioner: false,
             });
         }
-        let newest = checkpoint::find(&run.checkpoints(), checkpoint::Which::Newest)?;
+        let which = run.config()?.usual_checkpoint();
+        let checkpoint = checkpoint::find(&run.checkpoints(), which)?;
         Ok(Self {
             folder: run.gpt2(),
             config: Gpt2Config::open(&run.gpt2())?,
-            weights: newest.weights()?,
+            weights: checkpoint.weights()?,
             is_captioner: true,
         })
     }

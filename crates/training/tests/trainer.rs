@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use networks::weights::Checkpoint;
 use stage::{Stage, Watcher};
+use tch::Device;
 use training::checkpoint::{self, Position, Which};
+use training::export::{Format, export};
 use training::run_folder::RunFolder;
 use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::trainer::{Outcome, Session, train};
@@ -411,6 +414,44 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
     assert_eq!(epochs[0].validation_loss, epochs[1].validation_loss);
     assert_ne!(epochs[0].last_loss.to_bits(), epochs[1].last_loss.to_bits());
+}
+
+#[test]
+fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let (run, ..) = stage.trained(
+        "run",
+        &[
+            "optimizer.learning_rate=0.03",
+            "optimizer.max_gradient_norm=0",
+            "data.validation_captions=5",
+            "training.epochs=40",
+            "training.early_stop_epochs=2",
+            "training.early_stop_on=held-out",
+            "training.keep_best_checkpoint=true",
+            "training.keep_checkpoints=1",
+        ],
+    );
+    let sha256 = |which| {
+        let found = checkpoint::find(&run.checkpoints(), which).unwrap();
+        Checkpoint::open(&found.path.join("model.safetensors")).unwrap().identity()
+    };
+    assert_ne!(sha256(Which::Best), sha256(Which::Newest));
+
+    let exported = run.path().with_file_name("exported.safetensors");
+    export(&run, Format::ClipCap, &exported).unwrap();
+    let exported = Checkpoint::open(&exported).unwrap();
+    let best = checkpoint::find(&run.checkpoints(), Which::Best).unwrap().weights().unwrap();
+    for name in best.names() {
+        let of = |file: &Checkpoint| file.tensor(name, Device::Cpu).unwrap();
+        assert_eq!(of(&exported), of(&best), "{name}");
+    }
+
+    let model = format!("gpt2.model={}", run.path().display());
+    let (next, ..) = stage.trained("next", &[model.as_str(), "training.epochs=1"]);
+    let started_from = next.provenance().unwrap().gpt2_sha256;
+    assert_eq!(started_from, Some(sha256(Which::Best)));
 }
 
 #[test]

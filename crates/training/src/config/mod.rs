@@ -15,6 +15,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Which;
+
 pub use error::ConfigError;
 use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
 pub use sections::{
@@ -153,6 +155,13 @@ impl Config {
     pub fn ends_behind_its_best(&self) -> bool {
         let training = &self.training;
         training.early_stop_epochs > 0 && training.early_stop_on == EarlyStopOn::HeldOut
+    }
+
+    /// Returns which checkpoint of a run is used wherever none is asked for: the best epoch's where
+    /// the held-out captions end training, since it goes on past that one; else the newest.
+    #[must_use]
+    pub fn usual_checkpoint(&self) -> Which {
+        if self.ends_behind_its_best() { Which::Best } else { Which::Newest }
     }
 
     /// The configuration as TOML, as it is saved in the run folder.
