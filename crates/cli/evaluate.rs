@@ -21,8 +21,8 @@ use crate::{models, place, terminal};
 
 /// Caption and score a split of a run, or score captions made by anybody.
 ///
-/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
-/// Treebank tokens where the run is of Merge-RNN, whose authors score so.
+/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores. Merge-RNN's runs are
+/// scored as its authors do: on Penn Treebank tokens, with Karpathy's tokens as references.
 ///
 /// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 ///

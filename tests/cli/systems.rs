@@ -1,5 +1,6 @@
 //! SBG and Merge-RNN, from captions to scores, and what they refuse.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -456,6 +457,12 @@ fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() 
     let same =
         success(&["evaluate", "--run", &run, "--tokenizer", "ptb", "--checkpoint", "best"]).stdout;
     assert_eq!(best, same);
+    let references =
+        std::fs::read_to_string(place.of("run/evaluation/test/references.json")).unwrap();
+    let references: BTreeMap<String, Vec<String>> = serde_json::from_str(&references).unwrap();
+    for reference in references.values().flatten() {
+        assert_eq!(reference, &words::karpathy_tokens(reference).join(" "));
+    }
     let _ = place.captioned_alike(&run, "test");
 
     let none_held_out = place.train("merge-rnn", "other", &["--set", "data.validation_captions=0"]);

@@ -95,6 +95,9 @@ pub struct Image {
     pub file_name: String,
     /// Its captions as they are in the file, in the file's order; at least one, none of them blank.
     pub captions: Vec<String>,
+    /// The words of each caption joined by spaces, where the layout lists them as
+    /// [`Layout::Karpathy`] does; else empty.
+    pub words: Vec<Option<String>>,
     /// Its part of Karpathy's split, where the layout is [`Layout::Karpathy`].
     pub karpathy_split: Option<KarpathySplit>,
 }

@@ -114,6 +114,7 @@ impl<'f> Reading<'f> {
         self.images.push(Image {
             file_name: name.to_owned(),
             captions: Vec::new(),
+            words: Vec::new(),
             karpathy_split,
         });
         self.places.push(place);
@@ -122,6 +123,17 @@ impl<'f> Reading<'f> {
 
     /// Adds a caption to an image that [`Self::add_image`] gave.
     pub(crate) fn add_caption(&mut self, index: usize, caption: &str, place: Place) {
+        self.add_caption_with_words(index, caption, None, place);
+    }
+
+    /// Adds a caption with its words, where the file lists them, joined by spaces.
+    pub(crate) fn add_caption_with_words(
+        &mut self,
+        index: usize,
+        caption: &str,
+        words: Option<String>,
+        place: Place,
+    ) {
         let is_last = index + 1 == self.images.len();
         let Some(image) = self.images.get_mut(index) else { return };
         if caption.trim().is_empty() {
@@ -134,6 +146,10 @@ impl<'f> Reading<'f> {
             }
             if is_last || self.captions == Captions::Kept {
                 image.captions.push(caption.to_owned());
+            }
+            if words.is_some() && self.captions == Captions::Kept {
+                image.words.resize(image.captions.len() - 1, None);
+                image.words.push(words);
             }
         }
     }

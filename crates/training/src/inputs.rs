@@ -6,10 +6,10 @@ use flickr::{Corpus, Split};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
 use tch::{Device, Kind, Tensor};
-use words::Gpt2Tokenizer;
+use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::Data;
+use crate::config::{Data, System};
 use crate::error::Error;
 
 /// The data set as a system sees it.
@@ -64,11 +64,34 @@ impl Inputs {
         images.iter().filter(|image| self.row(**image).is_none()).count()
     }
 
-    /// The lower-cased captions of `images`, as every system sees them.
+    /// Returns the lower-cased captions of `images`, as all systems but Merge-RNN read them.
     #[must_use]
     pub fn captions(&self, images: &[usize]) -> Vec<String> {
         let captions = images.iter().flat_map(|&image| &self.corpus.images[image].captions);
         captions.map(|caption| caption.to_lowercase()).collect()
+    }
+
+    /// Returns the words of the captions of `images`, as Merge-RNN reads them: those that the data set
+    /// lists, else by Karpathy's rule.
+    #[must_use]
+    pub fn words(&self, images: &[usize]) -> Vec<Vec<String>> {
+        let captions = images.iter().flat_map(|&image| {
+            let image = &self.corpus.images[image];
+            (0..image.captions.len()).map(|caption| words(image, caption))
+        });
+        captions.collect()
+    }
+
+    /// Returns the references that captions of an image are scored against: its lower-cased captions,
+    /// or its words for Merge-RNN, as its authors score.
+    #[must_use]
+    pub fn references(&self, image: usize, system: &System) -> Vec<String> {
+        match system {
+            System::ClipPrefix(_) | System::Sbg(_) => self.captions(&[image]),
+            System::MergeRnn(_) => {
+                self.words(&[image]).into_iter().map(|words| words.join(" ")).collect()
+            }
+        }
     }
 
     /// The lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
@@ -80,7 +103,11 @@ impl Inputs {
         images: &[usize],
         tokenizer: &Gpt2Tokenizer,
     ) -> Result<Vec<TokenRow>, Error> {
-        let (mut rows, texts) = self.captioned(images);
+        let mut rows = self.captioned(images);
+        let texts: Vec<String> = rows
+            .iter()
+            .map(|row| self.corpus.images[row.image].captions[row.caption].to_lowercase())
+            .collect();
         for (row, tokens) in rows.iter_mut().zip(tokenizer.encode_batch(&texts)?) {
             row.tokens = tokens.into_iter().map(i64::from).collect();
         }
@@ -89,28 +116,24 @@ impl Inputs {
         Ok(rows)
     }
 
-    /// The lower-cased captions of `images` as what `encode` makes of them, uncut.
-    pub fn rows(&self, images: &[usize], encode: impl Fn(&str) -> Vec<i64>) -> Vec<TokenRow> {
-        let (mut rows, texts) = self.captioned(images);
-        for (row, text) in rows.iter_mut().zip(&texts) {
-            row.tokens = encode(text);
+    /// Returns a row of what `encode` makes of its words for each caption of `images`, uncut.
+    pub fn rows(&self, images: &[usize], encode: impl Fn(&[String]) -> Vec<i64>) -> Vec<TokenRow> {
+        let mut rows = self.captioned(images);
+        for row in &mut rows {
+            row.tokens = encode(&words(&self.corpus.images[row.image], row.caption));
         }
         rows.retain(|row| !row.tokens.is_empty());
         rows
     }
 
-    /// A row without tokens for each caption of those `images` that have embeddings, and its
-    /// lower-cased text.
-    fn captioned(&self, images: &[usize]) -> (Vec<TokenRow>, Vec<String>) {
+    /// Returns a row without tokens for each caption of those `images` that have embeddings.
+    fn captioned(&self, images: &[usize]) -> Vec<TokenRow> {
         let with_embedding = images.iter().filter_map(|&image| Some((image, self.row(image)?)));
         let captions = with_embedding.flat_map(|(image, embedding)| {
-            let captions = self.corpus.images[image].captions.iter().enumerate();
-            captions.map(move |(caption, text)| {
-                let row = TokenRow { embedding, tokens: Vec::new(), image, caption };
-                (row, text.to_lowercase())
-            })
+            let captions = 0..self.corpus.images[image].captions.len();
+            captions.map(move |caption| TokenRow { embedding, tokens: Vec::new(), image, caption })
         });
-        captions.unzip()
+        captions.collect()
     }
 
     /// Those `selected` keywords that are of `images`, all of which have embeddings, in the order of the
@@ -157,6 +180,14 @@ impl Inputs {
     pub fn describe(&self, row: &TokenRow) -> String {
         let image = &self.corpus.images[row.image];
         format!("{}: {}", image.file_name, image.captions[row.caption])
+    }
+}
+
+/// Returns the words of one caption of an image.
+fn words(image: &flickr::Image, caption: usize) -> Vec<String> {
+    match image.words.get(caption) {
+        Some(Some(listed)) => listed.split_whitespace().map(str::to_owned).collect(),
+        _ => image.captions.get(caption).map(|text| karpathy_tokens(text)).unwrap_or_default(),
     }
 }
 

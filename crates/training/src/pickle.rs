@@ -247,6 +247,7 @@ mod tests {
         let images = images.iter().enumerate().map(|(index, captions)| flickr::Image {
             file_name: format!("{index}.jpg"),
             captions: captions.iter().map(ToString::to_string).collect(),
+            words: Vec::new(),
             karpathy_split: None,
         });
         Corpus {

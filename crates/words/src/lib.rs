@@ -41,7 +41,7 @@ pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;
 pub use label::{Label, PartOfSpeech};
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Vocabulary, karpathy_tokens};
 pub use wordnet::{Part, WordNet};
 
 /// The ids of the tokens of each text, on all cores, between the special ones where asked for.

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
+use foreign_text::printable_path;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -43,6 +45,11 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
+    /// Score only the images that have a prediction, as pycocoevalcap's example does with results for a part
+    /// of COCO; CIDEr's weights are those of these images
+    #[arg(long)]
+    pub only_predicted: bool,
+
     /// Write all scores, of the corpus and of every image, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -52,12 +59,17 @@ pub struct EvaluateArgs {
     pub per_image: Option<PathBuf>,
 
     /// Add 95% bootstrap intervals from so many resamples of the images (1000 is usual)
-    #[arg(long, value_name = "RESAMPLES")]
+    #[arg(long, value_name = "RESAMPLES", value_parser = resamples())]
     pub bootstrap: Option<usize>,
 
     /// The seed of the resampling
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// Numbers of resamples that are taken: each holds some 200 bytes, and takes as long as all images.
+fn resamples() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
 }
 
 /// What else can be done with scores.
@@ -103,7 +115,8 @@ impl ScoringArgs {
                 Err(error) => return Err(error.into()),
             },
         };
-        Ok(Options { tokenizer: self.tokenizer.unwrap_or_default(), metrics, meteor })
+        let tokenizer = self.tokenizer.unwrap_or_default();
+        Ok(Options { tokenizer, metrics, meteor, only_predicted: false })
     }
 }
 
@@ -124,8 +137,12 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
+    /// Compare only on the images that have a prediction
+    #[arg(long)]
+    pub only_predicted: bool,
+
     /// How often to resample the images
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = resamples())]
     pub resamples: usize,
 
     /// The seed of the resampling
@@ -177,7 +194,7 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         return Err(Failure::Usage("evaluate needs --references FILE and --predictions FILE"));
     };
-    let options = args.scoring.options()?;
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
     let resampling = args.bootstrap.map(|resamples| Resampling { resamples, seed: args.seed });
     let bar = bar();
     let progress = |done, all| {
@@ -223,13 +240,17 @@ pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failur
 }
 
 fn protocol(protocol: &Protocol) -> String {
-    let tokenizer = match protocol.tokenizer {
+    let mut text = match protocol.tokenizer {
         Tokenizer::None => "captions as they stand",
         Tokenizer::Ptb => "PTB tokens",
-    };
+    }
+    .to_owned();
+    if let Some(images) = protocol.images_without_prediction {
+        text += &format!("; {images} images without a prediction left out");
+    }
     match protocol.captions_with_line_separators {
-        0 => tokenizer.to_owned(),
-        n => format!("{tokenizer}; line separators read as white space in {n} captions"),
+        0 => text,
+        n => format!("{text}; line separators read as white space in {n} captions"),
     }
 }
 
@@ -249,7 +270,7 @@ struct Named<'a> {
 }
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = args.scoring.options()?;
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
     let references = References::read(&args.references)?;
     let read = |path| {
         let predictions = Predictions::read(path)?;
@@ -273,8 +294,8 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
         "{} images, {}; A = {}, B = {}; {} resamples",
         a.n,
         protocol(&a.protocol),
-        args.a.display(),
-        args.b.display(),
+        printable_path(&args.a),
+        printable_path(&args.b),
         args.resamples
     )?;
     writeln!(
