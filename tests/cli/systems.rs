@@ -347,9 +347,8 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
     let (pictures, clip, keywords) =
         (place.stage.pictures(), place.stage.clip(), place.of("keywords"));
     let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
-    let build = owned(&[
-        "keywords", "build", "--dataset", &pictures, "--clip", &clip, "--out", &keywords,
-    ]);
+    let build =
+        owned(&["keywords", "build", "--dataset", &pictures, "--clip", &clip, "--out", &keywords]);
     let select = place.select(&["--keywords", &keywords], "other.jsonl");
     let again = place.select(&["--keywords", &keywords], "selected.jsonl");
     let train = place.train("sbg", "other", &[]);
@@ -366,10 +365,7 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
     let run = place.of("run");
     let resume = place.train("sbg", "run", &[&short[..], &["--resume"]].concat());
     let evaluate = owned(&["evaluate", "--run", &run]);
-    refused_with_a_flipped_bit(
-        &place.of("selected.jsonl"),
-        &[&again, &train, &resume, &evaluate],
-    );
+    refused_with_a_flipped_bit(&place.of("selected.jsonl"), &[&again, &train, &resume, &evaluate]);
     let picture = format!("{pictures}/Images/{}", first_picture(&pictures));
     let caption = owned(&["caption", "--run", &run, &picture]);
     for file in ["labels.json", "encyclopedia.json"] {
@@ -407,8 +403,7 @@ fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
     let place = Place::with_keywords();
     let train = |run: &str, more: &[&str]| {
         let sets = ["text.loss=caption", "text.block_size=8", "training.epochs=1"];
-        let sets: Vec<&str> =
-            sets.iter().chain(more).flat_map(|set| ["--set", *set]).collect();
+        let sets: Vec<&str> = sets.iter().chain(more).flat_map(|set| ["--set", *set]).collect();
         success(&place.train("sbg", run, &sets));
         losses(&place.of(run))
     };

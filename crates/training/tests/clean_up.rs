@@ -1,6 +1,7 @@
 //! Captions of a trained run with and without the clean-up of spaces.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
+#[allow(dead_code, reason = "each file of tests uses some of it")]
 mod stage;
 
 use stage::Stage;
@@ -10,7 +11,8 @@ use training::captioner::{Captioner, Pictures};
 #[test]
 fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
     let stage = Stage::of_one_caption_written("two boys ' dogs , isn 't 's n't it ! run .");
-    let sets = ["training.epochs=60", "training.early_stop_epochs=0", "optimizer.learning_rate=0.02"];
+    let sets =
+        ["training.epochs=60", "training.early_stop_epochs=0", "optimizer.learning_rate=0.02"];
     let sets = [&sets[..], &["decoding.max_tokens=36"]].concat();
     let (run, _, records) = stage.trained("run", &sets);
     assert!(records.last().unwrap().loss < 0.05, "the caption is not learned");

@@ -2,6 +2,7 @@
 //! NaN.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
+#[allow(dead_code, reason = "each file of tests uses some of it")]
 mod stage;
 
 use std::path::PathBuf;
