@@ -37,6 +37,7 @@ impl Pretrained {
                 is_captioner: false,
             });
         }
+        run.check_files()?;
         let newest = checkpoint::find(&run.checkpoints(), checkpoint::Which::Newest)?;
         Ok(Self {
             folder: run.gpt2(),
