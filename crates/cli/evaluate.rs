@@ -50,8 +50,9 @@ pub struct Args {
     /// captions.
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
-    #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
+    /// Change how the run decodes, such as `--set decoding.max_tokens=40`, or say where its data lies
+    /// now: data.dataset, data.embeddings, keywords.selected; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
     /// Control: caption each picture from another one's embedding, shuffled by this seed.
     #[arg(long, value_name = "SEED", requires = "run")]
@@ -154,7 +155,7 @@ impl From<SplitChoice> for ScoredSplit {
 pub struct How<'a> {
     /// Which checkpoint.
     pub checkpoint: Option<CheckpointChoice>,
-    /// Changes of its decoding.
+    /// Changes of its decoding, and of where its data lies.
     pub sets: &'a [String],
     /// Where its CLIP has moved.
     pub clip: Option<&'a str>,

@@ -278,7 +278,10 @@ fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
             Todo::Keep => ("finished", 0.0),
             Todo::Resume => ("to be gone on with", estimate.seconds(at)),
             Todo::Run => ("to be run", estimate.seconds(at)),
-            Todo::Redo => ("to be run anew, with other inputs", estimate.seconds(at)),
+            Todo::Redo => ("to be run again, with other inputs", estimate.seconds(at)),
+            Todo::Restore => {
+                ("to be run again, since its results are damaged", estimate.seconds(at))
+            }
         };
         left += seconds;
         let (name, arguments) = (&stage.name, stage.arguments.join(" "));

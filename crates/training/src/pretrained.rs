@@ -37,6 +37,7 @@ impl Pretrained {
                 is_captioner: false,
             });
         }
+        run.check_files()?;
         let which = run.config()?.usual_checkpoint();
         let checkpoint = checkpoint::find(&run.checkpoints(), which)?;
         Ok(Self {
