@@ -259,6 +259,18 @@ def embeddings(out):
     shared = [rows[i : i + 1].float().clone() for i in range(3)]
     case("list", [{"clip_embedding": shared[r], "caption": t} for t, r in zip(texts, [0, 0, 1, 2])], 4,
          [{"caption": t, "clip_embedding": r} for t, r in zip(texts, [0, 0, 1, 2])])
+    single = [row[None].clone() for row in rows.float()]
+    case("rows_list", {"clip_embedding": single, "captions": dicts}, 4)
+    case("rows_3d", {"clip_embedding": torch.stack(single), "captions": tuple(dicts)}, 4)
+    case("rows_numbers", {"clip_embedding": rows.float().tolist(), "captions": dicts}, 4)
+    # What is beside is not read: NaN, texts that are not Unicode, arrays of texts and objects, types.
+    beside = {"mean": float("nan"), "file": "\udc80.jpg", "words": numpy.array(texts), "word": numpy.str_("a"),
+              "objects": numpy.array([{}, None]), "complex": 1j, "type": torch.float16}
+    for protocol in (2, 5):
+        case(f"beside_{protocol}", beside | {
+            "clip_embedding": nn.Parameter(rows.float()), "captions": [c | beside for c in dicts]}, protocol)
+    case("float_ids", {"clip_embedding": rows, "captions": [d | {"image_id": 7.0} for d in dicts]}, 4,
+         [d | {"image_id": 7} for d in dicts])
     write_json(out / "embeddings.json", cases)
 
 
@@ -398,8 +410,8 @@ def hostile_pickles():
 
     array = pickle.dumps(numpy.arange(6, dtype=">f4"), protocol=4)
     yield "array_big_endian", array, ["big-endian"], False
-    yield "array_objects", pickle.dumps(numpy.array([{}], dtype=object), protocol=4), ["\"O8\" is not supported"], False
-    yield "array_complex", pickle.dumps(numpy.ones(2, dtype=complex), protocol=4), ["\"c16\" is not supported"], False
+    yield "array_objects", pickle.dumps(numpy.array([{}], dtype=object), protocol=4), None, False
+    yield "array_complex", pickle.dumps(numpy.ones(2, dtype=complex), protocol=4), None, False
     sound = pickle.dumps(numpy.arange(6, dtype="<f4").reshape(2, 3), protocol=2)
     shape = b"K\x02K\x03\x86"
     assert sound.count(shape) == 1

@@ -44,6 +44,9 @@ pub enum Error {
     /// Another process holds the lock.
     #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", .0.display())]
     Locked(PathBuf),
+    /// A folder that capsmith would fill is there already, and is not a leftover of its own.
+    #[error("{} is in the way and was not made by capsmith; move it away", .0.display())]
+    InTheWay(PathBuf),
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -64,15 +64,15 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
     Ok(staging.keep(out)?)
 }
 
-fn clipcap(file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let mut tensors = file
+fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
+    let mut tensors = weights
         .names()
-        .map(|name| Ok((name.to_owned(), file.tensor(name, Device::Cpu)?)))
+        .map(|name| Ok((name.to_owned(), weights.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     // PyTorch has the tied weight under both names.
-    tensors.push((HEAD.to_owned(), file.tensor(EMBEDDING, Device::Cpu)?));
-    if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        durable::create_dir_all(parent)?;
-    }
-    write_tensors(out, &tensors)
+    tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
+    let staging = staged(out)?;
+    let file = staging.path().join("model.safetensors");
+    write_tensors(&file, &tensors)?;
+    Ok(staging.keep_file(&file, out)?)
 }
