@@ -69,6 +69,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let ready = || {
         bar.finish_and_clear();
+        // Requests in flight are answered.
+        terminal::hold_stops(true);
         if !address.ip().is_loopback() {
             terminal::say(
                 "warning: other machines can reach this server, and nothing asks them for a password",
