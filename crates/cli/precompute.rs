@@ -11,7 +11,7 @@ use precompute::{
 };
 use tch::Device;
 
-use crate::{models, place, terminal};
+use crate::{bounds, models, place, terminal};
 
 /// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     pub dtype: Dtype,
     /// Pictures in a batch.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=4_096))]
     pub batch_size: usize,
     /// Divide each embedding by its L2 norm.
     #[arg(long)]

@@ -13,6 +13,9 @@ use super::ClipError;
 /// running out of memory.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
+/// Twenty times the deepest CLIP: each layer costs memory, however narrow it is.
+const MAX_LAYERS: i64 = 1_000;
+
 /// The settings of a CLIP, named as in transformers' `CLIPConfig`, absent ones taking its defaults
 /// (ViT-B/32). Fields that do not change what is computed are passed over, `attention_dropout`
 /// among them: nothing is dropped here.
@@ -326,6 +329,12 @@ impl EncoderConfig {
             (&format!("{tower}.num_hidden_layers"), self.layers),
             (&format!("{tower}.num_attention_heads"), self.heads),
         ])?;
+        if self.layers > MAX_LAYERS {
+            return Err(format!(
+                "{tower}.num_hidden_layers is {}; it must be from 1 to {MAX_LAYERS}",
+                self.layers
+            ));
+        }
         if self.hidden % self.heads != 0 {
             return Err(format!(
                 "{tower}.hidden_size {} is not a multiple of num_attention_heads {}",

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// mistaken, and refusing it is kinder than running out of memory.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
+/// Twenty times the deepest GPT-2: each layer costs memory, however narrow it is.
+const MAX_LAYERS: i64 = 1_000;
+
 /// A `config.json` that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -184,6 +187,9 @@ impl Gpt2Config {
             if !(1..=i64::from(i32::MAX)).contains(&size) {
                 return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
             }
+        }
+        if self.n_layer > MAX_LAYERS {
+            return Err(format!("n_layer is {}; it must be from 1 to {MAX_LAYERS}", self.n_layer));
         }
         if self.n_embd % self.n_head != 0 {
             return Err(format!(
@@ -403,7 +409,8 @@ mod tests {
             ("n_layer", "9000000000000000000", "n_layer"),
             ("n_inner", "0", "n_inner"),
             ("vocab_size", "2000000000", "parameters"),
-            ("n_layer", "100000", "parameters"),
+            ("n_layer", "1000", "parameters"),
+            ("n_layer", "1000000000", "n_layer is 1000000000"),
             ("n_positions", "1.5", "1.5"),
             ("attn_pdrop", "1.0", "attn_pdrop"),
             ("embd_pdrop", "-0.1", "embd_pdrop"),

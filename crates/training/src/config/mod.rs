@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Which;
 
 pub use error::ConfigError;
-use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
+use keys::{apply_override, check_numbers, dotted_keys, flatten, known_keys, nearest};
 pub use sections::{
     Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Strategy, Training,
 };
@@ -84,6 +84,7 @@ impl Config {
                 return Err(ConfigError::UnknownKey { key, suggestion });
             }
         }
+        check_numbers(&table)?;
         let misfit = |error: toml::de::Error| invalid(error.to_string().trim().to_owned());
         // One by one: a flattened enum would forget which key a value is of.
         let system = match table.get("system").and_then(toml::Value::as_str) {

@@ -40,7 +40,7 @@ impl Data {
         self.layout.parse().map(Some).map_err(|_| ConfigError::OutOfRange {
             key: "data.layout",
             value: format!("\"{}\"", self.layout),
-            expected: "auto, kaggle, original, karpathy or webdataset",
+            expected: "auto, kaggle, original, karpathy or webdataset".to_owned(),
         })
     }
 
