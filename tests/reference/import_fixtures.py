@@ -19,6 +19,7 @@ Usage: python import_fixtures.py [OUTPUT]   (default: ../fixtures/import)
     gpt2.pt                  the GPT-2 called gpt2 instead of gpt
     attributes.pt            dict(model.named_parameters()) with attributes on each; without the head
     list.pt                  [state_dict, optimizer state]
+    averaged.pt              of torch.optim.swa_utils.AveragedModel, which counts beside it
     save_model.safetensors   by safetensors.torch.save_model, which leaves out one of the tied weights
     two.pt                   two captioners: refused
   tokenizer/        transformers' vocab.json and merges.txt of 257 tokens: the bytes, and the end of text
@@ -143,6 +144,7 @@ def names(out):
     torch.save({"module": model.state_dict(), "optimizer": None, "global_steps": 3, "skipped_steps": 0,
                 "ds_version": "0.16", "dtype": torch.float16, "data_sampler": None}, out / "deepspeed.pt")
     torch.save([model.state_dict(), moments], out / "list.pt")
+    torch.save(torch.optim.swa_utils.AveragedModel(model).state_dict(), out / "averaged.pt")
     for parameter in model.parameters():
         parameter._is_hf_initialized = True
     torch.save(dict(model.named_parameters()), out / "attributes.pt")

@@ -118,6 +118,7 @@ fn a_captioner_is_found_under_every_name_and_key() {
         "gpt2.pt",
         "attributes.pt",
         "list.pt",
+        "averaged.pt",
         "save_model.safetensors",
     ] {
         let out = folder.path().join(name);
@@ -169,9 +170,15 @@ fn what_is_no_captioner_is_refused_for_the_true_reason() {
         vec![(format!("model.{name}"), tensor.copy()), (format!("ema.{name}"), tensor)]
     };
     let beside = |name: &str, tensor: Tensor| {
-        vec![(name.to_owned(), tensor.copy()), (name.replace("gpt.", "clip.visual."), tensor)]
+        let mut both = vec![(name.to_owned(), tensor.copy())];
+        both.extend(name.strip_prefix("gpt.").map(|rest| (format!("clip.visual.{rest}"), tensor)));
+        both
     };
-    let cases: [(&dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>, &[&str]); 8] = [
+    let frozen = |name: &str, tensor: Tensor| {
+        let name = name.replace("gpt.transformer.ln_f.bias", "clip.visual.proj");
+        vec![(name, tensor)]
+    };
+    let cases: [(&dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>, &[&str]); 9] = [
         (&renamed("clip_project.", "mapper."), &["no mapper", "mapper.model.0.bias"]),
         (&renamed("transformer.", "decoder."), &["no GPT-2", "gpt.decoder.h.0.attn.c_attn.bias"]),
         (&only("clip_project."), &["no GPT-2", "clip_project.model.0.weight"]),
@@ -179,7 +186,8 @@ fn what_is_no_captioner_is_refused_for_the_true_reason() {
         (&filled(f64::NAN), &["1 of the 8 values of module.gpt.transformer.ln_f.bias", "finite"]),
         (&filled(f64::NEG_INFINITY), &["module.gpt.transformer.ln_f.bias", "finite"]),
         (&twice, &["several GPT-2s: ema.gpt., model.gpt."]),
-        (&beside, &["belong to no part", "clip.visual.transformer.wte.weight"]),
+        (&beside, &["several GPT-2s: clip.visual., gpt."]),
+        (&frozen, &["1 of its tensors belong to no part", "clip.visual.proj"]),
     ];
     for (change, words) in cases {
         let error = refusal(change);

@@ -18,6 +18,7 @@ use crate::tree::Tree;
 
 /// Where a tar archive says that it is one.
 const TAR_MAGIC: std::ops::Range<usize> = 257..262;
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// What a file is: the values of a pickle, or tensors by name.
 pub(crate) enum Contents {
@@ -40,6 +41,11 @@ fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {
         return Err(Problem::UnsupportedKind(
             "a tar archive, as PyTorch before 0.1.10 wrote\n\
              hint: load it in that PyTorch and save it again",
+        ));
+    } else if bytes.starts_with(LFS_POINTER) {
+        return Err(Problem::UnsupportedKind(
+            "a pointer of Git LFS, not the file that it stands for\n\
+             hint: fetch the file itself: git lfs pull",
         ));
     } else if bytes.first().is_some_and(|&byte| may_begin_a_pickle(byte)) {
         let pickle = Pickle::read(bytes, 0, Source::Plain)?;

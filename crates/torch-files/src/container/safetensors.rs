@@ -11,10 +11,13 @@ use crate::tensor::{Layout, Tensor};
 /// The header is JSON, behind its length in eight bytes.
 const HEADER: usize = size_of::<u64>();
 
+/// The longest header that safetensors allows.
+const MAX_HEADER: u64 = 100_000_000;
+
 /// Returns true for what no pickle and no archive begins with: a header's length, and the header.
 pub(crate) fn is_one(input: &[u8]) -> bool {
     let Some((length, header)) = input.split_first_chunk::<HEADER>() else { return false };
-    header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= header.len() as u64
+    header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
 }
 
 /// A tensor, or what it is called where it is not read.

@@ -42,7 +42,10 @@ impl<'a> Weights<'a> {
         let (mut names, mut unknown) = (HashSet::new(), Vec::new());
         for (theirs, tensor) in dict.iter() {
             let Some(name) = parts.ours(theirs) else {
-                unknown.push(theirs);
+                // Integers beside the model are counters, such as that of averaged models.
+                if tensor.dtype().is_floating() {
+                    unknown.push(theirs);
+                }
                 continue;
             };
             if !names.insert(name.clone()) {
@@ -142,12 +145,13 @@ impl<'a> Weights<'a> {
         Err(WeightsError::UntiedHead { path: self.file.to_owned(), head }.into())
     }
 
-    /// Refuses tensors that are views of one storage, and would each get memory of their own.
+    /// Refuses tensors that are views of one storage, and would each get memory of their own, where
+    /// that is more than a few.
     fn check_length(&self) -> Result<(), Error> {
         let size = fs::metadata(self.file).map_or(0, |attributes| attributes.len());
         let of = |stored: &Stored| (stored.tensor.len() * stored.tensor.dtype().size()) as u64;
         let bytes: u64 = self.stored.iter().map(of).sum();
-        if bytes <= size {
+        if bytes <= 2 * size {
             return Ok(());
         }
         Err(self.fail(&format!(
@@ -176,8 +180,12 @@ fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
         return Err(format!(
             "holds several captioners: {}\n\
              hint: in Python, save the one that is meant by itself: torch.save(torch.load(FILE){}, NEW)",
-            listed(&places),
-            places.first().copied().unwrap_or_default()
+            places
+                .iter()
+                .map(|place| if place.is_empty() { "the file itself" } else { place })
+                .collect::<Vec<_>>()
+                .join(", "),
+            places.iter().find(|place| !place.is_empty()).unwrap_or(&"")
         ));
     }
     // Where there is none, most is said of what has the most tensors.
@@ -201,13 +209,8 @@ fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
 
 /// The first names, escaped.
 fn listed(names: &[&str]) -> String {
-    let mut listed: Vec<String> = names
-        .iter()
-        .take(LISTED)
-        .map(|name| {
-            if name.is_empty() { "the file itself".into() } else { name.escape_debug().to_string() }
-        })
-        .collect();
+    let mut listed: Vec<String> =
+        names.iter().take(LISTED).map(|name| name.escape_debug().to_string()).collect();
     if names.len() > LISTED {
         listed.push("…".to_owned());
     }
