@@ -130,6 +130,7 @@ mod ngrams;
 pub mod numerics;
 mod options;
 pub mod ptb;
+pub mod ratings;
 pub mod readers;
 mod records;
 mod report;
