@@ -37,7 +37,9 @@ pub struct Args {
     /// evaluation/.
     #[arg(
         long,
-        conflicts_with_all = ["references", "predictions", "json", "per_image", "bootstrap"]
+        conflicts_with_all = [
+            "references", "predictions", "json", "per_image", "bootstrap", "only_predicted"
+        ]
     )]
     run: Option<PathBuf>,
     /// Which of the run's pictures: those to report on, or those held out to choose by.

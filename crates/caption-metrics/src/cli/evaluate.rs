@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
-use foreign_text::printable_path;
+use foreign_text::{printable, printable_path};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Failure;
-use crate::correlate::{Correlation, correlate, read_ratings};
+use super::{Failure, check_threads};
+use crate::correlate::{Correlation, correlate};
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
-use crate::{Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files};
+use crate::{
+    Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files, ratings,
+};
 
 /// Score predicted captions against reference captions.
 ///
@@ -77,7 +79,7 @@ fn resamples() -> RangedU64ValueParser<usize> {
 pub enum EvaluateCommand {
     /// Test whether two systems' predictions differ
     Compare(CompareArgs),
-    /// Correlate scores with people's ratings (Kendall's tau-c)
+    /// Correlate scores with people's ratings (Kendall's tau-c and tau-b)
     Correlate(CorrelateArgs),
 }
 
@@ -161,9 +163,14 @@ pub struct CorrelateArgs {
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
 
-    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas
+    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas; Flickr8k's
+    /// ExpertAnnotations.txt and CrowdFlowerAnnotations.txt are known
     #[arg(long, value_name = "FILE")]
     pub ratings: PathBuf,
+
+    /// Which columns are ratings, by the header's names or by number from 1
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub rating_columns: Vec<String>,
 
     /// The rated captions by identifier; without it `image#k` is the k-th reference of the image
     #[arg(long, value_name = "FILE")]
@@ -183,6 +190,7 @@ pub struct CorrelateArgs {
 /// # Errors
 /// Says what is wrong with the input, and writes nothing then.
 pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    check_threads(std::env::var("RAYON_NUM_THREADS").ok().as_deref())?;
     match &args.command {
         None => run(args, out),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
@@ -317,7 +325,7 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.scoring.options()?;
     let references = References::read(&args.references)?;
-    let ratings = read_ratings(&args.ratings)?;
+    let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
     let found: Correlation = correlate(&references, &ratings, candidates.as_ref(), &options)?;
     if let Some(path) = &args.json {
@@ -325,12 +333,18 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failur
     }
     writeln!(
         out,
-        "{} rated pairs, {} ratings; {} pairs left out, whose caption is the image's own",
-        found.pairs, found.points, found.own_captions
+        "{} rated pairs, {} ratings ({}); {} pairs left out, whose caption is the image's own",
+        found.pairs,
+        found.points,
+        printable(&found.ratings),
+        found.own_captions
     )?;
-    writeln!(out, "{:8} tau-c x 100", "")?;
-    for (name, tau) in found.tau_c.iter() {
-        writeln!(out, "{name:8} {:.4}", tau * 100.0)?;
+    if found.missing > 0 {
+        writeln!(out, "{} missing ratings left out", found.missing)?;
+    }
+    writeln!(out, "{:8} tau-c x 100  tau-b x 100", "")?;
+    for ((name, c), (_, b)) in found.tau_c.iter().zip(found.tau_b.iter()) {
+        writeln!(out, "{name:8} {:<11.4}  {:.4}", c * 100.0, b * 100.0)?;
     }
     Ok(())
 }
