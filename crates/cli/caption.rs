@@ -104,6 +104,7 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!("cannot load the model that the run was trained on from {model} (say where it is with --clip)")
     })?;
+    models::note_ignored(&model, &encoder);
     captioner.check_encoder(&encoder, &model).context("--clip says where the model is")?;
     Ok(encoder)
 }

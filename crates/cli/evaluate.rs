@@ -169,7 +169,7 @@ pub struct How<'a> {
 pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
     let System::Sbg(system) = &config.system else { return Ok(None) };
     let clip = moved.unwrap_or(&system.reranking.clip);
-    let found = models::find(clip, Wanted::Clip)
+    let found = models::find(clip, Wanted::ClipText)
         .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
     Ok(Some(found))
 }

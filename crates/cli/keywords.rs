@@ -280,7 +280,7 @@ impl Clip<'_> {
 }
 
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
-    let folder = models::find(clip, Wanted::Clip)?;
+    let folder = models::find(clip, Wanted::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
         .with_context(|| format!("cannot load CLIP from {}", folder.display()))
 }

@@ -29,11 +29,12 @@ pub struct Args {
     /// Layout of the captions; recognised from the folder unless named.
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     pub layout: Option<Layout>,
-    /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14.
+    /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14 or
+    /// ViT-L/14.
     #[arg(long, required_unless_present = "vgg")]
     pub clip: Option<String>,
-    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors file,
-    /// or one of the hub such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
+    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
+    /// PyTorch file, or one of the hub such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with = "clip")]
     pub vgg: Option<String>,
     /// File to write.
@@ -107,6 +108,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
     let source = EncoderSource { network, path, dtype: args.dtype };
     let encoder = ImageEncoder::load(&source, device)
         .with_context(|| format!("cannot load the model from {}", source.path.display()))?;
+    models::note_ignored(model, &encoder);
     Ok((model.clone(), encoder))
 }
 

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use networks::clip;
 use networks::device::{self, parse_device};
 use precompute::{Dtype, EncoderSource, Network};
 use serve::{Host, Limits, Models, RunSource};
@@ -113,7 +114,7 @@ fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSou
         }
         (None, None) => return Ok(None),
     };
-    match ClipTokenizer::from_folder(&found.path) {
+    match ClipTokenizer::from_folder(clip::folder_of(&found.path)?) {
         Ok(_) => Ok(Some(found)),
         Err(error) => {
             terminal::say(&format!("captions are not compared with pictures: {error}"));

@@ -55,7 +55,7 @@ pub use pictures::Pictures;
 pub use pixels::{
     MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes, decode_within,
 };
-pub use preprocessing::{Preprocessing, PreprocessingError};
+pub use preprocessing::{Preprocessing, PreprocessingError, Size};
 pub use resample::Filter;
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};
 pub use warnings::{Warning, WarningKind};

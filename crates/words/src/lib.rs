@@ -20,6 +20,7 @@
 //! tokenizers. This crate checks the files first, since the library drops or panics on some that are
 //! damaged, and keeps its types out of everybody else's signatures.
 
+mod added;
 mod alphabet;
 mod analysis;
 mod bart;

@@ -89,6 +89,7 @@ impl System for Prefix {
         let system = setting.config.clip_prefix()?.clone();
         let inputs = setting.inputs;
         let pretrained = Pretrained::open(setting.language_model)?;
+        pretrained.note_other_heads(observer);
         let tokenizer = tokenizer(setting, &system, &pretrained)?;
         let gpt2 = match system.tokenizer {
             Tokenizer::Pretrained {} => pretrained.config.clone(),

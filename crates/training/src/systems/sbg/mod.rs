@@ -77,6 +77,7 @@ impl System for Sbg {
         let Setting { config, inputs, .. } = *setting;
         let system = config.sbg()?;
         let pretrained = Pretrained::open(setting.language_model)?;
+        pretrained.note_other_heads(observer);
         let tokenizer = load_tokenizer(&pretrained.folder, pretrained.config.vocab_size)?;
         check_room(config, system, pretrained.config.n_positions)?;
         let selected = ImageKeywords::open(&system.keywords.selected)?;
