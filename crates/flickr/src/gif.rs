@@ -4,8 +4,6 @@
 //! where there is such; the background that the file names does not count. A canvas grows to a frame
 //! that reaches beyond it. Entries beyond the palette are grey.
 
-use std::num::NonZeroU64;
-
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
 use crate::pixels::{PictureProblem, RgbPixels, check_size};
@@ -16,7 +14,8 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     options.set_color_output(ColorOutput::Indexed);
     options.check_frame_consistency(false);
     options.allow_unknown_blocks(true);
-    options.set_memory_limit(NonZeroU64::new(allowed).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
+    // The frame goes to memory of ours, which is checked first.
+    options.set_memory_limit(MemoryLimit::Unlimited);
     let mut decoder = options.read_info(bytes).map_err(problem)?;
     let Some(frame) = decoder.next_frame_info().map_err(problem)?.cloned() else {
         return Err(PictureProblem::Damaged("the GIF has no frame".to_owned()));

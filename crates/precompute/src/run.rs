@@ -12,7 +12,7 @@ use crate::finished::{self, Embeddings};
 use crate::partial::{self, Merged, PIECE_BATCHES, Partial, Piece};
 use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
 use crate::previous::{FileVersion, Previous};
-use crate::sources::Record;
+use crate::sources;
 
 /// Embeds the plan's pictures with `encoder` and writes them to the plan's output.
 ///
@@ -196,15 +196,12 @@ fn at(phase: Phase, done: usize, total: usize) -> Progress {
 /// Decodes and preprocesses a picture of the plan into `pixels`.
 fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Decoded {
     let file = plan.file(picture);
+    let (source, bytes) = sources::read(&file);
+    let decoded = bytes
+        .and_then(|bytes| flickr::decode_bytes(&bytes, file.path()))
+        .map(|decoded| plan.identity.preprocessing.apply_into(&decoded, pixels));
     // The reason alone: with the path in it, the file would depend on where the data set lies.
-    let (bytes, stamp) = match file.read() {
-        Ok(read) => read,
-        Err(error) => return (None, Err(error.problem.to_string())),
-    };
-    let decoded = flickr::decode_bytes(&bytes, file.path())
-        .map(|decoded| plan.identity.preprocessing.apply_into(&decoded, pixels))
-        .map_err(|error| error.problem.to_string());
-    (Some(Record::new(&bytes, stamp)), decoded)
+    (source, decoded.map_err(|error| error.problem.to_string()))
 }
 
 fn refuse_corrupt(plan: &Plan, batch: &Batch) -> Result<(), Error> {

@@ -20,7 +20,7 @@ const CHUNK: usize = 256;
 /// Pictures whose contents are compared in passing.
 const MOST_DIGESTED: usize = 4096;
 
-/// The file that a picture was read from; none for one that could not be read.
+/// The file that a picture was read from; none where there was none.
 pub(crate) type Source = Option<Record>;
 
 /// Size, time of change and digest of a picture's file.
@@ -34,13 +34,22 @@ pub(crate) struct Record {
     sha256: [u8; 32],
 }
 
-impl Record {
-    /// The record of a picture's bytes, read from a file with `stamp`.
-    pub(crate) fn new(bytes: &[u8], stamp: FileStamp) -> Self {
-        let FileStamp { size, modified } = stamp;
-        Self { size, modified, sha256: Sha256::digest(bytes).into() }
-    }
+/// Stands for the digest of a file that cannot be read, or is no picture by its first bytes.
+const UNREAD: [u8; 32] = [0; 32];
 
+/// Reads a picture's bytes, and records its file.
+pub(crate) fn read(file: &PictureFile) -> (Source, Result<Vec<u8>, PictureError>) {
+    let record = |stamp, sha256| {
+        let FileStamp { size, modified } = stamp;
+        Record { size, modified, sha256 }
+    };
+    match file.read() {
+        Ok((bytes, stamp)) => (Some(record(stamp, Sha256::digest(&bytes).into())), Ok(bytes)),
+        Err(error) => (file.stamp().ok().map(|stamp| record(stamp, UNREAD)), Err(error)),
+    }
+}
+
+impl Record {
     fn stamp(&self) -> FileStamp {
         FileStamp { size: self.size, modified: self.modified }
     }
@@ -59,14 +68,16 @@ pub(crate) fn append(source: Source, records: &mut Vec<u8>) {
 
 /// Reads what [`append`] wrote.
 pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
+    if *record == [0; RECORD] {
+        return None;
+    }
     let (size, rest) = record.split_first_chunk()?;
     let (modified, sha256) = rest.split_first_chunk()?;
-    let record = Record {
+    Some(Record {
         size: u64::from_le_bytes(*size),
         modified: i64::from_le_bytes(*modified),
         sha256: sha256.try_into().ok()?,
-    };
-    (record.sha256 != [0; 32]).then_some(record)
+    })
 }
 
 /// How a picture stands to its record.
@@ -168,8 +179,7 @@ fn look(file: &PictureFile, source: Source) -> Verdict {
 }
 
 fn digest(file: &PictureFile, record: Record) -> Verdict {
-    let now = file.read().ok().map(|(bytes, stamp)| Record::new(&bytes, stamp));
-    match now {
+    match read(file).0 {
         Some(now) if now.sha256 == record.sha256 => Verdict::Touched(now),
         _ => Verdict::Changed,
     }
