@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
-use crate::picture_file::PictureFile;
 use crate::fingerprint::Fingerprint;
+use crate::picture_file::PictureFile;
 use crate::reading::{Captions, Reading};
 use crate::warnings::Warning;
 use crate::{kaggle, karpathy, original, text, webdataset};

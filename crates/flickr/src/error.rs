@@ -31,7 +31,11 @@ pub enum LoadError {
         tried: Vec<String>,
     },
     /// Several files could be the data set's.
-    #[error("{} holds several data sets: {}; keep one of them there", printable_path(root), list(files))]
+    #[error(
+        "{} holds several data sets: {}; keep one of them there",
+        printable_path(root),
+        list(files)
+    )]
     Several {
         /// The folder.
         root: PathBuf,
@@ -99,8 +103,7 @@ fn located(file: &Path, place: Place) -> String {
 
 fn list(files: &[PathBuf]) -> String {
     let names = files.iter().filter_map(|file| file.file_name());
-    let names: Vec<_> =
-        names.map(|name| printable(&name.to_string_lossy()).to_string()).collect();
+    let names: Vec<_> = names.map(|name| printable(&name.to_string_lossy()).to_string()).collect();
     names.join(", ")
 }
 

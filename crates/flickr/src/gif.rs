@@ -2,7 +2,11 @@
 //!
 //! Where the frame does not cover the canvas Pillow has entry 0 of the palette, or the transparent one
 //! where there is such; the background that the file names does not count. A canvas grows to a frame
-//! that reaches beyond it. Entries beyond the palette are grey.
+//! that reaches beyond it. A palette in which each entry is its own shade of grey counts as none: then
+//! the global one counts, or where that is none either, indexes are shades of grey. Entries beyond a
+//! palette are black.
+
+use std::borrow::Cow;
 
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
@@ -16,7 +20,8 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     options.allow_unknown_blocks(true);
     // The frame goes to memory of ours, which is checked first.
     options.set_memory_limit(MemoryLimit::Unlimited);
-    let mut decoder = options.read_info(bytes).map_err(problem)?;
+    let bytes = with_palette(bytes);
+    let mut decoder = options.read_info(&*bytes).map_err(problem)?;
     let Some(frame) = decoder.next_frame_info().map_err(problem)?.cloned() else {
         return Err(PictureProblem::Damaged("the GIF has no frame".to_owned()));
     };
@@ -29,7 +34,7 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     let mut indexes = vec![0; columns * rows];
     decoder.read_into_buffer(&mut indexes).map_err(problem)?;
 
-    let colours = colours(frame.palette.as_deref().or(decoder.global_palette()).unwrap_or_default());
+    let colours = colours(frame.palette.as_deref(), decoder.global_palette());
     let uncovered = colours[usize::from(frame.transparent.unwrap_or(0))];
     let mut data = vec![uncovered; width * height];
     for (row, indexes) in indexes.chunks_exact(columns).enumerate() {
@@ -42,13 +47,36 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     Ok(RgbPixels { width, height, data: data.into_flattened() })
 }
 
-/// The palette's colours, and grey for entries beyond it.
-fn colours(palette: &[u8]) -> [[u8; 3]; 256] {
-    let mut colours = std::array::from_fn(|index| [index as u8; 3]);
-    for (colour, entry) in colours.iter_mut().zip(palette.as_chunks().0) {
-        *colour = *entry;
+/// Where the global palette's size is, and whether there is one.
+const FLAGS: usize = 10;
+const HAS_PALETTE: u8 = 0x80;
+/// Bytes before the global palette.
+const SCREEN: usize = 13;
+
+/// A GIF with a global palette, for without any the decoder refuses it: shades of grey.
+fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match bytes.split_at_checked(SCREEN) {
+        Some((screen, rest)) if screen[FLAGS] & HAS_PALETTE == 0 => {
+            let mut with = screen.to_vec();
+            with[FLAGS] |= HAS_PALETTE | 7;
+            with.extend((0..=255).flat_map(|grey| [grey; 3]));
+            with.extend_from_slice(rest);
+            with.into()
+        }
+        _ => bytes.into(),
     }
-    colours
+}
+
+/// The colour of each index.
+fn colours(local: Option<&[u8]>, global: Option<&[u8]>) -> [[u8; 3]; 256] {
+    let own_grey = |index: usize| [index as u8; 3];
+    for palette in [local, global].into_iter().flatten() {
+        let entries: &[[u8; 3]] = palette.as_chunks().0;
+        if entries.iter().enumerate().any(|(index, entry)| *entry != own_grey(index)) {
+            return std::array::from_fn(|index| entries.get(index).copied().unwrap_or_default());
+        }
+    }
+    std::array::from_fn(own_grey)
 }
 
 fn problem(error: DecodingError) -> PictureProblem {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use foreign_text::printable_path;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use crate::{gif, jpeg, png, pnm, tiff};
 use crate::picture_file::{MAX_BYTES, PictureFile};
+use crate::{gif, jpeg, png, pnm, tiff};
 
 /// Pictures with more pixels are refused before anything is allocated for them. Pillow warns of a
 /// decompression bomb at this number.
@@ -101,7 +101,9 @@ pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     match format_of(bytes)? {
         ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
         ImageFormat::Gif => gif::decode(bytes, allowed),
-        ImageFormat::Png => decode_with_image(&png::without_metadata(bytes)?, ImageFormat::Png, allowed),
+        ImageFormat::Png => {
+            decode_with_image(&png::without_metadata(bytes)?, ImageFormat::Png, allowed)
+        }
         ImageFormat::Pnm => pnm::decode(bytes, allowed),
         ImageFormat::Tiff => tiff::decode(bytes, allowed),
         format => decode_with_image(bytes, format, allowed),

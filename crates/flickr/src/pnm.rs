@@ -36,8 +36,7 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     } else {
         tokens.raw_samples(count, highest)?
     };
-    let data =
-        if is_grey { samples.iter().flat_map(|&grey| [grey; 3]).collect() } else { samples };
+    let data = if is_grey { samples.iter().flat_map(|&grey| [grey; 3]).collect() } else { samples };
     Ok(RgbPixels { width, height, data })
 }
 

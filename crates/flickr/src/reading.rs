@@ -36,9 +36,8 @@ const PICTURE_FOLDERS: [&str; 16] = [
 ];
 
 /// Names a picture may end in; others in a caption file are no pictures.
-const PICTURE_EXTENSIONS: [&str; 12] = [
-    "jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff",
-];
+const PICTURE_EXTENSIONS: [&str; 12] =
+    ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
 
 /// Flickr8k's captions speak of this picture, but no release of the set ever had it.
 const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
@@ -301,7 +300,8 @@ fn find_pictures(
             let folder = if folder == "." { root.to_owned() } else { root.join(folder) };
             let mut pictures = HashSet::new();
             for subfolder in distinct {
-                let path = if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
+                let path =
+                    if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
                 match file_names(&path) {
                     Ok(names) => pictures
                         .extend(names.iter().map(|name| relative(subfolder, name).into_owned())),

@@ -132,7 +132,9 @@ pub enum SplitError {
     /// A list names an image that the corpus does not have.
     #[error(
         "{}:{line} lists {}, of which {} has no captions",
-        printable_path(file), printable(image), printable_path(root)
+        printable_path(file),
+        printable(image),
+        printable_path(root)
     )]
     UnknownImage {
         /// The list.
@@ -145,8 +147,12 @@ pub enum SplitError {
         root: PathBuf,
     },
     /// An image is listed twice, in one part or in two.
-    #[error("{}:{line} lists {}, which {}:{first_line} lists already",
-        printable_path(file), printable(image), printable_path(first_file))]
+    #[error(
+        "{}:{line} lists {}, which {}:{first_line} lists already",
+        printable_path(file),
+        printable(image),
+        printable_path(first_file)
+    )]
     ListedTwice {
         /// The second list.
         file: PathBuf,

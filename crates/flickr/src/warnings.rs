@@ -80,7 +80,13 @@ impl fmt::Display for Warning {
             Some(Place::Record(record)) => write!(f, ", image {record}")?,
             None => {}
         }
-        write!(f, ": {} {}, the first is {}", self.count, self.kind.words(), printable(&self.example))
+        write!(
+            f,
+            ": {} {}, the first is {}",
+            self.count,
+            self.kind.words(),
+            printable(&self.example)
+        )
     }
 }
 

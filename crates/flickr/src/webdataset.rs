@@ -201,7 +201,8 @@ fn read(path: &Path) -> Result<Vec<Example>, LoadError> {
     }
     file.rewind().map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
-    let mut examples = Examples { path, archive: path.into(), compressed: false, found: Vec::new() };
+    let mut examples =
+        Examples { path, archive: path.into(), compressed: false, found: Vec::new() };
     if head.starts_with(GZIP) {
         examples.compressed = true;
         let mut archive = Archive::new(unpacked::stream(file));

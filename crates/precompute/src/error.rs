@@ -24,7 +24,9 @@ pub enum Error {
     /// What was made before leaves out pictures, and this run was not told to accept that.
     #[error(
         "{} was begun with --skip-corrupt and leaves out {}\nhint: pass --skip-corrupt again to \
-         accept that, or move it away to start over", printable_path(path), list(skipped)
+         accept that, or move it away to start over",
+        printable_path(path),
+        list(skipped)
     )]
     LeavesOut {
         /// The finished file, or the folder of the unfinished one.
@@ -65,7 +67,8 @@ pub enum Error {
     /// The stop flag was raised.
     #[error(
         "stopped with {done} of {total} pictures done\nhint: the same command goes on from there \
-         (kept in {})", printable_path(kept)
+         (kept in {})",
+        printable_path(kept)
     )]
     Interrupted {
         /// Pictures done.
@@ -78,7 +81,8 @@ pub enum Error {
     /// A batch could not be kept: a full disk, mostly.
     #[error(
         "cannot write {}: {source}\nhint: the {done} pictures done before are kept; once there is \
-         room the same command goes on from there", printable_path(path)
+         room the same command goes on from there",
+        printable_path(path)
     )]
     Keep {
         /// The file.
@@ -114,7 +118,8 @@ pub enum Error {
     #[error(
         "{} holds embeddings of pictures that have changed since: {}\nhint: put the old pictures \
          back, or repeat the `capsmith precompute` that wrote it: it embeds them again",
-        printable_path(path), first_of(pictures)
+        printable_path(path),
+        first_of(pictures)
     )]
     PicturesChanged {
         /// The finished file.
@@ -158,8 +163,10 @@ pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
 /// The first few pictures with their reasons, and how many more there are.
 fn list(pictures: &[Skipped]) -> String {
     const SHOWN: usize = 5;
-    let shown =
-        pictures.iter().take(SHOWN).map(|Skipped { name, reason }| format!("{}: {reason}", printable(name)));
+    let shown = pictures
+        .iter()
+        .take(SHOWN)
+        .map(|Skipped { name, reason }| format!("{}: {reason}", printable(name)));
     let mut lines: Vec<_> = shown.collect();
     if pictures.len() > SHOWN {
         lines.push(format!("and {} more", pictures.len() - SHOWN));

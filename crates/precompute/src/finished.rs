@@ -332,9 +332,10 @@ impl Embeddings {
         let recorded = self.sources.as_ref()?;
         let skipped = self.skipped.iter().map(|skipped| skipped.name.as_str());
         let skipped: HashMap<&str, usize> = skipped.zip(self.names.len()..).collect();
-        let places = plan.names.iter().map(|name| {
-            self.row_of(name).or_else(|| skipped.get(name.as_str()).copied())
-        });
+        let places = plan
+            .names
+            .iter()
+            .map(|name| self.row_of(name).or_else(|| skipped.get(name.as_str()).copied()));
         Some(places.map(|place| place.and_then(|place| recorded[place])).collect())
     }
 

@@ -205,8 +205,7 @@ impl Whole {
             let names = &piece.plan.names[piece.plan.batch(batch)];
             for (name, source) in names.iter().zip(entry.sources) {
                 let skipped = entry.skipped.iter().any(|skipped| skipped.name == *name);
-                let records =
-                    if skipped { &mut self.skipped_sources } else { &mut self.sources };
+                let records = if skipped { &mut self.skipped_sources } else { &mut self.sources };
                 sources::append(source, records);
             }
             self.skipped.extend(entry.skipped);

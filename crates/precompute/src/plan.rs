@@ -70,7 +70,9 @@ impl Plan<'_> {
         }
         let mut names = HashSet::new();
         match self.names.iter().find(|name| !names.insert(name.as_str())) {
-            Some(twice) => impossible(&format!("the data set has the picture {} twice", printable(twice))),
+            Some(twice) => {
+                impossible(&format!("the data set has the picture {} twice", printable(twice)))
+            }
             None => Ok(()),
         }
     }

@@ -56,11 +56,13 @@ impl Previous {
         let verdicts = sources::compare(&records, find, progress, stop)?;
         let touched = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Touched(_)));
         let changed = verdicts.iter().map(|verdict| *verdict == Verdict::Changed).collect();
-        let sources = records.into_iter().zip(verdicts).map(|((_, source), verdict)| match verdict {
-            Verdict::Touched(record) => Some(record),
-            Verdict::Same | Verdict::Changed => source,
-        });
-        let skipped = embeddings.skipped().iter().map(|skipped| (skipped.name.clone(), skipped.clone()));
+        let sources =
+            records.into_iter().zip(verdicts).map(|((_, source), verdict)| match verdict {
+                Verdict::Touched(record) => Some(record),
+                Verdict::Same | Verdict::Changed => source,
+            });
+        let skipped =
+            embeddings.skipped().iter().map(|skipped| (skipped.name.clone(), skipped.clone()));
         let skipped = skipped.collect();
         Some(Self { embeddings, skipped, sources: sources.collect(), changed, touched })
     }
@@ -90,8 +92,7 @@ impl Previous {
         }
         let names = &plan.names[pictures.clone()];
         let skipped = names.iter().filter_map(|name| self.skipped.get(name)).cloned().collect();
-        let rows: Vec<_> =
-            names.iter().filter_map(|name| self.embeddings.row_of(name)).collect();
+        let rows: Vec<_> = names.iter().filter_map(|name| self.embeddings.row_of(name)).collect();
         let values = self.embeddings.values(&rows)?;
         Ok(Some((values, skipped, self.sources[pictures].to_vec())))
     }

@@ -84,8 +84,7 @@ fn a_touched_picture_costs_no_work_and_its_new_time_is_kept() {
     for expected in [vec![(0, 1), (1, 1)], vec![]] {
         let stop = false.into();
         let watch = |progress: precompute::Progress| compared.push((progress.done, progress.total));
-        let summary =
-            precompute::run(&plan, crate::support::encode, watch, &stop).unwrap();
+        let summary = precompute::run(&plan, crate::support::encode, watch, &stop).unwrap();
         assert!(summary.already_finished && summary.changed.is_empty());
         assert_eq!(std::mem::take(&mut compared), expected);
     }
