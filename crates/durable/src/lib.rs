@@ -28,11 +28,13 @@ use std::sync::atomic::AtomicBool;
 pub use staged::StagedFolder;
 use temporary::Temporary;
 
+use foreign_text::printable_path;
+
 /// A file operation that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused: no space, no permission, no such folder.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
         /// What was being done, as a verb ("write", "rename").
         action: &'static str,
@@ -42,11 +44,8 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process holds the lock.
-    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", .0.display())]
+    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", printable_path(.0))]
     Locked(PathBuf),
-    /// A folder that capsmith would fill is there already, and is not a leftover of its own.
-    #[error("{} is in the way and was not made by capsmith; move it away", .0.display())]
-    InTheWay(PathBuf),
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -1,6 +1,7 @@
 //! Folders that are filled beside their place and moved there as a whole.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::temporary::named;
@@ -24,8 +25,8 @@ impl StagedFolder {
     /// Makes an empty folder beside `place`.
     ///
     /// # Errors
-    /// [`Error::Locked`] while another process fills the same folder, [`Error::InTheWay`] where it is
-    /// somebody's own; else names the folder.
+    /// [`Error::Locked`] while another process fills the same folder, [`Error::Io`] where it is
+    /// somebody's own. Names the folder.
     pub fn beside(place: &Path) -> Result<Self, Error> {
         let path = named(place, "partial");
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
@@ -35,7 +36,8 @@ impl StagedFolder {
         let entries = staged.entries()?;
         let lock_file = staged.path.join(LOCK);
         if !entries.is_empty() && !entries.contains(&lock_file) {
-            return Err(Error::InTheWay(staged.path.clone()));
+            let reason = io::Error::other("it was not made by capsmith; move it away");
+            return Err(io_error("fill", &staged.path)(reason));
         }
         staged.lock = Some(lock(&lock_file)?);
         for left in entries.iter().filter(|&entry| *entry != lock_file) {
