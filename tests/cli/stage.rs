@@ -128,6 +128,17 @@ pub fn init_clip(out: &str, projection_dim: &str) {
     ]);
 }
 
+/// Makes a language model without dropout, whose draws depend on who has which captions, and
+/// returns what sets it.
+pub fn without_dropout(folder: &Path) -> String {
+    let gpt2 = folder.join("gpt2").display().to_string();
+    let pictures = Stage::get().pictures();
+    let set = ["--dataset", &pictures, "--test-captions", "50", "--vocab-size", "400"];
+    let shape = ["--hidden-size", "32", "--layers", "1", "--heads", "2", "--dropout", "0"];
+    success(&[&["init", "gpt2", "--out", &gpt2][..], &set, &shape].concat());
+    format!("gpt2.model={gpt2}")
+}
+
 /// The demo's configuration.
 pub fn config() -> String {
     format!("{}/configs/demo/prefix-gradient-clipping.toml", env!("CARGO_MANIFEST_DIR"))

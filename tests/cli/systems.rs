@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use training::captioner::{Captioner, Event, Pictures, best};
 use training::run_folder::RunFolder;
 
-use super::stage::{Stage, capsmith, failure, init_clip, newest_checkpoint, success};
+use super::stage::{
+    Stage, capsmith, failure, init_clip, newest_checkpoint, success, without_dropout,
+};
 
 /// Keywords and runs of the shared drawn set, in a folder of their own.
 pub struct Place {
@@ -401,8 +403,12 @@ fn first_picture(pictures: &str) -> String {
 #[test]
 fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
     let place = Place::with_keywords();
+    let gpt2 = without_dropout(place.folder.path());
     let train = |run: &str, more: &[&str]| {
-        let sets = ["text.loss=caption", "text.block_size=8", "training.epochs=1"];
+        let short = ["training.epochs=1", "training.scored_pictures=0"];
+        // Last digits would grow over many steps.
+        let text = ["text.loss=caption", "text.block_size=8", "optimizer.learning_rate=1e-5"];
+        let sets = [&[&gpt2[..]][..], &text, &short].concat();
         let sets: Vec<&str> = sets.iter().chain(more).flat_map(|set| ["--set", *set]).collect();
         success(&place.train("sbg", run, &sets));
         losses(&place.of(run))
@@ -415,7 +421,7 @@ fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
         let parts = train(run, sets);
         assert_eq!(parts.len(), whole.len());
         for (ours, theirs) in parts.iter().zip(&whole) {
-            assert!((ours - theirs).abs() < 1e-4 * theirs, "{run}: {ours} {theirs}");
+            assert!((ours - theirs).abs() <= 1e-4 * theirs, "{run}: {ours} {theirs}");
         }
     }
     let alone = train("alone", &["training.batch_size=1"]);

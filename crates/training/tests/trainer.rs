@@ -2,6 +2,7 @@
 //! run is decided by its seed.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
+#[allow(dead_code, reason = "each file of tests uses some of it")]
 mod stage;
 
 use std::collections::BTreeSet;
