@@ -98,11 +98,8 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
     let of = Trained::new();
     let files = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let whole = files.map(|file| fs::read(of.step(3).join(file)).unwrap());
-    let damages: [fn(&Path); 3] = [
-        |path| drop(flip(path)),
-        cut,
-        |path| fs::remove_file(path).unwrap(),
-    ];
+    let damages: [fn(&Path); 3] =
+        [|path| drop(flip(path)), cut, |path| fs::remove_file(path).unwrap()];
     for (file, damage) in files.iter().flat_map(|file| damages.map(|damage| (file, damage))) {
         let path = of.step(3).join(file);
         damage(&path);
@@ -164,7 +161,8 @@ fn every_bit_of_a_position_counts_and_a_renamed_checkpoint_is_noticed() {
         let renamed = checkpoints.join(name);
         fs::rename(of.step(3), &renamed).unwrap();
         let error = checkpoint::newest(&checkpoints).unwrap_err().to_string();
-        let (is, path) = (format!("the checkpoint of step {newest}"), renamed.display().to_string());
+        let (is, path) =
+            (format!("the checkpoint of step {newest}"), renamed.display().to_string());
         assert!(error.contains(&is) && error.contains(&path), "{name}: {error}");
         fs::rename(&renamed, of.step(3)).unwrap();
     }
