@@ -226,19 +226,19 @@ fn a_changed_bit_in_any_other_file_of_a_run_is_noticed_where_it_is_read() {
     assert_eq!(used.step, 3 * Stage::BATCHES);
     let sha256 = durable::digests::of_file(&of.step(3).join("model.safetensors")).unwrap();
     assert_eq!(used.model_sha256, sha256);
-    let mut whole = Vec::new();
-    for name in ["scores.json", "predictions.json", "references.json", "per-image.csv"] {
-        let path = evaluation.join(name);
-        let before = flip(&path);
+    let names = ["scores.json", "predictions.json", "references.json", "per-image.csv"];
+    for name in names {
+        let before = flip(&evaluation.join(name));
         let error = ScoresFile::read(&evaluation).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("capsmith evaluate"), "{error}");
-        whole.push((path, before));
+        fs::write(evaluation.join(name), before).unwrap();
     }
+    let flipped = |name: &str| (evaluation.join(name), flip(&evaluation.join(name)));
+    let whole = [&names[..], &["captions.json"]].concat().into_iter().map(flipped);
+    let whole: Vec<(PathBuf, Vec<u8>)> = whole.collect();
     // Captioned again, with a word, to the same scores.
-    let captions = flip(&evaluation.join("captions.json"));
     let notes = of.evaluate().unwrap();
     assert!(notes.iter().any(|note| note.contains("captioning again")), "{notes:?}");
-    whole.push((evaluation.join("captions.json"), captions));
     for (path, before) in whole {
         assert!(fs::read(&path).unwrap() == before, "{}", path.display());
     }
