@@ -10,7 +10,8 @@ use crate::terminal;
 
 /// Write a run or embeddings as Python reads them.
 ///
-/// A run's newest weights: its GPT-2 as a Hugging Face folder, or all of them as one safetensors file
+/// The weights that a run captions with (the best epoch's where training ends on held-out captions,
+/// else the newest): its GPT-2 as a Hugging Face folder, or all of them as one safetensors file
 /// with ClipCap's names. Or embeddings as ClipCap's pickle. Nothing is overwritten.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["run", "embeddings"])))]

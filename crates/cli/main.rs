@@ -1,6 +1,7 @@
 //! The `capsmith` command line: definitions and glue, nothing else.
 
 mod bench;
+mod bounds;
 mod caption;
 mod dataset;
 mod demo;

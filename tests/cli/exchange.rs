@@ -72,6 +72,13 @@ fn a_checkpoint_of_pythons_captions_is_scored_and_goes_back() {
         assert!(folder.path().join(made).is_file());
         assert!(failure(&words).contains("exists"));
     }
+
+    let (exported, again) = (place("all.safetensors"), place("again"));
+    let words =
+        ["import", &exported, "--out", &again, "--config", &config, "--tokenizer", &tokenizer];
+    success(&[&words[..], &["--heads", "4"]].concat());
+    let same = success(&["caption", "--run", &again, &picture, "--clip", &clip]);
+    assert_eq!(same.stdout, line.stdout);
 }
 
 #[test]

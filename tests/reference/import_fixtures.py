@@ -10,6 +10,18 @@ Usage: python import_fixtures.py [OUTPUT]   (default: ../fixtures/import)
   strange.pt        mlp.pt with a tensor renamed and one of another shape
   wide.pt           a few vectors whose shapes ask for a model of 75 million weights
   shared.pt         the same, of one storage
+  names/            one small captioner (hidden size 8, 2 heads, f16) as it is met in files; all give one run
+    plain.pt                 model.state_dict()
+    data_parallel.pt         of a model in DataParallel that torch.compile was given: module._orig_mod.
+    compiled_parts.pt        of a model whose GPT-2 is compiled and whose mapper is in DataParallel
+    lightning.pt             state_dict with "model." beside optimizer states, hyperparameters and callbacks
+    deepspeed.pt             under "module", beside None, numbers and types
+    gpt2.pt                  the GPT-2 called gpt2 instead of gpt
+    attributes.pt            dict(model.named_parameters()) with attributes on each; without the head
+    list.pt                  [state_dict, optimizer state]
+    averaged.pt              of torch.optim.swa_utils.AveragedModel, which counts beside it
+    save_model.safetensors   by safetensors.torch.save_model, which leaves out one of the tied weights
+    two.pt                   two captioners: refused
   tokenizer/        transformers' vocab.json and merges.txt of 257 tokens: the bytes, and the end of text
   expected.safetensors
     embeddings [3, 16], tokens [3, 5]
@@ -22,7 +34,7 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
@@ -32,10 +44,10 @@ VOCABULARY, POSITIONS = 257, 72
 
 
 class Mlp(nn.Module):
-    def __init__(self):
+    def __init__(self, clip=CLIP, prefix=PREFIX, hidden=HIDDEN):
         super().__init__()
-        inner, outer = PREFIX * HIDDEN // 2, PREFIX * HIDDEN
-        self.model = nn.Sequential(nn.Linear(CLIP, inner), nn.Tanh(), nn.Linear(inner, outer))
+        inner, outer = prefix * hidden // 2, prefix * hidden
+        self.model = nn.Sequential(nn.Linear(clip, inner), nn.Tanh(), nn.Linear(inner, outer))
 
     def forward(self, embeddings):
         return self.model(embeddings).view(-1, PREFIX, HIDDEN)
@@ -83,8 +95,8 @@ class Transformer(nn.Module):
 class Captioner(nn.Module):
     def __init__(self, mapper, **sizes):
         super().__init__()
-        config = GPT2Config(vocab_size=VOCABULARY, n_embd=HIDDEN, n_positions=POSITIONS, n_layer=1, n_head=HEADS,
-                            bos_token_id=256, eos_token_id=256, **sizes)
+        sizes = {"n_embd": HIDDEN, "n_positions": POSITIONS, "n_head": HEADS} | sizes
+        config = GPT2Config(vocab_size=VOCABULARY, n_layer=1, bos_token_id=256, eos_token_id=256, **sizes)
         config._attn_implementation = "eager"
         self.clip_project = mapper
         self.gpt = GPT2LMHeadModel(config)
@@ -101,6 +113,45 @@ class Captioner(nn.Module):
         inputs = torch.cat([self.clip_project(embeddings), self.gpt.transformer.wte(tokens)], 1)
         logits = self.gpt(inputs_embeds=inputs).logits[:, PREFIX - 1:-1]
         return nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()), logits.contiguous()
+
+
+class Named(nn.Module):
+    """Holds a model under another name."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def names(out):
+    out.mkdir(exist_ok=True)
+    model = Captioner(Mlp(6, 2, 8), n_embd=8, n_positions=12, n_head=2).half()
+    state = model.state_dict()
+    torch.save(state, out / "plain.pt")
+    torch.save(nn.DataParallel(torch.compile(model)).state_dict(), out / "data_parallel.pt")
+    parts = Named(gpt=torch.compile(model.gpt), clip_project=nn.DataParallel(model.clip_project))
+    torch.save(parts.state_dict(), out / "compiled_parts.pt")
+    torch.save(Named(gpt2=model.gpt, clip_project=model.clip_project).state_dict(), out / "gpt2.pt")
+
+    moments = torch.optim.AdamW(model.clip_project.parameters(), lr=2e-5).state_dict()
+    moments["state"] = {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(8, 6), "exp_avg_sq": torch.ones(8, 6)}}
+    torch.save({
+        "epoch": 1, "global_step": 2, "pytorch-lightning_version": "2.5.0", "state_dict": Named(model=model).state_dict(),
+        "loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5)}},
+        "optimizer_states": [moments], "lr_schedulers": [], "hyper_parameters": {"lr": 2e-5, "dtype": torch.float16},
+    }, out / "lightning.pt")
+    torch.save({"module": model.state_dict(), "optimizer": None, "global_steps": 3, "skipped_steps": 0,
+                "ds_version": "0.16", "dtype": torch.float16, "data_sampler": None}, out / "deepspeed.pt")
+    torch.save([model.state_dict(), moments], out / "list.pt")
+    torch.save(torch.optim.swa_utils.AveragedModel(model).state_dict(), out / "averaged.pt")
+    for parameter in model.parameters():
+        parameter._is_hf_initialized = True
+    torch.save(dict(model.named_parameters()), out / "attributes.pt")
+    save_model(model, str(out / "save_model.safetensors"))
+    torch.save({"model": model.state_dict(), "ema": {n: v + 1 for n, v in model.state_dict().items()}}, out / "two.pt")
+    for file in out.glob("*.pt"):
+        torch.load(file, weights_only=True)
 
 
 def tokenizer(out):
@@ -150,6 +201,7 @@ def main():
     for name, captioner in (("mlp", mlp), ("transformer", transformer)):
         expected[f"{name}.loss"], expected[f"{name}.logits"] = captioner.expect(embeddings, tokens)
         print(name, "loss", expected[f"{name}.loss"].item())
+    names(root / "names")
     save_file(expected, root / "expected.safetensors")
     tokenizer(root / "tokenizer")
 

@@ -109,16 +109,18 @@ class ClipCap(nn.Module):
 def checkpoints(out):
     cases = []
 
-    def case(name, tensors, saved=None, others=(), **how):
+    def case(name, tensors, saved=None, place="", others=(), **how):
         saved = tensors if saved is None else saved
         torch.save(saved, out / "sound" / f"{name}.pt", **how)
-        loaded = torch.load(out / "sound" / f"{name}.pt", weights_only=False)
+        # What PyTorch's own restricted reader takes is taken here; it knows no later protocol than 2.
+        loaded = torch.load(out / "sound" / f"{name}.pt", weights_only="pickle_protocol" not in how)
         assert type(loaded) is type(saved)
         expected = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
         digest = name.removesuffix("_zip").removesuffix("_legacy")
         save_file(expected, out / "expected" / f"{digest}.safetensors")
         cases.append({
-            "file": f"{name}.pt", "expected": f"{digest}.safetensors", "names": list(tensors), "others": list(others),
+            "file": f"{name}.pt", "expected": f"{digest}.safetensors", "names": list(tensors), "place": place,
+            "others": list(others),
         })
 
     formats = {"zip": {}, "legacy": {"_use_new_zipfile_serialization": False}}
@@ -161,7 +163,7 @@ def checkpoints(out):
         for wrapper in ("model", "state_dict", "model_state_dict"):
             case(
                 f"nested_{wrapper}_{name}", state, {"epoch": 3, wrapper: state, "optimizer": training["optimizer"]},
-                [["epoch", "int"], ["optimizer", "dict"]], **how,
+                f'["{wrapper}"]', **how,
             )
         for protocol in (4, 5):
             case(f"protocol_{protocol}_{name}", state, pickle_protocol=protocol, **how)
@@ -172,7 +174,42 @@ def checkpoints(out):
     assert cpu in data
     (out / "sound" / "cuda_legacy.pt").write_bytes(data.replace(cpu, cuda))
     cases.append(next(c for c in cases if c["file"] == name) | {"file": "cuda_legacy.pt"})
+    wrappers_and_attributes(case, mlp.clip_project)
     write_json(out / "checkpoints.json", cases)
+
+
+def wrappers_and_attributes(case, mapper):
+    """Values that only torch.load(weights_only=True) has to know, and state dicts in unusual places."""
+    state = mapper.state_dict()
+    case("wrapped_net", state, {"epoch": 3, "net": state}, '["net"]')
+    deeper = {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "parts": {"captioner": [state]}}
+    case("wrapped_deeper", state, deeper, '["parts"]["captioner"][0]')
+    parameters = dict(mapper.named_parameters())
+    case("parameters", parameters)
+    for parameter in parameters.values():
+        # As transformers 5 marks what it has initialised.
+        parameter._is_hf_initialized = True
+    case("parameters_with_attributes", parameters)
+    marked = {name: value.clone() for name, value in state.items()}
+    for value in marked.values():
+        value.origin = {"file": "a.pt", "type": torch.float16}
+    case("tensors_with_attributes", marked)
+    numbers = torch.arange(3)
+    beside = {
+        "weight": torch.ones(2, 2), "type": torch.float32, "layout": torch.strided, "complex": 1 + 2j,
+        "device": torch.device("cuda", 0), "size": torch.Size([2]), "u16": numbers.to(torch.uint16),
+        "f8": torch.ones(2).to(torch.float8_e4m3fn), "sparse": torch.eye(2).to_sparse(),
+        "meta": torch.ones(2, device="meta"), "counts": collections.Counter("aab"), "surrogate": "\ud800",
+        "ordered": collections.OrderedDict(a=1), "set": {1}, "bytes": bytearray(b"a"),
+    }
+    others = [["type", "str"], ["layout", "str"], ["complex", "complex number"], ["device", "str"], ["size", "tuple"],
+              ["u16", "tensor of torch.uint16"], ["f8", "tensor of torch.float8_e4m3fn"], ["sparse", "sparse tensor"],
+              ["meta", "tensor without values"], ["counts", "dict"], ["surrogate", "text with a lone surrogate"],
+              ["ordered", "dict"], ["set", "set"], ["bytes", "bytes"]]
+    case("beside", {"weight": beside["weight"]}, beside, others=others)
+    torch.serialization.set_crc32_options(False)
+    case("without_checksums", state)
+    torch.serialization.set_crc32_options(True)
 
 
 def embeddings(out):
@@ -222,6 +259,18 @@ def embeddings(out):
     shared = [rows[i : i + 1].float().clone() for i in range(3)]
     case("list", [{"clip_embedding": shared[r], "caption": t} for t, r in zip(texts, [0, 0, 1, 2])], 4,
          [{"caption": t, "clip_embedding": r} for t, r in zip(texts, [0, 0, 1, 2])])
+    single = [row[None].clone() for row in rows.float()]
+    case("rows_list", {"clip_embedding": single, "captions": dicts}, 4)
+    case("rows_3d", {"clip_embedding": torch.stack(single), "captions": tuple(dicts)}, 4)
+    case("rows_numbers", {"clip_embedding": rows.float().tolist(), "captions": dicts}, 4)
+    # What is beside is not read: NaN, texts that are not Unicode, arrays of texts and objects, types.
+    beside = {"mean": float("nan"), "file": "\udc80.jpg", "words": numpy.array(texts), "word": numpy.str_("a"),
+              "objects": numpy.array([{}, None]), "complex": 1j, "type": torch.float16}
+    for protocol in (2, 5):
+        case(f"beside_{protocol}", beside | {
+            "clip_embedding": nn.Parameter(rows.float()), "captions": [c | beside for c in dicts]}, protocol)
+    case("float_ids", {"clip_embedding": rows, "captions": [d | {"image_id": 7.0} for d in dicts]}, 4,
+         [d | {"image_id": 7} for d in dicts])
     write_json(out / "embeddings.json", cases)
 
 
@@ -334,7 +383,7 @@ def hostile_pickles():
     yield "list_as_key", b"\x80\x02}]Ns.", ["as a key"], False
     yield "key_twice", b"\x80\x02}(X\x01\x00\x00\x00aNX\x01\x00\x00\x00aNu.", ["key a twice"], False
     yield "class_as_value", b"\x80\x02ctorch\nFloatStorage\n.", ["where a value is expected"], False
-    yield "lone_surrogate", b"\x80\x02X\x03\x00\x00\x00\xed\xa0\x80.", ["Unicode"], False
+    yield "lone_surrogate", b"\x80\x02X\x03\x00\x00\x00\xed\xa0\xff.", ["Unicode"], False
     yield "stack_empty", b"\x80\x02a.", ["none on the stack"], False
     yield "no_mark", b"\x80\x02t.", ["mark"], False
     yield "pop_beyond_mark", b"\x80\x02N(a.", ["none on the stack"], False
@@ -361,8 +410,8 @@ def hostile_pickles():
 
     array = pickle.dumps(numpy.arange(6, dtype=">f4"), protocol=4)
     yield "array_big_endian", array, ["big-endian"], False
-    yield "array_objects", pickle.dumps(numpy.array([{}], dtype=object), protocol=4), ["\"O8\" is not supported"], False
-    yield "array_complex", pickle.dumps(numpy.ones(2, dtype=complex), protocol=4), ["\"c16\" is not supported"], False
+    yield "array_objects", pickle.dumps(numpy.array([{}], dtype=object), protocol=4), None, False
+    yield "array_complex", pickle.dumps(numpy.ones(2, dtype=complex), protocol=4), None, False
     sound = pickle.dumps(numpy.arange(6, dtype="<f4").reshape(2, 3), protocol=2)
     shape = b"K\x02K\x03\x86"
     assert sound.count(shape) == 1

@@ -39,6 +39,12 @@ impl Dtype {
         }
     }
 
+    /// Whether values are floating-point numbers.
+    #[must_use]
+    pub const fn is_floating(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
+    }
+
     /// The type of a storage by its class in module `torch`.
     pub(crate) fn of_storage_class(name: &str) -> Option<Self> {
         Some(match name {

@@ -27,8 +27,8 @@ pub enum Problem {
     Write(#[from] durable::Error),
     /// Neither a zip archive nor a pickle.
     #[error(
-        "is neither a PyTorch checkpoint nor a pickle; it begins with {0:?}\n\
-         hint: safetensors files and JSON need no conversion; anything else may be the wrong file"
+        "is neither a PyTorch checkpoint nor a pickle nor a safetensors file; it begins with {0:?}\n\
+         hint: JSON needs no conversion; anything else may be the wrong file"
     )]
     Unrecognised(String),
     /// A PyTorch file of a kind that is not read here.
@@ -49,8 +49,8 @@ pub enum Problem {
     },
     /// The pickle asks for a function or class that is not on the list of those that only hold data.
     #[error(
-        "asks Python to import {name} (byte {at}), which is not needed for tensors and plain data; \
-         nothing was run\n\
+        "asks Python to import {name} (byte {at}), which is none of the classes and functions of \
+         tensors and plain data that are read; nothing was run\n\
          hint: if the file is trusted, load it in Python and save its state_dict() or plain lists"
     )]
     ForbiddenName {

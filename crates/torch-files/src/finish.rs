@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::dtype::Dtype;
 use crate::error::{Problem, shown};
-use crate::pickle::{Draft, Id, Pickle, Place, Storage};
+use crate::pickle::{Draft, Global, Id, Pickle, Place, Storage};
 use crate::tensor::Tensor;
 use crate::tree::Node;
 
@@ -125,6 +125,8 @@ impl Finisher {
                 let (dtype, storage) = &self.storages[draft.storage];
                 Node::Tensor(Box::new(Tensor::new(*dtype, draft.layout, storage.clone())))
             }
+            Draft::Other(kind) => Node::Other(kind),
+            Draft::Global(Global::Type(name, _)) => Node::Str(name.into()),
             Draft::Storage(_) | Draft::Global(_) | Draft::ArrayType(_) | Draft::ArrayToBuild => {
                 let kind = draft.kind();
                 return Err(Problem::Content(format!(
@@ -175,9 +177,12 @@ impl Finisher {
                 Node::Str(text) => (texts.insert(&**text), shown(text)),
                 Node::Int(value) => (numbers.insert(*value), value.to_string()),
                 Node::Bool(value) => (numbers.insert((*value).into()), value.to_string()),
-                Node::None | Node::Float(_) | Node::Bytes(_) | Node::Tuple(_) | Node::Set(_) => {
-                    continue;
-                }
+                Node::None
+                | Node::Float(_)
+                | Node::Bytes(_)
+                | Node::Tuple(_)
+                | Node::Set(_)
+                | Node::Other(_) => continue,
                 Node::List(_) | Node::Dict(_) | Node::Tensor(_) => {
                     let reason = "a dict has a list, dict or tensor as a key";
                     return Err(Problem::Content(reason.to_owned()));

@@ -71,7 +71,7 @@ impl<'a> Converter<'a> {
                 }
                 object.into()
             }
-            Value::Bytes(_) | Value::Set(_) | Value::Tensor(_) => {
+            Value::Bytes(_) | Value::Set(_) | Value::Tensor(_) | Value::Other(_) => {
                 return Err(self.refused(&format!("a {}", value.kind())));
             }
         })

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::container::Contents;
+use crate::error::{Error, Problem};
 use crate::tensor::Tensor;
 use crate::{container, pickle};
 
@@ -31,6 +32,7 @@ pub(crate) enum Node {
     Set(Box<[pickle::Id]>),
     Dict(Box<[(pickle::Id, pickle::Id)]>),
     Tensor(Box<Tensor>),
+    Other(&'static str),
 }
 
 impl Tree {
@@ -42,7 +44,14 @@ impl Tree {
     /// # Errors
     /// Names the file and what is wrong; for hostile ones also what they ask for.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        container::open(path).map_err(|problem| problem.at(path))
+        match container::open(path) {
+            Ok(Contents::Tree(tree)) => Ok(tree),
+            Ok(Contents::Tensors(_)) => Err(Problem::UnsupportedKind(
+                "a safetensors file; a pickle or a PyTorch file is expected here",
+            )
+            .at(path)),
+            Err(problem) => Err(problem.at(path)),
+        }
     }
 
     /// The value that was saved.
@@ -70,6 +79,7 @@ impl Tree {
             Node::Set(ids) => Value::Set(Items { tree: self, ids }),
             Node::Dict(ids) => Value::Dict(Dict { tree: self, ids }),
             Node::Tensor(tensor) => Value::Tensor(tensor),
+            Node::Other(kind) => Value::Other(kind),
         }
     }
 }
@@ -88,7 +98,7 @@ pub enum Value<'a> {
     Int(i128),
     /// A float, numpy's too.
     Float(f64),
-    /// A text; a `torch.device` is one.
+    /// A text; a `torch.device` or `torch.dtype` is one.
     Str(&'a str),
     /// Bytes or a bytearray.
     Bytes(&'a [u8]),
@@ -102,6 +112,9 @@ pub enum Value<'a> {
     Dict(Dict<'a>),
     /// A tensor, a parameter or a numpy array.
     Tensor(&'a Tensor),
+    /// What `torch.load(weights_only=True)` reads and this crate does not, by its name: tensors of
+    /// other types or kinds, complex numbers, texts with lone surrogates.
+    Other(&'static str),
 }
 
 impl<'a> Value<'a> {
@@ -120,6 +133,7 @@ impl<'a> Value<'a> {
             Self::Set(_) => "set",
             Self::Dict(_) => "dict",
             Self::Tensor(_) => "tensor",
+            Self::Other(kind) => kind,
         }
     }
 

@@ -7,6 +7,7 @@ use keywords::Keyword;
 use precompute::ImageEncoder;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
+use words::Gpt2Tokenizer;
 
 use crate::checkpoint::{self, Checkpoint, Which};
 use crate::config::{Config, Decoding, System};
@@ -150,7 +151,7 @@ impl Captioner {
                 "the configured reranking.clip was not looked for".to_owned(),
             ));
         }
-        let which = which.unwrap_or_else(|| usual_checkpoint(&config));
+        let which = which.unwrap_or_else(|| config.usual_checkpoint());
         let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
@@ -286,18 +287,27 @@ impl Captioner {
     }
 }
 
-/// The best epoch's where the held-out captions end training, since it goes on past that one; else
-/// the newest.
-fn usual_checkpoint(config: &Config) -> Which {
-    if config.ends_behind_its_best() { Which::Best } else { Which::Newest }
-}
-
 /// The caption of the highest score among the first `among`; of equal ones the first.
 #[must_use]
 pub fn best(captions: &[Caption], among: usize) -> Option<&Caption> {
     let mut captions = captions.iter().take(among);
     let first = captions.next()?;
     Some(captions.fold(first, |best, next| if next.score > best.score { next } else { best }))
+}
+
+/// Returns the text of what a language model wrote, its spaces cleaned up where `decoding` has that.
+/// A caption is cut from it afterwards.
+pub(crate) fn decoded(
+    tokenizer: &Gpt2Tokenizer,
+    tokens: &[i64],
+    decoding: &Decoding,
+) -> Result<String, Error> {
+    let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+    let mut text = tokenizer.decode(&ids)?;
+    if decoding.clean_up_tokenization_spaces == Some(true) {
+        text = words::clean_up_tokenization(&text);
+    }
+    Ok(text)
 }
 
 /// The paper's cut: the text up to its first '.', stripped, plus " .".

@@ -43,6 +43,10 @@ pub struct Position {
     pub best: Option<(f64, u64)>,
     /// Nothing is left to train.
     pub finished: bool,
+    /// The loss of the last batch, where training was stopped between an epoch's last batch and its
+    /// measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_loss: Option<f64>,
 }
 
 /// Which checkpoints are kept.

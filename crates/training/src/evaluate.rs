@@ -58,7 +58,7 @@ pub struct Scored {
 pub struct Captioned {
     /// Its file name.
     pub file_name: String,
-    /// What people wrote, lower-cased.
+    /// The captions that people wrote, lower-cased; for Merge-RNN only their words.
     pub references: Vec<String>,
     /// What the run wrote.
     pub prediction: String,
@@ -133,7 +133,8 @@ pub fn evaluate_run(
             None => out.clone(),
             Some(choice) => with_ending(&out, choice),
         };
-        let captions = chosen(&inputs, &images, &written, &choice);
+        let system = &captioner.config.system;
+        let captions = chosen(&inputs, system, &images, &written, &choice);
         let evaluation = scores(&captions, options)?;
         scores_file::write(&folder, captioner, &captions, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
@@ -183,6 +184,7 @@ pub(crate) fn pictures(
     let keywords = match &captioner.config.system {
         System::Sbg(system) => {
             let selected = ImageKeywords::open(&system.keywords.selected)?;
+            check_keywords(&selected, captioner)?;
             Some(inputs.keywords(&selected, images)?)
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
@@ -191,16 +193,29 @@ pub(crate) fn pictures(
     Ok(Pictures { embeddings, keywords, numbers })
 }
 
+/// Refuses keywords that are not those that the run was trained on.
+fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(), Error> {
+    let trained = &captioner.provenance.keywords_sha256;
+    if trained.as_ref().is_none_or(|trained| trained == selected.sha256()) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "{} does not hold the keywords that the run was trained on (it has another SHA-256); restore that file, or train again",
+        selected.path().display()
+    )))
+}
+
 /// Each picture with the caption that is chosen among those written for it.
 pub(crate) fn chosen(
     inputs: &Inputs,
+    system: &System,
     images: &[usize],
     written: &[Vec<Caption>],
     choice: &Choice,
 ) -> Vec<Captioned> {
     let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
         file_name: inputs.corpus.images[image].file_name.clone(),
-        references: inputs.captions(&[image]),
+        references: inputs.references(image, system),
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
     });
     captioned.collect()

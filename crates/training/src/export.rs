@@ -1,4 +1,4 @@
-//! A run's newest weights as Python reads them.
+//! A run's weights as Python reads them.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use networks::weights;
 use tch::Device;
 
-use crate::checkpoint::{self, Which};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
 use crate::run_folder::{RunFolder, write_json, write_tensors};
@@ -35,14 +35,15 @@ impl FromStr for Format {
     }
 }
 
-/// Writes the newest checkpoint of a run to `out`, whole or not at all.
+/// Writes the checkpoint that a run captions with to `out`, whole or not at all.
 ///
 /// # Errors
 /// `out` exists; the run has no whole checkpoint; a file cannot be written.
 pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
     refuse_existing(out)?;
-    run.config()?.clip_prefix()?;
-    let file = checkpoint::find(&run.checkpoints(), Which::Newest)?.weights()?;
+    let config = run.config()?;
+    config.clip_prefix()?;
+    let file = checkpoint::find(&run.checkpoints(), config.usual_checkpoint())?.weights()?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),
         Format::ClipCap => clipcap(&file, out),
@@ -63,15 +64,15 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
     Ok(staging.keep(out)?)
 }
 
-fn clipcap(file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let mut tensors = file
+fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
+    let mut tensors = weights
         .names()
-        .map(|name| Ok((name.to_owned(), file.tensor(name, Device::Cpu)?)))
+        .map(|name| Ok((name.to_owned(), weights.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     // PyTorch has the tied weight under both names.
-    tensors.push((HEAD.to_owned(), file.tensor(EMBEDDING, Device::Cpu)?));
-    if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        durable::create_dir_all(parent)?;
-    }
-    write_tensors(out, &tensors)
+    tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
+    let staging = staged(out)?;
+    let file = staging.path().join("model.safetensors");
+    write_tensors(&file, &tensors)?;
+    Ok(staging.keep_file(&file, out)?)
 }

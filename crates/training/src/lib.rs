@@ -39,6 +39,7 @@ pub mod trainer;
 mod validation;
 
 pub use error::Error;
+pub use pretrained::first_names;
 pub use systems::merge_rnn::Part as MergeRnnPart;
 pub use systems::prefix::Part as PrefixPart;
 pub use systems::sbg::KeywordSelector;

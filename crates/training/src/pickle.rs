@@ -14,7 +14,7 @@ use tch::Device;
 use torch_files::Caption;
 
 use crate::error::Error;
-use crate::import::refuse_existing;
+use crate::import::{refuse_existing, staged};
 
 /// How far a row's L2 norm may be from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
@@ -45,12 +45,16 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
     let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", file.display()));
     let dim = pickle.dim();
     let row = |row: usize| pickle.values().get(row * dim..(row + 1) * dim).unwrap_or_default();
-    if let Some(bad) = (0..pickle.rows()).find(|&at| !row(at).iter().all(|v| v.is_finite())) {
-        return Err(fail(format!("row {bad} of the embeddings is not finite; make them anew")));
-    }
 
     let mut row_of: HashMap<usize, usize> = HashMap::new();
     for (at, image) in pictures_of(&pickle, &corpus).map_err(fail)?.into_iter().enumerate() {
+        if !row(at).iter().all(|value| value.is_finite()) {
+            return Err(fail(format!(
+                "row {at} of the embeddings, of the picture {}, holds values that are not finite (NaN or infinity)\n\
+                 hint: compute this picture's embedding again, or take the picture out of the file",
+                corpus.images[image].file_name
+            )));
+        }
         let first = *row_of.entry(image).or_insert(at);
         if distance(row(first), row(at)) > SAME_PICTURE * norm(row(first)) {
             return Err(fail(format!(
@@ -79,7 +83,10 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
         dataset_fingerprint: corpus.fingerprint(),
         dimension: dim,
     };
-    Embeddings::save(out, &identity, &names, &skipped, &values)?;
+    let staging = staged(out)?;
+    let written = staging.path().join("embeddings.safetensors");
+    Embeddings::save(&written, &identity, &names, &skipped, &values)?;
+    staging.keep_file(&written, out)?;
     Ok(Imported { pictures: names.len(), skipped, identity })
 }
 
@@ -113,9 +120,12 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
         .collect();
     let values = Vec::<f32>::try_from(&file.tensor(Device::Cpu)?.f_flatten(0, -1)?)?;
     let counts = (file.names().len(), captions.len());
-    torch_files::Embeddings::new(values, file.dimension(), captions)
-        .map_err(|problem| torch_files::Error { path: embeddings.to_owned(), problem })?
-        .save(out)?;
+    let pickle = torch_files::Embeddings::new(values, file.dimension(), captions)
+        .map_err(|problem| torch_files::Error { path: embeddings.to_owned(), problem })?;
+    let staging = staged(out)?;
+    let written = staging.path().join("embeddings.pkl");
+    pickle.save(&written)?;
+    staging.keep_file(&written, out)?;
     Ok(counts)
 }
 
@@ -247,6 +257,7 @@ mod tests {
         let images = images.iter().enumerate().map(|(index, captions)| flickr::Image {
             file_name: format!("{index}.jpg"),
             captions: captions.iter().map(ToString::to_string).collect(),
+            words: Vec::new(),
             karpathy_split: None,
         });
         Corpus {

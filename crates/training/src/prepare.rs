@@ -58,6 +58,7 @@ pub(crate) fn prepare<S: System>(
     let setting = Setting { folder, config, language_model, tokenizers, inputs: &inputs, device };
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
+    check_targets(&system)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
     let mut provenance = Provenance::new(config, &inputs, threads);
@@ -209,6 +210,16 @@ fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Refuses training examples of which no token counts in the loss.
+fn check_targets<S: System>(system: &S) -> Result<(), Error> {
+    if system.examples().iter().any(|example| system.targets(example) > 0) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(
+        "no token of the training captions counts in the loss, so nothing can be learned; check the captions (token 0, GPT-2's \"!\", never counts), and text.loss and text.block_size of SBG".into(),
+    ))
 }
 
 /// A folder that holds a run must hold this one.

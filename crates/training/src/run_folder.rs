@@ -204,18 +204,6 @@ impl RunFolder {
         self.path.join("keywords")
     }
 
-    /// The labels that keywords are selected from.
-    #[must_use]
-    pub fn labels(&self) -> PathBuf {
-        self.keywords().join("labels.json")
-    }
-
-    /// The encyclopedia that keywords are selected from.
-    #[must_use]
-    pub fn encyclopedia(&self) -> PathBuf {
-        self.keywords().join("encyclopedia.json")
-    }
-
     /// The words of a system that knows whole words.
     #[must_use]
     pub fn words(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 //! (`tests/reference/import_fixtures.py`), and exported again; embeddings to a pickle and back.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use flickr::{Corpus, Preprocessing};
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
 use networks::prefix::{ClipCaptioner, TokenBatch};
-use networks::weights::Checkpoint;
+use networks::weights::{self, Checkpoint};
 use precompute::{Dtype, Embeddings, Identity};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
-use training::checkpoint;
+use training::captioner::Captioner;
+use training::checkpoint::{self, Which};
 use training::config::{ClipPrefix, Config, Mapper, Rule, System};
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
@@ -96,6 +97,150 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
     }
 }
 
+/// The weights of an imported run.
+fn weights_of(out: &Path) -> Vec<u8> {
+    let run = RunFolder::open(out).unwrap();
+    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    fs::read(newest.path.join("model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_captioner_is_found_under_every_name_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain");
+    let wanted = imported(&fixture("names/plain.pt"), Some(2), &plain).unwrap();
+    assert_eq!((wanted.tensors, wanted.clip_dim, wanted.gpt2.n_embd), (20, 6, 8));
+    for name in [
+        "data_parallel.pt",
+        "compiled_parts.pt",
+        "lightning.pt",
+        "deepspeed.pt",
+        "gpt2.pt",
+        "attributes.pt",
+        "list.pt",
+        "averaged.pt",
+        "save_model.safetensors",
+    ] {
+        let out = folder.path().join(name);
+        let found = imported(&fixture("names").join(name), Some(2), &out).unwrap();
+        assert_eq!(found, wanted, "{name}");
+        assert!(weights_of(&out) == weights_of(&plain), "{name}");
+    }
+}
+
+/// The tensors of the small captioner, with its head.
+fn small() -> Vec<(String, Tensor)> {
+    let dict = StateDict::load(&fixture("names/plain.pt")).unwrap();
+    let tensor = |tensor: &torch_files::Tensor| {
+        let shape: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
+        Tensor::from_slice(&tensor.to_f32().unwrap()).view(shape.as_slice())
+    };
+    dict.iter().map(|(name, values)| (name.to_owned(), tensor(values))).collect()
+}
+
+#[test]
+fn what_is_no_captioner_is_refused_for_the_true_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("changed.safetensors"), folder.path().join("run"));
+    let refusal = |change: &dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>| {
+        let changed: Vec<_> =
+            small().into_iter().flat_map(|(name, tensor)| change(&name, tensor)).collect();
+        weights::save(&file, &changed, &BTreeMap::new()).unwrap();
+        let error = imported(&file, Some(2), &out).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{error}");
+        error
+    };
+    let renamed = |from: &'static str, to: &'static str| {
+        move |name: &str, tensor: Tensor| vec![(name.replace(from, to), tensor)]
+    };
+    let only = |part: &'static str| {
+        move |name: &str, tensor: Tensor| {
+            if name.starts_with(part) { vec![(name.to_owned(), tensor)] } else { Vec::new() }
+        }
+    };
+    let filled = |value: f64| {
+        move |name: &str, tensor: Tensor| {
+            if name.ends_with("ln_f.bias") {
+                let _ = tensor.get(3).fill_(value);
+            }
+            vec![(format!("module.{name}"), tensor)]
+        }
+    };
+    let twice = |name: &str, tensor: Tensor| {
+        vec![(format!("model.{name}"), tensor.copy()), (format!("ema.{name}"), tensor)]
+    };
+    let beside = |name: &str, tensor: Tensor| {
+        let mut both = vec![(name.to_owned(), tensor.copy())];
+        both.extend(name.strip_prefix("gpt.").map(|rest| (format!("clip.visual.{rest}"), tensor)));
+        both
+    };
+    let frozen = |name: &str, tensor: Tensor| {
+        let name = name.replace("gpt.transformer.ln_f.bias", "clip.visual.proj");
+        vec![(name, tensor)]
+    };
+    let cases: [(&dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>, &[&str]); 9] = [
+        (&renamed("clip_project.", "mapper."), &["no mapper", "mapper.model.0.bias"]),
+        (&renamed("transformer.", "decoder."), &["no GPT-2", "gpt.decoder.h.0.attn.c_attn.bias"]),
+        (&only("clip_project."), &["no GPT-2", "clip_project.model.0.weight"]),
+        (&only("gpt."), &["no mapper", "gpt.lm_head.weight"]),
+        (&filled(f64::NAN), &["1 of the 8 values of module.gpt.transformer.ln_f.bias", "finite"]),
+        (&filled(f64::NEG_INFINITY), &["module.gpt.transformer.ln_f.bias", "finite"]),
+        (&twice, &["several GPT-2s: ema.gpt., model.gpt."]),
+        (&beside, &["several GPT-2s: clip.visual., gpt."]),
+        (&frozen, &["1 of its tensors belong to no part", "clip.visual.proj"]),
+    ];
+    for (change, words) in cases {
+        let error = refusal(change);
+        assert!(error.contains("changed.safetensors"), "{error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+        assert!(!error.contains("clone"), "{error}");
+    }
+    let error = imported(&fixture("names/two.pt"), Some(2), &out).unwrap_err();
+    assert!(error.contains("several captioners: [\"model\"], [\"ema\"]"), "{error}");
+}
+
+#[test]
+fn what_is_exported_comes_back_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for (name, heads) in [("mlp.pt", 4), ("transformer.pt", 4), ("names/plain.pt", 2)] {
+        let out = place(&name.replace('/', "-"));
+        let first = imported(&fixture(name), Some(heads), &out).unwrap();
+        let exported = out.with_extension("safetensors");
+        export(&RunFolder::open(&out).unwrap(), Format::ClipCap, &exported).unwrap();
+        let again = out.with_extension("again");
+        assert_eq!(imported(&exported, Some(heads), &again).unwrap(), first);
+        assert!(weights_of(&again) == weights_of(&out), "{name}");
+    }
+}
+
+#[test]
+fn an_imported_run_is_its_own_best_and_what_was_left_unfinished_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let unfinished = folder.path().join("run.unfinished");
+    fs::create_dir_all(unfinished.join("gpt2")).unwrap();
+    fs::write(unfinished.join("lock"), "").unwrap();
+    let sets = [
+        "training.device=cpu",
+        "training.early_stop_on=held-out",
+        "training.early_stop_epochs=3",
+        "training.keep_best_checkpoint=true",
+        "data.validation_captions=10",
+    ];
+    let file = Path::new(ROOT).join("configs/flickr8k/prefix-gradient-clipping.toml");
+    let config = Config::load(&file, &sets.map(ToOwned::to_owned)).unwrap();
+    let (file, tokenizer) = (fixture("names/plain.pt"), fixture("tokenizer"));
+    import(&Import { file: &file, config, tokenizer: &tokenizer, heads: Some(2), out: &out })
+        .unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(!out.join("lock").exists());
+    let run = RunFolder::open(&out).unwrap();
+    Captioner::load(&run, Device::Cpu, None, &[], None).unwrap();
+    Captioner::load(&run, Device::Cpu, Some(Which::Best), &[], None).unwrap();
+    export(&run, Format::ClipCap, &folder.path().join("all.safetensors")).unwrap();
+}
+
 #[test]
 fn an_imported_run_has_no_moments_to_resume_from() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +281,7 @@ fn what_does_not_fit_is_named_and_nothing_is_left() {
     ] {
         let error = imported(&file, heads, &out).unwrap_err();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
-        assert!(!error.contains(".partial"), "{error}");
+        assert!(!error.contains(".unfinished"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{error}");
     }
     imported(&fixture("mlp.pt"), Some(4), &out).unwrap();

@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use networks::weights::Checkpoint;
 use stage::{Stage, Watcher};
+use tch::Device;
 use training::checkpoint::{self, Position, Which};
+use training::export::{Format, export};
 use training::run_folder::RunFolder;
 use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::trainer::{Outcome, Session, train};
@@ -411,6 +414,74 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
     assert_eq!(epochs[0].validation_loss, epochs[1].validation_loss);
     assert_ne!(epochs[0].last_loss.to_bits(), epochs[1].last_loss.to_bits());
+}
+
+#[test]
+fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let (run, ..) = stage.trained(
+        "run",
+        &[
+            "optimizer.learning_rate=0.03",
+            "optimizer.max_gradient_norm=0",
+            "data.validation_captions=5",
+            "training.epochs=40",
+            "training.early_stop_epochs=2",
+            "training.early_stop_on=held-out",
+            "training.keep_best_checkpoint=true",
+            "training.keep_checkpoints=1",
+        ],
+    );
+    let sha256 = |which| {
+        let found = checkpoint::find(&run.checkpoints(), which).unwrap();
+        Checkpoint::open(&found.path.join("model.safetensors")).unwrap().identity()
+    };
+    assert_ne!(sha256(Which::Best), sha256(Which::Newest));
+
+    let exported = run.path().with_file_name("exported.safetensors");
+    export(&run, Format::ClipCap, &exported).unwrap();
+    let exported = Checkpoint::open(&exported).unwrap();
+    let best = checkpoint::find(&run.checkpoints(), Which::Best).unwrap().weights().unwrap();
+    for name in best.names() {
+        let of = |file: &Checkpoint| file.tensor(name, Device::Cpu).unwrap();
+        assert_eq!(of(&exported), of(&best), "{name}");
+    }
+
+    let model = format!("gpt2.model={}", run.path().display());
+    let (next, ..) = stage.trained("next", &[model.as_str(), "training.epochs=1"]);
+    let started_from = next.provenance().unwrap().gpt2_sha256;
+    assert_eq!(started_from, Some(sha256(Which::Best)));
+}
+
+#[test]
+fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let sets = [
+        "optimizer.learning_rate=1e-3",
+        "data.validation_captions=10",
+        "training.epochs=3",
+        "training.early_stop_epochs=2",
+    ];
+    let epochs = |run: &RunFolder| -> Vec<EpochRecord> {
+        track::records(&run.path().join("epochs.csv")).unwrap()
+    };
+    let (whole, _, records) = stage.trained("whole", &sets);
+    let (run, config) = (stage.run("cut"), stage.config(&sets));
+    let (model, stop) = (stage.gpt2(), AtomicBool::new(false));
+    let mut observer = Watcher { steps: 0, stop: Some((&stop, 4)) };
+    let outcome =
+        train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted { steps: 4 });
+    let Position { epoch, batch, last_loss, .. } = newest(&run);
+    assert_eq!((epoch, batch, last_loss), (0, 4, Some(records[3].loss)));
+    assert_eq!(epochs(&run), []);
+
+    stop.store(false, Ordering::Relaxed);
+    train(&run, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
+    assert!(stage::newest_files(&run) == stage::newest_files(&whole));
+    assert_eq!(epochs(&run), epochs(&whole));
 }
 
 #[test]

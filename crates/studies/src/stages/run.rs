@@ -88,7 +88,7 @@ pub fn run(
     let halted = AtomicBool::new(false);
     thread::scope(|scope| {
         let (state, failure, halted) = (&state, &failure, &halted);
-        for slot in 0..runner.slots.max(1) {
+        for slot in 0..runner.slots.clamp(1, plan.stages.len().max(1)) {
             scope.spawn(move || {
                 while let Some(at) = state.next(plan, observer) {
                     let stops = || stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What `torch.save` and `pickle.dump` wrap around a pickle.
 
 pub(crate) mod legacy;
+pub(crate) mod safetensors;
 mod zip;
 
 use std::fs::File;
@@ -17,22 +18,41 @@ use crate::tree::Tree;
 
 /// Where a tar archive says that it is one.
 const TAR_MAGIC: std::ops::Range<usize> = 257..262;
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
-pub(crate) fn open(path: &Path) -> Result<Tree, Problem> {
+/// What a file is: the values of a pickle, or tensors by name.
+pub(crate) enum Contents {
+    Tree(Tree),
+    Tensors(Vec<safetensors::Entry>),
+}
+
+pub(crate) fn open(path: &Path) -> Result<Contents, Problem> {
     let bytes = map(path)?;
+    if safetensors::is_one(&bytes) {
+        return safetensors::read(&bytes).map(Contents::Tensors);
+    }
+    tree(path, &bytes).map(Contents::Tree)
+}
+
+fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {
     let (nodes, root) = if bytes.starts_with(b"PK\x03\x04") {
-        zip::read(&bytes)?
+        zip::read(bytes)?
     } else if bytes.get(TAR_MAGIC) == Some(b"ustar") {
         return Err(Problem::UnsupportedKind(
             "a tar archive, as PyTorch before 0.1.10 wrote\n\
              hint: load it in that PyTorch and save it again",
         ));
+    } else if bytes.starts_with(LFS_POINTER) {
+        return Err(Problem::UnsupportedKind(
+            "a pointer of Git LFS, not the file that it stands for\n\
+             hint: fetch the file itself: git lfs pull",
+        ));
     } else if bytes.first().is_some_and(|&byte| may_begin_a_pickle(byte)) {
-        let pickle = Pickle::read(&bytes, 0, Source::Plain)?;
+        let pickle = Pickle::read(bytes, 0, Source::Plain)?;
         if matches!(pickle.root(), Draft::Int(legacy::MAGIC)) {
-            legacy::read(&bytes)?
+            legacy::read(bytes)?
         } else {
-            nothing_after(pickle.end, &bytes)?;
+            nothing_after(pickle.end, bytes)?;
             // A plain pickle has its storages inside.
             finish(pickle, |key, _| Err(Problem::storage(format!("storage {key} is missing"))))?
         }

@@ -109,10 +109,23 @@ impl<'a> Archive<'a> {
             None => return Err(wrong("overlaps others")),
         }
         let bytes = self.input.slice(range);
-        if crc32fast::hash(&bytes) != entry.crc32() {
+        let crc = entry.crc32();
+        drop(entry);
+        if crc32fast::hash(&bytes) != crc && (crc != 0 || self.has_checksums()?) {
             return Err(wrong("is damaged: its checksum is wrong"));
         }
         Ok(Some(bytes))
+    }
+
+    /// PyTorch writes 0 for all of them after `torch.serialization.set_crc32_options(False)`.
+    fn has_checksums(&mut self) -> Result<bool, Problem> {
+        for place in 0..self.directory.len() {
+            let entry = self.directory.by_index_raw(place).map_err(|error| refused(&error))?;
+            if entry.crc32() != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn storage(&mut self, key: &str, storage: &Storage) -> Result<Bytes, Problem> {

@@ -57,7 +57,7 @@ impl Embeddings {
     }
 
     /// Reads such a pickle. Embeddings may be a torch tensor or numpy array of any floating-point
-    /// type (`f64` is rounded); captions are dicts or plain texts, under "captions" or "caption";
+    /// type (`f64` is rounded), or a list of them or of lists of numbers; captions are dicts or plain texts, under "captions" or "caption";
     /// texts belong to the rows in order. A list of `{"clip_embedding": …, "caption": …}` with an
     /// embedding each is read too.
     ///

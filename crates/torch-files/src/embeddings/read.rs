@@ -12,7 +12,7 @@ const EMBEDDING: &str = "clip_embedding";
 pub(super) fn read(root: Value) -> Result<Embeddings, Problem> {
     match root {
         Value::Dict(_) => one_tensor(root),
-        Value::List(items) => tensor_each(items),
+        Value::List(items) | Value::Tuple(items) => tensor_each(items),
         other => Err(Problem::Content(format!(
             "holds a {}, not embeddings with captions\n\
              hint: {{\"clip_embedding\": tensor, \"captions\": [...]}} is what ClipCap's scripts write",
@@ -21,21 +21,35 @@ pub(super) fn read(root: Value) -> Result<Embeddings, Problem> {
     }
 }
 
-/// All embeddings in one tensor, the captions in a list beside it.
+/// All embeddings in one tensor or list, the captions in a list beside it.
 fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
-    let Some(Value::Tensor(tensor)) = root.get(EMBEDDING) else {
-        return Err(missing(&format!("there is no tensor or array \"{EMBEDDING}\"")));
+    let (values, dim) = match root.get(EMBEDDING) {
+        Some(Value::Tensor(tensor)) => {
+            let (&[_, dim] | &[_, 1, dim]) = tensor.shape() else {
+                return Err(Problem::Content(format!(
+                    "the embeddings have shape {:?}, not [rows, dim]",
+                    tensor.shape()
+                )));
+            };
+            (floats(tensor, EMBEDDING)?, dim)
+        }
+        Some(Value::List(items) | Value::Tuple(items)) => {
+            let mut rows = Rows::default();
+            for (place, item) in items.iter().enumerate() {
+                rows.add(item, &format!("row {place} of the embeddings"))?;
+            }
+            (rows.values, rows.dim.unwrap_or_default())
+        }
+        _ => return Err(missing(&format!("there is no tensor, array or list \"{EMBEDDING}\""))),
     };
-    let &[rows, dim] = tensor.shape() else {
-        return Err(Problem::Content(format!(
-            "the embeddings have shape {:?}, not [rows, dim]",
-            tensor.shape()
-        )));
+    let rows = values.len().checked_div(dim).unwrap_or_default();
+    let items = match root.get("captions").or_else(|| root.get("caption")) {
+        Some(Value::List(items) | Value::Tuple(items)) => items,
+        Some(other) => {
+            return Err(missing(&format!("the captions are a {}, not a list", other.kind())));
+        }
+        None => return Err(missing("there is no list \"captions\"")),
     };
-    let Some(Value::List(items)) = root.get("captions").or_else(|| root.get("caption")) else {
-        return Err(missing("there is no list \"captions\""));
-    };
-    let values = floats(tensor, EMBEDDING)?;
     let mut captions = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
         let row = match item.get(EMBEDDING) {
@@ -63,38 +77,80 @@ fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
 
 /// A list of dicts, each with its own embedding. Captions that share a tensor share a row.
 fn tensor_each(items: Items) -> Result<Embeddings, Problem> {
-    let mut dim = None;
-    let mut values = Vec::new();
     let mut captions = Vec::with_capacity(items.len());
-    let mut rows = HashMap::new();
-    let mut memory = Memory::default();
+    let (mut rows, mut seen) = (Rows::default(), HashMap::new());
     for (place, item) in items.iter().enumerate() {
-        let Some(Value::Tensor(tensor)) = item.get(EMBEDDING) else {
-            return Err(missing(&format!("item {place} has no tensor or array \"{EMBEDDING}\"")));
+        let Some(embedding) = item.get(EMBEDDING) else {
+            return Err(missing(&format!("item {place} has no \"{EMBEDDING}\"")));
         };
-        let (&[size] | &[1, size]) = tensor.shape() else {
-            return Err(Problem::Content(format!(
-                "the embedding of item {place} has shape {:?}, not [dim]",
-                tensor.shape()
-            )));
+        let known = match embedding {
+            Value::Tensor(tensor) => Some(*seen.entry(tensor.identity()).or_insert(rows.count)),
+            _ => None,
         };
-        if *dim.get_or_insert(size) != size {
-            return Err(Problem::Content(format!(
-                "the embedding of item {place} has {size} values, others have another number"
-            )));
-        }
-        let next = rows.len();
-        let row = *rows.entry(tensor.identity()).or_insert(next);
-        if row == next {
-            memory.take(tensor)?;
-            values.extend(floats(tensor, &format!("embedding of item {place}"))?);
+        let row = known.unwrap_or(rows.count);
+        if row == rows.count {
+            rows.add(embedding, &format!("the embedding of item {place}"))?;
         }
         captions.push(caption(item, place, row)?);
     }
-    let Some(dim) = dim else {
+    let Some(dim) = rows.dim else {
         return Err(missing("the list is empty"));
     };
-    Embeddings::new(values, dim, captions)
+    Embeddings::new(rows.values, dim, captions)
+}
+
+/// Embeddings of one image each, all of one length.
+#[derive(Default)]
+struct Rows {
+    dim: Option<usize>,
+    count: usize,
+    values: Vec<f32>,
+    memory: Memory,
+}
+
+impl Rows {
+    /// Takes a tensor `[dim]` or `[1, dim]`, or a list of numbers.
+    fn add(&mut self, value: Value, name: &str) -> Result<(), Problem> {
+        let before = self.values.len();
+        match value {
+            Value::Tensor(tensor) => {
+                let (&[_] | &[1, _]) = tensor.shape() else {
+                    return Err(Problem::Content(format!(
+                        "{name} has shape {:?}, not [dim]",
+                        tensor.shape()
+                    )));
+                };
+                self.memory.take(tensor)?;
+                self.values.extend(floats(tensor, name)?);
+            }
+            Value::List(items) | Value::Tuple(items) => {
+                for item in items.iter() {
+                    self.values.push(match item {
+                        Value::Float(value) => value as f32,
+                        Value::Int(value) => value as f32,
+                        other => {
+                            let kind = other.kind();
+                            return Err(Problem::Content(format!("{name} has a {kind} in it")));
+                        }
+                    });
+                }
+            }
+            other => {
+                return Err(Problem::Content(format!(
+                    "{name} is a {}, not a tensor, array or list",
+                    other.kind()
+                )));
+            }
+        }
+        let size = self.values.len() - before;
+        if *self.dim.get_or_insert(size) != size {
+            return Err(Problem::Content(format!(
+                "{name} has {size} values, others have another number"
+            )));
+        }
+        self.count += 1;
+        Ok(())
+    }
 }
 
 /// Refuses views that overlap so much that a small file would fill the memory.
@@ -121,10 +177,7 @@ impl Memory {
 
 fn floats(tensor: &Tensor, name: &str) -> Result<Vec<f32>, Problem> {
     tensor.to_f32().ok_or_else(|| {
-        Problem::Content(format!(
-            "the {name} has type {}, not a floating-point one",
-            tensor.dtype()
-        ))
+        Problem::Content(format!("{name} has type {}, not a floating-point one", tensor.dtype()))
     })
 }
 
@@ -141,6 +194,8 @@ fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
         None | Some(Value::None) => None,
         Some(Value::Str(name)) => Some(name.to_owned()),
         Some(Value::Int(number)) => Some(number.to_string()),
+        // As pandas makes of whole numbers where one is missing.
+        Some(Value::Float(number)) if number.fract() == 0.0 => Some(format!("{number:.0}")),
         Some(other) => {
             let kind = other.kind();
             return Err(Problem::Content(format!("the image_id of caption {place} is a {kind}")));

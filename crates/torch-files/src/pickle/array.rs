@@ -11,7 +11,8 @@ use crate::tensor::Layout;
 /// A `numpy.dtype`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArrayType {
-    dtype: Dtype,
+    /// None for texts, objects, dates and others that are not read.
+    dtype: Option<Dtype>,
     /// Big-endian values are refused where they are used.
     big_endian: bool,
 }
@@ -47,7 +48,9 @@ impl Machine<'_> {
         column_order: bool,
         bytes: Id,
     ) -> Result<Draft, Problem> {
-        let dtype = self.little_endian(array_type)?;
+        let Some(dtype) = self.little_endian(array_type)? else {
+            return Ok(Draft::Other("array of another type"));
+        };
         let (shape, bytes) = (self.ints(shape)?, self.bytes(bytes)?);
         self.pay(2 * shape.len() + bytes.len())?;
         let mut strides = vec![0; shape.len()];
@@ -76,10 +79,8 @@ impl Machine<'_> {
             return Err(self.wrong("a numpy type without a name"));
         };
         let code = self.str(code)?;
-        match Dtype::of_numpy_code(code) {
-            Some(dtype) => self.make(Draft::ArrayType(ArrayType { dtype, big_endian: false })),
-            None => Err(self.wrong(format!("numpy type \"{}\" is not supported", shown(code)))),
-        }
+        let dtype = Dtype::of_numpy_code(code);
+        self.make(Draft::ArrayType(ArrayType { dtype, big_endian: false }))
     }
 
     /// `(version, byte order, ...)`; the rest is for types with fields, which are refused before.
@@ -103,7 +104,9 @@ impl Machine<'_> {
 
     /// A numpy scalar is the number that it holds.
     pub(super) fn scalar(&mut self, array_type: Id, bytes: Id) -> Result<(), Problem> {
-        let dtype = self.little_endian(array_type)?;
+        let Some(dtype) = self.little_endian(array_type)? else {
+            return self.make(Draft::Other("numpy value of another type"));
+        };
         let bytes = self.bytes(bytes)?;
         let Some(value) = number(dtype, &bytes) else {
             let length = bytes.len();
@@ -112,9 +115,10 @@ impl Machine<'_> {
         self.make(value)
     }
 
-    fn little_endian(&self, array_type: Id) -> Result<Dtype, Problem> {
+    /// The type, where it is one that is read.
+    fn little_endian(&self, array_type: Id) -> Result<Option<Dtype>, Problem> {
         match self.get(array_type) {
-            Draft::ArrayType(ArrayType { big_endian: true, .. }) => {
+            Draft::ArrayType(ArrayType { big_endian: true, dtype: Some(_) }) => {
                 Err(self
                     .wrong("big-endian numbers are not read; convert them with .astype(\"<f4\")"))
             }

@@ -3,7 +3,7 @@
 use super::Draft;
 use super::machine::{FALSE, Machine, TRUE};
 use super::opcodes as op;
-use super::reader::{integer, raw_unicode_escape};
+use super::reader::{has_lone_surrogates, integer, raw_unicode_escape};
 use crate::error::{Problem, shown};
 
 impl Machine<'_> {
@@ -42,7 +42,11 @@ impl Machine<'_> {
             raw_unicode_escape(self.reader.line()?)
         } else {
             let length = self.length(opcode)?;
-            str::from_utf8(self.reader.take(length)?).ok().map(str::to_owned)
+            let bytes = self.reader.take(length)?;
+            if has_lone_surrogates(bytes) {
+                return self.make(Draft::Other("text with a lone surrogate"));
+            }
+            str::from_utf8(bytes).ok().map(str::to_owned)
         };
         match text {
             Some(text) => self.make(Draft::Str(text.into())),

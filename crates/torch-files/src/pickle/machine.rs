@@ -159,7 +159,10 @@ impl<'a> Machine<'a> {
                 self.make(Draft::Global(global))
             }
             op::NEWOBJ => {
-                let [_, class] = [self.pop()?, self.pop()?];
+                let [arguments, class] = [self.pop()?, self.pop()?];
+                if matches!(self.get(class), Draft::Global(Global::TensorClass)) {
+                    return self.call(Global::TensorClass, arguments);
+                }
                 let reason = match self.get(class) {
                     Draft::Global(class) => format!("NEWOBJ would make a bare {class:?}"),
                     other => format!("NEWOBJ would make an object of a {}", other.kind()),

@@ -23,7 +23,7 @@ use crate::dtype::Dtype;
 use crate::error::Problem;
 use crate::tensor::Layout;
 use array::ArrayType;
-use globals::Global;
+pub(crate) use globals::Global;
 use machine::Machine;
 
 /// A value's place among a pickle's values.
@@ -43,6 +43,8 @@ pub(crate) enum Draft {
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Tensor(Box<TensorDraft>),
+    /// What is known and not read, by its name.
+    Other(&'static str),
     /// What follows is parts of tensors and arrays, which mean nothing by themselves.
     Storage(usize),
     Global(Global),
@@ -65,6 +67,7 @@ impl Draft {
             Self::Set(_) => "set",
             Self::Dict(_) => "dict",
             Self::Tensor(_) => "tensor",
+            Self::Other(kind) => kind,
             Self::Storage(_) => "storage",
             Self::Global(_) => "function or class",
             Self::ArrayType(_) => "array type",

@@ -126,6 +126,20 @@ pub(super) fn raw_unicode_escape(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
+/// Returns true for texts that Python could only write with halves of surrogate pairs in them, which
+/// it writes as three bytes each; else they are UTF-8.
+pub(super) fn has_lone_surrogates(bytes: &[u8]) -> bool {
+    let (mut rest, mut found) = (bytes, false);
+    while let Err(error) = str::from_utf8(rest) {
+        let Some([0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..]) = rest.get(error.valid_up_to()..)
+        else {
+            return false;
+        };
+        (rest, found) = (after, true);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +151,17 @@ mod tests {
         assert_eq!(integer(&[0xff, 0]), Ok(255));
         assert_eq!(integer(&[0, 0x80]), Ok(-32768));
         assert!(integer(&[1; 17]).is_err());
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_told_from_other_bytes() {
+        assert!(
+            has_lone_surrogates(b"a\xed\xa0\xbd\xed\xb8\x80b")
+                && has_lone_surrogates(b"\xed\xbf\xbf")
+        );
+        for other in [&b"a"[..], "\u{d7ff}".as_bytes(), b"\xff", b"\xed\xa0", b"\xed\xa0\x80\xff"] {
+            assert!(!has_lone_surrogates(other), "{other:?}");
+        }
     }
 
     #[test]

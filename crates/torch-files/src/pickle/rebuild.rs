@@ -18,6 +18,11 @@ impl Machine<'_> {
             let kind = self.get(function).kind();
             return Err(self.wrong(format!("REDUCE would call a {kind}")));
         };
+        self.call(function, arguments)
+    }
+
+    /// Leaves what `function` would have returned on the stack.
+    pub(super) fn call(&mut self, function: Global, arguments: Id) -> Result<(), Problem> {
         let arguments = self.items(arguments)?.to_vec();
         self.pay(arguments.len())?;
         match (function, arguments.as_slice()) {
@@ -47,11 +52,27 @@ impl Machine<'_> {
             }
             (Global::Device, arguments) => self.device(arguments),
             (Global::RebuildTensor, arguments) => self.tensor(arguments),
-            (Global::RebuildParameter, &[tensor, _, _])
-                if matches!(self.get(tensor), Draft::Tensor(_)) =>
+            // What it adds to a tensor (gradients or not, hooks, attributes, the device) is not read.
+            (Global::RebuildParameter, &[tensor, _, _] | &[tensor, _, _, _])
+            | (Global::RebuildOnDevice, &[tensor, _, _, _])
+            | (Global::TensorClass, &[tensor] | &[tensor, _])
+                if matches!(self.get(tensor), Draft::Tensor(_) | Draft::Other(_)) =>
             {
                 self.push(tensor)
             }
+            (Global::RebuildFromType, &[function, class, arguments, _]) => {
+                self.typed_tensor(function, class, arguments)
+            }
+            (Global::RebuildTypedTensor, &[_, _, _, _, _, _, element_type, ..]) => {
+                match *self.get(element_type) {
+                    Draft::Global(Global::Type(_, tensor)) => self.make(Draft::Other(tensor)),
+                    _ => Err(self.wrong("a tensor of an unknown type")),
+                }
+            }
+            (Global::MemoryLayout, &[name]) if matches!(self.get(name), Draft::Str(_)) => {
+                self.push(name)
+            }
+            (Global::Unread(kind), _) => self.make(Draft::Other(kind)),
             (Global::LoadFromBytes, &[bytes]) => self.storage_from_bytes(bytes),
             (Global::Reconstruct, arguments) => self.unbuilt_array(arguments),
             (Global::ArrayType, arguments) => self.array_type(arguments),
@@ -194,6 +215,23 @@ impl Machine<'_> {
         let elements = self.storages[storage].elements;
         let layout = Layout::new(offset, &size, &stride, elements).map_err(|r| self.wrong(r))?;
         self.make(Draft::Tensor(Box::new(TensorDraft { storage, layout })))
+    }
+
+    /// A tensor with attributes of its own: what `function` makes of `arguments`.
+    fn typed_tensor(&mut self, function: Id, class: Id, arguments: Id) -> Result<(), Problem> {
+        match (self.get(function), self.get(class)) {
+            (
+                &Draft::Global(function @ (Global::RebuildTensor | Global::RebuildTypedTensor)),
+                Draft::Global(Global::TensorClass),
+            ) => self.call(function, arguments),
+            (&Draft::Global(Global::Unread(kind)), Draft::Global(Global::TensorClass)) => {
+                self.make(Draft::Other(kind))
+            }
+            (function, class) => {
+                let (function, class) = (function.kind(), class.kind());
+                Err(self.wrong(format!("a tensor of a {class} made by a {function}")))
+            }
+        }
     }
 
     /// A device is its name: "cpu", "cuda:0".

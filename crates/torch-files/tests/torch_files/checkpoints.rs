@@ -37,6 +37,7 @@ fn every_checkpoint_reads_as_torch_reads_it() {
             case["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
         assert_eq!(names, wanted, "{file}");
         assert_eq!(state.count(), wanted.len());
+        assert_eq!(state.place(), case["place"], "{file}");
         let others: Vec<(String, String)> = serde_json::from_value(case["others"].clone()).unwrap();
         let found: Vec<(String, String)> =
             state.others().iter().map(|(name, kind)| (name.clone(), (*kind).to_owned())).collect();
@@ -133,5 +134,5 @@ fn what_is_no_state_dict_says_so() {
     std::fs::write(&path, &file).unwrap();
     Tree::load(&path).unwrap();
     let error = StateDict::load(&path).unwrap_err().to_string();
-    assert!(error.contains("several state dicts: model, state_dict"), "{error}");
+    assert!(error.contains("several state dicts: [\"model\"], [\"state_dict\"]"), "{error}");
 }

@@ -19,6 +19,8 @@ const FLIPS: u32 = 2000;
 fn small_files() -> Vec<std::path::PathBuf> {
     [
         "sound/protocol_4_zip.pt",
+        "sound/beside.pt",
+        "sound/parameters_with_attributes.pt",
         "sound/views_zip.pt",
         "sound/views_legacy.pt",
         "sound/protocol_5_legacy.pt",
@@ -48,7 +50,9 @@ fn read(path: &Path) -> Result<Option<Weights>, Error> {
     assert!(taken <= 64 * bound(length), "{taken} bytes of memory for JSON of {length}");
     let (_, taken) = peak(|| Embeddings::load(path).is_ok());
     assert!(taken <= 2 * bound(length), "{taken} bytes of memory for embeddings of {length}");
-    let Ok(state) = StateDict::from_tree(&tree) else { return Ok(None) };
+    let (state, taken) = peak(|| StateDict::load(path));
+    assert!(taken <= 2 * bound(length), "{taken} bytes of memory for weights of {length}");
+    let Ok(state) = state else { return Ok(None) };
     let weights = state.iter().map(|(name, tensor)| {
         let (bytes, taken) = peak(|| tensor.bytes().into_owned());
         assert!(taken <= bound(length), "{taken} bytes of memory for {name} of {length}");

@@ -148,7 +148,8 @@ fn what_is_not_laid_out_so_is_refused_by_its_place() {
         assert!(error.contains("e.pkl") && error.contains(words), "{words}: {error}");
     }
     assert!(refusal(b"\x80\x02].").contains("the list is empty"));
-    assert!(refusal(b"\x80\x02]Na.").contains("item 0 has no tensor"));
+    assert!(refusal(b"\x80\x02]Na.").contains("item 0 has no \"clip_embedding\""));
+    assert!(refusal(b"\x80\x02]}X\x0e\0\0\0clip_embeddingNsa.").contains("item 0 is a None"));
     assert!(refusal(b"\x80\x02K\x01.").contains("holds a int"));
 }
 

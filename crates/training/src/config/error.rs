@@ -73,7 +73,7 @@ pub enum ConfigError {
         /// What was given.
         value: String,
         /// What is accepted.
-        expected: &'static str,
+        expected: String,
     },
 }
 

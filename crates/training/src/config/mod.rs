@@ -15,8 +15,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Which;
+
 pub use error::ConfigError;
-use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
+use keys::{apply_override, check_numbers, dotted_keys, flatten, known_keys, nearest};
 pub use sections::{
     Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Strategy, Training,
 };
@@ -82,6 +84,7 @@ impl Config {
                 return Err(ConfigError::UnknownKey { key, suggestion });
             }
         }
+        check_numbers(&table)?;
         let misfit = |error: toml::de::Error| invalid(error.to_string().trim().to_owned());
         // One by one: a flattened enum would forget which key a value is of.
         let system = match table.get("system").and_then(toml::Value::as_str) {
@@ -89,7 +92,12 @@ impl Config {
             Some("merge-rnn") => System::MergeRnn(table.clone().try_into().map_err(misfit)?),
             _ => System::ClipPrefix(table.clone().try_into().map_err(misfit)?),
         };
-        let Common { data, training, optimizer, decoding } = table.try_into().map_err(misfit)?;
+        let Common { data, training, optimizer, mut decoding } =
+            table.try_into().map_err(misfit)?;
+        if !matches!(system, System::MergeRnn(_)) {
+            // Runs of before there was this key did not clean up.
+            decoding.clean_up_tokenization_spaces.get_or_insert(false);
+        }
         let config = Self { system, data, training, optimizer, decoding };
         config.validate()?;
         Ok(config)
@@ -148,6 +156,13 @@ impl Config {
     pub fn ends_behind_its_best(&self) -> bool {
         let training = &self.training;
         training.early_stop_epochs > 0 && training.early_stop_on == EarlyStopOn::HeldOut
+    }
+
+    /// Returns which checkpoint of a run is used wherever none is asked for: the best epoch's where
+    /// the held-out captions end training, since it goes on past that one; else the newest.
+    #[must_use]
+    pub fn usual_checkpoint(&self) -> Which {
+        if self.ends_behind_its_best() { Which::Best } else { Which::Newest }
     }
 
     /// The configuration as TOML, as it is saved in the run folder.
@@ -239,6 +254,30 @@ mod tests {
                 assert!(error.contains(name), "without {key}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn runs_that_do_not_name_the_clean_up_of_spaces_have_none() {
+        let parse = |text: &str| Config::parse(text, Path::new("config.toml"), &[]).unwrap();
+        for system in ["clip-prefix", "sbg"] {
+            let named = parse(reference(system));
+            assert_eq!(named.decoding.clean_up_tokenization_spaces, Some(true));
+            let lines = reference(system).lines();
+            let lines: Vec<&str> =
+                lines.filter(|line| !line.starts_with("clean_up_tokenization_spaces")).collect();
+            let before = parse(&lines.join("\n"));
+            assert_eq!(before.decoding.clean_up_tokenization_spaces, Some(false));
+            assert!(before.difference(&named).contains("clean_up_tokenization_spaces"));
+            assert_eq!(parse(&before.to_toml()), before);
+            let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+            assert_eq!(before.with_decoding(&set).unwrap(), named);
+        }
+        let words = parse(reference("merge-rnn"));
+        assert!(!words.to_toml().contains("clean_up"));
+        assert_eq!(parse(&words.to_toml()), words);
+        let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+        let error = words.with_decoding(&set).unwrap_err().to_string();
+        assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! A ClipCap checkpoint becomes a run folder.
 //!
 //! Read are the names that ClipCap's training script saves: `gpt.*`, a Hugging Face GPT-2, and
-//! `clip_project.*`, either mapper. Sizes are inferred from shapes. Nothing is at the run's place
-//! until all of it has been read back into a model.
+//! `clip_project.*`, either mapper; also behind what wrappers put before them, and with the GPT-2
+//! called otherwise. Sizes are inferred from shapes. Nothing is at the run's place until all of it
+//! has been read back into a model.
 
+mod names;
 mod shapes;
+mod weights;
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +17,7 @@ use durable::digests::{self, Digests};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner};
 use networks::weights::WeightsError;
-use tch::{Device, Kind, Tensor, nn};
-use torch_files::{Dtype, StateDict};
+use tch::{Device, nn};
 
 use crate::checkpoint::{self, Position};
 use crate::config::{ClipPrefix, Config, System};
@@ -24,6 +26,7 @@ use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
 
 use shapes::Sizes;
+use weights::Weights;
 
 pub(crate) const HEAD: &str = "gpt.lm_head.weight";
 pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
@@ -31,7 +34,7 @@ pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
 /// A checkpoint to import, and what it does not say itself.
 #[derive(Debug)]
 pub struct Import<'a> {
-    /// The file that `torch.save` wrote.
+    /// The file that `torch.save` or safetensors wrote.
     pub file: &'a Path,
     /// What the run is configured as; its mapper is replaced by the one in the file.
     pub config: Config,
@@ -59,12 +62,12 @@ pub struct Imported {
 /// Makes a run folder of a checkpoint: f32 weights, finished, without the optimizer's moments.
 ///
 /// # Errors
-/// Names the file and every tensor that is missing, unknown or of a wrong shape; refuses an output
-/// head of its own, and a tokenizer with more tokens than there are embeddings. Nothing is left at
-/// `out` then.
+/// Names the file and every tensor that is missing, unknown, of a wrong shape or not finite; refuses
+/// an output head of its own, and a tokenizer with more tokens than there are embeddings. Nothing is
+/// left at `out` then.
 pub fn import(import: &Import) -> Result<Imported, Error> {
     refuse_existing(import.out)?;
-    let weights = Weights::load(import.file)?;
+    let weights = Weights::find(import.file)?;
     let Sizes { gpt2, mapper, clip_dim } = weights.sizes(import.heads)?;
     let system = ClipPrefix { mapper, ..import.config.clip_prefix()?.clone() };
     let config = Config { system: System::ClipPrefix(system), ..import.config.clone() };
@@ -79,14 +82,13 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         device: config.training.device.clone(),
         files: Digests::new(),
     };
-    let imported = Imported { gpt2, config, clip_dim, tensors: weights.tensors.len() };
+    let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };
 
     let staging = staged(import.out)?;
     let run = RunFolder::new(staging.path());
     run.save_language_model(&imported.gpt2, &tokenizer)?;
     let finished = Position { finished: true, ..Position::default() };
-    checkpoint::save_model(&run.checkpoints(), &finished, &weights.tensors)?;
-    drop(weights);
+    checkpoint::save_model(&run.checkpoints(), &finished, &weights.read()?)?;
     read_back(&run, import.file, &imported)?;
     run.begin(&imported.config, &provenance)?;
     staging.keep(import.out)?;
@@ -106,83 +108,6 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
         )),
         other => other.into(),
     })
-}
-
-/// The weights of a checkpoint, f32, without what [`prefix::is_ignored`].
-struct Weights<'a> {
-    file: &'a Path,
-    tensors: Vec<(String, Tensor)>,
-}
-
-impl<'a> Weights<'a> {
-    fn load(file: &'a Path) -> Result<Self, Error> {
-        let dict = StateDict::load(file)?;
-        check_head(file, &dict)?;
-        let size = fs::metadata(file).map_or(0, |attributes| attributes.len());
-        let kept: Vec<_> = dict.iter().filter(|(name, _)| !prefix::is_ignored(name)).collect();
-        // Many tensors may be views of one storage, and would each get memory of their own.
-        let bytes: u64 =
-            kept.iter().map(|(_, tensor)| (tensor.len() * tensor.dtype().size()) as u64).sum();
-        if bytes > size {
-            return Err(Error::Mismatch(format!(
-                "{}: its tensors share their values ({bytes} bytes of weights in a file of {size}); in Python, call .clone() on each before saving",
-                file.display()
-            )));
-        }
-        let tensors = kept
-            .into_iter()
-            .map(|(name, tensor)| Ok((name.to_owned(), to_f32(file, name, tensor)?)))
-            .collect::<Result<_, Error>>()?;
-        Ok(Self { file, tensors })
-    }
-
-    fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor.size())
-    }
-
-    fn sizes(&self, heads: Option<i64>) -> Result<Sizes, Error> {
-        let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", self.file.display()));
-        let names: Vec<&str> = self.tensors.iter().map(|(name, _)| name.as_str()).collect();
-        let sizes = shapes::infer(&names, |name| self.shape(name), heads).map_err(fail)?;
-        let values: u128 = self.tensors.iter().map(|(_, tensor)| tensor.numel() as u128).sum();
-        // Some slack, since a file that lacks a tensor is better told which one.
-        let (needed, allowed) = (sizes.parameters(), 2 * values + 1_000_000);
-        if needed > allowed {
-            return Err(fail(format!(
-                "its shapes are those of a model with {needed} weights, but it has {values}; weights are missing or of wrong shapes"
-            )));
-        }
-        Ok(sizes)
-    }
-}
-
-fn to_f32(file: &Path, name: &str, tensor: &torch_files::Tensor) -> Result<Tensor, Error> {
-    let shape: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
-    if tensor.dtype() == Dtype::F32 {
-        return Ok(Tensor::f_from_data_size(&tensor.bytes(), &shape, Kind::Float)?);
-    }
-    let values = tensor.to_f32().ok_or_else(|| {
-        Error::Mismatch(format!(
-            "{}: {name} is of type {}; weights are floating-point numbers",
-            file.display(),
-            tensor.dtype()
-        ))
-    })?;
-    Ok(Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?)
-}
-
-/// Refuses an output head that is not the token embedding again.
-fn check_head(file: &Path, dict: &StateDict) -> Result<(), Error> {
-    let (Some(head), Some(embedding)) = (dict.get(HEAD), dict.get(EMBEDDING)) else {
-        return Ok(());
-    };
-    let is_tied = head.dtype() == embedding.dtype()
-        && head.shape() == embedding.shape()
-        && head.bytes() == embedding.bytes();
-    if is_tied {
-        return Ok(());
-    }
-    Err(WeightsError::UntiedHead { path: file.to_owned(), head: HEAD.to_owned() }.into())
 }
 
 /// Makes a folder to fill beside `place`.

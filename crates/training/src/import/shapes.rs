@@ -108,7 +108,7 @@ fn matrix(name: &str, shape: Option<&[i64]>) -> Result<[i64; 2], String> {
     match shape {
         Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok([rows, columns]),
         Some(other) => Err(format!("{name} has the shape {other:?}; a matrix is expected")),
-        None => Err(format!("it has no {name}, so it is no ClipCap checkpoint")),
+        None => Err(format!("it has no {name}, which every ClipCap checkpoint has")),
     }
 }
 

@@ -1,0 +1,86 @@
+//! safetensors files, as `safetensors.torch` writes them: tensors by name, and of those that share
+//! their values only one.
+
+use bytes::Bytes;
+use safetensors::{Dtype as Theirs, SafeTensors};
+
+use crate::dtype::Dtype;
+use crate::error::{Problem, shown};
+use crate::tensor::{Layout, Tensor};
+
+/// The header is JSON, behind its length in eight bytes.
+const HEADER: usize = size_of::<u64>();
+
+/// The longest header that safetensors allows.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Returns true for what no pickle and no archive begins with: a header's length, and the header.
+pub(crate) fn is_one(input: &[u8]) -> bool {
+    let Some((length, header)) = input.split_first_chunk::<HEADER>() else { return false };
+    header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
+}
+
+/// A tensor, or what it is called where it is not read.
+pub(crate) type Entry = (String, Result<Tensor, &'static str>);
+
+/// Reads tensors in the order of their values. `safetensors.torch.save_model` leaves out a tensor
+/// that has the values of another one and says so in the header; both are given.
+pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
+    let (length, header) = SafeTensors::read_metadata(input).map_err(|error| {
+        Problem::Content(format!(
+            "is not a whole safetensors file: {error}\n\
+             hint: fetch or copy the file again; a file cut short looks like this"
+        ))
+    })?;
+    let values = HEADER + length;
+    let mut entries = Vec::new();
+    for name in header.offset_keys() {
+        let Some(info) = header.info(&name) else { continue };
+        let (start, end) = info.data_offsets;
+        let storage = input.slice(values + start..values + end);
+        let tensor = match dtype(info.dtype) {
+            Some(dtype) => Ok(tensor(dtype, &info.shape, storage).map_err(|reason| {
+                Problem::Content(format!("tensor {}: {reason}", shown(&name)))
+            })?),
+            None => Err("tensor of a type that is not read"),
+        };
+        entries.push((name, tensor));
+    }
+    let mut copies: Vec<Entry> = Vec::new();
+    for (removed, kept) in header.metadata().iter().flatten() {
+        let find = |wanted: &String| entries.iter().find(|(name, _)| name == wanted);
+        if let (None, Some((_, tensor))) = (find(removed), find(kept)) {
+            copies.push((removed.clone(), tensor.clone()));
+        }
+    }
+    copies.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.append(&mut copies);
+    Ok(entries)
+}
+
+fn tensor(dtype: Dtype, shape: &[usize], storage: Bytes) -> Result<Tensor, String> {
+    let elements = storage.len() / dtype.size();
+    let shape: Vec<i128> = shape.iter().map(|&size| size as i128).collect();
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = shape[axis].saturating_mul(strides[axis]);
+    }
+    let layout = Layout::new(0, &shape, &strides, elements)?;
+    Ok(Tensor::new(dtype, layout, storage))
+}
+
+fn dtype(theirs: Theirs) -> Option<Dtype> {
+    Some(match theirs {
+        Theirs::F16 => Dtype::F16,
+        Theirs::BF16 => Dtype::BF16,
+        Theirs::F32 => Dtype::F32,
+        Theirs::F64 => Dtype::F64,
+        Theirs::I8 => Dtype::I8,
+        Theirs::I16 => Dtype::I16,
+        Theirs::I32 => Dtype::I32,
+        Theirs::I64 => Dtype::I64,
+        Theirs::U8 => Dtype::U8,
+        Theirs::BOOL => Dtype::Bool,
+        _ => return None,
+    })
+}
