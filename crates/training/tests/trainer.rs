@@ -470,7 +470,7 @@ fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
     let (whole, _, records) = stage.trained("whole", &sets);
     let (run, config) = (stage.run("cut"), stage.config(&sets));
     let (model, stop) = (stage.gpt2(), AtomicBool::new(false));
-    let mut observer = Watcher { steps: 0, stop: Some((&stop, 4)) };
+    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 4)) };
     let outcome =
         train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted { steps: 4 });
