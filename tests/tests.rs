@@ -4,6 +4,7 @@
 
 mod cli {
     mod bad_input;
+    mod damage;
     mod exchange;
     mod interruption;
     mod main_path;

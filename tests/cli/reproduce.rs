@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::damage::flip;
 use super::stage::{Stage, capsmith, failure, success};
 
 /// The demo's configurations, made short: 10 test pictures, one epoch.
@@ -152,6 +153,52 @@ fn all_rows_come_out_are_kept_and_are_redone_where_something_changed() {
         "{redone:?}"
     );
     assert_eq!(redone.len(), 6, "{redone:?}");
+}
+
+#[test]
+fn what_a_study_kept_is_checked_and_made_again_where_it_has_changed() {
+    let study = Study::new();
+    let rows = ["--rows", "prefix-original"];
+    success(&study.words(&rows));
+    let table = fs::read_to_string(study.out().join("table1.csv")).unwrap();
+    let run = study.out().join("runs/prefix-original-seed-42");
+    let again = |what: &str, file: &str, stages: &[&str]| {
+        let before = study.records();
+        let output = success(&study.words(&[&rows[..], &["--resume"]].concat()));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("is run again") && said.contains(file), "{what}: {said}");
+        let after = study.records();
+        let changed: Vec<&String> = after
+            .iter()
+            .filter(|(name, time)| before.get(*name) != Some(*time))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(changed, stages, "{what}");
+        assert_eq!(fs::read_to_string(study.out().join("table1.csv")).unwrap(), table, "{what}");
+    };
+    let [train, evaluate] = ["train.prefix-original-seed-42", "evaluate.prefix-original-seed-42"];
+
+    let scores = run.join("evaluation/test/scores.json");
+    let text = fs::read_to_string(&scores).unwrap();
+    let edited = text.replacen("\"BLEU-1\": 0.", "\"BLEU-1\": 0.9", 1);
+    assert_ne!(edited, text);
+    fs::write(&scores, edited).unwrap();
+    again("another score", "scores.json", &[evaluate]);
+    assert_eq!(fs::read_to_string(&scores).unwrap(), text);
+
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    again("no checkpoints", "checkpoints", &[train]);
+    flip(&super::stage::newest_checkpoint(&run).join("model.safetensors"));
+    again("damaged weights", "model.safetensors", &[train]);
+    flip(&run.join("config.toml"));
+    again("another configuration", "config.toml", &[evaluate, train]);
+    flip(&study.out().join("embeddings.safetensors"));
+    again("other embeddings", "embeddings.safetensors", &["embeddings"]);
+
+    let record = study.out().join(format!("stages/{train}.json"));
+    flip(&record);
+    let error = failure(&study.words(&[&rows[..], &["--resume"]].concat()));
+    assert!(error.contains(&record.display().to_string()) && error.contains("hint"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::damage::flip;
 use super::stage::{Stage, capsmith, config, failure, success};
 
 /// Writes a sweep's file for the shared data set.
@@ -113,6 +114,14 @@ fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
         child.wait().unwrap();
     }
     success(&words(&file, &cut, &["--resume"]));
+    assert_eq!(results(&cut), found);
+
+    // A score that was changed afterwards is measured again.
+    let scores = cut.join("trials/001/seed-1/evaluation/validation-epoch-1/scores.json");
+    flip(&scores);
+    let said = success(&words(&file, &cut, &["--resume"])).stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("is run again") && said.contains("scores.json"), "{said}");
     assert_eq!(results(&cut), found);
 
     let shared = folder.path().join("shared");

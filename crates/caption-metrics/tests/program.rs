@@ -46,6 +46,23 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_limit_of_file_size_is_an_error_and_leaves_nothing() {
+    let folder = folder();
+    let output = Command::new("bash")
+        .args(["-c", "ulimit -f 0; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_caption-eval")])
+        .args(["evaluate", "--references", "r.json", "--predictions", "a.json"])
+        .args(["--metrics", "bleu", "--json", "out.json"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("out.json") && error.contains("too large"), "{error}");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 4, "only what was there before");
+}
+
+#[test]
 fn evaluate_prints_and_writes_what_the_library_computes() {
     let folder = folder();
     let arguments = [

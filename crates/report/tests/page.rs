@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use durable::digests::Digests;
 use image::{Rgb, RgbImage};
 use keywords::{Identity, ImageKeywords, Keyword};
 use report::{Run, names, sections};
 use tempfile::TempDir;
 use training::config::Config;
+use training::run_folder::{Provenance, RunFolder};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -49,8 +51,18 @@ impl Stage {
             sets.push(format!("keywords.selected={}", self.path("selected.jsonl").display()));
         }
         let config = Config::load(&config, &sets).unwrap();
+        let provenance = Provenance {
+            capsmith: "0.1.0".to_owned(),
+            embeddings: None,
+            clip_dim: 8,
+            gpt2_sha256: None,
+            keywords_sha256: None,
+            threads: 1,
+            device: "cpu".to_owned(),
+            files: Digests::new(),
+        };
         fs::create_dir_all(self.path(name)).unwrap();
-        fs::write(self.path(name).join("config.toml"), config.to_toml()).unwrap();
+        RunFolder::new(&self.path(name)).begin(&config, &provenance).unwrap();
         self.path(name)
     }
 }

@@ -212,7 +212,7 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let run = stage.run(&format!("interrupted-{steps}"));
         let config = stage.config(&sets(1));
         let stop = AtomicBool::new(false);
-        let mut observer = Watcher { steps: 0, stop: Some((&stop, steps)) };
+        let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, steps)) };
         let outcome = train(
             &run,
             &config,
@@ -330,7 +330,7 @@ fn every_kind_of_run_repeats_to_the_bit() {
         let config = stage.config(&sets);
         let model = stage.gpt2_with_dropout();
         let stop = AtomicBool::new(false);
-        let mut observer = Watcher { steps: 0, stop: Some((&stop, 3)) };
+        let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 3)) };
         train(&cut, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
         stop.store(false, Ordering::Relaxed);
         train(&cut, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
@@ -471,7 +471,7 @@ fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
     let (whole, _, records) = stage.trained("whole", &sets);
     let (run, config) = (stage.run("cut"), stage.config(&sets));
     let (model, stop) = (stage.gpt2(), AtomicBool::new(false));
-    let mut observer = Watcher { steps: 0, stop: Some((&stop, 4)) };
+    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 4)) };
     let outcome =
         train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted { steps: 4 });
@@ -519,14 +519,15 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     // Killed before an epoch's line was written, stopped within an epoch, and run again at the end.
     let run = stage.run("cut");
     let (config, stop) = (stage.config(&set(2)), AtomicBool::new(false));
-    let mut observer = Watcher { steps: 0, stop: Some((&stop, 8)) };
+    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 8)) };
     train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
     let path = run.path().join("epoch-scores.csv");
     let text = std::fs::read_to_string(&path).unwrap();
     let kept = text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
     std::fs::write(&path, kept).unwrap();
+    std::fs::remove_file(run.path().join("logs.json")).unwrap();
     stop.store(false, Ordering::Relaxed);
-    let mut observer = Watcher { steps: 0, stop: Some((&stop, 2)) };
+    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 2)) };
     train(&run, &config, Some(&model), &resumed(), &mut observer, &stop).unwrap();
     assert_eq!(scores(&run), whole[..2]);
     for _ in 0..2 {

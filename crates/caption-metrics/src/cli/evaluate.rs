@@ -1,6 +1,6 @@
 //! `evaluate`, `evaluate compare` and `evaluate correlate`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
@@ -111,7 +111,8 @@ impl ScoringArgs {
             None => match Resources::open_default() {
                 Ok(resources) => (Metric::ALL.to_vec(), Some(resources)),
                 Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)) => {
-                    eprintln!("METEOR is left out: {error}");
+                    // Nobody can be told when stderr is closed or its disk full.
+                    let _ = writeln!(io::stderr(), "METEOR is left out: {error}");
                     (Options::default().metrics, None)
                 }
                 Err(error) => return Err(error.into()),

@@ -61,6 +61,26 @@ pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
 /// checked last by this process are not read again.
 pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
     static SEEN: Mutex<Option<HashMap<String, Option<Damage>>>> = Mutex::new(None);
+    let looks = looks(stage, record)?;
+    let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = seen().get_or_insert_default().get(&looks) {
+        return Ok(known.clone());
+    }
+    let found = match &stage.check {
+        Check::Contents => digests::first_changed(&record.files, Path::new(""))
+            .map(|path| Damage::Lost(format!("{} is not as the stage left it", path.display()))),
+        Check::Run { folder, epochs } => damaged_run(folder, *epochs),
+    };
+    if found.is_some() && self::looks(stage, record)? != looks {
+        // Another process is at work there, such as the next rung of a sweep, which checks it itself.
+        return Ok(None);
+    }
+    seen().get_or_insert_default().insert(looks, found.clone());
+    Ok(found)
+}
+
+/// Returns what is checked, as far as the file system tells without reading it.
+fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
     let mut looks = format!("{:?} {:?}\n", stage.check, record.files);
     let run = match &stage.check {
         Check::Contents => None,
@@ -69,18 +89,7 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
     for path in stage.outputs.iter().chain(run) {
         looks.push_str(&listing(path)?);
     }
-    let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = seen().get_or_insert_default().get(&looks) {
-        return Ok(known.clone());
-    }
-    let found = match &stage.check {
-        Check::Contents => digests::first_changed(&record.files, Path::new("")).map(|path| {
-            Damage::Lost(format!("{} is not as the stage left it", path.display()))
-        }),
-        Check::Run { folder, epochs } => damaged_run(folder, *epochs),
-    };
-    seen().get_or_insert_default().insert(looks, found.clone());
-    Ok(found)
+    Ok(looks)
 }
 
 fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {

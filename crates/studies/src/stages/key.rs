@@ -76,7 +76,12 @@ fn list(root: &Path, path: &Path, listing: &mut String) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if attributes.is_dir() {
-        let entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.path())),
+            // Removed since it was looked at.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let mut entries = entries.collect::<io::Result<Vec<PathBuf>>>()?;
         entries.sort();
         return entries.iter().try_for_each(|entry| list(root, entry, listing));

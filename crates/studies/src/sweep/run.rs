@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use training::config::Config;
+use training::run_folder::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};
@@ -141,13 +142,22 @@ fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
         }
         if config.training.threads == 0 {
             // Another number gives other last bits: a trial keeps the one that it began with.
-            let before = Config::load(&planner.config_file(trial.number), &[]);
-            config.training.threads = before
-                .map_or_else(|_| (cores / options.jobs).max(1), |before| before.training.threads);
+            config.training.threads = threads_before(planner, trial.number)
+                .unwrap_or_else(|| (cores / options.jobs).max(1));
         }
         Ok(config)
     });
     trials.collect()
+}
+
+/// Returns the threads that a trial was started with: by its runs, whose records carry digests, or by its
+/// config file where none has begun.
+fn threads_before(planner: &Planner, trial: usize) -> Option<usize> {
+    let runs = planner.sweep.seeds.iter().map(|&seed| planner.run_folder(trial, seed));
+    let mut begun = runs.filter_map(|run| RunFolder::new(&run).provenance().ok());
+    let of_run = begun.next().map(|provenance| provenance.threads);
+    let of_file = || Config::load(&planner.config_file(trial), &[]).ok();
+    of_run.or_else(|| of_file().map(|config| config.training.threads))
 }
 
 fn write_configs(planner: &Planner) -> Result<(), Error> {

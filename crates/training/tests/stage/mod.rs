@@ -218,15 +218,18 @@ pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Says nothing, and raises a flag after so many steps.
+/// Keeps what is said, and raises a flag after so many steps.
 #[derive(Default)]
 pub struct Watcher<'a> {
+    pub notes: Vec<String>,
     pub steps: u64,
     pub stop: Option<(&'a AtomicBool, u64)>,
 }
 
 impl Observer for Watcher<'_> {
-    fn note(&mut self, _message: &str) {}
+    fn note(&mut self, message: &str) {
+        self.notes.push(message.to_owned());
+    }
 
     fn epoch(&mut self, _epoch: u64, _epochs: u64, _done: usize, _batches: usize) {}
 
