@@ -269,6 +269,8 @@ def embeddings(out):
     for protocol in (2, 5):
         case(f"beside_{protocol}", beside | {
             "clip_embedding": nn.Parameter(rows.float()), "captions": [c | beside for c in dicts]}, protocol)
+        case(f"numpy_texts_{protocol}", {"clip_embedding": rows, "captions": [
+            d | {"image_id": numpy.str_(d["image_id"]), "caption": numpy.str_(d["caption"])} for d in dicts]}, protocol)
     case("float_ids", {"clip_embedding": rows, "captions": [d | {"image_id": 7.0} for d in dicts]}, 4,
          [d | {"image_id": 7} for d in dicts])
     write_json(out / "embeddings.json", cases)
