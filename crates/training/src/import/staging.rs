@@ -3,12 +3,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use crate::error::Error;
 
-const EXTENSION: &str = "unfinished";
 /// Held by the process that fills the folder. One without an owner was left by a process that was
 /// killed.
 const LOCK: &str = "lock";
@@ -35,7 +32,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Makes the folder, and removes what killed processes left in it and beside it.
+    /// Makes the folder, and empties it of what a killed process left.
     ///
     /// # Errors
     /// Another process fills it, or it is somebody's own.
@@ -44,12 +41,10 @@ impl Staging {
             path: place.to_owned(),
             reason: "this names no folder; give --out a name".into(),
         })?);
-        name.push(".");
-        name.push(EXTENSION);
+        name.push(".unfinished");
         let path = place.with_file_name(name);
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
-        remove_abandoned(&path);
         let mut staging = Self { path, made, lock: None };
         durable::create_dir_all(&staging.path)?;
         let entries = staging.entries()?;
@@ -60,23 +55,11 @@ impl Staging {
                 reason: "is in the way and was not made by capsmith; move it away".into(),
             });
         }
-        staging.lock = Some(staging.take(&lock)?);
-        Ok(staging)
-    }
-
-    /// Takes the lock, which a process that removes what was abandoned may have for a moment, and may
-    /// remove.
-    fn take(&self, lock: &Path) -> Result<durable::Lock, Error> {
-        let mut attempts = 10_u32;
-        loop {
-            let held = durable::create_dir_all(&self.path).and_then(|()| durable::lock(lock));
-            attempts = attempts.saturating_sub(1);
-            match held {
-                Ok(held) if lock.exists() => return Ok(held),
-                Err(error) if attempts == 0 => return Err(error.into()),
-                _ => thread::sleep(Duration::from_millis(20)),
-            }
+        staging.lock = Some(durable::lock(&lock)?);
+        for left in entries.iter().filter(|&entry| *entry != lock) {
+            durable::remove(left)?;
         }
+        Ok(staging)
     }
 
     fn entries(&self) -> Result<Vec<PathBuf>, Error> {
@@ -97,21 +80,6 @@ impl Staging {
     /// Moves a file of the folder, which goes, to its place.
     pub(crate) fn keep_file(self, file: &Path, place: &Path) -> Result<(), Error> {
         Ok(durable::replace(file, place)?)
-    }
-}
-
-/// Removes unfinished folders without an owner, of this place and others in the same folder.
-fn remove_abandoned(path: &Path) {
-    let around = path.parent().filter(|around| !around.as_os_str().is_empty());
-    let entries = fs::read_dir(around.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
-    for folder in entries.map(|entry| entry.path()) {
-        let lock = folder.join(LOCK);
-        let is_ours = folder.extension().is_some_and(|extension| extension == EXTENSION)
-            && fs::symlink_metadata(&lock).is_ok_and(|lock| lock.is_file() && lock.len() == 0);
-        if is_ours && let Ok(_held) = durable::lock(&lock) {
-            // What cannot be removed stays; it is of no use to anybody, and does no harm.
-            let _ = fs::remove_dir_all(&folder);
-        }
     }
 }
 
@@ -145,20 +113,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("run");
         let unfinished = folder.path().join("run.unfinished");
-        let other = folder.path().join("other.unfinished");
-        for left in [&unfinished, &other] {
-            fs::create_dir_all(left.join("checkpoints/step-000000000.partial")).unwrap();
-            fs::write(left.join("lock"), "").unwrap();
-            fs::write(left.join("checkpoints/half"), "half").unwrap();
-        }
+        fs::create_dir_all(unfinished.join("checkpoints/step-000000000.partial")).unwrap();
+        fs::write(unfinished.join("lock"), "").unwrap();
+        fs::write(unfinished.join("checkpoints/half"), "half").unwrap();
         let staging = Staging::beside(&place).unwrap();
-        assert_eq!(names(folder.path()), ["run.unfinished"]);
         assert_eq!(names(&staging.path), ["lock"]);
         fs::write(staging.path.join("whole"), "whole").unwrap();
 
         let error = Staging::beside(&place).err().unwrap().to_string();
         assert!(error.contains("in use by another capsmith process"), "{error}");
-        drop(Staging::beside(&folder.path().join("another")).unwrap());
         assert_eq!(names(&unfinished), ["lock", "whole"]);
         staging.keep(&place).unwrap();
         assert_eq!(
