@@ -11,6 +11,7 @@ mod cli {
     mod reproduce;
     mod serve;
     mod stage;
+    mod stops;
     mod sweep;
     mod systems;
 }

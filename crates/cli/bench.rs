@@ -15,7 +15,7 @@ use serde::Deserialize;
 use training::bench::{Bench, SAMPLES, WRITTEN};
 use training::learner::LearnerOptions;
 
-use crate::terminal;
+use crate::{bounds, terminal};
 
 /// Measures training, decoding and picture decoding, and the Python reference beside them.
 #[derive(Subcommand)]
@@ -46,13 +46,13 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Size::Small)]
     gpt2: Size,
     /// Captions in a batch.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 40, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
     batch_size: usize,
     /// Device: cpu, cuda or cuda:N. The reference always runs on the processor.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads, for both sides; 0 for all cores that are this process's.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = bounds::whole(0..=bounds::MOST_JOBS))]
     threads: usize,
     /// Matrix products in bf16.
     #[arg(long)]
@@ -67,7 +67,7 @@ pub struct SbgArgs {
     #[command(flatten)]
     common: Args,
     /// Pictures to caption.
-    #[arg(long, default_value_t = 240)]
+    #[arg(long, default_value_t = 240, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
     pictures: usize,
 }
 
@@ -90,7 +90,7 @@ struct Reference {
     #[arg(long, default_value = "tests/reference/bench.py")]
     script: PathBuf,
     /// Measurements of each side; a first one is not counted.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = bounds::whole(1..=1_000))]
     rounds: usize,
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use include_dir::{Dir, include_dir};
 
 use crate::reproduce::{self, Finished, WhichTable};
-use crate::{dataset, terminal};
+use crate::{bounds, dataset, terminal};
 
 /// The small models that `cargo xtask pretrain` makes, so that the program needs no repository.
 static MODELS: Dir = include_dir!("$CARGO_MANIFEST_DIR/data/models");
@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1500)]
     count: usize,
     /// Steps that run side by side.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MOST_JOBS))]
     jobs: usize,
 }
 

@@ -21,8 +21,8 @@ use crate::{models, place, terminal};
 
 /// Caption and score a split of a run, or score captions made by anybody.
 ///
-/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores, or on Penn
-/// Treebank tokens where the run is of Merge-RNN, whose authors score so.
+/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores. Merge-RNN's runs are
+/// scored as its authors do: on Penn Treebank tokens, with Karpathy's tokens as references.
 ///
 /// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 ///
@@ -37,7 +37,9 @@ pub struct Args {
     /// evaluation/.
     #[arg(
         long,
-        conflicts_with_all = ["references", "predictions", "json", "per_image", "bootstrap"]
+        conflicts_with_all = [
+            "references", "predictions", "json", "per_image", "bootstrap", "only_predicted"
+        ]
     )]
     run: Option<PathBuf>,
     /// Which of the run's pictures: those to report on, or those held out to choose by.
@@ -50,8 +52,9 @@ pub struct Args {
     /// captions.
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.max_tokens=40`; may be repeated.
-    #[arg(long = "set", value_name = "decoding.KEY=VALUE", requires = "run")]
+    /// Change how the run decodes, such as `--set decoding.max_tokens=40`, or say where its data lies
+    /// now: data.dataset, data.embeddings, keywords.selected; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
     /// Control: caption each picture from another one's embedding, shuffled by this seed.
     #[arg(long, value_name = "SEED", requires = "run")]
@@ -154,7 +157,7 @@ impl From<SplitChoice> for ScoredSplit {
 pub struct How<'a> {
     /// Which checkpoint.
     pub checkpoint: Option<CheckpointChoice>,
-    /// Changes of its decoding.
+    /// Changes of its decoding, and of where its data lies.
     pub sets: &'a [String],
     /// Where its CLIP has moved.
     pub clip: Option<&'a str>,
@@ -166,7 +169,7 @@ pub struct How<'a> {
 pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
     let System::Sbg(system) = &config.system else { return Ok(None) };
     let clip = moved.unwrap_or(&system.reranking.clip);
-    let found = models::find(clip, Wanted::Clip)
+    let found = models::find(clip, Wanted::ClipText)
         .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
     Ok(Some(found))
 }

@@ -9,7 +9,7 @@ use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
 use training::scratch;
 
-use crate::terminal;
+use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -42,22 +42,22 @@ pub struct ClipArgs {
 #[derive(clap::Args, Clone)]
 pub struct ClipShape {
     /// Width and height that pictures are resized and cropped to.
-    #[arg(long, default_value_t = 112)]
+    #[arg(long, default_value_t = 112, value_parser = bounds::size(bounds::MOST_WIDTH))]
     image_size: i64,
     /// Width and height of a patch.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = bounds::size(bounds::MOST_WIDTH))]
     patch_size: i64,
     /// Width of both towers.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MOST_WIDTH))]
     hidden_size: i64,
     /// Layers of either tower.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = bounds::size(bounds::MOST_LAYERS))]
     layers: i64,
     /// Attention heads of either tower.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MOST_WIDTH))]
     heads: i64,
     /// Width of the embeddings.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MOST_WIDTH))]
     projection_dim: i64,
 }
 
@@ -147,19 +147,19 @@ impl TrainingPictures {
 #[derive(clap::Args, Clone)]
 pub struct Gpt2Shape {
     /// Most tokens the vocabulary may have.
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 4000, value_parser = bounds::size(bounds::MOST_TOKENS as i64))]
     vocab_size: i64,
     /// Width of the hidden states.
-    #[arg(long, default_value_t = 192)]
+    #[arg(long, default_value_t = 192, value_parser = bounds::size(bounds::MOST_WIDTH))]
     hidden_size: i64,
     /// Layers.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = bounds::size(bounds::MOST_LAYERS))]
     layers: i64,
     /// Attention heads.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MOST_WIDTH))]
     heads: i64,
     /// Longest sequence in tokens, prefix included.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = bounds::size(bounds::MOST_WIDTH))]
     positions: i64,
     /// Dropout everywhere that GPT-2 has it.
     #[arg(long, default_value_t = 0.1)]

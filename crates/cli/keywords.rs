@@ -14,7 +14,7 @@ use keywords::{
 use networks::device::parse_device;
 use precompute::Embeddings;
 use tch::Kind;
-use training::inputs::{check_data_set, normalized};
+use training::inputs::{check_data_set, check_pictures, normalized};
 use words::{Label, labels};
 
 use crate::{models, terminal};
@@ -25,7 +25,7 @@ pub enum Command {
     ///
     /// Three stages, each a readable file in the folder: all words (all-labels.json), those without
     /// near-synonyms (labels.json), and those filed under categories (encyclopedia.json). Run again, only
-    /// what has other inputs than before is made anew.
+    /// what has other inputs than before is made again.
     Build(BuildArgs),
     /// Choose the keywords of every picture of a data set.
     ///
@@ -181,9 +181,9 @@ impl Stages<'_> {
             let captions: Vec<&String> =
                 corpus.images.iter().flat_map(|image| &image.captions).collect();
             let all = labels::count(&captions);
-            self.make(ALL_LABELS, &from, all.len(), "words", |path| write_labels(path, &all))?;
+            self.make(ALL_LABELS, all.len(), "words", |path| write_labels(path, &from, &all))?;
         }
-        Ok(read_labels(&self.folder.file(ALL_LABELS))?)
+        Ok(self.folder.labels(ALL_LABELS)?)
     }
 
     /// Those of `labels` that are kept.
@@ -201,9 +201,9 @@ impl Stages<'_> {
                 Synonyms::Wordnet => labels::without_synonyms(labels),
                 Synonyms::None => labels,
             };
-            self.make(LABELS, &from, kept.len(), "labels", |path| write_labels(path, &kept))?;
+            self.make(LABELS, kept.len(), "labels", |path| write_labels(path, &from, &kept))?;
         }
-        Ok(read_labels(&self.folder.file(LABELS))?)
+        Ok(self.folder.labels(LABELS)?)
     }
 
     /// The labels filed under categories.
@@ -228,9 +228,8 @@ impl Stages<'_> {
                 Categories::Nli => self.nearest_by_nli(labels, categories)?,
             })
         })?;
-        self.make(ENCYCLOPEDIA, &from, labels.len(), "labels filed", |path| filed.save(path))?;
-        self.folder.forget_partials();
-        Ok(())
+        self.make(ENCYCLOPEDIA, labels.len(), "labels filed", |path| filed.save(path, &from))?;
+        Ok(self.folder.forget_partials()?)
     }
 
     fn nearest_by_nli(&self, labels: &[&Label], categories: &[&str]) -> anyhow::Result<Vec<usize>> {
@@ -249,12 +248,11 @@ impl Stages<'_> {
     fn make(
         &mut self,
         name: &str,
-        from: &[(&str, String)],
         count: usize,
         what: &str,
         write: impl FnOnce(&Path) -> Result<(), keywords::Error>,
     ) -> anyhow::Result<()> {
-        self.folder.make(name, from, write)?;
+        self.folder.make(name, write)?;
         self.made += 1;
         terminal::say(&format!("{}: {count} {what}", self.folder.file(name).display()));
         Ok(())
@@ -282,7 +280,7 @@ impl Clip<'_> {
 }
 
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
-    let folder = models::find(clip, Wanted::Clip)?;
+    let folder = models::find(clip, Wanted::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
         .with_context(|| format!("cannot load CLIP from {}", folder.display()))
 }
@@ -303,6 +301,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     check(args, &corpus, &embeddings, &encoder)?;
     let identity = Identity::new(
         corpus.fingerprint(),
+        embeddings.sha256().to_owned(),
         encoder.identity().to_owned(),
         labels_sha256(&labels),
         encyclopedia.as_ref().map(Encyclopedia::sha256),
@@ -336,21 +335,26 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The labels, and the encyclopedia where it is wanted.
+/// Reads the labels, and the encyclopedia where it is wanted: files that are named, or else the
+/// folder's own.
 fn sources(args: &SelectArgs) -> anyhow::Result<(Vec<Label>, Option<Encyclopedia>)> {
-    let folder = args.keywords.as_deref().map(Folder::new);
-    let file = |given: &Option<PathBuf>, name: &str, option: &str| {
-        let built = || folder.as_ref().map(|folder| folder.file(name));
-        given.clone().or_else(built).with_context(|| {
+    let folder = |option: &str| {
+        args.keywords.as_deref().map(Folder::new).with_context(|| {
             format!("name a file with {option}, or a folder of `capsmith keywords build` with --keywords")
         })
     };
-    let labels = read_labels(&file(&args.labels, LABELS, "--labels")?)?;
+    let labels = match &args.labels {
+        Some(file) => read_labels(file)?,
+        None => folder("--labels")?.labels(LABELS)?,
+    };
     if args.no_hierarchy {
         return Ok((labels, None));
     }
-    let path = file(&args.encyclopedia, ENCYCLOPEDIA, "--encyclopedia")?;
-    Ok((labels, Some(Encyclopedia::open(&path)?)))
+    let encyclopedia = match &args.encyclopedia {
+        Some(file) => Encyclopedia::open(file)?,
+        None => folder("--encyclopedia")?.encyclopedia()?,
+    };
+    Ok((labels, Some(encyclopedia)))
 }
 
 /// Embeddings must be of this data set, by this CLIP.
@@ -367,6 +371,7 @@ fn check(
         args.clip
     );
     check_data_set(&args.embeddings, identity, &args.dataset, corpus)?;
+    check_pictures(embeddings, corpus)?;
     if identity.dimension != encoder.dimension() {
         bail!(
             "{file} holds embeddings of {} values, but {} makes texts of {}; they are of another model; {again}",

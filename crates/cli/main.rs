@@ -1,6 +1,7 @@
 //! The `capsmith` command line: definitions and glue, nothing else.
 
 mod bench;
+mod bounds;
 mod caption;
 mod dataset;
 mod demo;
@@ -78,6 +79,8 @@ enum Command {
 
 fn main() -> ExitCode {
     terminal::stop_with_stdin();
+    // Without it, a write beyond the limit ends the process.
+    let _ = durable::fail_at_the_size_limit();
     let command = Cli::parse().command;
     let shared = command.is_shared();
     let result = match command {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use hub::{ModelReference, Options, Unit, Wanted};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use precompute::{Dtype, EncoderSource, Identity, Network};
+use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
 use training::run_folder::Provenance;
 
 use crate::terminal;
@@ -20,7 +20,7 @@ pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
 /// What the hub is asked for where a network is wanted.
 pub fn wanted(network: Network) -> Wanted {
     match network {
-        Network::Clip => Wanted::Clip,
+        Network::Clip => Wanted::ClipVision,
         Network::Vgg => Wanted::File,
     }
 }
@@ -56,12 +56,27 @@ pub fn image_encoder(
     Ok((model.to_owned(), EncoderSource { network, path, dtype }))
 }
 
+/// Names the tensors of an image encoder's weights that it does without, as transformers does.
+pub fn note_ignored(model: &str, encoder: &ImageEncoder) {
+    if !encoder.ignored().is_empty() {
+        let names = training::first_names(encoder.ignored());
+        terminal::say(&format!("note: tensors of {model} that CLIP does not use: {names}"));
+    }
+}
+
 /// [`find`] for what training starts from. A checkpoint of PyTorch's is imported first, once, beside
-/// the hub's cache.
+/// the hub's cache; the weights file of a model folder stands for the folder.
 pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     let path = find(text, Wanted::LanguageModel)?;
     if !path.is_file() {
         return Ok(path);
+    }
+    let is_a_folders = path.ends_with("model.safetensors") || path.ends_with("pytorch_model.bin");
+    if is_a_folders
+        && let Some(folder) = path.parent()
+        && folder.join("config.json").is_file()
+    {
+        return Ok(folder.to_owned());
     }
     let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
     let run = imported.join(hub::sha256(&path)?);

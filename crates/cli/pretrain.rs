@@ -10,7 +10,7 @@ use precompute::Dtype;
 use training::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
-use crate::terminal;
+use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -35,10 +35,10 @@ pub struct ClipArgs {
     #[command(flatten)]
     shape: ClipShape,
     /// Most tokens the vocabulary may have.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = bounds::whole(1..=bounds::MOST_TOKENS))]
     vocab_size: usize,
     /// Pictures, with a caption each, in a step.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
     batch_size: usize,
     #[command(flatten)]
     course: CourseArgs,
@@ -54,10 +54,10 @@ pub struct Gpt2Args {
     #[command(flatten)]
     shape: Gpt2Shape,
     /// Tokens in a block.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = bounds::whole(2..=bounds::MOST_TOGETHER))]
     block_size: usize,
     /// Blocks in a step.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
     batch_size: usize,
     #[command(flatten)]
     course: CourseArgs,
@@ -67,13 +67,13 @@ pub struct Gpt2Args {
 #[derive(clap::Args)]
 struct CourseArgs {
     /// Steps in all.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=bounds::MOST_STEPS))]
     steps: u64,
     /// The peak of the learning rate; it rises to it in 100 steps and falls to 0 at the last.
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, value_parser = bounds::rate)]
     learning_rate: f64,
     /// Decoupled weight decay.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = bounds::rate)]
     weight_decay: f64,
     /// Decides weights, batches and dropout.
     #[arg(long, default_value_t = 1)]
@@ -155,6 +155,8 @@ impl Screen {
     }
 
     fn show(&mut self, Progress { step, loss }: Progress) {
+        // After the last step the folder is written.
+        terminal::hold_stops(step == self.steps);
         self.bar.set_position(step);
         self.bar.set_message(format!("loss {loss:.3}"));
         if self.lines.due() {

@@ -12,7 +12,7 @@ use studies::reproduce::{Estimate, Family, FoundModels, Request, Results, Row, T
 use studies::stages::{self, Outcome, Plan, Runner, Todo};
 
 use crate::stage_screen::Screen;
-use crate::{models, terminal};
+use crate::{bounds, models, terminal};
 
 /// The paper's own captioner, at the hub.
 const PUBLISHED: &str = "clip-prefix";
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_parser = row, value_name = "ROW,...")]
     pub rows: Vec<Row>,
     /// Runs of each row, for a mean and a standard deviation; the recipe's number unless given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: Option<u64>,
     /// Keep what is finished and go on with the rest.
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     pub device: Vec<String>,
     /// Steps that run side by side; each gets its share of the CPU's cores.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MOST_JOBS))]
     pub jobs: usize,
     /// Score the checkpoint that the paper published in row prefix-gradient-clipping, instead of training.
     #[arg(long)]
@@ -157,6 +157,8 @@ pub fn program() -> anyhow::Result<PathBuf> {
 /// Runs a plan on the screen.
 fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
     let stop = terminal::stop_flag()?;
+    // The stages under way save what they have.
+    terminal::hold_stops(true);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = jobs.max(1);
     let runner = Runner {
@@ -278,7 +280,10 @@ fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
             Todo::Keep => ("finished", 0.0),
             Todo::Resume => ("to be gone on with", estimate.seconds(at)),
             Todo::Run => ("to be run", estimate.seconds(at)),
-            Todo::Redo => ("to be run anew, with other inputs", estimate.seconds(at)),
+            Todo::Redo => ("to be run again, with other inputs", estimate.seconds(at)),
+            Todo::Restore => {
+                ("to be run again, since its results are damaged", estimate.seconds(at))
+            }
         };
         left += seconds;
         let (name, arguments) = (&stage.name, stage.arguments.join(" "));

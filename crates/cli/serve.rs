@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use networks::clip;
 use networks::device::{self, parse_device};
 use precompute::{Dtype, EncoderSource, Network};
-use serve::{Limits, Models, RunSource};
+use serve::{Host, Limits, Models, RunSource};
 use training::run_folder::RunFolder;
 use words::ClipTokenizer;
 
@@ -41,6 +42,11 @@ pub struct Args {
     /// Where to listen; 0.0.0.0:8080 lets other machines reach it.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     address: String,
+    /// Host by which browsers and programs may call the server, such as captions.example.org; may be repeated.
+    /// Without it the server answers to localhost and to the host of --address, and to any IP address
+    /// where other machines reach it.
+    #[arg(long = "allowed-host", value_name = "HOST")]
+    allowed_hosts: Vec<Host>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -51,6 +57,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         format!("cannot listen on {}; choose another address with --address", args.address)
     })?;
     let address = listener.local_addr()?;
+    let mut allowed = args.allowed_hosts.clone();
+    allowed.extend(args.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok()));
     let stop = terminal::stop_flag()?;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let bar = terminal::bar(sources.len() as u64, "loading runs");
@@ -62,6 +70,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let ready = || {
         bar.finish_and_clear();
+        // Requests in flight are answered.
+        terminal::hold_stops(true);
         if !address.ip().is_loopback() {
             terminal::say(
                 "warning: other machines can reach this server, and nothing asks them for a password",
@@ -69,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         terminal::say(&format!("serving {} at http://{address}/ until Ctrl-C", names.join(", ")));
     };
-    if !serve::serve(listener, load, &Limits::default(), &stop, ready)? {
+    if !serve::serve(listener, load, &Limits::default(), allowed, &stop, ready)? {
         bail!("some requests in flight could not be answered in time");
     }
     Ok(())
@@ -104,7 +114,7 @@ fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSou
         }
         (None, None) => return Ok(None),
     };
-    match ClipTokenizer::from_folder(&found.path) {
+    match ClipTokenizer::from_folder(clip::folder_of(&found.path)?) {
         Ok(_) => Ok(Some(found)),
         Err(error) => {
             terminal::say(&format!("captions are not compared with pictures: {error}"));

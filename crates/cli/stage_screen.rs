@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use studies::stages::{Observer, Outcome, Plan, Todo};
+use studies::stages::{Damage, Observer, Outcome, Plan, Todo};
 
 use crate::terminal;
 
@@ -33,11 +33,17 @@ impl Screen {
 }
 
 impl Observer for Screen {
+    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
+        let name = &plan.stages()[at].name;
+        self.say(&format!("! {name} is run again: {}", damage.reason()));
+    }
+
     fn started(&self, plan: &Plan, at: usize, todo: Todo) {
         let name = &plan.stages()[at].name;
         let what = match todo {
             Todo::Resume => "goes on",
-            Todo::Redo => "anew, with other inputs",
+            Todo::Redo => "again, with other inputs",
+            Todo::Restore => "again, since its results are damaged",
             Todo::Keep | Todo::Run => "started",
         };
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")

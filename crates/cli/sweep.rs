@@ -44,7 +44,7 @@ struct RunArgs {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Runs at a time; one for each device unless given.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     jobs: Option<u16>,
     /// Devices to spread runs over: cpu, cuda, or some like cuda:0,cuda:1; what the config says unless
     /// given.
@@ -117,6 +117,8 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
         program: reproduce::program()?,
         code: reproduce::code(),
     };
+    // The runs under way save what they have.
+    terminal::hold_stops(true);
     let screen = Screen { bar: terminal::bar(0, &sweep.name) };
     let ended = sweep::run(&sweep, &options, &screen, &stop);
     screen.bar.finish_and_clear();

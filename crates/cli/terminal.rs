@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use foreign_text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use studies::stages::STOP_WITH_STDIN;
@@ -13,7 +14,16 @@ use studies::stages::STOP_WITH_STDIN;
 /// What signals set: the flag that work watches, and which signal it was.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
-/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
+/// Whether a stop is left to the command to heed, for it has something to save or to end first.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// How long a command has to heed a stop before the process ends, where none is held.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once. So does the first, after a
+/// moment, unless the command has said by [`hold_stops`] that it must end by itself.
 pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     if let Some((flag, _)) = STOP.get() {
         return Ok(flag.clone());
@@ -26,7 +36,31 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
             .and_then(|_| signal_hook::flag::register_usize(signal, which.clone(), signal as usize))
             .context("cannot handle signals")?;
     }
-    Ok(STOP.get_or_init(|| (flag, which)).0.clone())
+    let flag = STOP.get_or_init(|| (flag, which)).0.clone();
+    let stopped = flag.clone();
+    std::thread::spawn(move || end_when_stopped(&stopped));
+    Ok(flag)
+}
+
+/// Leaves stops to the command from now on, or no longer does.
+pub fn hold_stops(held: bool) {
+    HELD.store(held, Ordering::Relaxed);
+}
+
+/// Ends the process where it is asked to stop, and would lose nothing by that: all files are replaced as a
+/// whole, and what is finished is kept.
+fn end_when_stopped(stop: &AtomicBool) {
+    let mut since: Option<Instant> = None;
+    loop {
+        std::thread::sleep(LOOK);
+        if !stop.load(Ordering::Relaxed) || HELD.load(Ordering::Relaxed) {
+            since = None;
+        } else if since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            say("interrupted; what was finished is kept, and the same command resumes it");
+            let code = interrupted().map_or(128 + SIGTERM, i32::from);
+            signal_hook::low_level::exit(code);
+        }
+    }
 }
 
 /// How long a command that was told to stop may take before the process ends at once.
@@ -101,10 +135,11 @@ impl Lines {
     }
 }
 
-/// A line on stderr.
-pub fn say(line: &str) {
+/// Prints a message to stderr, whatever the names in it hold: a terminal obeys no character of them.
+pub fn say(message: &str) {
+    let lines: Vec<_> = message.split('\n').map(|line| printable(line).to_string()).collect();
     // Nobody can be told when stderr is closed.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Prints to stdout, where data goes.

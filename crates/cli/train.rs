@@ -105,6 +105,10 @@ impl Observer for Silent {
     fn epoch_record(&mut self, _: &EpochRecord) {}
     fn captioned(&mut self, _: usize, _: usize) {}
     fn epoch_scores(&mut self, _: &EpochScores) {}
+
+    fn unsaved(&mut self, is_unsaved: bool) {
+        terminal::hold_stops(is_unsaved);
+    }
 }
 
 /// A bar per epoch, or a line now and then where there is no terminal.
@@ -170,5 +174,9 @@ impl Observer for Screen {
         self.note(&format!(
             "epoch {epoch}: BLEU-4 {bleu_4:.3}, CIDEr {cider:.3} on {pictures} {split} pictures"
         ));
+    }
+
+    fn unsaved(&mut self, is_unsaved: bool) {
+        terminal::hold_stops(is_unsaved);
     }
 }

@@ -171,6 +171,7 @@ mod training {
 
     use super::*;
     use crate::cli::stage::newest_checkpoint;
+    use crate::cli::systems::Place;
 
     /// A language model without dropout, whose draws depend on who has which captions.
     fn without_dropout(folder: &Path) -> String {
@@ -238,6 +239,30 @@ mod training {
                 assert_eq!(epochs(&alone).lines().count(), epochs(&shared).lines().count());
             }
         }
+    }
+
+    #[test]
+    fn shares_and_batches_without_targets_are_the_same_for_two_processes() {
+        let place = Place::with_keywords();
+        let folder = tempfile::tempdir().unwrap();
+        let gpt2 = without_dropout(folder.path());
+        let sets = [
+            &gpt2,
+            "text.loss=caption",
+            "text.block_size=8",
+            "training.batch_size=2",
+            "training.epochs=1",
+            "training.scored_pictures=0",
+            "training.peer_timeout_seconds=60",
+        ];
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+        success(&place.train("sbg", "alone", &sets));
+        together(&place.train("sbg", "shared", &sets), 2);
+        let (alone, shared) = (place.of("alone"), place.of("shared"));
+        let losses = metrics(Path::new(&alone));
+        assert!(losses.iter().any(|[loss, norm]| loss + norm < 1e-12), "every batch has targets");
+        assert!(losses.iter().flatten().all(|value| value.is_finite()));
+        assert_close(Path::new(&alone), Path::new(&shared), "SBG, 2 processes");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! SBG and Merge-RNN, from captions to scores, and what they refuse.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use durable::sealed;
 use networks::gpt2::Gpt2Config;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -233,7 +235,7 @@ fn keywords_of_something_else_are_refused_and_nothing_is_left() {
     let keywords = place.folder.path().join("keywords");
 
     // An encyclopedia that lacks a category, and an empty list of labels.
-    let mut tree = read_json(&keywords.join("encyclopedia.json"));
+    let mut tree = read_json(&keywords.join("encyclopedia.json"))["encyclopedia"].take();
     tree.as_object_mut().unwrap().remove("weather");
     let lacking = place.of("lacking.json");
     std::fs::write(&lacking, tree.to_string()).unwrap();
@@ -271,10 +273,10 @@ fn keywords_of_something_else_are_refused_and_nothing_is_left() {
     refused(&words, "other captions or pictures");
 
     // A file of keywords that lacks a picture, or was selected from other labels.
-    let selected = std::fs::read_to_string(place.of("selected.jsonl")).unwrap();
+    let selected = sealed::unseal(&std::fs::read(place.of("selected.jsonl")).unwrap()).unwrap();
     let mut lines: Vec<&str> = selected.lines().collect();
     lines.remove(5);
-    std::fs::write(place.of("gap.jsonl"), lines.join("\n")).unwrap();
+    std::fs::write(place.of("gap.jsonl"), sealed::seal(&lines.join("\n"))).unwrap();
     let gap = format!("keywords.selected={}", place.of("gap.jsonl"));
     refused(&place.train("sbg", "run", &["--set", &gap]), "has no keywords");
     std::fs::write(place.of("short.json"), r#"[["dog", "NOUN", 1]]"#).unwrap();
@@ -319,7 +321,106 @@ fn stages_are_made_again_only_when_their_inputs_change() {
     std::fs::write(place.of("keywords/labels.json"), "[[\"mine\", \"NOUN\", 1]]").unwrap();
     let words =
         ["keywords", "build", "--dataset", &pictures, "--out", &out, "--categories", "wordnet"];
-    assert!(failure(&words).contains("was changed"));
+    assert!(failure(&words).contains("no digest"));
+}
+
+/// Changes one bit of a file while `commands` run, each of which must name the file and its digest.
+fn refused_with_a_flipped_bit(file: &str, commands: &[&[String]]) {
+    let whole = std::fs::read(file).unwrap();
+    for (byte, bit) in [(0, 5), (30, 0), (whole.len() / 3, 2), (whole.len() - 3, 1)] {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 1 << bit;
+        std::fs::write(file, bytes).unwrap();
+        for command in commands {
+            let error = failure(command);
+            let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+            let is_told = error.contains("digest") || error.contains("not valid JSON");
+            assert!(error.contains(name) && is_told, "byte {byte}, {command:?}: {error}");
+        }
+    }
+    std::fs::write(file, whole).unwrap();
+}
+
+#[test]
+fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() {
+    let place = Place::with_keywords();
+    let (pictures, clip, keywords) =
+        (place.stage.pictures(), place.stage.clip(), place.of("keywords"));
+    let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let build =
+        owned(&["keywords", "build", "--dataset", &pictures, "--clip", &clip, "--out", &keywords]);
+    let select = place.select(&["--keywords", &keywords], "other.jsonl");
+    let again = place.select(&["--keywords", &keywords], "selected.jsonl");
+    let train = place.train("sbg", "other", &[]);
+    for file in ["labels.json", "encyclopedia.json"] {
+        let named = place.of(&format!("keywords/{file}"));
+        let option = format!("--{}", file.strip_suffix(".json").unwrap());
+        let select_named = place.select(&["--keywords", &keywords, &option, &named], "other.jsonl");
+        refused_with_a_flipped_bit(&named, &[&build, &select, &select_named, &train]);
+    }
+    refused_with_a_flipped_bit(&place.of("keywords/all-labels.json"), &[&build]);
+
+    let short = ["--set", "training.epochs=1", "--set", "training.scored_pictures=0"];
+    success(&place.train("sbg", "run", &short));
+    let run = place.of("run");
+    let resume = place.train("sbg", "run", &[&short[..], &["--resume"]].concat());
+    let evaluate = owned(&["evaluate", "--run", &run]);
+    refused_with_a_flipped_bit(&place.of("selected.jsonl"), &[&again, &train, &resume, &evaluate]);
+    let picture = format!("{pictures}/Images/{}", first_picture(&pictures));
+    let caption = owned(&["caption", "--run", &run, &picture]);
+    for file in ["labels.json", "encyclopedia.json"] {
+        refused_with_a_flipped_bit(&format!("{run}/keywords/{file}"), &[&caption]);
+    }
+    success(&caption);
+
+    // Files of another run, and one that is missing, would select other keywords unnoticed.
+    let fewer = place.select(&["--keywords", &keywords, "--no-hierarchy"], "fewer.jsonl");
+    success(&fewer);
+    let selected = format!("keywords.selected={}", place.of("fewer.jsonl"));
+    success(&place.train("sbg", "other", &[&short[..], &["--set", &selected]].concat()));
+    success(&owned(&["caption", "--run", &place.of("other"), &picture]));
+    let (own, others) = (format!("{run}/keywords"), place.of("other/keywords/labels.json"));
+    let kept = std::fs::read(format!("{own}/labels.json")).unwrap();
+    std::fs::copy(&others, format!("{own}/labels.json")).unwrap();
+    let error = failure(&caption);
+    assert!(error.contains("labels.json") && error.contains("not of this run"), "{error}");
+    std::fs::write(format!("{own}/labels.json"), kept).unwrap();
+    std::fs::remove_file(format!("{own}/encyclopedia.json")).unwrap();
+    assert!(failure(&caption).contains("encyclopedia.json"));
+
+    // Keywords that were selected again from something else are not those of the run.
+    std::fs::copy(place.of("fewer.jsonl"), place.of("selected.jsonl")).unwrap();
+    assert!(failure(&evaluate).contains("keywords that the run was trained on"));
+}
+
+fn first_picture(pictures: &str) -> String {
+    let names = std::fs::read_dir(format!("{pictures}/Images")).unwrap();
+    names.map(|name| name.unwrap().file_name().into_string().unwrap()).min().unwrap()
+}
+
+#[test]
+fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
+    let place = Place::with_keywords();
+    let train = |run: &str, more: &[&str]| {
+        let sets = ["text.loss=caption", "text.block_size=8", "training.epochs=1"];
+        let sets: Vec<&str> = sets.iter().chain(more).flat_map(|set| ["--set", *set]).collect();
+        success(&place.train("sbg", run, &sets));
+        losses(&place.of(run))
+    };
+    let whole = train("whole", &[]);
+    for (run, sets) in [
+        ("parts", &["training.accumulation_steps=8"][..]),
+        ("again", &["training.accumulation_steps=8", "training.gradient_checkpointing=true"]),
+    ] {
+        let parts = train(run, sets);
+        assert_eq!(parts.len(), whole.len());
+        for (ours, theirs) in parts.iter().zip(&whole) {
+            assert!((ours - theirs).abs() < 1e-4 * theirs, "{run}: {ours} {theirs}");
+        }
+    }
+    let alone = train("alone", &["training.batch_size=1"]);
+    assert!(alone.iter().all(|loss| loss.is_finite()));
+    assert!(alone.iter().any(|loss| *loss < 1e-12), "no block is of keywords alone");
 }
 
 #[test]
@@ -351,6 +452,12 @@ fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() 
     let same =
         success(&["evaluate", "--run", &run, "--tokenizer", "ptb", "--checkpoint", "best"]).stdout;
     assert_eq!(best, same);
+    let references =
+        std::fs::read_to_string(place.of("run/evaluation/test/references.json")).unwrap();
+    let references: BTreeMap<String, Vec<String>> = serde_json::from_str(&references).unwrap();
+    for reference in references.values().flatten() {
+        assert_eq!(reference, &words::karpathy_tokens(reference).join(" "));
+    }
     let _ = place.captioned_alike(&run, "test");
 
     let none_held_out = place.train("merge-rnn", "other", &["--set", "data.validation_captions=0"]);

@@ -155,6 +155,9 @@ pub(crate) trait Source {
     /// The number of images.
     fn len(&self) -> usize;
 
+    /// The number of images with references that are left out, as they have no prediction.
+    fn without_prediction(&self) -> usize;
+
     /// The images; one that cannot be had is the last.
     fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>>;
 }
@@ -169,10 +172,12 @@ impl<'a> Pairs<'a> {
     /// Pairs every image's prediction with its references.
     ///
     /// # Errors
-    /// Unless both sides name the same images, and at least one.
+    /// Unless both sides name the same images, and at least one. With `only_predicted` references may
+    /// name more.
     pub(crate) fn new(
         references: &'a References,
         predictions: &'a Predictions,
+        only_predicted: bool,
     ) -> Result<Self, Error> {
         let mut missing = Unpaired::default();
         for (id, _) in references.iter().filter(|(id, _)| predictions.get(id).is_none()) {
@@ -182,24 +187,28 @@ impl<'a> Pairs<'a> {
         for (id, _) in predictions.iter().filter(|(id, _)| references.get(id).is_none()) {
             extra.add(|| Ok(id.to_owned()))?;
         }
-        check(references.len(), &missing, &extra)?;
+        check(predictions.len(), &missing, &extra, only_predicted)?;
         Ok(Self { references, predictions })
     }
 }
 
 impl Source for Pairs<'_> {
     fn len(&self) -> usize {
-        self.references.len()
+        self.predictions.len()
+    }
+
+    fn without_prediction(&self) -> usize {
+        self.references.len() - self.predictions.len()
     }
 
     fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>> {
-        self.references.iter().map(|(id, references)| {
-            let prediction = self.predictions.get(id).unwrap_or_default();
-            Ok(Image {
+        self.references.iter().filter_map(|(id, references)| {
+            let prediction = self.predictions.get(id)?;
+            Some(Ok(Image {
                 id: Cow::Borrowed(id),
                 prediction: Cow::Borrowed(prediction),
                 references: references.iter().map(|text| Cow::Borrowed(text.as_str())).collect(),
-            })
+            }))
         })
     }
 }
@@ -222,10 +231,16 @@ impl Unpaired {
     }
 }
 
-/// Whether two sides name the same images, at least one.
-pub(crate) fn check(images: usize, missing: &Unpaired, extra: &Unpaired) -> Result<(), Error> {
+/// Checks that the two sides of `predictions` images name the same ones, at least one; with
+/// `only_predicted`, some may have no prediction.
+pub(crate) fn check(
+    predictions: usize,
+    missing: &Unpaired,
+    extra: &Unpaired,
+    only_predicted: bool,
+) -> Result<(), Error> {
     let examples = |unpaired: &Unpaired| unpaired.examples.join(", ");
-    if missing.count > 0 {
+    if missing.count > 0 && !only_predicted {
         return Err(Error::MissingPredictions {
             count: missing.count,
             examples: examples(missing),
@@ -234,7 +249,7 @@ pub(crate) fn check(images: usize, missing: &Unpaired, extra: &Unpaired) -> Resu
     if extra.count > 0 {
         return Err(Error::ExtraPredictions { count: extra.count, examples: examples(extra) });
     }
-    if images == 0 { Err(Error::NoImages) } else { Ok(()) }
+    if predictions == 0 { Err(Error::NoImages) } else { Ok(()) }
 }
 
 /// One image to score.

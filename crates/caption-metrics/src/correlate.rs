@@ -2,77 +2,28 @@
 //!
 //! A rated pair is an image, a caption and one or more ratings. Every pair is scored as if it were an
 //! image of its own (so CIDEr counts an image's references once for each of its pairs, as the papers
-//! that report such correlations do), and every single rating is a point.
+//! that report such correlations do), and every single rating is a point. [`ratings`](crate::ratings) reads them.
 
-use std::path::Path;
+use crate::ratings::Ratings;
+use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate};
 
-use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate, text};
-
-/// One image and caption that people rated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rated {
-    /// The image.
-    pub image: String,
-    /// The caption's identifier.
-    pub caption: String,
-    /// The ratings, one a person.
-    pub ratings: Vec<f64>,
-}
-
-impl Rated {
-    /// Whether the caption was written for this very image, as its identifier `image#k` shows.
-    fn is_own(&self) -> bool {
-        self.caption.rsplit_once('#').is_some_and(|(image, _)| image == self.image)
-    }
-}
-
-/// Reads ratings: a line is an image, a caption's identifier, and ratings, between tabs or commas (the
-/// form of Flickr8k's `ExpertAnnotations.txt`). A first line without numbers is a header.
-///
-/// # Errors
-/// Names the file and the line.
-pub fn read_ratings(path: &Path) -> Result<Vec<Rated>, Error> {
-    let text = text::read(path)?;
-    let malformed = |message| Error::Malformed { path: path.to_owned(), message };
-    let mut rated = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let separator = if line.contains('\t') { '\t' } else { ',' };
-        let mut fields = line.split(separator).map(str::trim);
-        let (image, caption) = (fields.next(), fields.next());
-        let ratings: Result<Vec<f64>, _> = fields.map(str::parse).collect();
-        match (image, caption, ratings) {
-            (Some(image), Some(caption), Ok(ratings))
-                if !ratings.is_empty() && ratings.iter().all(|rating| rating.is_finite()) =>
-            {
-                let (image, caption) = (image.to_owned(), caption.to_owned());
-                rated.push(Rated { image, caption, ratings });
-            }
-            _ if number == 0 => {}
-            _ => {
-                return Err(malformed(format!(
-                    "line {}: expected an image, a caption's identifier and numbers",
-                    number + 1
-                )));
-            }
-        }
-    }
-    if rated.is_empty() {
-        return Err(malformed("it holds no ratings".to_owned()));
-    }
-    Ok(rated)
-}
-
-/// What [`correlate`] finds.
+/// Rank correlation of scores with ratings.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Correlation {
+    /// What the ratings are.
+    pub ratings: String,
     /// Rated pairs that were scored.
     pub pairs: usize,
     /// Rated pairs whose caption is the image's own; they are left out.
     pub own_captions: usize,
     /// Ratings, each a point of the correlation.
     pub points: usize,
-    /// Kendall's tau-c of every score.
+    /// Ratings that are missing; they are left out.
+    pub missing: usize,
+    /// Kendall's tau-c of every score, as papers report it for Flickr8k's expert ratings.
     pub tau_c: Scores,
+    /// Kendall's tau-b of every score, as papers report it for Flickr8k's CrowdFlower judgments.
+    pub tau_b: Scores,
 }
 
 /// Correlates scores with ratings. `candidates` has the captions by identifier; without it an identifier
@@ -83,14 +34,14 @@ pub struct Correlation {
 /// [`evaluate`].
 pub fn correlate(
     references: &References,
-    rated: &[Rated],
+    ratings: &Ratings,
     candidates: Option<&Predictions>,
     options: &Options,
 ) -> Result<Correlation, Error> {
     let mut pairs = Vec::new();
     let mut lists = Vec::new();
     let mut points: Vec<(usize, f64)> = Vec::new();
-    for rated in rated.iter().filter(|rated| !rated.is_own()) {
+    for rated in ratings.rated.iter().filter(|rated| !rated.is_own()) {
         let id = pairs.len();
         let captions = references
             .get(&rated.image)
@@ -102,19 +53,28 @@ pub fn correlate(
         points.extend(rated.ratings.iter().map(|&rating| (id, rating)));
     }
     let evaluation = evaluate(&References::new(lists)?, &Predictions::new(pairs)?, options)?;
-    let mut tau_c = Scores::default();
+    let (mut tau_b, mut tau_c) = (Scores::default(), Scores::default());
     for metric in Metric::ALL {
         for name in metric.names() {
             let scores: Option<Vec<f64>> =
                 evaluation.per_image.iter().map(|image| image.scores.get(name)).collect();
             if let Some(scores) = scores {
                 let points = points.iter().map(|&(pair, rating)| (scores[pair], rating));
-                tau_c.push(name, kendall_tau_c(points));
+                let kendall = Kendall::new(points);
+                tau_b.push(name, kendall.tau_b());
+                tau_c.push(name, kendall.tau_c());
             }
         }
     }
-    let own_captions = rated.iter().filter(|rated| rated.is_own()).count();
-    Ok(Correlation { pairs: evaluation.summary.n, own_captions, points: points.len(), tau_c })
+    Ok(Correlation {
+        ratings: ratings.source.clone(),
+        pairs: evaluation.summary.n,
+        own_captions: ratings.rated.iter().filter(|rated| rated.is_own()).count(),
+        points: points.len(),
+        missing: ratings.missing,
+        tau_c,
+        tau_b,
+    })
 }
 
 fn find<'a>(
@@ -129,29 +89,69 @@ fn find<'a>(
     references.get(image)?.get(number.parse::<usize>().ok()?).map(String::as_str)
 }
 
-/// Kendall's tau-c (Stuart 1953): with n points, of whose pairs P agree in order and Q disagree, and m the
-/// smaller number of distinct values of the two sides,
-///
-/// ```text
-/// τ_c = 2 (P - Q) / (n² (m - 1) / m)
-/// ```
-///
-/// Not a number where a side has a single value.
-#[must_use]
-pub fn kendall_tau_c(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
-    let mut points: Vec<(f64, f64)> = points.into_iter().collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let n = points.len() as f64;
-    let (distinct_x, tied_x) = ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq());
-    let (_, tied_both) =
-        ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq() && a.1.total_cmp(&b.1).is_eq());
-    let mut ys: Vec<f64> = points.iter().map(|point| point.1).collect();
-    let disagreeing = inversions(&mut ys);
-    let (distinct_y, tied_y) = ties(&ys, |a, b| a.total_cmp(b).is_eq());
-    let all = n * (n - 1.0) / 2.0;
-    let agreeing = all - tied_x - tied_y + tied_both - disagreeing;
-    let m = distinct_x.min(distinct_y) as f64;
-    2.0 * (agreeing - disagreeing) / (n * n * (m - 1.0) / m)
+/// Kendall's rank correlation of points (x, y), of whose pairs P agree in order and Q disagree.
+#[derive(Clone, Copy, Debug)]
+pub struct Kendall {
+    points: f64,
+    /// P - Q.
+    excess: f64,
+    /// Pairs of points with one x.
+    tied_x: f64,
+    /// Pairs of points with one y.
+    tied_y: f64,
+    /// The smaller number of distinct values of the two sides.
+    distinct: f64,
+}
+
+impl Kendall {
+    /// Counts the pairs of points.
+    #[must_use]
+    pub fn new(points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut points: Vec<(f64, f64)> = points.into_iter().collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let n = points.len() as f64;
+        let (distinct_x, tied_x) = ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq());
+        let (_, tied_both) =
+            ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq() && a.1.total_cmp(&b.1).is_eq());
+        let mut ys: Vec<f64> = points.iter().map(|point| point.1).collect();
+        let disagreeing = inversions(&mut ys);
+        let (distinct_y, tied_y) = ties(&ys, |a, b| a.total_cmp(b).is_eq());
+        let agreeing = n * (n - 1.0) / 2.0 - tied_x - tied_y + tied_both - disagreeing;
+        Self {
+            points: n,
+            excess: agreeing - disagreeing,
+            tied_x,
+            tied_y,
+            distinct: distinct_x.min(distinct_y) as f64,
+        }
+    }
+
+    /// Returns tau-b (Kendall 1945): with n0 pairs of points, n1 of which have one x and n2 one y,
+    ///
+    /// ```text
+    /// τ_b = (P - Q) / √((n0 - n1) (n0 - n2))
+    /// ```
+    ///
+    /// Not a number where a side has a single value.
+    #[must_use]
+    pub fn tau_b(&self) -> f64 {
+        let all = self.points * (self.points - 1.0) / 2.0;
+        self.excess / (all - self.tied_x).sqrt() / (all - self.tied_y).sqrt()
+    }
+
+    /// Returns tau-c (Stuart 1953): with n points, and m the smaller number of distinct values of the two
+    /// sides,
+    ///
+    /// ```text
+    /// τ_c = 2 (P - Q) / (n² (m - 1) / m)
+    /// ```
+    ///
+    /// Not a number where a side has a single value.
+    #[must_use]
+    pub fn tau_c(&self) -> f64 {
+        let (n, m) = (self.points, self.distinct);
+        2.0 * self.excess / (n * n * (m - 1.0) / m)
+    }
 }
 
 /// The number of runs of equal neighbours, and of pairs within runs.
@@ -219,7 +219,7 @@ mod tests {
         ) {
             let points: Vec<(f64, f64)> =
                 points.into_iter().map(|(x, y)| (f64::from(x), f64::from(y))).collect();
-            let (fast, slow) = (kendall_tau_c(points.clone()), by_pairs(&points));
+            let (fast, slow) = (Kendall::new(points.clone()).tau_c(), by_pairs(&points));
             prop_assert!((fast - slow).abs() < 1e-12 || (fast.is_nan() && slow.is_nan()));
         }
     }
@@ -228,7 +228,10 @@ mod tests {
     fn tau_c_of_points_counted_by_hand() {
         // Nine pairs agree, two disagree, four are tied; m = 3: 2 * 7 / (36 * 2 / 3).
         let (x, y) = ([1.0, 2.0, 2.0, 3.0, 5.0, 4.0], [1.0, 1.0, 2.0, 3.0, 2.0, 3.0]);
-        let tau = kendall_tau_c(x.into_iter().zip(y));
-        assert!((tau - 14.0 / 24.0).abs() < 1e-15, "{tau}");
+        let kendall = Kendall::new(x.into_iter().zip(y));
+        let (b, c) = (kendall.tau_b(), kendall.tau_c());
+        assert!((c - 14.0 / 24.0).abs() < 1e-15, "{c}");
+        // One pair has one x and three have one y, of fifteen.
+        assert!((b - 7.0 / (14.0_f64 * 12.0).sqrt()).abs() < 1e-15, "{b}");
     }
 }

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use foreign_text::printable_path;
+
 /// An input that cannot be scored, or a file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system could not read the file.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -16,7 +18,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is not UTF-8 text.
-    #[error("{}: line {line}, byte {byte} is not UTF-8; save the file as UTF-8", path.display())]
+    #[error(
+        "{}: line {line}, byte {byte} is not UTF-8; save the file as UTF-8",
+        printable_path(path)
+    )]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -25,10 +30,31 @@ pub enum Error {
         /// The byte within the line, counted from 1.
         byte: usize,
     },
+    /// The file is UTF-16 or UTF-32.
+    #[error("{} is UTF-16 or UTF-32, or binary; save the file as UTF-8", printable_path(path))]
+    Utf16 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file holds nothing.
+    #[error("{} is empty", printable_path(path))]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The path is a folder, a device or a named pipe.
+    #[error(
+        "{} is not a regular file; save the captions to a file and name that",
+        printable_path(path)
+    )]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// The temporary file that captions or scores are kept in cannot be written or read.
     #[error(
         "cannot keep captions in a temporary file in {}: {source}; make room there, or name another folder by TMPDIR",
-        folder.display()
+        printable_path(folder)
     )]
     Temporary {
         /// The folder of temporary files.
@@ -37,7 +63,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The text is not in the format that its name promises, or not one that this crate reads.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", printable_path(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -45,7 +71,7 @@ pub enum Error {
         message: String,
     },
     /// What is inside a file breaks a rule; the rule is in `source`.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", printable_path(path))]
     InFile {
         /// The file.
         path: PathBuf,
@@ -70,7 +96,7 @@ pub enum Error {
     /// Some images have references and no prediction.
     #[error(
         "{count} of the images with references have no prediction, among them {examples}; \
-         every image needs exactly one"
+         every image needs exactly one, or score only the images that have one with --only-predicted"
     )]
     MissingPredictions {
         /// How many.

@@ -2,7 +2,7 @@
 //! memory, to the last bit.
 //!
 //! Captions and scores of single images are in temporary files meanwhile. What is in memory is a few thousand
-//! images at a time, the distinct n-grams of the references, and about 20 bytes an image (70 for a moment, while
+//! images at a time, the distinct n-grams of the references, and about 24 bytes an image (75 for a moment, while
 //! the two files' images are paired).
 
 use std::borrow::Cow;
@@ -21,25 +21,30 @@ use crate::{Error, ImageScores, Options, Scores, Summary, report};
 struct Files {
     references: Spool,
     predictions: Spool,
-    /// For each image of the references, its number among the predictions.
-    predicted: Vec<u32>,
+    /// Each image's number among the references and among the predictions.
+    pairs: Vec<(u32, u32)>,
 }
 
 impl Files {
     /// Pairs every image's prediction with its references.
     ///
     /// # Errors
-    /// Unless both sides name the same images, and at least one.
-    fn new(mut references: Spool, mut predictions: Spool) -> Result<Self, Error> {
+    /// Unless both sides name the same images, and at least one. With `only_predicted` references may
+    /// name more.
+    fn new(
+        mut references: Spool,
+        mut predictions: Spool,
+        only_predicted: bool,
+    ) -> Result<Self, Error> {
         references.forget_ids();
-        let mut predicted = Vec::with_capacity(references.len());
+        let mut pairs = Vec::with_capacity(predictions.len());
         let mut has_references = vec![false; predictions.len()];
         let mut missing = Unpaired::default();
         for number in 0..references.len() {
             let id = references.id(number)?;
             match predictions.find(&id) {
                 Some(prediction) => {
-                    predicted.push(prediction);
+                    pairs.push((number as u32, prediction));
                     has_references[prediction as usize] = true;
                 }
                 None => missing.add(|| Ok(id))?,
@@ -49,20 +54,24 @@ impl Files {
         for (number, _) in has_references.iter().enumerate().filter(|(_, has)| !**has) {
             extra.add(|| predictions.id(number))?;
         }
-        check(references.len(), &missing, &extra)?;
+        check(predictions.len(), &missing, &extra, only_predicted)?;
         predictions.forget_ids();
-        Ok(Self { references, predictions, predicted })
+        Ok(Self { references, predictions, pairs })
     }
 }
 
 impl Source for Files {
     fn len(&self) -> usize {
-        self.references.len()
+        self.pairs.len()
+    }
+
+    fn without_prediction(&self) -> usize {
+        self.references.len() - self.pairs.len()
     }
 
     fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>> {
-        self.references.images().zip(&self.predicted).map(|(image, &prediction)| {
-            let (id, references) = image?;
+        self.pairs.iter().map(|&(references, prediction)| {
+            let (id, references) = self.references.image(references as usize)?;
             let (_, prediction) = self.predictions.image(prediction as usize)?;
             Ok(Image {
                 id: Cow::Owned(id),
@@ -99,7 +108,7 @@ pub fn evaluate(
         || readers::read(references, Side::References),
         || readers::read(predictions, Side::Predictions),
     );
-    let files = Files::new(references?, predictions?)?;
+    let files = Files::new(references?, predictions?, options.only_predicted)?;
     let mut per_image = Writer::new();
     let mut statistics: Vec<Statistics> = Vec::new();
     let each = |image: &Image, of_image: Statistics| {

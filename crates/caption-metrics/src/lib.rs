@@ -106,12 +106,16 @@
 //!
 //! | input | what happens |
 //! | --- | --- |
-//! | an image with references and no prediction, or the reverse | an error with the number and the first identifiers |
+//! | an image with references and no prediction | an error with the number and the first identifiers, or left out by [`Options::only_predicted`] |
+//! | a prediction for an image without references | an error with the number and the first identifiers |
 //! | an image twice, in a map or list of predictions | an error; in lists of references captions are collected |
 //! | an empty list of references | an error |
 //! | an empty caption | scored: BLEU, METEOR and CIDEr give 0; ROUGE-L compares empty words |
 //! | no images; CIDEr where no reference holds a word | an error (pycocoevalcap raises) |
-//! | bytes that are not UTF-8 | an error with line and byte |
+//! | bytes that are not UTF-8 | an error with line and byte; UTF-16 is named |
+//! | `NaN`, `Infinity`, lone surrogates in JSON | passed over in fields that are not read; in a caption an error |
+//! | identifiers beyond 64 bits, or floats | all digits count; `1.0` is `1`, as in Python |
+//! | a folder, a device, a named pipe in place of a file | an error; a shell's `<(…)` is read |
 //! | a line separator within a caption | white space, and counted in [`Protocol`] (pycocoevalcap shifts all later captions) |
 //! | a megabyte of caption | scored; two of them against each other are refused by METEOR ([`meteor::TooLong`]) |
 //! | text that is no language | scored; once reading has cost 100 steps a character, the tokenizer looks 1,000 characters ahead and no further |
@@ -130,6 +134,7 @@ mod ngrams;
 pub mod numerics;
 mod options;
 pub mod ptb;
+pub mod ratings;
 pub mod readers;
 mod records;
 mod report;

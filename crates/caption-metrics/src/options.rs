@@ -96,6 +96,9 @@ pub struct Options {
     pub metrics: Vec<Metric>,
     /// What METEOR needs, if METEOR is among the metrics.
     pub meteor: Option<Resources>,
+    /// Scores only the images that have a prediction, as pycocoevalcap's example does; else an image
+    /// with references and no prediction is an error.
+    pub only_predicted: bool,
 }
 
 impl Default for Options {
@@ -104,6 +107,7 @@ impl Default for Options {
             tokenizer: Tokenizer::default(),
             metrics: vec![Metric::Bleu, Metric::Rouge, Metric::Cider],
             meteor: None,
+            only_predicted: false,
         }
     }
 }

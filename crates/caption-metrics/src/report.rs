@@ -51,6 +51,10 @@ pub struct Protocol {
     /// pair the captions after it with the wrong images: with the PTB tokenizer CR, VT, FF, U+2028
     /// and U+2029, without tokenizer (for METEOR's sake) LF and CR.
     pub captions_with_line_separators: usize,
+    /// Images with references that were left out, as they have no prediction; only where
+    /// [`Options::only_predicted`](crate::Options::only_predicted) allows that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_without_prediction: Option<usize>,
 }
 
 /// The scores of one image.

@@ -16,7 +16,8 @@ use crate::{
 
 /// Scores predictions against references.
 ///
-/// The two sides must name the same images. The order of images is that of the references; it
+/// The two sides must name the same images; with [`Options::only_predicted`] references may name more, which
+/// are left out as if they were not there. The order of images is that of the references; it
 /// matters to nothing but the rounding of means and, with [`Tokenizer::Ptb`](crate::Tokenizer::Ptb), to the few
 /// tokens that depend on the next caption (see [`ptb`](crate::ptb)). Results do not depend on the number of
 /// threads, to the last bit.
@@ -30,7 +31,7 @@ pub fn evaluate(
     predictions: &Predictions,
     options: &Options,
 ) -> Result<Evaluation, Error> {
-    let source = Pairs::new(references, predictions)?;
+    let source = Pairs::new(references, predictions, options.only_predicted)?;
     let mut per_image = Vec::with_capacity(source.len());
     let mut statistics = Vec::with_capacity(source.len());
     let each = |image: &Image, of_image: Statistics| {
@@ -87,6 +88,7 @@ pub(crate) fn score(
             equivalent: "pycocoevalcap 1.2",
             tokenizer: options.tokenizer,
             captions_with_line_separators,
+            images_without_prediction: options.only_predicted.then(|| source.without_prediction()),
         },
         n: source.len(),
         corpus: totals.scores(),

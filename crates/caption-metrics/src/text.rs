@@ -1,7 +1,8 @@
 //! Files as UTF-8 text, checked as they are read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Chain, Cursor, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::Error;
@@ -29,9 +30,16 @@ enum Failure {
 impl Text {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Read { path: path.to_owned(), source };
+        check_kind(path)?;
         let mut file = File::open(path).map_err(failed)?;
         let mut start = Vec::new();
         (&mut file).take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut start).map_err(failed)?;
+        if start.is_empty() {
+            return Err(Error::Empty { path: path.to_owned() });
+        }
+        if is_utf16(&start) {
+            return Err(Error::Utf16 { path: path.to_owned() });
+        }
         let bytes = if start == BYTE_ORDER_MARK { std::mem::take(&mut start).len() } else { 0 };
         let file = Cursor::new(start).chain(file);
         Ok(Self { file, pending: Vec::new(), line: 1, bytes, failure: None })
@@ -81,6 +89,25 @@ impl Read for Text {
             io::Error::other("the file cannot be read on")
         })
     }
+}
+
+/// Refuses folders, devices, and pipes that have a name: opening one waits for a writer.
+///
+/// A shell's `<(…)` is a link to a pipe, and is read.
+fn check_kind(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let is_named_pipe = fs::symlink_metadata(path).map_err(failed)?.file_type().is_fifo();
+    let kind = fs::metadata(path).map_err(failed)?.file_type();
+    if is_named_pipe || !(kind.is_file() || kind.is_fifo()) {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Whether the first bytes of a file are those of UTF-16 or UTF-32, with a byte order mark or without.
+fn is_utf16(start: &[u8]) -> bool {
+    let has_mark = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
+    has_mark || start.iter().take(2).any(|&byte| byte == 0)
 }
 
 /// The whole of a file as UTF-8 text without its byte order mark.

@@ -86,8 +86,24 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
         ("a.json", r#"{"7": "a dog"}"#, "image \"7\": expected a list"),
         ("a.json", r#"{"7": ["a", 3]}"#, "line 1 column"),
         ("a.json", r#"{"7": [{"image_id": 7}]}"#, "image \"7\": expected a list"),
-        ("a.json", r#"{"7": ["\ud800"]}"#, "line 1 column"),
-        ("a.json", r#"[{"image_id": 1.5, "caption": "a"}]"#, "image identifier"),
+        ("a.json", r#"{"7": ["x \ud83d"]}"#, "half of a character"),
+        ("a.json", r#"[{"image_id": 1, "caption": "a\udc00"}]"#, "half of a character"),
+        ("a.json", r#"[{"image_id": NaN, "caption": "a"}]"#, "no \"image_id\""),
+        ("a.json", r#"[{"image_id": 1e999, "caption": "a"}]"#, "line 1 column"),
+        ("a.json", r#"[{"image_id": true, "caption": "a"}]"#, "image identifier"),
+        ("a.json", r#"[{"image_id": 1, "caption": 1e30}]"#, "expected a string"),
+        ("a.json", r#"{"image_id": 5, "caption": "a"}"#, "image \"image_id\": expected a list"),
+        ("a.json", r#"{"7": [{"caption": "a"}], "7": [{"caption": "b"}]}"#, "\"7\" is given twice"),
+        ("a.json", r#"{"7": ["a", {"caption": "b"}]}"#, "mixes"),
+        ("a.json", r#"{"7": [["a"]]}"#, "image \"7\": expected a list"),
+        ("a.json", r#"[["a"], "b"]"#, "mixes"),
+        ("a.json", "[[\"a\"], []]", "image \"1\" has no reference captions"),
+        ("a.json", "{\"image_id\": 1}\n{\"image_id\": 2}\n", ".jsonl"),
+        (
+            "a.json",
+            r#"{"images": [{"filename": "x.jpg", "split": "test", "sentences": []}], "dataset": "coco"}"#,
+            "COCO's \"annotations\"",
+        ),
         ("a.json", r#"[{"caption": "a"}]"#, "no \"image_id\""),
         ("a.json", r#"[{"image_id": 1}]"#, "image \"1\" has no \"caption\""),
         ("a.json", r#"["a"]"#, "list of objects"),
@@ -109,7 +125,11 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
             "{\"image_id\": 1, \"caption\": \"a\", \"captions\": []}",
             "line 1: image \"1\" has both",
         ),
-        ("a.csv", "image_id,text\n1,a\n", "no column named caption"),
+        (
+            "a.csv",
+            "image_id,text\n1,a\n",
+            "no column named caption; its columns are \"image_id\", \"text\"",
+        ),
         ("a.csv", "image_id,caption\n1,a,b\n", "line: 2"),
     ];
     for (name, contents, expected) in cases {
@@ -118,8 +138,15 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
     }
     for (contents, expected) in [
         (r#"{"7": "a", "7": "b"}"#, "image \"7\" is given twice"),
-        (r#"{"7": ["a", "b"]}"#, "image \"7\" has 2 captions"),
-        (r#"{"7": []}"#, "image \"7\" has 0 captions"),
+        (r#"{"7": ["a", "b"]}"#, "image \"7\" has more than one caption"),
+        (r#"{"7": [{"caption": "a"}, {"caption": "b"}]}"#, "image \"7\" has more than one caption"),
+        (r#"{"7": []}"#, "image \"7\" has no caption"),
+        (r#"{"7": [{"captions": ["a"]}]}"#, "image \"7\": expected one predicted caption"),
+        (r#"{"7": NaN}"#, "image \"7\": expected one predicted caption"),
+        (r#"{"image_id": 5, "caption": "a"}"#, "image \"image_id\": expected one"),
+        (r#"[{"image_id": 1, "caption": NaN}]"#, "image \"1\" has no \"caption\""),
+        (r#"[{"image_id": 1, "caption": "a"}, {"image_id": 1.0, "caption": "a"}]"#, "given twice"),
+        (r#"["a", ["b"]]"#, "mixes"),
         (r#"{"7": null}"#, "image \"7\": expected one predicted caption"),
         (r#"[{"image_id": 7, "caption": "a"}, {"image_id": "7", "caption": "a"}]"#, "given twice"),
     ] {
@@ -137,6 +164,55 @@ fn bytes_that_are_not_utf8_are_placed() {
         let error = Predictions::read(path).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("line 2, byte 10"), "{error}");
     }
+}
+
+#[test]
+fn what_is_no_text_file_is_refused_in_plain_words() {
+    let utf16: Vec<u8> = "{\"7\": \"a\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [&[0xff, 0xfe], &utf16[..]].concat();
+    for (contents, expected) in [
+        (&utf16[..], "is UTF-16"),
+        (&marked, "is UTF-16"),
+        (b"\0\0\0\0", "binary"),
+        (b"", "a.json is empty"),
+        (b" \n", "EOF"),
+        (b"{\"7\": \"a\0b\"}", "control character"),
+    ] {
+        let (_folder, path) = file("a.json", contents);
+        let error = Predictions::read(path).unwrap_err().to_string();
+        assert!(error.contains("a.json") && error.contains(expected), "{error}");
+    }
+    let deep = format!("{{\"7\": {}", "[".repeat(1 << 20));
+    assert!(predictions("a.json", &deep).unwrap_err().to_string().contains("line 1 column"));
+    let ignored = format!(
+        "[{{\"image_id\": 7, \"caption\": \"a\", \"x\": {}1{}}}]",
+        "[".repeat(1 << 20),
+        "]".repeat(1 << 20)
+    );
+    assert_eq!(predictions("a.json", &ignored).unwrap().get("7"), Some("a"));
+    let (folder, _) = file("a.json", "{}");
+    let pipe = folder.path().join("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [folder.path().to_owned(), "/dev/zero".into(), "/dev/null".into(), pipe] {
+        let error = References::read(&path).unwrap_err().to_string();
+        assert!(error.contains("is not a regular file"), "{error}");
+    }
+}
+
+#[test]
+fn names_of_files_and_images_cannot_move_the_cursor() {
+    let (_folder, path) = file("a\u{1b}[2J\nb.json", "{\"\u{9b}\\n7\": 5}");
+    let error = Predictions::read(path).unwrap_err().to_string();
+    assert!(!error.contains(char::is_control), "{error}");
+    assert!(error.contains(r"a\u{1b}[2J\nb.json") && error.contains(r"\u{9b}\n7"), "{error}");
+}
+
+#[test]
+fn captions_of_csv_may_go_over_lines() {
+    let csv = "image_id,caption\r\n1,\"a dog\nruns\"\r\n\"2\",\"say \"\"a\"\"\r\n, b\"\r\n";
+    let read = predictions("a.csv", csv).unwrap();
+    let found: Vec<(&str, &str)> = read.iter().collect();
+    assert_eq!(found, [("1", "a dog\nruns"), ("2", "say \"a\"\r\n, b")]);
 }
 
 #[test]

@@ -132,6 +132,8 @@ fn correlate_leaves_own_captions_out_and_counts_every_rating() {
         "r.json",
         "--ratings",
         "people.tsv",
+        "--rating-columns",
+        "3,4",
         "--metrics",
         "rouge",
         "--json",
@@ -210,6 +212,31 @@ fn failures_say_what_to_do_and_write_nothing() {
                 "r.json",
                 "--predictions",
                 "a.json",
+                "--bootstrap",
+                "1000000000000",
+            ],
+            "1000000000000 is not in 1..=1000000",
+        ),
+        (
+            vec![
+                "evaluate",
+                "compare",
+                "a.json",
+                "b.json",
+                "--references",
+                "r.json",
+                "--resamples",
+                "0",
+            ],
+            "0 is not in 1..=1000000",
+        ),
+        (
+            vec![
+                "evaluate",
+                "--references",
+                "r.json",
+                "--predictions",
+                "a.json",
                 "--metrics",
                 "bleu,spice",
             ],
@@ -240,4 +267,69 @@ fn failures_say_what_to_do_and_write_nothing() {
         assert!(!output.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
         assert!(!folder.path().join("out.json").exists(), "{arguments:?}");
     }
+}
+
+#[test]
+fn only_predicted_says_how_many_images_are_left_out() {
+    let folder = folder();
+    std::fs::write(folder.path().join("short.json"), r#"[{"image_id": 1, "caption": "a dog"}]"#)
+        .unwrap();
+    let arguments = [
+        "evaluate",
+        "--references",
+        "r.json",
+        "--predictions",
+        "short.json",
+        "--only-predicted",
+        "--metrics",
+        "rouge",
+        "--json",
+        "out.json",
+    ];
+    let output = caption_eval(&arguments, b"", folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with("1 images, captions as they stand; 2 images without"), "{stdout}");
+    assert_eq!(json(&folder.path().join("out.json"))["protocol"]["images_without_prediction"], 2);
+}
+
+/// A shell's `<(…)` is a pipe, and worth reading.
+#[test]
+fn captions_may_come_from_pipes() {
+    let folder = folder();
+    let script = format!(
+        "{} evaluate --references <(cat r.json) --predictions /dev/stdin --metrics rouge < a.json",
+        env!("CARGO_BIN_EXE_caption-eval")
+    );
+    let output =
+        Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// A long bootstrap ends at once when it is told to.
+#[test]
+fn a_stop_is_heeded_while_scoring() {
+    let folder = folder();
+    let images = |caption: &dyn Fn(usize) -> String| {
+        let all: Vec<String> = (0..2000).map(|n| format!("\"{n}\": {}", caption(n))).collect();
+        format!("{{{}}}", all.join(","))
+    };
+    let references = images(&|n| format!("[\"a dog runs near {n} cats\"]"));
+    std::fs::write(folder.path().join("r.json"), references).unwrap();
+    std::fs::write(folder.path().join("a.json"), images(&|n| format!("\"{n} dogs\""))).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
+        .args(["evaluate", "--references", "r.json", "--predictions", "a.json"])
+        .args(["--metrics", "bleu", "--bootstrap", "1000000", "--json", "out.json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    let told = std::time::Instant::now();
+    // A shell's background jobs ignore SIGINT.
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    assert!(!child.wait().unwrap().success());
+    assert!(told.elapsed() < std::time::Duration::from_secs(1), "{:?}", told.elapsed());
+    assert!(!folder.path().join("out.json").exists());
 }

@@ -3,7 +3,7 @@
 //! Everything capsmith writes for keeps goes through [`write()`] or [`write_with`]: the bytes go to a
 //! sibling temporary file, are synced, and the file is renamed over its destination; then the
 //! directory is synced. After a crash, a kill or a full disk the destination holds the old bytes or
-//! the new ones.
+//! the new ones. What a killed process left beside it is taken over by the next that writes there.
 //!
 //! ```
 //! # fn main() -> Result<(), durable::Error> {
@@ -14,15 +14,27 @@
 //! # }
 //! ```
 
+pub mod digests;
+pub mod sealed;
+mod staged;
+mod temporary;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+pub use staged::StagedFolder;
+use temporary::Temporary;
+
+use foreign_text::printable_path;
 
 /// A file operation that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused: no space, no permission, no such folder.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
         /// What was being done, as a verb ("write", "rename").
         action: &'static str,
@@ -32,7 +44,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process holds the lock.
-    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", .0.display())]
+    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", printable_path(.0))]
     Locked(PathBuf),
 }
 
@@ -68,22 +80,18 @@ pub fn write_with<F>(path: &Path, fill: F) -> Result<(), Error>
 where
     F: FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 {
-    let temporary = sibling(path);
-    let result = fill_and_sync(&temporary, fill)
-        .map_err(io_error("write", path))
-        .and_then(|()| replace(&temporary, path));
-    if result.is_err() {
-        // The destination is intact; a leftover sibling would only take space.
-        let _ = fs::remove_file(&temporary);
-    }
-    result
+    let temporary = Temporary::beside(path).map_err(io_error("write", path))?;
+    fill_and_sync(&temporary, fill).map_err(io_error("write", path))?;
+    replace(temporary.path(), path)?;
+    temporary.keep();
+    Ok(())
 }
 
-fn fill_and_sync<F>(temporary: &Path, fill: F) -> io::Result<()>
+fn fill_and_sync<F>(temporary: &Temporary, fill: F) -> io::Result<()>
 where
     F: FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 {
-    let mut writer = BufWriter::new(File::create(temporary)?);
+    let mut writer = BufWriter::new(temporary.file()?);
     fill(&mut writer)?;
     writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
@@ -124,13 +132,6 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
         _ => Path::new("."),
     };
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("sync", parent))
-}
-
-/// The temporary file's name lies beside the destination, so that the rename stays on one disk.
-fn sibling(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    path.with_file_name(name)
 }
 
 /// Held for as long as this process owns a folder; released when dropped or when the process ends,
@@ -174,6 +175,17 @@ fn open_lock(path: &Path) -> Result<File, Error> {
         .map_err(io_error("open", path))
 }
 
+/// Makes writes beyond the limit of `ulimit -f` fail as on a full disk. Without this, SIGXFSZ ends
+/// the process with a half-written file.
+///
+/// # Errors
+/// When the system does not let the signal be handled.
+pub fn fail_at_the_size_limit() -> io::Result<()> {
+    // A handler is enough for write() to return; its flag is of no interest.
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +219,36 @@ mod tests {
         .unwrap_err();
         assert!(error.to_string().contains("a.json"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_taken_over_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(folder.path().join("a.json.partial"), "much more than what is written now")
+            .unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn several_writers_of_one_file_leave_the_bytes_of_one_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::thread::scope(|scope| {
+            for letter in b'a'..b'i' {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write(path, &[letter; 1000]).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes, [bytes[0]; 1000]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

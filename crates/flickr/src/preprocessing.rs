@@ -3,11 +3,15 @@
 //! RGB, shorter side to `size` by Pillow's resize, centre crop, `(value / 255 - mean) / std`: what
 //! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
 //! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
+//! Where a folder asks for what the original CLIP does not know (another form of `size`, a crop beyond
+//! the picture, other factors), transformers' processor is followed to the bit.
 
+use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use foreign_text::python_json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,9 +22,9 @@ use crate::resample::{Filter, resize_window};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// The length that the shorter side is resized to, in pixels.
-    pub size: u32,
-    /// The side of the centre square that is kept, at most `size`.
+    /// The size that pictures are resized to.
+    pub size: Size,
+    /// The side of the centre square that is kept, in pixels. What of it lies beyond a picture is black.
     pub crop: u32,
     /// Subtracted from red, green and blue, which lie in 0..=1.
     pub mean: [f32; 3],
@@ -29,6 +33,45 @@ pub struct Preprocessing {
     /// How it is resized. Descriptions of before there were two filters mean the bicubic one.
     #[serde(default, skip_serializing_if = "is_bicubic")]
     pub filter: Filter,
+    /// Multiplies the values of 0..=255 before all else.
+    #[serde(default = "usual_factor", skip_serializing_if = "is_usual_factor")]
+    pub rescale_factor: f64,
+}
+
+/// The size that pictures are resized to, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    /// The length of the shorter side; the shape is kept.
+    ShortestEdge(u32),
+    /// Both sides, whatever the shape was.
+    Exact {
+        /// The height.
+        height: u32,
+        /// The width.
+        width: u32,
+    },
+    /// Their own.
+    Unchanged,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::ShortestEdge(length) => length.fmt(out),
+            Self::Exact { height, width } => write!(out, "{width} x {height}"),
+            Self::Unchanged => out.write_str("unchanged"),
+        }
+    }
+}
+
+fn usual_factor() -> f64 {
+    1.0 / 255.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_factor(factor: &f64) -> bool {
+    (factor - usual_factor()).abs() < 1e-9
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -74,11 +117,12 @@ impl Preprocessing {
     #[must_use]
     pub fn clip(size: u32) -> Self {
         Self {
-            size,
+            size: Size::ShortestEdge(size),
             crop: size,
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             filter: Filter::Bicubic,
+            rescale_factor: usual_factor(),
         }
     }
 
@@ -87,48 +131,79 @@ impl Preprocessing {
     #[must_use]
     pub fn imagenet() -> Self {
         Self {
-            size: 256,
+            size: Size::ShortestEdge(256),
             crop: 224,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             filter: Filter::Bilinear,
+            rescale_factor: usual_factor(),
         }
     }
 
-    /// Reads `preprocessor_config.json` in a Hugging Face folder. A key that is not there has the
+    /// Reads the settings of a Hugging Face folder: `image_processor` in `processor_config.json`, as
+    /// transformers 5 writes it, or else `preprocessor_config.json`. A key that is not there has the
     /// value that `CLIPImageProcessor` gives it.
+    ///
+    /// # Errors
+    /// Names the file, and the key with a value that is not supported.
     pub fn from_folder(folder: &Path) -> Result<Self, PreprocessingError> {
+        let path = folder.join("processor_config.json");
+        if path.is_file()
+            && let Some(config) = read_json(&path)?.get("image_processor")
+        {
+            return Config { path: &path, config }.read();
+        }
         let path = folder.join("preprocessor_config.json");
-        let contents = fs::read(&path)
-            .map_err(|source| PreprocessingError::Io { path: path.clone(), source })?;
-        let config: Value = serde_json::from_slice(&contents)
-            .map_err(|source| PreprocessingError::Json { path: path.clone(), source })?;
-        Config { path: &path, config: &config }.read()
+        let config = read_json(&path)?;
+        Config { path: &path, config: config.get("image_processor").unwrap_or(&config) }.read()
     }
 
     /// The resized and cropped picture before normalisation, `[crop, crop, 3]`.
     ///
     /// # Panics
-    /// If `pixels.data` does not have `width * height * 3` values or there are none, or if `crop` is
-    /// not within 1 and `size`, which [`Self::from_folder`] sees to.
+    /// If `pixels.data` does not have `width * height * 3` values or there are none, or if a size is
+    /// 0, which [`Self::from_folder`] sees to.
     #[must_use]
     pub fn resize(&self, pixels: &RgbPixels) -> RgbPixels {
         let (width, height) = (pixels.width as usize, pixels.height as usize);
         assert_eq!(pixels.data.len(), width * height * 3, "pixels must be [height, width, 3]");
         assert!(width > 0 && height > 0, "a picture has at least one pixel");
-        let (size, crop) = (self.size as usize, self.crop as usize);
-        assert!((1..=size).contains(&crop), "crop must be from 1 to size");
-        let shorter = width.min(height);
-        let to = (size * width / shorter, size * height / shorter);
-        let data = resize_window(
-            self.filter,
-            &pixels.data,
-            (width, height),
-            to,
-            centre(to.0, crop),
-            centre(to.1, crop),
-        );
-        RgbPixels { width: crop as u32, height: crop as u32, data }
+        let crop = self.crop as usize;
+        assert!(crop > 0, "crop must be above 0");
+        let (to, filter) = match self.size {
+            Size::ShortestEdge(size) => {
+                let (size, shorter) = (size as usize, width.min(height));
+                ((size * width / shorter, size * height / shorter), self.filter)
+            }
+            Size::Exact { height, width } => ((width as usize, height as usize), self.filter),
+            Size::Unchanged => ((width, height), Filter::Nearest),
+        };
+        let (columns, left) = self.centre(to.0);
+        let (rows, top) = self.centre(to.1);
+        let across = columns.len();
+        let data = resize_window(filter, &pixels.data, (width, height), to, columns, rows.clone());
+        let side = self.crop;
+        if (across, rows.len()) == (crop, crop) {
+            return RgbPixels { width: side, height: side, data };
+        }
+        let mut padded = vec![0; crop * crop * 3];
+        for (row, from) in padded.chunks_exact_mut(crop * 3).skip(top).zip(data.chunks(across * 3)) {
+            row[left * 3..][..from.len()].copy_from_slice(from);
+        }
+        RgbPixels { width: side, height: side, data: padded }
+    }
+
+    /// The middle of `length` that the crop keeps, and its place in the crop where it is shorter.
+    fn centre(&self, length: usize) -> (Range<usize>, usize) {
+        let crop = self.crop as usize;
+        let Some(margin) = length.checked_sub(crop) else {
+            return (0..length, (crop - length).div_ceil(2));
+        };
+        let is_original = matches!(self.size, Size::ShortestEdge(size) if size >= self.crop);
+        // margin / 2 is exact in f64.
+        let rounded = (margin as f64 / 2.0).round_ties_even() as usize;
+        let start = if is_original { rounded } else { margin / 2 };
+        (start..start + crop, 0)
     }
 
     /// The picture as the tower takes it: `[3, crop, crop]`, channels first.
@@ -165,19 +240,27 @@ impl Preprocessing {
         3 * (self.crop as usize).pow(2)
     }
 
-    /// What each of the 256 values of a channel becomes, in the order of operations of torchvision.
+    /// What each of the 256 values of a channel becomes, in the order of operations of torchvision;
+    /// of transformers for a factor that torchvision does not have.
     fn normalised(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = (self.mean[channel], self.std[channel]);
-        std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+        let is_usual = is_usual_factor(&self.rescale_factor);
+        std::array::from_fn(|value| {
+            let rescaled = if is_usual {
+                value as f32 / 255.0
+            } else {
+                (value as f64 * self.rescale_factor) as f32
+            };
+            (rescaled - mean) / std
+        })
     }
 }
 
-/// The middle `crop` of `length`, at an offset rounded half to even.
-fn centre(length: usize, crop: usize) -> Range<usize> {
-    let margin = length - crop;
-    // margin / 2 is exact in f64.
-    let start = (margin as f64 / 2.0).round_ties_even() as usize;
-    start..start + crop
+fn read_json(path: &Path) -> Result<Value, PreprocessingError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| PreprocessingError::Io { path: path.to_owned(), source })?;
+    serde_json::from_str(&python_json(&text))
+        .map_err(|source| PreprocessingError::Json { path: path.to_owned(), source })
 }
 
 /// A configuration being read, with its path for the errors.
@@ -188,28 +271,74 @@ struct Config<'c> {
 
 impl Config<'_> {
     fn read(&self) -> Result<Preprocessing, PreprocessingError> {
-        for key in ["do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"] {
-            match self.get(key) {
-                None | Some(Value::Bool(true)) => {}
-                Some(other) => return Err(self.unsupported(key, other, "only true is supported")),
+        // Pictures come as RGB either way.
+        self.flag("do_convert_rgb", true)?;
+        if self.flag("do_pad", false)? {
+            return Err(self.unsupported("do_pad", &Value::Bool(true), "only false is supported"));
+        }
+        let usual = Preprocessing::clip(224);
+        let size = if self.flag("do_resize", true)? {
+            self.size()?.unwrap_or(usual.size)
+        } else {
+            Size::Unchanged
+        };
+        let crop = if self.flag("do_center_crop", true)? {
+            self.crop()?.unwrap_or(usual.crop)
+        } else if let Size::Exact { height, width } = size
+            && height == width
+        {
+            height
+        } else {
+            let supported =
+                "without a crop, do_resize must be true and size an equal height and width";
+            return Err(self.unsupported("do_center_crop", &Value::Bool(false), supported));
+        };
+        let (mean, std) = if self.flag("do_normalize", true)? {
+            let std = self.triple("image_std")?.unwrap_or(usual.std);
+            if std.contains(&0.0) {
+                let value = Value::from(std.to_vec());
+                return Err(self.unsupported("image_std", &value, "it must not be 0"));
             }
+            (self.triple("image_mean")?.unwrap_or(usual.mean), std)
+        } else {
+            ([0.0; 3], [1.0; 3])
+        };
+        let rescale_factor =
+            if self.flag("do_rescale", true)? { self.rescale_factor()? } else { 1.0 };
+        Ok(Preprocessing { size, crop, mean, std, filter: self.filter()?, rescale_factor })
+    }
+
+    fn flag(&self, key: &'static str, default: bool) -> Result<bool, PreprocessingError> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.unsupported(key, other, "it must be true or false")),
         }
-        self.only_number("resample", 3.0, "only 3, Pillow's bicubic, is supported")?;
-        self.only_number("rescale_factor", 1.0 / 255.0, "only 1/255 is supported")?;
-        let clip = Preprocessing::clip(224);
-        let size = self.side("size", &["shortest_edge"])?.unwrap_or(clip.size);
-        let crop = self.side("crop_size", &["height", "width"])?.unwrap_or(clip.crop);
-        if crop > size {
-            let value = Value::from(crop);
-            return Err(self.unsupported("crop_size", &value, "it must be at most size"));
-        }
-        let mean = self.triple("image_mean")?.unwrap_or(clip.mean);
-        let std = self.triple("image_std")?.unwrap_or(clip.std);
-        if std.contains(&0.0) {
-            let value = Value::from(std.to_vec());
-            return Err(self.unsupported("image_std", &value, "it must not be 0"));
-        }
-        Ok(Preprocessing { size, crop, mean, std, filter: Filter::Bicubic })
+    }
+
+    fn rescale_factor(&self) -> Result<f64, PreprocessingError> {
+        const KEY: &str = "rescale_factor";
+        let Some(value) = self.get(KEY) else { return Ok(usual_factor()) };
+        let factor = value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
+        factor.ok_or_else(|| self.unsupported(KEY, value, "it must be a number above 0"))
+    }
+
+    /// The filter by Pillow's number.
+    fn filter(&self) -> Result<Filter, PreprocessingError> {
+        let Some(value) = self.get("resample") else { return Ok(Filter::Bicubic) };
+        Ok(match value.as_u64() {
+            Some(0) => Filter::Nearest,
+            Some(1) => Filter::Lanczos,
+            Some(2) => Filter::Bilinear,
+            Some(3) => Filter::Bicubic,
+            Some(4) => Filter::Box,
+            Some(5) => Filter::Hamming,
+            _ => {
+                let supported = "it must be one of Pillow's numbers: 0 nearest, 1 lanczos, \
+                    2 bilinear, 3 bicubic, 4 box, 5 hamming";
+                return Err(self.unsupported("resample", value, supported));
+            }
+        })
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
@@ -230,48 +359,61 @@ impl Config<'_> {
         }
     }
 
-    fn only_number(
-        &self,
-        key: &'static str,
-        wanted: f64,
-        supported: &'static str,
-    ) -> Result<(), PreprocessingError> {
-        match self.get(key) {
-            None => Ok(()),
-            Some(value) if value.as_f64().is_some_and(|got| (got - wanted).abs() < 1e-9) => Ok(()),
-            Some(value) => Err(self.unsupported(key, value, supported)),
-        }
+    /// A number is the shorter side.
+    fn size(&self) -> Result<Option<Size>, PreprocessingError> {
+        let Some(value) = self.get("size") else { return Ok(None) };
+        let size = match value {
+            Value::Object(table) if table.len() == 1 => {
+                table.get("shortest_edge").and_then(side).map(Size::ShortestEdge)
+            }
+            Value::Object(_) | Value::Array(_) => {
+                sides(value).map(|(height, width)| Size::Exact { height, width })
+            }
+            number => side(number).map(Size::ShortestEdge),
+        };
+        let supported = "it must be a length in pixels, from 1 to 4096: a number, \
+            {\"shortest_edge\": N} or {\"height\": N, \"width\": N}";
+        size.map(Some).ok_or_else(|| self.unsupported("size", value, supported))
     }
 
-    /// A length: the old form is a number, the new one a table with exactly `names`, all equal.
-    fn side(&self, key: &'static str, names: &[&str]) -> Result<Option<u32>, PreprocessingError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let number = match value {
-            Value::Object(table) if table.len() == names.len() => {
-                let mut sides = names.iter().map(|&name| table.get(name));
-                let first = sides.next().flatten();
-                first.filter(|_| sides.all(|side| side == first))
+    /// A number is both sides.
+    fn crop(&self) -> Result<Option<u32>, PreprocessingError> {
+        let Some(value) = self.get("crop_size") else { return Ok(None) };
+        let crop = match value {
+            Value::Object(_) | Value::Array(_) => {
+                sides(value).filter(|(height, width)| height == width).map(|(height, _)| height)
             }
-            other => Some(other),
+            number => side(number),
         };
-        number
-            .and_then(Value::as_u64)
-            .and_then(|side| u32::try_from(side).ok())
-            .filter(|side| (1..=MAX_SIDE).contains(side))
-            .map(Some)
-            .ok_or_else(|| {
-                let supported = "it must be one length in pixels, from 1 to 4096: a number, \
-                    {\"shortest_edge\": N}, or for crop_size equal height and width";
-                self.unsupported(key, value, supported)
-            })
+        let supported = "it must be a length in pixels, from 1 to 4096: a number, or equal height \
+            and width";
+        crop.map(Some).ok_or_else(|| self.unsupported("crop_size", value, supported))
     }
 
     fn triple(&self, key: &'static str) -> Result<Option<[f32; 3]>, PreprocessingError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        <[f32; 3]>::deserialize(value)
-            .map(Some)
-            .map_err(|_| self.unsupported(key, value, "it must be three numbers"))
+        let triple = match value.as_f64() {
+            Some(number) => Ok([number as f32; 3]),
+            None => <[f32; 3]>::deserialize(value),
+        };
+        let supported = "it must be three numbers, or one for all three";
+        triple.map(Some).map_err(|_| self.unsupported(key, value, supported))
     }
+}
+
+/// Height and width: a table of both, or a list.
+fn sides(value: &Value) -> Option<(u32, u32)> {
+    let (height, width) = match value {
+        Value::Object(table) if table.len() == 2 => (table.get("height")?, table.get("width")?),
+        Value::Array(both) if both.len() == 2 => (&both[0], &both[1]),
+        _ => return None,
+    };
+    Some((side(height)?, side(width)?))
+}
+
+fn side(value: &Value) -> Option<u32> {
+    let side = value.as_u64().and_then(|side| u32::try_from(side).ok())?;
+    (1..=MAX_SIDE).contains(&side).then_some(side)
 }
 
 /// No vision tower is near it; beyond, memory would be at the mercy of a configuration file.

@@ -32,6 +32,7 @@ fn image(name: &str, captions: &[&str]) -> Image {
     Image {
         file_name: name.to_owned(),
         captions: captions.iter().map(|&caption| caption.to_owned()).collect(),
+        words: Vec::new(),
         karpathy_split: None,
     }
 }
@@ -183,10 +184,24 @@ fn karpathys_json_is_read_with_its_split() {
     let names: Vec<_> = corpus.images.iter().map(|image| image.file_name.as_str()).collect();
     assert_eq!(names, ["b.jpg", "a.jpg", "d.jpg", "c.jpg"]);
     assert_eq!(corpus.images[0].captions, ["A dog \"here\" .", "Café ."]);
+    let words = |image: usize| &corpus.images[image].words[..];
+    assert_eq!(words(0), [Some("a dog".to_owned()), Some("caf\u{e9}".to_owned())]);
+    assert_eq!(words(1), []);
     let parts: Vec<_> = corpus.images.iter().filter_map(|image| image.karpathy_split).collect();
     let expected =
         [KarpathySplit::Train, KarpathySplit::Val, KarpathySplit::RestVal, KarpathySplit::Test];
     assert_eq!(parts, expected);
+}
+
+#[test]
+fn listed_words_stay_with_their_captions() {
+    let contents = r#"{"images": [{"filename": "a.jpg", "split": "train", "sentences": [
+        {"raw": "One ."}, {"raw": " ", "tokens": ["blank"]}, {"raw": "Two .", "tokens": ["2"]},
+        {"raw": "...", "tokens": []}, {"raw": "Three .", "tokens": null}]}]}"#;
+    let corpus =
+        load(data_set("dataset_flickr8k.json", contents, &["a.jpg"]).path(), None).unwrap();
+    assert_eq!(corpus.images[0].captions, ["One .", "Two .", "...", "Three ."]);
+    assert_eq!(corpus.images[0].words, [None, Some("2".to_owned()), Some(String::new())]);
 }
 
 #[test]

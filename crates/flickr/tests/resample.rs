@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use flickr::{Filter, Preprocessing, PreprocessingError, RgbPixels};
+use flickr::{Filter, Preprocessing, PreprocessingError, RgbPixels, Size};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -126,31 +126,112 @@ fn both_forms_of_a_preprocessor_config_are_read() {
             "image_std": [1, 2, 4]}"#,
     );
     let expected = Preprocessing {
-        size: 72,
+        size: Size::ShortestEdge(72),
         crop: 64,
         mean: [0.5, 0.25, 0.125],
         std: [1.0, 2.0, 4.0],
         filter: Filter::Bicubic,
+        rescale_factor: 1.0 / 255.0,
     };
     assert_eq!(new.unwrap(), expected);
     assert_eq!(read_config("{}").unwrap(), Preprocessing::clip(224));
 }
 
+#[derive(Debug, Deserialize)]
+struct ProcessorCase {
+    settings: serde_json::Value,
+    #[serde(flatten)]
+    picture: Picture,
+    planes: String,
+    first: Vec<f32>,
+}
+
+/// Made by `tests/reference/processor_goldens.py` with transformers' `CLIPImageProcessor`.
+#[test]
+fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit() {
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/flickr/processors.json"
+    ));
+    let cases: Vec<ProcessorCase> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(cases.len(), 104);
+    for case in cases {
+        let preprocessing = read_config(&case.settings.to_string()).unwrap();
+        let planes = preprocessing.apply(&case.picture.draw());
+        let firsts: Vec<f32> = planes.iter().step_by(planes.len() / 3).copied().collect();
+        // A factor of 1/255 is applied as torchvision does, which rounds otherwise than transformers.
+        if preprocessing.rescale_factor == 1.0 / 255.0 {
+            for (ours, theirs) in firsts.iter().zip(&case.first) {
+                assert!((ours - theirs).abs() < 1e-6, "{case:?}: {firsts:?}");
+            }
+            let pixels = preprocessing.resize(&case.picture.draw());
+            assert_eq!(digest(&bytes(&rescaled(&preprocessing, &pixels))), case.planes, "{case:?}");
+        } else {
+            assert_eq!(digest(&bytes(&planes)), case.planes, "{case:?}: {firsts:?}");
+        }
+        // What is written into a file of embeddings is read back.
+        let text = serde_json::to_string(&preprocessing).unwrap();
+        assert_eq!(serde_json::from_str::<Preprocessing>(&text).unwrap(), preprocessing, "{text}");
+    }
+}
+
+fn bytes(planes: &[f32]) -> Vec<u8> {
+    planes.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Normalises in transformers' order of operations.
+fn rescaled(preprocessing: &Preprocessing, pixels: &RgbPixels) -> Vec<f32> {
+    (0..3)
+        .flat_map(|channel| {
+            let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
+            let values = pixels.data.iter().skip(channel).step_by(3);
+            values.map(move |&value| ((f64::from(value) * (1.0 / 255.0)) as f32 - mean) / std)
+        })
+        .collect()
+}
+
+#[test]
+fn an_unchanged_description_is_written_as_before() {
+    let text = serde_json::to_string(&Preprocessing::clip(224)).unwrap();
+    assert!(text.starts_with(r#"{"size":224,"crop":224,"mean":["#), "{text}");
+    assert!(!text.contains("rescale") && !text.contains("filter"), "{text}");
+}
+
+#[test]
+fn the_settings_in_processor_config_come_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let size = || Preprocessing::from_folder(folder.path()).unwrap().size;
+    // Before transformers 5 the file held other things, or nothing of the pictures.
+    write("processor_config.json", r#"{"processor_class": "CLIPProcessor", "odd": NaN}"#);
+    write("preprocessor_config.json", r#"{"size": 230, "unread": Infinity}"#);
+    assert_eq!(size(), Size::ShortestEdge(230));
+    write("processor_config.json", r#"{"image_processor": {"size": {"shortest_edge": 240}}}"#);
+    assert_eq!(size(), Size::ShortestEdge(240));
+    write("processor_config.json", r#"{"image_processor": {"resample": 9}}"#);
+    let error = Preprocessing::from_folder(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("/processor_config.json: resample is 9"), "{error}");
+}
+
 #[test]
 fn a_preprocessor_config_that_asks_for_something_else_is_refused_by_key() {
     for (key, contents) in [
-        ("resample", r#"{"resample": 2}"#),
-        ("do_resize", r#"{"do_resize": false}"#),
+        ("resample", r#"{"resample": 6}"#),
+        ("resample", r#"{"resample": "cubic"}"#),
+        ("do_pad", r#"{"do_pad": true}"#),
+        // Pictures would keep shapes that no tower takes.
         ("do_center_crop", r#"{"do_center_crop": false}"#),
+        ("do_center_crop", r#"{"do_center_crop": false, "do_resize": false}"#),
+        ("do_center_crop", r#"{"do_center_crop": false, "size": {"height": 8, "width": 9}}"#),
         ("do_normalize", r#"{"do_normalize": 0}"#),
-        ("do_rescale", r#"{"do_rescale": false}"#),
-        ("rescale_factor", r#"{"rescale_factor": 0.007843137}"#),
-        ("size", r#"{"size": {"height": 224, "width": 224}}"#),
+        ("rescale_factor", r#"{"rescale_factor": 0}"#),
+        ("size", r#"{"size": {"shortest_edge": 224, "longest_edge": 300}}"#),
+        ("size", r#"{"size": {"height": 224}}"#),
+        ("size", r#"{"size": [224, 224, 3]}"#),
         ("size", r#"{"size": 0}"#),
         ("size", r#"{"size": -1}"#),
         ("size", r#"{"size": 4000000000}"#),
         ("crop_size", r#"{"crop_size": {"height": 224, "width": 112}}"#),
-        ("crop_size", r#"{"size": 224, "crop_size": 225}"#),
         ("image_mean", r#"{"image_mean": [0.5, 0.5]}"#),
         ("image_std", r#"{"image_std": [0.5, 0, 0.5]}"#),
     ] {

@@ -49,6 +49,13 @@ impl Repository {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
+    /// The commits of which there are files.
+    pub fn commits(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.folder.join("snapshots")) else { return Vec::new() };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| is_commit(name)).collect()
+    }
+
     /// Remembers which commit a branch or tag was.
     pub fn remember(&self, revision: &str, commit: &str) -> Result<(), Error> {
         if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {

@@ -36,14 +36,16 @@ pub enum Error {
     },
     /// Something is needed from the network, which may not be used.
     #[error(
-        "{what} is not in {}, and HF_HUB_OFFLINE is set\nhint: unset it and run `{command}`, or \
-         copy the files from a machine that has them", place.display()
+        "{what} is not in {}, and HF_HUB_OFFLINE is set\nhint: {other}unset it and run `{command}`, \
+         or copy the files from a machine that has them", place.display()
     )]
     Offline {
         /// What is needed.
         what: String,
         /// Where it was looked for.
         place: PathBuf,
+        /// A hint at another revision that is there, ending in `; or `.
+        other: String,
         /// The command that fetches it.
         command: String,
     },
@@ -144,7 +146,8 @@ pub enum Error {
     /// A repository without weights in a form that is read here.
     #[error(
         "{repository} at revision {revision} has no {missing}\nhint: see the files at {page}; \
-         capsmith reads safetensors, with config.json and the tokenizer beside them"
+         capsmith reads safetensors and pytorch_model.bin, with config.json and the tokenizer beside \
+         them"
     )]
     NotAModel {
         /// `OWNER/NAME`.

@@ -86,6 +86,7 @@ fn fetch(
         return Err(Error::Offline {
             what: archive.file.to_owned(),
             place: folder.to_owned(),
+            other: String::new(),
             command: format!("capsmith fetch {}", set.name),
         });
     }

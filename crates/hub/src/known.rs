@@ -125,6 +125,40 @@ pub const KNOWN: [Known; 7] = [
     },
 ];
 
+/// Other names of repositories: those that the hub gave up for `OWNER/NAME`, under which caches of
+/// before still hold them, with those of today.
+const FORMER_NAMES: [(&str, &str); 6] = [
+    ("gpt2", "openai-community/gpt2"),
+    ("gpt2-medium", "openai-community/gpt2-medium"),
+    ("gpt2-large", "openai-community/gpt2-large"),
+    ("gpt2-xl", "openai-community/gpt2-xl"),
+    ("openai-gpt", "openai-community/openai-gpt"),
+    ("distilgpt2", "distilbert/distilgpt2"),
+];
+
+/// `OpenAI`'s own names of CLIPs, as its package and ClipCap take them, with the repositories that
+/// hold the same weights.
+const OPENAI_CLIPS: [(&str, &str); 4] = [
+    ("ViT-B/32", "openai/clip-vit-base-patch32"),
+    ("ViT-B/16", "openai/clip-vit-base-patch16"),
+    ("ViT-L/14", "openai/clip-vit-large-patch14"),
+    ("ViT-L/14@336px", "openai/clip-vit-large-patch14-336"),
+];
+
+/// The other name of a repository, former or present.
+pub(crate) fn other_name(repository: &str) -> Option<&'static str> {
+    FORMER_NAMES.iter().find_map(|&(former, present)| match repository {
+        name if name == former => Some(present),
+        name if name == present => Some(former),
+        _ => None,
+    })
+}
+
+/// The repository of a CLIP by `OpenAI`'s own name.
+pub(crate) fn openai_clip(name: &str) -> Option<&'static str> {
+    OPENAI_CLIPS.iter().find(|(known, _)| *known == name).map(|(_, repository)| *repository)
+}
+
 /// The model of a short name; the repository's own id does as well, as does `gpt2` for what is
 /// `openai-community/gpt2` today.
 #[must_use]

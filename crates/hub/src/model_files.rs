@@ -11,14 +11,19 @@ use crate::Error;
 use crate::reference::is_file;
 
 const CONFIG: &str = "config.json";
-const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The image processor's settings: as transformers 5 writes them with a processor, and alone.
+const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Weights in one file and the index of those in shards, in the order of preference.
+const WEIGHTS: [(&str, &str); 2] = [
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
 /// Taken where a repository has them: what transformers reads beside the rest.
-const COMPANIONS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+const COMPANIONS: [&str; 3] =
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 /// An index is small; what is larger is none.
 const LONGEST_INDEX: u64 = 64 << 20;
@@ -27,6 +32,7 @@ const LONGEST_INDEX: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     pub preprocessor: bool,
+    pub tokenizer: bool,
 }
 
 /// The files to fetch, weights last: a folder with weights has the rest.
@@ -46,41 +52,42 @@ pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, St
     if !has(CONFIG) {
         return Err(CONFIG.to_owned());
     }
-    if needs.preprocessor && !has(PREPROCESSOR) {
-        return Err(PREPROCESSOR.to_owned());
+    if needs.preprocessor && !PREPROCESSORS.iter().any(|name| has(name)) {
+        return Err(PREPROCESSORS[0].to_owned());
     }
-    if !has(TOKENIZER) && !VOCABULARY.iter().all(|name| has(name)) {
+    if needs.tokenizer && !has(TOKENIZER) && !VOCABULARY.iter().all(|name| has(name)) {
         return Err(format!("{TOKENIZER} and no {}", VOCABULARY.join(" with ")));
     }
-    let small = [CONFIG, PREPROCESSOR, TOKENIZER]
-        .into_iter()
-        .chain(VOCABULARY)
-        .chain(COMPANIONS)
-        .filter(|name| has(name));
-    let mut files: Vec<&str> = small.collect();
-    if has(WEIGHTS) {
-        files.push(WEIGHTS);
-        Ok(Selection { files, index: None })
-    } else if has(INDEX) {
-        Ok(Selection { files, index: Some(INDEX) })
-    } else {
-        Err(format!("{WEIGHTS} and no {INDEX}"))
+    let mut files: Vec<&str> = small_files().filter(|name| has(name)).collect();
+    for (whole, index) in WEIGHTS {
+        if has(whole) {
+            files.push(whole);
+            return Ok(Selection { files, index: None });
+        }
+        if has(index) {
+            return Ok(Selection { files, index: Some(index) });
+        }
     }
+    let names: Vec<&str> = WEIGHTS.iter().flat_map(|&(whole, index)| [whole, index]).collect();
+    Err(names.join(" and no "))
+}
+
+/// All that makes a model but its weights.
+fn small_files() -> impl Iterator<Item = &'static str> {
+    [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(COMPANIONS)
 }
 
 /// Whether a folder has what a model needs.
 pub(crate) fn is_complete(folder: &Path, needs: Needs) -> bool {
     let has = |name: &str| folder.join(name).is_file();
-    let has_weights = || {
-        has(WEIGHTS)
-            || (has(INDEX)
-                && shards(&folder.join(INDEX))
-                    .is_ok_and(|shards| shards.iter().all(|shard| has(shard))))
+    let has_shards = |index: &str| {
+        has(index)
+            && shards(&folder.join(index)).is_ok_and(|shards| shards.iter().all(|file| has(file)))
     };
     has(CONFIG)
-        && (!needs.preprocessor || has(PREPROCESSOR))
-        && (has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name)))
-        && has_weights()
+        && (!needs.preprocessor || PREPROCESSORS.iter().any(|name| has(name)))
+        && (!needs.tokenizer || has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name)))
+        && WEIGHTS.iter().any(|(whole, index)| has(whole) || has_shards(index))
 }
 
 /// The shards that an index speaks of.
@@ -97,7 +104,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
     let no_index = |problem: String| Error::Unusable {
         path: index.to_owned(),
         problem,
-        hint: "it is to be an index of safetensors shards; remove it and fetch the model again",
+        hint: "it is to be an index of a model's shards; remove it and fetch the model again",
     };
     let length = fs::metadata(index).map_err(Error::io("read", index))?.len();
     if length > LONGEST_INDEX {
@@ -116,17 +123,17 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
 
 /// The files of a complete model that are in `folder`, without what else lies there.
 pub(crate) fn present(folder: &Path) -> Result<Vec<String>, Error> {
-    let mut files: Vec<String> = [CONFIG, PREPROCESSOR, TOKENIZER]
-        .into_iter()
-        .chain(VOCABULARY)
-        .chain(COMPANIONS)
-        .map(str::to_owned)
-        .collect();
-    if folder.join(WEIGHTS).is_file() {
-        files.push(WEIGHTS.to_owned());
-    } else {
-        files.push(INDEX.to_owned());
-        files.extend(shards(&folder.join(INDEX))?);
+    let mut files: Vec<String> = small_files().map(str::to_owned).collect();
+    for (whole, index) in WEIGHTS {
+        if folder.join(whole).is_file() {
+            files.push(whole.to_owned());
+            break;
+        }
+        if folder.join(index).is_file() {
+            files.push(index.to_owned());
+            files.extend(shards(&folder.join(index))?);
+            break;
+        }
     }
     files.retain(|file| folder.join(file).is_file());
     Ok(files)

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
+use crate::reference::expand_home;
+
+/// The variables that name the cache.
+const CACHES: [&str; 3] = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"];
 
 /// The hub that is asked unless `HF_ENDPOINT` names another.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -15,6 +19,8 @@ const ENDPOINT: &str = "https://huggingface.co";
 pub struct Options {
     /// The hub's cache, shared with Python's `huggingface_hub`.
     pub cache: PathBuf,
+    /// Caches that are looked in after that one, and never written.
+    pub other_caches: Vec<PathBuf>,
     /// The hub's address, without a slash at its end.
     pub endpoint: String,
     /// What the hub knows the user by; sent to the hub and to nobody else.
@@ -34,11 +40,17 @@ impl Options {
     ///
     /// | variable | meaning |
     /// | --- | --- |
-    /// | `HF_HUB_CACHE` | the cache; else `$HF_HOME/hub` |
+    /// | `HF_HUB_CACHE` | the cache; else the next two; else `$HF_HOME/hub` |
+    /// | `HUGGINGFACE_HUB_CACHE` | the same, its former name |
+    /// | `TRANSFORMERS_CACHE` | the same for transformers 4 alone |
     /// | `HF_HOME` | else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` |
     /// | `HF_ENDPOINT` | the hub; else `https://huggingface.co` |
     /// | `HF_TOKEN` | the token; else the contents of `$HF_TOKEN_PATH`, else of `$HF_HOME/token` |
     /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: the network is not used |
+    /// | `TRANSFORMERS_OFFLINE` | the same where that one is not set |
+    ///
+    /// Where several of the three name a cache, the first is written to, and all are looked in: which
+    /// of them wins in Python depends on the library and its version.
     ///
     /// # Errors
     /// There is no folder for the cache, or a variable cannot be used.
@@ -46,9 +58,12 @@ impl Options {
         let home = path("HF_HOME")
             .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("huggingface")))
             .or_else(|| env::home_dir().map(|folder| folder.join(".cache").join("huggingface")));
-        let cache = path("HF_HUB_CACHE")
-            .or_else(|| home.as_ref().map(|home| home.join("hub")))
-            .ok_or(Error::NoCacheFolder)?;
+        let mut caches: Vec<PathBuf> = CACHES.into_iter().filter_map(path).collect();
+        if caches.is_empty() {
+            caches.extend(home.as_ref().map(|home| home.join("hub")));
+        }
+        let mut caches = caches.into_iter();
+        let cache = caches.next().ok_or(Error::NoCacheFolder)?;
         let token_file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
         let token = text("HF_TOKEN")?
             .or_else(|| token_file.and_then(|file| fs::read_to_string(file).ok()))
@@ -69,9 +84,13 @@ impl Options {
         }
         Ok(Self {
             cache,
+            other_caches: caches.collect(),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
-            offline: text("HF_HUB_OFFLINE")?.is_some_and(|value| is_true(&value)),
+            offline: match text("HF_HUB_OFFLINE")? {
+                Some(value) => is_true(&value),
+                None => text("TRANSFORMERS_OFFLINE")?.is_some_and(|value| is_true(&value)),
+            },
             tries: 5,
             first_pause: Duration::from_secs(1),
             silence: Duration::from_mins(1),
@@ -80,7 +99,8 @@ impl Options {
 }
 
 fn path(variable: &'static str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+    let value = env::var_os(variable).filter(|value| !value.is_empty())?;
+    Some(value.to_str().map_or_else(|| PathBuf::from(&value), expand_home))
 }
 
 fn text(variable: &'static str) -> Result<Option<String>, Error> {

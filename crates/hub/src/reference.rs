@@ -61,10 +61,11 @@ impl ModelReference {
     ///
     /// 1. `hf:` at the start: the hub.
     /// 2. Something of this name is there: local.
-    /// 3. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
+    /// 3. One of `OpenAI`'s own names of CLIPs, `ViT-B/32` or `ViT-L/14` for two: the hub.
+    /// 4. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
     ///    more than one `/` or a `\`, ends like a file of weights (`.safetensors`, `.pt`, …), or its
     ///    first folder is one of capsmith's own (`weights/`, `data/`, `runs/`, …) or is there.
-    /// 4. The hub: a [known](crate::known::KNOWN) short name, else `OWNER/NAME` or `NAME`.
+    /// 5. The hub: a [known](crate::known::KNOWN) short name, else `OWNER/NAME` or `NAME`.
     ///
     /// After the name of a hub's model `@REVISION` may follow. `~` is the home folder.
     ///
@@ -79,7 +80,7 @@ impl ModelReference {
             return Err(invalid(text, "it is empty"));
         }
         let path = Path::new(text);
-        if path.exists() || looks_local(text) {
+        if path.exists() || (known::openai_clip(text).is_none() && looks_local(text)) {
             return Ok(Self::Local(expand_home(text)));
         }
         hub(text, text, false).map(Self::Hub)
@@ -132,7 +133,7 @@ fn looks_local(text: &str) -> bool {
 }
 
 /// `~` and `~/…`; `~name/…` is left as it is.
-fn expand_home(text: &str) -> PathBuf {
+pub(crate) fn expand_home(text: &str) -> PathBuf {
     let rest = match text.strip_prefix('~') {
         Some("") => Some(""),
         Some(rest) => rest.strip_prefix('/'),
@@ -145,6 +146,10 @@ fn expand_home(text: &str) -> PathBuf {
 }
 
 fn hub(text: &str, rest: &str, may_name_file: bool) -> Result<HubReference, InvalidReference> {
+    if let Some(repository) = known::openai_clip(rest) {
+        let (repository, file) = (repository.to_owned(), None);
+        return Ok(HubReference { repository, file, revision: None });
+    }
     let (name, revision) = match rest.split_once('@') {
         Some((name, revision)) => (name, Some(revision.to_owned())),
         None => (rest, None),
@@ -158,6 +163,7 @@ fn hub(text: &str, rest: &str, may_name_file: bool) -> Result<HubReference, Inva
         let file = known.file.map(str::to_owned);
         return Ok(HubReference { repository: known.repository.to_owned(), file, revision });
     }
+    let name = known::openai_clip(name).unwrap_or(name);
     let mut parts = name.splitn(3, '/');
     let (owner, model, file) = (parts.next(), parts.next(), parts.next());
     let repository: Vec<&str> = owner.into_iter().chain(model).collect();
@@ -229,6 +235,11 @@ mod tests {
             ("clip-prefix", "Anshler/clip-prefix", Some("flickr8k_gradient.pt"), None),
             ("hf:weights/gpt2", "weights/gpt2", None, None),
             ("hf:a/b/c/d.pt@x", "a/b", Some("c/d.pt"), Some("x")),
+            ("ViT-B/32", "openai/clip-vit-base-patch32", None, None),
+            ("ViT-B/16", "openai/clip-vit-base-patch16", None, None),
+            ("hf:ViT-L/14", "openai/clip-vit-large-patch14", None, None),
+            ("ViT-L/14@336px", "openai/clip-vit-large-patch14-336", None, None),
+            ("ViT-L/14@main", "openai/clip-vit-large-patch14", None, Some("main")),
         ];
         for (text, repository, file, revision) in cases {
             let reference = hub(text);

@@ -1,6 +1,7 @@
 //! From a reference to a path: the cache first, then the network.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Repository, create_parent};
@@ -15,9 +16,13 @@ use crate::{Error, Options, Progress};
 /// What is needed of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A folder with `config.json`, `preprocessor_config.json`, the tokenizer and safetensors weights.
+    /// A folder with `config.json`, the image processor's settings, the tokenizer and weights.
     Clip,
-    /// A folder with `config.json`, the tokenizer and safetensors weights.
+    /// The same without the tokenizer, for its vision tower alone.
+    ClipVision,
+    /// The same without the image processor's settings, for its text tower alone.
+    ClipText,
+    /// A folder with `config.json`, the tokenizer and weights.
     LanguageModel,
     /// The one file that the reference names.
     File,
@@ -66,24 +71,44 @@ struct Fetch<'a> {
     revision: String,
     client: Client<'a>,
     cache: Repository,
+    /// Where the model may lie too: in other caches, and under its other name.
+    elsewhere: Vec<Repository>,
 }
 
 impl<'a> Fetch<'a> {
     fn new(reference: &'a HubReference, options: &'a Options) -> Self {
         let pinned = || known::pinned_revision(&reference.repository, reference.file.as_deref());
         let revision = reference.revision.as_deref().or_else(pinned).unwrap_or("main").to_owned();
+        let names = [Some(reference.repository.as_str()), known::other_name(&reference.repository)];
+        let caches = iter::once(&options.cache).chain(&options.other_caches);
+        let mut places = caches
+            .flat_map(|cache| names.into_iter().flatten().map(|name| Repository::new(cache, name)));
         Self {
             reference,
             revision,
             client: Client::new(options),
-            cache: Repository::new(&options.cache, &reference.repository),
+            cache: places.next().unwrap_or_else(|| {
+                Repository::new(&options.cache, &reference.repository)
+            }),
+            elsewhere: places.collect(),
         }
+    }
+
+    /// The first snapshot of `revision` that `fits`, wherever it lies.
+    fn cached(&self, revision: &str, fits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+        iter::once(&self.cache).chain(&self.elsewhere).find_map(|place| {
+            let snapshot = place.snapshot(&place.commit(revision)?);
+            fits(&snapshot).then_some(snapshot)
+        })
     }
 
     fn run(&self, wanted: Wanted, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let needs = match wanted {
-            Wanted::Clip => Needs { preprocessor: true },
-            Wanted::LanguageModel | Wanted::File => Needs { preprocessor: false },
+            Wanted::Clip => Needs { preprocessor: true, tokenizer: true },
+            Wanted::ClipVision => Needs { preprocessor: true, tokenizer: false },
+            Wanted::ClipText | Wanted::LanguageModel | Wanted::File => {
+                Needs { preprocessor: false, tokenizer: true }
+            }
         };
         match &self.reference.file {
             Some(file) => self.one_file(file, progress),
@@ -93,26 +118,25 @@ impl<'a> Fetch<'a> {
     }
 
     fn one_file(&self, file: &str, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-        if let Some(commit) = self.cache.commit(&self.revision) {
-            let path = self.cache.snapshot(&commit).join(file);
-            if path.is_file() {
-                return Ok(path);
-            }
+        let fits = |snapshot: &Path| snapshot.join(file).is_file();
+        if let Some(snapshot) = self.cached(&self.revision, fits) {
+            return Ok(snapshot.join(file));
         }
-        self.refuse_offline(Some(file))?;
+        self.refuse_offline(Some(file), fits)?;
         let (path, commit) = self.file(file, &self.revision, progress)?;
         self.cache.remember(&self.revision, &commit)?;
         Ok(path)
     }
 
     fn folder(&self, needs: Needs, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-        if let Some(commit) = self.cache.commit(&self.revision) {
-            let snapshot = self.cache.snapshot(&commit);
-            if model_files::is_complete(&snapshot, needs) {
-                return Ok(snapshot);
-            }
+        let fits = |snapshot: &Path| model_files::is_complete(snapshot, needs);
+        if let Some(snapshot) = self.cached(&self.revision, fits) {
+            return Ok(snapshot);
         }
-        self.refuse_offline(None)?;
+        self.refuse_offline(None, fits)?;
+        if let Some(other) = self.other_revision(fits) {
+            progress.say(&format!("fetching revision {}; {other}", self.revision));
+        }
         let repository = &self.reference.repository;
         let Listing { commit, files } = self.client.list(repository, &self.revision, progress)?;
         let not_a_model = |missing: String| Error::NotAModel {
@@ -138,17 +162,39 @@ impl<'a> Fetch<'a> {
         Ok(self.cache.snapshot(&commit))
     }
 
-    fn refuse_offline(&self, file: Option<&str>) -> Result<(), Error> {
+    fn refuse_offline(
+        &self,
+        file: Option<&str>,
+        fits: impl Fn(&Path) -> bool,
+    ) -> Result<(), Error> {
         if !self.client.options.offline {
             return Ok(());
         }
         let HubReference { repository, .. } = self.reference;
         let file = file.map(|file| format!("/{file}")).unwrap_or_default();
+        let other = self.other_revision(fits).map(|other| format!("{other}; or "));
         Err(Error::Offline {
             what: format!("{repository}{file} at revision {} (or a part of it)", self.revision),
             place: self.client.options.cache.clone(),
+            other: other.unwrap_or_default(),
             command: format!("capsmith fetch weights {}", self.reference),
         })
+    }
+
+    /// How to name another revision of the model that is in the cache and `fits`: `main`, else a
+    /// commit.
+    fn other_revision(&self, fits: impl Fn(&Path) -> bool) -> Option<String> {
+        let found = if self.cached("main", &fits).is_some() {
+            "main".to_owned()
+        } else {
+            let commits = iter::once(&self.cache).chain(&self.elsewhere).flat_map(|place| {
+                place.commits().into_iter().filter(|commit| fits(&place.snapshot(commit)))
+            });
+            commits.min()?
+        };
+        let HubReference { repository, file, .. } = self.reference;
+        let file = file.as_ref().map(|file| format!("/{file}")).unwrap_or_default();
+        Some(format!("hf:{repository}{file}@{found} takes the revision that is in the cache"))
     }
 
     /// Brings one file into the cache; returns its path there and the commit it is of.

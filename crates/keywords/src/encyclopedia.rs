@@ -1,5 +1,6 @@
 //! The encyclopedia: every label under one category of a tree of two levels.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::ser::SerializeMap;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use words::{Label, PartOfSpeech};
 
 use crate::error::Error;
-use crate::files;
+use crate::files::{self, Derived};
 
 /// The paper's tree: categories, and the sub-categories of those that have any.
 pub const TREE: [(&str, &[&str]); 11] = [
@@ -110,6 +111,10 @@ pub const TREE: [(&str, &[&str]); 11] = [
     ("adjective", &[]),
 ];
 
+/// The word that `SBG.ipynb` puts first under a sub-category before any label is filed; the published
+/// encyclopedia has it there and where it was filed.
+const FIRST: (&str, &str) = ("city landscape", "building");
+
 /// A sub-category, or a category that has none, with its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
@@ -152,6 +157,9 @@ impl Encyclopedia {
             return Err(Error::Mismatch("there are no labels to file".to_owned()).into());
         }
         let mut filed = Self::empty();
+        for leaf in filed.leaves.iter_mut().filter(|leaf| leaf.name == FIRST.0) {
+            leaf.words.push(FIRST.1.to_owned());
+        }
         let mut place = vec![0; labels.len()];
         for (is_of_group, categories) in GROUPS {
             let leaves: Vec<usize> = (0..filed.leaves.len())
@@ -179,21 +187,26 @@ impl Encyclopedia {
         Ok(filed)
     }
 
-    /// Reads an encyclopedia in the paper's shape: a JSON object of categories, each a list of words or
-    /// an object of sub-categories; or its pickle.
+    /// Reads an encyclopedia: a file that [`Self::save`] wrote, or one in the paper's shape, which is a
+    /// JSON object of categories, each a list of words or an object of sub-categories, or its pickle.
     ///
     /// # Errors
-    /// Names the file, and the category that is missing, unknown, or no list of words.
+    /// Names the file that is damaged, and the category that is missing, unknown, or no list of words.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::parse(&files::read(path)?).map_err(|reason| Error::file(path, reason))
+        Self::parse(path, &files::read(path, files::ENCYCLOPEDIA)?)
     }
 
-    fn parse(value: &Value) -> Result<Self, String> {
+    /// Returns the encyclopedia that the file in `path` holds in the paper's shape.
+    pub(crate) fn parse(path: &Path, value: &Value) -> Result<Self, Error> {
+        Self::of_tree(value).map_err(|reason| Error::file(path, reason))
+    }
+
+    fn of_tree(value: &Value) -> Result<Self, String> {
         let tree = value.as_object().ok_or("is no encyclopedia: not an object of categories")?;
         let mut found = Self::empty();
         for leaf in &mut found.leaves {
             let lacks = |what: &str| {
-                format!("lacks the category {what}; make it anew: capsmith keywords build")
+                format!("lacks the category {what}; make it again: capsmith keywords build")
             };
             let category = tree.get(leaf.category).ok_or_else(|| lacks(leaf.category))?;
             let is_whole = leaf.category == leaf.name;
@@ -211,12 +224,14 @@ impl Encyclopedia {
         Ok(found)
     }
 
-    /// Writes it in the paper's shape.
+    /// Writes it in the paper's shape, with what it was made `from` and a digest of it all.
     ///
     /// # Errors
     /// Names the file.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        files::write(path, self)
+    pub fn save(&self, path: &Path, from: &[(&str, String)]) -> Result<(), Error> {
+        let contents = BTreeMap::from([(files::ENCYCLOPEDIA.to_owned(), self)]);
+        let derived = Derived { from: files::made_from(from), contents };
+        Ok(durable::sealed::write_json(path, &derived)?)
     }
 
     /// SHA-256 of its JSON.
@@ -313,7 +328,7 @@ mod tests {
         let words = |category: &str| -> Vec<&str> {
             filed.of(category).flat_map(|leaf| &leaf.words).map(String::as_str).collect()
         };
-        assert_eq!(words("scenery"), ["sky"]);
+        assert_eq!(words("scenery"), ["sky", "building"]);
         assert_eq!(words("human"), ["human"]);
         assert_eq!(words("time"), ["night"]);
         assert_eq!(words("activity"), ["raining", "looking"]);
@@ -328,9 +343,14 @@ mod tests {
     fn what_is_saved_is_read_back_and_gaps_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("encyclopedia.json");
-        filed().save(&path).unwrap();
+        filed().save(&path, &[("labels", "1".into())]).unwrap();
         assert_eq!(Encyclopedia::open(&path).unwrap(), filed());
         let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(whole["from"]["labels"], "1");
+        // The tree alone, as the paper's published one, has no digest.
+        let whole = &whole["encyclopedia"];
+        std::fs::write(&path, whole.to_string()).unwrap();
+        assert_eq!(Encyclopedia::open(&path).unwrap(), filed());
         let refused = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
             let mut tree = whole.as_object().unwrap().clone();
             change(&mut tree);
@@ -346,5 +366,19 @@ mod tests {
         assert!(without.contains("lacks the category animal/fish"), "{without}");
         assert!(refused(&|tree| tree["human"] = 3.into()).contains("no list of words"));
         assert!(refused(&|tree| drop(tree.insert("x".into(), 3.into()))).contains("not known: x"));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("encyclopedia.json");
+        filed().save(&path, &[("labels", "1".into())]).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for bit in (0..whole.len() * 8).step_by(29) {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bytes).unwrap();
+            assert!(Encyclopedia::open(&path).is_err(), "bit {bit}");
+        }
     }
 }

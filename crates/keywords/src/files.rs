@@ -1,9 +1,16 @@
-//! Lists and trees of words in files: JSON, or the pickles that the paper's authors keep.
+//! Lists and trees of words in files.
+//!
+//! capsmith writes them with a digest of their contents ([`durable::sealed`]) and with what they were
+//! made from. It also reads what others wrote: the paper's published JSON, or the pickles of its
+//! authors, which have neither. The two cannot be taken for each other: a file of capsmith's is an
+//! object with the keys `sha256` and `from`, which no published list or tree has.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
+use durable::sealed::{self, SealError};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use torch_files::Tree;
@@ -11,52 +18,120 @@ use words::Label;
 
 use crate::error::Error;
 
-/// The contents of a JSON file, or of a pickle, whose code is not run.
-pub(crate) fn read(path: &Path) -> Result<Value, Error> {
+/// Names and values of what a file was made from, such as digests of what was read.
+pub(crate) type MadeFrom = BTreeMap<String, String>;
+
+/// The key of a file of labels.
+pub(crate) const LABELS: &str = "labels";
+/// The key of a file with an encyclopedia.
+pub(crate) const ENCYCLOPEDIA: &str = "encyclopedia";
+
+/// A file that capsmith wrote, but for its digest.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Derived<T> {
+    pub from: MadeFrom,
+    #[serde(flatten)]
+    pub contents: BTreeMap<String, T>,
+}
+
+/// Returns pairs as they are written.
+pub(crate) fn made_from(pairs: &[(&str, String)]) -> MadeFrom {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+/// Reads a file that capsmith wrote, checked against its digest: what it was made from, and its value
+/// under `key`.
+pub(crate) fn read_own(path: &Path, key: &str) -> Result<(MadeFrom, Value), Error> {
+    match own(&read_bytes(path)?, key) {
+        Ok(found) => Ok(found),
+        Err(SealError::Missing) => Err(Error::file(
+            path,
+            "carries no digest of its contents: it was made by hand or by an earlier capsmith; make it again (capsmith keywords build; capsmith train where it is a run's own). A list of your own is given with --labels, a tree with --encyclopedia",
+        )),
+        Err(error) => Err(damaged(path, &error)),
+    }
+}
+
+/// Reads the value under `key` of a file that capsmith wrote, or somebody else's file as it is.
+pub(crate) fn read(path: &Path, key: &str) -> Result<Value, Error> {
     if path.extension().is_some_and(|extension| extension == "pkl" || extension == "pickle") {
         return Ok(Tree::load(path)?.to_json()?);
     }
-    let bytes =
-        fs::read(path).map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    let bytes = read_bytes(path)?;
+    match own(&bytes, key) {
+        Ok((_, value)) => return Ok(value),
+        Err(SealError::Missing) => {}
+        Err(error) => return Err(damaged(path, &error)),
+    }
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::file(path, format!("is not valid JSON, perhaps cut short: {error}"))
-    })
+    })?;
+    // One of capsmith's own whose digest is gone must not pass for somebody else's.
+    let is_own = |tree: &serde_json::Map<String, Value>| {
+        ["sha256", "from", LABELS, ENCYCLOPEDIA].iter().any(|key| tree.contains_key(*key))
+    };
+    if value.as_object().is_some_and(is_own) {
+        return Err(damaged(path, &SealError::Missing));
+    }
+    Ok(value)
 }
 
-/// Writes readable JSON, all or nothing.
-pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let mut json = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::file(path, error.to_string()))?;
-    json.push('\n');
-    Ok(durable::write(path, json.as_bytes())?)
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::file(path, format!("cannot be read: {error}")))
 }
 
-/// Reads labels `[word, part of speech, frequency]`, the most frequent first: a JSON file, such as the
-/// paper's published one, or its pickle.
+fn own(bytes: &[u8], key: &str) -> Result<(MadeFrom, Value), SealError> {
+    let Derived { from, mut contents } = serde_json::from_str(&sealed::unseal(bytes)?)?;
+    let value = contents.remove(key).ok_or_else(|| {
+        let other = contents.into_keys().next().unwrap_or_default();
+        serde::de::Error::custom(format!("it holds {other:?} and not {key:?}"))
+    });
+    Ok((from, value.map_err(SealError::Json)?))
+}
+
+fn damaged(path: &Path, error: &SealError) -> Error {
+    Error::file(
+        path,
+        format!(
+            "{error}; restore it from a copy, or move it away and make it again (capsmith keywords build; capsmith train where it is a run's own). To change it by hand, save its list or tree alone, without the digest, under another name"
+        ),
+    )
+}
+
+/// Reads labels `[word, part of speech, frequency]`, the most frequent first: a file that capsmith
+/// wrote, a plain JSON list such as the paper's published one, or its pickle.
 ///
 /// # Errors
-/// Names the file that cannot be read, is no such list, or is empty.
+/// Names the file that cannot be read, is no such list, is empty, or is damaged.
 pub fn read_labels(path: &Path) -> Result<Vec<Label>, Error> {
-    let labels: Vec<Label> = serde_json::from_value(read(path)?).map_err(|error| {
+    labels(path, read(path, LABELS)?)
+}
+
+/// Returns the labels that a file holds.
+pub(crate) fn labels(path: &Path, value: Value) -> Result<Vec<Label>, Error> {
+    let labels: Vec<Label> = serde_json::from_value(value).map_err(|error| {
         Error::file(
             path,
             format!("is no list of labels, such as [[\"dog\", \"NOUN\", 10263]]: {error}"),
         )
     })?;
     if labels.is_empty() {
-        return Err(Error::file(path, "has no labels; make them anew: capsmith keywords build"));
+        return Err(Error::file(path, "has no labels; make them again: capsmith keywords build"));
     }
     Ok(labels)
 }
 
-/// Writes labels as [`read_labels`] reads them, one a line.
+/// Writes labels, one a line, with what they were made `from` and a digest of it all.
 ///
 /// # Errors
 /// Names the file.
-pub fn write_labels(path: &Path, labels: &[Label]) -> Result<(), Error> {
+pub fn write_labels(path: &Path, from: &[(&str, String)], labels: &[Label]) -> Result<(), Error> {
+    let json = |error: serde_json::Error| Error::file(path, error.to_string());
+    let from = serde_json::to_string(&made_from(from)).map_err(json)?;
     let lines = labels.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-    let lines = lines.map_err(|error| Error::file(path, error.to_string()))?;
-    Ok(durable::write(path, format!("[\n{}\n]\n", lines.join(",\n")).as_bytes())?)
+    let lines = lines.map_err(json)?.join(",\n");
+    let text = sealed::seal(&format!("{{\n\"from\": {from},\n\"{LABELS}\": [\n{lines}\n]}}\n"));
+    Ok(durable::write(path, text.as_bytes())?)
 }
 
 /// SHA-256 of labels, however they are stored.
@@ -79,22 +154,55 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn some() -> Vec<Label> {
+        serde_json::from_str(r#"[["dog", "NOUN", 3], ["run", "VERB", 2]]"#).unwrap()
+    }
+
+    fn refused(path: &Path) -> String {
+        let error = read_labels(path).unwrap_err().to_string();
+        assert!(error.contains("labels.json"), "{error}");
+        error
+    }
+
     #[test]
     fn labels_are_read_back_and_bad_ones_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("labels.json");
-        let labels: Vec<Label> =
-            serde_json::from_str(r#"[["dog", "NOUN", 3], ["run", "VERB", 2]]"#).unwrap();
-        write_labels(&path, &labels).unwrap();
-        assert_eq!(read_labels(&path).unwrap(), labels);
+        write_labels(&path, &[("captions", "1".into())], &some()).unwrap();
+        assert_eq!(read_labels(&path).unwrap(), some());
+        let (from, value) = read_own(&path, LABELS).unwrap();
+        assert_eq!(from["captions"], "1");
+        assert_eq!(labels(&path, value).unwrap(), some());
+        assert!(read(&path, ENCYCLOPEDIA).unwrap_err().to_string().contains("labels"));
         for (text, expected) in [
             ("[]", "no labels"),
             (r#"[["dog", "NOUN"]]"#, "no list of labels"),
             (r#"[["dog", "NOUN", 3"#, "cut short"),
         ] {
             fs::write(&path, text).unwrap();
-            let error = read_labels(&path).unwrap_err().to_string();
-            assert!(error.contains("labels.json") && error.contains(expected), "{error}");
+            assert!(refused(&path).contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn somebody_elses_list_has_no_digest_and_capsmiths_own_must_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.json");
+        fs::write(&path, serde_json::to_string(&some()).unwrap()).unwrap();
+        assert_eq!(read_labels(&path).unwrap(), some());
+        assert!(read_own(&path, LABELS).unwrap_err().to_string().contains("no digest"));
+
+        write_labels(&path, &[("captions", "1".into())], &some()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for bit in (0..whole.len() * 8).step_by(3) {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            refused(&path);
+        }
+        let mut value: Value = serde_json::from_slice(&whole).unwrap();
+        value.as_object_mut().unwrap().remove("sha256");
+        fs::write(&path, value.to_string()).unwrap();
+        assert!(refused(&path).contains("no digest"));
     }
 }

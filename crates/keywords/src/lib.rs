@@ -42,7 +42,7 @@ pub use error::Error;
 pub use files::{labels_sha256, read_labels, write_labels};
 pub use hypernyms::nearest_by_wordnet;
 pub use nli::ZeroShot;
-pub use prompt::prompt;
+pub use prompt::{SEPARATOR, prompt};
 pub use selected::{Identity, ImageKeywords, Keyword};
 pub use selection::Selector;
 pub use text_encoder::TextEncoder;

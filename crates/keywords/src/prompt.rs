@@ -1,11 +1,14 @@
 //! How keywords are put to a language model.
 
+/// Ends the keywords; a caption follows.
+pub const SEPARATOR: &str = "###";
+
 /// `kw1, kw2, … ###` in lower case: all that the language model learns of a picture. Captions follow
 /// behind a space.
 #[must_use]
 pub fn prompt<S: AsRef<str>>(keywords: &[S]) -> String {
     let keywords: Vec<&str> = keywords.iter().map(AsRef::as_ref).collect();
-    format!("{} ###", keywords.join(", ")).to_lowercase()
+    format!("{} {SEPARATOR}", keywords.join(", ")).to_lowercase()
 }
 
 #[cfg(test)]

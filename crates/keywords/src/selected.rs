@@ -1,22 +1,23 @@
-//! The keywords of a data set's pictures in a file of JSON lines: first where they come from, then a line
-//! for each picture.
+//! The keywords of a data set's pictures in a file of JSON lines: first a digest of the whole file
+//! ([`durable::sealed`]) and where the keywords come from, then a line for each picture.
 //!
 //! ```text
-//! {"identity": {"version": 1, "dataset_fingerprint": "…", "clip_sha256": "…", …}}
-//! {"image": "x.jpg", "keywords": [{"word": "dog", "probability": 0.41}, …]}
+//! {"sha256":"…","identity":{"version":2,"dataset_fingerprint":"…","embeddings_sha256":"…",…}}
+//! {"image":"x.jpg","keywords":[{"word":"dog","probability":0.41},…]}
 //! ```
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use durable::sealed::{self, SealError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::files;
 
-/// The version of the file.
-const VERSION: u32 = 1;
+/// The version of the file and of the rules: 2 has the rules of `SBG.ipynb`, and a digest.
+const VERSION: u32 = 2;
 
 /// A word that describes a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Identity {
     version: u32,
     /// Of the captions and pictures.
     pub dataset_fingerprint: String,
+    /// Of the embeddings of the pictures.
+    pub embeddings_sha256: String,
     /// Of the CLIP that compared pictures and words.
     pub clip_sha256: String,
     /// Of the labels.
@@ -48,6 +51,7 @@ impl Identity {
     #[must_use]
     pub fn new(
         dataset_fingerprint: String,
+        embeddings_sha256: String,
         clip_sha256: String,
         labels_sha256: String,
         encyclopedia_sha256: Option<String>,
@@ -55,6 +59,7 @@ impl Identity {
         Self {
             version: VERSION,
             dataset_fingerprint,
+            embeddings_sha256,
             clip_sha256,
             labels_sha256,
             encyclopedia_sha256,
@@ -85,23 +90,31 @@ pub struct ImageKeywords {
 }
 
 impl ImageKeywords {
-    /// Reads a file that [`Self::save`] wrote.
+    /// Reads a file that [`Self::save`] wrote, and checks it against its digest.
     ///
     /// # Errors
-    /// Names the file, and the line that is damaged.
+    /// Names the file that is damaged, of an earlier version, or none of selected keywords.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|error| {
+        const AGAIN: &str = "move it away and select keywords again: capsmith keywords select";
+        let bytes = fs::read(path).map_err(|error| {
             Error::file(
                 path,
                 format!("cannot be read: {error}; `capsmith keywords select` makes it"),
             )
         })?;
+        let text = sealed::unseal(&bytes).map_err(|error| match error {
+            SealError::Missing => Error::file(
+                path,
+                format!(
+                    "carries no digest of its contents: it was not made by `capsmith keywords select`, or by an earlier version, whose keywords followed other rules; {AGAIN}"
+                ),
+            ),
+            error => Error::file(path, format!("{error}; {AGAIN}")),
+        })?;
         let damaged = |line: usize, error: serde_json::Error| {
             Error::file(
                 path,
-                format!(
-                    "line {line} is no line of selected keywords ({error}); select them anew: capsmith keywords select"
-                ),
+                format!("line {line} is no line of selected keywords ({error}); {AGAIN}"),
             )
         };
         let mut lines = text.lines().zip(1..);
@@ -113,7 +126,7 @@ impl ImageKeywords {
             return Err(Error::file(
                 path,
                 format!(
-                    "is of version {version}, and this capsmith reads version {VERSION}; select keywords anew"
+                    "is of version {version}, and this capsmith reads version {VERSION}; {AGAIN}"
                 ),
             ));
         }
@@ -125,7 +138,7 @@ impl ImageKeywords {
                 return Err(Error::file(path, format!("line {number}: {image} is in it twice")));
             }
         }
-        let sha256 = files::sha256(text.as_bytes());
+        let sha256 = files::sha256(&bytes);
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
     }
 
@@ -147,7 +160,7 @@ impl ImageKeywords {
             lines.push_str(&line(serde_json::to_string(&Line { image, keywords }))?);
             lines.push('\n');
         }
-        Ok(durable::write(path, lines.as_bytes())?)
+        Ok(durable::write(path, sealed::seal(&lines).as_bytes())?)
     }
 
     /// The file.
@@ -186,10 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keywords_are_read_back_and_a_damaged_line_is_named() {
+    fn keywords_are_read_back_and_any_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("selected.jsonl");
-        let identity = Identity::new("1".into(), "2".into(), "3".into(), None);
+        let identity = Identity::new("1".into(), "2".into(), "3".into(), "4".into(), None);
         let keywords = vec![Keyword { word: "dog".into(), probability: 0.25 }];
         let pictures = [("a.jpg".to_owned(), keywords.clone()), ("b.jpg".to_owned(), Vec::new())];
         ImageKeywords::save(&path, &identity, pictures.into_iter()).unwrap();
@@ -198,16 +211,31 @@ mod tests {
         assert_eq!(read.of("a.jpg"), Some(&keywords[..]));
         assert_eq!(read.of("c.jpg"), None);
 
-        let text = fs::read_to_string(&path).unwrap();
-        for (damaged, expected) in [
-            (String::new(), "line 1 "),
-            (text[..text.len() - 5].to_owned(), "line 3 "),
-            (text.replace("\"version\":1", "\"version\":9"), "version 9"),
-            (text.replace("b.jpg", "a.jpg"), "twice"),
-        ] {
-            fs::write(&path, damaged).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let refused = |bytes: &[u8], expected: &str| {
+            fs::write(&path, bytes).unwrap();
             let error = ImageKeywords::open(&path).unwrap_err().to_string();
             assert!(error.contains("selected.jsonl") && error.contains(expected), "{error}");
+            assert!(error.contains("keywords select"), "{error}");
+        };
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            refused(&bytes, "digest");
         }
+        refused(&whole[..whole.len() - 5], "do not match its digest");
+        refused(b"", "no digest");
+
+        // Well sealed, but not what this version writes; and the first version, which had no digest.
+        let text = sealed::unseal(&whole).unwrap();
+        for (other, expected) in [
+            (text.replace("\"version\":2", "\"version\":9"), "version 9"),
+            (text.replace("keywords", "words"), "line 2 "),
+        ] {
+            refused(sealed::seal(&other).as_bytes(), expected);
+        }
+        fs::write(&path, sealed::seal(&text.replace("b.jpg", "a.jpg"))).unwrap();
+        assert!(ImageKeywords::open(&path).unwrap_err().to_string().contains("twice"));
+        refused(text.as_bytes(), "earlier version");
     }
 }

@@ -1,16 +1,26 @@
-//! Which words describe a picture: the rules, on the similarities of a picture with texts. No tensors.
+//! Selects the words that describe a picture from its similarities with texts. No tensors.
 //!
-//! The rules are the paper's ("Selective Blind Guessing"): a. the most probable labels until they hold
-//! half of the probability; b. a walk through the encyclopedia; c. both together, sorted. A probability
-//! is softmax(100 * similarity) among the texts of one choice. Of equal ones the first wins. A category
-//! without words adds nothing. What the paper leaves open is decided so:
+//! The rules are those of `SBG.ipynb`, by which the paper's training texts and test prompts were made:
+//! a. the most probable labels until they hold half of the probability; b. a walk through the
+//! encyclopedia; c. both together, b first, sorted by similarity. A probability is
+//! softmax(100 * similarity) among the texts of one choice.
 //!
-//! - Labels in a, and all words in c, are compared as they are. In b they are compared as `picture of X.`
-//!   unless the paper names another form; clothes, as `wearing red shirt`, are compared as they are.
-//! - "First" labels of a category are the most frequent ones.
-//! - A keyword's probability is the one of the choice that it was first chosen in.
+//! - Labels in a, and all words in c, are compared as they are. In b the form is `picture of X.`;
+//!   of clothes `wearing X.`, of time and weather `picture during X.`, of activities `activity is X.`.
+//! - The object branch leaves out the sub-category "clothing and fashion".
+//! - Weather is left out where b has chosen the word "indoor" so far, in whichever branch.
+//! - The 100 words of a category that are compared are the first in the encyclopedia.
+//! - Among equally similar texts the first wins. A text that is twice in a choice counts twice in the
+//!   softmax and is chosen once. A category without words adds nothing.
+//!
+//! The notebook's cell for a single picture puts a before b, which changes the order of ties, and
+//! also leaves out weather where "indoor" is among the labels of a; these rules are used for single
+//! pictures too, since the language model has learned from prompts made by them.
+//!
+//! A keyword's probability, which the prompt does not show, is that of the choice that it was first
+//! chosen in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use words::{Label, PartOfSpeech};
 
@@ -37,19 +47,15 @@ const PRIMES: [(&str, &str); 5] = [
     ("some object", "object"),
 ];
 const ALWAYS: [&str; 2] = ["landscape", "some object"];
-/// Of people, one and several.
-const PERSONS: [[&str; 2]; 6] = [
-    ["man", "men"],
-    ["woman", "women"],
-    ["boy", "boys"],
-    ["girl", "girls"],
-    ["old man", "old men"],
-    ["old woman", "old women"],
-];
+/// A sub-category of objects that is never compared: people's clothes have a choice of their own.
+const NO_OBJECT: &str = "clothing and fashion";
+/// Where this word is chosen, weather is not.
+const INDOOR: &str = "indoor";
+const PERSONS: [&str; 6] = ["a man", "a woman", "a boy", "a girl", "an old man", "an old woman"];
+const SEVERAL: [&str; 6] = ["men", "women", "boys", "girls", "old men", "old women"];
 const COUNTS: [&str; 3] = ["two", "three", "four"];
-const COLOURS: [&str; 11] = [
-    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray",
-];
+const COLOURS: [&str; 10] =
+    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black"];
 const CLOTHES: [&str; 4] = ["shirt", "suit", "cloth", "jacket"];
 
 /// What can be chosen: a keyword, and the number of the text that pictures are compared with.
@@ -138,6 +144,9 @@ impl Texts {
 }
 
 const PICTURE_OF: &str = "picture of X.";
+const PICTURE_DURING: &str = "picture during X.";
+const WEARING: &str = "wearing X.";
+const ACTIVITY_IS: &str = "activity is X.";
 const AS_IT_IS: &str = "X";
 
 impl Selector {
@@ -194,9 +203,9 @@ impl Hierarchy {
             Candidate { text: texts.number(PICTURE_OF.replacen('X', &keyword, 1)), keyword }
         });
         let primes = primes.collect();
-        let clothes = COLOURS
-            .iter()
-            .flat_map(|colour| CLOTHES.map(|piece| format!("wearing {colour} {piece}")));
+        let clothes =
+            CLOTHES.iter().flat_map(|piece| COLOURS.map(|colour| format!("{colour} {piece}")));
+        let objects = encyclopedia.of("object").filter(|leaf| leaf.name != NO_OBJECT);
         let names = |category| encyclopedia.of(category).map(|leaf| leaf.name);
         Self {
             primes,
@@ -204,39 +213,39 @@ impl Hierarchy {
             scenery: texts.branches(encyclopedia.of("scenery"), PICTURE_OF),
             animal: texts.branches(encyclopedia.of("animal"), PICTURE_OF),
             plant: texts.branches(encyclopedia.of("plant"), PICTURE_OF),
-            object: texts.branches(encyclopedia.of("object"), PICTURE_OF),
+            object: texts.branches(objects, PICTURE_OF),
             people: texts.candidates(people(), PICTURE_OF),
             occupations: texts
                 .candidates(encyclopedia.of("human").flat_map(|leaf| &leaf.words), PICTURE_OF),
-            clothes: texts.candidates(clothes, AS_IT_IS),
-            times: texts.candidates(names("time"), "picture during X."),
-            weathers: texts.candidates(names("weather"), PICTURE_OF),
-            activity: texts.branches(encyclopedia.of("activity"), "activity is X."),
+            clothes: texts.candidates(clothes, WEARING),
+            times: texts.candidates(names("time"), PICTURE_DURING),
+            weathers: texts.candidates(names("weather"), PICTURE_DURING),
+            activity: texts.branches(encyclopedia.of("activity"), ACTIVITY_IS),
         }
     }
 
     /// Step b.
     fn walk(&self, found: &mut Found) {
-        let best = found.best_of(&self.primes);
-        let named: &[usize] = best.map_or(&[], |(best, _)| &self.named[best]);
+        let named: &[usize] =
+            found.best_of(&self.primes).map_or(&[], |(best, _)| &self.named[best]);
         let is_named = |prime: &str| {
             ALWAYS.contains(&prime) || named.iter().any(|&number| PRIMES[number].0 == prime)
         };
-        let scenery = found.add_branch(&self.scenery, WORDS);
+        found.add_branch(&self.scenery, WORDS);
         if is_named("people") {
             found.add_best(&self.people, 1);
             found.add_best(&self.occupations, 1);
             found.add_best(&self.clothes, 1);
         }
         if is_named("animal") {
-            let _ = found.add_branch(&self.animal, ANIMAL_WORDS);
+            found.add_branch(&self.animal, ANIMAL_WORDS);
         }
         if is_named("plant") {
-            let _ = found.add_branch(&self.plant, WORDS);
+            found.add_branch(&self.plant, WORDS);
         }
-        let _ = found.add_branch(&self.object, WORDS);
+        found.add_branch(&self.object, WORDS);
         found.add_best(&self.times, 1);
-        if scenery != Some("indoor") {
+        if !found.has(INDOOR) {
             found.add_best(&self.weathers, 1);
         }
         if is_named("people") || is_named("animal") {
@@ -262,10 +271,9 @@ fn subsets() -> Vec<Vec<usize>> {
 
 /// One person, several of a kind, several people, a crowd.
 fn people() -> Vec<String> {
-    let one = PERSONS.iter().map(|[one, _]| (*one).to_owned());
-    let several = COUNTS
-        .iter()
-        .flat_map(|count| PERSONS.iter().map(move |[_, several]| format!("{count} {several}")));
+    let one = PERSONS.map(str::to_owned).into_iter();
+    let several =
+        COUNTS.iter().flat_map(|count| SEVERAL.map(|several| format!("{count} {several}")));
     let people = COUNTS.iter().map(|count| format!("{count} people"));
     one.chain(several).chain(people).chain(["a crowd of people".to_owned()]).collect()
 }
@@ -290,40 +298,46 @@ impl Found<'_> {
         powers.into_iter().map(|power| power / sum).collect()
     }
 
-    /// Places and probabilities, the most probable first.
-    fn ranked(&self, among: &[Candidate]) -> Vec<(usize, f64)> {
+    /// Returns places and probabilities, the most probable first, and each text once.
+    fn ranked(&self, among: &[Candidate]) -> impl Iterator<Item = (usize, f64)> {
         let mut ranked: Vec<(usize, f64)> =
             self.probabilities(among).into_iter().enumerate().collect();
         // Similarities are compared: their order is the probabilities', and ties stay ties.
         ranked
             .sort_by(|a, b| self.similarity(&among[b.0]).total_cmp(&self.similarity(&among[a.0])));
-        ranked
+        let mut seen = HashSet::new();
+        ranked.into_iter().filter(move |&(place, _)| seen.insert(among[place].text))
     }
 
-    /// The place of the most probable candidate and its probability; none of none.
+    /// Returns the place of the most probable candidate and its probability; none of none.
     fn best_of(&self, among: &[Candidate]) -> Option<(usize, f64)> {
-        self.ranked(among).into_iter().next()
+        self.ranked(among).next()
+    }
+
+    /// Tells whether the word is among the keywords.
+    fn has(&self, word: &str) -> bool {
+        self.keywords.iter().any(|keyword| keyword.word == word)
     }
 
     fn add(&mut self, word: &str, probability: f64) {
-        if !self.keywords.iter().any(|keyword| keyword.word == word) {
+        if !self.has(word) {
             self.keywords.push(Keyword { word: word.to_owned(), probability });
         }
     }
 
     fn add_best(&mut self, among: &[Candidate], count: usize) {
-        for (place, probability) in self.ranked(among).into_iter().take(count) {
+        let best: Vec<(usize, f64)> = self.ranked(among).take(count).collect();
+        for (place, probability) in best {
             self.add(&among[place].keyword, probability);
         }
     }
 
-    /// Adds the best sub-category, which it says, and the best of its words.
-    fn add_branch<'b>(&mut self, branches: &'b Branches, words: usize) -> Option<&'b str> {
-        let (best, probability) = self.best_of(&branches.names)?;
-        let name = &branches.names[best].keyword;
-        self.add(name, probability);
-        self.add_best(&branches.words[best], words);
-        Some(name)
+    /// Adds the best sub-category and the best of its words.
+    fn add_branch(&mut self, branches: &Branches, words: usize) {
+        if let Some((best, probability)) = self.best_of(&branches.names) {
+            self.add(&branches.names[best].keyword, probability);
+            self.add_best(&branches.words[best], words);
+        }
     }
 
     /// Adds the best verb of the best sub-category, and not the sub-category itself.
@@ -333,15 +347,18 @@ impl Found<'_> {
         }
     }
 
-    /// Step a: the most probable labels, up to the one with which they hold half of the probability.
+    /// Step a: adds the most probable labels, up to the one with which they hold half of the
+    /// probability.
     fn add_until_enough(&mut self, labels: &[Candidate]) {
         let mut sum = 0.0;
-        for (place, probability) in self.ranked(labels) {
-            if sum > ENOUGH {
-                break;
-            }
-            self.add(&labels[place].keyword, probability);
+        let is_needed = |&(_, probability): &(usize, f64)| {
+            let is_needed = sum <= ENOUGH;
             sum += probability;
+            is_needed
+        };
+        let best: Vec<(usize, f64)> = self.ranked(labels).take_while(is_needed).collect();
+        for (place, probability) in best {
+            self.add(&labels[place].keyword, probability);
         }
     }
 }
@@ -365,7 +382,8 @@ mod tests {
     fn people_come_alone_in_twos_to_fours_and_in_crowds() {
         let people = people();
         assert_eq!(people.len(), 6 + 18 + 3 + 1);
-        for one in ["old woman", "two men", "four old women", "two people", "a crowd of people"] {
+        for one in ["an old woman", "two men", "four old women", "two people", "a crowd of people"]
+        {
             assert!(people.iter().any(|known| known == one), "{one}");
         }
     }

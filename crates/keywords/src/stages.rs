@@ -1,21 +1,25 @@
-//! The stages of a keywords folder: each file with what it was made from, so that only what changed is
-//! made again.
+//! A folder of keyword files: each says what it was made from, so that only what changed is made again.
 //!
 //! ```text
 //! FOLDER/
 //!   all-labels.json        all words of the captions
 //!   labels.json            without near-synonyms
 //!   encyclopedia.json      filed under categories
-//!   made/NAME.json         what NAME was made from, and its own digest
+//!   partial/KEY.json       what a process that was stopped had found of a long stage
 //! ```
+//!
+//! A run folder keeps the labels and the encyclopedia of its keywords in such a folder too.
 
 use std::path::{Path, PathBuf};
 
+use durable::sealed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use words::Label;
 
+use crate::encyclopedia::Encyclopedia;
 use crate::error::Error;
-use crate::files::{self, sha256};
+use crate::files::{self, made_from};
 
 /// The folder's file of all labels.
 pub const ALL_LABELS: &str = "all-labels.json";
@@ -24,22 +28,16 @@ pub const LABELS: &str = "labels.json";
 /// The folder's encyclopedia.
 pub const ENCYCLOPEDIA: &str = "encyclopedia.json";
 
-/// How names end of what is found so far.
-const PARTIAL: &str = ".partial.json";
-
-/// What a file was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
-    /// Names and values, such as digests of what was read.
-    from: Vec<(String, String)>,
-    /// SHA-256 of the file.
-    sha256: String,
-}
-
 /// A folder of keywords.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+}
+
+/// Found by a process that was stopped.
+#[derive(Serialize, Deserialize)]
+struct Partial<T> {
+    found: T,
 }
 
 impl Folder {
@@ -55,58 +53,56 @@ impl Folder {
         self.path.join(name)
     }
 
-    fn made(&self, name: &str) -> PathBuf {
-        self.path.join("made").join(name)
-    }
-
-    /// Whether `name` is there, made from just this, and as it was made.
+    /// Tells whether `name` is there and was made from just this.
     ///
     /// # Errors
-    /// When somebody has changed it since, which is not to be overwritten.
+    /// When the file is damaged, or was not made here: neither is to be overwritten.
     pub fn has(&self, name: &str, from: &[(&str, String)]) -> Result<bool, Error> {
         let path = self.file(name);
-        let Ok(bytes) = std::fs::read(&path) else { return Ok(false) };
-        let Ok(made) = std::fs::read(self.made(name)) else {
-            return Err(Error::file(
-                &path,
-                "was not made here; choose another --out, or move it away",
-            ));
-        };
-        // What is said of a file that was being replaced when the process was killed does not count.
-        let Ok(made) = serde_json::from_slice::<Made>(&made) else { return Ok(false) };
-        if made.sha256 != sha256(&bytes) {
-            return Err(Error::file(
-                &path,
-                "was changed since it was made, and is not overwritten; move it away, or name it in place of a built one",
-            ));
+        if !path.exists() {
+            return Ok(false);
         }
-        Ok(made.from == owned(from))
+        let key = if name == ENCYCLOPEDIA { files::ENCYCLOPEDIA } else { files::LABELS };
+        Ok(files::read_own(&path, key)?.0 == made_from(from))
     }
 
-    /// Writes `name` by `write`, and then what it was made from.
+    /// Reads the labels in `name`, which must be a file of this folder's making.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn labels(&self, name: &str) -> Result<Vec<Label>, Error> {
+        let path = self.file(name);
+        files::labels(&path, files::read_own(&path, files::LABELS)?.1)
+    }
+
+    /// Reads the encyclopedia, which must be a file of this folder's making.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn encyclopedia(&self) -> Result<Encyclopedia, Error> {
+        let path = self.file(ENCYCLOPEDIA);
+        Encyclopedia::parse(&path, &files::read_own(&path, files::ENCYCLOPEDIA)?.1)
+    }
+
+    /// Writes `name` by `write`, and the folder where it is not there.
     ///
     /// # Errors
     /// Names the file.
     pub fn make(
         &self,
         name: &str,
-        from: &[(&str, String)],
         write: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let path = self.file(name);
-        durable::create_dir_all(&self.path.join("made"))?;
-        // Killed between the two files, the next run must not take the new one for somebody's change.
-        files::write(&self.made(name), &"being made")?;
-        write(&path)?;
-        let bytes = std::fs::read(&path).map_err(|error| Error::file(&path, error.to_string()))?;
-        files::write(&self.made(name), &Made { from: owned(from), sha256: sha256(&bytes) })
+        durable::create_dir_all(&self.path)?;
+        write(&self.file(name))
     }
 
-    /// What an earlier process found of a long stage, known by what it is made from.
+    /// Returns what an earlier process found of a long stage, known by what it is made from; nothing
+    /// where that is not there or damaged.
     #[must_use]
     pub fn partial<T: DeserializeOwned>(&self, key: &str) -> Vec<T> {
-        let found = std::fs::read(self.partial_file(key));
-        found.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        let found = sealed::read_json(&self.partial_file(key));
+        found.map_or_else(|_| Vec::new(), |Partial { found }| found)
     }
 
     /// Keeps what was found so far of a long stage.
@@ -114,28 +110,25 @@ impl Folder {
     /// # Errors
     /// Names the file.
     pub fn keep_partial<T: Serialize>(&self, key: &str, found: &[T]) -> Result<(), Error> {
-        durable::create_dir_all(&self.path.join("made"))?;
-        files::write(&self.partial_file(key), &found)
+        durable::create_dir_all(&self.partials())?;
+        Ok(sealed::write_json(&self.partial_file(key), &Partial { found })?)
     }
 
     /// Forgets all of that, where the stage is made.
-    pub fn forget_partials(&self) {
-        let files = std::fs::read_dir(self.path.join("made")).into_iter().flatten().flatten();
-        for path in files.map(|entry| entry.path()) {
-            if path.to_string_lossy().ends_with(PARTIAL) {
-                // Left behind it does no harm.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+    ///
+    /// # Errors
+    /// Names the folder.
+    pub fn forget_partials(&self) -> Result<(), Error> {
+        Ok(durable::remove(&self.partials())?)
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.path.join("partial")
     }
 
     fn partial_file(&self, key: &str) -> PathBuf {
-        self.made(&format!("{key}{PARTIAL}"))
+        self.partials().join(format!("{key}.json"))
     }
-}
-
-fn owned(from: &[(&str, String)]) -> Vec<(String, String)> {
-    from.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -146,31 +139,46 @@ mod tests {
     fn a_stage_is_made_again_only_when_its_inputs_change() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::new(place.path());
+        let labels: Vec<Label> = serde_json::from_str(r#"[["dog", "NOUN", 3]]"#).unwrap();
         let from = |value: &str| [("captions", value.to_owned())];
-        let write = |path: &Path| files::write(path, &["a"]);
+        let make = |value: &str| {
+            folder.make(LABELS, |path| files::write_labels(path, &from(value), &labels)).unwrap();
+        };
         assert!(!folder.has(LABELS, &from("1")).unwrap());
-        folder.make(LABELS, &from("1"), write).unwrap();
+        make("1");
         assert!(folder.has(LABELS, &from("1")).unwrap());
         assert!(!folder.has(LABELS, &from("2")).unwrap());
-
-        // Killed before it was said what the new file is made from.
-        let stopped = folder.make(LABELS, &from("2"), |path| {
-            files::write(path, &["b"])?;
-            Err(Error::Mismatch("killed".into()))
-        });
-        assert!(stopped.is_err());
-        assert!(!folder.has(LABELS, &from("2")).unwrap());
-        folder.make(LABELS, &from("2"), write).unwrap();
+        make("2");
         assert!(folder.has(LABELS, &from("2")).unwrap());
+        assert_eq!(folder.labels(LABELS).unwrap(), labels);
 
+        let refused = |expected: &str| {
+            for error in [
+                folder.has(LABELS, &from("2")).unwrap_err().to_string(),
+                folder.labels(LABELS).unwrap_err().to_string(),
+            ] {
+                assert!(error.contains("labels.json") && error.contains(expected), "{error}");
+            }
+        };
+        let whole = std::fs::read_to_string(folder.file(LABELS)).unwrap();
+        std::fs::write(folder.file(LABELS), whole.replace("dog", "dof")).unwrap();
+        refused("do not match its digest");
+        std::fs::write(folder.file(LABELS), "[[\"mine\", \"NOUN\", 1]]").unwrap();
+        refused("no digest");
+    }
+
+    #[test]
+    fn a_damaged_partial_result_counts_as_none() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
         assert!(folder.partial::<usize>("x").is_empty());
         folder.keep_partial("x", &[3, 1]).unwrap();
         assert_eq!(folder.partial::<usize>("x"), [3, 1]);
-        folder.forget_partials();
+        let file = folder.partial_file("x");
+        let whole = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, whole.replace('3', "2")).unwrap();
         assert!(folder.partial::<usize>("x").is_empty());
-
-        std::fs::write(folder.file(LABELS), "[\"mine\"]").unwrap();
-        let error = folder.has(LABELS, &from("2")).unwrap_err().to_string();
-        assert!(error.contains("labels.json") && error.contains("changed"), "{error}");
+        folder.forget_partials().unwrap();
+        assert!(!folder.partials().exists());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use networks::clip::LoadedClip;
+use networks::clip::{self, LoadedClip};
 use tch::{Device, Kind, Tensor, no_grad};
 use words::ClipTokenizer;
 
@@ -21,12 +21,13 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Loads a Hugging Face folder onto `device`, with weights of type `kind`.
+    /// Loads a Hugging Face folder, or a weights file in it, onto `device`, with weights of type `kind`.
     ///
     /// # Errors
     /// Names the file; also where the tokenizer has more tokens than the model.
-    pub fn load(folder: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
-        let clip = LoadedClip::from_folder(folder, device, kind)?;
+    pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
+        let clip = LoadedClip::from_folder(path, device, kind)?.with_text()?;
+        let folder = clip::folder_of(path)?;
         let tokenizer = ClipTokenizer::from_folder(folder)?;
         check_vocabulary(
             folder,

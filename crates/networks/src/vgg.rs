@@ -2,8 +2,8 @@
 //!
 //! Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
 //! (2015). Reference: torchvision 0.26's `vgg16`. Read are torchvision's weights (`features.N.*`,
-//! `classifier.{0,3}.*`) and timm's (`features.N.*`, `pre_logits.{fc1,fc2}.*`), as safetensors; the layer
-//! behind fc7 is passed over. Channels are as many as the file has.
+//! `classifier.{0,3}.*`) and timm's (`features.N.*`, `pre_logits.{fc1,fc2}.*`), as safetensors or PyTorch's
+//! own file; the layer behind fc7 is passed over. Channels are as many as the file has.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ struct Layer {
 }
 
 impl Vgg16 {
-    /// Reads a safetensors file onto `device`, converting the weights to `kind`.
+    /// Reads a file of weights onto `device`, converting the weights to `kind`.
     ///
     /// # Errors
     /// Names the file, and every tensor that is missing, unexpected or misshapen.

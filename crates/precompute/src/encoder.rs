@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use flickr::{Preprocessing, PreprocessingError};
-use networks::clip::{ClipError, LoadedClip};
+use networks::clip::{self, ClipError, LoadedClip};
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
 use tch::{Device, Kind, TchError, Tensor};
@@ -24,7 +24,7 @@ pub enum Network {
 pub struct EncoderSource {
     /// What they are of.
     pub network: Network,
-    /// CLIP's Hugging Face folder, or VGG-16's safetensors file.
+    /// CLIP's Hugging Face folder or a weights file in it, or VGG-16's weights file.
     pub path: PathBuf,
     /// The type of weights and activations.
     pub dtype: Dtype,
@@ -59,7 +59,8 @@ pub enum EncoderError {
     Preprocessing(#[from] PreprocessingError),
     /// The files of a folder contradict each other.
     #[error(
-        "{}: preprocessor_config.json crops to {crop} pixels, but config.json says image_size {size}; the two files are of different models",
+        "{}: pictures are made {crop} pixels wide by the image processor's settings, but config.json \
+         says image_size {size}; the two are of different models",
         folder.display()
     )]
     Crop {
@@ -92,9 +93,10 @@ impl ImageEncoder {
         Ok(Self { tower: Tower::Vgg(vgg), preprocessing: Preprocessing::imagenet(), device, dtype })
     }
 
-    fn load_clip(folder: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
+    fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
+        let folder = clip::folder_of(path)?;
         let preprocessing = Preprocessing::from_folder(folder)?;
-        let clip = LoadedClip::from_folder(folder, device, dtype.kind())?;
+        let clip = LoadedClip::from_folder(path, device, dtype.kind())?.with_vision()?;
         let size = clip.model.config().vision_config.image_size;
         if i64::from(preprocessing.crop) != size {
             let (folder, crop) = (folder.to_owned(), preprocessing.crop);
@@ -109,6 +111,15 @@ impl ImageEncoder {
         match &self.tower {
             Tower::Clip(clip) => clip.identity(),
             Tower::Vgg(vgg) => vgg.identity(),
+        }
+    }
+
+    /// Tensors of the weights that the model does without.
+    #[must_use]
+    pub fn ignored(&self) -> &[String] {
+        match &self.tower {
+            Tower::Clip(clip) => &clip.ignored,
+            Tower::Vgg(_) => &[],
         }
     }
 

@@ -86,8 +86,12 @@ impl Identity {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let preprocessing = |identity: &Self| {
-            let Preprocessing { size, crop, mean, std, filter } = &identity.preprocessing;
-            format!("size {size}, crop {crop}, mean {mean:?}, std {std:?}, filter {filter:?}")
+            let Preprocessing { size, crop, mean, std, filter, rescale_factor } =
+                &identity.preprocessing;
+            format!(
+                "size {size}, crop {crop}, factor {rescale_factor}, mean {mean:?}, std {std:?}, \
+                 filter {filter:?}"
+            )
         };
         let rows = [
             ("model weights (sha256)", other.model_sha256.clone(), self.model_sha256.clone()),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use caption_metrics::{Metric, Predictions, References};
 use keywords::ImageKeywords;
-use serde::Deserialize;
 use training::config::{Config, System};
 use training::run_folder::RunFolder;
+use training::scores_file::ScoresFile;
 use training::track::{self, EpochRecord, EpochScores, StepRecord};
 
 use crate::error::Error;
@@ -158,28 +158,13 @@ impl Kind {
     }
 }
 
-/// What is read of a `scores.json`.
-#[derive(Deserialize)]
-struct ScoresFile {
-    protocol: Protocol,
-    corpus: BTreeMap<String, f64>,
-    per_image: BTreeMap<String, BTreeMap<String, f64>>,
-}
-
-#[derive(Deserialize)]
-struct Protocol {
-    tokenizer: String,
-}
-
 fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
     let again = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
         reason: format!("{reason}; evaluate again: capsmith evaluate --run {}", run.display()),
     };
     let path = folder.join("scores.json");
-    let bytes = fs::read(&path).map_err(|error| again(&path, error.to_string()))?;
-    let scores: ScoresFile =
-        serde_json::from_slice(&bytes).map_err(|error| again(&path, error.to_string()))?;
+    let scores = ScoresFile::read(folder)?;
     let references = References::read(folder.join("references.json"))?;
     let predictions_path = folder.join("predictions.json");
     let predictions = Predictions::read(&predictions_path)?;
@@ -204,7 +189,7 @@ fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
         choice: Some(choice).filter(|choice| !choice.is_empty()),
         control,
         tokenizer: scores.protocol.tokenizer,
-        scores: scores.corpus,
+        scores: scores.corpus.into_iter().filter_map(|(name, score)| Some((name, score?))).collect(),
         captions,
     })
 }

@@ -32,7 +32,7 @@ impl Stage {
         let keyword = |word: &str| Keyword { word: word.to_owned(), probability: 0.5 };
         let keywords = vec![keyword("dog"), keyword("<i>")];
         let pictures = (0..3).map(|number| (format!("{number}.png"), keywords.clone()));
-        let identity = Identity::new("1".into(), "2".into(), "3".into(), None);
+        let identity = Identity::new("1".into(), "2".into(), "3".into(), "4".into(), None);
         ImageKeywords::save(&stage.path("selected.jsonl"), &identity, pictures).unwrap();
         stage
     }

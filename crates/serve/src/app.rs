@@ -1,6 +1,5 @@
 //! The addresses that the server answers, and the way from a request to captions.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use flickr::RgbPixels;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,8 +20,9 @@ use training::config::{Decoding, System};
 
 use crate::backend::{Candidate, Picture, Served, ServedRun, Task, Written};
 use crate::body::{self, Received};
+use crate::connections::Activity;
 use crate::error::Refusal;
-use crate::guard;
+use crate::guard::{self, Hosts};
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::request::CaptionRequest;
@@ -34,7 +34,7 @@ pub(crate) struct App {
     queue: Queue,
     limits: Limits,
     metrics: Arc<Metrics>,
-    address: IpAddr,
+    hosts: Hosts,
     /// One for each picture that may be decoded at a time.
     decoders: Arc<Semaphore>,
     /// One for each byte that all bodies may take.
@@ -79,11 +79,11 @@ impl App {
         queue: Queue,
         limits: Limits,
         metrics: Arc<Metrics>,
-        address: IpAddr,
+        hosts: Hosts,
     ) -> Self {
         let decoders = Arc::new(Semaphore::new(limits.decoders));
         let memory = Arc::new(Semaphore::new(limits.bodies));
-        Self { served, queue, limits, metrics, address, decoders, memory }
+        Self { served, queue, limits, metrics, hosts, decoders, memory }
     }
 
     /// All addresses.
@@ -115,7 +115,7 @@ const ADDRESSES: &str =
 
 /// Refuses who may not ask, counts, and adds the headers of every answer.
 async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let mut response = match guard::check(request.headers(), app.address) {
+    let mut response = match app.hosts.check(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -163,18 +163,28 @@ fn shown(decoding: &Decoding) -> Value {
     json!({ "max_tokens": max_tokens, "strategy": strategy })
 }
 
-async fn caption(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn caption(
+    State(app): State<Arc<App>>,
+    Extension(activity): Extension<Activity>,
+    request: Request,
+) -> Response {
     let start = Instant::now();
-    let answer = answer(&app, request, start).await;
+    let answer = answer(&app, &activity, request, start).await;
     app.metrics.latency.observe(start.elapsed().as_secs_f64());
     answer.into_response()
 }
 
-async fn answer(app: &App, request: Request<Body>, start: Instant) -> Result<Response, Refusal> {
+async fn answer(
+    app: &App,
+    activity: &Activity,
+    request: Request<Body>,
+    start: Instant,
+) -> Result<Response, Refusal> {
     let deadline = (start + app.limits.request_time).into();
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let received = body::read(request, &app.limits, &app.memory).await?;
+    let _work = activity.work();
     let request = CaptionRequest::read(content_type.as_deref(), received.bytes.clone()).await?;
     let tasks = request.tasks(&app.served, &app.limits)?;
     let place = app.queue.reserve()?;

@@ -1,13 +1,14 @@
-//! Who may ask, and what browsers are told about every answer.
+//! Which requests are answered, by their `Host` and `Origin`, and the headers of every answer.
 //!
-//! A server on a loopback address is for this machine's own programs. A web page elsewhere reaches it
-//! through its reader's browser: by a name that it lets point here (DNS rebinding), which the `Host`
-//! header betrays, or by posting here from its own origin, which `Origin` betrays.
+//! A web page elsewhere reaches this server through its reader's browser in two ways: by a name that it
+//! lets point here (DNS rebinding), which `Host` betrays, or by asking from its own origin, which
+//! `Origin` betrays. So every request must name one of the server's own hosts, and no other origin.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 
 use crate::error::Refusal;
 
@@ -24,91 +25,313 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Adds what browsers are told.
+/// Adds the headers that tell browsers what a page may do.
 pub(crate) fn secure(headers: &mut HeaderMap) {
     for (name, value) in SECURITY {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }
 
-/// Refuses requests that come by another name than this machine's, where `address` is a loopback
-/// address, and those from pages of another origin.
-pub(crate) fn check(headers: &HeaderMap, address: IpAddr) -> Result<(), Refusal> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let host = text(header::HOST).unwrap_or_default();
-    if address.is_loopback() && !is_loopback_name(host, address) {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            format!(
-                "this server answers to localhost, 127.0.0.1 and [::1], and not to {host:?}; --address lets others reach it"
-            ),
-        ));
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    if origin.split_once("://").is_some_and(|(_, authority)| authority == host) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        StatusCode::FORBIDDEN,
-        format!("pages of another origin, such as {origin:?}, may not ask for captions"),
-    ))
+/// A host by which requests may name the server: a name in lower case, or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Name(String),
+    Ip(IpAddr),
 }
 
-fn is_loopback_name(host: &str, address: IpAddr) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| {
-            ip == address || ["127.0.0.1", "::1"].iter().any(|known| ip.to_string() == *known)
-        })
+/// A text that is no host.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is not a host such as captions.example.org or 192.168.1.5, without a scheme and a port"
+)]
+pub struct NotAHost(String);
+
+impl FromStr for Host {
+    type Err = NotAHost;
+
+    fn from_str(text: &str) -> Result<Self, NotAHost> {
+        let bare: Option<Ipv6Addr> = text.parse().ok();
+        let parsed = match bare {
+            Some(ip) => Some(Self(Kind::Ip(IpAddr::V6(ip).to_canonical()))),
+            None => Place::parse(text).filter(|place| place.port.is_none()).map(|place| place.host),
+        };
+        parsed.ok_or_else(|| NotAHost(text.to_owned()))
+    }
+}
+
+/// A host and a port, as `Host` and `Origin` name them.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    host: Host,
+    port: Option<u16>,
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let authority: Authority = text.parse().ok()?;
+        let host = authority.host();
+        // A user name before the host is not stripped, and so refused.
+        let port = match text.strip_prefix(host)? {
+            "" => None,
+            rest => Some(rest.strip_prefix(':')?.parse().ok()?),
+        };
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let kind = if let Some(inner) = name.strip_prefix('[') {
+            let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            Kind::Ip(IpAddr::V6(ip).to_canonical())
+        } else if let Ok(ip) = name.parse::<Ipv4Addr>() {
+            Kind::Ip(IpAddr::V4(ip))
+        } else if name.is_empty() {
+            return None;
+        } else {
+            Kind::Name(name.to_ascii_lowercase())
+        };
+        Some(Self { host: Host(kind), port })
+    }
+
+    /// Reads an origin such as `http://localhost:8080`; its port is the scheme's where it has none.
+    fn of_origin(text: &str) -> Option<(Self, u16)> {
+        let (scheme, authority) = text.split_once("://")?;
+        let default = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        Some((Self::parse(authority)?, default))
+    }
+}
+
+/// The hosts that a server answers to.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    /// Where the server listens.
+    address: IpAddr,
+    /// Further hosts that it may be called.
+    allowed: Vec<Host>,
+}
+
+impl Hosts {
+    pub fn new(address: IpAddr, allowed: Vec<Host>) -> Self {
+        Self { address: address.to_canonical(), allowed }
+    }
+
+    /// Refuses a request that names another host than the server's, or comes from a page of another
+    /// origin.
+    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        let headers = request.headers();
+        let text = only(headers, header::HOST)?
+            .ok_or_else(|| Refusal::bad_request("the request has no Host header"))?;
+        let place = self.check_host(text)?;
+        // An absolute request target goes before the header.
+        if let Some(authority) = request.uri().authority() {
+            self.check_host(authority.as_str())?;
+        }
+        let Some(origin) = only(headers, header::ORIGIN)? else { return Ok(()) };
+        let is_own = Place::of_origin(origin).is_some_and(|(origin, default)| {
+            let port = |place: &Place| place.port.unwrap_or(default);
+            origin.host == place.host && port(&origin) == port(&place)
+        });
+        if is_own {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("pages of another origin, such as {origin:?}, may not ask this server"),
+        ))
+    }
+
+    fn check_host(&self, text: &str) -> Result<Place, Refusal> {
+        let place = Place::parse(text)
+            .ok_or_else(|| Refusal::bad_request(format!("the host {text:?} is malformed")))?;
+        if self.is_own(&place.host) {
+            return Ok(place);
+        }
+        let own = if self.address.is_loopback() {
+            "localhost, 127.0.0.1 and [::1]"
+        } else {
+            "localhost and IP addresses"
+        };
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!(
+                "this server answers to {own}, and not to {text:?}; --allowed-host lets it answer to another name"
+            ),
+        ))
+    }
+
+    /// An address cannot be made to point elsewhere, so a server that other machines reach answers to all.
+    fn is_own(&self, host: &Host) -> bool {
+        let own = match &host.0 {
+            Kind::Name(name) => name == "localhost",
+            Kind::Ip(ip) => {
+                let usual = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+                !self.address.is_loopback() || *ip == self.address || usual.contains(ip)
+            }
+        };
+        own || self.allowed.contains(host)
+    }
+}
+
+/// The value of a header that a request may have once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(&name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::bad_request(format!("the request has two headers {name}")));
+    }
+    let text = value.to_str();
+    text.map(Some).map_err(|_| Refusal::bad_request(format!("the header {name} is not ASCII")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
+    fn status(address: &str, target: &str, headers: &[(HeaderName, &str)]) -> u16 {
+        let allowed = vec!["Captions.Example.org".parse().unwrap(), "10.1.1.1".parse().unwrap()];
+        let hosts = Hosts::new(address.parse().unwrap(), allowed);
+        let mut request = Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(name, *value);
         }
-        headers
+        let checked = hosts.check(&request.body(()).unwrap());
+        checked.map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
     }
 
-    fn passes(host: &str, origin: Option<&str>, address: &str) -> bool {
-        check(&headers(host, origin), address.parse().unwrap()).is_ok()
+    fn by_host(address: &str, host: &str) -> u16 {
+        status(address, "/", &[(header::HOST, host)])
+    }
+
+    fn by_origin(address: &str, host: &str, origin: &str) -> u16 {
+        status(address, "/", &[(header::HOST, host), (header::ORIGIN, origin)])
     }
 
     #[test]
-    fn a_loopback_server_answers_to_this_machines_names_alone() {
-        for host in ["localhost", "LocalHost:80", "127.0.0.1:8080", "127.0.0.1", "[::1]:80"] {
-            assert!(passes(host, None, "127.0.0.1"), "{host}");
+    fn a_loopback_server_answers_to_this_machines_names_and_those_allowed() {
+        for host in [
+            "localhost",
+            "LocalHost:80",
+            "localhost.",
+            "localhost.:8080",
+            "127.0.0.1:8080",
+            "127.0.0.1",
+            "127.0.0.1.",
+            "[::1]:80",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]:1",
+            "captions.example.org:443",
+            "CAPTIONS.EXAMPLE.ORG.",
+            "10.1.1.1",
+        ] {
+            assert_eq!(by_host("127.0.0.1", host), 200, "{host}");
         }
-        let others = [
+        for host in [
             "evil.example:8080",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
-            "evil@localhost.example",
             "127.0.0.2",
-            "",
             "10.0.0.1",
-        ];
-        for host in others {
-            assert!(!passes(host, None, "127.0.0.1"), "{host}");
+            "0.0.0.0",
+            "[::2]",
+            "foo.localhost",
+            "localhost..",
+            "2130706433",
+            "0x7f.1",
+            "captions.example.org.evil.example",
+        ] {
+            assert_eq!(by_host("127.0.0.1", host), 403, "{host}");
         }
-        assert!(passes("127.0.0.2:80", None, "127.0.0.2"));
-        assert!(passes("evil.example", None, "0.0.0.0"));
+        assert_eq!(by_host("127.0.0.2", "127.0.0.2:80"), 200);
+        assert_eq!(by_host("::1", "127.0.0.1"), 200);
+    }
+
+    #[test]
+    fn hosts_that_are_none_are_refused() {
+        for host in [
+            "",
+            ".",
+            ":80",
+            "localhost:",
+            "localhost:http",
+            "localhost:99999",
+            "localhost:80:80",
+            "user@localhost",
+            "localhost@evil.example",
+            "http://localhost",
+            "localhost/",
+            "localhost, evil.example",
+            "[::1",
+            "::1",
+            "[::1%25lo]",
+        ] {
+            assert_eq!(by_host("127.0.0.1", host), 400, "{host}");
+        }
+        assert_eq!(status("127.0.0.1", "/", &[]), 400);
+        let twice = [(header::HOST, "localhost"), (header::HOST, "localhost")];
+        assert_eq!(status("127.0.0.1", "/", &twice), 400);
+        assert!("http://a".parse::<Host>().is_err() && "a:80".parse::<Host>().is_err());
+        assert_eq!("::1".parse::<Host>().unwrap(), "[::1]".parse().unwrap());
+    }
+
+    #[test]
+    fn a_server_for_other_machines_answers_to_addresses_and_names_that_are_allowed() {
+        for host in
+            ["192.168.1.5:8080", "10.0.0.1", "[fe80::1]", "localhost", "captions.example.org"]
+        {
+            assert_eq!(by_host("0.0.0.0", host), 200, "{host}");
+            assert_eq!(by_host("192.168.1.5", host), 200, "{host}");
+            assert_eq!(by_host("::", host), 200, "{host}");
+        }
+        for host in ["evil.example", "some-machine:8080", "1.2.3.4.evil.example"] {
+            assert_eq!(by_host("0.0.0.0", host), 403, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_is_checked_as_the_host_is() {
+        let target = |target: &str, host| status("127.0.0.1", target, &[(header::HOST, host)]);
+        assert_eq!(target("http://localhost:80/healthz", "localhost"), 200);
+        assert_eq!(target("http://evil.example/healthz", "localhost"), 403);
+        assert_eq!(target("http://localhost/healthz", "evil.example"), 403);
     }
 
     #[test]
     fn pages_of_another_origin_are_refused_wherever_the_server_listens() {
-        assert!(passes("localhost:80", Some("http://localhost:80"), "127.0.0.1"));
-        assert!(passes("some.host", Some("https://some.host"), "0.0.0.0"));
-        for origin in ["http://evil.example", "null", "http://localhost:81", ""] {
-            assert!(!passes("localhost:80", Some(origin), "127.0.0.1"), "{origin}");
+        for (host, origin) in [
+            ("localhost:80", "http://localhost:80"),
+            ("localhost:80", "http://localhost"),
+            ("localhost", "http://LOCALHOST:80"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("captions.example.org", "https://captions.example.org"),
+            ("captions.example.org", "https://captions.example.org:443"),
+        ] {
+            assert_eq!(by_origin("127.0.0.1", host, origin), 200, "{origin}");
+            assert_eq!(by_origin("0.0.0.0", host, origin), 200, "{origin}");
         }
-        assert!(!passes("some.host", Some("https://evil.example"), "0.0.0.0"));
+        for origin in [
+            "http://evil.example",
+            "http://evil.example:8080",
+            "null",
+            "",
+            "http://localhost:81",
+            "https://localhost:8081",
+            "http://127.0.0.1:8080",
+            "http://localhost:8080/",
+            "http://localhost:8080.evil.example",
+            "http://user@localhost:8080",
+            "http://localhost.evil.example:8080",
+            "file://localhost:8080",
+            "localhost:8080",
+            "http://localhost:8080, http://evil.example",
+        ] {
+            assert_eq!(by_origin("127.0.0.1", "localhost:8080", origin), 403, "{origin}");
+            assert_eq!(by_origin("0.0.0.0", "localhost:8080", origin), 403, "{origin}");
+        }
+        let own = "http://localhost";
+        let twice = [(header::HOST, "localhost"), (header::ORIGIN, own), (header::ORIGIN, own)];
+        assert_eq!(status("127.0.0.1", "/", &twice), 400);
     }
 }

@@ -20,12 +20,14 @@
 mod app;
 mod backend;
 mod body;
+mod connections;
 mod error;
 mod guard;
 mod limits;
 mod listen;
 mod metrics;
 mod models;
+mod patience;
 mod request;
 mod worker;
 
@@ -36,10 +38,12 @@ use std::time::Duration;
 
 pub use backend::{Backend, Candidate, Picture, Served, ServedRun, Task, Written};
 pub use error::Error;
+pub use guard::{Host, NotAHost};
 pub use limits::Limits;
 pub use models::{Models, RunSource};
 
 use app::App;
+use guard::Hosts;
 use metrics::Metrics;
 use worker::Worker;
 
@@ -47,8 +51,9 @@ use worker::Worker;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Answers requests until `stop` is raised, then finishes those in flight. `load` is called on the models'
-/// own thread, `ready` when it is done and requests are answered. Says whether all requests in flight
-/// were finished in the time for it.
+/// own thread, `ready` when it is done and requests are answered. Requests may name the server by its
+/// address, by this machine's usual names, and by `allowed`. Says whether all requests in flight were
+/// finished in the time for it.
 ///
 /// # Errors
 /// When the backend cannot be made, or threads cannot be had.
@@ -56,13 +61,14 @@ pub fn serve<B: Backend>(
     listener: TcpListener,
     load: impl FnOnce() -> Result<B, Error> + Send + 'static,
     limits: &Limits,
+    allowed: Vec<Host>,
     stop: &AtomicBool,
     ready: impl FnOnce(),
 ) -> Result<bool, Error> {
-    let address = listener.local_addr()?.ip();
+    let hosts = Hosts::new(listener.local_addr()?.ip(), allowed);
     let metrics = Arc::new(Metrics::new());
     let Worker { queue, served, thread } = Worker::start(load, limits, &metrics)?;
-    let router = App::new(served, queue, limits.clone(), metrics, address).router();
+    let router = App::new(served, queue, limits.clone(), metrics, hosts).router();
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     ready();

@@ -13,8 +13,10 @@ pub struct Limits {
     pub pixels: u64,
     /// Pictures decoded at a time.
     pub decoders: usize,
-    /// Connections open at a time; more wait to be accepted.
+    /// Connections open at a time; for one more, the one that waits longest for its client is closed.
     pub connections: usize,
+    /// How long a client may keep a connection waiting before it gives way to another one.
+    pub patience: Duration,
     /// Pictures that are decoded or wait for the models; more are refused.
     pub queue: usize,
     /// Pictures that the models take together.
@@ -27,6 +29,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Time for a request's body.
     pub body_time: Duration,
+    /// Time for a client to take an answer.
+    pub answer_time: Duration,
     /// Time for a request as a whole.
     pub request_time: Duration,
     /// Time for what is in flight when the server is stopped.
@@ -42,12 +46,14 @@ impl Default for Limits {
             pixels: 50_000_000,
             decoders: std::thread::available_parallelism().map_or(1, usize::from).min(4),
             connections: 512,
+            patience: Duration::from_millis(500),
             queue: 64,
             batch: 16,
             max_tokens: 100,
             continuations: 20,
             header_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
+            answer_time: Duration::from_secs(15),
             request_time: Duration::from_mins(2),
             shutdown_time: Duration::from_secs(30),
         }

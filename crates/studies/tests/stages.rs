@@ -10,7 +10,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use studies::stages::{Input, Observer, Outcome, Plan, Resume, Runner, Stage, State, Todo, run};
+use studies::stages::{
+    Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, State, Todo, run,
+};
 
 /// Understands `write FILE TEXT`, `fail TEXT`, and `wait FILE`, which writes `going on` when told --resume,
 /// and else ends when its standard input does.
@@ -30,9 +32,13 @@ struct Place {
 #[derive(Default)]
 struct Heard {
     started: Mutex<Vec<(String, Todo)>>,
+    damaged: Mutex<Vec<String>>,
 }
 
 impl Observer for Heard {
+    fn damaged(&self, _: &Plan, _: usize, damage: &Damage) {
+        self.damaged.lock().unwrap().push(damage.reason().to_owned());
+    }
     fn started(&self, plan: &Plan, at: usize, todo: Todo) {
         self.started.lock().unwrap().push((plan.stages()[at].name.clone(), todo));
     }
@@ -78,6 +84,7 @@ impl Place {
             inputs: Vec::new(),
             after: after.to_vec(),
             outputs: vec![file],
+            check: Check::Contents,
             optional: false,
         }
     }
@@ -127,6 +134,38 @@ fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it()
     place.run(&plan);
     fs::remove_file(place.file("other")).unwrap();
     assert_eq!(names(&place.run(&plan).0), ["other"]);
+}
+
+#[test]
+fn a_changed_output_is_noticed_and_made_again_and_a_changed_record_is_refused() {
+    let place = Place::new();
+    let mut plan = place.plan();
+    let first = add(&mut plan, place.write("first", "one", &[]));
+    add(&mut plan, place.write("second", "two", &[first]));
+    place.run(&plan);
+    let (file, changed) = (place.file("first"), fs::FileTimes::new());
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, "onf\n").unwrap();
+    assert_eq!(plan.todo(0).unwrap(), Todo::Restore);
+    let heard = Heard::default();
+    run(&plan, &place.runner, &heard, &AtomicBool::new(false)).unwrap();
+    assert_eq!(*heard.started.lock().unwrap(), [("first".to_owned(), Todo::Restore)]);
+    let said = heard.damaged.lock().unwrap().join(" ");
+    assert!(said.contains(&file.display().to_string()), "{said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
+    // An older time of the same bytes is no damage.
+    fs::File::options().write(true).open(&file).unwrap().set_times(changed.set_modified(modified)).unwrap();
+    assert!(place.run(&plan).0.is_empty());
+
+    let record = place.file("study/stages/second.json");
+    let text = fs::read_to_string(&record).unwrap();
+    for bit in (0..text.len() * 8).step_by(7) {
+        let mut bytes = text.clone().into_bytes();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&record, bytes).unwrap();
+        let error = plan.todo(1).unwrap_err().to_string();
+        assert!(error.contains("second.json") && error.contains("hint"), "{error}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use keywords::Keyword;
 use precompute::ImageEncoder;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
+use words::Gpt2Tokenizer;
 
 use crate::checkpoint::{self, Checkpoint, Which};
 use crate::config::{Config, Decoding, System};
@@ -23,9 +24,19 @@ pub struct Captioner {
     pub config: Config,
     /// What the run was trained from.
     pub provenance: Provenance,
-    /// SHA-256 of the checkpoint's weights.
-    pub(crate) model_sha256: String,
+    /// The checkpoint that captions.
+    pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
+}
+
+/// A checkpoint that wrote captions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedCheckpoint {
+    /// Steps that it was trained.
+    pub step: u64,
+    /// SHA-256 of its weights.
+    pub model_sha256: String,
 }
 
 /// What is known of pictures, one entry or row for each.
@@ -120,7 +131,7 @@ pub struct Choice {
 }
 
 impl Captioner {
-    /// Loads a checkpoint of a run, to be decoded as `sets` of `decoding.KEY=VALUE` change its
+    /// Loads a checkpoint of a run, to be decoded as `sets` of `KEY=VALUE` change its
     /// configuration. `which` checkpoint is else the best where the held-out captions end training, and
     /// the newest elsewhere. `clip` is where the configured `reranking.clip` was found, for systems
     /// that have it.
@@ -134,7 +145,7 @@ impl Captioner {
         sets: &[String],
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
-        let config = folder.config()?.with_decoding(sets)?;
+        let config = folder.config()?.with_settings(sets)?;
         if matches!(config.system, System::Sbg(_)) && clip.is_none() {
             return Err(Error::Mismatch(
                 "the configured reranking.clip was not looked for".to_owned(),
@@ -165,8 +176,11 @@ impl Captioner {
                 Box::new(MergeRnnWriter::load(folder, system, dimension, checkpoint, device)?)
             }
         };
-        let model_sha256 = checkpoint.model_sha256.clone();
-        Ok(Self { config, provenance, model_sha256, writer })
+        let checkpoint = UsedCheckpoint {
+            step: checkpoint.position.step,
+            model_sha256: checkpoint.model_sha256.clone(),
+        };
+        Ok(Self { config, provenance, checkpoint, writer })
     }
 
     /// Refuses an image encoder that is not the one of the run's embeddings; `model` is its name.
@@ -279,6 +293,21 @@ pub fn best(captions: &[Caption], among: usize) -> Option<&Caption> {
     let mut captions = captions.iter().take(among);
     let first = captions.next()?;
     Some(captions.fold(first, |best, next| if next.score > best.score { next } else { best }))
+}
+
+/// Returns the text of what a language model wrote, its spaces cleaned up where `decoding` has that.
+/// A caption is cut from it afterwards.
+pub(crate) fn decoded(
+    tokenizer: &Gpt2Tokenizer,
+    tokens: &[i64],
+    decoding: &Decoding,
+) -> Result<String, Error> {
+    let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
+    let mut text = tokenizer.decode(&ids)?;
+    if decoding.clean_up_tokenization_spaces == Some(true) {
+        text = words::clean_up_tokenization(&text);
+    }
+    Ok(text)
 }
 
 /// The paper's cut: the text up to its first '.', stripped, plus " .".

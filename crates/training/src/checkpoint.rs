@@ -1,21 +1,24 @@
 //! Checkpoints: weights, optimizer moments and position, whole or absent, and checked by digest.
 //!
-//! A checkpoint is a folder. It is filled under another name, synced, and renamed; `state.json` holds
-//! the SHA-256 of its safetensors files, so damage is noticed before anything is loaded. An imported
-//! model has weights and no moments.
+//! A checkpoint is a folder that is named after its step. It is filled under another name, synced, and
+//! renamed; one that is no longer kept is renamed before it is removed. `state.json` holds the SHA-256
+//! of its safetensors files and of its own contents, so damage is noticed before anything is loaded.
+//! An older checkpoint takes the place of a damaged one only where training resumes. An imported model
+//! has weights and no moments.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use durable::digests::Digests;
+use durable::sealed;
 use networks::weights;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn, no_grad};
 
 use crate::error::Error;
 use crate::optimizer::AdamW;
-use crate::run_folder::{write_json, write_tensors};
+use crate::run_folder::write_tensors;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -23,6 +26,7 @@ const STATE: &str = "state.json";
 
 /// Where training is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Position {
     /// Steps finished.
     pub step: u64,
@@ -39,6 +43,10 @@ pub struct Position {
     pub best: Option<(f64, u64)>,
     /// Nothing is left to train.
     pub finished: bool,
+    /// The loss of the last batch, where training was stopped between an epoch's last batch and its
+    /// measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_loss: Option<f64>,
 }
 
 /// Which checkpoints are kept.
@@ -52,10 +60,14 @@ pub struct Keep {
     pub every_steps: u64,
 }
 
+/// Contents of `state.json`. In version 0.1.0 it had no digest of its own.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct State {
     position: Position,
-    sha256: BTreeMap<String, String>,
+    /// SHA-256 of the checkpoint's other files; version 0.1.0 called it `sha256`.
+    #[serde(alias = "sha256")]
+    files: Digests,
 }
 
 /// A checkpoint whose digests were right.
@@ -117,8 +129,8 @@ impl Checkpoint {
     }
 }
 
-/// Writes a checkpoint under `folder`, then removes those that need not be kept, and what a killed
-/// process left unfinished.
+/// Writes a checkpoint under `folder`, then removes those that need not be kept, those of later steps,
+/// which were damaged and passed over, and what a killed process left unfinished.
 ///
 /// # Errors
 /// Names the file; earlier checkpoints are untouched.
@@ -130,7 +142,10 @@ pub fn save(
     keep: Keep,
 ) -> Result<(), Error> {
     write(folder, position, &[(MODEL, model), (OPTIMIZER, &optimizer.moments())])?;
-    rotate(folder, keep, position.best.map(|(_, step)| step))
+    for (_, later) in list(folder)?.into_iter().filter(|(step, _)| *step > position.step) {
+        retire(&later)?;
+    }
+    rotate(folder, position, keep)
 }
 
 /// Writes a checkpoint without moments under `folder`.
@@ -151,30 +166,44 @@ fn write(
     files: &[(&str, &[(String, Tensor)])],
 ) -> Result<(), Error> {
     let path = path_of(folder, position.step);
-    let partial = path.with_extension("partial");
+    let partial = unfinished(&path);
     durable::create_dir_all(folder)?;
     durable::remove(&partial)?;
-    durable::create_dir_all(&partial)?;
-    let mut state = State { position: position.clone(), sha256: BTreeMap::new() };
-    for (name, tensors) in files {
-        let file = partial.join(name);
-        write_tensors(&file, tensors)?;
-        state.sha256.insert((*name).to_owned(), digest(&file)?);
+    if let Err(error) = fill(&partial, position, files) {
+        // The error is the one to tell; a leftover would only take space.
+        let _ = durable::remove(&partial);
+        return Err(error);
     }
-    write_json(&partial.join(STATE), &state)?;
     // A damaged checkpoint of the same step may be in the way.
     durable::remove(&path)?;
     Ok(durable::replace(&partial, &path)?)
 }
 
-/// The newest checkpoint that is whole, and the damaged ones that were passed over, newest first.
+fn fill(
+    partial: &Path,
+    position: &Position,
+    files: &[(&str, &[(String, Tensor)])],
+) -> Result<(), Error> {
+    durable::create_dir_all(partial)?;
+    let mut state = State { position: position.clone(), files: Digests::new() };
+    for (name, tensors) in files {
+        let file = partial.join(name);
+        write_tensors(&file, tensors)?;
+        state.files.insert((*name).to_owned(), digest(&file)?);
+    }
+    Ok(sealed::write_json(&partial.join(STATE), &state)?)
+}
+
+/// Returns the newest checkpoint that is whole, and why newer ones were passed over, newest first.
 ///
 /// # Errors
 /// Only when the folder cannot be listed.
 pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
-    let mut damaged = Vec::new();
-    for (_, path) in list(folder)?.into_iter().rev() {
-        match verify(&path) {
+    let checkpoints = list(folder)?;
+    let newest = checkpoints.last().map(|(step, _)| *step);
+    let mut damaged = renamed(folder, newest)?;
+    for (step, path) in checkpoints.into_iter().rev() {
+        match verify(&path, step) {
             Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
             Err(error) => damaged.push(error),
         }
@@ -182,23 +211,52 @@ pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> 
     Ok((None, damaged))
 }
 
-fn verify(path: &Path) -> Result<Checkpoint, Error> {
-    let state_path = path.join(STATE);
-    let fail = |path: &Path, reason: String| Error::RunFile { path: path.to_owned(), reason };
-    let bytes = fs::read(&state_path).map_err(|error| fail(&state_path, error.to_string()))?;
-    let state: State =
-        serde_json::from_slice(&bytes).map_err(|error| fail(&state_path, error.to_string()))?;
-    let has_moments = state.sha256.contains_key(OPTIMIZER);
+/// Returns the newest checkpoint, which must be whole.
+///
+/// # Errors
+/// Names the file that is damaged, missing or under another name; says so where there is none.
+pub fn newest(folder: &Path) -> Result<Checkpoint, Error> {
+    let (newest, damaged) = latest(folder)?;
+    if let Some(error) = damaged.into_iter().next() {
+        return Err(Error::DamagedCheckpoint { source: Box::new(error) });
+    }
+    newest.ok_or_else(|| {
+        fail(folder, "there is no checkpoint; train first: capsmith train --resume".to_owned())
+    })
+}
+
+fn fail(path: &Path, reason: String) -> Error {
+    Error::RunFile { path: path.to_owned(), reason }
+}
+
+fn read_state(folder: &Path) -> Result<State, Error> {
+    let path = folder.join(STATE);
+    sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
+}
+
+fn verify(path: &Path, step: u64) -> Result<Checkpoint, Error> {
+    let state = read_state(path)?;
+    if state.position.step != step {
+        return Err(fail(
+            path,
+            format!(
+                "is the checkpoint of step {}, as its {STATE} says; rename it to {}",
+                state.position.step,
+                name_of(state.position.step)
+            ),
+        ));
+    }
+    let has_moments = state.files.contains_key(OPTIMIZER);
     for name in [MODEL].into_iter().chain(has_moments.then_some(OPTIMIZER)) {
         let file = path.join(name);
-        if state.sha256.get(name) != Some(&digest(&file)?) {
-            return Err(fail(&file, "damaged: its SHA-256 is not the one in state.json".into()));
+        if state.files.get(name) != Some(&digest(&file)?) {
+            return Err(fail(&file, format!("is damaged: its SHA-256 is not the one in {STATE}")));
         }
     }
     Ok(Checkpoint {
         path: path.to_owned(),
         position: state.position,
-        model_sha256: state.sha256[MODEL].clone(),
+        model_sha256: state.files[MODEL].clone(),
         has_moments,
     })
 }
@@ -210,7 +268,7 @@ fn digest(path: &Path) -> Result<String, Error> {
 /// Which of a run's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Which {
-    /// The newest that is whole.
+    /// The newest.
     #[default]
     Newest,
     /// That of the epoch with the lowest loss.
@@ -222,13 +280,8 @@ pub enum Which {
 /// # Errors
 /// Names the file that is damaged; says so when there is none.
 pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
-    let fail = |reason: String| Error::RunFile { path: folder.to_owned(), reason };
-    let (newest, damaged) = latest(folder)?;
-    let newest = newest.ok_or_else(|| {
-        damaged.into_iter().next().unwrap_or_else(|| {
-            fail("there is no checkpoint yet; train first: capsmith train --resume".to_owned())
-        })
-    })?;
+    let fail = |reason: String| fail(folder, reason);
+    let newest = newest(folder)?;
     if which == Which::Newest {
         return Ok(newest);
     }
@@ -246,53 +299,93 @@ pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
             path.display()
         )));
     }
-    verify(&path)
+    verify(&path, step)
+}
+
+fn name_of(step: u64) -> String {
+    format!("step-{step:09}")
 }
 
 fn path_of(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("step-{step:09}"))
+    folder.join(name_of(step))
 }
 
-/// Checkpoint folders with their steps, oldest first.
+/// Returns the name of a checkpoint that is being written or removed.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("partial")
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "partial")
+}
+
+/// Returns checkpoint folders with their steps, oldest first.
 fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let fail =
-        |error: io::Error| Error::RunFile { path: folder.to_owned(), reason: error.to_string() };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fail(error)),
-    };
-    let mut steps = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(fail)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_prefix("step-").and_then(|digits| digits.parse::<u64>().ok());
-        if let Some(step) = number {
-            steps.push((step, path));
-        }
-    }
+    let steps = entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
+    let mut steps: Vec<(u64, PathBuf)> = steps.collect();
     steps.sort();
     Ok(steps)
 }
 
-fn rotate(folder: &Path, keep: Keep, best: Option<u64>) -> Result<(), Error> {
-    let all = list(folder)?;
-    for (step, path) in &all[..all.len().saturating_sub(keep.newest)] {
+/// Returns the step that a checkpoint's name says; none of a name that is no checkpoint's.
+fn step_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (name_of(step) == name).then_some(step)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error: io::Error| fail(folder, error.to_string());
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry.map_err(unreadable)?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Returns an error for each checkpoint that is newer than step `newest` and under a name that is no
+/// checkpoint's. Copies of older ones do no harm.
+fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
+    let others = entries(folder)?
+        .into_iter()
+        .filter(|path| path.is_dir() && step_of(path).is_none() && !is_unfinished(path));
+    let newer = others.filter_map(|path| {
+        let step = read_state(&path).ok()?.position.step;
+        newest.is_none_or(|newest| step > newest).then(|| {
+            let name = name_of(step);
+            fail(&path, format!("is the checkpoint of step {step}; rename it to {name}"))
+        })
+    });
+    Ok(newer.collect())
+}
+
+/// Removes the checkpoints that need not be kept where training is at `position`, and what a killed
+/// process left unfinished.
+///
+/// # Errors
+/// Names the folder that cannot be removed.
+pub(crate) fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Error> {
+    let mut done = list(folder)?;
+    // A later one is damaged, and does not count among those that are kept.
+    done.retain(|(step, _)| *step <= position.step);
+    let best = position.best.map(|(_, step)| step);
+    for (step, path) in &done[..done.len().saturating_sub(keep.newest)] {
         let is_best = keep.best && best == Some(*step);
         let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
         if !is_best && !is_due {
-            durable::remove(path)?;
+            retire(path)?;
         }
     }
-    remove_unfinished(folder)
-}
-
-fn remove_unfinished(folder: &Path) -> Result<(), Error> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "partial") {
-            durable::remove(&path)?;
-        }
+    for path in entries(folder)?.iter().filter(|path| is_unfinished(path)) {
+        durable::remove(path)?;
     }
     Ok(())
+}
+
+/// Removes a checkpoint. It is renamed first: half removed, it would look like a damaged one.
+fn retire(path: &Path) -> Result<(), Error> {
+    let unfinished = unfinished(path);
+    durable::remove(&unfinished)?;
+    durable::replace(path, &unfinished)?;
+    Ok(durable::remove(&unfinished)?)
 }

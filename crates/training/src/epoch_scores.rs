@@ -68,7 +68,7 @@ impl ScoredPictures {
             }
         })?;
         let choice = Choice { name: None, among: usize::MAX };
-        let captions = chosen(inputs, &self.images, &written, &choice);
+        let captions = chosen(inputs, &config.system, &self.images, &written, &choice);
         let options = Options { tokenizer: config.system.tokenizer(), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;
         let position = &checkpoint.position;

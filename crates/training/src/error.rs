@@ -70,6 +70,14 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The newest checkpoint is damaged, and an older one is not taken in its place.
+    #[error(
+        "{source}\nhint: capsmith train --resume trains on from the checkpoint before it; to use that one as it is, move the damaged folder out of checkpoints/"
+    )]
+    DamagedCheckpoint {
+        /// The file, and what is wrong with it.
+        source: Box<Error>,
+    },
     /// Parts of a run do not fit together.
     #[error("{0}")]
     Mismatch(String),

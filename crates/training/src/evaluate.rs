@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use keywords::ImageKeywords;
 use launchers::Place;
-use serde::Serialize;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
@@ -13,7 +12,8 @@ use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
-use crate::run_folder::{RunFolder, write_json};
+use crate::run_folder::RunFolder;
+use crate::scores_file;
 use crate::seeds::{self, Purpose};
 use crate::track::ScoredSplit;
 
@@ -58,17 +58,10 @@ pub struct Scored {
 pub struct Captioned {
     /// Its file name.
     pub file_name: String,
-    /// What people wrote, lower-cased.
+    /// The captions that people wrote, lower-cased; for Merge-RNN only their words.
     pub references: Vec<String>,
     /// What the run wrote.
     pub prediction: String,
-}
-
-/// COCO's results format.
-#[derive(Serialize)]
-struct CocoResult<'a> {
-    image_id: &'a str,
-    caption: &'a str,
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
@@ -118,6 +111,10 @@ pub fn evaluate_run(
         progress(Event::Note(&note), images.len());
         (written, None)
     } else {
+        if let Some(error) = pieces.damage() {
+            let note = format!("{} {error}: captioning again", pieces.file().display());
+            progress(Event::Note(&note), images.len());
+        }
         if !pieces.write(captioner, &pictures, what.place, progress)? {
             return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
         }
@@ -136,8 +133,11 @@ pub fn evaluate_run(
             None => out.clone(),
             Some(choice) => with_ending(&out, choice),
         };
-        let captions = chosen(&inputs, &images, &written, &choice);
-        score(folder, choice.name, captions, options)
+        let system = &captioner.config.system;
+        let captions = chosen(&inputs, system, &images, &written, &choice);
+        let evaluation = scores(&captions, options)?;
+        scores_file::write(&folder, captioner, &captions, &evaluation)?;
+        Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
     if let Some(lock) = lock {
@@ -184,6 +184,7 @@ pub(crate) fn pictures(
     let keywords = match &captioner.config.system {
         System::Sbg(system) => {
             let selected = ImageKeywords::open(&system.keywords.selected)?;
+            check_keywords(&selected, captioner)?;
             Some(inputs.keywords(&selected, images)?)
         }
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
@@ -192,16 +193,29 @@ pub(crate) fn pictures(
     Ok(Pictures { embeddings, keywords, numbers })
 }
 
+/// Refuses keywords that are not those that the run was trained on.
+fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(), Error> {
+    let trained = &captioner.provenance.keywords_sha256;
+    if trained.as_ref().is_none_or(|trained| trained == selected.sha256()) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "{} does not hold the keywords that the run was trained on (it has another SHA-256); restore that file, or train again",
+        selected.path().display()
+    )))
+}
+
 /// Each picture with the caption that is chosen among those written for it.
 pub(crate) fn chosen(
     inputs: &Inputs,
+    system: &System,
     images: &[usize],
     written: &[Vec<Caption>],
     choice: &Choice,
 ) -> Vec<Captioned> {
     let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
         file_name: inputs.corpus.images[image].file_name.clone(),
-        references: inputs.captions(&[image]),
+        references: inputs.references(image, system),
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
     });
     captioned.collect()
@@ -216,27 +230,6 @@ pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evalua
         captions.iter().map(|one| (one.file_name.clone(), one.prediction.clone())),
     )?;
     Ok(evaluate(&references, &predictions, options)?)
-}
-
-fn score(
-    folder: PathBuf,
-    choice: Option<String>,
-    captions: Vec<Captioned>,
-    options: &Options,
-) -> Result<Scored, Error> {
-    let evaluation = scores(&captions, options)?;
-    durable::create_dir_all(&folder)?;
-    let results: Vec<CocoResult> = captions
-        .iter()
-        .map(|one| CocoResult { image_id: &one.file_name, caption: &one.prediction })
-        .collect();
-    write_json(&folder.join("predictions.json"), &results)?;
-    let all: serde_json::Map<String, serde_json::Value> =
-        captions.iter().map(|one| (one.file_name.clone(), one.references.clone().into())).collect();
-    write_json(&folder.join("references.json"), &all)?;
-    durable::write(&folder.join("per-image.csv"), evaluation.per_image_csv().as_bytes())?;
-    write_json(&folder.join("scores.json"), &evaluation)?;
-    Ok(Scored { choice, folder, evaluation, captions })
 }
 
 /// Every picture replaced by another one: a random cycle through all of them.

@@ -8,7 +8,7 @@ use tch::Device;
 
 use crate::checkpoint;
 use crate::error::Error;
-use crate::import::{EMBEDDING, HEAD, Staging, refuse_existing};
+use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
 use crate::run_folder::{RunFolder, write_json, write_tensors};
 
 /// The language model's names begin so in ClipCap's checkpoints, and without it in Hugging Face's.
@@ -57,11 +57,11 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
         .filter_map(|name| Some((name, name.strip_prefix(LANGUAGE_MODEL)?)))
         .map(|(name, theirs)| Ok((theirs.to_owned(), file.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
-    let staging = Staging::beside(out)?;
-    tokenizer.save(&staging.path)?;
-    write_json(&staging.path.join("config.json"), &config)?;
-    write_tensors(&staging.path.join("model.safetensors"), &tensors)?;
-    staging.keep(out)
+    let staging = staged(out)?;
+    tokenizer.save(staging.path())?;
+    write_json(&staging.path().join("config.json"), &config)?;
+    write_tensors(&staging.path().join("model.safetensors"), &tensors)?;
+    Ok(staging.keep(out)?)
 }
 
 fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
@@ -71,8 +71,8 @@ fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
         .collect::<Result<Vec<_>, Error>>()?;
     // PyTorch has the tied weight under both names.
     tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
-    let staging = Staging::beside(out)?;
-    let file = staging.path.join("model.safetensors");
+    let staging = staged(out)?;
+    let file = staging.path().join("model.safetensors");
     write_tensors(&file, &tensors)?;
-    staging.keep_file(&file, out)
+    Ok(staging.keep_file(&file, out)?)
 }

@@ -6,10 +6,10 @@ use flickr::{Corpus, Split};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
 use tch::{Device, Kind, Tensor};
-use words::Gpt2Tokenizer;
+use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::Data;
+use crate::config::{Data, System};
 use crate::error::Error;
 
 /// The data set as a system sees it.
@@ -39,6 +39,7 @@ impl Inputs {
         let file = Embeddings::open(&data.embeddings)?;
         let identity = file.identity().clone();
         check_identity(data, &corpus, &identity)?;
+        check_pictures(&file, &corpus)?;
         let rows = corpus
             .images
             .iter()
@@ -64,11 +65,34 @@ impl Inputs {
         images.iter().filter(|image| self.row(**image).is_none()).count()
     }
 
-    /// The lower-cased captions of `images`, as every system sees them.
+    /// Returns the lower-cased captions of `images`, as all systems but Merge-RNN read them.
     #[must_use]
     pub fn captions(&self, images: &[usize]) -> Vec<String> {
         let captions = images.iter().flat_map(|&image| &self.corpus.images[image].captions);
         captions.map(|caption| caption.to_lowercase()).collect()
+    }
+
+    /// Returns the words of the captions of `images`, as Merge-RNN reads them: those that the data set
+    /// lists, else by Karpathy's rule.
+    #[must_use]
+    pub fn words(&self, images: &[usize]) -> Vec<Vec<String>> {
+        let captions = images.iter().flat_map(|&image| {
+            let image = &self.corpus.images[image];
+            (0..image.captions.len()).map(|caption| words(image, caption))
+        });
+        captions.collect()
+    }
+
+    /// Returns the references that captions of an image are scored against: its lower-cased captions,
+    /// or its words for Merge-RNN, as its authors score.
+    #[must_use]
+    pub fn references(&self, image: usize, system: &System) -> Vec<String> {
+        match system {
+            System::ClipPrefix(_) | System::Sbg(_) => self.captions(&[image]),
+            System::MergeRnn(_) => {
+                self.words(&[image]).into_iter().map(|words| words.join(" ")).collect()
+            }
+        }
     }
 
     /// The lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
@@ -80,7 +104,11 @@ impl Inputs {
         images: &[usize],
         tokenizer: &Gpt2Tokenizer,
     ) -> Result<Vec<TokenRow>, Error> {
-        let (mut rows, texts) = self.captioned(images);
+        let mut rows = self.captioned(images);
+        let texts: Vec<String> = rows
+            .iter()
+            .map(|row| self.corpus.images[row.image].captions[row.caption].to_lowercase())
+            .collect();
         for (row, tokens) in rows.iter_mut().zip(tokenizer.encode_batch(&texts)?) {
             row.tokens = tokens.into_iter().map(i64::from).collect();
         }
@@ -89,28 +117,24 @@ impl Inputs {
         Ok(rows)
     }
 
-    /// The lower-cased captions of `images` as what `encode` makes of them, uncut.
-    pub fn rows(&self, images: &[usize], encode: impl Fn(&str) -> Vec<i64>) -> Vec<TokenRow> {
-        let (mut rows, texts) = self.captioned(images);
-        for (row, text) in rows.iter_mut().zip(&texts) {
-            row.tokens = encode(text);
+    /// Returns a row of what `encode` makes of its words for each caption of `images`, uncut.
+    pub fn rows(&self, images: &[usize], encode: impl Fn(&[String]) -> Vec<i64>) -> Vec<TokenRow> {
+        let mut rows = self.captioned(images);
+        for row in &mut rows {
+            row.tokens = encode(&words(&self.corpus.images[row.image], row.caption));
         }
         rows.retain(|row| !row.tokens.is_empty());
         rows
     }
 
-    /// A row without tokens for each caption of those `images` that have embeddings, and its
-    /// lower-cased text.
-    fn captioned(&self, images: &[usize]) -> (Vec<TokenRow>, Vec<String>) {
+    /// Returns a row without tokens for each caption of those `images` that have embeddings.
+    fn captioned(&self, images: &[usize]) -> Vec<TokenRow> {
         let with_embedding = images.iter().filter_map(|&image| Some((image, self.row(image)?)));
         let captions = with_embedding.flat_map(|(image, embedding)| {
-            let captions = self.corpus.images[image].captions.iter().enumerate();
-            captions.map(move |(caption, text)| {
-                let row = TokenRow { embedding, tokens: Vec::new(), image, caption };
-                (row, text.to_lowercase())
-            })
+            let captions = 0..self.corpus.images[image].captions.len();
+            captions.map(move |caption| TokenRow { embedding, tokens: Vec::new(), image, caption })
         });
-        captions.unzip()
+        captions.collect()
     }
 
     /// Those `selected` keywords that are of `images`, all of which have embeddings, in the order of the
@@ -127,7 +151,7 @@ impl Inputs {
         let path = selected.path();
         let again = |reason: &str| {
             Error::Mismatch(format!(
-                "{}: {reason}; select them anew: capsmith keywords select",
+                "{}: {reason}; move it away and select keywords again: capsmith keywords select",
                 path.display()
             ))
         };
@@ -137,6 +161,11 @@ impl Inputs {
         }
         if identity.clip_sha256 != self.identity.model_sha256 {
             return Err(again("these keywords were selected by another CLIP than data.embeddings"));
+        }
+        if identity.embeddings_sha256 != self.embeddings_sha256 {
+            return Err(again(
+                "these keywords were selected by other embeddings than data.embeddings",
+            ));
         }
         let words = images.iter().map(|&image| {
             let name = &self.corpus.images[image].file_name;
@@ -152,6 +181,14 @@ impl Inputs {
     pub fn describe(&self, row: &TokenRow) -> String {
         let image = &self.corpus.images[row.image];
         format!("{}: {}", image.file_name, image.captions[row.caption])
+    }
+}
+
+/// Returns the words of one caption of an image.
+fn words(image: &flickr::Image, caption: usize) -> Vec<String> {
+    match image.words.get(caption) {
+        Some(Some(listed)) => listed.split_whitespace().map(str::to_owned).collect(),
+        _ => image.captions.get(caption).map(|text| karpathy_tokens(text)).unwrap_or_default(),
     }
 }
 
@@ -188,6 +225,15 @@ pub fn check_data_set(
         "{file} was made from other captions or pictures than {folder}; make it anew: capsmith precompute --dataset {folder} --clip {} --out {file}",
         identity.model,
     )))
+}
+
+/// Refuses embeddings of pictures that have changed since; a picture that was removed is none of them.
+///
+/// # Errors
+/// Names the pictures; says what to do.
+pub fn check_pictures(file: &Embeddings, corpus: &Corpus) -> Result<(), Error> {
+    let names = corpus.images.iter().map(|image| image.file_name.as_str());
+    Ok(file.check_pictures(names, |index| corpus.picture(index))?)
 }
 
 /// Rows divided by their L2 norms; `[rows, dim]` in and out.

@@ -140,25 +140,26 @@ impl<M: Model> Learner<M> {
     }
 
     /// Loss and gradients on a batch, computed in `parts`, after `finished` steps; `seed` decides
-    /// dropout.
+    /// dropout. Parts without targets do not count.
     ///
     /// # Errors
     /// When libtorch refuses, for want of memory.
     pub fn compute(&self, parts: &[M::Part], finished: u64, seed: i64) -> Result<Step, TchError> {
-        let all: usize = parts.iter().map(M::targets).sum();
+        let parts = with_targets::<M>(parts);
+        let all: usize = parts.iter().map(|part| M::targets(part)).sum();
         tch::manual_seed(seed);
-        let (loss, gradients) = self.sum(parts, all, seed)?;
+        let (loss, gradients) = self.sum(&parts, all, seed)?;
         Ok(self.step(loss, gradients, all, finished))
     }
 
     fn sum(
         &self,
-        parts: &[M::Part],
+        parts: &[&M::Part],
         all: usize,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
-        for (number, part) in (0..).zip(parts) {
+        for (number, part) in (0..).zip(parts.iter().copied()) {
             // Each target weighs the same, whichever part it is in.
             let weight = M::targets(part) as f64 / all as f64;
             // Far enough apart that no two segments of two parts share a seed.
@@ -168,7 +169,8 @@ impl<M: Model> Learner<M> {
                 sum => added(sum, loss, gradients, weight),
             });
         }
-        Ok(sum.unwrap_or_default())
+        let none = || (Tensor::zeros([], (Kind::Float, self.parameters[0].device())), Vec::new());
+        Ok(sum.unwrap_or_else(none))
     }
 
     /// [`Self::compute`] of a batch of which each process has some `parts`, or none. The step is the
@@ -186,8 +188,7 @@ impl<M: Model> Learner<M> {
         let Some(buckets) = &self.buckets else { return Ok(self.compute(parts, finished, seed)?) };
         tch::manual_seed(seed);
         let mut mean = Tensor::zeros([], (Kind::Double, self.parameters[0].device()));
-        // The mean of no targets is no number; a small share may have none.
-        let parts: Vec<&M::Part> = parts.iter().filter(|part| M::targets(part) > 0).collect();
+        let parts = with_targets::<M>(parts);
         for (number, part) in (0..).zip(parts.iter().copied()) {
             let weight = M::targets(part) as f64 / share.targets as f64;
             buckets.expect(weight, number as usize + 1 == parts.len());
@@ -202,8 +203,14 @@ impl<M: Model> Learner<M> {
         Ok(Step { wanting_to_stop: Some(scalars.get(1)), ..step })
     }
 
+    /// A step without targets has loss 0 and no gradients: nothing moves, moments included.
     fn step(&self, loss: Tensor, gradients: Vec<Tensor>, targets: usize, finished: u64) -> Step {
-        let (norm, factor) = self.norm_and_factor(&gradients, targets);
+        let (gradients, (norm, factor)) = if targets == 0 {
+            (Vec::new(), (loss.zeros_like(), None))
+        } else {
+            let scale = self.norm_and_factor(&gradients, targets);
+            (gradients, scale)
+        };
         let rate = self.schedule.rate(finished);
         Step { loss, norm, rate, wanting_to_stop: None, number: finished + 1, gradients, factor }
     }
@@ -247,6 +254,11 @@ impl<M: Model> Learner<M> {
         let pass = Pass { dropout: false, ..self.options.pass };
         no_grad(|| self.model.loss(part, pass))
     }
+}
+
+/// Returns the parts that have a target: the mean of none is no number.
+fn with_targets<M: Model>(parts: &[M::Part]) -> Vec<&M::Part> {
+    parts.iter().filter(|part| M::targets(part) > 0).collect()
 }
 
 /// A part's loss and gradients, weighted, added to those of the parts before it.

@@ -29,6 +29,7 @@ pub mod pretrain;
 mod pretrained;
 pub mod run_folder;
 pub mod schedule;
+pub mod scores_file;
 pub mod scratch;
 pub mod seeds;
 mod systems;
@@ -38,6 +39,7 @@ pub mod trainer;
 mod validation;
 
 pub use error::Error;
+pub use pretrained::first_names;
 pub use systems::merge_rnn::Part as MergeRnnPart;
 pub use systems::prefix::Part as PrefixPart;
 pub use systems::sbg::KeywordSelector;

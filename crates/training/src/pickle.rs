@@ -7,13 +7,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use durable::digests;
 use flickr::{Corpus, Preprocessing};
 use precompute::{Dtype, Embeddings, Identity, Skipped};
 use tch::Device;
 use torch_files::Caption;
 
 use crate::error::Error;
-use crate::import::{Staging, refuse_existing, sha256};
+use crate::import::{refuse_existing, staged};
 
 /// How far a row's L2 norm may be from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
@@ -75,15 +76,15 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
     }
     let identity = Identity {
         model: format!("imported from {name}"),
-        model_sha256: sha256(file)?,
+        model_sha256: digests::of_file(file)?,
         preprocessing: Preprocessing::clip(224),
         normalize: values.chunks(dim).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),
         dimension: dim,
     };
-    let staging = Staging::beside(out)?;
-    let written = staging.path.join("embeddings.safetensors");
+    let staging = staged(out)?;
+    let written = staging.path().join("embeddings.safetensors");
     Embeddings::save(&written, &identity, &names, &skipped, &values)?;
     staging.keep_file(&written, out)?;
     Ok(Imported { pictures: names.len(), skipped, identity })
@@ -121,8 +122,8 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
     let counts = (file.names().len(), captions.len());
     let pickle = torch_files::Embeddings::new(values, file.dimension(), captions)
         .map_err(|problem| torch_files::Error { path: embeddings.to_owned(), problem })?;
-    let staging = Staging::beside(out)?;
-    let written = staging.path.join("embeddings.pkl");
+    let staging = staged(out)?;
+    let written = staging.path().join("embeddings.pkl");
     pickle.save(&written)?;
     staging.keep_file(&written, out)?;
     Ok(counts)
@@ -256,6 +257,7 @@ mod tests {
         let images = images.iter().enumerate().map(|(index, captions)| flickr::Image {
             file_name: format!("{index}.jpg"),
             captions: captions.iter().map(ToString::to_string).collect(),
+            words: Vec::new(),
             karpathy_split: None,
         });
         Corpus {

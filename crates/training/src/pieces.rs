@@ -3,26 +3,32 @@
 //! finds it done.
 //!
 //! A piece is a file in a folder beside the evaluation that is named after what the captions depend on:
-//! model, data, decoding and code. Pieces do not depend on how many processes there are.
+//! model, data, decoding and code. Pieces do not depend on how many processes there are. Every file
+//! carries a digest of its contents; damaged ones are written again. The folder is locked by those that
+//! caption, so that one which a killed process left is removed by the next evaluation.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use durable::sealed::{self, SealError};
 use launchers::Place;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::captioner::{Caption, Captioner, Event, Pictures};
 use crate::error::Error;
-use crate::run_folder::write_json;
 
 /// Pictures of a piece, or a batch where that is more.
 const PIECE_PICTURES: usize = 256;
+/// Digits of the key in the name of the pieces' folder.
+const KEY_DIGITS: usize = 16;
 
 /// The pieces of a split.
 pub(crate) struct Pieces {
     folder: PathBuf,
+    /// The name of the evaluation's folder.
+    out_name: String,
     /// Where all captions are kept once they are scored.
     file: PathBuf,
     /// A digest of what the captions depend on.
@@ -30,8 +36,9 @@ pub(crate) struct Pieces {
     ranges: Vec<Range<usize>>,
 }
 
-/// All captions of a split.
+/// Captions of a split or a piece of it, in their file.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Kept<C> {
     key: String,
     captions: C,
@@ -51,15 +58,16 @@ impl Pieces {
             reason: error.to_string(),
         };
         let config = captioner.config.to_toml();
-        let known = (&captioner.model_sha256, config, what, &pictures.keywords);
+        let known = (&captioner.checkpoint.model_sha256, config, what, &pictures.keywords);
         let key = hex::encode(Sha256::digest(serde_json::to_vec(&known).map_err(fail)?));
-        let mut folder = out.file_name().unwrap_or_default().to_owned();
-        folder.push(format!(".{}.partial", &key[..16]));
+        let out_name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = format!("{out_name}.{}.partial", &key[..KEY_DIGITS]);
         let size = PIECE_PICTURES.next_multiple_of(captioner.config.decoding.batch_size);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));
         Ok(Self {
             folder: out.with_file_name(folder),
+            out_name,
             file: out.join("captions.json"),
             key,
             ranges: ranges.collect(),
@@ -71,11 +79,27 @@ impl Pieces {
         &self.file
     }
 
-    /// All captions in order, where they were kept.
+    /// Returns all captions in order, where they were kept.
     pub(crate) fn kept(&self) -> Option<Vec<Vec<Caption>>> {
-        let kept: Kept<Vec<Vec<Caption>>> =
-            serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
-        (kept.key == self.key).then_some(kept.captions)
+        self.read(&self.file).ok()?
+    }
+
+    /// Returns why the file of all captions is not used although it is there; of a file of other captions
+    /// nothing.
+    pub(crate) fn damage(&self) -> Option<SealError> {
+        self.read(&self.file).err().filter(|_| self.file.exists())
+    }
+
+    /// Reads captions, where the file has those of this evaluation.
+    fn read(&self, path: &Path) -> Result<Option<Vec<Vec<Caption>>>, SealError> {
+        let kept: Kept<Vec<Vec<Caption>>> = sealed::read_json(path)?;
+        Ok((kept.key == self.key).then_some(kept.captions))
+    }
+
+    /// Reads the captions of a piece, where they are there and whole.
+    fn piece(&self, piece: usize) -> Option<Vec<Vec<Caption>>> {
+        let captions = self.read(&self.path(piece)).ok()??;
+        (captions.len() == self.ranges[piece].len()).then_some(captions)
     }
 
     /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
@@ -91,19 +115,27 @@ impl Pieces {
         if own.is_empty() {
             return Ok(false);
         }
+        durable::create_dir_all(&self.folder)?;
+        // A file system without locks keeps the leftovers of killed processes.
+        let at_work = File::open(&self.folder).ok();
+        let _ = at_work.as_ref().map(File::lock_shared);
         let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
         let mut before = 0;
         for piece in own {
             let (path, range) = (self.path(piece), self.ranges[piece].clone());
             // One that is damaged is made again, but not those that others have put together meanwhile.
-            if read(&path, range.len()).is_none() && self.kept().is_none() {
+            if self.piece(piece).is_none() && self.kept().is_none() {
+                if path.exists() {
+                    let note = format!("{} is damaged: captioned again", path.display());
+                    progress(Event::Note(&note), total);
+                }
                 let some = pictures.slice(range.clone());
                 let written = captioner.caption(&some, |event| match event {
                     Event::Done(done) => progress(Event::Done(before + done), total),
                     Event::Note(_) => progress(event, total),
                 })?;
                 durable::create_dir_all(&self.folder)?;
-                write_json(&path, &written)?;
+                self.write_captions(&path, &written)?;
             }
             before += range.len();
             progress(Event::Done(before), total);
@@ -118,7 +150,7 @@ impl Pieces {
         }
         let (mut all, mut missing) = (Vec::new(), 0);
         for (piece, range) in self.ranges.iter().enumerate() {
-            match read(&self.path(piece), range.len()) {
+            match self.piece(piece) {
                 Some(mut captions) => all.append(&mut captions),
                 None => missing += range.len(),
             }
@@ -134,14 +166,37 @@ impl Pieces {
     /// Keeps all captions as one file, to be there in place of the pieces.
     pub(crate) fn keep(&self, captions: &[Vec<Caption>]) -> Result<(), Error> {
         durable::create_dir_all(self.file.parent().unwrap_or(Path::new("")))?;
-        write_json(&self.file, &Kept { key: self.key.clone(), captions })
+        self.write_captions(&self.file, captions)
     }
 
-    /// Removes the pieces, if another process has not, and the lock.
+    fn write_captions(&self, path: &Path, captions: &[Vec<Caption>]) -> Result<(), Error> {
+        Ok(sealed::write_json(path, &Kept { key: self.key.clone(), captions })?)
+    }
+
+    /// Removes the pieces, if another process has not, the lock, and the pieces of other captions that
+    /// killed processes left.
     pub(crate) fn remove(&self, lock: durable::Lock) -> Result<(), Error> {
+        self.remove_leftovers()?;
         durable::remove(&self.folder)?;
         durable::remove(&self.lock_file())?;
         drop(lock);
+        Ok(())
+    }
+
+    fn remove_leftovers(&self) -> Result<(), Error> {
+        let start = format!("{}.", self.out_name);
+        let around = fs::read_dir(self.folder.parent().unwrap_or(Path::new("")));
+        for path in around.into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let key = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".partial"));
+            if path == self.folder || !key.is_some_and(is_key) || !path.is_dir() {
+                continue;
+            }
+            if File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+                durable::remove(&path)?;
+                durable::remove(&path.with_extension("lock"))?;
+            }
+        }
         Ok(())
     }
 
@@ -154,8 +209,7 @@ impl Pieces {
     }
 }
 
-/// The captions of a piece of so many pictures, where they are there and whole.
-fn read(path: &Path, pictures: usize) -> Option<Vec<Vec<Caption>>> {
-    let captions: Vec<Vec<Caption>> = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (captions.len() == pictures).then_some(captions)
+/// Returns whether this is the part of a key that folders of pieces are named after.
+fn is_key(text: &str) -> bool {
+    text.len() == KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

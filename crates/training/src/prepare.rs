@@ -58,6 +58,7 @@ pub(crate) fn prepare<S: System>(
     let setting = Setting { folder, config, language_model, tokenizers, inputs: &inputs, device };
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
+    check_targets(&system)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
     let mut provenance = Provenance::new(config, &inputs, threads);
@@ -184,6 +185,9 @@ fn newest_checkpoint(
     for error in damaged {
         observer.note(&format!("passed over a damaged checkpoint: {error}"));
     }
+    if newest.is_none() && folder.exists() {
+        observer.note("the run has no checkpoint to resume from; training starts at step 0");
+    }
     Ok(newest)
 }
 
@@ -208,6 +212,16 @@ fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses training examples of which no token counts in the loss.
+fn check_targets<S: System>(system: &S) -> Result<(), Error> {
+    if system.examples().iter().any(|example| system.targets(example) > 0) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(
+        "no token of the training captions counts in the loss, so nothing can be learned; check the captions (token 0, GPT-2's \"!\", never counts), and text.loss and text.block_size of SBG".into(),
+    ))
+}
+
 /// A folder that holds a run must hold this one.
 fn check_same_run(
     folder: &RunFolder,
@@ -217,6 +231,7 @@ fn check_same_run(
     if !folder.exists() {
         return Ok(());
     }
+    folder.check_files()?;
     let path = folder.path().display();
     let difference = folder.config()?.difference(config);
     if !difference.is_empty() {

@@ -10,6 +10,7 @@ use tch::nn;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::run_folder::RunFolder;
+use crate::trainer::Observer;
 
 /// Weights with the config and the tokenizer that belong to them.
 pub(crate) struct Pretrained {
@@ -37,6 +38,7 @@ impl Pretrained {
                 is_captioner: false,
             });
         }
+        run.check_files()?;
         let which = run.config()?.usual_checkpoint();
         let checkpoint = checkpoint::find(&run.checkpoints(), which)?;
         Ok(Self {
@@ -45,6 +47,15 @@ impl Pretrained {
             weights: checkpoint.weights()?,
             is_captioner: true,
         })
+    }
+
+    /// Notes the tensors of a published model that are no part of a language model.
+    pub(crate) fn note_other_heads(&self, observer: &mut dyn Observer) {
+        let others = if self.is_captioner { Vec::new() } else { gpt2::other_heads(&self.weights) };
+        if !others.is_empty() {
+            let (folder, names) = (self.folder.display(), first_names(&others));
+            observer.note(&format!("tensors of {folder} that GPT-2 does not use: {names}"));
+        }
     }
 
     /// SHA-256 of the weights.
@@ -63,4 +74,15 @@ impl Pretrained {
         }
         Ok(gpt2::load_pretrained(store, "gpt", &self.weights, vocabulary)?)
     }
+}
+
+/// The first few names, and how many more there are.
+#[must_use]
+pub fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
 }

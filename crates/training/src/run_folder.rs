@@ -3,13 +3,14 @@
 //! ```text
 //! RUN/
 //!   config.toml      the resolved configuration
-//!   run.json         what the run was trained from and with
+//!   run.json         what the run was trained from and with, and SHA-256 of the files around it
 //!   gpt2/            config.json and the tokenizer, so that the folder captions by itself
 //!   keywords/        of SBG: the labels and the encyclopedia that keywords are selected from
 //!   words.json       of Merge-RNN: the words that it knows
 //!   metrics.csv      one line a step
 //!   epochs.csv       one line an epoch
 //!   epoch-scores.csv one line an epoch, where training.scored_pictures asks for it
+//!   logs.json        SHA-256 of these three, as far as they were written with the last checkpoint
 //!   tensorboard/     the same as events
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
 //!   evaluation/      captions and scores
@@ -20,16 +21,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use durable::digests::{self, Digests};
+use durable::sealed;
 use networks::gpt2::Gpt2Config;
 use networks::weights;
 use precompute::Identity;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tch::Tensor;
 use words::Gpt2Tokenizer;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+
+const CONFIG: &str = "config.toml";
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -39,6 +45,7 @@ pub struct RunFolder {
 
 /// What a run was trained from and with; a resumed run must find the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// capsmith's version.
     pub capsmith: String,
@@ -58,6 +65,10 @@ pub struct Provenance {
     pub threads: usize,
     /// The device as configured.
     pub device: String,
+    /// SHA-256 of `config.toml` and of the files that captions are written with; runs of version 0.1.0
+    /// have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: Digests,
 }
 
 impl Provenance {
@@ -71,6 +82,7 @@ impl Provenance {
             keywords_sha256: None,
             threads,
             device: config.training.device.clone(),
+            files: Digests::new(),
         }
     }
 
@@ -114,13 +126,14 @@ impl RunFolder {
         Self { path: path.to_owned() }
     }
 
-    /// An existing run.
+    /// Opens an existing run, whose files must be as they were written.
     ///
     /// # Errors
-    /// Says what to run when `path` is not a run folder.
+    /// Says what to run when `path` is not a run folder; names a file that has changed.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let run = Self::new(path);
         if run.exists() {
+            run.check_files()?;
             return Ok(run);
         }
         Err(Error::RunFile {
@@ -142,7 +155,7 @@ impl RunFolder {
     }
 
     fn config_file(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(CONFIG)
     }
 
     fn provenance_file(&self) -> PathBuf {
@@ -191,18 +204,6 @@ impl RunFolder {
         self.path.join("keywords")
     }
 
-    /// The labels that keywords are selected from.
-    #[must_use]
-    pub fn labels(&self) -> PathBuf {
-        self.keywords().join("labels.json")
-    }
-
-    /// The encyclopedia that keywords are selected from.
-    #[must_use]
-    pub fn encyclopedia(&self) -> PathBuf {
-        self.keywords().join("encyclopedia.json")
-    }
-
     /// The words of a system that knows whole words.
     #[must_use]
     pub fn words(&self) -> PathBuf {
@@ -224,9 +225,12 @@ impl RunFolder {
         Ok(durable::lock(&self.path.join("lock"))?)
     }
 
-    /// Removes a folder that holds nothing but its lock: what is left of a run that could not start.
-    pub(crate) fn forget_if_empty(&self, lock: durable::Lock) {
-        if !self.exists() && !self.gpt2().exists() {
+    /// Removes what is left of a run that could not start: the whole folder where it `was_made` for the
+    /// run, else one that holds nothing but its lock.
+    pub(crate) fn forget(&self, was_made: bool, lock: durable::Lock) {
+        if was_made && !self.exists() {
+            let _ = durable::remove(&self.path);
+        } else if !self.exists() && !self.gpt2().exists() {
             // Anything else in it keeps the folder, which then does no harm.
             let _ = std::fs::remove_file(self.path.join("lock"));
             let _ = std::fs::remove_dir(&self.path);
@@ -249,9 +253,8 @@ impl RunFolder {
     pub fn provenance(&self) -> Result<Provenance, Error> {
         let path = self.provenance_file();
         let fail = |reason: String| Error::RunFile { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
         let mut found: Provenance =
-            serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+            sealed::read_json_of_any_version(&path).map_err(|error| fail(error.to_string()))?;
         if let Some(identity) = &found.embeddings {
             found.clip_dim = identity.dimension;
         }
@@ -261,13 +264,38 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Writes what identifies the run; `config.toml` last, since it makes the folder a run.
+    /// Refuses a run whose configuration, tokenizer, words or keywords are not those that it was started
+    /// with. A run of version 0.1.0 does not say what they were.
+    ///
+    /// # Errors
+    /// Names the file that has changed or is missing, and says what to do.
+    pub(crate) fn check_files(&self) -> Result<(), Error> {
+        let Some(path) = digests::first_changed(&self.provenance()?.files, &self.path) else {
+            return Ok(());
+        };
+        let reason = if path == self.config_file() {
+            "was changed after the run was started: its SHA-256 is not the one in run.json\nhint: put it back as it was; --set of evaluate and caption changes decoding and where the data lies, and other values need a new run (capsmith train --out NEW)"
+        } else {
+            "is damaged or missing: its SHA-256 is not the one in run.json\nhint: put it back from a copy, or train the run again"
+        };
+        Err(Error::RunFile { path, reason: reason.into() })
+    }
+
+    /// Writes what identifies the run, once all else that it captions with is there; `config.toml` last,
+    /// since it makes the folder a run.
     ///
     /// # Errors
     /// Names the file.
     pub fn begin(&self, config: &Config, provenance: &Provenance) -> Result<(), Error> {
-        write_json(&self.provenance_file(), provenance)?;
-        Ok(durable::write(&self.config_file(), config.to_toml().as_bytes())?)
+        let config = config.to_toml();
+        let mut provenance = provenance.clone();
+        for path in [self.gpt2(), self.keywords(), self.words()] {
+            digests::add(&mut provenance.files, &self.path, &path)?;
+        }
+        let sha256 = hex::encode(Sha256::digest(config.as_bytes()));
+        provenance.files.insert(CONFIG.to_owned(), sha256);
+        sealed::write_json(&self.provenance_file(), &provenance)?;
+        Ok(durable::write(&self.config_file(), config.as_bytes())?)
     }
 }
 

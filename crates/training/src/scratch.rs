@@ -48,7 +48,7 @@ pub fn init_gpt2(
 pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(), Error> {
     let tokenizer = ClipTokenizer::byte_level()?;
     config.text_config.vocab_size = tokenizer.vocab_size() as i64;
-    config.text_config.eos_token_id = i64::from(tokenizer.end_of_text());
+    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
     let store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
     let _model = ClipModel::new(store.root(), &config)?;

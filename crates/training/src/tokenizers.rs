@@ -3,22 +3,25 @@
 //! ```text
 //! KEPT/
 //!   0f3a….lock       held while the tokenizer beside it is trained
-//!   0f3a…/           tokenizer.json, vocab.json, merges.txt
+//!   0f3a…/           tokenizer.json, vocab.json, merges.txt; digests.json with their SHA-256
 //! ```
 //!
 //! The name is the SHA-256 of the captions and the size of the vocabulary, which decide the tokenizer:
 //! a run ends the same with one from here and with one of its own.
 
-use std::fs;
 use std::path::Path;
 
+use durable::digests::{self, Digests};
+use durable::sealed;
 use sha2::{Digest, Sha256};
 use words::Gpt2Tokenizer;
 
 use crate::error::Error;
 
-/// The tokenizer of these captions in the folder `kept`, trained first where it is not there yet. A
-/// process that finds another one training it waits.
+const DIGESTS: &str = "digests.json";
+
+/// Returns the tokenizer of these captions in the folder `kept`, trained first where it is not there yet
+/// or damaged. A process that finds another one training it waits.
 ///
 /// # Errors
 /// Names the file that cannot be read or written.
@@ -31,14 +34,24 @@ pub fn trained_once(
     let folder = kept.join(&key);
     durable::create_dir_all(kept)?;
     let _lock = durable::wait_for_lock(&kept.join(format!("{key}.lock")))?;
-    if !folder.exists() {
+    if !is_whole(&folder) {
+        durable::remove(&folder)?;
         let partial = kept.join(format!("{key}.partial"));
-        // Whatever a killed process left is written anew.
-        let _ = fs::remove_dir_all(&partial);
+        // A killed process may have left it.
+        durable::remove(&partial)?;
         Gpt2Tokenizer::train(captions, vocab_size)?.save(&partial)?;
+        let mut digests = Digests::new();
+        digests::add(&mut digests, &partial, &partial)?;
+        sealed::write_json(&partial.join(DIGESTS), &digests)?;
         durable::replace(&partial, &folder)?;
     }
     Ok(Gpt2Tokenizer::from_folder(&folder)?)
+}
+
+/// Returns whether a tokenizer is there as it was written.
+fn is_whole(folder: &Path) -> bool {
+    sealed::read_json::<Digests>(&folder.join(DIGESTS))
+        .is_ok_and(|digests| digests::first_changed(&digests, folder).is_none())
 }
 
 fn key(captions: &[String], vocab_size: usize) -> String {
@@ -54,6 +67,8 @@ fn key(captions: &[String], vocab_size: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn captions(texts: &[&str]) -> Vec<String> {
@@ -68,10 +83,18 @@ mod tests {
         let own = Gpt2Tokenizer::train(&texts, 270).unwrap();
         assert_eq!(first.encode("a dog runs").unwrap(), own.encode("a dog runs").unwrap());
 
-        // What lies there is taken as it is: nothing is trained again.
-        let place = kept.path().join(key(&texts, 270));
-        Gpt2Tokenizer::train(captions(&["zzzz"]), 258).unwrap().save(&place).unwrap();
-        assert_eq!(trained_once(kept.path(), &texts, 270).unwrap().vocab_size(), 258);
+        // What lies there is not trained again, unless it is damaged.
+        let file = kept.path().join(key(&texts, 270)).join("tokenizer.json");
+        let written = || fs::metadata(&file).unwrap().modified().unwrap();
+        let before = written();
+        trained_once(kept.path(), &texts, 270).unwrap();
+        assert_eq!(written(), before);
+        let bytes = fs::read(&file).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        fs::write(&file, damaged).unwrap();
+        trained_once(kept.path(), &texts, 270).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), bytes);
         assert_eq!(trained_once(kept.path(), &texts, 271).unwrap().vocab_size(), 271);
     }
 

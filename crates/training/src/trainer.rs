@@ -27,6 +27,7 @@ use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
 use crate::track::{EpochRecord, EpochScores, StepRecord, Tracker};
+use crate::validation::Measured;
 
 /// How a training run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +84,18 @@ pub trait Observer {
     fn captioned(&mut self, done: usize, pictures: usize);
     /// An epoch's captions are scored.
     fn epoch_scores(&mut self, scores: &EpochScores);
+    /// There is work now, or there is none any more, that is not saved. Where there is, training heeds a
+    /// stop and saves it; where there is none, the process may end at once.
+    fn unsaved(&mut self, is_unsaved: bool) {
+        let _ = is_unsaved;
+    }
 }
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
 /// the folder of a model or of a run, which is where `gpt2.model` was found.
 ///
 /// A run that is resumed must have the same configuration and data. Setting `stop` ends training after the
-/// step under way, with a checkpoint.
+/// step under way, or the batch of held-out captions, with a checkpoint.
 ///
 /// # Errors
 /// Bad input is named; after an error the last checkpoint is whole.
@@ -132,13 +138,14 @@ fn train_system<S: System>(
                     .into(),
         });
     }
+    let is_new = !folder.path().exists();
     let mut lock = if place.rank == 0 { Some(folder.lock()?) } else { None };
     let prepared = prepare::<S>(folder, config, language_model, session, device, observer);
     let mut at = match prepared {
         Ok(at) => at,
         Err(error) => {
             if let Some(lock) = lock.take() {
-                folder.forget_if_empty(lock);
+                folder.forget(is_new, lock);
             }
             return Err(error);
         }
@@ -166,6 +173,7 @@ fn train_system<S: System>(
         pending_since: Instant::now(),
         last_loss: f64::NAN,
     };
+    trainer.last_loss = trainer.at.position.last_loss.unwrap_or(f64::NAN);
     trainer.run(observer, stop)
 }
 
@@ -202,8 +210,10 @@ struct Trainer<'a, S: System> {
 impl<S: System> Trainer<'_, S> {
     fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
+        self.end_rotation()?;
         // A run that was killed while it captioned has a checkpoint without scores.
         self.score_epoch(observer)?;
+        observer.unsaved(true);
         while !self.at.position.finished {
             let epoch = self.at.position.epoch;
             if epoch >= self.last_epoch {
@@ -229,8 +239,8 @@ impl<S: System> Trainer<'_, S> {
                     self.save(observer)?;
                 }
             }
-            self.end_epoch(observer)?;
-            if self.stops(stop) && !self.at.position.finished {
+            let is_measured = self.end_epoch(observer, stop)?;
+            if !is_measured || self.stops(stop) && !self.at.position.finished {
                 return Ok(Outcome::Interrupted { steps: self.at.position.step });
             }
         }
@@ -306,7 +316,14 @@ impl<S: System> Trainer<'_, S> {
                 gradient_norm: pending.norm.double_value(&[]),
                 tokens_per_second,
             };
-            self.last_loss = record.loss;
+            if pending.targets > 0 {
+                self.last_loss = record.loss;
+            } else {
+                observer.note(&format!(
+                    "step {}: no token of its batch counts in the loss, so nothing was learned from it",
+                    pending.step
+                ));
+            }
             self.asked_to_stop |=
                 pending.wanting_to_stop.is_some_and(|asked| asked.double_value(&[]) > 0.0);
             if let Some(tracker) = &mut self.tracker {
@@ -361,10 +378,15 @@ impl<S: System> Trainer<'_, S> {
     }
 
     /// Measures the epoch, and decides whether to stop early: the loss has not beaten the best such
-    /// loss for so many epochs in a row.
-    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+    /// loss for so many epochs in a row. Returns whether it was measured before `stop` was set.
+    fn end_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool, Error> {
         self.fetch(observer)?;
-        let validation_loss = self.at.held_out_loss(self.config, self.group.as_ref())?;
+        let measured = self.at.held_out_loss(self.config, self.group.as_ref(), stop)?;
+        let Measured::Loss(validation_loss) = measured else {
+            self.at.position.last_loss = Some(self.last_loss);
+            self.save(observer)?;
+            return Ok(false);
+        };
         let training = &self.config.training;
         let deciding_loss = match training.early_stop_on {
             EarlyStopOn::LastBatch => self.last_loss,
@@ -373,14 +395,18 @@ impl<S: System> Trainer<'_, S> {
         let position = &mut self.at.position;
         position.epoch += 1;
         position.batch = 0;
-        if position.best_loss.is_none_or(|best| deciding_loss < best) {
+        position.last_loss = None;
+        // No number only where none of the epoch's batches since a resume had a target.
+        let is_better =
+            |loss: f64, best: Option<f64>| loss.is_finite() && best.is_none_or(|best| loss < best);
+        if is_better(deciding_loss, position.best_loss) {
             position.best_loss = Some(deciding_loss);
             position.epochs_without_improvement = 0;
         } else {
             position.epochs_without_improvement += 1;
         }
         let measure = validation_loss.unwrap_or(self.last_loss);
-        if position.best.is_none_or(|(best, _)| measure < best) {
+        if is_better(measure, position.best.map(|(best, _)| best)) {
             position.best = Some((measure, position.step));
         }
         let patience = training.early_stop_epochs;
@@ -397,7 +423,8 @@ impl<S: System> Trainer<'_, S> {
         }
         observer.epoch_record(&record);
         self.save(observer)?;
-        self.score_epoch(observer)
+        self.score_epoch(observer)?;
+        Ok(true)
     }
 
     /// Captions and scores some pictures with the checkpoint of the last epoch, unless that is done.
@@ -409,9 +436,11 @@ impl<S: System> Trainer<'_, S> {
         if position.batch > 0 || position.epoch == tracker.scored_epochs() {
             return Ok(());
         }
+        observer.unsaved(false);
         let progress = |done, pictures| observer.captioned(done, pictures);
         let scores =
             scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)?;
+        observer.unsaved(true);
         tracker.record_scores(&scores)?;
         observer.epoch_scores(&scores);
         self.pending_since = Instant::now();
@@ -428,13 +457,29 @@ impl<S: System> Trainer<'_, S> {
             &self.at.position,
             &named_variables(&self.at.store),
             self.at.learner.optimizer(),
-            Keep {
-                newest: self.config.training.keep_checkpoints,
-                best: self.config.training.keep_best_checkpoint,
-                every_steps: self.config.training.keep_every_steps,
-            },
+            self.keep(),
         )?;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.seal()?;
+        }
         self.pending_since = Instant::now();
         Ok(())
+    }
+
+    /// Removes the checkpoints that a process which was killed at it would have removed.
+    fn end_rotation(&self) -> Result<(), Error> {
+        if self.place.rank > 0 || self.at.position.step == 0 {
+            return Ok(());
+        }
+        checkpoint::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())
+    }
+
+    fn keep(&self) -> Keep {
+        let training = &self.config.training;
+        Keep {
+            newest: training.keep_checkpoints,
+            best: training.keep_best_checkpoint,
+            every_steps: training.keep_every_steps,
+        }
     }
 }

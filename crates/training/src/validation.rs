@@ -1,5 +1,7 @@
 //! The loss on held-out examples.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use collectives::Collectives;
 use tch::no_grad;
 
@@ -10,14 +12,23 @@ use crate::learner::Model;
 use crate::prepare::Prepared;
 use crate::systems::System;
 
+/// What became of a measurement.
+pub(crate) enum Measured {
+    /// The loss; none where nothing is held out.
+    Loss(Option<f64>),
+    /// It was stopped.
+    Stopped,
+}
+
 impl<S: System> Prepared<S> {
-    /// Mean loss over all held-out targets, without dropout; none where nothing is held out. The
-    /// processes of `group` share the work, and the result.
+    /// Mean loss over all held-out targets, without dropout. The processes of `group` share the work, and
+    /// the result. One process by itself heeds `stop` between batches; several have to end together.
     pub(crate) fn held_out_loss(
         &self,
         config: &Config,
         group: &dyn Collectives,
-    ) -> Result<Option<f64>, Error> {
+        stop: &AtomicBool,
+    ) -> Result<Measured, Error> {
         let training = &config.training;
         let batch_size = training.batch_size.div_ceil(training.accumulation_steps);
         // Examples of like length together: their order changes nothing but speed.
@@ -27,6 +38,9 @@ impl<S: System> Prepared<S> {
         let mut targets = 0;
         let batches = examples.chunks(batch_size).skip(group.rank()).step_by(group.world_size());
         for batch in batches {
+            if group.world_size() == 1 && stop.load(Ordering::Relaxed) {
+                return Ok(Measured::Stopped);
+            }
             let part = self.system.part(batch, &self.inputs);
             let count = S::Model::targets(&part);
             if count == 0 {
@@ -40,6 +54,6 @@ impl<S: System> Prepared<S> {
         let sums = tch::Tensor::stack(&[total, targets], 0);
         group.all_reduce(&sums)?.wait()?;
         let (total, targets) = (sums.double_value(&[0]), sums.double_value(&[1]));
-        Ok((targets > 0.0).then(|| total / targets))
+        Ok(Measured::Loss((targets > 0.0).then(|| total / targets)))
     }
 }

@@ -455,6 +455,36 @@ fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
 }
 
 #[test]
+fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
+    let _alone = alone();
+    let stage = Stage::new();
+    let sets = [
+        "optimizer.learning_rate=1e-3",
+        "data.validation_captions=10",
+        "training.epochs=3",
+        "training.early_stop_epochs=2",
+    ];
+    let epochs = |run: &RunFolder| -> Vec<EpochRecord> {
+        track::records(&run.path().join("epochs.csv")).unwrap()
+    };
+    let (whole, _, records) = stage.trained("whole", &sets);
+    let (run, config) = (stage.run("cut"), stage.config(&sets));
+    let (model, stop) = (stage.gpt2(), AtomicBool::new(false));
+    let mut observer = Watcher { steps: 0, stop: Some((&stop, 4)) };
+    let outcome =
+        train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted { steps: 4 });
+    let Position { epoch, batch, last_loss, .. } = newest(&run);
+    assert_eq!((epoch, batch, last_loss), (0, 4, Some(records[3].loss)));
+    assert_eq!(epochs(&run), []);
+
+    stop.store(false, Ordering::Relaxed);
+    train(&run, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
+    assert!(stage::newest_files(&run) == stage::newest_files(&whole));
+    assert_eq!(epochs(&run), epochs(&whole));
+}
+
+#[test]
 fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     let _alone = alone();
     let stage = Stage::new();

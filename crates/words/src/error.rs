@@ -36,17 +36,6 @@ pub enum TokenizerError {
         /// What is wrong, naming the token, id or line.
         problem: String,
     },
-    /// An id that no token has, as from a model whose vocabulary is not this tokenizer's.
-    #[error(
-        "token id {id} is not in this vocabulary of {vocab_size} tokens; \
-         is this the tokenizer that the model was trained with?"
-    )]
-    UnknownId {
-        /// The id concerned.
-        id: u32,
-        /// How many tokens there are.
-        vocab_size: usize,
-    },
     /// A vocabulary to be trained is smaller than the byte alphabet that it must hold.
     #[error(
         "a vocabulary of {vocab_size} tokens cannot be trained: the bytes and special tokens alone take {least}"

@@ -1,5 +1,5 @@
 //! Tokenizers on disk: Hugging Face's `tokenizer.json`, and the older pair `vocab.json` and
-//! `merges.txt`.
+//! `merges.txt`; with either the tokens that were added in files of their own.
 //!
 //! All is checked before the `tokenizers` library sees it: it drops what it does not know, and its
 //! BPE builder panics on a merge longer than the longest token.
@@ -7,9 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use foreign_text::python_json;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
+use crate::added::Added;
 use crate::{TokenizerError, alphabet};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -29,8 +31,9 @@ pub(crate) fn read(
 ) -> Result<(Tokenizer, PathBuf), TokenizerError> {
     let (whole, vocab, merges) = (folder.join(TOKENIZER), folder.join(VOCAB), folder.join(MERGES));
     if whole.exists() {
-        let definition = read_json(&whole)?;
+        let mut definition = read_json(&whole)?;
         check_definition(&whole, &definition)?;
+        add_tokens(folder, &mut definition)?;
         return Ok((build(&whole, &definition)?, whole));
     }
     if !vocab.exists() || !merges.exists() {
@@ -42,7 +45,8 @@ pub(crate) fn read(
     let ids = check_vocab(&vocab, &tokens)?;
     check_ids(&vocab, ids)?;
     let pairs = read_merges(&merges, &tokens)?;
-    let definition = assemble(&tokens, &pairs).map_err(|problem| invalid(&vocab, problem))?;
+    let mut definition = assemble(&tokens, &pairs).map_err(|problem| invalid(&vocab, problem))?;
+    add_tokens(folder, &mut definition)?;
     Ok((build(&vocab, &definition)?, vocab))
 }
 
@@ -73,9 +77,9 @@ pub(crate) fn vocab_and_merges(tokenizer: &Tokenizer) -> Result<(Vocab, Merges),
 
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
-    let bytes =
-        fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes)
+    let text = fs::read_to_string(path)
+        .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+    serde_json::from_str(&python_json(&text))
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
 }
 
@@ -98,6 +102,16 @@ pub(crate) fn check_bytes(
 /// An error about the contents of `path`.
 pub(crate) fn invalid(path: &Path, problem: String) -> TokenizerError {
     TokenizerError::Invalid { path: path.to_owned(), problem }
+}
+
+/// Adds the tokens that lie beside a tokenizer's own files to its definition.
+fn add_tokens(folder: &Path, definition: &mut Value) -> Result<(), TokenizerError> {
+    let added = Added::read(folder)?;
+    let path = added.path.clone();
+    if added.extend(definition) == 0 {
+        return Ok(());
+    }
+    check_definition(&path, definition)
 }
 
 fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
@@ -148,7 +162,8 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
     Ok(())
 }
 
-fn id(value: &Value) -> Option<u32> {
+/// A token's id.
+pub(crate) fn id(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 

@@ -96,15 +96,9 @@ impl Gpt2Tokenizer {
 
     /// The text of a row of tokens, special ones included, spaces as they are (transformers'
     /// `decode(ids, clean_up_tokenization_spaces=False)`). A character cut by the row's end becomes
-    /// U+FFFD.
-    ///
-    /// # Errors
-    /// [`TokenizerError::UnknownId`] for an id outside the vocabulary.
+    /// U+FFFD. An id without a token, as where a model has more embeddings than there are tokens, is
+    /// passed over, as there.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        let vocab_size = self.vocab_size;
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-            return Err(TokenizerError::UnknownId { id, vocab_size });
-        }
         self.tokenizer.decode(ids, false).map_err(TokenizerError::library)
     }
 

@@ -20,9 +20,11 @@
 //! tokenizers. This crate checks the files first, since the library drops or panics on some that are
 //! damaged, and keeps its types out of everybody else's signatures.
 
+mod added;
 mod alphabet;
 mod analysis;
 mod bart;
+mod clean_up;
 mod clip;
 mod error;
 mod folder;
@@ -35,11 +37,12 @@ mod wordnet;
 
 pub use analysis::{Word, analyse};
 pub use bart::BartTokenizer;
+pub use clean_up::clean_up_tokenization;
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;
 pub use gpt2::Gpt2Tokenizer;
 pub use label::{Label, PartOfSpeech};
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Vocabulary, karpathy_tokens};
 pub use wordnet::{Part, WordNet};
 
 /// The ids of the tokens of each text, on all cores, between the special ones where asked for.

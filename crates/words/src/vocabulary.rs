@@ -1,7 +1,6 @@
 //! Whole words and their numbers, for captioners that do not split words: Merge-RNN's.
 //!
-//! Words are Karpathy's (`neuraltalk`): a caption lower-cased, ASCII punctuation removed, split at
-//! white space. So `t-shirt` is the word `tshirt`.
+//! Words are the tokens of Karpathy's data set files; [`karpathy_tokens`] has their rule.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,18 +23,18 @@ impl Vocabulary {
     /// The number of the first word.
     const FIRST: i64 = 2;
 
-    /// The words that the captions have at least `min_frequency` times, the most frequent first, of
-    /// equally frequent ones by alphabet.
+    /// Builds the vocabulary of the words that occur at least `min_frequency` times in `captions`, the
+    /// most frequent first, equally frequent ones by alphabet.
     #[must_use]
-    pub fn new<S: AsRef<str>>(captions: &[S], min_frequency: u64) -> Self {
-        let mut counts: HashMap<String, u64> = HashMap::new();
-        for word in captions.iter().flat_map(|caption| words(caption.as_ref())) {
-            *counts.entry(word).or_default() += 1;
+    pub fn new<W: AsRef<str>>(captions: &[Vec<W>], min_frequency: u64) -> Self {
+        let mut counts: HashMap<&str, u64> = HashMap::new();
+        for word in captions.iter().flatten() {
+            *counts.entry(word.as_ref()).or_default() += 1;
         }
-        let mut known: Vec<(String, u64)> =
+        let mut known: Vec<(&str, u64)> =
             counts.into_iter().filter(|(_, count)| *count >= min_frequency).collect();
         known.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
-        Self::of(known.into_iter().map(|(word, _)| word).collect())
+        Self::of(known.into_iter().map(|(word, _)| word.to_owned()).collect())
     }
 
     fn of(words: Vec<String>) -> Self {
@@ -76,10 +75,11 @@ impl Vocabulary {
         self.words.len() + Self::FIRST as usize
     }
 
-    /// The numbers of a caption's words, without its edges.
+    /// Returns the numbers of a caption's words, without its edges.
     #[must_use]
-    pub fn encode(&self, caption: &str) -> Vec<i64> {
-        words(caption).map(|word| *self.ids.get(&word).unwrap_or(&Self::UNKNOWN)).collect()
+    pub fn encode<W: AsRef<str>>(&self, caption: &[W]) -> Vec<i64> {
+        let id = |word: &W| *self.ids.get(word.as_ref()).unwrap_or(&Self::UNKNOWN);
+        caption.iter().map(id).collect()
     }
 
     /// The words of numbers, joined by spaces; what is no word is left out.
@@ -92,35 +92,56 @@ impl Vocabulary {
     }
 }
 
-/// Karpathy's words of a caption.
-fn words(caption: &str) -> impl Iterator<Item = String> {
-    let plain: String = caption
-        .to_lowercase()
-        .chars()
-        .filter(|character| !character.is_ascii_punctuation())
-        .collect();
-    plain.split_whitespace().map(str::to_owned).collect::<Vec<_>>().into_iter()
+/// Returns the words of a caption as Karpathy's data set files list them in `tokens`.
+///
+/// The caption is lower-cased, `-` separates words, and of ASCII punctuation `#`, `&`, `(` and `)` stay
+/// while the rest is dropped: `A T-shirt (it's AT&T's).` becomes `a t shirt (its at&ts)`. On Flickr8k's
+/// official training split this gives the vocabularies that the authors of Merge-RNN print.
+#[must_use]
+pub fn karpathy_tokens(caption: &str) -> Vec<String> {
+    let is_kept = |c: &char| !c.is_ascii_punctuation() || matches!(c, '#' | '&' | '(' | ')');
+    let plain: String = caption.to_lowercase().replace('-', " ").chars().filter(is_kept).collect();
+    plain.split_whitespace().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CAPTIONS: [&str; 3] =
-        ["A man in a T-shirt .", "A dog runs, and a man runs .", "two dogs (and a man)"];
+    /// The words of four captions.
+    fn captions() -> Vec<Vec<String>> {
+        ["A man in a T-shirt .", "A dog runs, and a man runs .", "two dogs ( and a man )", "."]
+            .map(karpathy_tokens)
+            .to_vec()
+    }
 
     #[test]
-    fn words_are_lower_case_without_punctuation() {
-        let words: Vec<String> = words("A \"man\" in a T-shirt , isn't here .").collect();
-        assert_eq!(words, ["a", "man", "in", "a", "tshirt", "isnt", "here"]);
+    fn tokens_are_those_of_karpathys_files() {
+        for (caption, tokens) in [
+            ("A \"man\" in a T-shirt , isn't here .", "a man in a t shirt isnt here"),
+            ("a man ( left ) & dog # 5", "a man ( left ) & dog # 5"),
+            ("(AT&T) sign -- no.1!", "(at&t) sign no1"),
+            (
+                "black-and-white;dog: 4x4 1/2 $5 50% a_b @c d=e~f^g`h|i\\j[k]{l}<m>*+n?",
+                "black and whitedog 4x4 12 5 50 ab c defghijklmn",
+            ),
+            (
+                "CAF\u{c9} \u{201c}dog\u{201d} \u{2013} na\u{ef}ve\u{a0}1",
+                "caf\u{e9} \u{201c}dog\u{201d} \u{2013} na\u{ef}ve 1",
+            ),
+            (" . , - '", ""),
+        ] {
+            assert_eq!(karpathy_tokens(caption).join(" "), tokens);
+        }
     }
 
     #[test]
     fn rare_words_are_unknown_and_frequent_ones_come_first() {
-        let vocabulary = Vocabulary::new(&CAPTIONS, 2);
+        let vocabulary = Vocabulary::new(&captions(), 2);
         assert_eq!(vocabulary.words, ["a", "man", "and", "runs"]);
         assert_eq!(vocabulary.size(), 6);
-        assert_eq!(vocabulary.encode("a cat runs and a man"), [2, 1, 5, 4, 2, 3]);
+        let caption = karpathy_tokens("a cat runs and a man");
+        assert_eq!(vocabulary.encode(&caption), [2, 1, 5, 4, 2, 3]);
         assert_eq!(vocabulary.decode(&[0, 2, 1, 5, 4, 99, 3, 0]), "a runs and man");
     }
 
@@ -128,7 +149,7 @@ mod tests {
     fn a_saved_vocabulary_is_read_back_and_a_damaged_one_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("words.json");
-        let vocabulary = Vocabulary::new(&CAPTIONS, 1);
+        let vocabulary = Vocabulary::new(&captions(), 1);
         vocabulary.save(&path).unwrap();
         assert_eq!(Vocabulary::open(&path).unwrap(), vocabulary);
         for text in [r#"["a", "b", "a"]"#, r#"{"a": 1}"#, r#"["a", "#] {

@@ -73,10 +73,89 @@ fn gpt2_decodes_cut_characters_and_special_tokens_as_transformers_does() {
 }
 
 #[test]
-fn an_id_outside_the_vocabulary_is_named() {
+fn decoded_text_is_cleaned_up_as_transformers_does() {
     let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
-    let error = tokenizer.decode(&[5, 1200]).unwrap_err().to_string();
-    assert!(error.contains("1200 is not in this vocabulary of 1200 tokens"), "{error}");
+    let rows: Vec<(Vec<u32>, String)> = json(&fixture("gpt2_clean_up.json"));
+    let mut changed = 0;
+    for (ids, cleaned) in &rows {
+        let text = tokenizer.decode(ids).unwrap();
+        assert_eq!(&words::clean_up_tokenization(&text), cleaned, "{text:?}");
+        changed += usize::from(&text != cleaned);
+    }
+    assert!(rows.len() > 400 && changed > 200, "{changed} of {}", rows.len());
+}
+
+#[test]
+fn ids_without_a_token_are_passed_over_as_transformers_does() {
+    let tokenizer = Gpt2Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    let ids = tokenizer.encode("a dog").unwrap();
+    let padded = [&[1200], ids.as_slice(), &[1201, u32::MAX]].concat();
+    assert_eq!(tokenizer.decode(&padded).unwrap(), "a dog");
+    assert_eq!(tokenizer.decode(&[1200]).unwrap(), "");
+}
+
+/// A tokenizer's files beside its own, and what transformers makes of texts with them.
+#[derive(serde::Deserialize)]
+struct AddedCase {
+    model: String,
+    /// Files from the model's fixture.
+    kept: Vec<String>,
+    /// Files of added tokens.
+    files: std::collections::BTreeMap<String, Value>,
+    vocab_size: usize,
+    ids: Vec<(String, Vec<u32>)>,
+    decoded: Vec<(Vec<u32>, String)>,
+}
+
+/// Made by `tests/reference/added_tokens_goldens.py`.
+#[test]
+fn added_tokens_in_files_of_their_own_are_those_of_transformers() {
+    let cases: Vec<AddedCase> = json(&fixture("added_tokens.json"));
+    assert_eq!(cases.len(), 7);
+    for case in cases {
+        let kept: Vec<&str> = case.kept.iter().map(String::as_str).collect();
+        let folder = folder_of(&case.model, &kept);
+        for (name, contents) in &case.files {
+            fs::write(folder.path().join(name), contents.to_string()).unwrap();
+        }
+        let (texts, expected): (Vec<_>, Vec<_>) = case.ids.into_iter().unzip();
+        if case.model == "gpt2" {
+            let tokenizer = Gpt2Tokenizer::from_folder(folder.path()).unwrap();
+            assert_eq!(tokenizer.vocab_size(), case.vocab_size);
+            for (text, ids) in texts.iter().zip(&expected) {
+                assert_eq!(tokenizer.encode(text).unwrap(), *ids, "{text:?} with {:?}", case.files);
+            }
+            for (ids, text) in &case.decoded {
+                assert_eq!(tokenizer.decode(ids).unwrap(), *text, "{ids:?}");
+            }
+            // What a run keeps of it is the same tokenizer.
+            let copy = tempfile::tempdir().unwrap();
+            tokenizer.save(copy.path()).unwrap();
+            let copy = Gpt2Tokenizer::from_folder(copy.path()).unwrap();
+            assert_eq!(copy.encode_batch(&texts).unwrap(), expected);
+        } else {
+            let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap();
+            assert_eq!(tokenizer.vocab_size(), case.vocab_size);
+            assert_eq!(tokenizer.encode_batch(&texts).unwrap(), expected, "{:?}", case.files);
+        }
+    }
+}
+
+#[test]
+fn added_tokens_that_are_none_are_named() {
+    for (name, contents, words) in [
+        ("added_tokens.json", r#"{"<pad>": 1201}"#, "no token has id 1200"),
+        ("added_tokens.json", r#"{"<pad>": 7}"#, "both have id 7"),
+        ("added_tokens.json", r#"{"<pad>": "x"}"#, r#"has "x" for an id"#),
+        ("added_tokens.json", r#"["<pad>"]"#, "not an object"),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"1200": 3}}"#, "not an id and a"),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": {"content": "<pad>"}}}"#, "not an id"),
+    ] {
+        let folder = folder_of("gpt2", &["vocab.json", "merges.txt"]);
+        fs::write(folder.path().join(name), contents).unwrap();
+        let error = Gpt2Tokenizer::from_folder(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(words), "{contents}: {error}");
+    }
 }
 
 #[test]

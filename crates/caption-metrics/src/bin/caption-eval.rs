@@ -44,6 +44,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
+    // Without it, a write beyond the limit ends the process.
+    let _ = durable::fail_at_the_size_limit();
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,

@@ -3,15 +3,19 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
+use foreign_text::{printable, printable_path};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Failure;
-use crate::correlate::{Correlation, correlate, read_ratings};
+use super::{Failure, check_threads};
+use crate::correlate::{Correlation, correlate};
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
-use crate::{Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files};
+use crate::{
+    Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files, ratings,
+};
 
 /// Score predicted captions against reference captions.
 ///
@@ -43,6 +47,11 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
+    /// Score only the images that have a prediction, as pycocoevalcap's example does with results for a part
+    /// of COCO; CIDEr's weights are those of these images
+    #[arg(long)]
+    pub only_predicted: bool,
+
     /// Write all scores, of the corpus and of every image, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -52,7 +61,7 @@ pub struct EvaluateArgs {
     pub per_image: Option<PathBuf>,
 
     /// Add 95% bootstrap intervals from so many resamples of the images (1000 is usual)
-    #[arg(long, value_name = "RESAMPLES")]
+    #[arg(long, value_name = "RESAMPLES", value_parser = resamples())]
     pub bootstrap: Option<usize>,
 
     /// The seed of the resampling
@@ -60,12 +69,17 @@ pub struct EvaluateArgs {
     pub seed: u64,
 }
 
+/// Numbers of resamples that are taken: each holds some 200 bytes, and takes as long as all images.
+fn resamples() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
+}
+
 /// What else can be done with scores.
 #[derive(Subcommand, Clone, Debug)]
 pub enum EvaluateCommand {
     /// Test whether two systems' predictions differ
     Compare(CompareArgs),
-    /// Correlate scores with people's ratings (Kendall's tau-c)
+    /// Correlate scores with people's ratings (Kendall's tau-c and tau-b)
     Correlate(CorrelateArgs),
 }
 
@@ -103,7 +117,8 @@ impl ScoringArgs {
                 Err(error) => return Err(error.into()),
             },
         };
-        Ok(Options { tokenizer: self.tokenizer.unwrap_or_default(), metrics, meteor })
+        let tokenizer = self.tokenizer.unwrap_or_default();
+        Ok(Options { tokenizer, metrics, meteor, only_predicted: false })
     }
 }
 
@@ -124,8 +139,12 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
+    /// Compare only on the images that have a prediction
+    #[arg(long)]
+    pub only_predicted: bool,
+
     /// How often to resample the images
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = resamples())]
     pub resamples: usize,
 
     /// The seed of the resampling
@@ -144,9 +163,14 @@ pub struct CorrelateArgs {
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
 
-    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas
+    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas; Flickr8k's
+    /// ExpertAnnotations.txt and CrowdFlowerAnnotations.txt are known
     #[arg(long, value_name = "FILE")]
     pub ratings: PathBuf,
+
+    /// Which columns are ratings, by the header's names or by number from 1
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub rating_columns: Vec<String>,
 
     /// The rated captions by identifier; without it `image#k` is the k-th reference of the image
     #[arg(long, value_name = "FILE")]
@@ -166,6 +190,7 @@ pub struct CorrelateArgs {
 /// # Errors
 /// Says what is wrong with the input, and writes nothing then.
 pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    check_threads(std::env::var("RAYON_NUM_THREADS").ok().as_deref())?;
     match &args.command {
         None => run(args, out),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
@@ -177,7 +202,7 @@ fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         return Err(Failure::Usage("evaluate needs --references FILE and --predictions FILE"));
     };
-    let options = args.scoring.options()?;
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
     let resampling = args.bootstrap.map(|resamples| Resampling { resamples, seed: args.seed });
     let bar = bar();
     let progress = |done, all| {
@@ -223,13 +248,17 @@ pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failur
 }
 
 fn protocol(protocol: &Protocol) -> String {
-    let tokenizer = match protocol.tokenizer {
+    let mut text = match protocol.tokenizer {
         Tokenizer::None => "captions as they stand",
         Tokenizer::Ptb => "PTB tokens",
-    };
+    }
+    .to_owned();
+    if let Some(images) = protocol.images_without_prediction {
+        text += &format!("; {images} images without a prediction left out");
+    }
     match protocol.captions_with_line_separators {
-        0 => tokenizer.to_owned(),
-        n => format!("{tokenizer}; line separators read as white space in {n} captions"),
+        0 => text,
+        n => format!("{text}; line separators read as white space in {n} captions"),
     }
 }
 
@@ -249,7 +278,7 @@ struct Named<'a> {
 }
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = args.scoring.options()?;
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
     let references = References::read(&args.references)?;
     let read = |path| {
         let predictions = Predictions::read(path)?;
@@ -273,8 +302,8 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
         "{} images, {}; A = {}, B = {}; {} resamples",
         a.n,
         protocol(&a.protocol),
-        args.a.display(),
-        args.b.display(),
+        printable_path(&args.a),
+        printable_path(&args.b),
         args.resamples
     )?;
     writeln!(
@@ -296,7 +325,7 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
 fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.scoring.options()?;
     let references = References::read(&args.references)?;
-    let ratings = read_ratings(&args.ratings)?;
+    let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
     let found: Correlation = correlate(&references, &ratings, candidates.as_ref(), &options)?;
     if let Some(path) = &args.json {
@@ -304,12 +333,18 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failur
     }
     writeln!(
         out,
-        "{} rated pairs, {} ratings; {} pairs left out, whose caption is the image's own",
-        found.pairs, found.points, found.own_captions
+        "{} rated pairs, {} ratings ({}); {} pairs left out, whose caption is the image's own",
+        found.pairs,
+        found.points,
+        printable(&found.ratings),
+        found.own_captions
     )?;
-    writeln!(out, "{:8} tau-c x 100", "")?;
-    for (name, tau) in found.tau_c.iter() {
-        writeln!(out, "{name:8} {:.4}", tau * 100.0)?;
+    if found.missing > 0 {
+        writeln!(out, "{} missing ratings left out", found.missing)?;
+    }
+    writeln!(out, "{:8} tau-c x 100  tau-b x 100", "")?;
+    for ((name, c), (_, b)) in found.tau_c.iter().zip(found.tau_b.iter()) {
+        writeln!(out, "{name:8} {:<11.4}  {:.4}", c * 100.0, b * 100.0)?;
     }
     Ok(())
 }

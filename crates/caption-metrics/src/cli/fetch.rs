@@ -33,7 +33,7 @@ pub fn fetch_meteor(args: &FetchMeteorArgs, out: &mut dyn Write) -> Result<(), F
     writeln!(
         out,
         "{}: {:.1} MB, {} paraphrases, opens in {milliseconds:.1} ms",
-        built.path.display(),
+        foreign_text::printable_path(&built.path),
         built.bytes as f64 / 1e6,
         built.paraphrases
     )?;

@@ -91,32 +91,48 @@ impl Loading {
         }
     }
 
-    /// The entry `key: [text, …]` of an object.
+    /// Adds the entry `key: [text, …]` of an object.
     pub(super) fn texts_of(&mut self, key: &str, texts: &[String]) -> Result<(), String> {
-        if self.side == Side::Predictions && texts.len() != 1 {
-            return Err(format!(
-                "image {key:?} has {} captions; a prediction is exactly one",
-                texts.len()
-            ));
+        if self.side == Side::Predictions && texts.is_empty() {
+            return Err(format!("image {key:?} has no caption; a prediction is exactly one"));
         }
+        self.check_count(key, texts.len())?;
         let added = self.by_image.all(key, texts);
         self.kept(added)
     }
 
-    /// A record in the list `key` of an object.
-    pub(super) fn record_of(&mut self, key: &str, record: Record) -> Result<(), String> {
-        match (self.side, key) {
-            (Side::References, "annotations") => self.record(record),
-            (Side::References, "images") => {
-                self.other_of(key);
-                let named = record.id.map_or(Ok(()), |id| self.coco.name(&id.0));
-                self.kept(named)
-            }
-            _ => {
-                self.other_of(key);
-                Ok(())
-            }
+    /// Refuses a second prediction as soon as it comes: the list may be long.
+    pub(super) fn check_count(&self, key: &str, captions: usize) -> Result<(), String> {
+        if self.side == Side::Predictions && captions > 1 {
+            return Err(format!(
+                "image {key:?} has more than one caption; a prediction is exactly one"
+            ));
         }
+        Ok(())
+    }
+
+    /// Adds a prediction that stands at a position of a list, from 0.
+    pub(super) fn text_at(&mut self, position: usize, text: &str) -> Result<(), String> {
+        match self.side {
+            Side::Predictions => self.text_of(&position.to_string(), text),
+            Side::References => Err("expected a list of objects with \"image_id\" and \
+                 \"caption\", or of lists of captions"
+                .to_owned()),
+        }
+    }
+
+    /// Whether the list `key` of an object is one of COCO's annotations, which may be long.
+    pub(super) fn is_coco_list(&self, key: &str) -> bool {
+        self.side == Side::References && matches!(key, "annotations" | "images")
+    }
+
+    /// Adds a record in a list of COCO's annotations, which [`is_coco_list`](Self::is_coco_list) names.
+    pub(super) fn record_of(&mut self, key: &str, record: Record) -> Result<(), String> {
+        if key == "annotations" {
+            return self.record(record);
+        }
+        let named = record.id.map_or(Ok(()), |id| self.coco.name(&id.0));
+        self.kept(named)
     }
 
     /// An entry of an object that is no caption.
@@ -125,7 +141,14 @@ impl Loading {
             Side::References => "a list of reference captions",
             Side::Predictions => "one predicted caption",
         };
-        self.wrong.get_or_insert_with(|| format!("image {key:?}: expected {expected}"));
+        let hint = match (self.side, key) {
+            (Side::References, "images") => {
+                "; this looks like a data set file without COCO's \"annotations\": write \
+                 {image: [captions]}, or score a run on it by `capsmith evaluate --run`"
+            }
+            _ => "",
+        };
+        self.wrong.get_or_insert_with(|| format!("image {key:?}: expected {expected}{hint}"));
     }
 
     /// A record of COCO's annotations or results.

@@ -5,20 +5,25 @@
 //! | file | references | predictions |
 //! | --- | --- | --- |
 //! | `.json` | `{"1": ["a dog", "the dog"]}` | `{"1": "a dog"}` or `{"1": ["a dog"]}` |
+//! | `.json` | pycocoevalcap's `gts`: `{"1": [{"caption": "a dog"}, …]}` | its `res`: `{"1": [{"caption": "a dog"}]}` |
+//! | `.json` | `[["a dog", "the dog"], …]`, images by position from 0 | `["a dog", …]`, images by position from 0 |
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
 //! | `.csv`, `.txt` | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
 //!
-//! Files are UTF-8, with or without a byte order mark. Identifiers are strings or integers. Other
-//! fields and columns are ignored. References of one image may be spread over a file; they are taken
+//! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number is its
+//! decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are one identifier. Other
+//! fields and columns are ignored, and may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they are taken
 //! together in the order of the file. In COCO annotations with an `images` list that list gives the
 //! order of images, as in pycocotools, and an image without a caption is an error. A file with any
 //! other extension is read as JSON.
 
 mod loading;
+mod numbers;
+mod python;
 mod shapes;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::de::DeserializeSeed;
@@ -27,6 +32,7 @@ use crate::Error;
 use crate::spool::Spool;
 use crate::text::Text;
 use loading::{Loading, Problem};
+use python::PythonJson;
 use shapes::{Document, Record};
 
 pub(crate) use loading::Side;
@@ -59,8 +65,8 @@ pub(crate) fn read(path: &Path, side: Side) -> Result<Spool, Error> {
         Family::Json => json(reader, &mut loading),
     };
     if read.is_err() {
-        // That a file is no UTF-8 is the better reason, wherever it shows.
-        let _ = std::io::copy(&mut text, &mut std::io::sink());
+        // That a file is no UTF-8 is the better reason, wherever it shows soon.
+        let _ = std::io::copy(&mut text.by_ref().take(LOOK_AHEAD), &mut std::io::sink());
     }
     if let Some(failure) = text.failure(path) {
         return Err(failure);
@@ -74,6 +80,9 @@ pub(crate) fn read(path: &Path, side: Side) -> Result<Spool, Error> {
 
 /// Bytes of a file that are read at once.
 const BUFFER: usize = 1 << 16;
+
+/// Bytes behind an error that are checked to be UTF-8; a pipe may never end.
+const LOOK_AHEAD: u64 = 1 << 28;
 
 #[derive(Clone, Copy)]
 enum Family {
@@ -92,11 +101,26 @@ fn family(path: &Path) -> Family {
 }
 
 fn json(reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
+    let reader = BufReader::with_capacity(BUFFER, PythonJson::new(reader, 2));
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    Document(&mut *loading)
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| loading.refusal().unwrap_or_else(|| Problem::Malformed(error.to_string())))
+    if let Err(error) = Document(&mut *loading).deserialize(&mut deserializer) {
+        return Err(loading.refusal().unwrap_or_else(|| Problem::Malformed(explained(&error))));
+    }
+    deserializer.end().map_err(|error| {
+        Problem::Malformed(format!("{error}; if the file has a JSON value a line, name it .jsonl"))
+    })
+}
+
+/// Returns the error of a parser with what to do about it, where that is known.
+fn explained(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    if message.contains("surrogate") || message.contains("unexpected end of hex escape") {
+        return format!(
+            "{message}: the text has half of a character that UTF-16 writes as two; \
+             remove it, or write the character whole"
+        );
+    }
+    message
 }
 
 fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
@@ -111,7 +135,9 @@ fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Pro
         if line.is_empty() {
             continue;
         }
-        let record: Record = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
+        let record = PythonJson::new(line.as_bytes(), 1);
+        let record: Record =
+            serde_json::from_reader(record).map_err(|error| at(explained(&error)))?;
         loading.line(record).map_err(|problem| match problem {
             Problem::Malformed(message) => at(message),
             refused @ Problem::Refused(_) => refused,
@@ -127,7 +153,11 @@ fn csv_rows(reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> 
     let column = |names: &[&str]| {
         headers.iter().position(|header| names.contains(&header.trim())).ok_or_else(|| {
             let names = names.join(" or ");
-            Problem::Malformed(format!("the header (line 1) has no column named {names}"))
+            let there: Vec<String> = headers.iter().take(10).map(|h| format!("{h:?}")).collect();
+            Problem::Malformed(format!(
+                "the header (line 1) has no column named {names}; its columns are {}",
+                there.join(", ")
+            ))
         })
     };
     let (id, caption) = (column(&["image_id", "image"])?, column(&["caption"])?);

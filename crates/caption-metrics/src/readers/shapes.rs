@@ -1,6 +1,7 @@
 //! The shapes that JSON caption files have, read entry by entry.
 
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 
 use serde::Deserialize;
 use serde::de::{
@@ -9,7 +10,7 @@ use serde::de::{
 
 use super::loading::Loading;
 
-/// An identifier: a string, or an integer as its decimal string.
+/// An identifier: a string, or a number as [`PythonJson`](super::python::PythonJson) writes it.
 pub(super) struct Id(pub(super) String);
 
 impl<'de> Deserialize<'de> for Id {
@@ -18,13 +19,7 @@ impl<'de> Deserialize<'de> for Id {
         impl Visitor<'_> for IdVisitor {
             type Value = Id;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an image identifier (a string or an integer)")
-            }
-            fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
-                Ok(Id(id.to_string()))
-            }
-            fn visit_i64<E>(self, id: i64) -> Result<Id, E> {
-                Ok(Id(id.to_string()))
+                f.write_str("an image identifier (a string or a number)")
             }
             fn visit_str<E>(self, id: &str) -> Result<Id, E> {
                 Ok(Id(id.to_owned()))
@@ -37,13 +32,46 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+/// Reads an identifier if there is one, and passes over anything else: most records' `id` is not used.
+fn any_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
+    struct AnyVisitor;
+    impl<'de> Visitor<'de> for AnyVisitor {
+        type Value = Option<Id>;
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("anything")
+        }
+        fn visit_str<E>(self, id: &str) -> Result<Option<Id>, E> {
+            Ok(Some(Id(id.to_owned())))
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<Option<Id>, E> {
+            Ok(None)
+        }
+        fn visit_unit<E>(self) -> Result<Option<Id>, E> {
+            Ok(None)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Option<Id>, E> {
+            Ok(None)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<Id>, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Id>, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(AnyVisitor)
+}
+
 /// One object of a COCO list or one line of JSONL.
 #[derive(Deserialize)]
 pub(super) struct Record {
     /// Present in the `images` list of COCO annotations.
+    #[serde(default, deserialize_with = "any_id")]
     pub(super) id: Option<Id>,
     image_id: Option<Id>,
-    caption: Option<String>,
+    pub(super) caption: Option<String>,
     captions: Option<Vec<String>>,
 }
 
@@ -79,6 +107,7 @@ pub(super) enum ReferenceEntry {
 /// One element of a JSON list; a list may only hold elements of one kind.
 enum Element {
     Text(String),
+    Texts(Vec<String>),
     Record(Record),
 }
 
@@ -88,13 +117,20 @@ impl<'de> Deserialize<'de> for Element {
         impl<'de> Visitor<'de> for ElementVisitor {
             type Value = Element;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a caption, or an object with \"image_id\" and \"caption\"")
+                f.write_str("a caption, or an object with \"caption\"")
             }
             fn visit_str<E>(self, text: &str) -> Result<Element, E> {
                 Ok(Element::Text(text.to_owned()))
             }
             fn visit_string<E>(self, text: String) -> Result<Element, E> {
                 Ok(Element::Text(text))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Element, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Element::Texts(texts))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
                 Record::deserialize(serde::de::value::MapAccessDeserializer::new(map))
@@ -105,26 +141,18 @@ impl<'de> Deserialize<'de> for Element {
     }
 }
 
-/// Reads a list whose elements must be of one kind: records go to `record`, and texts are returned,
-/// `None` if there were records.
-fn list<'de, A: SeqAccess<'de>>(
-    mut sequence: A,
-    mut record: impl FnMut(Record) -> Result<(), A::Error>,
-) -> Result<Option<Vec<String>>, A::Error> {
-    let (mut texts, mut records) = (Vec::new(), 0);
-    while let Some(element) = sequence.next_element()? {
-        match element {
-            Element::Text(text) => texts.push(text),
-            Element::Record(one) => {
-                records += 1;
-                record(one)?;
-            }
+/// Checks that all elements of a list are of one kind.
+#[derive(Default)]
+struct OneKind(Option<Discriminant<Element>>);
+
+impl OneKind {
+    fn check<E: serde::de::Error>(&mut self, element: &Element) -> Result<(), E> {
+        let kind = discriminant(element);
+        if *self.0.get_or_insert(kind) == kind {
+            return Ok(());
         }
-        if !texts.is_empty() && records > 0 {
-            return Err(A::Error::custom("a list mixes captions and objects"));
-        }
+        Err(E::custom("a list mixes captions, lists and objects"))
     }
-    Ok((records == 0).then_some(texts))
 }
 
 /// The value of one entry of a JSON object.
@@ -150,12 +178,29 @@ impl<'de> Visitor<'de> for Value<'_> {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         self.loading.text_of(&self.key, text).map_err(E::custom)
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { key, loading } = self;
-        match list(sequence, |record| loading.record_of(&key, record).map_err(A::Error::custom))? {
-            Some(texts) => loading.texts_of(&key, &texts).map_err(A::Error::custom),
-            None => Ok(()),
+        let is_coco = loading.is_coco_list(&key);
+        let (mut kind, mut captions) = (OneKind::default(), Vec::new());
+        let (mut is_empty, mut is_captions) = (true, true);
+        while let Some(element) = list.next_element()? {
+            is_empty = false;
+            kind.check(&element)?;
+            match element {
+                Element::Text(caption) => captions.push(caption),
+                Element::Record(record) if is_coco => {
+                    loading.record_of(&key, record).map_err(A::Error::custom)?;
+                }
+                Element::Record(Record { caption: Some(caption), .. }) => captions.push(caption),
+                Element::Record(_) | Element::Texts(_) => is_captions = false,
+            }
+            loading.check_count(&key, captions.len()).map_err(A::Error::custom)?;
         }
+        if is_empty || !captions.is_empty() && is_captions {
+            return loading.texts_of(&key, &captions).map_err(A::Error::custom);
+        }
+        loading.other_of(&key);
+        Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
@@ -208,12 +253,18 @@ impl<'de> Visitor<'de> for Document<'_> {
         }
         Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<(), A::Error> {
-        match list(sequence, |record| self.0.record(record).map_err(A::Error::custom))? {
-            Some(texts) if !texts.is_empty() => Err(A::Error::custom(
-                "expected a list of objects with \"image_id\" and \"caption\"",
-            )),
-            _ => Ok(()),
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let mut kind = OneKind::default();
+        for position in 0_usize.. {
+            let Some(element) = list.next_element()? else { break };
+            kind.check(&element)?;
+            match element {
+                Element::Record(record) => self.0.record(record),
+                Element::Text(caption) => self.0.text_at(position, &caption),
+                Element::Texts(captions) => self.0.texts_of(&position.to_string(), &captions),
+            }
+            .map_err(A::Error::custom)?;
         }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 1e-12;
 pub fn options(tokenizer: Tokenizer) -> Options {
     let meteor = resources();
     let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
-    Options { tokenizer, metrics: metrics.collect(), meteor }
+    Options { tokenizer, metrics: metrics.collect(), meteor, only_predicted: false }
 }
 
 /// `{image: [captions]}` and `{image: caption}`.

@@ -13,9 +13,17 @@ use crate::{Machine, child, names, weights};
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
     let mut command: Command =
         child("commands::fetch_weights_in_a_child", &arguments.join("\n"), None);
-    for variable in
-        ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "XDG_CACHE_HOME"]
-    {
+    for variable in [
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "TRANSFORMERS_CACHE",
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "XDG_CACHE_HOME",
+    ] {
         command.env_remove(variable);
     }
     let output = command.envs(settings.iter().copied()).output().unwrap();
@@ -32,6 +40,41 @@ fn fetch_weights_in_a_child() {
         Ok(()) => println!("DONE"),
         Err(error) => println!("ERROR {error}"),
     }
+}
+
+#[test]
+fn every_variable_that_names_a_cache_is_followed() {
+    let machine = Machine::with_models();
+    let endpoint = ("HF_ENDPOINT", machine.server.url());
+    let folder = |name: &str| machine.folder.path().join(name).display().to_string();
+    let fetch = |settings: &[(&str, String)]| {
+        let settings: Vec<(&str, &str)> =
+            settings.iter().chain([&endpoint]).map(|(name, value)| (*name, value.as_str())).collect();
+        run(&["", "a/lm"], &settings).1
+    };
+    let home = || ("HF_HOME", folder("home"));
+    for (settings, place) in [
+        (vec![("XDG_CACHE_HOME", folder("xdg"))], "xdg/huggingface/hub"),
+        (vec![home(), ("XDG_CACHE_HOME", folder("unused"))], "home/hub"),
+        (vec![home(), ("TRANSFORMERS_CACHE", folder("t"))], "t"),
+        (vec![home(), ("HUGGINGFACE_HUB_CACHE", folder("h"))], "h"),
+        (vec![("HF_HUB_CACHE", folder("c")), ("HUGGINGFACE_HUB_CACHE", folder("unused"))], "c"),
+        (vec![("HF_HUB_CACHE", "~/tilde".to_owned()), ("HOME", folder("me"))], "me/tilde"),
+    ] {
+        let text = fetch(&settings);
+        assert!(text.contains("DONE") && text.contains(&folder(place)), "{settings:?}: {text}");
+        assert!(machine.folder.path().join(place).join("models--a--lm").is_dir(), "{place}");
+    }
+    assert!(!machine.folder.path().join("unused").exists());
+    // All that are named are looked in.
+    machine.server.requests();
+    let both = [("HF_HUB_CACHE", folder("empty")), ("TRANSFORMERS_CACHE", folder("t"))];
+    let offline = ("TRANSFORMERS_OFFLINE", "1".to_owned());
+    let text = fetch(&[both[0].clone(), both[1].clone(), offline.clone()]);
+    assert!(text.contains("DONE") && text.contains(&folder("t")), "{text}");
+    assert!(machine.server.requests().is_empty());
+    let text = fetch(&[both[0].clone(), offline]);
+    assert!(text.contains("ERROR") && text.contains("HF_HUB_OFFLINE is set"), "{text}");
 }
 
 #[test]

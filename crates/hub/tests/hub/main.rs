@@ -32,6 +32,7 @@ impl Machine {
         let server = Server::start();
         let options = Options {
             cache: folder.path().join("hub"),
+            other_caches: Vec::new(),
             endpoint: server.url(),
             token: None,
             offline: false,

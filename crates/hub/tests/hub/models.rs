@@ -109,11 +109,134 @@ fn one_file_is_fetched_alone_at_its_revision() {
 }
 
 #[test]
-fn a_repository_without_safetensors_says_so() {
-    let mut machine = Machine::new();
+fn weights_of_pytorch_are_fetched_where_there_are_no_safetensors() {
+    let mut machine = Machine::with_models();
+    let folder = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    assert!(!folder.join("pytorch_model.bin").exists());
     for (name, text) in
-        [("config.json", "{}"), ("tokenizer.json", "{}"), ("pytorch_model.bin", "x")]
+        [("config.json", "{}"), ("tokenizer.json", "{}"), ("added_tokens.json", "{}")]
     {
+        machine.server.file("a/old", name, text);
+        machine.server.file("a/parts", name, text);
+    }
+    machine.server.file("a/old", "pytorch_model.bin", weights());
+    let folder = machine.resolve("hf:a/old", Wanted::LanguageModel).unwrap();
+    let files = ["added_tokens.json", "config.json", "pytorch_model.bin", "tokenizer.json"];
+    assert_eq!(names(&folder), files);
+    let out = machine.folder.path().join("out");
+    assert_eq!(place(&folder, &out).unwrap().len(), 4);
+    let index = r#"{"weight_map": {"x": "pytorch_model-1.bin", "y": "pytorch_model-2.bin"}}"#;
+    machine.server.file("a/parts", "pytorch_model.bin.index.json", index);
+    for part in ["pytorch_model-1.bin", "pytorch_model-2.bin"] {
+        machine.server.file("a/parts", part, part.as_bytes().to_vec());
+    }
+    let folder = machine.resolve("hf:a/parts", Wanted::LanguageModel).unwrap();
+    assert_eq!(fs::read(folder.join("pytorch_model-2.bin")).unwrap(), b"pytorch_model-2.bin");
+    machine.server.requests();
+    machine.resolve("hf:a/parts", Wanted::LanguageModel).unwrap();
+    assert!(machine.server.requests().is_empty());
+}
+
+/// Writes the named files of a model into a cache, as Python would have.
+fn fill(repository: &Path, commit: &str, files: &[&str]) -> std::path::PathBuf {
+    let snapshot = repository.join("snapshots").join(commit);
+    fs::create_dir_all(&snapshot).unwrap();
+    for name in files {
+        fs::write(snapshot.join(name), "x").unwrap();
+    }
+    snapshot
+}
+
+const MODEL: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+const PINNED: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
+
+#[test]
+fn a_cache_under_a_models_other_name_is_used() {
+    for (folder, reference) in [
+        ("models--gpt2", "gpt2"),
+        ("models--gpt2", "openai-community/gpt2"),
+        ("models--openai-community--gpt2", "hf:gpt2"),
+    ] {
+        let mut machine = Machine::new();
+        machine.options.offline = true;
+        let snapshot = fill(&machine.options.cache.join(folder), PINNED, &MODEL);
+        assert_eq!(machine.resolve(reference, Wanted::LanguageModel).unwrap(), snapshot);
+    }
+    for (folder, reference) in [
+        ("models--distilgpt2", "distilbert/distilgpt2"),
+        ("models--distilbert--distilgpt2", "distilgpt2"),
+    ] {
+        let mut machine = Machine::new();
+        machine.options.offline = true;
+        let snapshot = fill(&machine.options.cache.join(folder), COMMIT, &MODEL);
+        fs::create_dir_all(machine.options.cache.join(folder).join("refs")).unwrap();
+        fs::write(machine.options.cache.join(folder).join("refs/main"), COMMIT).unwrap();
+        assert_eq!(machine.resolve(reference, Wanted::LanguageModel).unwrap(), snapshot);
+    }
+}
+
+#[test]
+fn other_caches_are_looked_in_and_not_written() {
+    let mut machine = Machine::with_models();
+    let other = machine.folder.path().join("other");
+    machine.options.other_caches = vec![other.clone()];
+    let snapshot = fill(&other.join("models--a--lm"), COMMIT, &["config.json"]);
+    let by_commit = format!("hf:a/lm@{COMMIT}");
+    // A part of a model is not enough, and is not added to.
+    let fetched = machine.resolve(&by_commit, Wanted::LanguageModel).unwrap();
+    assert!(fetched.starts_with(&machine.options.cache));
+    assert_eq!(names(&snapshot), ["config.json"]);
+    fs::remove_dir_all(&machine.options.cache).unwrap();
+    fill(&other.join("models--a--lm"), COMMIT, &MODEL);
+    machine.server.requests();
+    assert_eq!(machine.resolve(&by_commit, Wanted::LanguageModel).unwrap(), snapshot);
+    assert!(machine.server.requests().is_empty());
+}
+
+#[test]
+fn a_clip_needs_of_the_cache_what_its_tower_needs() {
+    let mut machine = Machine::new();
+    machine.options.offline = true;
+    let repository = machine.repository("a/clip");
+    let clip = format!("hf:a/clip@{COMMIT}");
+    let files = ["config.json", "preprocessor_config.json", "pytorch_model.bin"];
+    let snapshot = fill(&repository, COMMIT, &files);
+    assert_eq!(machine.resolve(&clip, Wanted::ClipVision).unwrap(), snapshot);
+    machine.resolve(&clip, Wanted::ClipText).unwrap_err();
+    machine.resolve(&clip, Wanted::Clip).unwrap_err();
+    fill(&repository, COMMIT, &["tokenizer.json"]);
+    assert_eq!(machine.resolve(&clip, Wanted::Clip).unwrap(), snapshot);
+    fs::remove_file(snapshot.join("preprocessor_config.json")).unwrap();
+    assert_eq!(machine.resolve(&clip, Wanted::ClipText).unwrap(), snapshot);
+    machine.resolve(&clip, Wanted::ClipVision).unwrap_err();
+    // As transformers 5 writes it.
+    fill(&repository, COMMIT, &["processor_config.json"]);
+    assert_eq!(machine.resolve(&clip, Wanted::Clip).unwrap(), snapshot);
+}
+
+#[test]
+fn a_revision_that_is_not_there_hints_at_the_one_that_is() {
+    let mut machine = Machine::new();
+    machine.options.offline = true;
+    let repository = machine.options.cache.join("models--gpt2");
+    fill(&repository, COMMIT, &MODEL[..2]);
+    let mut error = || machine.resolve("gpt2", Wanted::LanguageModel).unwrap_err().to_string();
+    assert!(!error().contains("takes the revision"), "an incomplete one is of no use");
+    fill(&repository, COMMIT, &MODEL);
+    let by_commit = format!("hf:openai-community/gpt2@{COMMIT} takes the revision that is in");
+    assert!(error().contains(&by_commit), "{}", error());
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    fs::write(repository.join("refs/main"), COMMIT).unwrap();
+    assert!(error().contains("hint: hf:openai-community/gpt2@main takes the"), "{}", error());
+    assert!(error().contains(PINNED), "{}", error());
+    let found = machine.resolve("gpt2@main", Wanted::LanguageModel).unwrap();
+    assert_eq!(found, repository.join("snapshots").join(COMMIT));
+}
+
+#[test]
+fn a_repository_without_weights_says_so() {
+    let mut machine = Machine::new();
+    for (name, text) in [("config.json", "{}"), ("tokenizer.json", "{}"), ("tf_model.h5", "x")] {
         machine.server.file("a/old", name, text);
     }
     let error = machine.resolve("hf:a/old", Wanted::LanguageModel).unwrap_err().to_string();

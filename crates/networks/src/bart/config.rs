@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use foreign_text::python_json;
 use serde::Deserialize;
 
 use super::BartError;
@@ -50,11 +51,11 @@ impl BartConfig {
     /// # Errors
     /// Names the file, the field, and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, BartError> {
-        let text = fs::read(path)
+        let text = fs::read_to_string(path)
             .map_err(|source| BartError::ReadConfig { path: path.to_owned(), source })?;
         let invalid = |reason| BartError::InvalidConfig { path: path.to_owned(), reason };
-        let config: Self =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        let config: Self = serde_json::from_str(&python_json(&text))
+            .map_err(|error| invalid(error.to_string()))?;
         config.check().map_err(invalid)?;
         Ok(config)
     }

@@ -25,9 +25,13 @@ use crate::weights::{self, Checkpoint, WeightsError};
 /// Rows of the position embedding before position 0, as BART's padding once had them.
 const OFFSET: i64 = 2;
 
-/// The token embedding again, as older files hold it.
-const REPEATED: [&str; 2] =
-    ["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"];
+/// The token embedding again, as older files hold it, and fairseq's version numbers.
+const IGNORED: [&str; 4] = [
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "model.encoder.version",
+    "model.decoder.version",
+];
 
 /// A BART that could not be read, or used with what it was given.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +121,7 @@ pub struct BartClassifier {
 }
 
 impl BartClassifier {
-    /// Reads `config.json` and `model.safetensors` (or its shards and their index) of `folder` onto
-    /// `device`, as f32.
+    /// Reads `config.json` and the weights of `folder` onto `device`, as f32.
     ///
     /// # Errors
     /// Names the file, and every tensor that is missing, unexpected or misshapen.
@@ -138,7 +141,7 @@ impl BartClassifier {
         let words = model.sub("shared").constant("weight", &[config.vocab_size, hidden], 0.0)?;
         let dense = linear(&head.sub("dense"), hidden, hidden)?;
         let out_proj = linear(&head.sub("out_proj"), hidden, config.labels())?;
-        weights::load(&mut store, &checkpoint, str::to_owned, |name| REPEATED.contains(&name))?;
+        weights::load(&mut store, &checkpoint, str::to_owned, |name| IGNORED.contains(&name))?;
         store.freeze();
         Ok(Self { config, words, encoder, decoder, dense, out_proj, checkpoint })
     }

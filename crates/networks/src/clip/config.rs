@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use foreign_text::python_json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -11,6 +12,9 @@ use super::ClipError;
 /// Ten times ViT-L/14: a config that asks for more is mistaken, and refusing it is kinder than
 /// running out of memory.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
+
+/// Twenty times the deepest CLIP: each layer costs memory, however narrow it is.
+const MAX_LAYERS: i64 = 1_000;
 
 /// The settings of a CLIP, named as in transformers' `CLIPConfig`, absent ones taking its defaults
 /// (ViT-B/32). Fields that do not change what is computed are passed over, `attention_dropout`
@@ -32,6 +36,19 @@ pub struct ClipConfig {
     pub projection_dim: i64,
     /// Initial logarithm of the factor on similarities.
     pub logit_scale_init_value: f64,
+    /// The towers that there are; the settings of an absent one mean nothing.
+    pub towers: Towers,
+}
+
+/// The towers of a CLIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Towers {
+    /// A whole model.
+    Both,
+    /// Transformers' `CLIPVisionModelWithProjection`.
+    Vision,
+    /// Transformers' `CLIPTextModelWithProjection`.
+    Text,
 }
 
 /// The settings of the text tower.
@@ -56,10 +73,11 @@ pub struct TextConfig {
     pub layer_norm_eps: f64,
     /// Factor on the deviations of the initial weights.
     pub initializer_factor: f64,
-    /// The token whose first place in a text is pooled. The value 2, which old files hold by
-    /// mistake, means the place of the highest id instead (the end token's in `OpenAI`'s
-    /// vocabulary).
-    pub eos_token_id: i64,
+    /// The tokens whose first place in a text is pooled, mostly one. The value 2, which old files hold
+    /// by mistake, means the place of the highest id instead (the end token's in `OpenAI`'s
+    /// vocabulary), and so does `null`.
+    #[serde(with = "end_tokens")]
+    pub eos_token_id: Vec<i64>,
 }
 
 /// The settings of the vision tower.
@@ -129,6 +147,7 @@ impl Default for ClipConfig {
             vision_config: VisionConfig::default(),
             projection_dim: 512,
             logit_scale_init_value: 2.6592,
+            towers: Towers::Both,
         }
     }
 }
@@ -145,7 +164,7 @@ impl Default for TextConfig {
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
             initializer_factor: 1.0,
-            eos_token_id: 49_407,
+            eos_token_id: vec![49_407],
         }
     }
 }
@@ -221,10 +240,33 @@ impl ClipConfig {
     /// Names the file and the field.
     pub fn from_folder(folder: &Path) -> Result<Self, ClipError> {
         let path = folder.join("config.json");
-        let text = fs::read(&path)
+        let text = fs::read_to_string(&path)
             .map_err(|source| ClipError::ReadConfig { path: path.clone(), source })?;
-        serde_json::from_slice(&text)
-            .map_err(|error| ClipError::InvalidConfig { path, reason: error.to_string() })
+        Self::parse(&python_json(&text)).map_err(|reason| ClipError::InvalidConfig { path, reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |error: serde_json::Error| error.to_string();
+        let tower: Tower = serde_json::from_str(text).map_err(wrong)?;
+        let default = Self::default();
+        let projection_dim = tower.projection_dim.unwrap_or(default.projection_dim);
+        let config = match tower.model_type.as_deref() {
+            Some("clip_vision_model") => Self {
+                vision_config: serde_json::from_str(text).map_err(wrong)?,
+                projection_dim,
+                towers: Towers::Vision,
+                ..default
+            },
+            Some("clip_text_model") => Self {
+                text_config: serde_json::from_str(text).map_err(wrong)?,
+                projection_dim,
+                towers: Towers::Text,
+                ..default
+            },
+            _ => return serde_json::from_str(text).map_err(wrong),
+        };
+        config.check()?;
+        Ok(config)
     }
 
     /// Checks what every model needs; done by deserialising, and for a config put together by hand
@@ -287,6 +329,12 @@ impl EncoderConfig {
             (&format!("{tower}.num_hidden_layers"), self.layers),
             (&format!("{tower}.num_attention_heads"), self.heads),
         ])?;
+        if self.layers > MAX_LAYERS {
+            return Err(format!(
+                "{tower}.num_hidden_layers is {}; it must be from 1 to {MAX_LAYERS}",
+                self.layers
+            ));
+        }
         if self.hidden % self.heads != 0 {
             return Err(format!(
                 "{tower}.hidden_size {} is not a multiple of num_attention_heads {}",
@@ -314,6 +362,40 @@ fn check_scale(tower: &str, name: &str, scale: f64) -> Result<(), String> {
     Err(format!("{tower}.{name} is {scale}; it must be above 0"))
 }
 
+/// What the `config.json` of one tower has beside the tower's settings.
+#[derive(Deserialize)]
+struct Tower {
+    model_type: Option<String>,
+    projection_dim: Option<i64>,
+}
+
+/// The tokens that end a text: one number, several, or none.
+mod end_tokens {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        One(i64),
+        Several(Vec<i64>),
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<i64>, D::Error> {
+        Ok(match Option::<Form>::deserialize(from)? {
+            Some(Form::One(id)) => vec![id],
+            Some(Form::Several(ids)) if !ids.is_empty() => ids,
+            Some(Form::Several(_)) | None => vec![2],
+        })
+    }
+
+    pub fn serialize<S: Serializer>(ids: &Vec<i64>, to: S) -> Result<S::Ok, S::Error> {
+        match ids[..] {
+            [id] => id.serialize(to),
+            _ => ids.serialize(to),
+        }
+    }
+}
+
 /// What `config.json` holds. `null` counts as absent, as in transformers.
 #[derive(Deserialize)]
 struct Fields {
@@ -332,7 +414,12 @@ impl TryFrom<Fields> for ClipConfig {
     fn try_from(fields: Fields) -> Result<Self, String> {
         match fields.model_type.as_deref() {
             None | Some("clip") => {}
-            Some(other) => return Err(format!("model_type is {other:?}, not \"clip\"")),
+            Some(other) => {
+                return Err(format!(
+                    "model_type is {other:?}, not \"clip\", \"clip_vision_model\" or \
+                     \"clip_text_model\""
+                ));
+            }
         }
         let default = Self::default();
         let config = Self {
@@ -342,6 +429,7 @@ impl TryFrom<Fields> for ClipConfig {
             logit_scale_init_value: fields
                 .logit_scale_init_value
                 .unwrap_or(default.logit_scale_init_value),
+            towers: Towers::Both,
         };
         config.check()?;
         Ok(config)

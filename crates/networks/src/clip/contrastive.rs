@@ -32,7 +32,7 @@ impl ClipModel {
         }
         let pictures = normalized(&self.encode_image(pixels)?)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
-        let factor = self.logit_scale.f_exp()?;
+        let factor = self.logit_scale()?.f_exp()?;
         let logits_per_text = texts.f_matmul(&pictures.f_transpose(0, 1)?)?.f_mul(&factor)?;
         let own = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
         let of_texts = cross_entropy(&logits_per_text, &own)?;
@@ -45,7 +45,8 @@ impl ClipModel {
     /// # Errors
     /// When libtorch refuses.
     pub fn limit_similarity_factor(&mut self) -> Result<(), ClipError> {
-        let _ = tch::no_grad(|| self.logit_scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;
+        let mut scale = self.logit_scale()?.shallow_clone();
+        let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;
         Ok(())
     }
 }

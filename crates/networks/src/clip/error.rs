@@ -29,6 +29,27 @@ pub enum ClipError {
         /// The field and what is wrong with it.
         reason: String,
     },
+    /// A weights file that lies in no model folder.
+    #[error(
+        "{} is a file without config.json beside it\n\
+         hint: give a model folder in Hugging Face's format, or its name at the hub; in place of \
+         OpenAI's ViT-B-32.pt and ViT-L-14.pt openai/clip-vit-base-patch32 and \
+         openai/clip-vit-large-patch14", .0.display()
+    )]
+    NoFolder(PathBuf),
+    /// A model of which the other tower alone is there.
+    #[error(
+        "{} has no {tower}\nhint: give the folder of a whole CLIP", path.display()
+    )]
+    NoTower {
+        /// The folder or file.
+        path: PathBuf,
+        /// The absent tower in words.
+        tower: &'static str,
+    },
+    /// A part of the model that is needed and that it was built without.
+    #[error("this CLIP was built without a {0}")]
+    Absent(&'static str),
     /// Weights that are missing, damaged, or another model's.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -7,7 +7,7 @@ use serde_json::json;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{ClipConfig, ClipError, ClipModel};
+use super::{ClipConfig, ClipError, ClipModel, Towers};
 use crate::layers::Builder;
 use crate::weights::{self, Checkpoint};
 
@@ -25,24 +25,56 @@ const BUFFERS: [&str; 2] =
 pub struct LoadedClip {
     /// The model. Its weights are frozen: no gradient reaches them.
     pub model: ClipModel,
+    /// Tensors of the file that the model does without, as transformers does.
+    pub ignored: Vec<String>,
     checkpoint: Checkpoint,
 }
 
 impl LoadedClip {
-    /// Reads `config.json` and `model.safetensors` (or its shards and their index) of `folder` onto
-    /// `device`, converting the weights to `kind`, a floating-point type.
+    /// Reads `config.json` and the weights of a folder onto `device`, converting the weights to
+    /// `kind`, a floating-point type. `path` is the folder, or a file of weights in it.
+    ///
+    /// A tower that neither the config nor the weights have is left out: see [`Self::with_vision`]
+    /// and [`Self::with_text`].
     ///
     /// # Errors
-    /// Names the file, and every tensor that is missing, unexpected or misshapen.
-    pub fn from_folder(folder: &Path, device: Device, kind: Kind) -> Result<Self, ClipError> {
-        let config = ClipConfig::from_folder(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
+    /// Names the file, and every tensor that is missing or misshapen.
+    pub fn from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ClipError> {
+        let mut config = ClipConfig::from_folder(folder_of(path)?)?;
+        let checkpoint = Checkpoint::open(path)?;
+        if config.towers == Towers::Both {
+            config.towers = towers(&checkpoint);
+        }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
         let model = ClipModel::build(&Builder::new(store.root(), false), &config)?;
-        weights::load(&mut store, &checkpoint, ToOwned::to_owned, |name| BUFFERS.contains(&name))?;
+        let is_buffer = |name: &str| BUFFERS.contains(&name);
+        let ignored = weights::load_and_name_others(&store, &checkpoint, is_buffer)?;
         store.freeze();
-        Ok(Self { model, checkpoint })
+        Ok(Self { model, ignored, checkpoint })
+    }
+
+    /// Refuses a model without a vision tower.
+    ///
+    /// # Errors
+    /// [`ClipError::NoTower`].
+    pub fn with_vision(self) -> Result<Self, ClipError> {
+        self.without(Towers::Text, "vision tower")
+    }
+
+    /// Refuses a model without a text tower.
+    ///
+    /// # Errors
+    /// [`ClipError::NoTower`].
+    pub fn with_text(self) -> Result<Self, ClipError> {
+        self.without(Towers::Vision, "text tower")
+    }
+
+    fn without(self, refused: Towers, tower: &'static str) -> Result<Self, ClipError> {
+        if self.model.config().towers != refused {
+            return Ok(self);
+        }
+        Err(ClipError::NoTower { path: self.checkpoint.path().to_owned(), tower })
     }
 
     /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the
@@ -50,6 +82,30 @@ impl LoadedClip {
     #[must_use]
     pub fn identity(&self) -> String {
         self.checkpoint.identity()
+    }
+}
+
+/// The folder of a model that is given as its folder or as a file of weights in it.
+///
+/// # Errors
+/// [`ClipError::NoFolder`] for a file without `config.json` beside it.
+pub fn folder_of(path: &Path) -> Result<&Path, ClipError> {
+    if !path.is_file() {
+        return Ok(path);
+    }
+    match path.parent() {
+        Some(folder) if folder.join("config.json").is_file() => Ok(folder),
+        _ => Err(ClipError::NoFolder(path.to_owned())),
+    }
+}
+
+/// The towers that weights are of; both where it is neither, so that what is missing is named.
+fn towers(checkpoint: &Checkpoint) -> Towers {
+    let has = |tower: &str| checkpoint.names().any(|name| name.starts_with(tower));
+    match (has("vision_model."), has("text_model.")) {
+        (true, false) => Towers::Vision,
+        (false, true) => Towers::Text,
+        _ => Towers::Both,
     }
 }
 

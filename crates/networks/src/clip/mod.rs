@@ -49,19 +49,19 @@ use crate::layers::{Builder, Linear};
 use text::TextTower;
 use vision::VisionTower;
 
-pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
+pub use config::{Activation, ClipConfig, TextConfig, Towers, VisionConfig};
 pub use error::ClipError;
-pub use folder::{LoadedClip, save_folder};
+pub use folder::{LoadedClip, folder_of, save_folder};
 
-/// Both towers and their projections.
+/// Both towers and their projections, or one.
 #[derive(Debug)]
 pub struct ClipModel {
     config: ClipConfig,
-    vision: VisionTower,
-    text: TextTower,
-    visual_projection: Linear,
-    text_projection: Linear,
-    logit_scale: Tensor,
+    vision: Option<VisionTower>,
+    text: Option<TextTower>,
+    visual_projection: Option<Linear>,
+    text_projection: Option<Linear>,
+    logit_scale: Option<Tensor>,
 }
 
 impl ClipModel {
@@ -78,16 +78,25 @@ impl ClipModel {
     }
 
     fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
+        let vision = Some(&config.vision_config).filter(|_| config.towers != Towers::Text);
+        let text = Some(&config.text_config).filter(|_| config.towers != Towers::Vision);
         let projection = |name: &str, hidden: i64| {
             let std = (hidden as f64).powf(-0.5);
             Linear::unbiased(&at.sub(name), hidden, config.projection_dim, std)
         };
+        let scale = || at.constant("logit_scale", &[], config.logit_scale_init_value);
         Ok(Self {
-            vision: VisionTower::new(&at.sub("vision_model"), &config.vision_config)?,
-            text: TextTower::new(&at.sub("text_model"), &config.text_config)?,
-            visual_projection: projection("visual_projection", config.vision_config.hidden_size)?,
-            text_projection: projection("text_projection", config.text_config.hidden_size)?,
-            logit_scale: at.constant("logit_scale", &[], config.logit_scale_init_value)?,
+            vision: vision
+                .map(|vision| VisionTower::new(&at.sub("vision_model"), vision))
+                .transpose()?,
+            text: text.map(|text| TextTower::new(&at.sub("text_model"), text)).transpose()?,
+            visual_projection: vision
+                .map(|vision| projection("visual_projection", vision.hidden_size))
+                .transpose()?,
+            text_projection: text
+                .map(|text| projection("text_projection", text.hidden_size))
+                .transpose()?,
+            logit_scale: (config.towers == Towers::Both).then(scale).transpose()?,
             config: config.clone(),
         })
     }
@@ -103,7 +112,8 @@ impl ClipModel {
     /// device.
     ///
     /// # Errors
-    /// [`ClipError::Pictures`] for another shape; [`ClipError::Torch`], out of memory for one.
+    /// [`ClipError::Pictures`] for another shape, [`ClipError::Absent`] without a vision tower;
+    /// [`ClipError::Torch`], out of memory for one.
     pub fn encode_image(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
         let (channels, size) =
             (self.config.vision_config.num_channels, self.config.vision_config.image_size);
@@ -111,7 +121,10 @@ impl ClipModel {
         if got.len() != 4 || got[1..] != [channels, size, size] {
             return Err(ClipError::Pictures { got, channels, size });
         }
-        Ok(self.visual_projection.forward(&self.vision.forward(pixels)?)?)
+        let (Some(vision), Some(projection)) = (&self.vision, &self.visual_projection) else {
+            return Err(ClipError::Absent("vision tower"));
+        };
+        Ok(projection.forward(&vision.forward(pixels)?)?)
     }
 
     /// Embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch, tokens]` padded
@@ -129,13 +142,20 @@ impl ClipModel {
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, ClipError> {
         self.check_tokens(ids, attention_mask)?;
-        Ok(self.text_projection.forward(&self.text.forward(ids, attention_mask)?)?)
+        let (Some(text), Some(projection)) = (&self.text, &self.text_projection) else {
+            return Err(ClipError::Absent("text tower"));
+        };
+        Ok(projection.forward(&text.forward(ids, attention_mask)?)?)
     }
 
     /// The factor on similarities before a softmax, 100 in `OpenAI`'s models: the exponential of the
     /// learned `logit_scale`.
     pub fn similarity_factor(&self) -> Result<f64, ClipError> {
-        Ok(f64::try_from(&self.logit_scale)?.exp())
+        Ok(f64::try_from(self.logit_scale()?)?.exp())
+    }
+
+    fn logit_scale(&self) -> Result<&Tensor, ClipError> {
+        self.logit_scale.as_ref().ok_or(ClipError::Absent("factor on similarities"))
     }
 
     fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ClipError> {

@@ -15,7 +15,7 @@ pub(super) struct TextTower {
     position_embedding: Tensor,
     encoder: Encoder,
     final_layer_norm: LayerNorm,
-    eos_token_id: i64,
+    end_tokens: Vec<i64>,
 }
 
 impl TextTower {
@@ -30,7 +30,7 @@ impl TextTower {
             position_embedding: embedding("position_embedding", config.max_position_embeddings)?,
             encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
             final_layer_norm: encoder.norm(&at.sub("final_layer_norm"))?,
-            eos_token_id: config.eos_token_id,
+            end_tokens: config.eos_token_id.clone(),
         })
     }
 
@@ -64,10 +64,12 @@ impl TextTower {
     /// id 2, the row's highest id. A row without an end token gives its first place, as in
     /// transformers.
     fn end_positions(&self, ids: &Tensor) -> Result<Tensor, TchError> {
-        if self.eos_token_id == 2 {
+        if self.end_tokens == [2] {
             return ids.f_argmax(1, false);
         }
-        ids.f_eq(self.eos_token_id)?.f_to_kind(Kind::Int)?.f_argmax(1, false)
+        let ends = Tensor::f_from_slice(&self.end_tokens)?.f_to_device(ids.device())?;
+        let is_end = ids.f_unsqueeze(-1)?.f_eq_tensor(&ends)?.f_any_dim(-1, false)?;
+        is_end.f_to_kind(Kind::Int)?.f_argmax(1, false)
     }
 }
 

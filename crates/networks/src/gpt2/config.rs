@@ -4,11 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::python_json;
 use serde::{Deserialize, Serialize};
 
 /// Four thousand million, more than twice the largest GPT-2: a config that asks for more is
 /// mistaken, and refusing it is kinder than running out of memory.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
+
+/// Twenty times the deepest GPT-2: each layer costs memory, however narrow it is.
+const MAX_LAYERS: i64 = 1_000;
 
 /// A `config.json` that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +39,8 @@ pub enum ConfigError {
 /// absent ones taking its defaults (GPT-2 small). Fields it does not know are passed over.
 ///
 /// Deserialising checks: sizes are positive and fit each other, and settings that would change the
-/// computation in a way not implemented here are refused by name.
+/// computation in a way not implemented here are refused by name. `reorder_and_upcast_attn` changes
+/// the rounding of half precision only, and the fused attention here adds up in f32 anyway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Fields")]
 pub struct Gpt2Config {
@@ -63,6 +68,12 @@ pub struct Gpt2Config {
     pub layer_norm_epsilon: f64,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
+    /// Whether attention scores are divided by the root of [`Self::head_dim`].
+    pub scale_attn_weights: bool,
+    /// Whether attention scores are divided by the layer's number, counted from 1, too.
+    pub scale_attn_by_inverse_layer_idx: bool,
+    /// Whether the output head is the token embedding; otherwise it has weights of its own.
+    pub tie_word_embeddings: bool,
 }
 
 /// The feed-forward layers' activation.
@@ -114,6 +125,9 @@ impl Default for Gpt2Config {
             attn_pdrop: 0.1,
             layer_norm_epsilon: 1e-5,
             initializer_range: 0.02,
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
+            tie_word_embeddings: true,
         }
     }
 }
@@ -125,10 +139,22 @@ impl Gpt2Config {
     /// Names the file and the field.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
-        let text =
-            fs::read(&path).map_err(|source| ConfigError::Io { path: path.clone(), source })?;
-        serde_json::from_slice(&text)
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Io { path: path.clone(), source })?;
+        serde_json::from_str(&python_json(&text))
             .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
+    }
+
+    /// The factor on attention scores in `layer`, counted from 0; none for the usual one, which is
+    /// that of libtorch's fused attention.
+    pub(super) fn attention_scale(&self, layer: i64) -> Option<f64> {
+        if self.scale_attn_weights && !self.scale_attn_by_inverse_layer_idx {
+            return None;
+        }
+        let by_width =
+            if self.scale_attn_weights { (self.head_dim() as f64).powf(-0.5) } else { 1.0 };
+        let by_layer = if self.scale_attn_by_inverse_layer_idx { (layer + 1) as f64 } else { 1.0 };
+        Some(by_width / by_layer)
     }
 
     /// Width of one attention head.
@@ -161,6 +187,9 @@ impl Gpt2Config {
             if !(1..=i64::from(i32::MAX)).contains(&size) {
                 return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
             }
+        }
+        if self.n_layer > MAX_LAYERS {
+            return Err(format!("n_layer is {}; it must be from 1 to {MAX_LAYERS}", self.n_layer));
         }
         if self.n_embd % self.n_head != 0 {
             return Err(format!(
@@ -200,7 +229,9 @@ impl Gpt2Config {
         let wide = |size: i64| size.unsigned_abs().into();
         let (hidden, inner): (u128, u128) = (wide(self.n_embd), wide(self.inner()));
         let block = hidden * (4 * hidden + 2 * inner);
-        hidden * (wide(self.vocab_size) + wide(self.n_positions)) + block * wide(self.n_layer)
+        let matrices = if self.tie_word_embeddings { 1 } else { 2 };
+        hidden * (matrices * wide(self.vocab_size) + wide(self.n_positions))
+            + block * wide(self.n_layer)
     }
 }
 
@@ -225,7 +256,6 @@ struct Fields {
     initializer_range: f64,
     scale_attn_weights: bool,
     scale_attn_by_inverse_layer_idx: bool,
-    reorder_and_upcast_attn: bool,
     add_cross_attention: bool,
     tie_word_embeddings: bool,
 }
@@ -253,11 +283,10 @@ impl From<Gpt2Config> for Fields {
             attn_pdrop: config.attn_pdrop,
             layer_norm_epsilon: config.layer_norm_epsilon,
             initializer_range: config.initializer_range,
-            scale_attn_weights: true,
-            scale_attn_by_inverse_layer_idx: false,
-            reorder_and_upcast_attn: false,
+            scale_attn_weights: config.scale_attn_weights,
+            scale_attn_by_inverse_layer_idx: config.scale_attn_by_inverse_layer_idx,
             add_cross_attention: false,
-            tie_word_embeddings: true,
+            tie_word_embeddings: config.tie_word_embeddings,
         }
     }
 }
@@ -269,17 +298,8 @@ impl TryFrom<Fields> for Gpt2Config {
         if fields.model_type != "gpt2" {
             return Err(format!("model_type is {:?}, not \"gpt2\"", fields.model_type));
         }
-        let fixed = [
-            ("scale_attn_weights", fields.scale_attn_weights, true),
-            ("scale_attn_by_inverse_layer_idx", fields.scale_attn_by_inverse_layer_idx, false),
-            ("reorder_and_upcast_attn", fields.reorder_and_upcast_attn, false),
-            ("add_cross_attention", fields.add_cross_attention, false),
-            ("tie_word_embeddings", fields.tie_word_embeddings, true),
-        ];
-        for (name, value, supported) in fixed {
-            if value != supported {
-                return Err(format!("{name} is {value}; only {supported} is supported"));
-            }
+        if fields.add_cross_attention {
+            return Err("add_cross_attention is true; only false is supported".to_owned());
         }
         let config = Self {
             vocab_size: fields.vocab_size,
@@ -294,6 +314,9 @@ impl TryFrom<Fields> for Gpt2Config {
             attn_pdrop: fields.attn_pdrop,
             layer_norm_epsilon: fields.layer_norm_epsilon,
             initializer_range: fields.initializer_range,
+            scale_attn_weights: fields.scale_attn_weights,
+            scale_attn_by_inverse_layer_idx: fields.scale_attn_by_inverse_layer_idx,
+            tie_word_embeddings: fields.tie_word_embeddings,
         };
         config.check()?;
         Ok(config)
@@ -325,6 +348,8 @@ mod tests {
             n_inner: Some(100),
             activation_function: Activation::Gelu,
             attn_pdrop: 0.3,
+            scale_attn_by_inverse_layer_idx: true,
+            tie_word_embeddings: false,
             ..Gpt2Config::default()
         };
         let text = serde_json::to_string(&config).unwrap();
@@ -335,11 +360,7 @@ mod tests {
     #[test]
     fn settings_that_compute_something_else_are_refused_by_name() {
         let refused = [
-            ("scale_attn_weights", "false"),
-            ("scale_attn_by_inverse_layer_idx", "true"),
-            ("reorder_and_upcast_attn", "true"),
             ("add_cross_attention", "true"),
-            ("tie_word_embeddings", "false"),
             ("activation_function", "\"silu\""),
             ("model_type", "\"gpt_neo\""),
         ];
@@ -347,6 +368,35 @@ mod tests {
             let error = parse(&format!("{{\"{name}\": {value}}}")).unwrap_err();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn configs_as_python_writes_them_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"torch_dtype": "float16", "dtype": "float16", "n_inner": null, "n_embd": 64,
+            "n_head": 4, "summary_first_dropout": NaN, "rope": -Infinity,
+            "reorder_and_upcast_attn": true, "activation_function": "gelu_pytorch_tanh"}"#;
+        fs::write(folder.path().join("config.json"), text).unwrap();
+        let config = Gpt2Config::open(folder.path()).unwrap();
+        assert_eq!((config.n_embd, config.inner()), (64, 256));
+        assert_eq!(config.activation_function, Activation::GeluPytorchTanh);
+        assert_eq!(config.attention_scale(3), None);
+    }
+
+    #[test]
+    fn attention_is_scaled_by_width_and_layer_as_the_config_says() {
+        let scale = |by_width, by_layer| {
+            let config = Gpt2Config {
+                scale_attn_weights: by_width,
+                scale_attn_by_inverse_layer_idx: by_layer,
+                ..Gpt2Config::default()
+            };
+            config.attention_scale(3)
+        };
+        assert_eq!(scale(true, false), None);
+        assert_eq!(scale(true, true), Some(0.125 / 4.0));
+        assert_eq!(scale(false, true), Some(0.25));
+        assert_eq!(scale(false, false), Some(1.0));
     }
 
     #[test]
@@ -359,7 +409,8 @@ mod tests {
             ("n_layer", "9000000000000000000", "n_layer"),
             ("n_inner", "0", "n_inner"),
             ("vocab_size", "2000000000", "parameters"),
-            ("n_layer", "100000", "parameters"),
+            ("n_layer", "1000", "parameters"),
+            ("n_layer", "1000000000", "n_layer is 1000000000"),
             ("n_positions", "1.5", "1.5"),
             ("attn_pdrop", "1.0", "attn_pdrop"),
             ("embd_pdrop", "-0.1", "embd_pdrop"),

@@ -52,10 +52,11 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    /// Block `layer`, counted from 0.
+    pub(super) fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
         Self {
             attention_norm: LayerNorm::new(&(module / "ln_1"), config),
-            attention: Attention::new(&(module / "attn"), config),
+            attention: Attention::new(&(module / "attn"), config, layer),
             feed_forward_norm: LayerNorm::new(&(module / "ln_2"), config),
             feed_forward: FeedForward::new(&(module / "mlp"), config),
         }
@@ -83,18 +84,21 @@ struct Attention {
     output: Conv1d,
     heads: i64,
     head_dim: i64,
+    /// See [`Gpt2Config::attention_scale`].
+    scale: Option<f64>,
     weights_dropout: f64,
     output_dropout: f64,
 }
 
 impl Attention {
-    fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
         let hidden = config.n_embd;
         Self {
             queries_keys_values: Conv1d::new(&(module / "c_attn"), hidden, 3 * hidden, config),
             output: Conv1d::residual(&(module / "c_proj"), hidden, hidden, config),
             heads: config.n_head,
             head_dim: config.head_dim(),
+            scale: config.attention_scale(layer),
             weights_dropout: config.attn_pdrop,
             output_dropout: config.resid_pdrop,
         }
@@ -139,7 +143,7 @@ impl Attention {
         let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
         let causal = matches!(visible, Visible::Causal);
         let heads = Tensor::scaled_dot_product_attention(
-            &queries, &keys, &values, mask, dropout, causal, None, false,
+            &queries, &keys, &values, mask, dropout, causal, self.scale, false,
         );
         heads.transpose(1, 2).flatten(2, 3).flatten(0, 1)
     }

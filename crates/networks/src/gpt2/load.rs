@@ -7,6 +7,9 @@ use crate::weights::{self, Checkpoint, WeightsError};
 /// The module that holds everything but the output head.
 const BODY: &str = "transformer.";
 
+/// The output head.
+const HEAD: &str = "lm_head.weight";
+
 /// How the file's token embeddings fill the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vocabulary {
@@ -20,10 +23,10 @@ pub enum Vocabulary {
 /// Fills the GPT-2 that was built at `module` (`""` for the store's root, or `"gpt"`) and leaves the
 /// store's other variables alone.
 ///
-/// Read are transformers' `GPT2LMHeadModel`, and bare `GPT2Model` uploads such as the official
-/// `gpt2`, whose names lack `transformer.`. The causal masks that old versions stored
-/// (`attn.bias`, `attn.masked_bias`) are passed over, and so is an output head that repeats the
-/// token embedding.
+/// Reads transformers' `GPT2LMHeadModel`, and bare `GPT2Model` uploads such as the official `gpt2`,
+/// whose names lack `transformer.`. Passes over the causal masks that old versions stored
+/// (`attn.bias`, `attn.masked_bias`), an output head that repeats the token embedding, and
+/// [`other_heads`]. A head that is there in place of the token embedding fills it.
 ///
 /// # Errors
 /// Names every tensor that does not fit; nothing is changed then.
@@ -34,25 +37,63 @@ pub fn load_pretrained(
     vocabulary: Vocabulary,
 ) -> Result<(), WeightsError> {
     let module = if module.is_empty() { String::new() } else { format!("{module}.") };
-    let body = if checkpoint.shape("wte.weight").is_some() { "" } else { BODY };
-    check_tied_head(checkpoint, "lm_head.weight", &format!("{body}wte.weight"))?;
-    let ours = store.variables().into_iter().filter_map(|(name, tensor)| {
-        let inside = name.strip_prefix(&module)?.strip_prefix(BODY)?.to_owned();
-        Some((inside, tensor))
+    let body = body(checkpoint);
+    let stored = format!("{body}wte.weight");
+    let variables = store.variables();
+    let is_tied = !variables.contains_key(&format!("{module}{HEAD}"));
+    if is_tied {
+        check_tied_head(checkpoint, HEAD, &stored)?;
+    }
+    let has = |name: &str| checkpoint.shape(name).is_some();
+    let embedding = if is_tied && has(HEAD) && !has(&stored) { HEAD.to_owned() } else { stored };
+    let ours = variables.into_iter().filter_map(|(name, tensor)| {
+        let inside = name.strip_prefix(&module)?;
+        let name = match inside.strip_prefix(BODY) {
+            Some("wte.weight") => embedding.clone(),
+            Some(inside) => format!("{body}{inside}"),
+            None if inside == HEAD => inside.to_owned(),
+            None => return None,
+        };
+        Some((name, tensor))
     });
-    let embedding = format!("{body}wte.weight");
+    let cut = [embedding.as_str(), HEAD];
     weights::load_variables(
         ours,
         checkpoint,
-        Some(embedding.as_str()).filter(|_| vocabulary == Vocabulary::FirstRows),
-        |name| format!("{body}{name}"),
-        |name| name == "lm_head.weight" || name.strip_prefix(body).is_some_and(is_mask),
+        if vocabulary == Vocabulary::FirstRows { &cut } else { &[] },
+        str::to_owned,
+        |name| {
+            name == HEAD
+                || name.strip_prefix(body).is_some_and(is_mask)
+                || is_other_head(body, name)
+        },
     )
+}
+
+/// The tensors of `checkpoint` that are no part of a GPT-2 that writes text, such as
+/// `multiple_choice_head.summary.weight` of `GPT2DoubleHeadsModel`.
+#[must_use]
+pub fn other_heads(checkpoint: &Checkpoint) -> Vec<String> {
+    let body = body(checkpoint);
+    let others = checkpoint.names().filter(|name| *name != HEAD && is_other_head(body, name));
+    others.map(str::to_owned).collect()
+}
+
+/// How the names of everything but the heads begin.
+fn body(checkpoint: &Checkpoint) -> &'static str {
+    if checkpoint.shape("wpe.weight").is_some() { "" } else { BODY }
+}
+
+/// Whether `name` lies outside of the body.
+fn is_other_head(body: &str, name: &str) -> bool {
+    const PARTS: [&str; 4] = ["wte.", "wpe.", "h.", "ln_f."];
+    name.strip_prefix(body)
+        .is_none_or(|inside| body.is_empty() && !PARTS.iter().any(|part| inside.starts_with(part)))
 }
 
 /// Whether `name`, as transformers' `GPT2LMHeadModel` calls it, is no parameter of its own.
 pub(crate) fn is_ignored(name: &str) -> bool {
-    name == "lm_head.weight" || name.strip_prefix(BODY).is_some_and(is_mask)
+    name == HEAD || name.strip_prefix(BODY).is_some_and(is_mask)
 }
 
 /// Whether `name` is a stored causal mask: `h.N.attn.bias` or `h.N.attn.masked_bias`.

@@ -3,8 +3,8 @@
 //! Paper: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). Reference:
 //! `GPT2LMHeadModel` of transformers 4.57. A parameter's path is its name in the checkpoint
 //! (`transformer.h.0.attn.c_attn.weight`, stored `[in, out]`); the output head is the token
-//! embedding. What differs: positions always count from 0, since captions need no others, and
-//! attention is libtorch's fused one, equal up to rounding.
+//! embedding unless the config says otherwise. What differs: positions always count from 0, since
+//! captions need no others, and attention is libtorch's fused one, equal up to rounding.
 
 mod cache;
 mod config;
@@ -16,7 +16,7 @@ mod recompute;
 
 pub use cache::KvCache;
 pub use config::{Activation, ConfigError, Gpt2Config};
-pub use load::{Vocabulary, load_pretrained};
+pub use load::{Vocabulary, load_pretrained, other_heads};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
 pub use packing::{Packing, Selection};

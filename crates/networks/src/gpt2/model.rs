@@ -1,4 +1,4 @@
-//! The network: embeddings, blocks, and the head tied to the token embedding.
+//! The network: embeddings, blocks, and the head, which mostly is the token embedding.
 //!
 //! Shapes: rows `[rows, hidden]` between blocks, one a token, sequence after sequence or packed
 //! ([`Packing`]); `[batch, heads, tokens, head_dim]` in attention.
@@ -21,6 +21,8 @@ pub struct Gpt2 {
     position_embedding: Tensor,
     blocks: Vec<Block>,
     final_norm: LayerNorm,
+    /// The output head where it is not the token embedding.
+    own_head: Option<Tensor>,
 }
 
 impl Gpt2 {
@@ -37,13 +39,16 @@ impl Gpt2 {
         let normal = Init::Randn { mean: 0.0, stdev: config.initializer_range };
         let embedding =
             |name: &str, rows: i64| (&body / name).var("weight", &[rows, hidden], normal);
+        let head =
+            || (module.borrow() / "lm_head").var("weight", &[config.vocab_size, hidden], normal);
         Self {
             token_embedding: embedding("wte", config.vocab_size),
             position_embedding: embedding("wpe", config.n_positions),
             blocks: (0..config.n_layer)
-                .map(|layer| Block::new(&(&body / "h" / layer), config))
+                .map(|layer| Block::new(&(&body / "h" / layer), config, layer))
                 .collect(),
             final_norm: LayerNorm::new(&(&body / "ln_f"), config),
+            own_head: (!config.tie_word_embeddings).then(head),
             config: config.clone(),
         }
     }
@@ -173,14 +178,15 @@ impl Gpt2 {
     }
 
     /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the
-    /// token embedding.
+    /// output head.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         self.logits_in(hidden, Precision::Full)
     }
 
     /// [`Self::logits`], multiplied in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
-        precision.cast(hidden).linear::<Tensor>(&precision.cast(&self.token_embedding), None)
+        let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
+        precision.cast(hidden).linear::<Tensor>(&precision.cast(head), None)
     }
 
     /// Mean cross entropy of the tokens `target_ids` `[targets]`, from the states `[targets, hidden]`

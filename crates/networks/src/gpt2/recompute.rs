@@ -6,6 +6,7 @@
 
 use tch::{TchError, Tensor, no_grad};
 
+use super::Gpt2Config;
 use super::model::Gpt2;
 use super::packing::{Packing, Selection};
 use crate::pass::Pass;
@@ -65,7 +66,7 @@ where
         kept.push(rows);
     }
 
-    let mut gradients = Gradients::new(parameters, blocks);
+    let mut gradients = Gradients::new(parameters, gpt2.config());
     let rows = leaf(kept.pop());
     reseed(blocks);
     let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass));
@@ -88,13 +89,16 @@ fn leaf(rows: Option<Tensor>) -> Tensor {
 struct Gradients<'a> {
     parameters: &'a [(String, Tensor)],
     blocks: usize,
+    /// Whether the token embedding is the output head too.
+    is_tied: bool,
     all: Vec<Tensor>,
 }
 
 impl<'a> Gradients<'a> {
-    fn new(parameters: &'a [(String, Tensor)], blocks: usize) -> Self {
+    fn new(parameters: &'a [(String, Tensor)], config: &Gpt2Config) -> Self {
         let all = parameters.iter().map(|_| Tensor::new()).collect();
-        Self { parameters, blocks, all }
+        let (blocks, is_tied) = (config.n_layer as usize, config.tie_word_embeddings);
+        Self { parameters, blocks, is_tied, all }
     }
 
     /// Adds the gradients of `scalar` by the parameters of a segment, and returns that by `rows`.
@@ -112,13 +116,16 @@ impl<'a> Gradients<'a> {
         let mut found = Tensor::f_run_backward(&[scalar], &by, false, false)?.into_iter();
         for (&index, gradient) in own.iter().zip(found.by_ref()) {
             let place = &mut self.all[index];
-            // The token embedding has a part in two segments.
+            // A tied token embedding has a part in two segments.
             *place = if place.defined() { &*place + gradient } else { gradient };
         }
         Ok(found.next().unwrap_or_default())
     }
 
     fn is_in(&self, name: &str, segment: Segment) -> bool {
+        if name == "gpt.lm_head.weight" {
+            return segment == Segment::Last;
+        }
         let Some(inside) = name.strip_prefix("gpt.transformer.") else {
             return segment == Segment::First;
         };
@@ -128,7 +135,7 @@ impl<'a> Gradients<'a> {
             return own == segment;
         }
         match inside {
-            "wte.weight" => segment == Segment::First || segment == Segment::Last,
+            "wte.weight" => segment == Segment::First || (self.is_tied && segment == Segment::Last),
             "wpe.weight" => segment == Segment::First,
             _ => segment == Segment::Last,
         }

@@ -136,7 +136,10 @@ impl ClipCaptioner {
 /// # Errors
 /// Names every tensor that does not fit; nothing is changed then.
 pub fn load(store: &mut nn::VarStore, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
-    gpt2::check_tied_head(checkpoint, "gpt.lm_head.weight", "gpt.transformer.wte.weight")?;
+    const HEAD: &str = "gpt.lm_head.weight";
+    if !store.variables().contains_key(HEAD) {
+        gpt2::check_tied_head(checkpoint, HEAD, "gpt.transformer.wte.weight")?;
+    }
     weights::load(store, checkpoint, str::to_owned, is_ignored)
 }
 

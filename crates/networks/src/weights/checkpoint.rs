@@ -1,21 +1,23 @@
-//! A safetensors checkpoint: one file, or a Hugging Face folder of one or several.
+//! A checkpoint: one file, or a Hugging Face folder of one or several.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::{WeightsError, kind_of};
+use super::shard::{Shard, Stored};
+use super::{WeightsError, finite, io_error};
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The files that may hold a folder's weights, in the order in which transformers looks for them.
+const WHOLE_OR_INDEX: [(&str, bool); 4] = [
+    ("model.safetensors", false),
+    ("model.safetensors.index.json", true),
+    ("pytorch_model.bin", false),
+    ("pytorch_model.bin.index.json", true),
+];
 
 /// Tensors on disk, mapped into memory and read one at a time.
 ///
@@ -27,12 +29,15 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// Tensor name to its shard's place in `shards`.
     names: BTreeMap<String, usize>,
+    /// Names of tensors that are stored under another name.
+    aliases: BTreeMap<String, String>,
     metadata: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens a safetensors file, or a folder that holds `model.safetensors` or
-    /// `model.safetensors.index.json` with its shards. Headers are checked, values are not read.
+    /// Opens a file of safetensors or of PyTorch, or a folder that holds `model.safetensors` or
+    /// `pytorch_model.bin`, or one of both in shards with their index. Headers are checked, values
+    /// are not read, and no pickle is executed.
     ///
     /// # Errors
     /// Names the file that is missing, damaged, cut short, or not what the index says.
@@ -41,17 +46,20 @@ impl Checkpoint {
         if !attributes.is_dir() {
             return Self::from_shards(path, vec![Shard::open(path)?]);
         }
-        if path.join(WHOLE).exists() {
-            return Self::from_shards(path, vec![Shard::open(&path.join(WHOLE))?]);
-        }
-        if path.join(INDEX).exists() {
-            return Self::open_index(path);
+        for (name, is_index) in WHOLE_OR_INDEX {
+            let file = path.join(name);
+            if file.exists() {
+                return if is_index {
+                    Self::open_index(path, file)
+                } else {
+                    Self::from_shards(path, vec![Shard::open(&file)?])
+                };
+            }
         }
         Err(WeightsError::NoWeights(path.to_owned()))
     }
 
-    fn open_index(folder: &Path) -> Result<Self, WeightsError> {
-        let path = folder.join(INDEX);
+    fn open_index(folder: &Path, path: PathBuf) -> Result<Self, WeightsError> {
         let wrong = |reason: String| WeightsError::Index { path: path.clone(), reason };
         let text = fs::read(&path).map_err(io_error(&path))?;
         let index: ShardIndex = serde_json::from_slice(&text)
@@ -66,7 +74,7 @@ impl Checkpoint {
         }
         for (name, file) in &index.weight_map {
             let shard = shards.iter().find(|shard| shard.path.ends_with(file));
-            if shard.is_none_or(|shard| shard.header.info(name).is_none()) {
+            if shard.is_none_or(|shard| shard.find(name).is_none()) {
                 return Err(wrong(format!("tensor {name} is not in {file}, where it should be")));
             }
         }
@@ -77,15 +85,16 @@ impl Checkpoint {
         let mut names = BTreeMap::new();
         let mut metadata = BTreeMap::new();
         for (place, shard) in shards.iter().enumerate() {
-            metadata.extend(shard.header.metadata().clone().unwrap_or_default());
-            for name in shard.header.offset_keys() {
+            metadata.extend(shard.metadata());
+            for name in shard.names() {
                 if names.insert(name.clone(), place).is_some() {
                     let reason = format!("tensor {name} is in another shard too");
                     return Err(WeightsError::Index { path: shard.path.clone(), reason });
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), shards, names, metadata })
+        let aliases = aliases(&names, &metadata);
+        Ok(Self { path: path.to_owned(), shards, names, aliases, metadata })
     }
 
     /// The file or folder that was opened.
@@ -102,13 +111,13 @@ impl Checkpoint {
     /// The shape of a tensor; none where there is no such tensor.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        Some(self.find(name)?.1.shape.iter().map(|&size| size as i64).collect())
+        Some(self.find(name)?.1.shape)
     }
 
     /// The type of a tensor; none where there is no such tensor or its type is not supported.
     #[must_use]
     pub fn kind(&self, name: &str) -> Option<Kind> {
-        kind_of(self.find(name)?.1.dtype)
+        self.find(name)?.1.kind
     }
 
     /// The header's free text (`__metadata__`), of all shards together.
@@ -122,24 +131,54 @@ impl Checkpoint {
     /// # Errors
     /// Names the file and the tensor where it is absent, of an unsupported type, or too large.
     pub fn tensor(&self, name: &str, device: Device) -> Result<Tensor, WeightsError> {
-        let (shard, info) = self.find(name).ok_or_else(|| WeightsError::NoSuchTensor {
+        let (shard, stored, kind) = self.stored(name)?;
+        Self::read(shard, name, &stored.bytes(), &stored.shape, kind, device)
+    }
+
+    /// Reads one tensor as [`Self::tensor`], to be converted to the type `to`.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`]; also where a value is infinite or not a number, or would be as `to`.
+    pub(crate) fn finite_tensor(
+        &self,
+        name: &str,
+        device: Device,
+        to: Kind,
+    ) -> Result<Tensor, WeightsError> {
+        let (shard, stored, kind) = self.stored(name)?;
+        let bytes = stored.bytes();
+        finite::check(&shard.path, name, &bytes, kind, to)?;
+        Self::read(shard, name, &bytes, &stored.shape, kind, device)
+    }
+
+    fn read(
+        shard: &Shard,
+        name: &str,
+        bytes: &[u8],
+        shape: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<Tensor, WeightsError> {
+        Tensor::f_from_data_size(bytes, shape, kind)
+            .and_then(|tensor| tensor.f_to_device(device))
+            .map_err(|source| WeightsError::Tensor {
+                path: shard.path.clone(),
+                name: name.to_owned(),
+                source,
+            })
+    }
+
+    fn stored(&self, name: &str) -> Result<(&Shard, Stored<'_>, Kind), WeightsError> {
+        let (shard, stored) = self.find(name).ok_or_else(|| WeightsError::NoSuchTensor {
             path: self.path.clone(),
             name: name.to_owned(),
         })?;
-        let kind = kind_of(info.dtype).ok_or_else(|| WeightsError::Dtype {
+        let kind = stored.kind.ok_or_else(|| WeightsError::Dtype {
             path: shard.path.clone(),
             name: name.to_owned(),
-            dtype: info.dtype.to_string(),
+            dtype: stored.dtype.clone(),
         })?;
-        let refused = |source| WeightsError::Tensor {
-            path: shard.path.clone(),
-            name: name.to_owned(),
-            source,
-        };
-        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
-        Tensor::f_from_data_size(shard.bytes_of(info), &shape, kind)
-            .and_then(|tensor| tensor.f_to_device(device))
-            .map_err(refused)
+        Ok((shard, stored, kind))
     }
 
     /// What these weights are, whatever they are called: the SHA-256 of the file's bytes in
@@ -154,49 +193,29 @@ impl Checkpoint {
         hex::encode(hasher.finalize())
     }
 
-    fn find(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
+    fn find(&self, name: &str) -> Option<(&Shard, Stored<'_>)> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
         let shard = self.shards.get(*self.names.get(name)?)?;
-        Some((shard, shard.header.info(name)?))
+        Some((shard, shard.find(name)?))
     }
 }
 
-/// `model.safetensors.index.json`: which tensor lies in which file.
+/// The other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
+/// several tensors that share their values, and notes the names of the others in the metadata.
+fn aliases(
+    names: &BTreeMap<String, usize>,
+    metadata: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let is_alias = |(alias, kept): &(&String, &String)| {
+        names.contains_key(*kept) && !names.contains_key(*alias)
+    };
+    metadata.iter().filter(is_alias).map(|(alias, kept)| (alias.clone(), kept.clone())).collect()
+}
+
+/// An index of shards: which tensor lies in which file.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
-}
-
-/// One mapped file with its checked header.
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    bytes: Mmap,
-    header: Metadata,
-    /// Where the values begin, in bytes from the start of the file.
-    values: usize,
-}
-
-impl Shard {
-    fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = File::open(path).map_err(io_error(path))?;
-        // A folder or a pipe can be opened, but not mapped.
-        if !file.metadata().map_err(io_error(path))?.is_file() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-            return Err(WeightsError::Io { path: path.to_owned(), source });
-        }
-        // SAFETY: the map is read-only and private to this struct; that nobody cuts the file short
-        // meanwhile is asked of the caller in the type's documentation.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io_error(path))?;
-        // Bounds every length and offset by the file, before anything is allocated from them.
-        let (length, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|source| WeightsError::Damaged { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), bytes, header, values: size_of::<u64>() + length })
-    }
-
-    fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
-        let (start, end) = info.data_offsets;
-        &self.bytes[self.values + start..self.values + end]
-    }
 }
 
 /// Whether `name` is a file of the folder itself: no way up, no way down, no root.
@@ -204,9 +223,4 @@ fn is_plain_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
         && !name.ends_with('/')
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WeightsError {
-    let path = path.to_owned();
-    move |source| WeightsError::Io { path, source }
 }

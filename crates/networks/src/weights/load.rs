@@ -15,34 +15,70 @@ use super::{Checkpoint, Mismatch, WeightsError};
 ///
 /// # Errors
 /// [`WeightsError::Mismatch`] names what is missing, unexpected and misshapen, by the file's names.
+/// [`WeightsError::NotFinite`] and [`WeightsError::TooLarge`] name the first tensor with a value that
+/// is of no use; the store is then filled in part.
 pub fn load(
     store: &mut nn::VarStore,
     checkpoint: &Checkpoint,
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
-    load_variables(store.variables(), checkpoint, None, file_name_of, ignored)
+    load_variables(store.variables(), checkpoint, &[], file_name_of, ignored)
 }
 
-/// [`load`] for some of a store's variables. The one that the file calls `cut` may have fewer rows
-/// than the file, and takes the first.
+/// [`load`] as transformers does it: tensors that the model does without are no error. Returns their
+/// names.
+///
+/// # Errors
+/// As [`load`]; its report has those names too.
+pub(crate) fn load_and_name_others(
+    store: &nn::VarStore,
+    checkpoint: &Checkpoint,
+    ignored: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, WeightsError> {
+    let mut variables = sorted(store.variables());
+    let report = compare(&variables, checkpoint, &[], ignored);
+    if !(report.missing.is_empty() && report.misshapen.is_empty()) {
+        return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
+    }
+    fill(&mut variables, checkpoint, &[])?;
+    Ok(report.unexpected)
+}
+
+/// [`load`] for some of a store's variables. Those that the file calls as in `cut` may have fewer
+/// rows than the file, and take the first.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,
-    cut: Option<&str>,
+    cut: &[&str],
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
-    let mut variables: Vec<(String, Tensor)> =
-        variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)).collect();
-    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut variables =
+        sorted(variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)));
     let report = compare(&variables, checkpoint, cut, ignored);
     if !report.is_empty() {
         return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
     }
-    for (name, variable) in &mut variables {
-        let mut values = checkpoint.tensor(name, variable.device())?;
-        if cut == Some(name) {
+    fill(&mut variables, checkpoint, cut)
+}
+
+fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String, Tensor)> {
+    let mut variables: Vec<_> = variables.into_iter().collect();
+    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
+    variables
+}
+
+/// Fills variables that fit, which have the file's names.
+fn fill(
+    variables: &mut [(String, Tensor)],
+    checkpoint: &Checkpoint,
+    cut: &[&str],
+) -> Result<(), WeightsError> {
+    for (name, variable) in variables {
+        let (device, kind) = (variable.device(), variable.kind());
+        let mut values = checkpoint.finite_tensor(name, device, kind)?;
+        if cut.contains(&name.as_str()) {
             values = values.narrow(0, 0, variable.size()[0]);
         }
         tch::no_grad(|| variable.f_copy_(&values)).map_err(|source| WeightsError::Tensor {
@@ -57,7 +93,7 @@ pub(crate) fn load_variables(
 fn compare(
     variables: &[(String, Tensor)],
     checkpoint: &Checkpoint,
-    cut: Option<&str>,
+    cut: &[&str],
     ignored: impl Fn(&str) -> bool,
 ) -> Mismatch {
     let mut report = Mismatch::default();
@@ -67,7 +103,7 @@ fn compare(
             continue;
         };
         let wanted = variable.size();
-        let is_cut = cut == Some(name)
+        let is_cut = cut.contains(&name.as_str())
             && shape.get(1..) == wanted.get(1..)
             && shape.first() > wanted.first();
         if shape != wanted && !is_cut {

@@ -1,24 +1,26 @@
-//! Weights on disk: safetensors read strictly, written whole.
+//! Weights on disk: safetensors and PyTorch's files read strictly, safetensors written whole.
 //!
 //! [`Checkpoint`] opens a file or a Hugging Face folder, [`load`] fills a variable store from it and
-//! names every tensor that does not fit, [`save`] writes tensors all or nothing. The `safetensors`
-//! crate reads the headers: `VarStore::load` takes the file's type silently, ignores unknown names
-//! and guesses the format from the extension.
+//! names every tensor that does not fit or is not finite, [`save`] writes tensors all or nothing. The
+//! `safetensors` crate reads the headers: `VarStore::load` takes the file's type silently, ignores
+//! unknown names and guesses the format from the extension.
 
 mod checkpoint;
+mod finite;
 mod load;
 mod save;
+mod shard;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensorError};
 use tch::{Kind, TchError};
 
 pub use checkpoint::Checkpoint;
 pub use load::load;
-pub(crate) use load::load_variables;
+pub(crate) use load::{load_and_name_others, load_variables};
 pub use save::save;
 
 /// Weights that cannot be read or written, with the file concerned.
@@ -34,8 +36,9 @@ pub enum WeightsError {
     },
     /// A folder without weights in a form that is read here.
     #[error(
-        "{} holds neither model.safetensors nor model.safetensors.index.json\n\
-         hint: give a Hugging Face model folder, or a .safetensors file itself", .0.display()
+        "{} holds neither model.safetensors nor pytorch_model.bin, whole or in shards with their \
+         index (model.safetensors.index.json, pytorch_model.bin.index.json)\n\
+         hint: give a Hugging Face model folder", .0.display()
     )]
     NoWeights(PathBuf),
     /// Not a safetensors file, or a damaged one.
@@ -48,6 +51,43 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is wrong with its header or length.
         source: SafeTensorError,
+    },
+    /// A file of PyTorch's that cannot be read.
+    #[error(transparent)]
+    Torch(#[from] torch_files::Error),
+    /// A placeholder of Git's large-file storage in place of a file.
+    #[error(
+        "{} is a Git LFS pointer, not the file itself\n\
+         hint: run `git lfs pull` in its repository, or fetch the file again", .0.display()
+    )]
+    LfsPointer(PathBuf),
+    /// A tensor with an infinity or with what is not a number.
+    #[error(
+        "{}: tensor {name} has a value that is {value}, and so the model is of no use\n\
+         hint: take an earlier checkpoint, or fetch or export the weights again", path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The value in words.
+        value: &'static str,
+    },
+    /// A tensor with a value beyond what the type of the model's weights holds.
+    #[error(
+        "{}: tensor {name} has a value of {largest}, which is infinite as {kind:?}\n\
+         hint: choose a type with a wider range, f32 for one", path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The largest absolute value.
+        largest: f64,
+        /// The type of the model's weights.
+        kind: Kind,
     },
     /// An index of shards that is wrong in itself.
     #[error("{}: {reason}", path.display())]
@@ -88,8 +128,10 @@ pub enum WeightsError {
     },
     /// A language model with an output head of its own.
     #[error(
-        "{}: {head} is not the token embedding again; a GPT-2 whose output head is its own is not \
-         supported", path.display()
+        "{}: {head} is not the token embedding again, though the config does not say so\n\
+         hint: \"tie_word_embeddings\": false in a model folder's config.json uses this head, as \
+         transformers 5 does; without the tensor the token embedding is used, as in transformers 4",
+        path.display()
     )]
     UntiedHead {
         /// The file or folder.
@@ -175,4 +217,9 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
 
 fn dtype_of(kind: Kind) -> Option<Dtype> {
     KINDS.iter().find(|(_, known)| *known == kind).map(|(dtype, _)| *dtype)
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WeightsError {
+    let path = path.to_owned();
+    move |source| WeightsError::Io { path, source }
 }

@@ -109,7 +109,10 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let (flag, (ready, is_ready)) = (stop.clone(), mpsc::channel());
         let thread = std::thread::spawn(move || {
-            serve::serve(listener, load, &limits, &flag, move || ready.send(()).unwrap()).unwrap()
+            serve::serve(listener, load, &limits, Vec::new(), &flag, move || {
+                ready.send(()).unwrap()
+            })
+            .unwrap()
         });
         is_ready.recv().unwrap();
         Self { address, gate, taken: seen, stop, thread: Some(thread) }

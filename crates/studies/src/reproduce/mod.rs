@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use flickr::Pictures;
 use training::config::{Config, ConfigError, System};
 
-use crate::stages::{self, Input, Plan, Resume, Stage};
+use crate::stages::{self, Check, Input, Plan, Resume, Stage};
 
 pub use estimate::Estimate;
 pub use published::{COLUMNS, Row, Table};
@@ -232,6 +232,7 @@ impl Planner<'_> {
             inputs,
             after: Vec::new(),
             outputs: vec![out.clone()],
+            check: Check::Contents,
             optional: false,
         })?;
         Ok((out.display().to_string(), Some(place)))
@@ -258,6 +259,7 @@ impl Planner<'_> {
             inputs: self.data_set_and(self.model(encoder[1])),
             after: after.into_iter().collect(),
             outputs: vec![out],
+            check: Check::Contents,
             optional: false,
         })
     }
@@ -294,6 +296,7 @@ impl Planner<'_> {
             inputs: self.data_set_and(self.model(clip)),
             after: vec![embeddings],
             outputs: vec![folder.clone()],
+            check: Check::Contents,
             optional: false,
         })?;
         let selected = self.selected();
@@ -320,6 +323,7 @@ impl Planner<'_> {
             inputs: Vec::new(),
             after: vec![built],
             outputs: vec![selected],
+            check: Check::Contents,
             optional: false,
         })
     }
@@ -359,6 +363,7 @@ impl Planner<'_> {
             inputs,
             after: after.into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
+            check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
         let evaluated = self.evaluate(&name, &folder, &device, trained)?;
@@ -395,6 +400,7 @@ impl Planner<'_> {
             inputs: vec![Input::Text(resolved.to_toml()), Input::Path(PathBuf::from(checkpoint))],
             after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
+            check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
         let evaluated = self.evaluate(&name, &folder, &device, imported)?;
@@ -424,6 +430,7 @@ impl Planner<'_> {
             inputs: vec![Input::Text(meteor.to_owned())],
             after: vec![after],
             outputs: vec![folder.join("evaluation")],
+            check: Check::Contents,
             optional: false,
         })
     }

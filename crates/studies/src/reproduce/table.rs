@@ -1,10 +1,11 @@
 //! The table that came out, beside the published one: as text, Markdown, CSV and JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
+use training::scores_file::ScoresFile;
 
 use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
 use crate::stages::Outcome;
@@ -81,9 +82,9 @@ fn line(
             failures.push(failure);
             continue;
         }
-        let file = run.folder.join("evaluation").join(row.evaluation()).join("scores.json");
+        let folder = run.folder.join("evaluation").join(row.evaluation());
         seeds.push(run.seed);
-        scores.push(read_scores(&file)?);
+        scores.push(ScoresFile::read(&folder)?.corpus);
     }
     let published = table.published(row);
     let columns = COLUMNS.iter().copied().zip(published.map(Some)).chain([("CIDEr", None)]);
@@ -111,23 +112,12 @@ fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Opti
     Some("not run".to_owned())
 }
 
-fn read_scores(path: &Path) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
-    let wrong = |reason: String| Error::Results { path: path.to_owned(), reason };
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let mut scores: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| wrong(format!("not scores: {error}")))?;
-    match scores.get_mut("corpus").map(serde_json::Value::take) {
-        Some(serde_json::Value::Object(corpus)) => Ok(corpus),
-        _ => Err(wrong("it has no scores of the corpus".to_owned())),
-    }
-}
-
 fn cell(
     score: &'static str,
-    runs: &[serde_json::Map<String, serde_json::Value>],
+    runs: &[BTreeMap<String, Option<f64>>],
     published: Option<f64>,
 ) -> Cell {
-    let values: Vec<f64> = runs.iter().filter_map(|run| run.get(score)?.as_f64()).collect();
+    let values: Vec<f64> = runs.iter().filter_map(|run| *run.get(score)?).collect();
     let (mean, deviation) = (statistics::mean(&values), statistics::deviation(&values));
     let difference = mean.zip(published).map(|(mean, published)| mean - published);
     Cell { score, mean, deviation, published, difference }
@@ -250,8 +240,8 @@ impl Results {
 mod tests {
     use super::*;
 
-    fn run(scores: &[(&str, f64)]) -> serde_json::Map<String, serde_json::Value> {
-        scores.iter().map(|(name, score)| ((*name).to_owned(), (*score).into())).collect()
+    fn run(scores: &[(&str, f64)]) -> BTreeMap<String, Option<f64>> {
+        scores.iter().map(|(name, score)| ((*name).to_owned(), Some(*score))).collect()
     }
 
     #[test]

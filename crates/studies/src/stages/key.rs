@@ -25,9 +25,7 @@ impl Input {
     /// # Errors
     /// When something there cannot be read.
     pub fn listing(path: &Path) -> Result<Self, Error> {
-        let mut listing = String::new();
-        list(path, path, &mut listing).map_err(io_error("read", path))?;
-        Ok(Self::Text(listing))
+        Ok(Self::Text(listing(path)?))
     }
 }
 
@@ -51,17 +49,20 @@ pub(super) fn key(stage: &Stage, before: &[&str], code: &str) -> Result<String, 
     for input in &stage.inputs {
         match input {
             Input::Text(text) => add("text", text),
-            Input::Path(path) => {
-                let mut listing = String::new();
-                list(path, path, &mut listing).map_err(io_error("read", path))?;
-                add("path", &listing);
-            }
+            Input::Path(path) => add("path", &listing(path)?),
         }
     }
     for before in before {
         add("after", before);
     }
     Ok(hex::encode(digest.finalize()))
+}
+
+/// Returns names, sizes and times of change of the files under `path`.
+pub(super) fn listing(path: &Path) -> Result<String, Error> {
+    let mut listing = String::new();
+    list(path, path, &mut listing).map_err(io_error("read", path))?;
+    Ok(listing)
 }
 
 /// A line for each file under `path`, sorted by name.

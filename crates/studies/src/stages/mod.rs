@@ -1,13 +1,13 @@
 //! Stages: `capsmith` commands that depend on each other, run as processes of their own.
 //!
 //! Each stage has a key: the SHA-256 of its arguments, of what it reads, of the code, and of the keys of the
-//! stages before it. A finished stage whose key is the same is kept; one that was cut short goes on where
-//! its command can; one whose key has changed loses its outputs and is run anew, and with it just what
-//! depends on it.
+//! stages before it. A finished stage whose key is the same is kept where its outputs are as it left them
+//! ([`Check`]); one that was cut short resumes where its command can; one whose key has changed loses its
+//! outputs and is run again, and with it just what depends on it.
 //!
 //! ```text
 //! STUDY/
-//!   stages/NAME.json   its key, whether it is finished, how long it took, why it failed
+//!   stages/NAME.json   its key, whether it is finished, how long it took, why it failed, and digests
 //!   logs/NAME.log      what it said; locked while it runs
 //! ```
 //!
@@ -15,12 +15,14 @@
 //! with the study, even when that is killed. Its log is its standard output and error, and the lock on the
 //! log is theirs too: until the last process that writes to it is gone, no other study starts the stage.
 
+mod check;
 mod key;
 mod record;
 mod run;
 
 use std::path::{Path, PathBuf};
 
+pub use check::{Check, Damage};
 pub use key::{Input, code_version};
 pub use record::{Record, State};
 pub use run::{Observer, Outcome, Runner, run};
@@ -44,6 +46,8 @@ pub struct Stage {
     /// Files and folders that it makes, and that nothing else makes. They are removed before the stage is
     /// run with another key.
     pub outputs: Vec<PathBuf>,
+    /// How its outputs are known to be those that it made.
+    pub check: Check,
     /// Whether what depends on it can do without.
     pub optional: bool,
 }
@@ -78,6 +82,8 @@ pub enum Todo {
     Run,
     /// Remove what other inputs gave, and run it.
     Redo,
+    /// Remove what is damaged or incomplete, and run it.
+    Restore,
 }
 
 /// Why a study cannot go on.
@@ -97,7 +103,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A stage's record is damaged.
-    #[error("{}: {reason}; remove it to run the stage anew", path.display())]
+    #[error(
+        "{} {reason}\nhint: remove it, and what the stage has made, to run the stage again",
+        path.display()
+    )]
     Record {
         /// The file.
         path: PathBuf,
@@ -193,12 +202,36 @@ impl Plan {
         if record.key != self.keys[at] {
             return Ok(Todo::Redo);
         }
-        let is_whole = stage.outputs.iter().all(|output| output.exists());
         Ok(match record.state {
-            State::Finished if is_whole => Todo::Keep,
-            State::Finished => Todo::Redo,
             State::Started | State::Failed => Todo::Resume,
+            State::Finished => match self.found_damage(at, &record)? {
+                None => Todo::Keep,
+                Some(Damage::Resumable(_)) => Todo::Resume,
+                Some(Damage::Lost(_)) => Todo::Restore,
+            },
         })
+    }
+
+    /// Returns why a finished stage is not kept although its inputs are the same.
+    ///
+    /// # Errors
+    /// When its record is damaged.
+    pub fn damage(&self, at: usize) -> Result<Option<Damage>, Error> {
+        let finished = |record: &Record| {
+            record.key == self.keys[at] && record.state == State::Finished
+        };
+        match self.record(at)?.filter(finished) {
+            Some(record) => self.found_damage(at, &record),
+            None => Ok(None),
+        }
+    }
+
+    fn found_damage(&self, at: usize, record: &Record) -> Result<Option<Damage>, Error> {
+        let stage = &self.stages[at];
+        if let Some(missing) = stage.outputs.iter().find(|output| !output.exists()) {
+            return Ok(Some(Damage::Lost(format!("{} is missing", missing.display()))));
+        }
+        check::damage(stage, record)
     }
 
     /// What a stage has said.

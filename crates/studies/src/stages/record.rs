@@ -1,12 +1,13 @@
 //! What is remembered of a stage, in a file that is whole or absent.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use durable::digests::Digests;
+use durable::sealed::{self, SealError};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, io_error};
+use super::Error;
 
 /// How far a stage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +21,9 @@ pub enum State {
     Failed,
 }
 
-/// What is remembered of a stage.
+/// What is remembered of a stage. A record of version 0.1.0 has no digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// The stage's key when it was started.
     pub key: String,
@@ -34,24 +36,25 @@ pub struct Record {
     /// The last lines that a failed command said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// SHA-256 of each file of its outputs when it was finished, where they are checked by that.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    pub files: Digests,
 }
 
 impl Record {
     pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("read", path)(error)),
-        };
-        let record = serde_json::from_str(&text).map_err(|error| Error::Record {
-            path: path.to_owned(),
-            reason: format!("not a stage's record: {error}"),
-        });
-        record.map(Some)
+        match sealed::read_json_of_any_version(path) {
+            Ok(record) => Ok(Some(record)),
+            Err(SealError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => {
+                Err(Error::Record { path: path.to_owned(), reason: error.to_string() })
+            }
+        }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        Ok(durable::write(path, format!("{text}\n").as_bytes())?)
+        Ok(sealed::write_json(path, self)?)
     }
 }

@@ -9,7 +9,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Error, Plan, Record, Resume, STOP_WITH_STDIN, State, Todo, io_error};
+use durable::digests::Digests;
+
+use super::check;
+use super::{Damage, Error, Plan, Record, Resume, STOP_WITH_STDIN, State, Todo, io_error};
 
 /// How often a running stage is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -52,6 +55,8 @@ pub enum Outcome {
 
 /// Told what happens, from several threads.
 pub trait Observer: Sync {
+    /// A finished stage is run again, since its outputs are not those that it made.
+    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage);
     /// A stage is about to be run.
     fn started(&self, plan: &Plan, at: usize, todo: Todo);
     /// A running stage has said this, its last line.
@@ -83,7 +88,7 @@ pub fn run(
     let halted = AtomicBool::new(false);
     thread::scope(|scope| {
         let (state, failure, halted) = (&state, &failure, &halted);
-        for slot in 0..runner.slots.max(1) {
+        for slot in 0..runner.slots.clamp(1, plan.stages.len().max(1)) {
             scope.spawn(move || {
                 while let Some(at) = state.next(plan, observer) {
                     let stops = || stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);
@@ -206,7 +211,10 @@ fn run_stage(
         return Ok(Outcome::Kept);
     }
     let stage = &plan.stages[at];
-    if todo == Todo::Redo || (todo == Todo::Resume && stage.resume == Resume::Anew) {
+    if let Some(damage) = plan.damage(at)? {
+        observer.damaged(plan, at, &damage);
+    }
+    if matches!(todo, Todo::Redo | Todo::Restore) || (todo == Todo::Resume && stage.resume == Resume::Anew) {
         stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
     let before = plan.record(at)?.filter(|_| todo == Todo::Resume);
@@ -220,6 +228,7 @@ fn run_stage(
         command: format!("capsmith {}", arguments.join(" ")),
         seconds: before.map_or(0.0, |before| before.seconds),
         error: None,
+        files: Digests::new(),
     };
     record.write(&plan.record_file(at))?;
     observer.started(plan, at, todo);
@@ -238,6 +247,7 @@ fn run_stage(
     let outcome = match ended.map_err(io_error("wait for", &runner.program))? {
         Ended::Well => {
             record.state = State::Finished;
+            record.files = check::digests(stage)?;
             Outcome::Finished { seconds: record.seconds }
         }
         Ended::Stopped => Outcome::Stopped,

@@ -67,6 +67,9 @@ pub enum Error {
     /// A file cannot be written.
     #[error(transparent)]
     Durable(#[from] durable::Error),
+    /// A run's scores cannot be read.
+    #[error(transparent)]
+    Training(#[from] training::Error),
     /// A run's records cannot be read, or TensorBoard's cannot be written.
     #[error(transparent)]
     Track(#[from] training::track::TrackError),

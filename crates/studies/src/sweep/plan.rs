@@ -8,7 +8,7 @@ use training::config::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
 
 use super::Error;
 use super::definition::{Sweep, Trial};
-use crate::stages::{Input, Plan, Resume, Stage};
+use crate::stages::{Check, Input, Plan, Resume, Stage};
 
 /// One run, trained and scored up to a rung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +118,7 @@ impl Planner<'_> {
                 after,
                 // The rungs above go on with the same run.
                 outputs: if goal.rung == 0 { vec![run.clone()] } else { Vec::new() },
+                check: Check::Run { folder: run.clone(), epochs: stop },
                 optional: false,
             },
             self.code,
@@ -138,6 +139,7 @@ impl Planner<'_> {
                 inputs: Vec::new(),
                 after: vec![train],
                 outputs: vec![scored(&out, self.sweep.choice.as_deref())],
+                check: Check::Contents,
                 optional: false,
             },
             self.code,
@@ -230,6 +232,7 @@ impl Planner<'_> {
                 inputs: Vec::new(),
                 after: Vec::new(),
                 outputs,
+                check: Check::Contents,
                 optional: false,
             }
         };

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use training::config::Config;
+use training::scores_file::ScoresFile;
 use training::track::{self, EpochRecord, ScoredSplit};
 
 use super::definition::{Search, Sweep, VALIDATION_LOSS, shown_value};
@@ -90,12 +91,6 @@ pub struct Measured {
     pub values: BTreeMap<String, f64>,
 }
 
-/// What of `scores.json` is read.
-#[derive(Deserialize)]
-struct Scores {
-    corpus: BTreeMap<String, f64>,
-}
-
 /// Why a run stands where it does.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Standing {
@@ -133,7 +128,8 @@ impl Planner<'_> {
         let mut values = BTreeMap::new();
         if self.sweep.is_by_score() {
             let folder = scored(&self.evaluation(goal), self.sweep.choice.as_deref());
-            values = read_scores(&folder.join("scores.json"))?.corpus;
+            let corpus = ScoresFile::read(&folder)?.corpus;
+            values.extend(corpus.into_iter().filter_map(|(name, score)| Some((name, score?))));
         }
         if let Some(loss) = validation_loss(&self.configs[goal.trial], &epochs) {
             values.insert(VALIDATION_LOSS.to_owned(), loss);
@@ -220,15 +216,6 @@ impl Planner<'_> {
 fn validation_loss(config: &Config, epochs: &[EpochRecord]) -> Option<f64> {
     let mut losses = epochs.iter().filter_map(|record| record.validation_loss);
     if config.ends_behind_its_best() { losses.reduce(f64::min) } else { losses.next_back() }
-}
-
-fn read_scores(path: &Path) -> Result<Scores, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|error| Error::Invalid {
-        path: path.to_owned(),
-        reason: format!("not the scores of an evaluation: {error}"),
-    })
 }
 
 fn order(direction: Direction, a: &TrialResult, b: &TrialResult) -> std::cmp::Ordering {

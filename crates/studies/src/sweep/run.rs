@@ -19,7 +19,7 @@ use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};
 use super::results::{self, Results, Standing};
 use super::{Error, halving};
-use crate::stages::{self, Outcome, Plan, Runner, Todo};
+use crate::stages::{self, Damage, Outcome, Plan, Runner, Todo};
 
 /// How often another process's lock is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -403,6 +403,11 @@ impl Watch<'_> {
 }
 
 impl stages::Observer for Watch<'_> {
+    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
+        let name = &plan.stages()[at].name;
+        self.observer.note(&format!("{name} is run again: {}", damage.reason()));
+    }
+
     fn started(&self, plan: &Plan, at: usize, _todo: Todo) {
         self.show(|running| {
             running.insert(at, plan.stages()[at].name.clone());

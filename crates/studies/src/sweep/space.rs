@@ -13,6 +13,10 @@ const RANGES: &str = "a list of values, { uniform = [low, high] }, { log-uniform
 /// Most trials of one sweep: more are a slip of the keyboard.
 pub const MOST_TRIALS: usize = 10_000;
 
+/// Draws in a row that give no new trial, after which there is none to be found: a narrow range has few
+/// numbers of four digits.
+const MOST_MISSES: u32 = 100_000;
+
 /// What a key may be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Domain {
@@ -109,12 +113,21 @@ impl Space {
             return Err(format!("{trials} trials are asked for, but there are only {size}"));
         }
         let mut all: Vec<Settings> = Vec::with_capacity(trials);
-        let mut attempt = 0;
+        let (mut attempt, mut misses) = (0, 0);
         while all.len() < trials {
             let trial: Settings = self.axes.iter().map(|axis| axis.drawn(seed, attempt)).collect();
             attempt += 1;
             if !all.contains(&trial) {
                 all.push(trial);
+                misses = 0;
+                continue;
+            }
+            misses += 1;
+            if misses == MOST_MISSES {
+                return Err(format!(
+                    "{trials} trials are asked for, but only {} different ones were found; widen the ranges, whose numbers have four digits",
+                    all.len()
+                ));
             }
         }
         Ok(all)
@@ -284,6 +297,9 @@ mod tests {
         let ranged = space("a.b = { uniform = [0, 1] }").unwrap();
         assert!(ranged.grid().unwrap_err().contains("`a.b` has a range"));
         assert!(space("a = [1, 2]").unwrap().draw(1, 3).unwrap_err().contains("only 2"));
+        let narrow = space("a = { uniform = [0.9, 0.9002] }").unwrap();
+        let error = narrow.draw(1, 10).unwrap_err();
+        assert!(error.contains("10 trials") && error.contains("only 3"), "{error}");
     }
 
     const MIXED: &str = "a = { uniform = [-1, 1] }\nb = { log-uniform = [1e-6, 1e-2] }\n\

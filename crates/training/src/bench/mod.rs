@@ -184,8 +184,14 @@ impl Bench {
     /// prompts, in batches of prompts of one length.
     ///
     /// # Errors
-    /// None for the strategy used.
+    /// For more pictures than there are.
     pub fn sample(&self, pictures: usize) -> Result<Duration, Error> {
+        let all = self.embeddings.size()[0];
+        if pictures as i64 > all {
+            return Err(Error::Mismatch(format!(
+                "{pictures} pictures are asked for, but the data set has {all}"
+            )));
+        }
         let prompts = self.prompts(pictures);
         let lengths: BTreeSet<usize> = prompts.iter().map(Vec::len).collect();
         let sampling =

@@ -39,9 +39,9 @@ pub enum ConfigError {
     Override(String),
     /// A change to a trained run that would be another run.
     #[error(
-        "`--set {0}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40"
+        "`--set {0}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40, and where its data lies (data.dataset, data.embeddings, keywords.selected)"
     )]
-    NotDecoding(String),
+    Settled(String),
     /// No system, or one that capsmith does not know.
     #[error("`system` is {0}, but must be \"clip-prefix\", \"sbg\" or \"merge-rnn\"")]
     System(String),
@@ -73,7 +73,7 @@ pub enum ConfigError {
         /// What was given.
         value: String,
         /// What is accepted.
-        expected: &'static str,
+        expected: String,
     },
 }
 

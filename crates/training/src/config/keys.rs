@@ -14,6 +14,21 @@ const SYSTEMS: [(&str, &str, &[&str]); 3] = [
     ("merge-rnn", include_str!("../../../../configs/flickr8k/merge-rnn.toml"), &[]),
 ];
 
+/// Numbers of sections that differ by their kind, of which the parser names the section alone; and whether
+/// they are whole.
+const NUMBERS: [(&str, bool); 10] = [
+    ("tokenizer.vocab_size", true),
+    ("mapper.prefix_length", true),
+    ("mapper.clip_length", true),
+    ("mapper.layers", true),
+    ("decoding.strategy.beams", true),
+    ("decoding.strategy.samples", true),
+    ("decoding.strategy.top_k", true),
+    ("decoding.strategy.seed", true),
+    ("decoding.strategy.temperature", false),
+    ("decoding.strategy.top_p", false),
+];
+
 /// What strategies of decoding have.
 const STRATEGY_KEYS: [&str; 6] = ["beams", "samples", "temperature", "top_k", "top_p", "seed"];
 
@@ -61,6 +76,23 @@ pub(super) fn known_keys(table: &toml::Table) -> Result<Vec<String>, ConfigError
     Ok(dotted_keys(&reference).into_iter().chain(others).chain(strategies).collect())
 }
 
+/// Refuses a value of another type where the parser would not name its key.
+pub(super) fn check_numbers(table: &toml::Table) -> Result<(), ConfigError> {
+    for (key, is_whole) in NUMBERS {
+        let Some(value) = find(table, key) else { continue };
+        let fits = match value {
+            toml::Value::Integer(number) => *number >= 0,
+            toml::Value::Float(_) => !is_whole,
+            _ => false,
+        };
+        if !fits {
+            let expected = if is_whole { "a whole number from 0" } else { "a number" }.to_owned();
+            return Err(ConfigError::OutOfRange { key, value: value.to_string(), expected });
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn dotted_keys(table: &toml::Table) -> Vec<String> {
     let mut keys = Vec::new();
     for (name, value) in table {
@@ -79,19 +111,17 @@ pub(super) fn flatten(config: &Config) -> Vec<(String, String)> {
     dotted_keys(&table)
         .into_iter()
         .map(|key| {
-            let value = lookup(&table, &key);
+            let value = find(&table, &key).map_or_else(String::new, ToString::to_string);
             (key, value)
         })
         .collect()
 }
 
-fn lookup(table: &toml::Table, key: &str) -> String {
+/// The value of a dotted key.
+pub(super) fn find<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     match key.split_once('.') {
-        Some((section, rest)) => table
-            .get(section)
-            .and_then(toml::Value::as_table)
-            .map_or_else(String::new, |inner| lookup(inner, rest)),
-        None => table.get(key).map_or_else(String::new, ToString::to_string),
+        Some((section, rest)) => find(table.get(section)?.as_table()?, rest),
+        None => table.get(key),
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Which;
 
 pub use error::ConfigError;
-use keys::{apply_override, dotted_keys, flatten, known_keys, nearest};
+use keys::{apply_override, check_numbers, dotted_keys, flatten, known_keys, nearest};
 pub use sections::{
     Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Strategy, Training,
 };
@@ -26,6 +26,9 @@ pub use systems::{
     Architecture, ClipPrefix, Gpt2, Keywords, LanguageModel, Mapper, MergeRnn, Network, Reranking,
     Sbg, System, Text, TextLoss, Tokenizer, Tuning, Vocabulary,
 };
+
+/// Keys that say where files are. What is in the files is checked by their digests.
+const PLACES: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
 
 /// One run, fully specified.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,6 +84,7 @@ impl Config {
                 return Err(ConfigError::UnknownKey { key, suggestion });
             }
         }
+        check_numbers(&table)?;
         let misfit = |error: toml::de::Error| invalid(error.to_string().trim().to_owned());
         // One by one: a flattened enum would forget which key a value is of.
         let system = match table.get("system").and_then(toml::Value::as_str) {
@@ -88,21 +92,28 @@ impl Config {
             Some("merge-rnn") => System::MergeRnn(table.clone().try_into().map_err(misfit)?),
             _ => System::ClipPrefix(table.clone().try_into().map_err(misfit)?),
         };
-        let Common { data, training, optimizer, decoding } = table.try_into().map_err(misfit)?;
+        let Common { data, training, optimizer, mut decoding } =
+            table.try_into().map_err(misfit)?;
+        if !matches!(system, System::MergeRnn(_)) {
+            // Runs of before there was this key did not clean up.
+            decoding.clean_up_tokenization_spaces.get_or_insert(false);
+        }
         let config = Self { system, data, training, optimizer, decoding };
         config.validate()?;
         Ok(config)
     }
 
-    /// Changes how captions are generated.
+    /// Changes how captions are generated, or where the data lies now.
     ///
     /// # Errors
-    /// As [`Self::load`]; and when a key is not of `decoding`, since a trained run's others are
-    /// settled.
-    pub fn with_decoding(&self, overrides: &[String]) -> Result<Self, ConfigError> {
-        if let Some(other) = overrides.iter().find(|set| !set.trim_start().starts_with("decoding."))
-        {
-            return Err(ConfigError::NotDecoding(other.clone()));
+    /// As [`Self::load`]; and when a key is another one, since a trained run's others are settled.
+    pub fn with_settings(&self, overrides: &[String]) -> Result<Self, ConfigError> {
+        let is_open = |set: &&String| {
+            let key = set.split('=').next().unwrap_or_default().trim();
+            key.starts_with("decoding.") || PLACES.contains(&key)
+        };
+        if let Some(other) = overrides.iter().find(|set| !is_open(set)) {
+            return Err(ConfigError::Settled(other.clone()));
         }
         Self::parse(&self.to_toml(), Path::new("the run's config.toml"), overrides)
     }
@@ -243,6 +254,30 @@ mod tests {
                 assert!(error.contains(name), "without {key}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn runs_that_do_not_name_the_clean_up_of_spaces_have_none() {
+        let parse = |text: &str| Config::parse(text, Path::new("config.toml"), &[]).unwrap();
+        for system in ["clip-prefix", "sbg"] {
+            let named = parse(reference(system));
+            assert_eq!(named.decoding.clean_up_tokenization_spaces, Some(true));
+            let lines = reference(system).lines();
+            let lines: Vec<&str> =
+                lines.filter(|line| !line.starts_with("clean_up_tokenization_spaces")).collect();
+            let before = parse(&lines.join("\n"));
+            assert_eq!(before.decoding.clean_up_tokenization_spaces, Some(false));
+            assert!(before.difference(&named).contains("clean_up_tokenization_spaces"));
+            assert_eq!(parse(&before.to_toml()), before);
+            let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+            assert_eq!(before.with_decoding(&set).unwrap(), named);
+        }
+        let words = parse(reference("merge-rnn"));
+        assert!(!words.to_toml().contains("clean_up"));
+        assert_eq!(parse(&words.to_toml()), words);
+        let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+        let error = words.with_decoding(&set).unwrap_err().to_string();
+        assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
     }
 
     #[test]

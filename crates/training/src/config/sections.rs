@@ -40,7 +40,7 @@ impl Data {
         self.layout.parse().map(Some).map_err(|_| ConfigError::OutOfRange {
             key: "data.layout",
             value: format!("\"{}\"", self.layout),
-            expected: "auto, kaggle, original, karpathy or webdataset",
+            expected: "auto, kaggle, original, karpathy or webdataset".to_owned(),
         })
     }
 
@@ -186,6 +186,10 @@ pub enum Schedule {
 pub struct Decoding {
     /// Tokens at most; words where a system writes words.
     pub max_tokens: usize,
+    /// Spaces before punctuation and shortened words are removed before a caption is cut, as the
+    /// `decode` of transformers 4.x does. Off in runs that do not name it; not for whole words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_up_tokenization_spaces: Option<bool>,
     /// Pictures captioned together.
     pub batch_size: usize,
     /// How the next token is chosen.

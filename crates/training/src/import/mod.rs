@@ -7,17 +7,16 @@
 
 mod names;
 mod shapes;
-mod staging;
 mod weights;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs;
 use std::path::Path;
 
+use durable::StagedFolder;
+use durable::digests::{self, Digests};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner};
 use networks::weights::WeightsError;
-use sha2::{Digest, Sha256};
 use tch::{Device, nn};
 
 use crate::checkpoint::{self, Position};
@@ -27,7 +26,6 @@ use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
 
 use shapes::Sizes;
-pub(crate) use staging::{Staging, refuse_existing};
 use weights::Weights;
 
 pub(crate) const HEAD: &str = "gpt.lm_head.weight";
@@ -78,15 +76,16 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
         embeddings: None,
         clip_dim,
-        gpt2_sha256: Some(sha256(import.file)?),
+        gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
         threads: config.training.cpu_threads(),
         device: config.training.device.clone(),
+        files: Digests::new(),
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };
 
-    let staging = Staging::beside(import.out)?;
-    let run = RunFolder::new(&staging.path);
+    let staging = staged(import.out)?;
+    let run = RunFolder::new(staging.path());
     run.save_language_model(&imported.gpt2, &tokenizer)?;
     let finished = Position { finished: true, ..Position::default() };
     checkpoint::save_model(&run.checkpoints(), &finished, &weights.read()?)?;
@@ -98,10 +97,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 
 /// Builds the model and fills it, strictly. Errors name `source`, which the weights are from.
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
-    let (found, damaged) = checkpoint::latest(&run.checkpoints())?;
-    let Some(checkpoint) = found else {
-        return damaged.into_iter().next().map_or(Ok(()), Err);
-    };
+    let checkpoint = checkpoint::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = imported.config.clip_prefix()?.mapper.network(imported.clip_dim);
     let _captioner = ClipCaptioner::new(store.root(), &imported.gpt2, &mapper);
@@ -114,18 +110,23 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     })
 }
 
-/// SHA-256 of a file's bytes, in hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
-    let fail =
-        |error: io::Error| Error::RunFile { path: path.to_owned(), reason: error.to_string() };
-    let mut file = File::open(path).map_err(fail)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        let count = file.read(&mut buffer).map_err(fail)?;
-        if count == 0 {
-            break;
-        }
-        digest.update(&buffer[..count]);
+/// Makes a folder to fill beside `place`.
+pub(crate) fn staged(place: &Path) -> Result<StagedFolder, Error> {
+    if place.file_name().is_none() {
+        return Err(Error::RunFile {
+            path: place.to_owned(),
+            reason: "this names no folder; give --out a name".into(),
+        });
     }
-    Ok(hex::encode(digest.finalize()))
+    Ok(StagedFolder::beside(place)?)
+}
+
+pub(crate) fn refuse_existing(out: &Path) -> Result<(), Error> {
+    if fs::symlink_metadata(out).is_err() {
+        return Ok(());
+    }
+    Err(Error::RunFile {
+        path: out.to_owned(),
+        reason: "exists, and nothing is overwritten; choose another --out, or move it away".into(),
+    })
 }

@@ -74,7 +74,7 @@ pub fn clip(
     let tokenizer = ClipTokenizer::train(captions, *vocab_size)?;
     let mut config = config.clone();
     config.text_config.vocab_size = tokenizer.vocab_size() as i64;
-    config.text_config.eos_token_id = i64::from(tokenizer.end_of_text());
+    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
 
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));

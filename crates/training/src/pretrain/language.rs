@@ -42,6 +42,12 @@ pub fn gpt2(
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
     let Gpt2Options { config, block_size, course, kind } = options;
+    if *block_size as i64 > config.n_positions {
+        return Err(Error::Mismatch(format!(
+            "a block has {block_size} tokens, but the model has {} positions only",
+            config.n_positions
+        )));
+    }
     let tokenizer = Gpt2Tokenizer::train(texts, config.vocab_size as usize)?;
     let config = Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..config.clone() };
     let blocks = blocks(&tokenizer, texts, *block_size, course.seed)?;

@@ -73,9 +73,8 @@ impl System for MergeRnn {
     fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
         let Setting { config, inputs, .. } = *setting;
         let settings = config.merge_rnn()?;
-        let captions = inputs.captions(&inputs.split.train);
-        let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
-        let rows = |images: &[usize]| inputs.rows(images, |text| vocabulary.encode(text));
+        let vocabulary = vocabulary(setting, settings)?;
+        let rows = |images: &[usize]| inputs.rows(images, |words| vocabulary.encode(words));
         let (rows, held_out) = (rows(&inputs.split.train), rows(&inputs.split.validation));
         check_examples(config, inputs, rows.len(), "captions", observer)?;
         Ok(Self {
@@ -121,6 +120,20 @@ impl System for MergeRnn {
     fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
         inputs.describe(row)
     }
+}
+
+/// Returns the words of the training captions, which must be those that a resumed run began with.
+fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Error> {
+    let Setting { folder, inputs, .. } = *setting;
+    let captions = inputs.words(&inputs.split.train);
+    let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
+    if folder.exists() && Vocabulary::open(&folder.words())? != vocabulary {
+        return Err(Error::Mismatch(format!(
+            "{} holds other words than the training captions; capsmith 0.1.0 dropped all punctuation and joined words at \"-\": start a new run, or resume with the version that began this one",
+            folder.words().display()
+        )));
+    }
+    Ok(vocabulary)
 }
 
 fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> MergeRnnConfig {

@@ -10,7 +10,7 @@ use words::Gpt2Tokenizer;
 
 use super::{Setting, System, check_examples};
 use crate::batches::TokenRow;
-use crate::captioner::{Caption, Event, Pictures, Progress, Writer, first_sentence};
+use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ClipPrefix, Decoding, Strategy, Tokenizer, Tuning};
 use crate::error::Error;
@@ -89,6 +89,7 @@ impl System for Prefix {
         let system = setting.config.clip_prefix()?.clone();
         let inputs = setting.inputs;
         let pretrained = Pretrained::open(setting.language_model)?;
+        pretrained.note_other_heads(observer);
         let tokenizer = tokenizer(setting, &system, &pretrained)?;
         let gpt2 = match system.tokenizer {
             Tokenizer::Pretrained {} => pretrained.config.clone(),
@@ -266,7 +267,8 @@ impl Writer for PrefixWriter {
             for written in decode::generate(self.model.gpt2(), &prompt, numbers, &options)? {
                 let mut all = Vec::with_capacity(written.len());
                 for hypothesis in &written {
-                    let text = first_sentence(&read(&self.tokenizer, &hypothesis.tokens)?);
+                    let text = decoded(&self.tokenizer, &hypothesis.tokens, decoding)?;
+                    let text = first_sentence(&text);
                     all.push(Caption { text, score: hypothesis.score() });
                 }
                 captions.push(all);
@@ -275,10 +277,4 @@ impl Writer for PrefixWriter {
         }
         Ok(captions)
     }
-}
-
-/// The text of token ids.
-pub(super) fn read(tokenizer: &Gpt2Tokenizer, tokens: &[i64]) -> Result<String, Error> {
-    let ids: Vec<u32> = tokens.iter().filter_map(|&token| u32::try_from(token).ok()).collect();
-    Ok(tokenizer.decode(&ids)?)
 }

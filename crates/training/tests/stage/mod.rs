@@ -49,8 +49,23 @@ impl Stage {
 
     /// One picture to train on, with one caption five times.
     pub fn of_one_caption() -> Self {
+        Self::of_one_caption_written("a dog runs on the grass .")
+    }
+
+    /// The same with this caption.
+    pub fn of_one_caption_written(caption: &str) -> Self {
         let image = |caption: &str| vec![caption.to_owned(); 5];
-        Self::of(&[image("a dog runs on the grass ."), image("a dog sleeps .")])
+        Self::of(&[image(caption), image("a dog sleeps .")])
+    }
+
+    /// As [`Self::new`], but every third caption is a text of which no token counts in the loss.
+    pub fn with_captions_without_targets() -> Self {
+        let caption = |image: usize, number: usize| match (image + number) % 3 {
+            0 => "<|endoftext|>".to_owned(),
+            rest => format!("a dog of {rest} colours runs on the grass ."),
+        };
+        let captions = |image| (0..5).map(|number| caption(image, number)).collect();
+        Self::of(&(0..8).map(captions).collect::<Vec<_>>())
     }
 
     fn of(images: &[Vec<String>]) -> Self {
@@ -63,7 +78,7 @@ impl Stage {
             let name = format!("{image:03}.png");
             fs::copy(&picture, pictures.join(&name)).unwrap();
             for caption in captions {
-                writeln!(rows, "{name},{caption}").unwrap();
+                writeln!(rows, "{name},\"{caption}\"").unwrap();
             }
         }
         fs::write(stage.path("set/captions.txt"), rows).unwrap();

@@ -29,6 +29,7 @@ use rustc_hash::FxHashSet;
 
 pub use build::{Built, build};
 pub use fetch::fetch;
+use foreign_text::printable_path;
 use layout::{Layout, Numbers, RankedBits, Strings};
 pub(super) use paraphrases::{LONGEST_PHRASE, Paraphrases};
 pub(super) use synonyms::Synonyms;
@@ -44,11 +45,11 @@ pub enum Error {
     #[error(
         "METEOR's resources are not at {}; run `caption-eval fetch meteor` \
          (or `capsmith fetch meteor`) once",
-        .0.display()
+        printable_path(.0)
     )]
     Missing(PathBuf),
     /// The operating system could not read the file.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -56,7 +57,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is damaged, or of another version.
-    #[error("{} cannot be used: {reason}; run `caption-eval fetch meteor` again", path.display())]
+    #[error(
+        "{} cannot be used: {reason}; run `caption-eval fetch meteor` again",
+        printable_path(path)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -64,7 +68,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// The package is not pycocoevalcap 1.2, or is damaged.
-    #[error("{}: {message}; pycocoevalcap 1.2 is needed, as wheel or unpacked folder", path.display())]
+    #[error(
+        "{}: {message}; pycocoevalcap 1.2 is needed, as wheel or unpacked folder",
+        printable_path(path)
+    )]
     Package {
         /// The wheel, folder or file within.
         path: PathBuf,

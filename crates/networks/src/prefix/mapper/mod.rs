@@ -13,6 +13,10 @@ use transformer::TransformerMapper;
 
 use crate::pass::Pass;
 
+/// A mapper that is larger than the largest GPT-2 is a mistake, and refusing it is kinder than running out
+/// of memory.
+const MAX_PARAMETERS: u128 = 4_000_000_000;
+
 /// Which network maps image embeddings to prefix vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapperKind {
@@ -52,7 +56,27 @@ impl MapperConfig {
                 transformer::HEADS
             ));
         }
-        Ok(())
+        match self.parameters(hidden_size) {
+            0..=MAX_PARAMETERS => Ok(()),
+            count => Err(format!(
+                "mapper.prefix_length is {}: with it the mapper has {count} weights, more than {MAX_PARAMETERS}; lower it, or mapper.clip_length and mapper.layers",
+                self.prefix_length
+            )),
+        }
+    }
+
+    /// Values in the large matrices; biases and norms are not counted.
+    fn parameters(&self, hidden_size: i64) -> u128 {
+        let wide = |size: i64| u128::from(size.unsigned_abs());
+        let (clip_dim, hidden) = (wide(self.clip_dim), wide(hidden_size));
+        let prefix = hidden * wide(self.prefix_length);
+        match self.kind {
+            MapperKind::Mlp => (clip_dim + prefix).saturating_mul(prefix) / 2,
+            MapperKind::Transformer { clip_length, layers } => {
+                let layer = hidden * hidden * (4 + 2 * wide(transformer::MLP_RATIO));
+                clip_dim * hidden * wide(clip_length) + prefix + layer * wide(layers)
+            }
+        }
     }
 }
 
@@ -133,5 +157,22 @@ mod tests {
         assert!(transformer.check(768).is_ok());
         assert!(transformer.check(20).unwrap_err().contains("hidden size of 20"));
         assert!(MapperConfig { kind: MapperKind::Mlp, ..transformer }.check(20).is_ok());
+    }
+
+    #[test]
+    fn a_mapper_that_no_memory_holds_is_refused() {
+        let transformer = |clip_length, layers| MapperKind::Transformer { clip_length, layers };
+        for (kind, prefix_length, fits) in [
+            (MapperKind::Mlp, 10, true),
+            (MapperKind::Mlp, 1_000, false),
+            (transformer(10, 8), 1_000, true),
+            (transformer(100_000, 8), 10, false),
+            (transformer(10, 1_000), 10, false),
+            (transformer(i64::MAX, i64::MAX), i64::MAX, false),
+        ] {
+            let checked = MapperConfig { kind, clip_dim: 768, prefix_length }.check(768);
+            assert_eq!(checked.is_ok(), fits, "{kind:?}");
+            assert!(checked.is_ok() || checked.unwrap_err().contains("mapper.prefix_length"));
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::pass::Pass;
 /// ClipCap's, for every size.
 pub(super) const HEADS: i64 = 8;
 /// Width inside the feed-forward layers, as a multiple of the hidden size.
-const MLP_RATIO: i64 = 2;
+pub(super) const MLP_RATIO: i64 = 2;
 
 #[derive(Debug)]
 pub(in crate::prefix) struct TransformerMapper {

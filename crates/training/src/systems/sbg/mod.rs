@@ -1,6 +1,7 @@
 //! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees a picture.
 //! CLIP chose the keywords, and chooses among the captions.
 
+mod kept;
 mod texts;
 mod writer;
 
@@ -76,6 +77,7 @@ impl System for Sbg {
         let Setting { config, inputs, .. } = *setting;
         let system = config.sbg()?;
         let pretrained = Pretrained::open(setting.language_model)?;
+        pretrained.note_other_heads(observer);
         let tokenizer = load_tokenizer(&pretrained.folder, pretrained.config.vocab_size)?;
         check_room(config, system, pretrained.config.n_positions)?;
         let selected = ImageKeywords::open(&system.keywords.selected)?;
@@ -114,12 +116,7 @@ impl System for Sbg {
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
         folder.save_language_model(&self.pretrained.config, &self.tokenizer)?;
-        durable::create_dir_all(&folder.keywords())?;
-        keywords::write_labels(&folder.labels(), &self.labels)?;
-        if let Some(encyclopedia) = &self.encyclopedia {
-            encyclopedia.save(&folder.encyclopedia())?;
-        }
-        Ok(())
+        kept::save(folder, &self.keywords_sha256, &self.labels, self.encyclopedia.as_ref())
     }
 
     fn examples(&self) -> &[Block] {

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use keywords::compare::select_all;
-use keywords::{Encyclopedia, Keyword, Selector, TextEncoder, prompt};
+use keywords::{Keyword, SEPARATOR, Selector, TextEncoder, prompt};
 use networks::decode::{self, Options};
 use networks::language_model::LanguageModel;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
+use super::kept;
 use super::texts::{end_of_text, token_rows};
-use crate::captioner::{Caption, Event, Pictures, Progress, Writer, first_sentence};
+use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
 use crate::checkpoint::Checkpoint;
 use crate::config::Decoding;
 use crate::error::Error;
 use crate::run_folder::RunFolder;
-use crate::systems::prefix::read;
 
 /// A trained SBG captioner.
 pub(crate) struct SbgWriter {
@@ -123,6 +123,7 @@ impl SbgWriter {
         prompts: &[&Prompt],
         numbers: &[u64],
         options: &Options,
+        decoding: &Decoding,
     ) -> Result<Vec<Vec<String>>, Error> {
         let tokens: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.tokens).copied().collect();
         let ids =
@@ -132,7 +133,8 @@ impl SbgWriter {
         for written in decode::generate(self.model.gpt2(), &inputs, numbers, options)? {
             let samples = written.iter().map(|hypothesis| {
                 let tokens = hypothesis.tokens.strip_suffix(&[self.end]);
-                Ok(first_sentence(&read(&self.tokenizer, tokens.unwrap_or(&hypothesis.tokens))?))
+                let tokens = tokens.unwrap_or(&hypothesis.tokens);
+                Ok(caption_of(&decoded(&self.tokenizer, tokens, decoding)?))
             });
             texts.push(samples.collect::<Result<_, Error>>()?);
         }
@@ -173,9 +175,7 @@ impl Writer for SbgWriter {
 
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
         let Some(encoder) = &self.encoder else { return Ok(None) };
-        let labels = keywords::read_labels(&self.folder.labels())?;
-        let path = self.folder.encyclopedia();
-        let encyclopedia = path.exists().then(|| Encyclopedia::open(&path)).transpose()?;
+        let (labels, encyclopedia) = kept::open(&self.folder)?;
         let selector = Selector::new(&labels, encyclopedia.as_ref());
         let texts = encoder.encode(selector.texts())?;
         Ok(Some(KeywordSelector { selector, texts }))
@@ -215,7 +215,8 @@ impl Writer for SbgWriter {
             let rows: Vec<i64> = batch.iter().map(|prompt| prompt.place as i64).collect();
             let rows = Tensor::from_slice(&rows).to_device(pictures.embeddings.device());
             let embeddings = pictures.embeddings.index_select(0, &rows);
-            let written = self.compare(self.sample(batch, &numbers, &options)?, &embeddings)?;
+            let written =
+                self.compare(self.sample(batch, &numbers, &options, decoding)?, &embeddings)?;
             for (prompt, written) in batch.iter().zip(written) {
                 captions[prompt.place] = written;
             }
@@ -224,6 +225,12 @@ impl Writer for SbgWriter {
         }
         Ok(captions)
     }
+}
+
+/// Returns the caption in what the language model wrote behind a prompt: up to the next separator,
+/// which begins another text's caption, and then up to the first full stop.
+fn caption_of(text: &str) -> String {
+    first_sentence(text.split(SEPARATOR).next().unwrap_or_default())
 }
 
 /// The text tower of a CLIP, which must be that of the run's embeddings.
@@ -237,4 +244,23 @@ fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextE
         "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",
         clip.display()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::caption_of;
+
+    #[test]
+    fn a_caption_ends_at_the_next_separator_or_full_stop() {
+        for (text, expected) in [
+            (" a dog runs . a cat", "a dog runs ."),
+            (" a dog runs dog, grass ### a dog sits .", "a dog runs dog, grass ."),
+            (" a dog. cat ### a cat", "a dog ."),
+            (" a dog####", "a dog ."),
+            (" ### a dog", " ."),
+            (" a dog ## runs", "a dog ## runs ."),
+        ] {
+            assert_eq!(caption_of(text), expected, "{text:?}");
+        }
+    }
 }

@@ -1,22 +1,21 @@
 //! What a run writes down while it trains: `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and
 //! TensorBoard events.
 //!
-//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
-//! its `FileWriter`: that one writes on a thread of its own which panics when the disk is full, and
-//! two of them opened in the same second overwrite each other. Here every failure is returned.
+//! `logs.json` has the digests of the three tables as far as they are written when it is, with each
+//! checkpoint, so that a changed digit is noticed.
+
+mod events;
+mod lines;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use protobuf::Message;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
-use tensorboard_proto::summary::{Summary, Summary_Value};
-use tensorboard_rs::record_writer::RecordWriter;
+use tensorboard_proto::event::{SessionLog, SessionLog_SessionStatus};
+
+pub use events::EventFile;
+pub use lines::records;
+use lines::{Lines, LogDigests, Start, kept_lines, write_digests};
 
 /// One training step as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,40 +128,13 @@ fn failed<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
     move |reason| TrackError { path, reason: reason.to_string() }
 }
 
-/// A file of records that are appended.
-struct Lines {
-    path: PathBuf,
-    writer: csv::Writer<File>,
-}
-
-impl Lines {
-    /// Opens a file without the records that are not `kept`.
-    fn reopen<R: Serialize + DeserializeOwned>(
-        path: PathBuf,
-        kept: impl Fn(&R) -> bool,
-    ) -> Result<Self, TrackError> {
-        let mut lines = csv::Writer::from_writer(Vec::new());
-        for record in records::<R>(&path)?.iter().filter(|record| kept(record)) {
-            lines.serialize(record).map_err(failed(&path))?;
-        }
-        let lines = lines.into_inner().map_err(failed(&path))?;
-        durable::write(&path, &lines).map_err(failed(&path))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;
-        let writer = csv::WriterBuilder::new().has_headers(lines.is_empty()).from_writer(file);
-        Ok(Self { path, writer })
-    }
-
-    fn write(&mut self, record: &impl Serialize) -> Result<(), TrackError> {
-        self.writer.serialize(record).map_err(failed(&self.path))
-    }
-
-    fn flush(&mut self) -> Result<(), TrackError> {
-        self.writer.flush().map_err(failed(&self.path))
-    }
-}
+const STEPS: &str = "metrics.csv";
+const EPOCHS: &str = "epochs.csv";
+const SCORES: &str = "epoch-scores.csv";
 
 /// Writes step records to a run folder.
 pub struct Tracker {
+    run: PathBuf,
     steps: Lines,
     epochs: Lines,
     scores: Lines,
@@ -180,7 +152,7 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn open(run: &Path, steps: u64) -> Result<Self, TrackError> {
-        let scores_path = run.join("epoch-scores.csv");
+        let scores_path = run.join(SCORES);
         let kept = |scores: &EpochScores| scores.step <= steps;
         let scored = records::<EpochScores>(&scores_path)?;
         let scored_epochs = scored.iter().filter(|scores| kept(scores)).map(|scores| scores.epoch);
@@ -190,14 +162,19 @@ impl Tracker {
         start.set_status(SessionLog_SessionStatus::START);
         // TensorBoard drops events at or after the step of a START.
         events.write(steps + 1, |event| event.set_session_log(start))?;
+        let [steps_path, epochs_path] = [STEPS, EPOCHS].map(|name| run.join(name));
+        let kept_steps = kept_lines(&steps_path, |record: &StepRecord| record.step <= steps)?;
+        let kept_epochs = kept_lines(&epochs_path, |record: &EpochRecord| record.step <= steps)?;
+        let kept_scores = kept_lines(&scores_path, kept)?;
+        // First, since what is kept is also how the files begin that are there now.
+        let kept = [(STEPS, &kept_steps), (EPOCHS, &kept_epochs), (SCORES, &kept_scores)];
+        let digests = kept.map(|(name, lines)| (name.to_owned(), Start::of(lines)));
+        write_digests(run, &LogDigests::from(digests))?;
         let mut tracker = Self {
-            steps: Lines::reopen(run.join("metrics.csv"), |record: &StepRecord| {
-                record.step <= steps
-            })?,
-            epochs: Lines::reopen(run.join("epochs.csv"), |record: &EpochRecord| {
-                record.step <= steps
-            })?,
-            scores: Lines::reopen(scores_path, kept)?,
+            run: run.to_owned(),
+            steps: Lines::reopen(steps_path, &kept_steps)?,
+            epochs: Lines::reopen(epochs_path, &kept_epochs)?,
+            scores: Lines::reopen(scores_path, &kept_scores)?,
             scored_epochs,
             events,
         };
@@ -247,7 +224,19 @@ impl Tracker {
         let scalars =
             scores.named().map(|(name, score)| (format!("{}/{name}", scores.split), score));
         self.events.write_scalars(scores.step, scalars)?;
-        self.flush()
+        self.seal()
+    }
+
+    /// Hands everything recorded to the disk, with its digests.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn seal(&mut self) -> Result<(), TrackError> {
+        let all = [(STEPS, &mut self.steps), (EPOCHS, &mut self.epochs), (SCORES, &mut self.scores)];
+        let digests = all.map(|(name, lines)| Ok((name.to_owned(), lines.sync()?)));
+        let digests = digests.into_iter().collect::<Result<LogDigests, TrackError>>()?;
+        self.events.flush()?;
+        write_digests(&self.run, &digests)
     }
 
     /// Hands everything recorded to the operating system.
@@ -260,108 +249,6 @@ impl Tracker {
         self.scores.flush()?;
         self.events.flush()
     }
-}
-
-/// An event file of TensorBoard's.
-pub struct EventFile {
-    path: PathBuf,
-    writer: RecordWriter<BufWriter<File>>,
-}
-
-impl EventFile {
-    /// A new file in `folder`, beside those that are there.
-    ///
-    /// # Errors
-    /// Names the file.
-    pub fn create(folder: &Path) -> Result<Self, TrackError> {
-        let (path, file) = create_event_file(folder)?;
-        let mut file = Self { path, writer: RecordWriter::new(BufWriter::new(file)) };
-        file.write(0, |event| event.set_file_version("brain.Event:2".to_owned()))?;
-        Ok(file)
-    }
-
-    /// Writes numbers under their tags.
-    ///
-    /// # Errors
-    /// Names the file.
-    pub fn write_scalars(
-        &mut self,
-        step: u64,
-        scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
-    ) -> Result<(), TrackError> {
-        let mut summary = Summary::new();
-        for (tag, value) in scalars {
-            let mut entry = Summary_Value::new();
-            entry.set_tag(tag.into());
-            entry.set_simple_value(value as f32);
-            summary.mut_value().push(entry);
-        }
-        self.write(step, |event| event.set_summary(summary))
-    }
-
-    /// Writes an event of now with what `fill` puts in.
-    ///
-    /// # Errors
-    /// Names the file.
-    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), TrackError> {
-        let mut event = Event::new();
-        event.set_wall_time(unix_seconds());
-        event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
-        fill(&mut event);
-        let bytes = event.write_to_bytes().map_err(failed(&self.path))?;
-        self.writer.write(&bytes).map_err(failed(&self.path))
-    }
-
-    /// Hands everything written to the operating system.
-    ///
-    /// # Errors
-    /// Names the file.
-    pub fn flush(&mut self) -> Result<(), TrackError> {
-        self.writer.flush().map_err(failed(&self.path))
-    }
-}
-
-/// The records in a `metrics.csv`, `epochs.csv` or `epoch-scores.csv`, none where there is no file; a
-/// half-written last line is dropped.
-///
-/// # Errors
-/// Names the file when it cannot be read, and the line that is damaged.
-pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(path)(error)),
-    };
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-    let mut lines = reader.deserialize().peekable();
-    let mut records = Vec::new();
-    while let Some(line) = lines.next() {
-        match line {
-            Ok(record) => records.push(record),
-            Err(_) if lines.peek().is_none() => {}
-            Err(error) => return Err(failed(path)(error)),
-        }
-    }
-    Ok(records)
-}
-
-fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
-    std::fs::create_dir_all(folder).map_err(failed(folder))?;
-    let seconds = unix_seconds() as u64;
-    // Sessions that start within one second must not share a file.
-    for number in 0.. {
-        let path = folder.join(format!("events.out.tfevents.{seconds:010}.capsmith.{number}"));
-        match File::create_new(&path) {
-            Ok(file) => return Ok((path, file)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(&path)(error)),
-        }
-    }
-    Err(failed(folder)("no free file name"))
-}
-
-fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -437,6 +324,40 @@ mod tests {
         assert_eq!(Tracker::open(run.path(), 20).unwrap().scored_epochs(), 2);
         let path = run.path().join("epoch-scores.csv");
         assert_eq!(records::<EpochScores>(&path).unwrap(), [scores(1), scores(2)]);
+    }
+
+    #[test]
+    fn a_changed_digit_is_noticed_and_lines_behind_the_last_checkpoint_are_not_needed() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("metrics.csv");
+        let mut tracker = Tracker::open(run.path(), 0).unwrap();
+        tracker.record(&record(1)).unwrap();
+        tracker.record(&record(2)).unwrap();
+        tracker.seal().unwrap();
+        tracker.record(&record(3)).unwrap();
+        tracker.flush().unwrap();
+        drop(tracker);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            records::<StepRecord>(&path).map(|records| records.len())
+        };
+        assert_eq!(read(&text).unwrap(), 3);
+        assert_eq!(read(text.strip_suffix("100.0\n").unwrap()).unwrap(), 2, "a killed run's last line");
+        for damaged in [text.replace("2,1,0.5", "2,1,0.4"), text.replace("2,1,0.5,", "")] {
+            let error = read(&damaged).unwrap_err().to_string();
+            assert!(error.contains("metrics.csv") && error.contains("logs.json"), "{error}");
+            let opened = Tracker::open(run.path(), 2).map(|_| ());
+            assert!(opened.unwrap_err().to_string().contains("metrics.csv"));
+        }
+        // Whatever is dropped is sealed again without it.
+        read(&text).unwrap();
+        drop(Tracker::open(run.path(), 1).unwrap());
+        assert_eq!(records::<StepRecord>(&path).unwrap().len(), 1);
+        let digests = run.path().join("logs.json");
+        let text = std::fs::read_to_string(&digests).unwrap().replace("bytes", "byteS");
+        std::fs::write(&digests, text).unwrap();
+        assert!(records::<StepRecord>(&path).unwrap_err().to_string().contains("logs.json"));
     }
 
     #[test]

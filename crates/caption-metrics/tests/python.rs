@@ -1,0 +1,101 @@
+//! Files as Python programs write them, and what pycocoevalcap and scipy make of them
+//! (`tests/reference/metrics_python.py`).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::path::PathBuf;
+
+use caption_metrics::correlate::Kendall;
+use caption_metrics::{Error, Options, Predictions, References, evaluate, files};
+use serde_json::Value;
+use support::scores::assert_close;
+use support::{fixture, json};
+use tempfile::TempDir;
+
+/// A folder with two files.
+fn folder(references: &str, predictions: &str) -> (TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (r, p) = (folder.path().join("r.json"), folder.path().join("p.json"));
+    std::fs::write(&r, references).unwrap();
+    std::fs::write(&p, predictions).unwrap();
+    (folder, r, p)
+}
+
+fn assert_corpus(found: &caption_metrics::Summary, expected: &Value, what: &str) {
+    assert_eq!(found.corpus.iter().count(), 6);
+    for (name, score) in found.corpus.iter() {
+        assert_close(score, &expected[name], &format!("{what}: {name}"));
+    }
+}
+
+#[test]
+fn files_of_python_programs_score_as_in_pycocoevalcap() {
+    let expected = json(&fixture("python.json"));
+    let options = Options::default();
+    for (name, pair) in expected["files"].as_object().unwrap() {
+        let [references, predictions] = [0, 1].map(|side| pair[side].as_str().unwrap());
+        let (_folder, r, p) = folder(references, predictions);
+        let found = files::evaluate(&r, &p, &options, None, |_, _| {})
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_corpus(&found.summary, &expected["corpus"], name);
+        let (r, p) = (References::read(&r).unwrap(), Predictions::read(&p).unwrap());
+        let in_memory = evaluate(&r, &p, &options).unwrap();
+        assert_eq!(in_memory.summary, found.summary, "{name}");
+    }
+}
+
+/// Python's `json.dump` escapes what is not ASCII only if it is told nothing else.
+#[test]
+fn a_line_of_jsonl_may_hold_what_python_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.jsonl");
+    let lines = "{\"image_id\": 1e2, \"caption\": \"NaN\", \"p\": NaN}\n\
+                 {\"image_id\": 18446744073709551617, \"caption\": \"b\", \"x\": \"\\ud800\"}\n";
+    std::fs::write(&path, lines).unwrap();
+    let read = Predictions::read(&path).unwrap();
+    let found: Vec<(&str, &str)> = read.iter().collect();
+    assert_eq!(found, [("100", "NaN"), ("18446744073709551617", "b")]);
+}
+
+#[test]
+fn only_images_with_a_prediction_are_scored_where_asked_to() {
+    let expected = json(&fixture("python.json"));
+    let pair = &expected["files"]["not finite"];
+    let all: Vec<&str> = pair[1].as_str().unwrap().split("}, ").collect();
+    let two = format!("{}}}, {}", all[0], all[2]);
+    let (_folder, r, p) = folder(pair[0].as_str().unwrap(), &two);
+    let error = files::evaluate(&r, &p, &Options::default(), None, |_, _| {}).err().unwrap();
+    assert!(matches!(error, Error::MissingPredictions { count: 1, .. }), "{error}");
+    assert!(error.to_string().contains("--only-predicted"), "{error}");
+
+    let options = Options { only_predicted: true, ..Options::default() };
+    let found = files::evaluate(&r, &p, &options, None, |_, _| {}).unwrap();
+    assert_corpus(&found.summary, &expected["subset"], "subset");
+    assert_eq!((found.summary.n, found.summary.protocol.images_without_prediction), (2, Some(1)));
+    let ids: Vec<String> = found.per_image().map(|image| image.unwrap().id).collect();
+    assert_eq!(ids, ["1", "3"]);
+    let (r, p) = (References::read(&r).unwrap(), Predictions::read(&p).unwrap());
+    assert_eq!(evaluate(&r, &p, &options).unwrap().summary, found.summary);
+
+    let unknown = Predictions::new([("1", "a"), ("9", "b")]).unwrap();
+    let error = evaluate(&r, &unknown, &options).err().unwrap();
+    assert!(matches!(error, Error::ExtraPredictions { count: 1, .. }), "{error}");
+    let none = Predictions::new(Vec::<(String, String)>::new()).unwrap();
+    assert!(matches!(evaluate(&r, &none, &options), Err(Error::NoImages)));
+}
+
+#[test]
+fn rank_correlations_are_scipys() {
+    for (at, case) in
+        json(&fixture("python.json"))["kendall"].as_array().unwrap().iter().enumerate()
+    {
+        let [x, y] = ["x", "y"].map(|side| {
+            let values = case[side].as_array().unwrap().iter();
+            values.map(|value| value.as_f64().unwrap()).collect::<Vec<_>>()
+        });
+        let kendall = Kendall::new(x.into_iter().zip(y));
+        assert_close(kendall.tau_b(), &case["tau_b"], &format!("tau-b of case {at}"));
+        assert_close(kendall.tau_c(), &case["tau_c"], &format!("tau-c of case {at}"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Folders that are filled beside their place and moved there as a whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::temporary::named;
+use crate::{Error, Lock, create_dir_all, io_error, lock, remove, replace};
+
+/// The file in a staged folder that is locked while it is filled, and tells it from somebody's own.
+const LOCK: &str = "lock";
+
+/// A folder `PLACE.partial` that is filled beside its place, and goes when it is dropped before it is
+/// kept. One that a killed process left is emptied and taken over.
+#[derive(Debug)]
+pub struct StagedFolder {
+    path: PathBuf,
+    /// Folders around it that were not there before, the innermost first.
+    made: Vec<PathBuf>,
+    /// None once nothing is to be removed.
+    lock: Option<Lock>,
+}
+
+impl StagedFolder {
+    /// Makes an empty folder beside `place`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another process fills the same folder, [`Error::Io`] where it is
+    /// somebody's own. Names the folder.
+    pub fn beside(place: &Path) -> Result<Self, Error> {
+        let path = named(place, "partial");
+        let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
+        let mut staged = Self { path, made, lock: None };
+        create_dir_all(&staged.path)?;
+        let entries = staged.entries()?;
+        let lock_file = staged.path.join(LOCK);
+        if !entries.is_empty() && !entries.contains(&lock_file) {
+            let reason = io::Error::other("it was not made by capsmith; move it away");
+            return Err(io_error("fill", &staged.path)(reason));
+        }
+        staged.lock = Some(lock(&lock_file)?);
+        for left in entries.iter().filter(|&entry| *entry != lock_file) {
+            remove(left)?;
+        }
+        Ok(staged)
+    }
+
+    fn entries(&self) -> Result<Vec<PathBuf>, Error> {
+        let entries = fs::read_dir(&self.path).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()
+        });
+        entries.map_err(io_error("read", &self.path))
+    }
+
+    /// Returns where to fill it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the folder to its place.
+    ///
+    /// # Errors
+    /// Names `place`.
+    pub fn keep(mut self, place: &Path) -> Result<(), Error> {
+        replace(&self.path, place)?;
+        self.lock = None;
+        remove(&place.join(LOCK))
+    }
+
+    /// Moves a file of the folder, which goes, to its place.
+    ///
+    /// # Errors
+    /// Names `place`.
+    pub fn keep_file(self, file: &Path, place: &Path) -> Result<(), Error> {
+        replace(file, place)
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        // Whatever cannot be removed: the error that led here is the one to tell.
+        if self.lock.is_some() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+        for folder in &self.made {
+            // Stays where it holds what was kept.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_leftover_is_emptied_and_a_folder_at_work_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("new/run");
+        let partial = folder.path().join("new/run.partial");
+        fs::create_dir_all(partial.join("gpt2")).unwrap();
+        fs::write(partial.join(LOCK), "").unwrap();
+        fs::write(partial.join("gpt2/vocab.json"), "half").unwrap();
+        let staged = StagedFolder::beside(&place).unwrap();
+        assert_eq!(names(staged.path()), [LOCK]);
+        assert!(matches!(StagedFolder::beside(&place), Err(Error::Locked(_))));
+        fs::write(staged.path().join("a"), "whole").unwrap();
+        staged.keep(&place).unwrap();
+        assert_eq!(names(&place), ["a"]);
+        assert_eq!(names(&folder.path().join("new")), ["run"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_somebodys_own_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("run.partial");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("notes.txt"), "mine").unwrap();
+        let error = StagedFolder::beside(&folder.path().join("run")).unwrap_err().to_string();
+        assert!(error.contains("run.partial") && error.contains("move it away"), "{error}");
+        assert_eq!(names(&own), ["notes.txt"]);
+    }
+
+    #[test]
+    fn a_file_is_moved_and_its_folder_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a/b/all.safetensors");
+        let staged = StagedFolder::beside(&place).unwrap();
+        let file = staged.path().join("file");
+        fs::write(&file, "whole").unwrap();
+        staged.keep_file(&file, &place).unwrap();
+        assert_eq!(names(place.parent().unwrap()), ["all.safetensors"]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_one_that_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let staged = StagedFolder::beside(&folder.path().join("some/where/run")).unwrap();
+        fs::write(staged.path().join("a"), "half").unwrap();
+        drop(staged);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+}

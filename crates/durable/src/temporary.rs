@@ -1,0 +1,85 @@
+//! The temporary file that is filled beside its destination.
+//!
+//! It is locked while it is filled, so that the leftover of a killed process is told from the file of
+//! a process at work, and is taken over.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A locked file, empty at first, which goes when it is dropped before it is kept.
+pub(crate) struct Temporary {
+    path: PathBuf,
+    file: File,
+    is_kept: bool,
+}
+
+impl Temporary {
+    /// Opens the temporary file for `destination`; waits for another process that writes there.
+    pub(crate) fn beside(destination: &Path) -> io::Result<Self> {
+        let path = named(destination, "partial");
+        // Some file systems have no locks, and a leftover may be another user's.
+        let (path, file) = match open_locked(&path) {
+            Ok(file) => (path, file),
+            Err(_) => {
+                let own = named(destination, &format!("{}.partial", std::process::id()));
+                let file = File::create(&own)?;
+                (own, file)
+            }
+        };
+        Ok(Self { path, file, is_kept: false })
+    }
+
+    /// Returns the file to fill. The lock is held until this `Temporary` goes.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file, which has its destination's name by now.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // The destination is intact; a leftover would only take space.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn open_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        // Whoever held the lock has renamed or removed the file that was opened.
+        if is_at(&file, path)? {
+            file.set_len(0)?;
+            return Ok(file);
+        }
+    }
+}
+
+/// Returns whether `path` is still this file or folder.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns a name beside `destination`, so that the rename stays on one disk.
+pub(crate) fn named(destination: &Path, ending: &str) -> PathBuf {
+    let mut name = destination.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{ending}"));
+    destination.with_file_name(name)
+}

@@ -1,0 +1,14 @@
+//! Text that other programs wrote: JSON as Python writes it, names made fit to print.
+//!
+//! ```
+//! use foreign_text::{printable, python_json};
+//!
+//! assert_eq!(python_json(r#"{"score": NaN, "name": "NaN"}"#), r#"{"score": null, "name": "NaN"}"#);
+//! assert_eq!(printable("a\nb.jpg").to_string(), r"a\nb.jpg");
+//! ```
+
+mod print;
+mod python;
+
+pub use print::{PrintablePath, PrintableText, printable, printable_path};
+pub use python::python_json;

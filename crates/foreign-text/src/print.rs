@@ -1,0 +1,75 @@
+//! Names made fit for a line of a terminal.
+
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+
+/// Text from outside for one line of a message; see [`printable`].
+#[derive(Debug, Clone, Copy)]
+pub struct PrintableText<'t>(&'t str);
+
+/// A path for one line of a message; see [`printable_path`].
+#[derive(Debug, Clone, Copy)]
+pub struct PrintablePath<'p>(&'p Path);
+
+/// Displays `text` with line feeds, escape characters and whatever else moves a terminal's cursor or
+/// turns its direction written as `\n` or `\u{1b}`.
+#[must_use]
+pub fn printable(text: &str) -> PrintableText<'_> {
+    PrintableText(text)
+}
+
+/// Displays `path` as [`printable`] displays text; bytes that are not UTF-8 become U+FFFD.
+#[must_use]
+pub fn printable_path(path: &Path) -> PrintablePath<'_> {
+    PrintablePath(path)
+}
+
+impl Display for PrintableText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(moves_the_cursor) {
+            f.write_str(&rest[..at])?;
+            let character = rest[at..].chars().next().unwrap_or_default();
+            for escaped in character.escape_default() {
+                f.write_char(escaped)?;
+            }
+            rest = &rest[at + character.len_utf8()..];
+        }
+        f.write_str(rest)
+    }
+}
+
+impl Display for PrintablePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        printable(&self.0.to_string_lossy()).fmt(f)
+    }
+}
+
+/// Control characters, line and paragraph separators, and marks that turn the direction of writing.
+fn moves_the_cursor(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_the_cursor_is_escaped_and_letters_stay() {
+        for (text, printed) in [
+            ("plain name.jpg", "plain name.jpg"),
+            ("a\nb\r.jpg", r"a\nb\r.jpg"),
+            ("\u{1b}[2Jx\u{7f}\u{9b}\t\0", r"\u{1b}[2Jx\u{7f}\u{9b}\t\u{0}"),
+            ("caf\u{e9} \u{1f415} \u{4e2d}", "caf\u{e9} \u{1f415} \u{4e2d}"),
+            ("gpj\u{202e}.exe\u{2028}", r"gpj\u{202e}.exe\u{2028}"),
+            (r"a\b", r"a\b"),
+        ] {
+            assert_eq!(printable(text).to_string(), printed);
+            assert_eq!(printable_path(Path::new(text)).to_string(), printed);
+        }
+    }
+}

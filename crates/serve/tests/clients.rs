@@ -1,0 +1,206 @@
+//! Clients that do not behave as most do: slow ones, half-closed ones, and those of another origin.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod stage;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use serve::Limits;
+
+use stage::{Server, Sums, config, form, png};
+
+/// Few connections and short times, so that tests end soon.
+fn limits() -> Limits {
+    Limits {
+        connections: 40,
+        patience: Duration::from_millis(200),
+        answer_time: Duration::from_secs(2),
+        ..Limits::default()
+    }
+}
+
+/// A client that asks for far more than it reads, until nothing more can be sent.
+fn slow_reader(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let requests = "GET /app.js HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(200);
+    while stream.write_all(requests.as_bytes()).is_ok() {}
+    stream
+}
+
+/// Whether the server has broken the connection off.
+fn is_closed(mut stream: &TcpStream) -> bool {
+    stream.write_all(b"GET / HTTP/1.1\r\n").is_err_and(|error| {
+        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    })
+}
+
+fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    start.elapsed()
+}
+
+#[test]
+fn clients_that_never_read_do_not_keep_others_out() {
+    let server = Server::start(Limits { answer_time: Duration::from_mins(2), ..limits() }, false);
+    let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(server.address)).collect();
+    for _ in 0..7 {
+        let start = Instant::now();
+        assert_eq!(server.get("/healthz").0, 200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+    assert_eq!(server.send(&png(1), &[]).0, 200);
+    // A stop does not wait for them either.
+    let start = Instant::now();
+    assert!(server.finish());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
+    let server = Server::start(limits(), false);
+    let never = slow_reader(server.address);
+    // However little is read, a byte now and then wins no time.
+    let mut little = slow_reader(server.address);
+    let waited = until("both are closed", Duration::from_secs(30), || {
+        let _ = little.read(&mut [0; 16]);
+        is_closed(&never) && is_closed(&little)
+    });
+    assert!(waited > Duration::from_secs(1), "closed after {waited:?}");
+    assert_eq!(server.get("/healthz").0, 200);
+}
+
+#[test]
+fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
+    let server = Server::start(limits(), false);
+    let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\n";
+    let mut slow: Vec<TcpStream> = (0..60)
+        .map(|client| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let sent = if client % 2 == 0 { head } else { "GET /healthz HTTP/1.1\r\nx: " };
+            stream.write_all(sent.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..7 {
+        for stream in &mut slow {
+            // Those that gave way to others are closed.
+            let _ = stream.write_all(b"a");
+        }
+        let start = Instant::now();
+        assert_eq!(server.get("/healthz").0, 200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_request_that_the_models_work_on_gives_way_to_nobody() {
+    let server = Server::start(limits(), true);
+    let address = server.address;
+    let (content_type, body) = form(&png(1), &[]);
+    let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
+    assert_eq!(server.taken.recv().unwrap(), 1);
+    std::thread::sleep(Duration::from_secs(1));
+    let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(address)).collect();
+    assert_eq!(server.get("/healthz").0, 200);
+    server.gate.send("go").unwrap();
+    let (status, answer) = client.join().unwrap();
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// What a client gets that sends `request` and shuts down its sending side.
+fn half_closed(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(request).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_client_that_has_said_all_and_shut_down_its_sending_side_is_answered() {
+    let server = Server::start(Limits::default(), true);
+    let get = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = half_closed(server.address, get.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    // Both of two requests.
+    let answer = half_closed(server.address, get.repeat(2).as_bytes());
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+
+    let (content_type, body) = form(&png(3), &[("runs", "any")]);
+    let head = format!(
+        "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.as_bytes(), &body].concat();
+    let address = server.address;
+    let client = std::thread::spawn(move || half_closed(address, &request));
+    assert_eq!(server.taken.recv().unwrap(), 1);
+    std::thread::sleep(Duration::from_millis(300));
+    server.gate.send("go").unwrap();
+    let answer = client.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let task = serve::Task { run: 0, decoding: config("any").decoding };
+    assert_eq!(body["runs"][0]["caption"], Sums::caption(&png(3), &task));
+
+    // Half a request is none.
+    for half in ["GET /healthz HTTP/1.1\r\nhost: loc", ""] {
+        assert!(!half_closed(server.address, half.as_bytes()).contains("200"));
+    }
+    let cut = format!("{head}half");
+    let start = Instant::now();
+    assert!(!half_closed(server.address, cut.as_bytes()).contains("200"));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    server.stop.store(true, Ordering::Relaxed);
+}
+
+#[test]
+fn every_address_is_for_the_servers_own_hosts_and_origin() {
+    let server = Server::start(Limits::default(), false);
+    let own = format!("host: {}\r\n", server.address);
+    let origin = format!("{own}origin: http://{}\r\n", server.address);
+    for request in [
+        "GET /",
+        "GET /style.css",
+        "GET /app.js",
+        "GET /icon.svg",
+        "GET /healthz",
+        "GET /metrics",
+        "GET /v1/runs",
+        "HEAD /",
+        "GET /v1/caption",
+        "POST /v1/caption",
+        "OPTIONS /v1/caption",
+        "GET /nowhere",
+    ] {
+        let by = |headers: &str| {
+            let request = format!("{request} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+            server.raw(request.as_bytes()).split(' ').nth(1).unwrap().to_owned()
+        };
+        let usual = by(&own);
+        assert!(!["400", "403"].contains(&usual.as_str()), "{request}: {usual}");
+        assert_eq!(by(&origin), usual, "{request}");
+        assert_eq!(by("host: evil.example\r\n"), "403", "{request}");
+        assert_eq!(by(&format!("{own}origin: http://evil.example\r\n")), "403", "{request}");
+        assert_eq!(by(&format!("{own}origin: null\r\n")), "403", "{request}");
+        assert_eq!(by(&format!("{own}{own}")), "400", "{request}");
+        assert_eq!(by(""), "400", "{request}");
+    }
+    let old = server.raw(b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(old.contains(" 400 "), "{old}");
+    let target =
+        "GET http://evil.example/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    assert!(server.raw(target.as_bytes()).starts_with("HTTP/1.1 403"));
+}

@@ -1,0 +1,111 @@
+//! Whether the outputs of a finished stage are those that it made.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use durable::digests::{self, Digests};
+use training::checkpoint;
+use training::run_folder::RunFolder;
+use training::track::{self, EpochRecord, EpochScores, StepRecord};
+
+use super::key::listing;
+use super::{Error, Record, Stage};
+
+/// How the outputs of a stage are known to be those that it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// By the digests of all their files, which the stage's record keeps.
+    Contents,
+    /// By the digests that a run has of its own, since evaluations and more epochs are added to its
+    /// folder. It must be trained to its end, or for so many epochs.
+    Run {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Epochs after which the stage stops, where it does not train to the end.
+        epochs: Option<u64>,
+    },
+}
+
+/// Why the outputs of a finished stage are not used, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damage {
+    /// The stage's command can go on from what is there.
+    Resumable(String),
+    /// All of it is made again.
+    Lost(String),
+}
+
+impl Damage {
+    /// Returns what is damaged, and how.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Resumable(reason) | Self::Lost(reason) => reason,
+        }
+    }
+}
+
+/// Returns the digests of what a stage has made, for its record.
+pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
+    let mut all = Digests::new();
+    if stage.check == Check::Contents {
+        for output in &stage.outputs {
+            digests::add(&mut all, Path::new(""), output)?;
+        }
+    }
+    Ok(all)
+}
+
+/// Returns what is wrong with the outputs of a finished stage. Files that look the same as when they were
+/// checked last by this process are not read again.
+pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
+    static SEEN: Mutex<Option<HashMap<String, Option<Damage>>>> = Mutex::new(None);
+    let mut looks = format!("{:?} {:?}\n", stage.check, record.files);
+    let run = match &stage.check {
+        Check::Contents => None,
+        Check::Run { folder, .. } => Some(folder),
+    };
+    for path in stage.outputs.iter().chain(run) {
+        looks.push_str(&listing(path)?);
+    }
+    let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = seen().get_or_insert_default().get(&looks) {
+        return Ok(known.clone());
+    }
+    let found = match &stage.check {
+        Check::Contents => digests::first_changed(&record.files, Path::new("")).map(|path| {
+            Damage::Lost(format!("{} is not as the stage left it", path.display()))
+        }),
+        Check::Run { folder, epochs } => damaged_run(folder, *epochs),
+    };
+    seen().get_or_insert_default().insert(looks, found.clone());
+    Ok(found)
+}
+
+fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {
+    let run = match RunFolder::open(folder) {
+        Ok(run) => run,
+        Err(error) => return Some(Damage::Lost(first_line(&error))),
+    };
+    let path = |name: &str| folder.join(name);
+    let logs = track::records::<StepRecord>(&path("metrics.csv"))
+        .and_then(|_| track::records::<EpochRecord>(&path("epochs.csv")))
+        .and_then(|_| track::records::<EpochScores>(&path("epoch-scores.csv")));
+    if let Err(error) = logs {
+        return Some(Damage::Lost(first_line(&error)));
+    }
+    let position = match checkpoint::newest(&run.checkpoints()) {
+        Ok(newest) => newest.position,
+        Err(error) => return Some(Damage::Resumable(first_line(&error))),
+    };
+    if position.finished || epochs.is_some_and(|epochs| position.epoch >= epochs) {
+        return None;
+    }
+    Some(Damage::Resumable(format!("{} is not trained to its end", folder.display())))
+}
+
+/// Returns an error without its hint, which is for people who run the command themselves.
+fn first_line(error: &dyn std::error::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

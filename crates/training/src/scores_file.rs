@@ -1,0 +1,110 @@
+//! The files of a scored split: `predictions.json`, `references.json`, `per-image.csv` and, last,
+//! `scores.json`, which carries the digests of the others and of its own contents.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use caption_metrics::Evaluation;
+use durable::digests::{self, Digests};
+use durable::sealed;
+use serde::{Deserialize, Serialize};
+
+use crate::captioner::{Captioner, UsedCheckpoint};
+use crate::error::Error;
+use crate::evaluate::Captioned;
+use crate::run_folder::write_json;
+
+const SCORES: &str = "scores.json";
+const PREDICTIONS: &str = "predictions.json";
+const REFERENCES: &str = "references.json";
+const PER_IMAGE: &str = "per-image.csv";
+
+/// COCO's results format.
+#[derive(Serialize)]
+struct CocoResult<'a> {
+    image_id: &'a str,
+    caption: &'a str,
+}
+
+/// `scores.json` as it is written: as `caption-eval` writes it, and what it belongs to.
+#[derive(Serialize)]
+struct Written<'a> {
+    checkpoint: &'a UsedCheckpoint,
+    files: Digests,
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+}
+
+/// Contents of `scores.json` of a run. Those of version 0.1.0 have no digests and no checkpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoresFile {
+    /// The checkpoint that wrote the captions.
+    pub checkpoint: Option<UsedCheckpoint>,
+    /// SHA-256 of the files beside it.
+    #[serde(default)]
+    pub files: Digests,
+    /// How the numbers came about.
+    pub protocol: Protocol,
+    /// Number of images.
+    pub n: usize,
+    /// Scores of the whole split, by name; none where a score is not a number.
+    pub corpus: BTreeMap<String, Option<f64>>,
+    /// Scores of each image, by its file name.
+    pub per_image: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// How scores came about.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Protocol {
+    /// How captions became words: `none` or `ptb`.
+    pub tokenizer: String,
+}
+
+impl ScoresFile {
+    /// Reads the scores in an evaluation's folder, which must be as they were written.
+    ///
+    /// # Errors
+    /// Names the file that is missing, damaged, or not of these scores, and says what to do.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let fail = |path: PathBuf, reason: &str| Error::RunFile {
+            path,
+            reason: format!("{reason}\nhint: capsmith evaluate makes the scores of a run again"),
+        };
+        let path = folder.join(SCORES);
+        let scores: Self = sealed::read_json_of_any_version(&path)
+            .map_err(|error| fail(path, &error.to_string()))?;
+        match digests::first_changed(&scores.files, folder) {
+            None => Ok(scores),
+            Some(changed) => Err(fail(
+                changed,
+                "is damaged or missing: its SHA-256 is not the one in scores.json",
+            )),
+        }
+    }
+}
+
+/// Writes captions and scores into `folder`.
+pub(crate) fn write(
+    folder: &Path,
+    captioner: &Captioner,
+    captions: &[Captioned],
+    evaluation: &Evaluation,
+) -> Result<(), Error> {
+    durable::create_dir_all(folder)?;
+    let results: Vec<CocoResult> = captions
+        .iter()
+        .map(|one| CocoResult { image_id: &one.file_name, caption: &one.prediction })
+        .collect();
+    write_json(&folder.join(PREDICTIONS), &results)?;
+    let references: serde_json::Map<String, serde_json::Value> =
+        captions.iter().map(|one| (one.file_name.clone(), one.references.clone().into())).collect();
+    write_json(&folder.join(REFERENCES), &references)?;
+    durable::write(&folder.join(PER_IMAGE), evaluation.per_image_csv().as_bytes())?;
+    let mut files = Digests::new();
+    for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
+        digests::add(&mut files, folder, &folder.join(name))?;
+    }
+    let written = Written { checkpoint: &captioner.checkpoint, files, evaluation };
+    Ok(sealed::write_json(&folder.join(SCORES), &written)?)
+}
