@@ -189,7 +189,11 @@ fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
         choice: Some(choice).filter(|choice| !choice.is_empty()),
         control,
         tokenizer: scores.protocol.tokenizer,
-        scores: scores.corpus.into_iter().filter_map(|(name, score)| Some((name, score?))).collect(),
+        scores: scores
+            .corpus
+            .into_iter()
+            .filter_map(|(name, score)| Some((name, score?)))
+            .collect(),
         captions,
     })
 }

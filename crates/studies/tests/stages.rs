@@ -154,7 +154,12 @@ fn a_changed_output_is_noticed_and_made_again_and_a_changed_record_is_refused() 
     assert!(said.contains(&file.display().to_string()), "{said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
     // An older time of the same bytes is no damage.
-    fs::File::options().write(true).open(&file).unwrap().set_times(changed.set_modified(modified)).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_times(changed.set_modified(modified))
+        .unwrap();
     assert!(place.run(&plan).0.is_empty());
 
     let record = place.file("study/stages/second.json");

@@ -74,9 +74,8 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
         return Ok(known.clone());
     }
     let found = match &stage.check {
-        Check::Contents => digests::first_changed(&record.files, Path::new("")).map(|path| {
-            Damage::Lost(format!("{} is not as the stage left it", path.display()))
-        }),
+        Check::Contents => digests::first_changed(&record.files, Path::new(""))
+            .map(|path| Damage::Lost(format!("{} is not as the stage left it", path.display()))),
         Check::Run { folder, epochs } => damaged_run(folder, *epochs),
     };
     seen().get_or_insert_default().insert(looks, found.clone());

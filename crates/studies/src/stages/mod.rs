@@ -217,9 +217,8 @@ impl Plan {
     /// # Errors
     /// When its record is damaged.
     pub fn damage(&self, at: usize) -> Result<Option<Damage>, Error> {
-        let finished = |record: &Record| {
-            record.key == self.keys[at] && record.state == State::Finished
-        };
+        let finished =
+            |record: &Record| record.key == self.keys[at] && record.state == State::Finished;
         match self.record(at)?.filter(finished) {
             Some(record) => self.found_damage(at, &record),
             None => Ok(None),

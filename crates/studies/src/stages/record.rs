@@ -48,9 +48,7 @@ impl Record {
             Err(SealError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
-            Err(error) => {
-                Err(Error::Record { path: path.to_owned(), reason: error.to_string() })
-            }
+            Err(error) => Err(Error::Record { path: path.to_owned(), reason: error.to_string() }),
         }
     }
 

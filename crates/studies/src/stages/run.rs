@@ -214,7 +214,9 @@ fn run_stage(
     if let Some(damage) = plan.damage(at)? {
         observer.damaged(plan, at, &damage);
     }
-    if matches!(todo, Todo::Redo | Todo::Restore) || (todo == Todo::Resume && stage.resume == Resume::Anew) {
+    if matches!(todo, Todo::Redo | Todo::Restore)
+        || (todo == Todo::Resume && stage.resume == Resume::Anew)
+    {
         stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
     let before = plan.record(at)?.filter(|_| todo == Todo::Resume);

@@ -93,4 +93,3 @@ fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
 fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
-

@@ -152,4 +152,3 @@ fn start(log: &Path) -> Result<Option<Start>, TrackError> {
     let name = log.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     Ok(digests.remove(name))
 }
-

@@ -232,7 +232,8 @@ impl Tracker {
     /// # Errors
     /// Names the file.
     pub fn seal(&mut self) -> Result<(), TrackError> {
-        let all = [(STEPS, &mut self.steps), (EPOCHS, &mut self.epochs), (SCORES, &mut self.scores)];
+        let all =
+            [(STEPS, &mut self.steps), (EPOCHS, &mut self.epochs), (SCORES, &mut self.scores)];
         let digests = all.map(|(name, lines)| Ok((name.to_owned(), lines.sync()?)));
         let digests = digests.into_iter().collect::<Result<LogDigests, TrackError>>()?;
         self.events.flush()?;
@@ -343,7 +344,11 @@ mod tests {
             records::<StepRecord>(&path).map(|records| records.len())
         };
         assert_eq!(read(&text).unwrap(), 3);
-        assert_eq!(read(text.strip_suffix("100.0\n").unwrap()).unwrap(), 2, "a killed run's last line");
+        assert_eq!(
+            read(text.strip_suffix("100.0\n").unwrap()).unwrap(),
+            2,
+            "a killed run's last line"
+        );
         for damaged in [text.replace("2,1,0.5", "2,1,0.4"), text.replace("2,1,0.5,", "")] {
             let error = read(&damaged).unwrap_err().to_string();
             assert!(error.contains("metrics.csv") && error.contains("logs.json"), "{error}");
