@@ -15,8 +15,9 @@ const PAPER: &str = include_str!("../../configs/flickr8k/prefix-gradient-clippin
 
 /// Take over a captioner or embeddings made in Python.
 ///
-/// A checkpoint (FILE.pt) with ClipCap's names becomes a run folder that `caption` and `evaluate`
-/// take. With --dataset, a pickle of embeddings and captions as ClipCap makes it (FILE.pkl) becomes a
+/// A checkpoint (FILE.pt, or FILE.safetensors as `export` writes it) with ClipCap's names, also behind
+/// `module.` and the like and under any key, becomes a run folder that `caption` and `evaluate` take.
+/// With --dataset, a pickle of embeddings and captions as ClipCap makes it (FILE.pkl) becomes a
 /// file of embeddings for that data set. Neither file is run.
 #[derive(clap::Args)]
 pub struct Args {

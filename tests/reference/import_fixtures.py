@@ -6,7 +6,7 @@ Usage: python import_fixtures.py [OUTPUT]   (default: ../fixtures/import)
                     versions of transformers stored them
   transformer.pt    f16, under "model_state_dict" with an epoch beside it: the transformer mapper of two layers, and a
                     GPT-2 whose feed-forward layers are not four times as wide
-  untied.pt         mlp.pt with another output head
+  untied.pt         mlp.pt with an output head of its own
   strange.pt        mlp.pt with a tensor renamed and one of another shape
   wide.pt           a few vectors whose shapes ask for a model of 75 million weights
   shared.pt         the same, of one storage
@@ -178,7 +178,7 @@ def main():
     state["gpt.transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
     torch.save(state, root / "mlp.pt")
     state = mlp.state_dict()
-    state["gpt.lm_head.weight"] = state["gpt.lm_head.weight"] + 0.5
+    state["gpt.lm_head.weight"] = state["gpt.lm_head.weight"].flip(0)
     torch.save(state, root / "untied.pt")
     state = mlp.state_dict()
     state["gpt.transformer.ln_f.offset"] = state.pop("gpt.transformer.ln_f.bias")
@@ -198,7 +198,9 @@ def main():
     half = {name: value.half() for name, value in transformer.state_dict().items()}
     torch.save({"epoch": 3, "model_state_dict": half}, root / "transformer.pt")
 
-    for name, captioner in (("mlp", mlp), ("transformer", transformer)):
+    untied = Captioner(Mlp(), tie_word_embeddings=False)
+    untied.load_state_dict(torch.load(root / "untied.pt"))
+    for name, captioner in (("mlp", mlp), ("transformer", transformer), ("untied", untied)):
         expected[f"{name}.loss"], expected[f"{name}.logits"] = captioner.expect(embeddings, tokens)
         print(name, "loss", expected[f"{name}.loss"].item())
     names(root / "names")

@@ -14,8 +14,10 @@ Each payload in hostile/ would create PAYLOAD; that it does so in Python is chec
 written.pkl, to the values of embeddings/clipcap_4.pkl.
 """
 
+import argparse
 import builtins
 import collections
+import datetime
 import io
 import json
 import os
@@ -28,7 +30,7 @@ import sys
 import tarfile
 import warnings
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy
 import torch
@@ -265,10 +267,13 @@ def embeddings(out):
     case("rows_numbers", {"clip_embedding": rows.float().tolist(), "captions": dicts}, 4)
     # What is beside is not read: NaN, texts that are not Unicode, arrays of texts and objects, types.
     beside = {"mean": float("nan"), "file": "\udc80.jpg", "words": numpy.array(texts), "word": numpy.str_("a"),
-              "objects": numpy.array([{}, None]), "complex": 1j, "type": torch.float16}
+              "objects": numpy.array([{}, None]), "complex": 1j, "type": torch.float16,
+              "args": argparse.Namespace(lr=1e-4, out=PurePosixPath("a/b")), "date": datetime.datetime(2024, 1, 2)}
     for protocol in (2, 5):
         case(f"beside_{protocol}", beside | {
             "clip_embedding": nn.Parameter(rows.float()), "captions": [c | beside for c in dicts]}, protocol)
+        case(f"numpy_texts_{protocol}", {"clip_embedding": rows, "captions": [
+            d | {"image_id": numpy.str_(d["image_id"]), "caption": numpy.str_(d["caption"])} for d in dicts]}, protocol)
     case("float_ids", {"clip_embedding": rows, "captions": [d | {"image_id": 7.0} for d in dicts]}, 4,
          [d | {"image_id": 7} for d in dicts])
     write_json(out / "embeddings.json", cases)

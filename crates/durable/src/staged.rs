@@ -10,7 +10,7 @@ use crate::{Error, Lock, create_dir_all, io_error, lock, remove, replace};
 /// The file in a staged folder that is locked while it is filled, and tells it from somebody's own.
 const LOCK: &str = "lock";
 
-/// A folder `PLACE.partial` that is filled beside its place, and goes when it is dropped before it is
+/// A folder `PLACE.unfinished` that is filled beside its place, and goes when it is dropped before it is
 /// kept. One that a killed process left is emptied and taken over.
 #[derive(Debug)]
 pub struct StagedFolder {
@@ -28,7 +28,7 @@ impl StagedFolder {
     /// [`Error::Locked`] while another process fills the same folder, [`Error::Io`] where it is
     /// somebody's own. Names the folder.
     pub fn beside(place: &Path) -> Result<Self, Error> {
-        let path = named(place, "partial");
+        let path = named(place, "unfinished");
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         let mut staged = Self { path, made, lock: None };
@@ -107,7 +107,7 @@ mod tests {
     fn a_leftover_is_emptied_and_a_folder_at_work_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("new/run");
-        let partial = folder.path().join("new/run.partial");
+        let partial = folder.path().join("new/run.unfinished");
         fs::create_dir_all(partial.join("gpt2")).unwrap();
         fs::write(partial.join(LOCK), "").unwrap();
         fs::write(partial.join("gpt2/vocab.json"), "half").unwrap();
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn a_folder_that_is_somebodys_own_is_not_touched() {
         let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("run.partial");
+        let own = folder.path().join("run.unfinished");
         fs::create_dir(&own).unwrap();
         fs::write(own.join("notes.txt"), "mine").unwrap();
         let error = StagedFolder::beside(&folder.path().join("run")).unwrap_err().to_string();
-        assert!(error.contains("run.partial") && error.contains("move it away"), "{error}");
+        assert!(error.contains("run.unfinished") && error.contains("move it away"), "{error}");
         assert_eq!(names(&own), ["notes.txt"]);
     }
 

@@ -67,8 +67,8 @@ pub enum Problem {
         /// Where it stands.
         at: u64,
     },
-    /// A pickle that contradicts itself.
-    #[error("is damaged at byte {at}: {reason}")]
+    /// A pickle that contradicts itself, or holds what is not read.
+    #[error("cannot be read from byte {at} on: {reason}")]
     Pickle {
         /// The opcode's place.
         at: u64,

@@ -2,9 +2,9 @@
 //! for; and ClipCap's embeddings, written as Python reads them.
 //!
 //! A pickle is a program, and `pickle.load` runs it. Here a small machine reads it instead (protocols
-//! 0 to 5) that knows the names on the list of `torch.load(weights_only=True)` and numpy's, all of which
-//! only put tensors, arrays and plain data together. Any other name is an error that says which, and
-//! nothing is ever imported or called.
+//! 0 to 5) that knows the names of `torch.load(weights_only=True)` and a few of Python's and numpy's, all
+//! of which only put tensors, arrays and plain data together. Any other name is an error that says
+//! which, and nothing is ever imported or called.
 //!
 //! [`Tree`] is a file's values, [`StateDict`] its weights, [`Embeddings`] the pickles that ClipCap
 //! trains from, [`Tree::to_json`] plain data as JSON. Files are mapped, not read: a tensor's values are

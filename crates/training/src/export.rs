@@ -70,7 +70,9 @@ fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
         .map(|name| Ok((name.to_owned(), weights.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     // PyTorch has the tied weight under both names.
-    tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
+    if weights.shape(HEAD).is_none() {
+        tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
+    }
     let staging = staged(out)?;
     let file = staging.path().join("model.safetensors");
     write_tensors(&file, &tensors)?;

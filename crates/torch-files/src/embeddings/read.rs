@@ -187,8 +187,14 @@ fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
         Value::Str(text) => Some(Value::Str(text)),
         _ => item.get("caption"),
     };
-    let Some(Value::Str(text)) = text else {
-        return Err(missing(&format!("caption {place} is neither a text nor a dict with one")));
+    let text = match text {
+        Some(Value::Str(text)) => text,
+        Some(Value::Other(kind)) => {
+            return Err(Problem::Content(format!("caption {place} is a {kind}")));
+        }
+        _ => {
+            return Err(missing(&format!("caption {place} is neither a text nor a dict with one")));
+        }
     };
     let image = match item.get("image_id") {
         None | Some(Value::None) => None,

@@ -11,10 +11,29 @@ use crate::tensor::Layout;
 /// A `numpy.dtype`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArrayType {
-    /// None for texts, objects, dates and others that are not read.
-    dtype: Option<Dtype>,
+    element: Element,
     /// Big-endian values are refused where they are used.
     big_endian: bool,
+}
+
+/// What a numpy type's elements are.
+#[derive(Debug, Clone, Copy)]
+enum Element {
+    Number(Dtype),
+    /// Letters of four bytes each, filled up with zeros. Only single ones are read.
+    Text,
+    /// Objects, dates and others that are not read.
+    Other,
+}
+
+impl Element {
+    fn of_code(code: &str) -> Self {
+        match Dtype::of_numpy_code(code) {
+            Some(dtype) => Self::Number(dtype),
+            None if code.starts_with('U') => Self::Text,
+            None => Self::Other,
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -48,7 +67,7 @@ impl Machine<'_> {
         column_order: bool,
         bytes: Id,
     ) -> Result<Draft, Problem> {
-        let Some(dtype) = self.little_endian(array_type)? else {
+        let Element::Number(dtype) = self.little_endian(array_type)? else {
             return Ok(Draft::Other("array of another type"));
         };
         let (shape, bytes) = (self.ints(shape)?, self.bytes(bytes)?);
@@ -79,8 +98,8 @@ impl Machine<'_> {
             return Err(self.wrong("a numpy type without a name"));
         };
         let code = self.str(code)?;
-        let dtype = Dtype::of_numpy_code(code);
-        self.make(Draft::ArrayType(ArrayType { dtype, big_endian: false }))
+        let element = Element::of_code(code);
+        self.make(Draft::ArrayType(ArrayType { element, big_endian: false }))
     }
 
     /// `(version, byte order, ...)`; the rest is for types with fields, which are refused before.
@@ -96,16 +115,25 @@ impl Machine<'_> {
                 return Err(self.wrong(format!("byte order \"{other}\" is not known")));
             }
         };
-        if let &Draft::ArrayType(ArrayType { dtype, .. }) = self.get(target) {
-            self.set(target, Draft::ArrayType(ArrayType { dtype, big_endian }));
+        if let &Draft::ArrayType(ArrayType { element, .. }) = self.get(target) {
+            self.set(target, Draft::ArrayType(ArrayType { element, big_endian }));
         }
         Ok(())
     }
 
-    /// A numpy scalar is the number that it holds.
+    /// A numpy scalar is the number or text that it holds.
     pub(super) fn scalar(&mut self, array_type: Id, bytes: Id) -> Result<(), Problem> {
-        let Some(dtype) = self.little_endian(array_type)? else {
-            return self.make(Draft::Other("numpy value of another type"));
+        let dtype = match self.little_endian(array_type)? {
+            Element::Number(dtype) => dtype,
+            Element::Text => {
+                let bytes = self.bytes(bytes)?;
+                self.pay(bytes.len())?;
+                let Some(text) = text(&bytes) else {
+                    return Err(self.wrong("a numpy text that is not Unicode"));
+                };
+                return self.make(Draft::Str(text.into()));
+            }
+            Element::Other => return self.make(Draft::Other("numpy value of another type")),
         };
         let bytes = self.bytes(bytes)?;
         let Some(value) = number(dtype, &bytes) else {
@@ -115,17 +143,25 @@ impl Machine<'_> {
         self.make(value)
     }
 
-    /// The type, where it is one that is read.
-    fn little_endian(&self, array_type: Id) -> Result<Option<Dtype>, Problem> {
+    fn little_endian(&self, array_type: Id) -> Result<Element, Problem> {
         match self.get(array_type) {
-            Draft::ArrayType(ArrayType { big_endian: true, dtype: Some(_) }) => {
-                Err(self
-                    .wrong("big-endian numbers are not read; convert them with .astype(\"<f4\")"))
-            }
-            &Draft::ArrayType(ArrayType { dtype, .. }) => Ok(dtype),
+            Draft::ArrayType(ArrayType { big_endian: true, element }) => match element {
+                Element::Number(_) => Err(self
+                    .wrong("big-endian numbers are not read; convert them with .astype(\"<f4\")")),
+                _ => Ok(Element::Other),
+            },
+            &Draft::ArrayType(ArrayType { element, .. }) => Ok(element),
             other => Err(self.wrong(format!("wants a numpy type, finds a {}", other.kind()))),
         }
     }
+}
+
+/// A numpy text: letters of four bytes, without the zeros behind it.
+fn text(bytes: &[u8]) -> Option<String> {
+    let (letters, rest) = bytes.as_chunks();
+    let letters: Option<String> =
+        letters.iter().map(|&letter| char::from_u32(u32::from_le_bytes(letter))).collect();
+    letters.filter(|_| rest.is_empty()).map(|text| text.trim_end_matches('\0').to_owned())
 }
 
 fn number(dtype: Dtype, bytes: &[u8]) -> Option<Draft> {

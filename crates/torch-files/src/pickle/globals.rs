@@ -37,7 +37,7 @@ pub(crate) enum Global {
     RebuildFromType,
     /// `torch._utils._rebuild_device_tensor_from_cpu_tensor(tensor, ...)`, and of a numpy array.
     RebuildOnDevice,
-    /// A function of PyTorch's whose result is no tensor of plain numbers; the result's name.
+    /// A function or class of data that is not read, such as sparse tensors; the result's name.
     Unread(&'static str),
     /// `torch.Tensor` and `torch.nn.parameter.Parameter`.
     TensorClass,
@@ -117,6 +117,15 @@ impl Global {
                 "complex" => Self::Unread("complex number"),
                 _ => return None,
             },
+            // Plain data that training scripts keep beside weights, and nobody reads here.
+            ("argparse", "Namespace") => Self::Unread("argparse.Namespace"),
+            ("datetime", "datetime" | "date" | "time" | "timedelta") => {
+                Self::Unread("date or time")
+            }
+            (
+                "pathlib" | "pathlib._local",
+                "PosixPath" | "WindowsPath" | "PurePosixPath" | "PureWindowsPath",
+            ) => Self::Unread("path"),
             ("_codecs", "encode") => Self::Encode,
             ("numpy", "ndarray") => Self::Array,
             ("numpy", "dtype") => Self::ArrayType,

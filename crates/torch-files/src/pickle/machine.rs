@@ -160,8 +160,10 @@ impl<'a> Machine<'a> {
             }
             op::NEWOBJ => {
                 let [arguments, class] = [self.pop()?, self.pop()?];
-                if matches!(self.get(class), Draft::Global(Global::TensorClass)) {
-                    return self.call(Global::TensorClass, arguments);
+                if let &Draft::Global(class @ (Global::TensorClass | Global::Unread(_))) =
+                    self.get(class)
+                {
+                    return self.call(class, arguments);
                 }
                 let reason = match self.get(class) {
                     Draft::Global(class) => format!("NEWOBJ would make a bare {class:?}"),

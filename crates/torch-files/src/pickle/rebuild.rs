@@ -102,7 +102,7 @@ impl Machine<'_> {
         let (state, target) = (self.pop()?, self.top()?);
         match (self.get(target), self.get(state)) {
             // Attributes of an OrderedDict (a state dict's `_metadata`) are none of its entries.
-            (Draft::Dict(_), Draft::Dict(_)) => Ok(()),
+            (Draft::Dict(_), Draft::Dict(_)) | (Draft::Other(_), _) => Ok(()),
             (Draft::ArrayType(_), Draft::Tuple(_)) => self.build_array_type(target, state),
             (Draft::ArrayToBuild, Draft::Tuple(_)) => self.build_array(target, state),
             (target, state) => {

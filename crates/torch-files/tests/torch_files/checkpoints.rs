@@ -60,6 +60,25 @@ fn every_checkpoint_reads_as_torch_reads_it() {
 }
 
 #[test]
+fn safetensors_files_hold_the_same() {
+    let theirs = StateDict::load(&fixture("expected/views.safetensors")).unwrap();
+    let ours = StateDict::load(&fixture("sound/views_zip.pt")).unwrap();
+    assert_eq!(theirs.count(), ours.count());
+    for (name, tensor) in ours.iter() {
+        let their = theirs.get(name).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (their.dtype(), their.shape()), "{name}");
+        assert_eq!(tensor.bytes(), their.bytes(), "{name}");
+    }
+    // save_model keeps one of the tied weights, and says of which other it has the values.
+    let tied = StateDict::load(&fixture("../import/names/save_model.safetensors")).unwrap();
+    let [head, embedding] = ["gpt.lm_head.weight", "gpt.transformer.wte.weight"]
+        .map(|name| tied.get(name).unwrap().bytes().as_ptr());
+    assert_eq!((head, tied.count()), (embedding, 21));
+    let error = Tree::load(&fixture("expected/views.safetensors")).unwrap_err().to_string();
+    assert!(error.contains("views.safetensors: is a safetensors file"), "{error}");
+}
+
+#[test]
 fn halves_become_floats_exactly() {
     let of = |file: &str| {
         let state = StateDict::load(&fixture("sound").join(file)).unwrap();

@@ -113,6 +113,30 @@ fn changed_bytes_are_refused_or_read_without_harm() {
     assert!(refused > 1000 && read_on > 100);
 }
 
+#[test]
+fn a_safetensors_file_that_is_cut_or_changed_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.safetensors");
+    let whole = std::fs::read(fixture("expected/views.safetensors")).unwrap();
+    let load = || {
+        let (result, taken) = peak(|| StateDict::load(&path));
+        assert!(taken <= bound(whole.len()), "{taken} bytes of memory for {}", whole.len());
+        result.map(|dict| dict.iter().map(|(_, tensor)| tensor.bytes().len()).sum::<usize>())
+    };
+    for length in 0..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        load().unwrap_err();
+    }
+    for place in 0..whole.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut changed = whole.clone();
+            changed[place] ^= change;
+            std::fs::write(&path, &changed).unwrap();
+            let _ = load();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

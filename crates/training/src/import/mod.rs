@@ -63,8 +63,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// Names the file and every tensor that is missing, unknown, of a wrong shape or not finite; refuses
-/// an output head of its own, and a tokenizer with more tokens than there are embeddings. Nothing is
-/// left at `out` then.
+/// a tokenizer with more tokens than there are embeddings. Nothing is left at `out` then.
 pub fn import(import: &Import) -> Result<Imported, Error> {
     refuse_existing(import.out)?;
     let weights = Weights::find(import.file)?;

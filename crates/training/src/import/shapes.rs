@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use networks::gpt2::Gpt2Config;
 
+use super::HEAD;
 use crate::config::Mapper;
 
 /// Width of an attention head in every published GPT-2.
@@ -22,7 +23,8 @@ impl Sizes {
     pub(super) fn parameters(&self) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let (hidden, inner) = (wide(self.gpt2.n_embd), wide(self.gpt2.inner()));
-        let rows = wide(self.gpt2.vocab_size) + wide(self.gpt2.n_positions);
+        let vocabularies = if self.gpt2.tie_word_embeddings { 1 } else { 2 };
+        let rows = vocabularies * wide(self.gpt2.vocab_size) + wide(self.gpt2.n_positions);
         let blocks = wide(self.gpt2.n_layer) * hidden * (4 * hidden + 2 * inner);
         let (clip, outputs) =
             (self.clip_dim as u128, wide(self.mapper.prefix_length()).saturating_mul(hidden));
@@ -97,6 +99,7 @@ fn gpt2(
         n_layer: count(names, "gpt.transformer.h.")?,
         n_head,
         n_inner: (Some(inner) != n_embd.checked_mul(4)).then_some(inner),
+        tie_word_embeddings: !names.contains(&HEAD),
         ..Gpt2Config::default()
     };
     config.check()?;

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use networks::prefix;
-use networks::weights::WeightsError;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
 
@@ -19,7 +18,7 @@ const LISTED: usize = 8;
 const HINT: &str =
     "hint: in Python, save model.state_dict() of ClipCap's ClipCaptionModel by itself";
 
-/// The weights of a captioner, without what [`prefix::is_ignored`].
+/// The weights of a captioner, without causal masks and an output head that repeats the embedding.
 pub(super) struct Weights<'a> {
     file: &'a Path,
     stored: Vec<Stored>,
@@ -68,8 +67,10 @@ impl<'a> Weights<'a> {
             return Err(fail(format!("{theirs} is a {kind}, which is no weight that is read")));
         }
         let mut weights = Self { file, stored };
-        weights.check_head()?;
-        weights.stored.retain(|stored| !prefix::is_ignored(&stored.name));
+        let has_own_head = weights.has_own_head();
+        weights.stored.retain(|stored| {
+            !prefix::is_ignored(&stored.name) || (has_own_head && stored.name == HEAD)
+        });
         weights.check_length()?;
         Ok(weights)
     }
@@ -130,19 +131,15 @@ impl<'a> Weights<'a> {
         Ok(values)
     }
 
-    /// Refuses an output head that is not the token embedding again.
-    fn check_head(&self) -> Result<(), Error> {
+    /// Returns true for an output head that is not the token embedding again.
+    fn has_own_head(&self) -> bool {
         let (Some(head), Some(embedding)) = (self.get(HEAD), self.get(EMBEDDING)) else {
-            return Ok(());
+            return false;
         };
-        let is_tied = head.tensor.dtype() == embedding.tensor.dtype()
-            && head.tensor.shape() == embedding.tensor.shape()
-            && head.tensor.bytes() == embedding.tensor.bytes();
-        if is_tied {
-            return Ok(());
-        }
-        let head = head.theirs.clone();
-        Err(WeightsError::UntiedHead { path: self.file.to_owned(), head }.into())
+        let (head, embedding) = (&head.tensor, &embedding.tensor);
+        head.dtype() != embedding.dtype()
+            || head.shape() != embedding.shape()
+            || head.bytes() != embedding.bytes()
     }
 
     /// Refuses tensors that are views of one storage, and would each get memory of their own, where
