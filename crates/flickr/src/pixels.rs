@@ -101,9 +101,7 @@ pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     match format_of(bytes)? {
         ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
         ImageFormat::Gif => gif::decode(bytes, allowed),
-        ImageFormat::Png => {
-            decode_with_image(&png::without_metadata(bytes)?, ImageFormat::Png, allowed)
-        }
+        ImageFormat::Png => png::decode(bytes, allowed),
         ImageFormat::Pnm => pnm::decode(bytes, allowed),
         ImageFormat::Tiff => tiff::decode(bytes, allowed),
         format => decode_with_image(bytes, format, allowed),
