@@ -1,8 +1,8 @@
 //! PNG without what is no picture.
 //!
 //! Colour profiles and texts can be a thousand times as large as they are in the file, so only what
-//! decides pixels reaches the decoder. Pillow needs no more either: it reads a file whose pixels are
-//! whole but which ends before its last chunk does.
+//! decides pixels reaches the decoder. Pillow needs no more either: it reads a file whose pixels
+//! are whole but which ends before its last chunk does.
 
 use image::ImageFormat;
 
@@ -22,9 +22,9 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     })
 }
 
-/// Returns the PNG of a header, a palette and pixels alone, and whether it had an end. Where the file
-/// ends within the pixels' last chunk, that chunk is closed there: whether all pixels are in it is
-/// the decoder's to tell.
+/// Returns the PNG of a header, a palette and pixels alone, and whether it had an end. Where the
+/// file ends within the pixels' last chunk, that chunk is closed there: whether all pixels are in
+/// it is the decoder's to tell.
 fn without_metadata(bytes: &[u8]) -> Result<(Vec<u8>, bool), PictureProblem> {
     let (signature, mut rest) = bytes
         .split_at_checked(SIGNATURE)
