@@ -120,7 +120,7 @@ fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
         if done == 0 {
             bar.suspend(|| {
                 terminal::say(&format!(
-                    "{total} pictures have another time of change than when they were embedded; comparing their contents"
+                    "pictures whose files have another time of change than when they were embedded: {total}; comparing their contents"
                 ));
             });
         }
@@ -158,7 +158,7 @@ fn report(summary: &Summary, names: &[String], out: &Path) {
     if !summary.changed.is_empty() {
         let changed: Vec<_> = summary.changed.iter().map(|&picture| &names[picture]).collect();
         terminal::say(&format!(
-            "{} pictures had changed since they were embedded, and were embedded again with their batches: {}",
+            "pictures that changed since they were embedded: {} ({}); embedded again with the rest of their batches",
             changed.len(),
             precompute::first_of(&changed)
         ));

@@ -1,10 +1,10 @@
 //! GIF: the first frame on its canvas, as Pillow shows it.
 //!
-//! Where the frame does not cover the canvas Pillow has entry 0 of the palette, or the transparent one
-//! where there is such; the background that the file names does not count. A canvas grows to a frame
-//! that reaches beyond it. A palette in which each entry is its own shade of grey counts as none: then
-//! the global one counts, or where that is none either, indexes are shades of grey. Entries beyond a
-//! palette are black.
+//! Where the frame does not cover the canvas Pillow has entry 0 of the palette, or the transparent
+//! one where there is such; the background that the file names does not count. A canvas grows to a
+//! frame that reaches beyond it. A palette in which each entry is its own shade of grey counts as
+//! none: then the global one counts, or where that is none either, indexes are shades of grey.
+//! Entries beyond a palette are black.
 
 use std::borrow::Cow;
 

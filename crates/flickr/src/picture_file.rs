@@ -73,8 +73,8 @@ impl PictureFile {
     /// Reads the picture's bytes, with the stamp that the file had when it was opened.
     ///
     /// # Errors
-    /// What is no regular file is refused before it is opened, as is a file that does not begin as a
-    /// picture does before the rest of it is read.
+    /// What is no regular file is refused before it is opened, as is a file that does not begin as
+    /// a picture does before the rest of it is read.
     pub fn read(&self) -> Result<(Vec<u8>, FileStamp), PictureError> {
         self.open_and_read().map_err(|error| self.error(error))
     }

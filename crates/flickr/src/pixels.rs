@@ -1,9 +1,10 @@
 //! Decoding a picture into RGB, as Pillow's `Image.open(path).convert("RGB")` does.
 //!
-//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied, and
-//! of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
+//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied,
+//! and of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
 //! error with the file's name, never a picture with a grey or black part. Two limits are stricter
-//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than [`MAX_PIXELS`].
+//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than
+//! [`MAX_PIXELS`].
 
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -101,9 +102,7 @@ pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     match format_of(bytes)? {
         ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
         ImageFormat::Gif => gif::decode(bytes, allowed),
-        ImageFormat::Png => {
-            decode_with_image(&png::without_metadata(bytes)?, ImageFormat::Png, allowed)
-        }
+        ImageFormat::Png => png::decode(bytes, allowed),
         ImageFormat::Pnm => pnm::decode(bytes, allowed),
         ImageFormat::Tiff => tiff::decode(bytes, allowed),
         format => decode_with_image(bytes, format, allowed),

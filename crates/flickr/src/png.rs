@@ -1,28 +1,42 @@
 //! PNG without what is no picture.
 //!
 //! Colour profiles and texts can be a thousand times as large as they are in the file, so only what
-//! decides pixels reaches the decoder. Pillow needs no more either: it reads a file whose pixels are
-//! whole but which ends before its last chunk does.
+//! decides pixels reaches the decoder. Pillow needs no more either: it reads a file whose pixels
+//! are whole but which ends before its last chunk does.
 
-use crate::pixels::PictureProblem;
+use image::ImageFormat;
+
+use crate::pixels::{PictureProblem, RgbPixels, decode_with_image};
 
 const SIGNATURE: usize = 8;
 
 /// Chunks that decide pixels.
 const KEPT: [&[u8; 4]; 4] = [b"IHDR", b"PLTE", b"tRNS", b"IDAT"];
 
-/// Returns the PNG of a header, a palette and pixels alone. Where the file ends within the pixels'
-/// last chunk, that chunk is closed there: whether all pixels are in it is the decoder's to tell.
-pub(crate) fn without_metadata(bytes: &[u8]) -> Result<Vec<u8>, PictureProblem> {
+/// Decodes a PNG of at most `allowed` pixels into RGB.
+pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
+    let (clean, has_end) = without_metadata(bytes)?;
+    decode_with_image(&clean, ImageFormat::Png, allowed).map_err(|problem| match problem {
+        PictureProblem::Damaged(reason) if !has_end => PictureProblem::CutShort(reason),
+        other => other,
+    })
+}
+
+/// Returns the PNG of a header, a palette and pixels alone, and whether it had an end. Where the
+/// file ends within the pixels' last chunk, that chunk is closed there: whether all pixels are in
+/// it is the decoder's to tell.
+fn without_metadata(bytes: &[u8]) -> Result<(Vec<u8>, bool), PictureProblem> {
     let (signature, mut rest) = bytes
         .split_at_checked(SIGNATURE)
         .ok_or_else(|| PictureProblem::CutShort("the PNG has no header".to_owned()))?;
     let mut clean = Vec::with_capacity(bytes.len());
     clean.extend_from_slice(signature);
+    let mut has_end = false;
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let [length @ .., _, _, _, _] = *header;
         let [_, _, _, _, kind @ ..] = *header;
         if kind == *b"IEND" {
+            has_end = true;
             break;
         }
         let length = u32::from_be_bytes(length) as usize;
@@ -45,7 +59,7 @@ pub(crate) fn without_metadata(bytes: &[u8]) -> Result<Vec<u8>, PictureProblem> 
         }
     }
     push_chunk(&mut clean, *b"IEND", &[]);
-    Ok(clean)
+    Ok((clean, has_end))
 }
 
 const CHECKSUM: usize = 4;

@@ -1,8 +1,8 @@
 //! TIFF: its first picture, turned as it says.
 //!
-//! Grey, RGB and RGBA have Pillow's pixels; CMYK and what is compressed as JPEG are within 1. Palettes,
-//! YCbCr, grey of 2, 4 and 16 bits and floating point are refused, and so is what the decoder takes
-//! for something else.
+//! Grey, RGB and RGBA have Pillow's pixels; CMYK and what is compressed as JPEG are within 1.
+//! Palettes, YCbCr, grey of 2, 4 and 16 bits and floating point are refused, and so is what the
+//! decoder takes for something else.
 
 use std::io::Cursor;
 

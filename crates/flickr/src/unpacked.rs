@@ -1,7 +1,7 @@
 //! Compressed archives, unpacked where pictures in them are read: gzip has no way to begin midway.
 //!
-//! An unpacked copy is a temporary file without a name, so that it ends with the process. The copies
-//! that were used last are kept, a few more than there are threads that read.
+//! An unpacked copy is a temporary file without a name, so that it ends with the process. The
+//! copies that were used last are kept, a few more than there are threads that read.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

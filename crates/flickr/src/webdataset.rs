@@ -1,13 +1,13 @@
 //! Large sets' layout: tar archives, in which the files of an example follow each other.
 //!
 //! A file's key is its name up to the first dot behind its folder; hidden files, and those under a
-//! folder such as `__MACOSX__`, are of no example (webdataset's rules). Of a key's files the picture
-//! is read, and `txt`, a caption in each line, or where there is none `json`, with `caption` or a list
-//! `captions`, as img2dataset writes them. Only headers and captions are read here: pictures stay
-//! where they are, and each is read by its place in its archive.
+//! folder such as `__MACOSX__`, are of no example (webdataset's rules). Of a key's files the
+//! picture is read, and `txt`, a caption in each line, or where there is none `json`, with
+//! `caption` or a list `captions`, as img2dataset writes them. Only headers and captions are read
+//! here: pictures stay where they are, and each is read by its place in its archive.
 //!
-//! A key is unique within its archive only: where two archives have the same, all pictures are called
-//! by their archive too.
+//! A key is unique within its archive only: where two archives have the same, all pictures are
+//! called by their archive too.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -294,9 +294,9 @@ impl Embeddings {
         Ok(header.write(path, &mut bytes.as_slice())?)
     }
 
-    /// Refuses embeddings of which a picture has changed since they were made. `find` tells where each
-    /// of the pictures called `names` is. Of pictures that differ in the time of change alone the
-    /// contents are compared, but of no more than a few thousand of them.
+    /// Refuses embeddings of which a picture has changed since they were made. `find` tells where
+    /// each of the pictures called `names` is. Of pictures that differ in the time of change alone
+    /// the contents are compared, but of no more than a few thousand of them.
     ///
     /// # Errors
     /// [`Error::PicturesChanged`] names the pictures.

@@ -60,6 +60,7 @@ mod previous;
 mod run;
 mod settings;
 mod sources;
+mod whole;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
 pub use error::{Error, first_of};

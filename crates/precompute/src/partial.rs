@@ -37,6 +37,7 @@ use crate::plan::{Plan, Skipped};
 use crate::previous::{FileVersion, Previous};
 use crate::settings;
 use crate::sources::{self, Source, Verdict};
+use crate::whole::{Joined, Segment, Whole};
 
 /// After a power cut this much work may be done again; a killed process loses a batch at most.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -143,7 +144,7 @@ impl<'p> Partial<'p> {
             match self.piece(number) {
                 Ok(piece) => {
                     undone += piece.pictures() - piece.done();
-                    whole.add(piece);
+                    piece.add_to(&mut whole);
                 }
                 // Somebody is at work on it.
                 Err(Error::File(durable::Error::Locked(_))) => {
@@ -183,78 +184,6 @@ impl<'p> Partial<'p> {
 fn pictures_of(plan: &Plan, piece: usize) -> usize {
     let first = piece * PIECE_BATCHES;
     (first..first + PIECE_BATCHES).map(|batch| plan.batch(batch).len()).sum()
-}
-
-/// All pieces together: what the output is made of, in its order.
-#[derive(Default)]
-struct Whole {
-    skipped: Vec<Skipped>,
-    /// The files of the pictures with rows, as records.
-    sources: Vec<u8>,
-    /// The files of those without.
-    skipped_sources: Vec<u8>,
-    segments: Vec<Segment>,
-}
-
-impl Whole {
-    /// Adds the next piece.
-    fn add(&mut self, piece: Piece) {
-        let row_bytes = piece.row_bytes() as u64;
-        let path = piece.folder.join(ROWS);
-        for (batch, entry) in piece.batches {
-            let names = &piece.plan.names[piece.plan.batch(batch)];
-            for (name, source) in names.iter().zip(entry.sources) {
-                let skipped = entry.skipped.iter().any(|skipped| skipped.name == *name);
-                let records = if skipped { &mut self.skipped_sources } else { &mut self.sources };
-                sources::append(source, records);
-            }
-            self.skipped.extend(entry.skipped);
-            let (start, length) = (entry.start as u64 * row_bytes, entry.rows as u64 * row_bytes);
-            match self.segments.last_mut() {
-                Some(last) if last.path == path && last.start + last.length == start => {
-                    last.length += length;
-                }
-                _ => self.segments.push(Segment { path: path.clone(), start, length }),
-            }
-        }
-    }
-}
-
-/// A part of a file.
-#[derive(Clone)]
-struct Segment {
-    path: PathBuf,
-    start: u64,
-    length: u64,
-}
-
-/// Parts of files one behind the other.
-struct Joined {
-    left: std::vec::IntoIter<Segment>,
-    file: Option<io::Take<File>>,
-}
-
-impl Joined {
-    fn new(segments: Vec<Segment>) -> Self {
-        Self { left: segments.into_iter(), file: None }
-    }
-}
-
-impl Read for Joined {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(file) = &mut self.file {
-                let read = file.read(buffer)?;
-                if read > 0 || buffer.is_empty() {
-                    return Ok(read);
-                }
-            }
-            let Some(Segment { path, start, length }) = self.left.next() else { return Ok(0) };
-            let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(start))?;
-            self.file = Some(file.take(length));
-        }
-    }
 }
 
 /// Some batches of an unfinished run, locked for this process.
@@ -450,6 +379,21 @@ impl<'p> Piece<'p> {
         let end = SeekFrom::End(0);
         self.rows_file.seek(end).map_err(|error| self.cannot_keep(ROWS, error))?;
         Ok(())
+    }
+
+    /// Adds its batches to all pieces together.
+    fn add_to(self, whole: &mut Whole) {
+        let row_bytes = self.row_bytes() as u64;
+        let path = self.folder.join(ROWS);
+        for (batch, Entry { start, rows, skipped, sources, .. }) in self.batches {
+            let rows = Segment {
+                path: path.clone(),
+                start: start as u64 * row_bytes,
+                length: rows as u64 * row_bytes,
+            };
+            let names = &self.plan.names[self.plan.batch(batch)];
+            whole.add(names.iter().zip(sources), skipped, rows);
+        }
     }
 
     /// Brings everything to the disk.

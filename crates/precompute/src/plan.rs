@@ -29,8 +29,8 @@ pub struct Skipped {
 
 /// Which pictures to embed, how, and into which file.
 pub struct Plan<'a> {
-    /// The pictures' names in the data set, by which their embeddings are found again, in the order of the
-    /// rows to come. They are unique.
+    /// The pictures' names in the data set, by which their embeddings are found again, in the order
+    /// of the rows to come. They are unique.
     pub names: Vec<String>,
     /// Where each picture is.
     pub find: Find<'a>,
@@ -134,12 +134,13 @@ pub struct Summary {
     pub resumed: usize,
     /// Pictures without an embedding, in the order of the plan.
     pub skipped: Vec<Skipped>,
-    /// Pictures that had changed since an earlier run read them, as places in the plan's list. Their
-    /// batches were encoded again.
+    /// Pictures that had changed since an earlier run read them, as places in the plan's list.
+    /// Their batches were encoded again.
     pub changed: Vec<usize>,
     /// The output was finished already, and no picture has changed since.
     pub already_finished: bool,
-    /// The output does not tell which files its pictures were read from, so that no change is noticed.
+    /// The output does not tell which files its pictures were read from, so that no change is
+    /// noticed.
     pub unrecorded: bool,
     /// Pictures that are other processes' and not done: the last of them writes the output.
     pub left: usize,

@@ -130,8 +130,8 @@ pub(crate) fn compare(
 }
 
 /// Compares sizes and times, and of pictures that differ in the time alone the contents of at most
-/// [`MOST_DIGESTED`], evenly spread; returns those that have changed. A copy of a data set has other
-/// times throughout, and reading all of it would take too long for a look in passing.
+/// [`MOST_DIGESTED`], evenly spread; returns those that have changed. A copy of a data set has
+/// other times throughout, and reading all of it would take too long for a look in passing.
 pub(crate) fn glance(
     records: &[(usize, Source)],
     find: impl Fn(usize) -> PictureFile + Sync,
