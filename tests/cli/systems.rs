@@ -466,6 +466,17 @@ fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() 
     }
     let _ = place.captioned_alike(&run, "test");
 
+    // Words of capsmith 0.1.0, which cut captions otherwise.
+    let words = place.of("run/words.json");
+    let known = std::fs::read_to_string(&words).unwrap();
+    std::fs::write(&words, known.replacen("\"a\"", "\"tshirt\"", 1)).unwrap();
+    let resumed = place.train("merge-rnn", "run", &[&more[..], &["--resume"]].concat());
+    let error = failure(&resumed);
+    assert!(error.contains("words.json") && error.contains("start a new run"), "{error}");
+    let other = place.train("merge-rnn", "run", &["--resume"]);
+    assert!(failure(&other).contains("another configuration"));
+    std::fs::write(&words, known).unwrap();
+
     let none_held_out = place.train("merge-rnn", "other", &["--set", "data.validation_captions=0"]);
     assert!(failure(&none_held_out).contains("no captions are held out"));
     let greedy =

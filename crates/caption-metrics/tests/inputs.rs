@@ -73,6 +73,13 @@ fn every_format_of_predictions_gives_the_same() {
             "{\"image_id\": 7, \"caption\": \"a dog\"}\n{\"image_id\": \"b\", \"caption\": \"\"}",
         ),
         ("a.csv", "caption,image_id\na dog,7\n\"\",b\n"),
+        ("a.csv", "caption,image_id\r\na dog,7.0\r\n\"\",b"),
+        ("a.tsv", "image\tcaption\n7\ta dog\nb\t\n"),
+        (
+            "a.json",
+            r#"{"images": [{"id": 7}, {"id": 8}], "info": {}, "annotations": [
+                {"image_id": 7, "caption": "a dog"}, {"image_id": "b", "caption": ""}]}"#,
+        ),
     ] {
         assert_eq!(predictions(name, contents).unwrap(), expected, "{name}: {contents}");
     }
@@ -130,7 +137,10 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
             "image_id,text\n1,a\n",
             "no column named caption; its columns are \"image_id\", \"text\"",
         ),
-        ("a.csv", "image_id,caption\n1,a,b\n", "line: 2"),
+        ("a.csv", "image_id,caption\n1,a,b\n", "line 2: 3 cells, but the header has 2"),
+        ("a.csv", "image_id,caption\n1,a\n2\n", "line 3: 1 cells, but the header has 2"),
+        ("a.csv", "image_id,caption\n1,a\n2,\"b\n3,c\n", "line 3: a quotation mark opens"),
+        ("a.csv", "image_id,caption\n1,a\n\"2,b\n3,c", "line 3: a quotation mark opens"),
     ];
     for (name, contents, expected) in cases {
         let error = references(name, contents).unwrap_err().to_string();

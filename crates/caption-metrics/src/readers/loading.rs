@@ -122,17 +122,24 @@ impl Loading {
     }
 
     /// Whether the list `key` of an object is one of COCO's annotations, which may be long.
-    pub(super) fn is_coco_list(&self, key: &str) -> bool {
-        self.side == Side::References && matches!(key, "annotations" | "images")
+    pub(super) fn is_coco_list(key: &str) -> bool {
+        matches!(key, "annotations" | "images")
     }
 
     /// Adds a record in a list of COCO's annotations, which [`is_coco_list`](Self::is_coco_list) names.
     pub(super) fn record_of(&mut self, key: &str, record: Record) -> Result<(), String> {
-        if key == "annotations" {
-            return self.record(record);
-        }
-        let named = record.id.map_or(Ok(()), |id| self.coco.name(&id.0));
-        self.kept(named)
+        let added = match (key, self.side) {
+            ("annotations", Side::References) => return self.record(record),
+            ("annotations", Side::Predictions) => {
+                self.is_coco = true;
+                let (id, caption) = record.into_prediction()?;
+                self.coco.all(&id, &[caption])
+            }
+            // Predictions may be for some of the images.
+            (_, Side::Predictions) => Ok(()),
+            (_, Side::References) => record.id.map_or(Ok(()), |id| self.coco.name(&id.0)),
+        };
+        self.kept(added)
     }
 
     /// An entry of an object that is no caption.

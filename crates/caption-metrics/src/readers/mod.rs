@@ -9,7 +9,7 @@
 //! | `.json` | `[["a dog", "the dog"], …]`, images by position from 0 | `["a dog", …]`, images by position from 0 |
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
-//! | `.csv`, `.txt` | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
+//! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number is its
 //! decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are one identifier. Other
@@ -60,7 +60,8 @@ pub(crate) fn read(path: &Path, side: Side) -> Result<Spool, Error> {
     let reader = BufReader::with_capacity(BUFFER, &mut text);
     let mut loading = Loading::new(side);
     let read = match family(path) {
-        Family::Csv => csv_rows(reader, &mut loading),
+        Family::Csv => csv_rows(reader, b',', &mut loading),
+        Family::Tsv => csv_rows(reader, b'\t', &mut loading),
         Family::Lines => json_lines(reader, &mut loading),
         Family::Json => json(reader, &mut loading),
     };
@@ -89,12 +90,14 @@ enum Family {
     Json,
     Lines,
     Csv,
+    Tsv,
 }
 
 fn family(path: &Path) -> Family {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match extension.to_ascii_lowercase().as_str() {
         "csv" | "txt" => Family::Csv,
+        "tsv" => Family::Tsv,
         "jsonl" | "ndjson" => Family::Lines,
         _ => Family::Json,
     }
@@ -146,9 +149,14 @@ fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Pro
     Ok(())
 }
 
-fn csv_rows(reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
+/// A line behind the last: in a cell, it shows that a quotation mark was never closed.
+const END: &str = "\n\0\n";
+
+fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Result<(), Problem> {
     let malformed = |error: csv::Error| Problem::Malformed(error.to_string());
-    let mut reader = csv::ReaderBuilder::new().from_reader(reader);
+    let reader = reader.chain(END.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
     let headers = reader.headers().map_err(malformed)?.clone();
     let column = |names: &[&str]| {
         headers.iter().position(|header| names.contains(&header.trim())).ok_or_else(|| {
@@ -163,8 +171,36 @@ fn csv_rows(reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> 
     let (id, caption) = (column(&["image_id", "image"])?, column(&["caption"])?);
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(malformed)? {
+        let line = row.position().map_or(0, csv::Position::line);
+        if row.iter().any(|cell| cell.ends_with(END)) {
+            return Err(Problem::Malformed(format!(
+                "line {line}: a quotation mark opens a cell that never ends"
+            )));
+        }
+        if row.len() == 1 && row.get(0) == Some(END.trim_matches('\n')) {
+            break;
+        }
+        if row.len() != headers.len() {
+            return Err(Problem::Malformed(format!(
+                "line {line}: {} cells, but the header has {}",
+                row.len(),
+                headers.len()
+            )));
+        }
         let cell = |column| row.get(column).unwrap_or_default();
-        loading.row(cell(id), cell(caption)).map_err(Problem::Refused)?;
+        loading.row(whole(cell(id)), cell(caption)).map_err(Problem::Refused)?;
     }
     Ok(())
+}
+
+/// Returns an identifier without the `.0` that pandas gives to integers of a column with gaps.
+fn whole(id: &str) -> &str {
+    match id.split_once('.') {
+        Some((digits, zeros)) if is_number(digits) && zeros == "0" => digits,
+        _ => id,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -180,7 +180,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { key, loading } = self;
-        let is_coco = loading.is_coco_list(&key);
+        let is_coco = Loading::is_coco_list(&key);
         let (mut kind, mut captions) = (OneKind::default(), Vec::new());
         let (mut is_empty, mut is_captions) = (true, true);
         while let Some(element) = list.next_element()? {

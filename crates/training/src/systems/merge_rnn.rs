@@ -124,12 +124,14 @@ impl System for MergeRnn {
 
 /// Returns the words of the training captions, which must be those that a resumed run began with.
 fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Error> {
-    let Setting { folder, inputs, .. } = *setting;
+    let Setting { folder, config, inputs, .. } = *setting;
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
-    if folder.exists() && Vocabulary::open(&folder.words())? != vocabulary {
+    // Another configuration is refused later, with what differs.
+    let is_resumed = folder.exists() && folder.config()?.difference(config).is_empty();
+    if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
-            "{} holds other words than the training captions; capsmith 0.1.0 dropped all punctuation and joined words at \"-\": start a new run, or resume with the version that began this one",
+            "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",
             folder.words().display()
         )));
     }
