@@ -187,7 +187,8 @@ impl Preprocessing {
             return RgbPixels { width: side, height: side, data };
         }
         let mut padded = vec![0; crop * crop * 3];
-        for (row, from) in padded.chunks_exact_mut(crop * 3).skip(top).zip(data.chunks(across * 3)) {
+        for (row, from) in padded.chunks_exact_mut(crop * 3).skip(top).zip(data.chunks(across * 3))
+        {
             row[left * 3..][..from.len()].copy_from_slice(from);
         }
         RgbPixels { width: side, height: side, data: padded }

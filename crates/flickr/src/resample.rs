@@ -71,9 +71,7 @@ impl Filter {
         match self {
             // The one kernel that is not symmetric.
             Self::Box if distance > -0.5 && distance <= 0.5 => 1.0,
-            Self::Hamming if x < 1.0 => {
-                sinc(distance) * (0.54 + 0.46 * (PI * distance).cos())
-            }
+            Self::Hamming if x < 1.0 => sinc(distance) * (0.54 + 0.46 * (PI * distance).cos()),
             Self::Lanczos if (-3.0..3.0).contains(&distance) => {
                 sinc(distance) * sinc(distance / 3.0)
             }

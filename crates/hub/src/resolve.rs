@@ -87,9 +87,9 @@ impl<'a> Fetch<'a> {
             reference,
             revision,
             client: Client::new(options),
-            cache: places.next().unwrap_or_else(|| {
-                Repository::new(&options.cache, &reference.repository)
-            }),
+            cache: places
+                .next()
+                .unwrap_or_else(|| Repository::new(&options.cache, &reference.repository)),
             elsewhere: places.collect(),
         }
     }

@@ -74,7 +74,8 @@ impl Added {
         let special: HashSet<&str> = [&config, &map].into_iter().flat_map(special_tokens).collect();
         let token = |(content, number): (&String, &Value)| {
             let is_special = special.contains(content.as_str());
-            let id = id(number).ok_or_else(|| format!("token {content:?} has {number} for an id"))?;
+            let id =
+                id(number).ok_or_else(|| format!("token {content:?} has {number} for an id"))?;
             Ok(json!({
                 "id": id, "content": content, "single_word": false, "lstrip": false,
                 "rstrip": false, "normalized": !is_special, "special": is_special,

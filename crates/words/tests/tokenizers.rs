@@ -136,7 +136,11 @@ fn added_tokens_that_are_none_are_named() {
         ("added_tokens.json", r#"{"<pad>": "x"}"#, r#"has "x" for an id"#),
         ("added_tokens.json", r#"["<pad>"]"#, "not an object"),
         ("tokenizer_config.json", r#"{"added_tokens_decoder": {"1200": 3}}"#, "not an id and a"),
-        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": {"content": "<pad>"}}}"#, "not an id"),
+        (
+            "tokenizer_config.json",
+            r#"{"added_tokens_decoder": {"x": {"content": "<pad>"}}}"#,
+            "not an id",
+        ),
     ] {
         let folder = folder_of("gpt2", &["vocab.json", "merges.txt"]);
         fs::write(folder.path().join(name), contents).unwrap();

@@ -48,8 +48,11 @@ fn every_variable_that_names_a_cache_is_followed() {
     let endpoint = ("HF_ENDPOINT", machine.server.url());
     let folder = |name: &str| machine.folder.path().join(name).display().to_string();
     let fetch = |settings: &[(&str, String)]| {
-        let settings: Vec<(&str, &str)> =
-            settings.iter().chain([&endpoint]).map(|(name, value)| (*name, value.as_str())).collect();
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .chain([&endpoint])
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         run(&["", "a/lm"], &settings).1
     };
     let home = || ("HF_HOME", folder("home"));
