@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::Preprocessing;
+use foreign_text::{printable, printable_path};
 use networks::device::parse_device;
 use precompute::ImageEncoder;
 use rayon::prelude::*;
@@ -17,13 +18,14 @@ use crate::{evaluate, models, terminal};
 
 /// Caption pictures with a trained run.
 ///
-/// Prints a line for each picture: its path, a tab, its caption.
+/// Prints a line for each picture: its path, a tab, its caption; line feeds and other characters that
+/// move a terminal's cursor are written as `\n` or `\u{1b}`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Run folder that `capsmith train` wrote.
     #[arg(long)]
     run: PathBuf,
-    /// Pictures: JPEG, PNG, WebP, GIF or BMP.
+    /// Pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, PGM or PBM.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// CLIP's folder or its name at the hub, or VGG-16's file, where it has moved since the embeddings
@@ -92,7 +94,7 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
     for Caption { text, score } in shown {
         let score = if all { format!("{score:.4}\t") } else { String::new() };
         // Writing to a string cannot fail.
-        let _ = writeln!(lines, "{}\t{score}{text}", path.display());
+        let _ = writeln!(lines, "{}\t{score}{}", printable_path(path), printable(text));
     }
     lines
 }

@@ -14,7 +14,7 @@ use keywords::{
 use networks::device::parse_device;
 use precompute::Embeddings;
 use tch::Kind;
-use training::inputs::{check_data_set, normalized};
+use training::inputs::{check_data_set, check_pictures, normalized};
 use words::{Label, labels};
 
 use crate::{models, terminal};
@@ -367,6 +367,7 @@ fn check(
         args.clip
     );
     check_data_set(&args.embeddings, identity, &args.dataset, corpus)?;
+    check_pictures(embeddings, corpus)?;
     if identity.dimension != encoder.dimension() {
         bail!(
             "{file} holds embeddings of {} values, but {} makes texts of {}; they are of another model; {again}",

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flickr::{Layout, Pictures};
+use foreign_text::{printable, printable_path};
 use indicatif::ProgressBar;
 use launchers::Place;
 use precompute::{
-    Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Progress, Skipped, Summary,
+    Dtype, EncoderSource, Identity, ImageEncoder, Network, Phase, Plan, Progress, Skipped, Summary,
 };
 use tch::Device;
 
@@ -16,7 +17,8 @@ use crate::{models, place, terminal};
 /// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
 /// Pictures are decoded and resized on all cores while the model runs. The result is one safetensors
-/// file. Stopped or killed, the same command goes on where it was.
+/// file. Stopped or killed, the same command goes on where it was. Once the file is finished, the
+/// same command looks for pictures that were replaced since, and embeds these again.
 ///
 /// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process embeds a part, and the
 /// last to be done puts all together. They need the folder of the file in common. A later start, of as
@@ -93,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         &stop,
     )?;
     bar.finish_and_clear();
-    report(&summary, &args.out);
+    report(&summary, &plan.names, &args.out);
     Ok(())
 }
 
@@ -113,6 +115,20 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
 }
 
 fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
+    let Progress { phase, done, total, .. } = progress;
+    if phase == Phase::Comparing {
+        if done == 0 {
+            bar.suspend(|| {
+                terminal::say(&format!(
+                    "pictures whose files have another time of change than when they were embedded: {total}; comparing their contents"
+                ));
+            });
+        }
+        if lines.due() {
+            terminal::say(&format!("{done} of {total} pictures compared"));
+        }
+        return;
+    }
     if bar.position() == 0 {
         bar.set_length(progress.total as u64);
         // Rate and time left are of what is still to do.
@@ -121,18 +137,31 @@ fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
     }
     bar.set_position(progress.done as u64);
     if lines.due() {
-        terminal::say(&format!("{} of {} pictures", progress.done, progress.total));
+        terminal::say(&format!("{done} of {total} pictures"));
     }
 }
 
-fn report(summary: &Summary, out: &Path) {
+fn report(summary: &Summary, names: &[String], out: &Path) {
     for Skipped { name, reason } in &summary.skipped {
-        terminal::say(&format!("left out {name}: {reason}"));
+        terminal::say(&format!("left out {}: {reason}", printable(name)));
     }
-    let out = out.display();
+    let out = printable_path(out);
     if summary.already_finished {
         terminal::say(&format!("{out} is finished already; nothing to do"));
+        if summary.unrecorded {
+            terminal::say(&format!(
+                "{out} does not tell sizes and times of its pictures, so replaced ones are not noticed; to have them noticed, move it away and repeat this command"
+            ));
+        }
         return;
+    }
+    if !summary.changed.is_empty() {
+        let changed: Vec<_> = summary.changed.iter().map(|&picture| &names[picture]).collect();
+        terminal::say(&format!(
+            "pictures that changed since they were embedded: {} ({}); embedded again with the rest of their batches",
+            changed.len(),
+            precompute::first_of(&changed)
+        ));
     }
     let Summary { encoded, resumed, skipped, left, .. } = summary;
     if *left > 0 {

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use foreign_text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use studies::stages::STOP_WITH_STDIN;
@@ -101,10 +102,11 @@ impl Lines {
     }
 }
 
-/// A line on stderr.
-pub fn say(line: &str) {
+/// Prints a message to stderr, whatever the names in it hold: a terminal obeys no character of them.
+pub fn say(message: &str) {
+    let lines: Vec<_> = message.split('\n').map(|line| printable(line).to_string()).collect();
     // Nobody can be told when stderr is closed.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Prints to stdout, where data goes.

@@ -217,3 +217,52 @@ fn a_full_disk_is_an_error_that_names_the_file() {
     assert_eq!(limited.status.code(), Some(1), "{error}");
     assert!(error.contains("safetensors") && !error.contains("panicked"), "{error}");
 }
+
+#[test]
+fn a_replaced_picture_is_noticed_by_training_and_embedded_by_the_same_command() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let set = copy_of_pictures(folder.path());
+    let out = text(&folder.path().join("e.safetensors"));
+    let precompute = ["precompute", "--dataset", &set, "--clip", &stage.clip(), "--out", &out];
+    success(&precompute);
+    let again = String::from_utf8_lossy(&success(&precompute).stderr).into_owned();
+    assert!(again.contains("is finished already"), "{again}");
+
+    let victim = first_picture(&set);
+    fs::copy(victim.with_file_name("scene-00005.jpg"), &victim).unwrap();
+    let run = folder.path().join("run");
+    let (data, embeddings) = (format!("data.dataset={set}"), format!("data.embeddings={out}"));
+    let train =
+        stage.train(&run, &["--set", &data, "--set", &embeddings, "--set", "training.epochs=1"]);
+    let error = failure(&train);
+    for words in ["e.safetensors", "scene-00000.jpg", "have changed since", "capsmith precompute"] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!run.exists(), "a run that could not start leaves nothing behind");
+    let updated = String::from_utf8_lossy(&success(&precompute).stderr).into_owned();
+    assert!(updated.contains("1 (scene-00000.jpg)"), "{updated}");
+    success(&train);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_in_messages_and_captions_do_not_move_the_cursor() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    success(&stage.train(&run, &["--set", "training.epochs=1"]));
+    let odd = folder.path().join("a\u{1b}[2J\nb.jpg");
+    fs::copy(first_picture(&stage.pictures()), &odd).unwrap();
+    let output = success(&["caption", "--run", &text(&run), &text(&odd)]);
+    let captions = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(captions.contains(r"a\u{1b}[2J\nb.jpg") && captions.lines().count() == 1, "{captions}");
+    fs::write(&odd, "no picture").unwrap();
+    let error = failure(&["caption", "--run", &text(&run), &text(&odd)]);
+    assert!(error.contains(r"a\u{1b}[2J\nb.jpg: is not a"), "{error}");
+
+    let pipe = folder.path().join("pipe.jpg");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = failure(&["caption", "--run", &text(&run), &text(&pipe)]);
+    assert!(error.contains("pipe.jpg: is not a regular file"), "{error}");
+}

@@ -67,6 +67,13 @@ def png(width, height, depth, colour, rows):
             + chunk(b"IEND", b""))
 
 
+def on_canvas(gif, width, height, left, top):
+    """Moves the frame of a GIF to another place on another canvas."""
+    frame = gif.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT)) + 1
+    return (gif[:6] + struct.pack("<HH", width, height) + gif[10:frame]
+            + struct.pack("<HH", left, top) + gif[frame + 4 :])
+
+
 def exif(orientation, thumbnail):
     """An EXIF block with an orientation, followed by a whole JPEG: its end marker is not the end."""
     tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, orientation, 0)
@@ -80,6 +87,10 @@ def decodable():
     alpha.putalpha(Image.fromarray((np.arange(WIDTH * HEIGHT) % 256).astype(np.uint8).reshape(HEIGHT, WIDTH)))
     palette = picture.quantize(16)
     second = Image.fromarray(255 - np.asarray(picture)).quantize(16)
+    odd_gif = on_canvas(encode(palette, "GIF"), 40, 30, 9, 4)
+    transparent_gif = on_canvas(encode(palette, "GIF", transparency=3), 40, 30, 9, 4)
+    whole_png = encode(picture, "PNG")
+    tall = smooth().resize((5, 40))
     # After the first segment, whose length is at 4.
     gap = 4 + struct.unpack(">H", jpeg[4:6])[0]
     wide = noise(WIDTH, HEIGHT, 7).astype(">u2") * 256 + 255 - noise(WIDTH, HEIGHT, 9)
@@ -108,6 +119,22 @@ def decodable():
         "palette.gif": encode(palette, "GIF"),
         "transparent.gif": encode(palette, "GIF", transparency=3),
         "animated.gif": encode(palette, "GIF", save_all=True, append_images=[second]),
+        "on-a-larger-canvas.gif": odd_gif,
+        "transparent-on-a-larger-canvas.gif": transparent_gif,
+        "beyond-its-canvas.gif": on_canvas(encode(palette, "GIF"), 20, 30, 9, 4),
+        "without-its-end.png": whole_png[:-12],
+        "cut-in-the-last-checksum.png": whole_png[:-18],
+        "with-a-profile.png": encode(picture, "PNG", icc_profile=bytes(range(256)) * 2),
+        "scaled.ppm": b"P6\n# drawn\n%d %d\n100\n" % picture.size + (np.asarray(picture) // 3).tobytes(),
+        "scaled16.ppm": b"P6 %d %d 1000\n" % picture.size + (np.asarray(picture) * 3).astype(">u2").tobytes(),
+        "plain.pgm": b"P2 %d %d 15 " % picture.size + b" ".join(
+            b"%d" % (value // 17) for value in picture.convert("L").tobytes()),
+        "one-bit.pbm": encode(picture.convert("1"), "PPM"),
+        "plain.pbm": b"P1\n5 3\n01011\n0 1 1#\n0 0\n11111",
+        "lzw.tif": encode(picture, "TIFF", compression="tiff_lzw"),
+        "grey.tif": encode(picture.convert("L"), "TIFF"),
+        "turned.tif": encode(tall, "TIFF", tiffinfo={274: 6}),
+        "pages.tif": encode(picture, "TIFF", save_all=True, append_images=[second.convert("RGB")]),
         "rgb.bmp": encode(picture, "BMP"),
         "lossy.webp": encode(picture, "WEBP", quality=80),
         "lossless.webp": encode(alpha, "WEBP", lossless=True, exact=True),
@@ -185,7 +212,10 @@ def prepared(image, size):
     """OpenAI's preprocessing: torchvision's sizes and offsets, Pillow's resize."""
     width, height = image.size
     shorter = min(width, height)
-    image = image.resize((size * width // shorter, size * height // shorter), Image.Resampling.BICUBIC)
+    # Rows before columns in two calls, for Pillow 13.0 shrinks tall pictures in the other order; in one
+    # call Pillow 9.5, 12.0 and 12.3 give the same bytes.
+    for to in ((size * width // shorter, height), (size * width // shorter, size * height // shorter)):
+        image = image.resize(to, Image.Resampling.BICUBIC)
     left, top = (int(round((side - size) / 2.0)) for side in image.size)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
@@ -194,6 +224,7 @@ def resizes():
     shapes = [
         (1, 1), (1, 97), (97, 1), (2, 3), (37, 23), (23, 37), (112, 112), (223, 224), (224, 224),
         (225, 224), (224, 227), (226, 333), (300, 199), (500, 333), (375, 500), (641, 480), (1601, 97),
+        (100, 300), (333, 700), (97, 801),
     ]
     for seed, (width, height) in enumerate(shapes):
         for size in (7, 32, 224, 336):

@@ -18,11 +18,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
+
 /// A file operation that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused: no space, no permission, no such folder.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
         /// What was being done, as a verb ("write", "rename").
         action: &'static str,
@@ -32,7 +34,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process holds the lock.
-    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", .0.display())]
+    #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", printable_path(.0))]
     Locked(PathBuf),
 }
 

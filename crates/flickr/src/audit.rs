@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foreign_text::printable_path;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -181,8 +182,8 @@ const SHOWN: usize = 20;
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "data set     {} ({} layout)", self.root.display(), self.layout)?;
-        writeln!(f, "pictures in  {}", self.images_dir.display())?;
+        writeln!(f, "data set     {} ({} layout)", printable_path(&self.root), self.layout)?;
+        writeln!(f, "pictures in  {}", printable_path(&self.images_dir))?;
         writeln!(f, "fingerprint  {}", self.fingerprint)?;
         write!(f, "images       {}", self.images)?;
         for (position, (captions, images)) in self.images_by_captions.iter().enumerate() {

@@ -1,15 +1,14 @@
 //! A folder of pictures with their captions, whichever layout it has.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
 use crate::fingerprint::Fingerprint;
+use crate::picture_file::PictureFile;
 use crate::reading::{Captions, Reading};
 use crate::warnings::Warning;
 use crate::{kaggle, karpathy, original, text, webdataset};
@@ -23,9 +22,11 @@ pub enum Layout {
     Kaggle,
     /// `Flickr8k.token.txt` or `results_20130124.token`: `name#number`, a tab, the caption.
     Original,
-    /// `dataset_flickr8k.json` or `dataset_flickr30k.json`: captions and Karpathy's split.
+    /// `dataset_flickr8k.json`, `dataset_flickr30k.json`, `dataset_coco.json` or such a file of
+    /// another name: captions and Karpathy's split.
     Karpathy,
-    /// Tar archives: pictures, each with a `txt` or a `json` of the same name beside it.
+    /// Tar archives, compressed by gzip or not: pictures, each with a `txt` or a `json` of the same
+    /// name beside it.
     WebDataset,
 }
 
@@ -44,12 +45,16 @@ impl Layout {
     }
 
     /// The files that captions are read from: one, or all archives; none in a folder of another layout.
-    fn find(self, root: &Path) -> io::Result<Vec<PathBuf>> {
-        if self == Self::WebDataset {
-            return webdataset::archives(root);
-        }
-        let file = self.files().iter().map(|name| root.join(name)).find(|path| path.is_file());
-        Ok(file.into_iter().collect())
+    fn find(self, root: &Path) -> Result<Vec<PathBuf>, LoadError> {
+        let failed = |source| LoadError::Io { path: root.to_owned(), source };
+        let one = match self {
+            Self::WebDataset => return webdataset::archives(root).map_err(failed),
+            Self::Karpathy => LoadError::only_one(root, karpathy::find(root).map_err(failed)?)?,
+            Self::Kaggle | Self::Original => {
+                self.files().iter().map(|name| root.join(name)).find(|path| path.is_file())
+            }
+        };
+        Ok(one.into_iter().collect())
     }
 }
 
@@ -91,7 +96,7 @@ pub enum KarpathySplit {
 /// A picture's file name and what five people said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The plain file name; see [`Corpus::picture`].
+    /// The plain file name, or in an archive the name there; see [`Corpus::picture`].
     pub file_name: String,
     /// Its captions as they are in the file, in the file's order; at least one, none of them blank.
     pub captions: Vec<String>,
@@ -99,28 +104,12 @@ pub struct Image {
     pub karpathy_split: Option<KarpathySplit>,
 }
 
-/// Where a picture is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum PictureFile {
-    /// In a file of its own.
-    File(PathBuf),
-    /// In an archive, as it is.
-    Member {
-        /// The archive.
-        archive: Arc<Path>,
-        /// Bytes before it.
-        offset: u64,
-        /// Its bytes.
-        length: u64,
-    },
-}
-
 /// Where the pictures of a data set are.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The folder of the pictures, or of the archives that they are in.
     pub folder: PathBuf,
-    /// The place of each where they are in archives; else none.
+    /// The place of each where they are in archives or in several folders; else none.
     pub members: Vec<PictureFile>,
 }
 
@@ -129,12 +118,6 @@ impl Places {
     #[must_use]
     pub fn find(&self, index: usize, name: &str) -> PictureFile {
         self.members.get(index).cloned().unwrap_or_else(|| self.folder.join(name).into())
-    }
-}
-
-impl From<PathBuf> for PictureFile {
-    fn from(path: PathBuf) -> Self {
-        Self::File(path)
     }
 }
 
@@ -175,9 +158,7 @@ impl Corpus {
         }
         let candidates = layout.as_ref().map_or(&Layout::ALL[..], std::slice::from_ref);
         for &layout in candidates {
-            let files = layout
-                .find(dir)
-                .map_err(|source| LoadError::Io { path: dir.to_owned(), source })?;
+            let files = layout.find(dir)?;
             let Some(file) = files.first() else { continue };
             let read: fn(&str, &mut Reading<'_>) -> Result<(), LoadError> = match layout {
                 Layout::Kaggle => kaggle::read,

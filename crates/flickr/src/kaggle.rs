@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{LoadError, Place};
-use crate::reading::Reading;
+use crate::reading::{Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
 /// The caption file's names: Flickr8k's and Flickr30k's, and Flickr30k's first upload.
@@ -74,24 +74,33 @@ fn recognise(header: &str, file: &Path) -> Result<(u8, Columns), LoadError> {
     ))
 }
 
-/// A quotation mark out of place can swallow rows: what spans lines is refused, the rest counted.
+/// A quotation mark out of place can swallow rows: these are refused, other stray marks counted.
 fn check_quotes(
     raw: &str,
     row: &csv::StringRecord,
     line: usize,
     reading: &mut Reading<'_>,
 ) -> Result<(), LoadError> {
-    if row.iter().any(|field| field.contains(['\n', '\r'])) {
+    let is_canonical = !raw.contains('"') || is_canonical(raw, row);
+    let spans_lines = row.iter().any(|field| field.contains(['\n', '\r']));
+    if spans_lines && (!is_canonical || row.iter().any(swallows_a_row)) {
         return Err(LoadError::malformed(
             reading.file,
             Place::Line(line),
-            "opens a quotation mark that does not close on the same line",
+            "opens a quotation mark that does not close on the same line, nor where its caption ends",
         ));
     }
-    if raw.contains('"') && !is_canonical(raw, row) {
+    if !is_canonical {
         reading.warn(WarningKind::StrayQuote, Place::Line(line), row.get(0).unwrap_or_default());
     }
     Ok(())
+}
+
+/// Whether a line of a field but its first begins as a row does, with a picture's name.
+fn swallows_a_row(field: &str) -> bool {
+    field.split(['\n', '\r']).skip(1).any(|line| {
+        line.split_once(',').is_some_and(|(name, _)| is_picture_name(name.trim().trim_matches('"')))
+    })
 }
 
 /// Whether every field is bare, or quoted from end to end with the marks within it doubled.

@@ -1,19 +1,53 @@
 //! Karpathy's layout: one JSON file with captions and split.
 
 use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use foreign_text::python_json;
+use memchr::memmem;
 use serde::Deserialize;
 
 use crate::corpus::KarpathySplit;
 use crate::error::{LoadError, Place};
 use crate::reading::Reading;
 
-/// The files' names.
-pub(crate) const FILES: [&str; 2] = ["dataset_flickr8k.json", "dataset_flickr30k.json"];
+/// The names that Karpathy gave his files; they are found under other names too.
+pub(crate) const FILES: [&str; 3] =
+    ["dataset_flickr8k.json", "dataset_flickr30k.json", "dataset_coco.json"];
+
+/// Bytes in which a file of another name must look like Karpathy's: the first image is in them.
+const HEAD: u64 = 1 << 16;
+
+/// The files of a folder in Karpathy's format: the one of a known name, or all others.
+pub(crate) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let known = FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    if let Some(known) = known {
+        return Ok(vec![known]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        if is_json && path.is_file() && looks_right(&path)? {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn looks_right(path: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    let has = |key: &str| memmem::find(&head, key.as_bytes()).is_some();
+    Ok(["\"images\"", "\"filename\"", "\"split\"", "\"sentences\""].into_iter().all(has))
+}
 
 /// The parts of the file that are used; it has more.
 #[derive(Deserialize)]
-pub(crate) struct File<'t> {
+pub(crate) struct DataSet<'t> {
     #[serde(borrow)]
     pub(crate) images: Vec<Record<'t>>,
 }
@@ -23,6 +57,9 @@ pub(crate) struct File<'t> {
 pub(crate) struct Record<'t> {
     #[serde(borrow)]
     pub(crate) filename: Cow<'t, str>,
+    /// The picture's folder: COCO's pictures are in two.
+    #[serde(borrow, default)]
+    filepath: Option<Cow<'t, str>>,
     pub(crate) split: KarpathySplit,
     #[serde(borrow)]
     pub(crate) sentences: Vec<Sentence<'t>>,
@@ -35,17 +72,21 @@ pub(crate) struct Sentence<'t> {
     pub(crate) raw: Cow<'t, str>,
 }
 
-/// Reads the file's text.
-pub(crate) fn parse<'t>(contents: &'t str, file: &std::path::Path) -> Result<File<'t>, LoadError> {
+/// Reads the file's text, as [`python_json`] gives it.
+pub(crate) fn parse<'t>(contents: &'t str, file: &Path) -> Result<DataSet<'t>, LoadError> {
     serde_json::from_str(contents)
         .map_err(|source| LoadError::Json { file: file.to_owned(), source })
 }
 
 /// Reads `contents` image by image.
 pub(crate) fn read(contents: &str, reading: &mut Reading<'_>) -> Result<(), LoadError> {
-    for (index, record) in parse(contents, reading.file)?.images.iter().enumerate() {
+    let contents = python_json(contents);
+    for (index, record) in parse(&contents, reading.file)?.images.iter().enumerate() {
         let place = Place::Record(index + 1);
         let image = reading.add_image(&record.filename, Some(record.split), place)?;
+        if let Some(folder) = &record.filepath {
+            reading.set_subfolder(folder, place)?;
+        }
         for sentence in &record.sentences {
             reading.add_caption(image, &sentence.raw, place);
         }

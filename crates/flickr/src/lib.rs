@@ -33,24 +33,31 @@ mod audit;
 mod corpus;
 mod error;
 mod fingerprint;
+mod gif;
 mod jpeg;
 mod kaggle;
 mod karpathy;
 mod original;
+mod picture_file;
 mod pictures;
 mod pixels;
+mod png;
+mod pnm;
 mod preprocessing;
 mod reading;
 mod resample;
 mod splits;
 mod text;
+mod tiff;
 mod transpose;
+mod unpacked;
 mod warnings;
 mod webdataset;
 
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
-pub use corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile, Places};
+pub use corpus::{Corpus, Image, KarpathySplit, Layout, Places};
 pub use error::{LoadError, Place};
+pub use picture_file::{FileStamp, MAX_BYTES, PictureFile};
 pub use pictures::Pictures;
 pub use pixels::{
     MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode, decode_bytes, decode_within,

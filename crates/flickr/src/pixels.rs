@@ -1,18 +1,19 @@
 //! Decoding a picture into RGB, as Pillow's `Image.open(path).convert("RGB")` does.
 //!
-//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied, and
-//! of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
+//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied,
+//! and of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
 //! error with the file's name, never a picture with a grey or black part. Two limits are stricter
-//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than [`MAX_PIXELS`].
+//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than
+//! [`MAX_PIXELS`].
 
-use std::fs;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use foreign_text::printable_path;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use crate::corpus::PictureFile;
-use crate::jpeg;
+use crate::picture_file::{MAX_BYTES, PictureFile};
+use crate::{gif, jpeg, png, pnm, tiff};
 
 /// Pictures with more pixels are refused before anything is allocated for them. Pillow warns of a
 /// decompression bomb at this number.
@@ -31,7 +32,7 @@ pub struct RgbPixels {
 
 /// A picture that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{}: {problem}", printable_path(path))]
 pub struct PictureError {
     /// The file.
     pub path: PathBuf,
@@ -45,11 +46,17 @@ pub enum PictureProblem {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// A folder, a device, a pipe or a socket.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// More bytes than [`MAX_BYTES`].
+    #[error("has {0} bytes, more than the {MAX_BYTES} that a picture may have")]
+    TooLong(u64),
     /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
     /// The bytes are of no picture format that is read here.
-    #[error("is not a JPEG, PNG, GIF, BMP or WebP picture; it begins with {0:?}")]
+    #[error("is not a JPEG, PNG, GIF, BMP, WebP, PNM or TIFF picture; it begins with {0:?}")]
     NotAPicture(String),
     /// More pixels than are allowed, by the file's header.
     #[error("claims {width}x{height} pixels, more than the {allowed} that are allowed")]
@@ -72,42 +79,15 @@ pub enum PictureProblem {
     Unsupported(String),
 }
 
+impl PictureProblem {
+    pub(crate) fn sixteen_bit_grey() -> Self {
+        Self::Unsupported("16-bit grey; convert it to 8 bits a channel".to_owned())
+    }
+}
+
 /// Reads and decodes the picture at `path`; the format is told by the bytes, not the name.
 pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
     PictureFile::File(path.to_owned()).decode()
-}
-
-impl PictureFile {
-    /// Reads and decodes the picture as [`decode`] does.
-    pub fn decode(&self) -> Result<RgbPixels, PictureError> {
-        let bytes = self.read().map_err(|error| PictureError {
-            path: self.path().to_owned(),
-            problem: error.into(),
-        })?;
-        decode_bytes(&bytes, self.path())
-    }
-
-    /// The file that it is, or is in.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::File(path) => path,
-            Self::Member { archive, .. } => archive,
-        }
-    }
-
-    fn read(&self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::File(path) => fs::read(path),
-            Self::Member { archive, offset, length } => {
-                let mut file = fs::File::open(archive)?;
-                file.seek(SeekFrom::Start(*offset))?;
-                let mut bytes = vec![0; *length as usize];
-                file.read_exact(&mut bytes)?;
-                Ok(bytes)
-            }
-        }
-    }
 }
 
 /// Decodes a picture that is in memory; `name` is for the error.
@@ -119,14 +99,31 @@ pub fn decode_bytes(bytes: &[u8], name: &Path) -> Result<RgbPixels, PictureError
 /// Decodes a picture that is in memory, unless its header claims more than `allowed` pixels: then
 /// nothing is allocated for them.
 pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
+    match format_of(bytes)? {
+        ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
+        ImageFormat::Gif => gif::decode(bytes, allowed),
+        ImageFormat::Png => png::decode(bytes, allowed),
+        ImageFormat::Pnm => pnm::decode(bytes, allowed),
+        ImageFormat::Tiff => tiff::decode(bytes, allowed),
+        format => decode_with_image(bytes, format, allowed),
+    }
+}
+
+/// Tells the format by a picture's first bytes.
+pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
     if bytes.is_empty() {
         return Err(PictureProblem::Empty);
     }
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, allowed),
         Ok(
-            format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::WebP),
-        ) => decode_with_image(bytes, format, allowed),
+            format @ (ImageFormat::Jpeg
+            | ImageFormat::Png
+            | ImageFormat::Gif
+            | ImageFormat::Bmp
+            | ImageFormat::WebP
+            | ImageFormat::Pnm
+            | ImageFormat::Tiff),
+        ) => Ok(format),
         _ => {
             let start = bytes.get(..16).unwrap_or(bytes);
             Err(PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned()))
@@ -145,7 +142,7 @@ pub(crate) fn check_size(width: u32, height: u32, allowed: u64) -> Result<(), Pi
     Ok(())
 }
 
-fn decode_with_image(
+pub(crate) fn decode_with_image(
     bytes: &[u8],
     format: ImageFormat,
     allowed: u64,
@@ -154,13 +151,21 @@ fn decode_with_image(
         ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, allowed)?;
-    if matches!(decoder.color_type(), ColorType::L16 | ColorType::La16) {
-        return Err(PictureProblem::Unsupported(
-            "16-bit grey; convert it to 8 bits a channel".to_owned(),
-        ));
-    }
-    let picture = DynamicImage::from_decoder(decoder).map_err(problem)?;
+    into_rgb(DynamicImage::from_decoder(decoder).map_err(problem)?)
+}
+
+/// Drops alpha and doubles grey, as Pillow's `convert("RGB")` does.
+pub(crate) fn into_rgb(picture: DynamicImage) -> Result<RgbPixels, PictureProblem> {
+    let (width, height) = (picture.width(), picture.height());
     let data = match picture {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            return Err(PictureProblem::sixteen_bit_grey());
+        }
+        DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => {
+            return Err(PictureProblem::Unsupported(
+                "floating-point colour; convert it to 8 bits a channel".to_owned(),
+            ));
+        }
         DynamicImage::ImageRgb16(picture) => high_bytes(picture.as_raw(), 3),
         DynamicImage::ImageRgba16(picture) => high_bytes(picture.as_raw(), 4),
         other => other.into_rgb8().into_raw(),
@@ -177,7 +182,7 @@ fn high_bytes(samples: &[u16], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-fn problem(error: ImageError) -> PictureProblem {
+pub(crate) fn problem(error: ImageError) -> PictureProblem {
     match error {
         ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             PictureProblem::CutShort(error.to_string())

@@ -1,13 +1,17 @@
 //! What the three layouts have in common: rows become images, and images find their pictures.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::corpus::{Corpus, Image, KarpathySplit, Layout, PictureFile, Places};
+use foreign_text::printable;
+
+use crate::corpus::{Corpus, Image, KarpathySplit, Layout, Places};
 use crate::error::{LoadError, Place};
 use crate::fingerprint::Fingerprint;
+use crate::picture_file::PictureFile;
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
 
@@ -32,7 +36,8 @@ const PICTURE_FOLDERS: [&str; 16] = [
 ];
 
 /// Names a picture may end in; others in a caption file are no pictures.
-const PICTURE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "gif", "bmp", "webp"];
+const PICTURE_EXTENSIONS: [&str; 12] =
+    ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
 
 /// Flickr8k's captions speak of this picture, but no release of the set ever had it.
 const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
@@ -55,6 +60,8 @@ pub(crate) struct Reading<'f> {
     /// How many captions each has.
     counts: Vec<u32>,
     places: Vec<Place>,
+    /// The folder of each picture within the pictures' folder; mostly none.
+    subfolders: Vec<String>,
     index_by_name: HashMap<String, usize>,
     /// The digest of all images but the last, where captions are digested and can be.
     fingerprint: Option<Fingerprint>,
@@ -69,6 +76,7 @@ impl<'f> Reading<'f> {
             images: Vec::new(),
             counts: Vec::new(),
             places: Vec::new(),
+            subfolders: Vec::new(),
             index_by_name: HashMap::new(),
             fingerprint: (captions == Captions::Digested).then(Fingerprint::default),
             captions,
@@ -104,9 +112,33 @@ impl<'f> Reading<'f> {
         place: Place,
     ) -> Result<usize, LoadError> {
         text::check_name(name, self.file, place)?;
+        self.add_named(name, karpathy_split, place)
+    }
+
+    /// Sets the folder, within the pictures' folder, of the image that was added last.
+    pub(crate) fn set_subfolder(&mut self, folder: &str, place: Place) -> Result<(), LoadError> {
+        text::check_folder(folder, self.file, place)?;
+        if let Some(last) = self.subfolders.last_mut() {
+            folder.trim_end_matches('/').clone_into(last);
+        }
+        Ok(())
+    }
+
+    /// The index of the image of that name.
+    pub(crate) fn place_of(&self, name: &str) -> Option<usize> {
+        self.index_by_name.get(name).copied()
+    }
+
+    /// Adds an image under a name that no file of its own must have.
+    pub(crate) fn add_named(
+        &mut self,
+        name: &str,
+        karpathy_split: Option<KarpathySplit>,
+        place: Place,
+    ) -> Result<usize, LoadError> {
         let index = self.images.len();
         if self.index_by_name.insert(name.to_owned(), index).is_some() {
-            let problem = format!("lists {name} a second time");
+            let problem = format!("lists {} a second time", printable(name));
             return Err(LoadError::malformed(self.file, place, problem));
         }
         self.digest_last();
@@ -117,6 +149,7 @@ impl<'f> Reading<'f> {
             karpathy_split,
         });
         self.places.push(place);
+        self.subfolders.push(String::new());
         Ok(index)
     }
 
@@ -164,12 +197,16 @@ impl<'f> Reading<'f> {
         if self.counts.iter().all(|&count| count == 0) {
             return Err(LoadError::NoCaptions(self.file.to_owned()));
         }
-        let (images_dir, mut pictures) = find_pictures(root, self.file, &self.images)?;
+        let found = find_pictures(root, self.file, &self.images, &self.subfolders)?;
+        let FoundPictures { folder: images_dir, mut pictures, in_subfolders } = found;
         let mut images = Vec::with_capacity(self.images.len());
+        let mut members = Vec::new();
         let read = std::mem::take(&mut self.images).into_iter().zip(&self.counts).zip(&self.places);
-        for ((image, &captions), place) in read {
+        for (((image, &captions), place), subfolder) in read.zip(&self.subfolders) {
             let name = &image.file_name;
-            let has_picture = pictures.remove(name);
+            let subfolder = if in_subfolders { subfolder } else { "" };
+            let relative = relative(subfolder, name);
+            let has_picture = pictures.remove(&*relative);
             if captions == 0 {
                 self.warnings.add(WarningKind::ImageWithoutCaptions, self.file, Some(*place), name);
                 continue;
@@ -184,16 +221,19 @@ impl<'f> Reading<'f> {
             if !has_picture {
                 self.warnings.add(WarningKind::MissingPicture, self.file, Some(*place), name);
             }
+            if in_subfolders {
+                members.push(images_dir.join(&*relative).into());
+            }
             images.push(image);
         }
         let mut spare: Vec<String> =
-            pictures.into_iter().filter(|name| is_picture_name(name)).collect();
+            pictures.into_iter().filter(|name| is_spare_picture(name)).collect();
         spare.sort_unstable();
         for name in &spare {
             self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
         }
         let warnings = self.warnings.into_vec();
-        let places = Places { folder: images_dir, members: Vec::new() };
+        let places = Places { folder: images_dir, members };
         let corpus = Corpus { root: root.to_owned(), layout, images, warnings, places };
         Ok((corpus, self.fingerprint))
     }
@@ -226,21 +266,56 @@ pub(crate) fn is_picture_name(name: &str) -> bool {
     })
 }
 
-/// The first of the usual folders with any of the pictures in it, and the file names there.
+/// Whether a file that no caption speaks of is a picture; macOS puts `._` files beside all others.
+fn is_spare_picture(name: &str) -> bool {
+    is_picture_name(name) && !name.starts_with("._") && !name.contains("/._")
+}
+
+/// The pictures that lie in a data set's folder.
+struct FoundPictures {
+    folder: PathBuf,
+    /// Their names, or where they are in subfolders their paths.
+    pictures: HashSet<String>,
+    in_subfolders: bool,
+}
+
+/// A picture's path within the pictures' folder.
+fn relative<'n>(subfolder: &str, name: &'n str) -> Cow<'n, str> {
+    if subfolder.is_empty() { name.into() } else { format!("{subfolder}/{name}").into() }
+}
+
+/// Finds the first of the usual folders with any of the pictures in it: in the subfolders that the
+/// captions name, or where none is there, in the folder itself.
 fn find_pictures(
     root: &Path,
     captions: &Path,
     images: &[Image],
-) -> Result<(PathBuf, HashSet<String>), LoadError> {
-    for folder in PICTURE_FOLDERS {
-        let path = if folder == "." { root.to_owned() } else { root.join(folder) };
-        let names = match file_names(&path) {
-            Ok(names) => names,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(LoadError::Io { path, source }),
-        };
-        if images.iter().any(|image| names.contains(&image.file_name)) {
-            return Ok((path, names));
+    subfolders: &[String],
+) -> Result<FoundPictures, LoadError> {
+    let distinct: BTreeSet<&str> = subfolders.iter().map(String::as_str).collect();
+    let flat = BTreeSet::from([""]);
+    for distinct in [&distinct, &flat] {
+        let in_subfolders = *distinct != flat;
+        for folder in PICTURE_FOLDERS {
+            let folder = if folder == "." { root.to_owned() } else { root.join(folder) };
+            let mut pictures = HashSet::new();
+            for subfolder in distinct {
+                let path =
+                    if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
+                match file_names(&path) {
+                    Ok(names) => pictures
+                        .extend(names.iter().map(|name| relative(subfolder, name).into_owned())),
+                    Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(LoadError::Io { path, source }),
+                }
+            }
+            let is_there = |(image, subfolder): (&Image, &String)| {
+                let subfolder = if in_subfolders { subfolder } else { "" };
+                pictures.contains(&*relative(subfolder, &image.file_name))
+            };
+            if images.iter().zip(subfolders).any(is_there) {
+                return Ok(FoundPictures { folder, pictures, in_subfolders });
+            }
         }
     }
     Err(LoadError::NoPictures {

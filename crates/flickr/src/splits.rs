@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use foreign_text::{printable, printable_path, python_json};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::{Corpus, KarpathySplit, Layout};
@@ -89,7 +90,7 @@ pub enum SplitError {
     /// Nothing beside the captions tells the division.
     #[error(
         "{} has no {kind} split: it needs {} there; the split `paper` needs no file",
-        root.display(), needs.join(" or ")
+        printable_path(root), needs.join(" or ")
     )]
     NoLists {
         /// The division asked for.
@@ -101,8 +102,9 @@ pub enum SplitError {
     },
     /// The rows asked for begin inside an image.
     #[error(
-        "the last {rows} captions begin inside image {image}; choose {below} or {above} captions \
-         ({dropped} captions were dropped while loading, see the warnings)"
+        "the last {rows} captions begin inside image {}; choose {below} or {above} captions \
+         ({dropped} captions were dropped while loading, see the warnings)",
+        printable(image)
     )]
     InsideImage {
         /// The rows asked for, counted from the end of the file.
@@ -128,7 +130,12 @@ pub enum SplitError {
     #[error("the {0} split leaves no image to train on")]
     NothingToTrain(SplitKind),
     /// A list names an image that the corpus does not have.
-    #[error("{}:{line} lists {image}, of which {} has no captions", file.display(), root.display())]
+    #[error(
+        "{}:{line} lists {}, of which {} has no captions",
+        printable_path(file),
+        printable(image),
+        printable_path(root)
+    )]
     UnknownImage {
         /// The list.
         file: PathBuf,
@@ -140,8 +147,12 @@ pub enum SplitError {
         root: PathBuf,
     },
     /// An image is listed twice, in one part or in two.
-    #[error("{}:{line} lists {image}, which {}:{first_line} lists already",
-        file.display(), first_file.display())]
+    #[error(
+        "{}:{line} lists {}, which {}:{first_line} lists already",
+        printable_path(file),
+        printable(image),
+        printable_path(first_file)
+    )]
     ListedTwice {
         /// The second list.
         file: PathBuf,
@@ -300,13 +311,15 @@ fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
         }
         return Ok(parts);
     }
-    let mut files = karpathy::FILES.iter().map(|name| corpus.root.join(name));
-    let file = files.find(|path| path.is_file()).ok_or_else(|| SplitError::NoLists {
+    let files = karpathy::find(&corpus.root)
+        .map_err(|source| LoadError::Io { path: corpus.root.clone(), source })?;
+    let file = LoadError::only_one(&corpus.root, files)?.ok_or_else(|| SplitError::NoLists {
         kind: SplitKind::Karpathy,
         root: corpus.root.clone(),
         needs: karpathy::FILES.iter().map(|&name| name.to_owned()).collect(),
     })?;
     let contents = text::read(&file)?;
+    let contents = python_json(&contents);
     let mut assignment = Assignment::new(corpus);
     for (index, record) in karpathy::parse(&contents, &file)?.images.iter().enumerate() {
         put(record.split, assignment.take(&record.filename, &file, index + 1)?);

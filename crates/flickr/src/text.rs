@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use memchr::memchr_iter;
 
@@ -14,7 +14,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 ///
 /// The largest of these files, Flickr30k's JSON, has 36 MB.
 pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = fs::read(path).map_err(|source| match source.kind() {
+    let bytes = read_regular(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
         _ => LoadError::Io { path: path.to_owned(), source },
     })?;
@@ -38,6 +38,14 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
     }
 }
 
+/// Reads a regular file; a pipe would wait for its writer, and a device may have no end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    fs::read(path)
+}
+
 /// The lines that hold something, with their 1-based numbers; `\n` and `\r\n` both end a line.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| {
@@ -56,4 +64,14 @@ pub(crate) fn check_name(name: &str, file: &Path, place: Place) -> Result<(), Lo
         return Ok(());
     };
     Err(LoadError::malformed(file, place, format!("{problem}: {name:?}")))
+}
+
+/// Refuses a folder that could lead out of the data set's.
+pub(crate) fn check_folder(folder: &str, file: &Path, place: Place) -> Result<(), LoadError> {
+    let is_plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(folder).components().all(is_plain) && !folder.contains(['\\', '\0']) {
+        return Ok(());
+    }
+    let problem = format!("has a filepath that leads out of the data set: {folder:?}");
+    Err(LoadError::malformed(file, place, problem))
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use foreign_text::{printable, printable_path};
 use serde::Serialize;
 
 use crate::error::Place;
@@ -73,13 +74,19 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", printable_path(&self.file))?;
         match self.first {
             Some(Place::Line(line)) => write!(f, ":{line}")?,
             Some(Place::Record(record)) => write!(f, ", image {record}")?,
             None => {}
         }
-        write!(f, ": {} {}, the first is {}", self.count, self.kind.words(), self.example)
+        write!(
+            f,
+            ": {} {}, the first is {}",
+            self.count,
+            self.kind.words(),
+            printable(&self.example)
+        )
     }
 }
 

@@ -36,7 +36,7 @@ fn pillows_pixels(picture: &Path) -> RgbPixels {
 #[test]
 fn decodable_pictures_have_the_pixels_that_pillow_gives_them() {
     let pictures = pictures("decodable");
-    assert_eq!(pictures.len(), 26);
+    assert_eq!(pictures.len(), 41);
     for path in pictures {
         let ours = decode(&path).unwrap();
         let theirs = pillows_pixels(&path);
@@ -111,7 +111,10 @@ fn a_picture_of_more_pixels_than_are_allowed_is_refused_whatever_its_format() {
         let PictureProblem::TooLarge { allowed, width, height } = refused else {
             panic!("{}: {refused}", path.display());
         };
-        assert_eq!((allowed, width, height), (pixels - 1, whole.width, whole.height));
+        // A header tells the size before the picture is turned.
+        let (sides, of_whole) = ([width, height], [whole.width, whole.height]);
+        assert_eq!((allowed, sides.iter().max()), (pixels - 1, of_whole.iter().max()));
+        assert_eq!(sides.iter().min(), of_whole.iter().min());
     }
 }
 
@@ -177,6 +180,7 @@ fn other_formats_cut_anywhere_give_the_whole_picture_or_an_error() {
         "palette.png",
         "one-bit.png",
         "palette.gif",
+        "scaled.ppm",
         "rgb.bmp",
         "lossy.webp",
         "lossless.webp",
@@ -194,6 +198,36 @@ fn other_formats_cut_anywhere_give_the_whole_picture_or_an_error() {
         // What may be missing is a trailer: PNG's last chunks, GIF's last block.
         assert!(refused + 30 > whole.len(), "{name}: only {refused} of {} refused", whole.len());
     }
+}
+
+#[test]
+fn what_a_png_says_beside_its_pixels_costs_nothing_and_breaks_nothing() {
+    let path = fixtures("decodable/rgb.png");
+    let whole = fs::read(&path).unwrap();
+    let expected = decode_bytes(&whole, &path).unwrap();
+    let with = |kind: &[u8], body: &[u8]| {
+        let (length, named) = ((body.len() as u32).to_be_bytes(), [kind, body].concat());
+        let checksum = crc32fast::hash(&named).to_be_bytes();
+        [&whole[..33], &length, &named, &checksum, &whole[33..]].concat()
+    };
+    let mut inflated =
+        flate2::write::ZlibEncoder::new(b"profile\0\0".to_vec(), flate2::Compression::best());
+    for _ in 0..512 {
+        std::io::Write::write_all(&mut inflated, &[0; 1 << 20]).unwrap();
+    }
+    let inflated = inflated.finish().unwrap();
+    let start = Instant::now();
+    for (kind, body) in [
+        (b"iCCP", &inflated[..]),
+        (b"iCCP", b"profile\0\0this is not compressed"),
+        (b"zTXt", &inflated),
+        (b"iTXt", b"Comment\0\x01\0\0\0neither is this"),
+        (b"gAMA", b"too long for a gamma"),
+    ] {
+        let decoded = decode_bytes(&with(kind, body), &path).unwrap();
+        assert_eq!(decoded, expected, "{}", String::from_utf8_lossy(kind));
+    }
+    assert!(start.elapsed() < Duration::from_millis(500), "half a gigabyte was inflated");
 }
 
 #[test]

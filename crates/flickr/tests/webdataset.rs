@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flickr::{Corpus, Layout, PictureFile, WarningKind};
 
@@ -105,13 +105,132 @@ fn what_is_odd_is_counted_and_what_is_broken_is_named() {
     let mut damaged = whole.clone();
     damaged[3] ^= 1;
     assert!(refused(&damaged).contains("a.tar"));
-    let twice: PathBuf = folder.path().join("b.tar");
-    fs::write(&path, &whole).unwrap();
-    fs::copy(&path, &twice).unwrap();
+    // Within one archive a key is of one example.
+    archive(
+        &path,
+        &[("0.png", &png), ("0.txt", b"A ."), ("1.txt", b""), ("0.png", &png), ("0.txt", b"B .")],
+    );
     let error = load(folder.path()).unwrap_err();
-    assert!(error.contains("b.tar") && error.contains("0.png"), "{error}");
-    fs::remove_file(&twice).unwrap();
+    assert!(error.contains("a.tar") && error.contains("0.png a second time"), "{error}");
     archive(&path, &[("0.json", b"[1]"), ("0.png", &png)]);
     let error = load(folder.path()).unwrap_err();
     assert!(error.contains("a.tar") && error.contains("0.json"), "{error}");
+}
+
+fn names(corpus: &Corpus) -> Vec<&str> {
+    corpus.images.iter().map(|image| image.file_name.as_str()).collect()
+}
+
+#[test]
+fn names_may_have_folders_and_hidden_files_are_of_no_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let png = picture();
+    let long = format!("{}/{}.x/0.PNG", "f".repeat(120), "g".repeat(90));
+    let files: [(&str, &[u8]); 11] = [
+        ("shard0/._0000.png", b"mac"),
+        ("shard0/.DS_Store", b"mac"),
+        ("shard0/0000.png", &png),
+        ("shard0/0000.mask.png", b"no picture"),
+        ("shard0/0000.TXT", b"A dog .\r\n"),
+        ("__meta__/0001.png", &png),
+        ("readme", b"no extension"),
+        ("shard1/0000.mask.png", b"no picture"),
+        ("shard1/0000.png", &png),
+        ("shard1/0000.txt", b"A cat ."),
+        (&long, &png),
+    ];
+    let path = folder.path().join("a.tar");
+    archive(&path, &files);
+    let corpus = load(folder.path()).unwrap();
+    assert_eq!(names(&corpus), ["shard0/0000.png", "shard1/0000.png"]);
+    assert_eq!(corpus.images[0].captions, ["A dog ."]);
+    for index in 0..2 {
+        corpus.picture(index).decode().unwrap();
+    }
+    assert_eq!(corpus.warnings.len(), 1, "{:?}", corpus.warnings);
+    assert_eq!(corpus.warnings[0].example, long, "it has no caption");
+    // Files of macOS beside the archives are none.
+    fs::write(folder.path().join("._a.tar"), "mac").unwrap();
+    assert_eq!(load(folder.path()).unwrap().images.len(), 2);
+}
+
+#[test]
+fn the_same_keys_in_two_archives_are_two_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let png = picture();
+    for (name, caption) in [("0.tar", &b"A dog ."[..]), ("1.tar", b"A cat .")] {
+        archive(&folder.path().join(name), &[("0.png", &png), ("0.txt", caption)]);
+    }
+    let corpus = load(folder.path()).unwrap();
+    assert_eq!(names(&corpus), ["0.tar/0.png", "1.tar/0.png"]);
+    assert_eq!(corpus.images[1].captions, ["A cat ."]);
+    assert_eq!(corpus.warnings, []);
+    assert!(corpus.picture(1).path().ends_with("1.tar"));
+}
+
+#[test]
+fn compressed_archives_are_read_like_others_and_those_of_other_programs_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, packed) = (folder.path().join("plain"), folder.path().join("packed"));
+    fs::create_dir_all(&plain).unwrap();
+    fs::create_dir_all(&packed).unwrap();
+    let png = picture();
+    let files: [(&str, &[u8]); 4] =
+        [("0.png", &png), ("0.txt", b"A dog ."), ("1.jpg.png", &png), ("1.txt", b"A cat .")];
+    archive(&plain.join("a.tar"), &files);
+    let bytes = fs::read(plain.join("a.tar")).unwrap();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    // In two members, as pigz writes them.
+    let members = [gzip(&bytes[..1000]), gzip(&bytes[1000..])].concat();
+    let expected = load(&plain).unwrap();
+    for name in ["a.tar.gz", "a.tgz", "a.tar"] {
+        fs::write(packed.join(name), &members).unwrap();
+        let corpus = load(&packed).unwrap();
+        assert_eq!(corpus.images, expected.images, "{name}");
+        for index in 0..2 {
+            assert_eq!(
+                corpus.picture(index).decode().unwrap(),
+                expected.picture(index).decode().unwrap()
+            );
+            assert_eq!(corpus.picture(index).stamp().unwrap().size, png.len() as u64);
+        }
+        fs::remove_file(packed.join(name)).unwrap();
+    }
+    // Unpacked beside the packed one it counts once.
+    fs::write(packed.join("a.tar.gz"), &members).unwrap();
+    fs::copy(plain.join("a.tar"), packed.join("a.tar")).unwrap();
+    assert_eq!(load(&packed).unwrap().images, expected.images);
+    fs::remove_file(packed.join("a.tar")).unwrap();
+
+    fs::write(packed.join("a.tar.gz"), &members[..members.len() - 300]).unwrap();
+    assert!(load(&packed).unwrap_err().contains("a.tar.gz"));
+    fs::remove_file(packed.join("a.tar.gz")).unwrap();
+    fs::write(packed.join("a.tar.bz2"), b"BZh91AY").unwrap();
+    let error = load(&packed).unwrap_err();
+    assert!(error.contains("compressed by bzip2; unpack it"), "{error}");
+}
+
+#[test]
+fn fields_that_an_example_lacks_may_be_null() {
+    for (json, captions) in [
+        (r#"{"caption": "A dog .", "captions": null, "width": NaN}"#, &["A dog ."][..]),
+        (r#"{"caption": null, "captions": ["A dog .", null, "Two ."]}"#, &["A dog .", "Two ."]),
+        (r#"{"captions": "A dog .", "caption": NaN, "note": "\ud83d"}"#, &["A dog ."]),
+        (r#"{"caption": ["A dog ."], "height": null}"#, &["A dog ."]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let png = picture();
+        let files: [(&str, &[u8]); 3] =
+            [("0.json", json.as_bytes()), ("0.png", &png), ("0.txt", b" \n")];
+        archive(&folder.path().join("a.tar"), &files);
+        assert_eq!(load(folder.path()).unwrap().images[0].captions, captions, "{json}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    archive(&folder.path().join("a.tar"), &[("0.json", br#"{"caption": 7}"#), ("0.png", b"")]);
+    let error = load(folder.path()).unwrap_err();
+    assert!(error.contains("captions must be a text, a list of texts or null"), "{error}");
 }

@@ -11,8 +11,8 @@ pub struct PrintableText<'t>(&'t str);
 #[derive(Debug, Clone, Copy)]
 pub struct PrintablePath<'p>(&'p Path);
 
-/// Displays `text` with line feeds, escape characters and whatever else moves a terminal's cursor or
-/// turns its direction written as `\n` or `\u{1b}`.
+/// Displays `text` with line feeds, escape characters and whatever else moves a terminal's cursor
+/// or turns its direction written as `\n` or `\u{1b}`.
 #[must_use]
 pub fn printable(text: &str) -> PrintableText<'_> {
     PrintableText(text)

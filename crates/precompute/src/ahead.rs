@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::plan::{Plan, Skipped};
+use crate::sources::Source;
 
 /// One batch at the model, one waiting for it, one being decoded.
 pub(crate) const IN_MEMORY: usize = 3;
@@ -25,13 +26,19 @@ pub(crate) struct Batch {
     pub(crate) pictures: Vec<usize>,
     /// What was not decoded.
     pub(crate) skipped: Vec<Skipped>,
+    /// The file of each picture of the batch, skipped ones included.
+    pub(crate) sources: Vec<Source>,
     /// `[batch_size, 3, n, n]`, of which the first `pictures.len()` rows hold the pictures.
     pixels: Vec<f32>,
 }
 
+/// What came of reading a picture: its file, and why it could not be decoded.
+pub(crate) type Decoded = (Source, Result<(), String>);
+
 impl Batch {
     fn empty() -> Self {
-        Self { index: 0, pictures: Vec::new(), skipped: Vec::new(), pixels: Vec::new() }
+        let (pictures, skipped, sources, pixels) = Default::default();
+        Self { index: 0, pictures, skipped, sources, pixels }
     }
 
     /// `[pictures, 3, n, n]`, where a picture has `values` values.
@@ -46,7 +53,7 @@ impl Batch {
 pub(crate) fn for_each_batch<E>(
     plan: &Plan,
     numbers: Vec<usize>,
-    decode: impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync,
+    decode: impl Fn(usize, &mut [f32]) -> Decoded + Sync,
     mut consume: impl FnMut(&Batch) -> Result<(), E>,
 ) -> Result<(), E> {
     let (to_consumer, decoded) = bounded(IN_MEMORY);
@@ -72,7 +79,7 @@ pub(crate) fn for_each_batch<E>(
 fn produce(
     plan: &Plan,
     numbers: Vec<usize>,
-    decode: &(impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync),
+    decode: &(impl Fn(usize, &mut [f32]) -> Decoded + Sync),
     free: &Receiver<Batch>,
     to_consumer: &Sender<Batch>,
 ) {
@@ -87,13 +94,14 @@ fn produce(
 fn fill(
     plan: &Plan,
     index: usize,
-    decode: &(impl Fn(usize, &mut [f32]) -> Result<(), String> + Sync),
+    decode: &(impl Fn(usize, &mut [f32]) -> Decoded + Sync),
     batch: &mut Batch,
 ) {
     let values = plan.identity.preprocessing.len();
     batch.index = index;
     batch.pictures.clear();
     batch.skipped.clear();
+    batch.sources.clear();
     batch.pixels.resize(plan.batch_size.min(plan.names.len()) * values, 0.0);
     let pictures = plan.batch(index);
     let results: Vec<_> = batch
@@ -102,7 +110,8 @@ fn fill(
         .zip(pictures.clone())
         .map(|(pixels, picture)| decode(picture, pixels))
         .collect();
-    for (row, (picture, result)) in pictures.zip(results).enumerate() {
+    for (row, (picture, (source, result))) in pictures.zip(results).enumerate() {
+        batch.sources.push(source);
         match result {
             Ok(()) => {
                 let to = batch.pictures.len() * values;
@@ -156,7 +165,7 @@ mod tests {
         let decode = |picture: usize, pixels: &mut [f32]| {
             pixels.fill(picture as f32);
             decoded.fetch_add(1, Ordering::SeqCst);
-            Ok(())
+            (None, Ok(()))
         };
         let (mut consumed, mut memory) = (0, HashSet::new());
         for_each_batch(&plan, (0..plan.batches()).collect(), decode, |batch| {
@@ -186,7 +195,7 @@ mod tests {
         let decoded = AtomicUsize::new(0);
         let decode = |_, _: &mut [f32]| {
             decoded.fetch_add(1, Ordering::SeqCst);
-            Ok(())
+            (None, Ok(()))
         };
         let result =
             for_each_batch(&plan, (10..plan.batches()).collect(), decode, |batch| Err(batch.index));

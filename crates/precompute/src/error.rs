@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use foreign_text::{printable, printable_path};
 use tch::TchError;
 
 use crate::plan::Skipped;
@@ -23,7 +24,9 @@ pub enum Error {
     /// What was made before leaves out pictures, and this run was not told to accept that.
     #[error(
         "{} was begun with --skip-corrupt and leaves out {}\nhint: pass --skip-corrupt again to \
-         accept that, or move it away to start over", path.display(), list(skipped)
+         accept that, or move it away to start over",
+        printable_path(path),
+        list(skipped)
     )]
     LeavesOut {
         /// The finished file, or the folder of the unfinished one.
@@ -35,7 +38,7 @@ pub enum Error {
     #[error("none of the {0} pictures could be decoded; there is nothing to write")]
     NothingLeft(usize),
     /// The encoder failed.
-    #[error("cannot encode the batch {first} to {last}: {source}")]
+    #[error("cannot encode the batch {} to {}: {source}", printable(first), printable(last))]
     Encoder {
         /// The batch's first picture.
         first: String,
@@ -55,7 +58,7 @@ pub enum Error {
     /// Embeddings with an infinity or not-a-number.
     #[error(
         "the embeddings of {} are not finite\nhint: with --dtype f16 the model may overflow; try \
-         bf16 or f32. Otherwise its weights are damaged", .0.join(", ")
+         bf16 or f32. Otherwise its weights are damaged", first_of(.0)
     )]
     NotFinite(Vec<String>),
     /// libtorch refused a tensor: out of memory, mostly.
@@ -64,7 +67,8 @@ pub enum Error {
     /// The stop flag was raised.
     #[error(
         "stopped with {done} of {total} pictures done\nhint: the same command goes on from there \
-         (kept in {})", kept.display()
+         (kept in {})",
+        printable_path(kept)
     )]
     Interrupted {
         /// Pictures done.
@@ -77,7 +81,8 @@ pub enum Error {
     /// A batch could not be kept: a full disk, mostly.
     #[error(
         "cannot write {}: {source}\nhint: the {done} pictures done before are kept; once there is \
-         room the same command goes on from there", path.display()
+         room the same command goes on from there",
+        printable_path(path)
     )]
     Keep {
         /// The file.
@@ -90,7 +95,7 @@ pub enum Error {
     /// An unfinished run of other settings is in the way.
     #[error(
         "{} is from an unfinished run that cannot be continued:\n  {}\nhint: repeat that run's \
-         settings, or remove the folder to start over", path.display(), differences.join("\n  ")
+         settings, or remove the folder to start over", printable_path(path), differences.join("\n  ")
     )]
     OtherRun {
         /// The unfinished run's folder.
@@ -101,7 +106,7 @@ pub enum Error {
     /// A finished file of other settings is in the way.
     #[error(
         "{} exists and holds other embeddings:\n  {}\nhint: move it away, or choose another --out",
-        path.display(), differences.join("\n  ")
+        printable_path(path), differences.join("\n  ")
     )]
     OtherOutput {
         /// The finished file.
@@ -109,8 +114,21 @@ pub enum Error {
         /// What is different, a line each.
         differences: Vec<String>,
     },
+    /// Pictures that are others now than those whose embeddings a file holds.
+    #[error(
+        "{} holds embeddings of pictures that have changed since: {}\nhint: put the old pictures \
+         back, or repeat the `capsmith precompute` that wrote it: it embeds them again",
+        printable_path(path),
+        first_of(pictures)
+    )]
+    PicturesChanged {
+        /// The finished file.
+        path: PathBuf,
+        /// The pictures.
+        pictures: Vec<String>,
+    },
     /// A file of embeddings, or of an unfinished run, that is damaged or something else.
-    #[error("{}: {reason}\nhint: {hint}", path.display())]
+    #[error("{}: {reason}\nhint: {hint}", printable_path(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -131,11 +149,24 @@ impl Error {
     }
 }
 
+/// The names of the first few pictures, and how many more there are.
+pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 5;
+    let shown = pictures.iter().take(SHOWN).map(|name| printable(name.as_ref()).to_string());
+    let mut names = shown.collect::<Vec<_>>().join(", ");
+    if pictures.len() > SHOWN {
+        names.push_str(&format!(" and {} more", pictures.len() - SHOWN));
+    }
+    names
+}
+
 /// The first few pictures with their reasons, and how many more there are.
 fn list(pictures: &[Skipped]) -> String {
     const SHOWN: usize = 5;
-    let shown =
-        pictures.iter().take(SHOWN).map(|Skipped { name, reason }| format!("{name}: {reason}"));
+    let shown = pictures
+        .iter()
+        .take(SHOWN)
+        .map(|Skipped { name, reason }| format!("{}: {reason}", printable(name)));
     let mut lines: Vec<_> = shown.collect();
     if pictures.len() > SHOWN {
         lines.push(format!("and {} more", pictures.len() - SHOWN));

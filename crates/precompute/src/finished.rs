@@ -7,13 +7,19 @@
 //! - `sha256`: the digest of these three texts (each after its length, 8 bytes little-endian) and
 //!   the rows.
 //!
-//! The same embeddings give the same bytes.
+//! Files that [`crate::run`] made also hold the tensor `pictures`, u8 `[names + skipped, 48]`: of the
+//! file of each picture its size, its time of change in nanoseconds since 1970 (both 8 bytes
+//! little-endian) and the SHA-256 of its contents; zeros for one that could not be read. The digest
+//! of this tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
+//!
+//! The same embeddings of the same files give the same bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use flickr::PictureFile;
 use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -26,10 +32,14 @@ use crate::digest;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::plan::{Plan, Skipped};
+use crate::previous::Previous;
+use crate::sources::{self, RECORD, Source};
 
 const FORMAT: &str = "capsmith-embeddings";
 const VERSION: &str = "1";
 const TENSOR: &str = "embeddings";
+const PICTURES: &str = "pictures";
+const PICTURES_SHA256: &str = "pictures_sha256";
 
 /// The metadata that a digest covers, as text.
 struct Texts {
@@ -48,23 +58,32 @@ impl Texts {
     }
 }
 
-/// All of the file before its rows.
+/// All of the file but its rows.
 pub(crate) struct Header {
     bytes: Vec<u8>,
+    /// What follows the rows: the records of pictures' files.
+    records: Vec<u8>,
 }
 
 impl Header {
-    /// The header over the plan's `rows`, which are read to their end.
-    pub(crate) fn new(plan: &Plan, skipped: &[Skipped], rows: &mut impl Read) -> io::Result<Self> {
-        Self::of(&plan.identity, &names_without(plan, skipped), skipped, rows)
-    }
-
-    /// The header over `rows`, which are read to their end.
-    fn of(
-        identity: &Identity,
-        names: &[&str],
+    /// The header over the plan's `rows`, which are read to their end, and the records of the files
+    /// of its pictures, those without a row last.
+    pub(crate) fn new(
+        plan: &Plan,
         skipped: &[Skipped],
         rows: &mut impl Read,
+        records: Vec<u8>,
+    ) -> io::Result<Self> {
+        Self::of(&plan.identity, &names_without(plan, skipped), skipped, rows, records)
+    }
+
+    /// The header over `rows`, which are read to their end; `records` may be none.
+    fn of(
+        identity: &Identity,
+        names: &[impl serde::Serialize],
+        skipped: &[Skipped],
+        rows: &mut impl Read,
+        records: Vec<u8>,
     ) -> io::Result<Self> {
         let texts = Texts {
             names: serde_json::to_string(names)?,
@@ -73,7 +92,7 @@ impl Header {
         };
         let mut sha256 = texts.digest();
         let length = add_rows(&mut sha256, rows)?;
-        let header = json!({
+        let mut header = json!({
             "__metadata__": {
                 "format": FORMAT,
                 "version": VERSION,
@@ -88,19 +107,28 @@ impl Header {
                 "data_offsets": [0, length],
             },
         });
+        if !records.is_empty() {
+            header["__metadata__"][PICTURES_SHA256] = hex::encode(Sha256::digest(&records)).into();
+            header[PICTURES] = json!({
+                "dtype": "U8",
+                "shape": [records.len() / RECORD, RECORD],
+                "data_offsets": [length, length + records.len()],
+            });
+        }
         let mut text = header.to_string().into_bytes();
         // The format asks for rows that begin at a multiple of eight bytes.
         text.resize(text.len().next_multiple_of(8), b' ');
         let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
         bytes.append(&mut text);
-        Ok(Self { bytes })
+        Ok(Self { bytes, records })
     }
 
-    /// Writes the file: this header, then `rows` to their end.
+    /// Writes the file: this header, then `rows` to their end, then the records.
     pub(crate) fn write(&self, path: &Path, rows: &mut impl Read) -> Result<(), durable::Error> {
         durable::write_with(path, |file| {
             file.write_all(&self.bytes)?;
-            io::copy(rows, file).map(|_| ())
+            io::copy(rows, file)?;
+            file.write_all(&self.records)
         })
     }
 }
@@ -150,6 +178,8 @@ pub struct Embeddings {
     sha256: String,
     /// f32 `[pictures, dimension]` on the processor.
     rows: Tensor,
+    /// The file of each picture, those without a row last; none where they were not recorded.
+    sources: Option<Vec<Source>>,
 }
 
 impl Embeddings {
@@ -194,10 +224,13 @@ impl Embeddings {
         }
         let names: Vec<String> = from_json(&texts.names, "names")?;
         let identity: Identity = from_json(&texts.identity, "identity")?;
+        let skipped: Vec<Skipped> = from_json(&texts.skipped, "skipped")?;
+        let sources = sources_of(&file, &metadata, names.len() + skipped.len())?;
         Ok(Self {
             path: path.to_owned(),
             rows_by_name: rows_by_name(&names)?,
-            skipped: from_json(&texts.skipped, "skipped")?,
+            skipped,
+            sources,
             rows: to_tensor(&rows, &[names.len(), identity.dimension])?,
             names,
             identity,
@@ -239,9 +272,71 @@ impl Embeddings {
             return Err(Error::NotFinite(not_finite));
         }
         let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let header = Header::of(identity, names, skipped, &mut bytes.as_slice())
+        let header = Header::of(identity, names, skipped, &mut bytes.as_slice(), Vec::new())
             .map_err(|error| Error::io("write", path, error))?;
         Ok(header.write(path, &mut bytes.as_slice())?)
+    }
+
+    /// Writes the file again with the present times of its pictures, of which none has changed.
+    pub(crate) fn renew(previous: &Previous, plan: &Plan) -> Result<(), Error> {
+        let Self { path, identity, names, skipped, .. } = &previous.embeddings;
+        let left_out: HashSet<&str> = skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+        let (mut records, mut last) = (Vec::new(), Vec::new());
+        for (name, source) in plan.names.iter().zip(previous.sources()) {
+            let part = if left_out.contains(name.as_str()) { &mut last } else { &mut records };
+            sources::append(*source, part);
+        }
+        records.append(&mut last);
+        let values = previous.embeddings.values(&(0..names.len()).collect::<Vec<_>>())?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let header = Header::of(identity, names, skipped, &mut bytes.as_slice(), records)
+            .map_err(|error| Error::io("write", path, error))?;
+        Ok(header.write(path, &mut bytes.as_slice())?)
+    }
+
+    /// Refuses embeddings of which a picture has changed since they were made. `find` tells where
+    /// each of the pictures called `names` is. Of pictures that differ in the time of change alone
+    /// the contents are compared, but of no more than a few thousand of them.
+    ///
+    /// # Errors
+    /// [`Error::PicturesChanged`] names the pictures.
+    pub fn check_pictures<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+        find: impl Fn(usize) -> PictureFile + Sync,
+    ) -> Result<(), Error> {
+        let Some(sources) = &self.sources else { return Ok(()) };
+        let names: Vec<&str> = names.collect();
+        let with_row = |(index, name): (usize, &&str)| Some((index, sources[self.row_of(name)?]));
+        let records: Vec<_> = names.iter().enumerate().filter_map(with_row).collect();
+        let changed = sources::glance(&records, find);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let pictures = changed.into_iter().map(|index| names[index].to_owned()).collect();
+        Err(Error::PicturesChanged { path: self.path.clone(), pictures })
+    }
+
+    /// The values of some rows, one row after the other.
+    pub(crate) fn values(&self, rows: &[usize]) -> Result<Vec<f32>, Error> {
+        let places: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+        let rows = self.rows.f_index_select(0, &Tensor::f_from_slice(&places)?)?;
+        let mut values = vec![0.0; rows.numel()];
+        rows.f_copy_data(&mut values, rows.numel())?;
+        Ok(values)
+    }
+
+    /// The file of each picture of the plan, whose names are this file's; none where they were not
+    /// recorded.
+    pub(crate) fn sources(&self, plan: &Plan) -> Option<Vec<Source>> {
+        let recorded = self.sources.as_ref()?;
+        let skipped = self.skipped.iter().map(|skipped| skipped.name.as_str());
+        let skipped: HashMap<&str, usize> = skipped.zip(self.names.len()..).collect();
+        let places = plan
+            .names
+            .iter()
+            .map(|name| self.row_of(name).or_else(|| skipped.get(name.as_str()).copied()));
+        Some(places.map(|place| place.and_then(|place| recorded[place])).collect())
     }
 
     /// The file.
@@ -307,6 +402,27 @@ fn text(metadata: &HashMap<String, String>, key: &str) -> Result<String, String>
 
 fn from_json<T: DeserializeOwned>(text: &str, key: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| format!("is damaged: in its {key}, {error}"))
+}
+
+fn sources_of(
+    file: &SafeTensors,
+    metadata: &HashMap<String, String>,
+    pictures: usize,
+) -> Result<Option<Vec<Source>>, String> {
+    // The tensor and its digest are both there, or neither is.
+    if !metadata.contains_key(PICTURES_SHA256) && !file.names().contains(&PICTURES) {
+        return Ok(None);
+    }
+    let digest = text(metadata, PICTURES_SHA256)?;
+    let tensor = file.tensor(PICTURES).map_err(|error| format!("is damaged: {error}"))?;
+    let (records, rest) = tensor.data().as_chunks::<RECORD>();
+    if tensor.dtype() != Dtype::U8 || records.len() != pictures || !rest.is_empty() {
+        return Err(format!("is damaged: it does not tell the files of {pictures} pictures"));
+    }
+    if hex::encode(Sha256::digest(tensor.data())) != digest {
+        return Err("is damaged: the files of its pictures do not match their digest".to_owned());
+    }
+    Ok(Some(records.iter().map(sources::parse).collect()))
 }
 
 fn rows_by_name(names: &[String]) -> Result<HashMap<String, usize>, String> {

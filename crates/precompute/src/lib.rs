@@ -56,12 +56,15 @@ mod finished;
 mod identity;
 mod partial;
 mod plan;
+mod previous;
 mod run;
 mod settings;
+mod sources;
+mod whole;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
-pub use error::Error;
+pub use error::{Error, first_of};
 pub use finished::Embeddings;
 pub use identity::{Dtype, Identity};
-pub use plan::{Find, Plan, Progress, Skipped, Summary};
+pub use plan::{Find, Phase, Plan, Progress, Skipped, Summary};
 pub use run::run;

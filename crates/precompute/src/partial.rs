@@ -5,7 +5,8 @@
 //! - `run.json`: what the run is of; another run is refused,
 //! - `piece-00000` and on, a folder for each [`PIECE_BATCHES`] batches, with
 //!   - `rows`: its embeddings so far, f32 after f32,
-//!   - `journal`: a line for each finished batch, with a digest of the line and of its rows,
+//!   - `journal`: a line for each finished batch: where its rows are, which files its pictures were
+//!     read from, and a digest of the line and of the rows; the last line of a batch counts,
 //!   - `lock`: held while a process is at work on it,
 //! - `lock`: held while all pieces are put together,
 //! - at the very end `finished`: the output, to be renamed to its place.
@@ -16,21 +17,27 @@
 //! the order in which writes reach the disk, and syncing seldom costs seconds of work, not
 //! correctness. Appending is why these files, alone in the workspace, do not go through `durable`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use durable::Lock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::ahead::Batch;
 use crate::digest;
 use crate::error::Error;
 use crate::finished;
 use crate::plan::{Plan, Skipped};
+use crate::previous::{FileVersion, Previous};
 use crate::settings;
+use crate::sources::{self, Source, Verdict};
+use crate::whole::{Joined, Segment, Whole};
 
 /// After a power cut this much work may be done again; a killed process loses a batch at most.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -45,8 +52,12 @@ const FINISHED: &str = "finished";
 #[serde(deny_unknown_fields)]
 struct Entry {
     batch: usize,
+    /// Rows of the piece before its own.
+    start: usize,
     rows: usize,
     skipped: Vec<Skipped>,
+    /// The file of each picture of the batch, skipped ones included.
+    sources: Vec<Source>,
 }
 
 /// A line of the journal.
@@ -74,6 +85,8 @@ pub(crate) const PIECE_BATCHES: usize = 32;
 pub(crate) struct Partial<'p> {
     plan: &'p Plan<'p>,
     folder: PathBuf,
+    /// The output that it replaces, if there is one.
+    replaces: Option<FileVersion>,
 }
 
 /// How all pieces of a run stand.
@@ -87,12 +100,18 @@ pub(crate) enum Merged {
 }
 
 impl<'p> Partial<'p> {
-    /// Begins a run, or takes up the one that was begun.
-    pub(crate) fn open(plan: &'p Plan<'p>) -> Result<Self, Error> {
+    /// Begins a run, or takes up the one that was begun. It may replace an output, if that is still
+    /// of the version `replaces`.
+    pub(crate) fn open(plan: &'p Plan<'p>, replaces: Option<FileVersion>) -> Result<Self, Error> {
         let folder = folder_of(plan.output);
         durable::create_dir_all(&folder)?;
         settings::match_or_write(plan, &folder)?;
-        Ok(Self { plan, folder })
+        Ok(Self { plan, folder, replaces })
+    }
+
+    /// Whether another process has put the pieces together.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.plan.output.exists() && FileVersion::of(self.plan.output) != self.replaces
     }
 
     /// How many pieces there are.
@@ -114,19 +133,18 @@ impl<'p> Partial<'p> {
     /// locked by this process.
     pub(crate) fn merge(&self) -> Result<Merged, Error> {
         let lock = match durable::wait_for_lock(&self.folder.join(LOCK)) {
-            Err(_) if self.plan.output.exists() => return Ok(Merged::ByAnother),
+            Err(_) if self.is_finished() => return Ok(Merged::ByAnother),
             lock => lock?,
         };
-        if self.plan.output.exists() {
+        if self.is_finished() {
             return Ok(Merged::ByAnother);
         }
-        let (mut skipped, mut rows, mut undone) = (Vec::new(), Vec::new(), 0);
+        let (mut whole, mut undone) = (Whole::default(), 0);
         for number in 0..self.pieces() {
             match self.piece(number) {
-                Ok(mut piece) => {
+                Ok(piece) => {
                     undone += piece.pictures() - piece.done();
-                    skipped.append(&mut piece.skipped);
-                    rows.push(piece.folder.join(ROWS));
+                    piece.add_to(&mut whole);
                 }
                 // Somebody is at work on it.
                 Err(Error::File(durable::Error::Locked(_))) => {
@@ -138,14 +156,18 @@ impl<'p> Partial<'p> {
         if undone > 0 {
             return Ok(Merged::Waiting(undone));
         }
+        let Whole { skipped, sources, skipped_sources, segments } = whole;
         if skipped.len() == self.plan.names.len() {
             return Err(Error::NothingLeft(skipped.len()));
         }
-        let header = finished::Header::new(self.plan, &skipped, &mut Joined::new(rows.clone()))
+        let records = [sources, skipped_sources].concat();
+        let mut rows = Joined::new(segments.clone());
+        let header = finished::Header::new(self.plan, &skipped, &mut rows, records)
             .map_err(|error| Error::io("read", &self.folder, error))?;
         // In this folder first: a process killed while it writes leaves nothing beside the output.
         let finished = self.folder.join(FINISHED);
-        header.write(&finished, &mut Joined::new(rows)).map_err(|error| match error {
+        let written = header.write(&finished, &mut Joined::new(segments));
+        written.map_err(|error| match error {
             durable::Error::Io { source, .. } => {
                 let done = self.plan.names.len();
                 Error::Keep { path: finished.clone(), done, source }
@@ -164,35 +186,6 @@ fn pictures_of(plan: &Plan, piece: usize) -> usize {
     (first..first + PIECE_BATCHES).map(|batch| plan.batch(batch).len()).sum()
 }
 
-/// Files one behind the other.
-struct Joined {
-    left: std::vec::IntoIter<PathBuf>,
-    file: Option<File>,
-}
-
-impl Joined {
-    fn new(paths: Vec<PathBuf>) -> Self {
-        Self { left: paths.into_iter(), file: None }
-    }
-}
-
-impl Read for Joined {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(file) = &mut self.file {
-                let read = file.read(buffer)?;
-                if read > 0 || buffer.is_empty() {
-                    return Ok(read);
-                }
-            }
-            match self.left.next() {
-                Some(path) => self.file = Some(File::open(path)?),
-                None => return Ok(0),
-            }
-        }
-    }
-}
-
 /// Some batches of an unfinished run, locked for this process.
 pub(crate) struct Piece<'p> {
     plan: &'p Plan<'p>,
@@ -200,10 +193,10 @@ pub(crate) struct Piece<'p> {
     rows_file: File,
     journal_file: File,
     number: usize,
-    /// The next batch.
-    next: usize,
-    rows: usize,
-    skipped: Vec<Skipped>,
+    /// The batches that are done.
+    batches: BTreeMap<usize, Entry>,
+    /// Rows in its file, those of replaced batches included.
+    rows_end: usize,
     synced: Instant,
     _lock: Lock,
 }
@@ -219,9 +212,8 @@ impl<'p> Piece<'p> {
             journal_file: open_file(&folder.join(JOURNAL))?,
             folder,
             number,
-            next: number * PIECE_BATCHES,
-            rows: 0,
-            skipped: Vec::new(),
+            batches: BTreeMap::new(),
+            rows_end: 0,
             synced: Instant::now(),
             _lock: lock,
         };
@@ -246,70 +238,162 @@ impl<'p> Piece<'p> {
             if !self.rows_are_there(&line)? {
                 break;
             }
-            self.count(line.entry);
+            self.take(line.entry);
             journal_end += length as u64;
         }
-        let rows_end = (self.rows * self.row_bytes()) as u64;
+        let rows_end = (self.rows_end * self.row_bytes()) as u64;
         cut(&mut self.journal_file, journal_end)
             .map_err(|error| Error::io("shorten", &journal_path, error))?;
         cut(&mut self.rows_file, rows_end)
             .map_err(|error| Error::io("shorten", &self.folder.join(ROWS), error))
     }
 
-    /// The next line of the journal, where it is whole and of the batch that is due.
+    /// The next line of the journal, where it is whole and of a batch of this piece.
     fn parse(&self, text: &[u8]) -> Option<Line> {
         let line: Line = serde_json::from_slice(text.strip_suffix(b"\n")?).ok()?;
-        if self.next >= self.end() {
+        let entry = &line.entry;
+        if !self.range().contains(&entry.batch) {
             return None;
         }
-        let names = self.plan.names.get(self.plan.batch(self.next))?;
-        let entry = &line.entry;
+        let names = self.plan.names.get(self.plan.batch(entry.batch))?;
         let known = |skipped: &Skipped| names.contains(&skipped.name);
-        (entry.batch == self.next
-            && !names.is_empty()
+        (entry.start <= self.rows_end
             && entry.rows.checked_add(entry.skipped.len())? == names.len()
+            && entry.sources.len() == names.len()
             && entry.skipped.iter().all(known))
         .then_some(line)
     }
 
     fn rows_are_there(&mut self, line: &Line) -> Result<bool, Error> {
-        let path = self.folder.join(ROWS);
-        let mut bytes = vec![0; line.entry.rows * self.row_bytes()];
-        match self.rows_file.read_exact(&mut bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(Error::io("read", &path, error)),
-        }
-        let digest = line.entry.digest(&bytes).map_err(|error| Error::io("read", &path, error))?;
+        let Some(bytes) = self.read_rows(&line.entry)? else { return Ok(false) };
+        let path = &self.folder.join(ROWS);
+        let digest = line.entry.digest(&bytes).map_err(|error| Error::io("read", path, error))?;
         Ok(digest == line.sha256)
     }
 
-    fn count(&mut self, entry: Entry) {
-        self.next += 1;
-        self.rows += entry.rows;
-        self.skipped.extend(entry.skipped);
+    /// The rows of a batch as bytes; none where the file ends before them.
+    fn read_rows(&mut self, entry: &Entry) -> Result<Option<Vec<u8>>, Error> {
+        let mut bytes = vec![0; entry.rows * self.row_bytes()];
+        let start = SeekFrom::Start((entry.start * self.row_bytes()) as u64);
+        match self.rows_file.seek(start).and_then(|_| self.rows_file.read_exact(&mut bytes)) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(Error::io("read", &self.folder.join(ROWS), error)),
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        self.rows_end = self.rows_end.max(entry.start + entry.rows);
+        self.batches.insert(entry.batch, entry);
     }
 
     fn row_bytes(&self) -> usize {
         self.plan.identity.dimension * size_of::<f32>()
     }
 
-    /// Keeps its next batch: the embeddings `[rows, dimension]` and what was skipped.
-    pub(crate) fn append(&mut self, rows: &[f32], skipped: &[Skipped]) -> Result<(), Error> {
+    /// Keeps a batch: the embeddings `[rows, dimension]` of what was not skipped.
+    pub(crate) fn append(&mut self, batch: &Batch, rows: &[f32]) -> Result<(), Error> {
+        let (skipped, sources) = (batch.skipped.clone(), batch.sources.clone());
+        self.append_rows(batch.index, rows, skipped, sources)
+    }
+
+    fn append_rows(
+        &mut self,
+        batch: usize,
+        rows: &[f32],
+        skipped: Vec<Skipped>,
+        sources: Vec<Source>,
+    ) -> Result<(), Error> {
         let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let entry = Entry {
-            batch: self.next,
-            rows: rows.len() / self.plan.identity.dimension,
-            skipped: skipped.to_vec(),
-        };
+        let rows = rows.len() / self.plan.identity.dimension;
+        let entry = Entry { batch, start: self.rows_end, rows, skipped, sources };
         self.rows_file.write_all(&bytes).map_err(|error| self.cannot_keep(ROWS, error))?;
-        append_line(&mut self.journal_file, &entry, &bytes)
+        self.append_entry(entry, &bytes)
+    }
+
+    fn append_entry(&mut self, entry: Entry, rows: &[u8]) -> Result<(), Error> {
+        append_line(&mut self.journal_file, &entry, rows)
             .map_err(|error| self.cannot_keep(JOURNAL, error))?;
         if self.synced.elapsed() >= SYNC_EVERY {
             self.sync()?;
         }
-        self.count(entry);
+        self.take(entry);
         Ok(())
+    }
+
+    /// Takes over from the previous output what has not changed since.
+    pub(crate) fn take_over(&mut self, previous: &Previous) -> Result<(), Error> {
+        for batch in self.left() {
+            if let Some((rows, skipped, sources)) = previous.batch(self.plan, batch)? {
+                self.append_rows(batch, &rows, skipped, sources)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the pictures that are done with what they are now, and forgets the batches of those
+    /// that have changed; returns these pictures, or none where `stop` was raised meanwhile.
+    pub(crate) fn compare(
+        &mut self,
+        progress: impl FnMut(usize, usize),
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<usize>>, Error> {
+        let plan = self.plan;
+        let records: Vec<_> = self
+            .batches
+            .iter()
+            .flat_map(|(batch, entry)| plan.batch(*batch).zip(entry.sources.iter().copied()))
+            .collect();
+        let find = |picture| plan.file(picture);
+        let Some(verdicts) = sources::compare(&records, find, progress, stop) else {
+            return Ok(None);
+        };
+        let (mut changed, mut touched) = (Vec::new(), BTreeSet::new());
+        for ((picture, _), verdict) in records.iter().zip(verdicts) {
+            let batch = picture / plan.batch_size;
+            match verdict {
+                Verdict::Same => {}
+                Verdict::Changed => {
+                    changed.push(*picture);
+                    self.batches.remove(&batch);
+                }
+                Verdict::Touched(record) => {
+                    if let Some(entry) = self.batches.get_mut(&batch) {
+                        entry.sources[picture % plan.batch_size] = Some(record);
+                        touched.insert(batch);
+                    }
+                }
+            }
+        }
+        for batch in touched {
+            self.record(batch)?;
+        }
+        Ok(Some(changed))
+    }
+
+    /// Writes a batch's entry again, whose pictures' files have other times now.
+    fn record(&mut self, batch: usize) -> Result<(), Error> {
+        let Some(entry) = self.batches.remove(&batch) else { return Ok(()) };
+        let rows = self.read_rows(&entry)?.unwrap_or_default();
+        self.append_entry(entry, &rows)?;
+        let end = SeekFrom::End(0);
+        self.rows_file.seek(end).map_err(|error| self.cannot_keep(ROWS, error))?;
+        Ok(())
+    }
+
+    /// Adds its batches to all pieces together.
+    fn add_to(self, whole: &mut Whole) {
+        let row_bytes = self.row_bytes() as u64;
+        let path = self.folder.join(ROWS);
+        for (batch, Entry { start, rows, skipped, sources, .. }) in self.batches {
+            let rows = Segment {
+                path: path.clone(),
+                start: start as u64 * row_bytes,
+                length: rows as u64 * row_bytes,
+            };
+            let names = &self.plan.names[self.plan.batch(batch)];
+            whole.add(names.iter().zip(sources), skipped, rows);
+        }
     }
 
     /// Brings everything to the disk.
@@ -325,12 +409,13 @@ impl<'p> Piece<'p> {
     }
 
     /// The batches that are not done.
-    pub(crate) fn left(&self) -> Range<usize> {
-        self.next..self.end()
+    pub(crate) fn left(&self) -> Vec<usize> {
+        self.range().filter(|batch| !self.batches.contains_key(batch)).collect()
     }
 
-    fn end(&self) -> usize {
-        ((self.number + 1) * PIECE_BATCHES).min(self.plan.batches())
+    fn range(&self) -> Range<usize> {
+        let end = ((self.number + 1) * PIECE_BATCHES).min(self.plan.batches());
+        self.number * PIECE_BATCHES..end
     }
 
     /// Its number.
@@ -345,17 +430,17 @@ impl<'p> Piece<'p> {
 
     /// Embeddings so far.
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        self.batches.values().map(|entry| entry.rows).sum()
     }
 
     /// Pictures so far, skipped ones included.
     pub(crate) fn done(&self) -> usize {
-        self.rows + self.skipped.len()
+        self.rows() + self.skipped().count()
     }
 
     /// Pictures that were skipped so far.
-    pub(crate) fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+    pub(crate) fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.batches.values().flat_map(|entry| &entry.skipped)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use flickr::PictureFile;
+use foreign_text::{printable, printable_path};
 use launchers::Place;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -28,8 +29,8 @@ pub struct Skipped {
 
 /// Which pictures to embed, how, and into which file.
 pub struct Plan<'a> {
-    /// The pictures' names in the data set, by which their embeddings are found again, in the order of the
-    /// rows to come. They are unique.
+    /// The pictures' names in the data set, by which their embeddings are found again, in the order
+    /// of the rows to come. They are unique.
     pub names: Vec<String>,
     /// Where each picture is.
     pub find: Find<'a>,
@@ -62,13 +63,23 @@ impl Plan<'_> {
             return impossible("an embedding has at least one value");
         }
         if self.output.file_name().is_none() {
-            return impossible(&format!("{} is not the name of a file", self.output.display()));
+            return impossible(&format!(
+                "{} is not the name of a file",
+                printable_path(self.output)
+            ));
         }
         let mut names = HashSet::new();
         match self.names.iter().find(|name| !names.insert(name.as_str())) {
-            Some(twice) => impossible(&format!("the data set has the picture {twice} twice")),
+            Some(twice) => {
+                impossible(&format!("the data set has the picture {} twice", printable(twice)))
+            }
             None => Ok(()),
         }
+    }
+
+    /// Where a picture of the list is.
+    pub(crate) fn file(&self, picture: usize) -> PictureFile {
+        (self.find)(picture, &self.names[picture])
     }
 
     /// How many batches the pictures make.
@@ -90,9 +101,20 @@ impl Plan<'_> {
     }
 }
 
+/// The two things that a run does with pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reads pictures whose file has another time of change than their embedding was made at.
+    Comparing,
+    /// Embeds pictures.
+    Embedding,
+}
+
 /// How far a run is, in pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// What is being done. The numbers below are of this phase.
+    pub phase: Phase,
     /// All pictures that are this process's.
     pub total: usize,
     /// Encoded or skipped, by this run or an earlier one that it resumes.
@@ -112,8 +134,14 @@ pub struct Summary {
     pub resumed: usize,
     /// Pictures without an embedding, in the order of the plan.
     pub skipped: Vec<Skipped>,
-    /// The output was finished already, and nothing was written.
+    /// Pictures that had changed since an earlier run read them, as places in the plan's list.
+    /// Their batches were encoded again.
+    pub changed: Vec<usize>,
+    /// The output was finished already, and no picture has changed since.
     pub already_finished: bool,
+    /// The output does not tell which files its pictures were read from, so that no change is
+    /// noticed.
+    pub unrecorded: bool,
     /// Pictures that are other processes' and not done: the last of them writes the output.
     pub left: usize,
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Tensor;
 
-use crate::ahead::{Batch, for_each_batch};
+use crate::ahead::{Batch, Decoded, for_each_batch};
 use crate::encode::encode;
 use crate::error::Error;
 use crate::finished::{self, Embeddings};
 use crate::partial::{self, Merged, PIECE_BATCHES, Partial, Piece};
-use crate::plan::{Plan, Progress, Skipped, Summary};
+use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
+use crate::previous::{FileVersion, Previous};
+use crate::sources;
 
 /// Embeds the plan's pictures with `encoder` and writes them to the plan's output.
 ///
@@ -22,9 +24,13 @@ use crate::plan::{Plan, Progress, Skipped, Summary};
 /// together; they need the folder of the output in common, and nothing else.
 ///
 /// Finished batches are kept in the folder `OUTPUT.partial`. Killed at any moment, stopped by
-/// `stop` (the batch at hand is finished first) or out of disk space, the same call goes on where it
-/// stopped, and ends with the same bytes as an uninterrupted one. A finished output of the same plan
-/// is left as it is; another one is never overwritten.
+/// `stop` (the batch at hand is finished first) or out of disk space, the same call goes on where
+/// it stopped, and ends with the same bytes as an uninterrupted one. A finished output of the same
+/// plan is left as it is; another one is never overwritten.
+///
+/// Pictures whose contents have changed since they were embedded, in a finished output or in an
+/// unfinished run, are embedded again with the rest of their batches, so that the bytes are those
+/// of a run that begins now.
 ///
 /// # Errors
 /// All of [`Error`]; each names the file or pictures concerned, and what to do.
@@ -38,15 +44,19 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     plan.check()?;
-    if plan.output.exists() {
-        return already_finished(plan);
-    }
-    let partial = Partial::open(plan)?;
+    let replaces = FileVersion::of(plan.output);
+    let previous = match look_for_output(plan, &mut progress, stop)? {
+        Found::Finished(summary) => return Ok(summary),
+        Found::Changed(previous) => Some(previous),
+        Found::Nothing => None,
+    };
+    let partial = Partial::open(plan, replaces)?;
     // Another process may have finished it meanwhile.
-    if plan.output.exists() {
-        return already_finished(plan);
+    if partial.is_finished() {
+        return run(plan, encoder, progress, stop);
     }
-    let mut share = Share::new(plan, &partial)?;
+    let mut share = Share::new(plan, &partial, previous.as_ref(), &mut progress, stop)?;
+    drop(previous);
     accept(plan, partial.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
@@ -62,14 +72,20 @@ where
         Ok(())
     })?;
     share.close()?;
-    let (encoded, resumed) = (share.encoded, share.resumed_rows);
-    let summary =
-        |skipped, left| Summary { encoded, resumed, skipped, already_finished: false, left };
-    match partial.merge()? {
-        Merged::Finished(skipped) => Ok(summary(skipped, 0)),
-        Merged::Waiting(left) => Ok(summary(share.skipped, left)),
-        Merged::ByAnother => Ok(summary(Embeddings::open(plan.output)?.skipped().to_vec(), 0)),
-    }
+    let (skipped, left) = match partial.merge()? {
+        Merged::Finished(skipped) => (skipped, 0),
+        Merged::Waiting(left) => (share.skipped, left),
+        Merged::ByAnother => (Embeddings::open(plan.output)?.skipped().to_vec(), 0),
+    };
+    Ok(Summary {
+        encoded: share.encoded,
+        resumed: share.resumed_rows,
+        skipped,
+        changed: share.changed,
+        already_finished: false,
+        unrecorded: false,
+        left,
+    })
 }
 
 /// The pieces of a run that are this process's.
@@ -82,24 +98,46 @@ struct Share<'p> {
     progress: Progress,
     encoded: usize,
     resumed_rows: usize,
+    /// Pictures that had changed since they were done.
+    changed: Vec<usize>,
 }
 
 impl<'p> Share<'p> {
-    /// Looks how far each of the pieces is.
-    fn new(plan: &Plan, partial: &Partial<'p>) -> Result<Self, Error> {
-        let progress = Progress { total: 0, done: 0, resumed: 0, skipped: 0 };
+    /// Looks how far each of the pieces is, and which of their pictures have changed since.
+    fn new(
+        plan: &Plan,
+        partial: &Partial<'p>,
+        previous: Option<&Previous>,
+        mut progress: impl FnMut(Progress),
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
         let mut share = Self {
             left: Vec::new(),
             piece: None,
             skipped: Vec::new(),
-            progress,
+            progress: at(Phase::Embedding, 0, 0),
             encoded: 0,
             resumed_rows: 0,
+            changed: previous.map(Previous::changed).unwrap_or_default(),
         };
+        let mut compared = 0;
         for number in plan.place.share(partial.pieces()) {
-            let piece = partial.piece(number)?;
+            let mut piece = partial.piece(number)?;
+            if let Some(previous) = previous {
+                piece.take_over(previous)?;
+            }
+            let mut of_piece = 0;
+            let comparing = |done, total| {
+                of_piece = total;
+                progress(at(Phase::Comparing, compared + done, compared + total));
+            };
+            let Some(changed) = piece.compare(comparing, stop)? else {
+                return Err(share.interrupted(partial));
+            };
+            share.changed.extend(changed);
+            compared += of_piece;
             share.left.extend(piece.left());
-            share.skipped.extend_from_slice(piece.skipped());
+            share.skipped.extend(piece.skipped().cloned());
             share.resumed_rows += piece.rows();
             share.progress.total += piece.pictures();
             share.progress.done += piece.done();
@@ -125,7 +163,7 @@ impl<'p> Share<'p> {
             }
         };
         let piece = self.piece.insert(piece);
-        piece.append(rows, &batch.skipped)?;
+        piece.append(batch, rows)?;
         self.encoded += batch.pictures.len();
         self.skipped.extend_from_slice(&batch.skipped);
         self.progress.done += batch.pictures.len() + batch.skipped.len();
@@ -150,13 +188,20 @@ impl<'p> Share<'p> {
     }
 }
 
+/// How far a phase is that began with nothing.
+fn at(phase: Phase, done: usize, total: usize) -> Progress {
+    Progress { phase, total, done, resumed: 0, skipped: 0 }
+}
+
 /// Decodes and preprocesses a picture of the plan into `pixels`.
-fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Result<(), String> {
+fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Decoded {
+    let file = plan.file(picture);
+    let (source, bytes) = sources::read(&file);
+    let decoded = bytes
+        .and_then(|bytes| flickr::decode_bytes(&bytes, file.path()))
+        .map(|decoded| plan.identity.preprocessing.apply_into(&decoded, pixels));
     // The reason alone: with the path in it, the file would depend on where the data set lies.
-    let file = (plan.find)(picture, &plan.names[picture]);
-    let decoded = file.decode().map_err(|error| error.problem.to_string())?;
-    plan.identity.preprocessing.apply_into(&decoded, pixels);
-    Ok(())
+    (source, decoded.map_err(|error| error.problem.to_string()))
 }
 
 fn refuse_corrupt(plan: &Plan, batch: &Batch) -> Result<(), Error> {
@@ -174,21 +219,62 @@ fn accept(plan: &Plan, path: &Path, skipped: &[Skipped]) -> Result<(), Error> {
     Err(Error::LeavesOut { path: path.to_owned(), skipped: skipped.to_vec() })
 }
 
-/// A finished output is what was asked for, or in the way.
-fn already_finished(plan: &Plan) -> Result<Summary, Error> {
+/// What lies at the plan's output.
+enum Found {
+    /// What was asked for.
+    Finished(Summary),
+    /// What was asked for, but some of its pictures have changed since.
+    Changed(Previous),
+    Nothing,
+}
+
+/// A finished output is what was asked for, or has to be brought up to date, or is in the way.
+fn look_for_output(
+    plan: &Plan,
+    mut progress: impl FnMut(Progress),
+    stop: &AtomicBool,
+) -> Result<Found, Error> {
+    if !plan.output.exists() {
+        return Ok(Found::Nothing);
+    }
     let embeddings = Embeddings::open(plan.output)?;
     let differences = finished::differences(plan, &embeddings);
     if !differences.is_empty() {
         return Err(Error::OtherOutput { path: plan.output.to_owned(), differences });
     }
+    let Some(recorded) = embeddings.sources(plan) else {
+        return finished(plan, &embeddings, true);
+    };
+    let mut total = 0;
+    let comparing = |done, all| {
+        total = all;
+        progress(at(Phase::Comparing, done, all));
+    };
+    let Some(previous) = Previous::compare(plan, embeddings, recorded, comparing, stop) else {
+        return Err(Error::Interrupted { done: 0, total, kept: plan.output.to_owned() });
+    };
+    if !previous.changed().is_empty() {
+        accept(plan, plan.output, &previous.still_skipped(plan))?;
+        return Ok(Found::Changed(previous));
+    }
+    // One process is enough to write the file.
+    if previous.touched && plan.place.rank == 0 {
+        Embeddings::renew(&previous, plan)?;
+    }
+    finished(plan, &previous.embeddings, false)
+}
+
+fn finished(plan: &Plan, embeddings: &Embeddings, unrecorded: bool) -> Result<Found, Error> {
     accept(plan, plan.output, embeddings.skipped())?;
     // Left behind where a run was killed between its last two steps.
     partial::remove(plan.output)?;
-    Ok(Summary {
+    Ok(Found::Finished(Summary {
         encoded: 0,
         resumed: embeddings.names().len(),
         skipped: embeddings.skipped().to_vec(),
+        changed: Vec::new(),
         already_finished: true,
+        unrecorded,
         left: 0,
-    })
+    }))
 }

@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::plan::Plan;
 
 /// The format of the folder of an unfinished run.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -39,6 +39,7 @@ impl Inputs {
         let file = Embeddings::open(&data.embeddings)?;
         let identity = file.identity().clone();
         check_identity(data, &corpus, &identity)?;
+        check_pictures(&file, &corpus)?;
         let rows = corpus
             .images
             .iter()
@@ -188,6 +189,15 @@ pub fn check_data_set(
         "{file} was made from other captions or pictures than {folder}; make it anew: capsmith precompute --dataset {folder} --clip {} --out {file}",
         identity.model,
     )))
+}
+
+/// Refuses embeddings of pictures that have changed since; a picture that was removed is none of them.
+///
+/// # Errors
+/// Names the pictures; says what to do.
+pub fn check_pictures(file: &Embeddings, corpus: &Corpus) -> Result<(), Error> {
+    let names = corpus.images.iter().map(|image| image.file_name.as_str());
+    Ok(file.check_pictures(names, |index| corpus.picture(index))?)
 }
 
 /// Rows divided by their L2 norms; `[rows, dim]` in and out.

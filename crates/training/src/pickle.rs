@@ -14,6 +14,7 @@ use torch_files::Caption;
 
 use crate::error::Error;
 use crate::import::{refuse_existing, sha256};
+use crate::inputs::check_pictures;
 
 /// How far a row's L2 norm may be from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
@@ -98,6 +99,7 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
             dataset.display()
         )));
     }
+    check_pictures(&file, &corpus)?;
     let captions: Vec<Caption> = corpus
         .images
         .iter()

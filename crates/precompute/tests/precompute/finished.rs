@@ -4,6 +4,7 @@ use std::fs;
 
 use precompute::{Embeddings, Error, Plan};
 use safetensors::SafeTensors;
+use sha2::{Digest as _, Sha256};
 use tch::Device;
 
 use crate::support::{DataSet, PICTURES, Random, name, run_plain};
@@ -48,7 +49,14 @@ fn any_safetensors_reader_finds_the_rows_and_the_texts() {
     let data = DataSet::new();
     let bytes = data.uninterrupted(false);
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    assert_eq!(file.names(), ["embeddings"]);
+    let mut tensors = file.names();
+    tensors.sort_unstable();
+    assert_eq!(tensors, ["embeddings", "pictures"]);
+    let records = file.tensor("pictures").unwrap();
+    assert_eq!(records.shape(), [PICTURES, 48]);
+    let first = fs::read(data.path(&name(0))).unwrap();
+    assert_eq!(records.data()[..8], (first.len() as u64).to_le_bytes());
+    assert_eq!(records.data()[16..48], Sha256::digest(first)[..]);
     assert_eq!(file.tensor("embeddings").unwrap().shape(), [PICTURES, 5]);
     let rows = file.tensor("embeddings").unwrap().data().as_ptr().addr() - bytes.as_ptr().addr();
     assert_eq!(rows % 8, 0);

@@ -4,6 +4,7 @@
 mod finished;
 mod interrupted;
 mod pictures;
+mod replaced;
 mod support;
 
 /// Batches of the data set; the last is not full.

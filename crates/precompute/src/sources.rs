@@ -1,0 +1,186 @@
+//! The pictures' files that embeddings were made from: sizes, times of change and contents.
+//!
+//! A picture whose size and time are those that were recorded is taken to be the same. Where they
+//! differ, its contents are digested: a copied or touched picture is the same still.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use flickr::{FileStamp, PictureError, PictureFile, PictureProblem};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes of a record in a finished file.
+pub(crate) const RECORD: usize = 48;
+
+/// Pictures that are compared between two looks at the stop flag.
+const CHUNK: usize = 256;
+
+/// Pictures whose contents are compared in passing.
+const MOST_DIGESTED: usize = 4096;
+
+/// The file that a picture was read from; none where there was none.
+pub(crate) type Source = Option<Record>;
+
+/// Size, time of change and digest of a picture's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    size: u64,
+    /// Nanoseconds since 1970.
+    modified: i64,
+    #[serde(with = "hex::serde")]
+    sha256: [u8; 32],
+}
+
+/// Stands for the digest of a file that cannot be read, or is no picture by its first bytes.
+const UNREAD: [u8; 32] = [0; 32];
+
+/// Reads a picture's bytes, and records its file.
+pub(crate) fn read(file: &PictureFile) -> (Source, Result<Vec<u8>, PictureError>) {
+    let record = |stamp, sha256| {
+        let FileStamp { size, modified } = stamp;
+        Record { size, modified, sha256 }
+    };
+    match file.read() {
+        Ok((bytes, stamp)) => (Some(record(stamp, Sha256::digest(&bytes).into())), Ok(bytes)),
+        Err(error) => (file.stamp().ok().map(|stamp| record(stamp, UNREAD)), Err(error)),
+    }
+}
+
+impl Record {
+    fn stamp(&self) -> FileStamp {
+        FileStamp { size: self.size, modified: self.modified }
+    }
+}
+
+/// Appends `source` to the records of a finished file; zeros stand for none.
+pub(crate) fn append(source: Source, records: &mut Vec<u8>) {
+    let Some(Record { size, modified, sha256 }) = source else {
+        records.extend([0; RECORD]);
+        return;
+    };
+    records.extend(size.to_le_bytes());
+    records.extend(modified.to_le_bytes());
+    records.extend(sha256);
+}
+
+/// Reads what [`append`] wrote.
+pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
+    if *record == [0; RECORD] {
+        return None;
+    }
+    let (size, rest) = record.split_first_chunk()?;
+    let (modified, sha256) = rest.split_first_chunk()?;
+    Some(Record {
+        size: u64::from_le_bytes(*size),
+        modified: i64::from_le_bytes(*modified),
+        sha256: sha256.try_into().ok()?,
+    })
+}
+
+/// How a picture stands to its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Its size and time are the recorded ones.
+    Same,
+    /// Its contents are the recorded ones under another time.
+    Touched(Record),
+    /// It is another picture, or is there where none was, or the other way round.
+    Changed,
+}
+
+/// Compares pictures with their records; none where `stop` was raised meanwhile.
+///
+/// `find` tells where a picture is. `progress` gets the number of pictures whose contents were
+/// digested and the number of all that will be; it is not called where there are none.
+pub(crate) fn compare(
+    records: &[(usize, Source)],
+    find: impl Fn(usize) -> PictureFile + Sync,
+    mut progress: impl FnMut(usize, usize),
+    stop: &AtomicBool,
+) -> Option<Vec<Verdict>> {
+    let mut verdicts: Vec<Verdict> =
+        records.par_iter().map(|(picture, source)| look(&find(*picture), *source)).collect();
+    let mut touched: Vec<_> = verdicts
+        .iter_mut()
+        .zip(records)
+        .filter(|(verdict, _)| matches!(verdict, Verdict::Touched(_)))
+        .map(|(verdict, (picture, _))| (verdict, *picture))
+        .collect();
+    let total = touched.len();
+    let done = AtomicUsize::new(0);
+    for chunk in touched.chunks_mut(CHUNK) {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        progress(done.load(Ordering::Relaxed), total);
+        chunk.par_iter_mut().for_each(|(verdict, picture)| {
+            if let Verdict::Touched(record) = **verdict {
+                **verdict = digest(&find(*picture), record);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    if total > 0 {
+        progress(total, total);
+    }
+    Some(verdicts)
+}
+
+/// Compares sizes and times, and of pictures that differ in the time alone the contents of at most
+/// [`MOST_DIGESTED`], evenly spread; returns those that have changed. A copy of a data set has
+/// other times throughout, and reading all of it would take too long for a look in passing.
+pub(crate) fn glance(
+    records: &[(usize, Source)],
+    find: impl Fn(usize) -> PictureFile + Sync,
+) -> Vec<usize> {
+    let verdicts: Vec<Verdict> =
+        records.par_iter().map(|(picture, source)| look(&find(*picture), *source)).collect();
+    let touched = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Touched(_))).count();
+    let step = touched.div_ceil(MOST_DIGESTED).max(1);
+    let mut number = 0;
+    let mut suspects: Vec<(usize, Verdict)> = Vec::new();
+    for ((picture, _), verdict) in records.iter().zip(verdicts) {
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Changed => suspects.push((*picture, verdict)),
+            Verdict::Touched(_) => {
+                if number % step == 0 {
+                    suspects.push((*picture, verdict));
+                }
+                number += 1;
+            }
+        }
+    }
+    let has_changed = |(picture, verdict): (usize, Verdict)| match verdict {
+        Verdict::Touched(record) => {
+            (digest(&find(picture), record) == Verdict::Changed).then_some(picture)
+        }
+        _ => Some(picture),
+    };
+    suspects.into_par_iter().filter_map(has_changed).collect()
+}
+
+/// Compares size and time alone. A picture that was removed leaves its embedding as it is.
+fn look(file: &PictureFile, source: Source) -> Verdict {
+    match (source, file.stamp()) {
+        (Some(record), Ok(stamp)) if record.stamp() == stamp => Verdict::Same,
+        (Some(record), Ok(stamp)) if record.size == stamp.size => Verdict::Touched(record),
+        (None, Err(_)) => Verdict::Same,
+        (Some(_), Err(PictureError { problem: PictureProblem::Io(error), .. }))
+            if error.kind() == ErrorKind::NotFound =>
+        {
+            Verdict::Same
+        }
+        _ => Verdict::Changed,
+    }
+}
+
+fn digest(file: &PictureFile, record: Record) -> Verdict {
+    match read(file).0 {
+        Some(now) if now.sha256 == record.sha256 => Verdict::Touched(now),
+        _ => Verdict::Changed,
+    }
+}
