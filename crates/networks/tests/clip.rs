@@ -209,7 +209,124 @@ fn the_position_ids_of_old_checkpoints_are_passed_over() {
         let ids = Tensor::arange(3, (Kind::Int64, Device::Cpu));
         tensors.insert("vision_model.position_ids".to_owned(), ids);
     });
-    assert!(open(elsewhere.path()).unwrap_err().to_string().contains("vision_model.position_ids"));
+    // Elsewhere they are no known buffer, and named, but do no harm.
+    let clip = open(elsewhere.path()).unwrap();
+    assert_eq!(clip.ignored, ["vision_model.position_ids"]);
+    assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
+}
+
+/// A folder with one tower as transformers' `CLIPVisionModelWithProjection` and
+/// `CLIPTextModelWithProjection` write it, or with the whole model's config where `config` is none.
+fn one_tower(tower: &str, projection: &str, model_type: Option<&str>) -> tempfile::TempDir {
+    let folder = copy("quick_gelu", |tensors| {
+        tensors.retain(|name, _| name.starts_with(tower) || name.starts_with(projection));
+    });
+    if let Some(model_type) = model_type {
+        let path = folder.path().join("config.json");
+        let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut config = whole[tower.replace("_model", "_config")].clone();
+        config["projection_dim"] = whole["projection_dim"].clone();
+        config["model_type"] = model_type.into();
+        fs::write(&path, config.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
+    let golden = Golden::open("quick_gelu");
+    let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
+    for model_type in [Some("clip_vision_model"), None] {
+        let folder = one_tower("vision_model", "visual_projection", model_type);
+        let clip = open(folder.path()).unwrap().with_vision().unwrap();
+        assert!(clip.ignored.is_empty());
+        let image = clip.model.encode_image(&pixels).unwrap();
+        assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
+        assert!(matches!(clip.model.encode_text(&ids, None), Err(ClipError::Absent("text tower"))));
+        let error = open(folder.path()).unwrap().with_text().unwrap_err().to_string();
+        assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
+    }
+    for model_type in [Some("clip_text_model"), None] {
+        let folder = one_tower("text_model", "text_projection", model_type);
+        let clip = open(folder.path()).unwrap().with_text().unwrap();
+        let text = clip.model.encode_text(&ids, None).unwrap();
+        assert!(difference(&text, &golden.tensor("text_features")) < TOLERANCE);
+        assert!(open(folder.path()).unwrap().with_vision().is_err());
+    }
+    // Without its projection it is another model.
+    let folder = one_tower("vision_model", "vision_model", Some("clip_vision_model"));
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("missing (1)") && error.contains("visual_projection.weight"), "{error}");
+}
+
+#[test]
+fn a_weights_file_in_a_folder_stands_for_the_folder() {
+    let folder = copy("quick_gelu", |_| {});
+    let file = folder.path().join("model.safetensors");
+    let other = folder.path().join("other.safetensors");
+    fs::rename(&file, &other).unwrap();
+    let clip = open(&other).unwrap();
+    assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
+    fs::remove_file(folder.path().join("config.json")).unwrap();
+    let error = open(&other).unwrap_err().to_string();
+    for words in ["other.safetensors is a file without config.json", "openai/clip-vit-base-patch32"]
+    {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn end_tokens_may_be_several_or_none() {
+    let golden = Golden::open("gelu_sharded");
+    let text = |end: &str| {
+        let folder = copy("gelu_sharded", |_| {});
+        let path = folder.path().join("config.json");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, config.replace("\"eos_token_id\": 97", end)).unwrap();
+        let model = open(folder.path()).unwrap().model;
+        model.encode_text(&golden.tensor("ids"), None).unwrap()
+    };
+    let expected = golden.tensor("text_features");
+    assert!(difference(&text("\"eos_token_id\": [97]"), &expected) < TOLERANCE);
+    // A token that no text has changes nothing.
+    let ids = golden.tensor("ids");
+    let unused = (0..97).find(|&id| ids.eq(id).any().int64_value(&[]) == 0).unwrap();
+    assert!(difference(&text(&format!("\"eos_token_id\": [{unused}, 97]")), &expected) < TOLERANCE);
+    // Without one, as with the old value 2, the highest id ends a text.
+    let highest = text("\"eos_token_id\": 2");
+    assert!(difference(&highest, &expected) > 1e-2);
+    for none in ["\"eos_token_id\": null", "\"eos_token_id\": []"] {
+        assert_eq!(text(none), highest);
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    for (value, kind, words) in [
+        (f64::NAN, Kind::Float, "is not a number"),
+        (f64::INFINITY, Kind::Float, "is infinite"),
+        (f64::NEG_INFINITY, Kind::Half, "is infinite"),
+        (f64::NAN, Kind::BFloat16, "is not a number"),
+    ] {
+        let name = "vision_model.encoder.layers.1.mlp.fc2.bias";
+        let folder = copy("quick_gelu", |tensors| {
+            let tensor = tensors.get_mut(name).unwrap();
+            *tensor = tensor.to_kind(kind);
+            let _ = tensor.get(3).fill_(value);
+        });
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors: tensor ") && error.contains(name), "{error}");
+        assert!(error.contains(words) && error.contains("hint:"), "{error}");
+    }
+    // 70,000 is a number in f32 and bf16, and none in f16.
+    let folder = copy("quick_gelu", |tensors| {
+        let _ = tensors.get_mut("logit_scale").unwrap().fill_(70_000.0);
+    });
+    open(folder.path()).unwrap();
+    LoadedClip::from_folder(folder.path(), Device::Cpu, Kind::BFloat16).unwrap();
+    let error = LoadedClip::from_folder(folder.path(), Device::Cpu, Kind::Half).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("logit_scale") && error.contains("70000"), "{error}");
 }
 
 #[test]

@@ -314,6 +314,125 @@ fn tensors_that_do_not_belong_are_refused_by_the_files_own_names() {
     }
 }
 
+/// The model of a fixture with tensors changed, under the fixture's config changed.
+fn changed_case(
+    name: &str,
+    config: impl Fn(&mut Gpt2Config),
+    tensors_of: impl Fn(&mut BTreeMap<String, Tensor>),
+) -> Case {
+    let mut changed = tensors(&format!("gpt2/{name}/model.safetensors")).into_iter().collect();
+    tensors_of(&mut changed);
+    let folder = tempfile::tempdir().unwrap();
+    let changed: Vec<(String, Tensor)> = changed.into_iter().collect();
+    weights::save(&folder.path().join("model.safetensors"), &changed, &BTreeMap::new()).unwrap();
+    let mut settings = Gpt2Config::open(&fixture(&format!("gpt2/{name}"))).unwrap();
+    config(&mut settings);
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let model = Gpt2::new(store.root(), &settings);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    gpt2::load_pretrained(&mut store, "", &checkpoint, Vocabulary::Same).unwrap();
+    Case { store, model, expected: tensors(&format!("gpt2/{name}/expected.safetensors")) }
+}
+
+#[test]
+fn a_head_in_place_of_the_token_embedding_fills_it() {
+    let case = changed_case(
+        "gelu_new",
+        |_| {},
+        |tensors| {
+            let embedding = tensors.remove("transformer.wte.weight").unwrap();
+            tensors.insert("lm_head.weight".to_owned(), embedding);
+        },
+    );
+    assert!(case.off() < TOLERANCE);
+}
+
+#[test]
+fn heads_of_other_tasks_are_passed_over_and_named() {
+    let head = "multiple_choice_head.summary.weight";
+    for name in ["gelu_new", "bare"] {
+        let case = changed_case(
+            name,
+            |_| {},
+            |tensors| {
+                tensors.insert(head.to_owned(), Tensor::from(1.0_f32));
+            },
+        );
+        assert!(case.off() < TOLERANCE);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    for names in [["transformer.wpe.weight", "transformer.x"], ["wpe.weight", "h.0.x"]] {
+        let all = [names[0], names[1], "lm_head.weight", head];
+        let all = all.map(|name| (name.to_owned(), Tensor::from(1.0_f32)));
+        weights::save(&file, &all, &BTreeMap::new()).unwrap();
+        assert_eq!(gpt2::other_heads(&Checkpoint::open(&file).unwrap()), [head]);
+    }
+}
+
+#[test]
+fn a_head_of_its_own_is_used_where_the_config_says_so() {
+    let untied = |config: &mut Gpt2Config| config.tie_word_embeddings = false;
+    for name in ["gelu_new", "bare"] {
+        let embedding = if name == "bare" { "wte.weight" } else { "transformer.wte.weight" };
+        let mut case = changed_case(name, untied, |tensors| {
+            let head = &tensors[embedding] * 2.0;
+            tensors.insert("lm_head.weight".to_owned(), head);
+        });
+        let logits = case.expected.remove("logits").unwrap();
+        case.expected.insert("logits".to_owned(), logits * 2.0);
+        assert!(case.off() < TOLERANCE, "{name}: {}", case.off());
+        assert!(case.store.variables().contains_key("lm_head.weight"));
+    }
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let mut config = Gpt2Config::open(&fixture("gpt2/gelu_new")).unwrap();
+    untied(&mut config);
+    let _ = Gpt2::new(store.root(), &config);
+    let checkpoint = Checkpoint::open(&fixture("gpt2/gelu_new")).unwrap();
+    let error = gpt2::load_pretrained(&mut store, "", &checkpoint, Vocabulary::Same).unwrap_err();
+    assert!(error.to_string().contains("lm_head.weight"), "{error}");
+}
+
+/// What transformers does by a factor on attention scores is done to the queries here.
+#[test]
+fn attention_is_scaled_by_layer_and_width_as_the_config_says() {
+    let scaled = |factor: &dyn Fn(usize) -> f64| {
+        changed_case(
+            "gelu_new",
+            |_| {},
+            |tensors| {
+                let layers =
+                    tensors.keys().filter(|name| name.ends_with("attn.c_attn.weight")).count();
+                for (layer, part) in
+                    (0..layers).flat_map(|layer| [(layer, "weight"), (layer, "bias")])
+                {
+                    let name = format!("transformer.h.{layer}.attn.c_attn.{part}");
+                    let all = &tensors[&name];
+                    let width = all.size()[all.dim() - 1] / 3;
+                    let queries = all.narrow(-1, 0, width) * factor(layer);
+                    let rest = all.narrow(-1, width, 2 * width);
+                    tensors.insert(name, Tensor::cat(&[queries, rest], -1));
+                }
+            },
+        )
+    };
+    let head_dim = case("gelu_new", |_| {}).model.config().head_dim() as f64;
+    for (by_width, by_layer) in [(true, true), (false, false), (false, true)] {
+        let flagged = case("gelu_new", |config| {
+            config.scale_attn_weights = by_width;
+            config.scale_attn_by_inverse_layer_idx = by_layer;
+        });
+        let other = scaled(&|layer| {
+            let width = if by_width { 1.0 } else { head_dim.sqrt() };
+            if by_layer { width / (layer + 1) as f64 } else { width }
+        });
+        let logits = |case: &Case| case.logits(None, Pass::EVALUATION);
+        let off = difference(&logits(&flagged), &logits(&other));
+        assert!(off < TOLERANCE, "{by_width} {by_layer}: {off:e}");
+        assert!(flagged.off() > NOTICED, "{by_width} {by_layer}: the flags change nothing");
+    }
+}
+
 #[test]
 fn an_output_head_is_passed_over_only_where_it_is_the_embedding_again() {
     let head = "lm_head.weight".to_owned();

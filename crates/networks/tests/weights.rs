@@ -381,3 +381,68 @@ fn what_cannot_be_saved_is_named_and_the_old_file_stays() {
         assert_eq!(fs::read(&path).unwrap(), old);
     }
 }
+
+fn weight_files(path: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/weights", path].iter().collect()
+}
+
+/// Made by `tests/reference/weight_files_goldens.py`.
+#[test]
+fn pytorchs_files_give_the_same_tensors_whole_legacy_and_in_shards() {
+    let expected = Checkpoint::open(&weight_files("expected")).unwrap();
+    assert_eq!(expected.names().count(), 7);
+    let mut identities = Vec::new();
+    for form in ["whole", "legacy", "shards"] {
+        let checkpoint = Checkpoint::open(&weight_files(form)).unwrap();
+        assert!(checkpoint.names().eq(expected.names()), "{form}");
+        for name in expected.names() {
+            let (ours, theirs) =
+                (checkpoint.tensor(name, Device::Cpu), expected.tensor(name, Device::Cpu));
+            let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+            assert_eq!(checkpoint.shape(name), Some(theirs.size()), "{form}: {name}");
+            assert_eq!(checkpoint.kind(name), Some(theirs.kind()), "{form}: {name}");
+            assert_eq!(ours, theirs, "{form}: {name}");
+        }
+        identities.push(checkpoint.identity());
+    }
+    identities.dedup();
+    assert_eq!(identities.len(), 3, "the identity is of the files");
+    // One file by itself, whatever it is called.
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("weights");
+    fs::copy(weight_files("whole/pytorch_model.bin"), &copy).unwrap();
+    assert_eq!(Checkpoint::open(&copy).unwrap().identity(), identities[0]);
+    // Safetensors come first where a folder has both.
+    fs::copy(&copy, folder.path().join("pytorch_model.bin")).unwrap();
+    fs::copy(weight_files("tied.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().names().count(), 1);
+}
+
+#[test]
+fn pytorchs_files_that_are_damaged_or_something_else_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pytorch_model.bin");
+    let whole = fs::read(weight_files("whole/pytorch_model.bin")).unwrap();
+    let contents: [(&[u8], &str); 5] = [
+        (&whole[..whole.len() / 2], ""),
+        (b"", ""),
+        (b"<html>not found</html>", ""),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.", "os.system"),
+    ];
+    for (contents, words) in contents {
+        fs::write(&file, contents).unwrap();
+        let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("pytorch_model.bin") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_tensor_is_found_by_the_other_name_in_the_metadata() {
+    let checkpoint = Checkpoint::open(&weight_files("tied.safetensors")).unwrap();
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["lm_head.weight"]);
+    assert_eq!(checkpoint.shape("wte.weight"), Some(vec![5, 3]));
+    let tensor = |name| checkpoint.tensor(name, Device::Cpu).unwrap();
+    assert_eq!(tensor("wte.weight"), tensor("lm_head.weight"));
+    assert!(checkpoint.shape("format").is_none());
+}
