@@ -55,7 +55,9 @@ fn end_when_stopped(stop: &AtomicBool) {
         if !stop.load(Ordering::Relaxed) || HELD.load(Ordering::Relaxed) {
             since = None;
         } else if since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-            say("interrupted; what was finished is kept, and the same command resumes it");
+            say(
+                "interrupted; what was finished is kept, and the same command resumes (train and sweep with --resume)",
+            );
             let code = interrupted().map_or(128 + SIGTERM, i32::from);
             signal_hook::low_level::exit(code);
         }

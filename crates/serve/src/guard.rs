@@ -56,7 +56,9 @@ impl FromStr for Host {
         let bare: Option<Ipv6Addr> = text.parse().ok();
         let parsed = match bare {
             Some(ip) => Some(Self(Kind::Ip(IpAddr::V6(ip).to_canonical()))),
-            None => Place::parse(text).filter(|place| place.port.is_none()).map(|place| place.host),
+            None => {
+                HostPort::parse(text).filter(|named| named.port.is_none()).map(|named| named.host)
+            }
         };
         parsed.ok_or_else(|| NotAHost(text.to_owned()))
     }
@@ -64,12 +66,12 @@ impl FromStr for Host {
 
 /// A host and a port, as `Host` and `Origin` name them.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct HostPort {
     host: Host,
     port: Option<u16>,
 }
 
-impl Place {
+impl HostPort {
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
@@ -124,15 +126,15 @@ impl Hosts {
         let headers = request.headers();
         let text = only(headers, header::HOST)?
             .ok_or_else(|| Refusal::bad_request("the request has no Host header"))?;
-        let place = self.check_host(text)?;
+        let named = self.check_host(text)?;
         // An absolute request target goes before the header.
         if let Some(authority) = request.uri().authority() {
             self.check_host(authority.as_str())?;
         }
         let Some(origin) = only(headers, header::ORIGIN)? else { return Ok(()) };
-        let is_own = Place::of_origin(origin).is_some_and(|(origin, default)| {
-            let port = |place: &Place| place.port.unwrap_or(default);
-            origin.host == place.host && port(&origin) == port(&place)
+        let is_own = HostPort::of_origin(origin).is_some_and(|(origin, default)| {
+            let port = |named: &HostPort| named.port.unwrap_or(default);
+            origin.host == named.host && port(&origin) == port(&named)
         });
         if is_own {
             return Ok(());
@@ -143,11 +145,11 @@ impl Hosts {
         ))
     }
 
-    fn check_host(&self, text: &str) -> Result<Place, Refusal> {
-        let place = Place::parse(text)
+    fn check_host(&self, text: &str) -> Result<HostPort, Refusal> {
+        let named = HostPort::parse(text)
             .ok_or_else(|| Refusal::bad_request(format!("the host {text:?} is malformed")))?;
-        if self.is_own(&place.host) {
-            return Ok(place);
+        if self.is_own(&named.host) {
+            return Ok(named);
         }
         let own = if self.address.is_loopback() {
             "localhost, 127.0.0.1 and [::1]"

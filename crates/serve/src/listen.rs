@@ -50,8 +50,8 @@ pub(crate) async fn serve(
         for number in 0.. {
             let stream = accepted(&listener, &connections).await;
             let stream = TokioIo::new(Patience::new(stream, limits.answer_time));
-            let place = connections.place(number).await;
-            place.spawn(|activity| {
+            let slot = connections.slot(number).await;
+            slot.spawn(|activity| {
                 let router = TowerToHyperService::new(router.clone());
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     // The body comes next, and then the answer goes.

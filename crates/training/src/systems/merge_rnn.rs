@@ -109,6 +109,10 @@ impl System for MergeRnn {
         &self.held_out
     }
 
+    fn vocabulary(&self) -> usize {
+        self.vocabulary.size()
+    }
+
     fn targets(&self, row: &TokenRow) -> usize {
         // Its words and its end.
         row.tokens.len() + 1
@@ -161,6 +165,10 @@ impl MergeRnnWriter {
 }
 
 impl Writer for MergeRnnWriter {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary.size()
+    }
+
     fn write(
         &self,
         pictures: &Pictures,

@@ -155,6 +155,10 @@ impl System for Prefix {
         &self.held_out
     }
 
+    fn vocabulary(&self) -> usize {
+        self.gpt2.vocab_size as usize
+    }
+
     fn targets(&self, row: &TokenRow) -> usize {
         TokenBatch::targets_of(&row.tokens)
     }
@@ -245,6 +249,10 @@ impl PrefixWriter {
 }
 
 impl Writer for PrefixWriter {
+    fn vocabulary(&self) -> usize {
+        self.model.gpt2().config().vocab_size as usize
+    }
+
     fn write(
         &self,
         pictures: &Pictures,
