@@ -13,12 +13,12 @@ use studies::stages::STOP_WITH_STDIN;
 /// What signals set: the flag that work watches, and which signal it was.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
-/// Whether a stop is left to the command to heed, for it has something to save or to end first.
+/// True while a stop is left to the command, which has something to save or to end first.
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// How long a command has to heed a stop before the process ends, where none is held.
+/// Time that a command has to heed a stop before the process ends, where stops are not held.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often that is looked at.
+/// Pause between two looks at the stop flag.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once. So does the first, after a
@@ -41,7 +41,7 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Leaves stops to the command from now on, or no longer does.
+/// Leaves stops to the command from now on if `held`, or no longer does.
 pub fn hold_stops(held: bool) {
     HELD.store(held, Ordering::Relaxed);
 }

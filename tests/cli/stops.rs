@@ -23,7 +23,7 @@ fn wait_until(child: &mut Child, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the process has said how it ends by SIGTERM.
+/// Returns whether the process catches SIGTERM.
 fn heeds_stops(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// How often room is looked for.
+/// Pause between two looks for room.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A panic elsewhere harms nothing that a mutex here holds.
@@ -17,8 +17,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Since when a connection waits for its client: for a request, or to take an answer. None while the
-/// client waits for the server.
+/// The time since which a connection waits for its client, for a request or to take an answer. None while
+/// the client waits for the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Activity(Arc<Mutex<Option<Instant>>>);
 

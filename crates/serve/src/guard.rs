@@ -1,4 +1,4 @@
-//! Which requests are answered, by their `Host` and `Origin`, and the headers of every answer.
+//! The check of every request's `Host` and `Origin`, and the headers of every answer.
 //!
 //! A web page elsewhere reaches this server through its reader's browser in two ways: by a name that it
 //! lets point here (DNS rebinding), which `Host` betrays, or by asking from its own origin, which
@@ -86,10 +86,10 @@ impl HostPort {
             Kind::Ip(IpAddr::V6(ip).to_canonical())
         } else if let Ok(ip) = name.parse::<Ipv4Addr>() {
             Kind::Ip(IpAddr::V4(ip))
-        } else if name.is_empty() {
-            return None;
-        } else {
+        } else if is_name(name) {
             Kind::Name(name.to_ascii_lowercase())
+        } else {
+            return None;
         };
         Some(Self { host: Host(kind), port })
     }
@@ -106,10 +106,15 @@ impl HostPort {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
 /// The hosts that a server answers to.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// Where the server listens.
+    /// The address that the server listens on.
     address: IpAddr,
     /// Further hosts that it may be called.
     allowed: Vec<Host>,
@@ -124,14 +129,14 @@ impl Hosts {
     /// origin.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let headers = request.headers();
-        let text = only(headers, header::HOST)?
+        let text = only(headers, &header::HOST)?
             .ok_or_else(|| Refusal::bad_request("the request has no Host header"))?;
         let named = self.check_host(text)?;
         // An absolute request target goes before the header.
         if let Some(authority) = request.uri().authority() {
             self.check_host(authority.as_str())?;
         }
-        let Some(origin) = only(headers, header::ORIGIN)? else { return Ok(()) };
+        let Some(origin) = only(headers, &header::ORIGIN)? else { return Ok(()) };
         let is_own = HostPort::of_origin(origin).is_some_and(|(origin, default)| {
             let port = |named: &HostPort| named.port.unwrap_or(default);
             origin.host == named.host && port(&origin) == port(&named)
@@ -178,8 +183,8 @@ impl Hosts {
 }
 
 /// The value of a header that a request may have once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(&name).iter();
+fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::bad_request(format!("the request has two headers {name}")));
@@ -274,7 +279,9 @@ mod tests {
         assert_eq!(status("127.0.0.1", "/", &[]), 400);
         let twice = [(header::HOST, "localhost"), (header::HOST, "localhost")];
         assert_eq!(status("127.0.0.1", "/", &twice), 400);
-        assert!("http://a".parse::<Host>().is_err() && "a:80".parse::<Host>().is_err());
+        for text in ["http://a", "a:80", "*", "*.example.org", "a b", ""] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
         assert_eq!("::1".parse::<Host>().unwrap(), "[::1]".parse().unwrap());
     }
 

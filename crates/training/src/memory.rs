@@ -1,4 +1,4 @@
-//! Whether what a configuration asks for has room in memory at all.
+//! Checks that what a configuration asks for has room in memory at all.
 
 use networks::device;
 use tch::Device;
@@ -9,7 +9,7 @@ use crate::error::Error;
 /// machine's memory. A GPU's own memory is not known here. `advice` says which keys to change.
 ///
 /// # Errors
-/// Says how much is needed, and how much there is.
+/// Names the memory that is needed, and the machine's.
 pub(crate) fn check_logits(
     rows: usize,
     vocabulary: usize,
@@ -32,7 +32,7 @@ pub(crate) fn check_logits(
 /// trained their gradients and moments.
 ///
 /// # Errors
-/// Says how much is needed, and how much there is.
+/// Names the memory that is needed, and the machine's.
 pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     let needed = parameters.saturating_mul(copies * size_of::<f32>() as u128);
     match device::memory() {
