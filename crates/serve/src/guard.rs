@@ -183,7 +183,7 @@ impl Hosts {
 }
 
 /// The value of a header that a request may have once.
-fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<&str>, Refusal> {
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
