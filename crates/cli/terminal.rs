@@ -14,12 +14,12 @@ use studies::stages::STOP_WITH_STDIN;
 /// What signals set: the flag that work watches, and which signal it was.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
-/// Whether a stop is left to the command to heed, for it has something to save or to end first.
+/// True while a stop is left to the command, which has something to save or to end first.
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// How long a command has to heed a stop before the process ends, where none is held.
+/// Time that a command has to heed a stop before the process ends, where stops are not held.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often that is looked at.
+/// Pause between two looks at the stop flag.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once. So does the first, after a
@@ -42,7 +42,7 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Leaves stops to the command from now on, or no longer does.
+/// Leaves stops to the command from now on if `held`, or no longer does.
 pub fn hold_stops(held: bool) {
     HELD.store(held, Ordering::Relaxed);
 }
@@ -56,7 +56,9 @@ fn end_when_stopped(stop: &AtomicBool) {
         if !stop.load(Ordering::Relaxed) || HELD.load(Ordering::Relaxed) {
             since = None;
         } else if since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-            say("interrupted; what was finished is kept, and the same command resumes it");
+            say(
+                "interrupted; what was finished is kept, and the same command resumes (train and sweep with --resume)",
+            );
             let code = interrupted().map_or(128 + SIGTERM, i32::from);
             signal_hook::low_level::exit(code);
         }

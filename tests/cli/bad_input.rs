@@ -266,3 +266,14 @@ fn names_in_messages_and_captions_do_not_move_the_cursor() {
     let error = failure(&["caption", "--run", &text(&run), &text(&pipe)]);
     assert!(error.contains("pipe.jpg: is not a regular file"), "{error}");
 }
+
+#[test]
+fn what_is_drawn_has_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("drawn").display().to_string();
+    for option in ["count", "size", "alt-texts"] {
+        let number = format!("--{option}=4000000000");
+        let error = failure(&["dataset", "draw", "--out", &out, &number]);
+        assert!(error.contains(&option.replace('-', " ")) && error.contains("from"), "{error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `capsmith serve` with a run of each system: the captions that it answers are those of the run itself.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -44,6 +45,7 @@ impl Server {
     fn start(place: &Place) -> Self {
         let runs = ["prefix", "sbg", "merge-rnn"].map(|run| place.of(run));
         let mut words = vec!["serve", "--address", "127.0.0.1:0"];
+        words.extend(["--allowed-host", "captions.example.org"]);
         words.extend(runs.iter().flat_map(|run| ["--run", run]));
         let mut child = capsmith(&words).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -54,6 +56,16 @@ impl Server {
         // Whatever it says later must not be held up.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
+    }
+
+    /// The status of `/healthz` for a request that names this host.
+    fn status_by(&self, host: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
     }
 
     fn caption(&self, request: &Value) -> Value {
@@ -125,6 +137,9 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
     }
     let server = Server::start(&place);
     let folder = PathBuf::from(place.stage.pictures()).join("Images");
+    let by =
+        ["captions.example.org", "localhost", "evil.example"].map(|host| server.status_by(host));
+    assert_eq!(by, ["200", "200", "403"]);
     let mut pictures: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     pictures.sort();

@@ -23,6 +23,13 @@ fn wait_until(child: &mut Child, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Returns whether the process catches SIGTERM.
+fn heeds_stops(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() >> 14 & 1 == 1)
+}
+
 /// Sends a signal, once, and checks that the process ends soon with the code of that signal.
 fn stop(mut child: Child, signal: &str, code: i32) {
     assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
@@ -86,8 +93,10 @@ fn while_other_processes_are_waited_for() {
         ("MASTER_ADDR", "127.0.0.1"),
         ("MASTER_PORT", "29671"),
     ]);
-    let child = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let mut child = command.spawn().unwrap();
+    let pid = child.id();
+    wait_until(&mut child, || heeds_stops(pid));
+    std::thread::sleep(Duration::from_secs(1));
     stop(child, "-INT", 130);
 }
 
@@ -99,8 +108,10 @@ fn while_a_model_is_pretrained() {
     let words = ["pretrain", "gpt2", "--steps", "1000000", "--test-captions", "50", "--dataset"];
     let mut words: Vec<String> = words.map(str::to_owned).to_vec();
     words.extend([stage.pictures(), "--out".to_owned(), out.display().to_string()]);
-    let child = start(&words);
-    std::thread::sleep(Duration::from_secs(4));
+    let mut child = start(&words);
+    let pid = child.id();
+    wait_until(&mut child, || heeds_stops(pid));
+    std::thread::sleep(Duration::from_secs(1));
     stop(child, "-TERM", 143);
     assert!(!Path::new(&out).join("model.safetensors").exists());
 }

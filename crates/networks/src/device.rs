@@ -98,6 +98,15 @@ pub fn cpu_threads(processes_here: usize) -> usize {
     })
 }
 
+/// Bytes of memory that the machine has, where the system says.
+#[must_use]
+pub fn memory() -> Option<u64> {
+    // SAFETY: asks the system for two numbers.
+    let (pages, size) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
+}
+
 /// Sets how many threads one operation on the processor may use; 0 counts as 1.
 ///
 /// Another count sums in another order and gives other last bits (about 1e-7), so the count is part

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// How often room is looked for.
+/// Pause between two looks for room.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A panic elsewhere harms nothing that a mutex here holds.
@@ -17,8 +17,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Since when a connection waits for its client: for a request, or to take an answer. None while the
-/// client waits for the server.
+/// The time since which a connection waits for its client, for a request or to take an answer. None while
+/// the client waits for the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Activity(Arc<Mutex<Option<Instant>>>);
 
@@ -50,14 +50,14 @@ impl Drop for Work {
 
 /// The open connections.
 pub(crate) struct Connections {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     /// A client may keep a connection waiting so long before it gives way to another one.
     patience: Duration,
     open: Mutex<HashMap<u64, (Activity, AbortHandle)>>,
 }
 
-/// A place among the open connections.
-pub(crate) struct Place {
+/// A slot among the open connections.
+pub(crate) struct Slot {
     connections: Arc<Connections>,
     number: u64,
     _permit: OwnedSemaphorePermit,
@@ -65,22 +65,22 @@ pub(crate) struct Place {
 
 impl Connections {
     pub fn new(most: usize, patience: Duration) -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(most)), patience, open: Mutex::default() })
+        Arc::new(Self { slots: Arc::new(Semaphore::new(most)), patience, open: Mutex::default() })
     }
 
-    /// Waits for a place, and closes the connection whose client is slowest where all are taken.
-    pub async fn place(self: &Arc<Self>, number: u64) -> Place {
+    /// Waits for a slot, and closes the connection whose client is slowest where all are taken.
+    pub async fn slot(self: &Arc<Self>, number: u64) -> Slot {
         let permit = loop {
-            if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            if let Ok(permit) = self.slots.clone().try_acquire_owned() {
                 break permit;
             }
             self.close_slowest();
             // Never closed, so it is given in the end.
-            if let Ok(Ok(permit)) = timeout(LOOK, self.places.clone().acquire_owned()).await {
+            if let Ok(Ok(permit)) = timeout(LOOK, self.slots.clone().acquire_owned()).await {
                 break permit;
             }
         };
-        Place { connections: self.clone(), number, _permit: permit }
+        Slot { connections: self.clone(), number, _permit: permit }
     }
 
     /// Closes the connection that has waited longest for its client, where that is beyond patience.
@@ -107,7 +107,7 @@ impl Connections {
     }
 }
 
-impl Place {
+impl Slot {
     /// Serves a connection on a task of its own, which `serve` makes.
     pub fn spawn<F>(self, serve: impl FnOnce(Activity) -> F)
     where
@@ -126,7 +126,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         lock(&self.connections.open).remove(&self.number);
     }

@@ -1,4 +1,4 @@
-//! Which requests are answered, by their `Host` and `Origin`, and the headers of every answer.
+//! The check of every request's `Host` and `Origin`, and the headers of every answer.
 //!
 //! A web page elsewhere reaches this server through its reader's browser in two ways: by a name that it
 //! lets point here (DNS rebinding), which `Host` betrays, or by asking from its own origin, which
@@ -56,7 +56,9 @@ impl FromStr for Host {
         let bare: Option<Ipv6Addr> = text.parse().ok();
         let parsed = match bare {
             Some(ip) => Some(Self(Kind::Ip(IpAddr::V6(ip).to_canonical()))),
-            None => Place::parse(text).filter(|place| place.port.is_none()).map(|place| place.host),
+            None => {
+                HostPort::parse(text).filter(|named| named.port.is_none()).map(|named| named.host)
+            }
         };
         parsed.ok_or_else(|| NotAHost(text.to_owned()))
     }
@@ -64,12 +66,12 @@ impl FromStr for Host {
 
 /// A host and a port, as `Host` and `Origin` name them.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct HostPort {
     host: Host,
     port: Option<u16>,
 }
 
-impl Place {
+impl HostPort {
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
@@ -84,10 +86,10 @@ impl Place {
             Kind::Ip(IpAddr::V6(ip).to_canonical())
         } else if let Ok(ip) = name.parse::<Ipv4Addr>() {
             Kind::Ip(IpAddr::V4(ip))
-        } else if name.is_empty() {
-            return None;
-        } else {
+        } else if is_name(name) {
             Kind::Name(name.to_ascii_lowercase())
+        } else {
+            return None;
         };
         Some(Self { host: Host(kind), port })
     }
@@ -104,10 +106,15 @@ impl Place {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
 /// The hosts that a server answers to.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// Where the server listens.
+    /// The address that the server listens on.
     address: IpAddr,
     /// Further hosts that it may be called.
     allowed: Vec<Host>,
@@ -122,17 +129,17 @@ impl Hosts {
     /// origin.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let headers = request.headers();
-        let text = only(headers, header::HOST)?
+        let text = only(headers, &header::HOST)?
             .ok_or_else(|| Refusal::bad_request("the request has no Host header"))?;
-        let place = self.check_host(text)?;
+        let named = self.check_host(text)?;
         // An absolute request target goes before the header.
         if let Some(authority) = request.uri().authority() {
             self.check_host(authority.as_str())?;
         }
-        let Some(origin) = only(headers, header::ORIGIN)? else { return Ok(()) };
-        let is_own = Place::of_origin(origin).is_some_and(|(origin, default)| {
-            let port = |place: &Place| place.port.unwrap_or(default);
-            origin.host == place.host && port(&origin) == port(&place)
+        let Some(origin) = only(headers, &header::ORIGIN)? else { return Ok(()) };
+        let is_own = HostPort::of_origin(origin).is_some_and(|(origin, default)| {
+            let port = |named: &HostPort| named.port.unwrap_or(default);
+            origin.host == named.host && port(&origin) == port(&named)
         });
         if is_own {
             return Ok(());
@@ -143,11 +150,11 @@ impl Hosts {
         ))
     }
 
-    fn check_host(&self, text: &str) -> Result<Place, Refusal> {
-        let place = Place::parse(text)
+    fn check_host(&self, text: &str) -> Result<HostPort, Refusal> {
+        let named = HostPort::parse(text)
             .ok_or_else(|| Refusal::bad_request(format!("the host {text:?} is malformed")))?;
-        if self.is_own(&place.host) {
-            return Ok(place);
+        if self.is_own(&named.host) {
+            return Ok(named);
         }
         let own = if self.address.is_loopback() {
             "localhost, 127.0.0.1 and [::1]"
@@ -176,8 +183,8 @@ impl Hosts {
 }
 
 /// The value of a header that a request may have once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(&name).iter();
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::bad_request(format!("the request has two headers {name}")));
@@ -272,7 +279,9 @@ mod tests {
         assert_eq!(status("127.0.0.1", "/", &[]), 400);
         let twice = [(header::HOST, "localhost"), (header::HOST, "localhost")];
         assert_eq!(status("127.0.0.1", "/", &twice), 400);
-        assert!("http://a".parse::<Host>().is_err() && "a:80".parse::<Host>().is_err());
+        for text in ["http://a", "a:80", "*", "*.example.org", "a b", ""] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
         assert_eq!("::1".parse::<Host>().unwrap(), "[::1]".parse().unwrap());
     }
 

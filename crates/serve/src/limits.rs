@@ -15,7 +15,7 @@ pub struct Limits {
     pub decoders: usize,
     /// Connections open at a time; for one more, the one that waits longest for its client is closed.
     pub connections: usize,
-    /// How long a client may keep a connection waiting before it gives way to another one.
+    /// Time that a client may keep a connection waiting before it gives way to another one.
     pub patience: Duration,
     /// Pictures that are decoded or wait for the models; more are refused.
     pub queue: usize,

@@ -25,7 +25,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// How long accepting rests when the system has no more sockets.
 const REST: Duration = Duration::from_millis(100);
 
-/// What is read ahead of a connection, and what is written ahead of it, both here and by the system.
+/// Bytes read ahead of a connection, and bytes written ahead of it, both here and by the system.
 const BUFFER: usize = 64 << 10;
 
 /// Serves connections until `stop` is raised, and then what is in flight. Returns whether that was
@@ -50,8 +50,8 @@ pub(crate) async fn serve(
         for number in 0.. {
             let stream = accepted(&listener, &connections).await;
             let stream = TokioIo::new(Patience::new(stream, limits.answer_time));
-            let place = connections.place(number).await;
-            place.spawn(|activity| {
+            let slot = connections.slot(number).await;
+            slot.spawn(|activity| {
                 let router = TowerToHyperService::new(router.clone());
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     // The body comes next, and then the answer goes.
@@ -91,13 +91,11 @@ pub(crate) async fn serve(
 
 async fn accepted(listener: &TcpListener, connections: &Arc<Connections>) -> TcpStream {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(_) => {
-                connections.close_slowest();
-                sleep(REST).await;
-            }
+        if let Ok((stream, _)) = listener.accept().await {
+            return stream;
         }
+        connections.close_slowest();
+        sleep(REST).await;
     }
 }
 

@@ -33,7 +33,7 @@ fn slow_reader(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Whether the server has broken the connection off.
+/// Returns whether the server has broken the connection off.
 fn is_closed(mut stream: &TcpStream) -> bool {
     stream.write_all(b"GET / HTTP/1.1\r\n").is_err_and(|error| {
         matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
@@ -117,7 +117,7 @@ fn a_request_that_the_models_work_on_gives_way_to_nobody() {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// What a client gets that sends `request` and shuts down its sending side.
+/// Sends `request`, shuts down the sending side, and returns the answer.
 fn half_closed(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

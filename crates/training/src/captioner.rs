@@ -13,6 +13,7 @@ use crate::checkpoint::{self, Checkpoint, Which};
 use crate::config::{Config, Decoding, System};
 use crate::error::Error;
 use crate::inputs;
+use crate::memory;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
@@ -83,6 +84,9 @@ pub(crate) trait Writer {
         decoding: &Decoding,
         progress: Progress,
     ) -> Result<Vec<Vec<Caption>>, Error>;
+
+    /// Words or tokens that may follow each other.
+    fn vocabulary(&self) -> usize;
 
     /// What `decoding.max_tokens` may be at most.
     fn most_tokens(&self) -> Result<usize, Error> {
@@ -233,7 +237,7 @@ impl Captioner {
     /// they were written or found.
     ///
     /// # Errors
-    /// When a text cannot be decoded.
+    /// When a text cannot be decoded, or so many captions at a time have no room in memory.
     pub fn caption(
         &self,
         pictures: &Pictures,
@@ -253,6 +257,13 @@ impl Captioner {
         decoding: &Decoding,
         mut progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
+        let together = decoding.batch_size.min(pictures.numbers.len());
+        memory::check_logits(
+            together * decoding.strategy.continuations(),
+            self.writer.vocabulary(),
+            pictures.embeddings.device(),
+            "lower decoding.batch_size",
+        )?;
         self.writer.write(pictures, decoding, &mut progress)
     }
 

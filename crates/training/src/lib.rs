@@ -21,6 +21,7 @@ pub mod export;
 pub mod import;
 pub mod inputs;
 pub mod learner;
+mod memory;
 pub mod optimizer;
 pub mod pickle;
 mod pieces;

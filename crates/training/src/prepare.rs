@@ -16,6 +16,7 @@ use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
+use crate::memory;
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::run_folder::{Provenance, RunFolder};
 use crate::schedule::RateSchedule;
@@ -59,6 +60,7 @@ pub(crate) fn prepare<S: System>(
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
     check_targets(&system)?;
+    check_room(config, &system, session.place, device)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
     let mut provenance = Provenance::new(config, &inputs, threads);
@@ -200,6 +202,26 @@ fn optimizer_options(config: &Config) -> AdamWOptions {
         epsilon: optimizer.epsilon,
         weight_decay: optimizer.weight_decay,
     }
+}
+
+/// The parts that batches are computed in must have room, even one of the shortest examples.
+fn check_room<S: System>(
+    config: &Config,
+    system: &S,
+    place: Place,
+    device: Device,
+) -> Result<(), Error> {
+    let training = &config.training;
+    let part = training.batch_size.div_ceil(place.world_size).div_ceil(training.accumulation_steps);
+    let mut targets: Vec<usize> =
+        system.examples().iter().map(|example| system.targets(example)).collect();
+    targets.sort_unstable();
+    memory::check_logits(
+        targets.iter().take(part).sum(),
+        system.vocabulary(),
+        device,
+        "lower training.batch_size, or raise training.accumulation_steps",
+    )
 }
 
 /// Stopping by a loss needs something to measure it on.

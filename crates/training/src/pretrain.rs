@@ -22,6 +22,9 @@ use crate::seeds::{self, Purpose};
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
 
+/// Weights, their gradients and the optimizer's two moments.
+const TRAINED_COPIES: u128 = 4;
+
 /// How long and how fast.
 #[derive(Debug, Clone, Copy)]
 pub struct Course {

@@ -11,8 +11,12 @@ use tch::{Device, Tensor, nn};
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
 use crate::error::Error;
+use crate::memory;
 use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
+
+/// Weights, and the bytes of the file that they are written to.
+const WRITTEN_COPIES: u128 = 2;
 
 /// Writes a GPT-2 with random weights, and a tokenizer trained on `texts`, to `folder`.
 ///
@@ -20,7 +24,7 @@ use crate::seeds::{self, Purpose};
 /// are tokens.
 ///
 /// # Errors
-/// Names the file that cannot be written.
+/// Names the file that cannot be written, and refuses what memory does not hold.
 pub fn init_gpt2(
     folder: &Path,
     config: &Gpt2Config,
@@ -29,6 +33,7 @@ pub fn init_gpt2(
 ) -> Result<Gpt2Config, Error> {
     let tokenizer = Gpt2Tokenizer::train(texts, config.vocab_size as usize)?;
     let config = Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..config.clone() };
+    memory::check_model(config.parameters(), WRITTEN_COPIES)?;
     let store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
     let _model = Gpt2::new(store.root(), &config);
@@ -44,11 +49,12 @@ pub fn init_gpt2(
 /// The vocabulary and end token of `config` are replaced by the tokenizer's.
 ///
 /// # Errors
-/// Names the file that cannot be written.
+/// Names the file that cannot be written, and refuses what memory does not hold.
 pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(), Error> {
     let tokenizer = ClipTokenizer::byte_level()?;
     config.text_config.vocab_size = tokenizer.vocab_size() as i64;
     config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
+    memory::check_model(config.parameters(), WRITTEN_COPIES)?;
     let store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
     let _model = ClipModel::new(store.root(), &config)?;

@@ -12,7 +12,7 @@ use crate::learner::Model;
 use crate::prepare::Prepared;
 use crate::systems::System;
 
-/// What became of a measurement.
+/// Result of a measurement.
 pub(crate) enum Measured {
     /// The loss; none where nothing is held out.
     Loss(Option<f64>),

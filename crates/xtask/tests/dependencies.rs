@@ -79,7 +79,7 @@ fn the_advisories_that_are_passed_over_have_a_reason() {
     }
 }
 
-/// Of protobuf's own functions those that parse begin with `parse` or `merge`.
+/// The functions of protobuf that parse begin with `parse`, `merge` or `read`.
 #[test]
 fn no_message_of_protobuf_is_parsed() {
     for crate_name in ["training", "studies"] {

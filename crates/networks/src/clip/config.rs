@@ -303,7 +303,8 @@ impl ClipConfig {
     }
 
     /// Values in the large matrices; biases and norms are not counted.
-    fn parameters(&self) -> u128 {
+    #[must_use]
+    pub fn parameters(&self) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let tower = |encoder: &EncoderConfig| {
             let hidden = wide(encoder.hidden);

@@ -225,7 +225,8 @@ impl Gpt2Config {
     }
 
     /// Values in the large matrices; biases and norms are not counted.
-    fn parameters(&self) -> u128 {
+    #[must_use]
+    pub fn parameters(&self) -> u128 {
         let wide = |size: i64| size.unsigned_abs().into();
         let (hidden, inner): (u128, u128) = (wide(self.n_embd), wide(self.inner()));
         let block = hidden * (4 * hidden + 2 * inner);

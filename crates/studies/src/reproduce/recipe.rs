@@ -77,6 +77,9 @@ pub struct Seeds {
     pub merge_rnn: u64,
 }
 
+/// Most runs of one configuration.
+const MOST_RUNS: u64 = 1_000;
+
 impl Seeds {
     /// Runs of the configuration of that name.
     #[must_use]
@@ -165,10 +168,17 @@ impl Family {
             let configs = CONFIGS.iter().map(|config| read(&format!("{config}.toml")));
             (read("recipe.toml")?, configs.collect::<Result<_, _>>()?)
         };
-        let recipe = toml::from_str(&recipe).map_err(|error| FamilyError::Recipe {
-            name: name.to_owned(),
-            reason: error.to_string().trim().to_owned(),
-        })?;
+        let wrong = |reason: String| FamilyError::Recipe { name: name.to_owned(), reason };
+        let recipe: Recipe =
+            toml::from_str(&recipe).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
+        for config in CONFIGS {
+            let count = recipe.seeds.of(config);
+            if !(1..=MOST_RUNS).contains(&count) {
+                return Err(wrong(format!(
+                    "`seeds.{config}` is {count}, but must be from 1 to {MOST_RUNS}"
+                )));
+            }
+        }
         let configs = CONFIGS.iter().map(|name| (*name).to_owned()).zip(configs).collect();
         Ok(Self { name: name.to_owned(), recipe, configs })
     }

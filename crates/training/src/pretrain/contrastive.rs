@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 use words::ClipTokenizer;
 
-use super::{Course, Progress};
+use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::learner::Model;
+use crate::memory;
 use crate::prepare::named_variables;
 use crate::seeds::{self, Purpose};
 
@@ -76,6 +77,7 @@ pub fn clip(
     config.text_config.vocab_size = tokenizer.vocab_size() as i64;
     config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
 
+    memory::check_model(config.parameters(), TRAINED_COPIES)?;
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));
     let model = ClipModel::new(store.root(), &config)?;

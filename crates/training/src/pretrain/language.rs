@@ -9,8 +9,9 @@ use networks::{Pass, Precision};
 use tch::{Device, Kind, Tensor, nn};
 use words::Gpt2Tokenizer;
 
-use super::{Course, Progress};
+use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
+use crate::memory;
 use crate::prepare::named_variables;
 use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
@@ -52,6 +53,7 @@ pub fn gpt2(
     let config = Gpt2Config { vocab_size: tokenizer.vocab_size() as i64, ..config.clone() };
     let blocks = blocks(&tokenizer, texts, *block_size, course.seed)?;
 
+    memory::check_model(config.parameters(), TRAINED_COPIES)?;
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));
     let model = LanguageModel::new(store.root(), &config);

@@ -108,6 +108,10 @@ impl System for MergeRnn {
         &self.held_out
     }
 
+    fn vocabulary(&self) -> usize {
+        self.vocabulary.size()
+    }
+
     fn targets(&self, row: &TokenRow) -> usize {
         // Its words and its end.
         row.tokens.len() + 1
@@ -176,6 +180,10 @@ impl MergeRnnWriter {
 }
 
 impl Writer for MergeRnnWriter {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary.size()
+    }
+
     fn write(
         &self,
         pictures: &Pictures,

@@ -69,6 +69,9 @@ pub(crate) trait System: Sized {
     /// Examples to measure on.
     fn held_out(&self) -> &[Self::Example];
 
+    /// Words or tokens that may follow each other: a logit for each.
+    fn vocabulary(&self) -> usize;
+
     /// How many targets an example has.
     fn targets(&self, example: &Self::Example) -> usize;
 

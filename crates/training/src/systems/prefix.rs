@@ -156,6 +156,10 @@ impl System for Prefix {
         &self.held_out
     }
 
+    fn vocabulary(&self) -> usize {
+        self.gpt2.vocab_size as usize
+    }
+
     fn targets(&self, row: &TokenRow) -> usize {
         TokenBatch::targets_of(&row.tokens)
     }
@@ -246,6 +250,10 @@ impl PrefixWriter {
 }
 
 impl Writer for PrefixWriter {
+    fn vocabulary(&self) -> usize {
+        self.model.gpt2().config().vocab_size as usize
+    }
+
     fn write(
         &self,
         pictures: &Pictures,

@@ -127,6 +127,10 @@ impl System for Sbg {
         &self.held_out
     }
 
+    fn vocabulary(&self) -> usize {
+        self.pretrained.config.vocab_size as usize
+    }
+
     fn targets(&self, block: &Block) -> usize {
         block.targets()
     }

@@ -168,6 +168,10 @@ impl SbgWriter {
 }
 
 impl Writer for SbgWriter {
+    fn vocabulary(&self) -> usize {
+        self.model.gpt2().config().vocab_size as usize
+    }
+
     fn most_tokens(&self) -> Result<usize, Error> {
         let shortest = token_rows(&self.tokenizer, &[prompt::<&str>(&[])])?.concat().len();
         Ok(self.positions().saturating_sub(shortest))

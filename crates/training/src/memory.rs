@@ -1,0 +1,71 @@
+//! Checks that what a configuration asks for has room in memory at all.
+
+use networks::device;
+use tch::Device;
+
+use crate::error::Error;
+
+/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all of the
+/// machine's memory. A GPU's own memory is not known here. `advice` says which keys to change.
+///
+/// # Errors
+/// Names the memory that is needed, and the machine's.
+pub(crate) fn check_logits(
+    rows: usize,
+    vocabulary: usize,
+    device: Device,
+    advice: &str,
+) -> Result<(), Error> {
+    let needed = (rows as u128) * (vocabulary as u128) * size_of::<f32>() as u128;
+    let Some(memory) = device::memory().filter(|_| device == Device::Cpu) else { return Ok(()) };
+    if needed <= u128::from(memory) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!(
+        "{rows} tokens at a time, each with a number for every one of {vocabulary} tokens that may follow, take at least {} GiB, but this machine has {} GiB; {advice}",
+        gib(needed),
+        gib(memory.into()),
+    )))
+}
+
+/// Refuses a model of which the machine's memory does not hold so many `copies`: its weights, and where it is
+/// trained their gradients and moments.
+///
+/// # Errors
+/// Names the memory that is needed, and the machine's.
+pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
+    let needed = parameters.saturating_mul(copies * size_of::<f32>() as u128);
+    match device::memory() {
+        Some(memory) if needed > u128::from(memory) => Err(Error::Mismatch(format!(
+            "a model of {parameters} weights takes at least {} GiB, but this machine has {} GiB; make it smaller",
+            gib(needed),
+            gib(memory.into()),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn gib(bytes: u128) -> u128 {
+    bytes.div_ceil(1 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_memory_holds_is_refused_with_the_keys_to_change() {
+        assert!(check_logits(64, 50_257, Device::Cpu, "").is_ok());
+        assert!(check_logits(usize::MAX, usize::MAX, Device::Cuda(0), "").is_ok());
+        for rows in [1_000_000_000_000, usize::MAX] {
+            let error = check_logits(rows, 50_257, Device::Cpu, "lower some.key").unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("GiB") && text.contains("some.key"), "{text}");
+        }
+        assert!(check_model(1_500_000, 4).is_ok());
+        for parameters in [1 << 50, u128::MAX] {
+            let text = check_model(parameters, 1).unwrap_err().to_string();
+            assert!(text.contains("GiB") && text.contains("smaller"), "{text}");
+        }
+    }
+}
