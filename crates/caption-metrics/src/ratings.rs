@@ -16,7 +16,7 @@ pub struct Rated {
 }
 
 impl Rated {
-    /// Returns whether the caption was written for this very image, as its identifier `image#k` shows.
+    /// Returns whether the caption was written for this very image, as `image#k` shows.
     pub(crate) fn is_own(&self) -> bool {
         self.caption.rsplit_once('#').is_some_and(|(image, _)| image == self.image)
     }
@@ -210,8 +210,8 @@ impl Table {
         columns.iter().map(name).collect::<Vec<_>>().join(",")
     }
 
-    /// Returns whether every row is the share of yes and at least three judgments, of yes and of no. Rows
-    /// where one is missing are passed over.
+    /// Returns whether every row is the share of yes and at least three judgments, of yes and of
+    /// no. Rows where one is missing are passed over.
     fn is_crowd_flower(&self) -> bool {
         let is_judged = |&[share, yes, no]: &[f64; 3]| {
             let are_counts = [yes, no].iter().all(|n| *n >= 0.0 && n.fract() == 0.0);
