@@ -172,8 +172,8 @@ impl<'a> Pairs<'a> {
     /// Pairs every image's prediction with its references.
     ///
     /// # Errors
-    /// Unless both sides name the same images, and at least one. With `only_predicted` references may
-    /// name more.
+    /// Unless both sides name the same images, and at least one. With `only_predicted` references
+    /// may name more.
     pub(crate) fn new(
         references: &'a References,
         predictions: &'a Predictions,

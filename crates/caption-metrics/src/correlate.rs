@@ -1,8 +1,9 @@
 //! How well scores agree with people: Kendall's rank correlation with ratings of captions.
 //!
-//! A rated pair is an image, a caption and one or more ratings. Every pair is scored as if it were an
-//! image of its own (so CIDEr counts an image's references once for each of its pairs, as the papers
-//! that report such correlations do), and every single rating is a point. [`ratings`](crate::ratings) reads them.
+//! A rated pair is an image, a caption and one or more ratings. Every pair is scored as if it were
+//! an image of its own (so CIDEr counts an image's references once for each of its pairs, as the
+//! papers that report such correlations do), and every single rating is a point.
+//! [`ratings`](crate::ratings) reads them.
 
 use crate::ratings::Ratings;
 use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate};
@@ -10,7 +11,7 @@ use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate};
 /// Rank correlation of scores with ratings.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Correlation {
-    /// What the ratings are.
+    /// Description of the ratings.
     pub ratings: String,
     /// Rated pairs that were scored.
     pub pairs: usize,
@@ -139,8 +140,8 @@ impl Kendall {
         self.excess / (all - self.tied_x).sqrt() / (all - self.tied_y).sqrt()
     }
 
-    /// Returns tau-c (Stuart 1953): with n points, and m the smaller number of distinct values of the two
-    /// sides,
+    /// Returns tau-c (Stuart 1953): with n points, and m the smaller number of distinct values of
+    /// the two sides,
     ///
     /// ```text
     /// τ_c = 2 (P - Q) / (n² (m - 1) / m)

@@ -1,9 +1,9 @@
 //! Files of captions that may be larger than memory: scored as [`evaluate`](crate::evaluate) scores what is in
 //! memory, to the last bit.
 //!
-//! Captions and scores of single images are in temporary files meanwhile. What is in memory is a few thousand
-//! images at a time, the distinct n-grams of the references, and about 24 bytes an image (75 for a moment, while
-//! the two files' images are paired).
+//! Captions and scores of single images are in temporary files meanwhile. What is in memory is a
+//! few thousand images at a time, the distinct n-grams of the references, and about 24 bytes an
+//! image (75 for a moment, while the two files' images are paired).
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -29,8 +29,8 @@ impl Files {
     /// Pairs every image's prediction with its references.
     ///
     /// # Errors
-    /// Unless both sides name the same images, and at least one. With `only_predicted` references may
-    /// name more.
+    /// Unless both sides name the same images, and at least one. With `only_predicted` references
+    /// may name more.
     fn new(
         mut references: Spool,
         mut predictions: Spool,

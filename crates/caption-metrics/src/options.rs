@@ -96,8 +96,8 @@ pub struct Options {
     pub metrics: Vec<Metric>,
     /// What METEOR needs, if METEOR is among the metrics.
     pub meteor: Option<Resources>,
-    /// Scores only the images that have a prediction, as pycocoevalcap's example does; else an image
-    /// with references and no prediction is an error.
+    /// Scores only the images that have a prediction, as pycocoevalcap's example does; else an
+    /// image with references and no prediction is an error.
     pub only_predicted: bool,
 }
 

@@ -16,7 +16,7 @@ pub struct Rated {
 }
 
 impl Rated {
-    /// Whether the caption was written for this very image, as its identifier `image#k` shows.
+    /// Returns whether the caption was written for this very image, as `image#k` shows.
     pub(crate) fn is_own(&self) -> bool {
         self.caption.rsplit_once('#').is_some_and(|(image, _)| image == self.image)
     }
@@ -27,7 +27,7 @@ impl Rated {
 pub struct Ratings {
     /// The pairs that have a rating, in the file's order.
     pub rated: Vec<Rated>,
-    /// What the ratings are, for people.
+    /// Description of the ratings, for people.
     pub source: String,
     /// Ratings that are missing: empty, `NA` and alike.
     pub missing: usize,
@@ -41,13 +41,14 @@ const MISSING: [&str; 8] = ["", "na", "n/a", "#n/a", "nan", "null", "none", "-"]
 
 /// Reads ratings: a line is an image, a caption's identifier and ratings, between tabs or commas.
 ///
-/// `columns` are the columns of ratings, by the header's names or by number from 1. Without them these are
-/// known: Flickr8k's `ExpertAnnotations.txt` (three ratings from 1 to 4), Flickr8k's
-/// `CrowdFlowerAnnotations.txt` (the share of yes, and the numbers of yes and no, which are no ratings), a
-/// header that names columns `rating…`, and a table with one column beside image and caption.
+/// `columns` are the columns of ratings, by the header's names or by number from 1. Without them
+/// these are known: Flickr8k's `ExpertAnnotations.txt` (three ratings from 1 to 4), Flickr8k's
+/// `CrowdFlowerAnnotations.txt` (the share of yes, and the numbers of yes and no, which are no
+/// ratings), a header that names columns `rating…`, and a table with one column beside image and
+/// caption.
 ///
-/// The first line is a header if nothing behind its second field is a number or missing (empty, `NA`,
-/// `nan`, …).
+/// The first line is a header if nothing behind its second field is a number or missing (empty,
+/// `NA`, `nan`, …).
 ///
 /// # Errors
 /// Names the file and the line, or the columns to choose from.
@@ -90,7 +91,7 @@ enum Value {
     Missing,
 }
 
-/// What a cell of ratings holds; `None` for other text.
+/// Returns the rating of a cell; `None` for other text.
 fn value(cell: &str) -> Option<Value> {
     if MISSING.contains(&cell.to_ascii_lowercase().as_str()) {
         return Some(Value::Missing);
@@ -209,8 +210,8 @@ impl Table {
         columns.iter().map(name).collect::<Vec<_>>().join(",")
     }
 
-    /// Whether every row is the share of yes and at least three judgments, of yes and of no. Rows where
-    /// one is missing are passed over.
+    /// Returns whether every row is the share of yes and at least three judgments, of yes and of
+    /// no. Rows where one is missing are passed over.
     fn is_crowd_flower(&self) -> bool {
         let is_judged = |&[share, yes, no]: &[f64; 3]| {
             let are_counts = [yes, no].iter().all(|n| *n >= 0.0 && n.fract() == 0.0);
@@ -221,14 +222,14 @@ impl Table {
             && self.rows.iter().filter_map(|(_, row)| three(row)).all(|row| is_judged(&row))
     }
 
-    /// Whether the table is image, caption, and three cells of ratings.
+    /// Returns whether the table is image, caption, and three cells of ratings.
     fn has_three_ratings(&self) -> bool {
         let are_ratings =
             |(_, row): &(u64, Vec<String>)| row[PAIR.len()..].iter().all(|c| value(c).is_some());
         self.width == 5 && self.pair == PAIR && self.rows.iter().all(are_ratings)
     }
 
-    /// Whether every row is three ratings from 1 to 4, some of which may be missing.
+    /// Returns whether every row is three ratings from 1 to 4, some of which may be missing.
     fn are_experts(&self) -> bool {
         let is_rating = |cell: &String| match value(cell) {
             Some(Value::Number(rating)) => [1.0, 2.0, 3.0, 4.0].contains(&rating),

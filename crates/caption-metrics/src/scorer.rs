@@ -16,11 +16,11 @@ use crate::{
 
 /// Scores predictions against references.
 ///
-/// The two sides must name the same images; with [`Options::only_predicted`] references may name more, which
-/// are left out as if they were not there. The order of images is that of the references; it
-/// matters to nothing but the rounding of means and, with [`Tokenizer::Ptb`](crate::Tokenizer::Ptb), to the few
-/// tokens that depend on the next caption (see [`ptb`](crate::ptb)). Results do not depend on the number of
-/// threads, to the last bit.
+/// The two sides must name the same images; with [`Options::only_predicted`] references may name
+/// more, which are left out as if they were not there. The order of images is that of the
+/// references; it matters to nothing but the rounding of means and, with
+/// [`Tokenizer::Ptb`](crate::Tokenizer::Ptb), to the few tokens that depend on the next caption
+/// (see [`ptb`](crate::ptb)). Results do not depend on the number of threads, to the last bit.
 ///
 /// # Errors
 /// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::NoImages`];

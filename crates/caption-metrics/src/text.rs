@@ -104,7 +104,7 @@ fn check_kind(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the first bytes of a file are those of UTF-16 or UTF-32, with a byte order mark or without.
+/// Returns whether the first bytes of a file are those of UTF-16 or UTF-32, marked or not.
 fn is_utf16(start: &[u8]) -> bool {
     let has_mark = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
     has_mark || start.iter().take(2).any(|&byte| byte == 0)

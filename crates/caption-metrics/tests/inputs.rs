@@ -137,8 +137,17 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
             "image_id,text\n1,a\n",
             "no column named caption; its columns are \"image_id\", \"text\"",
         ),
-        ("a.csv", "image_id,caption\n1,a,b\n", "line 2: 3 cells, but the header has 2"),
-        ("a.csv", "image_id,caption\n1,a\n2\n", "line 3: 1 cells, but the header has 2"),
+        (
+            "a.csv",
+            "image_id,caption\n1,a,b\n",
+            "line 2: expected 2 cells as in the header, found 3",
+        ),
+        (
+            "a.csv",
+            "image_id,caption\n1,a\n2\n",
+            "line 3: expected 2 cells as in the header, found 1",
+        ),
+        ("a.csv", "image_id,caption\n\0\n1,a\n", "line 2: expected 2 cells"),
         ("a.csv", "image_id,caption\n1,a\n2,\"b\n3,c\n", "line 3: a quotation mark opens"),
         ("a.csv", "image_id,caption\n1,a\n\"2,b\n3,c", "line 3: a quotation mark opens"),
     ];

@@ -72,8 +72,8 @@ impl Inputs {
         captions.map(|caption| caption.to_lowercase()).collect()
     }
 
-    /// Returns the words of the captions of `images`, as Merge-RNN reads them: those that the data set
-    /// lists, else by Karpathy's rule.
+    /// Returns the words of the captions of `images`, as Merge-RNN reads them: those that the data
+    /// set lists, else by Karpathy's rule.
     #[must_use]
     pub fn words(&self, images: &[usize]) -> Vec<Vec<String>> {
         let captions = images.iter().flat_map(|&image| {
@@ -83,8 +83,8 @@ impl Inputs {
         captions.collect()
     }
 
-    /// Returns the references that captions of an image are scored against: its lower-cased captions,
-    /// or its words for Merge-RNN, as its authors score.
+    /// Returns the references that captions of an image are scored against: its lower-cased
+    /// captions, or its words for Merge-RNN, as its authors score.
     #[must_use]
     pub fn references(&self, image: usize, system: &System) -> Vec<String> {
         match system {
@@ -227,7 +227,8 @@ pub fn check_data_set(
     )))
 }
 
-/// Refuses embeddings of pictures that have changed since; a picture that was removed is none of them.
+/// Refuses embeddings of pictures that have changed since; a picture that was removed is none of
+/// them.
 ///
 /// # Errors
 /// Names the pictures; says what to do.

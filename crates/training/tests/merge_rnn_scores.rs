@@ -1,4 +1,5 @@
-//! Merge-RNN's published captions, scored as its authors score. Skipped where `../shared` is absent.
+//! Merge-RNN's published captions, scored as its authors score. Skipped where `../shared` is
+//! absent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::HashMap;
@@ -8,7 +9,8 @@ use std::path::Path;
 use caption_metrics::{Options, Predictions, References, Tokenizer, evaluate};
 use words::karpathy_tokens;
 
-/// The line of the authors' `results.txt` (mtanti/rnn-role) for merge, threshold 3, layer 256, run 2.
+/// The line of the authors' `results.txt` (mtanti/rnn-role) for merge, threshold 3, layer 256, run
+/// 2.
 const PUBLISHED: [(&str, f64); 6] = [
     ("BLEU-1", 0.595_727_282_02),
     ("BLEU-2", 0.405_060_820_035),

@@ -23,8 +23,8 @@ impl Vocabulary {
     /// The number of the first word.
     const FIRST: i64 = 2;
 
-    /// Builds the vocabulary of the words that occur at least `min_frequency` times in `captions`, the
-    /// most frequent first, equally frequent ones by alphabet.
+    /// Builds the vocabulary of the words that occur at least `min_frequency` times in `captions`,
+    /// the most frequent first, equally frequent ones by alphabet.
     #[must_use]
     pub fn new<W: AsRef<str>>(captions: &[Vec<W>], min_frequency: u64) -> Self {
         let mut counts: HashMap<&str, u64> = HashMap::new();
@@ -94,9 +94,10 @@ impl Vocabulary {
 
 /// Returns the words of a caption as Karpathy's data set files list them in `tokens`.
 ///
-/// The caption is lower-cased, `-` separates words, and of ASCII punctuation `#`, `&`, `(` and `)` stay
-/// while the rest is dropped: `A T-shirt (it's AT&T's).` becomes `a t shirt (its at&ts)`. On Flickr8k's
-/// official training split this gives the vocabularies that the authors of Merge-RNN print.
+/// The caption is lower-cased, `-` separates words, and of ASCII punctuation `#`, `&`, `(` and `)`
+/// stay while the rest is dropped: `A T-shirt (it's AT&T's).` becomes `a t shirt (its at&ts)`. On
+/// Flickr8k's official training split this gives the vocabularies that the authors of Merge-RNN
+/// print.
 #[must_use]
 pub fn karpathy_tokens(caption: &str) -> Vec<String> {
     let is_kept = |c: &char| !c.is_ascii_punctuation() || matches!(c, '#' | '&' | '(' | ')');

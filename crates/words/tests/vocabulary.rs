@@ -8,8 +8,9 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use words::{Vocabulary, karpathy_tokens};
 
-/// The sizes are those of the authors' `results.txt` (mtanti/rnn-role). The digests are of the words, one a
-/// line, as `sorted(counts, key=lambda word: (-counts[word], word))` orders them in Python.
+/// The sizes are those of the authors' `results.txt` (mtanti/rnn-role). The digests are of the
+/// words, one a line, as `sorted(counts, key=lambda word: (-counts[word], word))` orders them in
+/// Python.
 const VOCABULARIES: [(u64, usize, &str); 3] = [
     (3, 3478, "325b74af41d7f4c8b3cdff11aeeb3f16035d62186caa48e75c91a760f5c17ac0"),
     (4, 2918, "100433426521d4d79755b2f47226c0b494828c2a4815f0c89f4eccc8892702cc"),

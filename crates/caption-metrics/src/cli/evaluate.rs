@@ -47,8 +47,8 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
-    /// Score only the images that have a prediction, as pycocoevalcap's example does with results for a part
-    /// of COCO; CIDEr's weights are those of these images
+    /// Score only the images that have a prediction, as pycocoevalcap's example does with results
+    /// for a part of COCO; CIDEr's weights are those of these images
     #[arg(long)]
     pub only_predicted: bool,
 
@@ -169,7 +169,7 @@ pub struct CorrelateArgs {
     #[arg(long, value_name = "FILE")]
     pub ratings: PathBuf,
 
-    /// Which columns are ratings, by the header's names or by number from 1
+    /// Columns that are ratings, by the header's names or by number from 1
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub rating_columns: Vec<String>,
 

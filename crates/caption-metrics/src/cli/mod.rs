@@ -56,7 +56,8 @@ impl Failure {
 /// Threads that may score; each takes memory, and more than a machine's cores gain nothing.
 const MAX_THREADS: u64 = 1024;
 
-/// Refuses a number of threads that would exhaust the machine; `wanted` is that of `RAYON_NUM_THREADS`.
+/// Refuses a number of threads that would exhaust the machine; `wanted` is that of
+/// `RAYON_NUM_THREADS`.
 fn check_threads(wanted: Option<&str>) -> Result<(), Failure> {
     match wanted.and_then(|wanted| wanted.trim().parse::<u64>().ok()) {
         Some(threads) if threads > MAX_THREADS => Err(Failure::Usage(

@@ -121,12 +121,13 @@ impl Loading {
         }
     }
 
-    /// Whether the list `key` of an object is one of COCO's annotations, which may be long.
+    /// Returns whether the list `key` of an object is one of COCO's annotations, which may be long.
     pub(super) fn is_coco_list(key: &str) -> bool {
         matches!(key, "annotations" | "images")
     }
 
-    /// Adds a record in a list of COCO's annotations, which [`is_coco_list`](Self::is_coco_list) names.
+    /// Adds a record in a list of COCO's annotations, which [`is_coco_list`](Self::is_coco_list)
+    /// names.
     pub(super) fn record_of(&mut self, key: &str, record: Record) -> Result<(), String> {
         let added = match (key, self.side) {
             ("annotations", Side::References) => return self.record(record),

@@ -11,12 +11,13 @@
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
 //! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
 //!
-//! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number is its
-//! decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are one identifier. Other
-//! fields and columns are ignored, and may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they are taken
-//! together in the order of the file. In COCO annotations with an `images` list that list gives the
-//! order of images, as in pycocotools, and an image without a caption is an error. A file with any
-//! other extension is read as JSON.
+//! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number
+//! is its decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are
+//! one identifier. Other fields and columns are ignored, and may hold Python's `NaN` and
+//! `Infinity`. References of one image may be spread over a file; they are taken together in the
+//! order of the file. In COCO annotations with an `images` list that list gives the order of
+//! images, as in pycocotools, and an image without a caption is an error. A file with any other
+//! extension is read as JSON.
 
 mod loading;
 mod numbers;
@@ -177,14 +178,14 @@ fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Resul
                 "line {line}: a quotation mark opens a cell that never ends"
             )));
         }
-        if row.len() == 1 && row.get(0) == Some(END.trim_matches('\n')) {
+        let (cells, columns) = (row.len(), headers.len());
+        let is_end = cells == 1 && row.get(0) == Some(END.trim_matches('\n'));
+        if is_end && !reader.read_record(&mut row).map_err(malformed)? {
             break;
         }
-        if row.len() != headers.len() {
+        if is_end || cells != columns {
             return Err(Problem::Malformed(format!(
-                "line {line}: {} cells, but the header has {}",
-                row.len(),
-                headers.len()
+                "line {line}: expected {columns} cells as in the header, found {cells}"
             )));
         }
         let cell = |column| row.get(column).unwrap_or_default();

@@ -17,8 +17,8 @@ const KEYS: [&[u8]; 2] = [b"image_id", b"id"];
 
 /// Strict JSON of a Python program's output.
 ///
-/// `NaN`, `Infinity` and `-Infinity` become `null`. Numbers of identifiers become strings, so that all digits
-/// stay: a JSON parser keeps 64 bits. All else stays as it is, and so do all lines.
+/// `NaN`, `Infinity` and `-Infinity` become `null`. Numbers of identifiers become strings, so that
+/// all digits stay: a JSON parser keeps 64 bits. All else stays as it is, and so do all lines.
 pub(super) struct PythonJson<R> {
     reader: R,
     /// The depth from which objects are records with identifiers; a whole file is at 0.

@@ -32,7 +32,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// Reads an identifier if there is one, and passes over anything else: most records' `id` is not used.
+/// Reads an identifier if there is one, and passes over anything else: most records' `id` is not
+/// used.
 fn any_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
     struct AnyVisitor;
     impl<'de> Visitor<'de> for AnyVisitor {
