@@ -25,8 +25,8 @@ use crate::{
 /// gpt2-medium, gpt2-large, gpt2-xl, and clip-prefix, the paper's own captioner. Others as OWNER/NAME or
 /// hf:OWNER/NAME/FILE, with @REVISION if wanted.
 ///
-/// `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are respected. Stopped or
-/// cut off, the same command goes on where it was.
+/// `HF_HOME`, `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `TRANSFORMERS_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`
+/// and `HF_HUB_OFFLINE` are respected. Stopped or cut off, the same command goes on where it was.
 #[derive(Args, Clone, Debug)]
 pub struct FetchWeightsArgs {
     /// Models.

@@ -222,6 +222,10 @@ impl Embeddings {
         if sha256 != text(&metadata, "sha256")? {
             return Err("is damaged: its contents do not match its digest".to_owned());
         }
+        let is_finite = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
+        if !rows.data().as_chunks().0.iter().all(is_finite) {
+            return Err("has values that are infinite or no numbers".to_owned());
+        }
         let names: Vec<String> = from_json(&texts.names, "names")?;
         let identity: Identity = from_json(&texts.identity, "identity")?;
         let skipped: Vec<Skipped> = from_json(&texts.skipped, "skipped")?;

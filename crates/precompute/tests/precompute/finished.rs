@@ -103,6 +103,34 @@ fn a_flipped_bit_anywhere_is_refused() {
 }
 
 #[test]
+fn embeddings_that_are_not_finite_are_refused_though_their_digest_is_right() {
+    let data = DataSet::new();
+    let mut bytes = data.uninterrupted(false);
+    let (rows, old) = {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let rows = file.tensor("embeddings").unwrap().data().as_ptr_range();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let start = rows.start.addr() - bytes.as_ptr().addr();
+        let end = rows.end.addr() - bytes.as_ptr().addr();
+        (start..end, header.metadata().clone().unwrap())
+    };
+    bytes[rows.start..rows.start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut digest = Sha256::new();
+    for key in ["names", "skipped", "identity"] {
+        digest.update((old[key].len() as u64).to_le_bytes());
+        digest.update(&old[key]);
+    }
+    digest.update(&bytes[rows]);
+    let new = hex::encode(digest.finalize());
+    let place = bytes.windows(64).position(|part| part == old["sha256"].as_bytes()).unwrap();
+    bytes[place..place + 64].copy_from_slice(new.as_bytes());
+    let path = data.path("nan.safetensors");
+    fs::write(&path, bytes).unwrap();
+    let error = Embeddings::open(&path).unwrap_err().to_string();
+    assert!(error.contains("nan.safetensors") && error.contains("infinite or no numbers"), "{error}");
+}
+
+#[test]
 fn what_is_no_file_of_embeddings_is_refused_with_what_it_is() {
     let data = DataSet::new();
     let good = data.uninterrupted(false);

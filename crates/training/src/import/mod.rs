@@ -105,6 +105,9 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
             "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",
             source.display()
         )),
+        WeightsError::NotFinite { name, value, .. } => {
+            WeightsError::NotFinite { path: source.to_owned(), name, value }.into()
+        }
         other => other.into(),
     })
 }
