@@ -16,7 +16,8 @@ pub(crate) fn check_logits(
     device: Device,
     advice: &str,
 ) -> Result<(), Error> {
-    let needed = (rows as u128) * (vocabulary as u128) * size_of::<f32>() as u128;
+    let values = (rows as u128) * (vocabulary as u128);
+    let needed = values.saturating_mul(size_of::<f32>() as u128);
     let Some(memory) = device::memory().filter(|_| device == Device::Cpu) else { return Ok(()) };
     if needed <= u128::from(memory) {
         return Ok(());

@@ -110,7 +110,7 @@ impl Server {
         let (flag, (ready, is_ready)) = (stop.clone(), mpsc::channel());
         let thread = std::thread::spawn(move || {
             serve::serve(listener, load, &limits, Vec::new(), &flag, move || {
-                ready.send(()).unwrap()
+                ready.send(()).unwrap();
             })
             .unwrap()
         });

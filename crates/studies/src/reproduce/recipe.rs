@@ -190,3 +190,27 @@ impl Family {
         config.map_or("", |(_, text)| text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_runs_has_bounds() {
+        let (_, recipe, configs) = BUILT_IN[0];
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in CONFIGS.iter().zip(configs) {
+            std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+        }
+        let opened = |count: &str| {
+            let recipe = recipe.replace("sbg = 1", &format!("sbg = {count}"));
+            std::fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
+            Family::open(&folder.path().display().to_string()).map_err(|error| error.to_string())
+        };
+        assert_eq!(opened("3").unwrap().recipe.seeds.sbg, 3);
+        for count in ["0", "1000000000000", "9223372036854775807"] {
+            let error = opened(count).unwrap_err();
+            assert!(error.contains("`seeds.sbg`") && error.contains("from 1 to 1000"), "{error}");
+        }
+    }
+}
