@@ -366,7 +366,7 @@ fn check(
 ) -> anyhow::Result<()> {
     let (file, identity) = (args.embeddings.display(), embeddings.identity());
     let again = format!(
-        "make them anew: capsmith precompute --dataset {} --clip {}",
+        "make them again: capsmith precompute --dataset {} --clip {}",
         args.dataset.display(),
         args.clip
     );
