@@ -76,6 +76,7 @@ fn check_tags(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), PictureProblem
     Err(PictureProblem::Unsupported(format!("{kind}; convert it to PNG")))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes a value")]
 fn damaged(error: TiffError) -> PictureProblem {
     PictureProblem::Damaged(error.to_string())
 }
