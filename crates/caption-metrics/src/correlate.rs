@@ -23,7 +23,7 @@ pub struct Correlation {
     pub missing: usize,
     /// Kendall's tau-c of every score, as papers report it for Flickr8k's expert ratings.
     pub tau_c: Scores,
-    /// Kendall's tau-b of every score, as papers report it for Flickr8k's CrowdFlower judgments.
+    /// Kendall's tau-b of every score, as papers report it for Flickr8k's judgments of crowds.
     pub tau_b: Scores,
 }
 

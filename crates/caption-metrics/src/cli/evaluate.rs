@@ -191,7 +191,7 @@ pub struct CorrelateArgs {
 /// # Errors
 /// Says what is wrong with the input, and writes nothing then.
 pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    check_threads(std::env::var("RAYON_NUM_THREADS").ok().as_deref())?;
+    check_threads()?;
     match &args.command {
         None => run(args, out),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
@@ -249,18 +249,18 @@ pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failur
 }
 
 fn protocol(protocol: &Protocol) -> String {
-    let mut text = match protocol.tokenizer {
+    let tokenizer = match protocol.tokenizer {
         Tokenizer::None => "captions as they stand",
         Tokenizer::Ptb => "PTB tokens",
-    }
-    .to_owned();
-    if let Some(images) = protocol.images_without_prediction {
-        text += &format!("; {images} images without a prediction left out");
-    }
-    match protocol.captions_with_line_separators {
-        0 => text,
-        n => format!("{text}; line separators read as white space in {n} captions"),
-    }
+    };
+    let left_out = protocol.images_without_prediction.map_or_else(String::new, |images| {
+        format!("; {images} images without a prediction left out")
+    });
+    let separators = match protocol.captions_with_line_separators {
+        0 => String::new(),
+        n => format!("; line separators read as white space in {n} captions"),
+    };
+    format!("{tokenizer}{left_out}{separators}")
 }
 
 #[derive(Serialize)]

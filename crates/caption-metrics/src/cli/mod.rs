@@ -56,10 +56,13 @@ impl Failure {
 /// Threads that may score; each takes memory, and more than a machine's cores gain nothing.
 const MAX_THREADS: u64 = 1024;
 
-/// Refuses a number of threads that would exhaust the machine; `wanted` is that of
-/// `RAYON_NUM_THREADS`.
-fn check_threads(wanted: Option<&str>) -> Result<(), Failure> {
-    match wanted.and_then(|wanted| wanted.trim().parse::<u64>().ok()) {
+/// Refuses a `RAYON_NUM_THREADS` that would exhaust the machine.
+fn check_threads() -> Result<(), Failure> {
+    check_count(std::env::var("RAYON_NUM_THREADS").ok().as_deref())
+}
+
+fn check_count(threads: Option<&str>) -> Result<(), Failure> {
+    match threads.and_then(|threads| threads.trim().parse::<u64>().ok()) {
         Some(threads) if threads > MAX_THREADS => Err(Failure::Usage(
             "RAYON_NUM_THREADS is more than 1024; set it to the number of cores or fewer",
         )),
@@ -80,10 +83,10 @@ mod tests {
     #[test]
     fn more_threads_than_any_machine_has_are_refused() {
         for wanted in [None, Some("8"), Some("1024"), Some(""), Some("many")] {
-            assert!(check_threads(wanted).is_ok(), "{wanted:?}");
+            assert!(check_count(wanted).is_ok(), "{wanted:?}");
         }
         for wanted in ["1025", " 1000000 "] {
-            let error = check_threads(Some(wanted)).err().map(|error| error.to_string());
+            let error = check_count(Some(wanted)).err().map(|error| error.to_string());
             assert!(error.is_some_and(|error| error.contains("1024")), "{wanted}");
         }
     }

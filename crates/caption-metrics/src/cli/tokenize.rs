@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, check_threads};
 use crate::ptb;
 
 /// Tokenize standard input as pycocoevalcap's PTB tokenizer does: a caption a line.
@@ -26,6 +26,7 @@ pub fn tokenize(
     mut input: impl BufRead,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    check_threads()?;
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();

@@ -128,7 +128,7 @@ fn explained(error: &serde_json::Error) -> String {
 }
 
 fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
-    let mut line = String::new();
+    let (mut line, mut strict) = (String::new(), String::new());
     for number in 1.. {
         let at = |message: String| Problem::Malformed(format!("line {number}: {message}"));
         line.clear();
@@ -139,9 +139,11 @@ fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Pro
         if line.is_empty() {
             continue;
         }
-        let record = PythonJson::new(line.as_bytes(), 1);
+        strict.clear();
+        let read = PythonJson::new(line.as_bytes(), 1).read_to_string(&mut strict);
+        read.map_err(|error| at(error.to_string()))?;
         let record: Record =
-            serde_json::from_reader(record).map_err(|error| at(explained(&error)))?;
+            serde_json::from_str(&strict).map_err(|error| at(explained(&error)))?;
         loading.line(record).map_err(|problem| match problem {
             Problem::Malformed(message) => at(message),
             refused @ Problem::Refused(_) => refused,

@@ -1,13 +1,10 @@
 //! JSON as Python writes it, made strict JSON while it is read.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use memchr::memchr2;
 
 use super::numbers::identifier;
-
-/// Bytes that are read at once.
-const PIECE: usize = 1 << 16;
 
 /// Bytes of a number or word that are looked at as a whole; longer ones stay as they are.
 const TOKEN: usize = 1 << 14;
@@ -21,11 +18,16 @@ const KEYS: [&[u8]; 2] = [b"image_id", b"id"];
 /// all digits stay: a JSON parser keeps 64 bits. All else stays as it is, and so do all lines.
 pub(super) struct PythonJson<R> {
     reader: R,
+    translator: Translator,
+    given: usize,
+    is_end: bool,
+}
+
+/// The state between two pieces of a file, and the last piece as strict JSON.
+struct Translator {
     /// The depth from which objects are records with identifiers; a whole file is at 0.
     record_depth: usize,
     translated: Vec<u8>,
-    given: usize,
-    is_end: bool,
     state: State,
     depth: usize,
     /// The start of the last string, long enough to know a key.
@@ -45,31 +47,40 @@ enum State {
     InLongToken,
 }
 
-impl<R: Read> PythonJson<R> {
+impl<R: BufRead> PythonJson<R> {
     pub(super) fn new(reader: R, record_depth: usize) -> Self {
-        Self {
-            reader,
+        let translator = Translator {
             record_depth,
             translated: Vec::new(),
-            given: 0,
-            is_end: false,
             state: State::Between,
             depth: 0,
             string: Vec::new(),
             is_identifier: false,
             token: Vec::new(),
-        }
+        };
+        Self { reader, translator, given: 0, is_end: false }
     }
 
-    fn refill(&mut self, piece: &mut [u8]) -> io::Result<()> {
-        let read = self.reader.read(piece)?;
-        self.translated.clear();
+    fn refill(&mut self) -> io::Result<()> {
+        self.translator.translated.clear();
         self.given = 0;
-        self.is_end = read == 0;
+        let piece = self.reader.fill_buf()?;
+        let length = piece.len();
+        self.is_end = length == 0;
         if self.is_end {
-            self.end_token();
+            self.translator.end_token();
+        } else {
+            self.translator.take(piece);
         }
-        let mut rest = &piece[..read];
+        self.reader.consume(length);
+        Ok(())
+    }
+}
+
+impl Translator {
+    /// Translates the next piece.
+    fn take(&mut self, piece: &[u8]) {
+        let mut rest = piece;
         while let Some((&byte, behind)) = rest.split_first() {
             match self.state {
                 State::InString => {
@@ -98,7 +109,6 @@ impl<R: Read> PythonJson<R> {
             }
             rest = behind;
         }
-        Ok(())
     }
 
     /// Takes a byte that is in no string.
@@ -160,13 +170,12 @@ impl<R: Read> PythonJson<R> {
     }
 }
 
-impl<R: Read> Read for PythonJson<R> {
+impl<R: BufRead> Read for PythonJson<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut piece = [0; PIECE];
-        while self.given == self.translated.len() && !self.is_end {
-            self.refill(&mut piece)?;
+        while self.given == self.translator.translated.len() && !self.is_end {
+            self.refill()?;
         }
-        let rest = &self.translated[self.given..];
+        let rest = &self.translator.translated[self.given..];
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         self.given += count;
@@ -176,25 +185,15 @@ impl<R: Read> Read for PythonJson<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufReader;
+
     use super::*;
-
-    /// Gives a few bytes at a time.
-    struct Slowly<'t>(&'t [u8], usize);
-
-    impl Read for Slowly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.0.len().min(self.1).min(buffer.len());
-            let (now, later) = self.0.split_at(count);
-            buffer[..count].copy_from_slice(now);
-            self.0 = later;
-            Ok(count)
-        }
-    }
 
     fn strict(python: &str, at_once: usize) -> String {
         let mut text = String::new();
-        let mut reader = PythonJson::new(Slowly(python.as_bytes(), at_once), 1);
-        reader.read_to_string(&mut text).map(|_| text).unwrap_or_default()
+        let slowly = BufReader::with_capacity(at_once, python.as_bytes());
+        let read = PythonJson::new(slowly, 1).read_to_string(&mut text);
+        read.map(|_| text).unwrap_or_default()
     }
 
     #[test]

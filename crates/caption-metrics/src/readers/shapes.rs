@@ -188,11 +188,12 @@ impl<'de> Visitor<'de> for Value<'_> {
             is_empty = false;
             kind.check(&element)?;
             match element {
-                Element::Text(caption) => captions.push(caption),
                 Element::Record(record) if is_coco => {
                     loading.record_of(&key, record).map_err(A::Error::custom)?;
                 }
-                Element::Record(Record { caption: Some(caption), .. }) => captions.push(caption),
+                Element::Text(caption) | Element::Record(Record { caption: Some(caption), .. }) => {
+                    captions.push(caption);
+                }
                 Element::Record(_) | Element::Texts(_) => is_captions = false,
             }
             loading.check_count(&key, captions.len()).map_err(A::Error::custom)?;
