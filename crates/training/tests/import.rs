@@ -139,11 +139,14 @@ fn small() -> Vec<(String, Tensor)> {
     dict.iter().map(|(name, values)| (name.to_owned(), tensor(values))).collect()
 }
 
+/// What becomes of each tensor of a file.
+type Change = dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>;
+
 #[test]
 fn what_is_no_captioner_is_refused_for_the_true_reason() {
     let folder = tempfile::tempdir().unwrap();
     let (file, out) = (folder.path().join("changed.safetensors"), folder.path().join("run"));
-    let refusal = |change: &dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>| {
+    let refusal = |change: &Change| {
         let changed: Vec<_> =
             small().into_iter().flat_map(|(name, tensor)| change(&name, tensor)).collect();
         weights::save(&file, &changed, &BTreeMap::new()).unwrap();
@@ -179,7 +182,7 @@ fn what_is_no_captioner_is_refused_for_the_true_reason() {
         let name = name.replace("gpt.transformer.ln_f.bias", "clip.visual.proj");
         vec![(name, tensor)]
     };
-    let cases: [(&dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>, &[&str]); 9] = [
+    let cases: [(&Change, &[&str]); 9] = [
         (&renamed("clip_project.", "mapper."), &["no mapper", "mapper.model.0.bias"]),
         (&renamed("transformer.", "decoder."), &["no GPT-2", "gpt.decoder.h.0.attn.c_attn.bias"]),
         (&only("clip_project."), &["no GPT-2", "clip_project.model.0.weight"]),

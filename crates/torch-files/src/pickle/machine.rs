@@ -158,19 +158,7 @@ impl<'a> Machine<'a> {
                 let global = self.named(self.str(module)?, self.str(name)?)?;
                 self.make(Draft::Global(global))
             }
-            op::NEWOBJ => {
-                let [arguments, class] = [self.pop()?, self.pop()?];
-                if let &Draft::Global(class @ (Global::TensorClass | Global::Unread(_))) =
-                    self.get(class)
-                {
-                    return self.call(class, arguments);
-                }
-                let reason = match self.get(class) {
-                    Draft::Global(class) => format!("NEWOBJ would make a bare {class:?}"),
-                    other => format!("NEWOBJ would make an object of a {}", other.kind()),
-                };
-                Err(self.wrong(reason))
-            }
+            op::NEWOBJ => self.new_object(),
             op::BINPERSID => self.persistent_storage(),
             op::REDUCE => self.reduce(),
             op::BUILD => self.build(),
@@ -179,6 +167,18 @@ impl<'a> Machine<'a> {
                 Err(Problem::Opcode { name, at: self.at as u64 })
             }
         }
+    }
+
+    fn new_object(&mut self) -> Result<(), Problem> {
+        let [arguments, class] = [self.pop()?, self.pop()?];
+        let reason = match *self.get(class) {
+            Draft::Global(class @ (Global::TensorClass | Global::Unread(_))) => {
+                return self.call(class, arguments);
+            }
+            Draft::Global(class) => format!("NEWOBJ would make a bare {class:?}"),
+            ref other => format!("NEWOBJ would make an object of a {}", other.kind()),
+        };
+        Err(self.wrong(reason))
     }
 
     fn protocol(&mut self) -> Result<(), Problem> {

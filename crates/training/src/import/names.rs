@@ -49,7 +49,8 @@ impl Parts {
     /// Returns why the parts are not those of exactly one captioner.
     pub(super) fn fault(&self) -> Option<String> {
         let several = |parts: &BTreeSet<String>| {
-            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let parts: Vec<String> =
+                parts.iter().map(|part| part.escape_debug().to_string()).collect();
             parts.join(", ")
         };
         Some(match (self.language_models.len(), self.mappers.len()) {

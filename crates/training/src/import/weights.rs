@@ -40,7 +40,9 @@ impl<'a> Weights<'a> {
         let mut stored = Vec::with_capacity(dict.count());
         let (mut names, mut unknown) = (HashSet::new(), Vec::new());
         for (theirs, tensor) in dict.iter() {
-            let Some(name) = parts.ours(theirs) else {
+            // No name of ours has any, and errors print names.
+            let is_plain = !theirs.chars().any(char::is_control);
+            let Some(name) = parts.ours(theirs).filter(|_| is_plain) else {
                 // Integers beside the model are counters, such as that of averaged models.
                 if tensor.dtype().is_floating() {
                     unknown.push(theirs);
