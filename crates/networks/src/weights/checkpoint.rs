@@ -200,7 +200,7 @@ impl Checkpoint {
     }
 }
 
-/// The other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
+/// Returns the other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
 /// several tensors that share their values, and notes the names of the others in the metadata.
 fn aliases(
     names: &BTreeMap<String, usize>,
