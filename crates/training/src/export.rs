@@ -68,10 +68,8 @@ fn clipcap(file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
         .names()
         .map(|name| Ok((name.to_owned(), file.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
-    if file.shape(HEAD).is_none() {
-        // PyTorch has the tied weight under both names.
-        tensors.push((HEAD.to_owned(), file.tensor(EMBEDDING, Device::Cpu)?));
-    }
+    // PyTorch has the tied weight under both names.
+    tensors.push((HEAD.to_owned(), file.tensor(EMBEDDING, Device::Cpu)?));
     if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         durable::create_dir_all(parent)?;
     }
