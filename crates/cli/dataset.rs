@@ -13,8 +13,8 @@ pub enum Command {
     /// Print what a data set holds and what is wrong with it; fails on a broken set.
     ///
     /// Reads Flickr8k or Flickr30k in any of their layouts (Kaggle's captions.txt, the original
-    /// *.token files, Karpathy's JSON), decodes every picture on all cores, and reports images,
-    /// captions, split sizes, caption lengths, and missing or unreadable pictures.
+    /// *.token files, Karpathy's JSON, tar archives), decodes every picture on all cores, and
+    /// reports images, captions, split sizes, caption lengths, and missing or unreadable pictures.
     Check(CheckArgs),
     /// Draw a data set: simple scenes with five captions each, in Kaggle's Flickr8k layout.
     Draw(DrawArgs),

@@ -124,7 +124,7 @@ fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
                 ));
             });
         }
-        if lines.due() {
+        if done > 0 && lines.due() {
             terminal::say(&format!("{done} of {total} pictures compared"));
         }
         return;

@@ -132,6 +132,7 @@ def decodable():
         "one-bit.pbm": encode(picture.convert("1"), "PPM"),
         "plain.pbm": b"P1\n5 3\n01011\n0 1 1#\n0 0\n11111",
         "lzw.tif": encode(picture, "TIFF", compression="tiff_lzw"),
+        "cmyk.tif": encode(cmyk, "TIFF"),
         "grey.tif": encode(picture.convert("L"), "TIFF"),
         "turned.tif": encode(tall, "TIFF", tiffinfo={274: 6}),
         "pages.tif": encode(picture, "TIFF", save_all=True, append_images=[second.convert("RGB")]),

@@ -114,21 +114,14 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
     if bytes.is_empty() {
         return Err(PictureProblem::Empty);
     }
-    match image::guess_format(bytes) {
-        Ok(
-            format @ (ImageFormat::Jpeg
-            | ImageFormat::Png
-            | ImageFormat::Gif
-            | ImageFormat::Bmp
-            | ImageFormat::WebP
-            | ImageFormat::Pnm
-            | ImageFormat::Tiff),
-        ) => Ok(format),
-        _ => {
-            let start = bytes.get(..16).unwrap_or(bytes);
-            Err(PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned()))
-        }
-    }
+    let format = image::guess_format(bytes).ok().filter(|format| {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        matches!(format, Jpeg | Png | Gif | Bmp | WebP | Pnm | Tiff)
+    });
+    format.ok_or_else(|| {
+        let start = bytes.get(..16).unwrap_or(bytes);
+        PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned())
+    })
 }
 
 /// Refuses a header's claim of no pixels, or of more than are allowed.

@@ -42,21 +42,17 @@ fn without_metadata(bytes: &[u8]) -> Result<(Vec<u8>, bool), PictureProblem> {
         let length = u32::from_be_bytes(length) as usize;
         let whole = length + CHECKSUM;
         let is_kept = KEPT.contains(&&kind);
-        match after.split_at_checked(whole) {
-            Some((body, next)) => {
-                if is_kept {
-                    clean.extend_from_slice(header);
-                    clean.extend_from_slice(body);
-                }
-                rest = next;
+        let Some((body, next)) = after.split_at_checked(whole) else {
+            if kind == *b"IDAT" {
+                push_chunk(&mut clean, kind, after.get(..length).unwrap_or(after));
             }
-            None => {
-                if kind == *b"IDAT" {
-                    push_chunk(&mut clean, kind, after.get(..length).unwrap_or(after));
-                }
-                break;
-            }
+            break;
+        };
+        if is_kept {
+            clean.extend_from_slice(header);
+            clean.extend_from_slice(body);
         }
+        rest = next;
     }
     push_chunk(&mut clean, *b"IEND", &[]);
     Ok((clean, has_end))

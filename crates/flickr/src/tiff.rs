@@ -1,21 +1,23 @@
 //! TIFF: its first picture, turned as it says.
 //!
-//! Grey, RGB and RGBA have Pillow's pixels; CMYK and what is compressed as JPEG are within 1.
-//! Palettes, YCbCr, grey of 2, 4 and 16 bits and floating point are refused, and so is what the
-//! decoder takes for something else.
+//! Grey, RGB, RGBA and CMYK have Pillow's pixels; what is compressed as JPEG is within 1. Palettes,
+//! YCbCr, grey of 2, 4 and 16 bits and floating point are refused, and so is what the decoder takes
+//! for something else.
 
 use std::io::Cursor;
 
 use image::codecs::tiff::TiffDecoder;
-use image::{DynamicImage, ImageDecoder, Limits};
-use tiff::decoder::Decoder;
+use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
+use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
+use tiff::{ColorType, TiffError};
 
 use crate::pixels::{PictureProblem, RgbPixels, check_size, into_rgb, problem};
 
 /// Decodes a TIFF of at most `allowed` pixels into RGB.
 pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
-    check_tags(bytes)?;
+    let mut tags = Decoder::new(Cursor::new(bytes)).map_err(damaged)?;
+    check_tags(&mut tags)?;
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(problem)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, allowed)?;
@@ -24,28 +26,57 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     limits.max_alloc = Some(allowed.saturating_mul(16));
     decoder.set_limits(limits).map_err(problem)?;
     let orientation = decoder.orientation().map_err(problem)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(problem)?;
+    let mut picture = if let ColorType::CMYK(_) = tags.colortype().map_err(damaged)? {
+        RgbImage::from_raw(width, height, rgb_of_cmyk(&mut tags)?)
+            .map(DynamicImage::ImageRgb8)
+            .ok_or_else(|| PictureProblem::CutShort("data end too early".to_owned()))?
+    } else {
+        DynamicImage::from_decoder(decoder).map_err(problem)?
+    };
     picture.apply_orientation(orientation);
     into_rgb(picture)
 }
 
+/// Reads CMYK pixels and turns them into RGB by Pillow's arithmetic.
+fn rgb_of_cmyk(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<Vec<u8>, PictureProblem> {
+    let samples = match decoder.read_image().map_err(damaged)? {
+        DecodingResult::U8(samples) => samples,
+        DecodingResult::U16(samples) => {
+            samples.into_iter().map(|sample| (sample >> 8) as u8).collect()
+        }
+        _ => return Err(PictureProblem::Unsupported("a TIFF of unusual CMYK".to_owned())),
+    };
+    let pixels: &[[u8; 4]] = samples.as_chunks().0;
+    let colour = |[cyan, magenta, yellow, black]: &[u8; 4]| {
+        [cyan, magenta, yellow].map(|ink| {
+            let product = u32::from(*ink) * u32::from(255 - black) + 128;
+            let hidden = (product + (product >> 8)) >> 8;
+            255 - black - hidden as u8
+        })
+    };
+    Ok(pixels.iter().flat_map(colour).collect())
+}
+
 /// Refuses kinds that the decoder gives other pixels than Pillow.
-fn check_tags(bytes: &[u8]) -> Result<(), PictureProblem> {
-    let damaged = |error: tiff::TiffError| PictureProblem::Damaged(error.to_string());
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(damaged)?;
+fn check_tags(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), PictureProblem> {
     let mut values = |tag| -> Result<Vec<u32>, PictureProblem> {
         Ok(decoder.find_tag_unsigned_vec(tag).map_err(damaged)?.unwrap_or_default())
     };
+    let is_planar = values(Tag::PlanarConfiguration)?.contains(&2);
+    let bits = values(Tag::BitsPerSample)?;
     let kind = if values(Tag::FillOrder)?.contains(&2) {
         "a TIFF whose bits are in reverse order"
     } else if values(Tag::ExtraSamples)?.contains(&1) {
         "a TIFF whose colours are multiplied by its transparency"
-    } else if values(Tag::PlanarConfiguration)?.contains(&2)
-        && values(Tag::BitsPerSample)?.contains(&16)
-    {
-        "a TIFF of 16 bits with a plane for each colour"
+    } else if is_planar && (bits.contains(&16) || bits.len() > 3) {
+        "a TIFF with a plane for each of its colours, of 16 bits or of more than three"
     } else {
         return Ok(());
     };
     Err(PictureProblem::Unsupported(format!("{kind}; convert it to PNG")))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes a value")]
+fn damaged(error: TiffError) -> PictureProblem {
+    PictureProblem::Damaged(error.to_string())
 }

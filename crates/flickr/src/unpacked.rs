@@ -42,6 +42,7 @@ pub(crate) fn read<T>(
     read(copy.insert(file))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes a value")]
 fn no_room(error: io::Error) -> PictureProblem {
     let folder = std::env::temp_dir();
     io::Error::new(

@@ -268,16 +268,17 @@ impl Examples<'_> {
                 example.captions.extend(captions.into_vec());
             }
             // Of a key's pictures the one that has no further part in its name, as masks have.
-            extension if is_picture_name(&name) => {
-                if example.picture.is_none() || !extension.contains('.') {
-                    let picture = PictureFile::Member {
-                        archive: Arc::clone(&self.archive),
-                        compressed: self.compressed,
-                        offset: entry.raw_file_position(),
-                        length: entry.size(),
-                    };
-                    example.picture = Some((name.clone(), picture));
-                }
+            extension
+                if is_picture_name(&name)
+                    && (example.picture.is_none() || !extension.contains('.')) =>
+            {
+                let picture = PictureFile::Member {
+                    archive: Arc::clone(&self.archive),
+                    compressed: self.compressed,
+                    offset: entry.raw_file_position(),
+                    length: entry.size(),
+                };
+                example.picture = Some((name, picture));
             }
             _ => {}
         }

@@ -153,11 +153,11 @@ impl Error {
 pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 5;
     let shown = pictures.iter().take(SHOWN).map(|name| printable(name.as_ref()).to_string());
-    let mut names = shown.collect::<Vec<_>>().join(", ");
-    if pictures.len() > SHOWN {
-        names.push_str(&format!(" and {} more", pictures.len() - SHOWN));
+    let names = shown.collect::<Vec<_>>().join(", ");
+    match pictures.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{names} and {more} more"),
+        _ => names,
     }
-    names
 }
 
 /// The first few pictures with their reasons, and how many more there are.

@@ -16,7 +16,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flickr::PictureFile;
@@ -291,11 +291,10 @@ impl Embeddings {
             sources::append(*source, part);
         }
         records.append(&mut last);
-        let values = previous.embeddings.values(&(0..names.len()).collect::<Vec<_>>())?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let header = Header::of(identity, names, skipped, &mut bytes.as_slice(), records)
+        let rows = || Rows { embeddings: &previous.embeddings, next: 0, bytes: Cursor::default() };
+        let header = Header::of(identity, names, skipped, &mut rows(), records)
             .map_err(|error| Error::io("write", path, error))?;
-        Ok(header.write(path, &mut bytes.as_slice())?)
+        Ok(header.write(path, &mut rows())?)
     }
 
     /// Refuses embeddings of which a picture has changed since they were made. `find` tells where
@@ -392,6 +391,32 @@ impl Embeddings {
     /// [`Error::Torch`] when the device has no memory for it.
     pub fn tensor(&self, device: Device) -> Result<Tensor, Error> {
         Ok(self.rows.f_to_device(device)?)
+    }
+}
+
+/// Rows that are copied together.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// The rows of embeddings as bytes, some at a time.
+struct Rows<'e> {
+    embeddings: &'e Embeddings,
+    /// The first row that was not copied.
+    next: usize,
+    bytes: Cursor<Vec<u8>>,
+}
+
+impl Read for Rows<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        let end = (self.next + ROWS_AT_ONCE).min(self.embeddings.names.len());
+        if read > 0 || self.next == end {
+            return Ok(read);
+        }
+        let rows: Vec<usize> = (self.next..end).collect();
+        let values = self.embeddings.values(&rows).map_err(io::Error::other)?;
+        self.bytes = Cursor::new(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        self.next = end;
+        self.bytes.read(buffer)
     }
 }
 

@@ -55,7 +55,7 @@ where
     if partial.is_finished() {
         return run(plan, encoder, progress, stop);
     }
-    let mut share = Share::new(plan, &partial, previous.as_ref(), &mut progress, stop)?;
+    let mut share = Share::new(plan, &partial, previous.as_deref(), &mut progress, stop)?;
     drop(previous);
     accept(plan, partial.folder(), &share.skipped)?;
     progress(share.progress);
@@ -224,7 +224,7 @@ enum Found {
     /// What was asked for.
     Finished(Summary),
     /// What was asked for, but some of its pictures have changed since.
-    Changed(Previous),
+    Changed(Box<Previous>),
     Nothing,
 }
 
@@ -255,7 +255,7 @@ fn look_for_output(
     };
     if !previous.changed().is_empty() {
         accept(plan, plan.output, &previous.still_skipped(plan))?;
-        return Ok(Found::Changed(previous));
+        return Ok(Found::Changed(Box::new(previous)));
     }
     // One process is enough to write the file.
     if previous.touched && plan.place.rank == 0 {

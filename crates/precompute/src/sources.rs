@@ -14,7 +14,10 @@ use sha2::{Digest as _, Sha256};
 /// Bytes of a record in a finished file.
 pub(crate) const RECORD: usize = 48;
 
-/// Pictures that are compared between two looks at the stop flag.
+/// Pictures whose size and time are compared between two looks at the stop flag.
+const LOOKS: usize = 1 << 14;
+
+/// Pictures whose contents are compared between two looks at the stop flag.
 const CHUNK: usize = 256;
 
 /// Pictures whose contents are compared in passing.
@@ -101,8 +104,14 @@ pub(crate) fn compare(
     mut progress: impl FnMut(usize, usize),
     stop: &AtomicBool,
 ) -> Option<Vec<Verdict>> {
-    let mut verdicts: Vec<Verdict> =
-        records.par_iter().map(|(picture, source)| look(&find(*picture), *source)).collect();
+    let mut verdicts = Vec::with_capacity(records.len());
+    for chunk in records.chunks(LOOKS) {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let look = |(picture, source): &(usize, Source)| look(&find(*picture), *source);
+        verdicts.par_extend(chunk.par_iter().map(look));
+    }
     let mut touched: Vec<_> = verdicts
         .iter_mut()
         .zip(records)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use flickr::{Corpus, Split};
+use foreign_text::printable;
 use keywords::ImageKeywords;
 use precompute::Embeddings;
 use tch::{Device, Kind, Tensor};
@@ -141,8 +142,9 @@ impl Inputs {
         }
         let words = images.iter().map(|&image| {
             let name = &self.corpus.images[image].file_name;
-            let keywords =
-                selected.of(name).ok_or_else(|| again(&format!("{name} has no keywords")))?;
+            let keywords = selected
+                .of(name)
+                .ok_or_else(|| again(&format!("{} has no keywords", printable(name))))?;
             Ok(keywords.iter().map(|keyword| keyword.word.clone()).collect())
         });
         words.collect()
@@ -152,7 +154,7 @@ impl Inputs {
     #[must_use]
     pub fn describe(&self, row: &TokenRow) -> String {
         let image = &self.corpus.images[row.image];
-        format!("{}: {}", image.file_name, image.captions[row.caption])
+        format!("{}: {}", printable(&image.file_name), printable(&image.captions[row.caption]))
     }
 }
 
