@@ -35,6 +35,7 @@ pub(crate) struct Added {
 /// How a token is found in a text; absent settings are transformers'.
 #[derive(Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]
 struct Settings {
     content: Option<String>,
     lstrip: bool,
