@@ -194,7 +194,7 @@ impl Preprocessing {
         RgbPixels { width: side, height: side, data: padded }
     }
 
-    /// The middle of `length` that the crop keeps, and its place in the crop where it is shorter.
+    /// Returns the middle of `length` that the crop keeps, and its place in the crop where it is shorter.
     fn centre(&self, length: usize) -> (Range<usize>, usize) {
         let crop = self.crop as usize;
         let Some(margin) = length.checked_sub(crop) else {
@@ -402,7 +402,7 @@ impl Config<'_> {
     }
 }
 
-/// Height and width: a table of both, or a list.
+/// Reads height and width: a table of both, or a list.
 fn sides(value: &Value) -> Option<(u32, u32)> {
     let (height, width) = match value {
         Value::Object(table) if table.len() == 2 => (table.get("height")?, table.get("width")?),

@@ -49,7 +49,7 @@ impl Repository {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The commits of which there are files.
+    /// Returns the commits of which there are files.
     pub fn commits(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.folder.join("snapshots")) else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

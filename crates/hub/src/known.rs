@@ -145,7 +145,7 @@ const OPENAI_CLIPS: [(&str, &str); 4] = [
     ("ViT-L/14@336px", "openai/clip-vit-large-patch14-336"),
 ];
 
-/// The other name of a repository, former or present.
+/// Returns the other name of a repository, former or present.
 pub(crate) fn other_name(repository: &str) -> Option<&'static str> {
     FORMER_NAMES.iter().find_map(|&(former, present)| match repository {
         name if name == former => Some(present),
@@ -154,7 +154,7 @@ pub(crate) fn other_name(repository: &str) -> Option<&'static str> {
     })
 }
 
-/// The repository of a CLIP by `OpenAI`'s own name.
+/// Returns the repository of a CLIP by `OpenAI`'s own name.
 pub(crate) fn openai_clip(name: &str) -> Option<&'static str> {
     OPENAI_CLIPS.iter().find(|(known, _)| *known == name).map(|(_, repository)| *repository)
 }

@@ -72,7 +72,7 @@ pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, St
     Err(names.join(" and no "))
 }
 
-/// All that makes a model but its weights.
+/// Returns the names of all that makes a model but its weights.
 fn small_files() -> impl Iterator<Item = &'static str> {
     [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(COMPANIONS)
 }

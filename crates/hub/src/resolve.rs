@@ -94,7 +94,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// The first snapshot of `revision` that `fits`, wherever it lies.
+    /// Returns the first snapshot of `revision` that `fits`, wherever it lies.
     fn cached(&self, revision: &str, fits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
         iter::once(&self.cache).chain(&self.elsewhere).find_map(|place| {
             let snapshot = place.snapshot(&place.commit(revision)?);
@@ -181,7 +181,7 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    /// How to name another revision of the model that is in the cache and `fits`: `main`, else a
+    /// Returns a hint at another revision of the model that is in the cache and `fits`: `main`, else a
     /// commit.
     fn other_revision(&self, fits: impl Fn(&Path) -> bool) -> Option<String> {
         let found = if self.cached("main", &fits).is_some() {

@@ -76,7 +76,7 @@ impl Pretrained {
     }
 }
 
-/// The first few names, and how many more there are.
+/// Returns the first few names, and how many more there are.
 #[must_use]
 pub fn first_names(names: &[String]) -> String {
     const SHOWN: usize = 4;

@@ -35,6 +35,7 @@ pub(crate) struct Added {
 /// How a token is found in a text; absent settings are transformers'.
 #[derive(Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]
 struct Settings {
     content: Option<String>,
     lstrip: bool,
@@ -94,7 +95,7 @@ impl Added {
         Ok(Self { path, tokens })
     }
 
-    /// Adds to a `tokenizer.json` the tokens that it lacks; tells how many those are.
+    /// Adds to a `tokenizer.json` the tokens that it lacks; returns how many those are.
     pub fn extend(self, definition: &mut Value) -> usize {
         let vocab = &definition["model"]["vocab"];
         let mut added = definition["added_tokens"].as_array().cloned().unwrap_or_default();
@@ -125,7 +126,7 @@ fn from_decoder((number, token): (&String, &Value)) -> Result<Value, String> {
     }))
 }
 
-/// The special tokens' texts: each is one, a table with one, or a list of either.
+/// Returns the special tokens' texts: each is one, a table with one, or a list of either.
 fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
     let values = SPECIAL.iter().filter_map(|key| file.get(*key));
     let flat = values.flat_map(|value| match value {
@@ -135,7 +136,7 @@ fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
     flat.filter_map(|token| token.as_str().or_else(|| token["content"].as_str())).collect()
 }
 
-/// A file's object; an empty one where there is no file.
+/// Reads a file's object; an empty one where there is no file.
 fn read_if_there(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
     if !path.exists() {
         return Ok(Map::new());

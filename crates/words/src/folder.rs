@@ -162,7 +162,7 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
     Ok(())
 }
 
-/// A token's id.
+/// Reads a token's id.
 pub(crate) fn id(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
 }

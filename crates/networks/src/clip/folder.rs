@@ -85,7 +85,7 @@ impl LoadedClip {
     }
 }
 
-/// The folder of a model that is given as its folder or as a file of weights in it.
+/// Returns the folder of a model that is given as its folder or as a file of weights in it.
 ///
 /// # Errors
 /// [`ClipError::NoFolder`] for a file without `config.json` beside it.
@@ -99,7 +99,7 @@ pub fn folder_of(path: &Path) -> Result<&Path, ClipError> {
     }
 }
 
-/// The towers that weights are of; both where it is neither, so that what is missing is named.
+/// Returns the towers that weights are of; both where it is neither, so that what is missing is named.
 fn towers(checkpoint: &Checkpoint) -> Towers {
     let has = |tower: &str| checkpoint.names().any(|name| name.starts_with(tower));
     match (has("vision_model."), has("text_model.")) {

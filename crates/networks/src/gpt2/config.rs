@@ -145,7 +145,7 @@ impl Gpt2Config {
             .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
     }
 
-    /// The factor on attention scores in `layer`, counted from 0; none for the usual one, which is
+    /// Returns the factor on attention scores in `layer`, counted from 0; none for the usual one, which is
     /// that of libtorch's fused attention.
     pub(super) fn attention_scale(&self, layer: i64) -> Option<f64> {
         if self.scale_attn_weights && !self.scale_attn_by_inverse_layer_idx {

@@ -70,7 +70,7 @@ pub fn load_pretrained(
     )
 }
 
-/// The tensors of `checkpoint` that are no part of a GPT-2 that writes text, such as
+/// Returns the tensors of `checkpoint` that are no part of a GPT-2 that writes text, such as
 /// `multiple_choice_head.summary.weight` of `GPT2DoubleHeadsModel`.
 #[must_use]
 pub fn other_heads(checkpoint: &Checkpoint) -> Vec<String> {
@@ -79,12 +79,12 @@ pub fn other_heads(checkpoint: &Checkpoint) -> Vec<String> {
     others.map(str::to_owned).collect()
 }
 
-/// How the names of everything but the heads begin.
+/// Returns what the names of everything but the heads begin with.
 fn body(checkpoint: &Checkpoint) -> &'static str {
     if checkpoint.shape("wpe.weight").is_some() { "" } else { BODY }
 }
 
-/// Whether `name` lies outside of the body.
+/// Returns true if `name` lies outside of the body.
 fn is_other_head(body: &str, name: &str) -> bool {
     const PARTS: [&str; 4] = ["wte.", "wpe.", "h.", "ln_f."];
     name.strip_prefix(body)

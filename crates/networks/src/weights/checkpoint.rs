@@ -50,7 +50,7 @@ impl Checkpoint {
             let file = path.join(name);
             if file.exists() {
                 return if is_index {
-                    Self::open_index(path, file)
+                    Self::open_index(path, &file)
                 } else {
                     Self::from_shards(path, vec![Shard::open(&file)?])
                 };
@@ -59,9 +59,9 @@ impl Checkpoint {
         Err(WeightsError::NoWeights(path.to_owned()))
     }
 
-    fn open_index(folder: &Path, path: PathBuf) -> Result<Self, WeightsError> {
-        let wrong = |reason: String| WeightsError::Index { path: path.clone(), reason };
-        let text = fs::read(&path).map_err(io_error(&path))?;
+    fn open_index(folder: &Path, path: &Path) -> Result<Self, WeightsError> {
+        let wrong = |reason: String| WeightsError::Index { path: path.to_owned(), reason };
+        let text = fs::read(path).map_err(io_error(path))?;
         let index: ShardIndex = serde_json::from_slice(&text)
             .map_err(|error| wrong(format!("not an index of shards: {error}")))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
@@ -200,7 +200,7 @@ impl Checkpoint {
     }
 }
 
-/// The other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
+/// Returns the other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
 /// several tensors that share their values, and notes the names of the others in the metadata.
 fn aliases(
     names: &BTreeMap<String, usize>,

@@ -31,7 +31,7 @@ pub(super) fn check(
     Err(WeightsError::TooLarge { path: path.to_owned(), name: name.to_owned(), largest, kind: to })
 }
 
-/// The largest absolute value of floating-point numbers; not a number where one of them is.
+/// Returns the largest absolute value of floating-point numbers; not a number where one of them is.
 fn largest_magnitude(bytes: &[u8], kind: Kind) -> Option<f64> {
     // Without their sign, floating-point numbers are ordered as their bits are, infinity above all
     // numbers and what is no number above infinity.
@@ -51,7 +51,7 @@ fn largest_magnitude(bytes: &[u8], kind: Kind) -> Option<f64> {
     })
 }
 
-/// The least magnitude that rounds to infinity.
+/// Returns the least magnitude that rounds to infinity.
 fn first_beyond(kind: Kind) -> f64 {
     match kind {
         Kind::Half => 65_520.0,

@@ -79,7 +79,7 @@ impl Shard {
         Ok(Self { path: path.to_owned(), bytes, format })
     }
 
-    /// The names of all tensors.
+    /// Returns the names of all tensors.
     pub fn names(&self) -> Vec<String> {
         match &self.format {
             Format::Safetensors { header, .. } => header.offset_keys(),
@@ -87,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// The free text of the header.
+    /// Returns the free text of the header.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         match &self.format {
             Format::Safetensors { header, .. } => {
@@ -123,7 +123,7 @@ impl Shard {
 }
 
 impl<'a> Stored<'a> {
-    /// The values in row order, little-endian.
+    /// Returns the values in row order, little-endian.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         match self.tensor {
             Values::Bytes(bytes) => Cow::Borrowed(bytes),

@@ -127,7 +127,10 @@ fn embeddings_that_are_not_finite_are_refused_though_their_digest_is_right() {
     let path = data.path("nan.safetensors");
     fs::write(&path, bytes).unwrap();
     let error = Embeddings::open(&path).unwrap_err().to_string();
-    assert!(error.contains("nan.safetensors") && error.contains("infinite or no numbers"), "{error}");
+    assert!(
+        error.contains("nan.safetensors") && error.contains("infinite or no numbers"),
+        "{error}"
+    );
 }
 
 #[test]
