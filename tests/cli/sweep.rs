@@ -116,12 +116,19 @@ fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
     success(&words(&file, &cut, &["--resume"]));
     assert_eq!(results(&cut), found);
 
-    // A score that was changed afterwards is measured again.
-    let scores = cut.join("trials/001/seed-1/evaluation/validation-epoch-1/scores.json");
-    flip(&scores);
+    // A score that was changed afterwards is measured again, where the run is as it was then.
+    let run = cut.join("trials/001/seed-1");
+    let scores = |epoch: u64| run.join(format!("evaluation/validation-epoch-{epoch}/scores.json"));
+    flip(&scores(2));
     let said = success(&words(&file, &cut, &["--resume"])).stderr;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("is run again") && said.contains("scores.json"), "{said}");
+    assert_eq!(results(&cut), found);
+    flip(&scores(1));
+    let error = failure(&words(&file, &cut, &["--resume"]));
+    assert!(error.contains("scores.json") && error.contains("trained on since"), "{error}");
+    std::fs::remove_dir_all(&run).unwrap();
+    success(&words(&file, &cut, &["--resume"]));
     assert_eq!(results(&cut), found);
 
     let shared = folder.path().join("shared");

@@ -17,6 +17,14 @@ use super::{Error, Record, Stage};
 pub enum Check {
     /// By the digests of all their files, which the stage's record keeps.
     Contents,
+    /// As [`Check::Contents`], of the scores of a run after so many epochs: they can be made again only
+    /// until the run is trained on.
+    Scores {
+        /// The run's folder.
+        run: PathBuf,
+        /// Epochs that it was trained when it was scored.
+        epochs: u64,
+    },
     /// By the digests that a run has of its own, since evaluations and more epochs are added to its
     /// folder. It must be trained to its end, or for so many epochs.
     Run {
@@ -49,7 +57,7 @@ impl Damage {
 /// Returns the digests of what a stage has made, for its record.
 pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
     let mut all = Digests::new();
-    if stage.check == Check::Contents {
+    if matches!(stage.check, Check::Contents | Check::Scores { .. }) {
         for output in &stage.outputs {
             digests::add(&mut all, Path::new(""), output)?;
         }
@@ -83,13 +91,27 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
 fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
     let mut looks = format!("{:?} {:?}\n", stage.check, record.files);
     let run = match &stage.check {
-        Check::Contents => None,
+        Check::Contents | Check::Scores { .. } => None,
         Check::Run { folder, .. } => Some(folder),
     };
     for path in stage.outputs.iter().chain(run) {
         looks.push_str(&listing(path)?);
     }
     Ok(looks)
+}
+
+/// Refuses to score a run again that has been trained on since: it would be another score.
+pub(super) fn refuse_later_scores(stage: &Stage, damage: &Damage) -> Result<(), Error> {
+    let Check::Scores { run, epochs } = &stage.check else { return Ok(()) };
+    // A damaged run is trained again before it is scored.
+    match checkpoint::newest(&RunFolder::new(run).checkpoints()) {
+        Ok(newest) if newest.position.epoch > *epochs => Err(Error::TrainedOn {
+            reason: damage.reason().to_owned(),
+            run: run.clone(),
+            epochs: *epochs,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {

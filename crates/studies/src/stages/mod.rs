@@ -113,6 +113,19 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Scores of a run in the middle of its training are damaged, and it has been trained on.
+    #[error(
+        "{reason}, and the run was trained on since, so its scores after {epochs} epochs cannot be made again\nhint: remove {} to train and score it again with --resume",
+        run.display()
+    )]
+    TrainedOn {
+        /// What is damaged, and how.
+        reason: String,
+        /// The run's folder.
+        run: PathBuf,
+        /// Epochs after which it was scored.
+        epochs: u64,
+    },
     /// Something is where a stage would write, and no stage has made it.
     #[error("{} is in the way of stage {stage}, which did not make it; move it, or choose another folder", path.display())]
     Foreign {
@@ -227,10 +240,15 @@ impl Plan {
 
     fn found_damage(&self, at: usize, record: &Record) -> Result<Option<Damage>, Error> {
         let stage = &self.stages[at];
-        if let Some(missing) = stage.outputs.iter().find(|output| !output.exists()) {
-            return Ok(Some(Damage::Lost(format!("{} is missing", missing.display()))));
+        let missing = stage.outputs.iter().find(|output| !output.exists());
+        let damage = match missing {
+            Some(missing) => Some(Damage::Lost(format!("{} is missing", missing.display()))),
+            None => check::damage(stage, record)?,
+        };
+        if let Some(damage) = &damage {
+            check::refuse_later_scores(stage, damage)?;
         }
-        check::damage(stage, record)
+        Ok(damage)
     }
 
     /// What a stage has said.

@@ -139,7 +139,10 @@ impl Planner<'_> {
                 inputs: Vec::new(),
                 after: vec![train],
                 outputs: vec![scored(&out, self.sweep.choice.as_deref())],
-                check: Check::Contents,
+                check: match stop {
+                    Some(epochs) => Check::Scores { run: run.clone(), epochs },
+                    None => Check::Contents,
+                },
                 optional: false,
             },
             self.code,
