@@ -75,8 +75,10 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
         return Ok(known.clone());
     }
     let found = match &stage.check {
-        Check::Contents => digests::first_changed(&record.files, Path::new(""))
-            .map(|path| Damage::Lost(format!("{} is not as the stage left it", path.display()))),
+        Check::Contents | Check::Scores { .. } => {
+            digests::first_changed(&record.files, Path::new(""))
+                .map(|path| Damage::Lost(format!("{} is not as the stage left it", path.display())))
+        }
         Check::Run { folder, epochs } => damaged_run(folder, *epochs),
     };
     if found.is_some() && self::looks(stage, record)? != looks {
