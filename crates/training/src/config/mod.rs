@@ -270,13 +270,13 @@ mod tests {
             assert!(before.difference(&named).contains("clean_up_tokenization_spaces"));
             assert_eq!(parse(&before.to_toml()), before);
             let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
-            assert_eq!(before.with_decoding(&set).unwrap(), named);
+            assert_eq!(before.with_settings(&set).unwrap(), named);
         }
         let words = parse(reference("merge-rnn"));
         assert!(!words.to_toml().contains("clean_up"));
         assert_eq!(parse(&words.to_toml()), words);
         let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
-        let error = words.with_decoding(&set).unwrap_err().to_string();
+        let error = words.with_settings(&set).unwrap_err().to_string();
         assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
     }
 
