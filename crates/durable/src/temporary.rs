@@ -20,13 +20,12 @@ impl Temporary {
     pub(crate) fn beside(destination: &Path) -> io::Result<Self> {
         let path = named(destination, "partial");
         // Some file systems have no locks, and a leftover may be another user's.
-        let (path, file) = match open_locked(&path) {
-            Ok(file) => (path, file),
-            Err(_) => {
-                let own = named(destination, &format!("{}.partial", std::process::id()));
-                let file = File::create(&own)?;
-                (own, file)
-            }
+        let (path, file) = if let Ok(file) = open_locked(&path) {
+            (path, file)
+        } else {
+            let own = named(destination, &format!("{}.partial", std::process::id()));
+            let file = File::create(&own)?;
+            (own, file)
         };
         Ok(Self { path, file, is_kept: false })
     }
