@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use flickr::{Corpus, Preprocessing};
+use foreign_text::printable_path;
 use launchers::Place;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
@@ -237,12 +238,15 @@ struct PicturesReference {
 
 fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
     let listing = std::fs::read_dir(&args.images)
-        .with_context(|| format!("cannot list {}", args.images.display()))?;
+        .with_context(|| format!("cannot list {}", printable_path(&args.images)))?;
     let mut paths: Vec<PathBuf> = listing.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
     paths.sort();
     if paths.is_empty() {
-        bail!("{} holds no .jpg; name a folder of pictures with --images", args.images.display());
+        bail!(
+            "{} holds no .jpg; name a folder of pictures with --images",
+            printable_path(&args.images)
+        );
     }
     let work = temporary_folder()?;
     let list: Vec<String> = paths.iter().map(|path| format!("{}\n", path.display())).collect();
@@ -325,7 +329,7 @@ impl Reference {
         threads: usize,
     ) -> anyhow::Result<Option<T>> {
         let Some(python) = &self.python else { return Ok(None) };
-        terminal::say(&format!("running {} {work}", self.script.display()));
+        terminal::say(&format!("running {} {work}", printable_path(&self.script)));
         let output = Process::new(python)
             .arg(&self.script)
             .arg(work)
@@ -334,15 +338,15 @@ impl Reference {
             .args(["--rounds", &self.rounds.to_string()])
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("cannot start {}", python.display()))?;
+            .with_context(|| format!("cannot start {}", printable_path(python)))?;
         if !output.status.success() {
             bail!(
                 "{} {work} failed; the packages it needs are in tests/reference/requirements.txt",
-                self.script.display()
+                printable_path(&self.script)
             );
         }
         let result = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{} printed no result", self.script.display()))?;
+            .with_context(|| format!("{} printed no result", printable_path(&self.script)))?;
         Ok(Some(result))
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Subcommand;
 use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use foreign_text::printable_path;
 
 use crate::terminal;
 
@@ -81,7 +82,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         terminal::print(&audit.to_string())?;
     }
     if audit.is_broken() {
-        bail!("{} is broken: see the report above", args.dataset.display());
+        bail!("{} is broken: see the report above", printable_path(&args.dataset));
     }
     Ok(())
 }
@@ -104,7 +105,7 @@ pub fn draw(out: &Path, options: &scenes::Options) -> anyhow::Result<()> {
     let verb = if summary.was_there { "were drawn before" } else { "drawn" };
     terminal::say(&format!(
         "{}: {} pictures and {} captions {verb}",
-        out.display(),
+        printable_path(out),
         summary.pictures,
         summary.captions
     ));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use foreign_text::printable_path;
 use include_dir::{Dir, include_dir};
 
 use crate::reproduce::{self, Finished, WhichTable};
@@ -34,7 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pictures = args.out.join("pictures");
     terminal::say(&format!(
         "$ capsmith dataset draw --out {} --count {}",
-        pictures.display(),
+        printable_path(pictures),
         args.count
     ));
     dataset::draw(&pictures, &scenes::Options { count: args.count, ..dataset::DRAWN })?;
@@ -56,9 +57,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     terminal::say(&format!(
         "$ capsmith reproduce table1 --configs demo --data {} --weights {} --out {} --resume",
-        pictures.display(),
-        weights.display(),
-        args.out.display()
+        printable_path(pictures),
+        printable_path(weights),
+        printable_path(&args.out)
     ));
     let Some(Finished { results, page }) = reproduce::reproduce(&line)? else { return Ok(()) };
     if terminal::interrupted().is_some() {
@@ -66,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let index = args.out.join("index.html");
     durable::write(&index, &std::fs::read(&page)?)?;
-    terminal::say(&format!("pictures, captions, keywords and scores: {}", index.display()));
+    terminal::say(&format!("pictures, captions, keywords and scores: {}", printable_path(index)));
     if results.rows.iter().any(|line| !line.is_scored()) {
         bail!("not all rows could be scored; the table says why");
     }
@@ -80,7 +81,7 @@ fn lay_out(folder: &Dir, out: &Path) -> anyhow::Result<()> {
         durable::create_dir_all(path.parent().unwrap_or(out))?;
         // A new time of change would look like another model.
         durable::write_if_other(&path, file.contents())
-            .with_context(|| format!("cannot lay out {}", path.display()))?;
+            .with_context(|| format!("cannot lay out {}", printable_path(path)))?;
     }
     folder.dirs().try_for_each(|folder| lay_out(folder, out))
 }

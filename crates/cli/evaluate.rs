@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use caption_metrics::Options;
 use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
+use foreign_text::printable_path;
 use hub::Wanted;
 use launchers::Place;
 use tch::Device;
@@ -107,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     for scored in scored {
-        terminal::say(&format!("files in {}", scored.folder.display()));
+        terminal::say(&format!("files in {}", printable_path(&scored.folder)));
         if let Some(choice) = &scored.choice {
             writeln!(out, "{choice}")?;
         }
@@ -200,7 +201,7 @@ pub fn evaluate(
         Event::Note(note) => bar.suspend(|| terminal::say(note)),
     };
     let scored = evaluate_run(&folder, &captioner, device, &how.what, options, progress)
-        .with_context(|| format!("cannot evaluate {}", run.display()))?;
+        .with_context(|| format!("cannot evaluate {}", printable_path(run)))?;
     bar.finish_and_clear();
     Ok(scored)
 }

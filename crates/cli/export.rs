@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use training::export::{Format, export};
 use training::pickle;
 use training::run_folder::RunFolder;
@@ -36,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let (Some(run), Some(format)) = (&args.run, args.format) {
         export(&RunFolder::open(run)?, format, &args.out)?;
-        terminal::say(&format!("{} is written", args.out.display()));
+        terminal::say(&format!("{} is written", printable_path(&args.out)));
     }
     if let (Some(file), Some(dataset)) = (&args.embeddings, &args.dataset) {
         embeddings(file, dataset, &args.out)?;
@@ -46,6 +47,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
     let (rows, captions) = pickle::export(file, dataset, out)?;
-    terminal::say(&format!("{}: {rows} embeddings, {captions} captions", out.display()));
+    terminal::say(&format!("{}: {rows} embeddings, {captions} captions", printable_path(out)));
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use foreign_text::printable_path;
 use hub::Wanted;
 use training::config::{Config, Mapper};
 use training::import::{Import, import};
@@ -80,7 +81,7 @@ pub fn captioner(
         Mapper::Mlp { .. } => "an MLP",
         Mapper::Transformer { .. } => "a transformer",
     };
-    let run = out.display();
+    let run = printable_path(out);
     terminal::say(&format!(
         "{run}: {} tensors; GPT-2 with {} layers, {} heads, hidden size {}, {} tokens; {mapper} from {} values to {} prefix vectors\nnext: capsmith caption --run {run} --clip CLIP IMAGE",
         imported.tensors,
@@ -105,7 +106,7 @@ fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
     }
     terminal::say(&format!(
         "{}: {} embeddings of {} values{}, {} pictures without one",
-        out.display(),
+        printable_path(out),
         imported.pictures,
         imported.identity.dimension,
         if imported.identity.normalize { ", normalised" } else { "" },

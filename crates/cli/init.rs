@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use foreign_text::printable_path;
 use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
 use training::scratch;
@@ -195,7 +196,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
     scratch::init_clip(&args.out, args.shape.config(args.initializer_factor)?, args.seed)?;
-    terminal::say(&format!("a CLIP with random weights is in {}", args.out.display()));
+    terminal::say(&format!("a CLIP with random weights is in {}", printable_path(&args.out)));
     Ok(())
 }
 
@@ -206,7 +207,7 @@ pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     terminal::say(&format!(
         "a GPT-2 with random weights and {} tokens is in {}",
         config.vocab_size,
-        args.out.display()
+        printable_path(&args.out)
     ));
     Ok(())
 }
@@ -214,7 +215,7 @@ pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
 /// New weights must never replace somebody's model.
 pub fn refuse_existing(out: &std::path::Path) -> anyhow::Result<()> {
     if out.join("model.safetensors").exists() {
-        bail!("{} already holds a model; choose another --out, or remove it", out.display());
+        bail!("{} already holds a model; choose another --out, or remove it", printable_path(out));
     }
     Ok(())
 }

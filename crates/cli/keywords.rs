@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use flickr::{Corpus, Layout};
+use foreign_text::printable_path;
 use hub::Wanted;
 use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use keywords::{
@@ -145,7 +146,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let labels = stages.labels(labels)?;
     stages.encyclopedia(&labels)?;
     if stages.made == 0 {
-        terminal::say(&format!("{} is up to date", args.out.display()));
+        terminal::say(&format!("{} is up to date", printable_path(&args.out)));
     }
     Ok(())
 }
@@ -157,7 +158,7 @@ fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
     };
     let folder = models::find(nli, Wanted::LanguageModel)?;
     let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
-    Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", folder.display()))?))
+    Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(folder)))?))
 }
 
 /// The stages of a keywords folder, and how many had to be made.
@@ -254,7 +255,7 @@ impl Stages<'_> {
     ) -> anyhow::Result<()> {
         self.folder.make(name, write)?;
         self.made += 1;
-        terminal::say(&format!("{}: {count} {what}", self.folder.file(name).display()));
+        terminal::say(&format!("{}: {count} {what}", printable_path(&self.folder.file(name))));
         Ok(())
     }
 }
@@ -282,7 +283,7 @@ impl Clip<'_> {
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
     let folder = models::find(clip, Wanted::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
-        .with_context(|| format!("cannot load CLIP from {}", folder.display()))
+        .with_context(|| format!("cannot load CLIP from {}", printable_path(folder)))
 }
 
 fn load(dataset: &Path, layout: Option<Layout>) -> anyhow::Result<Corpus> {
@@ -308,12 +309,15 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     );
     if args.out.exists() {
         if *ImageKeywords::open(&args.out)?.identity() == identity {
-            terminal::say(&format!("{} is finished already; nothing to do", args.out.display()));
+            terminal::say(&format!(
+                "{} is finished already; nothing to do",
+                printable_path(&args.out)
+            ));
             return Ok(());
         }
         bail!(
             "{} holds keywords selected from something else; choose another --out, or move it away",
-            args.out.display()
+            printable_path(&args.out)
         );
     }
     let selector = Selector::new(&labels, encyclopedia.as_ref());
@@ -328,7 +332,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     ImageKeywords::save(&args.out, &identity, pictures)?;
     terminal::say(&format!(
         "{}: {count} keywords of {} pictures, {} texts compared with each",
-        args.out.display(),
+        printable_path(&args.out),
         embeddings.names().len(),
         selector.texts().len()
     ));
@@ -364,10 +368,10 @@ fn check(
     embeddings: &Embeddings,
     encoder: &TextEncoder,
 ) -> anyhow::Result<()> {
-    let (file, identity) = (args.embeddings.display(), embeddings.identity());
+    let (file, identity) = (printable_path(&args.embeddings), embeddings.identity());
     let again = format!(
         "make them again: capsmith precompute --dataset {} --clip {}",
-        args.dataset.display(),
+        printable_path(&args.dataset),
         args.clip
     );
     check_data_set(&args.embeddings, identity, &args.dataset, corpus)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use foreign_text::printable_path;
 use hub::{ModelReference, Options, Unit, Wanted};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
@@ -42,14 +43,14 @@ pub fn image_encoder(
     let Some(model) = moved.or(identity.map(|identity| identity.model.as_str())) else {
         bail!(
             "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
-            run.display()
+            printable_path(run)
         );
     };
     let network = network(provenance);
     let path = find(model, wanted(network)).with_context(|| {
         format!(
             "the run {} needs the model that it was trained on; say where it is with {option}",
-            run.display()
+            printable_path(run)
         )
     })?;
     let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);

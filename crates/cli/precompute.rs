@@ -109,7 +109,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
     let path = models::find(model, models::wanted(network))?;
     let source = EncoderSource { network, path, dtype: args.dtype };
     let encoder = ImageEncoder::load(&source, device)
-        .with_context(|| format!("cannot load the model from {}", source.path.display()))?;
+        .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;
     models::note_ignored(model, &encoder);
     Ok((model.clone(), encoder))
 }

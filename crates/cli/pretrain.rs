@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
+use foreign_text::printable_path;
 use indicatif::ProgressBar;
 use precompute::Dtype;
 use training::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
@@ -167,7 +168,7 @@ impl Screen {
     fn end(&self, finished: bool, what: &str, out: &Path) {
         self.bar.finish_and_clear();
         terminal::say(&if finished {
-            format!("a {what} trained in {} steps is in {}", self.steps, out.display())
+            format!("a {what} trained in {} steps is in {}", self.steps, printable_path(out))
         } else {
             "interrupted; nothing was written".to_owned()
         });

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use foreign_text::printable_path;
 use report::Run;
 
 use crate::terminal;
@@ -26,12 +27,15 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let names = report::names(&args.runs)?;
     let runs = args.runs.iter().zip(names).map(|(path, name)| {
-        Run::open(path, name).with_context(|| format!("cannot show {}", path.display()))
+        Run::open(path, name).with_context(|| format!("cannot show {}", printable_path(path)))
     });
     let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
     let page = report::page("capsmith report", &report::sections(&runs)?);
     durable::write(&args.out, page.as_bytes())?;
     let size = page.len() as f64 / 1e6;
-    terminal::say(&format!("{} ({size:.1} MB) is ready; open it in a browser", args.out.display()));
+    terminal::say(&format!(
+        "{} ({size:.1} MB) is ready; open it in a browser",
+        printable_path(&args.out)
+    ));
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
+use foreign_text::printable_path;
 use hub::Wanted;
 use indicatif::HumanDuration;
 use studies::reproduce::{Estimate, Family, FoundModels, Request, Results, Row, Table, results};
@@ -122,7 +123,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     if out.join("stages").is_dir() && !args.resume && !args.dry_run {
         bail!(
             "{} holds a study already; add --resume to go on with it, or choose another --out",
-            out.display()
+            printable_path(out)
         );
     }
     let request = request(args, table, out)?;
@@ -140,7 +141,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
     crate::table_page::write(&page, &results, &reproduction)?;
-    terminal::say(&format!("the table with its captions: {}", page.display()));
+    terminal::say(&format!("the table with its captions: {}", printable_path(page)));
     Ok(Some(Finished { results, page }))
 }
 
@@ -204,7 +205,11 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
     if dataset.exists() {
         return Ok(());
     }
-    terminal::say(&format!("{} is not there: fetching {}", dataset.display(), table.data_set()));
+    terminal::say(&format!(
+        "{} is not there: fetching {}",
+        printable_path(dataset),
+        table.data_set()
+    ));
     let fetch = match table {
         Table::One => hub::cli::fetch_flickr8k,
         Table::Two => hub::cli::fetch_flickr30k,
@@ -258,8 +263,8 @@ fn find(args: &Args, name: &str, wanted: Wanted) -> anyhow::Result<String> {
         if !path.exists() && !args.dry_run {
             bail!(
                 "{} is not there; on a machine with a network: capsmith fetch weights {name} --out {}",
-                path.display(),
-                folder.display()
+                printable_path(path),
+                printable_path(folder)
             );
         }
         return Ok(path.display().to_string());

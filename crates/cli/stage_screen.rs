@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use foreign_text::printable_path;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use studies::stages::{Damage, Observer, Outcome, Plan, Todo};
 
@@ -79,7 +80,7 @@ impl Observer for Screen {
                 let log = plan.log_file(at);
                 self.say(&format!(
                     "✗ {name} failed: {error}\n  all that it said: {}",
-                    log.display()
+                    printable_path(log)
                 ));
             }
             Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),

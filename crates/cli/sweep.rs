@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail};
 use caption_metrics::meteor::Resources;
 use clap::Subcommand;
+use foreign_text::printable_path;
 use indicatif::ProgressBar;
 use networks::device::parse_device;
 use studies::sweep::{self, Ended, Observer, Options, Sweep, Task};
@@ -140,7 +141,7 @@ fn check_devices(devices: &[String]) -> anyhow::Result<()> {
 
 fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result<()> {
     let results = &ended.results;
-    let out = options.out.display();
+    let out = printable_path(&options.out);
     terminal::say(&format!("results in {out}: index.html, trials.csv, sweep.json, tensorboard/"));
     if stop.load(std::sync::atomic::Ordering::Relaxed) {
         terminal::say("interrupted; go on with the same command and --resume");

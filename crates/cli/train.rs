@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use indicatif::ProgressBar;
 use launchers::Place;
 use training::config::Config;
@@ -75,7 +76,7 @@ pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<(
     if !is_first {
         return Ok(());
     }
-    let run = out.display();
+    let run = printable_path(out);
     terminal::say(&match outcome {
         Outcome::Finished { steps } => {
             format!("trained {steps} steps; next: capsmith evaluate --run {run}")

@@ -11,7 +11,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use foreign_text::python_json;
+use foreign_text::{printable_path, python_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -83,7 +83,7 @@ fn is_bicubic(filter: &Filter) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessingError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum PreprocessingError {
         source: std::io::Error,
     },
     /// The file is not JSON.
-    #[error("{} is not JSON: {source}", path.display())]
+    #[error("{} is not JSON: {source}", printable_path(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum PreprocessingError {
         source: serde_json::Error,
     },
     /// A key has a value that is not supported.
-    #[error("{}: {key} is {value}; {supported}", path.display())]
+    #[error("{}: {key} is {value}; {supported}", printable_path(path))]
     Unsupported {
         /// The file.
         path: PathBuf,

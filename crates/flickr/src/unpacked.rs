@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::read::MultiGzDecoder;
+use foreign_text::printable_path;
 
 use crate::picture_file::open_regular;
 use crate::pixels::PictureProblem;
@@ -49,7 +50,7 @@ fn no_room(error: io::Error) -> PictureProblem {
         error.kind(),
         format!(
             "its archive cannot be unpacked to {}: {error}; unpack it with gunzip",
-            folder.display()
+            printable_path(&folder)
         ),
     )
     .into()

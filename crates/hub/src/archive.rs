@@ -11,6 +11,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
+use foreign_text::printable_path;
 use zip::ZipArchive;
 
 use crate::cache::create_parent;
@@ -156,7 +157,7 @@ fn write(
     entry: &Entry,
     target: &Path,
 ) -> Result<(), Error> {
-    let shown = entry.path.display();
+    let shown = printable_path(&entry.path);
     let reader =
         zip.by_index(entry.index).map_err(|error| damaged(archive, format!("{shown}: {error}")))?;
     let mut file = File::create(target).map_err(|error| Error::write(target, error, false))?;

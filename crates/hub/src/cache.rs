@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::reference::is_commit;
 use crate::{Error, Progress};
+use foreign_text::printable_path;
 
 /// A repository's folder in the cache.
 #[derive(Debug, Clone)]
@@ -106,7 +107,8 @@ pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<durable::
             result => return Ok(result?),
         }
         if !told {
-            progress.say(&format!("another process is at work on {}; waiting", path.display()));
+            progress
+                .say(&format!("another process is at work on {}; waiting", printable_path(path)));
             told = true;
         }
         thread::sleep(Duration::from_millis(100));

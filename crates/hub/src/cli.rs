@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use foreign_text::printable_path;
 
 use crate::known::{self, KNOWN};
 use crate::place::model_paths;
@@ -76,7 +77,7 @@ pub fn fetch_weights(
         };
         let folder = folder.join(name);
         let count = place(&resolved, &folder)?.len();
-        writeln!(out, "{}: {count} files", folder.display()).map_err(Error::Stream)?;
+        writeln!(out, "{}: {count} files", printable_path(&folder)).map_err(Error::Stream)?;
     }
     Ok(())
 }
@@ -127,7 +128,7 @@ fn checked(path: &std::path::Path, file: &str, reference: &HubReference) -> Resu
             hint: "the file was changed in the cache; remove it and run the same command again",
         });
     }
-    Ok(format!("{}  {length} bytes  sha256 {digest}  {words}", path.display()))
+    Ok(format!("{}  {length} bytes  sha256 {digest}  {words}", printable_path(path)))
 }
 
 /// Fetches Flickr8k.
@@ -167,9 +168,9 @@ fn data_set(
         out,
         "{}: {} pictures and their captions; its archives (*.zip) are not needed any more\n\
          `capsmith dataset check {}` looks at all of it",
-        folder.display(),
+        printable_path(&folder),
         set.pictures,
-        folder.display()
+        printable_path(&folder)
     )
     .map_err(Error::Stream)
 }

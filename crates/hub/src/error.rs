@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::reference::InvalidReference;
+use foreign_text::printable_path;
 
 /// Why a model or a data set could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Reference(#[from] InvalidReference),
     /// A local path that is not there.
-    #[error("there is no {}\nhint: {hint}", path.display())]
+    #[error("there is no {}\nhint: {hint}", printable_path(path))]
     Missing {
         /// The path.
         path: PathBuf,
@@ -37,7 +38,8 @@ pub enum Error {
     /// Something is needed from the network, which may not be used.
     #[error(
         "{what} is not in {}, and HF_HUB_OFFLINE is set\nhint: {other}unset it and run `{command}`, \
-         or copy the files from a machine that has them", place.display()
+         or copy the files from a machine that has them",
+        printable_path(place)
     )]
     Offline {
         /// What is needed.
@@ -160,7 +162,7 @@ pub enum Error {
         page: String,
     },
     /// The disk is full, or a limit on file sizes is reached.
-    #[error("cannot write {}: {source}\nhint: make room, or choose another disk{}", path.display(), cache_hint(*is_cache))]
+    #[error("cannot write {}: {source}\nhint: make room, or choose another disk{}", printable_path(path), cache_hint(*is_cache))]
     Full {
         /// The file.
         path: PathBuf,
@@ -170,7 +172,7 @@ pub enum Error {
         is_cache: bool,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}{}", path.display(), permission_hint(source))]
+    #[error("cannot {action} {}: {source}{}", printable_path(path), permission_hint(source))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -183,7 +185,7 @@ pub enum Error {
     #[error(transparent)]
     Lock(durable::Error),
     /// An archive, or an index of weights, that is damaged or not what it is taken for.
-    #[error("{} cannot be used: {problem}\nhint: {hint}", path.display())]
+    #[error("{} cannot be used: {problem}\nhint: {hint}", printable_path(path))]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -193,7 +195,10 @@ pub enum Error {
         hint: &'static str,
     },
     /// Something of another content lies where a file has to go.
-    #[error("{} is in the way: {problem}\nhint: move it away and run the same command again", path.display())]
+    #[error(
+        "{} is in the way: {problem}\nhint: move it away and run the same command again",
+        printable_path(path)
+    )]
     InTheWay {
         /// The file or folder.
         path: PathBuf,

@@ -12,6 +12,7 @@ use crate::model_files::{self, Needs};
 use crate::reference::{HubReference, ModelReference};
 use crate::transfer::{self, Source};
 use crate::{Error, Options, Progress};
+use foreign_text::printable_path;
 
 /// What is needed of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ fn hint_for_missing(path: &Path) -> String {
     match (known::by_name(name), parent) {
         (Some(_), Some(parent)) => format!(
             "run `capsmith fetch weights {name} --out {}`, or write {name} to have it fetched",
-            parent.display()
+            printable_path(parent)
         ),
         _ => "check the path; a model of the hub is written hf:OWNER/NAME".to_owned(),
     }

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
+
 /// Keywords that cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read, or is not what it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -49,6 +51,6 @@ pub(crate) fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Resu
     }
     Err(Error::Mismatch(format!(
         "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
-        folder.display()
+        printable_path(folder)
     )))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use flickr::{Preprocessing, PreprocessingError};
+use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
@@ -61,7 +62,7 @@ pub enum EncoderError {
     #[error(
         "{}: pictures are made {crop} pixels wide by the image processor's settings, but config.json \
          says image_size {size}; the two are of different models",
-        folder.display()
+        printable_path(folder)
     )]
     Crop {
         /// CLIP's folder.

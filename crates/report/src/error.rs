@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use foreign_text::printable_path;
+
 /// A run that cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,7 +23,7 @@ pub enum Error {
     #[error(transparent)]
     DataSet(#[from] flickr::LoadError),
     /// A file cannot be used.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     File {
         /// The file.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use caption_metrics::{Metric, Predictions, References};
+use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use training::config::{Config, System};
 use training::run_folder::RunFolder;
@@ -92,7 +93,7 @@ impl Run {
 
     /// The command that evaluates the run.
     pub(crate) fn evaluate_command(&self) -> String {
-        format!("capsmith evaluate --run {}", self.path.display())
+        format!("capsmith evaluate --run {}", printable_path(&self.path))
     }
 }
 
@@ -161,7 +162,10 @@ impl Kind {
 fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
     let again = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
-        reason: format!("{reason}; evaluate again: capsmith evaluate --run {}", run.display()),
+        reason: format!(
+            "{reason}; evaluate again: capsmith evaluate --run {}",
+            printable_path(run)
+        ),
     };
     let path = folder.join("scores.json");
     let scores = ScoresFile::read(folder)?;

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foreign_text::printable_path;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rand::SeedableRng;
@@ -73,7 +74,7 @@ pub enum Error {
         most: u64,
     },
     /// The folder holds something else, which is not overwritten.
-    #[error("{} holds {found}; remove it or choose another folder", path.display())]
+    #[error("{} holds {found}; remove it or choose another folder", printable_path(path))]
     Occupied {
         /// The folder.
         path: PathBuf,
@@ -84,7 +85,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] durable::Error),
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -92,7 +93,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A picture cannot be encoded.
-    #[error("cannot encode {}: {source}", path.display())]
+    #[error("cannot encode {}: {source}", printable_path(path))]
     Encode {
         /// The picture.
         path: PathBuf,

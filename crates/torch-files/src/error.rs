@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
+
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{}: {problem}", printable_path(path))]
 pub struct Error {
     /// The file.
     pub path: PathBuf,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use durable::digests::Digests;
 use durable::sealed;
+use foreign_text::printable_path;
 use networks::weights;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn, no_grad};
@@ -296,7 +297,7 @@ pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
     if !path.exists() {
         return Err(fail(format!(
             "the best epoch's checkpoint, {}, was not kept; training.keep_best_checkpoint keeps it",
-            path.display()
+            printable_path(&path)
         )));
     }
     verify(&path, step)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::track::TrackError;
+use foreign_text::printable_path;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,7 @@ pub enum Error {
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
     /// A file in a run folder cannot be read or is not what it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     RunFile {
         /// The file.
         path: PathBuf,
@@ -84,7 +85,7 @@ pub enum Error {
     /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
     #[error(
         "{what} is {value} at step {step}; the last checkpoint is unharmed. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_gradient_norm",
-        list.display()
+        printable_path(list)
     )]
     NotFinite {
         /// "loss" or "gradient norm".

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
+use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::Place;
 use tch::{Device, Tensor};
@@ -107,12 +108,12 @@ pub fn evaluate_run(
     let depends_on = (names, &seen, &inputs.embeddings_sha256, &what.code);
     let pieces = Pieces::new(&out, captioner, &pictures, &depends_on)?;
     let (written, lock) = if let Some(written) = pieces.kept() {
-        let note = format!("captioned before: {}", pieces.file().display());
+        let note = format!("captioned before: {}", printable_path(pieces.file()));
         progress(Event::Note(&note), images.len());
         (written, None)
     } else {
         if let Some(error) = pieces.damage() {
-            let note = format!("{} {error}: captioning again", pieces.file().display());
+            let note = format!("{} {error}: captioning again", printable_path(pieces.file()));
             progress(Event::Note(&note), images.len());
         }
         if !pieces.write(captioner, &pictures, what.place, progress)? {
@@ -166,7 +167,7 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     }
     Err(Error::Mismatch(format!(
         "{} is not the embedding file that the run was trained on:\n  {}",
-        captioner.config.data.embeddings.display(),
+        printable_path(&captioner.config.data.embeddings),
         differences.join("\n  "),
     )))
 }
@@ -201,7 +202,7 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
     }
     Err(Error::Mismatch(format!(
         "{} does not hold the keywords that the run was trained on (it has another SHA-256); restore that file, or train again",
-        selected.path().display()
+        printable_path(selected.path())
     )))
 }
 

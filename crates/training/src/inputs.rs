@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use flickr::{Corpus, Split};
-use foreign_text::printable;
+use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
 use tch::{Device, Kind, Tensor};
@@ -153,7 +153,7 @@ impl Inputs {
         let again = |reason: &str| {
             Error::Mismatch(format!(
                 "{}: {reason}; move it away and select keywords again: capsmith keywords select",
-                path.display()
+                printable_path(path)
             ))
         };
         let identity = selected.identity();
@@ -199,7 +199,7 @@ fn check_identity(
     corpus: &Corpus,
     identity: &precompute::Identity,
 ) -> Result<(), Error> {
-    let file = data.embeddings.display();
+    let file = printable_path(&data.embeddings);
     check_data_set(&data.embeddings, identity, &data.dataset, corpus)?;
     if identity.normalize && !data.normalize_embeddings {
         return Err(Error::Mismatch(format!(
@@ -222,7 +222,7 @@ pub fn check_data_set(
     if identity.dataset_fingerprint == corpus.fingerprint() {
         return Ok(());
     }
-    let (file, folder) = (file.display(), folder.display());
+    let (file, folder) = (printable_path(file), printable_path(folder));
     Err(Error::Mismatch(format!(
         "{file} was made from other captions or pictures than {folder}; make it anew: capsmith precompute --dataset {folder} --clip {} --out {file}",
         identity.model,
@@ -254,7 +254,7 @@ pub fn load_tokenizer(folder: &Path, vocab_size: i64) -> Result<Gpt2Tokenizer, E
     if tokenizer.vocab_size() as i64 > vocab_size {
         return Err(Error::Mismatch(format!(
             "the tokenizer in {} has {} tokens, but the model's vocab_size is {vocab_size}; the two files are of different models",
-            folder.display(),
+            printable_path(folder),
             tokenizer.vocab_size(),
         )));
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use durable::digests;
 use flickr::{Corpus, Preprocessing};
+use foreign_text::printable_path;
 use precompute::{Dtype, Embeddings, Identity, Skipped};
 use tch::Device;
 use torch_files::Caption;
@@ -43,7 +44,7 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
     refuse_existing(out)?;
     let pickle = torch_files::Embeddings::load(file)?;
     let corpus = Corpus::load(dataset, None)?;
-    let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", file.display()));
+    let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(file)));
     let dim = pickle.dim();
     let row = |row: usize| pickle.values().get(row * dim..(row + 1) * dim).unwrap_or_default();
 
@@ -103,8 +104,8 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
     if file.identity().dataset_fingerprint != corpus.fingerprint() {
         return Err(Error::Mismatch(format!(
             "{} was made from other captions or pictures than {}; name the data set that it was made from",
-            embeddings.display(),
-            dataset.display()
+            printable_path(embeddings),
+            printable_path(dataset)
         )));
     }
     check_pictures(&file, &corpus)?;

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use durable::sealed::{self, SealError};
+use foreign_text::printable_path;
 use launchers::Place;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -126,7 +127,7 @@ impl Pieces {
             // One that is damaged is made again, but not those that others have put together meanwhile.
             if self.piece(piece).is_none() && self.kept().is_none() {
                 if path.exists() {
-                    let note = format!("{} is damaged: captioned again", path.display());
+                    let note = format!("{} is damaged: captioned again", printable_path(&path));
                     progress(Event::Note(&note), total);
                 }
                 let some = pictures.slice(range.clone());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use collectives::Collectives;
+use foreign_text::printable_path;
 use launchers::Place;
 use networks::{Pass, device};
 use serde::{Deserialize, Serialize};
@@ -254,7 +255,7 @@ fn check_same_run(
         return Ok(());
     }
     folder.check_files()?;
-    let path = folder.path().display();
+    let path = printable_path(folder.path());
     let difference = folder.config()?.difference(config);
     if !difference.is_empty() {
         return Err(Error::Mismatch(format!(

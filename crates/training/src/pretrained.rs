@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix;
 use networks::weights::Checkpoint;
@@ -53,7 +54,7 @@ impl Pretrained {
     pub(crate) fn note_other_heads(&self, observer: &mut dyn Observer) {
         let others = if self.is_captioner { Vec::new() } else { gpt2::other_heads(&self.weights) };
         if !others.is_empty() {
-            let (folder, names) = (self.folder.display(), first_names(&others));
+            let (folder, names) = (printable_path(&self.folder), first_names(&others));
             observer.note(&format!("tensors of {folder} that GPT-2 does not use: {names}"));
         }
     }

@@ -3,17 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 
+use foreign_text::printable_path;
+
 /// A tokenizer that could not be read, made, used or written.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The folder has none of the files that make a tokenizer.
     #[error(
         "{} has no tokenizer: it needs tokenizer.json, or both vocab.json and merges.txt",
-        .0.display()
+        printable_path(.0)
     )]
     Missing(PathBuf),
     /// The operating system would not read the file.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The file concerned.
         path: PathBuf,
@@ -21,7 +23,10 @@ pub enum TokenizerError {
         source: io::Error,
     },
     /// The file is not JSON, or was cut short.
-    #[error("{} is not valid JSON, perhaps cut short ({source}); copy it again", path.display())]
+    #[error(
+        "{} is not valid JSON, perhaps cut short ({source}); copy it again",
+        printable_path(path)
+    )]
     Json {
         /// The file concerned.
         path: PathBuf,
@@ -29,7 +34,7 @@ pub enum TokenizerError {
         source: serde_json::Error,
     },
     /// The file can be parsed, but no tokenizer can be made of it.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", printable_path(path))]
     Invalid {
         /// The file concerned.
         path: PathBuf,

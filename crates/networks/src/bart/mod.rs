@@ -12,6 +12,7 @@ mod layers;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -39,7 +40,7 @@ pub enum BartError {
     /// The operating system would not read `config.json`.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
-        path.display()
+        printable_path(path)
     )]
     ReadConfig {
         /// The file.
@@ -48,7 +49,7 @@ pub enum BartError {
         source: io::Error,
     },
     /// Not JSON, a field of the wrong type, or a setting that is not supported.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     InvalidConfig {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use foreign_text::printable_path;
 use tch::TchError;
 
 use crate::weights::WeightsError;
@@ -13,7 +14,7 @@ pub enum ClipError {
     /// The operating system would not read `config.json`.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
-        path.display()
+        printable_path(path)
     )]
     ReadConfig {
         /// The file.
@@ -22,7 +23,7 @@ pub enum ClipError {
         source: io::Error,
     },
     /// Not JSON, a field of the wrong type, or a setting that is not supported.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     InvalidConfig {
         /// The file.
         path: PathBuf,
@@ -34,13 +35,11 @@ pub enum ClipError {
         "{} is a file without config.json beside it\n\
          hint: give a model folder in Hugging Face's format, or its name at the hub; in place of \
          OpenAI's ViT-B-32.pt and ViT-L-14.pt openai/clip-vit-base-patch32 and \
-         openai/clip-vit-large-patch14", .0.display()
+         openai/clip-vit-large-patch14", printable_path(.0)
     )]
     NoFolder(PathBuf),
     /// A model of which the other tower alone is there.
-    #[error(
-        "{} has no {tower}\nhint: give the folder of a whole CLIP", path.display()
-    )]
+    #[error("{} has no {tower}\nhint: give the folder of a whole CLIP", printable_path(path))]
     NoTower {
         /// The folder or file.
         path: PathBuf,

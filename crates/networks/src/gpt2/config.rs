@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use foreign_text::python_json;
+use foreign_text::{printable_path, python_json};
 use serde::{Deserialize, Serialize};
 
 /// Four thousand million, more than twice the largest GPT-2: a config that asks for more is
@@ -18,7 +18,10 @@ const MAX_LAYERS: i64 = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The operating system refused.
-    #[error("cannot read {}: {source}\nhint: a model folder holds config.json beside its weights", path.display())]
+    #[error(
+        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
+        printable_path(path)
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -26,7 +29,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Not JSON, a field of the wrong type, or a setting that is not supported.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     Invalid {
         /// The file.
         path: PathBuf,

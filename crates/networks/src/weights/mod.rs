@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use safetensors::{Dtype, SafeTensorError};
 use tch::{Kind, TchError};
 
@@ -27,7 +28,7 @@ pub use save::save;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The operating system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -38,13 +39,14 @@ pub enum WeightsError {
     #[error(
         "{} holds neither model.safetensors nor pytorch_model.bin, whole or in shards with their \
          index (model.safetensors.index.json, pytorch_model.bin.index.json)\n\
-         hint: give a Hugging Face model folder", .0.display()
+         hint: give a Hugging Face model folder", printable_path(.0)
     )]
     NoWeights(PathBuf),
     /// Not a safetensors file, or a damaged one.
     #[error(
         "{} is not a whole safetensors file: {source}\n\
-         hint: fetch or copy the file again; a file cut short looks like this", path.display()
+         hint: fetch or copy the file again; a file cut short looks like this",
+        printable_path(path)
     )]
     Damaged {
         /// The file.
@@ -58,13 +60,14 @@ pub enum WeightsError {
     /// A placeholder of Git's large-file storage in place of a file.
     #[error(
         "{} is a Git LFS pointer, not the file itself\n\
-         hint: run `git lfs pull` in its repository, or fetch the file again", .0.display()
+         hint: run `git lfs pull` in its repository, or fetch the file again", printable_path(.0)
     )]
     LfsPointer(PathBuf),
     /// A tensor with an infinity or with what is not a number.
     #[error(
         "{}: tensor {name} has a value that is {value}, and so the model is of no use\n\
-         hint: take an earlier checkpoint, or fetch or export the weights again", path.display()
+         hint: take an earlier checkpoint, or fetch or export the weights again",
+        printable_path(path)
     )]
     NotFinite {
         /// The file.
@@ -77,7 +80,8 @@ pub enum WeightsError {
     /// A tensor with a value beyond what the type of the model's weights holds.
     #[error(
         "{}: tensor {name} has a value of {largest}, which is infinite as {kind:?}\n\
-         hint: choose a type with a wider range, f32 for one", path.display()
+         hint: choose a type with a wider range, f32 for one",
+        printable_path(path)
     )]
     TooLarge {
         /// The file.
@@ -90,7 +94,7 @@ pub enum WeightsError {
         kind: Kind,
     },
     /// An index of shards that is wrong in itself.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     Index {
         /// The index.
         path: PathBuf,
@@ -98,7 +102,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// A tensor that the file does not have.
-    #[error("{} has no tensor {name}", path.display())]
+    #[error("{} has no tensor {name}", printable_path(path))]
     NoSuchTensor {
         /// The file or folder.
         path: PathBuf,
@@ -106,7 +110,7 @@ pub enum WeightsError {
         name: String,
     },
     /// A tensor of a type that is not read or written here.
-    #[error("{}: tensor {name} has type {dtype}, which is not supported", path.display())]
+    #[error("{}: tensor {name} has type {dtype}, which is not supported", printable_path(path))]
     Dtype {
         /// The file.
         path: PathBuf,
@@ -118,7 +122,8 @@ pub enum WeightsError {
     /// Weights that do not fit the model.
     #[error(
         "the weights in {} do not fit the model\n{report}\
-         hint: check that config.json (or the run's config) belongs to these weights", path.display()
+         hint: check that config.json (or the run's config) belongs to these weights",
+        printable_path(path)
     )]
     Mismatch {
         /// The file or folder.
@@ -131,7 +136,7 @@ pub enum WeightsError {
         "{}: {head} is not the token embedding again, though the config does not say so\n\
          hint: \"tie_word_embeddings\": false in a model folder's config.json uses this head, as \
          transformers 5 does; without the tensor the token embedding is used, as in transformers 4",
-        path.display()
+        printable_path(path)
     )]
     UntiedHead {
         /// The file or folder.
@@ -140,7 +145,10 @@ pub enum WeightsError {
         head: String,
     },
     /// A name that cannot be written: taken twice, or reserved by the format.
-    #[error("cannot write {}: the tensor name {name} is reserved or used twice", path.display())]
+    #[error(
+        "cannot write {}: the tensor name {name} is reserved or used twice",
+        printable_path(path)
+    )]
     Name {
         /// The file to be written.
         path: PathBuf,
@@ -148,7 +156,7 @@ pub enum WeightsError {
         name: String,
     },
     /// libtorch refused a tensor: out of memory, mostly.
-    #[error("{}: tensor {name}: {source}", path.display())]
+    #[error("{}: tensor {name}: {source}", printable_path(path))]
     Tensor {
         /// The file.
         path: PathBuf,

@@ -20,6 +20,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use flickr::Pictures;
+use foreign_text::printable_path;
 use training::config::{Config, ConfigError, System};
 
 use crate::stages::{self, Check, Input, Plan, Resume, Stage};
@@ -108,7 +109,7 @@ pub enum Error {
     #[error(transparent)]
     Training(#[from] training::Error),
     /// Results cannot be read.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     Results {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use foreign_text::printable_path;
 use serde::Deserialize;
 
 /// A folder of configurations.
@@ -134,7 +135,10 @@ const BUILT_IN: [(&str, &str, [&str; 5]); 4] = [
 #[derive(Debug, thiserror::Error)]
 pub enum FamilyError {
     /// A file is not there, or cannot be read.
-    #[error("cannot read {}: {source}; a family of configurations is flickr8k, flickr30k, small, demo, or a folder with recipe.toml and a file for each row", path.display())]
+    #[error(
+        "cannot read {}: {source}; a family of configurations is flickr8k, flickr30k, small, demo, or a folder with recipe.toml and a file for each row",
+        printable_path(path)
+    )]
     Read {
         /// The file.
         path: std::path::PathBuf,

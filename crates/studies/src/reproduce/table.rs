@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use foreign_text::printable_path;
 use serde::Serialize;
 use training::scores_file::ScoresFile;
 
@@ -105,7 +106,7 @@ fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Opti
         let stage = &plan.stages()[at];
         if let Outcome::Failed { error } = &outcomes[at] {
             let log = plan.log_file(at);
-            return Some(format!("{}: {error} (all of it: {})", stage.name, log.display()));
+            return Some(format!("{}: {error} (all of it: {})", stage.name, printable_path(&log)));
         }
         look_at.extend(&stage.after);
     }

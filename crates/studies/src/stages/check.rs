@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use durable::digests::{self, Digests};
+use foreign_text::printable_path;
 use training::checkpoint;
 use training::run_folder::RunFolder;
 use training::track::{self, EpochRecord, EpochScores, StepRecord};
@@ -76,8 +77,9 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
     }
     let found = match &stage.check {
         Check::Contents | Check::Scores { .. } => {
-            digests::first_changed(&record.files, Path::new(""))
-                .map(|path| Damage::Lost(format!("{} is not as the stage left it", path.display())))
+            digests::first_changed(&record.files, Path::new("")).map(|path| {
+                Damage::Lost(format!("{} is not as the stage left it", printable_path(&path)))
+            })
         }
         Check::Run { folder, epochs } => damaged_run(folder, *epochs),
     };
@@ -135,7 +137,7 @@ fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {
     if position.finished || epochs.is_some_and(|epochs| position.epoch >= epochs) {
         return None;
     }
-    Some(Damage::Resumable(format!("{} is not trained to its end", folder.display())))
+    Some(Damage::Resumable(format!("{} is not trained to its end", printable_path(folder))))
 }
 
 /// Returns an error without its hint, which is for people who run the command themselves.

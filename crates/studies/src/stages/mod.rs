@@ -22,6 +22,8 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
+
 pub use check::{Check, Damage};
 pub use key::{Input, code_version};
 pub use record::{Record, State};
@@ -93,7 +95,7 @@ pub enum Error {
     #[error(transparent)]
     Durable(#[from] durable::Error),
     /// A file cannot be read, locked or removed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -105,7 +107,7 @@ pub enum Error {
     /// A stage's record is damaged.
     #[error(
         "{} {reason}\nhint: remove it, and what the stage has made, to run the stage again",
-        path.display()
+        printable_path(path)
     )]
     Record {
         /// The file.
@@ -116,7 +118,7 @@ pub enum Error {
     /// Scores of a run in the middle of its training are damaged, and it has been trained on.
     #[error(
         "{reason}, and the run was trained on since, so its scores after {epochs} epochs cannot be made again\nhint: remove {} to train and score it again with --resume",
-        run.display()
+        printable_path(run)
     )]
     TrainedOn {
         /// What is damaged, and how.
@@ -127,7 +129,10 @@ pub enum Error {
         epochs: u64,
     },
     /// Something is where a stage would write, and no stage has made it.
-    #[error("{} is in the way of stage {stage}, which did not make it; move it, or choose another folder", path.display())]
+    #[error(
+        "{} is in the way of stage {stage}, which did not make it; move it, or choose another folder",
+        printable_path(path)
+    )]
     Foreign {
         /// The file or folder.
         path: PathBuf,
@@ -242,7 +247,7 @@ impl Plan {
         let stage = &self.stages[at];
         let missing = stage.outputs.iter().find(|output| !output.exists());
         let damage = match missing {
-            Some(missing) => Some(Damage::Lost(format!("{} is missing", missing.display()))),
+            Some(missing) => Some(Damage::Lost(format!("{} is missing", printable_path(missing)))),
             None => check::damage(stage, record)?,
         };
         if let Some(damage) = &damage {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use training::config::{Config, System};
@@ -131,7 +132,7 @@ impl Sweep {
         let base = std::fs::read_to_string(&written.base).map_err(|error| {
             format!(
                 "`base`: cannot read {}: {error}; it is a path from the current folder",
-                written.base.display()
+                printable_path(&written.base)
             )
         })?;
         let trial = |(number, settings): (usize, Settings)| {

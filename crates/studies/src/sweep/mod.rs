@@ -36,12 +36,13 @@ pub use slurm::batch_script;
 pub use space::{Axis, Domain, Settings, Space};
 
 use crate::stages;
+use foreign_text::printable_path;
 
 /// A sweep that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The sweep's file, or one of a result.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file asks for what cannot be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable_path(path))]
     Invalid {
         /// The sweep's file, or one of a result.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum Error {
     },
     /// The folder holds a sweep already.
     #[error(
-        "a sweep was started in {}; add --resume to go on with it, or choose another --out", .0.display()
+        "a sweep was started in {}; add --resume to go on with it, or choose another --out", printable_path(.0)
     )]
     Started(PathBuf),
     /// A stage cannot be run.

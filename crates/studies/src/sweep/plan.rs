@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use training::config::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
 
 use super::Error;
@@ -273,7 +274,7 @@ impl Planner<'_> {
             None => Ok(()),
             Some(missing) => Err(format!(
                 "{} is not there; name a CLIP in the sweep's file, such as clip = \"openai/clip-vit-large-patch14\", and the sweep makes it once, or make it with capsmith precompute or keywords",
-                missing.display()
+                printable_path(missing)
             )),
         }
     }

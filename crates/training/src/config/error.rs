@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use foreign_text::printable_path;
 use networks::decode;
 
 /// A configuration that cannot be used, with what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Read {
         /// The configuration file.
         path: PathBuf,
@@ -16,7 +17,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML, or a value has the wrong type.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", printable_path(path))]
     Invalid {
         /// The configuration file.
         path: PathBuf,

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use durable::StagedFolder;
 use durable::digests::{self, Digests};
+use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, ClipCaptioner};
 use networks::weights::WeightsError;
@@ -103,7 +104,7 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     prefix::load(&mut store, &checkpoint.weights()?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(
             "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",
-            source.display()
+            printable_path(source)
         )),
         WeightsError::NotFinite { name, value, .. } => {
             WeightsError::NotFinite { path: source.to_owned(), name, value }.into()

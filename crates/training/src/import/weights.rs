@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use foreign_text::printable_path;
 use networks::prefix;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
@@ -35,7 +36,7 @@ struct Stored {
 impl<'a> Weights<'a> {
     /// Finds the captioner in a file, wherever in it and under whatever prefix it lies.
     pub(super) fn find(file: &'a Path) -> Result<Self, Error> {
-        let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", file.display()));
+        let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(file)));
         let (dict, parts) = captioner(StateDict::all(file)?).map_err(fail)?;
         let mut stored = Vec::with_capacity(dict.count());
         let (mut names, mut unknown) = (HashSet::new(), Vec::new());
@@ -163,7 +164,7 @@ impl<'a> Weights<'a> {
     }
 
     fn fail(&self, reason: &str) -> Error {
-        Error::Mismatch(format!("{}: {reason}", self.file.display()))
+        Error::Mismatch(format!("{}: {reason}", printable_path(&self.file)))
     }
 }
 

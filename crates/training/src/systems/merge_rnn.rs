@@ -1,5 +1,6 @@
 //! Merge-RNN: a recurrent network over whole words, beside image features.
 
+use foreign_text::printable_path;
 use networks::Pass;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
 use tch::{Device, Tensor, nn};
@@ -136,7 +137,7 @@ fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Erro
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
             "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",
-            folder.words().display()
+            printable_path(&folder.words())
         )));
     }
     Ok(vocabulary)

@@ -10,6 +10,7 @@ mod lines;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use serde::{Deserialize, Serialize};
 use tensorboard_proto::event::{SessionLog, SessionLog_SessionStatus};
 
@@ -115,7 +116,7 @@ impl fmt::Display for ScoredSplit {
 
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics in {}: {reason}", path.display())]
+#[error("metrics in {}: {reason}", printable_path(path))]
 pub struct TrackError {
     /// The file concerned.
     pub path: PathBuf,

@@ -1,5 +1,6 @@
 //! The labels and the encyclopedia that a run folder keeps, to select the keywords of other pictures.
 
+use foreign_text::printable_path;
 use keywords::Encyclopedia;
 use keywords::stages::{ENCYCLOPEDIA, Folder, LABELS};
 use words::Label;
@@ -51,7 +52,7 @@ pub(super) fn open(run: &RunFolder) -> Result<(Vec<Label>, Option<Encyclopedia>)
         if !folder.has(name, &from)? {
             return Err(Error::Mismatch(format!(
                 "{} is not of this run: it was made from other keywords than run.json names; copy it from the run that it was taken from, or train again",
-                folder.file(name).display()
+                printable_path(&folder.file(name))
             )));
         }
     }

@@ -7,6 +7,7 @@ mod writer;
 
 use std::path::Path;
 
+use foreign_text::printable_path;
 use keywords::{Encyclopedia, ImageKeywords, prompt};
 use networks::Pass;
 use networks::gpt2::Vocabulary;
@@ -155,8 +156,8 @@ fn sources(
     let other = |key: &str, path: &Path| {
         Error::Mismatch(format!(
             "{} is not what the keywords in {} were selected from; set keywords.{key} to that, or select them anew",
-            path.display(),
-            selected.path().display()
+            printable_path(path),
+            printable_path(selected.path())
         ))
     };
     let labels = keywords::read_labels(&settings.labels)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use foreign_text::printable_path;
 use keywords::compare::select_all;
 use keywords::{Keyword, SEPARATOR, Selector, TextEncoder, prompt};
 use networks::decode::{self, Options};
@@ -246,7 +247,7 @@ fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextE
     }
     Err(Error::Mismatch(format!(
         "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",
-        clip.display()
+        printable_path(clip)
     )))
 }
 
