@@ -36,7 +36,11 @@ impl Screen {
 impl Observer for Screen {
     fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
         let name = &plan.stages()[at].name;
-        self.say(&format!("! {name} is run again: {}", damage.reason()));
+        let kept = match damage {
+            Damage::Lost(_) => "; what is there is kept under a name that ends in .damaged",
+            Damage::Resumable(_) => "",
+        };
+        self.say(&format!("! {name} is run again: {}{kept}", damage.reason()));
     }
 
     fn started(&self, plan: &Plan, at: usize, todo: Todo) {

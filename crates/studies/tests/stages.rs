@@ -153,6 +153,8 @@ fn a_changed_output_is_noticed_and_made_again_and_a_changed_record_is_refused() 
     let said = heard.damaged.lock().unwrap().join(" ");
     assert!(said.contains(&file.display().to_string()), "{said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
+    let damaged = file.with_file_name(format!("{}.damaged", file.file_name().unwrap().display()));
+    assert_eq!(fs::read_to_string(damaged).unwrap(), "onf\n");
     // An older time of the same bytes is no damage.
     fs::File::options()
         .write(true)

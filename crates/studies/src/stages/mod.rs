@@ -84,7 +84,7 @@ pub enum Todo {
     Run,
     /// Remove what other inputs gave, and run it.
     Redo,
-    /// Remove what is damaged or incomplete, and run it.
+    /// Set aside what is damaged or incomplete, and run it.
     Restore,
 }
 

@@ -1,6 +1,6 @@
 //! Walking a plan: several stages at a time, each as soon as what it is after is finished.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -196,6 +196,23 @@ fn ready(plan: &Plan, places: &[Place], at: usize) -> Ready {
     ready
 }
 
+/// Renames what is damaged to the first free one of `NAME.damaged`, `NAME.damaged-2` and so on: a
+/// run of many hours is not removed for one changed byte.
+fn set_aside(output: &Path) -> Result<(), Error> {
+    if fs::symlink_metadata(output).is_err() {
+        return Ok(());
+    }
+    let named = |ending: &str| {
+        let mut name = output.file_name().unwrap_or_default().to_owned();
+        name.push(ending);
+        output.with_file_name(name)
+    };
+    let later = (2..).map(|number| named(&format!(".damaged-{number}")));
+    let mut names = std::iter::once(named(".damaged")).chain(later);
+    let free = names.find(|name| fs::symlink_metadata(name).is_err());
+    Ok(free.map_or(Ok(()), |free| durable::replace(output, &free))?)
+}
+
 fn run_stage(
     plan: &Plan,
     at: usize,
@@ -214,9 +231,9 @@ fn run_stage(
     if let Some(damage) = plan.damage(at)? {
         observer.damaged(plan, at, &damage);
     }
-    if matches!(todo, Todo::Redo | Todo::Restore)
-        || (todo == Todo::Resume && stage.resume == Resume::Anew)
-    {
+    if todo == Todo::Restore {
+        stage.outputs.iter().try_for_each(|output| set_aside(output))?;
+    } else if todo == Todo::Redo || (todo == Todo::Resume && stage.resume == Resume::Anew) {
         stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
     let before = plan.record(at)?.filter(|_| todo == Todo::Resume);
