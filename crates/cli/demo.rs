@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pictures = args.out.join("pictures");
     terminal::say(&format!(
         "$ capsmith dataset draw --out {} --count {}",
-        printable_path(pictures),
+        printable_path(&pictures),
         args.count
     ));
     dataset::draw(&pictures, &scenes::Options { count: args.count, ..dataset::DRAWN })?;
@@ -57,8 +57,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     terminal::say(&format!(
         "$ capsmith reproduce table1 --configs demo --data {} --weights {} --out {} --resume",
-        printable_path(pictures),
-        printable_path(weights),
+        printable_path(&pictures),
+        printable_path(&weights),
         printable_path(&args.out)
     ));
     let Some(Finished { results, page }) = reproduce::reproduce(&line)? else { return Ok(()) };
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let index = args.out.join("index.html");
     durable::write(&index, &std::fs::read(&page)?)?;
-    terminal::say(&format!("pictures, captions, keywords and scores: {}", printable_path(index)));
+    terminal::say(&format!("pictures, captions, keywords and scores: {}", printable_path(&index)));
     if results.rows.iter().any(|line| !line.is_scored()) {
         bail!("not all rows could be scored; the table says why");
     }
@@ -81,7 +81,7 @@ fn lay_out(folder: &Dir, out: &Path) -> anyhow::Result<()> {
         durable::create_dir_all(path.parent().unwrap_or(out))?;
         // A new time of change would look like another model.
         durable::write_if_other(&path, file.contents())
-            .with_context(|| format!("cannot lay out {}", printable_path(path)))?;
+            .with_context(|| format!("cannot lay out {}", printable_path(&path)))?;
     }
     folder.dirs().try_for_each(|folder| lay_out(folder, out))
 }

@@ -158,7 +158,7 @@ fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
     };
     let folder = models::find(nli, Wanted::LanguageModel)?;
     let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
-    Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(folder)))?))
+    Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(&folder)))?))
 }
 
 /// The stages of a keywords folder, and how many had to be made.
@@ -283,7 +283,7 @@ impl Clip<'_> {
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
     let folder = models::find(clip, Wanted::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
-        .with_context(|| format!("cannot load CLIP from {}", printable_path(folder)))
+        .with_context(|| format!("cannot load CLIP from {}", printable_path(&folder)))
 }
 
 fn load(dataset: &Path, layout: Option<Layout>) -> anyhow::Result<Corpus> {

@@ -123,7 +123,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     if out.join("stages").is_dir() && !args.resume && !args.dry_run {
         bail!(
             "{} holds a study already; add --resume to go on with it, or choose another --out",
-            printable_path(out)
+            printable_path(&out)
         );
     }
     let request = request(args, table, out)?;
@@ -141,7 +141,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
     crate::table_page::write(&page, &results, &reproduction)?;
-    terminal::say(&format!("the table with its captions: {}", printable_path(page)));
+    terminal::say(&format!("the table with its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
 }
 
@@ -263,7 +263,7 @@ fn find(args: &Args, name: &str, wanted: Wanted) -> anyhow::Result<String> {
         if !path.exists() && !args.dry_run {
             bail!(
                 "{} is not there; on a machine with a network: capsmith fetch weights {name} --out {}",
-                printable_path(path),
+                printable_path(&path),
                 printable_path(folder)
             );
         }

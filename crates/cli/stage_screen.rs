@@ -84,7 +84,7 @@ impl Observer for Screen {
                 let log = plan.log_file(at);
                 self.say(&format!(
                     "✗ {name} failed: {error}\n  all that it said: {}",
-                    printable_path(log)
+                    printable_path(&log)
                 ));
             }
             Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),
