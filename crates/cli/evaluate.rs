@@ -138,9 +138,9 @@ impl From<CheckpointChoice> for Which {
 /// Which of a run's pictures.
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitChoice {
-    /// Those to report on.
+    /// The test pictures.
     Test,
-    /// Those held out to choose by.
+    /// The held-out pictures.
     Validation,
 }
 

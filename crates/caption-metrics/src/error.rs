@@ -99,7 +99,7 @@ pub enum Error {
          every image needs exactly one, or score only the images that have one with --only-predicted"
     )]
     MissingPredictions {
-        /// How many.
+        /// Number of pictures.
         count: usize,
         /// The first few identifiers.
         examples: String,
@@ -110,7 +110,7 @@ pub enum Error {
          {examples}; remove them or add references"
     )]
     ExtraPredictions {
-        /// How many.
+        /// Number of pictures.
         count: usize,
         /// The first few identifiers.
         examples: String,

@@ -40,7 +40,7 @@ impl Serialize for Scores {
     }
 }
 
-/// How the numbers came about.
+/// Protocol of the scores.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Protocol {
     /// What else gives these numbers.
@@ -69,7 +69,7 @@ pub struct ImageScores {
 /// The scores of a corpus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// How the numbers came about.
+    /// Protocol of the scores.
     pub protocol: Protocol,
     /// The number of images.
     pub n: usize,

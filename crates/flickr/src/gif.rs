@@ -1,6 +1,6 @@
 //! GIF: the first frame on its canvas, as Pillow shows it.
 //!
-//! Where the frame does not cover the canvas Pillow has entry 0 of the palette, or the transparent
+//! Outside the frame Pillow fills the canvas with entry 0 of the palette, or with the transparent
 //! one where there is such; the background that the file names does not count. A canvas grows to a
 //! frame that reaches beyond it. A palette in which each entry is its own shade of grey counts as
 //! none: then the global one counts, or where that is none either, indexes are shades of grey.
@@ -47,7 +47,7 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     Ok(RgbPixels { width, height, data: data.into_flattened() })
 }
 
-/// Where the global palette's size is, and whether there is one.
+/// Byte that holds the global palette's size and its presence.
 const FLAGS: usize = 10;
 const HAS_PALETTE: u8 = 0x80;
 /// Bytes before the global palette.

@@ -96,7 +96,7 @@ fn check_quotes(
     Ok(())
 }
 
-/// Whether a line of a field but its first begins as a row does, with a picture's name.
+/// Returns true if a line of a field but its first begins as a row does, with a picture's name.
 fn swallows_a_row(field: &str) -> bool {
     field.split(['\n', '\r']).skip(1).any(|line| {
         line.split_once(',').is_some_and(|(name, _)| is_picture_name(name.trim().trim_matches('"')))

@@ -1,4 +1,4 @@
-//! Where a picture is, and its bytes.
+//! The file of a picture: its place and its bytes.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,7 +15,7 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// Bytes that tell a picture's format.
 const HEAD: u64 = 64;
 
-/// Where a picture is.
+/// Place of a picture: a file, or a member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PictureFile {
     /// In a file of its own.
@@ -24,7 +24,7 @@ pub enum PictureFile {
     Member {
         /// The archive.
         archive: Arc<Path>,
-        /// Whether the archive as a whole is compressed.
+        /// True if the archive as a whole is compressed.
         compressed: bool,
         /// Bytes before it in the uncompressed archive.
         offset: u64,
@@ -73,8 +73,8 @@ impl PictureFile {
     /// Reads the picture's bytes, with the stamp that the file had when it was opened.
     ///
     /// # Errors
-    /// What is no regular file is refused before it is opened, as is a file that does not begin as
-    /// a picture does before the rest of it is read.
+    /// Anything but a regular file is refused before it is opened; a file that does not begin as a
+    /// picture does, before the rest of it is read.
     pub fn read(&self) -> Result<(Vec<u8>, FileStamp), PictureError> {
         self.open_and_read().map_err(|error| self.error(error))
     }

@@ -40,7 +40,7 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     Ok(RgbPixels { width, height, data })
 }
 
-/// What is left of a file.
+/// The rest of a file.
 struct Tokens<'b> {
     rest: &'b [u8],
 }

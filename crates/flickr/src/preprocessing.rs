@@ -3,7 +3,7 @@
 //! RGB, shorter side to `size` by Pillow's resize, centre crop, `(value / 255 - mean) / std`: what
 //! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
 //! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
-//! Where a folder asks for what the original CLIP does not know (another form of `size`, a crop beyond
+//! For settings that the original CLIP does not know (another form of `size`, a crop beyond
 //! the picture, other factors), transformers' processor is followed to the bit.
 
 use std::fmt;
@@ -241,7 +241,7 @@ impl Preprocessing {
         3 * (self.crop as usize).pow(2)
     }
 
-    /// What each of the 256 values of a channel becomes, in the order of operations of torchvision;
+    /// Results of the 256 values of a channel, in torchvision's order of operations;
     /// of transformers for a factor that torchvision does not have.
     fn normalised(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = (self.mean[channel], self.std[channel]);

@@ -282,7 +282,7 @@ pub(crate) fn is_picture_name(name: &str) -> bool {
     })
 }
 
-/// Whether a file that no caption speaks of is a picture; macOS puts `._` files beside all others.
+/// Returns true if a file without captions is a picture; macOS puts `._` files beside all others.
 fn is_spare_picture(name: &str) -> bool {
     is_picture_name(name) && !name.starts_with("._") && !name.contains("/._")
 }

@@ -32,10 +32,10 @@ use crate::warnings::WarningKind;
 /// What the archives are called.
 pub(crate) const FILES: [&str; 3] = ["*.tar", "*.tar.gz", "*.tgz"];
 
-/// What archives end in; those compressed by other programs than gzip are found to be refused.
+/// Endings of archives; those compressed by other programs than gzip are found to be refused.
 const ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"];
 
-/// How compressed files begin.
+/// First bytes of compressed files.
 const GZIP: &[u8] = b"\x1f\x8b";
 const OTHERS: [(&str, &[u8]); 3] =
     [("bzip2", b"BZh"), ("xz", b"\xfd7zXZ\0"), ("zstd", b"\x28\xb5\x2f\xfd")];
@@ -84,7 +84,7 @@ pub(crate) fn load(
     Err(LoadError::NoCaptions(root.to_owned()))
 }
 
-/// How pictures are called.
+/// Endings of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Naming {
     /// As in their archive.
@@ -166,7 +166,7 @@ struct Description {
     captions: Texts,
 }
 
-/// What programs write for captions. Null stands for a field that an example lacks.
+/// Captions in any of the forms that programs write. Null stands for a missing field.
 #[derive(Default, Deserialize)]
 #[serde(untagged, expecting = "captions must be a text, a list of texts or null")]
 enum Texts {

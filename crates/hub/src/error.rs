@@ -57,7 +57,7 @@ pub enum Error {
          hint: accept its licence at {page}, then {}", token_hint(*token)
     )]
     Denied {
-        /// What was asked for.
+        /// A finished file of this plan.
         url: String,
         /// 401 or 403.
         status: u16,
@@ -80,7 +80,7 @@ pub enum Error {
         file: Option<String>,
         /// Branch, tag or commit.
         revision: String,
-        /// What was asked for.
+        /// A finished file of this plan.
         url: Box<str>,
         /// Where a person can look.
         page: Box<str>,
@@ -91,7 +91,7 @@ pub enum Error {
          hint: run the same command again; what has arrived is kept and not fetched twice"
     )]
     Unreachable {
-        /// What was asked for.
+        /// A finished file of this plan.
         url: String,
         /// The last failure.
         reason: String,
@@ -101,7 +101,7 @@ pub enum Error {
     /// An answer that another try will not change.
     #[error("cannot fetch {url}: {reason}")]
     Refused {
-        /// What was asked for.
+        /// A finished file of this plan.
         url: String,
         /// What the server said.
         reason: String,
@@ -112,7 +112,7 @@ pub enum Error {
          hint: check HF_ENDPOINT, and whether a proxy or log-in page is in the way"
     )]
     NotTheHub {
-        /// What was asked for.
+        /// A finished file of this plan.
         url: String,
         /// What is odd.
         problem: String,

@@ -49,7 +49,7 @@ impl Options {
     /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: the network is not used |
     /// | `TRANSFORMERS_OFFLINE` | the same where that one is not set |
     ///
-    /// Where several of the three name a cache, the first is written to, and all are looked in: which
+    /// If several of the three name a cache, the first is written to, and all are looked in: which
     /// of them wins in Python depends on the library and its version.
     ///
     /// # Errors

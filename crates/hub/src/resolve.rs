@@ -72,7 +72,7 @@ struct Fetch<'a> {
     revision: String,
     client: Client<'a>,
     cache: Repository,
-    /// Where the model may lie too: in other caches, and under its other name.
+    /// Other places of the model: other caches, and its other name.
     elsewhere: Vec<Repository>,
 }
 

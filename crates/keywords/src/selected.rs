@@ -36,7 +36,7 @@ pub struct Identity {
     version: u32,
     /// Of the captions and pictures.
     pub dataset_fingerprint: String,
-    /// Of the embeddings of the pictures.
+    /// Digest of the pictures' embeddings.
     pub embeddings_sha256: String,
     /// Of the CLIP that compared pictures and words.
     pub clip_sha256: String,

@@ -49,7 +49,7 @@ const PRIMES: [(&str, &str); 5] = [
 const ALWAYS: [&str; 2] = ["landscape", "some object"];
 /// A sub-category of objects that is never compared: people's clothes have a choice of their own.
 const NO_OBJECT: &str = "clothing and fashion";
-/// Where this word is chosen, weather is not.
+/// The word that rules out weather.
 const INDOOR: &str = "indoor";
 const PERSONS: [&str; 6] = ["a man", "a woman", "a boy", "a girl", "an old man", "an old woman"];
 const SEVERAL: [&str; 6] = ["men", "women", "boys", "girls", "old men", "old women"];

@@ -393,7 +393,7 @@ fn a_head_of_its_own_is_used_where_the_config_says_so() {
     assert!(error.to_string().contains("lm_head.weight"), "{error}");
 }
 
-/// What transformers does by a factor on attention scores is done to the queries here.
+/// Scaling the queries here equals transformers' factor on attention scores.
 #[test]
 fn attention_is_scaled_by_layer_and_width_as_the_config_says() {
     let scaled = |factor: &dyn Fn(usize) -> f64| {

@@ -32,7 +32,7 @@ pub(crate) struct Batch {
     pixels: Vec<f32>,
 }
 
-/// What came of reading a picture: its file, and why it could not be decoded.
+/// Result of reading a picture: its file, and why it could not be decoded.
 pub(crate) type Decoded = (Source, Result<(), String>);
 
 impl Batch {

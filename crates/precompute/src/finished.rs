@@ -61,7 +61,7 @@ impl Texts {
 /// All of the file but its rows.
 pub(crate) struct Header {
     bytes: Vec<u8>,
-    /// What follows the rows: the records of pictures' files.
+    /// Records of the pictures' files, which follow the rows.
     records: Vec<u8>,
 }
 

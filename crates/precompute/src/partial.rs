@@ -109,7 +109,7 @@ impl<'p> Partial<'p> {
         Ok(Self { plan, folder, replaces })
     }
 
-    /// Whether another process has put the pieces together.
+    /// Returns true if another process has merged the pieces.
     pub(crate) fn is_finished(&self) -> bool {
         self.plan.output.exists() && FileVersion::of(self.plan.output) != self.replaces
     }

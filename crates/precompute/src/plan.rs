@@ -77,7 +77,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Where a picture of the list is.
+    /// Returns the file of a picture of the list.
     pub(crate) fn file(&self, picture: usize) -> PictureFile {
         (self.find)(picture, &self.names[picture])
     }
@@ -113,7 +113,7 @@ pub enum Phase {
 /// How far a run is, in pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done. The numbers below are of this phase.
+    /// Current phase, which the numbers below are of.
     pub phase: Phase,
     /// All pictures that are this process's.
     pub total: usize,

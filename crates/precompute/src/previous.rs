@@ -11,7 +11,7 @@ use crate::finished::Embeddings;
 use crate::plan::{Plan, Skipped};
 use crate::sources::{self, Source, Verdict};
 
-/// What tells one version of a file from the next, which is renamed over it.
+/// Version of a file: size and time tell it from the next one, which is renamed over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileVersion {
     length: u64,
@@ -32,9 +32,9 @@ pub(crate) struct Previous {
     skipped: HashMap<String, Skipped>,
     /// The files of the plan's pictures, unchanged ones with their present times.
     sources: Vec<Source>,
-    /// Whether each picture of the plan has changed.
+    /// True for each picture of the plan that has changed.
     changed: Vec<bool>,
-    /// Whether the file of an unchanged picture has another time.
+    /// True if the file of an unchanged picture has another time.
     pub(crate) touched: bool,
 }
 

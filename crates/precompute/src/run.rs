@@ -188,7 +188,7 @@ impl<'p> Share<'p> {
     }
 }
 
-/// How far a phase is that began with nothing.
+/// Progress of a phase that began with nothing.
 fn at(phase: Phase, done: usize, total: usize) -> Progress {
     Progress { phase, total, done, resumed: 0, skipped: 0 }
 }
@@ -219,11 +219,11 @@ fn accept(plan: &Plan, path: &Path, skipped: &[Skipped]) -> Result<(), Error> {
     Err(Error::LeavesOut { path: path.to_owned(), skipped: skipped.to_vec() })
 }
 
-/// What lies at the plan's output.
+/// State of the plan's output.
 enum Found {
-    /// What was asked for.
+    /// A finished file of this plan.
     Finished(Summary),
-    /// What was asked for, but some of its pictures have changed since.
+    /// A finished file of this plan, some of whose pictures have changed since.
     Changed(Box<Previous>),
     Nothing,
 }

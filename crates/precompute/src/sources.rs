@@ -83,7 +83,7 @@ pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
     })
 }
 
-/// How a picture stands to its record.
+/// Result of comparing a picture with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Its size and time are the recorded ones.

@@ -34,7 +34,7 @@ pub(crate) struct Evaluation {
     pub choice: Option<String>,
     /// Whether captions were written from other pictures.
     pub control: bool,
-    /// How captions became words: `none` or `ptb`.
+    /// Tokenizer of the captions: `none` or `ptb`.
     pub tokenizer: String,
     /// By the names of [`metrics`].
     pub scores: BTreeMap<String, f64>,

@@ -39,7 +39,7 @@ impl Dtype {
         }
     }
 
-    /// Whether values are floating-point numbers.
+    /// Returns true if values are floating-point numbers.
     #[must_use]
     pub const fn is_floating(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)

@@ -25,7 +25,7 @@ impl StateDict {
     /// safetensors file too.
     ///
     /// # Errors
-    /// What [`Tree::load`] refuses, and a file without a state dict or with several.
+    /// Refuses as [`Tree::load`], and a file without a state dict or with several.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let fail = |reason: String| Problem::Content(reason).at(path);
         let mut all = Self::all(path)?;
@@ -54,7 +54,7 @@ impl StateDict {
     /// Reads every state dict of a file, wherever it lies; at least one.
     ///
     /// # Errors
-    /// What [`Tree::load`] refuses, and a file without a state dict.
+    /// Refuses as [`Tree::load`], and a file without a state dict.
     pub fn all(path: &Path) -> Result<Vec<Self>, Error> {
         let found = match container::open(path) {
             Ok(Contents::Tree(tree)) => of_tree(&tree),
@@ -88,7 +88,7 @@ impl StateDict {
         }
     }
 
-    /// Where it lies in the file, as Python would write it: `["net"]`; empty for all of the file.
+    /// Its place in the file, as Python would write it: `["net"]`; empty for all of the file.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
@@ -100,7 +100,7 @@ impl StateDict {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// How many tensors there are.
+    /// Number of tensors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.tensors.len()
@@ -112,7 +112,7 @@ impl StateDict {
         self.iter().find(|&(known, _)| known == name).map(|(_, tensor)| tensor)
     }
 
-    /// What else lies in the state dict: name, and the kind of value as [`Value::kind`] has it.
+    /// Other entries of the state dict: name, and the kind of value as [`Value::kind`] has it.
     #[must_use]
     pub fn others(&self) -> &[(String, &'static str)] {
         &self.others

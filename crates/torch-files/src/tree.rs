@@ -112,8 +112,8 @@ pub enum Value<'a> {
     Dict(Dict<'a>),
     /// A tensor, a parameter or a numpy array.
     Tensor(&'a Tensor),
-    /// What `torch.load(weights_only=True)` reads and this crate does not, by its name: tensors of
-    /// other types or kinds, complex numbers, texts with lone surrogates.
+    /// A value that only `torch.load(weights_only=True)` reads, by its name: tensors of other types
+    /// or kinds, complex numbers, texts with lone surrogates.
     Other(&'static str),
 }
 
@@ -155,7 +155,7 @@ pub struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// How many there are.
+    /// Number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -189,7 +189,7 @@ pub struct Dict<'a> {
 }
 
 impl<'a> Dict<'a> {
-    /// How many there are.
+    /// Number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()

@@ -129,7 +129,7 @@ impl RunFolder {
     /// Opens an existing run, whose files must be as they were written.
     ///
     /// # Errors
-    /// Says what to run when `path` is not a run folder; names a file that has changed.
+    /// Fails if `path` is not a run folder, and names a file that has changed.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let run = Self::new(path);
         if run.exists() {

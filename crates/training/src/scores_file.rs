@@ -44,7 +44,7 @@ pub struct ScoresFile {
     /// SHA-256 of the files beside it.
     #[serde(default)]
     pub files: Digests,
-    /// How the numbers came about.
+    /// Protocol of the scores.
     pub protocol: Protocol,
     /// Number of images.
     pub n: usize,
@@ -54,10 +54,10 @@ pub struct ScoresFile {
     pub per_image: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
-/// How scores came about.
+/// Protocol of scores.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Protocol {
-    /// How captions became words: `none` or `ptb`.
+    /// Tokenizer of the captions: `none` or `ptb`.
     pub tokenizer: String,
 }
 

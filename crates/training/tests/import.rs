@@ -139,7 +139,7 @@ fn small() -> Vec<(String, Tensor)> {
     dict.iter().map(|(name, values)| (name.to_owned(), tensor(values))).collect()
 }
 
-/// What becomes of each tensor of a file.
+/// Change made to each tensor of a file.
 type Change = dyn Fn(&str, Tensor) -> Vec<(String, Tensor)>;
 
 #[test]

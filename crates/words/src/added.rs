@@ -32,7 +32,7 @@ pub(crate) struct Added {
     tokens: Vec<Value>,
 }
 
-/// How a token is found in a text; absent settings are transformers'.
+/// Settings of finding a token in a text; absent ones are transformers'.
 #[derive(Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]

@@ -1,6 +1,6 @@
 //! Clean-up of spaces in decoded text.
 
-/// What is replaced, one after the other, in the whole text.
+/// Replacements, made one after the other in the whole text.
 const EDITS: [(&str, &str); 10] = [
     (" .", "."),
     (" ?", "?"),

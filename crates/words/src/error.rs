@@ -46,7 +46,7 @@ pub enum TokenizerError {
         "a vocabulary of {vocab_size} tokens cannot be trained: the bytes and special tokens alone take {least}"
     )]
     VocabularyTooSmall {
-        /// What was asked for.
+        /// A finished file of this plan.
         vocab_size: usize,
         /// The least that there can be.
         least: usize,

@@ -363,7 +363,7 @@ fn check_scale(tower: &str, name: &str, scale: f64) -> Result<(), String> {
     Err(format!("{tower}.{name} is {scale}; it must be above 0"))
 }
 
-/// What the `config.json` of one tower has beside the tower's settings.
+/// Entries of one tower's `config.json` beside the tower's settings.
 #[derive(Deserialize)]
 struct Tower {
     model_type: Option<String>,

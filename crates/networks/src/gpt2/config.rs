@@ -71,11 +71,11 @@ pub struct Gpt2Config {
     pub layer_norm_epsilon: f64,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
-    /// Whether attention scores are divided by the root of [`Self::head_dim`].
+    /// True if attention scores are divided by the root of [`Self::head_dim`].
     pub scale_attn_weights: bool,
-    /// Whether attention scores are divided by the layer's number, counted from 1, too.
+    /// True if attention scores are also divided by the layer's number, counted from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// Whether the output head is the token embedding; otherwise it has weights of its own.
+    /// True if the output head is the token embedding; otherwise it has weights of its own.
     pub tie_word_embeddings: bool,
 }
 

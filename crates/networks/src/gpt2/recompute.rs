@@ -89,7 +89,7 @@ fn leaf(rows: Option<Tensor>) -> Tensor {
 struct Gradients<'a> {
     parameters: &'a [(String, Tensor)],
     blocks: usize,
-    /// Whether the token embedding is the output head too.
+    /// True if the token embedding is the output head too.
     is_tied: bool,
     all: Vec<Tensor>,
 }

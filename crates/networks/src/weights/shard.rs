@@ -14,7 +14,7 @@ use torch_files::{Dtype, StateDict};
 
 use super::{WeightsError, io_error, kind_of};
 
-/// How a file of Git's large-file storage begins where its contents were not fetched.
+/// First bytes of a Git LFS pointer, in a file whose contents were not fetched.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// The names that PyTorch's own files end in.

@@ -1,4 +1,4 @@
-//! Whether the outputs of a finished stage are those that it made.
+//! Checks that the outputs of a finished stage are those that it made.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use training::track::{self, EpochRecord, EpochScores, StepRecord};
 use super::key::listing;
 use super::{Error, Record, Stage};
 
-/// How the outputs of a stage are known to be those that it made.
+/// Method of checking that the outputs of a stage are those that it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
     /// By the digests of all their files, which the stage's record keeps.

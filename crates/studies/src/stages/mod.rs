@@ -48,7 +48,7 @@ pub struct Stage {
     /// Files and folders that it makes, and that nothing else makes. They are removed before the stage is
     /// run with another key.
     pub outputs: Vec<PathBuf>,
-    /// How its outputs are known to be those that it made.
+    /// Method of checking that its outputs are those that it made.
     pub check: Check,
     /// Whether what depends on it can do without.
     pub optional: bool,
@@ -121,7 +121,7 @@ pub enum Error {
         printable_path(run)
     )]
     TrainedOn {
-        /// What is damaged, and how.
+        /// The damage, in words.
         reason: String,
         /// The run's folder.
         run: PathBuf,

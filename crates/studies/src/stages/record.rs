@@ -21,7 +21,7 @@ pub enum State {
     Failed,
 }
 
-/// What is remembered of a stage. A record of version 0.1.0 has no digests.
+/// Record of a stage. One of version 0.1.0 has no digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

@@ -29,14 +29,14 @@ pub enum Search {
     Grid {},
     /// Combinations drawn at random.
     Random {
-        /// How many.
+        /// Number of pictures.
         trials: usize,
         /// Decides the draws.
         seed: u64,
     },
     /// Combinations drawn at random, of which the best are trained longer.
     SuccessiveHalving {
-        /// How many.
+        /// Number of pictures.
         trials: usize,
         /// Decides the draws.
         seed: u64,

@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Task {
     /// From 0.
     pub index: usize,
-    /// How many there are.
+    /// Number of tensors.
     pub count: usize,
 }
 

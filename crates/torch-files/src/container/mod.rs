@@ -20,7 +20,7 @@ use crate::tree::Tree;
 const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
-/// What a file is: the values of a pickle, or tensors by name.
+/// Contents of a file: the values of a pickle, or tensors by name.
 pub(crate) enum Contents {
     Tree(Tree),
     Tensors(Vec<safetensors::Entry>),

@@ -16,7 +16,7 @@ pub(crate) struct ArrayType {
     big_endian: bool,
 }
 
-/// What a numpy type's elements are.
+/// Kind of a numpy type's elements.
 #[derive(Debug, Clone, Copy)]
 enum Element {
     Number(Dtype),

@@ -43,7 +43,7 @@ pub(crate) enum Draft {
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Tensor(Box<TensorDraft>),
-    /// What is known and not read, by its name.
+    /// A value that is known and not read, by its name.
     Other(&'static str),
     /// What follows is parts of tensors and arrays, which mean nothing by themselves.
     Storage(usize),

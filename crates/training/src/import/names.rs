@@ -16,12 +16,12 @@ const POSITIONS: &str = "transformer.wpe.weight";
 const LANGUAGE_MODEL: &str = "gpt.";
 const MAPPER: &str = "clip_project.";
 
-/// How the parts of captioners are called in a file.
+/// Names of the parts of captioners in a file.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// What GPT-2s' names begin with: `gpt.`, or another such as `model.gpt2.`.
+    /// Prefixes of GPT-2s: `gpt.`, or another such as `model.gpt2.`.
     language_models: BTreeSet<String>,
-    /// What mappers' names begin with.
+    /// Prefixes of mappers.
     mappers: BTreeSet<String>,
 }
 
@@ -41,7 +41,7 @@ impl Parts {
         parts
     }
 
-    /// Whether there is a whole captioner, if not several.
+    /// Returns true if there is a whole captioner, or several.
     pub(super) fn are_whole(&self) -> bool {
         !self.language_models.is_empty() && !self.mappers.is_empty()
     }
@@ -85,7 +85,7 @@ fn plain(name: &str) -> String {
     parts.join(".")
 }
 
-/// Whether a name can go on with a module's name behind `before`.
+/// Returns true if a module's name can follow `before`.
 fn is_module(before: &str) -> bool {
     before.is_empty() || before.ends_with('.')
 }

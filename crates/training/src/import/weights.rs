@@ -14,7 +14,7 @@ use super::shapes::{self, Sizes};
 use super::{EMBEDDING, HEAD};
 use crate::error::Error;
 
-/// How many names an error lists.
+/// Number of names that an error lists.
 const LISTED: usize = 8;
 const HINT: &str =
     "hint: in Python, save model.state_dict() of ClipCap's ClipCaptionModel by itself";
@@ -78,7 +78,7 @@ impl<'a> Weights<'a> {
         Ok(weights)
     }
 
-    /// How many there are.
+    /// Number of tensors.
     pub(super) fn count(&self) -> usize {
         self.stored.len()
     }

@@ -1,4 +1,4 @@
-//! What a run writes down while it trains: `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and
+//! Logs of a run while it trains: `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and
 //! TensorBoard events.
 //!
 //! `logs.json` has the digests of the three tables as far as they are written when it is, with each
@@ -48,7 +48,7 @@ pub struct EpochRecord {
     pub validation_loss: Option<f64>,
 }
 
-/// How well the pictures that are captioned after each epoch were captioned, as it is written down.
+/// Scores of the pictures that are captioned after an epoch, as they are written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochScores {
     /// Epochs finished, from 1.
@@ -57,7 +57,7 @@ pub struct EpochScores {
     pub step: u64,
     /// Which pictures were captioned.
     pub split: ScoredSplit,
-    /// How many.
+    /// Number of pictures.
     pub pictures: usize,
     /// BLEU-1.
     #[serde(rename = "BLEU-1")]
@@ -98,9 +98,9 @@ impl EpochScores {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoredSplit {
-    /// Those held out to choose by.
+    /// The held-out pictures.
     Validation,
-    /// Those to report on.
+    /// The test pictures.
     #[default]
     Test,
 }
