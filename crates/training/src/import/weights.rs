@@ -164,7 +164,7 @@ impl<'a> Weights<'a> {
     }
 
     fn fail(&self, reason: &str) -> Error {
-        Error::Mismatch(format!("{}: {reason}", printable_path(&self.file)))
+        Error::Mismatch(format!("{}: {reason}", printable_path(self.file)))
     }
 }
 
