@@ -157,11 +157,8 @@ impl Table {
             return Ok((columns?, format!("columns {}", chosen.join(", "))));
         }
         if let Some(header) = &self.header {
-            let named: Vec<usize> = others
-                .iter()
-                .copied()
-                .filter(|&column| header[column].to_ascii_lowercase().starts_with("rating"))
-                .collect();
+            let named: Vec<usize> =
+                others.iter().copied().filter(|&column| is_rating(&header[column])).collect();
             if !named.is_empty() {
                 let names: Vec<&str> = named.iter().map(|&c| header[c].as_str()).collect();
                 return Ok((named.clone(), format!("columns {}", names.join(", "))));
@@ -251,6 +248,16 @@ fn three(row: &[String]) -> Option<[f64; 3]> {
     Some([number(a)?, number(b)?, number(c)?])
 }
 
+/// Returns true for `rating`, `ratings`, `rating_1`, `Rating 2` and alike, and not for a count or a
+/// mean of ratings.
+fn is_rating(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("rating").is_some_and(|rest| {
+        let number = rest.trim_start_matches(['_', '-', ' ', '.']);
+        rest == "s" || number.chars().all(|character| character.is_ascii_digit())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +320,8 @@ mod tests {
             assert_eq!(read_as(text, columns), Ok((vec!["a b#1 [0.5, 2.0]".to_owned()], 0)));
         }
         assert_eq!(read_as(text, &["n"]), Ok((vec!["a b#1 [7.0]".to_owned()], 0)));
+        let counted = "image,caption,rating,rating_count,rating_std\na,b#1,0.5,3,0.1\n";
+        assert_eq!(read_as(counted, &[]), Ok((vec!["a b#1 [0.5]".to_owned()], 0)));
         let swapped = "score,\"caption_id\",image\n0.5,\"b,#1\",a\n";
         assert_eq!(read_as(swapped, &[]), Ok((vec!["a b,#1 [0.5]".to_owned()], 0)));
     }

@@ -7,11 +7,10 @@
 //! the picture, other factors), transformers' processor is followed to the bit.
 
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use foreign_text::{printable_path, python_json};
+use foreign_text::{printable_path, python_json, read_text};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -258,7 +257,7 @@ impl Preprocessing {
 }
 
 fn read_json(path: &Path) -> Result<Value, PreprocessingError> {
-    let text = fs::read_to_string(path)
+    let text = read_text(path)
         .map_err(|source| PreprocessingError::Io { path: path.to_owned(), source })?;
     serde_json::from_str(&python_json(&text))
         .map_err(|source| PreprocessingError::Json { path: path.to_owned(), source })

@@ -1,9 +1,9 @@
 //! Reading a caption or split file as text, with errors that name file and line.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Component, Path};
 
+use foreign_text::open_regular;
 use memchr::memchr_iter;
 
 use crate::error::{LoadError, Place};
@@ -38,12 +38,10 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
     }
 }
 
-/// Reads a regular file; a pipe would wait for its writer, and a device may have no end.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    fs::read(path)
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The lines that hold something, with their 1-based numbers; `\n` and `\r\n` both end a line.

@@ -1,4 +1,5 @@
-//! Text that other programs wrote: JSON as Python writes it, names made fit to print.
+//! Text that other programs wrote: files opened with care, JSON as Python writes it, names made
+//! fit to print.
 //!
 //! ```
 //! use foreign_text::{printable, python_json};
@@ -7,8 +8,10 @@
 //! assert_eq!(printable("a\nb.jpg").to_string(), r"a\nb.jpg");
 //! ```
 
+mod file;
 mod print;
 mod python;
 
+pub use file::{open_regular, read_text};
 pub use print::{PrintablePath, PrintableText, printable, printable_path};
 pub use python::python_json;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -110,9 +111,9 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
     if length > LONGEST_INDEX {
         return Err(no_index(format!("it has {length} bytes")));
     }
-    let text = fs::read(index).map_err(Error::io("read", index))?;
+    let text = read_text(index).map_err(Error::io("read", index))?;
     let parsed: Index =
-        serde_json::from_slice(&text).map_err(|error| no_index(error.to_string()))?;
+        serde_json::from_str(&python_json(&text)).map_err(|error| no_index(error.to_string()))?;
     let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
     match shards.iter().find(|shard| !is_file(shard)) {
         Some(shard) => Err(no_index(format!("it speaks of {shard:?}"))),

@@ -6,10 +6,11 @@
 //! object with the keys `sha256` and `from`, which no published list or tree has.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use durable::sealed::{self, SealError};
+use foreign_text::{open_regular, python_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -63,7 +64,9 @@ pub(crate) fn read(path: &Path, key: &str) -> Result<Value, Error> {
         Err(SealError::Missing) => {}
         Err(error) => return Err(damaged(path, &error)),
     }
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| Error::file(path, format!("is not UTF-8 text: {error}")))?;
+    let value: Value = serde_json::from_str(&python_json(text)).map_err(|error| {
         Error::file(path, format!("is not valid JSON, perhaps cut short: {error}"))
     })?;
     // One of capsmith's own whose digest is gone must not pass for somebody else's.
@@ -77,7 +80,11 @@ pub(crate) fn read(path: &Path, key: &str) -> Result<Value, Error> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| Error::file(path, format!("cannot be read: {error}")))
+    let mut bytes = Vec::new();
+    open_regular(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
+    Ok(bytes)
 }
 
 fn own(bytes: &[u8], key: &str) -> Result<(MadeFrom, Value), SealError> {
@@ -152,6 +159,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn some() -> Vec<Label> {

@@ -4,10 +4,9 @@
 //! All is checked before the `tokenizers` library sees it: it drops what it does not know, and its
 //! BPE builder panics on a merge longer than the longest token.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use foreign_text::python_json;
+use foreign_text::{python_json, read_text};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
@@ -77,8 +76,8 @@ pub(crate) fn vocab_and_merges(tokenizer: &Tokenizer) -> Result<(Vocab, Merges),
 
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+    let text =
+        read_text(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&python_json(&text))
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
 }
@@ -197,11 +196,11 @@ fn check_ids(path: &Path, mut ids: Vec<(u32, &str)>) -> Result<(), TokenizerErro
 }
 
 fn read_merges(path: &Path, vocab: &Vocab) -> Result<Merges, TokenizerError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+    let text =
+        read_text(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
     let mut merges = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        if index == 0 && line.starts_with("#version") {
+        if line.is_empty() || (index == 0 && line.starts_with("#version")) {
             continue;
         }
         let place = || format!("line {}", index + 1);

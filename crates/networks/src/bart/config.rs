@@ -1,9 +1,8 @@
 //! `config.json` of a BART that classifies.
 
-use std::fs;
 use std::path::Path;
 
-use foreign_text::python_json;
+use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 
 use super::BartError;
@@ -51,7 +50,7 @@ impl BartConfig {
     /// # Errors
     /// Names the file, the field, and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, BartError> {
-        let text = fs::read_to_string(path)
+        let text = read_text(path)
             .map_err(|source| BartError::ReadConfig { path: path.to_owned(), source })?;
         let invalid = |reason| BartError::InvalidConfig { path: path.to_owned(), reason };
         let config: Self = serde_json::from_str(&python_json(&text))

@@ -1,9 +1,8 @@
 //! `config.json` of a CLIP, checked before a model is built from it.
 
-use std::fs;
 use std::path::Path;
 
-use foreign_text::python_json;
+use foreign_text::{python_json, read_text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -240,7 +239,7 @@ impl ClipConfig {
     /// Names the file and the field.
     pub fn from_folder(folder: &Path) -> Result<Self, ClipError> {
         let path = folder.join("config.json");
-        let text = fs::read_to_string(&path)
+        let text = read_text(&path)
             .map_err(|source| ClipError::ReadConfig { path: path.clone(), source })?;
         Self::parse(&python_json(&text)).map_err(|reason| ClipError::InvalidConfig { path, reason })
     }

@@ -1,10 +1,9 @@
 //! `config.json` of a GPT-2, checked before a model is built from it.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use foreign_text::{printable_path, python_json};
+use foreign_text::{printable_path, python_json, read_text};
 use serde::{Deserialize, Serialize};
 
 /// Four thousand million, more than twice the largest GPT-2: a config that asks for more is
@@ -142,8 +141,8 @@ impl Gpt2Config {
     /// Names the file and the field.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
-        let text = fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Io { path: path.clone(), source })?;
+        let text =
+            read_text(&path).map_err(|source| ConfigError::Io { path: path.clone(), source })?;
         serde_json::from_str(&python_json(&text))
             .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
     }
@@ -329,6 +328,8 @@ impl TryFrom<Fields> for Gpt2Config {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Gpt2Config, String> {

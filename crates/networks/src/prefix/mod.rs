@@ -143,8 +143,8 @@ pub fn load(store: &mut nn::VarStore, checkpoint: &Checkpoint) -> Result<(), Wei
     weights::load(store, checkpoint, str::to_owned, is_ignored)
 }
 
-/// Whether [`load`] passes over a tensor of this name, as ClipCap calls it: the output head or a
-/// causal mask.
+/// Returns true if [`load`] passes over a tensor of this name, as ClipCap calls it: the output head or
+/// a causal mask.
 #[must_use]
 pub fn is_ignored(name: &str) -> bool {
     name.strip_prefix("gpt.").is_some_and(gpt2::is_ignored)

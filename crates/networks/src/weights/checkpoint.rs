@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
@@ -61,8 +62,8 @@ impl Checkpoint {
 
     fn open_index(folder: &Path, path: &Path) -> Result<Self, WeightsError> {
         let wrong = |reason: String| WeightsError::Index { path: path.to_owned(), reason };
-        let text = fs::read(path).map_err(io_error(path))?;
-        let index: ShardIndex = serde_json::from_slice(&text)
+        let text = read_text(path).map_err(io_error(path))?;
+        let index: ShardIndex = serde_json::from_str(&python_json(&text))
             .map_err(|error| wrong(format!("not an index of shards: {error}")))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::with_capacity(files.len());

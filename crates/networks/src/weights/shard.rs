@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::open_regular;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
@@ -54,12 +53,7 @@ enum Values<'a> {
 
 impl Shard {
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = File::open(path).map_err(io_error(path))?;
-        // A folder or a pipe can be opened, but not mapped.
-        if !file.metadata().map_err(io_error(path))?.is_file() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-            return Err(WeightsError::Io { path: path.to_owned(), source });
-        }
+        let file = open_regular(path).map_err(io_error(path))?;
         // SAFETY: the map is read-only and private to this struct; that nobody cuts the file short
         // meanwhile is asked of the caller in the documentation of `Checkpoint`.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io_error(path))?;

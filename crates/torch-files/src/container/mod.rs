@@ -4,11 +4,10 @@ pub(crate) mod legacy;
 pub(crate) mod safetensors;
 mod zip;
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use foreign_text::open_regular;
 use memmap2::Mmap;
 
 use crate::error::{Problem, shown};
@@ -78,13 +77,8 @@ fn nothing_after(end: usize, bytes: &Bytes) -> Result<(), Problem> {
 }
 
 fn map(path: &Path) -> Result<Bytes, Problem> {
-    let file = File::open(path).map_err(Problem::Io)?;
+    let file = open_regular(path).map_err(Problem::Io)?;
     let attributes = file.metadata().map_err(Problem::Io)?;
-    // A folder or a pipe can be opened, but not mapped.
-    if !attributes.is_file() {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        return Err(Problem::Io(source));
-    }
     if attributes.len() == 0 {
         return Err(Problem::CutShort { at: 0, wanted: 1, end: 0 });
     }
