@@ -104,7 +104,10 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     let (provenance, moved) = (&captioner.provenance, args.clip.as_deref());
     let (model, source) = models::image_encoder(&args.run, provenance, "--clip", moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
-        format!("cannot load the model that the run was trained on from {model} (say where it is with --clip)")
+        format!(
+            "cannot load the model that the run was trained on from {} (say where it is with --clip)",
+            printable(&model.to_string())
+        )
     })?;
     models::note_ignored(&model, &encoder);
     captioner.check_encoder(&encoder, &model).context("--clip says where the model is")?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use foreign_text::printable_path;
+use foreign_text::{printable, printable_path};
 use hub::{ModelReference, Options, Unit, Wanted};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
@@ -15,7 +15,7 @@ use crate::terminal;
 pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, wanted, &Options::from_environment()?, &mut Shown::default())
-        .with_context(|| format!("cannot find the model {text}"))
+        .with_context(|| format!("cannot find the model {}", printable(text)))
 }
 
 /// What the hub is asked for where a network is wanted.

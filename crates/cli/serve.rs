@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use foreign_text::printable;
 use networks::clip;
 use networks::device::{self, parse_device};
 use precompute::{Dtype, EncoderSource, Network};
@@ -54,7 +55,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let sources = sources(args)?;
     let judge = judge(args, &sources)?;
     let listener = TcpListener::bind(&args.address).with_context(|| {
-        format!("cannot listen on {}; choose another address with --address", args.address)
+        format!(
+            "cannot listen on {}; choose another address with --address",
+            printable(&args.address)
+        )
     })?;
     let address = listener.local_addr()?;
     let mut allowed = args.allowed_hosts.clone();

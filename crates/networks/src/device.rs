@@ -6,6 +6,7 @@
 
 use std::sync::OnceLock;
 
+use foreign_text::printable;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -14,7 +15,8 @@ use tch::{Cuda, Device, Kind, Tensor};
 pub enum DeviceError {
     /// Not the name of a device.
     #[error(
-        "\"{0}\" is not a device\nhint: say cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)"
+        "\"{}\" is not a device\nhint: say cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)",
+        printable(.0)
     )]
     Unknown(String),
     /// The libtorch in use was built, or installed, without CUDA.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Metric, Predictions, References};
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
+use training::checkpoint;
 use training::config::{Config, System};
 use training::run_folder::RunFolder;
 use training::scores_file::ScoresFile;
@@ -30,7 +31,8 @@ pub struct Run {
 
 /// Captions of a split, with their scores.
 pub(crate) struct Evaluation {
-    /// How each caption was chosen where there are several ways, such as "best of 2".
+    /// How each caption was chosen where there are several ways, such as "best of 2", and which
+    /// checkpoint wrote them where the run captions with another by now, such as "step 40 of 60".
     pub choice: Option<String>,
     /// Whether captions were written from other pictures.
     pub control: bool,
@@ -66,7 +68,9 @@ impl Run {
     /// Names what is no run folder, and a file that is damaged. Nothing but the configuration must be
     /// there.
     pub fn open(path: &Path, name: String) -> Result<Self, Error> {
-        let config = RunFolder::open(path)?.config().map_err(|error| in_file(path, error))?;
+        let run = RunFolder::open(path)?;
+        let config = run.config().map_err(|error| in_file(path, error))?;
+        let step = checkpoint::step(&run.checkpoints(), config.usual_checkpoint())?;
         let keywords = match &config.system {
             System::Sbg(system) if system.keywords.selected.exists() => {
                 Some(ImageKeywords::open(&system.keywords.selected)?)
@@ -79,7 +83,7 @@ impl Run {
             steps: track::records(&path.join("metrics.csv"))?,
             epochs: track::records(&path.join("epochs.csv"))?,
             epoch_scores: track::records(&path.join("epoch-scores.csv"))?,
-            evaluations: evaluations(path)?,
+            evaluations: evaluations(path, step)?,
             config,
             keywords,
         })
@@ -122,8 +126,9 @@ fn in_file(run: &Path, error: training::Error) -> Error {
     Error::File { path, reason }
 }
 
-/// All evaluations that are whole: one that was cut short has no scores.
-fn evaluations(run: &Path) -> Result<Vec<Evaluation>, Error> {
+/// Reads all evaluations that are whole: one that was cut short has no scores. The run captions with
+/// the checkpoint of `step`.
+fn evaluations(run: &Path, step: Option<u64>) -> Result<Vec<Evaluation>, Error> {
     let folder = run.join("evaluation");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -133,7 +138,7 @@ fn evaluations(run: &Path) -> Result<Vec<Evaluation>, Error> {
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.retain(|folder| folder.join("scores.json").exists());
     folders.sort_by_key(|folder| Kind::of(folder));
-    folders.iter().map(|folder| evaluation(run, folder)).collect()
+    folders.iter().map(|folder| evaluation(run, folder, step)).collect()
 }
 
 /// What an evaluation's folder is called by: `test`, `test-best-of-2`, `test-shuffled-best-of-2`.
@@ -159,7 +164,7 @@ impl Kind {
     }
 }
 
-fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
+fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {
     let again = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
         reason: format!(
@@ -189,8 +194,13 @@ fn evaluation(run: &Path, folder: &Path) -> Result<Evaluation, Error> {
     });
     let captions = captions.collect::<Result<_, Error>>()?;
     let Kind { control, choice, .. } = Kind::of(folder);
+    let used = scores.checkpoint.map(|checkpoint| checkpoint.step);
+    let other = used.zip(step).filter(|(used, step)| used != step);
+    let other = other.map(|(used, step)| format!("step {used} of {step}"));
+    let choice: Vec<String> =
+        [choice].into_iter().filter(|choice| !choice.is_empty()).chain(other).collect();
     Ok(Evaluation {
-        choice: Some(choice).filter(|choice| !choice.is_empty()),
+        choice: Some(choice.join(", ")).filter(|choice| !choice.is_empty()),
         control,
         tokenizer: scores.protocol.tokenizer,
         scores: scores

@@ -188,6 +188,22 @@ fn what_a_run_does_not_have_is_said_with_the_command_that_makes_it() {
 }
 
 #[test]
+fn scores_of_another_checkpoint_than_the_run_captions_with_say_so() {
+    let stage = Stage::new();
+    let run = stage.run("run", "prefix-gradient-clipping");
+    evaluate(&run, "test", 0.25, [("a", 0.0), ("b", 0.0), ("c", 0.0)]);
+    let scores = run.join("evaluation/test/scores.json");
+    let text = fs::read_to_string(&scores).unwrap();
+    let of_step = text.replacen('{', r#"{"checkpoint":{"step":40,"model_sha256":"1"},"#, 1);
+    fs::write(&scores, of_step).unwrap();
+    for (newest, is_told) in [(40, false), (60, true)] {
+        fs::create_dir_all(run.join(format!("checkpoints/step-{newest:09}"))).unwrap();
+        let page = page_of(std::slice::from_ref(&run)).unwrap();
+        assert_eq!(page.contains("step 40 of 60"), is_told, "{newest}");
+    }
+}
+
+#[test]
 fn a_damaged_file_is_named() {
     let stage = Stage::new();
     let run = stage.run("run", "sbg");

@@ -235,6 +235,19 @@ fn read_state(folder: &Path) -> Result<State, Error> {
     sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
 }
 
+/// Returns the step of one of a run's checkpoints; none where there is no checkpoint. The weights are
+/// not read.
+///
+/// # Errors
+/// Names the state that is damaged.
+pub fn step(folder: &Path, which: Which) -> Result<Option<u64>, Error> {
+    let Some((newest, path)) = list(folder)?.pop() else { return Ok(None) };
+    Ok(match which {
+        Which::Newest => Some(newest),
+        Which::Best => read_state(&path)?.position.best.map(|(_, step)| step),
+    })
+}
+
 fn verify(path: &Path, step: u64) -> Result<Checkpoint, Error> {
     let state = read_state(path)?;
     if state.position.step != step {

@@ -47,8 +47,12 @@ pub(crate) fn prepare<S: System>(
     device: Device,
     observer: &mut dyn Observer,
 ) -> Result<Prepared<S>, Error> {
-    let threads =
-        if folder.exists() { folder.provenance()?.threads } else { config.training.cpu_threads() };
+    let threads = if folder.exists() {
+        folder.check_files()?;
+        folder.provenance()?.threads
+    } else {
+        config.training.cpu_threads()
+    };
     // A run may go on with more processes of a machine than it began with.
     let own =
         if session.place.is_alone() { threads } else { threads.min(config.training.cpu_threads()) };
@@ -254,7 +258,6 @@ fn check_same_run(
     if !folder.exists() {
         return Ok(());
     }
-    folder.check_files()?;
     let path = printable_path(folder.path());
     let difference = folder.config()?.difference(config);
     if !difference.is_empty() {

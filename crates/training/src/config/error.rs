@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use foreign_text::printable_path;
+use foreign_text::{printable, printable_path};
 use networks::decode;
 
 /// A configuration that cannot be used, with what to change.
@@ -25,7 +25,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that capsmith does not know.
-    #[error("unknown key `{key}`{}", did_you_mean(suggestion.as_deref()))]
+    #[error("unknown key `{}`{}", printable(key), did_you_mean(suggestion.as_deref()))]
     UnknownKey {
         /// The key in dotted form.
         key: String,
@@ -36,11 +36,12 @@ pub enum ConfigError {
     #[error("decoding.strategy: {0}")]
     Strategy(#[source] decode::StrategyError),
     /// A `--set` argument that is not `key=value`.
-    #[error("`--set {0}` is not of the form key=value, such as --set training.epochs=3")]
+    #[error("`--set {}` is not of the form key=value, such as --set training.epochs=3", printable(.0))]
     Override(String),
     /// A change to a trained run that would be another run.
     #[error(
-        "`--set {0}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40, and where its data lies (data.dataset, data.embeddings, keywords.selected)"
+        "`--set {}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40, and where its data lies (data.dataset, data.embeddings, keywords.selected)",
+        printable(.0)
     )]
     Settled(String),
     /// No system, or one that capsmith does not know.

@@ -16,6 +16,8 @@ const MOST_THREADS: u64 = 1_024;
 const MOST_SECONDS: u64 = 31_536_000;
 /// Tokens of a text: more than GPT-2 has positions, so that the model's own bound is what counts.
 const MOST_TOKENS: u64 = 100_000;
+/// Vectors that an image embedding becomes within the mapper; `ClipCap` has 10.
+const MOST_CLIP_VECTORS: u64 = 1000;
 /// Words of a caption by a network that has no positions, and so would never end.
 const MOST_WORDS: u64 = 1_000;
 const MOST_LAYERS: u64 = 1_000;
@@ -154,7 +156,7 @@ impl ClipPrefix {
     fn validate(&self) -> Result<(), ConfigError> {
         within("mapper.prefix_length", self.mapper.prefix_length(), 1, MOST_TOKENS)?;
         if let Mapper::Transformer { clip_length, layers, .. } = self.mapper {
-            within("mapper.clip_length", clip_length, 1, MOST_TOKENS)?;
+            within("mapper.clip_length", clip_length, 1, MOST_CLIP_VECTORS)?;
             within("mapper.layers", layers, 1, MOST_LAYERS)?;
         }
         if let Tokenizer::Custom { vocab_size } = self.tokenizer {
