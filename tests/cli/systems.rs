@@ -386,7 +386,7 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
     let kept = std::fs::read(format!("{own}/labels.json")).unwrap();
     std::fs::copy(&others, format!("{own}/labels.json")).unwrap();
     let error = failure(&caption);
-    assert!(error.contains("labels.json") && error.contains("not of this run"), "{error}");
+    assert!(error.contains("labels.json") && error.contains("not the one in run.json"), "{error}");
     std::fs::write(format!("{own}/labels.json"), kept).unwrap();
     std::fs::remove_file(format!("{own}/encyclopedia.json")).unwrap();
     assert!(failure(&caption).contains("encyclopedia.json"));
