@@ -388,8 +388,10 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
     let error = failure(&caption);
     assert!(error.contains("labels.json") && error.contains("not the one in run.json"), "{error}");
     std::fs::write(format!("{own}/labels.json"), kept).unwrap();
+    let tree = std::fs::read(format!("{own}/encyclopedia.json")).unwrap();
     std::fs::remove_file(format!("{own}/encyclopedia.json")).unwrap();
     assert!(failure(&caption).contains("encyclopedia.json"));
+    std::fs::write(format!("{own}/encyclopedia.json"), tree).unwrap();
 
     // Keywords that were selected again from something else are not those of the run.
     std::fs::copy(place.of("fewer.jsonl"), place.of("selected.jsonl")).unwrap();
