@@ -106,7 +106,7 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!(
             "cannot load the model that the run was trained on from {} (say where it is with --clip)",
-            printable(&model.to_string())
+            printable(&model)
         )
     })?;
     models::note_ignored(&model, &encoder);
