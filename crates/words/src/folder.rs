@@ -200,7 +200,7 @@ fn read_merges(path: &Path, vocab: &Vocab) -> Result<Merges, TokenizerError> {
         read_text(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
     let mut merges = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        if line.is_empty() || (index == 0 && line.starts_with("#version")) {
+        if index == 0 && line.starts_with("#version") {
             continue;
         }
         let place = || format!("line {}", index + 1);
