@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foreign_text::{printable, python_json};
+use foreign_text::{open_regular, printable, python_json};
 use rayon::prelude::*;
 use serde::Deserialize;
 use tar::{Archive, Entry};
@@ -23,8 +23,7 @@ use tar::{Archive, Entry};
 use crate::corpus::{Corpus, Layout};
 use crate::error::{LoadError, Place};
 use crate::fingerprint::Fingerprint;
-use crate::picture_file::{PictureFile, open_regular};
-use crate::pixels::PictureProblem;
+use crate::picture_file::PictureFile;
 use crate::reading::{Captions, Reading, is_picture_name};
 use crate::unpacked;
 use crate::warnings::WarningKind;
@@ -188,10 +187,7 @@ impl Texts {
 
 fn read(path: &Path) -> Result<Vec<Example>, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
-    let open = || match open_regular(path) {
-        Err(PictureProblem::Io(source)) => Err(failed(source)),
-        opened => opened.map_err(|problem| failed(io::Error::other(problem.to_string()))),
-    };
+    let open = || open_regular(path).map_err(failed);
     let mut file = open()?;
     let mut head = Vec::new();
     file.by_ref().take(8).read_to_end(&mut head).map_err(failed)?;

@@ -31,8 +31,8 @@ pub struct Run {
 
 /// Captions of a split, with their scores.
 pub(crate) struct Evaluation {
-    /// How each caption was chosen where there are several ways, such as "best of 2", and which
-    /// checkpoint wrote them where the run captions with another by now, such as "step 40 of 60".
+    /// The choice among several captions, such as "best of 2", and the checkpoint that wrote them
+    /// where the run captions with another by now, such as "step 40 of 60".
     pub choice: Option<String>,
     /// Whether captions were written from other pictures.
     pub control: bool,
