@@ -3,18 +3,18 @@
 
 use std::path::Path;
 
-const CONTEXT: &str = "src/context.cpp";
+const SOURCE: &str = "src/libtorch.cpp";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={CONTEXT}");
+    println!("cargo:rerun-if-changed={SOURCE}");
     if let Ok(directory) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
-        let mut context = cc::Build::new();
-        context.cpp(true).std("c++17").warnings(false).file(CONTEXT);
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").warnings(false).file(SOURCE);
         if let Some(root) = Path::new(&directory).parent() {
-            context.include(root.join("include"));
+            build.include(root.join("include"));
         }
-        context.compile("capsmith-context");
+        build.compile("capsmith-libtorch");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{directory}");
         println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     }

@@ -10,6 +10,8 @@ use foreign_text::printable;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device, Kind, Tensor};
 
+use crate::libtorch;
+
 /// A device that was asked for and cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -131,37 +133,50 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Whether GPUs that have TF32 may round the factors of f32 matrix products to it: ten bits of
-/// mantissa, for speed.
-pub fn allow_tf32(allowed: bool) {
-    // SAFETY: sets one flag of libtorch's global context.
-    unsafe { capsmith_allow_tf32(allowed) }
-}
-
-unsafe extern "C" {
-    /// In `context.cpp`: tch has no way to it.
-    fn capsmith_allow_tf32(allowed: bool);
-}
-
 /// How many threads one operation on the processor uses.
 #[must_use]
 pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
-/// Rows of integers on `device`, in one transfer and without waiting for it: a GPU takes them from
-/// pinned memory in its own time.
+/// Returns rows of integers on `device`, in one transfer and without waiting for it: a GPU takes them
+/// from page-locked memory in its own time.
+///
+/// # Panics
+/// When memory is exhausted.
 pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
-    let mut all = Tensor::from_slice(&rows.concat());
-    if device.is_cuda() {
-        all = all.pin_memory(device).to_device_(device, Kind::Int64, true, false);
-    }
+    let count: usize = rows.iter().map(|row| row.len()).sum();
+    let all = if device.is_cuda() {
+        let size = [count as i64];
+        let pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
+            Ok(pinned) => pinned,
+            Err(error) => panic!("{error}"),
+        };
+        let mut left = values(&pinned);
+        for row in rows {
+            let (place, behind) = left.split_at_mut(row.len());
+            place.copy_from_slice(row);
+            left = behind;
+        }
+        pinned.to_device_(device, Kind::Int64, true, false)
+    } else {
+        Tensor::from_slice(&rows.concat())
+    };
     let mut first = 0;
     rows.map(|row| {
         let part = all.narrow(0, first, row.len() as i64);
         first += row.len() as i64;
         part
     })
+}
+
+/// The values of a contiguous int64 tensor of the host that nobody else refers to.
+fn values(tensor: &Tensor) -> &mut [i64] {
+    if tensor.numel() == 0 {
+        return &mut [];
+    }
+    // SAFETY: so many int64 values, which live as long as the tensor.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub mod device;
 pub mod gpt2;
 pub mod language_model;
 mod layers;
+pub mod libtorch;
 pub mod merge_rnn;
 mod mkl;
 mod pass;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collectives::Collectives;
 use foreign_text::printable_path;
 use launchers::Place;
-use networks::{Pass, device};
+use networks::{Pass, device, libtorch};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
@@ -58,7 +58,7 @@ pub(crate) fn prepare<S: System>(
         if session.place.is_alone() { threads } else { threads.min(config.training.cpu_threads()) };
     device::set_threads(own);
     device::keep_freed_memory();
-    device::allow_tf32(config.training.precision == Precision::Tf32);
+    libtorch::allow_tf32(config.training.precision == Precision::Tf32);
     let inputs = Inputs::load(&config.data, device)?;
     let tokenizers = session.tokenizers.as_deref();
     let setting = Setting { folder, config, language_model, tokenizers, inputs: &inputs, device };

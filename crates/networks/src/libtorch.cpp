@@ -1,0 +1,102 @@
+// Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
+// that can fail returns the reason as text of malloc's, or null.
+#include <ATen/Context.h>
+#include <ATen/ops/_foreach_copy.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty.h>
+
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <vector>
+
+namespace {
+
+template <typename F>
+char* guarded(F&& work) {
+    try {
+        work();
+        return nullptr;
+    } catch (const c10::Error& error) {
+        return strdup(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+        return strdup(error.what());
+    } catch (...) {
+        return strdup("an unknown exception");
+    }
+}
+
+std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t count) {
+    std::vector<at::Tensor> all;
+    all.reserve(count);
+    for (size_t i = 0; i < count; ++i) all.push_back(*tensors[i]);
+    return all;
+}
+
+std::optional<at::Tensor> optional(const at::Tensor* tensor) {
+    return tensor ? std::optional(*tensor) : std::nullopt;
+}
+
+} // namespace
+
+extern "C" {
+
+// In matrix products, in cuDNN's convolutions and in its recurrent networks.
+void capsmith_allow_tf32(bool allowed) {
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+    at::globalContext().setAllowTF32CuDNN(allowed);
+}
+
+// An uninitialised tensor of the host in page-locked memory: what a GPU copies from without a wait.
+char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind, at::Tensor** out) {
+    return guarded([&] {
+        auto options = at::TensorOptions(static_cast<at::ScalarType>(kind)).pinned_memory(true);
+        *out = new at::Tensor(at::empty(at::IntArrayRef(size, dimensions), options));
+    });
+}
+
+// The L2 norm of each tensor, a scalar each, written to `out`.
+char* capsmith_foreach_norm(at::Tensor* const* tensors, size_t count, at::Tensor** out) {
+    return guarded([&] {
+        auto norms = at::_foreach_norm(list(tensors, count), 2);
+        for (size_t i = 0; i < count; ++i) out[i] = new at::Tensor(norms[i]);
+    });
+}
+
+char* capsmith_foreach_mul(at::Tensor* const* tensors, size_t count, double factor) {
+    return guarded([&] { at::_foreach_mul_(list(tensors, count), factor); });
+}
+
+// Copies each tensor of `from` over that of `to`, between types too.
+char* capsmith_foreach_copy(at::Tensor* const* to, at::Tensor* const* from, size_t count) {
+    return guarded([&] { at::_foreach_copy_(list(to, count), list(from, count)); });
+}
+
+// torch.optim.AdamW's fused step. `step` is a float scalar on the device. Gradients are divided by
+// `grad_scale` in place, and nothing moves where `found_inf` is 1; both may be null.
+char* capsmith_fused_adamw(
+    at::Tensor* const* parameters,
+    at::Tensor* const* gradients,
+    at::Tensor* const* first_moments,
+    at::Tensor* const* second_moments,
+    size_t count,
+    const at::Tensor* step,
+    double rate,
+    double beta1,
+    double beta2,
+    double weight_decay,
+    double epsilon,
+    const at::Tensor* grad_scale,
+    const at::Tensor* found_inf) {
+    return guarded([&] {
+        at::_fused_adamw_(
+            list(parameters, count), list(gradients, count), list(first_moments, count),
+            list(second_moments, count), {}, std::vector<at::Tensor>(count, *step), rate, beta1, beta2,
+            weight_decay, epsilon, false, false, optional(grad_scale), optional(found_inf));
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,205 @@
+//! Functions of libtorch that tch has no binding for, by way of `libtorch.cpp`.
+//!
+//! The functions on lists launch a few kernels for all tensors together, where a loop launches some for
+//! each: on a GPU a launch costs as much as a small tensor's arithmetic.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use tch::{Kind, TchError, Tensor};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn capsmith_allow_tf32(allowed: bool);
+    fn capsmith_empty_pinned(
+        size: *const i64,
+        dimensions: usize,
+        kind: i8,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_foreach_norm(
+        tensors: *const *mut C_tensor,
+        count: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_foreach_mul(
+        tensors: *const *mut C_tensor,
+        count: usize,
+        factor: f64,
+    ) -> *mut c_char;
+    fn capsmith_foreach_copy(
+        to: *const *mut C_tensor,
+        from: *const *mut C_tensor,
+        count: usize,
+    ) -> *mut c_char;
+    fn capsmith_fused_adamw(
+        parameters: *const *mut C_tensor,
+        gradients: *const *mut C_tensor,
+        first_moments: *const *mut C_tensor,
+        second_moments: *const *mut C_tensor,
+        count: usize,
+        step: *const C_tensor,
+        rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        grad_scale: *const C_tensor,
+        found_inf: *const C_tensor,
+    ) -> *mut c_char;
+}
+
+/// Takes over an error's text.
+fn checked(error: *mut c_char) -> Result<(), TchError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: text that C++ made with strdup, which is ours now.
+    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    // SAFETY: as above; freed once.
+    unsafe { libc::free(error.cast()) };
+    Err(TchError::Torch(text))
+}
+
+fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_tensor> {
+    tensors.into_iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
+}
+
+/// Sets whether GPUs that have TF32 may round the factors of f32 products to it: ten bits of mantissa,
+/// for speed. Applies to matrix products, convolutions and recurrent networks.
+pub fn allow_tf32(allowed: bool) {
+    // SAFETY: sets flags of libtorch's global context.
+    unsafe { capsmith_allow_tf32(allowed) }
+}
+
+/// Returns libtorch's number of a type (`c10/core/ScalarType.h`).
+fn scalar_type(kind: Kind) -> i8 {
+    match kind {
+        Kind::Uint8 => 0,
+        Kind::Int64 => 4,
+        Kind::Float => 6,
+        Kind::Double => 7,
+        other => unreachable!("no page-locked tensors of {other:?} are needed"),
+    }
+}
+
+/// Returns an uninitialised tensor in page-locked memory of the host, from which a GPU copies without
+/// making the host wait.
+///
+/// # Errors
+/// Fails without CUDA, or without memory.
+pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: `size` lives through the call; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns the L2 norm of each tensor, a scalar each.
+///
+/// # Errors
+/// Fails without memory.
+pub fn foreach_norm(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
+    let mut out = vec![ptr::null_mut(); tensors.len()];
+    // SAFETY: live tensors; as many places as tensors, all written where it succeeds.
+    checked(unsafe {
+        capsmith_foreach_norm(pointers(tensors).as_ptr(), tensors.len(), out.as_mut_ptr())
+    })?;
+    // SAFETY: tensors that C++ allocated for us.
+    Ok(out.into_iter().map(|tensor| unsafe { Tensor::from_ptr(tensor) }).collect())
+}
+
+/// Multiplies each tensor in place.
+///
+/// # Errors
+/// Fails where libtorch refuses, for tensors that take gradients outside `no_grad` for one.
+pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
+    // SAFETY: live tensors.
+    checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
+}
+
+/// Copies each tensor of `from` over that of `to`, which may have another type.
+///
+/// # Errors
+/// Fails for lists or tensors of different sizes.
+pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
+    if to.len() != from.len() {
+        return Err(TchError::Torch("lists of different lengths".to_owned()));
+    }
+    // SAFETY: as many live tensors in both lists.
+    checked(unsafe {
+        capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
+    })
+}
+
+/// The tensors of an AdamW step, in one order.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWTensors<'a> {
+    /// Parameters, updated in place.
+    pub parameters: &'a [Tensor],
+    /// Their gradients, divided in place by the scale.
+    pub gradients: &'a [Tensor],
+    /// First moments, updated in place.
+    pub first_moments: &'a [Tensor],
+    /// Second moments, updated in place.
+    pub second_moments: &'a [Tensor],
+}
+
+/// The numbers of an AdamW step, by the names of `torch.optim.AdamW`.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWNumbers {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Decoupled weight decay, before the step.
+    pub weight_decay: f64,
+    /// Added to the root of the bias-corrected second moment.
+    pub eps: f64,
+}
+
+/// Updates all parameters by `torch.optim.AdamW`'s rule in a few launches.
+///
+/// `step`, a float scalar on the device, counts from 1. Gradients are divided by `grad_scale`, and nothing
+/// moves where `found_inf` is 1: float scalars on the device, too.
+///
+/// # Errors
+/// Fails for lists of different lengths, or tensors that do not belong together.
+pub fn fused_adamw(
+    tensors: &AdamWTensors,
+    numbers: &AdamWNumbers,
+    step: &Tensor,
+    grad_scale: Option<&Tensor>,
+    found_inf: Option<&Tensor>,
+) -> Result<(), TchError> {
+    let AdamWTensors { parameters, gradients, first_moments, second_moments } = *tensors;
+    let count = parameters.len();
+    if [gradients, first_moments, second_moments].iter().any(|list| list.len() != count) {
+        return Err(TchError::Torch("lists of different lengths".to_owned()));
+    }
+    let AdamWNumbers { lr, beta1, beta2, weight_decay, eps } = *numbers;
+    let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
+    // SAFETY: as many live tensors in all lists.
+    checked(unsafe {
+        capsmith_fused_adamw(
+            pointers(parameters).as_ptr(),
+            pointers(gradients).as_ptr(),
+            pointers(first_moments).as_ptr(),
+            pointers(second_moments).as_ptr(),
+            count,
+            step.as_ptr(),
+            lr,
+            beta1,
+            beta2,
+            weight_decay,
+            eps,
+            optional(grad_scale),
+            optional(found_inf),
+        )
+    })
+}
