@@ -85,9 +85,15 @@ pub fn allow_tf32(allowed: bool) {
 fn scalar_type(kind: Kind) -> i8 {
     match kind {
         Kind::Uint8 => 0,
+        Kind::Int8 => 1,
+        Kind::Int16 => 2,
+        Kind::Int => 3,
         Kind::Int64 => 4,
+        Kind::Half => 5,
         Kind::Float => 6,
         Kind::Double => 7,
+        Kind::Bool => 11,
+        Kind::BFloat16 => 15,
         other => unreachable!("no page-locked tensors of {other:?} are needed"),
     }
 }
