@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use networks::clip::{self, LoadedClip};
+use networks::transfer;
 use tch::{Device, Kind, Tensor, no_grad};
 use words::ClipTokenizer;
 
@@ -54,12 +55,12 @@ impl TextEncoder {
             let padded =
                 self.tokenizer.pad(&batch.iter().map(|&row| &rows[row][..]).collect::<Vec<_>>());
             let shape = [padded.rows as i64, padded.tokens as i64];
-            let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?.f_to_device(self.device)?;
+            let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
             let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
             let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
             let places: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
-            let places = Tensor::f_from_slice(&places)?.f_to_device(self.device)?;
+            let places = transfer::to_device(&Tensor::f_from_slice(&places)?, self.device)?;
             let _ = all.shallow_clone().f_index_copy_(0, &places, &embeddings.f_div(&norms)?)?;
         }
         Ok(all)

@@ -60,8 +60,9 @@ impl ServedRun {
 /// A picture to caption.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// For each image encoder the picture made ready for it, where a task needs it.
-    pub pixels: Vec<Option<Vec<f32>>>,
+    /// For each image encoder the picture's bytes made ready for it by
+    /// [`Preprocessing::planes`], where a task needs it.
+    pub pixels: Vec<Option<Vec<u8>>>,
     /// What is asked for, one or more.
     pub tasks: Vec<Task>,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keywords::TextEncoder;
+use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use tch::{Device, Kind, Tensor};
 use training::KeywordSelector;
@@ -207,7 +208,7 @@ impl Embedded {
         number: usize,
         encoder: &ImageEncoder,
     ) -> Result<Option<Self>, Error> {
-        let mut ready: Vec<&[f32]> = Vec::new();
+        let mut ready: Vec<&[u8]> = Vec::new();
         let mut row_of = Vec::with_capacity(pictures.len());
         for picture in pictures {
             let pixels = picture.pixels[number].as_deref();
@@ -223,7 +224,7 @@ impl Embedded {
     /// The embeddings of pictures, by their numbers, all of which have one.
     fn rows(&self, pictures: &[usize]) -> Result<Tensor, Error> {
         let rows: Vec<i64> = pictures.iter().filter_map(|&picture| self.row_of[picture]).collect();
-        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.embeddings.device())?;
+        let rows = transfer::to_device(&Tensor::f_from_slice(&rows)?, self.embeddings.device())?;
         Ok(self.embeddings.f_index_select(0, &rows)?)
     }
 }

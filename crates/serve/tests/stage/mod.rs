@@ -31,10 +31,10 @@ impl Sums {
     /// What is written of a picture that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
         let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
-        Self::of(&Self::preprocessing().apply(&pixels), task)
+        Self::of(&Self::preprocessing().planes(&pixels), task)
     }
 
-    fn of(pixels: &[f32], task: &Task) -> String {
+    fn of(pixels: &[u8], task: &Task) -> String {
         let sum: f64 = pixels.iter().enumerate().map(|(at, &v)| f64::from(v) * at as f64).sum();
         format!("{sum} by {task:?}")
     }
