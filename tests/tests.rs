@@ -19,5 +19,8 @@ mod cli {
 
 mod gpu {
     mod device;
+    mod encoding;
     mod itself;
+    mod runs;
+    mod training;
 }
