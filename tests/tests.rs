@@ -11,8 +11,16 @@ mod cli {
     mod processes;
     mod reproduce;
     mod serve;
-    mod stage;
+    pub mod stage;
     mod stops;
     mod sweep;
-    mod systems;
+    pub mod systems;
+}
+
+mod gpu {
+    mod device;
+    mod encoding;
+    mod itself;
+    mod runs;
+    mod training;
 }

@@ -6,17 +6,22 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, ensure};
 
+/// The C++ compiler: `CXX`, which may carry flags ("ccache g++"), or `c++`.
+pub fn cxx() -> Command {
+    let named = std::env::var("CXX").unwrap_or_default();
+    let mut words = named.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("c++"));
+    command.args(words);
+    command
+}
+
 /// Refuses a machine on which the binding to libtorch could not be compiled.
 pub fn cxx_compiler() -> anyhow::Result<()> {
-    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-    // `CXX` may carry flags: "ccache g++".
-    let named = compiler.to_string_lossy().into_owned();
-    let mut words = named.split_whitespace();
-    let program = words.next().unwrap_or("c++");
     ensure!(
-        succeeds(Command::new(program).args(words).arg("--version")),
-        "no C++ compiler: `{named}` does not run. Install one (Debian, Ubuntu: `apt install g++`; \
-         Fedora: `dnf install gcc-c++`; Arch: `pacman -S gcc`), then run this again"
+        succeeds(cxx().arg("--version")),
+        "no C++ compiler: `{}` does not run. Install one (Debian, Ubuntu: `apt install g++`; \
+         Fedora: `dnf install gcc-c++`; Arch: `pacman -S gcc`), then run this again",
+        std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
     );
     Ok(())
 }

@@ -1,0 +1,145 @@
+//! The pretend GPU, the commands that run on it, and what they asked of it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::cli::stage::capsmith;
+
+/// A built pretend GPU.
+#[derive(Clone)]
+pub struct PretendGpu {
+    library: PathBuf,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl PretendGpu {
+    /// Finds what `cargo xtask test` built. Without it a test has nothing to do, and says so.
+    pub fn find() -> Option<Self> {
+        let told = std::env::var_os("CAPSMITH_PRETEND_CUDA").map(PathBuf::from);
+        let is_told = told.is_some();
+        let beside = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pretend-cuda");
+        let library = told.unwrap_or_else(beside);
+        let is_built = library.join("stamp").is_file();
+        assert!(is_built || !is_told, "there is no pretend GPU in {}", library.display());
+        if !is_built {
+            eprintln!("skipped: `cargo xtask test` builds the pretend GPU that this test runs on");
+        }
+        is_built.then_some(Self { library, settings: Vec::new() })
+    }
+
+    /// The same with a setting, by its name behind `PRETEND_CUDA_`.
+    pub fn with(&self, name: &'static str, value: impl ToString) -> Self {
+        let mut set = self.clone();
+        set.settings.push((name, value.to_string()));
+        set
+    }
+
+    /// A program of the folder of the library.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.library.join(name)
+    }
+
+    /// Lets a command see this GPU, and count in `folder`.
+    pub fn lend(&self, command: &mut Command, folder: &Path) {
+        let earlier = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let folders = std::iter::once(self.library.clone()).chain(std::env::split_paths(&earlier));
+        command.env("LD_LIBRARY_PATH", std::env::join_paths(folders).unwrap());
+        command.env("OMP_NUM_THREADS", "1");
+        command.env("PRETEND_CUDA_REPORT", folder.join("report"));
+        command.env("PRETEND_CUDA_STEPS", folder.join("steps"));
+        for (name, value) in &self.settings {
+            command.env(format!("PRETEND_CUDA_{name}"), value);
+        }
+    }
+
+    /// Runs the binary to its end, whatever that is.
+    pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = capsmith(words);
+        self.lend(&mut command, folder.path());
+        let output = command.output().unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
+        let report = read("report").unwrap_or_else(|| {
+            panic!("it never reached the GPU, or crashed:\n{}", errors(&output))
+        });
+        Ran { output, report, steps: read("steps").map(|text| Step::read(&text)).unwrap() }
+    }
+
+    /// Runs the binary to a success, in which it used the device, raced with no copy and warned of nothing.
+    pub fn success<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
+        let ran = self.run(words);
+        let (said, report) = (ran.errors(), &ran.report);
+        assert!(ran.output.status.success(), "{said}");
+        assert!(ran.total("ops") > 0, "nothing was computed on the device:\n{report}");
+        assert!(!report.contains("RACE"), "{report}");
+        let warns = |line: &&str| {
+            let line = line.to_lowercase();
+            ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
+        };
+        assert_eq!(said.lines().find(warns), None, "{said}");
+        ran
+    }
+
+    /// Runs the binary to a failure with exit code 1, and returns the message.
+    pub fn failure<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
+        let ran = self.run(words);
+        let said = ran.errors();
+        assert_eq!(ran.output.status.code(), Some(1), "{said}");
+        assert!(!said.contains("panicked") && !said.contains("frame #"), "{said}");
+        said
+    }
+}
+
+/// A command that ran on the pretend GPU.
+pub struct Ran {
+    pub output: Output,
+    /// Operators by name, remarks and races.
+    pub report: String,
+    /// Counts from one seed of the device to the next, which are those of training steps.
+    pub steps: Vec<Step>,
+}
+
+impl Ran {
+    pub fn errors(&self) -> String {
+        errors(&self.output)
+    }
+
+    pub fn printed(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).unwrap()
+    }
+
+    /// A count over the whole run.
+    pub fn total(&self, column: &str) -> u64 {
+        self.steps.iter().map(|step| step.get(column)).sum()
+    }
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Counts of a part of a run, by the columns of the pretend GPU's file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step(BTreeMap<String, u64>);
+
+impl Step {
+    fn read(text: &str) -> Vec<Self> {
+        let mut lines = text.lines();
+        let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+        let step = |line: &str| {
+            let cells = names.iter().zip(line.split(','));
+            let cell = |(name, value): (&&str, &str)| {
+                (!["process", "until"].contains(name))
+                    .then(|| ((*name).to_owned(), value.parse().unwrap()))
+            };
+            Self(cells.filter_map(cell).collect())
+        };
+        lines.map(step).collect()
+    }
+
+    pub fn get(&self, column: &str) -> u64 {
+        self.0[column]
+    }
+}
