@@ -1,6 +1,6 @@
 //! Project tasks: `cargo xtask setup`, `cargo xtask test`, `cargo xtask demo`.
 //!
-//! Depends on nothing that needs libtorch, for it is what brings libtorch.
+//! Depends on nothing that needs libtorch, because it installs libtorch.
 
 mod install;
 mod libtorch;
@@ -93,7 +93,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes sure that a libtorch is there which the workspace can be built with.
+/// Ensures that a libtorch exists with which the workspace can be built.
 fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<()> {
     needs::cxx_compiler()?;
     let own = repository.join(".libtorch");
@@ -104,8 +104,10 @@ fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<()> {
     install::ensure(repository, kind)
 }
 
-/// The repository of this very crate; `cargo run` says where the crate is now, which still holds
-/// when the clone was moved after building.
+/// Returns the repository of this crate.
+///
+/// `cargo run` sets the crate's present path, which is right even if the clone was moved after
+/// building.
 fn repository() -> PathBuf {
     let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -116,7 +118,7 @@ fn cargo(repository: &Path, task: &[&str], more: &[String]) -> anyhow::Result<Ex
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&program);
     command.args(task).args(more).current_dir(repository);
-    // Cargo's own configuration sets it again; passed on as if the user had set it, it would look
+    // Cargo's own configuration sets it again. Passed on as if the user had set it, it would look
     // like a change and rebuild everything that links libtorch.
     if std::env::var_os("LIBTORCH").is_some_and(|at| libtorch::is_ours(&at, repository)) {
         command.env_remove("LIBTORCH");
