@@ -1,6 +1,6 @@
 //! Project tasks: `cargo xtask setup`, `cargo xtask test`, `cargo xtask demo`.
 //!
-//! Depends on nothing that needs libtorch, for it is what brings libtorch.
+//! Depends on nothing that needs libtorch, because it installs libtorch.
 
 mod install;
 mod libtorch;
@@ -101,7 +101,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes sure that a libtorch is there which the workspace can be built with, and returns its folder.
+/// Ensures that a libtorch exists with which the workspace can be built, and returns its folder.
 fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<PathBuf> {
     needs::cxx_compiler()?;
     let own = repository.join(".libtorch");
@@ -113,8 +113,10 @@ fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<PathBuf> {
     Ok(own.join("torch"))
 }
 
-/// The repository of this very crate; `cargo run` says where the crate is now, which still holds
-/// when the clone was moved after building.
+/// Returns the repository of this crate.
+///
+/// `cargo run` sets the crate's present path, which is right even if the clone was moved after
+/// building.
 fn repository() -> PathBuf {
     let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -128,7 +130,7 @@ fn cargo(repository: &Path, task: &[&str], more: &[String]) -> anyhow::Result<Ex
 fn cargo_command(repository: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repository);
-    // Cargo's own configuration sets it again; passed on as if the user had set it, it would look
+    // Cargo's own configuration sets it again. Passed on as if the user had set it, it would look
     // like a change and rebuild everything that links libtorch.
     if std::env::var_os("LIBTORCH").is_some_and(|at| libtorch::is_ours(&at, repository)) {
         command.env_remove("LIBTORCH");
