@@ -46,8 +46,9 @@ impl LanguageModel {
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
     }
 
-    /// [`Self::loss`] with its gradients by `parameters`, which have the names of the store that the
-    /// model was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::loss`] and its gradients by `parameters`, both times `weight`. Parameters have the
+    /// names of the store that the model was built at the root of. Activations are not kept but computed
+    /// again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -58,6 +59,7 @@ impl LanguageModel {
         blocks: &Blocks,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -65,6 +67,7 @@ impl LanguageModel {
             packing: &blocks.packing,
             wanted: &blocks.predictors,
             loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }

@@ -1,6 +1,8 @@
 // Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
 // that can fail returns the reason as text of malloc's, or null.
 #include <ATen/Context.h>
+#include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -73,9 +75,23 @@ char* capsmith_foreach_mul(at::Tensor* const* tensors, size_t count, double fact
     return guarded([&] { at::_foreach_mul_(list(tensors, count), factor); });
 }
 
+// Adds each tensor of `from` to that of `to`.
+char* capsmith_foreach_add(at::Tensor* const* to, at::Tensor* const* from, size_t count) {
+    return guarded([&] { at::_foreach_add_(list(to, count), list(from, count)); });
+}
+
 // Copies each tensor of `from` over that of `to`, between types too.
 char* capsmith_foreach_copy(at::Tensor* const* to, at::Tensor* const* from, size_t count) {
     return guarded([&] { at::_foreach_copy_(list(to, count), list(from, count)); });
+}
+
+// Sets `found` to 1 where a value is infinite or no number: the check of torch.amp.GradScaler, with
+// `scale`, by which it multiplies the values, at 1.
+char* capsmith_mark_non_finite(const at::Tensor* values, const at::Tensor* found, const at::Tensor* scale) {
+    return guarded([&] {
+        at::Tensor mark = *found;
+        at::_amp_foreach_non_finite_check_and_unscale_({*values}, mark, *scale);
+    });
 }
 
 // torch.optim.AdamW's fused step. `step` is a float scalar on the device. Gradients are divided by

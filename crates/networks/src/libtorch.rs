@@ -27,10 +27,20 @@ unsafe extern "C" {
         count: usize,
         factor: f64,
     ) -> *mut c_char;
+    fn capsmith_foreach_add(
+        to: *const *mut C_tensor,
+        from: *const *mut C_tensor,
+        count: usize,
+    ) -> *mut c_char;
     fn capsmith_foreach_copy(
         to: *const *mut C_tensor,
         from: *const *mut C_tensor,
         count: usize,
+    ) -> *mut c_char;
+    fn capsmith_mark_non_finite(
+        values: *const C_tensor,
+        found: *const C_tensor,
+        scale: *const C_tensor,
     ) -> *mut c_char;
     fn capsmith_fused_adamw(
         parameters: *const *mut C_tensor,
@@ -136,6 +146,20 @@ pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
     checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
+/// Adds each tensor of `from` to that of `to`, in place.
+///
+/// # Errors
+/// Fails for lists or tensors of different sizes.
+pub fn foreach_add(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
+    if to.len() != from.len() {
+        return Err(TchError::Torch("lists of different lengths".to_owned()));
+    }
+    // SAFETY: as many live tensors in both lists.
+    checked(unsafe {
+        capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
+    })
+}
+
 /// Copies each tensor of `from` over that of `to`, which may have another type.
 ///
 /// # Errors
@@ -150,12 +174,25 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     })
 }
 
+/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their device,
+/// as [`fused_adamw`] takes it.
+///
+/// # Errors
+/// Fails without memory.
+pub fn any_non_finite(values: &Tensor) -> Result<Tensor, TchError> {
+    let scalar = (Kind::Float, values.device());
+    let (found, scale) = (Tensor::f_zeros([], scalar)?, Tensor::f_ones([], scalar)?);
+    // SAFETY: live tensors.
+    checked(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
+    Ok(found)
+}
+
 /// The tensors of an AdamW step, in one order.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWTensors<'a> {
     /// Parameters, updated in place.
     pub parameters: &'a [Tensor],
-    /// Their gradients, divided in place by the scale.
+    /// Their gradients, divided in place by the scale; no two may share memory.
     pub gradients: &'a [Tensor],
     /// First moments, updated in place.
     pub first_moments: &'a [Tensor],

@@ -98,7 +98,7 @@ impl Course {
                     step + 1
                 )));
             }
-            learner.apply(&computed);
+            learner.apply(&computed)?;
             behind(learner.model_mut())?;
             progress(Progress { step: step + 1, loss });
         }

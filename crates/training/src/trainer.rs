@@ -281,7 +281,7 @@ impl<S: System> Trainer<'_, S> {
         if self.at.device == Device::Cpu {
             self.check_finite(&pending)?;
         }
-        self.at.learner.apply(&step);
+        self.at.learner.apply(&step)?;
         self.pending.push(pending);
         self.at.position.step += 1;
         self.at.position.batch += 1;

@@ -32,10 +32,12 @@ pub(crate) struct Ends<'a, Inputs, Loss> {
     pub wanted: &'a Selection,
     /// A scalar, of the last states `[wanted, hidden]`.
     pub loss: Loss,
+    /// Multiplies loss and gradients.
+    pub weight: f64,
 }
 
-/// The loss with its gradients by `parameters`, which have the names of a store that holds this
-/// GPT-2 as `gpt`, and besides only what the input vectors depend on.
+/// Returns the loss and its gradients by `parameters`, both times the weight. Parameters have the names of
+/// a store that holds this GPT-2 as `gpt`, and besides only what the input vectors depend on.
 ///
 /// `seed` decides dropout; its draws are others than without recomputing.
 pub(crate) fn gradients_recomputing<Inputs, Loss>(
@@ -69,7 +71,7 @@ where
     let mut gradients = Gradients::new(parameters, gpt2.config());
     let rows = leaf(kept.pop());
     reseed(blocks);
-    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass));
+    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass)) * ends.weight;
     let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
     for index in (0..blocks - 1).rev() {
         let rows = leaf(kept.pop());

@@ -90,8 +90,9 @@ impl ClipCaptioner {
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
-    /// that the captioner was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::caption_loss`] and its gradients by `parameters`, both times `weight`. Parameters
+    /// have the names of the store that the captioner was built at the root of. Activations are not kept
+    /// but computed again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -103,6 +104,7 @@ impl ClipCaptioner {
         batch: &TokenBatch,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -110,6 +112,7 @@ impl ClipCaptioner {
             packing: batch.packing(),
             wanted: batch.predictors(),
             loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }

@@ -63,9 +63,10 @@ impl Model for ClipCaptioner {
         part: &Part,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, seed)
+        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, weight, seed)
     }
 }
 
