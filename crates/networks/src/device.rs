@@ -202,6 +202,12 @@ pub fn threads() -> usize {
 /// # Panics
 /// When memory is exhausted.
 pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
+    let mut parts = upload_list(&rows, device).into_iter();
+    rows.map(|_| parts.next().unwrap_or_default())
+}
+
+/// [`upload`] of any number of rows.
+pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
         let size = [count as i64];
@@ -219,12 +225,8 @@ pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tens
     } else {
         Tensor::from_slice(&rows.concat())
     };
-    let mut first = 0;
-    rows.map(|row| {
-        let part = all.narrow(0, first, row.len() as i64);
-        first += row.len() as i64;
-        part
-    })
+    let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
+    all.split_with_sizes(lengths, 0)
 }
 
 /// The values of a contiguous int64 tensor of the host that nobody else refers to.

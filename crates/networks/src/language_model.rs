@@ -9,7 +9,6 @@ use std::borrow::Borrow;
 
 use tch::{Device, TchError, Tensor, nn};
 
-use crate::device::upload;
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
 use crate::pass::Pass;
 
@@ -101,7 +100,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Lays out blocks of any length. Nothing waits for the device.
+    /// Lays out blocks of any length, in one transfer for which nothing waits.
     #[must_use]
     pub fn new(blocks: &[&Block], device: Device) -> Self {
         let mut inputs = Vec::new();
@@ -120,9 +119,8 @@ impl Blocks {
             }
         }
         let targets = ids.len();
-        let packing = Packing::new(&sequences, device);
-        let [inputs, predictors, target_ids] = upload([&inputs, &predictors, &ids], device);
-        let predictors = packing.select(&predictors);
+        let (packing, predictors, [inputs, target_ids]) =
+            Packing::new(&sequences, &predictors, [&inputs, &ids], device);
         Self { inputs, packing, predictors, target_ids, targets }
     }
 

@@ -21,7 +21,7 @@
 //! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
 //! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));
-//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], 10, device);
+//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], &[0, 1], 10, device);
 //! captioner.caption_loss(&embeddings, &captions, networks::Pass::TRAINING).backward();
 //!
 //! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();

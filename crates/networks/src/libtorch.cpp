@@ -8,8 +8,10 @@
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
 #include <cstring>
@@ -45,6 +47,24 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
     return tensor ? std::optional(*tensor) : std::nullopt;
 }
 
+// Rows by number, whose gradients are taken from one result each.
+struct IndexRows : torch::autograd::Function<IndexRows> {
+    static at::Tensor forward(
+        torch::autograd::AutogradContext* context,
+        const at::Tensor& rows,
+        const at::Tensor& from,
+        const at::Tensor& back) {
+        context->save_for_backward({back});
+        return rows.index_select(0, from);
+    }
+
+    static torch::autograd::variable_list backward(
+        torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+        auto back = context->get_saved_variables()[0];
+        return {gradients[0].index_select(0, back), at::Tensor(), at::Tensor()};
+    }
+};
+
 } // namespace
 
 extern "C" {
@@ -61,6 +81,12 @@ char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind,
         auto options = at::TensorOptions(static_cast<at::ScalarType>(kind)).pinned_memory(true);
         *out = new at::Tensor(at::empty(at::IntArrayRef(size, dimensions), options));
     });
+}
+
+// The rows that `from` names; a row's gradient is that of the result that `back` names for it.
+char* capsmith_index_rows(
+    const at::Tensor* rows, const at::Tensor* from, const at::Tensor* back, at::Tensor** out) {
+    return guarded([&] { *out = new at::Tensor(IndexRows::apply(*rows, *from, *back)); });
 }
 
 // The L2 norm of each tensor, a scalar each, written to `out`.

@@ -17,6 +17,12 @@ unsafe extern "C" {
         kind: i8,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn capsmith_index_rows(
+        rows: *const C_tensor,
+        from: *const C_tensor,
+        back: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn capsmith_foreach_norm(
         tensors: *const *mut C_tensor,
         count: usize,
@@ -118,6 +124,22 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     // SAFETY: `size` lives through the call; `out` is written where it succeeds.
     checked(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that
+/// of the one result that `back` names for it: one gather, where `index_select` adds up all results of a
+/// row. Right where the others have no gradient.
+///
+/// # Errors
+/// Fails without memory.
+pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })

@@ -78,12 +78,12 @@ impl ClipCaptioner {
     /// The training loss, a scalar: the cross entropy of each caption token given the image and the
     /// tokens before it, averaged over the batch's targets.
     ///
-    /// `embeddings` `[batch, clip_dim]` belong to the captions of `batch`. Not a number where the
-    /// batch has no target ([`TokenBatch::targets`] is 0).
+    /// `embeddings` `[images, clip_dim]` are those of which `batch` names the rows. Not a number where
+    /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
     /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
-    /// or `batch` was made for another prefix length.
+    /// an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         let inputs = self.inputs(embeddings, batch, pass);
         let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
@@ -125,7 +125,8 @@ impl ClipCaptioner {
             "a batch for another prefix length"
         );
         let tokens = self.gpt2.embed(batch.inputs());
-        let prefix = self.mapper.forward(embeddings, pass).to_kind(tokens.kind());
+        let embeddings = embeddings.index_select(0, batch.images());
+        let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
     }
 }

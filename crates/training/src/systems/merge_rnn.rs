@@ -26,7 +26,7 @@ const _: () = assert!(
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, image_dim]`.
+    /// Embeddings of all images, of which the captions name theirs: `[images, image_dim]`.
     pub embeddings: Tensor,
     /// The captions.
     pub words: WordBatch,
@@ -37,9 +37,10 @@ impl Part {
     #[must_use]
     pub fn new(rows: &[&TokenRow], embeddings: &Tensor, device: Device) -> Self {
         let words: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let images: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
         Self {
-            embeddings: TokenRow::embeddings(rows, embeddings),
-            words: WordBatch::new(&words, device),
+            embeddings: embeddings.shallow_clone(),
+            words: WordBatch::new(&words, &images, device),
         }
     }
 }
