@@ -41,6 +41,7 @@ pub mod gpt2;
 pub mod language_model;
 mod layers;
 pub mod libtorch;
+pub mod memory;
 pub mod merge_rnn;
 mod mkl;
 mod pass;
