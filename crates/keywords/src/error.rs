@@ -34,7 +34,7 @@ pub enum Error {
     #[error(transparent)]
     Durable(#[from] durable::Error),
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
 }
 

@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::memory::OutOfMemory;
+
 unsafe extern "C" {
     fn capsmith_allow_tf32(allowed: bool);
     fn capsmith_empty_pinned(
@@ -84,6 +86,16 @@ fn checked(error: *mut c_char) -> Result<(), TchError> {
     // SAFETY: as above; freed once.
     unsafe { libc::free(error.cast()) };
     Err(TchError::Torch(text))
+}
+
+/// Returns what an error of libtorch says, without the C++ frames that follow it.
+#[must_use]
+pub fn reason(error: &TchError) -> String {
+    let text = error.to_string();
+    match OutOfMemory::in_text(&text) {
+        Some(exhausted) => exhausted.to_string(),
+        None => text.lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_tensor> {
@@ -310,5 +322,18 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: an event of `record`'s, freed once.
         unsafe { capsmith_free_event(self.0.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_the_frames_behind_it() {
+        let error = Tensor::from(1.0).f_view([7]).unwrap_err();
+        assert!(error.to_string().lines().count() > 2, "libtorch gives frames: {error}");
+        let reason = reason(&error);
+        assert!(reason.contains("shape '[7]' is invalid") && !reason.contains('\n'), "{reason}");
     }
 }

@@ -5,9 +5,12 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+
+use tch::TchError;
 
 /// An allocation that a GPU or the machine has no memory for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,14 @@ impl OutOfMemory {
             Some(size.to_owned())
         });
         Some(Self { is_gpu, asked_for })
+    }
+
+    /// Finds exhausted memory in an error or one of its sources.
+    #[must_use]
+    pub fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
+        let own = error.downcast_ref::<Self>().cloned();
+        own.or_else(|| Self::in_text(&error.downcast_ref::<TchError>()?.to_string()))
+            .or_else(|| Self::in_error(error.source()?))
     }
 
     fn in_panic(payload: &(dyn Any + Send)) -> Option<Self> {
@@ -83,6 +94,21 @@ pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory
         set_takes_gradients(takes_gradients);
         OutOfMemory::in_panic(&*payload).unwrap_or_else(|| panic::resume_unwind(payload))
     })
+}
+
+/// Runs `work`, and returns both its panics and its errors that are for want of memory as
+/// [`OutOfMemory`]; of others as [`catch_out_of_memory`].
+///
+/// # Errors
+/// Fails if memory was exhausted.
+pub fn attempt<T, E: Error + 'static>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<Result<T, E>, OutOfMemory> {
+    let result = catch_out_of_memory(work)?;
+    match result.as_ref().err().and_then(|error| OutOfMemory::in_error(error)) {
+        Some(exhausted) => Err(exhausted),
+        None => Ok(result),
+    }
 }
 
 /// Keeps the panic hook from printing what [`catch_out_of_memory`] is going to catch.
@@ -130,6 +156,21 @@ mod tests {
         assert!((&leaf * 2.0).requires_grad());
         let error = catch_out_of_memory(|| catch_out_of_memory(too_much).unwrap_err()).unwrap();
         assert!(error.to_string().contains("this machine has no 18014398509481984 bytes more"));
+    }
+
+    #[test]
+    fn an_error_for_want_of_memory_is_found_among_its_sources_and_others_are_left() {
+        let exhausted = |text: &str| {
+            let error = TchError::Torch(text.to_owned());
+            attempt(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
+        };
+        let found =
+            exhausted("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has\nframe #0");
+        let asked_for = Some("2.00 MiB".to_owned());
+        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, asked_for });
+        assert!(exhausted("an illegal memory access").unwrap().is_err());
+        assert!(attempt(|| Ok::<_, TchError>(too_much())).unwrap_err().asked_for.is_some());
+        assert_eq!(attempt(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One batch through the caller's model, checked.
 
+use networks::memory::attempt;
 use networks::transfer::Reading;
 use tch::{Kind, TchError, Tensor};
 
 use crate::ahead::Batch;
 use crate::error::Error;
 use crate::normaliser::Normaliser;
+use crate::partial;
 use crate::plan::Plan;
 
 /// A batch at the model.
@@ -30,12 +32,22 @@ impl Encoding {
         let [Some(first), Some(last)] = [batch.pictures.first(), batch.pictures.last()] else {
             return Ok(Self { batch, embeddings: None });
         };
-        let pixels = normaliser.apply(&batch.upload(plan)?)?;
-        let embeddings = encoder(&pixels).map_err(|error| Error::Encoder {
-            first: plan.names[*first].clone(),
-            last: plan.names[*last].clone(),
-            source: error.into(),
-        })?;
+        let [first, last] = [*first, *last].map(|picture| plan.names[picture].clone());
+        let encoded = attempt(|| {
+            let pixels = normaliser.apply(&batch.upload(plan)?)?;
+            encoder(&pixels).map_err(|error| Error::Encoder {
+                first: first.clone(),
+                last: last.clone(),
+                source: error.into(),
+            })
+        });
+        let embeddings = encoded.map_err(|source| Error::OutOfMemory {
+            first,
+            last,
+            source,
+            batch_size: plan.batch_size,
+            kept: partial::folder_of(plan.output),
+        })??;
         let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
         if embeddings.size() != wanted {
             return Err(Error::Shape { wanted, got: embeddings.size() });

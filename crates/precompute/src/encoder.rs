@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use flickr::{Preprocessing, PreprocessingError};
 use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
+use networks::memory::{OutOfMemory, attempt};
 use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
@@ -74,8 +75,11 @@ pub enum EncoderError {
         /// The side that the model takes.
         size: i64,
     },
+    /// Memory is exhausted.
+    #[error("{0}\nhint: encode fewer pictures at a time: lower decoding.batch_size")]
+    OutOfMemory(#[from] OutOfMemory),
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] TchError),
 }
 
@@ -171,6 +175,10 @@ impl ImageEncoder {
     /// # Errors
     /// Fails when memory is exhausted, or a picture was preprocessed otherwise.
     pub fn encode_pictures<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
+        attempt(|| self.encode_together(pictures))?
+    }
+
+    fn encode_together<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
         let side = i64::from(self.preprocessing.crop);
         let all: Vec<&[u8]> = pictures.iter().map(AsRef::as_ref).collect();
         let all = all.concat();

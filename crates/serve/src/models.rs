@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keywords::TextEncoder;
+use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use tch::{Device, Kind, Tensor};
@@ -13,7 +14,7 @@ use training::config::Decoding;
 use training::inputs::normalized;
 use training::run_folder::RunFolder;
 
-use crate::backend::{Backend, Candidate, Picture, Served, ServedRun, Written};
+use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
 use crate::error::Error;
 
 /// Captions that a run writes at a time: what they hold in memory is the larger the more there are.
@@ -188,8 +189,11 @@ impl Backend for Models {
         }
     }
 
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, String> {
-        self.caption_all(pictures).map_err(|error| error.to_string())
+    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
+        self.caption_all(pictures).map_err(|error| match OutOfMemory::in_error(&error) {
+            Some(exhausted) => exhausted.into(),
+            None => Failure::Other(error.to_string()),
+        })
     }
 }
 

@@ -60,8 +60,16 @@ pub enum Error {
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
+    /// Memory is exhausted.
+    #[error("{source}\nhint: {hint}")]
+    OutOfMemory {
+        /// What was asked for.
+        source: networks::memory::OutOfMemory,
+        /// What needs less.
+        hint: String,
+    },
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
     /// A file in a run folder cannot be read or is not what it should be.
     #[error("{}: {reason}", printable_path(path))]

@@ -63,7 +63,10 @@ pub enum BartError {
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
     /// libtorch refused: out of memory, mostly.
-    #[error("libtorch: {0}\nhint: if memory ran out, a smaller batch needs less")]
+    #[error(
+        "libtorch: {}\nhint: if memory ran out, a smaller batch needs less",
+        crate::libtorch::reason(.0)
+    )]
     Torch(#[from] TchError),
 }
 
