@@ -60,25 +60,14 @@ impl PretendGpu {
         let mut command = capsmith(words);
         self.lend(&mut command, folder.path());
         let output = command.output().unwrap();
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
-        let report = read("report").unwrap_or_else(|| {
-            panic!("it never reached the GPU, or crashed:\n{}", errors(&output))
-        });
-        Ran { output, report, steps: read("steps").map(|text| Step::read(&text)).unwrap() }
+        Ran::read(output, folder.path())
     }
 
     /// Runs the binary to a success, in which it used the device, raced with no copy and warned of nothing.
     pub fn success<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
         let ran = self.run(words);
-        let (said, report) = (ran.errors(), &ran.report);
-        assert!(ran.output.status.success(), "{said}");
-        assert!(ran.total("ops") > 0, "nothing was computed on the device:\n{report}");
-        assert!(!report.contains("RACE"), "{report}");
-        let warns = |line: &&str| {
-            let line = line.to_lowercase();
-            ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
-        };
-        assert_eq!(said.lines().find(warns), None, "{said}");
+        assert!(ran.output.status.success(), "{}", ran.errors());
+        ran.check();
         ran
     }
 
@@ -102,6 +91,29 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Reads what a command that has ended counted in `folder`, as one that loaded the GPU does.
+    pub fn read(output: Output, folder: &Path) -> Self {
+        let read = |name: &str| {
+            std::fs::read_to_string(folder.join(name)).unwrap_or_else(|_| {
+                panic!("it never loaded the GPU, or crashed:\n{}", errors(&output))
+            })
+        };
+        let (report, steps) = (read("report"), Step::read(&read("steps")));
+        Self { output, report, steps }
+    }
+
+    /// Checks that it used the device, raced with no copy and warned of nothing.
+    pub fn check(&self) {
+        let (said, report) = (self.errors(), &self.report);
+        assert!(self.total("ops") > 0, "nothing was computed on the device:\n{report}");
+        assert!(!report.contains("RACE"), "{report}");
+        let warns = |line: &&str| {
+            let line = line.to_lowercase();
+            ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
+        };
+        assert_eq!(said.lines().find(warns), None, "{said}");
+    }
+
     pub fn errors(&self) -> String {
         errors(&self.output)
     }
@@ -114,6 +126,13 @@ impl Ran {
     pub fn total(&self, column: &str) -> u64 {
         self.steps.iter().map(|step| step.get(column)).sum()
     }
+}
+
+/// Runs the binary to a success on one core of the processor.
+pub fn on_processor<S: AsRef<OsStr>>(words: &[S]) -> Output {
+    let output = capsmith(words).env("OMP_NUM_THREADS", "1").output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    output
 }
 
 fn errors(output: &Output) -> String {
