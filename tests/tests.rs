@@ -19,9 +19,11 @@ mod cli {
 
 mod gpu {
     mod captions;
+    mod counts;
     mod device;
     mod encoding;
     mod itself;
+    mod limits;
     mod runs;
     mod study;
     mod training;

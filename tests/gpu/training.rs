@@ -99,6 +99,13 @@ fn check_steps(name: &str, ran: &Ran, count: usize) {
             faults.push(format!("step {number}: {copies} copies to the device, {slow} not pinned"));
         }
     }
+    // Behind the last step: the loss of captions that are held out, and a checkpoint.
+    let end = ran.steps.last().unwrap();
+    let slow = end.get("h2d_blocking") + end.get("h2d_unpinned");
+    if slow > 0 {
+        faults
+            .push(format!("after the last step: {slow} copies to the device that are not pinned"));
+    }
     // Batches have different lengths: the least of a log interval is what stays.
     let held: Vec<u64> = steps
         .chunks_exact(LOG_EVERY)
