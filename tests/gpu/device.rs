@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use training::seeds::{Purpose, derive};
+
 use crate::cli::stage::capsmith;
 
 /// A built pretend GPU.
@@ -122,6 +124,19 @@ impl Ran {
         String::from_utf8(self.output.stdout.clone()).unwrap()
     }
 
+    /// The counts of each training step but the last, with its number from 1. A step ends where the
+    /// device is seeded for the next.
+    pub fn training_steps(&self, seed: u64, count: usize) -> Vec<(usize, Step)> {
+        let starts = (0..count as u64).map(|finished| {
+            let mark = derive(seed, Purpose::Dropout, finished).to_string();
+            let place = self.steps.iter().position(|step| step.until == mark);
+            place.unwrap_or_else(|| panic!("the device was never seeded for step {}", finished + 1))
+        });
+        let starts: Vec<usize> = starts.collect();
+        let steps = starts.windows(2).map(|pair| Step::sum(&self.steps[pair[0] + 1..=pair[1]]));
+        (1..).zip(steps).collect()
+    }
+
     /// A count over the whole run.
     pub fn total(&self, column: &str) -> u64 {
         self.steps.iter().map(|step| step.get(column)).sum()
@@ -140,25 +155,41 @@ fn errors(output: &Output) -> String {
 }
 
 /// Counts of a part of a run, by the columns of the pretend GPU's file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step(BTreeMap<String, u64>);
+#[derive(Debug, Clone)]
+pub struct Step {
+    counts: BTreeMap<String, u64>,
+    /// The seed that ended it.
+    until: String,
+}
 
 impl Step {
     fn read(text: &str) -> Vec<Self> {
         let mut lines = text.lines();
         let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
         let step = |line: &str| {
-            let cells = names.iter().zip(line.split(','));
-            let cell = |(name, value): (&&str, &str)| {
-                (!["process", "until"].contains(name))
-                    .then(|| ((*name).to_owned(), value.parse().unwrap()))
-            };
-            Self(cells.filter_map(cell).collect())
+            let cells: Vec<(&str, &str)> = names.iter().copied().zip(line.split(',')).collect();
+            let until = cells.iter().find(|(name, _)| *name == "until").unwrap().1.to_owned();
+            let counts = cells.into_iter().filter(|(name, _)| !["process", "until"].contains(name));
+            let counts = counts.map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+            Self { counts: counts.collect(), until }
         };
         lines.map(step).collect()
     }
 
+    /// Adds up counts; of bytes that are held, the last are.
+    fn sum(parts: &[Self]) -> Self {
+        let mut sum = parts.last().unwrap().clone();
+        for part in &parts[..parts.len() - 1] {
+            for (name, count) in &part.counts {
+                if !["bytes", "peak_bytes"].contains(&name.as_str()) {
+                    *sum.counts.get_mut(name).unwrap() += count;
+                }
+            }
+        }
+        sum
+    }
+
     pub fn get(&self, column: &str) -> u64 {
-        self.0[column]
+        self.counts[column]
     }
 }

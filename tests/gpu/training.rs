@@ -1,7 +1,7 @@
 //! Training of every system and kind: as on the processor, without waits between log points.
 
-use super::device::{PretendGpu, Ran, Step, on_processor};
-use super::runs::{Config, LOG_EVERY, difference, language_model, numbers};
+use super::device::{PretendGpu, Ran, on_processor};
+use super::runs::{Config, LOG_EVERY, SEED, difference, language_model, numbers};
 use crate::cli::stage::newest_checkpoint;
 use crate::cli::systems::Place;
 
@@ -71,21 +71,14 @@ const MERGE_RNN: [(Config, f64); 2] = [
     (Config { name: "inject", system: "merge-rnn", sets: &["network.architecture=inject"] }, F32),
 ];
 
-/// The counts of each step but the last, with its number from 1. A step's counts end where the device is
-/// seeded for the next.
-pub fn steps_of(ran: &Ran, count: usize) -> Vec<(usize, &Step)> {
-    assert!(count > 2 && ran.steps.len() > count, "{count} steps of {}", ran.steps.len());
-    let first = ran.steps.len() - count;
-    (1..count).zip(&ran.steps[first..]).collect()
-}
-
 fn is_log_point(step: usize) -> bool {
     step.is_multiple_of(LOG_EVERY)
 }
 
 /// Checks that no step waits but at log points, and then once, and that memory is not still growing.
 fn check_steps(name: &str, ran: &Ran, count: usize) {
-    let steps = steps_of(ran, count);
+    let steps = ran.training_steps(SEED, count);
+    assert!(steps.len() > 2 * LOG_EVERY, "{name}: {} steps", steps.len());
     let mut faults = Vec::new();
     for (number, step) in &steps {
         let allowed = if is_log_point(*number) { LOG_POINT_WAITS } else { 0 };
