@@ -9,8 +9,8 @@ mod cli {
     mod interruption;
     mod main_path;
     mod processes;
-    mod reproduce;
-    mod serve;
+    pub mod reproduce;
+    pub mod serve;
     pub mod stage;
     mod stops;
     mod sweep;
@@ -18,9 +18,13 @@ mod cli {
 }
 
 mod gpu {
+    mod captions;
+    mod counts;
     mod device;
     mod encoding;
     mod itself;
+    mod limits;
     mod runs;
+    mod study;
     mod training;
 }

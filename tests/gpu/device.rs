@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use training::seeds::{Purpose, derive};
+
 use crate::cli::stage::capsmith;
 
 /// A built pretend GPU.
@@ -60,25 +62,14 @@ impl PretendGpu {
         let mut command = capsmith(words);
         self.lend(&mut command, folder.path());
         let output = command.output().unwrap();
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
-        let report = read("report").unwrap_or_else(|| {
-            panic!("it never reached the GPU, or crashed:\n{}", errors(&output))
-        });
-        Ran { output, report, steps: read("steps").map(|text| Step::read(&text)).unwrap() }
+        Ran::read(output, folder.path())
     }
 
     /// Runs the binary to a success, in which it used the device, raced with no copy and warned of nothing.
     pub fn success<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
         let ran = self.run(words);
-        let (said, report) = (ran.errors(), &ran.report);
-        assert!(ran.output.status.success(), "{said}");
-        assert!(ran.total("ops") > 0, "nothing was computed on the device:\n{report}");
-        assert!(!report.contains("RACE"), "{report}");
-        let warns = |line: &&str| {
-            let line = line.to_lowercase();
-            ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
-        };
-        assert_eq!(said.lines().find(warns), None, "{said}");
+        assert!(ran.output.status.success(), "{}", ran.errors());
+        ran.check();
         ran
     }
 
@@ -102,6 +93,29 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Reads what a command that has ended counted in `folder`, as one that loaded the GPU does.
+    pub fn read(output: Output, folder: &Path) -> Self {
+        let read = |name: &str| {
+            std::fs::read_to_string(folder.join(name)).unwrap_or_else(|_| {
+                panic!("it never loaded the GPU, or crashed:\n{}", errors(&output))
+            })
+        };
+        let (report, steps) = (read("report"), Step::read(&read("steps")));
+        Self { output, report, steps }
+    }
+
+    /// Checks that it used the device, raced with no copy and warned of nothing.
+    pub fn check(&self) {
+        let (said, report) = (self.errors(), &self.report);
+        assert!(self.total("ops") > 0, "nothing was computed on the device:\n{report}");
+        assert!(!report.contains("RACE"), "{report}");
+        let warns = |line: &&str| {
+            let line = line.to_lowercase();
+            ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
+        };
+        assert_eq!(said.lines().find(warns), None, "{said}");
+    }
+
     pub fn errors(&self) -> String {
         errors(&self.output)
     }
@@ -110,10 +124,30 @@ impl Ran {
         String::from_utf8(self.output.stdout.clone()).unwrap()
     }
 
+    /// The counts of each training step but the last, with its number from 1. A step ends where the
+    /// device is seeded for the next.
+    pub fn training_steps(&self, seed: u64, count: usize) -> Vec<(usize, Step)> {
+        let starts = (0..count as u64).map(|finished| {
+            let mark = derive(seed, Purpose::Dropout, finished).to_string();
+            let place = self.steps.iter().position(|step| step.until == mark);
+            place.unwrap_or_else(|| panic!("the device was never seeded for step {}", finished + 1))
+        });
+        let starts: Vec<usize> = starts.collect();
+        let steps = starts.windows(2).map(|pair| Step::sum(&self.steps[pair[0] + 1..=pair[1]]));
+        (1..).zip(steps).collect()
+    }
+
     /// A count over the whole run.
     pub fn total(&self, column: &str) -> u64 {
         self.steps.iter().map(|step| step.get(column)).sum()
     }
+}
+
+/// Runs the binary to a success on one core of the processor.
+pub fn on_processor<S: AsRef<OsStr>>(words: &[S]) -> Output {
+    let output = capsmith(words).env("OMP_NUM_THREADS", "1").output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    output
 }
 
 fn errors(output: &Output) -> String {
@@ -121,25 +155,41 @@ fn errors(output: &Output) -> String {
 }
 
 /// Counts of a part of a run, by the columns of the pretend GPU's file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step(BTreeMap<String, u64>);
+#[derive(Debug, Clone)]
+pub struct Step {
+    counts: BTreeMap<String, u64>,
+    /// The seed that ended it.
+    until: String,
+}
 
 impl Step {
     fn read(text: &str) -> Vec<Self> {
         let mut lines = text.lines();
         let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
         let step = |line: &str| {
-            let cells = names.iter().zip(line.split(','));
-            let cell = |(name, value): (&&str, &str)| {
-                (!["process", "until"].contains(name))
-                    .then(|| ((*name).to_owned(), value.parse().unwrap()))
-            };
-            Self(cells.filter_map(cell).collect())
+            let cells: Vec<(&str, &str)> = names.iter().copied().zip(line.split(',')).collect();
+            let until = cells.iter().find(|(name, _)| *name == "until").unwrap().1.to_owned();
+            let counts = cells.into_iter().filter(|(name, _)| !["process", "until"].contains(name));
+            let counts = counts.map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+            Self { counts: counts.collect(), until }
         };
         lines.map(step).collect()
     }
 
+    /// Adds up counts; of bytes that are held, the last are.
+    fn sum(parts: &[Self]) -> Self {
+        let mut sum = parts.last().unwrap().clone();
+        for part in &parts[..parts.len() - 1] {
+            for (name, count) in &part.counts {
+                if !["bytes", "peak_bytes"].contains(&name.as_str()) {
+                    *sum.counts.get_mut(name).unwrap() += count;
+                }
+            }
+        }
+        sum
+    }
+
     pub fn get(&self, column: &str) -> u64 {
-        self.0[column]
+        self.counts[column]
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::device::PretendGpu;
-use crate::cli::stage::{Stage, success};
+use super::device::{PretendGpu, on_processor};
+use crate::cli::stage::Stage;
 use crate::cli::systems::Place;
 
 fn fixture(name: &str) -> String {
@@ -14,11 +14,26 @@ fn read(path: impl AsRef<Path>) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// Copies a CLIP of the fixtures, and says how pictures are made ready for it.
+fn clip(folder: &Path, name: &str, size: &str) -> String {
+    let out = folder.join(name);
+    std::fs::create_dir(&out).unwrap();
+    for entry in std::fs::read_dir(fixture(&format!("clip/{name}"))).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, out.join(file.file_name().unwrap())).unwrap();
+    }
+    let file = "preprocessor_config.json";
+    let known = std::fs::read_to_string(Path::new(&Stage::get().clip()).join(file)).unwrap();
+    std::fs::write(out.join(file), known.replace("32", size)).unwrap();
+    out.display().to_string()
+}
+
 #[test]
 fn gpu_embeddings_are_the_processors() {
     let Some(gpu) = PretendGpu::find() else { return };
     let (stage, folder) = (Stage::get(), tempfile::tempdir().unwrap());
-    let (quick_gelu, gelu) = (fixture("clip/quick_gelu"), fixture("clip/gelu_sharded"));
+    let quick_gelu = clip(folder.path(), "quick_gelu", "24");
+    let gelu = clip(folder.path(), "gelu_sharded", "30");
     let vgg = fixture("vgg/torchvision.safetensors");
     for (number, (network, model, dtype, device)) in [
         ("--clip", &quick_gelu, "f32", "cuda:0"),
@@ -39,7 +54,7 @@ fn gpu_embeddings_are_the_processors() {
             let batch = ["--batch-size", "16", "--device", device, "--out", &out];
             words.iter().chain(&batch).map(ToString::to_string).collect::<Vec<_>>()
         };
-        success(&words("cpu", "here"));
+        on_processor(&words("cpu", "here"));
         let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
         assert!(read(out("there")) == read(out("here")), "{network} {model} {dtype} {device}");
         let slow = ran.total("h2d_unpinned");
@@ -65,7 +80,7 @@ fn gpu_keywords_are_the_processors() {
             [&words[..], more, &["--device", device]].concat().join("\n")
         };
         let (here, there) = (place.of(&format!("{kind}-cpu")), place.of(&format!("{kind}-gpu")));
-        success(&words("cpu", &here).lines().collect::<Vec<_>>());
+        on_processor(&words("cpu", &here).lines().collect::<Vec<_>>());
         gpu.success(&words("cuda:0", &there).lines().collect::<Vec<_>>());
         for file in ["labels.json", "encyclopedia.json"] {
             let read = |folder: &str| read(Path::new(folder).join(file));

@@ -17,6 +17,9 @@ pub struct Config {
 /// Values are written at steps 4, 8 and so on.
 pub const LOG_EVERY: usize = 4;
 
+/// The seed of all configurations.
+pub const SEED: u64 = 42;
+
 impl Config {
     /// The words of a command that trains for an epoch.
     pub fn train(&self, place: &Place, run: &str, more: &[&str]) -> Vec<String> {
@@ -24,7 +27,7 @@ impl Config {
         let short = ["training.epochs=1", "training.scored_pictures=0", &every];
         let own = match self.system {
             "sbg" => &["text.block_size=32", "training.batch_size=8"][..],
-            "merge-rnn" => &["training.batch_size=20"],
+            "merge-rnn" => &["training.batch_size=16"],
             _ => &["data.validation_captions=50", "training.batch_size=10"],
         };
         let sets: Vec<&str> = short.iter().chain(own).chain(self.sets).copied().collect();
