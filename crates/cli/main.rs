@@ -5,6 +5,7 @@ mod bounds;
 mod caption;
 mod dataset;
 mod demo;
+mod doctor;
 mod evaluate;
 mod export;
 mod fetch;
@@ -74,6 +75,7 @@ enum Command {
     /// Measure the hot paths against the Python reference on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    Doctor(doctor::Args),
     Demo(demo::Args),
 }
 
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         Command::Fetch(command) => fetch::run(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Reproduce(args) => reproduce::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

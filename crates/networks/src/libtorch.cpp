@@ -1,11 +1,13 @@
 // Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
 // that can fail returns the reason as text of malloc's, or null.
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <cstdint>
 #include <cstring>
@@ -38,6 +40,10 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t count) {
 
 std::optional<at::Tensor> optional(const at::Tensor* tensor) {
     return tensor ? std::optional(*tensor) : std::nullopt;
+}
+
+c10::DeviceAllocator* gpu_allocator() {
+    return c10::getDeviceAllocator(c10::DeviceType::CUDA);
 }
 
 } // namespace
@@ -97,6 +103,21 @@ char* capsmith_fused_adamw(
             list(second_moments, count), {}, std::vector<at::Tensor>(count, *step), rate, beta1, beta2,
             weight_decay, epsilon, false, false, optional(grad_scale), optional(found_inf));
     });
+}
+
+// How libtorch was built, and what it uses of the processor and, where its library is loaded, of CUDA:
+// text of malloc's, written to `out`.
+char* capsmith_configuration(char** out) {
+    return guarded([&] { *out = strdup(at::show_config().c_str()); });
+}
+
+// The most bytes that tensors took on a GPU at a time since the last reset, written to `out`.
+char* capsmith_peak_memory(int8_t gpu, int64_t* out) {
+    return guarded([&] { *out = gpu_allocator()->getDeviceStats(gpu).allocated_bytes[0].peak; });
+}
+
+char* capsmith_reset_peak_memory(int8_t gpu) {
+    return guarded([&] { gpu_allocator()->resetPeakStats(gpu); });
 }
 
 } // extern "C"
