@@ -5,6 +5,7 @@
 mod cli {
     mod bad_input;
     mod damage;
+    mod doctor;
     mod exchange;
     mod interruption;
     mod main_path;

@@ -5,6 +5,7 @@ mod bounds;
 mod caption;
 mod dataset;
 mod demo;
+mod doctor;
 mod evaluate;
 mod export;
 mod fetch;
@@ -75,6 +76,7 @@ enum Command {
     /// Measure the hot paths against the Python reference on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    Doctor(doctor::Args),
     Demo(demo::Args),
 }
 
@@ -125,6 +127,7 @@ impl Command {
             Self::Fetch(command) => fetch::run(&command),
             Self::Bench(command) => bench::run(&command),
             Self::Reproduce(args) => reproduce::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Demo(args) => demo::run(&args),
         }
     }

@@ -1,6 +1,7 @@
 // Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
 // that can fail returns the reason as text of malloc's, or null.
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
@@ -9,6 +10,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -64,6 +66,9 @@ struct IndexRows : torch::autograd::Function<IndexRows> {
         return {gradients[0].index_select(0, back), at::Tensor(), at::Tensor()};
     }
 };
+c10::DeviceAllocator* gpu_allocator() {
+    return c10::getDeviceAllocator(c10::DeviceType::CUDA);
+}
 
 } // namespace
 
@@ -161,5 +166,19 @@ char* capsmith_wait_for_event(const c10::Event* event) {
 }
 
 void capsmith_free_event(c10::Event* event) { delete event; }
+// How libtorch was built, and what it uses of the processor and, where its library is loaded, of CUDA:
+// text of malloc's, written to `out`.
+char* capsmith_configuration(char** out) {
+    return guarded([&] { *out = strdup(at::show_config().c_str()); });
+}
+
+// The most bytes that tensors took on a GPU at a time since the last reset, written to `out`.
+char* capsmith_peak_memory(int8_t gpu, int64_t* out) {
+    return guarded([&] { *out = gpu_allocator()->getDeviceStats(gpu).allocated_bytes[0].peak; });
+}
+
+char* capsmith_reset_peak_memory(int8_t gpu) {
+    return guarded([&] { gpu_allocator()->resetPeakStats(gpu); });
+}
 
 } // extern "C"

@@ -68,6 +68,9 @@ unsafe extern "C" {
     fn capsmith_record_event(gpu: i8, out: *mut *mut C_event) -> *mut c_char;
     fn capsmith_wait_for_event(event: *const C_event) -> *mut c_char;
     fn capsmith_free_event(event: *mut C_event);
+    fn capsmith_configuration(out: *mut *mut c_char) -> *mut c_char;
+    fn capsmith_peak_memory(gpu: i8, out: *mut i64) -> *mut c_char;
+    fn capsmith_reset_peak_memory(gpu: i8) -> *mut c_char;
 }
 
 /// libtorch's `c10::Event`.
@@ -82,10 +85,19 @@ fn checked(error: *mut c_char) -> Result<(), TchError> {
         return Ok(());
     }
     // SAFETY: text that C++ made with strdup, which is ours now.
-    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    Err(TchError::Torch(unsafe { owned(error) }))
+}
+
+/// Takes over a text.
+///
+/// # Safety
+/// It must be a C string of malloc's that nobody else frees.
+unsafe fn owned(text: *mut c_char) -> String {
+    // SAFETY: as the caller promises.
+    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
     // SAFETY: as above; freed once.
-    unsafe { libc::free(error.cast()) };
-    Err(TchError::Torch(text))
+    unsafe { libc::free(text.cast()) };
+    copy
 }
 
 /// Returns what an error of libtorch says, without the C++ frames that follow it.
@@ -323,6 +335,40 @@ impl Drop for Event {
         // SAFETY: an event of `record`'s, freed once.
         unsafe { capsmith_free_event(self.0.as_ptr()) }
     }
+}
+
+/// Describes how libtorch was built: its version, the processor's instructions that it uses, and CUDA's
+/// and cuDNN's versions where its CUDA library is loaded.
+///
+/// # Errors
+/// Fails where libtorch refuses.
+pub fn configuration() -> Result<String, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: `out` is written where it succeeds.
+    checked(unsafe { capsmith_configuration(&raw mut out) })?;
+    // SAFETY: text that C++ made with strdup, which is ours now.
+    Ok(unsafe { owned(out) })
+}
+
+/// Returns the most bytes that tensors took on a GPU at a time since the last
+/// [reset](reset_peak_memory).
+///
+/// # Errors
+/// Fails where the GPU's allocator does not count, or nothing has been allocated yet.
+pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
+    let mut bytes = 0;
+    // SAFETY: `bytes` is written where it succeeds.
+    checked(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
+    Ok(bytes as u64)
+}
+
+/// Lets [`peak_memory`] count from what is allocated now.
+///
+/// # Errors
+/// As [`peak_memory`].
+pub fn reset_peak_memory(gpu: usize) -> Result<(), TchError> {
+    // SAFETY: changes counters of the allocator.
+    checked(unsafe { capsmith_reset_peak_memory(gpu as i8) })
 }
 
 #[cfg(test)]
