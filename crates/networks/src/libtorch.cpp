@@ -80,6 +80,16 @@ void capsmith_allow_tf32(bool allowed) {
     at::globalContext().setAllowTF32CuDNN(allowed);
 }
 
+// Only algorithms that give the same bits each time; an operation that has none throws. Memory is not
+// filled: nothing here reads what it has not written.
+void capsmith_deterministic(bool only) {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(only, false);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setDeterministicCuDNN(only);
+    context.setBenchmarkCuDNN(false);
+}
+
 // An uninitialised tensor of the host in page-locked memory: what a GPU copies from without a wait.
 char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind, at::Tensor** out) {
     return guarded([&] {

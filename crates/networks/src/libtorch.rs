@@ -3,6 +3,7 @@
 //! The functions on lists launch a few kernels for all tensors together, where a loop launches some for
 //! each: on a GPU a launch costs as much as a small tensor's arithmetic.
 
+use std::env;
 use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 
@@ -13,6 +14,7 @@ use crate::memory::OutOfMemory;
 
 unsafe extern "C" {
     fn capsmith_allow_tf32(allowed: bool);
+    fn capsmith_deterministic(only: bool);
     fn capsmith_empty_pinned(
         size: *const i64,
         dimensions: usize,
@@ -119,6 +121,21 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_ten
 pub fn allow_tf32(allowed: bool) {
     // SAFETY: sets flags of libtorch's global context.
     unsafe { capsmith_allow_tf32(allowed) }
+}
+
+/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses operations
+/// that have none, as `torch.use_deterministic_algorithms` does.
+///
+/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes the
+/// size of its workspace from the environment, where this puts it unless it is there.
+pub fn use_deterministic_algorithms(only: bool) {
+    const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if only && env::var_os(WORKSPACE).is_none() {
+        // SAFETY: no other thread works yet, so none reads the environment.
+        unsafe { env::set_var(WORKSPACE, ":4096:8") };
+    }
+    // SAFETY: sets flags of libtorch's global context.
+    unsafe { capsmith_deterministic(only) }
 }
 
 /// Returns libtorch's number of a type (`c10/core/ScalarType.h`).

@@ -134,7 +134,7 @@ fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Erro
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
     // Another configuration is refused later, with what differs.
-    let is_resumed = folder.exists() && folder.config()?.difference(config).is_empty();
+    let is_resumed = folder.exists() && folder.config()?.difference_of_run(config).is_empty();
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
             "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",
