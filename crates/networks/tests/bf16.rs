@@ -55,7 +55,7 @@ impl Case {
         if recompute {
             return self
                 .captioner
-                .gradients_recomputing(embeddings, batch, pass, &self.parameters, 8)
+                .gradients_recomputing(embeddings, batch, pass, &self.parameters, 1.0, 8)
                 .unwrap();
         }
         let loss = self.captioner.caption_loss(embeddings, batch, pass);
