@@ -206,7 +206,7 @@ pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tens
     rows.map(|_| parts.next().unwrap_or_default())
 }
 
-/// [`upload`] of any number of rows.
+/// Returns any number of rows on `device`, as [`upload`].
 pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {

@@ -34,6 +34,7 @@
 //! ```
 
 pub mod bart;
+mod bf16;
 pub mod clip;
 pub mod decode;
 pub mod device;
@@ -50,4 +51,5 @@ pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
+pub use bf16::Bf16Copies;
 pub use pass::{Pass, Precision};

@@ -231,6 +231,9 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     if to.len() != from.len() {
         return Err(TchError::Torch("lists of different lengths".to_owned()));
     }
+    if to.is_empty() {
+        return Ok(());
+    }
     // SAFETY: as many live tensors in both lists.
     checked(unsafe {
         capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())

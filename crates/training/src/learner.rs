@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives, Sums};
-use networks::{Pass, libtorch};
+use networks::{Bf16Copies, Pass, Precision, libtorch};
 use tch::{Kind, TchError, Tensor, no_grad};
 
 use crate::error::Error;
@@ -39,7 +39,7 @@ pub trait Model {
         _seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let parameters: Vec<&Tensor> = parameters.iter().map(|(_, parameter)| parameter).collect();
-        gradients(&weighted(self.loss(part, pass), weight), &parameters)
+        gradients(&weighted(self.loss(part, pass), weight), &parameters, pass)
     }
 }
 
@@ -52,8 +52,12 @@ pub enum Objective {
     Sum,
 }
 
-fn gradients(loss: &Tensor, parameters: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>), TchError> {
-    let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
+fn gradients(
+    loss: &Tensor,
+    parameters: &[&Tensor],
+    pass: Pass,
+) -> Result<(Tensor, Vec<Tensor>), TchError> {
+    let gradients = pass.precision.gradients(loss, parameters)?;
     Ok((loss.detach(), gradients))
 }
 
@@ -67,6 +71,9 @@ pub struct Learner<M> {
     options: LearnerOptions,
     /// Sums over all processes, where there are several.
     buckets: Option<Buckets>,
+    /// The weights in bf16, where products are and the process is alone: buckets take gradients from the
+    /// parameters themselves.
+    copies: Option<Bf16Copies>,
 }
 
 /// This process's share of a step that several compute together.
@@ -84,7 +91,7 @@ pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
     pub max_gradient_norm: f64,
     /// Dropout and precision. A frozen GPT-2 has no dropout.
-    pub pass: Pass,
+    pub pass: Pass<'static>,
     /// Compute activations twice instead of keeping them.
     pub recompute: bool,
 }
@@ -117,7 +124,9 @@ impl<M: Model> Learner<M> {
         options: LearnerOptions,
     ) -> Self {
         let parameters = optimizer.parameters();
-        Self { model, optimizer, parameters, schedule, options, buckets: None }
+        let is_bf16 = matches!(options.pass.precision, Precision::Bf16);
+        let copies = is_bf16.then(Bf16Copies::default);
+        Self { model, optimizer, parameters, schedule, options, buckets: None, copies }
     }
 
     /// Lets the processes of `group` compute each step together. Each must have the same parameters.
@@ -129,6 +138,7 @@ impl<M: Model> Learner<M> {
         let overlap = !self.options.recompute;
         let parameters = &self.parameters;
         self.buckets = Some(Buckets::new(Arc::clone(group), parameters, BUCKET_BYTES, overlap)?);
+        self.copies = None;
         Ok(())
     }
 
@@ -266,13 +276,13 @@ impl<M: Model> Learner<M> {
         weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let pass = self.options.pass;
+        let pass = self.pass();
         let (loss, gradients) = if self.options.recompute {
             let parameters = self.optimizer.named_parameters();
             self.model.gradients_recomputing(part, pass, parameters, weight, seed)?
         } else {
             let parameters: Vec<&Tensor> = self.parameters.iter().collect();
-            gradients(&weighted(self.model.loss(part, pass), weight), &parameters)?
+            gradients(&weighted(self.model.loss(part, pass), weight), &parameters, pass)?
         };
         Ok((loss, separate(gradients)))
     }
@@ -286,13 +296,20 @@ impl<M: Model> Learner<M> {
         let is_on_gpu = step.values.device().is_cuda();
         let skip = is_on_gpu.then(|| libtorch::any_non_finite(&step.values)).transpose()?;
         let Step { gradients, factor, number, rate, .. } = step;
-        self.optimizer.step_unless(skip.as_ref(), gradients, factor.as_ref(), *number, *rate)
+        self.optimizer.step_unless(skip.as_ref(), gradients, factor.as_ref(), *number, *rate)?;
+        self.copies.as_ref().map_or(Ok(()), Bf16Copies::refresh)
     }
 
     /// The loss on a part without dropout.
     pub fn evaluate(&self, part: &M::Part) -> Tensor {
-        let pass = Pass { dropout: false, ..self.options.pass };
+        let pass = Pass { dropout: false, ..self.pass() };
         no_grad(|| self.model.loss(part, pass))
+    }
+
+    /// Returns how passes are computed: with the copies of the weights, where there are any.
+    fn pass(&self) -> Pass<'_> {
+        let precision = self.copies.as_ref().map(Precision::Bf16Copies);
+        Pass { precision: precision.unwrap_or(self.options.pass.precision), ..self.options.pass }
     }
 }
 

@@ -56,7 +56,7 @@ impl Course {
         &self,
         model: M,
         parameters: Vec<(String, Tensor)>,
-        pass: networks::Pass,
+        pass: networks::Pass<'static>,
     ) -> Learner<M> {
         let rule = AdamWOptions {
             rule: Rule::Torch,

@@ -28,7 +28,7 @@ struct Language {
 
 impl Language {
     /// The tiny GPT-2 of the trajectories; `shared` computes as several processes do.
-    fn new(precision: Precision, recompute: bool, shared: bool) -> Self {
+    fn new(precision: Precision<'static>, recompute: bool, shared: bool) -> Self {
         networks::device::set_threads(1);
         let folder: PathBuf =
             [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();

@@ -208,8 +208,8 @@ impl Conv1d {
     }
 
     fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let cast = |tensor| pass.precision.cast(tensor);
-        cast(&self.bias).addmm(&cast(rows), &cast(&self.weight))
+        let weight = |tensor| pass.precision.weight(tensor);
+        weight(&self.bias).addmm(&pass.precision.cast(rows), &weight(&self.weight))
     }
 }
 

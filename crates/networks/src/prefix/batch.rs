@@ -87,7 +87,7 @@ impl TokenBatch {
         &self.target_ids
     }
 
-    /// For each caption the row of its image's embedding: `[captions]`.
+    /// Returns the row of each caption's image among the embeddings: `[captions]`.
     pub(super) fn images(&self) -> &Tensor {
         &self.images
     }
