@@ -45,6 +45,7 @@ pub mod merge_rnn;
 mod mkl;
 mod pass;
 pub mod prefix;
+pub mod transfer;
 pub mod vgg;
 pub mod weights;
 

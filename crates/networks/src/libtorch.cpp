@@ -6,10 +6,13 @@
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -98,5 +101,23 @@ char* capsmith_fused_adamw(
             weight_decay, epsilon, false, false, optional(grad_scale), optional(found_inf));
     });
 }
+
+// Marks the end of the work that a GPU's current stream has been given so far.
+char* capsmith_record_event(int8_t gpu, c10::Event** out) {
+    return guarded([&] {
+        const c10::Device device(c10::DeviceType::CUDA, gpu);
+        const c10::impl::VirtualGuardImpl gpus(device.type());
+        auto event = std::make_unique<c10::Event>(device.type());
+        event->record(gpus.getStream(device));
+        *out = event.release();
+    });
+}
+
+// Lets the host wait until the GPU has come to the event.
+char* capsmith_wait_for_event(const c10::Event* event) {
+    return guarded([&] { event->synchronize(); });
+}
+
+void capsmith_free_event(c10::Event* event) { delete event; }
 
 } // extern "C"

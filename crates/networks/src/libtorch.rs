@@ -4,7 +4,7 @@
 //! each: on a GPU a launch costs as much as a small tensor's arithmetic.
 
 use std::ffi::{CStr, c_char};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
@@ -47,6 +47,15 @@ unsafe extern "C" {
         grad_scale: *const C_tensor,
         found_inf: *const C_tensor,
     ) -> *mut c_char;
+    fn capsmith_record_event(gpu: i8, out: *mut *mut C_event) -> *mut c_char;
+    fn capsmith_wait_for_event(event: *const C_event) -> *mut c_char;
+    fn capsmith_free_event(event: *mut C_event);
+}
+
+/// libtorch's `c10::Event`.
+#[repr(C)]
+struct C_event {
+    _private: [u8; 0],
 }
 
 /// Takes over an error's text.
@@ -202,4 +211,39 @@ pub fn fused_adamw(
             optional(found_inf),
         )
     })
+}
+
+/// A point in a GPU's work that the host can wait for.
+#[derive(Debug)]
+pub(crate) struct Event(NonNull<C_event>);
+
+impl Event {
+    /// Marks the end of the work that the GPU of this number has been given so far.
+    ///
+    /// # Errors
+    /// Fails without CUDA, or where earlier work of the GPU failed.
+    pub(crate) fn record(gpu: usize) -> Result<Self, TchError> {
+        let no_gpu = || TchError::Torch(format!("there is no GPU {gpu}"));
+        let number = i8::try_from(gpu).map_err(|_| no_gpu())?;
+        let mut out = ptr::null_mut();
+        // SAFETY: `out` is written where it succeeds.
+        checked(unsafe { capsmith_record_event(number, &raw mut out) })?;
+        NonNull::new(out).map(Self).ok_or_else(no_gpu)
+    }
+
+    /// Waits until the GPU has come here.
+    ///
+    /// # Errors
+    /// Fails where work of the GPU failed.
+    pub(crate) fn wait(&self) -> Result<(), TchError> {
+        // SAFETY: an event of `record`'s, which is there until it is dropped.
+        checked(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: an event of `record`'s, freed once.
+        unsafe { capsmith_free_event(self.0.as_ptr()) }
+    }
 }
