@@ -3,16 +3,14 @@
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
-use super::cache::LayerCache;
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
 use crate::pass::Pass;
 
 /// How rows make sequences, and what the rows of one attend to.
 pub(super) enum Layout<'a> {
-    /// `batch` sequences of one length, one behind the other; with their earlier keys and values and
-    /// how many those are.
-    Dense { batch: i64, visible: &'a Visible, cache: Option<(&'a mut LayerCache, i64)> },
+    /// `batch` sequences of one length, one behind the other.
+    Dense { batch: i64, visible: &'a Visible },
     /// Sequences of any length; with the rows to go on with, all of them where none are named.
     Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
 }
@@ -45,10 +43,10 @@ pub(super) fn causal_after(past: i64, inputs_embeds: &Tensor) -> Tensor {
 /// Attention and feed-forward, each behind a norm and added to the residual stream.
 #[derive(Debug)]
 pub(super) struct Block {
-    attention_norm: LayerNorm,
-    attention: Attention,
-    feed_forward_norm: LayerNorm,
-    feed_forward: FeedForward,
+    pub(super) attention_norm: LayerNorm,
+    pub(super) attention: Attention,
+    pub(super) feed_forward_norm: LayerNorm,
+    pub(super) feed_forward: FeedForward,
 }
 
 impl Block {
@@ -78,14 +76,14 @@ impl Block {
 }
 
 #[derive(Debug)]
-struct Attention {
+pub(super) struct Attention {
     /// Queries, keys and values side by side: `[hidden, 3 * hidden]`.
-    queries_keys_values: Conv1d,
-    output: Conv1d,
-    heads: i64,
-    head_dim: i64,
+    pub(super) queries_keys_values: Conv1d,
+    pub(super) output: Conv1d,
+    pub(super) heads: i64,
+    pub(super) head_dim: i64,
     /// See [`Gpt2Config::attention_scale`].
-    scale: Option<f64>,
+    pub(super) scale: Option<f64>,
     weights_dropout: f64,
     output_dropout: f64,
 }
@@ -109,11 +107,11 @@ impl Attention {
     fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
         let joint = self.queries_keys_values.forward(rows, pass);
         let heads = match layout {
-            Layout::Dense { batch, visible, cache } => {
-                self.attend(&joint.unflatten(0, [batch, -1]), visible, cache, pass)
+            Layout::Dense { batch, visible } => {
+                self.attend(&joint.unflatten(0, [batch, -1]), visible, pass)
             }
             Layout::Packed { packing, wanted } => {
-                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, None, pass);
+                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, pass);
                 spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
             }
         };
@@ -122,20 +120,10 @@ impl Attention {
 
     /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
     /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
-    fn attend(
-        &self,
-        joint: &Tensor,
-        visible: &Visible,
-        cache: Option<(&mut LayerCache, i64)>,
-        pass: Pass,
-    ) -> Tensor {
+    fn attend(&self, joint: &Tensor, visible: &Visible, pass: Pass) -> Tensor {
         // Cut in one operator, whose gradient is one concatenation.
         let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
         let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
-        let (keys, values) = match cache {
-            None => (keys, values),
-            Some((layer, past)) => layer.append(past, &keys, &values),
-        };
         let mask = match visible {
             Visible::Only(mask) => Some(mask),
             Visible::Causal | Visible::All => None,
@@ -150,10 +138,10 @@ impl Attention {
 }
 
 #[derive(Debug)]
-struct FeedForward {
-    inner: Conv1d,
-    output: Conv1d,
-    activation: Activation,
+pub(super) struct FeedForward {
+    pub(super) inner: Conv1d,
+    pub(super) output: Conv1d,
+    pub(super) activation: Activation,
     dropout: f64,
 }
 
@@ -169,22 +157,25 @@ impl FeedForward {
     }
 
     fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let inner = self.inner.forward(rows, pass);
-        let active = match self.activation {
+        let active = self.activate(&self.inner.forward(rows, pass));
+        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+    }
+
+    pub(super) fn activate(&self, inner: &Tensor) -> Tensor {
+        match self.activation {
             Activation::GeluNew | Activation::GeluPytorchTanh => inner.gelu("tanh"),
             Activation::Gelu => inner.gelu("none"),
             Activation::Relu => inner.relu(),
-        };
-        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+        }
     }
 }
 
 /// A linear layer that stores its weight `[in, out]`: transformers' `Conv1D`, named after a
 /// convolution of width 1.
 #[derive(Debug)]
-struct Conv1d {
-    weight: Tensor,
-    bias: Tensor,
+pub(super) struct Conv1d {
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
 }
 
 impl Conv1d {
@@ -207,7 +198,7 @@ impl Conv1d {
         }
     }
 
-    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+    pub(super) fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
         let weight = |tensor| pass.precision.weight(tensor);
         weight(&self.bias).addmm(&pass.precision.cast(rows), &weight(&self.weight))
     }

@@ -8,19 +8,19 @@ use std::borrow::Borrow;
 use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
-use super::layers::{Block, LayerNorm, Layout, Visible, causal_after, causal_and_real};
+use super::Gpt2Config;
+use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
 use super::packing::{Packing, Selection};
-use super::{Gpt2Config, KvCache};
 use crate::pass::{Pass, Precision};
 
 /// A GPT-2 language model.
 #[derive(Debug)]
 pub struct Gpt2 {
     config: Gpt2Config,
-    token_embedding: Tensor,
-    position_embedding: Tensor,
-    blocks: Vec<Block>,
-    final_norm: LayerNorm,
+    pub(super) token_embedding: Tensor,
+    pub(super) position_embedding: Tensor,
+    pub(super) blocks: Vec<Block>,
+    pub(super) final_norm: LayerNorm,
     /// The output head where it is not the token embedding.
     own_head: Option<Tensor>,
 }
@@ -87,10 +87,9 @@ impl Gpt2 {
             Some(mask) => Visible::Only(causal_and_real(mask)),
         };
         let batch = inputs_embeds.size()[0];
-        let mut rows = self.with_positions(inputs_embeds, 0, pass).flatten(0, 1);
+        let mut rows = self.with_positions(inputs_embeds, pass).flatten(0, 1);
         for block in &self.blocks {
-            rows =
-                block.forward(&rows, Layout::Dense { batch, visible: &visible, cache: None }, pass);
+            rows = block.forward(&rows, Layout::Dense { batch, visible: &visible }, pass);
         }
         self.final_norm.forward(&rows).unflatten(0, [batch, -1])
     }
@@ -151,32 +150,6 @@ impl Gpt2 {
         self.final_norm.forward(&last.forward(rows, layout, pass))
     }
 
-    /// [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`; appends
-    /// them to it. Without gradients and dropout.
-    ///
-    /// # Panics
-    /// When the cache has no room, or there are more than `n_positions` tokens altogether.
-    pub fn forward_cached(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
-        tch::no_grad(|| {
-            let (batch, past, new) =
-                (inputs_embeds.size()[0], cache.tokens(), inputs_embeds.size()[1]);
-            let visible = match (past, new) {
-                (0, _) => Visible::Causal,
-                (_, 1) => Visible::All,
-                _ => Visible::Only(causal_after(past, inputs_embeds)),
-            };
-            let pass = Pass::EVALUATION;
-            let mut rows = self.with_positions(inputs_embeds, past, pass).flatten(0, 1);
-            for (block, layer) in self.blocks.iter().zip(cache.layers()) {
-                let cache = Some((layer, past));
-                rows =
-                    block.forward(&rows, Layout::Dense { batch, visible: &visible, cache }, pass);
-            }
-            cache.advance(new);
-            self.final_norm.forward(&rows).unflatten(0, [batch, new])
-        })
-    }
-
     /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the
     /// output head.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
@@ -196,16 +169,8 @@ impl Gpt2 {
         logits.cross_entropy_loss::<Tensor>(target_ids, None, Reduction::Mean, -100, 0.0)
     }
 
-    /// An empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
-    /// and on its device.
-    #[must_use]
-    pub fn cache(&self, batch: i64, max_tokens: i64) -> KvCache {
-        let (kind, device) = (self.token_embedding.kind(), self.token_embedding.device());
-        KvCache::new(&self.config, batch, max_tokens, kind, device)
-    }
-
-    fn with_positions(&self, inputs_embeds: &Tensor, first: i64, pass: Pass) -> Tensor {
-        let positions = self.position_embedding.narrow(0, first, inputs_embeds.size()[1]);
+    fn with_positions(&self, inputs_embeds: &Tensor, pass: Pass) -> Tensor {
+        let positions = self.position_embedding.narrow(0, 0, inputs_embeds.size()[1]);
         (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
     }
 }
