@@ -333,3 +333,28 @@ fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
     };
     gradients.into_iter().map(separate).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_that_autograd_returns_twice_get_memory_of_their_own() {
+        let leaf = || Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+        let (a, b) = (leaf(), leaf());
+        let shared = Tensor::from_slice(&[3.0_f32, 4.0]);
+        let rows = Tensor::from(5.0_f32).expand([2, 3], false);
+        let all = [shared.shallow_clone(), shared, rows];
+        let found = Tensor::run_backward(&[(&a + &b).sum(Kind::Float)], &[&a, &b], false, false);
+        for gradients in [found, all.into()] {
+            let copies: Vec<Tensor> = gradients.iter().map(Tensor::copy).collect();
+            let separated = separate(gradients);
+            assert_eq!(separated, copies);
+            let doubled = libtorch::foreach_add(&separated, &copies);
+            assert!(doubled.is_ok(), "{doubled:?}");
+            for (doubled, copy) in separated.iter().zip(copies) {
+                assert_eq!(*doubled, copy * 2.0);
+            }
+        }
+    }
+}

@@ -61,7 +61,7 @@ pub(crate) fn within<T>(
     let source = match catch_out_of_memory(work) {
         Err(source) => source,
         Ok(Err(error)) if !matches!(error, Error::OutOfMemory { .. }) => {
-            OutOfMemory::in_text(&error.to_string()).ok_or(error)?
+            OutOfMemory::in_error(&error).ok_or(error)?
         }
         Ok(result) => return result,
     };
@@ -76,10 +76,10 @@ pub(crate) const DECODING: &str =
 pub(crate) fn advice(system: &System) -> &'static str {
     match system {
         System::ClipPrefix(_) | System::Sbg(_) => {
-            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that were written are whole, and `nvidia-smi` lists what else takes a GPU's memory"
+            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
         }
         System::MergeRnn(_) => {
-            "lower training.batch_size or raise training.accumulation_steps, in a new run; checkpoints that were written are whole, and `nvidia-smi` lists what else takes a GPU's memory"
+            "lower training.batch_size or raise training.accumulation_steps, in a new run; checkpoints that are written are whole"
         }
     }
 }
