@@ -49,4 +49,5 @@ pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
+pub use layers::Initial;
 pub use pass::{Pass, Precision};

@@ -1,6 +1,7 @@
 // Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
 // that can fail returns the reason as text of malloc's, or null.
 #include <ATen/Context.h>
+#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -58,6 +59,14 @@ char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind,
     return guarded([&] {
         auto options = at::TensorOptions(static_cast<at::ScalarType>(kind)).pinned_memory(true);
         *out = new at::Tensor(at::empty(at::IntArrayRef(size, dimensions), options));
+    });
+}
+
+// bias + rows @ weight through GELU, in one kernel. On a GPU that is GELU by tanh.
+char* capsmith_addmm_gelu(
+    const at::Tensor* bias, const at::Tensor* rows, const at::Tensor* weight, at::Tensor** out) {
+    return guarded([&] {
+        *out = new at::Tensor(at::_addmm_activation(*bias, *rows, *weight, 1, 1, /*use_gelu=*/true));
     });
 }
 

@@ -17,6 +17,12 @@ unsafe extern "C" {
         kind: i8,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn capsmith_addmm_gelu(
+        bias: *const C_tensor,
+        rows: *const C_tensor,
+        weight: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn capsmith_foreach_norm(
         tensors: *const *mut C_tensor,
         count: usize,
@@ -102,6 +108,27 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     // SAFETY: `size` lives through the call; `out` is written where it succeeds.
     checked(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU is the
+/// one by tanh, the processor's the exact one.
+///
+/// tch's own binding takes `use_gelu` for the factor of `bias`.
+///
+/// # Errors
+/// Fails without memory, or for shapes that do not fit.
+pub(crate) fn addmm_gelu(
+    bias: &Tensor,
+    rows: &Tensor,
+    weight: &Tensor,
+) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })
