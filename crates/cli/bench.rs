@@ -9,6 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use flickr::{Corpus, Preprocessing};
 use foreign_text::printable_path;
 use launchers::Place;
+use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
 use rayon::prelude::*;
@@ -191,7 +192,7 @@ fn decode(args: &Args) -> anyhow::Result<()> {
         args.reference.run("decode", work.path(), args.threads)?;
     terminal::print(&format!("captions of {WRITTEN} tokens\n"))?;
     for batch_size in [1, 40, 128] {
-        let (times, written) = bench.decode(args.reference.rounds, batch_size)?;
+        let (times, written) = bench.decode(Strategy::Greedy, args.reference.rounds, batch_size)?;
         let ours = median(times) / batch_size as f64;
         print_row(&format!("capsmith, batches of {batch_size}"), ours, "s a caption", None)?;
         let Some(reference) = &reference else { continue };

@@ -9,7 +9,6 @@ use std::borrow::Borrow;
 
 use tch::{Device, TchError, Tensor, nn};
 
-use crate::device::upload;
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
 use crate::layers::Initial;
 use crate::pass::Pass;
@@ -60,8 +59,9 @@ impl LanguageModel {
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
     }
 
-    /// [`Self::loss`] with its gradients by `parameters`, which have the names of the store that the
-    /// model was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::loss`] and its gradients by `parameters`, both times `weight`. Parameters have the
+    /// names of the store that the model was built at the root of. Activations are not kept but computed
+    /// again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -72,6 +72,7 @@ impl LanguageModel {
         blocks: &Blocks,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -79,6 +80,7 @@ impl LanguageModel {
             packing: &blocks.packing,
             wanted: &blocks.predictors,
             loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
@@ -112,7 +114,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Lays out blocks of any length. Nothing waits for the device.
+    /// Lays out blocks of any length, in one transfer for which nothing waits.
     #[must_use]
     pub fn new(blocks: &[&Block], device: Device) -> Self {
         let mut inputs = Vec::new();
@@ -131,9 +133,8 @@ impl Blocks {
             }
         }
         let targets = ids.len();
-        let packing = Packing::new(&sequences, device);
-        let [inputs, predictors, target_ids] = upload([&inputs, &predictors, &ids], device);
-        let predictors = packing.select(&predictors);
+        let (packing, predictors, [inputs, target_ids]) =
+            Packing::new(&sequences, &predictors, [&inputs, &ids], device);
         Self { inputs, packing, predictors, target_ids, targets }
     }
 

@@ -3,18 +3,28 @@
 //! The functions on lists launch a few kernels for all tensors together, where a loop launches some for
 //! each: on a GPU a launch costs as much as a small tensor's arithmetic.
 
+use std::env;
 use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::memory::OutOfMemory;
+
 unsafe extern "C" {
     fn capsmith_allow_tf32(allowed: bool);
+    fn capsmith_deterministic(only: bool);
     fn capsmith_empty_pinned(
         size: *const i64,
         dimensions: usize,
         kind: i8,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_index_rows(
+        rows: *const C_tensor,
+        from: *const C_tensor,
+        back: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     fn capsmith_addmm_gelu(
@@ -33,10 +43,20 @@ unsafe extern "C" {
         count: usize,
         factor: f64,
     ) -> *mut c_char;
+    fn capsmith_foreach_add(
+        to: *const *mut C_tensor,
+        from: *const *mut C_tensor,
+        count: usize,
+    ) -> *mut c_char;
     fn capsmith_foreach_copy(
         to: *const *mut C_tensor,
         from: *const *mut C_tensor,
         count: usize,
+    ) -> *mut c_char;
+    fn capsmith_mark_non_finite(
+        values: *const C_tensor,
+        found: *const C_tensor,
+        scale: *const C_tensor,
     ) -> *mut c_char;
     fn capsmith_fused_adamw(
         parameters: *const *mut C_tensor,
@@ -56,6 +76,9 @@ unsafe extern "C" {
     fn capsmith_record_event(gpu: i8, out: *mut *mut C_event) -> *mut c_char;
     fn capsmith_wait_for_event(event: *const C_event) -> *mut c_char;
     fn capsmith_free_event(event: *mut C_event);
+    fn capsmith_configuration(out: *mut *mut c_char) -> *mut c_char;
+    fn capsmith_peak_memory(gpu: i8, out: *mut i64) -> *mut c_char;
+    fn capsmith_reset_peak_memory(gpu: i8) -> *mut c_char;
 }
 
 /// libtorch's `c10::Event`.
@@ -70,10 +93,29 @@ fn checked(error: *mut c_char) -> Result<(), TchError> {
         return Ok(());
     }
     // SAFETY: text that C++ made with strdup, which is ours now.
-    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    Err(TchError::Torch(unsafe { owned(error) }))
+}
+
+/// Takes over a text.
+///
+/// # Safety
+/// It must be a C string of malloc's that nobody else frees.
+unsafe fn owned(text: *mut c_char) -> String {
+    // SAFETY: as the caller promises.
+    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
     // SAFETY: as above; freed once.
-    unsafe { libc::free(error.cast()) };
-    Err(TchError::Torch(text))
+    unsafe { libc::free(text.cast()) };
+    copy
+}
+
+/// Returns what an error of libtorch says, without the C++ frames that follow it.
+#[must_use]
+pub fn reason(error: &TchError) -> String {
+    let text = error.to_string();
+    match OutOfMemory::in_text(&text) {
+        Some(exhausted) => exhausted.to_string(),
+        None => text.lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_tensor> {
@@ -87,13 +129,34 @@ pub fn allow_tf32(allowed: bool) {
     unsafe { capsmith_allow_tf32(allowed) }
 }
 
+/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses operations
+/// that have none, as `torch.use_deterministic_algorithms` does.
+///
+/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes the
+/// size of its workspace from the environment, where this puts it unless it is there.
+pub fn use_deterministic_algorithms(only: bool) {
+    const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if only && env::var_os(WORKSPACE).is_none() {
+        // SAFETY: no other thread works yet, so none reads the environment.
+        unsafe { env::set_var(WORKSPACE, ":4096:8") };
+    }
+    // SAFETY: sets flags of libtorch's global context.
+    unsafe { capsmith_deterministic(only) }
+}
+
 /// Returns libtorch's number of a type (`c10/core/ScalarType.h`).
 fn scalar_type(kind: Kind) -> i8 {
     match kind {
         Kind::Uint8 => 0,
+        Kind::Int8 => 1,
+        Kind::Int16 => 2,
+        Kind::Int => 3,
         Kind::Int64 => 4,
+        Kind::Half => 5,
         Kind::Float => 6,
         Kind::Double => 7,
+        Kind::Bool => 11,
+        Kind::BFloat16 => 15,
         other => unreachable!("no page-locked tensors of {other:?} are needed"),
     }
 }
@@ -108,6 +171,22 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     // SAFETY: `size` lives through the call; `out` is written where it succeeds.
     checked(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that
+/// of the one result that `back` names for it: one gather, where `index_select` adds up all results of a
+/// row. Right where the others have no gradient.
+///
+/// # Errors
+/// Fails without memory.
+pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })
@@ -157,6 +236,20 @@ pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
     checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
+/// Adds each tensor of `from` to that of `to`, in place.
+///
+/// # Errors
+/// Fails for lists or tensors of different sizes.
+pub fn foreach_add(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
+    if to.len() != from.len() {
+        return Err(TchError::Torch("lists of different lengths".to_owned()));
+    }
+    // SAFETY: as many live tensors in both lists.
+    checked(unsafe {
+        capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
+    })
+}
+
 /// Copies each tensor of `from` over that of `to`, which may have another type.
 ///
 /// # Errors
@@ -165,10 +258,26 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     if to.len() != from.len() {
         return Err(TchError::Torch("lists of different lengths".to_owned()));
     }
+    if to.is_empty() {
+        return Ok(());
+    }
     // SAFETY: as many live tensors in both lists.
     checked(unsafe {
         capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
     })
+}
+
+/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their device,
+/// as [`fused_adamw`] takes it.
+///
+/// # Errors
+/// Fails without memory.
+pub fn any_non_finite(values: &Tensor) -> Result<Tensor, TchError> {
+    let scalar = (Kind::Float, values.device());
+    let (found, scale) = (Tensor::f_zeros([], scalar)?, Tensor::f_ones([], scalar)?);
+    // SAFETY: live tensors.
+    checked(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
+    Ok(found)
 }
 
 /// The tensors of an AdamW step, in one order.
@@ -176,7 +285,7 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
 pub struct AdamWTensors<'a> {
     /// Parameters, updated in place.
     pub parameters: &'a [Tensor],
-    /// Their gradients, divided in place by the scale.
+    /// Their gradients, divided in place by the scale; no two may share memory.
     pub gradients: &'a [Tensor],
     /// First moments, updated in place.
     pub first_moments: &'a [Tensor],
@@ -272,5 +381,52 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: an event of `record`'s, freed once.
         unsafe { capsmith_free_event(self.0.as_ptr()) }
+    }
+}
+
+/// Describes how libtorch was built: its version, the processor's instructions that it uses, and CUDA's
+/// and cuDNN's versions where its CUDA library is loaded.
+///
+/// # Errors
+/// Fails where libtorch refuses.
+pub fn configuration() -> Result<String, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: `out` is written where it succeeds.
+    checked(unsafe { capsmith_configuration(&raw mut out) })?;
+    // SAFETY: text that C++ made with strdup, which is ours now.
+    Ok(unsafe { owned(out) })
+}
+
+/// Returns the most bytes that tensors took on a GPU at a time since the last
+/// [reset](reset_peak_memory).
+///
+/// # Errors
+/// Fails where the GPU's allocator does not count, or nothing has been allocated yet.
+pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
+    let mut bytes = 0;
+    // SAFETY: `bytes` is written where it succeeds.
+    checked(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
+    Ok(bytes as u64)
+}
+
+/// Lets [`peak_memory`] count from what is allocated now.
+///
+/// # Errors
+/// As [`peak_memory`].
+pub fn reset_peak_memory(gpu: usize) -> Result<(), TchError> {
+    // SAFETY: changes counters of the allocator.
+    checked(unsafe { capsmith_reset_peak_memory(gpu as i8) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_the_frames_behind_it() {
+        let error = Tensor::from(1.0).f_view([7]).unwrap_err();
+        assert!(error.to_string().lines().count() > 2, "libtorch gives frames: {error}");
+        let reason = reason(&error);
+        assert!(reason.contains("shape '[7]' is invalid") && !reason.contains('\n'), "{reason}");
     }
 }

@@ -1,8 +1,60 @@
 //! Transfers between the host and a GPU that neither side waits for.
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::libtorch::Event;
+use crate::libtorch::{Event, empty_pinned};
+
+/// Returns `tensor` on `device`. The host does not wait for a copy to a GPU, and may change its tensor
+/// at once.
+///
+/// # Errors
+/// Fails without memory.
+pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    if !device.is_cuda() || tensor.device() != Device::Cpu {
+        return tensor.f_to_device(device);
+    }
+    let kind = tensor.f_kind()?;
+    let mut pinned = empty_pinned(&tensor.size(), kind)?;
+    pinned.f_copy_(tensor)?;
+    pinned.f_to_device_(device, kind, true, false)
+}
+
+/// Bytes of the host to be copied to a device, which are page-locked where it is a GPU.
+#[derive(Debug)]
+pub struct HostBytes(Tensor);
+
+impl HostBytes {
+    /// Returns so many bytes of any values.
+    ///
+    /// # Errors
+    /// Fails without memory.
+    pub fn new(count: usize, device: Device) -> Result<Self, TchError> {
+        let size = [count as i64];
+        if device.is_cuda() {
+            return empty_pinned(&size, Kind::Uint8).map(Self);
+        }
+        Tensor::f_zeros(size, (Kind::Uint8, Device::Cpu)).map(Self)
+    }
+
+    /// The bytes. Those of an upload must not change before something was read that was computed from
+    /// them.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.0.numel() == 0 {
+            return &mut [];
+        }
+        // SAFETY: so many contiguous bytes of the host, which live as long as the tensor.
+        unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast(), self.0.numel()) }
+    }
+
+    /// Returns the first bytes as a tensor of `shape` on `device`, without waiting for the copy to a GPU.
+    ///
+    /// # Errors
+    /// Fails without memory, or for more bytes than there are.
+    pub fn upload(&self, shape: &[i64], device: Device) -> Result<Tensor, TchError> {
+        let first = self.0.f_narrow(0, 0, shape.iter().product())?.f_view(shape)?;
+        first.f_to_device_(device, Kind::Uint8, true, false)
+    }
+}
 
 /// Values of a tensor on their way to the host.
 ///
@@ -44,6 +96,16 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_bytes_are_uploaded_in_their_shape() {
+        let mut bytes = HostBytes::new(8, Device::Cpu).unwrap();
+        bytes.as_mut_slice().copy_from_slice(&[1, 2, 3, 4, 250, 6, 7, 8]);
+        let uploaded = bytes.upload(&[2, 3], Device::Cpu).unwrap();
+        assert_eq!(Vec::<Vec<u8>>::try_from(uploaded).unwrap(), [[1, 2, 3], [4, 250, 6]]);
+        assert!(bytes.upload(&[3, 3], Device::Cpu).is_err());
+        assert!(HostBytes::new(0, Device::Cpu).unwrap().as_mut_slice().is_empty());
+    }
 
     #[test]
     fn a_reading_has_the_values_from_when_it_was_started() {

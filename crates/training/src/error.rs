@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::track::TrackError;
 use foreign_text::printable_path;
+use networks::memory::OutOfMemory;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +61,25 @@ pub enum Error {
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
+    /// Memory is exhausted.
+    #[error("{source}\nhint: {hint}")]
+    OutOfMemory {
+        /// What was asked for.
+        source: networks::memory::OutOfMemory,
+        /// What needs less.
+        hint: String,
+    },
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
+    /// A GPU or the machine has no more memory.
+    #[error("{memory}; checkpoints that are written are whole\nhint: {advice}")]
+    OutOfMemory {
+        /// Whose memory, and how much was asked for.
+        memory: OutOfMemory,
+        /// What takes less.
+        advice: &'static str,
+    },
     /// A file in a run folder cannot be read or is not what it should be.
     #[error("{}: {reason}", printable_path(path))]
     RunFile {

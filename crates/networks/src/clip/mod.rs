@@ -128,7 +128,7 @@ impl ClipModel {
     }
 
     /// Embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch, tokens]` padded
-    /// on the right.
+    /// on the right. On the host they are checked and copied to a GPU without waiting for it.
     ///
     /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding. Without one the
     /// embeddings are the same: no token looks ahead, and the end token comes before all padding.

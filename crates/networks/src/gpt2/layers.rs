@@ -122,9 +122,9 @@ impl Attention {
     /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
     /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
     fn attend(&self, joint: &Tensor, visible: &Visible, pass: Pass) -> Tensor {
-        let hidden = self.heads * self.head_dim;
-        let (queries, keys, values) =
-            (self.part(joint, 0), self.part(joint, hidden), self.part(joint, 2 * hidden));
+        // Cut in one operator, whose gradient is one concatenation.
+        let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
+        let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
         let mask = match visible {
             Visible::Only(mask) => Some(mask),
             Visible::Causal | Visible::All => None,
@@ -135,15 +135,6 @@ impl Attention {
             &queries, &keys, &values, mask, dropout, causal, self.scale, false,
         );
         heads.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    }
-
-    /// One third of `joint` `[batch, tokens, 3 * hidden]`, from column `first`, split into heads:
-    /// a view `[batch, heads, tokens, head_dim]`.
-    fn part(&self, joint: &Tensor, first: i64) -> Tensor {
-        joint
-            .narrow(2, first, self.heads * self.head_dim)
-            .unflatten(2, [self.heads, self.head_dim])
-            .transpose(1, 2)
     }
 }
 
@@ -209,8 +200,8 @@ impl Conv1d {
     }
 
     pub(super) fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let cast = |tensor| pass.precision.cast(tensor);
-        cast(&self.bias).addmm(&cast(rows), &cast(&self.weight))
+        let weight = |tensor| pass.precision.weight(tensor);
+        weight(&self.bias).addmm(&pass.precision.cast(rows), &weight(&self.weight))
     }
 }
 
@@ -233,5 +224,64 @@ impl LayerNorm {
     pub(super) fn forward(&self, states: &Tensor) -> Tensor {
         let shape = self.weight.size();
         states.layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Initial;
+    use tch::{Device, nn};
+
+    /// Attention as it reads on paper: slices of the joint product, and rows by `index_select`.
+    fn plain(attention: &Attention, rows: &Tensor, from: &[i64], slots: &Tensor) -> Tensor {
+        let joint = attention.queries_keys_values.forward(rows, Pass::EVALUATION);
+        let joint = joint.index_select(0, &Tensor::from_slice(from)).unflatten(0, [2, 4]);
+        let hidden = attention.heads * attention.head_dim;
+        let part = |first: i64| {
+            joint
+                .narrow(2, first * hidden, hidden)
+                .unflatten(2, [attention.heads, attention.head_dim])
+                .transpose(1, 2)
+        };
+        let heads = Tensor::scaled_dot_product_attention::<Tensor>(
+            &part(0),
+            &part(1),
+            &part(2),
+            None,
+            0.0,
+            true,
+            attention.scale,
+            false,
+        );
+        let heads = heads.transpose(1, 2).flatten(2, 3).flatten(0, 1);
+        attention.output.forward(&heads.index_select(0, slots), Pass::EVALUATION)
+    }
+
+    #[test]
+    fn attention_and_its_gradients_are_those_of_plain_slices_to_the_bit() {
+        tch::manual_seed(5);
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = Gpt2Config { n_embd: 32, n_head: 4, ..Gpt2Config::default() };
+        let module = Builder::new(store.root(), Initial::Random);
+        let attention = Attention::new(&module, &config, 0);
+        // Two sequences of four and two rows: two slots of the second are padding, which hold row 0.
+        let sequences = [vec![0, 2, 3, 4], vec![1, 5]];
+        let from = [0, 2, 3, 4, 1, 5, 0, 0];
+        for wanted in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
+            let (packing, selection, []) = Packing::new(&sequences, &wanted, [], Device::Cpu);
+            let rows = Tensor::randn([6, 32], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let layout = Layout::Packed { packing: &packing, wanted: Some(&selection) };
+            let weight = Tensor::randn([wanted.len() as i64, 32], (Kind::Float, Device::Cpu));
+            let mut by: Vec<Tensor> = store.variables().into_values().collect();
+            by.push(rows.shallow_clone());
+            let gradients = |result: &Tensor| {
+                Tensor::run_backward(&[(result * &weight).sum(None)], &by, false, false)
+            };
+            let ours = attention.forward(&rows, layout, Pass::EVALUATION);
+            let theirs = plain(&attention, &rows, &from, &selection.slots);
+            assert_eq!(ours, theirs);
+            assert_eq!(gradients(&ours), gradients(&theirs));
+        }
     }
 }

@@ -174,7 +174,7 @@ impl Gpt2 {
     /// [`Self::logits`], multiplied in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
         let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
-        precision.cast(hidden).linear::<Tensor>(&precision.cast(head), None)
+        precision.cast(hidden).linear::<Tensor>(&precision.weight(head), None)
     }
 
     /// Mean cross entropy of the tokens `target_ids` `[targets]`, from the states `[targets, hidden]`

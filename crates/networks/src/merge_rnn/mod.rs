@@ -128,13 +128,13 @@ impl MergeRnn {
     /// The training loss, a scalar: the sum over the batch's words and ends of captions of the cross
     /// entropy of each, given the picture and the words before it.
     ///
-    /// `images` `[captions, image_dim]` belong to the captions of `batch`.
+    /// `images` `[images, image_dim]` are the embeddings of which `batch` names the rows.
     ///
     /// # Panics
-    /// When a number is not below `vocab_size`, or the images are not as many as the captions.
+    /// When a number is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let pictures = self.image.forward(images);
+        let pictures = self.image.forward(&images.index_select(0, batch.images()));
         let inputs = self.inputs(batch.inputs(), &pictures);
         let (outputs, _) = self.read(&inputs, &self.start(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());

@@ -109,20 +109,21 @@ impl ClipCaptioner {
     /// The training loss, a scalar: the cross entropy of each caption token given the image and the
     /// tokens before it, averaged over the batch's targets.
     ///
-    /// `embeddings` `[batch, clip_dim]` belong to the captions of `batch`. Not a number where the
-    /// batch has no target ([`TokenBatch::targets`] is 0).
+    /// `embeddings` `[images, clip_dim]` are those of which `batch` names the rows. Not a number where
+    /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
     /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
-    /// or `batch` was made for another prefix length.
+    /// an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         let inputs = self.inputs(embeddings, batch, pass);
         let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
-    /// that the captioner was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::caption_loss`] and its gradients by `parameters`, both times `weight`. Parameters
+    /// have the names of the store that the captioner was built at the root of. Activations are not kept
+    /// but computed again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -134,6 +135,7 @@ impl ClipCaptioner {
         batch: &TokenBatch,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -141,6 +143,7 @@ impl ClipCaptioner {
             packing: batch.packing(),
             wanted: batch.predictors(),
             loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
@@ -153,7 +156,8 @@ impl ClipCaptioner {
             "a batch for another prefix length"
         );
         let tokens = self.gpt2.embed(batch.inputs());
-        let prefix = self.mapper.forward(embeddings, pass).to_kind(tokens.kind());
+        let embeddings = embeddings.index_select(0, batch.images());
+        let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
     }
 }

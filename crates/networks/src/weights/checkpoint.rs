@@ -7,11 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::shard::{Shard, Stored};
 use super::{WeightsError, finite, io_error};
-use crate::libtorch;
+use crate::transfer;
 
 /// The files that may hold a folder's weights, in the order in which transformers looks for them.
 const WHOLE_OR_INDEX: [(&str, bool); 4] = [
@@ -161,12 +161,9 @@ impl Checkpoint {
         kind: Kind,
         device: Device,
     ) -> Result<Tensor, WeightsError> {
-        let tensor = if device.is_cuda() {
-            pinned(bytes, shape, kind)
-                .and_then(|pinned| pinned.f_to_device_(device, kind, true, false))
-        } else {
-            Tensor::f_from_data_size(bytes, shape, kind)
-        };
+        // A GPU copies in its own time, and the host goes on with the next tensor.
+        let tensor = Tensor::f_from_data_size(bytes, shape, kind)
+            .and_then(|tensor| transfer::to_device(&tensor, device));
         tensor.map_err(|source| WeightsError::Tensor {
             path: shard.path.clone(),
             name: name.to_owned(),
@@ -204,19 +201,6 @@ impl Checkpoint {
         let shard = self.shards.get(*self.names.get(name)?)?;
         Some((shard, shard.find(name)?))
     }
-}
-
-/// Returns values in page-locked memory of the host, from which a GPU copies in its own time: neither waits
-/// for the other, tensor after tensor.
-fn pinned(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor, TchError> {
-    let tensor = libtorch::empty_pinned(shape, kind)?;
-    let room = tensor.numel() * kind.elt_size_in_bytes();
-    if bytes.len() != room {
-        return Err(TchError::Torch(format!("{} bytes for a tensor of {room}", bytes.len())));
-    }
-    // SAFETY: so many bytes, of a tensor that nobody else refers to.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), tensor.data_ptr().cast(), room) };
-    Ok(tensor)
 }
 
 /// Returns the other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of

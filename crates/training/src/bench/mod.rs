@@ -30,8 +30,9 @@ use crate::systems::prefix::Part;
 pub use together::Together;
 
 /// ViT-L/14's and the paper's.
-const CLIP_DIM: i64 = 768;
-const PREFIX_LENGTH: i64 = 10;
+pub const CLIP_DIM: i64 = 768;
+/// The paper's.
+pub const PREFIX_LENGTH: i64 = 10;
 /// Captions share pictures by fives; embeddings are random, one for each of so many pictures.
 const CAPTIONS_EACH: usize = 5;
 /// Tokens written for each picture: what Flickr8k's captions have, and a little more.
@@ -77,6 +78,43 @@ impl Bench {
             .filter(|row| !row.tokens.is_empty())
             .collect();
         cut_long_rows(&mut rows);
+        Self::of_rows(gpt2, rows, batch_size, device)
+    }
+
+    /// As [`Self::new`], with `captions` of random tokens: 12 of them on average, and 40 in one caption of
+    /// a hundred, about as in Flickr8k.
+    ///
+    /// # Errors
+    /// When the captions make no batch.
+    pub fn drawn(
+        gpt2: &Gpt2Config,
+        captions: usize,
+        batch_size: usize,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let row = |index: usize| {
+            let length = if index % 100 == 50 { 40 } else { 6 + index * 7 % 13 };
+            // Token 0 is never predicted.
+            let token = |place: usize| {
+                1 + (index * 7919 + place * 104_729) % (gpt2.vocab_size as usize - 1)
+            };
+            TokenRow {
+                embedding: (index / CAPTIONS_EACH) as i64,
+                tokens: (0..length).map(|place| token(place) as i64).collect(),
+                image: index / CAPTIONS_EACH,
+                caption: index % CAPTIONS_EACH,
+            }
+        };
+        Self::of_rows(gpt2, (0..captions).map(row).collect(), batch_size, device)
+    }
+
+    /// Draws weights, and an embedding for each picture of the rows.
+    fn of_rows(
+        gpt2: &Gpt2Config,
+        rows: Vec<TokenRow>,
+        batch_size: usize,
+        device: Device,
+    ) -> Result<Self, Error> {
         let batching =
             Batching { seed: 42, size: batch_size, drop_last: true, sort_by_length: false };
         let batches = batching.epoch(0, &rows);
@@ -92,7 +130,7 @@ impl Bench {
             prefix_length: PREFIX_LENGTH,
         };
         let captioner = ClipCaptioner::new(store.root(), gpt2, &mapper);
-        let images = captions.len().div_ceil(CAPTIONS_EACH) as i64;
+        let images = rows.iter().map(|row| row.embedding + 1).max().unwrap_or(0);
         let embeddings = Tensor::randn([images, CLIP_DIM], (Kind::Float, device));
         Ok(Self { device, store, captioner, gpt2: gpt2.clone(), rows, embeddings, batches })
     }
@@ -134,6 +172,14 @@ impl Bench {
         write_tensors(&folder.join("batches.safetensors"), &tensors)
     }
 
+    /// Rows that GPT-2 computes in a training step, and targets, on average: prefix vectors and tokens, of
+    /// which the last of a caption is predicted and not read.
+    #[must_use]
+    pub fn work(&self) -> (f64, f64) {
+        let (captions, tokens, _) = self.shape();
+        (tokens + captions as f64 * (PREFIX_LENGTH - 1) as f64, tokens)
+    }
+
     /// Captions and target tokens in a batch, on average, and slots in the reference's padding.
     #[must_use]
     pub fn shape(&self) -> (usize, f64, usize) {
@@ -171,7 +217,7 @@ impl Bench {
         for (number, part) in (0..).zip(parts) {
             let start = Instant::now();
             let step = learner.compute(&[part], number, number as i64)?;
-            learner.apply(&step);
+            learner.apply(&step)?;
             // A run fetches losses now and then; here each step is waited for, to time it.
             let _ = step.norm.double_value(&[]);
             times.push(start.elapsed());
@@ -215,15 +261,16 @@ impl Bench {
     /// not counted, and the tokens.
     ///
     /// # Errors
-    /// None for the strategy used.
+    /// When the strategy does not pass [`Strategy::check`].
     pub fn decode(
         &self,
+        strategy: Strategy,
         rounds: usize,
         batch_size: i64,
     ) -> Result<(Vec<Duration>, Vec<Vec<i64>>), Error> {
         let embeddings = self.embeddings.narrow(0, 0, batch_size.min(self.embeddings.size()[0]));
         let numbers: Vec<u64> = (0..).take(embeddings.size()[0] as usize).collect();
-        let options = Options { strategy: Strategy::Greedy, max_tokens: WRITTEN, stops: &[] };
+        let options = Options { strategy, max_tokens: WRITTEN, stops: &[] };
         let write = || {
             let prompt = no_grad(|| self.captioner.prefix(&embeddings));
             decode::generate(self.captioner.gpt2(), &prompt, &numbers, &options)

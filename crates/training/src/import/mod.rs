@@ -80,6 +80,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         keywords_sha256: None,
         threads: config.training.cpu_threads(),
         device: config.training.device.clone(),
+        resumed_on: Vec::new(),
         files: Digests::new(),
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };

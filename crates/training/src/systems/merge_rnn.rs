@@ -26,7 +26,7 @@ const _: () = assert!(
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, image_dim]`.
+    /// Embeddings of all images, of which the captions name theirs: `[images, image_dim]`.
     pub embeddings: Tensor,
     /// The captions.
     pub words: WordBatch,
@@ -37,9 +37,10 @@ impl Part {
     #[must_use]
     pub fn new(rows: &[&TokenRow], embeddings: &Tensor, device: Device) -> Self {
         let words: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let images: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
         Self {
-            embeddings: TokenRow::embeddings(rows, embeddings),
-            words: WordBatch::new(&words, device),
+            embeddings: embeddings.shallow_clone(),
+            words: WordBatch::new(&words, &images, device),
         }
     }
 }
@@ -133,7 +134,7 @@ fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Erro
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
     // Another configuration is refused later, with what differs.
-    let is_resumed = folder.exists() && folder.config()?.difference(config).is_empty();
+    let is_resumed = folder.exists() && folder.config()?.difference_of_run(config).is_empty();
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
             "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",

@@ -24,7 +24,7 @@ use crate::trainer::Observer;
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, clip_dim]`.
+    /// Embeddings of all images, of which the captions name theirs: `[images, clip_dim]`.
     pub embeddings: Tensor,
     /// The captions.
     pub tokens: TokenBatch,
@@ -40,9 +40,10 @@ impl Part {
         device: Device,
     ) -> Self {
         let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let images: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
         Self {
-            embeddings: TokenRow::embeddings(rows, embeddings),
-            tokens: TokenBatch::new(&tokens, prefix_length, device),
+            embeddings: embeddings.shallow_clone(),
+            tokens: TokenBatch::new(&tokens, &images, prefix_length, device),
         }
     }
 }
@@ -63,9 +64,10 @@ impl Model for ClipCaptioner {
         part: &Part,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, seed)
+        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, weight, seed)
     }
 }
 

@@ -135,8 +135,9 @@ impl Linear {
     }
 
     fn forward(&self, inputs: &Tensor, pass: Pass) -> Tensor {
-        let cast = |tensor| pass.precision.cast(tensor);
-        cast(inputs).linear(&cast(&self.weight), self.bias.as_ref().map(cast).as_ref())
+        let weight = |tensor| pass.precision.weight(tensor);
+        let bias = self.bias.as_ref().map(weight);
+        pass.precision.cast(inputs).linear(&weight(&self.weight), bias.as_ref())
     }
 }
 

@@ -51,9 +51,10 @@ impl Model for LanguageModel {
         part: &Blocks,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(part, pass, parameters, seed)
+        self.gradients_recomputing(part, pass, parameters, weight, seed)
     }
 }
 

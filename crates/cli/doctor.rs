@@ -1,0 +1,163 @@
+//! `capsmith doctor`.
+
+use std::io::IsTerminal;
+use std::panic;
+use std::path::{Path, PathBuf};
+
+use ::doctor::{Finding, Group, Measurement, Observer, Options, Outcome, Report};
+use anyhow::{Context, bail};
+use foreign_text::{printable, printable_path};
+use indicatif::{ProgressBar, ProgressStyle};
+use networks::device::{DeviceError, parse_device};
+
+use crate::terminal;
+
+/// Check that this machine can do what capsmith does, and how fast.
+///
+/// Looks at libtorch, CUDA, the driver, GPUs, memory, disk, METEOR's resources and the hub; computes every
+/// network on the device and holds it against the processor, in f32, TF32, bf16 and f16; trains twenty
+/// steps of every system; resumes a training; writes captions by every strategy. Needs no data set, no
+/// network, and nothing but this program and its libtorch: models are small and random. Exits with 1 where
+/// anything is wrong.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Device to check: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Measure training, decoding and CLIP too, beside a plain loop in PyTorch where python3 has torch;
+    /// full-size models on a GPU, small ones on the processor.
+    #[arg(long)]
+    bench: bool,
+    /// Folder for doctor.json and doctor.html; the files of an earlier examination are replaced.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    // What no machine has is a slip of the pen, and nothing to examine.
+    if let Err(error @ DeviceError::Unknown(_)) = parse_device(&args.device) {
+        return Err(error.into());
+    }
+    check_writable(&args.out)?;
+    let options = Options { device: args.device.clone(), bench: args.bench };
+    // A panic is a check that failed, and is shown as such.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let mut screen = Screen::default();
+    let report = ::doctor::examine(&options, &mut screen);
+    panic::set_hook(hook);
+    screen.finish()?;
+    write(&report, &args.out)?;
+    if let Some(error) = report.device_error {
+        return Err(error.into());
+    }
+    let failed = report.count(Outcome::Failed);
+    if failed > 0 {
+        bail!(
+            "{failed} of {} checks failed; each line above that says FAIL names one",
+            report.checks.len()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a folder that cannot be written to before minutes are spent.
+fn check_writable(folder: &Path) -> anyhow::Result<()> {
+    let hint = "hint: name another folder with --out";
+    durable::create_dir_all(folder).context(hint)?;
+    tempfile::NamedTempFile::new_in(folder)
+        .map(drop)
+        .with_context(|| format!("cannot write to {}\n{hint}", printable_path(folder)))
+}
+
+fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
+    let (json, html) = (folder.join("doctor.json"), folder.join("doctor.html"));
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    durable::write(&json, text.as_bytes())?;
+    durable::write(&html, ::doctor::page(report).as_bytes())?;
+    terminal::say(&format!("{} and {} are written", printable_path(&json), printable_path(&html)));
+    Ok(())
+}
+
+/// Shows lines as they come, and what is under way.
+#[derive(Default)]
+struct Screen {
+    bar: Option<ProgressBar>,
+    group: Option<Group>,
+    /// Why stdout could not be written to.
+    failure: Option<anyhow::Error>,
+}
+
+impl Screen {
+    fn line(&mut self, text: &str) {
+        let text = format!("{}\n", printable(text));
+        let print = || terminal::print(&text);
+        let printed = match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        };
+        if let Err(error) = printed {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn heading(&mut self, group: Group) {
+        if self.group.replace(group) != Some(group) {
+            self.line("");
+            self.line(group.title());
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+impl Observer for Screen {
+    fn begins(&mut self, group: Group, name: &str) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.enable_steady_tick(std::time::Duration::from_millis(250));
+            bar
+        });
+        bar.set_message(printable(name).to_string());
+        if group == Group::Bench && !std::io::stderr().is_terminal() {
+            terminal::say(&format!("measuring {name}"));
+        }
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        self.heading(finding.group);
+        let verdict = &finding.verdict;
+        self.line(&format!("{:<8}{}: {}", verdict.outcome.word(), finding.name, verdict.detail));
+        if let Some(hint) = &verdict.hint {
+            self.line(&format!("        hint: {hint}"));
+        }
+    }
+
+    fn measured(&mut self, measurement: &Measurement) {
+        self.heading(Group::Bench);
+        let Measurement { work, arithmetic, unit, .. } = measurement;
+        let number =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+        let (value, plain) = (number(measurement.value), number(measurement.plain));
+        let mut text = format!("{work:<42} {arithmetic:<5} {value:>9} {unit:<10} plain {plain:>9}");
+        if let Some(speedup) = measurement.speedup() {
+            text += &format!("  {speedup:.2} x");
+        }
+        if let Some(mfu) = measurement.mfu {
+            text += &format!("  MFU {:.1} %", mfu * 100.0);
+        }
+        if let Some(bytes) = measurement.peak_bytes {
+            text += &format!("  {} MiB", bytes >> 20);
+        }
+        self.line(&text);
+        if let Some(note) = &measurement.note {
+            self.line(&format!("        {note}"));
+        }
+    }
+}

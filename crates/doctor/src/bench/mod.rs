@@ -1,0 +1,309 @@
+//! How fast training, decoding and CLIP are, beside a plain loop in PyTorch where there is one.
+//!
+//! Models have random weights. On the processor they are small and steps are few, so that a measurement
+//! ends within minutes.
+
+mod peaks;
+mod plain;
+
+use std::time::{Duration, Instant};
+
+use networks::clip::{ClipConfig, ClipModel, Towers, VisionConfig};
+use networks::decode::Strategy;
+use networks::gpt2::Gpt2Config;
+use networks::libtorch;
+use networks::{Pass, Precision};
+use serde::Serialize;
+use tch::{Device, Kind, Tensor, nn, no_grad};
+use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
+use training::learner::LearnerOptions;
+
+use crate::Observer;
+use crate::compare::Arithmetic;
+use crate::error::{CheckError, caught, first_line};
+use crate::finding::Group;
+use plain::Job;
+
+/// One line of the table of speeds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// What was done.
+    pub work: String,
+    /// In which arithmetic.
+    pub arithmetic: &'static str,
+    /// `ms a step`, `captions/s` or `pictures/s`.
+    pub unit: &'static str,
+    /// The median over the rounds; none where it could not be measured.
+    pub value: Option<f64>,
+    /// Model FLOPs utilisation: the share of the GPU's peak that the step's products would take. A step
+    /// counts as 6 operations for each parameter and each row that it multiplies; attention and what is
+    /// computed elementwise count as nothing.
+    pub mfu: Option<f64>,
+    /// The most bytes that tensors took on the GPU at a time.
+    pub peak_bytes: Option<u64>,
+    /// The same work by a plain loop in PyTorch, in the same unit.
+    pub plain: Option<f64>,
+    /// Why something is missing.
+    pub note: Option<String>,
+}
+
+impl Measurement {
+    /// How many times faster than the plain loop it is.
+    #[must_use]
+    pub fn speedup(&self) -> Option<f64> {
+        let (value, plain) = (self.value?, self.plain?);
+        Some(if self.unit == STEP { plain / value } else { value / plain })
+    }
+}
+
+/// The unit in which less is better.
+const STEP: &str = "ms a step";
+
+/// Sizes that fit a device.
+struct Sizes {
+    gpt2: Gpt2Config,
+    gpt2_name: &'static str,
+    batches: &'static [usize],
+    arithmetics: &'static [Arithmetic],
+    decoded: i64,
+    towers: &'static [Tower],
+    pictures: i64,
+    picture_arithmetics: &'static [Arithmetic],
+    rounds: usize,
+}
+
+/// CLIP's vision tower, by its published sizes.
+struct Tower {
+    name: &'static str,
+    hidden: i64,
+    layers: i64,
+    heads: i64,
+    patch: i64,
+    projection: i64,
+}
+
+const B32: Tower =
+    Tower { name: "ViT-B/32", hidden: 768, layers: 12, heads: 12, patch: 32, projection: 512 };
+const L14: Tower =
+    Tower { name: "ViT-L/14", hidden: 1024, layers: 24, heads: 16, patch: 14, projection: 768 };
+
+impl Sizes {
+    fn of(device: Device) -> Self {
+        if device.is_cuda() {
+            return Self {
+                gpt2: Gpt2Config::default(),
+                gpt2_name: "GPT-2 small",
+                batches: &[40, 160],
+                arithmetics: &[Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16],
+                decoded: 128,
+                towers: &[B32, L14],
+                pictures: 64,
+                picture_arithmetics: &[Arithmetic::F32, Arithmetic::F16],
+                rounds: 20,
+            };
+        }
+        let gpt2 = Gpt2Config {
+            vocab_size: 8192,
+            n_embd: 256,
+            n_layer: 4,
+            n_head: 4,
+            ..Gpt2Config::default()
+        };
+        Self {
+            gpt2,
+            gpt2_name: "GPT-2 of 4 layers, 256 wide",
+            batches: &[40],
+            arithmetics: &[Arithmetic::F32],
+            decoded: 40,
+            towers: &[B32],
+            pictures: 8,
+            picture_arithmetics: &[Arithmetic::F32],
+            rounds: 3,
+        }
+    }
+}
+
+/// Measures all of it. `gpus` are the names of the GPUs that the driver lists.
+pub(crate) fn measure(
+    observer: &mut dyn Observer,
+    device: Device,
+    gpus: &[String],
+) -> Vec<Measurement> {
+    let sizes = Sizes::of(device);
+    let peaks = peaks::of(gpus).filter(|_| device.is_cuda());
+    let mut work: Vec<(Measurement, Job)> = Vec::new();
+    let mut add = |name: String,
+                   arithmetic: Arithmetic,
+                   unit,
+                   job: Job,
+                   measured: &dyn Fn() -> Result<Measured, CheckError>| {
+        observer.begins(Group::Bench, &format!("{name}, {}", arithmetic.name()));
+        work.push((measurement(device, name, arithmetic, unit, measured), job));
+    };
+    for (&batch, &arithmetic) in
+        sizes.batches.iter().flat_map(|batch| sizes.arithmetics.iter().map(move |one| (batch, one)))
+    {
+        let name = format!("train {}, batch {batch}", sizes.gpt2_name);
+        let job = Job::train(&sizes.gpt2, batch, arithmetic, sizes.rounds);
+        add(name, arithmetic, STEP, job, &|| train(&sizes, batch, arithmetic, device, peaks));
+    }
+    for (name, strategy) in
+        [("greedy", Strategy::Greedy), ("beams of 5", Strategy::Beam { beams: 5 })]
+    {
+        let beams = if let Strategy::Beam { beams } = strategy { beams } else { 1 };
+        let job = Job::decode(&sizes.gpt2, beams, sizes.rounds);
+        let name = format!("caption by {}, {name}", sizes.gpt2_name);
+        add(name, Arithmetic::F32, "captions/s", job, &|| decode(&sizes, strategy, device));
+    }
+    for (tower, &arithmetic) in sizes
+        .towers
+        .iter()
+        .flat_map(|tower| sizes.picture_arithmetics.iter().map(move |one| (tower, one)))
+    {
+        let job = Job::encode(tower, sizes.pictures, arithmetic, sizes.rounds);
+        let name = format!("CLIP {}", tower.name);
+        add(name, arithmetic, "pictures/s", job, &|| encode(&sizes, tower, arithmetic, device));
+    }
+    observer.begins(Group::Bench, "the plain loop in PyTorch");
+    let (mut all, jobs): (Vec<Measurement>, Vec<Job>) = work.into_iter().unzip();
+    plain::compare(&mut all, &jobs, device);
+    for measurement in &all {
+        observer.measured(measurement);
+    }
+    all
+}
+
+/// A value, and the share of the GPU's peak.
+struct Measured {
+    value: f64,
+    mfu: Option<f64>,
+}
+
+fn measurement(
+    device: Device,
+    work: String,
+    arithmetic: Arithmetic,
+    unit: &'static str,
+    measured: &dyn Fn() -> Result<Measured, CheckError>,
+) -> Measurement {
+    let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
+    // An allocator that does not count says so again below.
+    let _ = gpu.map(libtorch::reset_peak_memory);
+    libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
+    let result = caught(measured);
+    libtorch::allow_tf32(false);
+    let peak_bytes = gpu.and_then(|gpu| libtorch::peak_memory(gpu).ok());
+    let (value, mfu, note) = match result {
+        Ok(Measured { value, mfu }) => (Some(value), mfu, None),
+        Err(error) => (None, None, Some(first_line(&error))),
+    };
+    let arithmetic = arithmetic.name();
+    Measurement { work, arithmetic, unit, value, mfu, peak_bytes, plain: None, note }
+}
+
+/// Measures training steps, each of which is waited for.
+fn train(
+    sizes: &Sizes,
+    batch: usize,
+    arithmetic: Arithmetic,
+    device: Device,
+    peaks: Option<peaks::Peaks>,
+) -> Result<Measured, CheckError> {
+    let bench = Bench::drawn(&sizes.gpt2, 10 * batch, batch, device)?;
+    let precision = if arithmetic == Arithmetic::Bf16 { Precision::Bf16 } else { Precision::Full };
+    let options = LearnerOptions {
+        max_gradient_norm: 1.0,
+        pass: Pass { dropout: true, precision },
+        recompute: false,
+    };
+    let operations = operations(&sizes.gpt2, &bench);
+    let seconds = middle(bench.train(sizes.rounds, options)?);
+    let mfu = peaks.and_then(|peaks| Some(operations / seconds / peaks.of(arithmetic)?));
+    Ok(Measured { value: seconds * 1e3, mfu })
+}
+
+/// Counts the operations of a training step: 6 for each parameter and row.
+fn operations(gpt2: &Gpt2Config, bench: &Bench) -> f64 {
+    let (rows, targets) = bench.work();
+    let captions = bench.shape().0 as f64;
+    let hidden = gpt2.n_embd as f64;
+    let blocks = 12.0 * hidden * hidden * gpt2.n_layer as f64;
+    let head = hidden * gpt2.vocab_size as f64;
+    // The MLP mapper: from the embedding to half of the prefix's values, and to all of them.
+    let prefix = PREFIX_LENGTH as f64 * hidden;
+    let mapper = CLIP_DIM as f64 * prefix / 2.0 + prefix * prefix / 2.0;
+    6.0 * (blocks * rows + head * targets + mapper * captions)
+}
+
+fn decode(sizes: &Sizes, strategy: Strategy, device: Device) -> Result<Measured, CheckError> {
+    let bench = Bench::drawn(&sizes.gpt2, 5 * sizes.decoded as usize, 1, device)?;
+    let (times, _) = bench.decode(strategy, sizes.rounds.min(5), sizes.decoded)?;
+    Ok(Measured { value: sizes.decoded as f64 / middle(times), mfu: None })
+}
+
+fn encode(
+    sizes: &Sizes,
+    tower: &Tower,
+    arithmetic: Arithmetic,
+    device: Device,
+) -> Result<Measured, CheckError> {
+    let config = ClipConfig {
+        vision_config: VisionConfig {
+            hidden_size: tower.hidden,
+            intermediate_size: 4 * tower.hidden,
+            num_hidden_layers: tower.layers,
+            num_attention_heads: tower.heads,
+            patch_size: tower.patch,
+            ..VisionConfig::default()
+        },
+        projection_dim: tower.projection,
+        towers: Towers::Vision,
+        ..ClipConfig::default()
+    };
+    let mut store = nn::VarStore::new(device);
+    store.set_kind(arithmetic.kind());
+    let clip = ClipModel::new(store.root(), &config)?;
+    store.freeze();
+    let size = config.vision_config.image_size;
+    let pixels = Tensor::f_randn([sizes.pictures, 3, size, size], (Kind::Float, device))?;
+    let mut times = Vec::new();
+    for _ in 0..=sizes.rounds {
+        let start = Instant::now();
+        let embeddings = no_grad(|| clip.encode_image(&pixels))?;
+        // Waits for the device.
+        let _ = embeddings.f_double_value(&[0, 0])?;
+        times.push(start.elapsed());
+    }
+    times.remove(0);
+    Ok(Measured { value: sizes.pictures as f64 / middle(times), mfu: None })
+}
+
+/// Returns the median in seconds.
+fn middle(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_counts_six_operations_for_each_parameter_and_row() {
+        let gpt2 = Gpt2Config {
+            vocab_size: 100,
+            n_embd: 8,
+            n_layer: 2,
+            n_head: 2,
+            ..Gpt2Config::default()
+        };
+        let bench = Bench::drawn(&gpt2, 30, 10, Device::Cpu).unwrap();
+        let (rows, targets) = bench.work();
+        let blocks = 2.0 * 12.0 * 64.0;
+        let mapper = 768.0 * 40.0 + 40.0 * 80.0;
+        let expected = 6.0 * (blocks * rows + 800.0 * targets + mapper * 10.0);
+        assert!((operations(&gpt2, &bench) - expected).abs() < 1.0);
+        // Ten prefix vectors a caption, and all tokens but the last of each.
+        assert!((rows - targets - 90.0).abs() < 1e-9);
+    }
+}

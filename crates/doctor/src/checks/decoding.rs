@@ -1,0 +1,136 @@
+//! Captions by every strategy: the processor's own tokens are expected of the device.
+
+use networks::decode::{self, Options, Sampling, Strategy};
+use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, beam_search};
+use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use tch::{Device, Kind, no_grad};
+
+use super::placed::{drawn, placed, small_gpt2};
+use crate::compare::judge;
+use crate::error::CheckError;
+use crate::examination::Examination;
+use crate::finding::{Group, Outcome, Verdict};
+
+const PICTURES: usize = 6;
+const MAX_TOKENS: usize = 16;
+const IMAGE_DIM: i64 = 24;
+/// A sum of up to sixteen logarithms, each right to about 1e-6.
+const TOLERANCE: f64 = 1e-4;
+
+const SAMPLING: Sampling =
+    Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 3, seed: 16 };
+
+const STRATEGIES: [(&str, Strategy); 5] = [
+    ("greedy", Strategy::Greedy),
+    ("sampling", Strategy::Sample(SAMPLING)),
+    ("sampling, top-k 20", Strategy::Sample(Sampling { top_k: Some(20), ..SAMPLING })),
+    (
+        "sampling, top-k 50 and top-p 0.9",
+        Strategy::Sample(Sampling { top_k: Some(50), top_p: Some(0.9), ..SAMPLING }),
+    ),
+    ("beams of 5", Strategy::Beam { beams: 5 }),
+];
+
+pub(super) fn check(examination: &mut Examination, device: Device) {
+    for (name, strategy) in STRATEGIES {
+        examination.check(Group::Decoding, name, || {
+            Ok(compare_captions(&written(device, strategy)?, &written(Device::Cpu, strategy)?))
+        });
+    }
+    examination.check(Group::Decoding, "Merge-RNN, beams of 5", || {
+        Ok(compare_captions(&sentences(device)?, &sentences(Device::Cpu)?))
+    });
+}
+
+/// Tokens and their log-probability.
+type Caption = (Vec<i64>, f64);
+
+fn written(device: Device, strategy: Strategy) -> Result<Vec<Caption>, CheckError> {
+    let config = small_gpt2();
+    let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5 };
+    let (_store, model) =
+        placed(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
+    let numbers: Vec<u64> = (0..PICTURES as u64).collect();
+    // Captions of different lengths: one token in sixteen ends one.
+    let stops: Vec<bool> = (0..config.vocab_size).map(|id| id % 16 == 3).collect();
+    let options = Options { strategy, max_tokens: MAX_TOKENS, stops: &stops };
+    let prompt = no_grad(|| model.prefix(&drawn(9, &[PICTURES as i64, IMAGE_DIM], device)));
+    let all = decode::generate(model.gpt2(), &prompt, &numbers, &options)?;
+    Ok(all.into_iter().flatten().map(|one| (one.tokens, one.log_probability)).collect())
+}
+
+fn sentences(device: Device) -> Result<Vec<Caption>, CheckError> {
+    let config = MergeRnnConfig {
+        architecture: Architecture::Merge,
+        vocab_size: 120,
+        layer_size: 32,
+        image_dim: IMAGE_DIM,
+    };
+    let (_store, model) = placed(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
+    let images = drawn(9, &[PICTURES as i64, IMAGE_DIM], device);
+    let all = beam_search(&model, &images, 5, MAX_TOKENS);
+    Ok(all.into_iter().map(|one| (one.words, one.log_probability)).collect())
+}
+
+/// Compares tokens, which must be the same, and log-probabilities.
+fn compare_captions(found: &[Caption], expected: &[Caption]) -> Verdict {
+    let captions = expected.len();
+    let tokens: usize = expected.iter().map(|(tokens, _)| tokens.len()).sum();
+    if tokens == 0 {
+        return Verdict::failed("the processor wrote no token: nothing to compare with");
+    }
+    let same = found.iter().zip(expected).filter(|(a, b)| a.0 == b.0).count();
+    if found.len() != captions || same != captions {
+        return Verdict::failed(format!(
+            "{same} of {captions} captions have the processor's tokens"
+        ));
+    }
+    let differences = found.iter().zip(expected).map(|(a, b)| (a.1 - b.1).abs());
+    let difference =
+        differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most });
+    let verdict = judge(difference, TOLERANCE);
+    let detail = format!(
+        "{captions} captions, {tokens} tokens, the same; log-probabilities {}",
+        verdict.detail
+    );
+    match verdict.outcome {
+        Outcome::Ok => Verdict::ok(detail),
+        _ => Verdict { detail, ..verdict },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_other_token_or_probability_fails() {
+        let expected = vec![(vec![5, 6], -1.0), (vec![7], -2.0)];
+        let changed = |change: &dyn Fn(&mut Vec<Caption>)| {
+            let mut found = expected.clone();
+            change(&mut found);
+            compare_captions(&found, &expected).outcome
+        };
+        assert_eq!(changed(&|_| ()), Outcome::Ok);
+        assert_eq!(changed(&|found| found[0].0[1] = 9), Outcome::Failed);
+        assert_eq!(changed(&|found| found[1].0.clear()), Outcome::Failed);
+        assert_eq!(changed(&|found| drop(found.pop())), Outcome::Failed);
+        assert_eq!(changed(&|found| found[1].1 += 9.9e-5), Outcome::Ok);
+        assert_eq!(changed(&|found| found[1].1 += 1.01e-4), Outcome::Failed);
+        assert_eq!(changed(&|found| found[0].1 = f64::NAN), Outcome::Failed);
+        assert_eq!(compare_captions(&[], &[]).outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn captions_differ_between_pictures_and_in_length() {
+        for (name, strategy) in STRATEGIES {
+            let all = written(Device::Cpu, strategy).unwrap();
+            let mut tokens: Vec<&Vec<i64>> = all.iter().map(|(tokens, _)| tokens).collect();
+            tokens.sort();
+            tokens.dedup();
+            assert!(tokens.len() >= PICTURES - 1, "{name}: {tokens:?}");
+            let longest = tokens.iter().map(|tokens| tokens.len()).max();
+            assert!(longest >= Some(4), "{name}: {tokens:?}");
+        }
+    }
+}

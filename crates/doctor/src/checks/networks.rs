@@ -1,0 +1,227 @@
+//! Each network's results, and of those that are trained also gradients, against the processor's.
+
+use networks::clip::{ClipConfig, ClipModel, TextConfig, VisionConfig};
+use networks::gpt2::Gpt2;
+use networks::libtorch;
+use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, WordBatch};
+use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::files::{BART_END, BART_VOCABULARY, bart, vgg};
+use super::placed::{caption, drawn, named_variables, placed, small_gpt2};
+use crate::compare::{Arithmetic, compare};
+use crate::error::CheckError;
+use crate::examination::Examination;
+use crate::finding::{Group, Verdict};
+use Arithmetic::{Bf16, F16, F32, Tf32};
+
+/// Computes one tensor with a model of its own.
+type Compute = fn(Device, Arithmetic) -> Result<Tensor, CheckError>;
+
+/// What is computed, and the arithmetics in which capsmith can compute it.
+const CASES: [(&str, &[Arithmetic], Compute); 13] = [
+    ("attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::None)),
+    ("causal attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::Causal)),
+    ("masked attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::Some)),
+    ("CLIP, pictures", &[F32, Tf32, Bf16, F16], clip_pictures),
+    ("CLIP, texts", &[F32, Tf32, Bf16, F16], clip_texts),
+    ("VGG-16", &[F32, Tf32, Bf16, F16], vgg_features),
+    ("GPT-2", &[F32, Tf32, Bf16], |on, by| gpt2(on, by, false)),
+    ("GPT-2, masked", &[F32, Tf32, Bf16], |on, by| gpt2(on, by, true)),
+    ("captioner with MLP mapper, gradients", &[F32, Tf32, Bf16], |on, by| {
+        captioner_gradients(on, by, MapperKind::Mlp)
+    }),
+    ("captioner with transformer mapper, gradients", &[F32, Tf32, Bf16], |on, by| {
+        captioner_gradients(on, by, MapperKind::Transformer { clip_length: 4, layers: 2 })
+    }),
+    ("BART", &[F32, Tf32], bart_logits),
+    ("Merge-RNN, gradients", &[F32, Tf32], |on, by| rnn_gradients(on, by, Architecture::Merge)),
+    ("inject-RNN, gradients", &[F32, Tf32], |on, by| rnn_gradients(on, by, Architecture::Inject)),
+];
+
+pub(super) fn check(examination: &mut Examination, device: Device) {
+    for (name, arithmetics, compute) in CASES {
+        for &arithmetic in arithmetics {
+            let name = format!("{name}, {}", arithmetic.name());
+            examination.check(Group::Networks, name, || {
+                if arithmetic == Tf32 && device == Device::Cpu {
+                    return Ok(Verdict::skipped("processors have no TF32"));
+                }
+                let expected = compute(Device::Cpu, F32)?;
+                libtorch::allow_tf32(arithmetic == Tf32);
+                let found = compute(device, arithmetic);
+                libtorch::allow_tf32(false);
+                Ok(compare(&found?, &expected, arithmetic.tolerance()))
+            });
+        }
+    }
+}
+
+/// What attention may see.
+#[derive(Clone, Copy, PartialEq)]
+enum Mask {
+    None,
+    Causal,
+    /// Some of the keys, others for each query.
+    Some,
+}
+
+fn attention(device: Device, arithmetic: Arithmetic, mask: Mask) -> Result<Tensor, CheckError> {
+    let tensor = |seed| drawn(seed, &[3, 4, 21, 16], device).f_to_kind(arithmetic.kind());
+    let seen: Vec<bool> = (0..21 * 21).map(|place| place % 22 == 0 || place % 5 != 2).collect();
+    let seen = Tensor::f_from_slice(&seen)?.f_view([1, 1, 21, 21])?.f_to_device(device)?;
+    Ok(Tensor::f_scaled_dot_product_attention(
+        &tensor(1)?,
+        &tensor(2)?,
+        &tensor(3)?,
+        (mask == Mask::Some).then_some(seen),
+        0.0,
+        mask == Mask::Causal,
+        None,
+        false,
+    )?)
+}
+
+fn clip(device: Device, kind: Kind) -> Result<ClipModel, CheckError> {
+    let config = ClipConfig {
+        vision_config: VisionConfig {
+            hidden_size: 64,
+            intermediate_size: 128,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            image_size: 32,
+            patch_size: 8,
+            ..VisionConfig::default()
+        },
+        text_config: TextConfig {
+            vocab_size: 99,
+            hidden_size: 64,
+            intermediate_size: 128,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            max_position_embeddings: 16,
+            eos_token_id: vec![98],
+            ..TextConfig::default()
+        },
+        projection_dim: 48,
+        ..ClipConfig::default()
+    };
+    let (mut store, model) = placed(device, kind, |root| Ok(ClipModel::new(root, &config)?))?;
+    store.freeze();
+    Ok(model)
+}
+
+fn clip_pictures(device: Device, arithmetic: Arithmetic) -> Result<Tensor, CheckError> {
+    let pixels = drawn(4, &[5, 3, 32, 32], Device::Cpu);
+    Ok(clip(device, arithmetic.kind())?.encode_image(&pixels)?)
+}
+
+fn clip_texts(device: Device, arithmetic: Arithmetic) -> Result<Tensor, CheckError> {
+    const TOKENS: usize = 12;
+    let (mut ids, mut mask) = (Vec::new(), Vec::new());
+    for (text, length) in [12, 3, 7].into_iter().enumerate() {
+        let mut row = caption(text, length - 1, 98);
+        row.resize(TOKENS, 98);
+        ids.extend(row);
+        mask.extend((0..TOKENS).map(|place| i64::from(place < length)));
+    }
+    let rows = |values: &[i64]| Tensor::from_slice(values).view([3, TOKENS as i64]);
+    Ok(clip(device, arithmetic.kind())?.encode_text(&rows(&ids), Some(&rows(&mask)))?)
+}
+
+fn vgg_features(device: Device, arithmetic: Arithmetic) -> Result<Tensor, CheckError> {
+    let pixels = drawn(5, &[2, 3, 64, 64], device).f_to_kind(arithmetic.kind())?;
+    Ok(vgg(device, arithmetic.kind())?.encode(&pixels)?)
+}
+
+/// Logits of rows of 10, 7 and 4 tokens; those of padding count as 0, where a mask says what it is.
+fn gpt2(device: Device, arithmetic: Arithmetic, masked: bool) -> Result<Tensor, CheckError> {
+    let config = small_gpt2();
+    let (_store, model) = placed(device, Kind::Float, |root| Ok(Gpt2::new(root, &config)))?;
+    let ids = caption(6, 30, config.vocab_size as usize);
+    let ids = Tensor::f_from_slice(&ids)?.f_view([3, 10])?.f_to_device(device)?;
+    let real: Vec<i64> = [10, 7, 4]
+        .iter()
+        .flat_map(|&length| (0..10).map(move |place| i64::from(place < length)))
+        .collect();
+    let real = Tensor::f_from_slice(&real)?.f_view([3, 10])?.f_to_device(device)?;
+    Ok(no_grad(|| {
+        let mask = masked.then_some(&real);
+        let logits = model.logits(&model.forward(&model.embed(&ids), mask, arithmetic.pass()));
+        if masked { logits * real.unsqueeze(2) } else { logits }
+    }))
+}
+
+fn captioner_gradients(
+    device: Device,
+    arithmetic: Arithmetic,
+    kind: MapperKind,
+) -> Result<Tensor, CheckError> {
+    let config = small_gpt2();
+    let mapper = MapperConfig { kind, clip_dim: 24, prefix_length: 5 };
+    let (store, model) =
+        placed(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
+    let captions: Vec<Vec<i64>> =
+        (0..6).map(|number| caption(number, 3 + number * 2, 211)).collect();
+    let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
+    let images: Vec<i64> = (0..6).collect();
+    let batch = TokenBatch::new(&rows, &images, mapper.prefix_length, device);
+    let embeddings = drawn(7, &[6, 24], device);
+    let loss = model.caption_loss(&embeddings, &batch, arithmetic.pass());
+    gradients(&loss, &named_variables(&store))
+}
+
+fn bart_logits(device: Device, _: Arithmetic) -> Result<Tensor, CheckError> {
+    let row = |length: usize| {
+        let mut row = caption(length, length, BART_VOCABULARY);
+        row.push(BART_END);
+        row
+    };
+    Ok(bart(device)?.entailment(&[row(11), row(4), row(17)], 3)?)
+}
+
+fn rnn_gradients(
+    device: Device,
+    _: Arithmetic,
+    architecture: Architecture,
+) -> Result<Tensor, CheckError> {
+    let config = MergeRnnConfig { architecture, vocab_size: 120, layer_size: 32, image_dim: 24 };
+    let (store, model) = placed(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
+    let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();
+    let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
+    let images: Vec<i64> = (0..6).collect();
+    let batch = WordBatch::new(&rows, &images, device);
+    let loss = model.loss(&drawn(8, &[6, 24], device), &batch);
+    gradients(&loss, &named_variables(&store))
+}
+
+/// The loss and its gradients by all variables, one behind the other.
+fn gradients(loss: &Tensor, variables: &[(String, Tensor)]) -> Result<Tensor, CheckError> {
+    let variables: Vec<&Tensor> = variables.iter().map(|(_, variable)| variable).collect();
+    let mut all = Tensor::f_run_backward(&[loss], &variables, false, false)?;
+    all.push(loss.f_detach()?);
+    let flat = all.iter().map(|tensor| tensor.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_cat(&flat, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::compare;
+    use crate::finding::Outcome;
+
+    #[test]
+    fn half_precision_is_told_from_f32_by_every_case_that_has_it() {
+        for (name, arithmetics, compute) in CASES {
+            let expected = compute(Device::Cpu, F32).unwrap();
+            for &arithmetic in arithmetics.iter().filter(|one| [Bf16, F16].contains(one)) {
+                let found = compute(Device::Cpu, arithmetic).unwrap();
+                let by = |tolerance| compare(&found, &expected, tolerance);
+                let verdict = by(arithmetic.tolerance());
+                assert_eq!(verdict.outcome, Outcome::Ok, "{name}, {arithmetic:?}: {verdict:?}");
+                let strict = by(F32.tolerance());
+                assert_eq!(strict.outcome, Outcome::Failed, "{name}, {arithmetic:?}: {strict:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Models with the same random weights on any device.
+
+use networks::gpt2::Gpt2Config;
+use tch::{Device, Kind, Tensor, nn, no_grad};
+
+use crate::error::CheckError;
+
+/// Weights are drawn from it.
+const SEED: i64 = 16;
+
+/// How far weights are moved from their initial values: biases of 0 and norms of 1 would hide errors.
+const MOVED: f64 = 0.1;
+
+/// A GPT-2 of two layers.
+pub(crate) fn small_gpt2() -> Gpt2Config {
+    Gpt2Config {
+        vocab_size: 211,
+        n_positions: 48,
+        n_embd: 64,
+        n_layer: 2,
+        n_head: 4,
+        ..Gpt2Config::default()
+    }
+}
+
+/// Builds a model whose weights are drawn on the processor, and copies them to `device` as `kind`.
+pub(crate) fn placed<M>(
+    device: Device,
+    kind: Kind,
+    build: impl Fn(&nn::Path) -> Result<M, CheckError>,
+) -> Result<(nn::VarStore, M), CheckError> {
+    tch::manual_seed(SEED);
+    let drawn = nn::VarStore::new(Device::Cpu);
+    let model = build(&drawn.root())?;
+    for (_, mut variable) in named_variables(&drawn) {
+        let _ = no_grad(|| variable.f_add_(&(variable.f_randn_like()? * MOVED)))?;
+    }
+    if (device, kind) == (Device::Cpu, Kind::Float) {
+        return Ok((drawn, model));
+    }
+    let mut store = nn::VarStore::new(device);
+    store.set_kind(kind);
+    let model = build(&store.root())?;
+    store.copy(&drawn)?;
+    Ok((store, model))
+}
+
+/// Returns a store's variables, sorted by name.
+pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
+    let mut variables: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    variables.sort_by(|a, b| a.0.cmp(&b.0));
+    variables
+}
+
+/// Draws numbers of deviation 1 on the processor, the same for the same seed, and copies them to
+/// `device`.
+pub(crate) fn drawn(seed: i64, size: &[i64], device: Device) -> Tensor {
+    tch::manual_seed(seed);
+    Tensor::randn(size, (Kind::Float, Device::Cpu)).to_device(device)
+}
+
+/// Makes up a caption of token ids from 1 to `vocabulary` - 1.
+pub(crate) fn caption(number: usize, length: usize, vocabulary: usize) -> Vec<i64> {
+    (0..length)
+        .map(|place| (1 + (number * 37 + place * place * 11) % (vocabulary - 1)) as i64)
+        .collect()
+}

@@ -1,0 +1,266 @@
+//! Twenty steps of each system on the device and on the processor, and a training that is resumed.
+
+use std::path::Path;
+
+use networks::language_model::{Block, Blocks, LanguageModel};
+use networks::libtorch;
+use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
+use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use tch::{Device, Kind, Tensor, nn};
+use training::batches::TokenRow;
+use training::checkpoint::{self, Keep, Position};
+use training::config::{Rule, Schedule};
+use training::learner::{Learner, LearnerOptions, Model};
+use training::optimizer::{AdamW, AdamWOptions};
+use training::schedule::RateSchedule;
+use training::{MergeRnnPart, PrefixPart};
+
+use super::placed::{caption, drawn, named_variables, placed, small_gpt2};
+use crate::compare::{Arithmetic, judge};
+use crate::error::CheckError;
+use crate::examination::Examination;
+use crate::finding::{Group, Outcome, Verdict};
+
+const STEPS: u64 = 20;
+/// A resumed training stops here.
+const STOP: u64 = 10;
+const CAPTIONS: usize = 8;
+const IMAGE_DIM: i64 = 24;
+const PREFIX: MapperConfig =
+    MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5 };
+const RNN: MergeRnnConfig = MergeRnnConfig {
+    architecture: Architecture::Merge,
+    vocab_size: 120,
+    layer_size: 32,
+    image_dim: IMAGE_DIM,
+};
+
+/// A system to train.
+struct Task<M: Model> {
+    name: &'static str,
+    arithmetics: &'static [Arithmetic],
+    model: fn(&nn::Path) -> M,
+    /// The batch of a step.
+    part: fn(u64, Device) -> M::Part,
+}
+
+const PREFIX_TASK: Task<ClipCaptioner> = Task {
+    name: "CLIP-prefix",
+    arithmetics: &[Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16],
+    model: |root| ClipCaptioner::new(root, &small_gpt2(), &PREFIX),
+    part: |step, device| {
+        let (rows, embeddings) = rows(step, small_gpt2().vocab_size as usize, device);
+        let rows: Vec<&TokenRow> = rows.iter().collect();
+        PrefixPart::new(&rows, &embeddings, PREFIX.prefix_length, device)
+    },
+};
+
+const SBG_TASK: Task<LanguageModel> = Task {
+    name: "SBG",
+    arithmetics: &[Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16],
+    model: |root| LanguageModel::new(root, &small_gpt2()),
+    part: |step, device| {
+        let block = |number: usize| {
+            let number = step as usize * CAPTIONS + number;
+            let tokens = caption(number, 20 + number % 12, small_gpt2().vocab_size as usize);
+            // The prompt is read and not learned.
+            let is_target = (0..tokens.len()).map(|place| place > 8).collect();
+            Block { tokens, is_target }
+        };
+        let blocks: Vec<Block> = (0..CAPTIONS).map(block).collect();
+        Blocks::new(&blocks.iter().collect::<Vec<_>>(), device)
+    },
+};
+
+const RNN_TASK: Task<MergeRnn> = Task {
+    name: "Merge-RNN",
+    arithmetics: &[Arithmetic::F32, Arithmetic::Tf32],
+    model: |root| MergeRnn::new(root, &RNN),
+    part: |step, device| {
+        let (rows, embeddings) = rows(step, RNN.vocab_size as usize, device);
+        MergeRnnPart::new(&rows.iter().collect::<Vec<_>>(), &embeddings, device)
+    },
+};
+
+/// Makes up a step's captions, and embeddings of their pictures.
+fn rows(step: u64, vocabulary: usize, device: Device) -> (Vec<TokenRow>, Tensor) {
+    let row = |index: usize| {
+        let number = step as usize * CAPTIONS + index;
+        let tokens = caption(number, 3 + number % 9, vocabulary);
+        TokenRow { embedding: index as i64, tokens, image: index, caption: 0 }
+    };
+    let embeddings = drawn(100 + step as i64, &[CAPTIONS as i64, IMAGE_DIM], device);
+    ((0..CAPTIONS).map(row).collect(), embeddings)
+}
+
+pub(super) fn check(examination: &mut Examination, device: Device) {
+    check_task(examination, device, &PREFIX_TASK);
+    check_task(examination, device, &SBG_TASK);
+    check_task(examination, device, &RNN_TASK);
+}
+
+fn check_task<M: Model>(examination: &mut Examination, device: Device, task: &Task<M>) {
+    for &arithmetic in task.arithmetics {
+        let name = format!("{}, {STEPS} steps, {}", task.name, arithmetic.name());
+        examination.check(Group::Training, name, || {
+            if arithmetic == Arithmetic::Tf32 && device == Device::Cpu {
+                return Ok(Verdict::skipped("processors have no TF32"));
+            }
+            let expected = train(task, Device::Cpu, Arithmetic::F32, 0, STEPS, None)?;
+            libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
+            let found = train(task, device, arithmetic, 0, STEPS, None);
+            libtorch::allow_tf32(false);
+            Ok(compare_losses(&found?.losses, &expected.losses, tolerance(arithmetic)))
+        });
+    }
+    let name = format!("{}, resumed after {STOP} steps", task.name);
+    examination.check(Group::Training, name, || {
+        let folder = tempfile::tempdir()?;
+        let whole = train(task, device, Arithmetic::F32, 0, STEPS, None)?;
+        let first = train(task, device, Arithmetic::F32, 0, STOP, None)?;
+        let position = Position { step: STOP, ..Position::default() };
+        let keep = Keep { newest: 1, best: false, every_steps: 0 };
+        let variables = named_variables(&first.store);
+        checkpoint::save(folder.path(), &position, &variables, first.learner.optimizer(), keep)?;
+        let second = train(task, device, Arithmetic::F32, STOP, STEPS, Some(folder.path()))?;
+        Ok(compare_resumed(device, &whole, &second))
+    });
+}
+
+/// A model after some steps.
+struct Trained<M: Model> {
+    store: nn::VarStore,
+    learner: Learner<M>,
+    losses: Vec<f64>,
+}
+
+/// Trains from step `from` to step `to`, from a checkpoint where there is one.
+fn train<M: Model>(
+    task: &Task<M>,
+    device: Device,
+    arithmetic: Arithmetic,
+    from: u64,
+    to: u64,
+    resumed: Option<&Path>,
+) -> Result<Trained<M>, CheckError> {
+    let (mut store, model) = placed(device, Kind::Float, |root| Ok((task.model)(root)))?;
+    let optimizer = AdamW::new(named_variables(&store), OPTIMIZER);
+    if let Some(folder) = resumed {
+        // Nothing of the right values is there before they are loaded.
+        for mut variable in store.variables().into_values() {
+            let _ = tch::no_grad(|| variable.f_zero_())?;
+        }
+        let checkpoint = checkpoint::newest(folder)?;
+        checkpoint.load_model(&mut store)?;
+        checkpoint.load_moments(&optimizer)?;
+    }
+    let pass = arithmetic.pass();
+    let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
+    let mut learner = Learner::new(model, optimizer, RATE, options);
+    let mut losses = Vec::new();
+    for step in from..to {
+        let computed = learner
+            .compute(&[(task.part)(step, device)], step, step as i64)
+            .map_err(training::Error::from)?;
+        learner.apply(&computed);
+        losses.push(computed.loss.f_double_value(&[])?);
+    }
+    Ok(Trained { store, learner, losses })
+}
+
+const OPTIMIZER: AdamWOptions = AdamWOptions {
+    rule: Rule::Transformers,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-6,
+    weight_decay: 0.01,
+};
+
+const RATE: RateSchedule =
+    RateSchedule { shape: Schedule::Linear, peak: 1e-3, warmup_steps: 4, total_steps: 40 };
+
+/// The largest difference of a step's loss from the processor's in f32, relative to it, that is rounding.
+///
+/// A loss is a mean over many tokens, so its own rounding is small, but each step starts from weights that
+/// rounding has moved, and AdamW moves a weight of tiny gradient by as much as any other, to the side that
+/// its gradient's sign says. On processors 1e-6 is seen in f32 with sums in another order, and 1e-3 in bf16.
+fn tolerance(arithmetic: Arithmetic) -> f64 {
+    match arithmetic {
+        Arithmetic::F32 => 1e-4,
+        Arithmetic::Tf32 | Arithmetic::F16 => 5e-3,
+        Arithmetic::Bf16 => 2e-2,
+    }
+}
+
+/// Compares the losses of each step, which must have fallen.
+fn compare_losses(found: &[f64], expected: &[f64], tolerance: f64) -> Verdict {
+    let verdict = judge(largest_difference(found, expected), tolerance);
+    let (Some(first), Some(last)) = (found.first(), found.last()) else {
+        return Verdict::failed("no step was taken");
+    };
+    let detail = format!("{}; loss {first:.3} to {last:.3}", verdict.detail);
+    let learned = last < first;
+    let outcome = if learned { verdict.outcome } else { Outcome::Failed };
+    let detail = if learned { detail } else { format!("{detail}: it did not fall") };
+    Verdict { outcome, detail, ..verdict }
+}
+
+/// Returns the largest relative difference; infinite where one list is longer.
+fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs());
+    // f64::max passes over what is not a number.
+    differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most })
+}
+
+/// Compares a resumed training with one that went through: the same bits on the processor. On a GPU the
+/// backward pass of attention, for one, adds in any order unless deterministic algorithms are asked for.
+fn compare_resumed<M: Model>(device: Device, whole: &Trained<M>, resumed: &Trained<M>) -> Verdict {
+    let (expected, found) = (named_variables(&whole.store), named_variables(&resumed.store));
+    let same = expected.iter().zip(&found).all(|((_, a), (_, b))| a == b);
+    let losses = whole.losses.get(STOP as usize..).unwrap_or_default();
+    if same && losses == resumed.losses {
+        return Verdict::ok("losses and weights to the same bits");
+    }
+    let difference = largest_difference(&resumed.losses, losses);
+    if device == Device::Cpu {
+        return Verdict::failed(format!(
+            "losses are {difference:.1e} off, where bits should be the same"
+        ));
+    }
+    let verdict = judge(difference, tolerance(Arithmetic::F32));
+    let detail = format!("{}; other bits, as GPUs may give", verdict.detail);
+    Verdict { detail, ..verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_beyond_the_tolerance_fails_and_so_does_one_that_does_not_fall() {
+        let expected = [5.0, 4.0, 3.0];
+        let outcome = |found: &[f64]| compare_losses(found, &expected, 1e-4).outcome;
+        assert_eq!(outcome(&[5.0, 4.0, 3.0]), Outcome::Ok);
+        assert_eq!(outcome(&[5.0, 4.000_399, 3.0]), Outcome::Ok);
+        assert_eq!(outcome(&[5.0, 4.000_401, 3.0]), Outcome::Failed);
+        assert_eq!(outcome(&[5.0, f64::NAN, 3.0]), Outcome::Failed);
+        assert_eq!(outcome(&[f64::NAN, 4.0, 3.0]), Outcome::Failed);
+        assert_eq!(outcome(&[5.0, 4.0]), Outcome::Failed);
+        assert_eq!(outcome(&[]), Outcome::Failed);
+        assert_eq!(compare_losses(&[5.0; 3], &[5.0; 3], 1e-4).outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn a_resume_without_moments_or_from_another_step_is_noticed() {
+        let task = &PREFIX_TASK;
+        let through = |from, to| train(task, Device::Cpu, Arithmetic::F32, from, to, None).unwrap();
+        let whole = through(0, STEPS);
+        let verdict = compare_resumed(Device::Cpu, &whole, &through(STOP, STEPS));
+        assert_eq!(verdict.outcome, Outcome::Failed, "{verdict:?}");
+        let verdict = compare_resumed(Device::Cuda(0), &whole, &through(STOP, STEPS));
+        assert_eq!(verdict.outcome, Outcome::Failed, "{verdict:?}");
+    }
+}

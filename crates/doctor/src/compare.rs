@@ -1,0 +1,139 @@
+//! Whether two results are the same up to rounding.
+
+use networks::{Pass, Precision};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::finding::{Outcome, Verdict};
+
+/// How a device multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    F32,
+    /// f32, of which a GPU's matrix units read ten bits of mantissa.
+    Tf32,
+    Bf16,
+    F16,
+}
+
+impl Arithmetic {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "TF32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// The type of weights, for networks that are wholly of one type.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::F32 | Self::Tf32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+            Self::F16 => Kind::Half,
+        }
+    }
+
+    /// A pass without dropout, for networks that keep their weights in f32.
+    pub(crate) fn pass(self) -> Pass {
+        let precision = if self == Self::Bf16 { Precision::Bf16 } else { Precision::Full };
+        Pass { dropout: false, precision }
+    }
+
+    /// The largest difference from the processor's f32, relative to the largest magnitude, that is
+    /// rounding.
+    ///
+    /// Rounding to p bits of mantissa changes a factor by up to u = 2^-(p + 1): 6e-8 in f32, 5e-4 in
+    /// TF32 and f16 (p = 10), 4e-3 in bf16 (p = 7). Sums of some hundred terms in another order, and the
+    /// few layers of the models here, make several times that of it: in f32, where only the order
+    /// differs, 1e-6 is seen. The bounds are far above that and far below what a wrong kernel, mask or
+    /// weight gives (0.1 and more). f32's also lies below what TF32 gives, so TF32 where f32 was asked
+    /// for is found.
+    pub(crate) fn tolerance(self) -> f64 {
+        match self {
+            Self::F32 => 2e-5,
+            Self::Tf32 | Self::F16 => 1e-2,
+            Self::Bf16 => 6e-2,
+        }
+    }
+}
+
+/// Compares a device's result with the processor's.
+pub(crate) fn compare(found: &Tensor, expected: &Tensor, tolerance: f64) -> Verdict {
+    if found.size() != expected.size() {
+        let (found, expected) = (found.size(), expected.size());
+        return Verdict::failed(format!("has shape {found:?}, on the processor {expected:?}"));
+    }
+    let here = |tensor: &Tensor| tensor.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+    let (found, expected) = (here(found), here(expected));
+    let largest = no_grad(|| expected.abs().max()).double_value(&[]);
+    if !(largest > 0.0 && largest.is_finite()) {
+        return Verdict::failed(format!(
+            "the processor's largest magnitude is {largest}: nothing to compare with"
+        ));
+    }
+    let difference = no_grad(|| (found - expected).abs().max()).double_value(&[]) / largest;
+    judge(difference, tolerance)
+}
+
+/// Judges a relative difference; one that is not a number is never right.
+pub(crate) fn judge(difference: f64, tolerance: f64) -> Verdict {
+    let outcome = if difference <= tolerance { Outcome::Ok } else { Outcome::Failed };
+    Verdict {
+        outcome,
+        detail: format!("{difference:.1e} off, {tolerance:.0e} allowed"),
+        hint: None,
+        difference: Some(difference),
+        tolerance: Some(tolerance),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10, 0 and -40, one of them moved.
+    fn moved(place: usize, by: f64) -> Outcome {
+        let expected = [10.0, 0.0, -40.0_f64];
+        let mut found = expected;
+        found[place] += by;
+        compare(&Tensor::from_slice(&found), &Tensor::from_slice(&expected), 1e-2).outcome
+    }
+
+    #[test]
+    fn a_difference_beyond_the_tolerance_of_the_largest_magnitude_fails_wherever_it_is() {
+        for place in 0..3 {
+            for sign in [1.0, -1.0] {
+                assert_eq!(moved(place, sign * 0.399), Outcome::Ok, "{place}");
+                assert_eq!(moved(place, sign * 0.401), Outcome::Failed, "{place}");
+            }
+            for by in [f64::NAN, f64::INFINITY] {
+                assert_eq!(moved(place, by), Outcome::Failed, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn results_that_show_nothing_fail() {
+        let ones = Tensor::ones([3], (Kind::Float, Device::Cpu));
+        assert_eq!(compare(&ones, &ones, 1e-5).outcome, Outcome::Ok);
+        assert_eq!(compare(&ones.view([3, 1]), &ones, 1e-5).outcome, Outcome::Failed);
+        let zeros = ones.zeros_like();
+        assert_eq!(compare(&zeros, &zeros, 1e-5).outcome, Outcome::Failed);
+        let not_numbers = &ones * f64::NAN;
+        assert_eq!(compare(&not_numbers, &not_numbers, 1e-5).outcome, Outcome::Failed);
+        let half = (&ones * 1.001).to_kind(Kind::Half);
+        assert_eq!(compare(&half, &ones, 1e-2).outcome, Outcome::Ok);
+        assert_eq!(compare(&half, &ones, 2e-5).outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn the_bounds_tell_the_arithmetics_apart() {
+        // TF32 and f16 where f32 was asked for, and bf16 where those were.
+        let values = Tensor::linspace(1.0, 2.0, 1001, (Kind::Float, Device::Cpu));
+        let rounded = |kind| compare(&values.to_kind(kind), &values, Arithmetic::F32.tolerance());
+        assert_eq!(rounded(Kind::Half).outcome, Outcome::Failed);
+        assert_eq!(rounded(Kind::BFloat16).outcome, Outcome::Failed);
+        assert_eq!(rounded(Kind::Double).outcome, Outcome::Ok);
+    }
+}

@@ -1,0 +1,73 @@
+//! Runs checks one after the other and keeps what they found.
+
+use std::time::Instant;
+
+use crate::Observer;
+use crate::error::{CheckError, caught, first_line};
+use crate::finding::{Finding, Group, Verdict};
+
+/// Checks so far.
+pub(crate) struct Examination<'a> {
+    observer: &'a mut dyn Observer,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Examination<'a> {
+    pub(crate) fn new(observer: &'a mut dyn Observer) -> Self {
+        Self { observer, findings: Vec::new() }
+    }
+
+    /// Carries out a check. One that cannot be carried out failed.
+    pub(crate) fn check(
+        &mut self,
+        group: Group,
+        name: impl Into<String>,
+        work: impl FnOnce() -> Result<Verdict, CheckError>,
+    ) {
+        let name = name.into();
+        self.observer.begins(group, &name);
+        let start = Instant::now();
+        let verdict = caught(work).unwrap_or_else(|error| Verdict::failed(first_line(&error)));
+        let seconds = start.elapsed().as_secs_f64();
+        let finding = Finding { group, name, verdict, seconds };
+        self.observer.found(&finding);
+        self.findings.push(finding);
+    }
+
+    pub(crate) fn observer(&mut self) -> &mut dyn Observer {
+        self.observer
+    }
+
+    pub(crate) fn findings(self) -> Vec<Finding> {
+        self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Outcome;
+
+    struct Silent;
+    impl Observer for Silent {}
+
+    #[test]
+    fn errors_and_panics_are_failures_and_the_next_check_runs() {
+        let mut silent = Silent;
+        let mut examination = Examination::new(&mut silent);
+        examination.check(Group::Networks, "error", || {
+            Err(tch::TchError::Torch("out of memory\nframe #0".to_owned()).into())
+        });
+        examination.check(Group::Networks, "panic", || {
+            let _ = tch::Tensor::from_slice(&[1.0_f32]).view([2]);
+            Ok(Verdict::ok(""))
+        });
+        examination.check(Group::Networks, "fine", || Ok(Verdict::ok("")));
+        let findings = examination.findings();
+        let outcomes: Vec<Outcome> = findings.iter().map(|one| one.verdict.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Failed, Outcome::Failed, Outcome::Ok]);
+        assert!(findings[0].verdict.detail.ends_with("out of memory"), "{findings:?}");
+        assert!(findings[1].verdict.detail.contains("shape '[2]' is invalid"), "{findings:?}");
+        assert!(!findings[1].verdict.detail.contains("frame"), "{findings:?}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What `capsmith doctor` examines: the machine, every network on a device against the processor, short
+//! trainings, decoding, and with [`Options::bench`] how fast all of it is.
+//!
+//! Models are small, have random weights, and are made for each check from a fixed seed; nothing is read
+//! but what belongs to the machine. A check that panics is a check that failed.
+//!
+//! ```no_run
+//! struct Silent;
+//! impl doctor::Observer for Silent {}
+//!
+//! let options = doctor::Options { device: "cuda:0".to_owned(), bench: false };
+//! let report = doctor::examine(&options, &mut Silent);
+//! assert!(report.ok, "{}", doctor::page(&report));
+//! ```
+
+mod bench;
+mod checks;
+mod compare;
+mod environment;
+mod error;
+mod examination;
+mod finding;
+mod page;
+
+use networks::device;
+
+pub use bench::Measurement;
+use examination::Examination;
+pub use finding::{Finding, Group, Outcome, Report};
+pub use page::page;
+
+/// What to examine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Device whose results are compared with the processor's: `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Also measures speed.
+    pub bench: bool,
+}
+
+/// Receives what is examined and found, to show it.
+pub trait Observer {
+    /// A check or measurement begins.
+    fn begins(&mut self, _group: Group, _name: &str) {}
+
+    /// A check has ended.
+    fn found(&mut self, _finding: &Finding) {}
+
+    /// A measurement has ended.
+    fn measured(&mut self, _measurement: &Measurement) {}
+}
+
+/// Examines the environment, then, where the device can be had, the networks, training and decoding on
+/// it, then measures.
+pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
+    // CUDA's library must be loaded before libtorch is asked anything about CUDA.
+    let device = device::parse_device(&options.device);
+    device::set_threads(device::cpu_threads(1));
+    let mut examination = Examination::new(observer);
+    let gpu_names = environment::examine(&mut examination, options, device.as_ref().err());
+    let mut measurements = Vec::new();
+    if let Ok(device) = device {
+        checks::networks(&mut examination, device);
+        checks::training(&mut examination, device);
+        checks::decoding(&mut examination, device);
+        if options.bench {
+            measurements = bench::measure(examination.observer(), device, &gpu_names);
+        }
+    }
+    Report::new(options, examination.findings(), measurements, device.err())
+}

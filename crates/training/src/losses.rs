@@ -1,0 +1,53 @@
+//! Losses and gradient norms that are still on the device, and their transfer at a log point.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::learner::Step;
+
+/// A step that is launched and not read yet.
+pub(crate) struct Pending {
+    pub step: u64,
+    pub epoch: u64,
+    pub rate: f64,
+    /// Loss and norm, and of several processes how many were asked to stop.
+    values: Vec<Tensor>,
+    /// Targets of the step's batch.
+    pub targets: usize,
+    /// The examples of its batch.
+    pub batch: Vec<usize>,
+}
+
+/// The values of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Values {
+    pub loss: f64,
+    pub norm: f64,
+    /// How many processes were asked to stop; 0 where there is one.
+    pub wanting_to_stop: f64,
+}
+
+impl Pending {
+    /// Keeps what is read later of `computed`.
+    pub fn new(computed: &Step, step: u64, epoch: u64, targets: usize, batch: &[usize]) -> Self {
+        let stop = computed.wanting_to_stop.as_ref().map(|stop| stop.view(1));
+        let values = stop.into_iter().chain([computed.values.shallow_clone()]).collect();
+        Self { step, epoch, rate: computed.rate, values, targets, batch: batch.to_vec() }
+    }
+}
+
+/// Reads the values of all steps, in one transfer.
+///
+/// # Errors
+/// Fails if libtorch refuses, for want of memory.
+pub(crate) fn read(pending: &[Pending]) -> Result<Vec<Values>, TchError> {
+    let all: Vec<&Tensor> = pending.iter().flat_map(|pending| &pending.values).collect();
+    let all = Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
+    let all = Vec::<f64>::try_from(all)?;
+    let width = all.len() / pending.len().max(1);
+    let values = |row: &[f64]| match *row {
+        [loss, norm] => Values { loss, norm, wanting_to_stop: 0.0 },
+        [wanting_to_stop, loss, norm] => Values { loss, norm, wanting_to_stop },
+        _ => unreachable!("two or three values a step"),
+    };
+    Ok(all.chunks(width).map(values).collect())
+}

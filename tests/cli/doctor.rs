@@ -1,0 +1,161 @@
+//! `capsmith doctor` on the processor, without a GPU, and on the pretend GPU.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::stage::capsmith;
+
+/// Examines a device without network, and writes to `folder`.
+fn doctor(device: &str, folder: &Path) -> Command {
+    let out = folder.display().to_string();
+    let mut command = capsmith(&["doctor", "--device", device, "--out", &out]);
+    command.env("HF_HUB_OFFLINE", "1").env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Returns the lines that begin with this word.
+fn lines<'a>(shown: &'a str, word: &str) -> Vec<&'a str> {
+    shown.lines().filter(|line| line.split_whitespace().next() == Some(word)).collect()
+}
+
+fn read(folder: &Path) -> (Value, String) {
+    let json = std::fs::read(folder.join("doctor.json")).unwrap();
+    let html = std::fs::read_to_string(folder.join("doctor.html")).unwrap();
+    (serde_json::from_slice(&json).unwrap(), html)
+}
+
+fn assert_is_well(output: &Output, folder: &Path) {
+    let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{shown}\n{errors}");
+    assert!(lines(&shown, "FAIL").is_empty(), "{shown}");
+    assert!(!errors.to_lowercase().contains("warning"), "{errors}");
+    let (report, html) = read(folder);
+    assert_eq!(report["ok"], true);
+    assert!(html.contains("0 failed") && html.contains("</html>"));
+    let checks = report["checks"].as_array().unwrap();
+    // What is computed is compared within its tolerance.
+    let compared: Vec<f64> =
+        checks.iter().filter_map(|check| check["tolerance"].as_f64()).collect();
+    assert!(compared.len() >= 30, "only {} comparisons", compared.len());
+    for check in checks.iter().filter(|check| check["tolerance"].is_f64()) {
+        let of = |key: &str| check[key].as_f64().unwrap();
+        assert!(of("difference") <= of("tolerance") && of("tolerance") < 0.1, "{check}");
+    }
+    let ok = |group: &str| {
+        let of_group = checks.iter().filter(|check| check["group"] == group);
+        of_group.filter(|check| check["outcome"] == "ok").count()
+    };
+    assert!(ok("networks") >= 25 && ok("training") >= 8 && ok("decoding") == 6, "{shown}");
+}
+
+#[test]
+fn all_is_well_on_the_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = doctor("cpu", folder.path()).output().unwrap();
+    assert_is_well(&output, folder.path());
+    let shown = text(&output.stdout);
+    // Nothing but TF32, and what the machine does not have, is skipped.
+    let (report, _) = read(folder.path());
+    for check in report["checks"].as_array().unwrap() {
+        let may =
+            check["group"] == "environment" || check["name"].as_str().unwrap().contains("TF32");
+        assert!(check["outcome"] == "ok" || may && check["outcome"] == "skipped", "{check}");
+    }
+    assert!(
+        shown.contains("2.11.0, from /") && shown.contains("resumed after 10 steps"),
+        "{shown}"
+    );
+    // In half precision weights were rounded, and that was seen.
+    let half = report["checks"].as_array().unwrap().iter().filter(|check| {
+        ["bf16", "f16"].iter().any(|kind| check["name"].as_str().unwrap().ends_with(kind))
+    });
+    assert!(half.clone().count() >= 14);
+    for check in half {
+        assert!(check["difference"].as_f64().unwrap() > 1e-5, "{check}");
+    }
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_one_error_and_the_machine_is_described_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = doctor("cuda:127", folder.path()).output().unwrap();
+    let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{shown}\n{errors}");
+    assert_eq!(errors.matches("error: ").count(), 1, "{errors}");
+    assert!(errors.contains("cuda:127") && errors.contains("hint: "), "{errors}");
+    let failed = lines(&shown, "FAIL");
+    assert!(matches!(failed[..], [line] if line.contains("device")), "{shown}");
+    assert!(shown.contains("libtorch: 2.11.0") && shown.contains("processor: "), "{shown}");
+    let (report, html) = read(folder.path());
+    assert!(report["ok"] == false && html.contains("1 failed"));
+}
+
+#[test]
+fn a_check_that_cannot_be_carried_out_fails() {
+    // VGG and BART are written to the temporary folder, and checkpoints.
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        doctor("cpu", folder.path()).env("TMPDIR", folder.path().join("none")).output().unwrap();
+    let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{shown}\n{errors}");
+    let failed = lines(&shown, "FAIL");
+    assert!(failed.iter().any(|line| line.contains("VGG-16, f32")), "{shown}");
+    assert!(failed.iter().any(|line| line.contains("resumed")), "{shown}");
+    assert!(errors.contains(&format!("error: {} of ", failed.len())), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_and_a_device_that_there_never_is_are_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = doctor("cpu", &file.join("out")).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("file/out") && errors.contains("--out"), "{errors}");
+    assert!(output.stdout.is_empty());
+    let output = doctor("gpu", folder.path()).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("cuda:N") && output.stdout.is_empty(), "{errors}");
+}
+
+/// Returns the folder of the pretend GPU's library, which `cargo xtask test` builds.
+fn pretend_gpu() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pretend-cuda");
+    let is_there = folder.join("libtorch_cuda.so").exists();
+    if !is_there {
+        println!("skipped: the pretend GPU is not built; `cargo xtask test` builds it");
+    }
+    is_there.then_some(folder)
+}
+
+#[test]
+fn all_is_well_on_the_pretend_gpu_until_its_memory_runs_out() {
+    let Some(library) = pretend_gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let examined = |memory: &str| {
+        let mut command = doctor("cuda:0", folder.path());
+        command.env("LD_LIBRARY_PATH", &library).env("PRETEND_CUDA_MEMORY", memory);
+        command.env("PRETEND_CUDA_REPORT", folder.path().join("report.txt")).output().unwrap()
+    };
+    assert_is_well(&examined("2000000000"), folder.path());
+    let counts = std::fs::read_to_string(folder.path().join("report.txt")).unwrap();
+    assert!(!counts.contains("RACE"), "{counts}");
+    let skipped = read(folder.path()).0["checks"].as_array().unwrap().clone();
+    let skipped = skipped.iter().filter(|check| check["outcome"] == "skipped");
+    assert!(skipped.clone().all(|check| check["group"] == "environment"), "{skipped:?}");
+
+    let output = examined("1000000");
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(lines(&shown, "FAIL").iter().any(|line| line.contains("out of memory")), "{shown}");
+    assert!(!shown.contains("frame #"), "{shown}");
+}
