@@ -10,6 +10,7 @@ use std::borrow::Borrow;
 use tch::{Device, TchError, Tensor, nn};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
+use crate::layers::Initial;
 use crate::pass::Pass;
 
 /// A GPT-2 whose variables are those of a captioner without a mapper: `gpt.transformer.*`.
@@ -25,7 +26,20 @@ impl LanguageModel {
     /// As [`Gpt2::new`].
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self { gpt2: Gpt2::new(module.borrow() / "gpt", config) }
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Gpt2::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        initial: Initial,
+    ) -> Self {
+        Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
 
     /// The language model.

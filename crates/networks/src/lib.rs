@@ -52,4 +52,5 @@ pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
+pub use layers::Initial;
 pub use pass::{Pass, Precision};

@@ -2,6 +2,7 @@
 // that can fail returns the reason as text of malloc's, or null.
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
@@ -102,6 +103,14 @@ char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind,
 char* capsmith_index_rows(
     const at::Tensor* rows, const at::Tensor* from, const at::Tensor* back, at::Tensor** out) {
     return guarded([&] { *out = new at::Tensor(IndexRows::apply(*rows, *from, *back)); });
+}
+
+// bias + rows @ weight through GELU, in one kernel. On a GPU that is GELU by tanh.
+char* capsmith_addmm_gelu(
+    const at::Tensor* bias, const at::Tensor* rows, const at::Tensor* weight, at::Tensor** out) {
+    return guarded([&] {
+        *out = new at::Tensor(at::_addmm_activation(*bias, *rows, *weight, 1, 1, /*use_gelu=*/true));
+    });
 }
 
 // The L2 norm of each tensor, a scalar each, written to `out`.

@@ -27,6 +27,12 @@ unsafe extern "C" {
         back: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn capsmith_addmm_gelu(
+        bias: *const C_tensor,
+        rows: *const C_tensor,
+        weight: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn capsmith_foreach_norm(
         tensors: *const *mut C_tensor,
         count: usize,
@@ -181,6 +187,27 @@ pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<
     // SAFETY: live tensors; `out` is written where it succeeds.
     checked(unsafe {
         capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU is the
+/// one by tanh, the processor's the exact one.
+///
+/// tch's own binding takes `use_gelu` for the factor of `bias`.
+///
+/// # Errors
+/// Fails without memory, or for shapes that do not fit.
+pub(crate) fn addmm_gelu(
+    bias: &Tensor,
+    rows: &Tensor,
+    weight: &Tensor,
+) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collectives::Collectives;
 use foreign_text::printable_path;
 use launchers::Place;
-use networks::{Pass, device, libtorch};
+use networks::{Initial, Pass, device, libtorch};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
@@ -81,8 +81,9 @@ pub(crate) fn prepare<S: System>(
 
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
-    let model = system.model(&store)?;
     let newest = newest_checkpoint(folder, observer)?;
+    let initial = if newest.is_some() { Initial::Zeros } else { Initial::Random };
+    let model = system.model(&store, initial)?;
     match &newest {
         Some(checkpoint) => checkpoint.load_model(&mut store)?,
         None => system.fill(&mut store)?,

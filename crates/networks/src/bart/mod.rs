@@ -20,7 +20,7 @@ pub use config::BartConfig;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
-use crate::layers::{Builder, LayerNorm, Linear, Visible};
+use crate::layers::{Builder, Initial, LayerNorm, Linear, Visible};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// Rows of the position embedding before position 0, as BART's padding once had them.
@@ -133,7 +133,7 @@ impl BartClassifier {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
-        let root = Builder::new(store.root(), false);
+        let root = Builder::new(store.root(), Initial::Zeros);
         let (model, head) = (root.sub("model"), root.sub("classification_head"));
         let (hidden, positions) = (config.d_model, config.max_position_embeddings);
         let sizes = [hidden, config.encoder_attention_heads, config.encoder_ffn_dim];

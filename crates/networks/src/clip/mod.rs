@@ -45,7 +45,7 @@ use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
 
-use crate::layers::{Builder, Linear};
+use crate::layers::{Builder, Initial, Linear};
 use text::TextTower;
 use vision::VisionTower;
 
@@ -74,7 +74,7 @@ impl ClipModel {
         path: impl Borrow<nn::Path<'a>>,
         config: &ClipConfig,
     ) -> Result<Self, ClipError> {
-        Ok(Self::build(&Builder::new(path.borrow().clone(), true), config)?)
+        Ok(Self::build(&Builder::new(path.borrow().clone(), Initial::Random), config)?)
     }
 
     fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {

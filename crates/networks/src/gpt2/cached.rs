@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::layers::{Attention, Block, FeedForward, Visible, causal_after};
 use super::{Activation, Gpt2, KvCache};
+use crate::libtorch;
 use crate::pass::Pass;
 
 impl Gpt2 {
@@ -100,10 +101,12 @@ impl FeedForward {
     fn forward_cached(&self, rows: &Tensor) -> Tensor {
         let (weight, bias) = (&self.inner.weight, &self.inner.bias);
         let active = match self.activation {
-            // cuBLAS applies it as it writes the product; its GELU is the one by tanh. The operator's
-            // GELU on the processor is the exact one.
+            // Only a GPU's is the one by tanh.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
-                bias.internal_addmm_activation(rows, weight, true)
+                match libtorch::addmm_gelu(bias, rows, weight) {
+                    Ok(active) => active,
+                    Err(error) => panic!("{error}"),
+                }
             }
             _ => self.activate(&self.inner.forward(rows, Pass::EVALUATION)),
         };

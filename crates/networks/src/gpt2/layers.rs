@@ -1,10 +1,11 @@
 //! The layers of a block. Shapes as in [`super::model`].
 
-use tch::nn::{self, Init};
+use tch::nn::Init;
 use tch::{Kind, Tensor};
 
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
+use crate::layers::Builder;
 use crate::pass::Pass;
 
 /// How rows make sequences, and what the rows of one attend to.
@@ -51,12 +52,12 @@ pub(super) struct Block {
 
 impl Block {
     /// Block `layer`, counted from 0.
-    pub(super) fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
+    pub(super) fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         Self {
-            attention_norm: LayerNorm::new(&(module / "ln_1"), config),
-            attention: Attention::new(&(module / "attn"), config, layer),
-            feed_forward_norm: LayerNorm::new(&(module / "ln_2"), config),
-            feed_forward: FeedForward::new(&(module / "mlp"), config),
+            attention_norm: LayerNorm::new(&module.sub("ln_1"), config),
+            attention: Attention::new(&module.sub("attn"), config, layer),
+            feed_forward_norm: LayerNorm::new(&module.sub("ln_2"), config),
+            feed_forward: FeedForward::new(&module.sub("mlp"), config),
         }
     }
 
@@ -89,11 +90,11 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
+    fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         let hidden = config.n_embd;
         Self {
-            queries_keys_values: Conv1d::new(&(module / "c_attn"), hidden, 3 * hidden, config),
-            output: Conv1d::residual(&(module / "c_proj"), hidden, hidden, config),
+            queries_keys_values: Conv1d::new(&module.sub("c_attn"), hidden, 3 * hidden, config),
+            output: Conv1d::residual(&module.sub("c_proj"), hidden, hidden, config),
             heads: config.n_head,
             head_dim: config.head_dim(),
             scale: config.attention_scale(layer),
@@ -146,11 +147,11 @@ pub(super) struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    fn new(module: &Builder, config: &Gpt2Config) -> Self {
         let (hidden, inner) = (config.n_embd, config.inner());
         Self {
-            inner: Conv1d::new(&(module / "c_fc"), hidden, inner, config),
-            output: Conv1d::residual(&(module / "c_proj"), inner, hidden, config),
+            inner: Conv1d::new(&module.sub("c_fc"), hidden, inner, config),
+            output: Conv1d::residual(&module.sub("c_proj"), inner, hidden, config),
             activation: config.activation_function,
             dropout: config.resid_pdrop,
         }
@@ -179,18 +180,18 @@ pub(super) struct Conv1d {
 }
 
 impl Conv1d {
-    fn new(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+    fn new(module: &Builder, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
         Self::with_deviation(module, inputs, outputs, config.initializer_range)
     }
 
     /// One that writes into the residual stream: smaller at the start, so that the stream's
     /// variance does not grow with the depth.
-    fn residual(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+    fn residual(module: &Builder, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
         let additions = 2.0 * config.n_layer as f64;
         Self::with_deviation(module, inputs, outputs, config.initializer_range / additions.sqrt())
     }
 
-    fn with_deviation(module: &nn::Path, inputs: i64, outputs: i64, deviation: f64) -> Self {
+    fn with_deviation(module: &Builder, inputs: i64, outputs: i64, deviation: f64) -> Self {
         let normal = Init::Randn { mean: 0.0, stdev: deviation };
         Self {
             weight: module.var("weight", &[inputs, outputs], normal),
@@ -212,7 +213,7 @@ pub(super) struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub(super) fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    pub(super) fn new(module: &Builder, config: &Gpt2Config) -> Self {
         Self {
             weight: module.var("weight", &[config.n_embd], Init::Const(1.0)),
             bias: module.var("bias", &[config.n_embd], Init::Const(0.0)),
@@ -229,7 +230,8 @@ impl LayerNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use crate::layers::Initial;
+    use tch::{Device, nn};
 
     /// Attention as it reads on paper: slices of the joint product, and rows by `index_select`.
     fn plain(attention: &Attention, rows: &Tensor, from: &[i64], slots: &Tensor) -> Tensor {
@@ -261,7 +263,8 @@ mod tests {
         tch::manual_seed(5);
         let store = nn::VarStore::new(Device::Cpu);
         let config = Gpt2Config { n_embd: 32, n_head: 4, ..Gpt2Config::default() };
-        let attention = Attention::new(&store.root(), &config, 0);
+        let module = Builder::new(store.root(), Initial::Random);
+        let attention = Attention::new(&module, &config, 0);
         // Two sequences of four and two rows: two slots of the second are padding, which hold row 0.
         let sequences = [vec![0, 2, 3, 4], vec![1, 5]];
         let from = [0, 2, 3, 4, 1, 5, 0, 0];

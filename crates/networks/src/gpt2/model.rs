@@ -11,6 +11,7 @@ use tch::{Reduction, Tensor};
 use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
 use super::packing::{Packing, Selection};
+use crate::layers::{Builder, Initial};
 use crate::pass::{Pass, Precision};
 
 /// A GPT-2 language model.
@@ -34,20 +35,34 @@ impl Gpt2 {
     /// When `config` does not pass [`Gpt2Config::check`], or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        let body = module.borrow() / "transformer";
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        initial: Initial,
+    ) -> Self {
+        let module = Builder::new(module.borrow().clone(), initial);
+        let body = module.sub("transformer");
         let hidden = config.n_embd;
         let normal = Init::Randn { mean: 0.0, stdev: config.initializer_range };
         let embedding =
-            |name: &str, rows: i64| (&body / name).var("weight", &[rows, hidden], normal);
-        let head =
-            || (module.borrow() / "lm_head").var("weight", &[config.vocab_size, hidden], normal);
+            |name: &str, rows: i64| body.sub(name).var("weight", &[rows, hidden], normal);
+        let head = || module.sub("lm_head").var("weight", &[config.vocab_size, hidden], normal);
+        let blocks = body.sub("h");
         Self {
             token_embedding: embedding("wte", config.vocab_size),
             position_embedding: embedding("wpe", config.n_positions),
             blocks: (0..config.n_layer)
-                .map(|layer| Block::new(&(&body / "h" / layer), config, layer))
+                .map(|layer| Block::new(&blocks.sub(layer), config, layer))
                 .collect(),
-            final_norm: LayerNorm::new(&(&body / "ln_f"), config),
+            final_norm: LayerNorm::new(&body.sub("ln_f"), config),
             own_head: (!config.tie_word_embeddings).then(head),
             config: config.clone(),
         }

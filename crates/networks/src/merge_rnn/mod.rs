@@ -26,6 +26,8 @@ use tch::{Device, Kind, Reduction, Tensor};
 pub use batch::WordBatch;
 pub use beam::{Sentence, beam_search};
 
+use crate::layers::{Builder, Initial};
+
 /// The number that begins and ends a caption.
 pub const EDGE: i64 = 0;
 /// The number of words that are not known; never written.
@@ -83,20 +85,33 @@ impl MergeRnn {
     /// When a size is not above 0, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &MergeRnnConfig) -> Self {
-        let module = module.borrow();
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &MergeRnnConfig,
+        initial: Initial,
+    ) -> Self {
+        let module = Builder::new(module.borrow().clone(), initial);
         let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim } = *config;
         let (inputs, states) = match architecture {
             Architecture::Merge => (size, 2 * size),
             Architecture::Inject => (2 * size, size),
         };
-        let lstm = module / "lstm";
+        let lstm = module.sub("lstm");
         let kernel = glorot(inputs + size, 4 * size);
         let forget_bias = Tensor::zeros([4 * size], (Kind::Float, module.device()));
         let _ = forget_bias.narrow(0, size, size).fill_(1.0);
         Self {
             architecture,
             layer_size: size,
-            word_embedding: (module / "word_embedding").var(
+            word_embedding: module.sub("word_embedding").var(
                 "weight",
                 &[vocab_size, size],
                 glorot(vocab_size, size),
@@ -105,8 +120,8 @@ impl MergeRnn {
             weight_hh: lstm.var("weight_hh", &[4 * size, size], kernel),
             bias: lstm.var("bias", &[4 * size], Init::Const(0.0)),
             forget_bias,
-            image: Linear::new(&(module / "image"), image_dim, size),
-            softmax: Linear::new(&(module / "softmax"), states, vocab_size),
+            image: Linear::new(&module.sub("image"), image_dim, size),
+            softmax: Linear::new(&module.sub("softmax"), states, vocab_size),
         }
     }
 
@@ -176,7 +191,7 @@ struct Linear {
 }
 
 impl Linear {
-    fn new(module: &nn::Path, inputs: i64, outputs: i64) -> Self {
+    fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
         Self {
             weight: module.var("weight", &[outputs, inputs], glorot(inputs, outputs)),
             bias: module.var("bias", &[outputs], Init::Const(0.0)),

@@ -20,6 +20,7 @@ use mapper::Mapper;
 pub use mapper::{MapperConfig, MapperKind};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
+use crate::layers::{Builder, Initial};
 use crate::pass::Pass;
 use crate::weights::{self, Checkpoint, WeightsError};
 
@@ -29,6 +30,20 @@ pub struct ClipCaptioner {
     mapper: Mapper,
     mapper_config: MapperConfig,
     gpt2: Gpt2,
+}
+
+/// What a captioner's variables begin as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitialParts {
+    /// The mapper's variables.
+    pub mapper: Initial,
+    /// The language model's.
+    pub gpt2: Initial,
+}
+
+impl InitialParts {
+    /// Of a captioner that a checkpoint fills.
+    pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
 }
 
 impl ClipCaptioner {
@@ -43,11 +58,27 @@ impl ClipCaptioner {
         config: &Gpt2Config,
         mapper: &MapperConfig,
     ) -> Self {
+        let initial = InitialParts { mapper: Initial::Random, gpt2: Initial::Random };
+        Self::with_initial(module, config, mapper, initial)
+    }
+
+    /// [`Self::new`] with other initial values. The mapper's do not depend on GPT-2's.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        mapper: &MapperConfig,
+        initial: InitialParts,
+    ) -> Self {
         let module = module.borrow();
+        let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
         Self {
-            mapper: Mapper::new(&(module / "clip_project"), mapper, config.n_embd),
+            mapper: Mapper::new(&mapper_variables, mapper, config.n_embd),
             mapper_config: *mapper,
-            gpt2: Gpt2::new(module / "gpt", config),
+            gpt2: Gpt2::with_initial(module / "gpt", config, initial.gpt2),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Merge-RNN: a recurrent network over whole words, beside image features.
 
 use foreign_text::printable_path;
-use networks::Pass;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
+use networks::{Initial, Pass};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
@@ -90,8 +90,8 @@ impl System for MergeRnn {
 
     fn complete(&self, _provenance: &mut Provenance) {}
 
-    fn model(&self, store: &nn::VarStore) -> Result<merge_rnn::MergeRnn, Error> {
-        Ok(merge_rnn::MergeRnn::new(store.root(), &self.network))
+    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<merge_rnn::MergeRnn, Error> {
+        Ok(merge_rnn::MergeRnn::with_initial(store.root(), &self.network, initial))
     }
 
     fn drops_out(&self) -> bool {
@@ -173,8 +173,8 @@ impl MergeRnnWriter {
     ) -> Result<Self, Error> {
         let vocabulary = Vocabulary::open(&folder.words())?;
         let mut store = nn::VarStore::new(device);
-        let model =
-            merge_rnn::MergeRnn::new(store.root(), &network(settings, &vocabulary, image_dim));
+        let shape = network(settings, &vocabulary, image_dim);
+        let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, Initial::Zeros);
         checkpoint.load_model(&mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })
