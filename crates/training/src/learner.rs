@@ -214,7 +214,9 @@ impl<M: Model> Learner<M> {
             buckets.add(&gradients, weight)?;
             no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
         }
-        let stop = Tensor::from(f64::from(u8::from(share.wants_to_stop)));
+        // Made where it is summed: a copy of it would make the host wait.
+        let stop = f64::from(u8::from(share.wants_to_stop));
+        let stop = Tensor::full(1, stop, (Kind::Double, mean.device())).squeeze();
         let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
         let loss = scalars.get(0).to_kind(Kind::Float);
         let step = self.step(loss, gradients, share.targets, finished)?;
