@@ -18,29 +18,61 @@ use Arithmetic::{Bf16, F16, F32, Tf32};
 /// Computes tensors with a model of its own.
 type Compute = fn(Device, Arithmetic) -> Result<Vec<Tensor>, CheckError>;
 
-/// What is computed, and the arithmetics in which capsmith can compute it.
-const CASES: [(&str, &[Arithmetic], Compute); 13] = [
-    ("attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::None)),
-    ("causal attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::Causal)),
-    ("masked attention", &[F32, Tf32, Bf16, F16], |on, by| attention(on, by, Mask::Some)),
-    ("CLIP, pictures", &[F32, Tf32, Bf16, F16], clip_pictures),
-    ("CLIP, texts", &[F32, Tf32, Bf16, F16], clip_texts),
-    ("VGG-16", &[F32, Tf32, Bf16, F16], vgg_features),
-    ("GPT-2", &[F32, Tf32, Bf16], |on, by| gpt2(on, by, false)),
-    ("GPT-2, masked", &[F32, Tf32, Bf16], |on, by| gpt2(on, by, true)),
-    ("captioner with MLP mapper, gradients", &[F32, Tf32, Bf16], |on, by| {
+/// What is computed.
+struct Case {
+    name: &'static str,
+    /// Those in which capsmith can compute it.
+    arithmetics: &'static [Arithmetic],
+    /// Times the tolerance.
+    slack: f64,
+    compute: Compute,
+}
+
+const ALL: &[Arithmetic] = &[F32, Tf32, Bf16, F16];
+const MIXED: &[Arithmetic] = &[F32, Tf32, Bf16];
+const SINGLE: &[Arithmetic] = &[F32, Tf32];
+
+/// The backward pass of a softmax subtracts sums that are nearly equal, so rounding counts several times
+/// in the gradients before it.
+const GRADIENTS: f64 = 3.0;
+/// cuDNN may convolve by Winograd's algorithm or Fourier's, which round more, and there are 13 layers.
+const CONVOLUTIONS: f64 = 5.0;
+
+const fn case(
+    name: &'static str,
+    arithmetics: &'static [Arithmetic],
+    slack: f64,
+    compute: Compute,
+) -> Case {
+    Case { name, arithmetics, slack, compute }
+}
+
+const CASES: [Case; 13] = [
+    case("attention", ALL, 1.0, |on, by| attention(on, by, Mask::None)),
+    case("causal attention", ALL, 1.0, |on, by| attention(on, by, Mask::Causal)),
+    case("masked attention", ALL, 1.0, |on, by| attention(on, by, Mask::Some)),
+    case("CLIP, pictures", ALL, 1.0, clip_pictures),
+    case("CLIP, texts", ALL, 1.0, clip_texts),
+    case("VGG-16", ALL, CONVOLUTIONS, vgg_features),
+    case("GPT-2", MIXED, 1.0, |on, by| gpt2(on, by, false)),
+    case("GPT-2, masked", MIXED, 1.0, |on, by| gpt2(on, by, true)),
+    case("captioner with MLP mapper, gradients", MIXED, GRADIENTS, |on, by| {
         captioner_gradients(on, by, MapperKind::Mlp)
     }),
-    ("captioner with transformer mapper, gradients", &[F32, Tf32, Bf16], |on, by| {
+    case("captioner with transformer mapper, gradients", MIXED, GRADIENTS, |on, by| {
         captioner_gradients(on, by, MapperKind::Transformer { clip_length: 4, layers: 2 })
     }),
-    ("BART", &[F32, Tf32], bart_logits),
-    ("Merge-RNN, gradients", &[F32, Tf32], |on, by| rnn_gradients(on, by, Architecture::Merge)),
-    ("inject-RNN, gradients", &[F32, Tf32], |on, by| rnn_gradients(on, by, Architecture::Inject)),
+    case("BART", SINGLE, 1.0, bart_logits),
+    case("Merge-RNN, gradients", SINGLE, GRADIENTS, |on, by| {
+        rnn_gradients(on, by, Architecture::Merge)
+    }),
+    case("inject-RNN, gradients", SINGLE, GRADIENTS, |on, by| {
+        rnn_gradients(on, by, Architecture::Inject)
+    }),
 ];
 
 pub(super) fn check(examination: &mut Examination, device: Device) {
-    for (name, arithmetics, compute) in CASES {
+    for Case { name, arithmetics, slack, compute } in CASES {
         for &arithmetic in arithmetics {
             let name = format!("{name}, {}", arithmetic.name());
             examination.check(Group::Networks, name, || {
@@ -51,7 +83,7 @@ pub(super) fn check(examination: &mut Examination, device: Device) {
                 libtorch::allow_tf32(arithmetic == Tf32);
                 let found = compute(device, arithmetic);
                 libtorch::allow_tf32(false);
-                Ok(compare_all(&found?, &expected, arithmetic.tolerance()))
+                Ok(compare_all(&found?, &expected, slack * arithmetic.tolerance()))
             });
         }
     }
@@ -212,14 +244,14 @@ mod tests {
 
     #[test]
     fn half_precision_is_told_from_f32_by_every_case_that_has_it() {
-        for (name, arithmetics, compute) in CASES {
+        for Case { name, arithmetics, slack, compute } in CASES {
             let expected = compute(Device::Cpu, F32).unwrap();
             for &arithmetic in arithmetics.iter().filter(|one| [Bf16, F16].contains(one)) {
                 let found = compute(Device::Cpu, arithmetic).unwrap();
                 let by = |tolerance| compare_all(&found, &expected, tolerance);
-                let verdict = by(arithmetic.tolerance());
+                let verdict = by(slack * arithmetic.tolerance());
                 assert_eq!(verdict.outcome, Outcome::Ok, "{name}, {arithmetic:?}: {verdict:?}");
-                let strict = by(F32.tolerance());
+                let strict = by(slack * F32.tolerance());
                 assert_eq!(strict.outcome, Outcome::Failed, "{name}, {arithmetic:?}: {strict:?}");
             }
         }
