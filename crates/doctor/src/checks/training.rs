@@ -257,6 +257,7 @@ mod tests {
 
     #[test]
     fn a_resume_without_moments_or_from_another_step_is_noticed() {
+        let _turn = crate::checks::alone_with_the_generator();
         let task = &PREFIX_TASK;
         let through = |from, to| train(task, Device::Cpu, Arithmetic::F32, from, to, None).unwrap();
         let whole = through(0, STEPS);
