@@ -10,10 +10,22 @@ mod cli {
     mod interruption;
     mod main_path;
     mod processes;
-    mod reproduce;
-    mod serve;
-    mod stage;
+    pub mod reproduce;
+    pub mod serve;
+    pub mod stage;
     mod stops;
     mod sweep;
-    mod systems;
+    pub mod systems;
+}
+
+mod gpu {
+    mod captions;
+    mod counts;
+    mod device;
+    mod encoding;
+    mod itself;
+    mod limits;
+    mod runs;
+    mod study;
+    mod training;
 }

@@ -114,15 +114,15 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     Ok(encoder)
 }
 
-/// Paths and preprocessed pixels of the pictures that can be read.
+/// Paths and preprocessed bytes of the pictures that can be read.
 fn read_pictures<'a>(
     images: &'a [PathBuf],
     skip_corrupt: bool,
     preprocessing: &Preprocessing,
-) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<f32>>)> {
+) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<u8>>)> {
     let read: Vec<_> = images
         .par_iter()
-        .map(|path| flickr::decode(path).map(|pixels| preprocessing.apply(&pixels)))
+        .map(|path| flickr::decode(path).map(|pixels| preprocessing.planes(&pixels)))
         .collect();
     let mut paths = Vec::new();
     let mut pictures = Vec::new();

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use launchers::Place;
+use networks::memory::catch_out_of_memory;
 
 /// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
 ///
@@ -85,28 +86,16 @@ fn main() -> ExitCode {
     let _ = durable::fail_at_the_size_limit();
     let command = Cli::parse().command;
     let shared = command.is_shared();
-    let result = match command {
-        _ if !shared && started_often() => Err(anyhow::anyhow!(
+    let result = if !shared && started_often() {
+        Err(anyhow::anyhow!(
             "this command is the work of one process, but a launcher started several of it; start it once"
-        )),
-        Command::Dataset(command) => dataset::run(command),
-        Command::Precompute(args) => precompute::run(&args),
-        Command::Keywords(command) => keywords::run(&command),
-        Command::Init(command) => init::run(command),
-        Command::Pretrain(command) => pretrain::run(&command),
-        Command::Train(args) => train::run(&args),
-        Command::Sweep(args) => sweep::run(args),
-        Command::Caption(args) => caption::run(&args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
-        Command::Report(args) => report::run(&args),
-        Command::Import(args) => import::run(&args),
-        Command::Export(args) => export::run(&args),
-        Command::Fetch(command) => fetch::run(&command),
-        Command::Bench(command) => bench::run(&command),
-        Command::Reproduce(args) => reproduce::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Demo(args) => demo::run(&args),
+        ))
+    } else {
+        catch_out_of_memory(|| command.run()).unwrap_or_else(|exhausted| {
+            Err(anyhow::anyhow!(
+                "{exhausted}\nhint: a smaller model or batch needs less; --device names another device"
+            ))
+        })
     };
     match result {
         Ok(()) => terminal::interrupted().map_or(ExitCode::SUCCESS, ExitCode::from),
@@ -120,6 +109,29 @@ fn main() -> ExitCode {
 }
 
 impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Dataset(command) => dataset::run(command),
+            Self::Precompute(args) => precompute::run(&args),
+            Self::Keywords(command) => keywords::run(&command),
+            Self::Init(command) => init::run(command),
+            Self::Pretrain(command) => pretrain::run(&command),
+            Self::Train(args) => train::run(&args),
+            Self::Sweep(args) => sweep::run(args),
+            Self::Caption(args) => caption::run(&args),
+            Self::Serve(args) => serve::run(&args),
+            Self::Evaluate(args) => evaluate::run(&args),
+            Self::Report(args) => report::run(&args),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
+            Self::Fetch(command) => fetch::run(&command),
+            Self::Bench(command) => bench::run(&command),
+            Self::Reproduce(args) => reproduce::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
+            Self::Demo(args) => demo::run(&args),
+        }
+    }
+
     /// Whether several processes of a launcher may work together on it, or each on a part.
     fn is_shared(&self) -> bool {
         matches!(

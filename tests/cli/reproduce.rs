@@ -37,23 +37,23 @@ fn configs(folder: &Path) -> PathBuf {
     configs
 }
 
-struct Study {
+pub struct Study {
     folder: tempfile::TempDir,
     configs: PathBuf,
 }
 
 impl Study {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configs = configs(folder.path());
         Self { folder, configs }
     }
 
-    fn out(&self) -> PathBuf {
+    pub fn out(&self) -> PathBuf {
         self.folder.path().join("study")
     }
 
-    fn words(&self, more: &[&str]) -> Vec<String> {
+    pub fn words(&self, more: &[&str]) -> Vec<String> {
         let pictures = Stage::get().pictures();
         let weights = Path::new(&pictures).parent().unwrap().display().to_string();
         let (configs, out) = (self.configs.display().to_string(), self.out().display().to_string());

@@ -36,7 +36,7 @@ const ASKED: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// A server that was started as a program; killed when it is dropped.
-struct Server {
+pub struct Server {
     child: Child,
     address: String,
 }
@@ -47,7 +47,12 @@ impl Server {
         let mut words = vec!["serve", "--address", "127.0.0.1:0"];
         words.extend(["--allowed-host", "captions.example.org"]);
         words.extend(runs.iter().flat_map(|run| ["--run", run]));
-        let mut child = capsmith(&words).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_by(capsmith(&words))
+    }
+
+    /// Starts a command that serves the runs prefix, sbg and merge-rnn.
+    pub fn start_by(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line =
             lines.find(|line| line.as_ref().unwrap().starts_with("serving")).unwrap().unwrap();
@@ -68,12 +73,19 @@ impl Server {
         answer.split(' ').nth(1).unwrap().to_owned()
     }
 
-    fn caption(&self, request: &Value) -> Value {
+    pub fn caption(&self, request: &Value) -> Value {
         let mut response = ureq::post(format!("http://{}/v1/caption", self.address))
             .header("content-type", "application/json")
             .send(request.to_string())
             .unwrap();
         serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
+    }
+
+    /// Asks it to stop, and waits for its end.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
     }
 }
 
@@ -97,7 +109,7 @@ fn direct(place: &Place, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<
     let encoder = ImageEncoder::load(&source, Device::Cpu).unwrap();
     let selector = captioner.keyword_selector().unwrap();
     let caption = |picture: &PathBuf| {
-        let pixels = encoder.preprocessing().apply(&flickr::decode(picture).unwrap());
+        let pixels = encoder.preprocessing().planes(&flickr::decode(picture).unwrap());
         let embeddings = encoder.encode_pictures(&[pixels]).unwrap();
         let pictures = captioner.pictures(&embeddings, selector.as_ref()).unwrap();
         let mut captions = captioner.caption(&pictures, |_| {}).unwrap().remove(0);
@@ -170,10 +182,7 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
     assert!(most_together > 1, "nothing was captioned together");
 
     // Stopped by SIGTERM, it exits as other commands do.
-    let mut server = server;
-    let pid = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(server.child.wait().unwrap().code(), Some(143));
+    assert_eq!(server.stop(), Some(143));
 
     // What cannot be served is refused before anything is loaded.
     let run = place.of("prefix");

@@ -1,4 +1,4 @@
-//! SHA-256 of files, to notice that one of them has changed.
+//! SHA-256 digests of files, to detect changed files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,13 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Error, io_error};
 
-/// SHA-256 of files, in hexadecimal, by their names.
+/// SHA-256 digests in hexadecimal, keyed by file name.
 pub type Digests = BTreeMap<String, String>;
 
 /// Returns the SHA-256 of a file's bytes, in hexadecimal.
 ///
 /// # Errors
-/// Names the file that cannot be read.
+/// Fails if the file cannot be read; names it.
 pub fn of_file(path: &Path) -> Result<String, Error> {
     let fail = || io_error("read", path);
     let mut file = File::open(path).map_err(fail())?;
@@ -30,11 +30,12 @@ pub fn of_file(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// Adds the digest of the file at `path`, or of all files under the folder there, to `digests`, by
-/// their paths from `root`. Nothing is added where nothing is.
+/// Adds the digest of the file at `path`, or of all files under that folder, to `digests`.
+///
+/// The keys are paths relative to `root`. Adds nothing if `path` does not exist.
 ///
 /// # Errors
-/// Names the file that cannot be read.
+/// Fails if a file cannot be read; names it.
 pub fn add(digests: &mut Digests, root: &Path, path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         let entries = fs::read_dir(path).map_err(io_error("read", path))?;
@@ -48,7 +49,7 @@ pub fn add(digests: &mut Digests, root: &Path, path: &Path) -> Result<(), Error>
     Ok(())
 }
 
-/// Returns the first file under `root` that is not what `digests` say, or is not there.
+/// Returns the first file that is missing under `root` or differs from its digest.
 #[must_use]
 pub fn first_changed(digests: &Digests, root: &Path) -> Option<PathBuf> {
     let paths = digests.iter().map(|(name, sha256)| (root.join(name), sha256));
@@ -73,7 +74,7 @@ mod tests {
             add(&mut digests, root, &root.join(path)).unwrap();
         }
         assert_eq!(digests.keys().collect::<Vec<_>>(), ["a/b/one", "a/two", "three"]);
-        // As sha256sum prints it.
+        // The value that sha256sum prints.
         let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digests["three"], of_nothing);
         assert_eq!(first_changed(&digests, root), None);

@@ -1,9 +1,9 @@
 //! Files that are whole or absent, never half-written.
 //!
-//! Everything capsmith writes for keeps goes through [`write()`] or [`write_with`]: the bytes go to a
-//! sibling temporary file, are synced, and the file is renamed over its destination; then the
-//! directory is synced. After a crash, a kill or a full disk the destination holds the old bytes or
-//! the new ones. What a killed process left beside it is taken over by the next that writes there.
+//! Everything that capsmith keeps goes through [`write()`] or [`write_with`]. They write the bytes
+//! to a temporary file beside the destination, sync it, rename it over the destination and sync the
+//! directory. After a crash, a kill or a full disk the destination holds the old bytes or the new
+//! ones. The next write to the same destination reuses the temporary file of a killed process.
 //!
 //! ```
 //! # fn main() -> Result<(), durable::Error> {
@@ -30,17 +30,17 @@ use temporary::Temporary;
 
 use foreign_text::printable_path;
 
-/// A file operation that failed, with the path it failed on.
+/// A failed file operation and its path.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused: no space, no permission, no such folder.
+    /// The operating system refused the operation: no space, no permission, no such folder.
     #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
-        /// What was being done, as a verb ("write", "rename").
+        /// Verb for the operation ("write", "rename").
         action: &'static str,
-        /// The file or folder concerned.
+        /// File or folder of the operation.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// Another process holds the lock.
@@ -56,15 +56,17 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 /// Writes `contents` to `path`, all or nothing.
 ///
 /// # Errors
-/// Names `path`; whatever was there before is untouched.
+/// Names `path`, which keeps its previous contents.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(contents))
 }
 
-/// [`write()`] unless these very bytes are there: what goes by a file's time of change then sees none.
+/// Writes `contents` to `path` unless the file holds these bytes already.
+///
+/// An unchanged file keeps its modification time.
 ///
 /// # Errors
-/// As [`write()`].
+/// Same as [`write()`].
 pub fn write_if_other(path: &Path, contents: &[u8]) -> Result<(), Error> {
     if fs::read(path).is_ok_and(|there| there == contents) {
         return Ok(());
@@ -75,7 +77,7 @@ pub fn write_if_other(path: &Path, contents: &[u8]) -> Result<(), Error> {
 /// Writes to `path`, all or nothing, through a buffered writer.
 ///
 /// # Errors
-/// Names `path`; whatever was there before is untouched, and the temporary file is removed.
+/// Names `path`, which keeps its previous contents. The temporary file is removed.
 pub fn write_with<F>(path: &Path, fill: F) -> Result<(), Error>
 where
     F: FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -96,7 +98,7 @@ where
     writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-/// Renames a finished, synced file over `path` and syncs the directory.
+/// Renames a finished, synced file to `path` and syncs the directory.
 ///
 /// # Errors
 /// Names `path`.
@@ -114,7 +116,7 @@ pub fn create_dir_all(path: &Path) -> Result<(), Error> {
     sync_parent(path)
 }
 
-/// Removes a file, or a folder with all that is in it. Where nothing is, nothing is done.
+/// Removes a file, or a folder with its contents. Does nothing if `path` does not exist.
 ///
 /// # Errors
 /// Names `path`.
@@ -134,17 +136,18 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("sync", parent))
 }
 
-/// Held for as long as this process owns a folder; released when dropped or when the process ends,
-/// however it ends.
+/// Exclusive lock on a lock file.
+///
+/// Released when it is dropped or when the process ends, even by a kill.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Takes the lock file at `path`, creating it where needed.
+/// Takes the lock file at `path`, creating it if needed.
 ///
 /// # Errors
-/// [`Error::Locked`] when another process holds it.
+/// [`Error::Locked`] if another process holds it.
 pub fn lock(path: &Path) -> Result<Lock, Error> {
     let file = open_lock(path)?;
     match file.try_lock() {
@@ -156,7 +159,7 @@ pub fn lock(path: &Path) -> Result<Lock, Error> {
     }
 }
 
-/// As [`lock`], but waits for as long as another process holds it.
+/// Takes the lock file at `path`, waiting while another process holds it.
 ///
 /// # Errors
 /// Names `path`.
@@ -175,13 +178,14 @@ fn open_lock(path: &Path) -> Result<File, Error> {
         .map_err(io_error("open", path))
 }
 
-/// Makes writes beyond the limit of `ulimit -f` fail as on a full disk. Without this, SIGXFSZ ends
-/// the process with a half-written file.
+/// Makes writes beyond the limit of `ulimit -f` fail as on a full disk.
+///
+/// Without this, SIGXFSZ ends the process and leaves a half-written file.
 ///
 /// # Errors
-/// When the system does not let the signal be handled.
+/// Fails if the signal handler cannot be registered.
 pub fn fail_at_the_size_limit() -> io::Result<()> {
-    // A handler is enough for write() to return; its flag is of no interest.
+    // With a handler, write() returns an error. The flag is never read.
     let flag = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag).map(drop)
 }

@@ -1,4 +1,4 @@
-//! JSON files that carry a digest of their own contents, so that one changed bit is noticed.
+//! JSON files that carry a digest of their own contents, to detect damage.
 //!
 //! The first entry of the file's object is the digest, at a fixed place and in a fixed form:
 //!
@@ -6,8 +6,8 @@
 //! {"sha256":"64 hexadecimal digits",
 //! ```
 //!
-//! It covers every byte behind that comma, white space included. The file stays valid JSON for any
-//! other program; in JSON lines the digest is in the first line and covers all lines.
+//! The digest covers every byte after that comma, white space included. The file stays valid JSON
+//! for other programs. In a JSON Lines file the digest is in the first line and covers all lines.
 
 use std::io;
 use std::path::Path;
@@ -22,7 +22,7 @@ const BEFORE: &[u8] = b"{\"sha256\":\"";
 const BEHIND: &[u8] = b"\",";
 const DIGITS: usize = 64;
 
-/// A sealed file that cannot be used. Each message goes on from the file's name.
+/// Error of reading a sealed file. Each message continues a sentence that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The file cannot be read.
@@ -31,27 +31,28 @@ pub enum SealError {
     /// The file does not begin with a digest.
     #[error("carries no digest of its contents")]
     Missing,
-    /// The contents are not those that the digest was made of.
+    /// The contents do not match the digest.
     #[error("is damaged: its contents do not match its digest")]
     Broken,
-    /// The contents are as they were written, but not what was expected.
+    /// The contents match the digest, but are not the expected JSON.
     #[error("is not what was expected: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// Returns a JSON object, and whatever follows it, with a digest as the object's first entry.
+/// Returns `text` with its digest inserted as the first entry of the JSON object.
 ///
-/// `text` begins with `{` and an entry, such as what serde makes of a struct with fields.
+/// `text` begins with `{` and an entry, such as a serialised struct with fields. The digest also
+/// covers whatever follows the object.
 #[must_use]
 pub fn seal(text: &str) -> String {
     let contents = text.strip_prefix('{').unwrap_or(text);
     format!("{{\"sha256\":\"{}\",{contents}", sha256(contents.as_bytes()))
 }
 
-/// Checks a sealed text and returns it as it was before [`seal`].
+/// Checks a sealed text and returns the text that [`seal`] was given.
 ///
 /// # Errors
-/// [`SealError::Missing`] and [`SealError::Broken`].
+/// [`SealError::Missing`] or [`SealError::Broken`].
 pub fn unseal(bytes: &[u8]) -> Result<String, SealError> {
     let (digest, contents) = bytes
         .strip_prefix(BEFORE)
@@ -65,10 +66,12 @@ pub fn unseal(bytes: &[u8]) -> Result<String, SealError> {
     Ok(format!("{{{contents}"))
 }
 
-/// Writes `value`, which serialises as an object with entries, as a sealed file of readable JSON.
+/// Writes `value` as a sealed file of indented JSON.
+///
+/// `value` has to serialise as an object with entries.
 ///
 /// # Errors
-/// As [`crate::write`]; also where `value` is no JSON.
+/// Same as [`crate::write`]. Also fails if `value` cannot be serialised.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut json = serde_json::to_string_pretty(value)
         .map_err(|error| crate::io_error("write", path)(error.into()))?;
@@ -79,16 +82,17 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
 /// Reads a file that [`write_json`] wrote.
 ///
 /// # Errors
-/// Names no file: the caller knows it and what to do.
+/// Does not name the file: the caller knows it and adds a hint.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
     Ok(serde_json::from_str(&unseal(&std::fs::read(path)?)?)?)
 }
 
-/// Reads a file that [`write_json`] wrote, or one from before such files had digests. `T` has to refuse
-/// unknown fields: a digest whose own name is damaged is noticed by that.
+/// Reads a file that [`write_json`] or a version before digests wrote.
+///
+/// `T` has to refuse unknown fields: this detects a damaged name of the digest's entry.
 ///
 /// # Errors
-/// As [`read_json`].
+/// Same as [`read_json`].
 pub fn read_json_of_any_version<T: DeserializeOwned>(path: &Path) -> Result<T, SealError> {
     let bytes = std::fs::read(path)?;
     match unseal(&bytes) {

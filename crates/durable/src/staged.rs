@@ -1,4 +1,4 @@
-//! Folders that are filled beside their place and moved there as a whole.
+//! Staging folders: filled beside their destination and moved there as a whole.
 
 use std::fs;
 use std::io;
@@ -7,26 +7,28 @@ use std::path::{Path, PathBuf};
 use crate::temporary::named;
 use crate::{Error, Lock, create_dir_all, io_error, lock, remove, replace};
 
-/// The file in a staged folder that is locked while it is filled, and tells it from somebody's own.
+/// Lock file in a staging folder. It also marks the folder as made by capsmith.
 const LOCK: &str = "lock";
 
-/// A folder `PLACE.unfinished` that is filled beside its place, and goes when it is dropped before it is
-/// kept. One that a killed process left is emptied and taken over.
+/// A staging folder `PLACE.unfinished` beside its destination `PLACE`.
+///
+/// It is removed if it is dropped before [`keep`](Self::keep). The staging folder of a killed
+/// process is emptied and reused.
 #[derive(Debug)]
 pub struct StagedFolder {
     path: PathBuf,
-    /// Folders around it that were not there before, the innermost first.
+    /// Parent folders that this one created, innermost first.
     made: Vec<PathBuf>,
-    /// None once nothing is to be removed.
+    /// `None` if a drop must not remove the folder.
     lock: Option<Lock>,
 }
 
 impl StagedFolder {
-    /// Makes an empty folder beside `place`.
+    /// Creates an empty staging folder beside `place`.
     ///
     /// # Errors
-    /// [`Error::Locked`] while another process fills the same folder, [`Error::Io`] where it is
-    /// somebody's own. Names the folder.
+    /// [`Error::Locked`] if another process fills the same folder. [`Error::Io`] if the folder was
+    /// not made by capsmith. Names the folder.
     pub fn beside(place: &Path) -> Result<Self, Error> {
         let path = named(place, "unfinished");
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
@@ -53,13 +55,13 @@ impl StagedFolder {
         entries.map_err(io_error("read", &self.path))
     }
 
-    /// Returns where to fill it.
+    /// Returns the staging folder's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Moves the folder to its place.
+    /// Moves the staging folder to `place`.
     ///
     /// # Errors
     /// Names `place`.
@@ -69,7 +71,7 @@ impl StagedFolder {
         remove(&place.join(LOCK))
     }
 
-    /// Moves a file of the folder, which goes, to its place.
+    /// Moves one file of the staging folder to `place` and removes the folder.
     ///
     /// # Errors
     /// Names `place`.
@@ -80,12 +82,12 @@ impl StagedFolder {
 
 impl Drop for StagedFolder {
     fn drop(&mut self) {
-        // Whatever cannot be removed: the error that led here is the one to tell.
+        // Failed removals are ignored: the caller already reports the first error.
         if self.lock.is_some() {
             let _ = fs::remove_dir_all(&self.path);
         }
         for folder in &self.made {
-            // Stays where it holds what was kept.
+            // Fails, as intended, if the folder holds kept files.
             let _ = fs::remove_dir(folder);
         }
     }

@@ -1,14 +1,14 @@
-//! The temporary file that is filled beside its destination.
+//! Temporary files that are filled beside their destination.
 //!
-//! It is locked while it is filled, so that the leftover of a killed process is told from the file of
-//! a process at work, and is taken over.
+//! A temporary file is locked while it is filled. The lock tells a file that a running process
+//! writes from the leftover of a killed one, which is reused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A locked file, empty at first, which goes when it is dropped before it is kept.
+/// A locked temporary file, empty at first. Removed when dropped unless it is kept.
 pub(crate) struct Temporary {
     path: PathBuf,
     file: File,
@@ -16,10 +16,10 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
-    /// Opens the temporary file for `destination`; waits for another process that writes there.
+    /// Opens the temporary file for `destination`, waiting while another process writes it.
     pub(crate) fn beside(destination: &Path) -> io::Result<Self> {
         let path = named(destination, "partial");
-        // Some file systems have no locks, and a leftover may be another user's.
+        // Some file systems have no locks, and a leftover may belong to another user.
         let (path, file) = if let Ok(file) = open_locked(&path) {
             (path, file)
         } else {
@@ -30,7 +30,7 @@ impl Temporary {
         Ok(Self { path, file, is_kept: false })
     }
 
-    /// Returns the file to fill. The lock is held until this `Temporary` goes.
+    /// Returns the file to fill. The lock is held until this `Temporary` is dropped.
     pub(crate) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -39,7 +39,7 @@ impl Temporary {
         &self.path
     }
 
-    /// Leaves the file, which has its destination's name by now.
+    /// Marks the file as kept, after its rename to the destination.
     pub(crate) fn keep(mut self) {
         self.is_kept = true;
     }
@@ -48,7 +48,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_kept {
-            // The destination is intact; a leftover would only take space.
+            // The destination is intact. A leftover would only take space.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -58,7 +58,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         file.lock()?;
-        // Whoever held the lock has renamed or removed the file that was opened.
+        // The previous holder of the lock may have renamed or removed the opened file.
         if is_at(&file, path)? {
             file.set_len(0)?;
             return Ok(file);
@@ -66,7 +66,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns whether `path` is still this file or folder.
+/// Returns whether `path` still is the open file or folder `file`.
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -76,7 +76,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Returns a name beside `destination`, so that the rename stays on one disk.
+/// Returns `destination` with `.ending` appended, so that the rename stays on one disk.
 pub(crate) fn named(destination: &Path, ending: &str) -> PathBuf {
     let mut name = destination.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{ending}"));

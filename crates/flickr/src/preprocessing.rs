@@ -222,13 +222,37 @@ impl Preprocessing {
     /// # Panics
     /// As [`Self::resize`], and if `out` has another length.
     pub fn apply_into(&self, pixels: &RgbPixels, out: &mut [f32]) {
+        let tables = self.normalised();
+        self.planes_by(pixels, out, |channel, value| tables[channel][usize::from(value)]);
+    }
+
+    /// Returns the bytes of the picture before normalisation, `[3, crop, crop]`, channels first.
+    /// [`Self::normalised`] has the value that each stands for.
+    ///
+    /// # Panics
+    /// As [`Self::resize`].
+    #[must_use]
+    pub fn planes(&self, pixels: &RgbPixels) -> Vec<u8> {
+        let mut out = vec![0; self.len()];
+        self.planes_into(pixels, &mut out);
+        out
+    }
+
+    /// Writes the bytes of [`Self::planes`] into memory of [`Self::len`] values.
+    ///
+    /// # Panics
+    /// As [`Self::resize`], and if `out` has another length.
+    pub fn planes_into(&self, pixels: &RgbPixels, out: &mut [u8]) {
+        self.planes_by(pixels, out, |_, value| value);
+    }
+
+    fn planes_by<T>(&self, pixels: &RgbPixels, out: &mut [T], value: impl Fn(usize, u8) -> T) {
         assert_eq!(out.len(), self.len(), "out must be [3, crop, crop]");
         let square = self.resize(pixels);
         let plane = out.len() / 3;
         for (channel, plane) in out.chunks_exact_mut(plane.max(1)).enumerate() {
-            let table = self.normalised(channel);
             for (out, pixel) in plane.iter_mut().zip(square.data.chunks_exact(3)) {
-                *out = table[usize::from(pixel[channel])];
+                *out = value(channel, pixel[channel]);
             }
         }
     }
@@ -240,18 +264,21 @@ impl Preprocessing {
         3 * (self.crop as usize).pow(2)
     }
 
-    /// Results of the 256 values of a channel, in torchvision's order of operations;
+    /// Returns what each byte becomes in each channel, in torchvision's order of operations;
     /// of transformers for a factor that torchvision does not have.
-    fn normalised(&self, channel: usize) -> [f32; 256] {
-        let (mean, std) = (self.mean[channel], self.std[channel]);
+    #[must_use]
+    pub fn normalised(&self) -> [[f32; 256]; 3] {
         let is_usual = is_usual_factor(&self.rescale_factor);
-        std::array::from_fn(|value| {
-            let rescaled = if is_usual {
-                value as f32 / 255.0
-            } else {
-                (value as f64 * self.rescale_factor) as f32
-            };
-            (rescaled - mean) / std
+        std::array::from_fn(|channel| {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            std::array::from_fn(|value| {
+                let rescaled = if is_usual {
+                    value as f32 / 255.0
+                } else {
+                    (value as f64 * self.rescale_factor) as f32
+                };
+                (rescaled - mean) / std
+            })
         })
     }
 }

@@ -1,14 +1,16 @@
-//! Files of other people, opened and read.
+//! Opens and reads files that other programs wrote.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Opens a regular file. A pipe would wait for its writer, and a device may have no end: both are
-/// refused before they are opened.
+/// Opens a regular file.
+///
+/// Refuses a pipe or a device before opening it: a pipe would wait for its writer, and a device may
+/// have no end.
 ///
 /// # Errors
-/// When nothing is there, it is no regular file, or it cannot be opened.
+/// Fails if the file is missing, is not a regular file, or cannot be opened.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
@@ -19,7 +21,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// Reads a regular file as text.
 ///
 /// # Errors
-/// As [`open_regular`], and when the contents are not UTF-8.
+/// Fails as [`open_regular`] does, and if the contents are not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open_regular(path)?.read_to_string(&mut text)?;

@@ -1,5 +1,4 @@
-//! Text that other programs wrote: files opened with care, JSON as Python writes it, names made
-//! fit to print.
+//! Text that other programs wrote: files, JSON from Python, and names that are safe to print.
 //!
 //! ```
 //! use foreign_text::{printable, python_json};

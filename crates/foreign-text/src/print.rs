@@ -1,9 +1,9 @@
-//! Names made fit for a line of a terminal.
+//! Escaping of names and paths for a line of terminal output.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-/// Text from outside for one line of a message; see [`printable`].
+/// Untrusted text for one line of a message; see [`printable`].
 #[derive(Debug, Clone, Copy)]
 pub struct PrintableText<'t>(&'t str);
 
@@ -11,14 +11,16 @@ pub struct PrintableText<'t>(&'t str);
 #[derive(Debug, Clone, Copy)]
 pub struct PrintablePath<'p>(&'p Path);
 
-/// Displays `text` with line feeds, escape characters and whatever else moves a terminal's cursor
-/// or turns its direction written as `\n` or `\u{1b}`.
+/// Displays `text` with control and direction characters escaped.
+///
+/// Line feeds, escape characters and whatever else moves the cursor or turns the writing direction
+/// become `\n` or `\u{1b}`.
 #[must_use]
 pub fn printable(text: &str) -> PrintableText<'_> {
     PrintableText(text)
 }
 
-/// Displays `path` as [`printable`] displays text; bytes that are not UTF-8 become U+FFFD.
+/// Displays `path` as [`printable`] displays text. Bytes that are not UTF-8 become U+FFFD.
 #[must_use]
 pub fn printable_path(path: &Path) -> PrintablePath<'_> {
     PrintablePath(path)
@@ -45,7 +47,7 @@ impl Display for PrintablePath<'_> {
     }
 }
 
-/// Control characters, line and paragraph separators, and marks that turn the direction of writing.
+/// Returns true for control characters, line and paragraph separators, and direction marks.
 fn moves_the_cursor(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -1,17 +1,18 @@
-//! JSON as Python's `json.dump` writes it.
+//! Conversion of JSON as Python's `json.dump` writes it.
 
 use std::borrow::Cow;
 
 use memchr::{memchr2, memchr3};
 
-/// The words that Python writes for floats that JSON has no number for. `-Infinity` comes first, as
-/// `Infinity` is a part of it.
+/// Words that Python writes for floats that JSON cannot express.
+///
+/// `-Infinity` comes first because it contains `Infinity`.
 const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// Returns `text` with `null` in the place of Python's `NaN`, `Infinity` and `-Infinity`.
+/// Replaces Python's `NaN`, `Infinity` and `-Infinity` in `text` with `null`.
 ///
-/// Strings stay as they are, and so do all lines. What is no JSON otherwise stays no JSON. Lone
-/// surrogates need no help: `serde_json` skips them in fields that nobody reads.
+/// Strings and line numbers stay unchanged. Text that is invalid JSON for another reason stays
+/// invalid. Lone surrogates need no treatment: `serde_json` skips them in fields that nobody reads.
 #[must_use]
 pub fn python_json(text: &str) -> Cow<'_, str> {
     let mut strict = String::new();
@@ -39,7 +40,7 @@ pub fn python_json(text: &str) -> Cow<'_, str> {
     Cow::Owned(strict)
 }
 
-/// The position behind the string that begins at `start`.
+/// Returns the position after the string that begins at `start`.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
@@ -47,13 +48,13 @@ fn string_end(text: &[u8], start: usize) -> usize {
         if text[at] == b'"' {
             return at + 1;
         }
-        // A backslash and the character that it is for.
+        // Skips a backslash and the character that it escapes.
         at += 2;
     }
     text.len()
 }
 
-/// The span of the whole word around the letter at `at`, if it is one of [`WORDS`].
+/// Returns the span of the whole word around the letter at `at`, if it is one of [`WORDS`].
 fn word(text: &str, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let minus = at.checked_sub(1).filter(|&before| bytes[before] == b'-');

@@ -1,9 +1,9 @@
-//! Unpacking zip archives of unknown honesty.
+//! Unpacking of untrusted zip archives.
 //!
-//! Entries go to a folder beside the destination and are moved over when all of them are there and
-//! right; an unpacking that was stopped goes on where it was. An archive is refused whole when an
-//! entry would leave the folder, is a link, or unpacks to more than it says; and when together they
-//! unpack to more than pictures and texts could.
+//! Entries are unpacked into a staging folder beside the destination and moved there once all of
+//! them are complete and correct. A stopped unpacking resumes. An archive is refused whole if an
+//! entry would leave the folder, is a link, or unpacks to more than its stated size. It is also
+//! refused if its entries together unpack to more than images and texts plausibly could.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,15 +18,16 @@ use crate::cache::create_parent;
 use crate::{Error, Progress, Unit};
 
 const MOST_ENTRIES: usize = 400_000;
-/// Text in the archives unpacks to about six times its size, pictures to once.
+/// Text in the archives unpacks to about six times its size, images to once.
 const MOST_GROWTH: u64 = 30;
 const ALWAYS_ALLOWED: u64 = 64 << 20;
 
-/// Unpacks the entries of `archive` that are to be kept into `destination`.
+/// Unpacks those entries of `archive` that `keep` selects into `destination`.
 ///
 /// # Errors
-/// The archive is damaged or refused, something is in the way, or the disk is full. `destination` is
-/// then as before, but for a hidden folder from which the next unpacking goes on.
+/// The archive is damaged or refused, another file is in the way, or the disk is full.
+/// `destination` then is unchanged, except for a hidden staging folder from which the next
+/// unpacking resumes.
 pub(crate) fn unpack(
     archive: &Path,
     destination: &Path,
@@ -35,7 +36,7 @@ pub(crate) fn unpack(
 ) -> Result<(), Error> {
     let mut unpacking = Unpacking::open(archive, keep)?;
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
-    // Another archive of the same name does not go on in this one's folder.
+    // Another archive of the same name must not resume in this one's folder.
     let staging = destination.join(format!(".{name}.{:08x}.unpacking", unpacking.identity()));
     durable::create_dir_all(&staging)?;
     let count = unpacking.entries.len() as u64;
@@ -60,7 +61,7 @@ struct Unpacking<'a> {
 }
 
 impl<'a> Unpacking<'a> {
-    /// Reads the archive's directory and refuses what is not harmless, before anything is written.
+    /// Reads the archive's directory and refuses unsafe entries before anything is written.
     fn open(archive: &'a Path, keep: fn(&Path) -> bool) -> Result<Self, Error> {
         let file = File::open(archive).map_err(Error::io("read", archive))?;
         let length = file.metadata().map_err(Error::io("read", archive))?.len();
@@ -106,7 +107,7 @@ impl<'a> Unpacking<'a> {
         Ok(Self { archive, zip, entries })
     }
 
-    /// Tells archives of different content apart.
+    /// Returns a checksum of the entries, to tell archives of different contents apart.
     fn identity(&self) -> u32 {
         let mut digest = Hasher::new();
         for entry in &self.entries {
@@ -125,11 +126,11 @@ impl<'a> Unpacking<'a> {
     ) -> Result<(), Error> {
         for (number, entry) in self.entries.iter().enumerate() {
             let target = staging.join(&entry.path);
-            // By an earlier unpacking, which may have been stopped while moving.
+            // Unpacked already, by an earlier run that may have stopped while moving.
             if !is_unpacked(&target, entry) && !is_unpacked(&destination.join(&entry.path), entry) {
                 create_parent(&target)?;
                 if let Err(error) = write(&mut self.zip, self.archive, entry, &target) {
-                    // The first error is the one to tell.
+                    // The first error is the one to report.
                     let _ = fs::remove_file(&target);
                     return Err(error);
                 }
@@ -150,7 +151,7 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Writes one entry, no more than it says, and compares its checksum.
+/// Writes one entry, at most its stated size, and compares its checksum.
 fn write(
     zip: &mut ZipArchive<BufReader<File>>,
     archive: &Path,
@@ -207,7 +208,7 @@ impl Write for Digesting<'_> {
     }
 }
 
-/// Renames what is in `staging` into `destination`; each file or folder at its top appears whole.
+/// Renames the contents of `staging` into `destination`; each top-level entry appears whole.
 fn move_over(staging: &Path, destination: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(staging).map_err(Error::io("read", staging))? {
         let entry = entry.map_err(Error::io("read", staging))?;

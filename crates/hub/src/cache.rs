@@ -1,5 +1,4 @@
-//! The hub's cache on disk, laid out as Python's `huggingface_hub` lays it out, so that both use the
-//! same files:
+//! The hub's cache on disk, in the layout of Python's `huggingface_hub`, which shares the files:
 //!
 //! ```text
 //! models--OWNER--NAME/
@@ -32,7 +31,7 @@ impl Repository {
         Self { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
-    /// The folder of a commit's files.
+    /// Returns the folder of a commit's files.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
@@ -41,7 +40,7 @@ impl Repository {
         self.folder.join("blobs").join(etag)
     }
 
-    /// The commit of `revision`, as far as the cache knows.
+    /// Returns the commit of `revision` if the cache knows it.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_ascii_lowercase());
@@ -50,14 +49,14 @@ impl Repository {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Returns the commits of which there are files.
+    /// Returns the commits that have a snapshot folder.
     pub fn commits(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.folder.join("snapshots")) else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter(|name| is_commit(name)).collect()
     }
 
-    /// Remembers which commit a branch or tag was.
+    /// Records the commit of a branch or tag.
     pub fn remember(&self, revision: &str, commit: &str) -> Result<(), Error> {
         if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -67,13 +66,13 @@ impl Repository {
         Ok(durable::write(&path, commit.as_bytes())?)
     }
 
-    /// Waits until no other process fetches the blob. Python's takes the same lock.
+    /// Waits until no other process fetches the blob. `huggingface_hub` takes the same lock.
     pub fn lock(&self, etag: &str, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
         durable::create_dir_all(&self.locks)?;
         lock(&self.locks.join(format!("{etag}.lock")), progress)
     }
 
-    /// Makes the blob appear as `file` of `commit`.
+    /// Links the blob as `file` in the snapshot of `commit`.
     pub fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf, Error> {
         let path = self.snapshot(commit).join(file);
         create_parent(&path)?;
@@ -83,7 +82,7 @@ impl Repository {
             return Ok(path);
         }
         let temporary = temporary(&path);
-        // Where links of one kind cannot be made, the next kind; a copy can always be.
+        // A hard link if symbolic links are not possible; a copy if neither is.
         let made = symlink(&target, &temporary)
             .or_else(|_| fs::hard_link(self.blob(etag), &temporary))
             .or_else(|_| fs::copy(self.blob(etag), &temporary).map(drop));
@@ -91,14 +90,14 @@ impl Repository {
             .map_err(|error| Error::write(&path, error, true))
             .and_then(|()| Ok(durable::replace(&temporary, &path)?));
         if placed.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = fs::remove_file(&temporary);
         }
         placed.map(|()| path)
     }
 }
 
-/// Takes the lock at `path`, waiting for whoever holds it.
+/// Takes the lock at `path`, waiting while another process holds it.
 pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
     let mut told = false;
     loop {
@@ -115,7 +114,7 @@ pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<durable::
     }
 }
 
-/// A name beside `path` that no other process uses.
+/// Returns a name beside `path` that no other process uses.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.link", std::process::id()));

@@ -1,8 +1,7 @@
-//! The commands `fetch weights`, `fetch flickr8k` and `fetch flickr30k`, for programs that have them
-//! among others.
+//! The commands `fetch weights`, `fetch flickr8k` and `fetch flickr30k`, for use in other programs.
 //!
-//! Each is a clap `Args` and a function that runs it, writes its results to `out`, and tells how far
-//! it is to a [`Progress`].
+//! Each command is a clap `Args` and a function that runs it. The function writes its results to
+//! `out` and reports to a [`Progress`].
 
 use std::fs;
 use std::io::Write;
@@ -51,11 +50,14 @@ pub struct FetchDataSetArgs {
     pub mirror: Option<String>,
 }
 
-/// Fetches models, and writes a line for each of their files: path, bytes, SHA-256 and whether that is
-/// the pinned one.
+/// Fetches models and writes a line for each of their files.
+///
+/// The line has the path, the bytes, the SHA-256, and whether the SHA-256 is pinned, announced by
+/// the hub, or neither.
 ///
 /// # Errors
-/// As [`resolve`] and [`place`]; or a file of the cache is not what it was when it was fetched.
+/// Same as [`resolve`] and [`place`]. Also fails if a file of the cache has changed since it was
+/// fetched.
 pub fn fetch_weights(
     args: &FetchWeightsArgs,
     progress: &mut dyn Progress,
@@ -100,7 +102,7 @@ fn model(name: &str) -> Result<(HubReference, Wanted), Error> {
     }
 }
 
-/// Reads a file of the cache again and compares it with what is known of it.
+/// Reads a file of the cache again and compares its digest with the pinned or announced one.
 fn checked(path: &std::path::Path, file: &str, reference: &HubReference) -> Result<String, Error> {
     let blob = fs::canonicalize(path).map_err(Error::io("find", path))?;
     let length = fs::metadata(&blob).map_err(Error::io("read", &blob))?.len();
@@ -134,7 +136,7 @@ fn checked(path: &std::path::Path, file: &str, reference: &HubReference) -> Resu
 /// Fetches Flickr8k.
 ///
 /// # Errors
-/// As [`fetch_data_set`].
+/// Same as [`fetch_data_set`].
 pub fn fetch_flickr8k(
     args: &FetchDataSetArgs,
     progress: &mut dyn Progress,
@@ -143,10 +145,10 @@ pub fn fetch_flickr8k(
     data_set(&FLICKR8K, args, progress, out)
 }
 
-/// Fetches what is public of Flickr30k, and unpacks its pictures where the user has put them.
+/// Fetches the public part of Flickr30k and unpacks its images if the user has put them there.
 ///
 /// # Errors
-/// As [`fetch_data_set`]; [`Error::ByHand`] until the pictures are there.
+/// Same as [`fetch_data_set`]; [`Error::ByHand`] until the images are there.
 pub fn fetch_flickr30k(
     args: &FetchDataSetArgs,
     progress: &mut dyn Progress,

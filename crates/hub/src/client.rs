@@ -1,4 +1,4 @@
-//! Requests to the hub: which files a model has, and what a file is before it is fetched.
+//! Requests to the hub: the files of a model, and the metadata of a file before it is fetched.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::reference::{is_commit, is_file};
 use crate::retry::{Fault, with_retries};
 use crate::{Error, Options, Progress};
 
-/// Relative redirects followed before a file's description is given up: renamed repositories.
+/// Maximum of relative redirects in a request for metadata. Renamed repositories redirect.
 const MOST_REDIRECTS: u32 = 5;
-/// The most that a list of a repository's files may be long.
+/// Maximum length of a repository's file list, in bytes.
 const LONGEST_LISTING: u64 = 32 << 20;
 
 /// One file of a repository at a revision.
@@ -24,13 +24,13 @@ pub(crate) struct RemoteFile<'a> {
     pub file: &'a str,
 }
 
-/// What the hub says of a file.
+/// Metadata of a file from the hub's response headers.
 #[derive(Debug)]
 pub(crate) struct Description {
-    /// Where its bytes are asked for.
+    /// Address of the file's bytes.
     pub url: String,
     pub commit: String,
-    /// SHA-256 of a large file, git's object id of a small one. Safe as a file's name.
+    /// SHA-256 of a large file, git object id of a small one. Safe as a file name.
     pub etag: String,
     pub size: Option<u64>,
 }
@@ -59,11 +59,11 @@ impl<'o> Client<'o> {
         Self { agent: config.into(), options }
     }
 
-    /// Asks for the bytes of `url` from `start` on; redirects are followed.
+    /// Requests the bytes of `url` from `start` on; follows redirects.
     pub fn get(&self, url: &str, start: u64) -> Result<Response<Body>, Fault> {
         let mut request = self.agent.get(url).header("Accept-Encoding", "identity");
         if let Some(token) = self.token_for(url) {
-            // ureq drops it at a redirect: the storage behind the hub does not get it.
+            // ureq drops it at a redirect, so that the storage behind the hub does not get it.
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         if start > 0 {
@@ -72,13 +72,13 @@ impl<'o> Client<'o> {
         Ok(request.call()?)
     }
 
-    /// The token goes to the hub and to nobody else.
+    /// Returns the token if `url` is on the hub: no other server gets it.
     fn token_for(&self, url: &str) -> Option<&str> {
         let rest = url.strip_prefix(&self.options.endpoint)?;
         if rest.starts_with('/') { self.options.token.as_deref() } else { None }
     }
 
-    /// What the hub says of a file, without its bytes.
+    /// Returns the metadata of a file, without its bytes.
     pub fn describe(
         &self,
         remote: RemoteFile<'_>,
@@ -124,7 +124,7 @@ impl<'o> Client<'o> {
         Err(Error::Refused { url, reason: "it redirects in a circle".to_owned() }.into())
     }
 
-    /// The files of a repository, and the commit that `revision` is.
+    /// Returns the files of a repository and the commit of `revision`.
     pub fn list(
         &self,
         repository: &str,
@@ -143,7 +143,7 @@ impl<'o> Client<'o> {
         })
     }
 
-    /// The page of a repository, for people.
+    /// Returns the address of a repository's web page.
     pub fn page(&self, repository: &str) -> String {
         format!("{}/{repository}", self.options.endpoint)
     }
@@ -192,7 +192,7 @@ fn described(
     let commit = commit_of(need("x-repo-commit")?, remote.revision).map_err(&not_the_hub)?;
     let etag = header_text(answer, "x-linked-etag").map_or_else(|| need("etag"), Ok)?;
     let etag = etag.trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
-    // It becomes the name of a file.
+    // The etag becomes a file name.
     if !etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         || !(1..=128).contains(&etag.len())
     {
@@ -227,7 +227,7 @@ fn listed(text: &[u8], url: &str, revision: &str) -> Result<Listing, Error> {
     Ok(Listing { commit, files: files.filter(|file| is_file(file)).collect() })
 }
 
-/// The commit that an answer is about, which is the one that was asked for where one was.
+/// Returns the commit of a response, checked against `revision` if that is a commit.
 fn commit_of(answered: &str, revision: &str) -> Result<String, String> {
     if !is_commit(answered) {
         return Err(format!("its commit is {answered:?}"));
@@ -238,18 +238,18 @@ fn commit_of(answered: &str, revision: &str) -> Result<String, String> {
     Ok(answered.to_ascii_lowercase())
 }
 
-/// A header's value; nothing where it is no text.
+/// Returns a header's value; `None` if it is not text.
 pub(crate) fn header_text<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
 }
 
-/// Whether the answer is a page for people.
+/// Returns whether the response is an HTML page.
 pub(crate) fn is_html(answer: &Response<Body>) -> bool {
     header_text(answer, header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// The address that a redirect leads to, if it is on the host that sent it.
+/// Returns the address that a redirect leads to, if it is on the same host.
 fn on_same_host(from: &str, location: &str) -> Option<String> {
     let from: Uri = from.parse().ok()?;
     let origin = format!("{}://{}", from.scheme_str()?, from.authority()?);
@@ -260,7 +260,7 @@ fn on_same_host(from: &str, location: &str) -> Option<String> {
     rest.starts_with('/').then(|| location.to_owned())
 }
 
-/// Percent-encodes what is not unreserved (RFC 3986) or in `kept`.
+/// Percent-encodes all characters except the unreserved ones (RFC 3986) and those in `kept`.
 fn escape(text: &str, kept: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -268,7 +268,7 @@ fn escape(text: &str, kept: &str) -> String {
         if letter.is_ascii_alphanumeric() || "-_.~".contains(letter) || kept.contains(letter) {
             escaped.push(letter);
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(escaped, "%{byte:02X}");
         }
     }

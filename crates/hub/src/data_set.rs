@@ -1,12 +1,12 @@
-//! What Flickr8k and Flickr30k come in.
+//! Archives of Flickr8k and Flickr30k.
 //!
 //! Flickr8k comes from the release that most tutorials use, Karpathy's splits from his page. The
-//! pictures of Flickr30k are given to who asks.
+//! images of Flickr30k are only given on request.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// The caption files and lists that capsmith reads, and their terms.
+/// The caption files and lists that capsmith reads, and their terms of use.
 const TEXTS: [&str; 11] = [
     "captions.txt",
     "results.csv",
@@ -21,41 +21,42 @@ const TEXTS: [&str; 11] = [
     "readme.txt",
 ];
 
-/// A data set, by the archives it comes in.
+/// A data set and its archives.
 #[derive(Debug, Clone, Copy)]
 pub struct DataSet<'a> {
-    /// `flickr8k`
+    /// Name, such as `flickr8k`.
     pub name: &'a str,
-    /// What can be fetched.
+    /// Archives that can be fetched.
     pub archives: &'a [Archive<'a>],
-    /// How many pictures it has.
+    /// Number of images.
     pub pictures: usize,
-    /// Where the pictures are given only to who asks: what a person has to do, and which files to put
-    /// where. `FOLDER` in it stands for the data set's folder.
+    /// Instructions for the user, if the images are only given on request.
+    ///
+    /// `FOLDER` in the text stands for the data set's folder.
     pub by_hand: Option<&'a str>,
 }
 
-/// An archive that anybody may fetch.
+/// A public archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Archive<'a> {
-    /// Its name.
+    /// File name.
     pub file: &'a str,
-    /// Where it is.
+    /// Address.
     pub url: &'a str,
-    /// Its size in bytes, where that was published.
+    /// Size in bytes, if published.
     pub size: Option<u64>,
-    /// `sha256:` or `md5:` and the digest in hexadecimal.
+    /// `sha256:` or `md5:`, followed by the digest in hexadecimal.
     pub digest: &'a str,
-    /// Its files that are kept.
+    /// Selects the files to unpack.
     pub keep: fn(&Path) -> bool,
-    /// What of it is in the data set's folder when it was unpacked; its pictures where this is empty.
+    /// Files in the data set's folder after unpacking; empty for an archive of the images.
     pub gives: &'a [&'a str],
 }
 
-/// 8,091 pictures; the original release and Karpathy's splits.
+/// Flickr8k: 8,091 images, the original release and Karpathy's splits.
 ///
-/// The digests are those that torchdatasets (mlverse) checks for the two archives of Flickr8k, and
-/// those of four public projects for Karpathy's; none was downloaded where this was written.
+/// The digests of the two Flickr8k archives are those that torchdatasets (mlverse) checks. The
+/// digest of Karpathy's archive is from four public projects. None was verified by a download.
 pub const FLICKR8K: DataSet<'static> = DataSet {
     name: "flickr8k",
     archives: &[
@@ -86,7 +87,7 @@ pub const FLICKR8K: DataSet<'static> = DataSet {
     by_hand: None,
 };
 
-/// 31,783 pictures, which a person has to ask for; captions and Karpathy's split are public.
+/// Flickr30k: 31,783 images, given only on request; captions and Karpathy's split are public.
 pub const FLICKR30K: DataSet<'static> = DataSet {
     name: "flickr30k",
     archives: &[Archive {
@@ -134,7 +135,7 @@ fn is_flickr30k_split(path: &Path) -> bool {
     path == Path::new("dataset_flickr30k.json")
 }
 
-/// What macOS adds to archives.
+/// Returns whether `path` is a hidden file or one that macOS adds to archives.
 fn is_litter(path: &Path) -> bool {
     path.components().any(|part| {
         let name = part.as_os_str().to_string_lossy();

@@ -1,4 +1,4 @@
-//! Digests of files on disk, and what they are compared with.
+//! Digests of files on disk, and their expected values.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,20 +10,19 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 
-/// What a file's content is known by.
+/// Digest of a file's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checksum {
     /// SHA-256 in hexadecimal; the hub's etag of a large file.
     Sha256(String),
-    /// The object id that git gives a file: SHA-1 over `blob SIZE\0` and the content; the hub's etag
-    /// of a small file.
+    /// Git object id: SHA-1 of `blob SIZE\0` and the contents; the hub's etag of a small file.
     GitBlob(String),
-    /// MD5 in hexadecimal, where nothing better was published. Tells damage, not malice.
+    /// MD5 in hexadecimal, if nothing better is published. Detects damage, not tampering.
     Md5(String),
 }
 
 impl Checksum {
-    /// What the hub's etag says of the content; nothing where it is of another form.
+    /// Returns the digest in the hub's etag; `None` if the etag has another form.
     #[must_use]
     pub fn from_etag(etag: &str) -> Option<Self> {
         let is_hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -34,7 +33,7 @@ impl Checksum {
         }
     }
 
-    /// The digest's name.
+    /// Returns the name of the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
         match self {
@@ -44,7 +43,7 @@ impl Checksum {
         }
     }
 
-    /// The digest in hexadecimal.
+    /// Returns the digest in hexadecimal.
     #[must_use]
     pub fn hex(&self) -> &str {
         match self {
@@ -52,7 +51,7 @@ impl Checksum {
         }
     }
 
-    /// The digest of the same kind that `path` has.
+    /// Computes the digest of `path` by the same algorithm.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -69,7 +68,7 @@ impl Checksum {
         })
     }
 
-    /// Compares `path`, which is called `name`, with what `origin` says of it.
+    /// Compares the file at `path`, called `name` in messages, with this digest from `origin`.
     ///
     /// # Errors
     /// [`Error::Checksum`] with both values, or the file cannot be read.
@@ -95,7 +94,7 @@ impl Checksum {
     }
 }
 
-/// SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -118,7 +117,7 @@ fn hash(path: &Path, mut digest: impl Digest) -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    /// The values are those of `sha256sum`, `md5sum` and `git hash-object`.
+    /// The expected values are those of `sha256sum`, `md5sum` and `git hash-object`.
     #[test]
     fn digests_are_those_of_the_usual_tools() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What can go wrong on the way, and what to do about it.
+//! Errors of fetching models and data sets, with hints.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,69 +6,69 @@ use std::path::{Path, PathBuf};
 use crate::reference::InvalidReference;
 use foreign_text::printable_path;
 
-/// Why a model or a data set could not be had.
+/// Error of fetching a model or data set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The text names neither a local path nor a model of the hub.
     #[error(transparent)]
     Reference(#[from] InvalidReference),
-    /// A local path that is not there.
+    /// The local path does not exist.
     #[error("there is no {}\nhint: {hint}", printable_path(path))]
     Missing {
-        /// The path.
+        /// Path.
         path: PathBuf,
-        /// How to get it.
+        /// Hint for the user.
         hint: String,
     },
-    /// A whole repository where one file is needed.
+    /// The reference names a whole repository where one file is needed.
     #[error("{0} names no file\nhint: write hf:{0}/FILE")]
     NoFile(String),
-    /// Neither `HF_HOME` nor a home folder.
+    /// Neither `HF_HOME` nor a home folder is known.
     #[error("there is no folder for the cache\nhint: set HF_HOME to a folder")]
     NoCacheFolder,
-    /// A variable of the environment that cannot be used.
+    /// The value of an environment variable cannot be used.
     #[error("{variable} {problem}")]
     Environment {
-        /// Its name.
+        /// Name of the variable.
         variable: &'static str,
-        /// What is wrong with it.
+        /// Reason.
         problem: String,
     },
-    /// Something is needed from the network, which may not be used.
+    /// A file has to be fetched, but the network must not be used.
     #[error(
         "{what} is not in {}, and HF_HUB_OFFLINE is set\nhint: {other}unset it and run `{command}`, \
          or copy the files from a machine that has them",
         printable_path(place)
     )]
     Offline {
-        /// What is needed.
+        /// Missing file or model.
         what: String,
-        /// Where it was looked for.
+        /// Folder that was searched.
         place: PathBuf,
-        /// A hint at another revision that is there, ending in `; or `.
+        /// Hint at another cached revision, ending in `; or `.
         other: String,
-        /// The command that fetches it.
+        /// Command that fetches the file.
         command: String,
     },
-    /// The server asks for a token, or refuses the one it got.
+    /// The server asks for a token or refuses the given one.
     #[error(
         "{url}: the server answered {status}: {repository} is private, gated, or does not exist\n\
          hint: accept its licence at {page}, then {}", token_hint(*token)
     )]
     Denied {
-        /// A finished file of this plan.
+        /// Requested address.
         url: String,
-        /// 401 or 403.
+        /// HTTP status: 401 or 403.
         status: u16,
         /// `OWNER/NAME`.
         repository: String,
-        /// The page where its terms are accepted.
+        /// Web page where its terms are accepted.
         page: String,
         /// Whether a token was sent.
         token: bool,
     },
-    /// No such repository, revision or file.
+    /// The repository, revision or file does not exist.
     #[error(
         "{repository} has no {} at revision {revision} ({url} answered 404)\nhint: look at {page}",
         file.as_deref().unwrap_or("files")
@@ -76,76 +76,76 @@ pub enum Error {
     NotFound {
         /// `OWNER/NAME`.
         repository: String,
-        /// The file, where one was asked for.
+        /// The file, if one was requested.
         file: Option<String>,
         /// Branch, tag or commit.
         revision: String,
-        /// A finished file of this plan.
+        /// Requested address.
         url: Box<str>,
-        /// Where a person can look.
+        /// Web page of the repository.
         page: Box<str>,
     },
-    /// The server does not answer, or not with what was asked for, however often it is tried.
+    /// The server did not send the requested file in any of the tries.
     #[error(
         "cannot fetch {url}: {reason} ({tries} tries)\n\
          hint: run the same command again; what has arrived is kept and not fetched twice"
     )]
     Unreachable {
-        /// A finished file of this plan.
+        /// Requested address.
         url: String,
-        /// The last failure.
+        /// Failure of the last try.
         reason: String,
-        /// How often it was tried.
+        /// Number of tries.
         tries: u32,
     },
-    /// An answer that another try will not change.
+    /// The server answered with an error that a retry would not change.
     #[error("cannot fetch {url}: {reason}")]
     Refused {
-        /// A finished file of this plan.
+        /// Requested address.
         url: String,
-        /// What the server said.
+        /// Answer of the server.
         reason: String,
     },
-    /// An answer that does not come from a model hub: a log-in page or a proxy's notice.
+    /// The response does not come from a model hub: a log-in page or a proxy's notice.
     #[error(
         "{url} did not answer as a model hub: {problem}\n\
          hint: check HF_ENDPOINT, and whether a proxy or log-in page is in the way"
     )]
     NotTheHub {
-        /// A finished file of this plan.
+        /// Requested address.
         url: String,
-        /// What is odd.
+        /// Reason.
         problem: String,
     },
-    /// A file of another size than announced.
+    /// A received file has another size than announced.
     #[error(
         "{name} has {actual} bytes where {expected} were announced; it is not kept\nhint: run the same command again"
     )]
     Size {
         /// The file.
         name: String,
-        /// As announced.
+        /// Announced size in bytes.
         expected: u64,
-        /// As received.
+        /// Received size in bytes.
         actual: u64,
     },
-    /// A file of another content than announced or pinned.
+    /// A file has another digest than announced or pinned.
     #[error("{name} has {algorithm} {actual}, but {expected} is {origin}\nhint: {hint}")]
     Checksum {
         /// The file.
         name: String,
-        /// Which digest.
+        /// Name of the digest's algorithm.
         algorithm: &'static str,
-        /// What it should be.
+        /// Expected digest.
         expected: Box<str>,
-        /// What it is.
+        /// Actual digest.
         actual: Box<str>,
-        /// Who says what it should be.
+        /// Source of the expected digest.
         origin: &'static str,
-        /// What to do.
+        /// Hint for the user.
         hint: &'static str,
     },
-    /// A repository without weights in a form that is read here.
+    /// The repository has no weights in a supported format.
     #[error(
         "{repository} at revision {revision} has no {missing}\nhint: see the files at {page}; \
          capsmith reads safetensors and pytorch_model.bin, with config.json and the tokenizer beside \
@@ -156,59 +156,59 @@ pub enum Error {
         repository: String,
         /// The commit.
         revision: String,
-        /// What is missing.
+        /// Name of the missing file.
         missing: String,
-        /// Where a person can look.
+        /// Web page of the repository's files.
         page: String,
     },
     /// The disk is full, or a limit on file sizes is reached.
     #[error("cannot write {}: {source}\nhint: make room, or choose another disk{}", printable_path(path), cache_hint(*is_cache))]
     Full {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
-        /// Whether it lies in the cache.
+        /// Whether the file is in the cache.
         is_cache: bool,
     },
-    /// The operating system refused.
+    /// The operating system refused the operation.
     #[error("cannot {action} {}: {source}{}", printable_path(path), permission_hint(source))]
     Io {
-        /// What was being done, as a verb.
+        /// Verb for the operation.
         action: &'static str,
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A lock could not be taken.
     #[error(transparent)]
     Lock(durable::Error),
-    /// An archive, or an index of weights, that is damaged or not what it is taken for.
+    /// An archive or an index of weights is damaged or has another format.
     #[error("{} cannot be used: {problem}\nhint: {hint}", printable_path(path))]
     Unusable {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// What is wrong, and with which part of it.
+        /// Reason, and the affected part of the file.
         problem: String,
-        /// What to do.
+        /// Hint for the user.
         hint: &'static str,
     },
-    /// Something of another content lies where a file has to go.
+    /// A file or folder of other contents is at the destination.
     #[error(
         "{} is in the way: {problem}\nhint: move it away and run the same command again",
         printable_path(path)
     )]
     InTheWay {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// Why it cannot stay.
+        /// Reason why it cannot stay.
         problem: String,
     },
-    /// Files that only the user can get.
+    /// Some files can only be fetched by the user. Holds the instructions.
     #[error("{0}")]
     ByHand(String),
-    /// What there is to say cannot be written.
+    /// The output cannot be written.
     #[error("{0}")]
     Stream(#[source] io::Error),
 }
@@ -231,7 +231,7 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A failed write: a full disk is told apart, for what to do about it.
+    /// Returns the error of a failed write; [`Error::Full`] for a full disk.
     pub(crate) fn write(path: &Path, source: io::Error, is_cache: bool) -> Self {
         let path = path.to_owned();
         if is_full(&source) {
@@ -242,7 +242,7 @@ impl Error {
     }
 }
 
-/// Whether there is no room left, be it the disk's, a quota's or a limit's.
+/// Returns whether no space is left on the disk, in a quota or below a limit.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

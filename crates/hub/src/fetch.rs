@@ -1,4 +1,4 @@
-//! Bringing a data set into a folder: fetch, check, unpack, count.
+//! Data sets in a folder: fetch, check, unpack, count.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::digest::Checksum;
 use crate::transfer::{self, Source};
 use crate::{Error, Options, Progress};
 
-/// Where pictures lie after unpacking, in the order in which `flickr::Corpus` looks.
+/// Image folders after unpacking, in the order in which `flickr::Corpus` looks for them.
 const PICTURE_FOLDERS: [&str; 7] = [
     "Images",
     "images",
@@ -23,14 +23,15 @@ const PICTURE_FOLDERS: [&str; 7] = [
     "flickr30k-images/flickr30k-images",
 ];
 
-/// Brings a data set into `folder`: fetches the public archives that are not there, checks and unpacks
-/// them, and, if the pictures are given only to who asks, unpacks the zip archive that lies there.
-/// What is there already is not fetched again; archives are kept. With `mirror` the archives are
-/// looked for at `MIRROR/FILE`.
+/// Fetches a data set into `folder` and unpacks it.
+///
+/// Fetches the missing public archives, checks and unpacks them. If the images are only given on
+/// request, it unpacks the zip archive that the user has put into `folder`. Present files are not
+/// fetched again, and archives are kept. With `mirror`, archives are fetched from `MIRROR/FILE`.
 ///
 /// # Errors
-/// [`Error::ByHand`] with what to do where pictures are missing that only a person can get; else what
-/// could not be fetched, checked or unpacked.
+/// [`Error::ByHand`] with instructions if images are missing that only the user can get. Otherwise
+/// the error of fetching, checking or unpacking.
 pub fn fetch_data_set(
     set: &DataSet<'_>,
     folder: &Path,
@@ -66,7 +67,7 @@ fn is_unpacked(archive: &Archive<'_>, set: &DataSet<'_>, folder: &Path) -> Resul
     Ok(archive.gives.iter().all(|file| folder.join(file).is_file()))
 }
 
-/// The archive in `folder`, which may have been put there by hand, or is fetched now.
+/// Returns the path of the archive in `folder`, fetching it if it is not there.
 fn fetch(
     archive: &Archive<'_>,
     set: &DataSet<'_>,
@@ -100,7 +101,7 @@ fn fetch(
     if let Err(error) =
         checksum.check(&partial, archive.file, origin, "it is not kept; run the same command again")
     {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&partial);
         return Err(error);
     }
@@ -116,7 +117,7 @@ fn checksum(digest: &str) -> Checksum {
     }
 }
 
-/// A zip archive in `folder` that is none of those that are fetched.
+/// Returns a zip archive in `folder` that is none of the data set's public ones.
 fn foreign_archive(set: &DataSet<'_>, folder: &Path) -> Result<Option<PathBuf>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
@@ -131,7 +132,7 @@ fn foreign_archive(set: &DataSet<'_>, folder: &Path) -> Result<Option<PathBuf>, 
     Ok(found.into_iter().next())
 }
 
-/// The picture folder with the most pictures.
+/// Returns the image folder with the most images, and their number.
 fn most_pictures(folder: &Path) -> Result<Option<(PathBuf, usize)>, Error> {
     let mut best: Option<(PathBuf, usize)> = None;
     for name in PICTURE_FOLDERS {

@@ -1,40 +1,40 @@
-//! The models of the paper, by short names, each at a pinned commit.
+//! The models of the paper: short names and pinned commits.
 //!
-//! A pin was looked up in public material, not downloaded: no model hub could be reached where this
-//! was written. `confirmed` says what kind of source has it. A weight file whose SHA-256 no source
-//! gave has no pin here and is compared with what the hub announces, no more.
+//! The pins come from public sources and were not verified by a download: no model hub could be
+//! reached during development. `confirmed` describes the sources. A weights file whose SHA-256 no
+//! source gives has no pin; it is only compared with the digest that the hub announces.
 
 use crate::resolve::Wanted;
 
-/// A model that is known by a short name.
+/// A model with a short name.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
-    /// The short name, also in configs.
+    /// Short name, also used in configs.
     pub name: &'static str,
     /// `OWNER/NAME`.
     pub repository: &'static str,
-    /// The commit.
+    /// Pinned commit.
     pub revision: &'static str,
-    /// What is fetched of it, where [`file`](Self::file) does not say.
+    /// Files to fetch, unless [`file`](Self::file) names one.
     pub wanted: Wanted,
-    /// The one file that is fetched.
+    /// Single file to fetch, if the model is one file.
     pub file: Option<&'static str>,
-    /// Its large files.
+    /// Digests of its large files.
     pub pins: &'static [Pin],
-    /// Where commit and digests were found.
+    /// Sources of the commit and the digests.
     pub confirmed: &'static str,
 }
 
-/// A file's size and digest, known before it is fetched.
+/// A file's digest, known before the file is fetched.
 #[derive(Debug, Clone, Copy)]
 pub struct Pin {
-    /// Its path within the repository.
+    /// Path within the repository.
     pub file: &'static str,
-    /// In hexadecimal.
+    /// SHA-256 in hexadecimal.
     pub sha256: &'static str,
 }
 
-/// The models there are short names for.
+/// All models with a short name.
 pub const KNOWN: [Known; 7] = [
     Known {
         name: "clip-vit-large-patch14",
@@ -52,7 +52,7 @@ pub const KNOWN: [Known; 7] = [
     Known {
         name: "clip-vit-base-patch32",
         repository: "openai/clip-vit-base-patch32",
-        // Not main, which has no safetensors: the hub's own conversion, pull request 15.
+        // Not main, which has no safetensors, but the hub's own conversion, pull request 15.
         revision: "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
         wanted: Wanted::Clip,
         file: None,
@@ -119,14 +119,15 @@ pub const KNOWN: [Known; 7] = [
         revision: "4cd0c0983d96beaeab5ea5cbdc5c0c663e9a60c6",
         wanted: Wanted::File,
         file: Some("flickr8k_gradient.pt"),
-        // UNCONFIRMED: no public source with the file's digest was found.
+        // UNCONFIRMED: no public source gives the file's digest.
         pins: &[],
         confirmed: "commit on the repository's own huggingface.co page; digest unconfirmed",
     },
 ];
 
-/// Other names of repositories: those that the hub gave up for `OWNER/NAME`, under which caches of
-/// before still hold them, with those of today.
+/// Former and present names of repositories that the hub renamed to `OWNER/NAME`.
+///
+/// Older caches hold the models under their former names.
 const FORMER_NAMES: [(&str, &str); 6] = [
     ("gpt2", "openai-community/gpt2"),
     ("gpt2-medium", "openai-community/gpt2-medium"),
@@ -136,8 +137,9 @@ const FORMER_NAMES: [(&str, &str); 6] = [
     ("distilgpt2", "distilbert/distilgpt2"),
 ];
 
-/// `OpenAI`'s own names of CLIPs, as its package and ClipCap take them, with the repositories that
-/// hold the same weights.
+/// `OpenAI`'s names of CLIP models, and the repositories with the same weights.
+///
+/// `OpenAI`'s package and ClipCap use these names.
 const OPENAI_CLIPS: [(&str, &str); 4] = [
     ("ViT-B/32", "openai/clip-vit-base-patch32"),
     ("ViT-B/16", "openai/clip-vit-base-patch16"),
@@ -145,7 +147,7 @@ const OPENAI_CLIPS: [(&str, &str); 4] = [
     ("ViT-L/14@336px", "openai/clip-vit-large-patch14-336"),
 ];
 
-/// Returns the other name of a repository, former or present.
+/// Returns the former name of a renamed repository, or the present name of a former one.
 pub(crate) fn other_name(repository: &str) -> Option<&'static str> {
     FORMER_NAMES.iter().find_map(|&(former, present)| match repository {
         name if name == former => Some(present),
@@ -154,21 +156,22 @@ pub(crate) fn other_name(repository: &str) -> Option<&'static str> {
     })
 }
 
-/// Returns the repository of a CLIP by `OpenAI`'s own name.
+/// Returns the repository of a CLIP model by `OpenAI`'s own name.
 pub(crate) fn openai_clip(name: &str) -> Option<&'static str> {
     OPENAI_CLIPS.iter().find(|(known, _)| *known == name).map(|(_, repository)| *repository)
 }
 
-/// The model of a short name; the repository's own id does as well, as does `gpt2` for what is
-/// `openai-community/gpt2` today.
+/// Returns the model with this short name or repository id.
+///
+/// Former repository ids work if they are short names, such as `gpt2`.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Known> {
-    // A model that is one file of a repository is not that repository.
+    // A model that is a single file does not stand for its whole repository.
     let is_whole = |known: &Known| known.file.is_none() && known.repository == name;
     KNOWN.iter().find(|known| known.name == name || is_whole(known))
 }
 
-/// The pinned commit of a repository.
+/// Returns the pinned commit of a repository.
 pub(crate) fn pinned_revision(repository: &str, file: Option<&str>) -> Option<&'static str> {
     KNOWN
         .iter()
@@ -178,7 +181,7 @@ pub(crate) fn pinned_revision(repository: &str, file: Option<&str>) -> Option<&'
         .map(|known| known.revision)
 }
 
-/// The digest of a file at a commit.
+/// Returns the pinned digest of a file at a commit.
 pub(crate) fn pinned_sha256(repository: &str, commit: &str, file: &str) -> Option<&'static str> {
     let known =
         KNOWN.iter().find(|known| known.repository == repository && known.revision == commit)?;

@@ -1,8 +1,8 @@
-//! Models and data sets from their public homes: pinned, checked, resumed, cached.
+//! Fetching of models and data sets: pinned, checked, resumable, cached.
 //!
-//! A config names a model by a [`ModelReference`]; [`resolve()`] turns it into a path, fetching from
-//! the Hugging Face hub what is not in its cache. [`fetch_data_set`] brings Flickr8k, and of Flickr30k
-//! what is public. [`cli`] has both as commands.
+//! A config names a model by a [`ModelReference`]. [`resolve()`] turns it into a path and fetches
+//! from the Hugging Face hub the files that are not in its cache. [`fetch_data_set`] fetches
+//! Flickr8k, and the public part of Flickr30k. [`cli`] provides both as commands.
 //!
 //! ```
 //! use hub::{ModelReference, Options, Silent, Wanted};
@@ -18,19 +18,19 @@
 //!
 //! # Promises
 //!
-//! - A file appears under its name only when its size, the hub's own digest (SHA-256 of large files,
-//!   git's object id of small ones) and the [pin](known) agree.
-//! - A connection that is cut is taken up where it ended, also by the next process.
-//! - Two processes that want the same file fetch it once; Python's `huggingface_hub` counts as one.
-//! - The token goes to the hub only, not to the storage that it redirects to.
+//! - A file gets its name only if its size, the hub's own digest (SHA-256 of large files, git
+//!   object id of small ones) and the [pin](known) agree.
+//! - An interrupted download resumes, also in another process.
+//! - Two processes that need the same file fetch it once; this includes Python's `huggingface_hub`.
+//! - The token is sent to the hub only, not to the storage that it redirects to.
 //!
 //! # Why not hf-hub
 //!
-//! hf-hub 0.5.0, the small client of that name, was looked at first. It gives a file its name before
-//! anybody can check it, appends a whole answer to a partial file where a server ignores `Range`,
-//! tries a file's description once, gives up on a file after five seconds of another process, and has
-//! `unwrap`s and `assert`s on what a server sends. Left of it would have been the cache's layout, four
-//! names long. What it uses for HTTP, ureq, is used here.
+//! hf-hub 0.5.0, the existing small client, was considered first. It names a file before it can be
+//! checked, appends a whole response to a partial file if a server ignores `Range`, tries a file's
+//! metadata only once, gives up on a file after waiting five seconds for another process, and has
+//! `unwrap`s and `assert`s on data from the server. Only the cache's layout would have remained in
+//! use, which is four names. This crate uses the same HTTP library, ureq.
 
 pub mod cli;
 pub mod known;

@@ -1,4 +1,4 @@
-//! Which files make a model.
+//! The files that make up a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,42 +12,42 @@ use crate::Error;
 use crate::reference::is_file;
 
 const CONFIG: &str = "config.json";
-/// The image processor's settings: as transformers 5 writes them with a processor, and alone.
+/// Files with the image processor's settings. transformers 5 writes the second with a processor.
 const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-/// Weights in one file and the index of those in shards, in the order of preference.
+/// Single weights file and index of sharded weights, in order of preference.
 const WEIGHTS: [(&str, &str); 2] = [
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
 
-/// Taken where a repository has them: what transformers reads beside the rest.
+/// Optional files, which transformers reads if a repository has them.
 const COMPANIONS: [&str; 3] =
     ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
-/// An index is small; what is larger is none.
+/// Maximum size of an index, in bytes. A larger file is no index.
 const LONGEST_INDEX: u64 = 64 << 20;
 
-/// What a model must have beside config, tokenizer and weights.
+/// Required files besides config and weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     pub preprocessor: bool,
     pub tokenizer: bool,
 }
 
-/// The files to fetch, weights last: a folder with weights has the rest.
+/// Files to fetch, weights last: a folder with weights is complete.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
     pub files: Vec<&'a str>,
-    /// The index of sharded weights; the shards are what it says.
+    /// Index of sharded weights, which lists the shards to fetch.
     pub index: Option<&'static str>,
 }
 
-/// Chooses from what a repository has.
+/// Selects the files to fetch from a repository's file list.
 ///
 /// # Errors
-/// Says what is missing.
+/// Returns the name of a missing file.
 pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, String> {
     let has = |name: &str| files.iter().any(|file| file == name);
     if !has(CONFIG) {
@@ -73,12 +73,12 @@ pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, St
     Err(names.join(" and no "))
 }
 
-/// Returns the names of all that makes a model but its weights.
+/// Returns the names of all files of a model except its weights.
 fn small_files() -> impl Iterator<Item = &'static str> {
     [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(COMPANIONS)
 }
 
-/// Whether a folder has what a model needs.
+/// Returns whether a folder has all files that a model needs.
 pub(crate) fn is_complete(folder: &Path, needs: Needs) -> bool {
     let has = |name: &str| folder.join(name).is_file();
     let has_shards = |index: &str| {
@@ -91,10 +91,10 @@ pub(crate) fn is_complete(folder: &Path, needs: Needs) -> bool {
         && WEIGHTS.iter().any(|(whole, index)| has(whole) || has_shards(index))
 }
 
-/// The shards that an index speaks of.
+/// Returns the shards that an index lists.
 ///
 /// # Errors
-/// The file cannot be read, or is no index.
+/// The file cannot be read or is no index.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
     #[derive(Deserialize)]
     struct Index {
@@ -122,7 +122,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
     }
 }
 
-/// The files of a complete model that are in `folder`, without what else lies there.
+/// Returns the model's files that `folder` has, without unrelated files.
 pub(crate) fn present(folder: &Path) -> Result<Vec<String>, Error> {
     let mut files: Vec<String> = small_files().map(str::to_owned).collect();
     for (whole, index) in WEIGHTS {

@@ -1,4 +1,4 @@
-//! Where the cache is, whom to ask, and how patiently: Hugging Face's own variables.
+//! Cache, hub address and retry settings, from Hugging Face's environment variables.
 
 use std::env;
 use std::fs;
@@ -8,35 +8,35 @@ use std::time::Duration;
 use crate::Error;
 use crate::reference::expand_home;
 
-/// The variables that name the cache.
+/// Variables that name a cache.
 const CACHES: [&str; 3] = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"];
 
-/// The hub that is asked unless `HF_ENDPOINT` names another.
+/// Default address of the hub, unless `HF_ENDPOINT` is set.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How things are fetched.
+/// Options for fetching.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The hub's cache, shared with Python's `huggingface_hub`.
+    /// Hub cache, shared with Python's `huggingface_hub`.
     pub cache: PathBuf,
-    /// Caches that are looked in after that one, and never written.
+    /// Further caches to search after `cache`; never written.
     pub other_caches: Vec<PathBuf>,
-    /// The hub's address, without a slash at its end.
+    /// Address of the hub, without a trailing slash.
     pub endpoint: String,
-    /// What the hub knows the user by; sent to the hub and to nobody else.
+    /// Access token; sent to the hub only.
     pub token: Option<String>,
-    /// The network may not be used.
+    /// Whether the network must not be used.
     pub offline: bool,
-    /// How often a request that fails in passing is made.
+    /// Maximum number of tries of a request that fails temporarily.
     pub tries: u32,
-    /// The pause before the second try; it doubles from try to try.
+    /// Pause before the second try; doubles with each try.
     pub first_pause: Duration,
-    /// A server that says nothing for so long is taken for gone.
+    /// Timeout for a server that sends nothing.
     pub silence: Duration,
 }
 
 impl Options {
-    /// From the environment, read as Python's `huggingface_hub` reads it:
+    /// Reads the options from environment variables, as Python's `huggingface_hub` does:
     ///
     /// | variable | meaning |
     /// | --- | --- |
@@ -49,11 +49,11 @@ impl Options {
     /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: the network is not used |
     /// | `TRANSFORMERS_OFFLINE` | the same where that one is not set |
     ///
-    /// If several of the three name a cache, the first is written to, and all are looked in: which
-    /// of them wins in Python depends on the library and its version.
+    /// If several of the first three name a cache, the first is written to and all are searched:
+    /// their precedence in Python depends on the library and its version.
     ///
     /// # Errors
-    /// There is no folder for the cache, or a variable cannot be used.
+    /// No cache folder is known, or a variable has an invalid value.
     pub fn from_environment() -> Result<Self, Error> {
         let home = path("HF_HOME")
             .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("huggingface")))

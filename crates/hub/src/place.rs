@@ -1,4 +1,4 @@
-//! Giving a model a folder of its own, to be copied to machines without a network.
+//! Copies of models in folders of their own, for machines without a network.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,12 +8,13 @@ use crate::cache::{create_parent, temporary};
 use crate::digest::sha256;
 use crate::{Error, model_files};
 
-/// Puts what [`resolve`](crate::resolve()) gave into `folder`: the model's files, or the one file.
-/// A hard link where that is possible, else a copy. Files that are there with the same content stay.
-/// Returns the files' new paths.
+/// Links or copies a model that [`resolve`](crate::resolve()) returned into `folder`.
+///
+/// The model is a folder of files or a single file. Files are hard links if possible, else copies.
+/// Present files of the same contents stay. Returns the new paths.
 ///
 /// # Errors
-/// Another file is in the way, or `folder` cannot be written.
+/// A file of other contents is in the way, or `folder` cannot be written.
 pub fn place(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     model_paths(resolved)?
         .into_iter()
@@ -25,7 +26,7 @@ pub fn place(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .collect()
 }
 
-/// The files of what [`resolve`](crate::resolve()) gave, with their names within the model.
+/// Returns the paths of a resolved model's files, with their names within the model.
 pub(crate) fn model_paths(resolved: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     if resolved.is_dir() {
         let names = model_files::present(resolved)?;

@@ -1,21 +1,21 @@
-//! How a program that fetches shows how far it is.
+//! Progress events of fetching and unpacking.
 
-/// Told of every file that is fetched or unpacked. One thing is under way at a time.
+/// Receives progress events. One task is in progress at a time.
 pub trait Progress {
-    /// Something begins: it has `total` units, where that is known, of which `done` are there already.
+    /// Starts a task; `done` of its `total` units, if known, are done already.
     fn start(&mut self, what: &str, unit: Unit, total: Option<u64>, done: u64);
 
-    /// So much of it is done now, counted from its beginning.
+    /// Reports the number of units done since the beginning of the task.
     fn position(&mut self, done: u64);
 
-    /// It is done, or was given up.
+    /// Ends the task, finished or failed.
     fn finish(&mut self);
 
-    /// Something to tell in words: a wait, another try, a check that could not be made.
+    /// Shows a message: a wait, a retry, a check that was not possible.
     fn say(&mut self, line: &str);
 }
 
-/// What is counted.
+/// Unit of a task's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes of a file that is fetched.
@@ -24,7 +24,7 @@ pub enum Unit {
     Files,
 }
 
-/// Shows nothing.
+/// Ignores all progress events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! What a config says where it names a model.
+//! References to models, as written in configs.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use crate::known;
 
-/// The folders of a capsmith checkout: a path into one of them is local, whether it is there or not.
+/// Folders of a capsmith checkout. A path into one of them is local even if it does not exist.
 const OWN_FOLDERS: [&str; 6] = ["weights", "data", "runs", "demo", "configs", "experiments"];
 
-/// The ends of weight files' names: `gpt2.safetensors` is a file, not a model of the hub.
+/// Extensions of weights files: `gpt2.safetensors` is a file, not a model of the hub.
 const FILE_EXTENSIONS: [&str; 6] = ["safetensors", "pt", "pth", "bin", "ckpt", "json"];
 
-/// A model, by the place it comes from.
+/// A reference to a local or hub model.
 ///
 /// ```
 /// use hub::ModelReference;
@@ -36,14 +36,14 @@ pub enum ModelReference {
 pub struct HubReference {
     /// `OWNER/NAME`, or `NAME` alone for the oldest models.
     pub repository: String,
-    /// A file within, with `/` between folders.
+    /// File in the repository, with `/` between folders.
     pub file: Option<String>,
-    /// Branch, tag or commit. Without one a [known](crate::known::KNOWN) model is taken at its
-    /// pinned commit and any other at `main`.
+    /// Branch, tag or commit. Without one, a [known](crate::known::KNOWN) model is at its pinned
+    /// commit and any other at `main`.
     pub revision: Option<String>,
 }
 
-/// A text that names no model.
+/// A text that is no valid reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` names no model: {problem}\nhint: give a folder such as weights/gpt2, a name such as \
@@ -52,25 +52,26 @@ pub struct HubReference {
 pub struct InvalidReference {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// Reason.
     pub problem: String,
 }
 
 impl ModelReference {
-    /// Reads a reference. The first rule that fits decides:
+    /// Parses a reference. The first rule that matches decides:
     ///
-    /// 1. `hf:` at the start: the hub.
-    /// 2. Something of this name is there: local.
-    /// 3. One of `OpenAI`'s own names of CLIPs, `ViT-B/32` or `ViT-L/14` for two: the hub.
+    /// 1. It starts with `hf:`: hub.
+    /// 2. The path exists: local.
+    /// 3. It is one of `OpenAI`'s own names of CLIP models, such as `ViT-B/32` or `ViT-L/14`: hub.
     /// 4. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
-    ///    more than one `/` or a `\`, ends like a file of weights (`.safetensors`, `.pt`, …), or its
-    ///    first folder is one of capsmith's own (`weights/`, `data/`, `runs/`, …) or is there.
-    /// 5. The hub: a [known](crate::known::KNOWN) short name, else `OWNER/NAME` or `NAME`.
+    ///    more than one `/` or a `\`, has the extension of a weights file (`.safetensors`, `.pt`,
+    ///    …), or its first folder exists or is one of capsmith's own (`weights/`, `data/`, `runs/`,
+    ///    …).
+    /// 5. Otherwise: hub, as a [known](crate::known::KNOWN) short name, `OWNER/NAME` or `NAME`.
     ///
-    /// After the name of a hub's model `@REVISION` may follow. `~` is the home folder.
+    /// `@REVISION` may follow the name of a hub model. `~` is the home folder.
     ///
     /// # Errors
-    /// The text is empty, or is no path and no name that the hub allows.
+    /// The text is empty, or is neither a path nor a valid hub name.
     pub fn parse(text: &str) -> Result<Self, InvalidReference> {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix("hf:") {
@@ -104,7 +105,7 @@ impl fmt::Display for ModelReference {
     }
 }
 
-/// Always with `hf:`, which reads back the same whatever lies on the disk.
+/// Always starts with `hf:`, so that it parses to the same reference whatever files exist.
 impl fmt::Display for HubReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hf:{}", self.repository)?;
@@ -124,7 +125,7 @@ fn looks_local(text: &str) -> bool {
     text.starts_with(['.', '/', '~'])
         || text.ends_with('/')
         || text.contains('\\')
-        // A revision such as refs/pr/15 has slashes of its own.
+        // Slashes of a revision such as refs/pr/15 do not count.
         || text.split('@').next().unwrap_or_default().matches('/').count() > 1
         || FILE_EXTENSIONS
             .iter()
@@ -132,7 +133,7 @@ fn looks_local(text: &str) -> bool {
         || (is_nested && (OWN_FOLDERS.contains(&first) || Path::new(first).is_dir()))
 }
 
-/// `~` and `~/…`; `~name/…` is left as it is.
+/// Expands `~` and `~/…` to the home folder; leaves `~name/…` unchanged.
 pub(crate) fn expand_home(text: &str) -> PathBuf {
     let rest = match text.strip_prefix('~') {
         Some("") => Some(""),
@@ -178,7 +179,7 @@ fn hub(text: &str, rest: &str, may_name_file: bool) -> Result<HubReference, Inva
     Ok(HubReference { repository: repository.join("/"), file: file.map(str::to_owned), revision })
 }
 
-/// A part of a repository's id, as Hugging Face allows them.
+/// Returns whether `part` is a valid owner or name by Hugging Face's rules.
 fn is_name(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= 96
@@ -189,7 +190,7 @@ fn is_name(part: &str) -> bool {
         && !part.contains("..")
 }
 
-/// A path that stays within the folder it is joined to. Asked also of names that a server lists.
+/// Returns whether `path` stays within the folder it is joined to. Also checks a server's names.
 pub(crate) fn is_file(path: &str) -> bool {
     !path.is_empty()
         && path.len() <= 1024
@@ -202,7 +203,7 @@ fn is_revision(revision: &str) -> bool {
     is_file(revision) && revision.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether a revision is a commit, which never moves.
+/// Returns whether a revision is a commit, which never moves.
 pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! From a reference to a path: the cache first, then the network.
+//! Resolution of a reference to a path: first from the cache, then over the network.
 
 use std::fs;
 use std::iter;
@@ -14,31 +14,31 @@ use crate::transfer::{self, Source};
 use crate::{Error, Options, Progress};
 use foreign_text::printable_path;
 
-/// What is needed of a model.
+/// The parts of a model that are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A folder with `config.json`, the image processor's settings, the tokenizer and weights.
+    /// CLIP model: `config.json`, the image processor's settings, the tokenizer and weights.
     Clip,
-    /// The same without the tokenizer, for its vision tower alone.
+    /// CLIP model without the tokenizer, for its vision tower only.
     ClipVision,
-    /// The same without the image processor's settings, for its text tower alone.
+    /// CLIP model without the image processor's settings, for its text tower only.
     ClipText,
-    /// A folder with `config.json`, the tokenizer and weights.
+    /// Language model: `config.json`, the tokenizer and weights.
     LanguageModel,
-    /// The one file that the reference names.
+    /// Single file, which the reference names.
     File,
 }
 
-/// Where a model lies, after fetching what of it is not in the cache.
+/// Returns the path of a model, fetching its files that are not in the cache.
 ///
-/// A reference to a file gives that file, one to a whole repository a snapshot folder of the cache
-/// with what is `wanted` and, where the repository has them, the small files beside it. Nothing is
-/// asked of the network when all is there: a branch or tag that was fetched once stays at the commit
-/// it was then. A local path is returned as it is.
+/// A reference to a file gives that file. A reference to a repository gives a snapshot folder of
+/// the cache with the `wanted` files and, if the repository has them, the optional small files. The
+/// network is not used if all files are cached: a fetched branch or tag stays at the commit it had
+/// then. A local path is returned unchanged.
 ///
 /// # Errors
-/// A local path is missing; the model is not in the cache and cannot be fetched; what arrived is not
-/// what was announced or pinned. No error leaves a damaged file under a name that is used.
+/// A local path does not exist; a model is not cached and cannot be fetched; a received file does
+/// not match the announced or pinned digest. No error leaves a damaged file under its final name.
 pub fn resolve(
     reference: &ModelReference,
     wanted: Wanted,
@@ -54,7 +54,7 @@ pub fn resolve(
     }
 }
 
-/// `weights/gpt2` is where `fetch weights gpt2 --out weights` would put it.
+/// Returns a hint; `weights/gpt2` is the folder that `fetch weights gpt2 --out weights` fills.
 fn hint_for_missing(path: &Path) -> String {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -72,7 +72,7 @@ struct Fetch<'a> {
     revision: String,
     client: Client<'a>,
     cache: Repository,
-    /// Other places of the model: other caches, and its other name.
+    /// Other locations of the model: other caches, and its other name.
     elsewhere: Vec<Repository>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Returns the first snapshot of `revision` that `fits`, wherever it lies.
+    /// Returns the first cached snapshot of `revision` that `fits`.
     fn cached(&self, revision: &str, fits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
         iter::once(&self.cache).chain(&self.elsewhere).find_map(|place| {
             let snapshot = place.snapshot(&place.commit(revision)?);
@@ -182,8 +182,7 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    /// Returns a hint at another revision of the model that is in the cache and `fits`: `main`, else a
-    /// commit.
+    /// Returns a hint at another cached revision that `fits`: `main`, else a commit.
     fn other_revision(&self, fits: impl Fn(&Path) -> bool) -> Option<String> {
         let found = if self.cached("main", &fits).is_some() {
             "main".to_owned()
@@ -198,7 +197,7 @@ impl<'a> Fetch<'a> {
         Some(format!("hf:{repository}{file}@{found} takes the revision that is in the cache"))
     }
 
-    /// Brings one file into the cache; returns its path there and the commit it is of.
+    /// Fetches one file into the cache; returns its path there and its commit.
     fn file(
         &self,
         file: &str,
@@ -223,14 +222,14 @@ impl<'a> Fetch<'a> {
         let blob = self.cache.blob(etag);
         create_parent(&blob)?;
         let _lock = self.cache.lock(etag, progress)?;
-        // Another process may have fetched it while this one waited.
+        // Another process may have fetched it during the wait.
         if !is_whole(&blob, *size) {
             self.blob(&name, &description, pin.as_ref(), progress)?;
         }
         Ok((self.cache.link(etag, commit, file)?, commit.clone()))
     }
 
-    /// Fetches and checks a blob. Only what is whole and right gets the blob's name.
+    /// Fetches and checks a blob. Only a complete, correct file gets the blob's name.
     fn blob(
         &self,
         name: &str,
@@ -255,7 +254,7 @@ impl<'a> Fetch<'a> {
             let hint = "it is not kept; run the same command again, and if that does not help, a \
                         proxy or the hub changes it";
             if let Err(error) = checksum.check(&partial, name, origin, hint) {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _ = fs::remove_file(&partial);
                 return Err(error);
             }
@@ -264,7 +263,7 @@ impl<'a> Fetch<'a> {
     }
 }
 
-/// Refuses a file before it is fetched, where the hub announces another one than is pinned.
+/// Fails before the download if the hub announces another digest than the pinned one.
 fn check_announcement(name: &str, etag: &str, pin: Option<&Checksum>) -> Result<(), Error> {
     match (Checksum::from_etag(etag), pin) {
         (Some(announced @ Checksum::Sha256(_)), Some(pin)) if announced != *pin => {

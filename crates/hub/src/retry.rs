@@ -1,4 +1,4 @@
-//! Which failures pass by themselves, and waiting for that.
+//! Retries after temporary failures.
 
 use std::thread;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use ureq::http::{Response, StatusCode};
 use crate::client::header_text;
 use crate::{Error, Options, Progress};
 
-/// The longest wait between two tries, also where the server wishes a longer one.
+/// Maximum pause between two tries, even if the server asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Why a try failed.
+/// Failure of one try.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// Another try may go better, after the wait that the server wishes.
+    /// Temporary failure. `wait` is the pause that the server asks for.
     Passing { reason: String, wait: Option<Duration> },
-    /// Another try would fail the same way.
+    /// Permanent failure: a retry would fail the same way.
     Final(Box<Error>),
 }
 
@@ -26,7 +26,7 @@ impl Fault {
         Self::Passing { reason: reason.into(), wait: None }
     }
 
-    /// What an answer that is no success means, where no more is known of it.
+    /// Returns the failure for an error status that has no specific meaning.
     pub fn of_status(answer: &Response<Body>, url: &str) -> Self {
         let status = answer.status();
         let reason = format!("the server answered {status}");
@@ -58,7 +58,7 @@ impl From<ureq::Error> for Fault {
     }
 }
 
-/// The tries of one request.
+/// Retry counter of one request.
 pub(crate) struct Patience<'o> {
     options: &'o Options,
     made: u32,
@@ -69,12 +69,12 @@ impl<'o> Patience<'o> {
         Self { options, made: 0 }
     }
 
-    /// Begins to count anew: the last try brought something.
+    /// Resets the counter, because the last try made progress.
     pub fn renew(&mut self) {
         self.made = 0;
     }
 
-    /// After a failed try of `url`: waits for the next one, or says that it was the last.
+    /// Pauses after a failed try of `url`, or returns the error of the last try.
     pub fn pause(
         &mut self,
         url: &str,
@@ -97,7 +97,7 @@ impl<'o> Patience<'o> {
     }
 }
 
-/// Does `request` for `url` until it succeeds, fails for good, or has been tried often enough.
+/// Repeats `request` for `url` until it succeeds, fails for good or reaches the maximum of tries.
 pub(crate) fn with_retries<T>(
     options: &Options,
     url: &str,

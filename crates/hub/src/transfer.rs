@@ -1,4 +1,4 @@
-//! Bringing one file's bytes to the disk, from where an earlier try ended.
+//! Downloads of single files, which resume where an earlier try ended.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,25 +11,26 @@ use crate::client::{Client, header_text, is_html};
 use crate::retry::{Fault, Patience};
 use crate::{Error, Progress, Unit};
 
-/// A try that brought so much is no failed one.
+/// Number of new bytes from which a failed try resets the retry counter.
 const PROGRESS: u64 = 1 << 20;
 
-/// What is fetched.
+/// A file to fetch.
 pub(crate) struct Source<'a> {
     pub url: &'a str,
-    /// For people.
+    /// Name for messages.
     pub name: &'a str,
-    /// As announced.
+    /// Announced size in bytes.
     pub size: Option<u64>,
-    /// Whether it goes to the cache, for what to do when the disk is full.
+    /// Whether the file goes to the cache; chooses the hint for a full disk.
     pub is_cache: bool,
 }
 
-/// Fetches `source` into `partial`, going on where `partial` ends. The caller holds a lock on it, and
-/// checks the content: until then it is not to be taken for the file.
+/// Downloads `source` into `partial`, resuming at the end of `partial`.
+///
+/// The caller holds a lock on `partial` and checks the contents before use.
 ///
 /// # Errors
-/// `partial` is kept for another time, except where it cannot become the file or the disk is full.
+/// `partial` is kept for a later resume, unless its size is wrong or the disk is full.
 pub(crate) fn download(
     client: &Client<'_>,
     source: &Source<'_>,
@@ -39,7 +40,7 @@ pub(crate) fn download(
     let result = fetch(client, source, partial, progress);
     progress.finish();
     if matches!(result, Err(Error::Size { .. } | Error::Full { .. })) {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(partial);
     }
     result
@@ -75,7 +76,7 @@ fn fetch(
     file.sync_all().map_err(|error| Error::write(partial, error, source.is_cache))
 }
 
-/// One request; afterwards `partial` is longer, whether it succeeded or not.
+/// Makes one request and appends the received bytes to `partial`, even if it fails midway.
 fn attempt(
     client: &Client<'_>,
     source: &Source<'_>,
@@ -123,7 +124,7 @@ fn attempt(
     }
 }
 
-/// Writes the body to the end of `partial` and returns the length it has then.
+/// Writes the body to the end of `partial` and returns the new length.
 fn append(
     answer: Response<Body>,
     source: &Source<'_>,
@@ -182,7 +183,7 @@ fn body_length(answer: &Response<Body>) -> Option<u64> {
     header_text(answer, "content-length")?.parse().ok()
 }
 
-/// Start and total of `bytes START-END/TOTAL`.
+/// Returns start and total of `bytes START-END/TOTAL`.
 fn content_range(answer: &Response<Body>) -> Option<(u64, u64)> {
     let (range, total) =
         header_text(answer, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;

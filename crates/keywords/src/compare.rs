@@ -1,4 +1,4 @@
-//! Pictures compared with texts, and words with words, in matrix products.
+//! Comparison of images with texts, and of words with words, by matrix products.
 
 use rayon::prelude::*;
 use tch::{Kind, Tensor, no_grad};
@@ -9,17 +9,18 @@ use crate::selected::Keyword;
 use crate::selection::Selector;
 use crate::text_encoder::TextEncoder;
 
-/// Rows of a product that lie in memory together.
+/// Number of rows that are multiplied at once.
 const ROWS: i64 = 1024;
-/// The cosine above which two words are taken for one.
+/// Cosine above which two words count as synonyms.
 pub const SAME: f64 = 0.8;
 
-/// The keywords of each picture. `images` `[pictures, dim]` and `texts` `[texts, dim]`, those of
-/// [`Selector::texts`], have length 1 and lie on one device. `progress` is told how many pictures are
-/// done.
+/// Selects the keywords of each image.
+///
+/// `images` `[images, dim]` and `texts` `[texts, dim]`, those of [`Selector::texts`], are unit
+/// vectors on one device. `progress` receives the number of finished images.
 ///
 /// # Errors
-/// When the dimensions differ or memory is exhausted.
+/// Fails if the dimensions differ, no label is a noun, adverb or adjective, or memory is exhausted.
 pub fn select_all(
     selector: &Selector,
     images: &Tensor,
@@ -44,11 +45,12 @@ pub fn select_all(
     Ok(all)
 }
 
-/// For each label the place of the most similar category, by CLIP's text tower; of equal ones the
-/// first.
+/// Returns, for each label, the index of the most similar category by CLIP's text tower.
+///
+/// The first of equally similar categories wins.
 ///
 /// # Errors
-/// As [`TextEncoder::encode`].
+/// Same as [`TextEncoder::encode`].
 pub fn nearest_by_clip(
     encoder: &TextEncoder,
     labels: &[&Label],
@@ -60,7 +62,7 @@ pub fn nearest_by_clip(
     Ok(largest_of_rows(&no_grad(|| words.f_matmul(&categories.f_tr()?))?))
 }
 
-/// The place of the largest value of each row of `[rows, values]`; of equal ones the first.
+/// Returns the index of the largest value of each row of `[rows, values]`; the first of equal ones.
 pub(crate) fn largest_of_rows(rows: &Tensor) -> Vec<usize> {
     let count = rows.size()[1] as usize;
     values(rows).chunks_exact(count.max(1)).map(first_largest).collect()
@@ -76,11 +78,13 @@ fn first_largest(values: &[f32]) -> usize {
     best
 }
 
-/// The labels, the most frequent first, without those that CLIP's text tower takes for one that is kept:
-/// whose cosine is above [`SAME`].
+/// Removes labels that are near-synonyms of a more frequent label by CLIP's text tower.
+///
+/// `labels` are ordered by frequency, most frequent first. A label is removed if its cosine with a
+/// kept one is above [`SAME`].
 ///
 /// # Errors
-/// As [`TextEncoder::encode`].
+/// Same as [`TextEncoder::encode`].
 pub fn without_synonyms(encoder: &TextEncoder, labels: Vec<Label>) -> Result<Vec<Label>, Error> {
     let words: Vec<&str> = labels.iter().map(|label| label.word.as_str()).collect();
     let embeddings = encoder.encode(&words)?;
@@ -88,7 +92,7 @@ pub fn without_synonyms(encoder: &TextEncoder, labels: Vec<Label>) -> Result<Vec
     for first in (0..labels.len()).step_by(ROWS as usize) {
         let count = ROWS.min((labels.len() - first) as i64);
         let rows = embeddings.f_narrow(0, first as i64, count)?;
-        // Each label is compared with all that are more frequent.
+        // Each label is compared with all more frequent ones.
         let others = embeddings.f_narrow(0, 0, first as i64 + count)?;
         let width = first + count as usize;
         let similarities = values(&no_grad(|| rows.f_matmul(&others.f_tr()?))?);

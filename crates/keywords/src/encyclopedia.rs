@@ -1,4 +1,4 @@
-//! The encyclopedia: every label under one category of a tree of two levels.
+//! The encyclopedia: a two-level tree of categories, with each label under one of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use words::{Label, PartOfSpeech};
 use crate::error::Error;
 use crate::files::{self, Derived};
 
-/// The paper's tree: categories, and the sub-categories of those that have any.
+/// The paper's tree: categories and their sub-categories, if any.
 pub const TREE: [(&str, &[&str]); 11] = [
     (
         "scenery",
@@ -111,29 +111,30 @@ pub const TREE: [(&str, &[&str]); 11] = [
     ("adjective", &[]),
 ];
 
-/// The word that `SBG.ipynb` puts first under a sub-category before any label is filed; the published
-/// encyclopedia has it there and where it was filed.
+/// Sub-category and the word that `SBG.ipynb` puts into it before it files any label.
+///
+/// The published encyclopedia has the word there and where it was filed.
 const FIRST: (&str, &str) = ("city landscape", "building");
 
-/// A sub-category, or a category that has none, with its words.
+/// A sub-category, or a category without sub-categories, and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
-    /// The category that it is in.
+    /// Category.
     pub category: &'static str,
-    /// Its name; of a category without sub-categories that category's.
+    /// Name of the sub-category, or of the category if it has none.
     pub name: &'static str,
-    /// Its words, the most frequent first.
+    /// Words, most frequent first.
     pub words: Vec<String>,
 }
 
-/// Every label under one category.
+/// Tree of categories with each label under one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encyclopedia {
     leaves: Vec<Leaf>,
 }
 
 impl Encyclopedia {
-    /// An encyclopedia of [`TREE`] without words.
+    /// Returns an encyclopedia of [`TREE`] without words.
     fn empty() -> Self {
         let leaf = |category, name| Leaf { category, name, words: Vec::new() };
         let leaves = TREE.iter().flat_map(|&(category, names)| match names {
@@ -143,12 +144,14 @@ impl Encyclopedia {
         Self { leaves: leaves.collect() }
     }
 
-    /// Files labels, the most frequent first. Numbers, adverbs and adjectives have lists of their own;
-    /// verbs go to activity or weather, nouns elsewhere. `nearest` says for each of some words which of
-    /// some categories, by name, it belongs to.
+    /// Files labels, given most frequent first, under categories.
+    ///
+    /// Numbers, adverbs and adjectives have categories of their own. Verbs go to activity or
+    /// weather, nouns to the others. `nearest` receives words and category names, and returns the
+    /// index of each word's category.
     ///
     /// # Errors
-    /// `nearest`'s, and an empty list of labels.
+    /// Returns errors of `nearest`. Also fails for an empty list of labels.
     pub fn file<E: From<Error>>(
         labels: &[Label],
         mut nearest: impl FnMut(&[&Label], &[&'static str]) -> Result<Vec<usize>, E>,
@@ -187,16 +190,18 @@ impl Encyclopedia {
         Ok(filed)
     }
 
-    /// Reads an encyclopedia: a file that [`Self::save`] wrote, or one in the paper's shape, which is a
-    /// JSON object of categories, each a list of words or an object of sub-categories, or its pickle.
+    /// Reads an encyclopedia from a file of [`Self::save`], or from one in the paper's format.
+    ///
+    /// The paper's format is a JSON object of categories, each a list of words or an object of
+    /// sub-categories, or a pickle of it.
     ///
     /// # Errors
-    /// Names the file that is damaged, and the category that is missing, unknown, or no list of words.
+    /// Names the damaged file, and the category that is missing, unknown or not a list of words.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::parse(path, &files::read(path, files::ENCYCLOPEDIA)?)
     }
 
-    /// Returns the encyclopedia that the file in `path` holds in the paper's shape.
+    /// Parses an encyclopedia in the paper's format; `path` is for error messages.
     pub(crate) fn parse(path: &Path, value: &Value) -> Result<Self, Error> {
         Self::of_tree(value).map_err(|reason| Error::file(path, reason))
     }
@@ -224,7 +229,7 @@ impl Encyclopedia {
         Ok(found)
     }
 
-    /// Writes it in the paper's shape, with what it was made `from` and a digest of it all.
+    /// Writes the encyclopedia in the paper's format, with its sources `from` and a digest.
     ///
     /// # Errors
     /// Names the file.
@@ -234,25 +239,25 @@ impl Encyclopedia {
         Ok(durable::sealed::write_json(path, &derived)?)
     }
 
-    /// SHA-256 of its JSON.
+    /// Returns the SHA-256 of the encyclopedia's JSON.
     #[must_use]
     pub fn sha256(&self) -> String {
         files::digest(self)
     }
 
-    /// All leaves, in the order of [`TREE`].
+    /// Returns all leaves, in the order of [`TREE`].
     #[must_use]
     pub fn leaves(&self) -> &[Leaf] {
         &self.leaves
     }
 
-    /// The leaves of one category.
+    /// Returns the leaves of one category.
     pub(crate) fn of(&self, category: &str) -> impl Iterator<Item = &Leaf> {
         self.leaves.iter().filter(move |leaf| leaf.category == category)
     }
 }
 
-/// Which parts of speech are filed under which categories.
+/// Parts of speech, and the categories that they are filed under.
 type Group = (fn(PartOfSpeech) -> bool, &'static [&'static str]);
 
 const GROUPS: [Group; 5] = [
@@ -263,7 +268,7 @@ const GROUPS: [Group; 5] = [
     (|part| part == PartOfSpeech::Noun, &["scenery", "human", "animal", "plant", "object", "time"]),
 ];
 
-/// Refuses categories that are not of the tree: their words would silently be left out.
+/// Refuses categories outside the tree, because their words would silently be dropped.
 fn check_known(tree: &serde_json::Map<String, Value>) -> Result<(), String> {
     for (category, value) in tree {
         let Some((_, names)) = TREE.iter().find(|(known, _)| known == category) else {
@@ -303,7 +308,7 @@ mod tests {
         Label { word: word.to_owned(), part_of_speech, frequency: 1 }
     }
 
-    /// Every word to the category whose name ends as it does, or else to the first.
+    /// Files each word under the category of the same name, or else under the first one.
     fn filed() -> Encyclopedia {
         let labels = [
             label("sky", PartOfSpeech::Noun),
@@ -347,7 +352,7 @@ mod tests {
         assert_eq!(Encyclopedia::open(&path).unwrap(), filed());
         let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(whole["from"]["labels"], "1");
-        // The tree alone, as the paper's published one, has no digest.
+        // The tree alone, like the paper's published file, has no digest.
         let whole = &whole["encyclopedia"];
         std::fs::write(&path, whole.to_string()).unwrap();
         assert_eq!(Encyclopedia::open(&path).unwrap(), filed());

@@ -1,21 +1,21 @@
-//! What can go wrong with keywords, with the file and what to do.
+//! Errors of making, reading and using keywords.
 
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 
-/// Keywords that cannot be made, read or used.
+/// Error of making, reading or using keywords.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read or has another format.
     #[error("{}: {reason}", printable_path(path))]
     File {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Reason, and what to do.
         reason: String,
     },
-    /// Parts do not fit together.
+    /// Inputs do not fit together.
     #[error("{0}")]
     Mismatch(String),
     /// CLIP's text tower cannot be used.
@@ -34,7 +34,7 @@ pub enum Error {
     #[error(transparent)]
     Durable(#[from] durable::Error),
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
 }
 
@@ -44,7 +44,7 @@ impl Error {
     }
 }
 
-/// Refuses a tokenizer in `folder` with more tokens than the model beside it has embeddings for.
+/// Fails if the tokenizer in `folder` has more tokens than the model beside it has embeddings.
 pub(crate) fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Result<(), Error> {
     if tokens as i64 <= known {
         return Ok(());

@@ -1,9 +1,9 @@
-//! Lists and trees of words in files.
+//! Files of labels and encyclopedias.
 //!
-//! capsmith writes them with a digest of their contents ([`durable::sealed`]) and with what they were
-//! made from. It also reads what others wrote: the paper's published JSON, or the pickles of its
-//! authors, which have neither. The two cannot be taken for each other: a file of capsmith's is an
-//! object with the keys `sha256` and `from`, which no published list or tree has.
+//! capsmith writes them with a digest of their contents ([`durable::sealed`]) and with their
+//! sources. It also reads files of others, which have neither: the paper's published JSON and its
+//! authors' pickles. The two kinds cannot be confused: a file of capsmith's is an object with the
+//! keys `sha256` and `from`, which no published list or tree has.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -19,15 +19,15 @@ use words::Label;
 
 use crate::error::Error;
 
-/// Names and values of what a file was made from, such as digests of what was read.
+/// Sources of a file by name, such as digests of its inputs.
 pub(crate) type MadeFrom = BTreeMap<String, String>;
 
-/// The key of a file of labels.
+/// Key of the labels in a file.
 pub(crate) const LABELS: &str = "labels";
-/// The key of a file with an encyclopedia.
+/// Key of the encyclopedia in a file.
 pub(crate) const ENCYCLOPEDIA: &str = "encyclopedia";
 
-/// A file that capsmith wrote, but for its digest.
+/// Contents of a file that capsmith wrote, without its digest.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Derived<T> {
     pub from: MadeFrom,
@@ -35,13 +35,14 @@ pub(crate) struct Derived<T> {
     pub contents: BTreeMap<String, T>,
 }
 
-/// Returns pairs as they are written.
+/// Converts pairs to [`MadeFrom`].
 pub(crate) fn made_from(pairs: &[(&str, String)]) -> MadeFrom {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// Reads a file that capsmith wrote, checked against its digest: what it was made from, and its value
-/// under `key`.
+/// Reads a file that capsmith wrote and checks its digest.
+///
+/// Returns its sources and its value under `key`.
 pub(crate) fn read_own(path: &Path, key: &str) -> Result<(MadeFrom, Value), Error> {
     match own(&read_bytes(path)?, key) {
         Ok(found) => Ok(found),
@@ -53,7 +54,7 @@ pub(crate) fn read_own(path: &Path, key: &str) -> Result<(MadeFrom, Value), Erro
     }
 }
 
-/// Reads the value under `key` of a file that capsmith wrote, or somebody else's file as it is.
+/// Reads the value under `key` of a file that capsmith wrote, or all of another file.
 pub(crate) fn read(path: &Path, key: &str) -> Result<Value, Error> {
     if path.extension().is_some_and(|extension| extension == "pkl" || extension == "pickle") {
         return Ok(Tree::load(path)?.to_json()?);
@@ -69,7 +70,7 @@ pub(crate) fn read(path: &Path, key: &str) -> Result<Value, Error> {
     let value: Value = serde_json::from_str(&python_json(text)).map_err(|error| {
         Error::file(path, format!("is not valid JSON, perhaps cut short: {error}"))
     })?;
-    // One of capsmith's own whose digest is gone must not pass for somebody else's.
+    // A file of capsmith's that lost its digest must not pass for a file of others.
     let is_own = |tree: &serde_json::Map<String, Value>| {
         ["sha256", "from", LABELS, ENCYCLOPEDIA].iter().any(|key| tree.contains_key(*key))
     };
@@ -105,16 +106,18 @@ fn damaged(path: &Path, error: &SealError) -> Error {
     )
 }
 
-/// Reads labels `[word, part of speech, frequency]`, the most frequent first: a file that capsmith
-/// wrote, a plain JSON list such as the paper's published one, or its pickle.
+/// Reads labels `[word, part of speech, frequency]`, most frequent first.
+///
+/// The file is one that capsmith wrote, a plain JSON list such as the paper's published one, or a
+/// pickle of such a list.
 ///
 /// # Errors
-/// Names the file that cannot be read, is no such list, is empty, or is damaged.
+/// Names a file that cannot be read, is no such list, is empty or is damaged.
 pub fn read_labels(path: &Path) -> Result<Vec<Label>, Error> {
     labels(path, read(path, LABELS)?)
 }
 
-/// Returns the labels that a file holds.
+/// Parses labels; `path` is for error messages.
 pub(crate) fn labels(path: &Path, value: Value) -> Result<Vec<Label>, Error> {
     let labels: Vec<Label> = serde_json::from_value(value).map_err(|error| {
         Error::file(
@@ -128,7 +131,7 @@ pub(crate) fn labels(path: &Path, value: Value) -> Result<Vec<Label>, Error> {
     Ok(labels)
 }
 
-/// Writes labels, one a line, with what they were made `from` and a digest of it all.
+/// Writes labels, one per line, with their sources `from` and a digest.
 ///
 /// # Errors
 /// Names the file.
@@ -141,18 +144,18 @@ pub fn write_labels(path: &Path, from: &[(&str, String)], labels: &[Label]) -> R
     Ok(durable::write(path, text.as_bytes())?)
 }
 
-/// SHA-256 of labels, however they are stored.
+/// Returns the SHA-256 of labels, independent of their file format.
 #[must_use]
 pub fn labels_sha256(labels: &[Label]) -> String {
     digest(&labels)
 }
 
-/// SHA-256 of a value's JSON, in hexadecimal.
+/// Returns the SHA-256 of a value's JSON, in hexadecimal.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
     sha256(&serde_json::to_vec(value).unwrap_or_default())
 }
 
-/// SHA-256 of bytes, in hexadecimal.
+/// Returns the SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -1,11 +1,13 @@
-//! Categories by WordNet: a word belongs to the category that it is a kind of, or else to the one that is the
-//! fewest steps away by hypernyms.
+//! Categories of words by WordNet's hypernyms.
+//!
+//! A word belongs to the category that it is a kind of, or else to the one that is the fewest steps
+//! away.
 
 use std::collections::HashMap;
 
 use words::{Label, Part, PartOfSpeech, WordNet};
 
-/// The words that stand for a category where its name is none that WordNet has as such a word.
+/// WordNet words for categories whose own names are no suitable WordNet entries.
 const HEADS: [(&str, &str); 28] = [
     ("city landscape", "city"),
     ("rural landscape", "countryside"),
@@ -36,12 +38,15 @@ const HEADS: [(&str, &str); 28] = [
     ("sunny", "shine"),
     ("cloudy", "cloud"),
 ];
-/// Where words go that no category is above of: the category of most nouns, and of most verbs.
+/// Default categories: that of most nouns, and that of most verbs.
 const ELSEWHERE: [&str; 2] = ["artifact", "moving"];
 
-/// For each label the place of its category: of those that it is a kind of the nearest; of none, the one that
-/// is the fewest steps up and down away, from its most frequent sense to the category's. Of equally near ones
-/// the first. Labels that WordNet does not know go to `artifact`, verbs to `moving`.
+/// Returns, for each label, the index of its category by WordNet.
+///
+/// It is the nearest of the categories that the label is a kind of. Otherwise it is the category
+/// that is the fewest steps up and down away. Steps are counted from the most frequent sense of the
+/// label to that of the category. The first of equally near categories wins. Labels that WordNet
+/// does not know go to `artifact`, verbs to `moving`.
 #[must_use]
 pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> {
     let net = WordNet::embedded();
@@ -57,7 +62,7 @@ pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> 
                 _ => (Part::Noun, &above_nouns),
             };
             let own = ancestors(net, &label.word, part);
-            // Up first, then down: whether down at all counts before the steps.
+            // Paths without steps down come first, then shorter paths.
             let distance = |theirs: &HashMap<u32, u32>| {
                 let ways = own.iter().filter_map(|(synset, up)| Some((up, theirs.get(synset)?)));
                 ways.map(|(up, down)| (*down > 0, up + down)).min()
@@ -78,7 +83,7 @@ fn head(category: &str) -> &str {
     HEADS.iter().find(|(name, _)| *name == category).map_or(category, |(_, head)| head)
 }
 
-/// What is above the most frequent sense of a word.
+/// Returns the hypernyms of a word's most frequent sense, and the steps up to each.
 fn ancestors(net: &WordNet, word: &str, part: Part) -> HashMap<u32, u32> {
     let senses = net.senses(word, part);
     net.ancestors(&senses[..senses.len().min(1)], part)
@@ -102,7 +107,8 @@ mod tests {
             .flat_map(named)
             .copied()
             .collect();
-        // Before all others, as in the encyclopedia: a dog must not be one for being as near.
+        // `human` comes first, as in the encyclopedia: a dog must not become one by an equal
+        // distance.
         let nouns = [vec!["human"], nouns].concat();
         let verbs: Vec<&str> =
             ["activity", "weather"].into_iter().flat_map(named).copied().collect();

@@ -1,13 +1,12 @@
-//! SBG's keywords: from captions to labels, from labels to an encyclopedia, and from pictures to the
-//! words that describe them.
+//! SBG's keywords: captions to labels, labels to an encyclopedia, images to keywords.
 //!
-//! `words` makes labels of captions; here they are filed in an [`Encyclopedia`], by CLIP
-//! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] knows the paper's rules and
-//! the texts that pictures must be compared with; [`TextEncoder`] makes embeddings of texts, and
-//! [`compare`]'s `select_all` puts them together. [`ImageKeywords`] is the result in a file, and
-//! [`prompt`] what a language model is told of it.
+//! `words` makes labels from captions. This crate files them in an [`Encyclopedia`], by CLIP
+//! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] holds the paper's
+//! rules and the texts to compare images with. [`TextEncoder`] computes embeddings of texts, and
+//! [`compare`]'s `select_all` applies the rules to all images. [`ImageKeywords`] is the file of the
+//! results, and [`prompt`] formats them for a language model.
 //!
-//! The rules see similarities and no tensors, so they are checked by numbers alone:
+//! The rules use similarities and no tensors, so they can be tested with plain numbers:
 //!
 //! ```
 //! use keywords::{Selector, prompt};

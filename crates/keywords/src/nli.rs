@@ -1,5 +1,6 @@
-//! Categories by natural language inference, as the paper has them: BART, trained on MNLI, says how far a
-//! word entails "This example is CATEGORY.".
+//! Categories by natural language inference, which is the paper's method.
+//!
+//! BART, trained on MNLI, rates how far a word entails "This example is CATEGORY.".
 
 use std::path::Path;
 
@@ -10,12 +11,12 @@ use words::{BartTokenizer, Label};
 use crate::compare::largest_of_rows;
 use crate::error::{Error, check_vocabulary};
 
-/// Pairs in a batch.
+/// Number of pairs per batch.
 const BATCH: usize = 64;
-/// Words whose pairs with all categories are made together.
+/// Number of words whose pairs with all categories are built together.
 const WORDS: usize = 64;
 
-/// A zero-shot classifier with its tokenizer.
+/// Zero-shot classifier and its tokenizer.
 #[derive(Debug)]
 pub struct ZeroShot {
     classifier: BartClassifier,
@@ -24,10 +25,10 @@ pub struct ZeroShot {
 }
 
 impl ZeroShot {
-    /// Loads a Hugging Face folder, such as `facebook/bart-large-mnli`'s.
+    /// Loads a Hugging Face folder, such as `facebook/bart-large-mnli`.
     ///
     /// # Errors
-    /// Names the file; also where the tokenizer has more tokens than the model.
+    /// Names the file. Also fails if the tokenizer has more tokens than the model.
     pub fn load(folder: &Path, device: Device) -> Result<Self, Error> {
         let classifier = BartClassifier::from_folder(folder, device)?;
         let tokenizer = BartTokenizer::from_folder(folder)?;
@@ -36,17 +37,19 @@ impl ZeroShot {
         Ok(Self { classifier, tokenizer, identity })
     }
 
-    /// SHA-256 of the weights.
+    /// Returns the SHA-256 of the weights.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// For each label the place of the most probable category; of equal ones the first. The `first`
-    /// ones are known already; `keep` is given all that are known, now and then.
+    /// Returns, for each label, the index of the most probable category; the first of equal ones.
+    ///
+    /// `first` holds the results of the first labels, which are already known. `keep` receives all
+    /// results so far, after every 64 labels.
     ///
     /// # Errors
-    /// `keep`'s, or when memory is exhausted.
+    /// Returns errors of `keep`. Also fails if memory is exhausted.
     pub fn nearest(
         &self,
         labels: &[&Label],

@@ -1,10 +1,11 @@
-//! How keywords are put to a language model.
+//! Prompts of keywords for a language model.
 
-/// Ends the keywords; a caption follows.
+/// Separator between the keywords and the caption.
 pub const SEPARATOR: &str = "###";
 
-/// `kw1, kw2, … ###` in lower case: all that the language model learns of a picture. Captions follow
-/// behind a space.
+/// Returns `kw1, kw2, … ###` in lower case: the language model's only input about an image.
+///
+/// The caption follows after a space.
 #[must_use]
 pub fn prompt<S: AsRef<str>>(keywords: &[S]) -> String {
     let keywords: Vec<&str> = keywords.iter().map(AsRef::as_ref).collect();

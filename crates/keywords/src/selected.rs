@@ -1,5 +1,7 @@
-//! The keywords of a data set's pictures in a file of JSON lines: first a digest of the whole file
-//! ([`durable::sealed`]) and where the keywords come from, then a line for each picture.
+//! Keywords of a data set's images in a JSON Lines file.
+//!
+//! The first line has a digest of the whole file ([`durable::sealed`]) and the sources of the
+//! keywords. Each of the other lines is for one image.
 //!
 //! ```text
 //! {"sha256":"…","identity":{"version":2,"dataset_fingerprint":"…","embeddings_sha256":"…",…}}
@@ -16,38 +18,38 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::files;
 
-/// The version of the file and of the rules: 2 has the rules of `SBG.ipynb`, and a digest.
+/// Version of the file format and the rules. Version 2 has the rules of `SBG.ipynb` and a digest.
 const VERSION: u32 = 2;
 
-/// A word that describes a picture.
+/// Keyword of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Keyword {
-    /// The word, or a few.
+    /// Word or short phrase.
     pub word: String,
-    /// How probable it was among those that it was chosen from.
+    /// Probability among the candidates that it was chosen from.
     pub probability: f64,
 }
 
-/// Where keywords come from.
+/// Sources of keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The version of the file.
+    /// Version of the file format and the rules.
     version: u32,
-    /// Of the captions and pictures.
+    /// Fingerprint of the data set: its captions and images.
     pub dataset_fingerprint: String,
-    /// Digest of the pictures' embeddings.
+    /// Digest of the images' embeddings.
     pub embeddings_sha256: String,
-    /// Of the CLIP that compared pictures and words.
+    /// Digest of the CLIP model that compared images and words.
     pub clip_sha256: String,
-    /// Of the labels.
+    /// Digest of the labels.
     pub labels_sha256: String,
-    /// Of the encyclopedia; none where only labels were chosen.
+    /// Digest of the encyclopedia; `None` if keywords were chosen from labels only.
     pub encyclopedia_sha256: Option<String>,
 }
 
 impl Identity {
-    /// Of keywords that are selected now.
+    /// Returns the identity of keywords that are selected by this version.
     #[must_use]
     pub fn new(
         dataset_fingerprint: String,
@@ -80,7 +82,7 @@ struct Line {
     keywords: Vec<Keyword>,
 }
 
-/// The keywords of a data set's pictures.
+/// Keywords of a data set's images.
 #[derive(Debug)]
 pub struct ImageKeywords {
     path: PathBuf,
@@ -90,10 +92,10 @@ pub struct ImageKeywords {
 }
 
 impl ImageKeywords {
-    /// Reads a file that [`Self::save`] wrote, and checks it against its digest.
+    /// Reads a file of [`Self::save`] and checks its digest.
     ///
     /// # Errors
-    /// Names the file that is damaged, of an earlier version, or none of selected keywords.
+    /// Names a file that is damaged, of an earlier version or no file of selected keywords.
     pub fn open(path: &Path) -> Result<Self, Error> {
         const AGAIN: &str = "move it away and select keywords again: capsmith keywords select";
         let bytes = fs::read(path).map_err(|error| {
@@ -142,7 +144,7 @@ impl ImageKeywords {
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
     }
 
-    /// Writes keywords of pictures called by name, all or nothing.
+    /// Writes the keywords of images, given with their file names, all or nothing.
     ///
     /// # Errors
     /// Names the file.
@@ -163,31 +165,31 @@ impl ImageKeywords {
         Ok(durable::write(path, sealed::seal(&lines).as_bytes())?)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the keywords come from.
+    /// Returns the sources of the keywords.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// SHA-256 of the file.
+    /// Returns the SHA-256 of the file.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// How many pictures have keywords.
+    /// Returns the number of images with keywords.
     #[must_use]
     pub fn pictures(&self) -> usize {
         self.by_image.len()
     }
 
-    /// The keywords of the picture of this file name, in the order of the prompt.
+    /// Returns the keywords of the image with this file name, in the order of the prompt.
     #[must_use]
     pub fn of(&self, file_name: &str) -> Option<&[Keyword]> {
         self.by_image.get(file_name).map(Vec::as_slice)
@@ -226,7 +228,8 @@ mod tests {
         refused(&whole[..whole.len() - 5], "do not match its digest");
         refused(b"", "no digest");
 
-        // Well sealed, but not what this version writes; and the first version, which had no digest.
+        // Valid digests of other contents than this version's, and the first version, which had no
+        // digest.
         let text = sealed::unseal(&whole).unwrap();
         for (other, expected) in [
             (text.replace("\"version\":2", "\"version\":9"), "version 9"),

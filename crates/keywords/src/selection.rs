@@ -1,24 +1,25 @@
-//! Selects the words that describe a picture from its similarities with texts. No tensors.
+//! Selection of an image's keywords from its similarities with texts. Uses no tensors.
 //!
-//! The rules are those of `SBG.ipynb`, by which the paper's training texts and test prompts were made:
-//! a. the most probable labels until they hold half of the probability; b. a walk through the
-//! encyclopedia; c. both together, b first, sorted by similarity. A probability is
-//! softmax(100 * similarity) among the texts of one choice.
+//! The rules are those of `SBG.ipynb`, which made the paper's training texts and test prompts. Step
+//! a takes the most probable labels until they hold half of the probability. Step b walks through
+//! the encyclopedia. Step c joins both, b first, and sorts them by similarity. A probability is
+//! softmax(100 * similarity) over the texts of one choice.
 //!
-//! - Labels in a, and all words in c, are compared as they are. In b the form is `picture of X.`;
-//!   of clothes `wearing X.`, of time and weather `picture during X.`, of activities `activity is X.`.
-//! - The object branch leaves out the sub-category "clothing and fashion".
-//! - Weather is left out where b has chosen the word "indoor" so far, in whichever branch.
-//! - The 100 words of a category that are compared are the first in the encyclopedia.
-//! - Among equally similar texts the first wins. A text that is twice in a choice counts twice in the
-//!   softmax and is chosen once. A category without words adds nothing.
+//! - Step a compares labels, and step c all words, without a template. Step b uses the template
+//!   `picture of X.`; for clothes `wearing X.`, for time and weather `picture during X.`, for
+//!   activities `activity is X.`.
+//! - The object branch skips the sub-category "clothing and fashion".
+//! - Weather is skipped if step b has already chosen the word "indoor", in any branch.
+//! - Only the first 100 words of a category in the encyclopedia are compared.
+//! - Among equally similar texts the first wins. A text that occurs twice in a choice counts twice
+//!   in the softmax and is chosen once. A category without words adds nothing.
 //!
-//! The notebook's cell for a single picture puts a before b, which changes the order of ties, and
-//! also leaves out weather where "indoor" is among the labels of a; these rules are used for single
-//! pictures too, since the language model has learned from prompts made by them.
+//! The notebook's cell for a single image puts a before b, which changes the order of ties. It also
+//! skips weather if "indoor" is among the labels of a. capsmith uses the rules above for single
+//! images too, because the language model was trained on prompts made by them.
 //!
-//! A keyword's probability, which the prompt does not show, is that of the choice that it was first
-//! chosen in.
+//! A keyword's probability, which the prompt does not show, is that of the first choice that chose
+//! it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,18 +28,18 @@ use words::{Label, PartOfSpeech};
 use crate::encyclopedia::{Encyclopedia, Leaf};
 use crate::selected::Keyword;
 
-/// The factor on similarities, `OpenAI`'s CLIPs' own.
+/// Scale of similarities in the softmax, the same as in `OpenAI`'s CLIP models.
 const SCALE: f64 = 100.0;
-/// Labels among which the most probable are chosen.
+/// Maximum number of labels that step a chooses from.
 const LABELS: usize = 1000;
-/// The probability at which that ends.
+/// Sum of probabilities at which step a ends.
 const ENOUGH: f64 = 0.5;
-/// Words of a category that are compared.
+/// Maximum number of words of a category that are compared.
 const FIRST_WORDS: usize = 100;
-/// Words of a scenery, a plant or an object that are chosen, and of an animal.
+/// Number of words chosen for scenery, plant and object; the next constant is for animal.
 const WORDS: usize = 3;
 const ANIMAL_WORDS: usize = 1;
-/// What a picture may be of, and the category that holds it.
+/// Main subjects of an image, and their categories.
 const PRIMES: [(&str, &str); 5] = [
     ("landscape", "scenery"),
     ("people", "human"),
@@ -47,9 +48,9 @@ const PRIMES: [(&str, &str); 5] = [
     ("some object", "object"),
 ];
 const ALWAYS: [&str; 2] = ["landscape", "some object"];
-/// A sub-category of objects that is never compared: people's clothes have a choice of their own.
+/// Sub-category of objects that is never compared, because clothes are a choice of their own.
 const NO_OBJECT: &str = "clothing and fashion";
-/// The word that rules out weather.
+/// Keyword that rules out weather.
 const INDOOR: &str = "indoor";
 const PERSONS: [&str; 6] = ["a man", "a woman", "a boy", "a girl", "an old man", "an old woman"];
 const SEVERAL: [&str; 6] = ["men", "women", "boys", "girls", "old men", "old women"];
@@ -58,26 +59,26 @@ const COLOURS: [&str; 10] =
     ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black"];
 const CLOTHES: [&str; 4] = ["shirt", "suit", "cloth", "jacket"];
 
-/// What can be chosen: a keyword, and the number of the text that pictures are compared with.
+/// Option of a choice: a keyword, and the number of the text that images are compared with.
 #[derive(Debug, Clone)]
 struct Candidate {
     keyword: String,
     text: usize,
 }
 
-/// A choice among sub-categories.
+/// Options of a choice among sub-categories.
 #[derive(Debug)]
 struct Branches {
     names: Vec<Candidate>,
-    /// The first words of each.
+    /// First words of each sub-category.
     words: Vec<Vec<Candidate>>,
 }
 
-/// The walk through the encyclopedia.
+/// Options of step b, the walk through the encyclopedia.
 #[derive(Debug)]
 struct Hierarchy {
     primes: Vec<Candidate>,
-    /// Which of [`PRIMES`] each of them names.
+    /// Indices in [`PRIMES`] of the subjects in each of `primes`.
     named: Vec<Vec<usize>>,
     scenery: Branches,
     animal: Branches,
@@ -91,17 +92,17 @@ struct Hierarchy {
     activity: Branches,
 }
 
-/// The rules with all texts that pictures are compared with.
+/// Selection rules, and all texts that images are compared with.
 #[derive(Debug)]
 pub struct Selector {
     texts: Vec<String>,
     labels: Vec<Candidate>,
     hierarchy: Option<Hierarchy>,
-    /// The number of each text, of keywords as they are among them.
+    /// Number of each text, including each keyword without a template.
     numbers: HashMap<String, usize>,
 }
 
-/// Numbers texts, each once.
+/// Distinct texts and their numbers.
 #[derive(Default)]
 struct Texts {
     numbers: HashMap<String, usize>,
@@ -117,10 +118,10 @@ impl Texts {
         })
     }
 
-    /// A keyword compared by `form`, in which X stands for it.
+    /// Returns the candidate for a keyword, compared by the template `form` with X as placeholder.
     fn candidate(&mut self, keyword: &str, form: &str) -> Candidate {
         let text = self.number(form.replacen('X', keyword, 1));
-        // As it is, for the final sort.
+        // The keyword without a template, for the final sort.
         self.number(keyword.to_owned());
         Candidate { keyword: keyword.to_owned(), text }
     }
@@ -150,8 +151,9 @@ const ACTIVITY_IS: &str = "activity is X.";
 const AS_IT_IS: &str = "X";
 
 impl Selector {
-    /// The rules for these labels, the most frequent first, and this encyclopedia; without one the
-    /// variant that has no hierarchy: step a alone.
+    /// Builds the rules for `labels`, given most frequent first, and an encyclopedia.
+    ///
+    /// Without an encyclopedia, only step a applies: the variant without a hierarchy.
     #[must_use]
     pub fn new(labels: &[Label], encyclopedia: Option<&Encyclopedia>) -> Self {
         let mut texts = Texts::default();
@@ -167,17 +169,18 @@ impl Selector {
         Self { texts: texts.all, labels, hierarchy, numbers: texts.numbers }
     }
 
-    /// The texts that a picture must be compared with, in the order of [`Self::select`]'s similarities.
+    /// Returns the texts to compare an image with, in the order of [`Self::select`]'s similarities.
     #[must_use]
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// The keywords of a picture with these similarities (cosines) with [`Self::texts`], the most
-    /// similar first.
+    /// Returns the keywords of an image, most similar first.
+    ///
+    /// `similarities` are the image's cosines with [`Self::texts`].
     ///
     /// # Panics
-    /// When there are not as many similarities as texts.
+    /// Panics if the number of similarities is not the number of texts.
     #[must_use]
     pub fn select(&self, similarities: &[f32]) -> Vec<Keyword> {
         assert_eq!(similarities.len(), self.texts.len(), "a similarity for each text");
@@ -199,7 +202,7 @@ impl Hierarchy {
         let primes = named.iter().map(|primes| {
             let names: Vec<&str> = primes.iter().map(|&prime| PRIMES[prime].0).collect();
             let keyword = names.join(" and ");
-            // No keyword of a picture, so it is not compared as it is.
+            // Never a keyword of an image, so it is not compared without a template.
             Candidate { text: texts.number(PICTURE_OF.replacen('X', &keyword, 1)), keyword }
         });
         let primes = primes.collect();
@@ -224,7 +227,7 @@ impl Hierarchy {
         }
     }
 
-    /// Step b.
+    /// Runs step b.
     fn walk(&self, found: &mut Found) {
         let named: &[usize] =
             found.best_of(&self.primes).map_or(&[], |(best, _)| &self.named[best]);
@@ -254,7 +257,7 @@ impl Hierarchy {
     }
 }
 
-/// All single primes, then pairs, then triples, by number.
+/// Returns all single primes, then pairs, then triples, as indices in [`PRIMES`].
 fn subsets() -> Vec<Vec<usize>> {
     let count = PRIMES.len();
     let mut all: Vec<Vec<usize>> = (0..count).map(|first| vec![first]).collect();
@@ -269,7 +272,7 @@ fn subsets() -> Vec<Vec<usize>> {
     all
 }
 
-/// One person, several of a kind, several people, a crowd.
+/// Returns phrases for one person, several of a kind, several people and a crowd.
 fn people() -> Vec<String> {
     let one = PERSONS.map(str::to_owned).into_iter();
     let several =
@@ -278,7 +281,7 @@ fn people() -> Vec<String> {
     one.chain(several).chain(people).chain(["a crowd of people".to_owned()]).collect()
 }
 
-/// The keywords found so far.
+/// Keywords found so far.
 struct Found<'s> {
     similarities: &'s [f32],
     keywords: Vec<Keyword>,
@@ -298,23 +301,23 @@ impl Found<'_> {
         powers.into_iter().map(|power| power / sum).collect()
     }
 
-    /// Returns places and probabilities, the most probable first, and each text once.
+    /// Returns indices and probabilities, most probable first, and each text once.
     fn ranked(&self, among: &[Candidate]) -> impl Iterator<Item = (usize, f64)> {
         let mut ranked: Vec<(usize, f64)> =
             self.probabilities(among).into_iter().enumerate().collect();
-        // Similarities are compared: their order is the probabilities', and ties stay ties.
+        // Similarities sort like probabilities, and their ties stay ties.
         ranked
             .sort_by(|a, b| self.similarity(&among[b.0]).total_cmp(&self.similarity(&among[a.0])));
         let mut seen = HashSet::new();
         ranked.into_iter().filter(move |&(place, _)| seen.insert(among[place].text))
     }
 
-    /// Returns the place of the most probable candidate and its probability; none of none.
+    /// Returns the index and probability of the most probable candidate; `None` without candidates.
     fn best_of(&self, among: &[Candidate]) -> Option<(usize, f64)> {
         self.ranked(among).next()
     }
 
-    /// Tells whether the word is among the keywords.
+    /// Returns whether the word is among the keywords.
     fn has(&self, word: &str) -> bool {
         self.keywords.iter().any(|keyword| keyword.word == word)
     }
@@ -340,14 +343,14 @@ impl Found<'_> {
         }
     }
 
-    /// Adds the best verb of the best sub-category, and not the sub-category itself.
+    /// Adds the best verb of the best sub-category, but not the sub-category itself.
     fn add_activity(&mut self, activity: &Branches) {
         if let Some((best, _)) = self.best_of(&activity.names) {
             self.add_best(&activity.words[best], 1);
         }
     }
 
-    /// Step a: adds the most probable labels, up to the one with which they hold half of the
+    /// Runs step a: adds the most probable labels until they hold more than half of the
     /// probability.
     fn add_until_enough(&mut self, labels: &[Candidate]) {
         let mut sum = 0.0;

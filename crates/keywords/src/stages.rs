@@ -1,11 +1,12 @@
-//! A folder of keyword files: each says what it was made from, so that only what changed is made again.
+//! A folder of keyword files. Each file records its sources, so that only outdated ones are
+//! rebuilt.
 //!
 //! ```text
 //! FOLDER/
 //!   all-labels.json        all words of the captions
 //!   labels.json            without near-synonyms
 //!   encyclopedia.json      filed under categories
-//!   partial/KEY.json       what a process that was stopped had found of a long stage
+//!   partial/KEY.json       results of an interrupted long stage
 //! ```
 //!
 //! A run folder keeps the labels and the encyclopedia of its keywords in such a folder too.
@@ -21,42 +22,42 @@ use crate::encyclopedia::Encyclopedia;
 use crate::error::Error;
 use crate::files::{self, made_from};
 
-/// The folder's file of all labels.
+/// File name of all labels.
 pub const ALL_LABELS: &str = "all-labels.json";
-/// The folder's file of the labels that are kept.
+/// File name of the labels without near-synonyms.
 pub const LABELS: &str = "labels.json";
-/// The folder's encyclopedia.
+/// File name of the encyclopedia.
 pub const ENCYCLOPEDIA: &str = "encyclopedia.json";
 
-/// A folder of keywords.
+/// Folder of keyword files.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
 }
 
-/// Found by a process that was stopped.
+/// Results of an interrupted stage.
 #[derive(Serialize, Deserialize)]
 struct Partial<T> {
     found: T,
 }
 
 impl Folder {
-    /// A folder that exists or will.
+    /// Returns the folder at `path`, which need not exist.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// One of its files.
+    /// Returns the path of one of the folder's files.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Tells whether `name` is there and was made from just this.
+    /// Returns whether `name` exists and was made from exactly the sources `from`.
     ///
     /// # Errors
-    /// When the file is damaged, or was not made here: neither is to be overwritten.
+    /// Fails if the file is damaged or was not made by capsmith: neither may be overwritten.
     pub fn has(&self, name: &str, from: &[(&str, String)]) -> Result<bool, Error> {
         let path = self.file(name);
         if !path.exists() {
@@ -66,7 +67,7 @@ impl Folder {
         Ok(files::read_own(&path, key)?.0 == made_from(from))
     }
 
-    /// Reads the labels in `name`, which must be a file of this folder's making.
+    /// Reads the labels in `name`, which must be a file that capsmith wrote.
     ///
     /// # Errors
     /// Names the file.
@@ -75,7 +76,7 @@ impl Folder {
         files::labels(&path, files::read_own(&path, files::LABELS)?.1)
     }
 
-    /// Reads the encyclopedia, which must be a file of this folder's making.
+    /// Reads the encyclopedia, which must be a file that capsmith wrote.
     ///
     /// # Errors
     /// Names the file.
@@ -84,7 +85,7 @@ impl Folder {
         Encyclopedia::parse(&path, &files::read_own(&path, files::ENCYCLOPEDIA)?.1)
     }
 
-    /// Writes `name` by `write`, and the folder where it is not there.
+    /// Writes `name` by `write`, creating the folder if needed.
     ///
     /// # Errors
     /// Names the file.
@@ -97,15 +98,16 @@ impl Folder {
         write(&self.file(name))
     }
 
-    /// Returns what an earlier process found of a long stage, known by what it is made from; nothing
-    /// where that is not there or damaged.
+    /// Returns the results of an interrupted stage; empty if they are missing or damaged.
+    ///
+    /// `key` identifies the stage's sources.
     #[must_use]
     pub fn partial<T: DeserializeOwned>(&self, key: &str) -> Vec<T> {
         let found = sealed::read_json(&self.partial_file(key));
         found.map_or_else(|_| Vec::new(), |Partial { found }| found)
     }
 
-    /// Keeps what was found so far of a long stage.
+    /// Writes the results so far of a long stage.
     ///
     /// # Errors
     /// Names the file.
@@ -114,7 +116,7 @@ impl Folder {
         Ok(sealed::write_json(&self.partial_file(key), &Partial { found })?)
     }
 
-    /// Forgets all of that, where the stage is made.
+    /// Removes all results of interrupted stages, once the stage is finished.
     ///
     /// # Errors
     /// Names the folder.

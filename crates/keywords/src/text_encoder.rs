@@ -1,17 +1,18 @@
-//! CLIP's text tower with its tokenizer: texts in, embeddings out.
+//! CLIP's text tower and its tokenizer: computes embeddings of texts.
 
 use std::path::Path;
 
 use networks::clip::{self, LoadedClip};
+use networks::transfer;
 use tch::{Device, Kind, Tensor, no_grad};
 use words::ClipTokenizer;
 
 use crate::error::{Error, check_vocabulary};
 
-/// Texts in a batch.
+/// Number of texts per batch.
 const BATCH: usize = 256;
 
-/// CLIP's text tower with its tokenizer.
+/// CLIP's text tower and its tokenizer.
 #[derive(Debug)]
 pub struct TextEncoder {
     clip: LoadedClip,
@@ -21,10 +22,11 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Loads a Hugging Face folder, or a weights file in it, onto `device`, with weights of type `kind`.
+    /// Loads a Hugging Face folder, or a weights file in it, onto `device` with weights of type
+    /// `kind`.
     ///
     /// # Errors
-    /// Names the file; also where the tokenizer has more tokens than the model.
+    /// Names the file. Also fails if the tokenizer has more tokens than the model.
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
         let clip = LoadedClip::from_folder(path, device, kind)?.with_text()?;
         let folder = clip::folder_of(path)?;
@@ -38,14 +40,15 @@ impl TextEncoder {
         Ok(Self { clip, tokenizer, device, identity })
     }
 
-    /// Embeddings `[texts, dim]`, f32, each of length 1. A text of more tokens than CLIP has positions
-    /// is cut.
+    /// Returns embeddings `[texts, dim]`, f32, each of length 1.
+    ///
+    /// Texts with more tokens than CLIP has positions are truncated.
     ///
     /// # Errors
-    /// When memory is exhausted.
+    /// Fails if memory is exhausted.
     pub fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor, Error> {
         let rows = self.tokenizer.encode_batch(texts)?;
-        // Texts of like length together, so that there is little padding.
+        // Batches of texts of similar length need little padding.
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].len());
         let kind = (Kind::Float, self.device);
@@ -54,30 +57,30 @@ impl TextEncoder {
             let padded =
                 self.tokenizer.pad(&batch.iter().map(|&row| &rows[row][..]).collect::<Vec<_>>());
             let shape = [padded.rows as i64, padded.tokens as i64];
-            let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?.f_to_device(self.device)?;
+            let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
             let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
             let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
             let places: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
-            let places = Tensor::f_from_slice(&places)?.f_to_device(self.device)?;
+            let places = transfer::to_device(&Tensor::f_from_slice(&places)?, self.device)?;
             let _ = all.shallow_clone().f_index_copy_(0, &places, &embeddings.f_div(&norms)?)?;
         }
         Ok(all)
     }
 
-    /// SHA-256 of the weights.
+    /// Returns the SHA-256 of the weights.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Values in an embedding.
+    /// Returns the number of values in an embedding.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.clip.model.config().projection_dim as usize
     }
 
-    /// Where it computes.
+    /// Returns the device of the computation.
     #[must_use]
     pub fn device(&self) -> Device {
         self.device

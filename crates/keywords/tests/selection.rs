@@ -1,5 +1,6 @@
-//! Selection against `tests/reference/keywords_goldens.py`, which follows the code path of `SBG.ipynb`,
-//! and the paper's own files.
+//! Keyword selection against `tests/reference/keywords_goldens.py` and the paper's own files.
+//!
+//! The script follows the code path of `SBG.ipynb`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use words::{Label, PartOfSpeech};
 
-/// Pictures, and the keywords that the notebook's code path selects for each.
+/// Images, and the keywords that the notebook's code path selects for each.
 #[derive(Deserialize)]
 struct Case {
     ties: bool,
@@ -21,7 +22,7 @@ struct Case {
     expected: Vec<Vec<(String, f64)>>,
 }
 
-/// A case with labels and an encyclopedia of its own.
+/// A case with its own labels and encyclopedia.
 #[derive(Deserialize)]
 struct DrawnCase {
     labels: Vec<Label>,
@@ -40,19 +41,19 @@ fn fixture<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// The script's embedding of a text.
+/// Returns the script's embedding of a text.
 fn vector(text: &str) -> Vec<i64> {
     Sha256::digest(text)[..16].iter().map(|&byte| i64::from(byte.cast_signed())).collect()
 }
 
-/// The script's embedding of a picture.
+/// Returns the script's embedding of an image.
 fn picture(texts: &[String]) -> Vec<i64> {
     texts.iter().fold(vec![0; 16], |sum, text| {
         sum.iter().zip(vector(text)).map(|(sum, value)| sum + value).collect()
     })
 }
 
-/// The script's similarity.
+/// Returns the script's similarity of an image and a text.
 fn similarity(case: &Case, picture: &[i64], text: &str) -> f32 {
     let key: String = if case.ties { text.chars().take(12).collect() } else { text.to_owned() };
     let text = vector(&key);
@@ -105,8 +106,7 @@ fn keywords_by_the_papers_own_files_are_those_of_the_notebooks_code_path() {
     assert!(case.pictures.len() >= 240 && off < 1e-9, "{off:e}");
 }
 
-/// A prompt of each kind that differs from the rules of capsmith 0.1.0, found in the fixtures so that
-/// they cannot lose it.
+/// Checks that the fixtures have each kind of prompt that differs from capsmith 0.1.0's rules.
 #[test]
 fn the_fixtures_hold_every_kind_of_keyword() {
     let cases: Vec<DrawnCase> = fixture("keywords_selection.json");
@@ -124,7 +124,7 @@ fn the_fixtures_hold_every_kind_of_keyword() {
     assert!(!words.contains("clothing and fashion"));
 }
 
-/// The paper's published labels and encyclopedia; none, with a message, where they are not at hand.
+/// Returns the paper's published labels and encyclopedia; `None`, with a message, if not available.
 fn published() -> Option<(Vec<Label>, Encyclopedia)> {
     let shared = root("../shared/sbg");
     if !shared.exists() {

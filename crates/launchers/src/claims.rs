@@ -1,22 +1,22 @@
-//! What each launcher's variables say of one process's place.
+//! Ranks and world sizes from the environment variables of each launcher.
 
 use crate::Error;
 
 type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// A number and the variable that says it.
+/// A number and the variable that holds it.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     pub variable: &'static str,
     pub value: usize,
 }
 
-/// All that is said of a place.
+/// All values that the launchers' variables give.
 pub(crate) struct Claims {
     ranks: Vec<Claim>,
     world_sizes: Vec<Claim>,
     local_ranks: Vec<Claim>,
-    /// A rank only where something else says of how many.
+    /// `JOB_COMPLETION_INDEX`: a rank only if another variable gives the world size.
     completion_index: Option<Claim>,
 }
 
@@ -49,7 +49,7 @@ impl Claims {
         })
     }
 
-    /// How many processes there are, if anything says so.
+    /// Returns the world size, if a variable gives it.
     pub(crate) fn world_size(&self) -> Result<Option<Claim>, Error> {
         let size = agreed(&self.world_sizes)?;
         if let Some(Claim { variable, value: 0 }) = size {
@@ -58,13 +58,13 @@ impl Claims {
         Ok(size)
     }
 
-    /// This process's number, where the number of all is known.
+    /// Returns this process's rank. Only call it if the world size is known.
     pub(crate) fn rank(&self) -> Result<Option<Claim>, Error> {
         let all: Vec<Claim> = self.ranks.iter().copied().chain(self.completion_index).collect();
         agreed(&all)
     }
 
-    /// The variable that makes this process one of several although nothing says of how many.
+    /// Returns the variable that gives a rank although no variable gives the world size.
     pub(crate) fn rank_without_size(&self) -> Option<&'static str> {
         self.ranks.first().map(|claim| claim.variable)
     }
@@ -74,7 +74,7 @@ impl Claims {
     }
 }
 
-/// The number in a variable, if it is set.
+/// Returns the number in a variable, if it is set.
 pub(crate) fn number(
     environment: Environment,
     variable: &'static str,
@@ -95,7 +95,7 @@ fn claims(environment: Environment, variables: &[&'static str]) -> Result<Vec<Cl
     claims.collect()
 }
 
-/// The first of claims that all agree.
+/// Returns the first claim, or an error if two claims differ.
 fn agreed(claims: &[Claim]) -> Result<Option<Claim>, Error> {
     let Some(first) = claims.first() else { return Ok(None) };
     match claims.iter().find(|claim| claim.value != first.value) {

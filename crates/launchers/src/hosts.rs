@@ -1,8 +1,8 @@
-//! SLURM's lists of hosts: `node[03-05,9],other`.
+//! Parser of SLURM's host lists, such as `node[03-05,9],other`.
 
 use crate::Error;
 
-/// The first host of a step, or of a job where it is not divided into steps; none outside SLURM.
+/// Returns the first host of the SLURM step, else of the job; `None` outside SLURM.
 pub(crate) fn first(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Error> {
     for variable in ["SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"] {
         if let Some(value) = environment(variable) {
@@ -13,7 +13,7 @@ pub(crate) fn first(environment: &dyn Fn(&str) -> Option<String>) -> Result<Opti
     Ok(None)
 }
 
-/// The first name: up to a comma, with the first number of each bracket in place of it.
+/// Returns the first host name: up to a comma, each bracket replaced by its first number.
 fn first_of(list: &str) -> Option<String> {
     let mut name = String::new();
     let mut rest = list.trim();

@@ -1,15 +1,15 @@
-//! Which of how many processes this one is, as its launcher says, and where they meet.
+//! Rank, world size and rendezvous address of this process, as set by its launcher.
 //!
-//! torchrun, mpirun (Open MPI), srun and Kubernetes' indexed jobs each tell a process its place by
-//! environment variables of their own. [`Place::from_env`] reads them all; what they say must agree.
-//! Nothing here talks to another process.
+//! torchrun, mpirun (Open MPI), srun and Kubernetes' indexed jobs each set environment variables of
+//! their own. [`Place::from_env`] reads all of them and requires them to agree. This crate does not
+//! communicate with other processes.
 
 mod claims;
 mod hosts;
 
 use claims::Claims;
 
-/// The variables that are read, for those who start a process that is not one of the launcher's.
+/// All variables that this crate reads, to unset for a child process outside the job.
 pub const VARIABLES: [&str; 23] = [
     "RANK",
     "WORLD_SIZE",
@@ -36,93 +36,93 @@ pub const VARIABLES: [&str; 23] = [
     "JOB_COMPLETION_INDEX",
 ];
 
-/// The port at which processes meet unless told otherwise; torch.distributed's.
+/// Default port of the rendezvous, the same as torch.distributed's.
 const DEFAULT_PORT: u16 = 29500;
 
-/// One process among those of a job.
+/// Rank of one process and world size of its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Its number, from 0.
+    /// Rank in the job, from 0.
     pub rank: usize,
-    /// How many processes there are, at least 1.
+    /// Number of processes in the job, at least 1.
     pub world_size: usize,
-    /// Its number among the processes of its machine, from 0: which GPU is its own.
+    /// Rank among the processes of this machine, from 0. Chooses the GPU.
     pub local_rank: usize,
 }
 
-/// Where the processes of a job find each other.
+/// Rendezvous address of a job's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meeting {
     /// Host name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The launcher listens there already; otherwise rank 0 has to.
+    /// Whether the launcher already listens there; otherwise rank 0 has to listen.
     pub launcher_listens: bool,
-    /// How often the launcher has started the job anew.
+    /// Number of times that the launcher has restarted the job.
     pub restarts: u64,
 }
 
-/// What launchers say cannot be.
+/// Contradictory or invalid launcher variables.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// Two variables that speak of one thing.
+    /// Two variables for the same number have different values.
     #[error(
         "{first}={first_value} and {second}={second_value} contradict each other; unset those that the launcher of this process did not set (env -u {second})"
     )]
     Contradiction {
-        /// A variable.
+        /// First variable.
         first: &'static str,
-        /// Its value.
+        /// Value of the first variable.
         first_value: usize,
-        /// Another.
+        /// Second variable.
         second: &'static str,
-        /// Its value.
+        /// Value of the second variable.
         second_value: usize,
     },
-    /// A variable that is no number.
+    /// A variable's value is not a number.
     #[error("{variable} is {value:?}, but must be a whole number{range}")]
     NotANumber {
-        /// The variable.
+        /// Name of the variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
-        /// What is accepted besides.
+        /// Accepted range, appended to the message.
         range: &'static str,
     },
-    /// A rank that the job does not have.
+    /// The rank is not below the world size.
     #[error(
         "{rank_variable}={rank}, but {size_variable}={size}: ranks go from 0 to one below the number of processes"
     )]
     RankTooHigh {
-        /// The variable of the rank.
+        /// Variable that gives the rank.
         rank_variable: &'static str,
-        /// The rank.
+        /// Rank.
         rank: usize,
-        /// The variable of the number of processes.
+        /// Variable that gives the world size.
         size_variable: &'static str,
-        /// The number of processes.
+        /// World size.
         size: usize,
     },
-    /// Half of what is needed.
+    /// One of rank and world size is set, the other is not.
     #[error("{given} is set, but {missing} is not; set both, or neither")]
     Missing {
-        /// What is there.
+        /// Variable that is set.
         given: &'static str,
-        /// What is not.
+        /// Variable that is not set.
         missing: &'static str,
     },
-    /// Nobody says where the processes meet.
+    /// No variable gives the rendezvous address. Holds the world size.
     #[error(
         "there are {0} processes, but nothing says where they meet; set MASTER_ADDR to the host of rank 0 (and MASTER_PORT, unless 29500 is free there)"
     )]
     NoMeeting(usize),
-    /// A list of hosts that cannot be read.
+    /// A host list cannot be parsed.
     #[error("{variable} is {value:?}, which is no list of hosts; set MASTER_ADDR")]
     Hosts {
-        /// The variable.
+        /// Name of the variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
     },
 }
@@ -134,27 +134,27 @@ impl Default for Place {
 }
 
 impl Place {
-    /// A process by itself.
+    /// A process that is not part of a distributed job.
     pub const ALONE: Self = Self { rank: 0, world_size: 1, local_rank: 0 };
 
-    /// This process's place; alone where no launcher speaks.
+    /// Returns this process's place; [`Place::ALONE`] without a launcher.
     ///
     /// # Errors
-    /// Where launchers' variables contradict each other, or are half there.
+    /// Fails if launchers' variables contradict each other or are incomplete.
     pub fn from_env() -> Result<Self, Error> {
         Self::from(&environment)
     }
 
-    /// The place in an environment: a variable's value, if it is set.
+    /// Returns the place that `environment` gives, which maps a variable to its value if set.
     ///
-    /// - Under torchrun (`TORCHELASTIC_RUN_ID`) its variables count and no others, since it starts its
-    ///   processes from within a task of srun or a pod.
-    /// - The script of a SLURM batch job is no task of it: `SLURM_PROCID` counts in a step only.
-    /// - `JOB_COMPLETION_INDEX` is a rank where something else says how many there are: an indexed
-    ///   job need not be one of processes that work together.
+    /// - Under torchrun (`TORCHELASTIC_RUN_ID`) only its own variables count, since it may start
+    ///   its processes from within a task of srun or a pod.
+    /// - The script of a SLURM batch job is no task of it: `SLURM_PROCID` counts only in a step.
+    /// - `JOB_COMPLETION_INDEX` is a rank only if another variable gives the world size: the pods
+    ///   of an indexed job need not work together.
     ///
     /// # Errors
-    /// As [`Self::from_env`].
+    /// Same as [`Self::from_env`].
     pub fn from(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let claims = Claims::new(environment)?;
         let Some(size) = claims.world_size()? else {
@@ -177,20 +177,22 @@ impl Place {
         Ok(Self { rank: rank.value, world_size: size.value, local_rank })
     }
 
-    /// Whether there is no other process.
+    /// Returns whether the world size is 1.
     #[must_use]
     pub fn is_alone(self) -> bool {
         self.world_size == 1
     }
 
-    /// Of a list of so many things the numbers of those that are this process's, every
-    /// `world_size`-th: together the processes have each once.
+    /// Returns this rank's share of the indices below `count`: every `world_size`-th, from `rank`.
+    ///
+    /// The shares of all ranks together hold each index once.
     pub fn share(self, count: usize) -> impl Iterator<Item = usize> {
         (self.rank..count).step_by(self.world_size)
     }
 
-    /// The device of this process where all are told the same `name`: of `cuda` without a number each
-    /// process of a machine takes its own GPU.
+    /// Returns this process's device for the configured device `name`.
+    ///
+    /// In a distributed job, `cuda` without a number becomes the GPU of the local rank.
     #[must_use]
     pub fn device_name(self, name: &str) -> String {
         if name == "cuda" && !self.is_alone() {
@@ -199,20 +201,22 @@ impl Place {
         name.to_owned()
     }
 
-    /// Where the processes meet.
+    /// Returns the rendezvous address of the job.
     ///
     /// # Errors
-    /// When nothing says so.
+    /// Fails if no variable gives it.
     pub fn meeting(self) -> Result<Meeting, Error> {
         self.meeting_in(&environment)
     }
 
-    /// [`Self::meeting`] by an environment: `MASTER_ADDR` and `MASTER_PORT`; without them, under srun
-    /// the first host of the step and a port by the job's number, and under mpirun on one machine
-    /// that machine.
+    /// Returns the rendezvous address that `environment` gives.
+    ///
+    /// It is `MASTER_ADDR` and `MASTER_PORT`. Without them it is the first host of the step and a
+    /// port derived from the job number under srun, and the local machine under mpirun on one
+    /// machine.
     ///
     /// # Errors
-    /// As [`Self::meeting`].
+    /// Same as [`Self::meeting`].
     pub fn meeting_in(
         self,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -227,7 +231,7 @@ impl Place {
         let (host, usual_port) = if let Some(host) = environment("MASTER_ADDR") {
             (host, DEFAULT_PORT)
         } else if let Some(host) = hosts::first(environment)? {
-            // Two jobs on one machine must not meet each other.
+            // Two jobs on one machine must not use the same port.
             let job = number("SLURM_JOB_ID")?.unwrap_or(0);
             let step = number("SLURM_STEP_ID")?.unwrap_or(0);
             (host, 20_000 + (job.wrapping_mul(31).wrapping_add(step) % 10_000) as u16)
@@ -246,13 +250,15 @@ impl Place {
     }
 }
 
-/// How many of the job's processes share this machine, as far as its launcher says; else 1.
+/// Returns the number of the job's processes on this machine; 1 if no launcher gives it.
 #[must_use]
 pub fn processes_here() -> usize {
     processes_here_in(&environment)
 }
 
-/// [`processes_here`] in an environment. Of a step of SLURM it is the mean of its machines, rounded up.
+/// Returns [`processes_here`] for an environment.
+///
+/// For a SLURM step it is the mean over its machines, rounded up.
 #[must_use]
 pub fn processes_here_in(environment: &dyn Fn(&str) -> Option<String>) -> usize {
     let number = |variable| environment(variable)?.trim().parse::<usize>().ok();

@@ -1,4 +1,4 @@
-//! Places as each launcher tells them, and what they may not say.
+//! Places from the variables of each launcher, and combinations that are refused.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use launchers::{Error, Meeting, Place};
@@ -34,13 +34,13 @@ fn each_launcher_is_understood() {
             "SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=8 SLURM_STEP_NUM_TASKS=2",
             of(1, 2, 0),
         ),
-        // A batch script, and a task of a SLURM array, are one process.
+        // A batch script and a task of a SLURM array are single processes.
         ("SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=8 SLURM_LOCALID=0", of(0, 1, 0)),
         ("SLURM_JOB_ID=7 SLURM_ARRAY_TASK_ID=3 SLURM_PROCID=0 SLURM_NTASKS=1", of(0, 1, 0)),
         ("JOB_COMPLETION_INDEX=2 WORLD_SIZE=4", of(2, 4, 0)),
-        // An indexed job of processes that know nothing of each other.
+        // An indexed job whose processes do not work together.
         ("JOB_COMPLETION_INDEX=2", of(0, 1, 0)),
-        // torchrun, in each pod of an indexed job, or in each task of srun.
+        // torchrun in each pod of an indexed job, or in each task of srun.
         (
             "TORCHELASTIC_RUN_ID=x RANK=5 WORLD_SIZE=8 LOCAL_RANK=1 JOB_COMPLETION_INDEX=2",
             of(5, 8, 1),
@@ -49,7 +49,7 @@ fn each_launcher_is_understood() {
             "TORCHELASTIC_RUN_ID=x RANK=5 WORLD_SIZE=8 LOCAL_RANK=1 SLURM_PROCID=2 SLURM_NTASKS=4",
             of(5, 8, 1),
         ),
-        // Two that agree.
+        // Two launchers that agree.
         ("RANK=1 WORLD_SIZE=2 SLURM_PROCID=1 SLURM_NTASKS=2", of(1, 2, 0)),
     ] {
         assert_eq!(place(variables), Ok(expected), "{variables}");
@@ -85,7 +85,7 @@ fn the_processes_of_this_machine_are_as_many_as_the_launcher_says() {
         ("LOCAL_WORLD_SIZE=4 WORLD_SIZE=8", 4),
         ("OMPI_COMM_WORLD_SIZE=8 OMPI_COMM_WORLD_LOCAL_SIZE=2", 2),
         ("SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=7 SLURM_STEP_NUM_NODES=2", 4),
-        // The script of a batch job is one process.
+        // The script of a batch job is a single process.
         ("SLURM_JOB_ID=7 SLURM_NTASKS=8 SLURM_STEP_NUM_NODES=2", 1),
         // torchrun in a task of srun.
         ("LOCAL_WORLD_SIZE=3 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=2", 3),

@@ -4,6 +4,8 @@
 //! binary runs with a processor-only libtorch. A CUDA device therefore needs the library loaded by
 //! hand, and before anything asks libtorch about CUDA: its first answer is kept.
 
+use std::error::Error as _;
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 
 use foreign_text::printable;
@@ -21,10 +23,11 @@ pub enum DeviceError {
         printable(.0)
     )]
     Unknown(String),
-    /// The libtorch in use was built, or installed, without CUDA.
+    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is missing.
     #[error(
-        "device {device}: this libtorch has no CUDA ({reason})\n\
-         hint: `cargo xtask setup --cuda` installs one that has; --device cpu works without"
+        "device {device}: {} ({reason})\nhint: {}; --device cpu works without",
+        load_failure(reason),
+        load_hint(reason)
     )]
     NoCudaLibrary {
         /// The device as it was asked for.
@@ -75,17 +78,71 @@ fn gpu_index(name: &str) -> Result<Option<usize>, DeviceError> {
     }
 }
 
+/// libtorch's part for GPUs.
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+
 /// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first answer.
+///
+/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32: libtorch
+/// allows it for convolutions and recurrent networks.
 fn load_cuda_library() -> Result<(), String> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
-        // SAFETY: the library belongs to the libtorch this program is linked with and found by the
-        // same search path; its initialisers register CUDA with libtorch and touch nothing of ours.
-        // It stays loaded, since it is never dropped.
-        unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }
-            .map_err(|error| error.to_string())
+        let library = open_library(CUDA_LIBRARY.as_ref())?;
+        libtorch::allow_tf32(false);
+        Ok(library)
     });
     library.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+/// Loads a library, or returns the dynamic linker's reason.
+fn open_library(name: &OsStr) -> Result<Library, String> {
+    // SAFETY: the library belongs to the libtorch this program is linked with and found by the
+    // same search path; its initialisers register CUDA with libtorch and touch nothing of ours.
+    // It stays loaded, since it is never dropped.
+    unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
+        // The linker's own words are the error's source.
+        let source = error.source().map(ToString::to_string);
+        source.unwrap_or_else(|| error.to_string())
+    })
+}
+
+/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's words).
+fn missing_library(reason: &str) -> Option<&str> {
+    if let Some((name, _)) = reason.split_once(": cannot open shared object file") {
+        return Some(name);
+    }
+    let (_, name) = reason.split_once("Error loading shared library ")?;
+    name.split(':').next()
+}
+
+fn load_failure(reason: &str) -> &'static str {
+    match missing_library(reason) {
+        Some(CUDA_LIBRARY) => "this libtorch has no CUDA",
+        _ => "libtorch's CUDA library does not load",
+    }
+}
+
+fn load_hint(reason: &str) -> String {
+    match missing_library(reason) {
+        Some(CUDA_LIBRARY) => {
+            "`cargo xtask setup --cuda` installs a libtorch that has CUDA".to_owned()
+        }
+        Some(driver) if driver.starts_with("libcuda.so") || driver.starts_with("libnvidia-") => {
+            format!(
+                "{driver} comes with NVIDIA's driver: install that, or start the container with \
+                 access to the GPUs"
+            )
+        }
+        Some(library) => format!(
+            "{library} is one of the CUDA libraries that belong to libtorch: `cargo xtask setup \
+             --cuda` installs them; where it is installed, LD_LIBRARY_PATH must name its folder"
+        ),
+        None => format!(
+            "{CUDA_LIBRARY} is damaged, or of another version than the libtorch beside it: \
+             `cargo xtask setup --cuda` installs both"
+        ),
+    }
 }
 
 /// How many threads the processor's work of one of so many processes of this machine may take: what
@@ -145,6 +202,12 @@ pub fn threads() -> usize {
 /// # Panics
 /// When memory is exhausted.
 pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
+    let mut parts = upload_list(&rows, device).into_iter();
+    rows.map(|_| parts.next().unwrap_or_default())
+}
+
+/// Returns any number of rows on `device`, as [`upload`].
+pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
         let size = [count as i64];
@@ -162,12 +225,8 @@ pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tens
     } else {
         Tensor::from_slice(&rows.concat())
     };
-    let mut first = 0;
-    rows.map(|row| {
-        let part = all.narrow(0, first, row.len() as i64);
-        first += row.len() as i64;
-        part
-    })
+    let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
+    all.split_with_sizes(lengths, 0)
 }
 
 /// The values of a contiguous int64 tensor of the host that nobody else refers to.
@@ -181,6 +240,9 @@ fn values(tensor: &Tensor) -> &mut [i64] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -210,5 +272,67 @@ mod tests {
         );
         let words = error.to_string();
         assert!(words.contains("cuda:127") && words.contains("hint:"), "{words}");
+    }
+
+    /// Compiles an empty library in `folder`, linked with `needed`.
+    fn compile(folder: &Path, name: &str, needed: &[&str]) -> PathBuf {
+        let source = folder.join("empty.c");
+        std::fs::write(&source, "int empty;").unwrap();
+        let library = folder.join(name);
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-Wl,--no-as-needed", "-o"]).arg(&library).arg(&source);
+        compiler.args(needed.iter().map(|needed| folder.join(needed)));
+        assert!(compiler.status().unwrap().success());
+        library
+    }
+
+    #[test]
+    fn a_library_that_does_not_load_names_the_one_that_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let needed = compile(folder.path(), "libcudnn-of-this-test.so", &[]);
+        let library = compile(folder.path(), "broken.so", &["libcudnn-of-this-test.so"]);
+        std::fs::remove_file(needed).unwrap();
+        let reason = open_library(library.as_os_str()).unwrap_err();
+        let error = DeviceError::NoCudaLibrary { device: "cuda:0".to_owned(), reason };
+        let text = error.to_string();
+        let (first, hint) = text.split_once("\nhint: ").unwrap();
+        assert!(first.contains("cuda:0") && first.contains("does not load"), "{text}");
+        assert!(first.contains("libcudnn-of-this-test.so"), "{text}");
+        assert!(hint.contains("setup --cuda") && hint.contains("LD_LIBRARY_PATH"), "{text}");
+
+        std::fs::write(&library, "no library").unwrap();
+        let reason = open_library(library.as_os_str()).unwrap_err();
+        assert!(reason.contains("broken.so"), "{reason}");
+        assert!(load_hint(&reason).contains("damaged"), "{reason}");
+    }
+
+    #[test]
+    fn the_hint_fits_the_library_that_is_missing() {
+        let missing = |name: &str| {
+            format!("{name}: cannot open shared object file: No such file or directory")
+        };
+        for (reason, failure, hint) in [
+            (missing("libtorch_cuda.so"), "has no CUDA", "a libtorch that has CUDA"),
+            (missing("libcuda.so.1"), "does not load", "libcuda.so.1 comes with NVIDIA's driver"),
+            (
+                missing("libcudnn.so.9"),
+                "does not load",
+                "libcudnn.so.9 is one of the CUDA libraries",
+            ),
+            (
+                "Error loading shared library libcudart.so.13: No such file".to_owned(),
+                "does not load",
+                "libcudart.so.13 is one of the CUDA libraries",
+            ),
+            (
+                "libtorch_cuda.so: undefined symbol: x".to_owned(),
+                "does not load",
+                "of another version",
+            ),
+        ] {
+            let text = DeviceError::NoCudaLibrary { device: "cuda".to_owned(), reason }.to_string();
+            assert!(text.contains(failure) && text.contains(hint), "{text}");
+            assert!(text.ends_with("--device cpu works without"), "{text}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::borrow::Borrow;
 
 use tch::{Device, TchError, Tensor, nn};
 
-use crate::device::upload;
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
+use crate::layers::Initial;
 use crate::pass::Pass;
 
 /// A GPT-2 whose variables are those of a captioner without a mapper: `gpt.transformer.*`.
@@ -26,7 +26,20 @@ impl LanguageModel {
     /// As [`Gpt2::new`].
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self { gpt2: Gpt2::new(module.borrow() / "gpt", config) }
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Gpt2::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        initial: Initial,
+    ) -> Self {
+        Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
 
     /// The language model.
@@ -46,8 +59,9 @@ impl LanguageModel {
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
     }
 
-    /// [`Self::loss`] with its gradients by `parameters`, which have the names of the store that the
-    /// model was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::loss`] and its gradients by `parameters`, both times `weight`. Parameters have the
+    /// names of the store that the model was built at the root of. Activations are not kept but computed
+    /// again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -58,6 +72,7 @@ impl LanguageModel {
         blocks: &Blocks,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -65,6 +80,7 @@ impl LanguageModel {
             packing: &blocks.packing,
             wanted: &blocks.predictors,
             loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
@@ -98,7 +114,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Lays out blocks of any length. Nothing waits for the device.
+    /// Lays out blocks of any length, in one transfer for which nothing waits.
     #[must_use]
     pub fn new(blocks: &[&Block], device: Device) -> Self {
         let mut inputs = Vec::new();
@@ -117,9 +133,8 @@ impl Blocks {
             }
         }
         let targets = ids.len();
-        let packing = Packing::new(&sequences, device);
-        let [inputs, predictors, target_ids] = upload([&inputs, &predictors, &ids], device);
-        let predictors = packing.select(&predictors);
+        let (packing, predictors, [inputs, target_ids]) =
+            Packing::new(&sequences, &predictors, [&inputs, &ids], device);
         Self { inputs, packing, predictors, target_ids, targets }
     }
 

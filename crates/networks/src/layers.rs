@@ -1,30 +1,56 @@
-//! What CLIP's towers and BART are made of: variables, linear maps, norms and attention.
+//! What networks are made of: variables; for CLIP's towers and BART linear maps, norms and attention.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
 use tch::nn::{self, Init};
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
+
+/// What a network's variables begin as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initial {
+    /// The weights that training from scratch begins with, drawn at random.
+    Random,
+    /// Zeros, to be filled from a file: spares the time and the random numbers.
+    Zeros,
+}
 
 /// Where a module's variables go, and what they begin as.
 pub(crate) struct Builder<'a> {
     path: nn::Path<'a>,
-    /// Whether variables begin as transformers' initial weights; otherwise as zeros, to be filled
-    /// from a file, which spares the time and the random numbers.
-    random: bool,
+    initial: Initial,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(path: nn::Path<'a>, random: bool) -> Self {
-        Self { path, random }
+    pub(crate) fn new(path: nn::Path<'a>, initial: Initial) -> Self {
+        Self { path, initial }
     }
 
     pub(crate) fn sub(&self, name: impl ToString) -> Self {
-        Self { path: self.path.sub(name), random: self.random }
+        Self { path: self.path.sub(name), initial: self.initial }
+    }
+
+    /// Returns the device of the variables.
+    pub(crate) fn device(&self) -> Device {
+        self.path.device()
+    }
+
+    /// Adds a variable that begins as `random` where variables begin at random.
+    ///
+    /// # Panics
+    /// When memory is exhausted.
+    pub(crate) fn var(&self, name: &str, shape: &[i64], random: Init) -> Tensor {
+        self.path.var(name, shape, self.begin(random))
     }
 
     pub(crate) fn normal(&self, name: &str, shape: &[i64], std: f64) -> Result<Tensor, TchError> {
-        let random = Init::Randn { mean: 0.0, stdev: std };
-        self.path.f_var(name, shape, if self.random { random } else { Init::Const(0.0) })
+        self.path.f_var(name, shape, self.begin(Init::Randn { mean: 0.0, stdev: std }))
+    }
+
+    fn begin(&self, random: Init) -> Init {
+        match self.initial {
+            Initial::Random => random,
+            Initial::Zeros => Init::Const(0.0),
+        }
     }
 
     pub(crate) fn constant(

@@ -21,7 +21,7 @@
 //! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
 //! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));
-//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], 10, device);
+//! let captions = TokenBatch::new(&[&[64, 3, 9, 13], &[64, 7, 13]], &[0, 1], 10, device);
 //! captioner.caption_loss(&embeddings, &captions, networks::Pass::TRAINING).backward();
 //!
 //! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();
@@ -34,6 +34,7 @@
 //! ```
 
 pub mod bart;
+mod bf16;
 pub mod clip;
 pub mod decode;
 pub mod device;
@@ -41,11 +42,15 @@ pub mod gpt2;
 pub mod language_model;
 mod layers;
 pub mod libtorch;
+pub mod memory;
 pub mod merge_rnn;
 mod mkl;
 mod pass;
 pub mod prefix;
+pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
+pub use bf16::Bf16Copies;
+pub use layers::Initial;
 pub use pass::{Pass, Precision};

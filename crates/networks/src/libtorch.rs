@@ -3,18 +3,34 @@
 //! The functions on lists launch a few kernels for all tensors together, where a loop launches some for
 //! each: on a GPU a launch costs as much as a small tensor's arithmetic.
 
+use std::env;
 use std::ffi::{CStr, c_char};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::memory::OutOfMemory;
+
 unsafe extern "C" {
     fn capsmith_allow_tf32(allowed: bool);
+    fn capsmith_deterministic(only: bool);
     fn capsmith_empty_pinned(
         size: *const i64,
         dimensions: usize,
         kind: i8,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_index_rows(
+        rows: *const C_tensor,
+        from: *const C_tensor,
+        back: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_addmm_gelu(
+        bias: *const C_tensor,
+        rows: *const C_tensor,
+        weight: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     fn capsmith_foreach_norm(
@@ -27,10 +43,20 @@ unsafe extern "C" {
         count: usize,
         factor: f64,
     ) -> *mut c_char;
+    fn capsmith_foreach_add(
+        to: *const *mut C_tensor,
+        from: *const *mut C_tensor,
+        count: usize,
+    ) -> *mut c_char;
     fn capsmith_foreach_copy(
         to: *const *mut C_tensor,
         from: *const *mut C_tensor,
         count: usize,
+    ) -> *mut c_char;
+    fn capsmith_mark_non_finite(
+        values: *const C_tensor,
+        found: *const C_tensor,
+        scale: *const C_tensor,
     ) -> *mut c_char;
     fn capsmith_fused_adamw(
         parameters: *const *mut C_tensor,
@@ -47,9 +73,18 @@ unsafe extern "C" {
         grad_scale: *const C_tensor,
         found_inf: *const C_tensor,
     ) -> *mut c_char;
+    fn capsmith_record_event(gpu: i8, out: *mut *mut C_event) -> *mut c_char;
+    fn capsmith_wait_for_event(event: *const C_event) -> *mut c_char;
+    fn capsmith_free_event(event: *mut C_event);
     fn capsmith_configuration(out: *mut *mut c_char) -> *mut c_char;
     fn capsmith_peak_memory(gpu: i8, out: *mut i64) -> *mut c_char;
     fn capsmith_reset_peak_memory(gpu: i8) -> *mut c_char;
+}
+
+/// libtorch's `c10::Event`.
+#[repr(C)]
+struct C_event {
+    _private: [u8; 0],
 }
 
 /// Takes over an error's text.
@@ -73,6 +108,16 @@ unsafe fn owned(text: *mut c_char) -> String {
     copy
 }
 
+/// Returns what an error of libtorch says, without the C++ frames that follow it.
+#[must_use]
+pub fn reason(error: &TchError) -> String {
+    let text = error.to_string();
+    match OutOfMemory::in_text(&text) {
+        Some(exhausted) => exhausted.to_string(),
+        None => text.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
 fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_tensor> {
     tensors.into_iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
 }
@@ -84,13 +129,34 @@ pub fn allow_tf32(allowed: bool) {
     unsafe { capsmith_allow_tf32(allowed) }
 }
 
+/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses operations
+/// that have none, as `torch.use_deterministic_algorithms` does.
+///
+/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes the
+/// size of its workspace from the environment, where this puts it unless it is there.
+pub fn use_deterministic_algorithms(only: bool) {
+    const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if only && env::var_os(WORKSPACE).is_none() {
+        // SAFETY: no other thread works yet, so none reads the environment.
+        unsafe { env::set_var(WORKSPACE, ":4096:8") };
+    }
+    // SAFETY: sets flags of libtorch's global context.
+    unsafe { capsmith_deterministic(only) }
+}
+
 /// Returns libtorch's number of a type (`c10/core/ScalarType.h`).
 fn scalar_type(kind: Kind) -> i8 {
     match kind {
         Kind::Uint8 => 0,
+        Kind::Int8 => 1,
+        Kind::Int16 => 2,
+        Kind::Int => 3,
         Kind::Int64 => 4,
+        Kind::Half => 5,
         Kind::Float => 6,
         Kind::Double => 7,
+        Kind::Bool => 11,
+        Kind::BFloat16 => 15,
         other => unreachable!("no page-locked tensors of {other:?} are needed"),
     }
 }
@@ -105,6 +171,43 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     // SAFETY: `size` lives through the call; `out` is written where it succeeds.
     checked(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that
+/// of the one result that `back` names for it: one gather, where `index_select` adds up all results of a
+/// row. Right where the others have no gradient.
+///
+/// # Errors
+/// Fails without memory.
+pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
+    })?;
+    // SAFETY: a tensor that C++ allocated for us.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU is the
+/// one by tanh, the processor's the exact one.
+///
+/// tch's own binding takes `use_gelu` for the factor of `bias`.
+///
+/// # Errors
+/// Fails without memory, or for shapes that do not fit.
+pub(crate) fn addmm_gelu(
+    bias: &Tensor,
+    rows: &Tensor,
+    weight: &Tensor,
+) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors; `out` is written where it succeeds.
+    checked(unsafe {
+        capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })
@@ -133,6 +236,20 @@ pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
     checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
+/// Adds each tensor of `from` to that of `to`, in place.
+///
+/// # Errors
+/// Fails for lists or tensors of different sizes.
+pub fn foreach_add(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
+    if to.len() != from.len() {
+        return Err(TchError::Torch("lists of different lengths".to_owned()));
+    }
+    // SAFETY: as many live tensors in both lists.
+    checked(unsafe {
+        capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
+    })
+}
+
 /// Copies each tensor of `from` over that of `to`, which may have another type.
 ///
 /// # Errors
@@ -141,10 +258,26 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     if to.len() != from.len() {
         return Err(TchError::Torch("lists of different lengths".to_owned()));
     }
+    if to.is_empty() {
+        return Ok(());
+    }
     // SAFETY: as many live tensors in both lists.
     checked(unsafe {
         capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
     })
+}
+
+/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their device,
+/// as [`fused_adamw`] takes it.
+///
+/// # Errors
+/// Fails without memory.
+pub fn any_non_finite(values: &Tensor) -> Result<Tensor, TchError> {
+    let scalar = (Kind::Float, values.device());
+    let (found, scale) = (Tensor::f_zeros([], scalar)?, Tensor::f_ones([], scalar)?);
+    // SAFETY: live tensors.
+    checked(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
+    Ok(found)
 }
 
 /// The tensors of an AdamW step, in one order.
@@ -152,7 +285,7 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
 pub struct AdamWTensors<'a> {
     /// Parameters, updated in place.
     pub parameters: &'a [Tensor],
-    /// Their gradients, divided in place by the scale.
+    /// Their gradients, divided in place by the scale; no two may share memory.
     pub gradients: &'a [Tensor],
     /// First moments, updated in place.
     pub first_moments: &'a [Tensor],
@@ -216,6 +349,41 @@ pub fn fused_adamw(
     })
 }
 
+/// A point in a GPU's work that the host can wait for.
+#[derive(Debug)]
+pub(crate) struct Event(NonNull<C_event>);
+
+impl Event {
+    /// Marks the end of the work that the GPU of this number has been given so far.
+    ///
+    /// # Errors
+    /// Fails without CUDA, or where earlier work of the GPU failed.
+    pub(crate) fn record(gpu: usize) -> Result<Self, TchError> {
+        let no_gpu = || TchError::Torch(format!("there is no GPU {gpu}"));
+        let number = i8::try_from(gpu).map_err(|_| no_gpu())?;
+        let mut out = ptr::null_mut();
+        // SAFETY: `out` is written where it succeeds.
+        checked(unsafe { capsmith_record_event(number, &raw mut out) })?;
+        NonNull::new(out).map(Self).ok_or_else(no_gpu)
+    }
+
+    /// Waits until the GPU has come here.
+    ///
+    /// # Errors
+    /// Fails where work of the GPU failed.
+    pub(crate) fn wait(&self) -> Result<(), TchError> {
+        // SAFETY: an event of `record`'s, which is there until it is dropped.
+        checked(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: an event of `record`'s, freed once.
+        unsafe { capsmith_free_event(self.0.as_ptr()) }
+    }
+}
+
 /// Describes how libtorch was built: its version, the processor's instructions that it uses, and CUDA's
 /// and cuDNN's versions where its CUDA library is loaded.
 ///
@@ -248,4 +416,34 @@ pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
 pub fn reset_peak_memory(gpu: usize) -> Result<(), TchError> {
     // SAFETY: changes counters of the allocator.
     checked(unsafe { capsmith_reset_peak_memory(gpu as i8) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_the_frames_behind_it() {
+        let error = Tensor::from(1.0).f_view([7]).unwrap_err();
+        assert!(error.to_string().lines().count() > 2, "libtorch gives frames: {error}");
+        let reason = reason(&error);
+        assert!(reason.contains("shape '[7]' is invalid") && !reason.contains('\n'), "{reason}");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_marked_and_values_stay() {
+        for (values, expected) in [
+            ([1.0, -3e38], 0.0),
+            ([f32::INFINITY, 1.0], 1.0),
+            ([1.0, f32::NEG_INFINITY], 1.0),
+            ([f32::NAN, 1.0], 1.0),
+        ] {
+            let tensor = Tensor::from_slice(&values);
+            let found = any_non_finite(&tensor).unwrap();
+            assert_eq!((found.kind(), found.size()), (Kind::Float, Vec::new()));
+            assert_eq!(found.double_value(&[]).to_bits(), f64::to_bits(expected), "{values:?}");
+            let after = Vec::<f32>::try_from(tensor).unwrap();
+            assert!(after.iter().map(|value| value.to_bits()).eq(values.map(f32::to_bits)));
+        }
+    }
 }

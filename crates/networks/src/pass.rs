@@ -1,17 +1,19 @@
 //! How a forward pass is computed.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
+
+use crate::bf16::Bf16Copies;
 
 /// Whether dropout is active, and in which type matrices are multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
     /// Whether dropout is active.
     pub dropout: bool,
     /// The type of matrix products.
-    pub precision: Precision,
+    pub precision: Precision<'a>,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// With dropout, in the parameters' own type.
     pub const TRAINING: Self = Self { dropout: true, precision: Precision::Full };
     /// Without dropout, in the parameters' own type.
@@ -20,20 +22,42 @@ impl Pass {
 
 /// The type in which matrices are multiplied. Parameters, norms, the residual stream and the loss
 /// keep their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+#[derive(Debug, Clone, Copy)]
+pub enum Precision<'a> {
     /// The parameters' own type.
     Full,
     /// bfloat16, as PyTorch's autocast multiplies.
     Bf16,
+    /// [`Self::Bf16`] with weights that were cast once. The same results in fewer operations.
+    Bf16Copies(&'a Bf16Copies),
 }
 
-impl Precision {
-    /// `tensor` as it enters a product; the gradient goes back in the tensor's own type.
-    pub(crate) fn cast(self, tensor: &Tensor) -> Tensor {
+impl Precision<'_> {
+    /// Returns an activation as it enters a product; the gradient goes back in its own type.
+    pub(crate) fn cast(self, activation: &Tensor) -> Tensor {
         match self {
-            Self::Full => tensor.shallow_clone(),
-            Self::Bf16 => tensor.to_kind(Kind::BFloat16),
+            Self::Full => activation.shallow_clone(),
+            Self::Bf16 | Self::Bf16Copies(_) => activation.to_kind(Kind::BFloat16),
+        }
+    }
+
+    /// Returns a weight or bias as it enters a product.
+    pub(crate) fn weight(self, weight: &Tensor) -> Tensor {
+        match self {
+            Self::Full | Self::Bf16 => self.cast(weight),
+            Self::Bf16Copies(copies) => copies.of(weight),
+        }
+    }
+
+    /// Returns the gradients, by tensors that take them, of a scalar that was computed in this precision.
+    /// The gradient is an undefined tensor where the scalar does not depend on a tensor.
+    ///
+    /// # Errors
+    /// Fails if libtorch refuses, for want of memory.
+    pub fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+        match self {
+            Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], by, false, false),
+            Self::Bf16Copies(copies) => copies.gradients(scalar, by),
         }
     }
 }

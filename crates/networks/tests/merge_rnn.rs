@@ -56,8 +56,7 @@ fn loss_and_gradients_are_those_of_plain_operations() {
         let captions: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
         let places: Vec<i64> =
             rows.iter().map(|&row| numbers["places"][row as usize].as_i64().unwrap()).collect();
-        let images = images.index_select(0, &Tensor::from_slice(&places));
-        let batch = WordBatch::new(&captions, Device::Cpu);
+        let batch = WordBatch::new(&captions, &places, Device::Cpu);
         let loss = network.loss(&images, &batch);
         loss.backward();
         let theirs = numbers[name]["loss"].as_f64().unwrap();

@@ -61,7 +61,8 @@ fn greedy(
 
 fn batch_of(rows: &[Vec<i64>]) -> TokenBatch {
     let rows: Vec<&[i64]> = rows.iter().map(Vec::as_slice).collect();
-    TokenBatch::new(&rows, PREFIX, Device::Cpu)
+    let images: Vec<i64> = (0..rows.len() as i64).collect();
+    TokenBatch::new(&rows, &images, PREFIX, Device::Cpu)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Decoding ahead of the model, a bounded number of batches.
 //!
 //! One thread gathers batches, each decoded on all cores; the caller's thread consumes them. Batches
-//! circulate between the two and are never more than [`IN_MEMORY`], so memory is a constant times
+//! circulate between the two and are never more than [`in_memory`], so memory is a constant times
 //! the batch size, and pixels are allocated once.
 //!
 //! Decoding and libtorch both use all cores, unregulated: decoding takes so small a part (measured on
@@ -10,13 +10,23 @@
 //! speed, and to take a core from either would cost far more.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use networks::transfer::HostBytes;
 use rayon::prelude::*;
+use tch::{Device, TchError, Tensor};
 
 use crate::plan::{Plan, Skipped};
 use crate::sources::Source;
 
-/// One batch at the model, one waiting for it, one being decoded.
-pub(crate) const IN_MEMORY: usize = 3;
+/// Batches that are at the model together. A GPU has the next one before the host waits for the one
+/// before it; the processor is done with a batch when it returns from it.
+pub(crate) fn at_the_model(device: Device) -> usize {
+    if device.is_cuda() { 2 } else { 1 }
+}
+
+/// Those at the model, one waiting for it, one being decoded.
+fn in_memory(device: Device) -> usize {
+    at_the_model(device) + 2
+}
 
 /// Decoded pictures, in order, without those that could not be decoded.
 pub(crate) struct Batch {
@@ -29,38 +39,43 @@ pub(crate) struct Batch {
     /// The file of each picture of the batch, skipped ones included.
     pub(crate) sources: Vec<Source>,
     /// `[batch_size, 3, n, n]`, of which the first `pictures.len()` rows hold the pictures.
-    pixels: Vec<f32>,
+    pixels: HostBytes,
 }
 
 /// Result of reading a picture: its file, and why it could not be decoded.
 pub(crate) type Decoded = (Source, Result<(), String>);
 
 impl Batch {
-    fn empty() -> Self {
-        let (pictures, skipped, sources, pixels) = Default::default();
-        Self { index: 0, pictures, skipped, sources, pixels }
+    fn empty(plan: &Plan) -> Result<Self, TchError> {
+        let pictures = plan.batch_size.min(plan.names.len());
+        let pixels = HostBytes::new(pictures * plan.identity.preprocessing.len(), plan.device)?;
+        let (pictures, skipped, sources) = Default::default();
+        Ok(Self { index: 0, pictures, skipped, sources, pixels })
     }
 
-    /// `[pictures, 3, n, n]`, where a picture has `values` values.
-    pub(crate) fn pixels(&self, values: usize) -> &[f32] {
-        &self.pixels[..self.pictures.len() * values]
+    /// Returns the bytes of its pictures on the model's device, `[pictures, 3, n, n]`.
+    pub(crate) fn upload(&self, plan: &Plan) -> Result<Tensor, TchError> {
+        let side = i64::from(plan.identity.preprocessing.crop);
+        self.pixels.upload(&[self.pictures.len() as i64, 3, side, side], plan.device)
     }
 }
 
-/// Hands batch after batch, by `numbers`, to `consume` until that fails.
+/// Hands batch after batch, by `numbers`, to `consume` until that fails. `consume` returns a batch that
+/// it is done with, this one or an earlier one, if there is one.
 ///
 /// `decode` fills the memory of one picture, or says why it cannot.
-pub(crate) fn for_each_batch<E>(
+pub(crate) fn for_each_batch<E: From<TchError>>(
     plan: &Plan,
     numbers: Vec<usize>,
-    decode: impl Fn(usize, &mut [f32]) -> Decoded + Sync,
-    mut consume: impl FnMut(&Batch) -> Result<(), E>,
+    decode: impl Fn(usize, &mut [u8]) -> Decoded + Sync,
+    mut consume: impl FnMut(Batch) -> Result<Option<Batch>, E>,
 ) -> Result<(), E> {
-    let (to_consumer, decoded) = bounded(IN_MEMORY);
-    let (to_producer, free) = bounded(IN_MEMORY);
-    for _ in 0..IN_MEMORY {
-        // The channel holds exactly as many, so this never waits.
-        let _ = to_producer.send(Batch::empty());
+    let most = in_memory(plan.device);
+    let (to_consumer, decoded) = bounded(most);
+    let (to_producer, free) = bounded(most);
+    for _ in 0..most.min(numbers.len()) {
+        // The channel holds that many, so this never waits.
+        let _ = to_producer.send(Batch::empty(plan)?);
     }
     std::thread::scope(|scope| {
         let decode = &decode;
@@ -68,8 +83,9 @@ pub(crate) fn for_each_batch<E>(
         scope.spawn(move || produce(plan, numbers, decode, &free, &to_consumer));
         let (decoded, to_producer) = (decoded, to_producer);
         for batch in &decoded {
-            consume(&batch)?;
-            let _ = to_producer.send(batch);
+            if let Some(done) = consume(batch)? {
+                let _ = to_producer.send(done);
+            }
         }
         Ok(())
     })
@@ -79,7 +95,7 @@ pub(crate) fn for_each_batch<E>(
 fn produce(
     plan: &Plan,
     numbers: Vec<usize>,
-    decode: &(impl Fn(usize, &mut [f32]) -> Decoded + Sync),
+    decode: &(impl Fn(usize, &mut [u8]) -> Decoded + Sync),
     free: &Receiver<Batch>,
     to_consumer: &Sender<Batch>,
 ) {
@@ -94,7 +110,7 @@ fn produce(
 fn fill(
     plan: &Plan,
     index: usize,
-    decode: &(impl Fn(usize, &mut [f32]) -> Decoded + Sync),
+    decode: &(impl Fn(usize, &mut [u8]) -> Decoded + Sync),
     batch: &mut Batch,
 ) {
     let values = plan.identity.preprocessing.len();
@@ -102,10 +118,9 @@ fn fill(
     batch.pictures.clear();
     batch.skipped.clear();
     batch.sources.clear();
-    batch.pixels.resize(plan.batch_size.min(plan.names.len()) * values, 0.0);
+    let all_pixels = batch.pixels.as_mut_slice();
     let pictures = plan.batch(index);
-    let results: Vec<_> = batch
-        .pixels
+    let results: Vec<_> = all_pixels
         .par_chunks_exact_mut(values)
         .zip(pictures.clone())
         .map(|(pixels, picture)| decode(picture, pixels))
@@ -115,7 +130,7 @@ fn fill(
         match result {
             Ok(()) => {
                 let to = batch.pictures.len() * values;
-                batch.pixels.copy_within(row * values..(row + 1) * values, to);
+                all_pixels.copy_within(row * values..(row + 1) * values, to);
                 batch.pictures.push(picture);
             }
             Err(reason) => {
@@ -131,8 +146,6 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
-
-    use tch::Device;
 
     use super::*;
     use crate::identity::{Dtype, Identity};
@@ -162,14 +175,14 @@ mod tests {
     fn decoding_runs_ahead_of_a_slow_consumer_by_no_more_than_the_batches_in_memory() {
         let plan = plan(81);
         let decoded = AtomicUsize::new(0);
-        let decode = |picture: usize, pixels: &mut [f32]| {
-            pixels.fill(picture as f32);
+        let decode = |picture: usize, pixels: &mut [u8]| {
+            pixels.fill(picture as u8);
             decoded.fetch_add(1, Ordering::SeqCst);
             (None, Ok(()))
         };
         let (mut consumed, mut memory) = (0, HashSet::new());
         for_each_batch(&plan, (0..plan.batches()).collect(), decode, |batch| {
-            let most = (consumed + IN_MEMORY * plan.batch_size).min(plan.names.len());
+            let most = (consumed + in_memory(plan.device) * plan.batch_size).min(plan.names.len());
             let start = Instant::now();
             while decoded.load(Ordering::SeqCst) < most {
                 assert!(start.elapsed() < Duration::from_secs(30), "it does not decode ahead");
@@ -178,28 +191,44 @@ mod tests {
             std::thread::sleep(Duration::from_millis(2));
             assert_eq!(decoded.load(Ordering::SeqCst), most, "ahead, and not further");
             consumed += batch.pictures.len();
-            memory.insert(batch.pixels.as_ptr().addr());
-            for (row, &picture) in batch.pixels(12).chunks(12).zip(&batch.pictures) {
-                assert_eq!(row, [picture as f32; 12]);
+            let pixels = batch.upload(&plan).unwrap();
+            // On the processor it is the batch's own memory.
+            memory.insert(pixels.data_ptr().addr());
+            for (row, &picture) in batch.pictures.iter().enumerate() {
+                let row = Vec::<u8>::try_from(pixels.get(row as i64).flatten(0, 2)).unwrap();
+                assert_eq!(row, [picture as u8; 12]);
             }
-            Ok::<_, ()>(())
+            Ok::<_, TchError>(Some(batch))
         })
         .unwrap();
         assert_eq!(consumed, 81);
-        assert_eq!(memory.len(), IN_MEMORY, "the same memory is used again");
+        assert_eq!(memory.len(), in_memory(plan.device), "the same memory is used again");
+    }
+
+    #[derive(Debug)]
+    enum Failed {
+        At(usize),
+        Memory,
+    }
+
+    impl From<TchError> for Failed {
+        fn from(_: TchError) -> Self {
+            Self::Memory
+        }
     }
 
     #[test]
     fn a_failing_consumer_ends_the_decoding() {
         let plan = plan(4000);
         let decoded = AtomicUsize::new(0);
-        let decode = |_, _: &mut [f32]| {
+        let decode = |_, _: &mut [u8]| {
             decoded.fetch_add(1, Ordering::SeqCst);
             (None, Ok(()))
         };
-        let result =
-            for_each_batch(&plan, (10..plan.batches()).collect(), decode, |batch| Err(batch.index));
-        assert_eq!(result, Err(10));
-        assert!(decoded.load(Ordering::SeqCst) <= (IN_MEMORY + 1) * plan.batch_size);
+        let result = for_each_batch(&plan, (10..plan.batches()).collect(), decode, |batch| {
+            Err(Failed::At(batch.index))
+        });
+        assert!(matches!(result, Err(Failed::At(10))), "{result:?}");
+        assert!(decoded.load(Ordering::SeqCst) <= (in_memory(plan.device) + 1) * plan.batch_size);
     }
 }

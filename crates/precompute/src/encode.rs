@@ -1,50 +1,72 @@
 //! One batch through the caller's model, checked.
 
-use tch::{Device, Kind, Tensor};
+use networks::memory::attempt;
+use networks::transfer::Reading;
+use tch::{Kind, TchError, Tensor};
 
 use crate::ahead::Batch;
 use crate::error::Error;
+use crate::normaliser::Normaliser;
+use crate::partial;
 use crate::plan::Plan;
 
-/// The embeddings of a batch, `[pictures, dimension]` in row order.
-pub(crate) fn encode<E>(
-    plan: &Plan,
-    batch: &Batch,
-    encoder: &mut impl FnMut(&Tensor) -> Result<Tensor, E>,
-) -> Result<Vec<f32>, Error>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let [Some(first), Some(last)] = [batch.pictures.first(), batch.pictures.last()] else {
-        return Ok(Vec::new());
-    };
-    let pixels = pixels(plan, batch)?;
-    let embeddings = encoder(&pixels).map_err(|error| Error::Encoder {
-        first: plan.names[*first].clone(),
-        last: plan.names[*last].clone(),
-        source: error.into(),
-    })?;
-    let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
-    if embeddings.size() != wanted {
-        return Err(Error::Shape { wanted, got: embeddings.size() });
+/// A batch at the model.
+pub(crate) struct Encoding {
+    /// The batch, whose memory is its own until it is read.
+    pub(crate) batch: Batch,
+    /// `[pictures, dimension]`, none for no pictures.
+    embeddings: Option<Reading>,
+}
+
+impl Encoding {
+    /// Gives a batch to the model.
+    pub(crate) fn start<E>(
+        plan: &Plan,
+        batch: Batch,
+        normaliser: &Normaliser,
+        encoder: &mut impl FnMut(&Tensor) -> Result<Tensor, E>,
+    ) -> Result<Self, Error>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let [Some(first), Some(last)] = [batch.pictures.first(), batch.pictures.last()] else {
+            return Ok(Self { batch, embeddings: None });
+        };
+        let [first, last] = [*first, *last].map(|picture| plan.names[picture].clone());
+        let encoded = attempt(|| {
+            let pixels = normaliser.apply(&batch.upload(plan)?)?;
+            encoder(&pixels).map_err(|error| Error::Encoder {
+                first: first.clone(),
+                last: last.clone(),
+                source: error.into(),
+            })
+        });
+        let embeddings = encoded.map_err(|source| Error::OutOfMemory {
+            first,
+            last,
+            source,
+            batch_size: plan.batch_size,
+            kept: partial::folder_of(plan.output),
+        })??;
+        let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
+        if embeddings.size() != wanted {
+            return Err(Error::Shape { wanted, got: embeddings.size() });
+        }
+        Ok(Self { embeddings: Some(Reading::start(&embeddings)?), batch })
     }
-    let values = values(&embeddings, plan.identity.normalize)?;
-    check_finite(plan, batch, &values)?;
-    Ok(values)
+
+    /// Waits for the embeddings: the batch, and its rows one after the other.
+    pub(crate) fn finish(self, plan: &Plan) -> Result<(Batch, Vec<f32>), Error> {
+        let Self { batch, embeddings } = self;
+        let Some(embeddings) = embeddings else { return Ok((batch, Vec::new())) };
+        let values = values(&embeddings.wait()?, plan.identity.normalize)?;
+        check_finite(plan, &batch, &values)?;
+        Ok((batch, values))
+    }
 }
 
-/// The batch on the model's device and in its type: `[pictures, 3, n, n]`.
-fn pixels(plan: &Plan, batch: &Batch) -> Result<Tensor, Error> {
-    let side = i64::from(plan.identity.preprocessing.crop);
-    let pixels = Tensor::f_from_slice(batch.pixels(plan.identity.preprocessing.len()))?
-        .f_view([batch.pictures.len() as i64, 3, side, side])?
-        .f_to_device(plan.device)?
-        .f_to_kind(plan.identity.dtype.kind())?;
-    Ok(pixels)
-}
-
-fn values(embeddings: &Tensor, normalize: bool) -> Result<Vec<f32>, Error> {
-    let mut embeddings = embeddings.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+fn values(embeddings: &Tensor, normalize: bool) -> Result<Vec<f32>, TchError> {
+    let mut embeddings = embeddings.f_to_kind(Kind::Float)?;
     if normalize {
         let norms = embeddings.f_norm_scalaropt_dim(2.0, [1i64].as_slice(), true)?;
         embeddings = embeddings.f_div(&norms)?;

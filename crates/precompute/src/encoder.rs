@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use flickr::{Preprocessing, PreprocessingError};
 use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
+use networks::memory::{OutOfMemory, attempt};
+use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::identity::Dtype;
+use crate::normaliser::Normaliser;
 
 /// A kind of model that makes embeddings of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +39,8 @@ pub struct EncoderSource {
 pub struct ImageEncoder {
     tower: Tower,
     preprocessing: Preprocessing,
+    normaliser: Normaliser,
     device: Device,
-    dtype: Dtype,
 }
 
 #[derive(Debug)]
@@ -72,8 +75,11 @@ pub enum EncoderError {
         /// The side that the model takes.
         size: i64,
     },
+    /// Memory is exhausted.
+    #[error("{0}\nhint: encode fewer pictures at a time: lower decoding.batch_size")]
+    OutOfMemory(#[from] OutOfMemory),
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] TchError),
 }
 
@@ -91,7 +97,7 @@ impl ImageEncoder {
 
     fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
         let vgg = Vgg16::from_file(file, device, dtype.kind())?;
-        Ok(Self { tower: Tower::Vgg(vgg), preprocessing: Preprocessing::imagenet(), device, dtype })
+        Self::new(Tower::Vgg(vgg), Preprocessing::imagenet(), device, dtype)
     }
 
     fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
@@ -103,7 +109,17 @@ impl ImageEncoder {
             let (folder, crop) = (folder.to_owned(), preprocessing.crop);
             return Err(EncoderError::Crop { folder, crop, size });
         }
-        Ok(Self { tower: Tower::Clip(Box::new(clip)), preprocessing, device, dtype })
+        Self::new(Tower::Clip(Box::new(clip)), preprocessing, device, dtype)
+    }
+
+    fn new(
+        tower: Tower,
+        preprocessing: Preprocessing,
+        device: Device,
+        dtype: Dtype,
+    ) -> Result<Self, EncoderError> {
+        let normaliser = Normaliser::new(&preprocessing, dtype.kind(), device)?;
+        Ok(Self { tower, preprocessing, normaliser, device })
     }
 
     /// SHA-256 of the weights. Reads the whole file.
@@ -153,18 +169,22 @@ impl ImageEncoder {
         })
     }
 
-    /// Embeddings `[pictures, dim]`, f32, of preprocessed pictures in memory, one or more, as
-    /// [`Preprocessing::apply`] makes them.
+    /// Returns embeddings `[pictures, dim]`, f32, of one or more pictures, each as
+    /// [`Preprocessing::planes`] makes them.
     ///
     /// # Errors
-    /// When memory is exhausted, or a picture was preprocessed otherwise.
-    pub fn encode_pictures<P: AsRef<[f32]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
+    /// Fails when memory is exhausted, or a picture was preprocessed otherwise.
+    pub fn encode_pictures<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
+        attempt(|| self.encode_together(pictures))?
+    }
+
+    fn encode_together<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
         let side = i64::from(self.preprocessing.crop);
-        let pixels: Vec<&[f32]> = pictures.iter().map(AsRef::as_ref).collect();
-        let pixels = Tensor::f_from_slice(&pixels.concat())?
-            .f_view([pictures.len() as i64, 3, side, side])?
-            .f_to_device(self.device)?
-            .f_to_kind(self.dtype.kind())?;
-        Ok(self.encode(&pixels)?.f_to_kind(Kind::Float)?)
+        let all: Vec<&[u8]> = pictures.iter().map(AsRef::as_ref).collect();
+        let all = all.concat();
+        let mut bytes = HostBytes::new(all.len(), self.device)?;
+        bytes.as_mut_slice().copy_from_slice(&all);
+        let bytes = bytes.upload(&[pictures.len() as i64, 3, side, side], self.device)?;
+        Ok(self.encode(&self.normaliser.apply(&bytes)?)?.f_to_kind(Kind::Float)?)
     }
 }

@@ -1,9 +1,10 @@
 //! What can go wrong, with the file concerned and what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use foreign_text::{printable, printable_path};
+use networks::memory::OutOfMemory;
 use tch::TchError;
 
 use crate::plan::Skipped;
@@ -47,6 +48,23 @@ pub enum Error {
         /// The encoder's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The model has no memory for a batch.
+    #[error(
+        "cannot encode the batch {} to {}: {source}\nhint: {}",
+        printable(first), printable(last), less_memory(*batch_size, kept)
+    )]
+    OutOfMemory {
+        /// The batch's first picture.
+        first: String,
+        /// The batch's last picture.
+        last: String,
+        /// What was asked for.
+        source: OutOfMemory,
+        /// Pictures in a batch.
+        batch_size: usize,
+        /// The folder with what is done, in batches of this size.
+        kept: PathBuf,
+    },
     /// The encoder does not do what the plan says.
     #[error("the encoder gave a tensor of shape {got:?} where {wanted:?} was planned")]
     Shape {
@@ -62,7 +80,7 @@ pub enum Error {
     )]
     NotFinite(Vec<String>),
     /// libtorch refused a tensor: out of memory, mostly.
-    #[error("libtorch: {0}\nhint: where memory is short, lower --batch-size")]
+    #[error("libtorch: {}\nhint: where memory is short, lower --batch-size", networks::libtorch::reason(.0))]
     Torch(#[from] TchError),
     /// The stop flag was raised.
     #[error(
@@ -144,9 +162,23 @@ pub enum Error {
 
 impl Error {
     /// The reason for a failed `action` on `path`.
-    pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File(durable::Error::Io { action, path: path.to_owned(), source })
     }
+}
+
+/// Returns what needs less memory.
+fn less_memory(batch_size: usize, kept: &Path) -> String {
+    if batch_size == 1 {
+        return "not even one picture at a time has room: try --dtype f16, or another --device"
+            .to_owned();
+    }
+    format!(
+        "lower --batch-size, such as to {}; remove {} before, since what is done there was done in \
+         batches of {batch_size}",
+        batch_size / 2,
+        printable_path(kept)
+    )
 }
 
 /// The names of the first few pictures, and how many more there are.

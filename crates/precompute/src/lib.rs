@@ -54,6 +54,7 @@ mod encoder;
 mod error;
 mod finished;
 mod identity;
+mod normaliser;
 mod partial;
 mod plan;
 mod previous;

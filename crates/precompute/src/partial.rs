@@ -474,7 +474,8 @@ fn remove_files(folder: &Path) -> Result<(), Error> {
     fs::remove_dir(folder).map_err(cannot_remove)
 }
 
-fn folder_of(output: &Path) -> PathBuf {
+/// Returns the folder of an unfinished run of this output.
+pub(crate) fn folder_of(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     output.with_file_name(name)

@@ -1,14 +1,16 @@
 //! The run: what is there already, the loop, the finished file.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Tensor;
 
-use crate::ahead::{Batch, Decoded, for_each_batch};
-use crate::encode::encode;
+use crate::ahead::{Batch, Decoded, at_the_model, for_each_batch};
+use crate::encode::Encoding;
 use crate::error::Error;
 use crate::finished::{self, Embeddings};
+use crate::normaliser::Normaliser;
 use crate::partial::{self, Merged, PIECE_BATCHES, Partial, Piece};
 use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
 use crate::previous::{FileVersion, Previous};
@@ -24,7 +26,7 @@ use crate::sources;
 /// together; they need the folder of the output in common, and nothing else.
 ///
 /// Finished batches are kept in the folder `OUTPUT.partial`. Killed at any moment, stopped by
-/// `stop` (the batch at hand is finished first) or out of disk space, the same call goes on where
+/// `stop` (batches at the model are finished first) or out of disk space, the same call goes on where
 /// it stopped, and ends with the same bytes as an uninterrupted one. A finished output of the same
 /// plan is left as it is; another one is never overwritten.
 ///
@@ -60,17 +62,27 @@ where
     accept(plan, partial.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
-    let decode = |picture, pixels: &mut [f32]| decode(plan, picture, pixels);
-    for_each_batch(plan, std::mem::take(&mut share.left), decode, |batch| {
+    let normaliser =
+        Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
+    let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
+    let left = std::mem::take(&mut share.left);
+    let mut at_work = AtWork::new(plan, &partial, &mut share, &mut progress);
+    for_each_batch(plan, left, decode, |batch| {
         if stop.load(Ordering::Relaxed) {
-            return Err(share.interrupted(&partial));
+            at_work.finish_all()?;
+            return Err(at_work.share.interrupted(&partial));
         }
-        refuse_corrupt(plan, batch)?;
-        let rows = encode(plan, batch, &mut encoder)?;
-        share.keep(&partial, batch, &rows)?;
-        progress(share.progress);
-        Ok(())
+        let started = refuse_corrupt(plan, &batch)
+            .and_then(|()| Encoding::start(plan, batch, &normaliser, &mut encoder));
+        match started {
+            Ok(encoding) => at_work.add(encoding),
+            Err(error) => {
+                at_work.finish_all()?;
+                Err(error)
+            }
+        }
     })?;
+    at_work.finish_all()?;
     share.close()?;
     let (skipped, left) = match partial.merge()? {
         Merged::Finished(skipped) => (skipped, 0),
@@ -86,6 +98,49 @@ where
         unrecorded: false,
         left,
     })
+}
+
+/// Batches at the model, to be kept in their order.
+struct AtWork<'a, 'p, P> {
+    plan: &'a Plan<'p>,
+    partial: &'a Partial<'p>,
+    share: &'a mut Share<'p>,
+    progress: P,
+    encodings: VecDeque<Encoding>,
+}
+
+impl<'a, 'p, P: FnMut(Progress)> AtWork<'a, 'p, P> {
+    fn new(
+        plan: &'a Plan<'p>,
+        partial: &'a Partial<'p>,
+        share: &'a mut Share<'p>,
+        progress: P,
+    ) -> Self {
+        Self { plan, partial, share, progress, encodings: VecDeque::new() }
+    }
+
+    /// Adds a batch, and finishes the first where there are enough: returns that.
+    fn add(&mut self, encoding: Encoding) -> Result<Option<Batch>, Error> {
+        self.encodings.push_back(encoding);
+        if self.encodings.len() < at_the_model(self.plan.device) {
+            return Ok(None);
+        }
+        self.finish_first()
+    }
+
+    /// Waits for the first batch and keeps it.
+    fn finish_first(&mut self) -> Result<Option<Batch>, Error> {
+        let Some(encoding) = self.encodings.pop_front() else { return Ok(None) };
+        let (batch, rows) = encoding.finish(self.plan)?;
+        self.share.keep(self.partial, &batch, &rows)?;
+        (self.progress)(self.share.progress);
+        Ok(Some(batch))
+    }
+
+    fn finish_all(&mut self) -> Result<(), Error> {
+        while self.finish_first()?.is_some() {}
+        Ok(())
+    }
 }
 
 /// The pieces of a run that are this process's.
@@ -194,12 +249,12 @@ fn at(phase: Phase, done: usize, total: usize) -> Progress {
 }
 
 /// Decodes and preprocesses a picture of the plan into `pixels`.
-fn decode(plan: &Plan, picture: usize, pixels: &mut [f32]) -> Decoded {
+fn decode(plan: &Plan, picture: usize, pixels: &mut [u8]) -> Decoded {
     let file = plan.file(picture);
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
         .and_then(|bytes| flickr::decode_bytes(&bytes, file.path()))
-        .map(|decoded| plan.identity.preprocessing.apply_into(&decoded, pixels));
+        .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
     // The reason alone: with the path in it, the file would depend on where the data set lies.
     (source, decoded.map_err(|error| error.problem.to_string()))
 }

@@ -1,33 +1,33 @@
-//! What can be wrong with a run that is to be shown.
+//! Errors of reading a run for a report.
 
 use std::path::PathBuf;
 
 use foreign_text::printable_path;
 
-/// A run that cannot be shown.
+/// Error of reading a run for a report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder is not a run, or its configuration cannot be read.
     #[error(transparent)]
     Run(#[from] training::Error),
-    /// A record of training is damaged.
+    /// A training record is damaged.
     #[error(transparent)]
     Track(#[from] training::track::TrackError),
-    /// Captions or references of an evaluation are damaged.
+    /// The captions or references of an evaluation are damaged.
     #[error(transparent)]
     Captions(#[from] caption_metrics::Error),
-    /// The keywords are damaged.
+    /// The keywords file is damaged.
     #[error(transparent)]
     Keywords(#[from] keywords::Error),
-    /// The data set that the pictures are of is damaged.
+    /// The data set of the images is damaged.
     #[error(transparent)]
     DataSet(#[from] flickr::LoadError),
     /// A file cannot be used.
     #[error("{}: {reason}", printable_path(path))]
     File {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// Reason, and what to do.
         reason: String,
     },
 }

@@ -1,8 +1,7 @@
-//! One HTML page of one or more runs, which needs nothing but itself: styles, script and small pictures
-//! are in it.
+//! Self-contained HTML pages that compare runs: styles, script and small images are embedded.
 //!
-//! [`Run::open`] reads a run folder, [`sections`] shows runs beside each other, and [`page()`] makes a page
-//! of that. Other pages are made of the same parts: [`plot`], [`pictures`] and [`table`].
+//! [`Run::open`] reads a run folder, [`sections`] shows runs side by side, and [`page()`] makes an
+//! HTML page of the sections. Other pages can reuse [`plot`], [`pictures`] and [`table`].
 //!
 //! ```no_run
 //! # fn main() -> Result<(), report::Error> {

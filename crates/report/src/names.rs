@@ -1,14 +1,15 @@
-//! What runs are called beside each other.
+//! Unique display names of runs.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// The name of each run: its folder's, and where several are equal, with as many of the folders above
-/// as it takes to tell them apart.
+/// Returns a unique display name for each run.
+///
+/// The name is the folder's name. Equal names are prefixed with as many parent folders as needed.
 ///
 /// # Errors
-/// Names a folder that does not exist, or that is given twice.
+/// Names a folder that does not exist or is given twice.
 pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
     let mut parts: Vec<Vec<String>> = Vec::with_capacity(runs.len());
     for path in runs {
@@ -22,7 +23,7 @@ pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
     Ok(parts.iter().map(|whole| shortest(whole, &parts)).collect())
 }
 
-/// The parts of a folder's path from the root on, links followed.
+/// Returns the components of a folder's canonical path.
 fn whole(path: &Path) -> Result<Vec<String>, Error> {
     let fail = |error: std::io::Error| Error::File {
         path: path.to_owned(),
@@ -35,7 +36,7 @@ fn whole(path: &Path) -> Result<Vec<String>, Error> {
     Ok(parts.collect())
 }
 
-/// The shortest end of the path that is the end of no other.
+/// Returns the shortest suffix of the path that no other path ends with.
 fn shortest(whole: &[String], all: &[Vec<String>]) -> String {
     let shared = |kept: usize| {
         let end = &whole[whole.len() - kept..];

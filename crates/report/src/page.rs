@@ -1,12 +1,14 @@
-//! The shell of every page: style, script, heading.
+//! HTML skeleton of every page: style, script, heading.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// A whole page under this heading. It follows the reader's light or dark scheme, fits a phone, and asks
-/// no server for anything.
+/// Returns a whole HTML page with this heading.
+///
+/// The page follows the reader's light or dark scheme, fits a phone and makes no requests to a
+/// server.
 #[must_use]
 pub fn page(title: &str, body: &Markup) -> String {
     let page = html! {
@@ -15,7 +17,7 @@ pub fn page(title: &str, body: &Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Or browsers ask for /favicon.ico.
+                // Keeps browsers from requesting /favicon.ico.
                 link rel="icon" href="data:,";
                 title { (title) }
                 style { (PreEscaped(STYLE)) }

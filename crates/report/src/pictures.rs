@@ -1,4 +1,4 @@
-//! Small pictures inside a page, each of them once.
+//! Small images in a page, each embedded once.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,12 +11,12 @@ use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use maud::{Markup, html};
 
-/// The longer side of a picture in the page, in pixels.
+/// Maximum of the longer side of an embedded image, in pixels.
 const SIDE: u32 = 288;
-/// Of JPEG, of 100.
+/// JPEG quality, up to 100.
 const QUALITY: u8 = 80;
 
-/// The pictures of a page. A picture is shown as often as wanted, and embedded once.
+/// Images of a page. An image can be shown several times and is embedded once.
 #[derive(Default)]
 pub struct Pictures {
     by_file: HashMap<PictureFile, Option<usize>>,
@@ -31,7 +31,7 @@ struct Thumbnail {
 }
 
 impl Pictures {
-    /// Shows a picture, or says that there is none where it cannot be read.
+    /// Returns the markup that shows an image, or a placeholder if it cannot be read.
     pub fn show(&mut self, file: &PictureFile, description: &str) -> Markup {
         let number = match self.by_file.get(file) {
             Some(known) => *known,
@@ -55,7 +55,7 @@ impl Pictures {
         number
     }
 
-    /// The pictures themselves, for the end of the page.
+    /// Returns the embedded images, for the end of the page.
     #[must_use]
     pub fn embedded(&self) -> Markup {
         html! {
@@ -71,14 +71,14 @@ impl Pictures {
     }
 }
 
-/// What stands where a picture cannot be read.
+/// Returns the placeholder for an image that cannot be read.
 pub(crate) fn missing(path: &Path) -> Markup {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     html! { div.picture.missing { span { "no picture" } code { (name) } } }
 }
 
 impl Thumbnail {
-    /// Of a picture in a file; none where it cannot be read.
+    /// Makes a thumbnail of an image file; `None` if it cannot be read.
     fn read(file: &PictureFile) -> Option<Self> {
         let pixels = file.decode().ok()?;
         let picture = RgbImage::from_raw(pixels.width, pixels.height, pixels.data)?;
@@ -92,7 +92,7 @@ impl Thumbnail {
     }
 }
 
-/// The size of a picture whose longer side is [`SIDE`] at most.
+/// Returns the size of an image, scaled down so that its longer side is at most [`SIDE`].
 fn fitting(width: u32, height: u32) -> (u32, u32) {
     let scale = f64::from(SIDE) / f64::from(width.max(height));
     let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);

@@ -1,4 +1,4 @@
-//! What a run folder holds, as far as a page shows it.
+//! The contents of a run folder that reports show.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use training::track::{self, EpochRecord, EpochScores, StepRecord};
 
 use crate::error::Error;
 
-/// A run, read once. What a run does not have yet is empty.
+/// A run, read once. Parts that do not exist yet are empty.
 pub struct Run {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
@@ -23,40 +23,42 @@ pub struct Run {
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) epochs: Vec<EpochRecord>,
     pub(crate) epoch_scores: Vec<EpochScores>,
-    /// Of the test split, captions from the pictures before the controls.
+    /// Evaluations on the test split, controls last.
     pub(crate) evaluations: Vec<Evaluation>,
-    /// What captions were written from, where that is words.
+    /// Keywords from which the captions were generated, if the system uses keywords.
     pub(crate) keywords: Option<ImageKeywords>,
 }
 
-/// Captions of a split, with their scores.
+/// Captions of a split and their scores.
 pub(crate) struct Evaluation {
-    /// The choice among several captions, such as "best of 2", and the checkpoint that wrote them
-    /// where the run captions with another by now, such as "step 40 of 60".
+    /// Label of the evaluation, such as "best of 2" for a choice among several captions.
+    ///
+    /// It includes the checkpoint, such as "step 40 of 60", if the run now captions with another
+    /// one.
     pub choice: Option<String>,
-    /// Whether captions were written from other pictures.
+    /// Whether the captions were generated from other images.
     pub control: bool,
     /// Tokenizer of the captions: `none` or `ptb`.
     pub tokenizer: String,
-    /// By the names of [`metrics`].
+    /// Corpus scores, keyed by the names in [`metrics`].
     pub scores: BTreeMap<String, f64>,
-    /// In the order of the split.
+    /// Captions in the order of the split.
     pub captions: Vec<Captioned>,
 }
 
-/// A caption of one picture.
+/// Caption of one image.
 pub(crate) struct Captioned {
-    /// The picture's file name.
+    /// File name of the image.
     pub picture: String,
-    /// What the run wrote.
+    /// Generated caption.
     pub caption: String,
-    /// What people wrote.
+    /// Reference captions.
     pub references: Vec<String>,
-    /// By the names of [`metrics`].
+    /// Scores, keyed by the names in [`metrics`].
     pub scores: BTreeMap<String, f64>,
 }
 
-/// The names of all scores, in their usual order.
+/// Returns the names of all scores, in their usual order.
 pub(crate) fn metrics() -> impl Iterator<Item = &'static str> {
     Metric::ALL.into_iter().flat_map(Metric::names).copied()
 }
@@ -65,8 +67,7 @@ impl Run {
     /// Reads the run in `path`, to be shown under `name`.
     ///
     /// # Errors
-    /// Names what is no run folder, and a file that is damaged. Nothing but the configuration must be
-    /// there.
+    /// Names a folder that is not a run, or a damaged file. Only the configuration is required.
     pub fn open(path: &Path, name: String) -> Result<Self, Error> {
         let run = RunFolder::open(path)?;
         let config = run.config().map_err(|error| in_file(path, error))?;
@@ -89,20 +90,20 @@ impl Run {
         })
     }
 
-    /// The evaluation whose captions stand for the run: where there are several choices, the one among
-    /// the most.
+    /// Returns the evaluation that represents the run; with several choices, the one among the
+    /// most.
     pub(crate) fn main(&self) -> Option<&Evaluation> {
         self.evaluations.iter().rfind(|evaluation| !evaluation.control)
     }
 
-    /// The command that evaluates the run.
+    /// Returns the command that evaluates the run.
     pub(crate) fn evaluate_command(&self) -> String {
         format!("capsmith evaluate --run {}", printable_path(&self.path))
     }
 }
 
 impl Evaluation {
-    /// The name that `run`'s captions of this evaluation go by.
+    /// Returns the display name of this evaluation of `run`.
     pub fn label(&self, run: &str) -> String {
         match &self.choice {
             Some(choice) => format!("{run}, {choice}"),
@@ -110,13 +111,13 @@ impl Evaluation {
         }
     }
 
-    /// The caption of the picture of this file name.
+    /// Returns the caption of the image with this file name.
     pub fn of(&self, picture: &str) -> Option<&Captioned> {
         self.captions.iter().find(|one| one.picture == picture)
     }
 }
 
-/// A configuration's error with the file, which those of single keys do not name.
+/// Adds the file's path to a configuration error, unless the error has it already.
 fn in_file(run: &Path, error: training::Error) -> Error {
     let path = run.join("config.toml");
     let reason = error.to_string();
@@ -126,8 +127,9 @@ fn in_file(run: &Path, error: training::Error) -> Error {
     Error::File { path, reason }
 }
 
-/// Reads all evaluations that are whole: one that was cut short has no scores. The run captions with
-/// the checkpoint of `step`.
+/// Reads all complete evaluations; an interrupted one has no scores.
+///
+/// The run captions with the checkpoint of `step`.
 fn evaluations(run: &Path, step: Option<u64>) -> Result<Vec<Evaluation>, Error> {
     let folder = run.join("evaluation");
     let entries = match fs::read_dir(&folder) {
@@ -141,11 +143,11 @@ fn evaluations(run: &Path, step: Option<u64>) -> Result<Vec<Evaluation>, Error> 
     folders.iter().map(|folder| evaluation(run, folder, step)).collect()
 }
 
-/// What an evaluation's folder is called by: `test`, `test-best-of-2`, `test-shuffled-best-of-2`.
+/// Parts of an evaluation folder's name: `test`, `test-best-of-2`, `test-shuffled-best-of-2`.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     control: bool,
-    /// The number at the end of the choice, so that 10 comes after 2.
+    /// Number at the end of the choice, so that 10 sorts after 2.
     among: u64,
     choice: String,
 }

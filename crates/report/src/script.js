@@ -1,7 +1,7 @@
 "use strict";
 
-// Tables: a click on a header sorts by its column, numbers from the highest on, and a second one turns
-// that round. Rows without the column stay last.
+// Tables: a click on a header sorts by its column, numbers in descending order. A second click
+// reverses the order. Rows without a value in the column stay last.
 for (const button of document.querySelectorAll("table.sortable th button")) {
   button.addEventListener("click", () => {
     const header = button.parentElement;
@@ -30,7 +30,7 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
   });
 }
 
-// Plots: the pointer shows what each line has there. Points are in the SVG as the numbers they are.
+// Plots: the pointer shows the value of each line. The SVG's points are the data's own numbers.
 for (const plot of document.querySelectorAll(".plot")) {
   const area = plot.querySelector(".area");
   const from = Number(plot.dataset.from);
@@ -64,7 +64,7 @@ for (const plot of document.querySelectorAll(".plot")) {
     const found = series.map((one) => ({ ...one, point: nearest(one.points, at) }));
     if (found.length === 0) return;
     const x = nearest(found.map((one) => one.point), at)[0];
-    // Lines that have nothing near are not there.
+    // Lines without a point near the pointer are omitted.
     const near = found.filter((one) => Math.abs(one.point[0] - x) <= (to - from) / 40);
     const rows = near.map((one) => {
       const name = part("span", one.name);

@@ -1,26 +1,27 @@
-//! Tables that a click on a header sorts.
+//! Tables that can be sorted by a click on a header.
 
 use maud::{Markup, PreEscaped, Render, html};
 
 /// A cell of a table.
 #[derive(Debug, Clone, Default)]
 pub struct Cell {
-    /// What is shown.
+    /// Displayed contents.
     pub shown: PreEscaped<String>,
-    /// What rows are sorted by, where it is a number; else they are sorted by their text.
+    /// Sort key of a numeric cell; cells without one sort by their text.
     pub value: Option<f64>,
-    /// Whether it is marked as the best.
+    /// Whether the cell is marked as the best.
     pub best: bool,
 }
 
 impl Cell {
-    /// A cell of text or markup.
+    /// Returns a cell of text or markup.
     #[must_use]
     pub fn text(shown: impl Render) -> Self {
         Self { shown: shown.render(), ..Self::default() }
     }
 
-    /// A number with so many decimals; the whole of it shows under the pointer.
+    /// Returns a cell of a number with `decimals` decimals; the full number shows under the
+    /// pointer.
     #[must_use]
     pub fn number(value: f64, decimals: usize) -> Self {
         let shown = html! { span title=(value) { (format!("{value:.decimals$}")) } };
@@ -36,8 +37,9 @@ impl Cell {
     }
 }
 
-/// A table whose rows a click on a header sorts, numbers from the highest on. A row may end early: its
-/// last cell is as wide as the rest.
+/// Returns a table that can be sorted by a click on a header, numbers in descending order.
+///
+/// A row may have fewer cells than the table has columns: its last cell spans the rest.
 #[must_use]
 pub fn sortable(head: &[&str], rows: &[Vec<Cell>]) -> Markup {
     html! {

@@ -1,4 +1,4 @@
-//! Whole pages of runs that are made here, file by file.
+//! Whole pages of runs that the tests write file by file.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use training::run_folder::{Provenance, RunFolder};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Three test pictures with their captions, and runs.
+/// A folder with three test images, their captions, and runs.
 struct Stage {
     folder: TempDir,
 }
@@ -43,7 +43,7 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// A run of which nothing but the configuration is there.
+    /// Writes a run that has only its configuration.
     fn run(&self, name: &str, system: &str) -> PathBuf {
         let config = Path::new(ROOT).join(format!("configs/flickr8k/{system}.toml"));
         let mut sets = vec![format!("data.dataset={}", self.path("set").display())];
@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-/// The page of these runs, or what is wrong with them.
+/// Returns the page of these runs, or the error.
 fn page_of(runs: &[PathBuf]) -> Result<String, String> {
     let names = names(runs).map_err(|error| error.to_string())?;
     let runs = runs.iter().zip(names);
@@ -75,7 +75,7 @@ fn page_of(runs: &[PathBuf]) -> Result<String, String> {
     let body =
         sections(&runs.collect::<Result<Vec<_>, _>>()?).map_err(|error| error.to_string())?;
     let page = report::page("runs", &body);
-    // Every page, whatever is missing, asks no server for anything.
+    // No page makes requests to a server, even if parts are missing.
     assert!(!page.contains("src=\"") && !page.contains("http"), "{page}");
     Ok(page)
 }
@@ -85,7 +85,7 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// Training of two epochs of one step each.
+/// Writes the records of two training epochs of one step each.
 fn train(run: &Path) {
     write(
         &run.join("metrics.csv"),
@@ -103,7 +103,7 @@ fn train(run: &Path) {
     );
 }
 
-/// An evaluation on pictures 0 to 2 with captions of these CIDEr scores.
+/// Writes an evaluation on images 0 to 2 with captions of these CIDEr scores.
 fn evaluate(run: &Path, name: &str, bleu: f64, captions: [(&str, f64); 3]) {
     let folder = run.join("evaluation").join(name);
     let list = |entry: &dyn Fn(usize) -> String| (0..3).map(entry).collect::<Vec<_>>().join(",");
@@ -132,7 +132,7 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     evaluate(&sbg, "test-best-of-5", 0.3125, [("five", 0.0), ("five", 0.0), ("five", 0.0)]);
     let page = page_of(&[clipping, sbg]).unwrap();
 
-    // The best score is marked, and the control's is no score.
+    // The best score is marked; the control's score is ignored.
     assert!(page.contains(r#"<td class="number best" data-value="0.3125">"#), "best of 5");
     assert!(page.contains(r#"<td class="number" data-value="0.25">"#));
     assert!(page.contains(r#"<td class="number" data-value="0.75">"#));
@@ -143,7 +143,7 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     assert!(page.contains("<li>dog</li><li>&lt;i&gt;</li>"), "keywords of SBG");
     assert!(page.contains(r#"title="3 pictures">dog<"#), "the cloud of words");
 
-    // Curves hold the files' numbers.
+    // Curves hold the numbers of the files.
     assert!(page.contains(r#"points="1,6.125 2,4.0625""#), "loss");
     assert!(page.contains(r#"points="1,5.75 2,4.8125""#), "held out");
     assert!(page.contains(r#"points="1,0.00001 2,0.00002""#), "rate");
@@ -151,7 +151,7 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     assert!(page.contains(r#"points="1,0.31 2,0.4375""#), "BLEU-1 by epoch");
     assert!(page.contains("200 validation pictures"));
 
-    // Pictures are embedded once, though all are in both parts of the page.
+    // Images are embedded once, although both parts of the page show all of them.
     assert_eq!(page.matches("data:image/jpeg;base64,").count(), 3);
     assert!(page.matches("#picture-0\"").count() > 1);
 
@@ -160,7 +160,7 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     assert!(extremes.find("best</p>").unwrap() < extremes.find("worst</p>").unwrap());
     assert!(extremes.contains("9.875"));
 
-    // Only what differs is in the table of configurations.
+    // The table of configurations has only the differing keys.
     let table = &page[page.find("class=\"settings\"").unwrap()..];
     let table = &table[..table.find("</table>").unwrap()];
     assert!(table.contains("reranking.best_of") && !table.contains("data.dataset"), "{table}");

@@ -1,8 +1,8 @@
-//! Short texts beside a picture, as pictures on the web have them: what CLIP is trained on besides captions.
+//! Alt texts: short texts beside an image, like those on the web that CLIP is trained on.
 //!
-//! A few words of one thing that is to be seen: what it is and of what kind, its colour, the place, the
-//! weather, the time of day, what is done. Some stand alone, some as "picture of X.", the forms in which
-//! keywords are compared with pictures.
+//! An alt text has a few words on one visible fact: a thing and its kind, its colour, the place,
+//! the weather, the time of day, or an activity. Some stand alone, and some have the form "picture
+//! of X.", in which keywords are compared with images.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -10,7 +10,7 @@ use crate::captions::{Writer, nouns};
 use crate::kinds::Kind;
 use crate::scene::{Place, Scene, Thing, pick};
 
-/// `count` texts of `scene`, each drawn by itself.
+/// Returns `count` texts of `scene`, drawn independently of each other.
 pub(crate) fn alt_texts(scene: &Scene, count: usize, random: &mut ChaCha8Rng) -> Vec<String> {
     (0..count).map(|_| Teller { scene, random }.text()).collect()
 }
@@ -46,7 +46,7 @@ impl Teller<'_> {
         }
     }
 
-    /// Bare, or as a picture of it.
+    /// Returns `what` alone or in a phrase such as "picture of X.".
     fn picture_of(&mut self, what: &str) -> String {
         pick(
             self.random,
@@ -55,7 +55,7 @@ impl Teller<'_> {
         .replacen('X', what, 1)
     }
 
-    /// One thing by a name, several with their number.
+    /// Returns a noun for one thing, or the number and a plural for several.
     fn name(&mut self, thing: &Thing) -> String {
         let several = thing.feet.len();
         if several == 1 {
@@ -87,7 +87,7 @@ impl Teller<'_> {
         format!("wearing {color} {piece}")
     }
 
-    /// All that the picture is of, in the words of the encyclopedia's first level.
+    /// Names all subjects of the image, in the words of the encyclopedia's first level.
     fn subjects(&mut self) -> String {
         let mut subjects: Vec<&str> = Vec::new();
         if self.scene.place != Place::Room {
@@ -128,7 +128,7 @@ impl Teller<'_> {
     }
 }
 
-/// What a place may be called.
+/// Returns names of a place.
 fn places(place: Place) -> &'static [&'static str] {
     match place {
         Place::Grass => &["grassland", "grass", "field", "meadow"],
@@ -142,7 +142,7 @@ fn places(place: Place) -> &'static [&'static str] {
     }
 }
 
-/// What a thing is one of.
+/// Returns categories of a thing.
 fn kinds(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Dog | Kind::Cat => &["animal", "mammal"],
@@ -165,7 +165,7 @@ fn subject_of(kind: Kind) -> &'static str {
     }
 }
 
-/// What a thing does: verbs of its captions, and the sub-category that they are of.
+/// Returns activities of a thing: verbs of its captions, and their sub-category.
 fn activities(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Cat => &["sit"],

@@ -1,23 +1,23 @@
-//! An anti-aliased canvas of simple shapes.
+//! Anti-aliased canvas of simple shapes.
 //!
-//! A shape is a signed distance, negative inside; a pixel takes the colour by how much of it lies
-//! inside. Coordinates are in picture widths: x to the right and y down, from 0 to 1. Only
-//! `+ - * /` and square roots are used, which every processor rounds alike, so that a seed gives the
-//! same bytes everywhere.
+//! A shape is a signed distance, negative inside. A pixel takes the colour in proportion to its
+//! part inside. Coordinates are in image widths: x to the right and y down, from 0 to 1. The code
+//! uses only `+ - * /` and square roots, which every processor rounds alike, so that a seed gives
+//! the same bytes everywhere.
 
 /// Red, green and blue in 0..=255.
 pub(crate) type Color = [f32; 3];
 
-/// A point of the picture.
+/// Point of the image.
 pub(crate) type Point = (f32, f32);
 
-/// A square picture being painted.
+/// Square image to paint on.
 pub(crate) struct Canvas {
     size: usize,
     pixels: Vec<Color>,
 }
 
-/// What can be painted.
+/// Shape to paint.
 pub(crate) enum Shape<'p> {
     /// Centre and half axes.
     Ellipse(Point, Point),
@@ -29,7 +29,7 @@ pub(crate) enum Shape<'p> {
     Line(Point, Point, f32),
 }
 
-/// One colour, or one at the top of a shape and another at its bottom.
+/// Fill of a shape: one colour, or a vertical gradient.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint {
     top: Color,
@@ -44,28 +44,28 @@ impl From<Color> for Paint {
 }
 
 impl Paint {
-    /// From `top` down to `bottom`.
+    /// Returns a gradient from `top` down to `bottom`.
     pub(crate) fn gradient(top: Color, bottom: Color) -> Self {
         Self { top, bottom, opacity: 1.0 }
     }
 
-    /// Letting through what is below.
+    /// Returns the paint with this opacity, from 0 to 1.
     pub(crate) fn sheer(self, opacity: f32) -> Self {
         Self { opacity, ..self }
     }
 }
 
-/// `color` with `part` of the way to `other`.
+/// Returns `color` moved by `part` of the way towards `other`.
 pub(crate) fn mix(color: Color, other: Color, part: f32) -> Color {
     std::array::from_fn(|channel| color[channel] + (other[channel] - color[channel]) * part)
 }
 
-/// A darker `color`.
+/// Returns a darker `color`.
 pub(crate) fn darker(color: Color, part: f32) -> Color {
     mix(color, [0.0; 3], part)
 }
 
-/// A lighter `color`.
+/// Returns a lighter `color`.
 pub(crate) fn lighter(color: Color, part: f32) -> Color {
     mix(color, [255.0; 3], part)
 }
@@ -76,7 +76,7 @@ impl Canvas {
         Self { size, pixels: vec![[255.0; 3]; size * size] }
     }
 
-    /// Paints `shape` over what is there.
+    /// Paints `shape` over the present contents.
     pub(crate) fn fill(&mut self, shape: &Shape<'_>, paint: impl Into<Paint>) {
         let paint = paint.into();
         let (low, high) = shape.bounds();
@@ -98,7 +98,7 @@ impl Canvas {
         }
     }
 
-    /// The picture as 8-bit RGB, `[size, size, 3]`.
+    /// Returns the image as 8-bit RGB, `[size, size, 3]`.
     pub(crate) fn into_rgb(self) -> Vec<u8> {
         self.pixels
             .into_iter()
@@ -113,7 +113,7 @@ fn length((x, y): Point) -> f32 {
 }
 
 impl Shape<'_> {
-    /// The corners of the upright box around the shape.
+    /// Returns the corners of the shape's bounding box.
     fn bounds(&self) -> (Point, Point) {
         match *self {
             Self::Ellipse(center, half) | Self::Box(center, half, _) => {
@@ -124,12 +124,13 @@ impl Shape<'_> {
         }
     }
 
-    /// How far `point` is from the edge, negative inside.
+    /// Returns the signed distance of `point` from the edge, negative inside.
     fn distance(&self, point: Point) -> f32 {
         match *self {
             Self::Ellipse(center, half) => {
                 let (x, y) = (point.0 - center.0, point.1 - center.1);
-                // First order in the distance from the edge, which is all that one pixel needs.
+                // First order in the distance from the edge, which is enough at the scale of one
+                // pixel.
                 let scaled = length((x / half.0, y / half.1));
                 let slope = length((x / (half.0 * half.0), y / (half.1 * half.1)));
                 if slope > 0.0 { scaled * (scaled - 1.0) / slope } else { -half.0.min(half.1) }

@@ -1,7 +1,7 @@
-//! Putting a scene into words: five captions that differ in what they mention and how.
+//! Captions of a scene: five that differ in content and wording.
 //!
-//! Everything said is in the picture; what is in the picture is not all said by each caption, as
-//! with captions by people. They end in " ." like Flickr8k's.
+//! A caption mentions only what is visible, and omits some of it, as people's captions do. Captions
+//! end in " ." like those of Flickr8k.
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::kinds::{Hue, Kind};
 use crate::scene::{Arrangement, Extent, Place, Scene, Side, Thing, pick};
 
-/// Captions a picture.
+/// Captions per image.
 pub(crate) const CAPTIONS: usize = 5;
 
-/// Five captions of `scene`.
+/// Returns five captions of `scene`.
 pub(crate) fn captions(scene: &Scene, random: &mut ChaCha8Rng) -> [String; CAPTIONS] {
     let mut writer = Writer::new(scene, random);
     let mut forms: Vec<usize> = (0..FORMS).collect();
@@ -31,7 +31,7 @@ pub(crate) fn captions(scene: &Scene, random: &mut ChaCha8Rng) -> [String; CAPTI
     })
 }
 
-/// Ways of wording each arrangement; each is used at most once a picture.
+/// Wordings of each arrangement; an image uses each at most once.
 const FORMS: usize = 7;
 
 pub(crate) struct Writer<'s> {
@@ -112,7 +112,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// The thing with its colour, and its size where it has one: "small red ball".
+    /// Returns the thing with its colour, and its size if it is unusual: "small red ball".
     fn phrase(&mut self, thing: &Thing) -> String {
         let noun = pick(self.random, nouns(thing.kind, thing.extent));
         let color = self.color(thing.hue);
@@ -120,7 +120,8 @@ impl<'s> Writer<'s> {
             return format!("{noun} in {}", a(&format!("{color} {}", garment(thing.kind))));
         }
         match thing.extent {
-            // Of two things or three, none is called small for being drawn smaller.
+            // With two or three things the size comes from the arrangement, so no caption mentions
+            // it.
             _ if self.scene.arrangement_sets_size() => format!("{color} {noun}"),
             Extent::Usual => format!("{color} {noun}"),
             Extent::Small => {
@@ -132,7 +133,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// What several things of a kind may be called.
+    /// Returns a plural noun for things of one kind.
     pub(crate) fn nouns_of_several(&mut self, thing: &Thing) -> String {
         match pick(self.random, nouns(thing.kind, thing.extent)) {
             "man" => "men".to_owned(),
@@ -174,7 +175,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Where it is: "on the beach".
+    /// Returns a phrase for the place: "on the beach".
     fn place(&mut self, kind: Kind) -> &'static str {
         let phrases: &[&str] = match (self.scene.place, kind.flies()) {
             (Place::Grass, false) => {
@@ -221,7 +222,7 @@ impl<'s> Writer<'s> {
         pick(self.random, phrases)
     }
 
-    /// What else there is to see: "under a cloudy sky".
+    /// Returns a phrase for the setting: "under a cloudy sky".
     fn setting(&mut self) -> &'static str {
         let phrases: &[&str] = match (self.scene.place, self.scene.cloudy) {
             (Place::Grass, false) => &["on a sunny day", "in the sunshine", "under a blue sky"],
@@ -281,7 +282,7 @@ impl<'s> Writer<'s> {
         if plural { many } else { one }
     }
 
-    /// Starts with a capital most times, and ends in " .".
+    /// Ends the words in " ." and capitalizes seven of eight sentences.
     fn sentence(&mut self, words: &str) -> String {
         let mut letters = words.chars();
         let capital = self.random.random_range(0..8) > 0;
@@ -293,13 +294,13 @@ impl<'s> Writer<'s> {
 }
 
 impl Scene {
-    /// Whether the sizes come from there being several things.
+    /// Returns whether the sizes follow from the arrangement.
     fn arrangement_sets_size(&self) -> bool {
         !matches!(self.arrangement, Arrangement::Alone(_))
     }
 }
 
-/// With its indefinite article.
+/// Adds the indefinite article.
 fn a(phrase: &str) -> String {
     let article = if phrase.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {phrase}")
@@ -309,7 +310,7 @@ fn garment(kind: Kind) -> &'static str {
     if matches!(kind, Kind::Girl | Kind::Woman) { "dress" } else { "shirt" }
 }
 
-/// What a thing may be called.
+/// Returns nouns for a thing.
 pub(crate) fn nouns(kind: Kind, extent: Extent) -> &'static [&'static str] {
     match kind {
         Kind::Dog if extent == Extent::Big => &["dog"],
@@ -339,7 +340,7 @@ mod tests {
 
     use super::*;
 
-    /// Words that name the thing's colour, and words that name the thing, one or many.
+    /// Returns the words for a thing's colour, and the singular or plural nouns for the thing.
     fn words(thing: &Thing) -> (Vec<String>, Vec<String>) {
         let colors = match thing.hue {
             Hue::Grey => vec!["grey".to_owned(), "gray".to_owned()],

@@ -1,10 +1,10 @@
-//! What things there are, and their colours.
+//! Kinds of things and their colours.
 
 use Hue::{Black, Blue, Brown, Green, Grey, Orange, Pink, Purple, Red, White, Yellow};
 
 use crate::canvas::Color;
 
-/// What a thing is.
+/// Kind of a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Ball,
@@ -24,17 +24,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether it is in the air.
+    /// Returns whether it is in the air.
     pub(crate) fn flies(self) -> bool {
         matches!(self, Self::Balloon | Self::Kite)
     }
 
-    /// Whether its colour is that of its clothes.
+    /// Returns whether it is a person, whose colour is that of the clothes.
     pub(crate) fn is_person(self) -> bool {
         matches!(self, Self::Boy | Self::Girl | Self::Man | Self::Woman)
     }
 
-    /// The colours that it may have.
+    /// Returns its possible colours.
     #[allow(clippy::match_same_arms, reason = "one line a kind")]
     pub(crate) fn hues(self) -> &'static [Hue] {
         match self {
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// Half its width in heights.
+    /// Returns half its width, in multiples of its height.
     #[allow(clippy::match_same_arms, reason = "one line a kind")]
     pub(crate) fn half_width(self) -> f32 {
         match self {
@@ -68,7 +68,7 @@ impl Kind {
         }
     }
 
-    /// Its height in picture widths when it is neither small nor big.
+    /// Returns its height in image widths at the usual size.
     #[allow(clippy::match_same_arms, reason = "one line a kind")]
     pub(crate) fn height(self) -> f32 {
         match self {
@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// A colour with a name.
+/// Named colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Hue {
     Red,

@@ -1,9 +1,9 @@
-//! A picture set that capsmith draws itself: pictures and captions from a seed.
+//! Synthetic image set: images and captions drawn from a seed.
 //!
-//! Scenes of one thing, several things, or two in a relation, in one of eight places, with five
-//! captions each, in Kaggle's layout of Flickr8k. Who has no Flickr8k can still walk the whole path
-//! with them. Place, colour and position carry most of a picture, because those are what an
-//! untrained CLIP tells apart.
+//! A scene has one thing, several things, or two in a relation, in one of eight places. Each image
+//! has five captions, and the layout is Kaggle's of Flickr8k. The set lets users without Flickr8k
+//! run the whole workflow. Place, colour and position carry most of the content, because an
+//! untrained CLIP can distinguish those.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! Painting a scene: first the place, then the things from far to near.
+//! Painting of a scene: the place first, then the things from far to near.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use crate::kinds::{Hue, Kind};
 use crate::places::paint_place;
 use crate::scene::{Place, Scene, Thing};
 
-/// The picture of `scene`, `[size, size, 3]`; `random` is for what no caption speaks of.
+/// Paints `scene` as `[size, size, 3]`; `random` decides details that no caption mentions.
 pub(crate) fn paint(scene: &Scene, size: u32, random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut canvas = Canvas::new(size);
     paint_place(&mut canvas, scene, random);
@@ -27,8 +27,10 @@ pub(crate) fn paint(scene: &Scene, size: u32, random: &mut ChaCha8Rng) -> Vec<u8
     canvas.into_rgb()
 }
 
-/// One thing at one place. Its own coordinates have x to the side and y up from the middle of the
-/// foot, in heights of the thing.
+/// One thing at one position.
+///
+/// Its own coordinates have x to the side and y up from the middle of the foot, in heights of the
+/// thing.
 struct Figure<'c> {
     canvas: &'c mut Canvas,
     thing: &'c Thing,
@@ -287,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// A point where the thing shows its colour unstriped, in its own coordinates.
+    /// Returns a point where the thing has its plain colour, in its own coordinates.
     fn sample(kind: Kind) -> Point {
         match kind {
             Kind::Ball => (0.3, 0.4),

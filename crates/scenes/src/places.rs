@@ -1,5 +1,7 @@
-//! Painting where a scene is set. What captions speak of (sun, clouds, moon, sea, buildings …) is
-//! always there; only its details are left to chance.
+//! Painting of a scene's place.
+//!
+//! Everything that captions mention (sun, clouds, moon, sea, buildings …) is always visible; only
+//! its details are random.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::canvas::{Canvas, Color, Paint, Shape, darker, lighter};
 use crate::scene::{Place, Scene};
 
-/// Where the ground begins, in picture widths from the top.
+/// Start of the ground, in image widths from the top.
 const HORIZON: f32 = 0.6;
 
 const WHITE: Color = [255.0; 3];
@@ -26,7 +28,7 @@ pub(crate) fn paint_place(canvas: &mut Canvas, scene: &Scene, random: &mut ChaCh
     }
 }
 
-/// A band from `top` to `bottom` over the whole width.
+/// Paints a band from `top` to `bottom` over the whole width.
 fn band(canvas: &mut Canvas, top: f32, bottom: f32, paint: Paint) {
     canvas.fill(
         &Shape::Box((0.5, f32::midpoint(top, bottom)), (0.6, (bottom - top) / 2.0), 0.0),
@@ -64,7 +66,7 @@ fn day_sky(canvas: &mut Canvas, cloudy: bool, random: &mut ChaCha8Rng) {
     }
 }
 
-/// Short strokes scattered over the ground, smaller towards the horizon.
+/// Scatters short strokes over the ground, smaller towards the horizon.
 fn strokes(
     canvas: &mut Canvas,
     random: &mut ChaCha8Rng,

@@ -1,4 +1,4 @@
-//! What is in a picture, before it is painted or put into words.
+//! Contents of an image, from which it is painted and captioned.
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::kinds::{Hue, Kind};
 
-/// Where the scene is set.
+/// Place where the scene is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Grass,
@@ -31,7 +31,7 @@ impl Place {
         Self::Room,
     ];
 
-    /// What may stand, lie or float on the ground there.
+    /// Returns the kinds that may stand, lie or float on the ground there.
     fn below(self) -> &'static [Kind] {
         use Kind::{Ball, Boat, Boy, Car, Cat, Dog, Girl, House, Man, Tent, Tree, Woman};
         match self {
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// What may be in the air there.
+    /// Returns the kinds that may be in the air there.
     fn above(self) -> &'static [Kind] {
         match self {
             Self::Room | Self::Night | Self::Street => &[Kind::Balloon],
@@ -54,7 +54,7 @@ impl Place {
         }
     }
 
-    /// Colours that would be lost against the ground, or against what is behind it.
+    /// Returns colours that are hard to see against the ground or the background.
     fn hides(self, kind: Kind) -> &'static [Hue] {
         use Hue::{Black, Blue, Brown, Green, Grey, Orange, Pink, Purple, Red, White, Yellow};
         match (self, kind.flies()) {
@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// How large a thing is for its kind.
+/// Size of a thing relative to its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Extent {
     Small,
@@ -81,21 +81,21 @@ pub(crate) enum Extent {
     Big,
 }
 
-/// One thing in the picture; things of one kind and look are one thing with several positions.
+/// Thing in the image. Things of one kind and look are one thing with several positions.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Thing {
     pub(crate) kind: Kind,
     pub(crate) hue: Hue,
     pub(crate) extent: Extent,
-    /// Its height in picture widths.
+    /// Height in image widths.
     pub(crate) height: f32,
-    /// The middle of its foot (of its lower end, for what flies), one for each of its number.
+    /// Positions of the middle of the foot, or of the lower end for flying things.
     pub(crate) feet: Vec<(f32, f32)>,
-    /// Whether it looks to the left.
+    /// True if it looks to the left.
     pub(crate) mirrored: bool,
 }
 
-/// How the things are arranged.
+/// Arrangement of the things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Arrangement {
     /// One thing at the left, in the middle or at the right.
@@ -108,7 +108,7 @@ pub(crate) enum Arrangement {
     Above,
 }
 
-/// A third of the picture.
+/// Third of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Left,
@@ -116,19 +116,19 @@ pub(crate) enum Side {
     Right,
 }
 
-/// A whole picture's content.
+/// Complete contents of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scene {
     pub(crate) place: Place,
     pub(crate) arrangement: Arrangement,
     /// One thing, or two for [`Arrangement::Beside`] and [`Arrangement::Above`].
     pub(crate) things: Vec<Thing>,
-    /// Clouds rather than the sun, where the place has a day sky.
+    /// True for clouds instead of the sun, if the place has a day sky.
     pub(crate) cloudy: bool,
 }
 
 impl Scene {
-    /// Draws lots for everything.
+    /// Draws all properties at random.
     pub(crate) fn random(random: &mut ChaCha8Rng) -> Self {
         let place = pick(random, &Place::ALL);
         let arrangement = match random.random_range(0..10) {
@@ -164,7 +164,7 @@ impl Scene {
                 ]
             }
             Arrangement::Above => {
-                // Grown people would be drawn as small as children there.
+                // Adults would be drawn as small as children there.
                 let short: Vec<Kind> = place
                     .below()
                     .iter()
@@ -175,7 +175,7 @@ impl Scene {
                 let x = random.random_range(0.3..0.7);
                 let upper = thing(random, place, upper, Some(Extent::Small), &[x]);
                 let mut lower = thing(random, place, lower, Some(Extent::Usual), &[x]);
-                // Leaves air between the two.
+                // Leaves space between the two.
                 lower.height = lower.height.min(0.4);
                 vec![upper, lower]
             }
@@ -184,12 +184,12 @@ impl Scene {
     }
 }
 
-/// One of `options`, which must not be empty.
+/// Returns one of `options`, which must not be empty.
 pub(crate) fn pick<T: Copy>(random: &mut ChaCha8Rng, options: &[T]) -> T {
     options[random.random_range(0..options.len())]
 }
 
-/// Three times in four something on the ground.
+/// Returns a random kind, in three of four cases one on the ground.
 fn any_kind(random: &mut ChaCha8Rng, place: Place) -> Kind {
     let kinds = if random.random_range(0..4) > 0 { place.below() } else { place.above() };
     pick(random, kinds)
@@ -204,10 +204,10 @@ fn thing(
 ) -> Thing {
     let hidden = place.hides(kind);
     let hues: Vec<Hue> = kind.hues().iter().copied().filter(|hue| !hidden.contains(hue)).collect();
-    // Every kind keeps a colour everywhere: a test goes through all of them.
+    // Every kind has a visible colour in every place, as a test checks.
     let hue = hues.choose(random).copied().unwrap_or(Hue::Red);
     let extent = match extent {
-        // Only their height tells children from grown people.
+        // Only their height distinguishes children from adults.
         _ if kind.is_person() => Extent::Usual,
         Some(extent) => extent,
         None => pick(random, &[Extent::Small, Extent::Usual, Extent::Usual, Extent::Big]),

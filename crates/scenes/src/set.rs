@@ -1,4 +1,4 @@
-//! Writing a set: pictures first, captions then, and last the note that says it is whole.
+//! Writing of a set: images, then captions, and last the note that marks it as complete.
 
 use std::fs;
 use std::io;
@@ -18,67 +18,66 @@ use crate::captions::{CAPTIONS, captions};
 use crate::paint::paint;
 use crate::scene::Scene;
 
-/// Stands for the way scenes are drawn and worded; a change of it gives other bytes.
+/// Version of the drawing and captioning code. Increase it if the output changes.
 const EDITION: u32 = 1;
 
 const QUALITY: u8 = 92;
 
-/// The most pictures a set may have: their names have five digits.
+/// Most images in a set: their names have five digits.
 pub const MAX_COUNT: usize = 100_000;
 
-/// The most alt texts that a picture may have.
+/// Most alt texts per image.
 pub const MAX_ALT_TEXTS: usize = 100;
 
-/// The sides that a picture may have, in pixels.
+/// Allowed side lengths of an image, in pixels.
 pub const SIZES: RangeInclusive<u32> = 32..=1024;
 
-/// Which set to draw.
+/// Settings of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Pictures, from 1 to [`MAX_COUNT`].
+    /// Number of images, from 1 to [`MAX_COUNT`].
     pub count: usize,
-    /// Where everything is drawn from: the same seed gives the same bytes, and a longer set begins
-    /// with the shorter one.
+    /// Seed of all random choices. The same seed gives the same bytes, and a longer set begins with
+    /// the shorter one.
     pub seed: u64,
-    /// Width and height of a picture in pixels, within [`SIZES`].
+    /// Width and height of an image in pixels, within [`SIZES`].
     pub size: u32,
-    /// Short texts behind each picture's five captions, as pictures on the web have them; at most
-    /// [`MAX_ALT_TEXTS`].
+    /// Number of alt texts after each image's five captions, at most [`MAX_ALT_TEXTS`].
     pub alt_texts: usize,
 }
 
-/// What is in the folder now.
+/// Contents of the folder after drawing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Pictures.
+    /// Number of images.
     pub pictures: usize,
-    /// Captions and alt texts, five captions a picture.
+    /// Number of captions and alt texts, with five captions per image.
     pub captions: usize,
-    /// Whether the set was there already, whole.
+    /// True if the complete set existed already.
     pub was_there: bool,
 }
 
-/// Why a set was not drawn.
+/// Error of drawing a set.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An option outside its bounds.
+    /// An option is outside its bounds.
     #[error("{what} is {value}; it must be from {least} to {most}")]
     Option {
-        /// The option.
+        /// Name of the option.
         what: &'static str,
-        /// Its value.
+        /// Value of the option.
         value: u64,
-        /// The least that it may be.
+        /// Smallest allowed value.
         least: u64,
-        /// The most that it may be.
+        /// Largest allowed value.
         most: u64,
     },
-    /// The folder holds something else, which is not overwritten.
+    /// The folder has other contents, which are not overwritten.
     #[error("{} holds {found}; remove it or choose another folder", printable_path(path))]
     Occupied {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What it holds.
+        /// Description of the contents.
         found: String,
     },
     /// A file cannot be written.
@@ -87,25 +86,25 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", printable_path(path))]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason that the system gave.
         source: io::Error,
     },
-    /// A picture cannot be encoded.
+    /// An image cannot be encoded.
     #[error("cannot encode {}: {source}", printable_path(path))]
     Encode {
-        /// The picture.
+        /// Path of the image.
         path: PathBuf,
-        /// The encoder's reason.
+        /// Reason that the encoder gave.
         source: image::ImageError,
     },
 }
 
-/// Draws a set into `out`, which is created where needed, on all cores. `progress` is called with
-/// the number of pictures done, from any thread.
+/// Draws a set into `out` on all cores and creates the folder if needed.
 ///
-/// A set that is there already and whole is left as it is; one that was interrupted is drawn again.
+/// Calls `progress` with the number of finished images, from any thread. A complete set is left
+/// unchanged; an interrupted one is drawn again.
 pub fn draw(
     out: &Path,
     options: &Options,
@@ -139,8 +138,9 @@ pub fn draw(
     Ok(summary)
 }
 
-/// The pixels and texts of picture `index`, whatever the others are. Alt texts are drawn last: a set
-/// has the same pictures and captions with them and without.
+/// Returns the pixels and texts of image `index`, independently of the other images.
+///
+/// Alt texts are drawn last, so that they do not change a set's images and captions.
 fn picture(options: &Options, index: usize) -> (Vec<u8>, Vec<String>) {
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     random.set_stream(index as u64);
@@ -171,7 +171,7 @@ const CAPTION_FILE: &str = "captions.txt";
 const UNFINISHED: &str = "unfinished";
 const FINISHED: &str = "finished";
 
-/// The folder of a set, and which set it is to hold.
+/// Folder of a set, and the settings of that set.
 struct Folder<'o> {
     out: &'o Path,
     options: &'o Options,
@@ -182,7 +182,7 @@ impl Folder<'_> {
         self.out.join("scenes.txt")
     }
 
-    /// What the note says; it is written before the first picture and after the last file.
+    /// Returns the text of the note, written before the first image and after the last file.
     fn note(&self, state: &str) -> String {
         let Options { count, seed, size, alt_texts } = self.options;
         let alt_texts = match alt_texts {
@@ -198,7 +198,7 @@ impl Folder<'_> {
         format!("scene-{index:05}.jpg")
     }
 
-    /// Whether the set is there; an error if anything else is.
+    /// Returns whether the complete set exists; fails if the folder has other contents.
     fn is_whole(&self) -> Result<bool, Error> {
         let path = self.note_path();
         let occupied = |found: String| Error::Occupied { path: self.out.to_owned(), found };

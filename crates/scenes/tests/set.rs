@@ -1,4 +1,4 @@
-//! A drawn set on disk.
+//! Checks a drawn set on disk.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -12,7 +12,7 @@ use scenes::{Error, Options, Summary, draw};
 
 const SMALL: Options = Options { count: 12, seed: 5, size: 64, alt_texts: 0 };
 
-/// Every file under `folder` with its bytes.
+/// Returns every file under `folder` with its bytes.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -87,7 +87,7 @@ fn a_whole_set_is_left_alone_and_an_interrupted_one_drawn_again() {
     assert!(draw(out, &SMALL, |_| {}).unwrap().was_there);
     assert_eq!(fs::metadata(&picture).unwrap().modified().unwrap(), written);
 
-    // A kill before the last picture, and one before the captions.
+    // Simulates a kill before the last image, and one before the captions.
     let unfinished = String::from_utf8(whole["scenes.txt"].clone()).unwrap();
     let unfinished = unfinished.replace("finished", "unfinished");
     for lost in ["Images/scene-00011.jpg", "captions.txt"] {

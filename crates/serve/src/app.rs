@@ -256,7 +256,7 @@ async fn prepare(
         let decoded = decoded.map_err(|problem| {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))
         })?;
-        let ready = |preprocessing: flickr::Preprocessing| preprocessing.apply(&decoded);
+        let ready = |preprocessing: flickr::Preprocessing| preprocessing.planes(&decoded);
         let pixels = needed.into_iter().map(|preprocessing| preprocessing.map(ready)).collect();
         let RgbPixels { width, height, .. } = decoded;
         drop(permit);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use flickr::Preprocessing;
+use networks::memory::OutOfMemory;
 use serde::Serialize;
 use training::config::{Config, Decoding};
 
@@ -17,8 +18,19 @@ pub trait Backend {
     /// Captions pictures together: for each, in their order, what each of its tasks comes to.
     ///
     /// # Errors
-    /// In words, when none of them can be captioned.
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, String>;
+    /// When none of them can be captioned.
+    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure>;
+}
+
+/// A batch of pictures that cannot be captioned.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no memory for it.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// What is served.
@@ -60,8 +72,9 @@ impl ServedRun {
 /// A picture to caption.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// For each image encoder the picture made ready for it, where a task needs it.
-    pub pixels: Vec<Option<Vec<f32>>>,
+    /// For each image encoder the picture's bytes made ready for it by
+    /// [`Preprocessing::planes`], where a task needs it.
+    pub pixels: Vec<Option<Vec<u8>>>,
     /// What is asked for, one or more.
     pub tasks: Vec<Task>,
 }

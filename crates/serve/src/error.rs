@@ -28,7 +28,7 @@ pub enum Error {
     #[error(transparent)]
     Text(#[from] keywords::Error),
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
     /// Whatever captions pictures cannot be made ready.
     #[error("{0}")]
@@ -62,6 +62,14 @@ impl Refusal {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the caption was not ready in time; try again, or ask for fewer runs or captions",
+        )
+    }
+
+    /// More memory than the device has left.
+    pub fn out_of_memory() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server's device has no memory left for this request; try again soon, or ask for fewer runs or captions",
         )
     }
 

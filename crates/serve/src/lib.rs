@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub use backend::{Backend, Candidate, Picture, Served, ServedRun, Task, Written};
+pub use backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Task, Written};
 pub use error::Error;
 pub use guard::{Host, NotAHost};
 pub use limits::Limits;

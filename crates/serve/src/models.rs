@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keywords::TextEncoder;
+use networks::memory::OutOfMemory;
+use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use tch::{Device, Kind, Tensor};
 use training::KeywordSelector;
@@ -12,7 +14,7 @@ use training::config::Decoding;
 use training::inputs::normalized;
 use training::run_folder::RunFolder;
 
-use crate::backend::{Backend, Candidate, Picture, Served, ServedRun, Written};
+use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
 use crate::error::Error;
 
 /// Captions that a run writes at a time: what they hold in memory is the larger the more there are.
@@ -187,8 +189,11 @@ impl Backend for Models {
         }
     }
 
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, String> {
-        self.caption_all(pictures).map_err(|error| error.to_string())
+    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
+        self.caption_all(pictures).map_err(|error| match OutOfMemory::in_error(&error) {
+            Some(exhausted) => exhausted.into(),
+            None => Failure::Other(error.to_string()),
+        })
     }
 }
 
@@ -207,7 +212,7 @@ impl Embedded {
         number: usize,
         encoder: &ImageEncoder,
     ) -> Result<Option<Self>, Error> {
-        let mut ready: Vec<&[f32]> = Vec::new();
+        let mut ready: Vec<&[u8]> = Vec::new();
         let mut row_of = Vec::with_capacity(pictures.len());
         for picture in pictures {
             let pixels = picture.pixels[number].as_deref();
@@ -223,7 +228,7 @@ impl Embedded {
     /// The embeddings of pictures, by their numbers, all of which have one.
     fn rows(&self, pictures: &[usize]) -> Result<Tensor, Error> {
         let rows: Vec<i64> = pictures.iter().filter_map(|&picture| self.row_of[picture]).collect();
-        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.embeddings.device())?;
+        let rows = transfer::to_device(&Tensor::f_from_slice(&rows)?, self.embeddings.device())?;
         Ok(self.embeddings.f_index_select(0, &rows)?)
     }
 }

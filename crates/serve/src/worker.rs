@@ -11,9 +11,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use networks::memory::attempt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::backend::{Backend, Picture, Served, Written};
+use crate::backend::{Backend, Failure, Picture, Served, Written};
 use crate::error::{Error, Refusal};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -70,6 +71,14 @@ impl Worker {
         let (jobs, waiting) = bounded(limits.queue);
         let (ready, is_ready) = bounded(1);
         let (batch, told) = (limits.batch, metrics.clone());
+        let load = || {
+            let no_room = |exhausted| {
+                Error::Backend(format!(
+                    "the models do not fit: {exhausted}\nhint: serve fewer runs, or use another --device"
+                ))
+            };
+            attempt(load).unwrap_or_else(|exhausted| Err(no_room(exhausted)))
+        };
         let thread = Builder::new().name("models".to_owned()).spawn(move || match load() {
             Ok(backend) => {
                 if ready.send(Ok(backend.served())).is_ok() {
@@ -136,8 +145,10 @@ fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
     let together = pictures.len();
     metrics.batch_sizes.observe(together as f64);
     // The models are read only: a panic leaves nothing half-changed in them.
-    let written = catch_unwind(AssertUnwindSafe(|| backend.caption(&pictures)))
-        .unwrap_or_else(|panic| Err(words(&*panic)));
+    let captioned =
+        || attempt(|| backend.caption(&pictures)).unwrap_or_else(|none| Err(none.into()));
+    let written = catch_unwind(AssertUnwindSafe(captioned))
+        .unwrap_or_else(|panic| Err(Failure::Other(words(&*panic))));
     let computed = start.elapsed();
     match written {
         Ok(all) => {
@@ -146,10 +157,14 @@ fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
                 let _ = reply.send(Ok(Done { written, waited, computed, together }));
             }
         }
-        Err(reason) => {
+        Err(failure) => {
             for (reply, _) in replies {
-                let message = format!("the models failed on this batch of pictures: {reason}");
-                let _ = reply.send(Err(Refusal::failed(message)));
+                let _ = reply.send(Err(match &failure {
+                    Failure::OutOfMemory(_) => Refusal::out_of_memory(),
+                    Failure::Other(reason) => Refusal::failed(format!(
+                        "the models failed on this batch of pictures: {reason}"
+                    )),
+                }));
             }
         }
     }
@@ -159,5 +174,7 @@ fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.and_then(|text| text.lines().next()).unwrap_or("no reason was given").to_owned()
+    // An error of libtorch has C++ frames behind its first line, which `unwrap` writes as one line.
+    let first = text.and_then(|text| text.split(['\n']).next()?.split("\\n").next());
+    first.unwrap_or("no reason was given").to_owned()
 }

@@ -272,6 +272,23 @@ fn a_panic_or_an_error_of_the_models_fails_its_batch_alone() {
 }
 
 #[test]
+fn a_batch_that_memory_is_exhausted_by_is_answered_with_503_in_plain_words_and_the_next_is_captioned()
+ {
+    let server = Server::start(Limits::default(), true);
+    server.gate.send("memory").unwrap();
+    let (status, answer) = server.send(&png(1), &[]);
+    let error = answer["error"].as_str().unwrap();
+    assert_eq!(status, 503, "{error}");
+    assert!(error.contains("no memory left") && error.contains("fewer runs"), "{error}");
+    assert!(
+        !["panic", "frame", "unwrap", "c10"].iter().any(|word| error.contains(word)),
+        "{error}"
+    );
+    server.gate.send("go").unwrap();
+    assert_eq!(server.send(&png(1), &[]).0, 200);
+}
+
+#[test]
 fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let limits = Limits {
         header_time: Duration::from_millis(500),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An element type; multi-byte values are little-endian.
+/// Element type; multi-byte values are little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// IEEE half precision.
@@ -28,7 +28,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Bytes of one element.
+    /// Returns the number of bytes of one element.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -45,7 +45,7 @@ impl Dtype {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
-    /// The type of a storage by its class in module `torch`.
+    /// Returns the type of a storage class in module `torch`.
     pub(crate) fn of_storage_class(name: &str) -> Option<Self> {
         Some(match name {
             "HalfStorage" => Self::F16,
@@ -62,7 +62,7 @@ impl Dtype {
         })
     }
 
-    /// The type by numpy's code without byte order.
+    /// Returns the type of a numpy code without byte order.
     pub(crate) fn of_numpy_code(code: &str) -> Option<Self> {
         Some(match code {
             "f2" => Self::F16,

@@ -1,16 +1,16 @@
-//! What a tree comes to when every shared value is written out.
+//! Limit on the size of a tree after every shared value is copied.
 
 use crate::error::Problem;
 use crate::tree::{Node, Tree};
 
-/// How much larger than itself a tree may become, counted in values and letters.
+/// Largest allowed ratio of expanded to original size, counted in values and letters.
 const EXPANSION: u64 = 64;
-/// Trees that come to less than this may expand as they like.
+/// Expanded size below which the ratio is not limited.
 const SMALL: u64 = 1 << 20;
 
 impl Tree {
-    /// Refuses a tree that shares its values so often that whoever copies them all would need far more
-    /// time and memory than the file can justify.
+    /// Fails if copying all shared values would take far more time and memory than the file
+    /// justifies.
     pub(crate) fn check_expansion(&self) -> Result<(), Problem> {
         let mut expanded: Vec<u64> = Vec::with_capacity(self.nodes.len());
         let mut own = 0_u64;

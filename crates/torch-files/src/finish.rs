@@ -1,4 +1,6 @@
-//! From a pickle's drafts to a tree: only what the root reaches, items before their containers.
+//! Conversion of a pickle's drafts to a tree.
+//!
+//! The tree holds only what the root reaches, with items before their containers.
 
 use std::collections::HashSet;
 
@@ -10,15 +12,16 @@ use crate::pickle::{Draft, Global, Id, Pickle, Place, Storage};
 use crate::tensor::Tensor;
 use crate::tree::Node;
 
-/// Values nested deeper than this are refused, so that whoever walks a tree may recurse.
+/// Greatest nesting depth of values. Code that walks a tree may therefore recurse.
 pub const MAX_DEPTH: u8 = 100;
 
-/// Turns `pickle` into a tree's nodes and root; `find` gives the bytes of storages that lie outside
-/// the pickle.
+/// Turns `pickle` into a tree's nodes and root.
+///
+/// `find` returns the bytes of storages outside the pickle.
 ///
 /// # Errors
-/// Values that contain themselves or nest too deep, repeated keys, keys that Python cannot hash, parts
-/// of tensors in place of tensors, and what `find` refuses.
+/// Fails for values that contain themselves or nest too deep, repeated keys, keys that Python
+/// cannot hash, parts of tensors in place of tensors, and whatever `find` refuses.
 pub(crate) fn finish(
     pickle: Pickle,
     find: impl FnMut(&str, &Storage) -> Result<Bytes, Problem>,
@@ -57,7 +60,7 @@ fn bytes_of(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     New,
-    /// Its items are being finished; meeting it again means that it contains itself.
+    /// Its items are being finished. Meeting it again means that it contains itself.
     Open,
     Finished(Id),
 }
@@ -67,12 +70,12 @@ struct Finisher {
     drafts: Vec<Draft>,
     states: Vec<State>,
     nodes: Vec<Node>,
-    /// How deep each node nests, 0 for values without items.
+    /// Nesting depth of each node, 0 for values without items.
     depths: Vec<u8>,
 }
 
 impl Finisher {
-    /// Depth first, with a stack of its own: (value, its next item).
+    /// Walks depth first with an explicit stack of a value and the index of its next item.
     fn walk(&mut self, root: Id) -> Result<(), Problem> {
         let mut path = vec![(root, 0)];
         self.states[root as usize] = State::Open;
@@ -101,7 +104,7 @@ impl Finisher {
         Ok(())
     }
 
-    /// Makes the node of a draft whose items are all finished.
+    /// Builds the node of a draft whose items are all finished.
     fn close(&mut self, id: Id) -> Result<(), Problem> {
         let draft = std::mem::replace(&mut self.drafts[id as usize], Draft::None);
         let all = |ids: &[Id]| ids.iter().map(|&id| self.finished(id)).collect();
@@ -147,7 +150,7 @@ impl Finisher {
     fn finished(&self, id: Id) -> Id {
         match self.states[id as usize] {
             State::Finished(node) => node,
-            // Never asked before the walk has left the value.
+            // Unreachable, because the walk has left the value by then.
             State::New | State::Open => 0,
         }
     }
@@ -167,8 +170,9 @@ impl Finisher {
         }
     }
 
-    /// Keys are what Python can hash, and none is there twice. Of keys that are floats or tuples only
-    /// the first is asked.
+    /// Checks that Python can hash the keys and that no key is repeated.
+    ///
+    /// It checks repetition only of texts, integers and booleans.
     fn check_keys(&self, entries: &[(Id, Id)]) -> Result<(), Problem> {
         let mut texts = HashSet::new();
         let mut numbers = HashSet::new();
@@ -196,7 +200,7 @@ impl Finisher {
     }
 }
 
-/// The item of a draft at `place`, a dict's keys and values taking turns.
+/// Returns the item of a draft at `place`; a dict's keys and values alternate.
 fn item(draft: &Draft, place: usize) -> Option<Id> {
     match draft {
         Draft::List(ids) | Draft::Set(ids) => ids.get(place).copied(),

@@ -1,4 +1,4 @@
-//! Plain values as JSON.
+//! Conversion of plain values to JSON.
 
 use std::fmt;
 
@@ -8,12 +8,13 @@ use crate::error::{Error, Problem, shown};
 use crate::tree::{Tree, Value};
 
 impl Tree {
-    /// The whole tree as JSON. Tuples become arrays, as with Python's `json`.
+    /// Returns the whole tree as JSON. Tuples become arrays, as with Python's `json`.
     ///
     /// # Errors
-    /// Names the place, as Python would write it (`[3]["pos"]`), of what JSON cannot hold: bytes,
-    /// sets, tensors, floats that are not finite, integers beyond 64 bits, keys that are not texts.
-    /// Refuses a small file that shares its values so often that the JSON would be huge.
+    /// Names the position, as Python would write it (`[3]["pos"]`), of values that JSON cannot
+    /// hold: bytes, sets, tensors, floats that are not finite, integers beyond 64 bits, keys that
+    /// are not texts. Also fails for a small file that shares its values so often that the JSON
+    /// would be huge.
     pub fn to_json(&self) -> Result<serde_json::Value, Error> {
         self.check_expansion()
             .and_then(|()| Converter { path: Vec::new() }.convert(self.root()))

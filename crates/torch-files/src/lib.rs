@@ -1,15 +1,17 @@
-//! PyTorch checkpoints, pickles and safetensors, read without PyTorch and without running what they ask
-//! for; and ClipCap's embeddings, written as Python reads them.
+//! Reader of PyTorch checkpoints, pickles and safetensors that needs no PyTorch and runs no code.
 //!
-//! A pickle is a program, and `pickle.load` runs it. Here a small machine reads it instead (protocols
-//! 0 to 5) that knows the names of `torch.load(weights_only=True)` and a few of Python's and numpy's, all
-//! of which only put tensors, arrays and plain data together. Any other name is an error that says
-//! which, and nothing is ever imported or called.
+//! It also writes ClipCap's embeddings so that Python can read them.
 //!
-//! [`Tree`] is a file's values, [`StateDict`] its weights, [`Embeddings`] the pickles that ClipCap
-//! trains from, [`Tree::to_json`] plain data as JSON. Files are mapped, not read: a tensor's values are
-//! copied only where they do not already lie in row order. Refused are, among others, `TorchScript`
-//! archives, tar, big-endian data, compressed archives, values that outgrow their file.
+//! A pickle is a program, and `pickle.load` runs it. This crate interprets it with a small machine
+//! instead (protocols 0 to 5). The machine knows the names of `torch.load(weights_only=True)` and a
+//! few of Python's and numpy's, all of which only build tensors, arrays and plain data. Any other
+//! name is an error that names it, and nothing is ever imported or called.
+//!
+//! [`Tree`] holds a file's values, [`StateDict`] its weights, [`Embeddings`] the pickles that
+//! ClipCap trains from, and [`Tree::to_json`] converts plain data to JSON. Files are mapped, not
+//! read: a tensor's values are copied only if they are not in row order. `TorchScript` archives,
+//! tar, big-endian data, compressed archives and values that outgrow their file are refused, among
+//! others.
 //!
 //! ```
 //! use torch_files::StateDict;
@@ -24,8 +26,8 @@
 //! # }
 //! ```
 //!
-//! The formats are those of PyTorch's `torch/serialization.py` and Python's `pickletools`; the tests
-//! read files that PyTorch 2.11 wrote.
+//! The formats are those of PyTorch's `torch/serialization.py` and Python's `pickletools`. The
+//! tests read files that PyTorch 2.11 wrote.
 
 mod container;
 mod dtype;

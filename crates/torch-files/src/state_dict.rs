@@ -1,4 +1,4 @@
-//! A model's weights: names and tensors, wherever in the file the training script put them.
+//! Weights of a model: named tensors, anywhere in the file.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,10 +8,10 @@ use crate::error::{Error, Problem, shown};
 use crate::tensor::Tensor;
 use crate::tree::{Dict, Tree, Value};
 
-/// Keys under which training scripts keep the model beside other things with tensors.
+/// Keys under which training scripts store the model beside other entries with tensors.
 const WRAPPERS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
 
-/// Tensors by name, in the file's order.
+/// Named tensors, in the order of the file.
 #[derive(Debug)]
 pub struct StateDict {
     place: String,
@@ -20,12 +20,14 @@ pub struct StateDict {
 }
 
 impl StateDict {
-    /// Reads the one state dict of a checkpoint: all of it, or under any key. Of several it is the
-    /// one under `"model"`, `"state_dict"` or `"model_state_dict"`, else the outermost. Reads a
-    /// safetensors file too.
+    /// Reads the only state dict of a checkpoint or safetensors file.
+    ///
+    /// It may be the whole file or lie under any key. Of several, it is the one under `"model"`,
+    /// `"state_dict"` or `"model_state_dict"`, else the outermost.
     ///
     /// # Errors
-    /// Refuses as [`Tree::load`], and a file without a state dict or with several.
+    /// Fails as [`Tree::load`] does, and for a file without a state dict or with several
+    /// candidates.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let fail = |reason: String| Problem::Content(reason).at(path);
         let mut all = Self::all(path)?;
@@ -51,10 +53,10 @@ impl StateDict {
         }
     }
 
-    /// Reads every state dict of a file, wherever it lies; at least one.
+    /// Reads every state dict of a file, anywhere in it; returns at least one.
     ///
     /// # Errors
-    /// Refuses as [`Tree::load`], and a file without a state dict.
+    /// Fails as [`Tree::load`] does, and for a file without a state dict.
     pub fn all(path: &Path) -> Result<Vec<Self>, Error> {
         let found = match container::open(path) {
             Ok(Contents::Tree(tree)) => of_tree(&tree),
@@ -88,38 +90,38 @@ impl StateDict {
         }
     }
 
-    /// Its place in the file, as Python would write it: `["net"]`; empty for all of the file.
+    /// Returns the position in the file as Python writes it, `["net"]`; empty for the whole file.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// Names and tensors, in the file's order; no name comes twice.
+    /// Iterates over names and tensors in the order of the file; names are unique.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.tensors.len()
     }
 
-    /// A tensor by its name. Looks through all of them.
+    /// Returns a tensor by its name, with a linear search.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.iter().find(|&(known, _)| known == name).map(|(_, tensor)| tensor)
     }
 
-    /// Other entries of the state dict: name, and the kind of value as [`Value::kind`] has it.
+    /// Returns the other entries of the state dict: name, and kind as in [`Value::kind`].
     #[must_use]
     pub fn others(&self) -> &[(String, &'static str)] {
         &self.others
     }
 }
 
-/// Lists where state dicts lie, for an error.
+/// Lists the positions of state dicts for an error.
 fn places(all: &[StateDict]) -> String {
     let mut places: Vec<&str> = all
         .iter()
@@ -148,12 +150,13 @@ fn of_tree(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
     }))
 }
 
-/// Dicts with tensors, found in dicts by texts and in lists. An optimizer's are not: it numbers
-/// parameters.
+/// Search for dicts with named tensors, in dicts under text keys and in lists.
+///
+/// The dicts of an optimizer do not count, because it numbers parameters.
 #[derive(Default)]
 struct Search {
     found: Vec<StateDict>,
-    /// Containers that were looked into: one that is shared is met once.
+    /// Visited containers; a shared one is visited once.
     seen: HashSet<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Tensors and arrays: strided views of storages, and their values in row order.
+//! Tensors and arrays: strided views of storages, with access to their values in row order.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,20 +8,22 @@ use half::{bf16, f16};
 
 use crate::dtype::Dtype;
 
-/// More dimensions than this neither PyTorch nor numpy knows.
+/// Most dimensions of a tensor in PyTorch and numpy.
 const MAX_DIMENSIONS: usize = 64;
 
-/// Where a tensor's elements lie in its storage, in elements. Checked against the storage's length.
+/// Position of a tensor's elements in its storage, in elements.
+///
+/// It is checked against the storage's length.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     offset: usize,
     shape: Vec<usize>,
-    /// 0 where the dimension's size is 1, or the tensor is empty.
+    /// Strides; 0 if the dimension's size is 1, or the tensor is empty.
     strides: Vec<usize>,
 }
 
 impl Layout {
-    /// Checks a view as the file gives it against a storage of `elements` elements.
+    /// Checks a view from the file against a storage of `elements` elements.
     pub(crate) fn new(
         offset: i128,
         shape: &[i128],
@@ -46,7 +48,7 @@ impl Layout {
         else {
             return wrong("has a negative or far too large size, stride or offset");
         };
-        // Without the zeros, so that nobody who multiplies sizes overflows.
+        // Skips zeros, so that multiplying the sizes never overflows.
         let volume =
             shape.iter().filter(|&&n| n > 0).try_fold(1_usize, |all, &n| all.checked_mul(n));
         if volume.is_none_or(|n| n > isize::MAX as usize) {
@@ -85,9 +87,9 @@ impl Layout {
     }
 }
 
-/// A tensor or array: type, shape, and values in the file that it came from.
+/// Tensor or array: type, shape, and values in the mapped file.
 ///
-/// Cloning is cheap: the values stay where they are.
+/// Cloning is cheap: the values are shared.
 #[derive(Clone)]
 pub struct Tensor {
     dtype: Dtype,
@@ -96,37 +98,40 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// Builds a tensor.
+    ///
     /// `layout` must have been checked against a storage of as many elements as `storage` holds.
     pub(crate) fn new(dtype: Dtype, layout: Layout, storage: Bytes) -> Self {
         Self { dtype, layout, storage }
     }
 
-    /// The element type.
+    /// Returns the element type.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// The size of each dimension, outermost first; empty for a scalar.
+    /// Returns the size of each dimension, outermost first; empty for a scalar.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.layout.shape
     }
 
-    /// The number of elements, 1 for a scalar.
+    /// Returns the number of elements, 1 for a scalar.
     #[must_use]
     pub fn len(&self) -> usize {
         self.layout.shape.iter().product()
     }
 
-    /// Whether there are no elements.
+    /// Returns whether there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The values in row order, little-endian: `len() * dtype().size()` bytes. Copied only where
-    /// they do not lie so in the file.
+    /// Returns the values in row order, little-endian: `len() * dtype().size()` bytes.
+    ///
+    /// They are copied only if they are not in row order in the file.
     #[must_use]
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         let size = self.dtype.size();
@@ -162,7 +167,9 @@ impl Tensor {
         values
     }
 
-    /// The values in row order, of floating-point tensors only; `f64` is rounded.
+    /// Returns the values in row order as `f32`, or `None` if they are not floating-point.
+    ///
+    /// Values of type `f64` are rounded.
     #[must_use]
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         let bytes = self.bytes();
@@ -175,19 +182,19 @@ impl Tensor {
         })
     }
 
-    /// What tells this view of the file's bytes from others.
+    /// Returns a key that distinguishes this view of the file's bytes from others.
     pub(crate) fn identity(&self) -> (*const u8, usize, &[usize], &[usize]) {
         let Layout { offset, shape, strides } = &self.layout;
         (self.storage.as_ptr(), *offset, shape, strides)
     }
 
-    /// The bytes of the whole storage that this tensor is a view of.
+    /// Returns the bytes of the whole storage that this tensor is a view of.
     pub(crate) fn storage(&self) -> &Bytes {
         &self.storage
     }
 }
 
-/// Without the values, of which there may be millions.
+/// Prints type and shape without the values, of which there may be millions.
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({} {:?})", self.dtype, self.shape())

@@ -1,4 +1,4 @@
-//! Plain values: what a pickle held, as a tree that can be walked.
+//! Plain values of a pickle as a tree.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use crate::error::{Error, Problem};
 use crate::tensor::Tensor;
 use crate::{container, pickle};
 
-/// Everything a file holds. [`Tree::root`] is where to start.
+/// All values of a file; walking starts at [`Tree::root`].
 #[derive(Debug)]
 pub struct Tree {
     pub(crate) path: PathBuf,
-    /// Items come before what contains them, so there are no cycles.
+    /// Nodes, with items before their containers, so that there are no cycles.
     pub(crate) nodes: Vec<Node>,
     pub(crate) root: pickle::Id,
 }
 
-/// A value with its items by number: a value that the pickle shares is here once.
+/// Value with its items by index. A value that the pickle shares is stored once.
 #[derive(Debug)]
 pub(crate) enum Node {
     None,
@@ -38,11 +38,11 @@ pub(crate) enum Node {
 impl Tree {
     /// Reads a file that `torch.save` (either format) or `pickle.dump` wrote.
     ///
-    /// The file is mapped into memory and must not change while the tree or a tensor of it is in
-    /// use. Checksums, lengths and views are checked here, once.
+    /// The file is mapped into memory and must not change while the tree or one of its tensors is
+    /// in use. Checksums, lengths and views are checked here, once.
     ///
     /// # Errors
-    /// Names the file and what is wrong; for hostile ones also what they ask for.
+    /// Names the file and the problem; for a hostile file also the function that it asks for.
     pub fn load(path: &Path) -> Result<Self, Error> {
         match container::open(path) {
             Ok(Contents::Tree(tree)) => Ok(tree),
@@ -54,13 +54,13 @@ impl Tree {
         }
     }
 
-    /// The value that was saved.
+    /// Returns the value that was saved.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
         self.value(self.root)
     }
 
-    /// The file it came from.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -84,41 +84,42 @@ impl Tree {
     }
 }
 
-/// A value of a [`Tree`].
+/// Value of a [`Tree`].
 ///
-/// Nested at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep, so that walking may recurse. But a small file
-/// can share one list a million times: whoever copies must count.
+/// Values nest at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep, so that walking may recurse. A small
+/// file can share one list a million times, so code that copies values must limit their number.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// Python's None.
     None,
-    /// A bool, numpy's too.
+    /// Bool of Python or numpy.
     Bool(bool),
-    /// An integer, numpy's too.
+    /// Integer of Python or numpy.
     Int(i128),
-    /// A float, numpy's too.
+    /// Float of Python or numpy.
     Float(f64),
-    /// A text; a `torch.device` or `torch.dtype` is one.
+    /// Text; includes `torch.device` and `torch.dtype`.
     Str(&'a str),
-    /// Bytes or a bytearray.
+    /// Bytes or bytearray.
     Bytes(&'a [u8]),
-    /// A list.
+    /// List.
     List(Items<'a>),
-    /// A tuple; a `torch.Size` is one.
+    /// Tuple; includes `torch.Size`.
     Tuple(Items<'a>),
-    /// A set or frozenset, in the file's order.
+    /// Set or frozenset, in the order of the file.
     Set(Items<'a>),
-    /// A dict of any kind.
+    /// Dict of any kind.
     Dict(Dict<'a>),
-    /// A tensor, a parameter or a numpy array.
+    /// Tensor, parameter or numpy array.
     Tensor(&'a Tensor),
-    /// A value that only `torch.load(weights_only=True)` reads, by its name: tensors of other types
-    /// or kinds, complex numbers, texts with lone surrogates.
+    /// Value that only `torch.load(weights_only=True)` reads; holds its description.
+    ///
+    /// These are tensors of other types or kinds, complex numbers, and texts with lone surrogates.
     Other(&'static str),
 }
 
 impl<'a> Value<'a> {
-    /// What Python calls this kind of value, "tensor" standing for arrays too.
+    /// Returns Python's name of this kind of value; arrays count as "tensor".
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -137,7 +138,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of a dict's key; none where this is no dict or has no such key.
+    /// Returns the value of a dict's key, or `None` if this is no dict or lacks the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         match self {
@@ -147,7 +148,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The items of a list, tuple or set.
+/// Items of a list, tuple or set.
 #[derive(Debug, Clone, Copy)]
 pub struct Items<'a> {
     tree: &'a Tree,
@@ -155,25 +156,25 @@ pub struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// Number of tensors.
+    /// Returns the number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The item at `place`, from 0.
+    /// Returns the item at `place`, counted from 0.
     #[must_use]
     pub fn get(&self, place: usize) -> Option<Value<'a>> {
         self.ids.get(place).map(|&id| self.tree.value(id))
     }
 
-    /// All of them in order.
+    /// Iterates over all items in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Value<'a>> + use<'a> {
         let tree = self.tree;
@@ -181,7 +182,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// The entries of a dict, in the order in which they were set.
+/// Entries of a dict, in insertion order.
 #[derive(Debug, Clone, Copy)]
 pub struct Dict<'a> {
     tree: &'a Tree,
@@ -189,19 +190,19 @@ pub struct Dict<'a> {
 }
 
 impl<'a> Dict<'a> {
-    /// Number of tensors.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The value of a key that is a text. Looks through all entries.
+    /// Returns the value of a text key, with a linear search.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.iter().find_map(|(name, value)| match name {
@@ -210,7 +211,7 @@ impl<'a> Dict<'a> {
         })
     }
 
-    /// All keys and values in order.
+    /// Iterates over all keys and values in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Value<'a>, Value<'a>)> + use<'a> {
         let tree = self.tree;

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 
 use launchers::Place;
-use tch::Tensor;
 
 use crate::config::Training;
 use crate::seeds::{self, Purpose};
@@ -25,14 +24,6 @@ pub struct TokenRow {
     pub image: usize,
     /// Index of the caption among the picture's, for messages.
     pub caption: usize,
-}
-
-impl TokenRow {
-    /// The embeddings of the rows' pictures, `[rows, dim]`, from those of the data set.
-    pub fn embeddings(rows: &[&Self], embeddings: &Tensor) -> Tensor {
-        let places: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
-        embeddings.index_select(0, &Tensor::from_slice(&places).to_device(embeddings.device()))
-    }
 }
 
 impl Example for TokenRow {

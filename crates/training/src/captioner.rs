@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use keywords::Keyword;
+use networks::memory::attempt;
 use precompute::ImageEncoder;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
@@ -264,7 +265,8 @@ impl Captioner {
             pictures.embeddings.device(),
             "lower decoding.batch_size",
         )?;
-        self.writer.write(pictures, decoding, &mut progress)
+        attempt(|| self.writer.write(pictures, decoding, &mut progress))
+            .map_err(|source| Error::OutOfMemory { source, hint: fewer_together(together) })?
     }
 
     /// What [`Decoding::max_tokens`] may be at most, where captions are written behind a prompt in a
@@ -296,6 +298,20 @@ impl Captioner {
             _ => vec![Choice { name: None, among: usize::MAX }],
         }
     }
+}
+
+/// Returns what needs less memory than to caption so many pictures together.
+fn fewer_together(pictures: usize) -> String {
+    if pictures > 1 {
+        return format!(
+            "{pictures} pictures were captioned together: lower decoding.batch_size, such as with \
+             --set decoding.batch_size={}",
+            pictures / 2
+        );
+    }
+    "one picture was captioned at a time: lower the beams or samples of decoding.strategy, or use \
+     another --device"
+        .to_owned()
 }
 
 /// The caption of the highest score among the first `among`; of equal ones the first.
@@ -331,6 +347,12 @@ pub fn first_sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_pictures_together_are_the_way_out_of_exhausted_memory_unless_it_is_one() {
+        assert!(fewer_together(40).contains("--set decoding.batch_size=20"));
+        assert!(fewer_together(1).contains("beams"));
+    }
 
     #[test]
     fn a_caption_ends_at_its_first_full_stop() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::track::TrackError;
 use foreign_text::printable_path;
+use networks::memory::OutOfMemory;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +61,16 @@ pub enum Error {
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
+    /// Memory is exhausted.
+    #[error("{source}\nhint: {hint}")]
+    OutOfMemory {
+        /// Which memory, and how much was asked for.
+        source: OutOfMemory,
+        /// Keys or options that need less.
+        hint: String,
+    },
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
     /// A file in a run folder cannot be read or is not what it should be.
     #[error("{}: {reason}", printable_path(path))]

@@ -1,9 +1,10 @@
 //! One training step: loss, gradients, clipping, update. Of any model.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives, Sums};
-use networks::Pass;
+use networks::{Bf16Copies, Pass, Precision, libtorch};
 use tch::{Kind, TchError, Tensor, no_grad};
 
 use crate::error::Error;
@@ -24,8 +25,8 @@ pub trait Model {
     /// The mean loss of a part's targets, a scalar.
     fn loss(&self, part: &Self::Part, pass: Pass) -> Tensor;
 
-    /// The loss with its gradients by `parameters`, activations computed again instead of kept;
-    /// `seed` decides dropout. A model with few activations keeps them.
+    /// Returns the loss and its gradients by `parameters`, both times `weight`, with activations computed
+    /// again instead of kept; `seed` decides dropout. A model with few activations keeps them.
     ///
     /// # Errors
     /// When libtorch refuses, for want of memory.
@@ -34,10 +35,11 @@ pub trait Model {
         part: &Self::Part,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         _seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let parameters: Vec<&Tensor> = parameters.iter().map(|(_, parameter)| parameter).collect();
-        gradients(&self.loss(part, pass), &parameters)
+        gradients(&weighted(self.loss(part, pass), weight), &parameters, pass)
     }
 }
 
@@ -50,8 +52,12 @@ pub enum Objective {
     Sum,
 }
 
-fn gradients(loss: &Tensor, parameters: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>), TchError> {
-    let gradients = Tensor::f_run_backward(&[loss], parameters, false, false)?;
+fn gradients(
+    loss: &Tensor,
+    parameters: &[&Tensor],
+    pass: Pass,
+) -> Result<(Tensor, Vec<Tensor>), TchError> {
+    let gradients = pass.precision.gradients(loss, parameters)?;
     Ok((loss.detach(), gradients))
 }
 
@@ -65,6 +71,9 @@ pub struct Learner<M> {
     options: LearnerOptions,
     /// Sums over all processes, where there are several.
     buckets: Option<Buckets>,
+    /// The weights in bf16, where products are and the process is alone: buckets take gradients from the
+    /// parameters themselves.
+    copies: Option<Bf16Copies>,
 }
 
 /// This process's share of a step that several compute together.
@@ -82,7 +91,7 @@ pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
     pub max_gradient_norm: f64,
     /// Dropout and precision. A frozen GPT-2 has no dropout.
-    pub pass: Pass,
+    pub pass: Pass<'static>,
     /// Compute activations twice instead of keeping them.
     pub recompute: bool,
 }
@@ -94,6 +103,8 @@ pub struct Step {
     pub loss: Tensor,
     /// Total L2 norm of the gradients, before clipping.
     pub norm: Tensor,
+    /// Loss and norm beside each other, `[2]`, to be read together.
+    pub values: Tensor,
     /// Learning rate.
     pub rate: f64,
     /// How many processes were asked to stop, where there are several.
@@ -113,7 +124,9 @@ impl<M: Model> Learner<M> {
         options: LearnerOptions,
     ) -> Self {
         let parameters = optimizer.parameters();
-        Self { model, optimizer, parameters, schedule, options, buckets: None }
+        let is_bf16 = matches!(options.pass.precision, Precision::Bf16);
+        let copies = is_bf16.then(Bf16Copies::default);
+        Self { model, optimizer, parameters, schedule, options, buckets: None, copies }
     }
 
     /// Lets the processes of `group` compute each step together. Each must have the same parameters.
@@ -125,6 +138,7 @@ impl<M: Model> Learner<M> {
         let overlap = !self.options.recompute;
         let parameters = &self.parameters;
         self.buckets = Some(Buckets::new(Arc::clone(group), parameters, BUCKET_BYTES, overlap)?);
+        self.copies = None;
         Ok(())
     }
 
@@ -149,7 +163,7 @@ impl<M: Model> Learner<M> {
         let all: usize = parts.iter().map(|part| M::targets(part)).sum();
         tch::manual_seed(seed);
         let (loss, gradients) = self.sum(&parts, all, seed)?;
-        Ok(self.step(loss, gradients, all, finished))
+        self.step(loss, gradients, all, finished)
     }
 
     fn sum(
@@ -163,11 +177,15 @@ impl<M: Model> Learner<M> {
             // Each target weighs the same, whichever part it is in.
             let weight = M::targets(part) as f64 / all as f64;
             // Far enough apart that no two segments of two parts share a seed.
-            let (loss, gradients) = self.gradients(part, seed.wrapping_add(number << 32))?;
-            sum = Some(match sum {
-                None if parts.len() == 1 => (loss, gradients),
-                sum => added(sum, loss, gradients, weight),
-            });
+            let (loss, gradients) =
+                self.gradients(part, weight, seed.wrapping_add(number << 32))?;
+            match &mut sum {
+                None => sum = Some((loss, gradients)),
+                Some((total, totals)) => no_grad(|| {
+                    let _ = total.f_add_(&loss)?;
+                    libtorch::foreach_add(totals, &gradients)
+                })?,
+            }
         }
         let none = || (Tensor::zeros([], (Kind::Float, self.parameters[0].device())), Vec::new());
         Ok(sum.unwrap_or_else(none))
@@ -192,34 +210,54 @@ impl<M: Model> Learner<M> {
         for (number, part) in (0..).zip(parts.iter().copied()) {
             let weight = M::targets(part) as f64 / share.targets as f64;
             buckets.expect(weight, number as usize + 1 == parts.len());
-            let (loss, gradients) = self.gradients(part, seed.wrapping_add(number << 32))?;
+            let (loss, gradients) = self.gradients(part, 1.0, seed.wrapping_add(number << 32))?;
             buckets.add(&gradients, weight)?;
             no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
         }
-        let stop = Tensor::from(f64::from(u8::from(share.wants_to_stop)));
+        // Made where it is summed: a copy of it would make the host wait.
+        let stop = f64::from(u8::from(share.wants_to_stop));
+        let stop = Tensor::full(1, stop, (Kind::Double, mean.device())).squeeze();
         let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
         let loss = scalars.get(0).to_kind(Kind::Float);
-        let step = self.step(loss, gradients, share.targets, finished);
+        let step = self.step(loss, gradients, share.targets, finished)?;
         Ok(Step { wanting_to_stop: Some(scalars.get(1)), ..step })
     }
 
     /// A step without targets has loss 0 and no gradients: nothing moves, moments included.
-    fn step(&self, loss: Tensor, gradients: Vec<Tensor>, targets: usize, finished: u64) -> Step {
+    fn step(
+        &self,
+        loss: Tensor,
+        gradients: Vec<Tensor>,
+        targets: usize,
+        finished: u64,
+    ) -> Result<Step, TchError> {
         let (gradients, (norm, factor)) = if targets == 0 {
             (Vec::new(), (loss.zeros_like(), None))
         } else {
-            let scale = self.norm_and_factor(&gradients, targets);
+            let scale = self.norm_and_factor(&gradients, targets)?;
             (gradients, scale)
         };
-        let rate = self.schedule.rate(finished);
-        Step { loss, norm, rate, wanting_to_stop: None, number: finished + 1, gradients, factor }
+        Ok(Step {
+            values: Tensor::f_stack(&[&loss, &norm], 0)?,
+            loss,
+            norm,
+            rate: self.schedule.rate(finished),
+            wanting_to_stop: None,
+            number: finished + 1,
+            gradients,
+            factor,
+        })
     }
 
     /// The norm of the objective's gradients, and what those of the mean are multiplied with before
     /// the update.
-    fn norm_and_factor(&self, gradients: &[Tensor], targets: usize) -> (Tensor, Option<Tensor>) {
+    fn norm_and_factor(
+        &self,
+        gradients: &[Tensor],
+        targets: usize,
+    ) -> Result<(Tensor, Option<Tensor>), TchError> {
         let max_norm = self.options.max_gradient_norm;
-        let mut norm = total_norm(gradients);
+        let mut norm = total_norm(gradients)?;
         if M::OBJECTIVE == Objective::Sum {
             norm = no_grad(|| norm * targets as f64);
         }
@@ -231,28 +269,49 @@ impl<M: Model> Learner<M> {
                 Some(no_grad(|| clipping * targets as f64))
             }
         };
-        (norm, factor)
+        Ok((norm, factor))
     }
 
-    fn gradients(&self, part: &M::Part, seed: i64) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let pass = self.options.pass;
-        if self.options.recompute {
+    fn gradients(
+        &self,
+        part: &M::Part,
+        weight: f64,
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let pass = self.pass();
+        let (loss, gradients) = if self.options.recompute {
             let parameters = self.optimizer.named_parameters();
-            return self.model.gradients_recomputing(part, pass, parameters, seed);
-        }
-        let parameters: Vec<&Tensor> = self.parameters.iter().collect();
-        gradients(&self.model.loss(part, pass), &parameters)
+            self.model.gradients_recomputing(part, pass, parameters, weight, seed)?
+        } else {
+            let parameters: Vec<&Tensor> = self.parameters.iter().collect();
+            gradients(&weighted(self.model.loss(part, pass), weight), &parameters, pass)?
+        };
+        Ok((loss, separate(gradients)))
     }
 
-    /// Moves the parameters.
-    pub fn apply(&mut self, step: &Step) {
-        self.optimizer.step(&step.gradients, step.factor.as_ref(), step.number, step.rate);
+    /// Moves the parameters. On a GPU, where loss and norm are not read at each step, nothing moves if one
+    /// of them is not finite.
+    ///
+    /// # Errors
+    /// Fails if libtorch refuses, for want of memory.
+    pub fn apply(&mut self, step: &Step) -> Result<(), TchError> {
+        let is_on_gpu = step.values.device().is_cuda();
+        let skip = is_on_gpu.then(|| libtorch::any_non_finite(&step.values)).transpose()?;
+        let Step { gradients, factor, number, rate, .. } = step;
+        self.optimizer.step_unless(skip.as_ref(), gradients, factor.as_ref(), *number, *rate)?;
+        self.copies.as_ref().map_or(Ok(()), Bf16Copies::refresh)
     }
 
     /// The loss on a part without dropout.
     pub fn evaluate(&self, part: &M::Part) -> Tensor {
-        let pass = Pass { dropout: false, ..self.options.pass };
+        let pass = Pass { dropout: false, ..self.pass() };
         no_grad(|| self.model.loss(part, pass))
+    }
+
+    /// Returns how passes are computed: with the copies of the weights, where there are any.
+    fn pass(&self) -> Pass<'_> {
+        let precision = self.copies.as_ref().map(Precision::Bf16Copies);
+        Pass { precision: precision.unwrap_or(self.options.pass.precision), ..self.options.pass }
     }
 }
 
@@ -261,21 +320,43 @@ fn with_targets<M: Model>(parts: &[M::Part]) -> Vec<&M::Part> {
     parts.iter().filter(|part| M::targets(part) > 0).collect()
 }
 
-/// A part's loss and gradients, weighted, added to those of the parts before it.
-fn added(
-    sum: Option<(Tensor, Vec<Tensor>)>,
-    loss: Tensor,
-    gradients: Vec<Tensor>,
-    weight: f64,
-) -> (Tensor, Vec<Tensor>) {
-    no_grad(|| match sum {
-        None => (loss * weight, gradients.into_iter().map(|gradient| gradient * weight).collect()),
-        Some((mut total, mut totals)) => {
-            for (total, gradient) in totals.iter_mut().zip(&gradients) {
-                let _ = total.g_add_(&(gradient * weight));
+/// Returns the loss times `weight`, so that its gradients need not be multiplied.
+fn weighted(loss: Tensor, weight: f64) -> Tensor {
+    if weight.to_bits() == 1.0_f64.to_bits() { loss } else { loss * weight }
+}
+
+/// Gives each gradient memory of its own. Autograd may return one tensor for two parameters, and updates
+/// write to gradients.
+fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
+    let mut taken = HashSet::with_capacity(gradients.len());
+    let separate = |gradient: Tensor| {
+        let gradient = gradient.contiguous();
+        if taken.insert(gradient.data_ptr()) { gradient } else { gradient.copy() }
+    };
+    gradients.into_iter().map(separate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_that_autograd_returns_twice_get_memory_of_their_own() {
+        let leaf = || Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+        let (a, b) = (leaf(), leaf());
+        let shared = Tensor::from_slice(&[3.0_f32, 4.0]);
+        let rows = Tensor::from(5.0_f32).expand([2, 3], false);
+        let all = [shared.shallow_clone(), shared, rows];
+        let found = Tensor::run_backward(&[(&a + &b).sum(Kind::Float)], &[&a, &b], false, false);
+        for gradients in [found, all.into()] {
+            let copies: Vec<Tensor> = gradients.iter().map(Tensor::copy).collect();
+            let separated = separate(gradients);
+            assert_eq!(separated, copies);
+            let doubled = libtorch::foreach_add(&separated, &copies);
+            assert!(doubled.is_ok(), "{doubled:?}");
+            for (doubled, copy) in separated.iter().zip(copies) {
+                assert_eq!(*doubled, copy * 2.0);
             }
-            let _ = total.g_add_(&(loss * weight));
-            (total, totals)
         }
-    })
+    }
 }

@@ -7,7 +7,8 @@
 //!
 //! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
 //! optimizer is this crate's own ([`optimizer`]), since tch's can neither be saved nor return the
-//! gradient norm. So a run that was killed goes on to the same bits.
+//! gradient norm. So a run that was killed is resumed to the same bits, on a GPU where
+//! `training.deterministic` is set.
 
 pub mod batches;
 pub mod bench;
@@ -18,9 +19,11 @@ mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;
+mod hardware;
 pub mod import;
 pub mod inputs;
 pub mod learner;
+mod losses;
 mod memory;
 pub mod optimizer;
 pub mod pickle;
@@ -40,6 +43,7 @@ pub mod trainer;
 mod validation;
 
 pub use error::Error;
+pub use hardware::Hardware;
 pub use pretrained::first_names;
 pub use systems::merge_rnn::Part as MergeRnnPart;
 pub use systems::prefix::Part as PrefixPart;

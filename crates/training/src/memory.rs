@@ -1,8 +1,11 @@
-//! Checks that what a configuration asks for has room in memory at all.
+//! Checks that what a configuration asks for has room in memory at all, and names what takes less where it
+//! turns out to have none.
 
 use networks::device;
+use networks::memory::{OutOfMemory, catch_out_of_memory};
 use tch::Device;
 
+use crate::config::System;
 use crate::error::Error;
 
 /// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all of the
@@ -46,6 +49,41 @@ pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     }
 }
 
+/// Runs `work`, and returns exhausted memory, whether libtorch's error or a panic of tch's, as an error with
+/// `advice`.
+///
+/// # Errors
+/// Fails as `work` does, or if memory is exhausted.
+pub(crate) fn within<T>(
+    advice: &'static str,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let source = match catch_out_of_memory(work) {
+        Err(source) => source,
+        Ok(Err(error)) if !matches!(error, Error::OutOfMemory { .. }) => {
+            OutOfMemory::in_error(&error).ok_or(error)?
+        }
+        Ok(result) => return result,
+    };
+    Err(Error::OutOfMemory { source, hint: advice.to_owned() })
+}
+
+/// What makes captioning after an epoch take less memory.
+pub(crate) const DECODING: &str =
+    "lower decoding.batch_size, or set training.scored_pictures=0, in a new run";
+
+/// Returns what makes training take less memory.
+pub(crate) fn advice(system: &System) -> &'static str {
+    match system {
+        System::ClipPrefix(_) | System::Sbg(_) => {
+            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
+        }
+        System::MergeRnn(_) => {
+            "lower training.batch_size or raise training.accumulation_steps, in a new run; checkpoints that are written are whole"
+        }
+    }
+}
+
 fn gib(bytes: u128) -> u128 {
     bytes.div_ceil(1 << 30)
 }
@@ -53,6 +91,18 @@ fn gib(bytes: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exhausted_memory_is_an_error_with_advice_and_other_errors_stay_as_they_are() {
+        let refused = || Error::Torch(tch::TchError::Torch("CUDA out of memory.".to_owned()));
+        let error = within("first", || within("second", || Err::<(), _>(refused()))).unwrap_err();
+        assert_eq!(error.to_string(), "out of memory: the GPU has no more\nhint: second");
+        let too_much = || Ok(tch::Tensor::zeros([1 << 52], (tch::Kind::Float, Device::Cpu)));
+        let text = within("first", too_much).unwrap_err().to_string();
+        assert!(text.contains("18014398509481984 bytes") && text.contains("first"), "{text}");
+        let other = within("first", || Err::<(), _>(Error::Mismatch("other".to_owned())));
+        assert_eq!(other.unwrap_err().to_string(), "other");
+    }
 
     #[test]
     fn what_no_memory_holds_is_refused_with_the_keys_to_change() {

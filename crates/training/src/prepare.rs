@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collectives::Collectives;
 use foreign_text::printable_path;
 use launchers::Place;
-use networks::{Pass, device, libtorch};
+use networks::{Initial, Pass, device, libtorch};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
@@ -15,6 +15,7 @@ use crate::checkpoint::{self, Position};
 use crate::config::{Config, Precision};
 use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
+use crate::hardware::{self, Hardware};
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::memory;
@@ -47,11 +48,17 @@ pub(crate) fn prepare<S: System>(
     device: Device,
     observer: &mut dyn Observer,
 ) -> Result<Prepared<S>, Error> {
-    let threads = if folder.exists() {
+    let begun = if folder.exists() {
         folder.check_files()?;
-        folder.provenance()?.threads
+        Some(folder.provenance()?)
     } else {
-        config.training.cpu_threads()
+        None
+    };
+    let threads = match &begun {
+        Some(begun) if folder.config()?.training.threads == config.training.threads => {
+            begun.threads
+        }
+        _ => config.training.cpu_threads(),
     };
     // A run may go on with more processes of a machine than it began with.
     let own =
@@ -74,8 +81,9 @@ pub(crate) fn prepare<S: System>(
 
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
-    let model = system.model(&store)?;
     let newest = newest_checkpoint(folder, observer)?;
+    let initial = if newest.is_some() { Initial::Zeros } else { Initial::Random };
+    let model = system.model(&store, initial)?;
     match &newest {
         Some(checkpoint) => checkpoint.load_model(&mut store)?,
         None => system.fill(&mut store)?,
@@ -86,6 +94,13 @@ pub(crate) fn prepare<S: System>(
         checkpoint.load_moments(&optimizer)?;
         position = checkpoint.position;
         observer.note(&format!("resuming after step {}", position.step));
+    }
+    if let Some(begun) = begun
+        && session.place.rank == 0
+    {
+        let device = config.training.device.clone();
+        let now = Hardware { after_step: position.step, device, threads };
+        hardware::resume_on(now, folder, begun, observer)?;
     }
     if !folder.exists() && session.place.rank == 0 {
         system.save(folder)?;
@@ -259,7 +274,7 @@ fn check_same_run(
         return Ok(());
     }
     let path = printable_path(folder.path());
-    let difference = folder.config()?.difference(config);
+    let difference = folder.config()?.difference_of_run(config);
     if !difference.is_empty() {
         return Err(Error::Mismatch(format!(
             "the run in {path} has another configuration, so it cannot be resumed with this one:\n{difference}"

@@ -56,7 +56,7 @@ impl Course {
         &self,
         model: M,
         parameters: Vec<(String, Tensor)>,
-        pass: networks::Pass,
+        pass: networks::Pass<'static>,
     ) -> Learner<M> {
         let rule = AdamWOptions {
             rule: Rule::Torch,
@@ -98,7 +98,7 @@ impl Course {
                     step + 1
                 )));
             }
-            learner.apply(&computed);
+            learner.apply(&computed)?;
             behind(learner.model_mut())?;
             progress(Progress { step: step + 1, loss });
         }

@@ -33,6 +33,7 @@ use words::Gpt2Tokenizer;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::hardware::Hardware;
 use crate::inputs::{Inputs, load_tokenizer};
 
 const CONFIG: &str = "config.toml";
@@ -61,10 +62,13 @@ pub struct Provenance {
     /// SHA-256 of the keywords that captions are written from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keywords_sha256: Option<String>,
-    /// CPU threads: another number gives other last bits.
+    /// CPU threads when the run was started: another number gives other last bits.
     pub threads: usize,
-    /// The device as configured.
+    /// The device as configured when the run was started.
     pub device: String,
+    /// Other hardware that the run was resumed on, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_on: Vec<Hardware>,
     /// SHA-256 of `config.toml` and of the files that captions are written with; runs of version 0.1.0
     /// have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -82,8 +86,19 @@ impl Provenance {
             keywords_sha256: None,
             threads,
             device: config.training.device.clone(),
+            resumed_on: Vec::new(),
             files: Digests::new(),
         }
+    }
+
+    /// Returns what the run was computed on last.
+    #[must_use]
+    pub fn hardware(&self) -> Hardware {
+        self.resumed_on.last().cloned().unwrap_or_else(|| Hardware {
+            after_step: 0,
+            device: self.device.clone(),
+            threads: self.threads,
+        })
     }
 
     /// Lines `what: before -> after` for what would change the course of training; empty when
@@ -281,6 +296,14 @@ impl RunFolder {
         Err(Error::RunFile { path, reason: reason.into() })
     }
 
+    /// Writes `run.json`.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(crate) fn save_provenance(&self, provenance: &Provenance) -> Result<(), Error> {
+        Ok(sealed::write_json(&self.provenance_file(), provenance)?)
+    }
+
     /// Writes what identifies the run, once all else that it captions with is there; `config.toml` last,
     /// since it makes the folder a run.
     ///
@@ -294,7 +317,7 @@ impl RunFolder {
         }
         let sha256 = hex::encode(Sha256::digest(config.as_bytes()));
         provenance.files.insert(CONFIG.to_owned(), sha256);
-        sealed::write_json(&self.provenance_file(), &provenance)?;
+        self.save_provenance(&provenance)?;
         Ok(durable::write(&self.config_file(), config.as_bytes())?)
     }
 }

@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use collectives::Collectives;
 use launchers::Place;
-use tch::{Device, Tensor};
+use networks::libtorch;
+use tch::Device;
 
 use crate::batches::{Batching, dealt};
 use crate::checkpoint::{self, Keep};
 use crate::config::{self, Config, EarlyStopOn};
 use crate::error::Error;
 use crate::learner::{Model, Share};
+use crate::losses::{self, Pending, Values};
+use crate::memory;
 use crate::prepare::{Prepared, device_of, named_variables, prepare};
 use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
@@ -124,6 +127,7 @@ fn train_system<S: System>(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let place = session.place;
+    libtorch::use_deterministic_algorithms(config.training.deterministic);
     let device = device_of(config, place)?;
     let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
     let group = collectives::connect(place, device, timeout)?;
@@ -140,7 +144,10 @@ fn train_system<S: System>(
     }
     let is_new = !folder.path().exists();
     let mut lock = if place.rank == 0 { Some(folder.lock()?) } else { None };
-    let prepared = prepare::<S>(folder, config, language_model, session, device, observer);
+    let advice = memory::advice(&config.system);
+    let prepared = memory::within(advice, || {
+        prepare::<S>(folder, config, language_model, session, device, observer)
+    });
     let mut at = match prepared {
         Ok(at) => at,
         Err(error) => {
@@ -154,7 +161,7 @@ fn train_system<S: System>(
         if place.rank == 0 {
             group.barrier()?;
         }
-        at.join(&group, config)?;
+        memory::within(advice, || at.join(&group, config))?;
     }
     let tracker = match lock {
         Some(_) => Some(Tracker::open(folder.path(), at.position.step)?),
@@ -169,24 +176,13 @@ fn train_system<S: System>(
         folder,
         last_epoch: session.stop_after_epochs.unwrap_or(u64::MAX),
         at,
+        ahead: None,
         pending: Vec::new(),
         pending_since: Instant::now(),
         last_loss: f64::NAN,
     };
     trainer.last_loss = trainer.at.position.last_loss.unwrap_or(f64::NAN);
-    trainer.run(observer, stop)
-}
-
-/// A step whose loss and norm are still on the device.
-struct Pending {
-    step: u64,
-    epoch: u64,
-    rate: f64,
-    loss: Tensor,
-    norm: Tensor,
-    wanting_to_stop: Option<Tensor>,
-    targets: usize,
-    batch: Vec<usize>,
+    memory::within(advice, || trainer.run(observer, stop))
 }
 
 struct Trainer<'a, S: System> {
@@ -202,6 +198,8 @@ struct Trainer<'a, S: System> {
     group: Arc<dyn Collectives>,
     /// Another process, or this one, was asked to stop, and all know.
     asked_to_stop: bool,
+    /// The parts of the next batch of the epoch, which are made before the device is waited for.
+    ahead: Option<Vec<<S::Model as Model>::Part>>,
     pending: Vec<Pending>,
     pending_since: Instant,
     last_loss: f64,
@@ -221,8 +219,10 @@ impl<S: System> Trainer<'_, S> {
             }
             let batches = Batching::new(training).epoch(epoch, self.at.system.examples());
             observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
-            for batch in batches.iter().skip(self.at.position.batch) {
+            let mut left = batches.iter().skip(self.at.position.batch).peekable();
+            while let Some(batch) = left.next() {
                 self.step(batch, stop)?;
+                self.ahead = left.peek().map(|next| self.parts(next));
                 observer.batch();
                 if self.pending.len() as u64 >= training.log_every_steps {
                     self.fetch(observer)?;
@@ -263,35 +263,28 @@ impl<S: System> Trainer<'_, S> {
         let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, finished);
         // Far enough apart that no two parts of two processes share a seed.
         let seed = seed.wrapping_add((self.place.rank as i64) << 48);
+        let parts = self.ahead.take().unwrap_or_else(|| self.parts(batch));
         let examples = self.at.system.examples();
-        let parts = self.parts(&dealt(batch, examples, self.place));
         let targets = batch.iter().map(|&index| self.at.system.targets(&examples[index])).sum();
         let share = Share { targets, wants_to_stop: stop.load(Ordering::Relaxed) };
         let step = self.at.learner.compute_share(&parts, share, finished, seed)?;
-        let pending = Pending {
-            step: finished + 1,
-            epoch: self.at.position.epoch + 1,
-            rate: step.rate,
-            loss: step.loss.shallow_clone(),
-            norm: step.norm.shallow_clone(),
-            wanting_to_stop: step.wanting_to_stop.as_ref().map(Tensor::shallow_clone),
-            targets,
-            batch: batch.to_vec(),
-        };
+        let epoch = self.at.position.epoch + 1;
+        let pending = [Pending::new(&step, finished + 1, epoch, targets, batch)];
         if self.at.device == Device::Cpu {
-            self.check_finite(&pending)?;
+            self.check_finite(&pending, &losses::read(&pending)?)?;
         }
-        self.at.learner.apply(&step);
-        self.pending.push(pending);
+        self.at.learner.apply(&step)?;
+        self.pending.extend(pending);
         self.at.position.step += 1;
         self.at.position.batch += 1;
         Ok(())
     }
 
-    /// A batch on the device, in as many parts as are configured.
+    /// Returns this process's share of a batch on the device, in as many parts as are configured.
     fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
-        let size = batch.len().div_ceil(self.config.training.accumulation_steps).max(1);
         let examples = self.at.system.examples();
+        let batch = dealt(batch, examples, self.place);
+        let size = batch.len().div_ceil(self.config.training.accumulation_steps).max(1);
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
         examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
     }
@@ -301,19 +294,18 @@ impl<S: System> Trainer<'_, S> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        for pending in &self.pending {
-            self.check_finite(pending)?;
-        }
+        let values = losses::read(&self.pending)?;
+        self.check_finite(&self.pending, &values)?;
         let targets: usize = self.pending.iter().map(|pending| pending.targets).sum();
         let tokens_per_second = targets as f64 / self.pending_since.elapsed().as_secs_f64();
         let mut newest = None;
-        for pending in self.pending.drain(..) {
+        for (pending, values) in self.pending.drain(..).zip(values) {
             let record = StepRecord {
                 step: pending.step,
                 epoch: pending.epoch,
-                loss: pending.loss.double_value(&[]),
+                loss: values.loss,
                 learning_rate: pending.rate,
-                gradient_norm: pending.norm.double_value(&[]),
+                gradient_norm: values.norm,
                 tokens_per_second,
             };
             if pending.targets > 0 {
@@ -324,8 +316,7 @@ impl<S: System> Trainer<'_, S> {
                     pending.step
                 ));
             }
-            self.asked_to_stop |=
-                pending.wanting_to_stop.is_some_and(|asked| asked.double_value(&[]) > 0.0);
+            self.asked_to_stop |= values.wanting_to_stop > 0.0;
             if let Some(tracker) = &mut self.tracker {
                 tracker.record(&record)?;
             }
@@ -341,11 +332,13 @@ impl<S: System> Trainer<'_, S> {
         Ok(())
     }
 
-    fn check_finite(&self, pending: &Pending) -> Result<(), Error> {
-        for (what, tensor) in [("loss", &pending.loss), ("gradient norm", &pending.norm)] {
-            let value = tensor.double_value(&[]);
-            if !value.is_finite() {
-                return Err(self.not_finite(what, value, pending)?);
+    /// Refuses the first step whose loss or norm is not finite. On a GPU it moved nothing.
+    fn check_finite(&self, pending: &[Pending], values: &[Values]) -> Result<(), Error> {
+        for (pending, values) in pending.iter().zip(values) {
+            for (what, value) in [("loss", values.loss), ("gradient norm", values.norm)] {
+                if !value.is_finite() {
+                    return Err(self.not_finite(what, value, pending)?);
+                }
             }
         }
         Ok(())
@@ -438,8 +431,12 @@ impl<S: System> Trainer<'_, S> {
         }
         observer.unsaved(false);
         let progress = |done, pictures| observer.captioned(done, pictures);
-        let scores =
-            scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)?;
+        // Sampling has no deterministic algorithm on a GPU, and training does not depend on scores.
+        libtorch::use_deterministic_algorithms(false);
+        let scores = memory::within(memory::DECODING, || {
+            scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)
+        })?;
+        libtorch::use_deterministic_algorithms(self.config.training.deterministic);
         observer.unsaved(true);
         tracker.record_scores(&scores)?;
         observer.epoch_scores(&scores);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use collectives::Collectives;
-use tch::no_grad;
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::batches::Example;
 use crate::config::Config;
@@ -34,7 +34,7 @@ impl<S: System> Prepared<S> {
         // Examples of like length together: their order changes nothing but speed.
         let mut examples: Vec<&S::Example> = self.system.held_out().iter().collect();
         examples.sort_by_key(|example| example.length());
-        let mut total = tch::Tensor::zeros([], (tch::Kind::Double, self.device));
+        let mut total = Tensor::zeros([], (Kind::Double, self.device));
         let mut targets = 0;
         let batches = examples.chunks(batch_size).skip(group.rank()).step_by(group.world_size());
         for batch in batches {
@@ -47,13 +47,14 @@ impl<S: System> Prepared<S> {
                 continue;
             }
             let loss = self.learner.evaluate(&part);
-            no_grad(|| total += loss.to_kind(tch::Kind::Double) * count as f64);
+            no_grad(|| total += loss.to_kind(Kind::Double) * count as f64);
             targets += count;
         }
-        let targets = tch::Tensor::from(targets as f64).to_device(self.device);
-        let sums = tch::Tensor::stack(&[total, targets], 0);
+        let targets = Tensor::full([], targets as f64, (Kind::Double, self.device));
+        let sums = Tensor::stack(&[total, targets], 0);
         group.all_reduce(&sums)?.wait()?;
-        let (total, targets) = (sums.double_value(&[0]), sums.double_value(&[1]));
-        Ok(Measured::Loss((targets > 0.0).then(|| total / targets)))
+        // The one value that is read: no batch waits for a GPU.
+        let sums = Vec::<f64>::try_from(sums.f_to_device(Device::Cpu)?)?;
+        Ok(Measured::Loss((sums[1] > 0.0).then(|| sums[0] / sums[1])))
     }
 }

@@ -68,7 +68,8 @@ fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let states = states.narrow(1, captioner.prefix_length() - 1, tokens.size()[1]);
     let rows: Vec<Vec<i64>> = Vec::<Vec<i64>>::try_from(&tokens).unwrap();
     let rows: Vec<&[i64]> = rows.iter().map(Vec::as_slice).collect();
-    let batch = TokenBatch::new(&rows, captioner.prefix_length(), Device::Cpu);
+    let images: Vec<i64> = (0..rows.len() as i64).collect();
+    let batch = TokenBatch::new(&rows, &images, captioner.prefix_length(), Device::Cpu);
     let loss = captioner.caption_loss(&embeddings, &batch, Pass::EVALUATION);
     (captioner.gpt2().logits(&states), loss)
 }

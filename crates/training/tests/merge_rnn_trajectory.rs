@@ -78,7 +78,7 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
         let step = learner.compute(&parts, finished as u64, 1).unwrap();
         let theirs = losses[finished].as_f64().unwrap();
         off[0] = off[0].max(((step.loss.double_value(&[]) - theirs) / theirs).abs());
-        learner.apply(&step);
+        learner.apply(&step).unwrap();
     }
     let last = Checkpoint::open(&file(&format!("{name}.final.safetensors"))).unwrap();
     for (name, ours) in store.variables() {

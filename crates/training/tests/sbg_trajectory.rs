@@ -119,7 +119,7 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
                 let theirs = theirs[finished as usize];
                 off[place] = larger(off[place], ((ours - theirs) / theirs).abs());
             }
-            learner.apply(&step);
+            learner.apply(&step).unwrap();
             finished += 1;
         }
     }

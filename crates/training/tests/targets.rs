@@ -28,7 +28,7 @@ struct Language {
 
 impl Language {
     /// The tiny GPT-2 of the trajectories; `shared` computes as several processes do.
-    fn new(precision: Precision, recompute: bool, shared: bool) -> Self {
+    fn new(precision: Precision<'static>, recompute: bool, shared: bool) -> Self {
         networks::device::set_threads(1);
         let folder: PathBuf =
             [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();
@@ -108,14 +108,14 @@ fn parts_without_targets_do_not_count() {
     for (precision, tolerance) in [(Precision::Full, 1e-6), (Precision::Bf16, 2e-2)] {
         let mut expected = Language::new(precision, false, false);
         let step = expected.compute(std::slice::from_ref(&whole), 0);
-        expected.learner.apply(&step);
+        expected.learner.apply(&step).unwrap();
         let state = expected.state();
         for recompute in [false, true] {
             for shared in [false, true] {
                 for parts in &in_parts {
                     let mut language = Language::new(precision, recompute, shared);
                     let found = language.compute(parts, 0);
-                    language.learner.apply(&found);
+                    language.learner.apply(&found).unwrap();
                     let what =
                         format!("{precision:?}, {recompute}, {shared}, {} parts", parts.len());
                     for (found, expected) in [(&found.loss, &step.loss), (&found.norm, &step.norm)]
@@ -141,12 +141,12 @@ fn a_batch_without_targets_has_loss_0_and_moves_nothing() {
         for shared in [false, true] {
             let mut language = Language::new(Precision::Full, recompute, shared);
             let step = language.compute(&[vec![block(1, &[2, 3])]], 0);
-            language.learner.apply(&step);
+            language.learner.apply(&step).unwrap();
             let before = language.state();
             let step = language.compute(&[vec![block(3, &[])], vec![block(4, &[0])]], 1);
             assert!(step.loss.double_value(&[]).abs() < f64::EPSILON);
             assert!(step.norm.double_value(&[]).abs() < f64::EPSILON);
-            language.learner.apply(&step);
+            language.learner.apply(&step).unwrap();
             assert!(distance(&before, &language.state()) < f64::EPSILON, "{recompute} {shared}");
             // And the next step is an ordinary one.
             let step = language.compute(&[vec![block(2, &[1, 5])]], 2);

@@ -261,7 +261,7 @@ fn walk(recipe: &Recipe) -> Walk {
     for (finished, parts) in (0..).zip(batches(recipe)) {
         let step = learner.compute(&parts, finished, 1).unwrap();
         walk.record(&step.loss, &step.norm, step.rate);
-        learner.apply(&step);
+        learner.apply(&step).unwrap();
     }
     walk
 }
@@ -276,7 +276,7 @@ fn walk_by_hand(recipe: &Recipe, epsilon_and_rate: impl Fn(u64) -> (f64, f64)) -
     for (step, parts) in (1..).zip(batches(recipe)) {
         let loss = captioner.caption_loss(&parts[0].embeddings, &parts[0].tokens, Pass::TRAINING);
         let gradients = Tensor::run_backward(&[&loss], &optimizer.parameters(), false, false);
-        let norm = total_norm(&gradients);
+        let norm = total_norm(&gradients).unwrap();
         let (epsilon, rate) = epsilon_and_rate(step);
         walk.record(&loss, &norm, rate);
 
@@ -287,7 +287,7 @@ fn walk_by_hand(recipe: &Recipe, epsilon_and_rate: impl Fn(u64) -> (f64, f64)) -
             now.copy_(&before);
         }
         let factor = clipping_factor(&norm, recipe.max_norm);
-        optimizer.step(&gradients, Some(&factor), step, rate);
+        optimizer.step(&gradients, Some(&factor), step, rate).unwrap();
     }
     walk
 }

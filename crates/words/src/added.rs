@@ -1,4 +1,4 @@
-//! Tokens that were added to a tokenizer and lie in files of their own, as transformers writes them.
+//! Added tokens that a tokenizer keeps in separate files, as transformers writes them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,14 @@ const SPECIAL: [&str; 8] = [
     "additional_special_tokens",
 ];
 
-/// Added tokens, and the file that they are from.
+/// Added tokens and the file that they come from.
 pub(crate) struct Added {
     pub path: PathBuf,
-    /// As in `tokenizer.json`, in the order of their ids.
+    /// Entries in the format of `tokenizer.json`, in the order of their ids.
     tokens: Vec<Value>,
 }
 
-/// Settings of finding a token in a text; absent ones are transformers'.
+/// Matching options of an added token; the defaults are those of transformers.
 #[derive(Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]
@@ -59,8 +59,9 @@ impl Default for Settings {
 }
 
 impl Added {
-    /// Reads `added_tokens_decoder` in `tokenizer_config.json`, or the older `added_tokens.json`, of
-    /// which `special_tokens_map.json` says which are special.
+    /// Reads `added_tokens_decoder` in `tokenizer_config.json`, or the older `added_tokens.json`.
+    ///
+    /// For the older file, `special_tokens_map.json` and the config list the special tokens.
     pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let config = read_if_there(&folder.join(CONFIG))?;
         if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
@@ -95,7 +96,7 @@ impl Added {
         Ok(Self { path, tokens })
     }
 
-    /// Adds to a `tokenizer.json` the tokens that it lacks; returns how many those are.
+    /// Adds the tokens that a `tokenizer.json` lacks and returns how many it added.
     pub fn extend(self, definition: &mut Value) -> usize {
         let vocab = &definition["model"]["vocab"];
         let mut added = definition["added_tokens"].as_array().cloned().unwrap_or_default();
@@ -126,7 +127,8 @@ fn from_decoder((number, token): (&String, &Value)) -> Result<Value, String> {
     }))
 }
 
-/// Returns the special tokens' texts: each is one, a table with one, or a list of either.
+/// Returns the texts of the special tokens. Each value is a text, a table with one, or a list of
+/// either.
 fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
     let values = SPECIAL.iter().filter_map(|key| file.get(*key));
     let flat = values.flat_map(|value| match value {
@@ -136,7 +138,7 @@ fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
     flat.filter_map(|token| token.as_str().or_else(|| token["content"].as_str())).collect()
 }
 
-/// Reads a file's object; an empty one where there is no file.
+/// Reads the object of a JSON file; returns an empty one if there is no file.
 fn read_if_there(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
     if !path.exists() {
         return Ok(Map::new());

@@ -1,10 +1,10 @@
-//! GPT-2's byte alphabet: each of the 256 bytes written as one visible character.
+//! GPT-2's byte alphabet, which writes each of the 256 bytes as one visible character.
 //!
-//! Byte-pair encoding works on these characters, so that any text can be encoded and no token holds
+//! Byte-pair encoding works on these characters, so that it can encode any text and no token holds
 //! a space or a control character. Bytes that print in Latin-1 stand for themselves; the others are
 //! numbered upwards from U+0100 (Radford et al. 2019, released code, `encoder.py`).
 
-/// The character of every byte, by byte.
+/// Returns the character of every byte, indexed by byte.
 pub(crate) fn characters() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {
@@ -17,7 +17,7 @@ pub(crate) fn characters() -> [char; 256] {
     })
 }
 
-/// The bytes that a token's text stands for; `None` where it is not written in this alphabet.
+/// Returns the bytes of a token's text, or `None` if it has a character outside the alphabet.
 pub(crate) fn bytes(token: &str, alphabet: &[char; 256]) -> Option<Vec<u8>> {
     let byte = |wanted| alphabet.iter().position(|&character| character == wanted);
     token.chars().map(|character| byte(character).map(|byte| byte as u8)).collect()

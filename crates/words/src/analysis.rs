@@ -1,9 +1,9 @@
-//! A caption's words with their base forms and parts of speech.
+//! Base forms and parts of speech of a caption's words.
 //!
-//! The paper has spaCy's `en_core_web_sm` for this. Here words are split about as spaCy splits them, tagged
-//! by a Brill tagger, and brought to their base forms by WordNet, whose rules are asked in the order that
-//! agreed best with spaCy's and the paper's labels: exceptions, then rules, then the word as it is, so that
-//! `shorts` and `glasses` count as `short` and `glass`.
+//! The paper uses spaCy's `en_core_web_sm`. This module splits words about as spaCy does, tags them
+//! with a Brill tagger and finds their base forms with WordNet. It tries WordNet's exceptions, then
+//! its rules, then the word unchanged: the order that agreed best with spaCy and the paper's
+//! labels. `shorts` and `glasses` therefore count as `short` and `glass`.
 
 use crate::tagger::{Tag, Tagger};
 use crate::wordnet::{Part, WordNet};
@@ -14,13 +14,13 @@ const DIGITS: [&str; 10] =
 /// A word of a caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// Its base form, lower case; one digit is spelled out.
+    /// Base form in lower case; a single digit is spelled out.
     pub lemma: String,
-    /// Its part of speech, as Universal Dependencies call it, such as `NOUN`.
+    /// Part of speech in the naming of Universal Dependencies, such as `NOUN`.
     pub tag: &'static str,
 }
 
-/// The words of a caption, without punctuation.
+/// Returns the words of a caption, without punctuation.
 #[must_use]
 pub fn analyse(caption: &str) -> Vec<Word> {
     let net = WordNet::embedded();
@@ -36,8 +36,10 @@ pub fn analyse(caption: &str) -> Vec<Word> {
     words.map(|(token, tag)| Word { lemma: lemma(token, tag, net), tag }).collect()
 }
 
-/// Verbs in -ing that the tagger takes for nouns, as captions have them behind who does it ("a man riding
-/// a bike") and not before another noun ("a racing car").
+/// Retags verbs in -ing that the tagger takes for nouns.
+///
+/// In captions they follow the actor ("a man riding a bike") and do not precede another noun ("a
+/// racing car").
 fn participles(tokens: &[String], tags: &mut [Tag], net: &WordNet) {
     for place in 1..tokens.len() {
         let is_noun = |tag: Tag| matches!(tag, "NOUN" | "PROPN");
@@ -56,8 +58,9 @@ fn participles(tokens: &[String], tags: &mut [Tag], net: &WordNet) {
     }
 }
 
-/// Words and punctuation marks, each mark for itself; hyphens and slashes part words, and what English
-/// contracts is parted too (`is n't`, `man 's`).
+/// Splits a text into words and single punctuation marks.
+///
+/// Hyphens and slashes separate words, and contractions are split (`is n't`, `man 's`).
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut word = String::new();
@@ -78,8 +81,9 @@ fn is_apostrophe(character: char) -> bool {
     matches!(character, '\'' | '\u{2019}')
 }
 
-/// Adds a word that may have apostrophes around and within. Captions of Flickr8k have contractions both
-/// joined and apart (`man's`, `man 's`).
+/// Adds a word that may have apostrophes around it or inside.
+///
+/// Captions of Flickr8k have contractions both joined and apart (`man's`, `man 's`).
 fn add_word(tokens: &mut Vec<String>, word: &str) {
     let contracted = ["n't", "'s", "'re", "'ve", "'ll", "'d", "'m"];
     let inner = word.trim_end_matches('\'');
@@ -98,12 +102,12 @@ fn is_word(token: &str) -> bool {
     token.chars().any(char::is_alphanumeric)
 }
 
-/// The tag of a word that the tagger does not know.
+/// Returns the tag of a word that the tagger does not know.
 fn unknown(token: &str, net: &WordNet) -> Tag {
     if token.chars().all(char::is_numeric) {
         return "NUM";
     }
-    // Its own form, or the form that it is of.
+    // The word is a base form itself, or an inflection of one.
     let part = net
         .usual_part(token)
         .or_else(|| WordNet::PARTS.into_iter().find(|&part| net.base_form(token, part).is_some()));

@@ -1,4 +1,4 @@
-//! BART's byte-level BPE: `RoBERTa`'s, which is GPT-2's with its own special tokens.
+//! BART's byte-level BPE: that of `RoBERTa`, which is GPT-2's with other special tokens.
 
 use std::path::Path;
 
@@ -8,11 +8,13 @@ use tokenizers::Tokenizer;
 use crate::TokenizerError;
 use crate::folder::{self, Vocab};
 
-/// Before a text, after it, in place of padding, for what is unknown, and for what is hidden.
+/// Start, end, padding, unknown and mask tokens.
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
 
-/// BART's tokenizer, equal to transformers' `BartTokenizerFast` (4.57.6): pairs as
-/// `<s> first </s></s> second </s>`, no normalisation, no space put in front.
+/// BART's tokenizer, equal to transformers' `BartTokenizerFast` (4.57.6).
+///
+/// It encodes pairs as `<s> first </s></s> second </s>`, without normalization and without a prefix
+/// space.
 #[derive(Debug, Clone)]
 pub struct BartTokenizer {
     tokenizer: Tokenizer,
@@ -20,11 +22,11 @@ pub struct BartTokenizer {
 }
 
 impl BartTokenizer {
-    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none.
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` if there is none.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it: cut short, a merge of tokens that the vocabulary
-    /// lacks, an id that no token has, a byte that no token writes, a special token that is missing.
+    /// Names the file and the problem: a truncated file, a merge of tokens that the vocabulary
+    /// lacks, an id without a token, a byte without a token, or a missing special token.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let (tokenizer, file) = folder::read(folder, definition)?;
         for token in SPECIAL {
@@ -37,8 +39,9 @@ impl BartTokenizer {
         Ok(Self { tokenizer, vocab_size })
     }
 
-    /// The ids of the tokens of each pair of texts, on all cores:
-    /// `<s> first </s></s> second </s>`.
+    /// Returns the token ids of each pair of texts, computed on all cores.
+    ///
+    /// A row is `<s> first </s></s> second </s>`.
     pub fn encode_pairs<S: AsRef<str> + Sync>(
         &self,
         pairs: &[(S, S)],
@@ -53,8 +56,9 @@ impl BartTokenizer {
         Ok(encodings.iter().map(ids).collect())
     }
 
-    /// [`Self::encode_pairs`] of each text with what transformers' zero-shot pipeline makes of each
-    /// candidate, `This example is CANDIDATE.`, text after text.
+    /// Encodes each text with each candidate, as transformers' zero-shot pipeline does.
+    ///
+    /// The second text of a pair is `This example is CANDIDATE.`. The rows of a text are adjacent.
     pub fn encode_zero_shot<S: AsRef<str>>(
         &self,
         texts: &[S],
@@ -73,14 +77,14 @@ impl BartTokenizer {
         self.encode_pairs(&pairs)
     }
 
-    /// How many tokens there are; ids are below it.
+    /// Returns the number of tokens; ids are below it.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 }
 
-/// The `tokenizer.json` that transformers makes of BART's `vocab.json` and `merges.txt`.
+/// Returns the `tokenizer.json` that transformers builds from BART's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
     let id = |token: &str| vocab.get(token).ok_or_else(|| format!("no token {token}: not BART's"));
     let mut added = Vec::with_capacity(SPECIAL.len());

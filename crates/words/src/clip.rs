@@ -1,4 +1,4 @@
-//! CLIP's tokenizer: a lower-casing byte-level BPE whose words end in `</w>`.
+//! CLIP's tokenizer: a byte-level BPE that lower-cases and marks word ends with `</w>`.
 
 use std::path::Path;
 
@@ -13,19 +13,22 @@ use crate::{TokenizerError, alphabet};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
-/// The number of text positions of every published CLIP of `OpenAI`'s.
+/// Number of text positions of every CLIP that `OpenAI` published.
 const CONTEXT_LENGTH: usize = 77;
-/// transformers reads no more merges of a `merges.txt` than `OpenAI`'s vocabulary has: 49,152
-/// tokens less the bytes in both forms, counted as there.
+/// Most merges that transformers reads from a `merges.txt`.
+///
+/// These are as many as `OpenAI`'s vocabulary has: 49,152 tokens less the bytes in both forms,
+/// counted as there.
 const MOST_MERGES: usize = 49_152 - 256 - 2;
 
 /// CLIP's tokenizer, equal to transformers' `CLIPTokenizerFast` (4.57.6).
 ///
-/// A text is composed (NFC), its white space runs become one space, it is lower-cased and split by
-/// CLIP's pattern. Others mend the text first, and so give other ids to unusual ones: transformers'
-/// slow `CLIPTokenizer` cleans as BERT does (18 of the 2,000 test sentences differ: Chinese
-/// characters, joiners and other invisible characters, a final sigma), `OpenAI`'s own runs ftfy and
-/// undoes HTML entities (curly quotes, full-width letters). On plain captions all agree.
+/// A text is composed (NFC), each run of white space becomes one space, and the text is lower-cased
+/// and split by CLIP's pattern. Other CLIP tokenizers clean the text first and give other ids to
+/// unusual texts. Transformers' slow `CLIPTokenizer` cleans as BERT does: 18 of the 2,000 test
+/// sentences differ (Chinese characters, joiners and other invisible characters, a final sigma).
+/// `OpenAI`'s own runs ftfy and undoes HTML entities (curly quotes, full-width letters). On plain
+/// captions all agree.
 #[derive(Debug, Clone)]
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
@@ -34,47 +37,52 @@ pub struct ClipTokenizer {
     context_length: usize,
 }
 
-/// Rows of token ids made equally long, for [`ClipTokenizer::pad`]; both are row-major
-/// `[rows, tokens]`.
+/// Rows of token ids padded to equal length by [`ClipTokenizer::pad`].
+///
+/// Both arrays are row-major `[rows, tokens]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaddedRows {
-    /// Token ids, `<|endoftext|>` behind each row's end.
+    /// Token ids, padded with `<|endoftext|>`.
     pub ids: Vec<i64>,
     /// 1 at a row's own tokens, 0 at padding.
     pub attention_mask: Vec<i64>,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: usize,
-    /// The length of every row: that of the longest.
+    /// Length of every row, which is that of the longest.
     pub tokens: usize,
 }
 
 impl ClipTokenizer {
-    /// Every byte inside a word and at its end, and the two special tokens.
+    /// Smallest vocabulary: each byte inside a word and at its end, and the two special tokens.
     pub const SMALLEST_VOCABULARY: usize = 514;
 
-    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none, and the context
-    /// length from `tokenizer_config.json` (`model_max_length`; 77 without it).
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` if there is none.
+    ///
+    /// The context length is `model_max_length` in `tokenizer_config.json`, or 77 without it.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
+    /// Names the file and the problem.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let (tokenizer, file) = folder::read(folder, definition)?;
         let context_length = read_context_length(&folder.join("tokenizer_config.json"))?;
         Self::new(tokenizer, context_length).map_err(|problem| folder::invalid(&file, problem))
     }
 
-    /// A tokenizer that merges nothing: the 256 bytes, the 256 bytes that end a word, and the two
-    /// special tokens (514 in all), for models trained from scratch. A text keeps at most 75 bytes.
+    /// Returns a tokenizer without merges, for models trained from scratch.
+    ///
+    /// It has 514 tokens: the 256 bytes, the 256 bytes that end a word, and the two special tokens.
+    /// A text keeps at most 75 bytes.
     pub fn byte_level() -> Result<Self, TokenizerError> {
         Self::of_merges(&[])
     }
 
-    /// Trains a BPE of at most `vocab_size` tokens with CLIP's pipeline. Its vocabulary is laid out as
-    /// `OpenAI`'s: the bytes, the bytes that end a word, what the merges give, the most frequent first,
-    /// and the two special tokens.
+    /// Trains a BPE of at most `vocab_size` tokens with CLIP's pipeline.
+    ///
+    /// The order of the vocabulary is that of `OpenAI`: the bytes, the bytes that end a word, the
+    /// merged tokens with the most frequent first, and the two special tokens.
     ///
     /// # Errors
-    /// When `vocab_size` is below [`Self::SMALLEST_VOCABULARY`].
+    /// Fails if `vocab_size` is below [`Self::SMALLEST_VOCABULARY`].
     pub fn train<I>(texts: I, vocab_size: usize) -> Result<Self, TokenizerError>
     where
         I: IntoIterator,
@@ -86,7 +94,7 @@ impl ClipTokenizer {
         let merges = vocab_size.checked_sub(least).ok_or(too_small)?;
         let mut untrained = Self::byte_level()?.tokenizer;
         untrained.with_truncation(None).map_err(TokenizerError::library)?;
-        // The trainer begins with the bytes as it meets them, inside of words and at their ends.
+        // The trainer's first tokens are the bytes that it meets, inside words and at their ends.
         let mut trainer = TrainerWrapper::BpeTrainer(
             BpeTrainer::builder()
                 .vocab_size(merges + 2 * alphabet::characters().len())
@@ -131,8 +139,10 @@ impl ClipTokenizer {
         Ok(Self { tokenizer, vocab_size, end, context_length })
     }
 
-    /// The ids of each text's tokens between `<|startoftext|>` and `<|endoftext|>`, on all cores.
-    /// A text longer than the context is cut, and still ends in `<|endoftext|>`.
+    /// Returns each text's token ids from `<|startoftext|>` to `<|endoftext|>`, computed on all
+    /// cores.
+    ///
+    /// A text longer than the context is truncated and still ends in `<|endoftext|>`.
     pub fn encode_batch<S: AsRef<str>>(
         &self,
         texts: &[S],
@@ -140,8 +150,7 @@ impl ClipTokenizer {
         crate::encode_batch(&self.tokenizer, texts, true)
     }
 
-    /// Pads rows with `<|endoftext|>` to the length of the longest, as transformers does with
-    /// `padding=True`.
+    /// Pads rows with `<|endoftext|>` to the longest, as transformers' `padding=True` does.
     #[must_use]
     pub fn pad<R: AsRef<[u32]>>(&self, rows: &[R]) -> PaddedRows {
         let tokens = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
@@ -158,26 +167,28 @@ impl ClipTokenizer {
         PaddedRows { ids, attention_mask, rows: rows.len(), tokens }
     }
 
-    /// How many tokens there are; ids are below it.
+    /// Returns the number of tokens; ids are below it.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// The id of `<|endoftext|>`, at which CLIP's text tower pools.
+    /// Returns the id of `<|endoftext|>`, at which CLIP's text tower pools.
     #[must_use]
     pub fn end_of_text(&self) -> u32 {
         self.end
     }
 
-    /// The most tokens of a row, the two special ones included.
+    /// Returns the most tokens that a row can have, including the two special ones.
     #[must_use]
     pub fn context_length(&self) -> usize {
         self.context_length
     }
 
-    /// Writes the files of a Hugging Face CLIP folder that concern the tokenizer: `tokenizer.json`,
-    /// `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Writes the tokenizer files of a Hugging Face CLIP folder.
+    ///
+    /// These are `tokenizer.json`, `vocab.json`, `merges.txt`, `tokenizer_config.json` and
+    /// `special_tokens_map.json`.
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
         let mut tokenizer = self.tokenizer.clone();
         tokenizer.with_truncation(None).map_err(TokenizerError::library)?;
@@ -202,7 +213,7 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
     }
     match folder::read_json(config)?.get("model_max_length") {
         None => Ok(CONTEXT_LENGTH),
-        // transformers writes 10^30 for "not known".
+        // transformers writes 10^30 for "unknown".
         Some(length) if length.as_f64().is_some_and(|length| length > 1e9) => Ok(CONTEXT_LENGTH),
         Some(length) => match length.as_u64() {
             Some(length) if length > 2 => Ok(length as usize),
@@ -211,7 +222,7 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
     }
 }
 
-/// The `tokenizer.json` that transformers makes of CLIP's `vocab.json` and `merges.txt`.
+/// Returns the `tokenizer.json` that transformers builds from CLIP's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
     let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
     let (start, end) = (id(START)?, id(END)?);

@@ -1,57 +1,57 @@
-//! What can go wrong with a tokenizer, and where.
+//! Errors of reading, training, using and writing tokenizers.
 
 use std::io;
 use std::path::PathBuf;
 
 use foreign_text::printable_path;
 
-/// A tokenizer that could not be read, made, used or written.
+/// Error of reading, building, using or writing a tokenizer.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The folder has none of the files that make a tokenizer.
+    /// The folder lacks the files that make a tokenizer.
     #[error(
         "{} has no tokenizer: it needs tokenizer.json, or both vocab.json and merges.txt",
         printable_path(.0)
     )]
     Missing(PathBuf),
-    /// The operating system would not read the file.
+    /// The operating system could not read the file.
     #[error("cannot read {}: {source}", printable_path(path))]
     Read {
-        /// The file concerned.
+        /// File that could not be read.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason that the system gave.
         source: io::Error,
     },
-    /// The file is not JSON, or was cut short.
+    /// The file is not JSON, or is truncated.
     #[error(
         "{} is not valid JSON, perhaps cut short ({source}); copy it again",
         printable_path(path)
     )]
     Json {
-        /// The file concerned.
+        /// File that could not be parsed.
         path: PathBuf,
-        /// Where the parser stopped.
+        /// Parser's error, with the position where it stopped.
         source: serde_json::Error,
     },
-    /// The file can be parsed, but no tokenizer can be made of it.
+    /// The file is JSON, but does not define a usable tokenizer.
     #[error("{}: {problem}", printable_path(path))]
     Invalid {
-        /// The file concerned.
+        /// File with the problem.
         path: PathBuf,
-        /// What is wrong, naming the token, id or line.
+        /// Description of the problem, naming the token, id or line.
         problem: String,
     },
-    /// A vocabulary to be trained is smaller than the byte alphabet that it must hold.
+    /// The requested vocabulary is smaller than the byte alphabet and the special tokens.
     #[error(
         "a vocabulary of {vocab_size} tokens cannot be trained: the bytes and special tokens alone take {least}"
     )]
     VocabularyTooSmall {
-        /// A finished file of this plan.
+        /// Requested vocabulary size.
         vocab_size: usize,
-        /// The least that there can be.
+        /// Smallest possible vocabulary size.
         least: usize,
     },
-    /// The `tokenizers` library refused, which checked files do not make it do.
+    /// The `tokenizers` library failed, which it does not do on checked files.
     #[error("the tokenizers library failed: {0}")]
     Library(String),
     /// The tokenizer could not be written.
@@ -60,7 +60,7 @@ pub enum TokenizerError {
 }
 
 impl TokenizerError {
-    /// Passes on an error of the `tokenizers` library, whose error type is any error.
+    /// Converts an error of the `tokenizers` library, whose error type is a boxed `dyn Error`.
     #[allow(clippy::needless_pass_by_value)] // for `map_err(TokenizerError::library)`
     pub(crate) fn library(source: tokenizers::Error) -> Self {
         Self::Library(source.to_string())

@@ -1,8 +1,10 @@
-//! Tokenizers on disk: Hugging Face's `tokenizer.json`, and the older pair `vocab.json` and
-//! `merges.txt`; with either the tokens that were added in files of their own.
+//! Reading and writing of tokenizer folders.
 //!
-//! All is checked before the `tokenizers` library sees it: it drops what it does not know, and its
-//! BPE builder panics on a merge longer than the longest token.
+//! A folder holds Hugging Face's `tokenizer.json`, or the older pair `vocab.json` and `merges.txt`;
+//! with either there may be separate files of added tokens.
+//!
+//! This module checks everything before the `tokenizers` library sees it: the library drops what it
+//! does not know, and its BPE builder panics on a merge longer than the longest token.
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +19,14 @@ const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 
-/// Tokens by text, with their ids, in the order of the file.
+/// Token ids by text, in the order of the file.
 pub(crate) type Vocab = Map<String, Value>;
-/// Pairs of tokens to be joined, the most urgent first.
+/// Pairs of tokens to merge, highest priority first.
 pub(crate) type Merges = Vec<(String, String)>;
 
-/// Reads the tokenizer of `folder`; `assemble` makes the contents of a `tokenizer.json` where there
-/// are only a vocabulary and merges. Also returns the file to name when more is found wrong.
+/// Reads the tokenizer of `folder`, and returns the file to name in later errors.
+///
+/// If there are only a vocabulary and merges, `assemble` builds the contents of a `tokenizer.json`.
 pub(crate) fn read(
     folder: &Path,
     assemble: impl FnOnce(&Vocab, &[(String, String)]) -> Result<Value, String>,
@@ -49,7 +52,7 @@ pub(crate) fn read(
     Ok((build(&vocab, &definition)?, vocab))
 }
 
-/// Writes `tokenizer.json`, `vocab.json` and `merges.txt` into `folder`, creating it where needed.
+/// Writes `tokenizer.json`, `vocab.json` and `merges.txt`, and creates `folder` if needed.
 pub(crate) fn write(folder: &Path, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
     durable::create_dir_all(folder)?;
     let (vocab, merges) = vocab_and_merges(tokenizer)?;
@@ -60,12 +63,12 @@ pub(crate) fn write(folder: &Path, tokenizer: &Tokenizer) -> Result<(), Tokenize
     let definition = tokenizer.to_string(true).map_err(TokenizerError::library)?;
     durable::write(&folder.join(VOCAB), Value::Object(vocab).to_string().as_bytes())?;
     durable::write(&folder.join(MERGES), lines.as_bytes())?;
-    // Last, because it alone makes the folder readable.
+    // Written last, because this file alone makes the folder readable.
     durable::write(&folder.join(TOKENIZER), definition.as_bytes())?;
     Ok(())
 }
 
-/// The tokens (in order of their ids) and merges of a tokenizer.
+/// Returns a tokenizer's vocabulary, in the order of ids, and its merges.
 pub(crate) fn vocab_and_merges(tokenizer: &Tokenizer) -> Result<(Vocab, Merges), TokenizerError> {
     let library = |error: serde_json::Error| TokenizerError::Library(error.to_string());
     let mut model = serde_json::to_value(tokenizer.get_model()).map_err(library)?;
@@ -82,8 +85,9 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
 }
 
-/// Refuses a tokenizer that lacks a byte's token, which the library would drop from every text without
-/// a word; `whose` it was taken for.
+/// Fails if the tokenizer lacks a byte's token, which the library would silently drop from texts.
+///
+/// `whose` names the model in the error.
 pub(crate) fn check_bytes(
     path: &Path,
     tokenizer: &Tokenizer,
@@ -98,12 +102,12 @@ pub(crate) fn check_bytes(
     Ok(())
 }
 
-/// An error about the contents of `path`.
+/// Returns an error about the contents of `path`.
 pub(crate) fn invalid(path: &Path, problem: String) -> TokenizerError {
     TokenizerError::Invalid { path: path.to_owned(), problem }
 }
 
-/// Adds the tokens that lie beside a tokenizer's own files to its definition.
+/// Adds the tokens of the separate files in `folder` to the definition.
 fn add_tokens(folder: &Path, definition: &mut Value) -> Result<(), TokenizerError> {
     let added = Added::read(folder)?;
     let path = added.path.clone();
@@ -116,7 +120,8 @@ fn add_tokens(folder: &Path, definition: &mut Value) -> Result<(), TokenizerErro
 fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = Tokenizer::from_bytes(definition.to_string())
         .map_err(|error| invalid(path, format!("not a tokenizer: {error}")))?;
-    // What a file holds of these is a leftover of its last use; transformers resets both too.
+    // The file's padding and truncation are leftovers of its last use; transformers resets both
+    // too.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(TokenizerError::library)?;
     Ok(tokenizer)
@@ -124,7 +129,7 @@ fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
 
 fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerError> {
     let model = &definition["model"];
-    // Files from before tokenizers 0.9 do not name the type.
+    // Files written before tokenizers 0.9 do not name the type.
     if !matches!(model["type"].as_str(), Some("BPE") | None) {
         return Err(invalid(path, format!("the model is {}, not BPE", model["type"])));
     }
@@ -161,7 +166,7 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
     Ok(())
 }
 
-/// Reads a token's id.
+/// Returns a token's id, if the value is one.
 pub(crate) fn id(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
@@ -174,7 +179,7 @@ fn check_vocab<'a>(path: &Path, vocab: &'a Vocab) -> Result<Vec<(u32, &'a str)>,
     vocab.iter().map(entry).collect()
 }
 
-/// Ids index the rows of a model's embedding: each from 0 up must be one token's.
+/// Checks that ids are consecutive from 0 and unique, because they index the rows of an embedding.
 fn check_ids(path: &Path, mut ids: Vec<(u32, &str)>) -> Result<(), TokenizerError> {
     if ids.is_empty() {
         return Err(invalid(path, "the vocabulary is empty".to_owned()));

@@ -13,24 +13,25 @@ use crate::{TokenizerError, alphabet};
 
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// GPT-2's tokenizer, equal to transformers' `GPT2TokenizerFast` (4.57.6): no normalisation, no
-/// space put in front, and `<|endoftext|>` written in a text becomes that token.
+/// GPT-2's tokenizer, equal to transformers' `GPT2TokenizerFast` (4.57.6).
+///
+/// It does not normalize and adds no prefix space; `<|endoftext|>` in a text becomes that token.
 #[derive(Debug, Clone)]
 pub struct Gpt2Tokenizer {
     tokenizer: Tokenizer,
-    /// Kept, because the library builds a map of all tokens to count them.
+    /// Stored, because the library builds a map of all tokens to count them.
     vocab_size: usize,
 }
 
 impl Gpt2Tokenizer {
-    /// The end of text, and every byte.
+    /// Smallest vocabulary: the end of text and every byte.
     pub const SMALLEST_VOCABULARY: usize = 257;
 
-    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` where there is none.
+    /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt` if there is none.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it: cut short, a merge of tokens that the vocabulary
-    /// lacks, an id that no token has, a byte that no token writes.
+    /// Names the file and the problem: a truncated file, a merge of tokens that the vocabulary
+    /// lacks, an id without a token, or a byte without a token.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let (tokenizer, file) =
             folder::read(folder, |vocab, merges| Ok(definition(vocab, merges)))?;
@@ -38,12 +39,13 @@ impl Gpt2Tokenizer {
         Ok(Self::new(tokenizer))
     }
 
-    /// Trains a byte-level BPE of at most `vocab_size` tokens with GPT-2's pipeline, as
-    /// transformers' `train_new_from_iterator` does from GPT-2's tokenizer: `<|endoftext|>` is
-    /// token 0, the bytes follow, then the merges, the most frequent first.
+    /// Trains a byte-level BPE of at most `vocab_size` tokens with GPT-2's pipeline.
+    ///
+    /// Equal to transformers' `train_new_from_iterator` on GPT-2's tokenizer: `<|endoftext|>` is
+    /// token 0, the bytes follow, then the merges with the most frequent first.
     ///
     /// # Errors
-    /// When `vocab_size` is below 257.
+    /// Fails if `vocab_size` is below 257.
     pub fn train<I>(texts: I, vocab_size: usize) -> Result<Self, TokenizerError>
     where
         I: IntoIterator,
@@ -64,7 +66,7 @@ impl Gpt2Tokenizer {
                 .build(),
         );
         let mut untrained = definition(&Vocab::new(), &[]);
-        // In training a text's own "<|endoftext|>" is text like any other.
+        // In training, "<|endoftext|>" in a text is ordinary text.
         untrained["added_tokens"] = json!([]);
         let mut tokenizer =
             Tokenizer::from_bytes(untrained.to_string()).map_err(TokenizerError::library)?;
@@ -80,13 +82,13 @@ impl Gpt2Tokenizer {
         Self { tokenizer, vocab_size }
     }
 
-    /// The ids of a text's tokens.
+    /// Returns the token ids of a text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(TokenizerError::library)?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids of the tokens of each text, on all cores.
+    /// Returns the token ids of each text, computed on all cores.
     pub fn encode_batch<S: AsRef<str>>(
         &self,
         texts: &[S],
@@ -94,22 +96,25 @@ impl Gpt2Tokenizer {
         crate::encode_batch(&self.tokenizer, texts, false)
     }
 
-    /// The text of a row of tokens, special ones included, spaces as they are (transformers'
-    /// `decode(ids, clean_up_tokenization_spaces=False)`). A character cut by the row's end becomes
-    /// U+FFFD. An id without a token, as where a model has more embeddings than there are tokens, is
-    /// passed over, as there.
+    /// Returns the text of token ids, including special tokens and with all spaces.
+    ///
+    /// Equal to transformers' `decode(ids, clean_up_tokenization_spaces=False)`. A character that
+    /// the end of the row truncates becomes U+FFFD. An id without a token is skipped, as in
+    /// transformers; a model can have more embeddings than there are tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         self.tokenizer.decode(ids, false).map_err(TokenizerError::library)
     }
 
-    /// How many tokens there are; ids are below it.
+    /// Returns the number of tokens; ids are below it.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Whether each token's text contains `character`, by id: for a decoder that stops at the first
-    /// such token. A character that BPE splits over several tokens (none of ASCII) is found in none.
+    /// Returns for each token id whether its text contains `character`.
+    ///
+    /// A decoder can stop at the first such token. No token contains a character that BPE splits
+    /// over several tokens, which are never ASCII.
     #[must_use]
     pub fn stop_tokens(&self, character: char) -> Vec<bool> {
         let alphabet = alphabet::characters();
@@ -117,7 +122,8 @@ impl Gpt2Tokenizer {
         let wanted = character.encode_utf8(&mut buffer).as_bytes();
         let mut stops = vec![false; self.vocab_size];
         for (token, id) in self.tokenizer.get_vocab(true) {
-            // An added token is plain text, but where the alphabet can write it, it reads the same.
+            // An added token is plain text. Where the alphabet can write it, both readings are the
+            // same.
             let bytes = alphabet::bytes(&token, &alphabet).unwrap_or_else(|| token.into_bytes());
             if let Some(stop) = stops.get_mut(id as usize) {
                 *stop = bytes.windows(wanted.len()).any(|window| window == wanted);
@@ -126,14 +132,16 @@ impl Gpt2Tokenizer {
         stops
     }
 
-    /// Writes `tokenizer.json`, `vocab.json` and `merges.txt`, which [`Self::from_folder`] and
-    /// transformers read; the folder is created where needed.
+    /// Writes `tokenizer.json`, `vocab.json` and `merges.txt`, and creates `folder` if needed.
+    ///
+    /// [`Self::from_folder`] and transformers read these files.
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
         folder::write(folder, &self.tokenizer)
     }
 }
 
-/// The `tokenizer.json` that transformers makes of GPT-2's `vocab.json` and `merges.txt`.
+/// Returns the `tokenizer.json` that transformers builds from GPT-2's `vocab.json` and
+/// `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Value {
     let end = vocab.get(END_OF_TEXT).cloned().unwrap_or_else(|| json!(vocab.len()));
     let byte_level = |add_prefix_space: bool, trim_offsets: bool| {

@@ -1,33 +1,34 @@
-//! A word of the captions, as keywords are made of: its part of speech and how often it is there.
+//! Labels, from which keywords are made: words with their part of speech and frequency.
 
 use serde::{Deserialize, Serialize};
 
-/// The coarse parts of speech that keywords have, called as in Universal Dependencies.
+/// Coarse parts of speech of keywords, in the naming of Universal Dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PartOfSpeech {
-    /// Things and beings.
+    /// Nouns.
     Noun,
-    /// What is done.
+    /// Verbs.
     Verb,
-    /// How things are.
+    /// Adjectives.
     Adj,
-    /// How, where and when things are done.
+    /// Adverbs.
     Adv,
     /// Numbers, spelled out.
     Num,
 }
 
-/// A word in its base form. In files it is an array, as in the paper's published list:
-/// `["dog", "NOUN", 10263]`.
+/// Word in its base form, with its part of speech and frequency.
+///
+/// In files it is an array, as in the paper's published list: `["dog", "NOUN", 10263]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(String, PartOfSpeech, u64)", into = "(String, PartOfSpeech, u64)")]
 pub struct Label {
-    /// The lemma, lower case.
+    /// Lemma in lower case.
     pub word: String,
-    /// The part of speech it mostly has.
+    /// Most frequent part of speech of the word.
     pub part_of_speech: PartOfSpeech,
-    /// How often it is in the captions.
+    /// Number of occurrences in the captions.
     pub frequency: u64,
 }
 

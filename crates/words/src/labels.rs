@@ -1,4 +1,4 @@
-//! Labels: the words of all captions in their base forms, the most frequent first.
+//! Counting of labels: the words of all captions in their base forms.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,13 +8,14 @@ use crate::analysis::{Word, analyse};
 use crate::label::{Label, PartOfSpeech};
 use crate::wordnet::{Part, WordNet};
 
-/// The words of captions that are nouns, verbs, adjectives, adverbs or numbers, the most frequent first,
-/// of equally frequent ones by alphabet.
+/// Counts the nouns, verbs, adjectives, adverbs and numbers of captions.
 ///
-/// A word has the part of speech that it most often has in the captions; all its occurrences are counted.
-/// As in the paper's published list, names count as nouns and auxiliaries as verbs; of the words that are
-/// none of the five, those that WordNet knows count as what they can be besides: prepositions (`in`,
-/// `over`) as adverbs, and articles and conjunctions (`a`, `while`) as nouns.
+/// The most frequent labels come first; equally frequent ones are in alphabetical order.
+///
+/// A word gets the part of speech that it most often has in the captions; its frequency counts all
+/// its occurrences. As in the paper's published list, names count as nouns and auxiliaries as
+/// verbs. Other words count only if WordNet knows them as something else too: prepositions (`in`,
+/// `over`) count as adverbs, and articles and conjunctions (`a`, `while`) as nouns.
 #[must_use]
 pub fn count<S: AsRef<str> + Sync>(captions: &[S]) -> Vec<Label> {
     let uses = captions.par_iter().flat_map_iter(|caption| analyse(caption.as_ref())).fold(
@@ -44,7 +45,7 @@ pub fn count<S: AsRef<str> + Sync>(captions: &[S]) -> Vec<Label> {
     labels
 }
 
-/// How often a word has which tag.
+/// Number of occurrences of a word by tag.
 #[derive(Default)]
 struct Uses {
     by_tag: HashMap<&'static str, u64>,
@@ -55,8 +56,9 @@ impl Uses {
         *self.by_tag.entry(tag).or_default() += count;
     }
 
-    /// The most frequent part of speech, of equally frequent ones the first as they are declared; none
-    /// where the word has none of the five.
+    /// Returns the most frequent part of speech, or `None` if the word has none of the five.
+    ///
+    /// Of equally frequent ones, the first in the order of declaration wins.
     fn usual_part_of_speech(&self, word: &str, net: &WordNet) -> Option<PartOfSpeech> {
         let mut counts: HashMap<PartOfSpeech, u64> = HashMap::new();
         for (tag, count) in &self.by_tag {
@@ -82,8 +84,10 @@ fn part_of_speech(tag: &str, word: &str, net: &WordNet) -> Option<PartOfSpeech> 
     }
 }
 
-/// The labels, the most frequent first, without those whose most frequent sense in WordNet is that of a
-/// more frequent label of the same part of speech: `kid` beside `child`.
+/// Removes labels that are synonyms of a more frequent label, such as `kid` beside `child`.
+///
+/// Two labels are synonyms if they have the same part of speech and the same most frequent sense in
+/// WordNet. `labels` must be sorted with the most frequent first.
 #[must_use]
 pub fn without_synonyms(labels: Vec<Label>) -> Vec<Label> {
     let net = WordNet::embedded();

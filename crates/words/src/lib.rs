@@ -1,8 +1,9 @@
-//! Everything about words: the tokenizers of GPT-2, CLIP and BART, training a byte-level BPE, whole-word
-//! vocabularies, and the labels of captions: words in base forms with parts of speech.
+//! Tokenizers of GPT-2, CLIP and BART, whole-word vocabularies, and labels of captions.
 //!
-//! Texts cross to the networks as rows of token ids; this crate knows no tensor. Both tokenizers
-//! are read from Hugging Face folders and give the ids that transformers' fast tokenizers give.
+//! The crate also trains byte-level BPEs. Labels are words in base forms with parts of speech.
+//!
+//! Texts become rows of token ids; this crate does not depend on tensors. The tokenizers are read
+//! from Hugging Face folders and give the same ids as transformers' fast tokenizers.
 //!
 //! ```
 //! # fn main() -> Result<(), words::TokenizerError> {
@@ -16,9 +17,9 @@
 //! # }
 //! ```
 //!
-//! The work is done by the `tokenizers` crate, the same code as behind transformers' fast
-//! tokenizers. This crate checks the files first, since the library drops or panics on some that are
-//! damaged, and keeps its types out of everybody else's signatures.
+//! The `tokenizers` crate does the work, the same code as behind transformers' fast tokenizers.
+//! This crate checks the files first, since the library drops parts of damaged files or panics on
+//! them, and keeps its types out of public signatures.
 
 mod added;
 mod alphabet;
@@ -45,7 +46,7 @@ pub use label::{Label, PartOfSpeech};
 pub use vocabulary::{Vocabulary, karpathy_tokens};
 pub use wordnet::{Part, WordNet};
 
-/// The ids of the tokens of each text, on all cores, between the special ones where asked for.
+/// Returns the token ids of each text, computed on all cores, with special tokens if `special`.
 fn encode_batch<S: AsRef<str>>(
     tokenizer: &tokenizers::Tokenizer,
     texts: &[S],

@@ -1,9 +1,10 @@
-//! Parts of speech of the words of a sentence: a Brill tagger (Brill, "A Simple Rule-Based Part of Speech
-//! Tagger", 1992). Each word has its most frequent tag, then patches change tags by their surroundings,
-//! one patch after the other, each from left to right.
+//! Part-of-speech tagger of Brill ("A Simple Rule-Based Part of Speech Tagger", 1992).
 //!
-//! The dictionary and the patches are those of the Harper project's `harper-brill` 3.0.0, trained on
-//! Universal Dependencies' treebanks; its crate would bring a deep learning framework along.
+//! Each word gets its most frequent tag. Then patches change tags by their context, one patch after
+//! the other, each from left to right.
+//!
+//! The dictionary and the patches come from the Harper project's `harper-brill` 3.0.0, trained on
+//! the treebanks of Universal Dependencies. Its crate would pull in a deep learning framework.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -14,7 +15,7 @@ static FILE: &[u8] = include_bytes!("../data/harper-brill-3.0.0.txt.gz");
 
 static EMBEDDED: LazyLock<Tagger> = LazyLock::new(|| Tagger::parse(&unpacked(FILE)));
 
-/// A part of speech as Universal Dependencies call it, such as `NOUN`.
+/// Part of speech in the naming of Universal Dependencies, such as `NOUN`.
 pub(crate) type Tag = &'static str;
 
 const TAGS: [Tag; 16] = [
@@ -22,17 +23,17 @@ const TAGS: [Tag; 16] = [
     "PUNCT", "SCONJ", "SYM", "VERB",
 ];
 
-/// What must hold around a word.
+/// Condition on the context of a word.
 #[derive(Debug)]
 enum Criterion {
-    /// The word at this distance is, or begins as, this one.
+    /// The word at this distance equals this text, or one of the two begins with the other.
     Word(isize, String),
     /// The word at this distance has this tag.
     Tag(isize, Tag),
-    /// Any word from the one at this distance up to this one, or from this one up to before that one, has
-    /// this tag.
+    /// One of the words between this one and the one at this distance has this tag. The range
+    /// starts at the earlier of the two and excludes the later one.
     Any(isize, Tag),
-    /// The words before and behind have these tags.
+    /// The words before and after have these tags.
     Between(Tag, Tag),
 }
 
@@ -43,7 +44,7 @@ struct Patch {
     all: Vec<Criterion>,
 }
 
-/// A dictionary of tags, and patches.
+/// Dictionary of most frequent tags, and patches.
 #[derive(Debug)]
 pub(crate) struct Tagger {
     words: HashMap<String, Tag>,
@@ -51,7 +52,7 @@ pub(crate) struct Tagger {
 }
 
 impl Tagger {
-    /// The one that ships inside the crate; read once.
+    /// Returns the tagger embedded in the crate, which is parsed once.
     pub(crate) fn embedded() -> &'static Self {
         &EMBEDDED
     }
@@ -71,8 +72,9 @@ impl Tagger {
         Self { words, patches: lines.take(patches).filter_map(patch).collect() }
     }
 
-    /// The tags of a sentence's lower-case words and punctuation marks; none for words that are not in
-    /// the dictionary.
+    /// Returns the tags of a sentence's lower-case words and punctuation marks.
+    ///
+    /// The tag of a word that is not in the dictionary is `None`.
     pub(crate) fn tag(&self, words: &[String]) -> Vec<Option<Tag>> {
         let mut tags: Vec<Option<Tag>> =
             words.iter().map(|word| self.words.get(word).copied()).collect();
@@ -114,7 +116,7 @@ fn tag(name: &str) -> Option<Tag> {
     TAGS.into_iter().find(|tag| *tag == name)
 }
 
-/// `NOUN VERB word -1 you & tag 1 DET`.
+/// Parses a patch such as `NOUN VERB word -1 you & tag 1 DET`.
 fn patch(line: &str) -> Option<Patch> {
     let (from, rest) = line.split_once(' ')?;
     let (to, criteria) = rest.split_once(' ')?;
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!((tagger.words.len(), tagger.patches.len()), (26_900, 201));
     }
 
-    /// Sentences as `harper-brill` 3.0.0 itself tags them; see `data/README.md`.
+    /// Compares with the tags of `harper-brill` 3.0.0 itself; see `data/README.md`.
     #[test]
     fn sentences_are_tagged_as_by_harper_brill() {
         let sentences: Vec<(String, String)> =

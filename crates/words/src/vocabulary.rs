@@ -1,6 +1,6 @@
-//! Whole words and their numbers, for captioners that do not split words: Merge-RNN's.
+//! Whole-word vocabularies, for Merge-RNN, which does not split words.
 //!
-//! Words are the tokens of Karpathy's data set files; [`karpathy_tokens`] has their rule.
+//! Words are the tokens of Karpathy's data set files; [`karpathy_tokens`] implements their rule.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::TokenizerError;
 use crate::folder;
 
-/// The words that a captioner knows.
+/// Whole words and their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
     words: Vec<String>,
@@ -16,15 +16,16 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The number that begins and ends a caption.
+    /// Id that begins and ends a caption.
     pub const EDGE: i64 = 0;
-    /// The number of all words that are not known.
+    /// Id of all unknown words.
     pub const UNKNOWN: i64 = 1;
-    /// The number of the first word.
+    /// Id of the first word.
     const FIRST: i64 = 2;
 
-    /// Builds the vocabulary of the words that occur at least `min_frequency` times in `captions`,
-    /// the most frequent first, equally frequent ones by alphabet.
+    /// Builds the vocabulary of the words that occur at least `min_frequency` times in `captions`.
+    ///
+    /// The most frequent words come first; equally frequent ones are in alphabetical order.
     #[must_use]
     pub fn new<W: AsRef<str>>(captions: &[Vec<W>], min_frequency: u64) -> Self {
         let mut counts: HashMap<&str, u64> = HashMap::new();
@@ -45,7 +46,7 @@ impl Vocabulary {
     /// Reads a JSON list of words.
     ///
     /// # Errors
-    /// Names the file when it cannot be read, is no list of words, or has a word twice.
+    /// Fails, naming the file, if it cannot be read, is not a list of words, or repeats a word.
     pub fn open(path: &Path) -> Result<Self, TokenizerError> {
         let list = folder::read_json(path)?;
         let words: Vec<String> = serde_json::from_value(list)
@@ -58,10 +59,10 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Writes the words as a JSON list, all or nothing.
+    /// Writes the words as a JSON list, atomically.
     ///
     /// # Errors
-    /// Names the file.
+    /// Fails, naming the file, if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         let mut json = serde_json::to_string_pretty(&self.words)
             .map_err(|error| folder::invalid(path, error.to_string()))?;
@@ -69,20 +70,20 @@ impl Vocabulary {
         Ok(durable::write(path, json.as_bytes())?)
     }
 
-    /// How many numbers there are: the words, and the two that are none.
+    /// Returns the number of ids: the words and the two special ids.
     #[must_use]
     pub fn size(&self) -> usize {
         self.words.len() + Self::FIRST as usize
     }
 
-    /// Returns the numbers of a caption's words, without its edges.
+    /// Returns the ids of a caption's words, without its edges.
     #[must_use]
     pub fn encode<W: AsRef<str>>(&self, caption: &[W]) -> Vec<i64> {
         let id = |word: &W| *self.ids.get(word.as_ref()).unwrap_or(&Self::UNKNOWN);
         caption.iter().map(id).collect()
     }
 
-    /// The words of numbers, joined by spaces; what is no word is left out.
+    /// Returns the words of ids, joined by spaces, without the special ids.
     #[must_use]
     pub fn decode(&self, ids: &[i64]) -> String {
         let places = ids.iter().filter_map(|id| usize::try_from(id - Self::FIRST).ok());
@@ -94,10 +95,9 @@ impl Vocabulary {
 
 /// Returns the words of a caption as Karpathy's data set files list them in `tokens`.
 ///
-/// The caption is lower-cased, `-` separates words, and of ASCII punctuation `#`, `&`, `(` and `)`
-/// stay while the rest is dropped: `A T-shirt (it's AT&T's).` becomes `a t shirt (its at&ts)`. On
-/// Flickr8k's official training split this gives the vocabularies that the authors of Merge-RNN
-/// print.
+/// The caption is lower-cased, `-` separates words, and of ASCII punctuation only `#`, `&`, `(` and
+/// `)` stay: `A T-shirt (it's AT&T's).` becomes `a t shirt (its at&ts)`. On Flickr8k's official
+/// training split this gives the vocabulary sizes that the authors of Merge-RNN print.
 #[must_use]
 pub fn karpathy_tokens(caption: &str) -> Vec<String> {
     let is_kept = |c: &char| !c.is_ascii_punctuation() || matches!(c, '#' | '&' | '(' | ')');
@@ -109,7 +109,7 @@ pub fn karpathy_tokens(caption: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// The words of four captions.
+    /// Returns the words of four captions.
     fn captions() -> Vec<Vec<String>> {
         ["A man in a T-shirt .", "A dog runs, and a man runs .", "two dogs ( and a man )", "."]
             .map(karpathy_tokens)

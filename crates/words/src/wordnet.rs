@@ -1,6 +1,7 @@
-//! WordNet 3.0 (Miller, "WordNet: A Lexical Database for English", 1995), as far as one-word lemmas need
-//! it: parts of speech, senses, hypernyms, and morphy, its rules for base forms. It ships inside the
-//! crate; `data/README.md` says how it was made.
+//! One-word lemmas of WordNet 3.0 (Miller, "WordNet: A Lexical Database for English", 1995).
+//!
+//! The data covers parts of speech, senses, hypernyms, and morphy, the rules for base forms. It is
+//! embedded in the crate; `data/README.md` describes how it was made.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,15 +14,15 @@ static FILE: &[u8] = include_bytes!("../data/wordnet-3.0.txt.gz");
 
 static EMBEDDED: LazyLock<WordNet> = LazyLock::new(|| WordNet::parse(&unpacked(FILE)));
 
-/// The text of a file that ships inside the crate.
+/// Decompresses the text of a file embedded in the crate.
 pub(crate) fn unpacked(file: &[u8]) -> String {
     let mut text = String::new();
-    // The file is the crate's own, and a test reads all of it.
+    // The file is embedded, and a test reads all of it.
     let _ = GzDecoder::new(file).read_to_string(&mut text);
     text
 }
 
-/// A part of speech as WordNet has them.
+/// Part of speech in WordNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Nouns.
@@ -44,7 +45,7 @@ impl Part {
         }
     }
 
-    /// Endings, and what stands for them in the base form, in morphy's order.
+    /// Returns pairs of an ending and its replacement in the base form, in morphy's order.
     fn endings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Noun => &[
@@ -74,28 +75,28 @@ impl Part {
     }
 }
 
-/// One part of speech that a word has.
+/// One part of speech of a word.
 #[derive(Debug)]
 struct Use {
     part: Part,
-    /// How often it was tagged in WordNet's own texts.
+    /// Number of occurrences in WordNet's tagged texts.
     tagged: u32,
-    /// Numbers of synsets, the most frequent sense first.
+    /// Ids of synsets, most frequent sense first.
     senses: Vec<u32>,
 }
 
-/// A dictionary of one-word lemmas.
+/// Dictionary of one-word lemmas.
 #[derive(Debug)]
 pub struct WordNet {
     words: HashMap<String, Vec<Use>>,
     exceptions: HashMap<(Part, String), String>,
-    /// For each synset the numbers of those directly above it.
+    /// For each synset, the ids of those directly above it.
     nouns: Vec<Vec<u32>>,
     verbs: Vec<Vec<u32>>,
 }
 
 impl WordNet {
-    /// The dictionary that ships inside the crate; read once.
+    /// Returns the dictionary embedded in the crate, which is parsed once.
     #[must_use]
     pub fn embedded() -> &'static Self {
         &EMBEDDED
@@ -120,7 +121,7 @@ impl WordNet {
                 ("hypernyms", _) => found.verbs = rows.map(numbers).collect(),
                 ("words", _) => found.words = rows.filter_map(word).collect(),
                 (_, Some(part)) => {
-                    // Of a form with several base forms the first is taken, as by morphy.
+                    // Of several base forms the first wins, as in morphy.
                     for (form, base) in rows.filter_map(|row| row.split_once(' ')) {
                         let key = (part, form.to_owned());
                         found.exceptions.entry(key).or_insert_with(|| base.to_owned());
@@ -132,14 +133,15 @@ impl WordNet {
         found
     }
 
-    /// Whether the word, in its base form, has this part of speech.
+    /// Returns whether the word, in its base form, has this part of speech.
     #[must_use]
     pub fn has(&self, word: &str, part: Part) -> bool {
         self.one_use(word, part).is_some()
     }
 
-    /// The part of speech that the word mostly has in WordNet's tagged texts; of equally frequent ones
-    /// the first of noun, verb, adjective, adverb.
+    /// Returns the most frequent part of speech of the word in WordNet's tagged texts.
+    ///
+    /// Of equally frequent ones the first of noun, verb, adjective, adverb wins.
     #[must_use]
     pub fn usual_part(&self, word: &str) -> Option<Part> {
         let uses = self.words.get(word)?;
@@ -151,16 +153,18 @@ impl WordNet {
         self.words.get(word)?.iter().find(|one| one.part == part)
     }
 
-    /// The numbers of the word's senses, the most frequent first; none where it is not known. Two words
-    /// with a number in common are synonyms.
+    /// Returns the ids of the word's synsets, most frequent sense first.
+    ///
+    /// The list is empty if the word is unknown. Two words with a common id are synonyms.
     #[must_use]
     pub fn senses(&self, word: &str, part: Part) -> &[u32] {
         self.one_use(word, part).map_or(&[], |one| &one.senses)
     }
 
-    /// The base form of a word, by the list of irregular ones and WordNet's rules; none where neither
-    /// leads to another known word. Of several the first is taken that WordNet's tagged texts have, or else
-    /// the first.
+    /// Returns the base form of a word, by the list of irregular forms and WordNet's rules.
+    ///
+    /// Returns `None` if neither leads to another known word. Of several candidates, the first that
+    /// occurs in WordNet's tagged texts wins, or else the first.
     #[must_use]
     pub fn base_form(&self, form: &str, part: Part) -> Option<&str> {
         if let Some(base) = self.exceptions.get(&(part, form.to_owned())) {
@@ -168,7 +172,7 @@ impl WordNet {
         }
         let bases = part.endings().iter().filter_map(|(ending, replacement)| {
             let stem = form.strip_suffix(ending)?;
-            // A gas is no ga, and a pass no pas.
+            // "gas" is not "ga" + s, and "pass" is not "pas" + s.
             if *ending == "s" && (stem.len() < 3 || stem.ends_with('s')) {
                 return None;
             }
@@ -176,14 +180,15 @@ impl WordNet {
             let used = self.one_use(known, part)?;
             (known != form).then_some((used.tagged, known.as_str()))
         });
-        // Swinging is swing, as nobody swinges.
+        // "swinging" becomes "swing", because "swinge" does not occur in tagged texts.
         bases
             .reduce(|first, next| if first.0 == 0 && next.0 > 0 { next } else { first })
             .map(|(_, base)| base)
     }
 
-    /// The synsets above any of these, with how many steps up they are, themselves at 0. Of nouns and
-    /// verbs; others have nothing above them.
+    /// Returns the given synsets and all above them, with the number of steps up.
+    ///
+    /// The given ones have 0 steps. Only nouns and verbs have synsets above them.
     #[must_use]
     pub fn ancestors(&self, senses: &[u32], part: Part) -> HashMap<u32, u32> {
         let above = match part {
@@ -217,7 +222,7 @@ fn numbers(row: &str) -> Vec<u32> {
     row.split([' ', ',']).filter_map(|number| number.parse().ok()).collect()
 }
 
-/// `dog n 42 10815,54562 v 2 9969`.
+/// Parses a line such as `dog n 42 10815,54562 v 2 9969`.
 fn word(row: &str) -> Option<(String, Vec<Use>)> {
     let mut fields = row.split(' ');
     let word = fields.next()?.to_owned();

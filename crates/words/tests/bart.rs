@@ -1,4 +1,5 @@
-//! BART's tokenizer against transformers', on what `tests/reference/bart_goldens.py` wrote.
+//! Compares BART's tokenizer with transformers' on the fixture of
+//! `tests/reference/bart_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Folders that hold no usable tokenizer: the error names the file and what is wrong with it.
+//! Checks that the error for a damaged tokenizer folder names the file and the problem.
 
 #![allow(clippy::unwrap_used)] // clippy's exemption of tests leaves out their helpers
 
@@ -9,7 +9,7 @@ use words::{ClipTokenizer, Gpt2Tokenizer};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/words");
 
-/// A copy of a fixture's files after `change` had a go at them.
+/// Returns a copy of a fixture's files, modified by `change`.
 fn changed(source: &str, files: &[&str], change: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
@@ -62,7 +62,7 @@ fn a_merge_of_unknown_tokens_is_named_with_its_line() {
         edit(&folder.join("merges.txt"), "\n", "\na nosuchtokenthatislongerthananyother\n");
     });
     assert_error(folder.path(), &["merges.txt: line 2", "\"nosuchtokenthatislongerthananyother\""]);
-    // Both tokens exist, what they make does not: the tokenizers library would panic.
+    // Both tokens exist, but not the merged one: the tokenizers library would panic.
     let folder = changed("gpt2", WHOLE, |folder| {
         let path = folder.join("tokenizer.json");
         let mut json: serde_json::Value =

@@ -1,5 +1,7 @@
-//! Labels of Flickr8k beside the paper's published list, which spaCy and a model of sentence-transformers
-//! made. Skipped where `../shared` is absent.
+//! Compares labels of Flickr8k with the paper's published list.
+//!
+//! The authors made that list with spaCy and a sentence-transformers model. Skipped if `../shared`
+//! is absent.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::HashMap;
@@ -21,7 +23,7 @@ fn captions(path: &Path) -> Vec<String> {
     reader.records().map(|record| record.unwrap()[1].to_owned()).collect()
 }
 
-/// How many of the published labels are among ours, and how many of those with the same part of speech.
+/// Counts the published labels among ours, and those with the same part of speech.
 fn agreement(ours: &[Label], published: &[Label]) -> (usize, usize) {
     let parts: HashMap<&str, _> =
         ours.iter().map(|label| (label.word.as_str(), label.part_of_speech)).collect();
@@ -64,6 +66,6 @@ fn most_of_the_published_labels_come_out() {
         .count();
     println!("of the published first 1,000 {same} have exactly the published frequency");
     assert!(same >= 690);
-    // What Flickr8k writes apart from its noun ("a dog 's mouth") is no word of its own.
+    // A contraction that Flickr8k writes apart from its noun ("a dog 's mouth") is not a label.
     assert!(!frequencies.contains_key("s") && !frequencies.contains_key("'s"));
 }

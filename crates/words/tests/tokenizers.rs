@@ -1,4 +1,6 @@
-//! Both tokenizers against transformers on 2,000 sentences (`tests/reference/words_fixtures.py`).
+//! Compares the GPT-2 and CLIP tokenizers with transformers on 2,000 sentences.
+//!
+//! The fixtures come from `tests/reference/words_fixtures.py`.
 
 #![allow(clippy::unwrap_used)] // clippy's exemption of tests leaves out their helpers
 
@@ -22,7 +24,7 @@ fn captions() -> Vec<String> {
     json(&fixture("captions.json"))
 }
 
-/// Asserts equality text by text, so that a failure names its sentence.
+/// Compares text by text, so that a failure names its sentence.
 fn assert_same(texts: &[String], ours: &[Vec<u32>], golden: &str) {
     let theirs: Vec<Vec<u32>> = json(&fixture(golden));
     assert_eq!((texts.len(), ours.len(), theirs.len()), (2000, 2000, 2000));
@@ -31,7 +33,7 @@ fn assert_same(texts: &[String], ours: &[Vec<u32>], golden: &str) {
     }
 }
 
-/// A folder with only the named files of a fixture.
+/// Returns a folder with only the named files of a fixture.
 fn folder_of(source: &str, files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
@@ -94,7 +96,7 @@ fn ids_without_a_token_are_passed_over_as_transformers_does() {
     assert_eq!(tokenizer.decode(&[1200]).unwrap(), "");
 }
 
-/// A tokenizer's files beside its own, and what transformers makes of texts with them.
+/// Tokenizer folder with added-token files, and the ids and texts that transformers gives.
 #[derive(serde::Deserialize)]
 struct AddedCase {
     model: String,
@@ -107,7 +109,7 @@ struct AddedCase {
     decoded: Vec<(Vec<u32>, String)>,
 }
 
-/// Made by `tests/reference/added_tokens_goldens.py`.
+/// Fixture of `tests/reference/added_tokens_goldens.py`.
 #[test]
 fn added_tokens_in_files_of_their_own_are_those_of_transformers() {
     let cases: Vec<AddedCase> = json(&fixture("added_tokens.json"));
@@ -128,7 +130,7 @@ fn added_tokens_in_files_of_their_own_are_those_of_transformers() {
             for (ids, text) in &case.decoded {
                 assert_eq!(tokenizer.decode(ids).unwrap(), *text, "{ids:?}");
             }
-            // What a run keeps of it is the same tokenizer.
+            // The saved copy is the same tokenizer.
             let copy = tempfile::tempdir().unwrap();
             tokenizer.save(copy.path()).unwrap();
             let copy = Gpt2Tokenizer::from_folder(copy.path()).unwrap();
@@ -173,7 +175,7 @@ fn stop_tokens_are_those_whose_text_has_the_character() {
     let theirs: Vec<usize> = json(&fixture("gpt2_stop_tokens.json"));
     assert!(theirs.len() > 3);
     assert_eq!(marked('.'), theirs);
-    // Written otherwise than it reads: a space is Ġ in the vocabulary, and Ġ itself two bytes.
+    // These differ in spelling: the vocabulary writes a space as Ġ, and Ġ itself as two bytes.
     let spaced = |id: &usize| tokenizer.decode(&[*id as u32]).unwrap().contains(' ');
     assert_eq!(marked(' '), (0..1200).filter(spaced).collect::<Vec<_>>());
     assert_eq!(marked('Ġ'), Vec::<usize>::new());
@@ -282,7 +284,8 @@ fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
     assert!(clip.encode_batch(&captions).unwrap().iter().all(|row| (2..=77).contains(&row.len())));
 }
 
-/// Of `tests/reference/words_flickr8k.py`, which may not keep the captions themselves.
+/// Compares digests made by `tests/reference/words_flickr8k.py`; the captions are not ours to
+/// publish.
 #[test]
 fn a_tokenizer_of_real_flickr8k_is_transformers_own() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k/captions.txt");

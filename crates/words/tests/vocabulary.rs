@@ -1,4 +1,4 @@
-//! Merge-RNN's words on real Flickr8k. Skipped where `../shared` is absent.
+//! Checks Merge-RNN's vocabulary on real Flickr8k. Skipped if `../shared` is absent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::HashSet;
@@ -8,8 +8,10 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use words::{Vocabulary, karpathy_tokens};
 
+/// Minimum frequency, size and digest of each vocabulary.
+///
 /// The sizes are those of the authors' `results.txt` (mtanti/rnn-role). The digests are of the
-/// words, one a line, as `sorted(counts, key=lambda word: (-counts[word], word))` orders them in
+/// words, one per line, ordered as by `sorted(counts, key=lambda word: (-counts[word], word))` in
 /// Python.
 const VOCABULARIES: [(u64, usize, &str); 3] = [
     (3, 3478, "325b74af41d7f4c8b3cdff11aeeb3f16035d62186caa48e75c91a760f5c17ac0"),

@@ -1,7 +1,7 @@
-//! Bringing libtorch into the repository: whole or absent, whatever interrupts it.
+//! Installation of libtorch into the repository: complete or absent, even if interrupted.
 //!
-//! pip installs into `.libtorch.partial/`; the result is checked, synced and renamed to
-//! `.libtorch/`. A stale partial folder is removed by the next setup.
+//! pip installs into `.libtorch.partial/`. The result is checked, synced and renamed to
+//! `.libtorch/`. The next setup removes a stale partial folder.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use crate::libtorch::{self, CPU_PACKAGES, Kind, VERSION};
 use crate::needs::{self, Pip};
 
-/// Sees to it that `.libtorch/` of the repository is complete.
+/// Ensures that `.libtorch/` of the repository is complete.
 pub fn ensure(repository: &Path, kind: Kind) -> anyhow::Result<()> {
     let folder = repository.join(".libtorch");
     if libtorch::check(&folder, kind).is_ok() {
@@ -21,7 +21,7 @@ pub fn ensure(repository: &Path, kind: Kind) -> anyhow::Result<()> {
     }
     needs::known_platform()?;
     let lock = lock(repository)?;
-    // Another setup may have finished while this one waited.
+    // Another setup may have finished during the wait.
     let Err(fault) = libtorch::check(&folder, kind) else {
         report(&folder, kind);
         return Ok(());
@@ -44,7 +44,7 @@ fn report(folder: &Path, kind: Kind) {
     eprintln!("libtorch {VERSION}{with} is ready in {}", folder.display());
 }
 
-/// One setup at a time; a second waits for the first.
+/// Locks the repository for one setup, waiting for another one to end.
 fn lock(repository: &Path) -> anyhow::Result<File> {
     let path = repository.join(".libtorch.lock");
     let context = || format!("cannot lock {}", path.display());
@@ -60,7 +60,7 @@ fn lock(repository: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Runs pip into `partial/new` and checks what it left.
+/// Runs pip into `partial/new` and checks the result.
 fn install(partial: &Path, kind: Kind, lock: &File) -> anyhow::Result<()> {
     let (download, space, size) = match kind {
         Kind::Cpu => ("0.5 GB", 3, "1.2 GB"),
@@ -76,13 +76,14 @@ fn install(partial: &Path, kind: Kind, lock: &File) -> anyhow::Result<()> {
     let mut command = pip.command();
     command.args(["install", "--no-input", "--no-compile", "--target"]).arg(&target);
     command.args(packages(kind));
-    // These would clash with --target, or refuse to work outside a virtual environment.
+    // These settings would clash with --target, or refuse to work outside a virtual environment.
     command.envs([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0")]);
-    // Nothing of the system is touched, so its warning about root does not apply.
+    // The system is not changed, so pip's warning about root does not apply.
     command.env("PIP_ROOT_USER_ACTION", "ignore");
-    // pip unpacks here before it moves to the target: the same disk, and swept with it.
+    // pip unpacks here before it moves files to the target: on the same disk, and removed with it.
     command.env("TMPDIR", &scratch);
-    // pip reads nothing, but holds the lock as long as it lives, should this process be killed.
+    // pip does not read its input, but holds the lock while it runs, even if this process is
+    // killed.
     command.stdin(Stdio::from(lock.try_clone().context("cannot share the lock with pip")?));
     let status = command.status().context("cannot start python3")?;
     if !status.success() {
@@ -96,12 +97,14 @@ fn install(partial: &Path, kind: Kind, lock: &File) -> anyhow::Result<()> {
     libtorch::check(&target, kind).context("pip reported success, but left an unusable libtorch")
 }
 
-/// Headers that the feature `nccl` is compiled with, and that torch does not ask for.
+/// Headers that the feature `nccl` is compiled with and that torch does not depend on.
 const CUDA_HEADERS: [(&str, &str); 2] =
     [("nvidia-cuda-crt", "13.0.88"), ("nvidia-cuda-cccl", "13.0.85")];
 
-/// What pip is to install. The CPU install names wheels exactly, and for a fixed Python: they are
-/// used for their libraries only, so any python3 may fetch them.
+/// Returns pip's options and packages.
+///
+/// The CPU install names wheels exactly and for a fixed Python. Only their libraries are used, so
+/// any python3 may fetch them.
 fn packages(kind: Kind) -> Vec<String> {
     match kind {
         Kind::Cuda => {
@@ -119,8 +122,9 @@ fn packages(kind: Kind) -> Vec<String> {
     }
 }
 
-/// Swaps the finished folder in. Between the two renames there is none, and the next setup would
-/// start over.
+/// Replaces `folder` with the finished install.
+///
+/// A stop between the two renames leaves no folder, and the next setup starts over.
 fn put_in_place(partial: &Path, folder: &Path) -> anyhow::Result<()> {
     sync(partial)?;
     if folder.exists() {
@@ -131,13 +135,14 @@ fn put_in_place(partial: &Path, folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot rename the finished install to {}", folder.display()))
 }
 
-/// Brings everything on the file system of `folder` to the disk, so that sizes and contents agree
-/// after a power cut; one call in place of an fsync for each of 14,000 files.
+/// Syncs the file system of `folder`, so that sizes and contents agree after a power cut.
+///
+/// One call replaces an fsync for each of 14,000 files.
 fn sync(folder: &Path) -> anyhow::Result<()> {
     let status = Command::new("sync").arg("-f").arg(folder).status();
     match status {
         Ok(status) if !status.success() => bail!("`sync -f {}` failed", folder.display()),
-        // Without coreutils the kernel writes in its own time.
+        // Without coreutils, the kernel writes the data later.
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! What a usable libtorch is, and whether a folder holds one.
+//! Checks of libtorch folders.
 //!
 //! The check reads the `RECORD` that pip writes for every package, which lists each file with its
-//! size: so a folder filled by hand with pip is recognised too.
+//! size. A folder that was filled with pip by hand is accepted too.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
-/// The libtorch that the `tch` crate of this workspace is made for; it works with no other.
+/// Version of libtorch that the workspace's `tch` crate is made for; it works with no other.
 pub const VERSION: &str = "2.11.0";
 
-/// Which libraries are wanted beside libtorch itself.
+/// Libraries that are required besides libtorch itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// libtorch and the two CUDA libraries that `libtorch_cpu.so` links whatever the device.
+    /// libtorch and the two CUDA libraries that `libtorch_cpu.so` links on every device.
     Cpu,
-    /// Everything that `libtorch_cuda.so` links.
+    /// All libraries that `libtorch_cuda.so` links.
     Cuda,
 }
 
-/// The packages of a CPU install; their versions are those that torch 2.11.0 asks for.
+/// Packages of a CPU install, in the versions that torch 2.11.0 requires.
 pub const CPU_PACKAGES: [(&str, &str); 3] =
     [("torch", VERSION), ("nvidia-cuda-cupti", "13.0.85"), ("nvidia-cuda-runtime", "13.0.96")];
 
-/// The libraries that `libtorch_cuda.so` and its linear algebra need, where its RPATH looks.
+/// Libraries that `libtorch_cuda.so` and its linear algebra need, in the folders of its RPATH.
 const CUDA_LIBRARIES: [&str; 13] = [
     "cu13/lib/libcublas.so.13",
     "cu13/lib/libcublasLt.so.13",
@@ -42,10 +42,10 @@ const CUDA_LIBRARIES: [&str; 13] = [
     "nvshmem/lib/libnvshmem_host.so.3",
 ];
 
-/// Accepts `folder` (a pip target folder) when it holds a complete libtorch of `kind`.
+/// Checks that `folder`, a pip target folder, holds a complete libtorch of `kind`.
 ///
 /// # Errors
-/// Says what is missing, in words that follow "libtorch is not usable:".
+/// Names the missing part, in words that follow "libtorch is not usable:".
 pub fn check(folder: &Path, kind: Kind) -> anyhow::Result<()> {
     for (package, version) in CPU_PACKAGES {
         let info = format!("{}-{version}.dist-info", package.replace('-', "_"));
@@ -96,8 +96,9 @@ fn check_package(folder: &Path, info: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Path and size of one `path,sha256=…,size` row; `None` for rows without a size, and for scripts
-/// and metadata, which no build reads.
+/// Returns path and size of a row `path,sha256=…,size`.
+///
+/// `None` for rows without a size, and for scripts and metadata, which no build reads.
 fn recorded_size(row: &str) -> Option<(&str, u64)> {
     let (rest, size) = row.rsplit_once(',')?;
     let (path, _digest) = rest.rsplit_once(',')?;
@@ -107,10 +108,10 @@ fn recorded_size(row: &str) -> Option<(&str, u64)> {
     Some((path, size.parse().ok()?))
 }
 
-/// The libtorch that the user's own `LIBTORCH` names, if it is set to other than our folder.
+/// Returns the libtorch of the user's own `LIBTORCH`, unless it is this repository's folder.
 ///
 /// # Errors
-/// When it is set and cannot work.
+/// Fails if it is set and cannot work.
 pub fn of_the_user(value: Option<OsString>, ours: &Path) -> anyhow::Result<Option<PathBuf>> {
     let Some(value) = value else { return Ok(None) };
     let folder = PathBuf::from(&value);
@@ -142,7 +143,7 @@ pub fn of_the_user(value: Option<OsString>, ours: &Path) -> anyhow::Result<Optio
     Ok(Some(folder))
 }
 
-/// Whether a `LIBTORCH` value is the one of this repository's `.cargo/config.toml`.
+/// Returns whether a `LIBTORCH` value is that of this repository's `.cargo/config.toml`.
 pub fn is_ours(value: &OsStr, repository: &Path) -> bool {
     same_folder(Path::new(value), &repository.join(".libtorch/torch"))
 }
@@ -152,7 +153,7 @@ fn same_folder(one: &Path, other: &Path) -> bool {
         || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|o| o == one))
 }
 
-/// What a libtorch archive (`build-version`) or a Python package (`version.py`) says it is.
+/// Returns the version of a libtorch archive (`build-version`) or Python package (`version.py`).
 fn stated_version(folder: &Path) -> Option<String> {
     if let Ok(text) = fs::read_to_string(folder.join("build-version")) {
         return Some(text.trim().to_owned());

@@ -1,10 +1,11 @@
 //! Project tasks: `cargo xtask setup`, `cargo xtask test`, `cargo xtask demo`.
 //!
-//! Depends on nothing that needs libtorch, for it is what brings libtorch.
+//! Depends on nothing that needs libtorch, because it installs libtorch.
 
 mod install;
 mod libtorch;
 mod needs;
+mod pretend_gpu;
 mod pretrain;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ enum Task {
         cuda: bool,
     },
     /// Set up where needed, then run all tests: `cargo test --workspace --features gloo`
+    ///
+    /// Builds the pretend GPU first, into target/pretend-cuda, on which some of them run.
     Test {
         /// Passed to `cargo test`: `cargo xtask test -- --ignored`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -78,8 +81,15 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Test { arguments } => {
-            set_up(&repository, Kind::Cpu)?;
-            cargo(&repository, &["test", "--workspace", "--features", "gloo"], &arguments)
+            let libtorch = set_up(&repository, Kind::Cpu)?;
+            let gpu = pretend_gpu::build(&repository, &libtorch)?;
+            let mut command = cargo_command(&repository);
+            match gpu {
+                Some(folder) => command.env(pretend_gpu::VARIABLE, folder),
+                None => command.env_remove(pretend_gpu::VARIABLE),
+            };
+            let task = ["test", "--workspace", "--features", "gloo"];
+            run_cargo(command, &task, &arguments)
         }
         Task::Demo { arguments } => {
             set_up(&repository, Kind::Cpu)?;
@@ -93,19 +103,22 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes sure that a libtorch is there which the workspace can be built with.
-fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<()> {
+/// Ensures that a libtorch exists with which the workspace can be built, and returns its folder.
+fn set_up(repository: &Path, kind: Kind) -> anyhow::Result<PathBuf> {
     needs::cxx_compiler()?;
     let own = repository.join(".libtorch");
     if let Some(theirs) = libtorch::of_the_user(std::env::var_os("LIBTORCH"), &own)? {
         eprintln!("libtorch {}: LIBTORCH={}", libtorch::VERSION, theirs.display());
-        return Ok(());
+        return Ok(theirs);
     }
-    install::ensure(repository, kind)
+    install::ensure(repository, kind)?;
+    Ok(own.join("torch"))
 }
 
-/// The repository of this very crate; `cargo run` says where the crate is now, which still holds
-/// when the clone was moved after building.
+/// Returns the repository of this crate.
+///
+/// `cargo run` sets the crate's present path, which is right even if the clone was moved after
+/// building.
 fn repository() -> PathBuf {
     let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -113,16 +126,28 @@ fn repository() -> PathBuf {
 }
 
 fn cargo(repository: &Path, task: &[&str], more: &[String]) -> anyhow::Result<ExitCode> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&program);
-    command.args(task).args(more).current_dir(repository);
-    // Cargo's own configuration sets it again; passed on as if the user had set it, it would look
+    run_cargo(cargo_command(repository), task, more)
+}
+
+fn cargo_command(repository: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(repository);
+    // Cargo's own configuration sets it again. Passed on as if the user had set it, it would look
     // like a change and rebuild everything that links libtorch.
     if std::env::var_os("LIBTORCH").is_some_and(|at| libtorch::is_ours(&at, repository)) {
         command.env_remove("LIBTORCH");
     }
+    command
+}
+
+fn run_cargo(mut command: Command, task: &[&str], more: &[String]) -> anyhow::Result<ExitCode> {
     eprintln!("running: cargo {}", [task.join(" "), more.join(" ")].join(" ").trim_end());
-    let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
+    let program = command.get_program().to_owned();
+    let status = command
+        .args(task)
+        .args(more)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
 }

@@ -1,4 +1,4 @@
-//! What the machine itself must have, and what to install where it does not.
+//! Requirements of the machine, with hints on what to install.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,22 +6,27 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, ensure};
 
-/// Refuses a machine on which the binding to libtorch could not be compiled.
-pub fn cxx_compiler() -> anyhow::Result<()> {
-    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-    // `CXX` may carry flags: "ccache g++".
-    let named = compiler.to_string_lossy().into_owned();
+/// The C++ compiler: `CXX`, which may carry flags ("ccache g++"), or `c++`.
+pub fn cxx() -> Command {
+    let named = std::env::var("CXX").unwrap_or_default();
     let mut words = named.split_whitespace();
-    let program = words.next().unwrap_or("c++");
+    let mut command = Command::new(words.next().unwrap_or("c++"));
+    command.args(words);
+    command
+}
+
+/// Fails without a C++ compiler, which the binding to libtorch needs.
+pub fn cxx_compiler() -> anyhow::Result<()> {
     ensure!(
-        succeeds(Command::new(program).args(words).arg("--version")),
-        "no C++ compiler: `{named}` does not run. Install one (Debian, Ubuntu: `apt install g++`; \
-         Fedora: `dnf install gcc-c++`; Arch: `pacman -S gcc`), then run this again"
+        succeeds(cxx().arg("--version")),
+        "no C++ compiler: `{}` does not run. Install one (Debian, Ubuntu: `apt install g++`; \
+         Fedora: `dnf install gcc-c++`; Arch: `pacman -S gcc`), then run this again",
+        std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
     );
     Ok(())
 }
 
-/// Refuses machines for which the Python package does not hold the libraries we expect.
+/// Fails on platforms whose Python package does not hold the expected libraries.
 pub fn known_platform() -> anyhow::Result<()> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -30,18 +35,19 @@ pub fn known_platform() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A way to call pip: a program and its first arguments.
+/// Program that runs pip with `-m pip`.
 #[derive(Debug)]
 pub struct Pip {
     program: OsString,
 }
 
 impl Pip {
-    /// `python3 -m pip` where it works, else pip in a virtual environment of our own under
-    /// `scratch` (a python3 without pip can often still make one).
+    /// Finds pip: `python3 -m pip` if it works, else pip in a virtual environment under `scratch`.
+    ///
+    /// A python3 without pip can often still create a virtual environment.
     ///
     /// # Errors
-    /// Says what to install.
+    /// Names the package to install.
     pub fn find(scratch: &Path) -> anyhow::Result<Self> {
         let install = "Debian, Ubuntu: `apt install python3-pip`; Fedora: `dnf install \
                        python3-pip`; Arch: `pacman -S python-pip`";
@@ -59,7 +65,7 @@ impl Pip {
         bail!("python3 is there, but not its pip, and libtorch comes through it ({install})")
     }
 
-    /// `python3 -m pip`, to be given a pip command.
+    /// Returns the command `python3 -m pip`, to which pip's arguments are added.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-m", "pip"]);
@@ -72,7 +78,7 @@ fn succeeds(command: &mut Command) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Refuses to start what would fill the disk that holds `folder`; silent where `df` cannot tell.
+/// Fails if the disk of `folder` has too little free space; passes if `df` cannot tell.
 pub fn disk_space(folder: &Path, gigabytes: u64) -> anyhow::Result<()> {
     let Some(free) = free_bytes(folder) else { return Ok(()) };
     ensure!(

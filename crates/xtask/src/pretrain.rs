@@ -1,4 +1,4 @@
-//! The commands that made the models of `data/models`.
+//! Commands that made the models of `data/models`.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::cargo;
 
-/// Sets that the demo's does not come from: other seeds. GPT-2 sees no picture.
+/// Data sets with other seeds than the demo's. GPT-2 sees no images.
 const DRAWN: [&str; 2] = [
     "dataset draw --out target/pretrain/clip-set --count 16000 --seed 101 --size 112 --alt-texts 6",
     "dataset draw --out target/pretrain/gpt2-set --count 8000 --seed 102 --size 32",
@@ -22,7 +22,7 @@ const TRAINED: [&str; 2] = [
      --steps 1500 --batch-size 32 --block-size 64 --learning-rate 2e-3 --dtype f16",
 ];
 
-/// Draws, trains, and puts the models in place of those that are there.
+/// Draws data sets, trains the models and replaces those in `data/models`.
 pub fn run(repository: &Path) -> anyhow::Result<ExitCode> {
     let made = repository.join("target/pretrain");
     for model in ["clip", "gpt2"] {

@@ -1,4 +1,4 @@
-//! The dependencies that deny.toml names with a reason are used by those that it names, and by nothing else.
+//! Checks that only the named packages use the dependencies that deny.toml explains.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ fn texts(value: &Value) -> BTreeSet<String> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// The packages of Cargo.lock: each with its version and its direct dependencies.
+/// Returns the packages of Cargo.lock: name, version and direct dependencies.
 fn packages() -> Vec<(String, String, Vec<String>)> {
     let lock: Table = fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
     let package = |package: &Value| {
@@ -48,7 +48,7 @@ fn only_those_that_deny_toml_names_use_what_it_denies() {
         );
         let mut versions = packages.iter().filter(|(package, ..)| package == name);
         let only = versions.next().filter(|_| versions.next().is_none());
-        // Cargo.lock leaves out the version of a package that it has once.
+        // Cargo.lock omits the version of a package that it has only once.
         let uses = |dependency: &String| match dependency.split_once(' ') {
             Some((package, version)) => is_denied(package, version),
             None => {
@@ -79,7 +79,7 @@ fn the_advisories_that_are_passed_over_have_a_reason() {
     }
 }
 
-/// The functions of protobuf that parse begin with `parse`, `merge` or `read`.
+/// Parsing functions of protobuf begin with `parse`, `merge` or `read`.
 #[test]
 fn no_message_of_protobuf_is_parsed() {
     for crate_name in ["training", "studies"] {

@@ -1,4 +1,4 @@
-//! `cargo xtask setup` against a stand-in python3 that installs packages of a few bytes.
+//! Tests of `cargo xtask setup` with a fake python3 that installs packages of a few bytes.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A repository and a machine of our own: `bin/` is the whole PATH beside the system's tools.
+/// A repository and a simulated machine: PATH is `bin/` and the system's tools.
 struct Machine {
     folder: TempDir,
 }
 
-/// What pip does with `--target`: files, and a RECORD with their sizes for each package.
+/// Script of pip's `--target`: writes files, and a RECORD with their sizes for each package.
 const GOOD_PIP: &str = r#"
 while [ "$1" != "--target" ]; do shift; done
 target=$2
@@ -31,7 +31,7 @@ package nvidia_cuda_runtime-13.0.96 nvidia/cu13/lib/libcudart.so.13
 "#;
 
 impl Machine {
-    /// `pip_install` is the shell script that `python3 -m pip install …` runs.
+    /// Creates a machine; `pip_install` is the shell script of `python3 -m pip install …`.
     fn new(pip_install: &str) -> Self {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir_all(machine.path("repository/crates/xtask")).unwrap();
@@ -46,8 +46,8 @@ impl Machine {
     }
 
     fn program(&self, name: &str, script: &str) {
-        // Another process writes it: a file that this one has open for writing, or that a child
-        // forked meanwhile has, cannot be executed ("text file busy").
+        // Another process writes it. A file that this process, or a child forked meanwhile, has
+        // open for writing cannot be executed ("text file busy").
         let write = Command::new("sh")
             .args([
                 "-c",
@@ -83,7 +83,7 @@ impl Machine {
         command
     }
 
-    /// How often pip was asked to install.
+    /// Returns the number of pip installs.
     fn installs(&self) -> usize {
         fs::read_to_string(self.path("calls")).map_or(0, |calls| calls.lines().count())
     }

@@ -200,7 +200,8 @@ fn captioner_gradients(
     let captions: Vec<Vec<i64>> =
         (0..6).map(|number| caption(number, 3 + number * 2, 211)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
-    let batch = TokenBatch::new(&rows, mapper.prefix_length, device);
+    let images: Vec<i64> = (0..6).collect();
+    let batch = TokenBatch::new(&rows, &images, mapper.prefix_length, device);
     let embeddings = drawn(7, &[6, 24], device);
     let loss = model.caption_loss(&embeddings, &batch, arithmetic.pass());
     gradients(&loss, &named_variables(&store))
@@ -224,7 +225,8 @@ fn rnn_gradients(
     let (store, model) = placed(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
-    let batch = WordBatch::new(&rows, device);
+    let images: Vec<i64> = (0..6).collect();
+    let batch = WordBatch::new(&rows, &images, device);
     let loss = model.loss(&drawn(8, &[6, 24], device), &batch);
     gradients(&loss, &named_variables(&store))
 }

@@ -164,7 +164,7 @@ fn train<M: Model>(
         let computed = learner
             .compute(&[(task.part)(step % BATCHES, device)], step, step as i64)
             .map_err(training::Error::from)?;
-        learner.apply(&computed);
+        learner.apply(&computed)?;
         losses.push(computed.loss.f_double_value(&[])?);
     }
     Ok(Trained { store, learner, losses })

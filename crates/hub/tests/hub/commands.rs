@@ -1,4 +1,4 @@
-//! The commands, with what they read from the environment.
+//! Commands and the environment variables that they read.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use hub::cli::{FetchWeightsArgs, fetch_weights};
 use crate::server::{Fault, git_id, sha256};
 use crate::{Machine, child, names, weights};
 
-/// Runs `fetch weights` in a process of its own, of which `settings` is the environment.
+/// Runs `fetch weights` in a child process with the environment variables `settings`.
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
     let mut command: Command =
         child("commands::fetch_weights_in_a_child", &arguments.join("\n"), None);
@@ -69,7 +69,7 @@ fn every_variable_that_names_a_cache_is_followed() {
         assert!(machine.folder.path().join(place).join("models--a--lm").is_dir(), "{place}");
     }
     assert!(!machine.folder.path().join("unused").exists());
-    // All that are named are looked in.
+    // All caches that the variables name are searched.
     machine.server.requests();
     let both = [("HF_HUB_CACHE", folder("empty")), ("TRANSFORMERS_CACHE", folder("t"))];
     let offline = ("TRANSFORMERS_OFFLINE", "1".to_owned());
@@ -103,7 +103,7 @@ fn weights_are_listed_with_their_digests_and_put_into_a_folder() {
     assert_eq!(names(&out.join("lm")).len(), 5);
     assert!(home.join("hub/models--a--lm/blobs").join(git_id(b"{}")).is_file());
 
-    // What was changed in the cache since is noticed.
+    // A change in the cache is detected.
     let blob = home.join("hub/models--a--lm/blobs").join(&digest);
     fs::write(&blob, "changed").unwrap();
     let (_, text) = run(&["", "a/lm"], &settings);

@@ -1,4 +1,4 @@
-//! Archives, whole and hostile, on a mirror or put there by hand.
+//! Archives, intact and malicious, from a mirror or put there by the user.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -67,7 +67,7 @@ fn karpathy_zip() -> Vec<u8> {
     ])
 }
 
-/// The real sets with archives of three pictures; `digests` are of their archives.
+/// The real data sets, with archives of three images and `digests` of these archives.
 struct Tiny {
     machine: Machine,
     folder: PathBuf,
@@ -115,7 +115,7 @@ impl Tiny {
     }
 }
 
-/// A set whose pictures somebody has put there as `archive.zip`.
+/// Fetches a data set whose images the user has put there as `archive.zip`.
 fn by_hand(archive: &[u8]) -> (Tiny, Result<(), Error>) {
     let mut tiny = Tiny::new();
     fs::create_dir_all(&tiny.folder).unwrap();
@@ -155,7 +155,7 @@ fn flickr8k_comes_as_the_loader_reads_it_and_only_once() {
     assert_eq!(tiny.requests(), 3);
     tiny.run(&FLICKR8K).unwrap();
     assert_eq!(tiny.requests(), 0);
-    // The archives are not needed any more.
+    // The archives are no longer needed.
     for (name, ..) in &tiny.archives {
         fs::remove_file(tiny.folder.join(name)).unwrap();
     }
@@ -218,7 +218,7 @@ fn flickr30k_says_what_to_do_until_its_pictures_are_there() {
     }
     assert!(tiny.folder.join("dataset_flickr30k.json").is_file());
 
-    // As Kaggle's archive.
+    // The layout of Kaggle's archive.
     let captions = b"image_name| comment_number| comment\n1_a.jpg| 0| A dog .\n";
     let mut archive =
         ZipWriter::new_append(Cursor::new(pictures_zip("flickr30k_images/flickr30k_images")))
@@ -232,7 +232,7 @@ fn flickr30k_says_what_to_do_until_its_pictures_are_there() {
     let corpus = Corpus::load(&tiny.folder, Some(Layout::Karpathy)).unwrap();
     assert_eq!(corpus.images.len(), 3);
 
-    // As the authors' archive, unpacked with tar.
+    // The layout of the authors' archive, unpacked with tar.
     let mut tiny = Tiny::new();
     let folder = tiny.folder.join("flickr30k-images");
     fs::create_dir_all(&folder).unwrap();
@@ -288,7 +288,7 @@ fn an_entry_that_lies_about_its_size_or_content_is_refused() {
     let honest = zip(&[("Images/1_a.jpg", &[b'x'; 5000])]);
     let directory = honest.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
     for (offset, expected) in [(24, "archive.zip"), (16, "archive.zip")] {
-        // 24: the size that it unpacks to; 16: the checksum.
+        // 24: the uncompressed size; 16: the checksum.
         let mut lying = honest.clone();
         lying[directory + offset] ^= 0x55;
         let (tiny, result) = by_hand(&lying);
@@ -321,8 +321,8 @@ fn flipped_bytes_never_pass_for_pictures() {
             refused += 1;
             continue;
         }
-        // A flip in a time stamp or in what is left out does not matter, and one in a name is not
-        // seen here: a zip archive has no checksum of names. The pixels are what they were.
+        // A flip in a time stamp or in a skipped entry does not matter. One in a name cannot be
+        // detected: zip has no checksum of names. The pixels are unchanged.
         let images = tiny.folder.join("Images");
         let mut contents: Vec<String> = names(&images)
             .iter()
@@ -338,13 +338,13 @@ fn flipped_bytes_never_pass_for_pictures() {
 fn an_unpacking_that_was_stopped_goes_on_and_trusts_only_what_is_right() {
     let (tiny, result) = by_hand(&pictures_zip("Images"));
     result.unwrap();
-    // Back to the middle of the unpacking: two there, one of them damaged, one missing.
+    // Back to the middle of the unpacking: two images exist, one of them damaged; one is missing.
     let mut tiny = tiny;
     let archive = fs::read(tiny.folder.join("archive.zip")).unwrap();
     fs::remove_dir_all(&tiny.folder).unwrap();
     fs::create_dir_all(tiny.folder.join("Images")).unwrap();
     fs::write(tiny.folder.join("archive.zip"), archive).unwrap();
-    // Something in the way stops the move, after all was unpacked.
+    // A file in the way stops the move after the unpacking.
     fs::write(tiny.folder.join("Images/note.txt"), "mine").unwrap();
     let error = tiny.run(&FLICKR30K).unwrap_err().to_string();
     assert!(error.contains("Images is in the way"), "{error}");

@@ -1,4 +1,4 @@
-//! Disks that are full or may not be written.
+//! Disks that are full or not writable.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn a_full_disk_is_named_and_leaves_no_damaged_file() {
     let mut machine = Machine::with_models();
     let argument = format!("{}|{}", machine.options.cache.display(), machine.options.endpoint);
     let test = "disk::a_full_disk_is_named_and_leaves_no_damaged_file";
-    // 100 KB of the file's 300 KB have room.
+    // The limit leaves room for 100 KB of the file's 300 KB.
     let output = child(test, &argument, Some(200)).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
@@ -41,7 +41,7 @@ fn a_cache_that_may_not_be_written_is_named() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
     let is_root = fs::write(folder.join("probe"), "").is_ok();
-    // Root may write anywhere but where the kernel itself says no.
+    // Root may write everywhere except where the kernel refuses.
     machine.options.cache =
         if is_root { Path::new("/sys/kernel").to_owned() } else { folder.clone() };
     if is_root && !machine.options.cache.is_dir() {

@@ -1,4 +1,4 @@
-//! Servers that fail, lie or are not there.
+//! Servers that fail, lie or do not exist.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn fetch(machine: &mut Machine) -> Result<Vec<u8>, Error> {
     machine.resolve(FILE, Wanted::File).map(|path| fs::read(path).unwrap())
 }
 
-/// After a failure that may pass, nothing lies under a name that is used.
+/// Asserts that a temporary failure leaves only incomplete blobs.
 fn assert_nothing_is_taken_for_whole(machine: &Machine) {
     let kept = blobs(machine);
     assert!(

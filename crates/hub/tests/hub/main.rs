@@ -1,4 +1,4 @@
-//! Models and data sets, fetched from a server on this machine. Nothing here reaches a network.
+//! Models and data sets, fetched from a local server. Nothing here uses the network.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -17,12 +17,12 @@ use hub::{Error, ModelReference, Options, Progress, Unit, Wanted};
 use server::Server;
 use tempfile::TempDir;
 
-/// A machine with a cache, and a hub it can reach.
+/// A machine with a cache and a reachable hub.
 struct Machine {
     folder: TempDir,
     server: Server,
     options: Options,
-    /// What was said meanwhile.
+    /// Messages to the user so far.
     said: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Machine {
         Self { folder, server, options, said: Vec::new() }
     }
 
-    /// With a language model at `a/lm` on the hub, and a CLIP at `a/clip`.
+    /// Returns a machine whose hub has a language model at `a/lm` and a CLIP model at `a/clip`.
     fn with_models() -> Self {
         let machine = Self::new();
         for repository in ["a/lm", "a/clip"] {
@@ -79,7 +79,7 @@ impl Progress for Machine {
     }
 }
 
-/// 300,000 bytes that repeat nowhere.
+/// Returns 300,000 bytes without repetition.
 fn weights() -> Vec<u8> {
     let mut state = 1_u64;
     (0..300_000)
@@ -90,7 +90,7 @@ fn weights() -> Vec<u8> {
         .collect()
 }
 
-/// The names in a folder, in their order; none where there is no folder.
+/// Returns the sorted names in a folder; none if the folder does not exist.
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> =
@@ -99,8 +99,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Runs one test of this binary in a process of its own, which sees `CAPSMITH_CHILD`; with `limit` no
-/// file may become longer than so many blocks of 512 bytes.
+/// Runs one test of this binary in a child process, which sees `CAPSMITH_CHILD`.
+///
+/// With `limit`, no file may become longer than that many blocks of 512 bytes.
 fn child(test: &str, argument: &str, limit: Option<u32>) -> std::process::Command {
     let program = std::env::current_exe().unwrap();
     let mut command = match limit {

@@ -1,4 +1,4 @@
-//! What is fetched, from where, and where it lies then.
+//! Fetched files, their sources and their locations.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -33,7 +33,7 @@ fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
     assert!(machine.server.requests().is_empty());
 }
 
-/// The fixture is what `huggingface_hub` 0.36.2 made of the same model: `tests/reference/hub_cache.py`.
+/// The fixture is the cache that `huggingface_hub` 0.36.2 made: `tests/reference/hub_cache.py`.
 #[test]
 fn the_cache_is_file_by_file_what_huggingface_hub_makes() {
     let mut machine = Machine::with_models();
@@ -137,7 +137,7 @@ fn weights_of_pytorch_are_fetched_where_there_are_no_safetensors() {
     assert!(machine.server.requests().is_empty());
 }
 
-/// Writes the named files of a model into a cache, as Python would have.
+/// Writes the named files of a model into a cache, in Python's layout.
 fn fill(repository: &Path, commit: &str, files: &[&str]) -> std::path::PathBuf {
     let snapshot = repository.join("snapshots").join(commit);
     fs::create_dir_all(&snapshot).unwrap();
@@ -182,7 +182,7 @@ fn other_caches_are_looked_in_and_not_written() {
     machine.options.other_caches = vec![other.clone()];
     let snapshot = fill(&other.join("models--a--lm"), COMMIT, &["config.json"]);
     let by_commit = format!("hf:a/lm@{COMMIT}");
-    // A part of a model is not enough, and is not added to.
+    // A partial model does not suffice, and no files are added to it.
     let fetched = machine.resolve(&by_commit, Wanted::LanguageModel).unwrap();
     assert!(fetched.starts_with(&machine.options.cache));
     assert_eq!(names(&snapshot), ["config.json"]);
@@ -209,7 +209,7 @@ fn a_clip_needs_of_the_cache_what_its_tower_needs() {
     fs::remove_file(snapshot.join("preprocessor_config.json")).unwrap();
     assert_eq!(machine.resolve(&clip, Wanted::ClipText).unwrap(), snapshot);
     machine.resolve(&clip, Wanted::ClipVision).unwrap_err();
-    // As transformers 5 writes it.
+    // The file name as of transformers 5.
     fill(&repository, COMMIT, &["processor_config.json"]);
     assert_eq!(machine.resolve(&clip, Wanted::Clip).unwrap(), snapshot);
 }
@@ -275,7 +275,7 @@ fn a_cache_that_python_filled_is_used() {
     let mut machine = Machine::new();
     machine.options.endpoint = "http://127.0.0.1:9".to_owned();
     let repository = machine.repository("openai-community/gpt2");
-    // gpt2 is known, so it is looked for at its pinned commit.
+    // gpt2 is a known model, so its pinned commit is looked up.
     let snapshot = repository.join("snapshots/607a30d783dfa663caf39e06633721c8d4cfcd7e");
     fs::create_dir_all(&snapshot).unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
@@ -295,7 +295,7 @@ fn a_known_model_is_taken_at_its_commit_and_with_its_digest_only() {
     // This hub has another commit.
     let error = machine.resolve("gpt2", Wanted::LanguageModel).unwrap_err().to_string();
     assert!(error.contains(COMMIT) && error.contains("607a30d7"), "{error}");
-    // And here one that claims the commit, but has other weights.
+    // This hub claims the pinned commit but has other weights.
     let claim = || {
         let commit = "607a30d783dfa663caf39e06633721c8d4cfcd7e".to_owned();
         crate::server::Fault::Header("X-Repo-Commit", commit)
@@ -331,7 +331,7 @@ fn a_local_path_is_returned_and_a_missing_one_says_how_to_fetch() {
 fn a_folder_of_ones_own_gets_the_files_and_keeps_what_is_there() {
     let mut machine = Machine::with_models();
     let resolved = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
-    // What another program put into the snapshot does not come along.
+    // Files that another program put into the snapshot are not copied.
     fs::write(resolved.join("flax_model.msgpack"), "x").unwrap();
     let out = machine.folder.path().join("weights/lm");
     assert_eq!(place(&resolved, &out).unwrap().len(), 5);

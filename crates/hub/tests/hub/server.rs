@@ -1,4 +1,4 @@
-//! A model hub on this machine, with the faults of real ones.
+//! A local model hub that can simulate the faults of real ones.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,31 +10,31 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The commit that every repository here is at.
+/// Commit of every repository on this hub.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What goes wrong.
+/// Simulated fault.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The body ends early.
+    /// The body ends after this number of bytes.
     Cut(usize),
-    /// A status and, where not 0, `Retry-After` in seconds.
+    /// The server answers with a status and, if not 0, `Retry-After` in seconds.
     Status(u16, u64),
-    /// A log-in page, with status 200.
+    /// The server sends a log-in page with status 200.
     Html,
-    /// Other bytes of the same length.
+    /// The body has other bytes of the same length.
     OtherBytes,
-    /// `Range` is ignored.
+    /// The server ignores `Range`.
     WholeBody,
-    /// Headers are replaced or added.
+    /// A header is replaced or added.
     Header(&'static str, String),
-    /// The body stops after so many bytes, and the connection stays open.
+    /// The body stops after this number of bytes, and the connection stays open.
     Stall(usize),
-    /// Each piece of the body takes so long.
+    /// Each piece of the body takes this long.
     Slow(Duration),
 }
 
-/// One request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -46,13 +46,13 @@ pub struct Request {
 #[derive(Default)]
 struct State {
     files: BTreeMap<String, Vec<u8>>,
-    /// Path, method, how often still, what.
+    /// Path, method, remaining number of times, fault.
     faults: Vec<(String, &'static str, usize, Fault)>,
     renamed: BTreeMap<String, String>,
     log: Vec<Request>,
 }
 
-/// The server; it lives as long as the test's process.
+/// The server; it runs until the test process ends.
 #[derive(Clone)]
 pub struct Server {
     port: u16,
@@ -67,7 +67,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let handler = handler.clone();
-                // A client that goes away is no failure of the test.
+                // A client that disconnects does not fail the test.
                 thread::spawn(move || handler.serve(stream));
             }
         });
@@ -78,13 +78,13 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Adds a file; those of more than 1,000 bytes are large ones, which lie in another place.
+    /// Adds a file. Files of more than 1,000 bytes are large ones, stored elsewhere.
     pub fn file(&self, repository: &str, name: &str, bytes: impl Into<Vec<u8>>) {
         let path = format!("{repository}/{name}");
         self.state.lock().unwrap().files.insert(path, bytes.into());
     }
 
-    /// The next `times` requests of `method` whose path contains `path` go wrong.
+    /// Applies `fault` to the next `times` requests of `method` whose path contains `path`.
     pub fn fault(&self, method: &'static str, path: &str, times: usize, fault: Fault) {
         self.state.lock().unwrap().faults.push((path.to_owned(), method, times, fault));
     }
@@ -97,7 +97,7 @@ impl Server {
         self.state.lock().unwrap().renamed.insert(old.to_owned(), new.to_owned());
     }
 
-    /// The requests since the last call.
+    /// Returns the requests since the last call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }

@@ -20,7 +20,7 @@ pub use config::BartConfig;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
-use crate::layers::{Builder, LayerNorm, Linear, Visible};
+use crate::layers::{Builder, Initial, LayerNorm, Linear, Visible};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// Rows of the position embedding before position 0, as BART's padding once had them.
@@ -63,7 +63,10 @@ pub enum BartError {
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
     /// libtorch refused: out of memory, mostly.
-    #[error("libtorch: {0}\nhint: if memory ran out, a smaller batch needs less")]
+    #[error(
+        "libtorch: {}\nhint: if memory ran out, a smaller batch needs less",
+        crate::libtorch::reason(.0)
+    )]
     Torch(#[from] TchError),
 }
 
@@ -130,7 +133,7 @@ impl BartClassifier {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
-        let root = Builder::new(store.root(), false);
+        let root = Builder::new(store.root(), Initial::Zeros);
         let (model, head) = (root.sub("model"), root.sub("classification_head"));
         let (hidden, positions) = (config.d_model, config.max_position_embeddings);
         let sizes = [hidden, config.encoder_attention_heads, config.encoder_ffn_dim];
@@ -172,12 +175,17 @@ impl BartClassifier {
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].len());
-        let logits =
-            Tensor::f_zeros([rows.len() as i64, self.config.labels()], (Kind::Float, Device::Cpu))?;
+        let mut parts = Vec::with_capacity(order.len().div_ceil(batch.max(1)));
         for part in order.chunks(batch.max(1)) {
             let chosen: Vec<&[i64]> = part.iter().map(|&row| rows[row].as_slice()).collect();
-            let found = tch::no_grad(|| self.logits(&chosen))?.f_to_device(Device::Cpu)?;
-            let places: Vec<i64> = part.iter().map(|&row| row as i64).collect();
+            parts.push(tch::no_grad(|| self.logits(&chosen))?);
+        }
+        let logits =
+            Tensor::f_zeros([rows.len() as i64, self.config.labels()], (Kind::Float, Device::Cpu))?;
+        if !parts.is_empty() {
+            // Read once: a GPU has all batches before the host waits.
+            let found = Tensor::f_cat(&parts, 0)?.f_to_device(Device::Cpu)?;
+            let places: Vec<i64> = order.iter().map(|&row| row as i64).collect();
             let _ =
                 logits.shallow_clone().f_index_copy_(0, &Tensor::f_from_slice(&places)?, &found)?;
         }

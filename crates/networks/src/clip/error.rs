@@ -69,7 +69,10 @@ pub enum ClipError {
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
     /// libtorch refused: out of memory, mostly.
-    #[error("libtorch: {0}\nhint: if memory ran out, a smaller batch needs less")]
+    #[error(
+        "libtorch: {}\nhint: if memory ran out, a smaller batch needs less",
+        crate::libtorch::reason(.0)
+    )]
     Torch(#[from] TchError),
     /// A folder could not be written.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{ClipConfig, ClipError, ClipModel, Towers};
-use crate::layers::Builder;
+use crate::layers::{Builder, Initial};
 use crate::weights::{self, Checkpoint};
 
 /// Means and deviations of the channels of `OpenAI`'s training pictures, which every CLIP's
@@ -47,7 +47,7 @@ impl LoadedClip {
         }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
-        let model = ClipModel::build(&Builder::new(store.root(), false), &config)?;
+        let model = ClipModel::build(&Builder::new(store.root(), Initial::Zeros), &config)?;
         let is_buffer = |name: &str| BUFFERS.contains(&name);
         let ignored = weights::load_and_name_others(&store, &checkpoint, is_buffer)?;
         store.freeze();

@@ -45,7 +45,7 @@ use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
 
-use crate::layers::{Builder, Linear};
+use crate::layers::{Builder, Initial, Linear};
 use text::TextTower;
 use vision::VisionTower;
 
@@ -74,7 +74,7 @@ impl ClipModel {
         path: impl Borrow<nn::Path<'a>>,
         config: &ClipConfig,
     ) -> Result<Self, ClipError> {
-        Ok(Self::build(&Builder::new(path.borrow().clone(), true), config)?)
+        Ok(Self::build(&Builder::new(path.borrow().clone(), Initial::Random), config)?)
     }
 
     fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
@@ -128,7 +128,7 @@ impl ClipModel {
     }
 
     /// Embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch, tokens]` padded
-    /// on the right.
+    /// on the right. On the host they are checked and copied to a GPU without waiting for it.
     ///
     /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding. Without one the
     /// embeddings are the same: no token looks ahead, and the end token comes before all padding.

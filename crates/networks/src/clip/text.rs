@@ -5,6 +5,7 @@ use tch::{Kind, TchError, Tensor};
 use super::config::TextConfig;
 use super::layers::Encoder;
 use crate::layers::{Builder, LayerNorm, Visible};
+use crate::transfer;
 
 /// transformers' fixed deviation of the initial embeddings.
 const EMBEDDING_STD: f64 = 0.02;
@@ -43,11 +44,13 @@ impl TextTower {
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, TchError> {
         let device = self.token_embedding.device();
-        let ids = ids.f_to_device(device)?.f_to_kind(Kind::Int64)?;
+        let ids = transfer::to_device(ids, device)?.f_to_kind(Kind::Int64)?;
         let (batch, tokens) = ids.size2()?;
         let see = match attention_mask {
             None => Visible::Causal,
-            Some(mask) => Visible::Only(causal_and(&mask.f_to_device(device)?, batch, tokens)?),
+            Some(mask) => {
+                Visible::Only(causal_and(&transfer::to_device(mask, device)?, batch, tokens)?)
+            }
         };
         let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
         let states_bth = Tensor::f_embedding(&self.token_embedding, &ids, -1, false, false)?
@@ -67,7 +70,7 @@ impl TextTower {
         if self.end_tokens == [2] {
             return ids.f_argmax(1, false);
         }
-        let ends = Tensor::f_from_slice(&self.end_tokens)?.f_to_device(ids.device())?;
+        let ends = transfer::to_device(&Tensor::f_from_slice(&self.end_tokens)?, ids.device())?;
         let is_end = ids.f_unsqueeze(-1)?.f_eq_tensor(&ends)?.f_any_dim(-1, false)?;
         is_end.f_to_kind(Kind::Int)?.f_argmax(1, false)
     }

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::config::VisionConfig;
 use super::layers::Encoder;
 use crate::layers::{Builder, LayerNorm, Visible};
+use crate::transfer;
 
 #[derive(Debug)]
 pub(super) struct VisionTower {
@@ -47,8 +48,7 @@ impl VisionTower {
     /// Normalised class states `[batch, hidden]` of pictures `[batch, channels, size, size]`, which
     /// are converted to the weights' type and device.
     pub(super) fn forward(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
-        let pixels = pixels
-            .f_to_device(self.patch_embedding.device())?
+        let pixels = transfer::to_device(pixels, self.patch_embedding.device())?
             .f_to_kind(self.patch_embedding.f_kind()?)?;
         let stride = [self.patch_size, self.patch_size];
         let patches_bth = pixels

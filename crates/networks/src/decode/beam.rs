@@ -8,11 +8,14 @@
 //! it goes on in several ways, the others take over rows that have become free and copy what their
 //! parent has written. Nothing else is copied: not the prompt, which all rows of a picture have in
 //! common, nor a beam that only gets longer, whatever its rank becomes.
+//!
+//! The host must know a step's tokens before it can lay out the next: a GPU waits for it once a step.
 
 use tch::{Kind, Tensor};
 
 use super::Hypothesis;
-use super::steps::{Limits, next_logits, read, row_numbers, worth_leaving};
+use super::chosen::Chosen;
+use super::steps::{Limits, next_logits, read_prompt, without_gaps, worth_leaving};
 use crate::device::upload;
 use crate::gpt2::Gpt2;
 
@@ -23,45 +26,36 @@ pub(super) fn search(
     beams: usize,
     limits: &Limits,
 ) -> Vec<Vec<Hypothesis>> {
-    let ([batch, prompt_tokens], device) = ([prompt.size()[0], prompt.size()[1]], prompt.device());
+    let prompt_tokens = prompt.size()[1];
     let width = beams.min(gpt2.config().vocab_size as usize);
-    let mut pictures: Vec<Picture> = (0..batch).map(|_| Picture::new()).collect();
-    // Which pictures the rows in the cache are, in groups of one until beams branch.
+    let mut pictures: Vec<Picture> = (0..prompt.size()[0]).map(|_| Picture::new()).collect();
+    // Which pictures the rows in the cache are, in groups of `width`.
     let mut groups: Vec<usize> = (0..pictures.len()).collect();
-    let mut rows_each = 1;
-    let mut cache = gpt2.cache(batch, prompt_tokens);
-    let mut logits = next_logits(gpt2, prompt, &mut cache);
+    let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, limits.room(prompt));
     for step in 1..=limits.max_tokens {
         let next = NextTokens::of(&logits, width);
         for (group, &picture) in groups.iter().enumerate() {
-            let (first_row, picture) = (group * rows_each, &mut pictures[picture]);
-            picture.lengthen(&next, first_row, limits);
-            picture.give_rows(width, rows_each, first_row);
+            let picture = &mut pictures[picture];
+            picture.lengthen(&next, group * width, limits);
+            picture.give_rows(width, group * width);
         }
-        let left = groups.iter().filter(|&&picture| pictures[picture].goes_on()).count();
+        let goes_on: Vec<bool> =
+            groups.iter().map(|&picture| pictures[picture].goes_on()).collect();
+        let left = goes_on.iter().filter(|&&goes_on| goes_on).count();
         if left == 0 || step == limits.max_tokens {
             break;
         }
         let leave = worth_leaving(left, groups.len());
         if leave {
-            groups.retain(|&picture| pictures[picture].goes_on());
+            groups = without_gaps(&goes_on).into_iter().map(|group| groups[group]).collect();
         }
         let sources: Vec<usize> =
             groups.iter().flat_map(|&picture| &pictures[picture].sources).copied().collect();
-        if leave || step == 1 {
-            rows_each = width;
-            cache = cache.select(&row_numbers(sources, device), limits.room(prompt));
-        } else {
-            let moved = sources.into_iter().enumerate().filter(|&(row, source)| row != source);
-            let (to, from): (Vec<usize>, Vec<usize>) = moved.unzip();
-            if !to.is_empty() {
-                let [from, to] = [from, to].map(|rows| row_numbers(rows, device));
-                cache.copy_rows(&from, &to, prompt_tokens);
-            }
-        }
+        // Where pictures have moved into the places of others, their prompts have, too.
+        cache.rearrange(&sources, if leave { 0 } else { prompt_tokens });
         let tokens: Vec<i64> =
             groups.iter().flat_map(|&picture| pictures[picture].last_tokens(width)).collect();
-        let [tokens] = upload([&tokens], device);
+        let [tokens] = upload([&tokens], prompt.device());
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
     pictures.into_iter().map(Picture::hypotheses).collect()
@@ -78,7 +72,7 @@ impl NextTokens {
     fn of(logits: &Tensor, width: usize) -> Self {
         let (log_probabilities, tokens) =
             logits.log_softmax(-1, Kind::Float).topk(width as i64, -1, true, true);
-        let (tokens, log_probabilities) = read(&tokens, &log_probabilities);
+        let (tokens, log_probabilities) = Chosen::send(&tokens, &log_probabilities).receive();
         Self { width, tokens, log_probabilities }
     }
 
@@ -125,7 +119,7 @@ struct Picture {
 }
 
 impl Picture {
-    /// One beam, of nothing yet, in the one row there is.
+    /// One beam, of nothing yet, in the first row.
     fn new() -> Self {
         let beam = Beam { tokens: Vec::new(), sum: 0.0, ended: false, row: 0 };
         Self { beams: vec![beam], sources: Vec::new() }
@@ -158,8 +152,8 @@ impl Picture {
     }
 
     /// Gives each live beam a row of its own among `width`: the parent's to its first child, free
-    /// ones to the others. The picture's `present` rows in the cache begin at `first_row`.
-    fn give_rows(&mut self, width: usize, present: usize, first_row: usize) {
+    /// ones to the others. The picture's rows in the cache begin at `first_row`.
+    fn give_rows(&mut self, width: usize, first_row: usize) {
         let mut parents = vec![None; width];
         let mut waiting = Vec::new();
         for beam in self.beams.iter_mut().filter(|beam| !beam.ended) {
@@ -174,10 +168,8 @@ impl Picture {
             beam.row = row;
         }
         // A row that stays free may hold anything.
-        let sources = parents
-            .into_iter()
-            .enumerate()
-            .map(|(row, parent)| first_row + parent.unwrap_or_else(|| row.min(present - 1)));
+        let sources =
+            parents.into_iter().enumerate().map(|(row, parent)| first_row + parent.unwrap_or(row));
         self.sources = sources.collect();
     }
 

@@ -4,7 +4,8 @@
 //! [`generate`] is the one entry. The prompt is computed once for each row, however many
 //! continuations are wanted of it; each step computes one token of each continuation, and logits of
 //! nothing else; continuations that have ended leave the batch. The host reads one small tensor a
-//! step: the chosen tokens, by which it knows who has ended.
+//! step: the chosen tokens, by which it knows who has ended. Where it need not know before the next step,
+//! a GPU is given that step's work first.
 //!
 //! ClipCap's `generate2` keeps the most probable tokens that hold 0.8 of the probability and takes
 //! the most probable of those: always the most probable of all, so it is [`Strategy::Greedy`].
@@ -12,6 +13,7 @@
 //! whole caption again for each token; the tokens are the same.
 
 mod beam;
+pub(crate) mod chosen;
 mod sampling;
 mod steps;
 
@@ -170,9 +172,8 @@ pub fn generate(
         }
         Strategy::Sample(sampling) => {
             steps::write(gpt2, prompt, continuations, &limits, |logits, rows, step| {
-                let sources = rows.iter().map(|row| {
-                    (numbers[row.continuation / continuations], row.continuation % continuations)
-                });
+                let sources =
+                    rows.iter().map(|row| (numbers[row / continuations], row % continuations));
                 sampling.draw_tokens(logits, sources, step)
             })
         }

@@ -110,10 +110,14 @@ fn invert(probabilities: &Tensor, draws: &[i64]) -> Tensor {
     // As doubles, so that rare tokens keep their share behind 50,000 others.
     let cumulative = probabilities.cumsum(-1, Kind::Double);
     let total = cumulative.narrow(1, cumulative.size()[1] - 1, 1);
-    let [draws] = upload([draws], probabilities.device());
-    let uniform = draws.unsqueeze(1).to_kind(Kind::Double) / (1_i64 << DRAW_BITS) as f64;
-    let passed = cumulative.greater_tensor(&(uniform * total));
+    // All uniform draws below 1 are doubles, and travel as the integers of the same bits.
+    let unit = (1_i64 << DRAW_BITS) as f64;
+    let uniform: Vec<i64> =
+        draws.iter().map(|&draw| (draw as f64 / unit).to_bits().cast_signed()).collect();
+    let [uniform] = upload([&uniform], probabilities.device());
+    let uniform = uniform.view_dtype(Kind::Double).unsqueeze(1);
     // A parallel sum may rise by a rounding where nothing is added.
-    let passed = passed.logical_and(&probabilities.greater(0.0));
-    passed.to_kind(Kind::Uint8).argmax(-1, false)
+    let passed = cumulative.greater_tensor(&(uniform * total)).logical_and(probabilities);
+    // The first true.
+    passed.max_dim(-1, false).1
 }

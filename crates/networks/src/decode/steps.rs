@@ -1,8 +1,9 @@
 //! Continuations that know nothing of each other: a token of each at a time.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::Hypothesis;
+use super::chosen::Chosen;
 use crate::device::upload;
 use crate::gpt2::{Gpt2, KvCache};
 
@@ -25,44 +26,93 @@ impl Limits<'_> {
     }
 }
 
-/// A row of the cache.
-pub(super) struct Row {
-    /// Which continuation it is, counted through all prompts.
-    pub continuation: usize,
-    ended: bool,
+/// The tokens of one step.
+struct Step {
+    /// Which continuation each row is, counted through all prompts.
+    rows: Vec<usize>,
+    chosen: Chosen,
+}
+
+/// Continuations as far as the host has read them.
+struct Written<'a> {
+    limits: &'a Limits<'a>,
+    hypotheses: Vec<Hypothesis>,
+    ended: Vec<bool>,
 }
 
 /// Writes on `copies` times from each row of `prompt`. `choose` is given logits `[rows, vocab]`,
-/// what the rows are and the step from 0, and says the rows' next tokens `[rows]`.
+/// which continuations the rows are, counted through all prompts, and the step from 0, and returns the
+/// rows' next tokens `[rows]`.
+///
+/// A GPU's tokens are read when it has been given the next step's work already, so that it never waits
+/// for the host: continuations that end are known to have ended one step late.
 pub(super) fn write(
     gpt2: &Gpt2,
     prompt: &Tensor,
     copies: usize,
     limits: &Limits,
-    choose: impl Fn(&Tensor, &[Row], usize) -> Tensor,
+    choose: impl Fn(&Tensor, &[usize], usize) -> Tensor,
 ) -> Vec<Vec<Hypothesis>> {
     let (mut cache, mut logits) = read_prompt(gpt2, prompt, copies, limits.room(prompt));
-    let mut written = vec![Hypothesis::default(); prompt.size()[0] as usize * copies];
-    let mut rows: Vec<Row> =
-        (0..written.len()).map(|continuation| Row { continuation, ended: false }).collect();
+    let mut rows: Vec<usize> = (0..cache.rows() as usize).collect();
+    let mut written = Written::new(rows.len(), limits);
+    let reads_late = prompt.device().is_cuda();
+    let mut unread = None;
     for step in 0..limits.max_tokens {
         let mut tokens = choose(&logits, &rows, step);
-        append(&mut written, &mut rows, &tokens, &logits, limits);
-        let left = rows.iter().filter(|row| !row.ended).count();
+        let chosen = Chosen::send(&tokens, &log_probabilities(&logits, &tokens));
+        let now = Step { rows: rows.clone(), chosen };
+        if let Some(arrived) = if reads_late { unread.replace(now) } else { Some(now) } {
+            written.append(arrived);
+        }
+        let goes_on: Vec<bool> = rows.iter().map(|&row| !written.ended[row]).collect();
+        let left = goes_on.iter().filter(|&&goes_on| goes_on).count();
         if left == 0 || step + 1 == limits.max_tokens {
             break;
         }
         if worth_leaving(left, rows.len()) {
-            let kept =
-                row_numbers((0..rows.len()).filter(|&row| !rows[row].ended), prompt.device());
-            cache = cache.select(&kept, limits.room(prompt));
-            tokens = tokens.index_select(0, &kept);
-            rows.retain(|row| !row.ended);
+            let sources = without_gaps(&goes_on);
+            cache.rearrange(&sources, 0);
+            rows = sources.iter().map(|&source| rows[source]).collect();
+            let sources: Vec<i64> = sources.into_iter().map(|source| source as i64).collect();
+            let [sources] = upload([&sources], prompt.device());
+            tokens = tokens.index_select(0, &sources);
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    let mut written = written.into_iter();
+    unread.into_iter().for_each(|last| written.append(last));
+    let mut written = written.hypotheses.into_iter();
     (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
+}
+
+/// Log-probabilities `[rows]` of tokens `[rows]`.
+fn log_probabilities(logits: &Tensor, tokens: &Tensor) -> Tensor {
+    let all = logits.log_softmax(-1, Kind::Float);
+    all.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1)
+}
+
+impl<'a> Written<'a> {
+    fn new(continuations: usize, limits: &'a Limits<'a>) -> Self {
+        Self {
+            limits,
+            hypotheses: vec![Hypothesis::default(); continuations],
+            ended: vec![false; continuations],
+        }
+    }
+
+    /// Appends tokens to the continuations that go on, and notes which have ended.
+    fn append(&mut self, step: Step) {
+        let (tokens, log_probabilities) = step.chosen.receive();
+        let chosen = tokens.into_iter().zip(log_probabilities);
+        for (row, (token, log_probability)) in step.rows.into_iter().zip(chosen) {
+            if !self.ended[row] {
+                let hypothesis = &mut self.hypotheses[row];
+                hypothesis.tokens.push(token);
+                hypothesis.log_probability += log_probability;
+                self.ended[row] = self.limits.stop_at(token);
+            }
+        }
+    }
 }
 
 /// Whether rows that have ended should leave the batch when `left` of `rows` go on: when a quarter
@@ -75,62 +125,34 @@ pub(super) fn worth_leaving(left: usize, rows: usize) -> bool {
     4 * left <= 3 * rows
 }
 
-/// Reads the prompt once, and says the cache and the logits of `copies` of each row, row by row.
-fn read_prompt(gpt2: &Gpt2, prompt: &Tensor, copies: usize, room: i64) -> (KvCache, Tensor) {
+/// For each row that stays which one it was: those that stay where they are, and in the gaps between
+/// them the others, from behind.
+pub(super) fn without_gaps(stays: &[bool]) -> Vec<usize> {
+    let count = stays.iter().filter(|&&stays| stays).count();
+    let mut behind = (count..stays.len()).filter(|&row| stays[row]);
+    (0..count).filter_map(|row| if stays[row] { Some(row) } else { behind.next() }).collect()
+}
+
+/// Reads the prompt once, and returns the cache and the logits of `copies` of each row, side by side.
+pub(super) fn read_prompt(
+    gpt2: &Gpt2,
+    prompt: &Tensor,
+    copies: usize,
+    room: i64,
+) -> (KvCache, Tensor) {
     let [batch, tokens] = [prompt.size()[0], prompt.size()[1]];
+    let mut cache = gpt2.cache(batch, if copies == 1 { room } else { tokens });
+    let logits = next_logits(gpt2, prompt, &mut cache);
     if copies == 1 {
-        let mut cache = gpt2.cache(batch, room);
-        let logits = next_logits(gpt2, prompt, &mut cache);
         return (cache, logits);
     }
-    let mut cache = gpt2.cache(batch, tokens);
-    let logits = next_logits(gpt2, prompt, &mut cache);
-    let rows = row_numbers((0..batch as usize * copies).map(|row| row / copies), prompt.device());
-    (cache.select(&rows, room), logits.index_select(0, &rows))
+    let copies = copies as i64;
+    let repeated = logits.unsqueeze(1).expand([-1, copies, -1], false).flatten(0, 1);
+    (cache.repeat(copies, room), repeated)
 }
 
 /// Logits `[rows, vocab]` behind the last of `inputs` `[rows, tokens, hidden]`.
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
     gpt2.logits(&states.select(1, states.size()[1] - 1))
-}
-
-/// Numbers of rows as a tensor to select them with.
-pub(super) fn row_numbers(rows: impl IntoIterator<Item = usize>, device: Device) -> Tensor {
-    let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
-    let [rows] = upload([&rows], device);
-    rows
-}
-
-/// Appends the chosen tokens `[rows]` to the continuations that go on, and notes which have ended.
-fn append(
-    written: &mut [Hypothesis],
-    rows: &mut [Row],
-    tokens: &Tensor,
-    logits: &Tensor,
-    limits: &Limits,
-) {
-    let log_probabilities = logits.log_softmax(-1, Kind::Float);
-    let chosen = log_probabilities.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1);
-    let (tokens, log_probabilities) = read(tokens, &chosen);
-    let chosen = tokens.into_iter().zip(log_probabilities);
-    for (row, (token, log_probability)) in rows.iter_mut().zip(chosen) {
-        if !row.ended {
-            let hypothesis = &mut written[row.continuation];
-            hypothesis.tokens.push(token);
-            hypothesis.log_probability += log_probability;
-            row.ended = limits.stop_at(token);
-        }
-    }
-}
-
-/// Token ids and as many numbers, both flattened, read from the device in one transfer: a double
-/// holds any id.
-pub(super) fn read(tokens: &Tensor, numbers: &Tensor) -> (Vec<i64>, Vec<f64>) {
-    let parts = [tokens, numbers].map(|part| part.flatten(0, -1).to_kind(Kind::Double));
-    let count = tokens.numel();
-    let mut both = vec![0.0; 2 * count];
-    Tensor::cat(&parts, 0).to_device(Device::Cpu).copy_data(&mut both, 2 * count);
-    let numbers = both.split_off(count);
-    (both.into_iter().map(|id| id as i64).collect(), numbers)
 }

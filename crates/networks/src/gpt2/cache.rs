@@ -1,33 +1,33 @@
-//! Keys and values of the tokens so far, so that decoding computes only the new ones.
+//! Queries, keys and values of the tokens so far, so that decoding computes only the new ones.
 
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
+use crate::device::upload;
 
-/// What attention has seen, for every layer: `[batch, heads, max_tokens, head_dim]`, allocated once
-/// and filled from the front, so that a new token copies nothing but itself.
+/// What attention has seen, in one tensor `[layers, max_tokens, rows, 3 * hidden]` that is filled from
+/// the front.
+///
+/// A layer's product of one token of all rows lies in one piece, so it is written where it stays and
+/// nothing is appended by a copy. That is why queries, which nobody reads again, lie between. And rows
+/// move in all layers at once.
 #[derive(Debug)]
 pub struct KvCache {
-    layers: Vec<LayerCache>,
+    joint: Tensor,
     tokens: i64,
 }
 
 impl KvCache {
-    /// An empty cache with room for `max_tokens` tokens of `batch` sequences.
+    /// An empty cache with room for `max_tokens` tokens of `rows` sequences.
     pub(super) fn new(
         config: &Gpt2Config,
-        batch: i64,
+        rows: i64,
         max_tokens: i64,
         kind: Kind,
         device: Device,
     ) -> Self {
-        let room = || {
-            let shape = [batch, config.n_head, max_tokens, config.head_dim()];
-            Tensor::empty(shape, (kind, device))
-        };
-        let layers =
-            (0..config.n_layer).map(|_| LayerCache { keys: room(), values: room() }).collect();
-        Self { layers, tokens: 0 }
+        let shape = [config.n_layer, max_tokens, rows, 3 * config.n_embd];
+        Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0 }
     }
 
     /// Tokens held.
@@ -36,71 +36,65 @@ impl KvCache {
         self.tokens
     }
 
-    /// The cache of `rows` (int64, on the cache's device), in their order and as often as they are
-    /// named, with room for `max_tokens` tokens. Copies the tokens held, and a layer at a time, so
-    /// that the old and the new cache do not lie in memory together.
-    ///
-    /// # Panics
-    /// When a row is not in the cache, or `max_tokens` is less than it holds.
+    /// Sequences held.
     #[must_use]
-    pub fn select(self, rows: &Tensor, max_tokens: i64) -> Self {
-        let tokens = self.tokens;
-        let select = |held: &Tensor| {
-            let mut shape = held.size();
-            (shape[0], shape[2]) = (rows.size()[0], max_tokens);
-            let room = held.new_empty(shape, (held.kind(), held.device()));
-            let _ = held.narrow(2, 0, tokens).index_select_out(&room.narrow(2, 0, tokens), 0, rows);
-            room
-        };
-        let layers = self
-            .layers
-            .into_iter()
-            .map(|layer| LayerCache { keys: select(&layer.keys), values: select(&layer.values) })
-            .collect();
-        Self { layers, tokens }
+    pub fn rows(&self) -> i64 {
+        self.joint.size()[2]
     }
 
-    /// Overwrites rows `to` by rows `from` (int64, on the cache's device), one each, in all tokens
-    /// but the `first`, which they have in common. No row may be in both.
+    /// Returns a cache that holds every row `copies` times, copies side by side, with room for
+    /// `max_tokens` tokens.
     ///
     /// # Panics
-    /// When a row is not in the cache, or it does not hold `first` tokens.
-    pub fn copy_rows(&mut self, from: &Tensor, to: &Tensor, first: i64) {
-        let copied = self.tokens - first;
-        let copy = |held: &Tensor| {
-            let mut held = held.narrow(2, first, copied);
-            let rows = held.index_select(0, from);
-            let _ = held.index_copy_(0, to, &rows);
-        };
-        for layer in &self.layers {
-            copy(&layer.keys);
-            copy(&layer.values);
+    /// When `max_tokens` is less than it holds, or memory is exhausted.
+    #[must_use]
+    pub fn repeat(self, copies: i64, max_tokens: i64) -> Self {
+        let held = self.joint.narrow(1, 0, self.tokens).unsqueeze(3);
+        let mut shape = self.joint.size();
+        (shape[1], shape[2]) = (max_tokens, self.rows() * copies);
+        let joint = self.joint.new_empty(shape, (self.joint.kind(), self.joint.device()));
+        joint.narrow(1, 0, self.tokens).unflatten(2, [-1, copies]).copy_(&held);
+        Self { joint, tokens: self.tokens }
+    }
+
+    /// Makes each row what the row was that `sources` names for it, and drops the rows behind the last
+    /// of `sources`. The `first` tokens are left alone: those that a row and its source have in common.
+    ///
+    /// Copies only the rows that move.
+    ///
+    /// # Panics
+    /// When a source is not in the cache, or it does not hold `first` tokens.
+    pub fn rearrange(&mut self, sources: &[usize], first: i64) {
+        let moves = sources.iter().enumerate().filter(|&(row, &source)| row != source);
+        let (to, from): (Vec<i64>, Vec<i64>) =
+            moves.map(|(row, &source)| (row as i64, source as i64)).unzip();
+        if !to.is_empty() && self.tokens > first {
+            let [to, from] = upload([&to, &from], self.joint.device());
+            let mut held = self.joint.narrow(1, first, self.tokens - first);
+            let moved = held.index_select(2, &from);
+            let _ = held.index_copy_(2, &to, &moved);
         }
+        self.joint = self.joint.narrow(2, 0, sources.len() as i64);
     }
 
-    pub(super) fn layers(&mut self) -> &mut [LayerCache] {
-        &mut self.layers
+    /// Returns where a layer's queries, keys and values of the next `new` tokens belong: a view
+    /// `[new * rows, 3 * hidden]`, token by token.
+    ///
+    /// # Panics
+    /// When there is no room, or several tokens are to follow after rows were dropped.
+    pub(super) fn place(&self, layer: usize, new: i64) -> Tensor {
+        let place = self.joint.get(layer as i64).narrow(0, self.tokens, new);
+        place.view([new * self.rows(), self.joint.size()[3]])
     }
 
-    /// Counts tokens that every layer has appended.
+    /// Returns a layer's queries, keys and values of the tokens held and `new` more: a view `[tokens,
+    /// rows, 3 * hidden]`.
+    pub(super) fn seen(&self, layer: usize, new: i64) -> Tensor {
+        self.joint.get(layer as i64).narrow(0, 0, self.tokens + new)
+    }
+
+    /// Counts tokens that every layer has written.
     pub(super) fn advance(&mut self, tokens: i64) {
         self.tokens += tokens;
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct LayerCache {
-    keys: Tensor,
-    values: Tensor,
-}
-
-impl LayerCache {
-    /// Appends keys and values `[batch, heads, new, head_dim]` behind the `past` tokens held, and
-    /// returns views of all of them `[batch, heads, past + new, head_dim]`.
-    pub(super) fn append(&mut self, past: i64, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
-        let new = keys.size()[2];
-        self.keys.narrow(2, past, new).copy_(keys);
-        self.values.narrow(2, past, new).copy_(values);
-        (self.keys.narrow(2, 0, past + new), self.values.narrow(2, 0, past + new))
     }
 }

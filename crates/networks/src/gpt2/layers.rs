@@ -1,18 +1,17 @@
 //! The layers of a block. Shapes as in [`super::model`].
 
-use tch::nn::{self, Init};
+use tch::nn::Init;
 use tch::{Kind, Tensor};
 
-use super::cache::LayerCache;
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
+use crate::layers::Builder;
 use crate::pass::Pass;
 
 /// How rows make sequences, and what the rows of one attend to.
 pub(super) enum Layout<'a> {
-    /// `batch` sequences of one length, one behind the other; with their earlier keys and values and
-    /// how many those are.
-    Dense { batch: i64, visible: &'a Visible, cache: Option<(&'a mut LayerCache, i64)> },
+    /// `batch` sequences of one length, one behind the other.
+    Dense { batch: i64, visible: &'a Visible },
     /// Sequences of any length; with the rows to go on with, all of them where none are named.
     Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
 }
@@ -45,20 +44,20 @@ pub(super) fn causal_after(past: i64, inputs_embeds: &Tensor) -> Tensor {
 /// Attention and feed-forward, each behind a norm and added to the residual stream.
 #[derive(Debug)]
 pub(super) struct Block {
-    attention_norm: LayerNorm,
-    attention: Attention,
-    feed_forward_norm: LayerNorm,
-    feed_forward: FeedForward,
+    pub(super) attention_norm: LayerNorm,
+    pub(super) attention: Attention,
+    pub(super) feed_forward_norm: LayerNorm,
+    pub(super) feed_forward: FeedForward,
 }
 
 impl Block {
     /// Block `layer`, counted from 0.
-    pub(super) fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
+    pub(super) fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         Self {
-            attention_norm: LayerNorm::new(&(module / "ln_1"), config),
-            attention: Attention::new(&(module / "attn"), config, layer),
-            feed_forward_norm: LayerNorm::new(&(module / "ln_2"), config),
-            feed_forward: FeedForward::new(&(module / "mlp"), config),
+            attention_norm: LayerNorm::new(&module.sub("ln_1"), config),
+            attention: Attention::new(&module.sub("attn"), config, layer),
+            feed_forward_norm: LayerNorm::new(&module.sub("ln_2"), config),
+            feed_forward: FeedForward::new(&module.sub("mlp"), config),
         }
     }
 
@@ -78,24 +77,24 @@ impl Block {
 }
 
 #[derive(Debug)]
-struct Attention {
+pub(super) struct Attention {
     /// Queries, keys and values side by side: `[hidden, 3 * hidden]`.
-    queries_keys_values: Conv1d,
-    output: Conv1d,
-    heads: i64,
-    head_dim: i64,
+    pub(super) queries_keys_values: Conv1d,
+    pub(super) output: Conv1d,
+    pub(super) heads: i64,
+    pub(super) head_dim: i64,
     /// See [`Gpt2Config::attention_scale`].
-    scale: Option<f64>,
+    pub(super) scale: Option<f64>,
     weights_dropout: f64,
     output_dropout: f64,
 }
 
 impl Attention {
-    fn new(module: &nn::Path, config: &Gpt2Config, layer: i64) -> Self {
+    fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         let hidden = config.n_embd;
         Self {
-            queries_keys_values: Conv1d::new(&(module / "c_attn"), hidden, 3 * hidden, config),
-            output: Conv1d::residual(&(module / "c_proj"), hidden, hidden, config),
+            queries_keys_values: Conv1d::new(&module.sub("c_attn"), hidden, 3 * hidden, config),
+            output: Conv1d::residual(&module.sub("c_proj"), hidden, hidden, config),
             heads: config.n_head,
             head_dim: config.head_dim(),
             scale: config.attention_scale(layer),
@@ -109,11 +108,11 @@ impl Attention {
     fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
         let joint = self.queries_keys_values.forward(rows, pass);
         let heads = match layout {
-            Layout::Dense { batch, visible, cache } => {
-                self.attend(&joint.unflatten(0, [batch, -1]), visible, cache, pass)
+            Layout::Dense { batch, visible } => {
+                self.attend(&joint.unflatten(0, [batch, -1]), visible, pass)
             }
             Layout::Packed { packing, wanted } => {
-                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, None, pass);
+                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, pass);
                 spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
             }
         };
@@ -122,20 +121,10 @@ impl Attention {
 
     /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
     /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
-    fn attend(
-        &self,
-        joint: &Tensor,
-        visible: &Visible,
-        cache: Option<(&mut LayerCache, i64)>,
-        pass: Pass,
-    ) -> Tensor {
-        let hidden = self.heads * self.head_dim;
-        let (queries, keys, values) =
-            (self.part(joint, 0), self.part(joint, hidden), self.part(joint, 2 * hidden));
-        let (keys, values) = match cache {
-            None => (keys, values),
-            Some((layer, past)) => layer.append(past, &keys, &values),
-        };
+    fn attend(&self, joint: &Tensor, visible: &Visible, pass: Pass) -> Tensor {
+        // Cut in one operator, whose gradient is one concatenation.
+        let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
+        let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
         let mask = match visible {
             Visible::Only(mask) => Some(mask),
             Visible::Causal | Visible::All => None,
@@ -147,68 +136,62 @@ impl Attention {
         );
         heads.transpose(1, 2).flatten(2, 3).flatten(0, 1)
     }
-
-    /// One third of `joint` `[batch, tokens, 3 * hidden]`, from column `first`, split into heads:
-    /// a view `[batch, heads, tokens, head_dim]`.
-    fn part(&self, joint: &Tensor, first: i64) -> Tensor {
-        joint
-            .narrow(2, first, self.heads * self.head_dim)
-            .unflatten(2, [self.heads, self.head_dim])
-            .transpose(1, 2)
-    }
 }
 
 #[derive(Debug)]
-struct FeedForward {
-    inner: Conv1d,
-    output: Conv1d,
-    activation: Activation,
+pub(super) struct FeedForward {
+    pub(super) inner: Conv1d,
+    pub(super) output: Conv1d,
+    pub(super) activation: Activation,
     dropout: f64,
 }
 
 impl FeedForward {
-    fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    fn new(module: &Builder, config: &Gpt2Config) -> Self {
         let (hidden, inner) = (config.n_embd, config.inner());
         Self {
-            inner: Conv1d::new(&(module / "c_fc"), hidden, inner, config),
-            output: Conv1d::residual(&(module / "c_proj"), inner, hidden, config),
+            inner: Conv1d::new(&module.sub("c_fc"), hidden, inner, config),
+            output: Conv1d::residual(&module.sub("c_proj"), inner, hidden, config),
             activation: config.activation_function,
             dropout: config.resid_pdrop,
         }
     }
 
     fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let inner = self.inner.forward(rows, pass);
-        let active = match self.activation {
+        let active = self.activate(&self.inner.forward(rows, pass));
+        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+    }
+
+    pub(super) fn activate(&self, inner: &Tensor) -> Tensor {
+        match self.activation {
             Activation::GeluNew | Activation::GeluPytorchTanh => inner.gelu("tanh"),
             Activation::Gelu => inner.gelu("none"),
             Activation::Relu => inner.relu(),
-        };
-        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+        }
     }
 }
 
 /// A linear layer that stores its weight `[in, out]`: transformers' `Conv1D`, named after a
 /// convolution of width 1.
 #[derive(Debug)]
-struct Conv1d {
-    weight: Tensor,
-    bias: Tensor,
+pub(super) struct Conv1d {
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
 }
 
 impl Conv1d {
-    fn new(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+    fn new(module: &Builder, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
         Self::with_deviation(module, inputs, outputs, config.initializer_range)
     }
 
     /// One that writes into the residual stream: smaller at the start, so that the stream's
     /// variance does not grow with the depth.
-    fn residual(module: &nn::Path, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
+    fn residual(module: &Builder, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
         let additions = 2.0 * config.n_layer as f64;
         Self::with_deviation(module, inputs, outputs, config.initializer_range / additions.sqrt())
     }
 
-    fn with_deviation(module: &nn::Path, inputs: i64, outputs: i64, deviation: f64) -> Self {
+    fn with_deviation(module: &Builder, inputs: i64, outputs: i64, deviation: f64) -> Self {
         let normal = Init::Randn { mean: 0.0, stdev: deviation };
         Self {
             weight: module.var("weight", &[inputs, outputs], normal),
@@ -216,9 +199,9 @@ impl Conv1d {
         }
     }
 
-    fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let cast = |tensor| pass.precision.cast(tensor);
-        cast(&self.bias).addmm(&cast(rows), &cast(&self.weight))
+    pub(super) fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        let weight = |tensor| pass.precision.weight(tensor);
+        weight(&self.bias).addmm(&pass.precision.cast(rows), &weight(&self.weight))
     }
 }
 
@@ -230,7 +213,7 @@ pub(super) struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub(super) fn new(module: &nn::Path, config: &Gpt2Config) -> Self {
+    pub(super) fn new(module: &Builder, config: &Gpt2Config) -> Self {
         Self {
             weight: module.var("weight", &[config.n_embd], Init::Const(1.0)),
             bias: module.var("bias", &[config.n_embd], Init::Const(0.0)),
@@ -241,5 +224,64 @@ impl LayerNorm {
     pub(super) fn forward(&self, states: &Tensor) -> Tensor {
         let shape = self.weight.size();
         states.layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Initial;
+    use tch::{Device, nn};
+
+    /// Attention as it reads on paper: slices of the joint product, and rows by `index_select`.
+    fn plain(attention: &Attention, rows: &Tensor, from: &[i64], slots: &Tensor) -> Tensor {
+        let joint = attention.queries_keys_values.forward(rows, Pass::EVALUATION);
+        let joint = joint.index_select(0, &Tensor::from_slice(from)).unflatten(0, [2, 4]);
+        let hidden = attention.heads * attention.head_dim;
+        let part = |first: i64| {
+            joint
+                .narrow(2, first * hidden, hidden)
+                .unflatten(2, [attention.heads, attention.head_dim])
+                .transpose(1, 2)
+        };
+        let heads = Tensor::scaled_dot_product_attention::<Tensor>(
+            &part(0),
+            &part(1),
+            &part(2),
+            None,
+            0.0,
+            true,
+            attention.scale,
+            false,
+        );
+        let heads = heads.transpose(1, 2).flatten(2, 3).flatten(0, 1);
+        attention.output.forward(&heads.index_select(0, slots), Pass::EVALUATION)
+    }
+
+    #[test]
+    fn attention_and_its_gradients_are_those_of_plain_slices_to_the_bit() {
+        tch::manual_seed(5);
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = Gpt2Config { n_embd: 32, n_head: 4, ..Gpt2Config::default() };
+        let module = Builder::new(store.root(), Initial::Random);
+        let attention = Attention::new(&module, &config, 0);
+        // Two sequences of four and two rows: two slots of the second are padding, which hold row 0.
+        let sequences = [vec![0, 2, 3, 4], vec![1, 5]];
+        let from = [0, 2, 3, 4, 1, 5, 0, 0];
+        for wanted in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
+            let (packing, selection, []) = Packing::new(&sequences, &wanted, [], Device::Cpu);
+            let rows = Tensor::randn([6, 32], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let layout = Layout::Packed { packing: &packing, wanted: Some(&selection) };
+            let weight = Tensor::randn([wanted.len() as i64, 32], (Kind::Float, Device::Cpu));
+            let mut by: Vec<Tensor> = store.variables().into_values().collect();
+            by.push(rows.shallow_clone());
+            let gradients = |result: &Tensor| {
+                Tensor::run_backward(&[(result * &weight).sum(None)], &by, false, false)
+            };
+            let ours = attention.forward(&rows, layout, Pass::EVALUATION);
+            let theirs = plain(&attention, &rows, &from, &selection.slots);
+            assert_eq!(ours, theirs);
+            assert_eq!(gradients(&ours), gradients(&theirs));
+        }
     }
 }

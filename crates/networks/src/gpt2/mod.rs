@@ -7,6 +7,7 @@
 //! captions need no others, and attention is libtorch's fused one, equal up to rounding.
 
 mod cache;
+mod cached;
 mod config;
 mod layers;
 mod load;

@@ -8,19 +8,20 @@ use std::borrow::Borrow;
 use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
-use super::layers::{Block, LayerNorm, Layout, Visible, causal_after, causal_and_real};
+use super::Gpt2Config;
+use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
 use super::packing::{Packing, Selection};
-use super::{Gpt2Config, KvCache};
+use crate::layers::{Builder, Initial};
 use crate::pass::{Pass, Precision};
 
 /// A GPT-2 language model.
 #[derive(Debug)]
 pub struct Gpt2 {
     config: Gpt2Config,
-    token_embedding: Tensor,
-    position_embedding: Tensor,
-    blocks: Vec<Block>,
-    final_norm: LayerNorm,
+    pub(super) token_embedding: Tensor,
+    pub(super) position_embedding: Tensor,
+    pub(super) blocks: Vec<Block>,
+    pub(super) final_norm: LayerNorm,
     /// The output head where it is not the token embedding.
     own_head: Option<Tensor>,
 }
@@ -34,20 +35,34 @@ impl Gpt2 {
     /// When `config` does not pass [`Gpt2Config::check`], or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        let body = module.borrow() / "transformer";
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        initial: Initial,
+    ) -> Self {
+        let module = Builder::new(module.borrow().clone(), initial);
+        let body = module.sub("transformer");
         let hidden = config.n_embd;
         let normal = Init::Randn { mean: 0.0, stdev: config.initializer_range };
         let embedding =
-            |name: &str, rows: i64| (&body / name).var("weight", &[rows, hidden], normal);
-        let head =
-            || (module.borrow() / "lm_head").var("weight", &[config.vocab_size, hidden], normal);
+            |name: &str, rows: i64| body.sub(name).var("weight", &[rows, hidden], normal);
+        let head = || module.sub("lm_head").var("weight", &[config.vocab_size, hidden], normal);
+        let blocks = body.sub("h");
         Self {
             token_embedding: embedding("wte", config.vocab_size),
             position_embedding: embedding("wpe", config.n_positions),
             blocks: (0..config.n_layer)
-                .map(|layer| Block::new(&(&body / "h" / layer), config, layer))
+                .map(|layer| Block::new(&blocks.sub(layer), config, layer))
                 .collect(),
-            final_norm: LayerNorm::new(&(&body / "ln_f"), config),
+            final_norm: LayerNorm::new(&body.sub("ln_f"), config),
             own_head: (!config.tie_word_embeddings).then(head),
             config: config.clone(),
         }
@@ -87,10 +102,9 @@ impl Gpt2 {
             Some(mask) => Visible::Only(causal_and_real(mask)),
         };
         let batch = inputs_embeds.size()[0];
-        let mut rows = self.with_positions(inputs_embeds, 0, pass).flatten(0, 1);
+        let mut rows = self.with_positions(inputs_embeds, pass).flatten(0, 1);
         for block in &self.blocks {
-            rows =
-                block.forward(&rows, Layout::Dense { batch, visible: &visible, cache: None }, pass);
+            rows = block.forward(&rows, Layout::Dense { batch, visible: &visible }, pass);
         }
         self.final_norm.forward(&rows).unflatten(0, [batch, -1])
     }
@@ -151,32 +165,6 @@ impl Gpt2 {
         self.final_norm.forward(&last.forward(rows, layout, pass))
     }
 
-    /// [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`; appends
-    /// them to it. Without gradients and dropout.
-    ///
-    /// # Panics
-    /// When the cache has no room, or there are more than `n_positions` tokens altogether.
-    pub fn forward_cached(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
-        tch::no_grad(|| {
-            let (batch, past, new) =
-                (inputs_embeds.size()[0], cache.tokens(), inputs_embeds.size()[1]);
-            let visible = match (past, new) {
-                (0, _) => Visible::Causal,
-                (_, 1) => Visible::All,
-                _ => Visible::Only(causal_after(past, inputs_embeds)),
-            };
-            let pass = Pass::EVALUATION;
-            let mut rows = self.with_positions(inputs_embeds, past, pass).flatten(0, 1);
-            for (block, layer) in self.blocks.iter().zip(cache.layers()) {
-                let cache = Some((layer, past));
-                rows =
-                    block.forward(&rows, Layout::Dense { batch, visible: &visible, cache }, pass);
-            }
-            cache.advance(new);
-            self.final_norm.forward(&rows).unflatten(0, [batch, new])
-        })
-    }
-
     /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the
     /// output head.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
@@ -186,7 +174,7 @@ impl Gpt2 {
     /// [`Self::logits`], multiplied in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
         let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
-        precision.cast(hidden).linear::<Tensor>(&precision.cast(head), None)
+        precision.cast(hidden).linear::<Tensor>(&precision.weight(head), None)
     }
 
     /// Mean cross entropy of the tokens `target_ids` `[targets]`, from the states `[targets, hidden]`
@@ -196,16 +184,8 @@ impl Gpt2 {
         logits.cross_entropy_loss::<Tensor>(target_ids, None, Reduction::Mean, -100, 0.0)
     }
 
-    /// An empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
-    /// and on its device.
-    #[must_use]
-    pub fn cache(&self, batch: i64, max_tokens: i64) -> KvCache {
-        let (kind, device) = (self.token_embedding.kind(), self.token_embedding.device());
-        KvCache::new(&self.config, batch, max_tokens, kind, device)
-    }
-
-    fn with_positions(&self, inputs_embeds: &Tensor, first: i64, pass: Pass) -> Tensor {
-        let positions = self.position_embedding.narrow(0, first, inputs_embeds.size()[1]);
+    fn with_positions(&self, inputs_embeds: &Tensor, pass: Pass) -> Tensor {
+        let positions = self.position_embedding.narrow(0, 0, inputs_embeds.size()[1]);
         (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
     }
 }

@@ -7,7 +7,8 @@
 
 use tch::{Device, Tensor};
 
-use crate::device::upload;
+use crate::device::upload_list;
+use crate::libtorch;
 
 /// Where the rows of a batch of sequences lie.
 #[derive(Debug)]
@@ -20,14 +21,21 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// Lays out sequences, each given by its rows in order; every row from 0 up belongs to one.
+    /// Lays out sequences, each given by its rows in order; every row from 0 up belongs to one. Of the
+    /// rows, those that are `wanted` become the selection. `others` are integers that go to the device
+    /// in the same transfer.
     ///
     /// Nothing waits for the device.
     ///
     /// # Panics
     /// When a row is in no sequence or in two.
     #[must_use]
-    pub fn new(sequences: &[Vec<i64>], device: Device) -> Self {
+    pub fn new<const N: usize>(
+        sequences: &[Vec<i64>],
+        wanted: &[i64],
+        others: [&[i64]; N],
+        device: Device,
+    ) -> (Self, Selection, [Tensor; N]) {
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let count: usize = sequences.iter().map(Vec::len).sum();
         // -1 until its sequence is met.
@@ -45,8 +53,15 @@ impl Packing {
                 rows[slot] = row;
             }
         }
-        let [positions, slots, rows] = upload([&positions, &slots, &rows], device);
-        Self { batch: sequences.len() as i64, longest: longest as i64, positions, slots, rows }
+        let wanted_slots: Vec<i64> = wanted.iter().map(|&row| slots[row as usize]).collect();
+        let own = [&positions[..], &slots, &rows, wanted, &wanted_slots];
+        let mut parts = upload_list(&[&own, &others[..]].concat(), device).into_iter();
+        let [positions, slots, rows, wanted, wanted_slots] =
+            own.map(|_| parts.next().unwrap_or_default());
+        let others = others.map(|_| parts.next().unwrap_or_default());
+        let packing =
+            Self { batch: sequences.len() as i64, longest: longest as i64, positions, slots, rows };
+        (packing, Selection { rows: wanted, slots: wanted_slots }, others)
     }
 
     /// The place of each row in its sequence, from 0: `[rows]`.
@@ -59,15 +74,14 @@ impl Packing {
         &self.slots
     }
 
-    /// Rows `[rows, width]` spread over `[batch, longest, width]`.
+    /// Rows `[rows, width]` spread over `[batch, longest, width]`. A row's gradient is that of its own
+    /// slot: padding has none.
     pub(super) fn spread(&self, rows: &Tensor) -> Tensor {
-        rows.index_select(0, &self.rows).unflatten(0, [self.batch, self.longest])
-    }
-
-    /// Some of the rows, given by number: `[wanted]`.
-    #[must_use]
-    pub fn select(&self, rows: &Tensor) -> Selection {
-        Selection { slots: self.slots.index_select(0, rows), rows: rows.shallow_clone() }
+        let spread = match libtorch::index_rows(rows, &self.rows, &self.slots) {
+            Ok(spread) => spread,
+            Err(error) => panic!("{error}"),
+        };
+        spread.unflatten(0, [self.batch, self.longest])
     }
 }
 
@@ -93,7 +107,9 @@ mod tests {
 
     #[test]
     fn rows_are_spread_by_sequence_and_found_again() {
-        let packing = Packing::new(&[vec![0, 2, 3], vec![1], vec![4, 5]], Device::Cpu);
+        let sequences = [vec![0, 2, 3], vec![1], vec![4, 5]];
+        let (packing, some, [other]) = Packing::new(&sequences, &[5, 1], [&[7, 8]], Device::Cpu);
+        assert_eq!(other, Tensor::from_slice(&[7_i64, 8]));
         let rows = Tensor::from_slice(&[10_i64, 20, 30, 40, 50, 60]).unsqueeze(1);
         let spread = packing.spread(&rows);
         assert_eq!(spread.size(), [3, 3, 1]);
@@ -108,7 +124,7 @@ mod tests {
         assert_eq!(packing.positions(), &Tensor::from_slice(&[0_i64, 0, 1, 2, 0, 1]));
         let flat = spread.flatten(0, 1);
         assert_eq!(flat.index_select(0, packing.slots()), rows);
-        let some = packing.select(&Tensor::from_slice(&[5_i64, 1]));
+        assert_eq!(some.rows(), &Tensor::from_slice(&[5_i64, 1]));
         assert_eq!(
             flat.index_select(0, &some.slots),
             Tensor::from_slice(&[60_i64, 20]).unsqueeze(1)
@@ -118,6 +134,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "row 1 is in two sequences")]
     fn a_row_has_one_place() {
-        let _ = Packing::new(&[vec![0, 1], vec![1]], Device::Cpu);
+        let _ = Packing::new(&[vec![0, 1], vec![1]], &[], [], Device::Cpu);
     }
 }

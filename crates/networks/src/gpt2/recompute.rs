@@ -9,7 +9,7 @@ use tch::{TchError, Tensor, no_grad};
 use super::Gpt2Config;
 use super::model::Gpt2;
 use super::packing::{Packing, Selection};
-use crate::pass::Pass;
+use crate::pass::{Pass, Precision};
 
 /// The parts that are computed again on their own.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,10 +32,12 @@ pub(crate) struct Ends<'a, Inputs, Loss> {
     pub wanted: &'a Selection,
     /// A scalar, of the last states `[wanted, hidden]`.
     pub loss: Loss,
+    /// Multiplies loss and gradients.
+    pub weight: f64,
 }
 
-/// The loss with its gradients by `parameters`, which have the names of a store that holds this
-/// GPT-2 as `gpt`, and besides only what the input vectors depend on.
+/// Returns the loss and its gradients by `parameters`, both times the weight. Parameters have the names of
+/// a store that holds this GPT-2 as `gpt`, and besides only what the input vectors depend on.
 ///
 /// `seed` decides dropout; its draws are others than without recomputing.
 pub(crate) fn gradients_recomputing<Inputs, Loss>(
@@ -66,10 +68,10 @@ where
         kept.push(rows);
     }
 
-    let mut gradients = Gradients::new(parameters, gpt2.config());
+    let mut gradients = Gradients::new(parameters, pass.precision, gpt2.config());
     let rows = leaf(kept.pop());
     reseed(blocks);
-    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass));
+    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass)) * ends.weight;
     let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
     for index in (0..blocks - 1).rev() {
         let rows = leaf(kept.pop());
@@ -88,6 +90,7 @@ fn leaf(rows: Option<Tensor>) -> Tensor {
 /// The gradients so far, in the parameters' order.
 struct Gradients<'a> {
     parameters: &'a [(String, Tensor)],
+    precision: Precision<'a>,
     blocks: usize,
     /// True if the token embedding is the output head too.
     is_tied: bool,
@@ -95,10 +98,14 @@ struct Gradients<'a> {
 }
 
 impl<'a> Gradients<'a> {
-    fn new(parameters: &'a [(String, Tensor)], config: &Gpt2Config) -> Self {
+    fn new(
+        parameters: &'a [(String, Tensor)],
+        precision: Precision<'a>,
+        config: &Gpt2Config,
+    ) -> Self {
         let all = parameters.iter().map(|_| Tensor::new()).collect();
         let (blocks, is_tied) = (config.n_layer as usize, config.tie_word_embeddings);
-        Self { parameters, blocks, is_tied, all }
+        Self { parameters, precision, blocks, is_tied, all }
     }
 
     /// Adds the gradients of `scalar` by the parameters of a segment, and returns that by `rows`.
@@ -113,7 +120,7 @@ impl<'a> Gradients<'a> {
             .collect();
         let by = own.iter().map(|&index| &self.parameters[index].1).chain(rows);
         let by: Vec<&Tensor> = by.collect();
-        let mut found = Tensor::f_run_backward(&[scalar], &by, false, false)?.into_iter();
+        let mut found = self.precision.gradients(scalar, &by)?.into_iter();
         for (&index, gradient) in own.iter().zip(found.by_ref()) {
             let place = &mut self.all[index];
             // A tied token embedding has a part in two segments.

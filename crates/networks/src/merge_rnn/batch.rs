@@ -13,13 +13,19 @@ pub struct WordBatch {
     predictors: Tensor,
     captions: Tensor,
     target_ids: Tensor,
+    images: Tensor,
     targets: usize,
 }
 
 impl WordBatch {
-    /// Lays out `rows`, one caption each, without edges. Nothing waits for the device.
+    /// Lays out `rows`, one caption each, without edges, in one transfer for which nothing waits.
+    /// `images` has the row of each caption's image among the embeddings.
+    ///
+    /// # Panics
+    /// When there are not as many images as captions.
     #[must_use]
-    pub fn new(rows: &[&[i64]], device: Device) -> Self {
+    pub fn new(rows: &[&[i64]], images: &[i64], device: Device) -> Self {
+        assert_eq!(rows.len(), images.len(), "each caption has an image");
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0) + 1;
         // A slot behind a caption's end may hold anything: nothing is predicted there.
         let mut inputs = vec![EDGE; rows.len() * longest];
@@ -33,10 +39,10 @@ impl WordBatch {
             ids.push(EDGE);
         }
         let targets = ids.len();
-        let [inputs, predictors, captions, target_ids] =
-            upload([&inputs, &predictors, &captions, &ids], device);
+        let [inputs, predictors, captions, target_ids, images] =
+            upload([&inputs, &predictors, &captions, &ids, images], device);
         let inputs = inputs.view([rows.len() as i64, longest as i64]);
-        Self { inputs, predictors, captions, target_ids, targets }
+        Self { inputs, predictors, captions, target_ids, images, targets }
     }
 
     /// Words to read `[captions, longest + 1]`.
@@ -59,6 +65,11 @@ impl WordBatch {
         &self.target_ids
     }
 
+    /// Returns the row of each caption's image among the embeddings: `[captions]`.
+    pub(super) fn images(&self) -> &Tensor {
+        &self.images
+    }
+
     /// How many targets there are: each caption's words and its end.
     #[must_use]
     pub fn targets(&self) -> usize {
@@ -72,12 +83,13 @@ mod tests {
 
     #[test]
     fn a_caption_is_read_from_its_edge_and_predicted_to_its_edge() {
-        let batch = WordBatch::new(&[&[5, 6, 7], &[8]], Device::Cpu);
+        let batch = WordBatch::new(&[&[5, 6, 7], &[8]], &[3, 2], Device::Cpu);
         let inputs = Tensor::from_slice(&[0_i64, 5, 6, 7, 0, 8, 0, 0]).view([2, 4]);
         assert_eq!(batch.inputs(), &inputs);
         assert_eq!(batch.predictors(), &Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]));
         assert_eq!(batch.captions(), &Tensor::from_slice(&[0_i64, 0, 0, 0, 1, 1]));
         assert_eq!(batch.targets_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
+        assert_eq!(batch.images(), &Tensor::from_slice(&[3_i64, 2]));
         assert_eq!(batch.targets(), 6);
     }
 }

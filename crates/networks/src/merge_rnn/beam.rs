@@ -5,9 +5,10 @@
 //! probable is whole, or has all words that it may have. Probabilities are products over words and
 //! the end, in log space, without regard to length.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{EDGE, MergeRnn, State, UNKNOWN};
+use crate::decode::chosen::Chosen;
 use crate::device::upload;
 
 /// What was written of a picture.
@@ -121,18 +122,8 @@ fn step(
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);
     let each = beams.min(log_probabilities.size()[1] as usize);
     let (best, words) = log_probabilities.topk(each as i64, -1, true, true);
-    let next = NextWords {
-        each,
-        words: read(&words.to_kind(Kind::Double)).into_iter().map(|word| word as i64).collect(),
-        log_probabilities: read(&best),
-    };
-    (next, behind)
-}
-
-fn read(values: &Tensor) -> Vec<f64> {
-    let mut all = vec![0.0; values.numel()];
-    values.to_device(Device::Cpu).contiguous().copy_data(&mut all, values.numel());
-    all
+    let (words, log_probabilities) = Chosen::send(&words, &best).receive();
+    (NextWords { each, words, log_probabilities }, behind)
 }
 
 impl Search {

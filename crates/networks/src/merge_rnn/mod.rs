@@ -26,6 +26,8 @@ use tch::{Device, Kind, Reduction, Tensor};
 pub use batch::WordBatch;
 pub use beam::{Sentence, beam_search};
 
+use crate::layers::{Builder, Initial};
+
 /// The number that begins and ends a caption.
 pub const EDGE: i64 = 0;
 /// The number of words that are not known; never written.
@@ -83,20 +85,33 @@ impl MergeRnn {
     /// When a size is not above 0, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &MergeRnnConfig) -> Self {
-        let module = module.borrow();
+        Self::with_initial(module, config, Initial::Random)
+    }
+
+    /// [`Self::new`] with other initial values.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &MergeRnnConfig,
+        initial: Initial,
+    ) -> Self {
+        let module = Builder::new(module.borrow().clone(), initial);
         let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim } = *config;
         let (inputs, states) = match architecture {
             Architecture::Merge => (size, 2 * size),
             Architecture::Inject => (2 * size, size),
         };
-        let lstm = module / "lstm";
+        let lstm = module.sub("lstm");
         let kernel = glorot(inputs + size, 4 * size);
         let forget_bias = Tensor::zeros([4 * size], (Kind::Float, module.device()));
         let _ = forget_bias.narrow(0, size, size).fill_(1.0);
         Self {
             architecture,
             layer_size: size,
-            word_embedding: (module / "word_embedding").var(
+            word_embedding: module.sub("word_embedding").var(
                 "weight",
                 &[vocab_size, size],
                 glorot(vocab_size, size),
@@ -105,21 +120,21 @@ impl MergeRnn {
             weight_hh: lstm.var("weight_hh", &[4 * size, size], kernel),
             bias: lstm.var("bias", &[4 * size], Init::Const(0.0)),
             forget_bias,
-            image: Linear::new(&(module / "image"), image_dim, size),
-            softmax: Linear::new(&(module / "softmax"), states, vocab_size),
+            image: Linear::new(&module.sub("image"), image_dim, size),
+            softmax: Linear::new(&module.sub("softmax"), states, vocab_size),
         }
     }
 
     /// The training loss, a scalar: the sum over the batch's words and ends of captions of the cross
     /// entropy of each, given the picture and the words before it.
     ///
-    /// `images` `[captions, image_dim]` belong to the captions of `batch`.
+    /// `images` `[images, image_dim]` are the embeddings of which `batch` names the rows.
     ///
     /// # Panics
-    /// When a number is not below `vocab_size`, or the images are not as many as the captions.
+    /// When a number is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let pictures = self.image.forward(images);
+        let pictures = self.image.forward(&images.index_select(0, batch.images()));
         let inputs = self.inputs(batch.inputs(), &pictures);
         let (outputs, _) = self.read(&inputs, &self.start(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
@@ -176,7 +191,7 @@ struct Linear {
 }
 
 impl Linear {
-    fn new(module: &nn::Path, inputs: i64, outputs: i64) -> Self {
+    fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
         Self {
             weight: module.var("weight", &[outputs, inputs], glorot(inputs, outputs)),
             bias: module.var("bias", &[outputs], Init::Const(0.0)),

@@ -20,6 +20,7 @@ use mapper::Mapper;
 pub use mapper::{MapperConfig, MapperKind};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
+use crate::layers::{Builder, Initial};
 use crate::pass::Pass;
 use crate::weights::{self, Checkpoint, WeightsError};
 
@@ -29,6 +30,20 @@ pub struct ClipCaptioner {
     mapper: Mapper,
     mapper_config: MapperConfig,
     gpt2: Gpt2,
+}
+
+/// What a captioner's variables begin as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitialParts {
+    /// The mapper's variables.
+    pub mapper: Initial,
+    /// The language model's.
+    pub gpt2: Initial,
+}
+
+impl InitialParts {
+    /// Of a captioner that a checkpoint fills.
+    pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
 }
 
 impl ClipCaptioner {
@@ -43,11 +58,27 @@ impl ClipCaptioner {
         config: &Gpt2Config,
         mapper: &MapperConfig,
     ) -> Self {
+        let initial = InitialParts { mapper: Initial::Random, gpt2: Initial::Random };
+        Self::with_initial(module, config, mapper, initial)
+    }
+
+    /// [`Self::new`] with other initial values. The mapper's do not depend on GPT-2's.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_initial<'a>(
+        module: impl Borrow<nn::Path<'a>>,
+        config: &Gpt2Config,
+        mapper: &MapperConfig,
+        initial: InitialParts,
+    ) -> Self {
         let module = module.borrow();
+        let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
         Self {
-            mapper: Mapper::new(&(module / "clip_project"), mapper, config.n_embd),
+            mapper: Mapper::new(&mapper_variables, mapper, config.n_embd),
             mapper_config: *mapper,
-            gpt2: Gpt2::new(module / "gpt", config),
+            gpt2: Gpt2::with_initial(module / "gpt", config, initial.gpt2),
         }
     }
 
@@ -78,20 +109,21 @@ impl ClipCaptioner {
     /// The training loss, a scalar: the cross entropy of each caption token given the image and the
     /// tokens before it, averaged over the batch's targets.
     ///
-    /// `embeddings` `[batch, clip_dim]` belong to the captions of `batch`. Not a number where the
-    /// batch has no target ([`TokenBatch::targets`] is 0).
+    /// `embeddings` `[images, clip_dim]` are those of which `batch` names the rows. Not a number where
+    /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
     /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
-    /// or `batch` was made for another prefix length.
+    /// an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         let inputs = self.inputs(embeddings, batch, pass);
         let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// [`Self::caption_loss`] with its gradients by `parameters`, which have the names of the store
-    /// that the captioner was built at the root of. Activations are not kept but computed again.
+    /// Returns [`Self::caption_loss`] and its gradients by `parameters`, both times `weight`. Parameters
+    /// have the names of the store that the captioner was built at the root of. Activations are not kept
+    /// but computed again.
     ///
     /// `seed` decides dropout; its draws are others than without recomputing.
     ///
@@ -103,6 +135,7 @@ impl ClipCaptioner {
         batch: &TokenBatch,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
         let ends = gpt2::Ends {
@@ -110,6 +143,7 @@ impl ClipCaptioner {
             packing: batch.packing(),
             wanted: batch.predictors(),
             loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
+            weight,
         };
         gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
@@ -122,7 +156,8 @@ impl ClipCaptioner {
             "a batch for another prefix length"
         );
         let tokens = self.gpt2.embed(batch.inputs());
-        let prefix = self.mapper.forward(embeddings, pass).to_kind(tokens.kind());
+        let embeddings = embeddings.index_select(0, batch.images());
+        let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
     }
 }

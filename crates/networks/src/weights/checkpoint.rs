@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::shard::{Shard, Stored};
 use super::{WeightsError, finite, io_error};
+use crate::transfer;
 
 /// The files that may hold a folder's weights, in the order in which transformers looks for them.
 const WHOLE_OR_INDEX: [(&str, bool); 4] = [
@@ -160,13 +161,14 @@ impl Checkpoint {
         kind: Kind,
         device: Device,
     ) -> Result<Tensor, WeightsError> {
-        Tensor::f_from_data_size(bytes, shape, kind)
-            .and_then(|tensor| tensor.f_to_device(device))
-            .map_err(|source| WeightsError::Tensor {
-                path: shard.path.clone(),
-                name: name.to_owned(),
-                source,
-            })
+        // A GPU copies in its own time, and the host goes on with the next tensor.
+        let tensor = Tensor::f_from_data_size(bytes, shape, kind)
+            .and_then(|tensor| transfer::to_device(&tensor, device));
+        tensor.map_err(|source| WeightsError::Tensor {
+            path: shard.path.clone(),
+            name: name.to_owned(),
+            source,
+        })
     }
 
     fn stored(&self, name: &str) -> Result<(&Shard, Stored<'_>, Kind), WeightsError> {

@@ -19,6 +19,8 @@ use foreign_text::printable_path;
 use safetensors::{Dtype, SafeTensorError};
 use tch::{Kind, TchError};
 
+use crate::libtorch::reason;
+
 pub use checkpoint::Checkpoint;
 pub use load::load;
 pub(crate) use load::{load_and_name_others, load_variables};
@@ -156,7 +158,7 @@ pub enum WeightsError {
         name: String,
     },
     /// libtorch refused a tensor: out of memory, mostly.
-    #[error("{}: tensor {name}: {source}", printable_path(path))]
+    #[error("{}: tensor {name}: {}", printable_path(path), reason(source))]
     Tensor {
         /// The file.
         path: PathBuf,

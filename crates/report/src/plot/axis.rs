@@ -1,17 +1,17 @@
-//! Axes: their ranges and round ticks.
+//! Axes: ranges and round ticks.
 
-/// The range of an axis.
+/// Range of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Axis {
     pub from: f64,
     pub to: f64,
 }
 
-/// Ticks that an axis has about.
+/// Approximate number of ticks on an axis.
 const TICKS: f64 = 5.0;
 
 impl Axis {
-    /// From the least value to the greatest; none where there is no finite value.
+    /// Returns the axis from the smallest to the largest value; `None` if no value is finite.
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut finite = values.filter(|value| value.is_finite());
         let first = finite.next()?;
@@ -24,24 +24,24 @@ impl Axis {
         Some(Self { from: from - room, to: to + room })
     }
 
-    /// With room at both ends, this share of its length each; none below an axis that begins at 0.
+    /// Returns the axis widened at both ends by `share` of its length; a start at 0 stays.
     pub fn widened(self, share: f64) -> Self {
         let room = self.length() * share;
         Self { from: if self.from == 0.0 { 0.0 } else { self.from - room }, to: self.to + room }
     }
 
-    /// From 0 where that is near.
+    /// Returns the axis with its start moved down to 0 if 0 is near.
     pub fn down_to_zero_if_near(self) -> Self {
         let near = self.from >= 0.0 && self.from < self.to * 0.4;
         Self { from: if near { 0.0 } else { self.from }, ..self }
     }
 
-    /// How far it reaches.
+    /// Returns the length of the range.
     pub fn length(&self) -> f64 {
         self.to - self.from
     }
 
-    /// Ticks of an axis of logarithms, called by what these are of.
+    /// Returns the ticks of an axis of log10 values, labelled with the original values.
     pub fn powers(&self) -> Vec<(f64, String)> {
         let value = |at: f64| 10f64.powf(self.from + at * self.length());
         let called = |at: f64| {
@@ -52,7 +52,7 @@ impl Axis {
         self.ticks().into_iter().map(|(at, _)| (at, called(at))).collect()
     }
 
-    /// Where round values lie, from 0 at the axis' begin to 1 at its end, and what they are.
+    /// Returns the ticks: positions from 0 at the start of the axis to 1 at its end, and labels.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let step = round_step(self.length() / TICKS);
         let (first, last) = ((self.from / step).ceil(), (self.to / step).floor());
@@ -67,14 +67,14 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 times a power of ten: the first that is not smaller.
+/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= least * 0.999_999);
     factor.unwrap_or(10.0) * power
 }
 
-/// A tick's value with as many decimals as its step has.
+/// Formats a tick's value with as many decimals as its step has.
 fn label(value: f64, step: f64) -> String {
     let magnitude = step.log10().floor();
     if value == 0.0 {

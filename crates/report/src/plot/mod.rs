@@ -1,9 +1,9 @@
 //! Plots as inline SVG, with axes, a legend, and values under the pointer.
 //!
-//! A plot's SVG holds the data's own numbers, and one transform lays them out in a frame of 1 by 1 that
-//! is stretched to whatever place there is. Ticks are HTML around it, so that their text stays readable
-//! on a phone, and the page's script reads values where the lines have theirs. Elements of SVG have an end
-//! tag each: HTML leaves one without open.
+//! The SVG holds the data's own numbers. A single transform maps them to a frame of 1 by 1, which
+//! is stretched to the available space. The ticks are HTML around the SVG, so that their text stays
+//! readable on a phone. The page's script reads the values from the SVG's points. SVG elements need
+//! an explicit end tag: HTML would leave them open without one.
 
 mod axis;
 mod series;
@@ -15,53 +15,54 @@ use maud::{Markup, html};
 use axis::Axis;
 pub use series::{smooth, thin};
 
-/// Points that a line of a plot has at most; what a page should pass to [`thin`].
+/// Maximum number of points in a line of a plot, for use with [`thin`].
 pub const MOST_POINTS: usize = 600;
 
-/// How many colours there are; behind the last one they begin anew.
+/// Number of colours. Further series reuse them from the first on.
 const COLOURS: usize = 8;
 
-/// The class of the colour of this number.
+/// Returns the CSS class of a colour.
 #[must_use]
 pub fn colour(number: usize) -> String {
     format!("c{}", number % COLOURS)
 }
 
-/// How a series is drawn.
+/// Drawing style of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// A line.
+    /// Solid line.
     Line,
-    /// A line that stays in the background: not in the legend, and its rare extremes may lie outside the
+    /// Faint line in the background: not in the legend, and rare extremes may lie outside the
     /// frame.
     Faint,
-    /// Dots that a dashed line joins.
+    /// Dots joined by a dashed line.
     Dots,
 }
 
-/// How heights are laid out.
+/// Scale of the y axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// As they are.
+    /// Linear scale.
     Linear,
-    /// By their logarithms: for values of different orders. Those that are not above 0 are left out.
+    /// Logarithmic scale, for values of different magnitudes. Values that are not above 0 are
+    /// dropped.
     Logarithmic,
 }
 
 /// A series of a line chart.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What the legend and the pointer call it.
+    /// Name in the legend and under the pointer.
     pub name: String,
-    /// The number of its [`colour`].
+    /// Number of its [`colour`].
     pub colour: usize,
-    /// How it is drawn.
+    /// Drawing style.
     pub style: Style,
-    /// In ascending order of x.
+    /// Points `(x, y)`, in ascending order of x.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Series over one x axis, whose values are called `x`.
+/// Returns a line chart of series over one x axis, labelled `x`.
 #[must_use]
 pub fn line_chart(title: &str, x: &str, scale: Scale, lines: &[Line]) -> Markup {
     let lines: Vec<Line> = lines.iter().map(|line| line.scaled(scale)).collect();
@@ -74,11 +75,11 @@ pub fn line_chart(title: &str, x: &str, scale: Scale, lines: &[Line]) -> Markup 
         return html! {};
     };
     let up = if scale == Scale::Linear { up.down_to_zero_if_near() } else { up };
-    // Or the first and the last dot would be cut in halves.
+    // Without this, the first and last dots would be cut in half.
     let (across, up) = (across.widened(0.01), up.widened(0.05));
     let drawn = html! {
         g transform=(transform(&across, &up)) {
-            // What is in the background comes first.
+            // Background lines are drawn first.
             @for line in lines.iter().filter(|line| line.style == Style::Faint) { (polyline(line)) }
             @for line in lines.iter().filter(|line| line.style != Style::Faint) { (polyline(line)) }
         }
@@ -108,7 +109,7 @@ fn polyline(line: &Line) -> Markup {
     for &(x, y) in &line.points {
         let (x, y) = (short(x), short(y));
         let _ = write!(points, "{x},{y} ");
-        // A line of no length with a round end is a dot of the line's width, however it is stretched.
+        // A line of zero length with round ends is a dot of the line's width, even when stretched.
         let _ = write!(dots, "M{x} {y}h0");
     }
     let class = match line.style {
@@ -126,11 +127,12 @@ fn polyline(line: &Line) -> Markup {
 /// A series of a histogram.
 #[derive(Debug, Clone)]
 pub struct Bars {
-    /// What the legend and the pointer call it.
+    /// Name in the legend and under the pointer.
     pub name: String,
-    /// The number of its [`colour`]; none for what the others are compared with, in the background.
+    /// Number of its [`colour`]; `None` for the background series that the others are compared
+    /// with.
     pub colour: Option<usize>,
-    /// How many values there are of each whole number, from 0 on.
+    /// Number of values of each whole number, from 0 on.
     pub counts: Vec<usize>,
 }
 
@@ -139,14 +141,14 @@ impl Bars {
         self.colour.map_or_else(|| "behind".to_owned(), colour)
     }
 
-    /// Each number that there is, and its share in percent.
+    /// Returns each number that occurs and its share in percent.
     fn shares(&self) -> Vec<(f64, f64)> {
         let all = self.counts.iter().sum::<usize>().max(1) as f64;
         let present = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         present.map(|(number, &count)| (number as f64, 100.0 * count as f64 / all)).collect()
     }
 
-    /// Bars that begin `left` of their numbers.
+    /// Returns bars that begin at `left` relative to their numbers.
     fn drawn(&self, left: f64, width: f64) -> Markup {
         let shares = self.shares();
         let points: Vec<String> =
@@ -158,7 +160,9 @@ impl Bars {
     }
 }
 
-/// The share of each whole number among a series' values, in percent. `x` is what the numbers are called.
+/// Returns a histogram: the share of each whole number in each series, in percent.
+///
+/// `x` is the label of the x axis.
 #[must_use]
 pub fn histogram(title: &str, x: &str, series: &[Bars]) -> Markup {
     let shares: Vec<(f64, f64)> = series.iter().flat_map(Bars::shares).collect();
@@ -183,7 +187,7 @@ pub fn histogram(title: &str, x: &str, series: &[Bars]) -> Markup {
     frame(&Frame { title, x, across, up, scale: Scale::Linear }, &drawn, legend)
 }
 
-/// Rectangles from 0 up, each beginning `left` of its number.
+/// Returns an SVG path of rectangles from 0 up, beginning at `left` relative to their numbers.
 fn rectangles(points: &[(f64, f64)], left: f64, width: f64) -> String {
     points.iter().fold(String::new(), |mut path, &(x, y)| {
         let _ = write!(path, "M{} 0v{}h{}V0z", short(x + left), short(y), short(width));
@@ -191,18 +195,18 @@ fn rectangles(points: &[(f64, f64)], left: f64, width: f64) -> String {
     })
 }
 
-/// From the data's numbers into a frame of 1 by 1 with y downwards.
+/// Returns the SVG transform from the data's range to a frame of 1 by 1 with y downwards.
 fn transform(across: &Axis, up: &Axis) -> String {
     let (a, d) = (1.0 / across.length(), -1.0 / up.length());
     format!("matrix({a} 0 0 {d} {} {})", -across.from * a, -up.to * d)
 }
 
-/// A number of five digits at most: what a plot can show of it.
+/// Rounds a number to five significant digits, the precision of a plot.
 fn short(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 
-/// What is around a plot.
+/// Title and axes of a plot.
 struct Frame<'a> {
     title: &'a str,
     x: &'a str,
@@ -211,7 +215,7 @@ struct Frame<'a> {
     scale: Scale,
 }
 
-/// Axes, ticks and legend around what is drawn. The legend has names and their classes.
+/// Returns a plot with title, axes, ticks and legend. The legend has names and CSS classes.
 fn frame<'a>(
     Frame { title, x, across, up, scale }: &Frame,
     drawn: &Markup,

@@ -1,7 +1,9 @@
-//! Series made fit for a plot.
+//! Reduction and smoothing of series for plots.
 
-/// At most `most` of the points (at least four), in their order: the first, the last, and of each of the equal parts between
-/// them the lowest and the highest, so that no peak is lost.
+/// Returns at most `most` of the points (at least four), in their order.
+///
+/// Keeps the first and the last point. Of each of the equal parts between them it keeps the lowest
+/// and the highest point, so that no peak is lost.
 #[must_use]
 pub fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     let most = most.max(4);
@@ -22,8 +24,9 @@ pub fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Each value with those before it, of which the last `over` weigh most: an exponential mean, without the
-/// pull of its start.
+/// Returns the exponential moving average of a series over about the last `over` values.
+///
+/// The average is corrected for the bias at its start.
 #[must_use]
 pub fn smooth(points: &[(f64, f64)], over: usize) -> Vec<(f64, f64)> {
     let decay = 1.0 - 1.0 / over.max(1) as f64;
@@ -36,7 +39,7 @@ pub fn smooth(points: &[(f64, f64)], over: usize) -> Vec<(f64, f64)> {
     smoothed.collect()
 }
 
-/// The heights of points without the lowest and the highest half percent.
+/// Returns the y values without the lowest and the highest half percent.
 pub(super) fn without_extremes(points: &[(f64, f64)]) -> Vec<f64> {
     let mut heights: Vec<f64> = points.iter().map(|point| point.1).collect();
     heights.sort_by(f64::total_cmp);

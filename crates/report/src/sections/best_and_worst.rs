@@ -1,4 +1,4 @@
-//! The captions that score best and worst.
+//! Best and worst captions by score.
 
 use std::cmp::Ordering;
 
@@ -9,10 +9,10 @@ use super::name;
 use crate::run::{Captioned, Evaluation, Run};
 use crate::sections::shown::Shown;
 
-/// Captions of each kind.
+/// Number of captions in each list.
 const CARDS: usize = 4;
 
-/// Scores that captions are compared by: the first that there is, and the next where captions are equal.
+/// Scores to rank captions by: the first available one; the next ones break ties.
 const COMPARED: [&str; 4] = ["CIDEr", "METEOR", "ROUGE_L", "BLEU-4"];
 
 pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {

@@ -1,4 +1,4 @@
-//! The same pictures captioned by every run.
+//! Captions of the same images by every run.
 
 use maud::{Markup, html};
 
@@ -6,10 +6,10 @@ use super::{name, not_evaluated};
 use crate::run::{Captioned, Evaluation, Run};
 use crate::sections::shown::Shown;
 
-/// Pictures that are shown.
+/// Maximum number of images shown.
 const CARDS: usize = 48;
 
-/// A run among all, and the evaluation that stands for it.
+/// A run's number, the run, and the evaluation that represents it.
 type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
 
 pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
@@ -38,7 +38,7 @@ pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
     }
 }
 
-/// At most `most` of all, evenly.
+/// Returns at most `most` of all items, evenly spaced.
 fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     let shown = all.len().min(most);
     (0..shown).map(|number| all[number * all.len() / shown]).collect()
@@ -66,7 +66,7 @@ fn card(picture: &Captioned, evaluated: &[Evaluated], shown: &mut Shown) -> Mark
     }
 }
 
-/// The words that SBG wrote from.
+/// Returns the keywords that SBG captioned an image from.
 fn keywords(run: &Run, picture: &str) -> Markup {
     let words = run.keywords.as_ref().and_then(|keywords| keywords.of(picture)).unwrap_or(&[]);
     html! {
@@ -76,7 +76,7 @@ fn keywords(run: &Run, picture: &str) -> Markup {
     }
 }
 
-/// What people said, folded.
+/// Returns the reference captions in a collapsed list.
 pub(super) fn references(references: &[String]) -> Markup {
     html! {
         details {

@@ -1,4 +1,4 @@
-//! In what runs are configured differently.
+//! Differences between the configurations of runs.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn differences(runs: &[Run]) -> Markup {
     }
 }
 
-/// Keys whose values are not the same everywhere, sorted, with each configuration's value.
+/// Returns the keys whose values differ, sorted, with each configuration's value.
 fn differing(all: &[Vec<(String, String)>]) -> Vec<(&str, Vec<Option<&str>>)> {
     let keys: BTreeSet<&str> = all.iter().flatten().map(|(key, _)| key.as_str()).collect();
     let rows = keys.into_iter().map(|key| {

@@ -1,4 +1,4 @@
-//! How training went, step by step.
+//! Training curves by step.
 
 use maud::{Markup, html};
 use training::track::StepRecord;
@@ -7,7 +7,7 @@ use super::absent;
 use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, smooth, thin};
 use crate::run::Run;
 
-/// A line is smoothed over this part of its steps.
+/// Divisor of a line's number of steps that gives the length of the moving average.
 const SMOOTHED_PART: usize = 50;
 
 pub(super) fn section(runs: &[Run]) -> Markup {
@@ -50,7 +50,7 @@ fn points(run: &Run, value: impl Fn(&StepRecord) -> f64) -> Vec<(f64, f64)> {
     points.filter(|point| point.1.is_finite()).collect()
 }
 
-/// A faint line of all values, and one of their means.
+/// Returns a faint line of all values and a line of their moving average.
 fn smoothed(number: usize, run: &Run, value: impl Fn(&StepRecord) -> f64) -> Vec<Line> {
     let raw = points(run, value);
     if raw.is_empty() {
@@ -77,7 +77,7 @@ fn rate(number: usize, run: &Run) -> Option<Line> {
     Some(line).filter(|line| !line.points.is_empty())
 }
 
-/// The loss on held-out captions after each epoch.
+/// Returns the validation loss after each epoch.
 fn held_out(number: usize, run: &Run) -> Option<Line> {
     let points =
         run.epochs.iter().filter_map(|epoch| Some((epoch.step as f64, epoch.validation_loss?)));

@@ -34,7 +34,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
 }
 
-/// Runs by how many pictures of which split they captioned.
+/// Groups runs by split and number of the images that they captioned.
 fn by_pictures<'a>(scored: &[(usize, &'a Run)]) -> BTreeMap<String, Vec<(usize, &'a str)>> {
     let mut by_pictures: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
     for &(number, run) in scored {

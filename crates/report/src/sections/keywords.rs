@@ -1,4 +1,4 @@
-//! The words that SBG's captions were written from.
+//! Keywords from which SBG captioned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::name;
 use crate::run::Run;
 
-/// Words of a cloud.
+/// Maximum number of words in a cloud.
 const WORDS: usize = 120;
-/// The smallest and the largest text, in `rem`.
+/// Smallest and largest text size, in `rem`.
 const SIZES: [f64; 2] = [0.8, 2.4];
 
 pub(super) fn section(runs: &[Run]) -> Markup {
@@ -27,7 +27,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
 }
 
-/// Runs that were evaluated with keywords, one of those that share a file, with the names of all.
+/// Returns, for each keywords file, the names of its evaluated runs and one of these runs.
 fn of_each_file(runs: &[Run]) -> Vec<(Vec<(usize, &str)>, &Run)> {
     let mut files: Vec<(Vec<(usize, &str)>, &Run)> = Vec::new();
     for (number, run) in runs.iter().enumerate().filter(|(_, run)| run.main().is_some()) {
@@ -43,7 +43,7 @@ fn of_each_file(runs: &[Run]) -> Vec<(Vec<(usize, &str)>, &Run)> {
     files
 }
 
-/// Words with the number of test pictures that have them, the most frequent first.
+/// Returns words and the number of test images that have them, most frequent first.
 fn counted(run: &Run) -> Vec<(&str, usize)> {
     let (Some(keywords), Some(evaluation)) = (&run.keywords, run.main()) else { return Vec::new() };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -76,7 +76,7 @@ fn cloud(counted: &[(&str, usize)]) -> Markup {
     }
 }
 
-/// The size of a word by the logarithm of how frequent it is.
+/// Returns the text size of a word, by the logarithm of its count.
 fn size(count: usize, most: usize) -> f64 {
     let share = if most > 1 { (count as f64).ln() / (most as f64).ln() } else { 0.0 };
     SIZES[0] + share * (SIZES[1] - SIZES[0])

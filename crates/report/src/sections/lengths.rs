@@ -1,4 +1,4 @@
-//! How long captions are.
+//! Lengths of captions.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
 }
 
-/// Of all references of the pictures that runs were evaluated on, each picture once.
+/// Returns the length counts of the evaluated images' references, counting each image once.
 fn references(runs: &[Run]) -> Vec<usize> {
     let captions = runs.iter().filter_map(Run::main).flat_map(|one| &one.captions);
     let by_picture: BTreeMap<&str, &[String]> =
@@ -32,7 +32,7 @@ fn references(runs: &[Run]) -> Vec<usize> {
     counts(by_picture.values().flat_map(|references| references.iter().map(String::as_str)))
 }
 
-/// How many captions have each number of words.
+/// Returns the number of captions of each length in words.
 fn counts<'a>(captions: impl Iterator<Item = &'a str>) -> Vec<usize> {
     let mut counts = Vec::new();
     for caption in captions {

@@ -1,4 +1,4 @@
-//! What a page says of runs, section by section.
+//! Sections of a page about runs.
 
 mod best_and_worst;
 mod captions;
@@ -17,24 +17,23 @@ use crate::plot::colour;
 use crate::run::Run;
 use shown::Shown;
 
-/// A section's id, title and body.
+/// Id, title and body of a section.
 type Section = (&'static str, &'static str, Markup);
 
-/// All that there is to show of runs beside each other: scores, captions, curves, configurations.
+/// Returns all sections on runs side by side: scores, captions, curves, configurations.
 ///
 /// # Errors
-/// Names the file of a data set that is damaged. Pictures that are not there are said to be missing.
+/// Names a damaged file of a data set. Missing images are shown as missing.
 pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
     let mut shown = Shown::of(runs)?;
     let sections = all(runs, scores::section(runs), &mut shown);
     Ok(rendered(&sections, &shown))
 }
 
-/// As [`sections`], with a table of one's own in place of the scores, and pictures with their captions before
-/// everything.
+/// Returns [`sections`] with `table` in place of the scores, and the captions first.
 ///
 /// # Errors
-/// As [`sections`].
+/// Same as [`sections`].
 pub fn sections_around(runs: &[Run], table: Markup) -> Result<Markup, Error> {
     let mut shown = Shown::of(runs)?;
     let mut sections = all(runs, table, &mut shown);
@@ -55,7 +54,7 @@ fn all(runs: &[Run], scores: Markup, shown: &mut Shown) -> [Section; 8] {
     ]
 }
 
-/// Those sections that have something to show, and the pictures that they show.
+/// Renders the sections that have contents, and the images that they show.
 fn rendered(sections: &[Section], shown: &Shown) -> Markup {
     let sections = || sections.iter().filter(|(.., body)| !body.0.is_empty());
     html! {
@@ -67,12 +66,12 @@ fn rendered(sections: &[Section], shown: &Shown) -> Markup {
     }
 }
 
-/// A run's name in its colour.
+/// Returns a run's name in its colour.
 fn name(number: usize, text: &str) -> Markup {
     html! { span.run.{ (colour(number)) } { (text) } }
 }
 
-/// Says of each run that is not `there` what is missing, and the command that makes it.
+/// Returns a note on each run that is not `there`: the missing part and the command that makes it.
 fn absent(
     runs: &[Run],
     there: impl Fn(&Run) -> bool,
@@ -86,7 +85,7 @@ fn absent(
     }
 }
 
-/// What is shown in place of captions of runs that are not evaluated.
+/// Returns the note on runs without an evaluation.
 fn not_evaluated(runs: &[Run]) -> Markup {
     absent(runs, |run| run.main().is_some(), "is not evaluated yet", Run::evaluate_command)
 }

@@ -1,4 +1,4 @@
-//! The table of scores.
+//! Table of scores.
 
 use maud::{Markup, html};
 
@@ -46,7 +46,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
 }
 
-/// The highest score of a column that has several, controls aside.
+/// Returns the highest score of a column with several scores, ignoring controls.
 fn best(all: &[(usize, &Run, &Evaluation)], metric: &str) -> Option<f64> {
     let captioned = all.iter().filter(|(.., one)| !one.control);
     let scores: Vec<f64> =

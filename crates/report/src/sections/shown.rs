@@ -1,4 +1,4 @@
-//! The pictures that runs were evaluated on, found in their data sets.
+//! Images that runs were evaluated on, looked up in their data sets.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use crate::error::Error;
 use crate::pictures::{Pictures, missing};
 use crate::run::{Captioned, Run};
 
-/// The page's pictures, and the data sets that they are from.
+/// Images of the page, and the data sets that they come from.
 pub(super) struct Shown {
     pub pictures: Pictures,
-    /// Where the pictures of each data set are by their names, if the data set is.
+    /// Image files by name, for each data set that exists.
     sets: HashMap<PathBuf, HashMap<String, PictureFile>>,
 }
 
 impl Shown {
-    /// For the pictures of these runs.
+    /// Loads the data sets of the runs.
     pub fn of(runs: &[Run]) -> Result<Self, Error> {
         let mut sets = HashMap::new();
         for run in runs {
@@ -34,7 +34,7 @@ impl Shown {
         Ok(Self { pictures: Pictures::default(), sets })
     }
 
-    /// The picture that one of `run`'s captions is of.
+    /// Returns the markup of the image that a caption of `run` describes.
     pub fn picture(&mut self, run: &Run, one: &Captioned) -> Markup {
         let description = one.references.first().map_or("", String::as_str);
         let set = self.sets.get(&run.config.data.dataset);
@@ -44,7 +44,7 @@ impl Shown {
         }
     }
 
-    /// The first data set of runs that is not where it was.
+    /// Returns the first data set of the runs that is missing.
     pub fn lost<'a>(&self, runs: &'a [Run]) -> Option<&'a Path> {
         let mut data_sets = runs.iter().map(|run| run.config.data.dataset.as_path());
         data_sets.find(|data_set| !self.sets.contains_key(*data_set))

@@ -12,12 +12,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use flickr::Preprocessing;
 use serde_json::Value;
-use serve::{Backend, Candidate, Limits, Picture, Served, ServedRun, Task, Written};
+use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
 use training::config::Config;
+
+/// What libtorch throws where a GPU is full.
+const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
+    capacity of 8.00 GiB\nException raised from malloc\nframe #0: c10::Error::Error(std::string)";
 
 /// Captions are the sums of the pixels: quick to make, and another one for each picture.
 pub struct Sums {
-    /// Where there is one, a batch waits for a word: `go`, `panic` or `fail`.
+    /// Where there is one, a batch waits for a word: `go`, `panic`, `fail` or `memory`.
     gate: Option<Receiver<&'static str>>,
     /// Told how many pictures were taken together.
     taken: Sender<usize>,
@@ -31,10 +35,10 @@ impl Sums {
     /// What is written of a picture that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
         let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
-        Self::of(&Self::preprocessing().apply(&pixels), task)
+        Self::of(&Self::preprocessing().planes(&pixels), task)
     }
 
-    fn of(pixels: &[f32], task: &Task) -> String {
+    fn of(pixels: &[u8], task: &Task) -> String {
         let sum: f64 = pixels.iter().enumerate().map(|(at, &v)| f64::from(v) * at as f64).sum();
         format!("{sum} by {task:?}")
     }
@@ -66,11 +70,13 @@ impl Backend for Sums {
         }
     }
 
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, String> {
+    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
         self.taken.send(pictures.len()).unwrap();
         match self.gate.as_ref().map(|gate| gate.recv().unwrap()) {
             Some("panic") => panic!("a tensor of another shape"),
-            Some("fail") => return Err("no memory is left".to_owned()),
+            Some("fail") => return Err(Failure::Other("no memory is left".to_owned())),
+            // As tch panics with what libtorch throws.
+            Some("memory") => Err::<(), _>(tch::TchError::Torch(GPU_IS_FULL.to_owned())).unwrap(),
             _ => {}
         }
         let written = |picture: &Picture, task: &Task| Written {

@@ -1,8 +1,8 @@
-//! The format of `torch.save` before 1.6, which pickled tensors still have inside.
+//! Reader of the format that `torch.save` wrote before PyTorch 1.6.
 //!
-//! Five pickles one after another: a magic number, the protocol's version, facts about the machine, the
-//! object, and the keys of its storages. Then each storage: its length in elements as 64 bits, and
-//! its values.
+//! Pickled tensors still contain this format. Five pickles follow one another: a magic number, the
+//! protocol's version, facts about the machine, the object, and the keys of its storages. Then
+//! comes each storage: its length in elements as 64 bits, and its values.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ use crate::finish::finish;
 use crate::pickle::{Draft, Id, Pickle, Place, Source, Storage};
 use crate::tree::Node;
 
-/// What the first pickle holds.
+/// Value of the first pickle.
 pub(crate) const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
-/// What the second holds.
+/// Value of the second pickle.
 pub(crate) const VERSION: i128 = 1001;
 
 pub(super) fn read(input: &Bytes) -> Result<(Vec<Node>, Id), Problem> {
@@ -26,7 +26,7 @@ pub(super) fn read(input: &Bytes) -> Result<(Vec<Node>, Id), Problem> {
     })
 }
 
-/// The one storage of a file that holds nothing else.
+/// Reads the storage of a file that holds nothing else.
 pub(crate) fn lone_storage(input: &Bytes) -> Result<Storage, Problem> {
     let Parts { mut object, mut storages } = parts(input)?;
     let storage = match *object.root() {

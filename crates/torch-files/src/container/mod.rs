@@ -1,4 +1,4 @@
-//! What `torch.save` and `pickle.dump` wrap around a pickle.
+//! Container formats of `torch.save` and `pickle.dump`, and safetensors.
 
 pub(crate) mod legacy;
 pub(crate) mod safetensors;
@@ -15,11 +15,11 @@ use crate::finish::finish;
 use crate::pickle::{Draft, Pickle, Source};
 use crate::tree::Tree;
 
-/// Where a tar archive says that it is one.
+/// Position of a tar archive's magic bytes.
 const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
-/// Contents of a file: the values of a pickle, or tensors by name.
+/// Contents of a file: the values of a pickle, or named tensors.
 pub(crate) enum Contents {
     Tree(Tree),
     Tensors(Vec<safetensors::Entry>),
@@ -52,7 +52,7 @@ fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {
             legacy::read(bytes)?
         } else {
             nothing_after(pickle.end, bytes)?;
-            // A plain pickle has its storages inside.
+            // A plain pickle contains its storages.
             finish(pickle, |key, _| Err(Problem::storage(format!("storage {key} is missing"))))?
         }
     } else {
@@ -62,12 +62,12 @@ fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {
     Ok(Tree { path: path.to_owned(), nodes, root })
 }
 
-/// PROTO, or the first opcode of a value in protocols 0 and 1.
+/// Returns true for PROTO and for the first opcode of a value in protocols 0 and 1.
 fn may_begin_a_pickle(byte: u8) -> bool {
     byte == 0x80 || b"(]})NIJKLMFGVXTUc".contains(&byte)
 }
 
-/// Refuses bytes that no reader looks at: a STOP that damage moved forward.
+/// Fails if bytes follow the end of the pickle, as when damage moves a STOP forward.
 fn nothing_after(end: usize, bytes: &Bytes) -> Result<(), Problem> {
     if end < bytes.len() {
         let reason = format!("{} bytes follow its end", bytes.len() - end);
@@ -82,8 +82,8 @@ fn map(path: &Path) -> Result<Bytes, Problem> {
     if attributes.len() == 0 {
         return Err(Problem::CutShort { at: 0, wanted: 1, end: 0 });
     }
-    // SAFETY: the map is read-only and private to the tree; that nobody cuts the file short
-    // meanwhile is asked of the caller in `Tree::load`'s documentation.
+    // SAFETY: the map is read-only and private to the tree. The documentation of `Tree::load`
+    // requires the caller to keep the file unchanged.
     let map = unsafe { Mmap::map(&file) }.map_err(Problem::Io)?;
     Ok(Bytes::from_owner(map))
 }

@@ -1,5 +1,6 @@
-//! safetensors files, as `safetensors.torch` writes them: tensors by name, and of those that share
-//! their values only one.
+//! Reader of safetensors files, as `safetensors.torch` writes them.
+//!
+//! A file holds named tensors; of tensors that share their values it holds only one.
 
 use bytes::Bytes;
 use safetensors::{Dtype as Theirs, SafeTensors};
@@ -8,23 +9,27 @@ use crate::dtype::Dtype;
 use crate::error::{Problem, shown};
 use crate::tensor::{Layout, Tensor};
 
-/// The header is JSON, behind its length in eight bytes.
+/// Size of the JSON header's length, which precedes the header.
 const HEADER: usize = size_of::<u64>();
 
-/// The longest header that safetensors allows.
+/// Longest header that safetensors allows.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Returns true for what no pickle and no archive begins with: a header's length, and the header.
+/// Returns whether the file begins with a header's length and a JSON header.
+///
+/// No pickle and no archive begins like this.
 pub(crate) fn is_one(input: &[u8]) -> bool {
     let Some((length, header)) = input.split_first_chunk::<HEADER>() else { return false };
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
 }
 
-/// A tensor, or what it is called where it is not read.
+/// Tensor with its name, or a description if its type is not supported.
 pub(crate) type Entry = (String, Result<Tensor, &'static str>);
 
-/// Reads tensors in the order of their values. `safetensors.torch.save_model` leaves out a tensor
-/// that has the values of another one and says so in the header; both are given.
+/// Reads tensors in the order of their values.
+///
+/// `safetensors.torch.save_model` omits a tensor that shares the values of another one and names
+/// both in the header. This function returns both.
 pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
     let (length, header) = SafeTensors::read_metadata(input).map_err(|error| {
         Problem::Content(format!(

@@ -1,7 +1,8 @@
-//! The format of `torch.save` since 1.6: a zip archive of uncompressed entries in one top folder.
+//! Reader of the format that `torch.save` writes since PyTorch 1.6.
 //!
-//! `data.pkl` is the object, `data/KEY` each storage, `byteorder` says little (absent before PyTorch
-//! 2.0). Entries are parts of the mapped file; nothing is unpacked.
+//! The file is a zip archive of uncompressed entries in one top folder. `data.pkl` is the object,
+//! `data/KEY` each storage, and `byteorder` says little (absent before PyTorch 2.0). Entries are
+//! slices of the mapped file; nothing is unpacked.
 
 use std::io::Cursor;
 
@@ -42,20 +43,20 @@ pub(super) fn read(input: &Bytes) -> Result<(Vec<Node>, Id), Problem> {
     finish(pickle, |key, storage| archive.storage(key, storage))
 }
 
-/// An archive whose entries all lie in one folder.
+/// Archive whose entries all lie in one folder.
 struct Archive<'a> {
     input: &'a Bytes,
     directory: ZipArchive<Cursor<&'a [u8]>>,
     folder: String,
-    /// Bytes of entries that may still be read before they must overlap.
+    /// Bytes of entries that may still be read. Reading more means that entries overlap.
     left: usize,
 }
 
 impl<'a> Archive<'a> {
     fn open(input: &'a Bytes) -> Result<Self, Problem> {
-        // Nothing stands before the archive. To look for its beginning would read the whole file, and
-        // goes wrong (zip 9.8) where the first entry's name has 30 letters: PyTorch's zip64 records
-        // are as long as that entry's header.
+        // The archive starts at byte 0. Searching for its start would read the whole file, and
+        // fails (zip 9.8) if the first entry's name has 30 letters: PyTorch's zip64 records are as
+        // long as that entry's header.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let directory = ZipArchive::with_config(config, Cursor::new(&**input))
             .map_err(|error| refused(&error))?;
@@ -74,7 +75,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// The place of an entry; of a folder that has entries where `name` ends in a slash.
+    /// Returns the index of an entry. If `name` ends in a slash, returns an entry of that folder.
     fn place(&self, name: &str) -> Option<usize> {
         let name = format!("{}/{name}", self.folder);
         if name.ends_with('/') {
@@ -86,7 +87,7 @@ impl<'a> Archive<'a> {
         self.directory.index_for_name(&name)
     }
 
-    /// The bytes of an entry, checked against its checksum; none where there is no such entry.
+    /// Returns the bytes of an entry and checks its checksum; returns `None` if there is no entry.
     fn entry(&mut self, name: &str) -> Result<Option<Bytes>, Problem> {
         let Some(place) = self.place(name) else { return Ok(None) };
         let wrong = |what: &str| Problem::Archive(format!("entry {} {what}", shown(name)));
@@ -117,7 +118,9 @@ impl<'a> Archive<'a> {
         Ok(Some(bytes))
     }
 
-    /// PyTorch writes 0 for all of them after `torch.serialization.set_crc32_options(False)`.
+    /// Returns false if all checksums are 0.
+    ///
+    /// PyTorch writes zeros after `torch.serialization.set_crc32_options(False)`.
     fn has_checksums(&mut self) -> Result<bool, Problem> {
         for place in 0..self.directory.len() {
             let entry = self.directory.by_index_raw(place).map_err(|error| refused(&error))?;

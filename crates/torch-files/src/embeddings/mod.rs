@@ -1,4 +1,4 @@
-//! ClipCap's training data: CLIP image embeddings with captions, as one pickle.
+//! ClipCap's training data: CLIP image embeddings with captions in one pickle.
 //!
 //! ```python
 //! {"clip_embedding": torch.cat(embeddings),          # [rows, dim]
@@ -13,32 +13,32 @@ use std::path::Path;
 use crate::error::{Error, Problem};
 use crate::tree::Tree;
 
-/// Image embeddings and the captions that go with them.
+/// Image embeddings and their captions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     dim: usize,
-    /// `[rows, dim]`.
+    /// Row-major values, `[rows, dim]`.
     values: Vec<f32>,
     captions: Vec<Caption>,
 }
 
-/// One caption of one image.
+/// Caption of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caption {
-    /// Its text, as it is in the file.
+    /// Text of the caption, unchanged from the file.
     pub caption: String,
-    /// The row of its image's embedding.
+    /// Row of the image's embedding.
     pub row: usize,
-    /// The image's name or number, where the file has one.
+    /// Name or number of the image, if the file has one.
     pub image: Option<String>,
 }
 
 impl Embeddings {
-    /// Puts embeddings `[rows, dim]` and captions together.
+    /// Builds the data from embeddings `[rows, dim]` and captions.
     ///
     /// # Errors
-    /// [`Problem::Content`] where `dim` is 0 or does not divide the number of values, or a caption's
-    /// row does not exist.
+    /// Returns [`Problem::Content`] if `dim` is 0 or does not divide the number of values, or if a
+    /// caption's row does not exist.
     pub fn new(values: Vec<f32>, dim: usize, captions: Vec<Caption>) -> Result<Self, Problem> {
         if dim == 0 || !values.len().is_multiple_of(dim) {
             return Err(Problem::Content(format!(
@@ -56,13 +56,15 @@ impl Embeddings {
         Ok(Self { dim, values, captions })
     }
 
-    /// Reads such a pickle. Embeddings may be a torch tensor or numpy array of any floating-point
-    /// type (`f64` is rounded), or a list of them or of lists of numbers; captions are dicts or plain texts, under "captions" or "caption";
-    /// texts belong to the rows in order. A list of `{"clip_embedding": …, "caption": …}` with an
-    /// embedding each is read too.
+    /// Reads a pickle of embeddings and captions.
+    ///
+    /// Embeddings may be a torch tensor or numpy array of any floating-point type (`f64` is
+    /// rounded), or a list of them or of lists of numbers. Captions are dicts or plain texts, under
+    /// "captions" or "caption"; texts belong to the rows in order. A list of `{"clip_embedding": …,
+    /// "caption": …}`, each with its own embedding, is read too.
     ///
     /// # Errors
-    /// What [`Tree::load`] refuses, and what is not laid out so, by its place.
+    /// Fails as [`Tree::load`] does, and names the position of anything with another layout.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let tree = Tree::load(path)?;
         tree.check_expansion()
@@ -70,35 +72,36 @@ impl Embeddings {
             .map_err(|problem| problem.at(path))
     }
 
-    /// Writes ClipCap's layout, whole or not at all; Python's `pickle.load` reads it where torch is
-    /// installed. The captions' images become `image_id`.
+    /// Writes ClipCap's layout atomically. The captions' images become `image_id`.
+    ///
+    /// Python's `pickle.load` reads the file if torch is installed.
     ///
     /// # Errors
-    /// Names the file that could not be written.
+    /// Fails, naming the file, if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         durable::write_with(path, |file| write::write(self, file))
             .map_err(|error| Problem::from(error).at(path))
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.values.len() / self.dim
     }
 
-    /// The length of an embedding, at least 1.
+    /// Returns the length of an embedding, which is at least 1.
     #[must_use]
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// All embeddings, `[rows, dim]`, row by row.
+    /// Returns all embeddings, row-major `[rows, dim]`.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The captions, in the file's order.
+    /// Returns the captions in the order of the file.
     #[must_use]
     pub fn captions(&self) -> &[Caption] {
         &self.captions

@@ -1,4 +1,4 @@
-//! From a pickle's values to embeddings and captions.
+//! Conversion of a pickle's values to embeddings and captions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ pub(super) fn read(root: Value) -> Result<Embeddings, Problem> {
     }
 }
 
-/// All embeddings in one tensor or list, the captions in a list beside it.
+/// Reads embeddings from one tensor or list, with the captions in a separate list.
 fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
     let (values, dim) = match root.get(EMBEDDING) {
         Some(Value::Tensor(tensor)) => {
@@ -54,7 +54,7 @@ fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
     for (place, item) in items.iter().enumerate() {
         let row = match item.get(EMBEDDING) {
             Some(Value::Int(row)) => usize::try_from(row).unwrap_or(usize::MAX),
-            // Captions that do not say their row are one for each.
+            // Captions without a row number belong to the rows in order.
             None if items.len() == rows => place,
             None => {
                 return Err(Problem::Content(format!(
@@ -75,7 +75,7 @@ fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
     Embeddings::new(values, dim, captions)
 }
 
-/// A list of dicts, each with its own embedding. Captions that share a tensor share a row.
+/// Reads a list of dicts, each with its own embedding. Captions that share a tensor share a row.
 fn tensor_each(items: Items) -> Result<Embeddings, Problem> {
     let mut captions = Vec::with_capacity(items.len());
     let (mut rows, mut seen) = (Rows::default(), HashMap::new());
@@ -99,7 +99,7 @@ fn tensor_each(items: Items) -> Result<Embeddings, Problem> {
     Embeddings::new(rows.values, dim, captions)
 }
 
-/// Embeddings of one image each, all of one length.
+/// Embeddings of equal length, one per image.
 #[derive(Default)]
 struct Rows {
     dim: Option<usize>,
@@ -109,7 +109,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Takes a tensor `[dim]` or `[1, dim]`, or a list of numbers.
+    /// Adds a tensor `[dim]` or `[1, dim]`, or a list of numbers.
     fn add(&mut self, value: Value, name: &str) -> Result<(), Problem> {
         let before = self.values.len();
         match value {
@@ -153,7 +153,7 @@ impl Rows {
     }
 }
 
-/// Refuses views that overlap so much that a small file would fill the memory.
+/// Memory check that refuses overlapping views with which a small file would fill the memory.
 #[derive(Default)]
 struct Memory {
     storages: HashSet<*const u8>,
@@ -181,7 +181,7 @@ fn floats(tensor: &Tensor, name: &str) -> Result<Vec<f32>, Problem> {
     })
 }
 
-/// A caption that is a text, or a dict with one and perhaps an `image_id`.
+/// Reads a caption, which is a text or a dict with one and an optional `image_id`.
 fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
     let text = match item {
         Value::Str(text) => Some(Value::Str(text)),
@@ -200,7 +200,7 @@ fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
         None | Some(Value::None) => None,
         Some(Value::Str(name)) => Some(name.to_owned()),
         Some(Value::Int(number)) => Some(number.to_string()),
-        // As pandas makes of whole numbers where one is missing.
+        // pandas writes whole numbers as floats if one of them is missing.
         Some(Value::Float(number)) if number.fract() == 0.0 => Some(format!("{number:.0}")),
         Some(other) => {
             let kind = other.kind();

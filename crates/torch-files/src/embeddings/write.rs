@@ -1,5 +1,7 @@
-//! Embeddings as a pickle of protocol 4, the tensor as PyTorch pickles one: its storage as the bytes
-//! of a file in the legacy format.
+//! Writer of embeddings as a pickle of protocol 4.
+//!
+//! The tensor is pickled as PyTorch does it: its storage is a byte string in the legacy file
+//! format.
 
 use std::io::{self, Write};
 
@@ -29,7 +31,7 @@ pub(super) fn write(embeddings: &Embeddings, file: &mut impl Write) -> io::Resul
     file.write_all(b"eu.")
 }
 
-/// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
+/// Writes `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
 fn tensor(embeddings: &Embeddings, file: &mut impl Write) -> io::Result<()> {
     file.write_all(b"ctorch._utils\n_rebuild_tensor_v2\n(")?;
     storage(&embeddings.values, file)?;
@@ -42,7 +44,7 @@ fn tensor(embeddings: &Embeddings, file: &mut impl Write) -> io::Result<()> {
     file.write_all(b"\x89ccollections\nOrderedDict\n)RtR")
 }
 
-/// `_load_from_bytes(legacy file)`.
+/// Writes `_load_from_bytes(legacy file)`.
 fn storage(values: &[f32], file: &mut impl Write) -> io::Result<()> {
     let mut header = Vec::new();
     header.write_all(b"\x80\x02\x8a\x0a")?;
@@ -80,7 +82,7 @@ fn storage(values: &[f32], file: &mut impl Write) -> io::Result<()> {
     file.write_all(b"\x85R")
 }
 
-/// `SHORT_BINUNICODE` or `BINUNICODE8`.
+/// Writes a text as `SHORT_BINUNICODE` or `BINUNICODE8`.
 fn text(file: &mut impl Write, text: &str) -> io::Result<()> {
     if let Ok(length) = u8::try_from(text.len()) {
         file.write_all(&[0x8c, length])?;
@@ -91,20 +93,20 @@ fn text(file: &mut impl Write, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// BINUNICODE, which protocol 2 has, for texts of a few letters.
+/// Writes a short text as BINUNICODE, which protocol 2 has.
 fn text_2(file: &mut impl Write, text: &str) -> io::Result<()> {
     file.write_all(b"X")?;
     file.write_all(&(text.len() as u32).to_le_bytes())?;
     file.write_all(text.as_bytes())
 }
 
-/// BININT or, beyond 31 bits, LONG1.
+/// Writes an integer as BININT or, beyond 31 bits, as LONG1.
 fn integer(file: &mut impl Write, value: usize) -> io::Result<()> {
     if let Ok(value) = i32::try_from(value) {
         file.write_all(b"J")?;
         return file.write_all(&value.to_le_bytes());
     }
-    // With a ninth byte, so that the highest bit is no sign.
+    // The ninth byte keeps the highest bit from being the sign.
     file.write_all(b"\x8a\x09")?;
     file.write_all(&(value as u64).to_le_bytes())?;
     file.write_all(b"\0")

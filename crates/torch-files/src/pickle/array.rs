@@ -1,4 +1,4 @@
-//! numpy's arrays, scalars and element types.
+//! Arrays, scalars and element types of numpy.
 
 use half::f16;
 
@@ -8,11 +8,11 @@ use crate::dtype::Dtype;
 use crate::error::{Problem, shown};
 use crate::tensor::Layout;
 
-/// A `numpy.dtype`.
+/// Element type of a `numpy.dtype`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArrayType {
     element: Element,
-    /// Big-endian values are refused where they are used.
+    /// Byte order. Big-endian values are refused on use.
     big_endian: bool,
 }
 
@@ -20,9 +20,9 @@ pub(crate) struct ArrayType {
 #[derive(Debug, Clone, Copy)]
 enum Element {
     Number(Dtype),
-    /// Letters of four bytes each, filled up with zeros. Only single ones are read.
+    /// Letters of four bytes each, padded with zeros. Only scalars are read.
     Text,
-    /// Objects, dates and others that are not read.
+    /// Objects, dates and other types that are not read.
     Other,
 }
 
@@ -37,7 +37,7 @@ impl Element {
 }
 
 impl Machine<'_> {
-    /// `(ndarray, (0,), b"b")`: an empty array, which BUILD fills.
+    /// Handles `(ndarray, (0,), b"b")`: an empty array, which BUILD fills.
     pub(super) fn unbuilt_array(&mut self, arguments: &[Id]) -> Result<(), Problem> {
         match arguments.first().map(|&class| self.get(class)) {
             Some(Draft::Global(Global::Array)) => self.make(Draft::ArrayToBuild),
@@ -45,7 +45,7 @@ impl Machine<'_> {
         }
     }
 
-    /// `(version, shape, dtype, column order, bytes)`.
+    /// Handles the state `(version, shape, dtype, column order, bytes)`.
     pub(super) fn build_array(&mut self, target: Id, state: Id) -> Result<(), Problem> {
         let &[_, shape, array_type, column_order, bytes] = self.items(state)? else {
             return Err(self.wrong("an array's state of unknown shape"));
@@ -58,8 +58,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// An array of exactly the elements in `bytes`, the first dimension varying fastest in column
-    /// order and the last otherwise.
+    /// Builds an array of exactly the elements in `bytes`.
+    ///
+    /// In column order the first dimension varies fastest, otherwise the last.
     pub(super) fn array(
         &mut self,
         array_type: Id,
@@ -92,7 +93,7 @@ impl Machine<'_> {
         Ok(Draft::Tensor(Box::new(TensorDraft { storage, layout })))
     }
 
-    /// `(code, align, copy)`.
+    /// Handles `(code, align, copy)`.
     pub(super) fn array_type(&mut self, arguments: &[Id]) -> Result<(), Problem> {
         let Some(&code) = arguments.first() else {
             return Err(self.wrong("a numpy type without a name"));
@@ -102,7 +103,9 @@ impl Machine<'_> {
         self.make(Draft::ArrayType(ArrayType { element, big_endian: false }))
     }
 
-    /// `(version, byte order, ...)`; the rest is for types with fields, which are refused before.
+    /// Handles the state `(version, byte order, ...)`.
+    ///
+    /// The rest is for types with fields, which are refused earlier.
     pub(super) fn build_array_type(&mut self, target: Id, state: Id) -> Result<(), Problem> {
         let &[_, order, ..] = self.items(state)? else {
             return Err(self.wrong("a numpy type's state of unknown shape"));
@@ -121,7 +124,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A numpy scalar is the number or text that it holds.
+    /// Replaces a numpy scalar by the number or text that it holds.
     pub(super) fn scalar(&mut self, array_type: Id, bytes: Id) -> Result<(), Problem> {
         let dtype = match self.little_endian(array_type)? {
             Element::Number(dtype) => dtype,
@@ -156,7 +159,7 @@ impl Machine<'_> {
     }
 }
 
-/// A numpy text: letters of four bytes, without the zeros behind it.
+/// Decodes a numpy text: letters of four bytes, without the zeros at the end.
 fn text(bytes: &[u8]) -> Option<String> {
     let (letters, rest) = bytes.as_chunks();
     let letters: Option<String> =

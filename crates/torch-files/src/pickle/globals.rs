@@ -1,14 +1,16 @@
-//! The only functions and classes that a pickle may name.
+//! Functions and classes that a pickle may name.
 //!
-//! A name becomes one of these values and nothing is ever imported. What each does to its arguments
-//! is in `rebuild` and `array`.
+//! A name becomes one of these values and nothing is ever imported. `rebuild` and `array` define
+//! the effect of each on its arguments.
 
 use crate::dtype::Dtype;
 
 macro_rules! types {
     ($($name:literal)*) => {
-        /// The names of module `torch` that are element types: each with what Python prints, and
-        /// with what a tensor of that type is called where it is not read.
+        /// Names of module `torch` that are element types.
+        ///
+        /// Each has the text that Python prints, and the description of a tensor of that type if it
+        /// is not read.
         const TYPES: &[(&str, &str, &str)] =
             &[$(($name, concat!("torch.", $name), concat!("tensor of torch.", $name)),)*];
     };
@@ -23,31 +25,32 @@ types! {
     "int1" "int2" "int3" "int4" "int5" "int6" "int7"
 }
 
-/// A function or class that rebuilds plain data.
+/// Function or class that rebuilds plain data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Global {
     /// `torch._utils._rebuild_tensor(storage, offset, size, stride)` and `_v2` with three more.
     RebuildTensor,
-    /// `torch._utils._rebuild_tensor_v3`, whose seventh argument is the type: one that is not read.
+    /// `torch._utils._rebuild_tensor_v3`, whose seventh argument is the unsupported type.
     RebuildTypedTensor,
-    /// `torch._utils._rebuild_parameter(tensor, requires_grad, hooks)`, and `_with_state` with the
-    /// parameter's attributes.
+    /// `torch._utils._rebuild_parameter(tensor, requires_grad, hooks)`.
+    ///
+    /// Also `_rebuild_parameter_with_state`, which adds the parameter's attributes.
     RebuildParameter,
     /// `torch._tensor._rebuild_from_type_v2(function, class, arguments, attributes)`.
     RebuildFromType,
-    /// `torch._utils._rebuild_device_tensor_from_cpu_tensor(tensor, ...)`, and of a numpy array.
+    /// `torch._utils._rebuild_device_tensor_from_cpu_tensor(tensor, ...)`, also `_from_numpy`.
     RebuildOnDevice,
-    /// A function or class of data that is not read, such as sparse tensors; the result's name.
+    /// Function or class of unsupported data, such as sparse tensors; holds the result's name.
     Unread(&'static str),
     /// `torch.Tensor` and `torch.nn.parameter.Parameter`.
     TensorClass,
-    /// An element type: its name, and that of its tensors.
+    /// Element type: its name, and that of its tensors.
     Type(&'static str, &'static str),
     /// `torch.serialization._get_layout(name)`.
     MemoryLayout,
-    /// `torch.storage._load_from_bytes(bytes)`: a storage saved on its own.
+    /// `torch.storage._load_from_bytes(bytes)`, a storage saved on its own.
     LoadFromBytes,
-    /// A storage class; the untyped one counts bytes.
+    /// Storage class; the untyped one counts bytes.
     Storage(Dtype),
     /// `torch.Size(tuple)`.
     Size,
@@ -59,28 +62,28 @@ pub(crate) enum Global {
     Counter,
     /// `collections.defaultdict(factory)`.
     DefaultDict,
-    /// What a defaultdict makes of a missing key; never called here.
+    /// Default factory of a defaultdict; never called here.
     Factory,
-    /// `set(list)` and `frozenset(list)`; `set` is a defaultdict's factory too.
+    /// `set(list)` and `frozenset(list)`; `set` is also a factory of a defaultdict.
     Set,
     /// `bytes()`, as protocol 2 writes empty bytes, and `bytearray(bytes)`.
     Bytes,
-    /// `_codecs.encode(text, "latin1")`: how protocols 0 to 2 write bytes.
+    /// `_codecs.encode(text, "latin1")`, with which protocols 0 to 2 write bytes.
     Encode,
     /// `numpy.core.multiarray._reconstruct(ndarray, (0,), b"b")`, completed by BUILD.
     Reconstruct,
-    /// `numpy.ndarray`, as `_reconstruct`'s argument only.
+    /// `numpy.ndarray`, only as the argument of `_reconstruct`.
     Array,
     /// `numpy.dtype(code, align, copy)`, completed by BUILD.
     ArrayType,
     /// `numpy.core.multiarray.scalar(dtype, bytes)`.
     Scalar,
-    /// `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`, protocol 5's arrays.
+    /// `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)` for arrays of protocol 5.
     FromBuffer,
 }
 
 impl Global {
-    /// The value of a name; none where it is not on the list.
+    /// Returns the value of a name, or `None` if it is not on the list.
     pub(super) fn of_name(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::RebuildTensor,
@@ -117,7 +120,7 @@ impl Global {
                 "complex" => Self::Unread("complex number"),
                 _ => return None,
             },
-            // Plain data that training scripts keep beside weights, and nobody reads here.
+            // Plain data that training scripts store beside weights, and that nobody reads here.
             ("argparse", "Namespace") => Self::Unread("argparse.Namespace"),
             ("datetime", "datetime" | "date" | "time" | "timedelta") => {
                 Self::Unread("date or time")

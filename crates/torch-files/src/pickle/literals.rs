@@ -1,4 +1,4 @@
-//! Numbers and texts, in words as protocol 0 has them and counted as the later protocols do.
+//! Numbers and texts, as decimal lines (protocol 0) and with a length (later protocols).
 
 use super::Draft;
 use super::machine::{FALSE, Machine, TRUE};
@@ -20,7 +20,7 @@ impl Machine<'_> {
         self.make(Draft::Int(value))
     }
 
-    /// The decimal numbers of protocol 0. INT writes booleans too, as 00 and 01.
+    /// Reads a decimal number of protocol 0. INT also writes booleans, as 00 and 01.
     pub(super) fn number_in_words(&mut self, opcode: u8) -> Result<(), Problem> {
         let line = self.reader.line()?;
         let words = str::from_utf8(line).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The length that an opcode with counted bytes is followed by.
+    /// Reads the length that follows an opcode with counted bytes.
     pub(super) fn length(&mut self, opcode: u8) -> Result<u64, Problem> {
         Ok(match opcode {
             op::SHORT_BINUNICODE | op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {

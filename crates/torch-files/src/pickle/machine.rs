@@ -1,4 +1,4 @@
-//! The stack machine itself.
+//! Stack machine that interprets the opcodes.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,10 @@ use super::stack::at_most;
 use super::{Draft, Id, Pickle, Source, Storage};
 use crate::error::{Problem, shown};
 
-/// What a pickle may cost for each of its bytes: one for a value made, for a reference copied, for a
-/// byte copied or read again. All that Python, numpy and PyTorch wrote for the tests stays below 1.
+/// Cost that a pickle may incur per byte of its length.
+///
+/// A new value, a copied reference, and a byte copied or read again cost one each. All files that
+/// Python, numpy and PyTorch wrote for the tests stay below 1.
 const COST_PER_BYTE: usize = 4;
 const PROTOCOLS: u8 = 5;
 
@@ -24,11 +26,11 @@ const EMPTY_TUPLE: Id = 3;
 pub(super) struct Machine<'a> {
     pub(super) reader: Reader<'a>,
     pub(super) source: Source,
-    /// Where the present opcode is.
+    /// Position of the current opcode.
     pub(super) at: usize,
     pub(super) values: Vec<Draft>,
     pub(super) stack: Vec<Id>,
-    /// How long the stack was at each MARK.
+    /// Length of the stack at each MARK.
     pub(super) marks: Vec<usize>,
     memo: HashMap<u32, Id>,
     pub(super) storages: Vec<Storage>,

@@ -1,12 +1,12 @@
-//! The restricted pickle machine: bytes in, plain values out, nothing imported and nothing called.
+//! Restricted pickle machine: turns bytes into plain values, imports nothing and calls nothing.
 //!
 //! A pickle is a program for a stack machine. Here its GLOBAL opcodes can only name the entries of
-//! `globals`, and REDUCE and BUILD only do what those stand for: put a tensor, an array or a
-//! dict together from parts that the pickle holds. Any other name is an error that says which.
+//! `globals`, and REDUCE and BUILD only do what those stand for: build a tensor, an array or a dict
+//! from parts that the pickle holds. Any other name is an error that names it.
 //!
-//! Values lie in one list and refer to each other by number, so that sharing costs nothing, however
-//! often it is repeated, and dropping them never recurses. Memory is bounded by the pickle's own
-//! length: each value made and each reference copied is paid for.
+//! Values lie in one list and refer to each other by number. Sharing therefore costs nothing,
+//! however often it is repeated, and dropping values never recurses. Memory is bounded by the
+//! pickle's own length: each new value and each copied reference is charged.
 
 mod array;
 mod globals;
@@ -26,10 +26,10 @@ use array::ArrayType;
 pub(crate) use globals::Global;
 use machine::Machine;
 
-/// A value's place among a pickle's values.
+/// Index of a value among a pickle's values.
 pub(crate) type Id = u32;
 
-/// A value while the pickle runs; containers may still grow.
+/// Value while the pickle runs; containers may still grow.
 #[derive(Debug)]
 pub(crate) enum Draft {
     None,
@@ -43,9 +43,9 @@ pub(crate) enum Draft {
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Tensor(Box<TensorDraft>),
-    /// A value that is known and not read, by its name.
+    /// Known value that is not read; holds its name.
     Other(&'static str),
-    /// What follows is parts of tensors and arrays, which mean nothing by themselves.
+    /// The variants from here on are parts of tensors and arrays, without a meaning of their own.
     Storage(usize),
     Global(Global),
     ArrayType(ArrayType),
@@ -53,7 +53,7 @@ pub(crate) enum Draft {
 }
 
 impl Draft {
-    /// What a person would call it.
+    /// Returns a name of the kind of value for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::None => "None",
@@ -76,15 +76,15 @@ impl Draft {
     }
 }
 
-/// A tensor whose storage may not have been found yet.
+/// Tensor whose storage may not have been found yet.
 #[derive(Debug)]
 pub(crate) struct TensorDraft {
-    /// Place in [`Pickle::storages`].
+    /// Index in [`Pickle::storages`].
     pub(crate) storage: usize,
     pub(crate) layout: Layout,
 }
 
-/// The memory that tensors are views of.
+/// Memory that tensors are views of.
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) dtype: Dtype,
@@ -93,13 +93,13 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Its length in bytes, which fits an address: checked where the machine makes a storage.
+    /// Returns the length in bytes. It cannot overflow: the machine checks each new storage.
     pub(crate) fn byte_length(&self) -> usize {
         self.elements * self.dtype.size()
     }
 }
 
-/// Where a storage's bytes are.
+/// Location of a storage's bytes.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// In the pickle itself.
@@ -108,26 +108,26 @@ pub(crate) enum Place {
     Key(Box<str>),
 }
 
-/// What surrounds a pickle, and so which storages it may speak of.
+/// Container of a pickle, which determines the storages that it may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A file of its own; storages are inside, saved by `_load_from_bytes`'s counterpart.
+    /// File of its own; storages are inside, as `_load_from_bytes` reads them.
     Plain,
     /// Numbers and lists around the legacy format's main pickle; no storages.
     Bare,
-    /// A zip archive's `data.pkl`; storages are entries.
+    /// `data.pkl` of a zip archive; storages are entries.
     Zip,
-    /// The legacy format's main pickle; storages follow it.
+    /// Main pickle of the legacy format; storages follow it.
     Legacy,
 }
 
-/// What a pickle held.
+/// Values and storages of a pickle.
 #[derive(Debug)]
 pub(crate) struct Pickle {
     pub(crate) values: Vec<Draft>,
     pub(crate) root: Id,
     pub(crate) storages: Vec<Storage>,
-    /// Where the next byte after STOP is.
+    /// Position of the next byte after STOP.
     pub(crate) end: usize,
 }
 
@@ -137,12 +137,12 @@ impl Pickle {
         Machine::new(input, at, source).run()
     }
 
-    /// The value that STOP left.
+    /// Returns the value that STOP left.
     pub(crate) fn root(&self) -> &Draft {
         self.value(self.root)
     }
 
-    /// The value with this number; the machine hands out numbers of values that exist.
+    /// Returns the value of an id; the machine only creates ids of existing values.
     pub(crate) fn value(&self, id: Id) -> &Draft {
         &self.values[id as usize]
     }

@@ -1,14 +1,15 @@
-//! The opcodes of pickle protocols 0 to 5, under their names in Python's `pickletools`.
+//! Opcodes of pickle protocols 0 to 5, named as in Python's `pickletools`.
 
 macro_rules! opcodes {
     ($($name:ident = $byte:literal,)*) => {
         $(pub(super) const $name: u8 = $byte;)*
 
-        /// The name of an opcode; none where the byte is not an opcode.
+        /// Returns the name of an opcode, or `None` if the byte is not one.
         pub(super) fn name_of(byte: u8) -> Option<&'static str> {
             match byte {
                 $($name => Some(stringify!($name)),)*
-                // Known, and refused: they call what they like, or reach outside the pickle.
+                // Known, but refused: these call arbitrary functions or refer to data outside the
+                // pickle.
                 b'P' => Some("PERSID"),
                 b'S' => Some("STRING"),
                 b'i' => Some("INST"),

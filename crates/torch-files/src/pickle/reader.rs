@@ -1,10 +1,10 @@
-//! The pickle's bytes, read one argument at a time. Nothing is taken that is not there.
+//! Reader of a pickle's bytes, one argument at a time, that checks the length before every read.
 
 use bytes::Bytes;
 
 use crate::error::Problem;
 
-/// Integers with more bytes than this are refused; PyTorch's own magic number has ten.
+/// Most bytes of an integer; PyTorch's own magic number has ten.
 const MAX_INTEGER: usize = size_of::<i128>();
 
 pub(super) struct Reader<'a> {
@@ -21,21 +21,21 @@ impl<'a> Reader<'a> {
         self.at
     }
 
-    /// The next `wanted` bytes.
+    /// Returns the next `wanted` bytes.
     pub(super) fn take(&mut self, wanted: u64) -> Result<&'a [u8], Problem> {
         let start = self.check(wanted)?;
         self.at += wanted as usize;
         Ok(&self.input[start..self.at])
     }
 
-    /// The next `wanted` bytes, shared instead of copied.
+    /// Returns the next `wanted` bytes, shared instead of copied.
     pub(super) fn share(&mut self, wanted: u64) -> Result<Bytes, Problem> {
         let start = self.check(wanted)?;
         self.at += wanted as usize;
         Ok(self.input.slice(start..self.at))
     }
 
-    /// That `wanted` more bytes are there; where they begin.
+    /// Checks that `wanted` more bytes exist and returns where they begin.
     pub(super) fn check(&self, wanted: u64) -> Result<usize, Problem> {
         let left = self.input.len().saturating_sub(self.at) as u64;
         if wanted > left {
@@ -71,12 +71,12 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// BINFLOAT's argument, the only big-endian number in a pickle.
+    /// Reads the argument of BINFLOAT, the only big-endian number in a pickle.
     pub(super) fn f64_big_endian(&mut self) -> Result<f64, Problem> {
         Ok(f64::from_be_bytes(self.array()?))
     }
 
-    /// Up to the next newline, without it.
+    /// Returns the bytes up to the next newline, without it.
     pub(super) fn line(&mut self) -> Result<&'a [u8], Problem> {
         let rest = self.input.get(self.at..).unwrap_or_default();
         let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A two's complement little-endian integer of any length.
+/// Decodes a two's complement little-endian integer of at most [`MAX_INTEGER`] bytes.
 pub(super) fn integer(bytes: &[u8]) -> Result<i128, String> {
     if bytes.len() > MAX_INTEGER {
         return Err(format!("an integer of {} bytes, more than {MAX_INTEGER}", bytes.len()));
@@ -99,8 +99,9 @@ pub(super) fn integer(bytes: &[u8]) -> Result<i128, String> {
     Ok(i128::from_le_bytes(all))
 }
 
-/// The text of a UNICODE argument: Latin-1 with `\uXXXX` and `\UXXXXXXXX`, as Python writes it, a
-/// backslash itself included.
+/// Decodes the argument of UNICODE as Python writes it.
+///
+/// It is Latin-1 with `\uXXXX` and `\UXXXXXXXX`; a backslash itself is also written so.
 pub(super) fn raw_unicode_escape(bytes: &[u8]) -> Option<String> {
     let mut text = String::new();
     let mut rest = bytes;
@@ -126,8 +127,9 @@ pub(super) fn raw_unicode_escape(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Returns true for texts that Python could only write with halves of surrogate pairs in them, which
-/// it writes as three bytes each; else they are UTF-8.
+/// Returns true for a text with lone surrogates that is valid UTF-8 otherwise.
+///
+/// Python writes each lone surrogate as three bytes.
 pub(super) fn has_lone_surrogates(bytes: &[u8]) -> bool {
     let (mut rest, mut found) = (bytes, false);
     while let Err(error) = str::from_utf8(rest) {

@@ -1,4 +1,4 @@
-//! What REDUCE, BUILD and BINPERSID do for the names of `globals`: dicts, sets, bytes and tensors.
+//! Effects of REDUCE, BUILD and BINPERSID: they build dicts, sets, bytes and tensors.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::error::{Problem, shown};
 use crate::tensor::Layout;
 
 impl Machine<'_> {
-    /// Replaces a function and its arguments by what the function would have returned.
+    /// Replaces a function and its arguments by the result that the function would return.
     pub(super) fn reduce(&mut self) -> Result<(), Problem> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let &Draft::Global(function) = self.get(function) else {
@@ -21,7 +21,7 @@ impl Machine<'_> {
         self.call(function, arguments)
     }
 
-    /// Leaves what `function` would have returned on the stack.
+    /// Pushes the result that `function` would return.
     pub(super) fn call(&mut self, function: Global, arguments: Id) -> Result<(), Problem> {
         let arguments = self.items(arguments)?.to_vec();
         self.pay(arguments.len())?;
@@ -33,7 +33,7 @@ impl Machine<'_> {
                 self.make(Draft::Dict(Vec::new()))
             }
             (Global::OrderedDict, &[pairs]) => self.dict_of_pairs(pairs),
-            // The dict was made for this call alone.
+            // The dict was created for this call alone.
             (Global::Counter, &[dict]) if matches!(self.get(dict), Draft::Dict(_)) => {
                 self.push(dict)
             }
@@ -52,7 +52,7 @@ impl Machine<'_> {
             }
             (Global::Device, arguments) => self.device(arguments),
             (Global::RebuildTensor, arguments) => self.tensor(arguments),
-            // What it adds to a tensor (gradients or not, hooks, attributes, the device) is not read.
+            // Other properties (gradients, hooks, attributes, the device) are ignored.
             (Global::RebuildParameter, &[tensor, _, _] | &[tensor, _, _, _])
             | (Global::RebuildOnDevice, &[tensor, _, _, _])
             | (Global::TensorClass, &[tensor] | &[tensor, _])
@@ -97,11 +97,11 @@ impl Machine<'_> {
         }
     }
 
-    /// Completes the value on the stack by a state.
+    /// Applies a state to the value on the stack.
     pub(super) fn build(&mut self) -> Result<(), Problem> {
         let (state, target) = (self.pop()?, self.top()?);
         match (self.get(target), self.get(state)) {
-            // Attributes of an OrderedDict (a state dict's `_metadata`) are none of its entries.
+            // Attributes of an OrderedDict (a state dict's `_metadata`) are not entries.
             (Draft::Dict(_), Draft::Dict(_)) | (Draft::Other(_), _) => Ok(()),
             (Draft::ArrayType(_), Draft::Tuple(_)) => self.build_array_type(target, state),
             (Draft::ArrayToBuild, Draft::Tuple(_)) => self.build_array(target, state),
@@ -112,8 +112,9 @@ impl Machine<'_> {
         }
     }
 
-    /// A storage that lies elsewhere in the file: `("storage", class, key, location, elements)`, in
-    /// the legacy format followed by None.
+    /// Adds a storage outside the pickle: `("storage", class, key, location, elements)`.
+    ///
+    /// In the legacy format None follows.
     pub(super) fn persistent_storage(&mut self) -> Result<(), Problem> {
         let id = self.pop()?;
         let parts = match (self.source, self.get(id)) {
@@ -179,8 +180,7 @@ impl Machine<'_> {
         self.make(Draft::Storage(self.storages.len() - 1))
     }
 
-    /// `torch.storage._load_from_bytes`: the bytes are a file in the legacy format that holds one
-    /// storage.
+    /// Reads `torch.storage._load_from_bytes`, whose bytes are a legacy file with one storage.
     fn storage_from_bytes(&mut self, bytes: Id) -> Result<(), Problem> {
         if self.source != Source::Plain {
             return Err(self.wrong("a storage's bytes inside a PyTorch file"));
@@ -192,8 +192,10 @@ impl Machine<'_> {
         self.add_storage(storage)
     }
 
-    /// `(storage, offset, size, stride)`, in version 2 followed by `requires_grad`, hooks and
-    /// perhaps metadata, of which there must be none: it says that the values are to be negated.
+    /// Builds a tensor of `(storage, offset, size, stride)`.
+    ///
+    /// In version 2, `requires_grad`, hooks and optional metadata follow. The metadata must be
+    /// empty: it says that the values are conjugated or negated.
     fn tensor(&mut self, arguments: &[Id]) -> Result<(), Problem> {
         let Some((&[storage, offset, size, stride], rest)) = arguments.split_first_chunk() else {
             return Err(self.wrong("a tensor of too few parts"));
@@ -217,7 +219,7 @@ impl Machine<'_> {
         self.make(Draft::Tensor(Box::new(TensorDraft { storage, layout })))
     }
 
-    /// A tensor with attributes of its own: what `function` makes of `arguments`.
+    /// Builds a tensor with attributes of its own by calling `function` with `arguments`.
     fn typed_tensor(&mut self, function: Id, class: Id, arguments: Id) -> Result<(), Problem> {
         match (self.get(function), self.get(class)) {
             (
@@ -234,7 +236,7 @@ impl Machine<'_> {
         }
     }
 
-    /// A device is its name: "cpu", "cuda:0".
+    /// Replaces a device by its name, such as "cpu" or "cuda:0".
     fn device(&mut self, arguments: &[Id]) -> Result<(), Problem> {
         let name = match *arguments {
             [kind] => self.str(kind)?.to_owned(),
@@ -271,7 +273,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The items of a list or tuple.
+    /// Returns the items of a list or tuple.
     pub(super) fn items(&self, id: Id) -> Result<&[Id], Problem> {
         match self.get(id) {
             Draft::List(items) => Ok(items),
@@ -299,7 +301,7 @@ impl Machine<'_> {
     }
 }
 
-/// A storage's length, where its bytes can be counted.
+/// Returns a storage's number of elements if its length in bytes is addressable.
 fn elements_of(elements: i128, dtype: Dtype) -> Option<usize> {
     let elements = usize::try_from(elements).ok()?;
     let bytes = elements.checked_mul(dtype.size())?;

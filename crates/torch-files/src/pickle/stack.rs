@@ -1,10 +1,10 @@
-//! The machine's stack and values, and what it may spend on them.
+//! Stack and values of the machine, with limits on both.
 
 use super::machine::Machine;
 use super::{Draft, Id};
 use crate::error::Problem;
 
-/// A pickle with more values than this (1 GiB of them) is refused.
+/// Most values of a pickle (1 GiB of them).
 const MAX_VALUES: usize = 1 << 25;
 
 impl Machine<'_> {
@@ -23,7 +23,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Adds a value and leaves it on the stack.
+    /// Adds a value and pushes it on the stack.
     pub(super) fn make(&mut self, value: Draft) -> Result<(), Problem> {
         self.pay(1)?;
         self.values.push(value);
@@ -68,7 +68,7 @@ impl Machine<'_> {
         Ok(items)
     }
 
-    /// The value with this number; numbers are only ever those of values that were made.
+    /// Returns the value of an id; ids only ever refer to existing values.
     pub(super) fn get(&self, id: Id) -> &Draft {
         &self.values[id as usize]
     }
@@ -85,7 +85,7 @@ impl Machine<'_> {
     }
 }
 
-/// Refuses more than [`MAX_VALUES`] of anything.
+/// Fails if `count` exceeds [`MAX_VALUES`].
 pub(super) fn at_most(count: usize, verb: &str) -> Result<(), Problem> {
     if count > MAX_VALUES {
         return Err(Problem::Limit(format!("it {verb} more than {MAX_VALUES} values")));

@@ -1,4 +1,4 @@
-//! Checkpoints of both formats, against what `torch.load` gives.
+//! Compares checkpoints of both formats with the results of `torch.load`.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ fn safetensors_files_hold_the_same() {
         assert_eq!((tensor.dtype(), tensor.shape()), (their.dtype(), their.shape()), "{name}");
         assert_eq!(tensor.bytes(), their.bytes(), "{name}");
     }
-    // save_model keeps one of the tied weights, and says of which other it has the values.
+    // save_model keeps one of the tied weights, and names the other in the header.
     let tied = StateDict::load(&fixture("../import/names/save_model.safetensors")).unwrap();
     let [head, embedding] = ["gpt.lm_head.weight", "gpt.transformer.wte.weight"]
         .map(|name| tied.get(name).unwrap().bytes().as_ptr());
@@ -110,7 +110,7 @@ fn tied_weights_share_their_bytes() {
 
 #[test]
 fn a_large_checkpoint_is_not_held_in_memory() {
-    // The legacy format's data can be lengthened by hand.
+    // The data of the legacy format can be lengthened by hand.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.pt");
     let elements = 4_000_000_usize;

@@ -1,5 +1,6 @@
-//! Files cut short at every byte and with single bytes changed: refused or read, never a panic, and
-//! never more memory than the file can justify.
+//! Checks files truncated at every byte and files with single changed bytes.
+//!
+//! They are refused or read, without a panic and without more memory than the file can justify.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,7 +14,7 @@ use torch_files::{Embeddings, Error, StateDict, Tree};
 use crate::fixture;
 use crate::memory::{bound, peak};
 
-/// Of each file.
+/// Number of changes to each file.
 const FLIPS: u32 = 2000;
 
 fn small_files() -> Vec<std::path::PathBuf> {
@@ -40,7 +41,7 @@ fn small_files() -> Vec<std::path::PathBuf> {
 /// Names and values of all tensors.
 type Weights = Vec<(String, Vec<u8>)>;
 
-/// Reads a file in every way there is, and checks what it took.
+/// Reads a file in every possible way, and checks the memory that this takes.
 fn read(path: &Path) -> Result<Option<Weights>, Error> {
     let length = std::fs::metadata(path).unwrap().len() as usize;
     let (result, taken) = peak(|| Tree::load(path));
@@ -100,7 +101,7 @@ fn changed_bytes_are_refused_or_read_without_harm() {
                     Err(_) => refused.set(refused.get() + 1),
                     Ok(found) => {
                         read_on.set(read_on.get() + 1);
-                        // Checksums cover all that counts in an archive.
+                        // Checksums cover everything relevant in an archive.
                         prop_assert!(!zip || found == sound, "{place} ^ {change}");
                     }
                 }
@@ -140,7 +141,7 @@ fn a_safetensors_file_that_is_cut_or_changed_does_no_harm() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Opcodes in any order, most with arguments that make sense.
+    /// Runs opcodes in random order, most with sensible arguments.
     #[test]
     fn random_programs_do_no_harm(parts in prop::collection::vec(part(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! ClipCap's pickles: read in every form, and written as Python reads them.
+//! Checks that ClipCap's pickles are read in every form and written so that Python reads them.
 
 use proptest::prelude::*;
 use torch_files::{Caption, Embeddings};
@@ -30,8 +30,9 @@ fn every_form_reads_to_the_values_that_were_pickled() {
     }
 }
 
-/// `written.pkl` was written by this crate and is read by the fixtures' script with torch 2.11. To
-/// write it anew: `TORCH_FILES_WRITE=1 cargo test -p torch-files`, then the script.
+/// Compares with `written.pkl`, which the fixtures' script reads with torch 2.11.
+///
+/// To regenerate it, run `TORCH_FILES_WRITE=1 cargo test -p torch-files`, then the script.
 #[test]
 fn what_is_written_is_what_torch_was_seen_to_read() {
     let embeddings = Embeddings::load(&fixture("embeddings/clipcap_4.pkl")).unwrap();
@@ -87,7 +88,7 @@ fn a_folder_that_is_not_there_is_named() {
     assert!(error.contains("gone/embeddings.pkl"), "{error}");
 }
 
-/// A pickle with these opcodes between `{"clip_embedding": 2 x 2 bytes as f32` and its end.
+/// Returns the error of reading the pickle `body`.
 fn refusal(body: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("e.pkl");
@@ -170,7 +171,7 @@ fn a_caption_that_is_shared_a_million_times_is_not_copied_as_often() {
 
 #[test]
 fn embeddings_that_are_views_of_one_another_are_refused() {
-    // Fifty rows of 90 values, each one value further in a storage of 150; in the legacy format.
+    // Fifty rows of 90 values, each starting one value later in a storage of 150; legacy format.
     let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\
         \x80\x02}X\x0d\0\0\0little_endian\x88s.\
         \x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x96NtQq\x000]("

@@ -1,4 +1,4 @@
-//! Files that attack their reader: each is refused by name, and nothing that it asks for happens.
+//! Checks that hostile files are refused by name and that nothing they ask for happens.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use torch_files::Tree;
 use crate::memory::{bound, peak};
 use crate::{files, fixture, json};
 
-/// What the payloads would create, as the script that wrote them checked in Python.
+/// File that the payloads would create; the script that wrote them checked this in Python.
 const PAYLOAD: &str = "/tmp/capsmith_torch_files_payload_ran";
 
 #[test]
@@ -22,7 +22,7 @@ fn every_hostile_file_is_refused_in_words_that_name_it() {
         let length = std::fs::metadata(&path).unwrap().len() as usize;
         let (result, peak) = peak(|| Tree::load(&path));
         assert!(peak <= bound(length), "{file}: {peak} bytes of memory for {length}");
-        // Bombs that are harmless here.
+        // These bombs are harmless here.
         let Some(words) = words.as_array() else {
             result.unwrap();
             continue;
@@ -66,7 +66,7 @@ fn a_hundred_levels_are_read() {
         pickle.push(b'.');
         std::fs::write(&path, &pickle).unwrap();
         assert_eq!(Tree::load(&path).is_ok(), sound);
-        // The same depth reached by sharing, whichever way the walk comes first.
+        // The same depth through sharing, with the walk starting on either side.
         let mut pickle = b"\x80\x02N".to_vec();
         pickle.extend(b"\x85".repeat(levels - 1));
         pickle.extend(b"q\x00h\x00\x86.");

@@ -1,4 +1,4 @@
-//! How much memory a call takes, counted per thread.
+//! Measures the memory that a call takes, counted per thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -13,17 +13,17 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-// SAFETY: all requests go to the system's allocator as they are.
+// SAFETY: all requests go unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller guarantees the same requirements.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller guarantees the same requirements.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -33,7 +33,7 @@ fn count(size: isize) {
     PEAK.set(PEAK.get().max(HELD.get()));
 }
 
-/// What `call` returns, and the most bytes it held at once.
+/// Returns the result of `call` and the most bytes it held at once.
 pub fn peak<T>(call: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
@@ -41,9 +41,10 @@ pub fn peak<T>(call: impl FnOnce() -> T) -> (T, usize) {
     (result, (PEAK.get() - before) as usize)
 }
 
-/// What reading a file of `length` bytes may take, whatever is in it. A one-byte opcode makes a value
-/// of 32 bytes with its places on the stack, in the memo and among the finished, and growing lists
-/// hold twice what is in them.
+/// Returns the most memory that reading a file of `length` bytes may take.
+///
+/// A one-byte opcode creates a value of 32 bytes, with its entries on the stack, in the memo and
+/// among the finished values. Growing lists hold twice their contents.
 pub fn bound(length: usize) -> usize {
     64 * 1024 + 256 * length
 }

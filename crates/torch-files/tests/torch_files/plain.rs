@@ -1,4 +1,4 @@
-//! Plain data: as JSON, and the kinds of values that JSON does not have.
+//! Checks the JSON of plain data, and the kinds of values that JSON does not have.
 
 use torch_files::{Tree, Value};
 
@@ -11,7 +11,7 @@ fn plain_data_becomes_the_json_that_python_writes() {
     assert_eq!(expected.len(), files("plain").len());
     for (file, expected) in expected {
         let found = Tree::load(&fixture("plain").join(file)).unwrap().to_json().unwrap();
-        // As texts, so that the order counts.
+        // Compared as texts, because the order counts.
         assert_eq!(found.to_string(), expected.to_string(), "{file}");
     }
 }
@@ -75,7 +75,7 @@ fn a_value_shared_a_billion_times_is_read_but_not_written_out() {
     assert!(error.contains("shares values so often"), "{error}");
 }
 
-/// `(x, x)` where x is `(y, y)` where y is ..., 90 levels down.
+/// Returns a pickle of `(x, x)` where x is `(y, y)` where y is ..., 90 levels deep.
 fn stack_of_pairs() -> Vec<u8> {
     let mut pickle = b"\x80\x04]".to_vec();
     for _ in 0..90 {
@@ -87,7 +87,7 @@ fn stack_of_pairs() -> Vec<u8> {
 
 #[test]
 fn what_is_shared_moderately_is_written_out() {
-    // A list of a thousand numbers, two hundred times.
+    // A list of a thousand numbers, shared two hundred times.
     let mut pickle = b"\x80\x02](]q\x00(".to_vec();
     pickle.extend(b"K\x07".repeat(1000));
     pickle.push(b'e');

@@ -217,7 +217,7 @@ impl Bench {
         for (number, part) in (0..).zip(parts) {
             let start = Instant::now();
             let step = learner.compute(&[part], number, number as i64)?;
-            learner.apply(&step);
+            learner.apply(&step)?;
             // A run fetches losses now and then; here each step is waited for, to time it.
             let _ = step.norm.double_value(&[]);
             times.push(start.elapsed());

@@ -88,7 +88,7 @@ impl Bench {
             let sums = buckets.finish(&[loss.detach() * weight])?;
             waited_for(&sums.scalars);
             let summed = start.elapsed().as_secs_f64();
-            optimizer.step(&sums.gradients, None, number, 1e-6);
+            optimizer.step(&sums.gradients, None, number, 1e-6)?;
             waited_for(&parameters[0]);
             let updated = start.elapsed().as_secs_f64();
             apart.push([computed, all_there - computed, summed - all_there, updated - summed]);
@@ -104,7 +104,7 @@ impl Bench {
             let start = Instant::now();
             let share = Share { targets, wants_to_stop: false };
             let step = learner.compute_share(&[part], share, number, number as i64)?;
-            learner.apply(&step);
+            learner.apply(&step)?;
             waited_for(&step.norm);
             steps.push(start.elapsed().as_secs_f64());
         }

@@ -30,6 +30,9 @@ pub use systems::{
 /// Keys that say where files are. What is in the files is checked by their digests.
 const PLACES: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
 
+/// Keys that say what a run is computed on. Another value changes the last digits of its results at most.
+const HARDWARE: [&str; 2] = ["training.device", "training.threads"];
+
 /// One run, fully specified.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -180,9 +183,20 @@ impl Config {
     /// Lines `key: before -> after` for every value that differs; empty when none does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
+        self.difference_except(&[], other)
+    }
+
+    /// Returns [`Self::difference`] without the keys that say what a run is computed on: the difference that
+    /// makes it another run.
+    #[must_use]
+    pub fn difference_of_run(&self, other: &Self) -> String {
+        self.difference_except(&HARDWARE, other)
+    }
+
+    fn difference_except(&self, keys: &[&str], other: &Self) -> String {
         let (before, after) = (self.values(), other.values());
         let mut lines = String::new();
-        for (key, value) in &before {
+        for (key, value) in before.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
             match after.iter().find(|(name, _)| name == key) {
                 Some((_, changed)) if changed != value => {
                     let _ = writeln!(lines, "  {key}: {value} -> {changed}");
@@ -351,5 +365,20 @@ mod tests {
         let (before, after) = (parse(&[]).unwrap(), parse(&["training.seed=7"]).unwrap());
         assert_eq!(before.difference(&before), "");
         assert_eq!(before.difference(&after), "  training.seed: 42 -> 7\n");
+        assert_eq!(before.difference_of_run(&after), "  training.seed: 42 -> 7\n");
+        let elsewhere = parse(&["training.device=cpu", "training.threads=7"]).unwrap();
+        assert_eq!(before.difference(&elsewhere).lines().count(), 2);
+        assert_eq!(before.difference_of_run(&elsewhere), "");
+    }
+
+    #[test]
+    fn runs_that_do_not_name_determinism_have_none() {
+        let lines = reference("sbg").lines().filter(|line| !line.starts_with("deterministic"));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let parse = |sets: &[String]| Config::parse(&text, Path::new("config.toml"), sets);
+        let config = parse(&[]).unwrap();
+        assert!(!config.training.deterministic);
+        let set = parse(&["training.deterministic=true".to_owned()]).unwrap();
+        assert_eq!(config.difference_of_run(&set), "  training.deterministic: false -> true\n");
     }
 }

@@ -78,6 +78,10 @@ pub struct Training {
     pub sort_by_length: bool,
     /// The type of matrix products.
     pub precision: Precision,
+    /// On a GPU, use only algorithms that give the same bits each time, which are slower. A processor's
+    /// always do. Off in runs that do not name it.
+    #[serde(default)]
+    pub deterministic: bool,
     /// Compute activations again for the gradients instead of keeping them: less memory, more time.
     pub gradient_checkpointing: bool,
     /// Leave out an epoch's last batch where it is not whole.

@@ -16,7 +16,7 @@ use durable::StagedFolder;
 use durable::digests::{self, Digests};
 use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner};
+use networks::prefix::{self, ClipCaptioner, InitialParts};
 use networks::weights::WeightsError;
 use tch::{Device, nn};
 
@@ -80,6 +80,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         keywords_sha256: None,
         threads: config.training.cpu_threads(),
         device: config.training.device.clone(),
+        resumed_on: Vec::new(),
         files: Digests::new(),
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };
@@ -100,7 +101,8 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     let checkpoint = checkpoint::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = imported.config.clip_prefix()?.mapper.network(imported.clip_dim);
-    let _captioner = ClipCaptioner::new(store.root(), &imported.gpt2, &mapper);
+    let _captioner =
+        ClipCaptioner::with_initial(store.root(), &imported.gpt2, &mapper, InitialParts::ZEROS);
     prefix::load(&mut store, &checkpoint.weights()?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(
             "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",

@@ -1,15 +1,17 @@
 //! AdamW as transformers 4.x or as PyTorch has it, and gradient clipping that returns the norm.
 //!
 //! tch's optimizers cannot be checkpointed (nothing reads or writes their moments) and its clipping
-//! does not return the norm. On a GPU everything stays on the device: no value is read back.
+//! does not return the norm. On the processor an update is one pass over memory; on a GPU it is libtorch's
+//! fused one, a few launches for all parameters, and no value is read back.
 
-mod fused;
+mod one_pass;
 
 use networks::device;
-use tch::{Device, Kind, Tensor, no_grad};
+use networks::libtorch::{self, AdamWNumbers, AdamWTensors};
+use tch::{Kind, TchError, Tensor, no_grad};
 
 use crate::config::Rule;
-use fused::Constants;
+use one_pass::Constants;
 
 /// The constants of the update rule.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +76,74 @@ impl AdamW {
     /// Moves the parameters by one step.
     ///
     /// `gradients` are in the parameters' order, and are multiplied with `factor`, a scalar on their
-    /// device, first; `step` counts from 1; `rate` is the learning rate.
-    pub fn step(&mut self, gradients: &[Tensor], factor: Option<&Tensor>, step: u64, rate: f64) {
+    /// device, first; `step` counts from 1; `rate` is the learning rate. Without gradients nothing moves.
+    ///
+    /// # Errors
+    /// Fails if libtorch refuses, for want of memory.
+    pub fn step(
+        &mut self,
+        gradients: &[Tensor],
+        factor: Option<&Tensor>,
+        step: u64,
+        rate: f64,
+    ) -> Result<(), TchError> {
+        self.step_unless(None, gradients, factor, step, rate)
+    }
+
+    /// As [`Self::step`]; on a GPU nothing moves where `skip`, a float scalar there, is 1.
+    ///
+    /// # Errors
+    /// Fails if libtorch refuses, for want of memory.
+    pub(crate) fn step_unless(
+        &mut self,
+        skip: Option<&Tensor>,
+        gradients: &[Tensor],
+        factor: Option<&Tensor>,
+        step: u64,
+        rate: f64,
+    ) -> Result<(), TchError> {
+        if gradients.is_empty() {
+            return Ok(());
+        }
+        let gradients: Vec<Tensor> = gradients.iter().map(Tensor::contiguous).collect();
+        let parameters = self.parameters();
+        if parameters.iter().all(one_pass::is_plain) {
+            // Reading a value costs nothing on the processor.
+            let factor = factor.map_or(1.0, |factor| factor.double_value(&[]));
+            self.step_in_one_pass(&gradients, factor, step, rate);
+            return Ok(());
+        }
+        no_grad(|| {
+            let divisor = factor.map(|factor| factor.reciprocal().to_kind(Kind::Float));
+            let tensors = AdamWTensors {
+                parameters: &parameters,
+                gradients: &gradients,
+                first_moments: &self.first_moments,
+                second_moments: &self.second_moments,
+            };
+            let step_number = Tensor::full([], step as f64, (Kind::Float, parameters[0].device()));
+            let numbers = self.numbers(step, rate);
+            libtorch::fused_adamw(&tensors, &numbers, &step_number, divisor.as_ref(), skip)
+        })
+    }
+
+    /// The numbers with which `torch.optim.AdamW`'s step is that of this rule.
+    fn numbers(&self, step: u64, rate: f64) -> AdamWNumbers {
+        let AdamWOptions { rule, beta1, beta2, epsilon, weight_decay } = self.options;
+        let (lr, weight_decay, eps) = match rule {
+            Rule::Torch => (rate, weight_decay, epsilon),
+            Rule::Transformers => {
+                // An update u and then decay, (p - u) kept, is decay and then a smaller update.
+                let kept = 1.0 - rate * weight_decay;
+                let kept = if kept == 0.0 { f64::EPSILON } else { kept };
+                let correction = (1.0 - beta2.powf(step as f64)).sqrt();
+                (rate * kept, weight_decay / kept, epsilon / correction)
+            }
+        };
+        AdamWNumbers { lr, beta1, beta2, weight_decay, eps }
+    }
+
+    fn step_in_one_pass(&mut self, gradients: &[Tensor], factor: f64, step: u64, rate: f64) {
         let AdamWOptions { rule, beta1, beta2, epsilon, weight_decay } = self.options;
         let exponent = step as f64;
         let correction = (1.0 - beta2.powf(exponent)).sqrt();
@@ -85,8 +153,6 @@ impl AdamW {
             Rule::Transformers => (epsilon, 1.0, kept),
             Rule::Torch => (epsilon * correction, kept, 1.0),
         };
-        // Reading a value costs nothing on the processor, and makes a GPU's owner wait.
-        let on_processor = |tensor: &&Tensor| tensor.device() == Device::Cpu;
         let constants = Constants {
             beta1: beta1 as f32,
             beta2: beta2 as f32,
@@ -96,36 +162,15 @@ impl AdamW {
             step_size: step_size as f32,
             kept_before: kept_before as f32,
             kept_after: kept_after as f32,
-            factor: factor
-                .filter(on_processor)
-                .map_or(1.0, |factor| factor.double_value(&[]) as f32),
+            factor: factor as f32,
         };
         let threads = device::threads();
-        no_grad(|| {
-            for (index, gradient) in gradients.iter().enumerate() {
-                let parameter = &mut self.parameters[index].1;
-                let first = &mut self.first_moments[index];
-                let second = &mut self.second_moments[index];
-                let gradient = gradient.contiguous();
-                if fused::update(parameter, &gradient, first, second, &constants, threads) {
-                    continue;
-                }
-                let gradient =
-                    factor.map_or_else(|| gradient.shallow_clone(), |factor| &gradient * factor);
-                let _ = first.g_mul_scalar_(beta1);
-                let _ = first.g_add_(&(&gradient * (1.0 - beta1)));
-                let _ = second.g_mul_scalar_(beta2);
-                let _ = second.addcmul_(&gradient, &(&gradient * (1.0 - beta2)));
-                let denominator = second.sqrt().g_add_scalar_(epsilon);
-                if weight_decay > 0.0 {
-                    let _ = parameter.g_mul_scalar_(kept_before);
-                }
-                let _ = parameter.addcdiv_(&(&*first * -step_size), &denominator);
-                if weight_decay > 0.0 {
-                    let _ = parameter.g_mul_scalar_(kept_after);
-                }
-            }
-        });
+        let moments = self.first_moments.iter().zip(&self.second_moments);
+        for (((_, parameter), gradient), (first, second)) in
+            self.parameters.iter().zip(gradients).zip(moments)
+        {
+            one_pass::update([parameter, gradient, first, second], &constants, threads);
+        }
     }
 
     /// The moments under the names `first.<parameter>` and `second.<parameter>`.
@@ -151,16 +196,21 @@ pub fn clipping_factor(norm: &Tensor, max_norm: f64) -> Tensor {
     no_grad(|| (max_norm / (norm + 1e-6)).clamp_max(1.0))
 }
 
-/// The L2 norm of all gradients together, a scalar on their device.
-pub fn total_norm(gradients: &[Tensor]) -> Tensor {
+/// Returns the L2 norm of all gradients together, a scalar on their device.
+///
+/// # Errors
+/// Fails if libtorch refuses, for want of memory.
+pub fn total_norm(gradients: &[Tensor]) -> Result<Tensor, TchError> {
     no_grad(|| {
-        let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
-        Tensor::stack(&norms, 0).norm().to_kind(Kind::Float)
+        let norms = libtorch::foreach_norm(gradients)?;
+        Tensor::f_stack(&norms, 0)?.f_norm()?.f_to_kind(Kind::Float)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     const OPTIONS: AdamWOptions = AdamWOptions {
@@ -171,10 +221,10 @@ mod tests {
         weight_decay: 0.1,
     };
 
-    /// The rule in plain f64, one number at a time, as its authors write it.
-    fn expected(rule: Rule, parameter: f64, gradients: &[f64], rate: f64) -> f64 {
+    /// The rule in plain f64, one number at a time, as its authors write it; gradients with their rates.
+    fn expected(rule: Rule, parameter: f64, steps: &[(f64, f64)]) -> f64 {
         let (mut p, mut m, mut v) = (parameter, 0.0, 0.0);
-        for (index, g) in gradients.iter().enumerate() {
+        for (index, (g, rate)) in steps.iter().enumerate() {
             let t = f64::from(u32::try_from(index).unwrap() + 1);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
@@ -193,7 +243,7 @@ mod tests {
         p
     }
 
-    /// Both ways: f32 is updated in one pass, f64 by tensor operations.
+    /// Both ways: f32 is updated in one pass, f64 by libtorch's fused step.
     #[test]
     fn steps_follow_either_rule() {
         let kinds = [(Kind::Double, 1e-12), (Kind::Float, 1e-6)];
@@ -212,20 +262,21 @@ mod tests {
                 // Twice the gradient, halved by the factor.
                 let doubled = Tensor::from_slice(gradient).to_kind(kind) * 2.0;
                 let half = Tensor::from(0.5_f64).to_kind(kind);
-                optimizer.step(&[doubled], Some(&half), index as u64 + 1, 0.1);
+                optimizer.step(&[doubled], Some(&half), index as u64 + 1, 0.1).unwrap();
             }
             for column in 0..2 {
-                let history: Vec<f64> = gradients.iter().map(|row| row[column]).collect();
+                let history: Vec<(f64, f64)> =
+                    gradients.iter().map(|row| (row[column], 0.1)).collect();
                 let start = [0.5, -2.0][column];
                 let got = parameter.double_value(&[column as i64]);
-                let off = (got - expected(rule, start, &history, 0.1)).abs();
+                let off = (got - expected(rule, start, &history)).abs();
                 assert!(off < tolerance, "{rule:?}, {kind:?}, column {column}: {off}");
             }
         }
     }
 
     #[test]
-    fn one_pass_on_many_threads_is_the_same_to_the_bit_and_near_tensor_operations() {
+    fn one_pass_on_many_threads_is_the_same_to_the_bit_and_near_the_fused_step() {
         let updated = |kind: Kind, threads: usize| {
             device::set_threads(threads);
             tch::manual_seed(3);
@@ -234,7 +285,7 @@ mod tests {
             let mut optimizer = AdamW::new(vec![("p".into(), parameter.shallow_clone())], OPTIONS);
             for step in 1..=3 {
                 // A gradient need not lie in row order.
-                optimizer.step(&[draw().tr().contiguous().tr()], None, step, 1e-2);
+                optimizer.step(&[draw().tr().contiguous().tr()], None, step, 1e-2).unwrap();
             }
             parameter
         };
@@ -247,9 +298,81 @@ mod tests {
     #[test]
     fn clipping_spares_small_gradients() {
         let gradients = [Tensor::from_slice(&[3.0_f32]), Tensor::from_slice(&[0.0_f32, 4.0])];
-        let norm = total_norm(&gradients);
+        let norm = total_norm(&gradients).unwrap();
         assert!((norm.double_value(&[]) - 5.0).abs() < 1e-6);
         assert!((clipping_factor(&norm, 1.0).double_value(&[]) - 0.2).abs() < 1e-6);
         assert!((clipping_factor(&norm, 6.0).double_value(&[]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_norm_has_the_bits_of_one_tensor_after_the_other() {
+        // No random numbers: other tests of this process draw some.
+        let sizes: [&[i64]; 5] = [&[3], &[64, 33], &[], &[1, 7, 300], &[70_001]];
+        let gradients = sizes.map(|size| {
+            let numbers = Tensor::arange(size.iter().product::<i64>(), (Kind::Float, Device::Cpu));
+            ((numbers + 1.0).square().sin() * 3.0).view(size)
+        });
+        let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
+        assert_eq!(total_norm(&gradients).unwrap(), Tensor::stack(&norms, 0).norm());
+    }
+
+    /// The fused step as a GPU takes it, on the processor: against the rule in f64, over 40 steps with a
+    /// rate that changes, for large and small gradients.
+    #[test]
+    fn the_fused_step_follows_either_rule_for_many_steps() {
+        for rule in [Rule::Transformers, Rule::Torch] {
+            let start = [0.5, -2.0, 1e-3, 0.1];
+            let parameters: Vec<Tensor> =
+                start.iter().map(|&value| Tensor::from(value).to_kind(Kind::Float)).collect();
+            let named = (0..).map(|index: i32| index.to_string()).zip(parameters.iter());
+            let named = named.map(|(name, tensor)| (name, tensor.shallow_clone())).collect();
+            let optimizer = AdamW::new(named, AdamWOptions { rule, ..OPTIONS });
+            let gradient = |step: u64, column: usize| {
+                let size = [0.3, 1e-4, 20.0, 1.0][column];
+                size * ((step * 7 + column as u64 * 3) as f64).sin()
+            };
+            let steps: Vec<u64> = (1..=40).collect();
+            let rate = |step: u64| 0.02 * (step % 9) as f64;
+            for &step in &steps {
+                // Ten times the gradient, divided by the scale.
+                let gradients: Vec<Tensor> = (0..4)
+                    .map(|column| Tensor::from(10.0 * gradient(step, column)).to_kind(Kind::Float))
+                    .collect();
+                let tensors = AdamWTensors {
+                    parameters: &parameters,
+                    gradients: &gradients,
+                    first_moments: &optimizer.first_moments,
+                    second_moments: &optimizer.second_moments,
+                };
+                let scalar = |value: f64| Tensor::from(value).to_kind(Kind::Float);
+                let numbers = optimizer.numbers(step, rate(step));
+                let scale = scalar(10.0);
+                for skip in [1.0, 0.0] {
+                    let skip = scalar(skip);
+                    let number = scalar(step as f64);
+                    libtorch::fused_adamw(&tensors, &numbers, &number, Some(&scale), Some(&skip))
+                        .unwrap();
+                }
+            }
+            for (column, parameter) in parameters.iter().enumerate() {
+                let history: Vec<(f64, f64)> =
+                    steps.iter().map(|&step| (gradient(step, column), rate(step))).collect();
+                let wanted = expected(rule, start[column], &history);
+                let off = (parameter.double_value(&[]) - wanted).abs();
+                assert!(off < 1e-6, "{rule:?}, column {column}: {wanted} is missed by {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn decay_of_all_leaves_nothing_whichever_way_it_is_computed() {
+        for kind in [Kind::Float, Kind::Double] {
+            let parameter = Tensor::from_slice(&[3.0, -4.0]).to_kind(kind);
+            let options = AdamWOptions { weight_decay: 2.0, ..OPTIONS };
+            let mut optimizer = AdamW::new(vec![("p".into(), parameter.shallow_clone())], options);
+            let gradient = Tensor::from_slice(&[1.0, 1.0]).to_kind(kind);
+            optimizer.step(&[gradient], None, 1, 0.5).unwrap();
+            assert!(parameter.abs().max().double_value(&[]) < 1e-15, "{kind:?}: {parameter:?}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Merge-RNN: a recurrent network over whole words, beside image features.
 
 use foreign_text::printable_path;
-use networks::Pass;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
+use networks::{Initial, Pass};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
@@ -26,7 +26,7 @@ const _: () = assert!(
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, image_dim]`.
+    /// Embeddings of all images, of which the captions name theirs: `[images, image_dim]`.
     pub embeddings: Tensor,
     /// The captions.
     pub words: WordBatch,
@@ -37,9 +37,10 @@ impl Part {
     #[must_use]
     pub fn new(rows: &[&TokenRow], embeddings: &Tensor, device: Device) -> Self {
         let words: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let images: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
         Self {
-            embeddings: TokenRow::embeddings(rows, embeddings),
-            words: WordBatch::new(&words, device),
+            embeddings: embeddings.shallow_clone(),
+            words: WordBatch::new(&words, &images, device),
         }
     }
 }
@@ -89,8 +90,8 @@ impl System for MergeRnn {
 
     fn complete(&self, _provenance: &mut Provenance) {}
 
-    fn model(&self, store: &nn::VarStore) -> Result<merge_rnn::MergeRnn, Error> {
-        Ok(merge_rnn::MergeRnn::new(store.root(), &self.network))
+    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<merge_rnn::MergeRnn, Error> {
+        Ok(merge_rnn::MergeRnn::with_initial(store.root(), &self.network, initial))
     }
 
     fn drops_out(&self) -> bool {
@@ -133,7 +134,7 @@ fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Erro
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
     // Another configuration is refused later, with what differs.
-    let is_resumed = folder.exists() && folder.config()?.difference(config).is_empty();
+    let is_resumed = folder.exists() && folder.config()?.difference_of_run(config).is_empty();
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
             "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",
@@ -172,8 +173,8 @@ impl MergeRnnWriter {
     ) -> Result<Self, Error> {
         let vocabulary = Vocabulary::open(&folder.words())?;
         let mut store = nn::VarStore::new(device);
-        let model =
-            merge_rnn::MergeRnn::new(store.root(), &network(settings, &vocabulary, image_dim));
+        let shape = network(settings, &vocabulary, image_dim);
+        let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, Initial::Zeros);
         checkpoint.load_model(&mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })

@@ -7,6 +7,7 @@ pub(crate) mod sbg;
 
 use std::path::Path;
 
+use networks::Initial;
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
@@ -42,8 +43,9 @@ pub(crate) trait System: Sized {
     /// Says what of the run's origin this system knows.
     fn complete(&self, provenance: &mut Provenance);
 
-    /// Adds the model's variables to a store, at its root, with their initial values.
-    fn model(&self, store: &nn::VarStore) -> Result<Self::Model, Error>;
+    /// Adds the model's variables to a store, at its root. `initial` is what those begin as that
+    /// [`Self::fill`] does not fill.
+    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<Self::Model, Error>;
 
     /// Gives the variables of the model pretrained values, where there are any.
     fn fill(&self, _store: &mut nn::VarStore) -> Result<(), Error> {

@@ -1,10 +1,10 @@
 //! CLIP-prefix: a mapper makes GPT-2's first input vectors of a picture's embedding, and GPT-2 writes
 //! the caption on.
 
-use networks::Pass;
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
-use networks::prefix::{ClipCaptioner, TokenBatch};
+use networks::prefix::{ClipCaptioner, InitialParts, TokenBatch};
+use networks::{Initial, Pass};
 use tch::{Device, TchError, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -24,7 +24,7 @@ use crate::trainer::Observer;
 /// Captions of a step, on the device.
 #[derive(Debug)]
 pub struct Part {
-    /// Image embeddings, one for each caption: `[captions, clip_dim]`.
+    /// Embeddings of all images, of which the captions name theirs: `[images, clip_dim]`.
     pub embeddings: Tensor,
     /// The captions.
     pub tokens: TokenBatch,
@@ -40,9 +40,10 @@ impl Part {
         device: Device,
     ) -> Self {
         let tokens: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let images: Vec<i64> = rows.iter().map(|row| row.embedding).collect();
         Self {
-            embeddings: TokenRow::embeddings(rows, embeddings),
-            tokens: TokenBatch::new(&tokens, prefix_length, device),
+            embeddings: embeddings.shallow_clone(),
+            tokens: TokenBatch::new(&tokens, &images, prefix_length, device),
         }
     }
 }
@@ -63,9 +64,10 @@ impl Model for ClipCaptioner {
         part: &Part,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, seed)
+        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, weight, seed)
     }
 }
 
@@ -114,9 +116,10 @@ impl System for Prefix {
         provenance.gpt2_sha256 = Some(self.pretrained.identity());
     }
 
-    fn model(&self, store: &nn::VarStore) -> Result<ClipCaptioner, Error> {
+    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<ClipCaptioner, Error> {
         let mapper = self.system.mapper.network(self.clip_dim);
-        Ok(ClipCaptioner::new(store.root(), &self.gpt2, &mapper))
+        let initial = InitialParts { mapper: initial, gpt2: Initial::Zeros };
+        Ok(ClipCaptioner::with_initial(store.root(), &self.gpt2, &mapper, initial))
     }
 
     fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {
@@ -239,7 +242,8 @@ impl PrefixWriter {
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = folder.language_model()?;
         let mut store = nn::VarStore::new(device);
-        let model = ClipCaptioner::new(store.root(), &gpt2, &system.mapper.network(clip_dim));
+        let mapper = system.mapper.network(clip_dim);
+        let model = ClipCaptioner::with_initial(store.root(), &gpt2, &mapper, InitialParts::ZEROS);
         checkpoint.load_model(&mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');

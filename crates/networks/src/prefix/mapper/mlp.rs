@@ -1,8 +1,9 @@
 //! `clip_dim -> hidden * prefix_length / 2 -> hidden * prefix_length`, tanh between.
 
-use tch::{Tensor, nn};
+use tch::Tensor;
 
 use super::Linear;
+use crate::layers::Builder;
 use crate::pass::Pass;
 
 #[derive(Debug)]
@@ -14,13 +15,13 @@ pub(in crate::prefix) struct MlpMapper {
 }
 
 impl MlpMapper {
-    pub(super) fn new(module: &nn::Path, clip_dim: i64, hidden: i64, prefix_length: i64) -> Self {
+    pub(super) fn new(module: &Builder, clip_dim: i64, hidden: i64, prefix_length: i64) -> Self {
         // ClipCap's MLP is a list of layers, of which 1 is the tanh.
-        let layers = module / "model";
+        let layers = module.sub("model");
         let (outputs, inner) = (hidden * prefix_length, hidden * prefix_length / 2);
         Self {
-            first: Linear::new(&layers / 0, clip_dim, inner),
-            second: Linear::new(&layers / 2, inner, outputs),
+            first: Linear::new(&layers.sub(0), clip_dim, inner),
+            second: Linear::new(&layers.sub(2), inner, outputs),
             prefix_length,
             hidden,
         }

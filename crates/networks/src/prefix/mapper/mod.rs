@@ -3,14 +3,13 @@
 mod mlp;
 mod transformer;
 
-use std::borrow::Borrow;
-
 use tch::Tensor;
-use tch::nn::{self, Init};
+use tch::nn::Init;
 
 use mlp::MlpMapper;
 use transformer::TransformerMapper;
 
+use crate::layers::Builder;
 use crate::pass::Pass;
 
 /// A mapper that is larger than the largest GPT-2 is a mistake, and refusing it is kinder than running out
@@ -90,7 +89,7 @@ pub(super) enum Mapper {
 impl Mapper {
     /// Adds its variables under `module`, initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`,
     /// for prefix vectors of `hidden` values.
-    pub(super) fn new(module: &nn::Path, config: &MapperConfig, hidden: i64) -> Self {
+    pub(super) fn new(module: &Builder, config: &MapperConfig, hidden: i64) -> Self {
         let MapperConfig { kind, clip_dim, prefix_length } = *config;
         match kind {
             MapperKind::Mlp => Self::Mlp(MlpMapper::new(module, clip_dim, hidden, prefix_length)),
@@ -125,19 +124,20 @@ struct Linear {
 impl Linear {
     /// Weight `[outputs, inputs]` and bias uniform within `1 / sqrt(inputs)`: PyTorch's default,
     /// which tch's own linear layer does not share.
-    fn new<'a>(module: impl Borrow<nn::Path<'a>>, inputs: i64, outputs: i64) -> Self {
-        let bias = module.borrow().var("bias", &[outputs], uniform(inputs));
+    fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
+        let bias = module.var("bias", &[outputs], uniform(inputs));
         Self { bias: Some(bias), ..Self::without_bias(module, inputs, outputs) }
     }
 
-    fn without_bias<'a>(module: impl Borrow<nn::Path<'a>>, inputs: i64, outputs: i64) -> Self {
-        let weight = module.borrow().var("weight", &[outputs, inputs], uniform(inputs));
+    fn without_bias(module: &Builder, inputs: i64, outputs: i64) -> Self {
+        let weight = module.var("weight", &[outputs, inputs], uniform(inputs));
         Self { weight, bias: None }
     }
 
     fn forward(&self, inputs: &Tensor, pass: Pass) -> Tensor {
-        let cast = |tensor| pass.precision.cast(tensor);
-        cast(inputs).linear(&cast(&self.weight), self.bias.as_ref().map(cast).as_ref())
+        let weight = |tensor| pass.precision.weight(tensor);
+        let bias = self.bias.as_ref().map(weight);
+        pass.precision.cast(inputs).linear(&weight(&self.weight), bias.as_ref())
     }
 }
 

@@ -6,9 +6,10 @@
 //! `transformer.layers.N.{norm1, attn.{to_queries, to_keys_values, project}, norm2, mlp.{fc1, fc2}}`.
 
 use tch::Tensor;
-use tch::nn::{self, Init};
+use tch::nn::Init;
 
 use super::Linear;
+use crate::layers::Builder;
 use crate::pass::Pass;
 
 /// ClipCap's, for every size.
@@ -29,7 +30,7 @@ impl TransformerMapper {
     /// # Panics
     /// When `hidden` is not a multiple of 8, the number of heads.
     pub(super) fn new(
-        module: &nn::Path,
+        module: &Builder,
         clip_dim: i64,
         hidden: i64,
         prefix_length: i64,
@@ -38,11 +39,11 @@ impl TransformerMapper {
     ) -> Self {
         assert_eq!(hidden % HEADS, 0, "hidden size {hidden} is not a multiple of {HEADS} heads");
         let normal = Init::Randn { mean: 0.0, stdev: 1.0 };
-        let stack = module / "transformer" / "layers";
+        let stack = module.sub("transformer").sub("layers");
         Self {
-            linear: Linear::new(module / "linear", clip_dim, clip_length * hidden),
+            linear: Linear::new(&module.sub("linear"), clip_dim, clip_length * hidden),
             prefix_const: module.var("prefix_const", &[prefix_length, hidden], normal),
-            layers: (0..layers).map(|layer| Layer::new(&(&stack / layer), hidden)).collect(),
+            layers: (0..layers).map(|layer| Layer::new(&stack.sub(layer), hidden)).collect(),
             clip_length,
             hidden,
         }
@@ -74,16 +75,20 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(module: &nn::Path, hidden: i64) -> Self {
-        let (attention, mlp, inner) = (module / "attn", module / "mlp", hidden * MLP_RATIO);
+    fn new(module: &Builder, hidden: i64) -> Self {
+        let (attention, mlp, inner) = (module.sub("attn"), module.sub("mlp"), hidden * MLP_RATIO);
         Self {
-            norm1: Norm::new(&(module / "norm1"), hidden),
-            to_queries: Linear::without_bias(&attention / "to_queries", hidden, hidden),
-            to_keys_values: Linear::without_bias(&attention / "to_keys_values", hidden, 2 * hidden),
-            project: Linear::new(&attention / "project", hidden, hidden),
-            norm2: Norm::new(&(module / "norm2"), hidden),
-            fc1: Linear::new(&mlp / "fc1", hidden, inner),
-            fc2: Linear::new(&mlp / "fc2", inner, hidden),
+            norm1: Norm::new(&module.sub("norm1"), hidden),
+            to_queries: Linear::without_bias(&attention.sub("to_queries"), hidden, hidden),
+            to_keys_values: Linear::without_bias(
+                &attention.sub("to_keys_values"),
+                hidden,
+                2 * hidden,
+            ),
+            project: Linear::new(&attention.sub("project"), hidden, hidden),
+            norm2: Norm::new(&module.sub("norm2"), hidden),
+            fc1: Linear::new(&mlp.sub("fc1"), hidden, inner),
+            fc2: Linear::new(&mlp.sub("fc2"), inner, hidden),
         }
     }
 
@@ -117,7 +122,7 @@ struct Norm {
 }
 
 impl Norm {
-    fn new(module: &nn::Path, hidden: i64) -> Self {
+    fn new(module: &Builder, hidden: i64) -> Self {
         Self {
             weight: module.var("weight", &[hidden], Init::Const(1.0)),
             bias: module.var("bias", &[hidden], Init::Const(0.0)),

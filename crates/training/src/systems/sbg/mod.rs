@@ -9,9 +9,9 @@ use std::path::Path;
 
 use foreign_text::printable_path;
 use keywords::{Encyclopedia, ImageKeywords, prompt};
-use networks::Pass;
 use networks::gpt2::Vocabulary;
 use networks::language_model::{Block, Blocks, LanguageModel};
+use networks::{Initial, Pass};
 use tch::{Device, TchError, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -51,9 +51,10 @@ impl Model for LanguageModel {
         part: &Blocks,
         pass: Pass,
         parameters: &[(String, Tensor)],
+        weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(part, pass, parameters, seed)
+        self.gradients_recomputing(part, pass, parameters, weight, seed)
     }
 }
 
@@ -107,8 +108,8 @@ impl System for Sbg {
         provenance.keywords_sha256 = Some(self.keywords_sha256.clone());
     }
 
-    fn model(&self, store: &nn::VarStore) -> Result<LanguageModel, Error> {
-        Ok(LanguageModel::new(store.root(), &self.pretrained.config))
+    fn model(&self, store: &nn::VarStore, _initial: Initial) -> Result<LanguageModel, Error> {
+        Ok(LanguageModel::with_initial(store.root(), &self.pretrained.config, Initial::Zeros))
     }
 
     fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {

@@ -28,27 +28,19 @@ pub(super) struct Constants {
 /// Values that one thread takes at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Updates parameter and moments in place, if all are plain f32 rows on the processor; otherwise does
-/// nothing and says so.
+/// Returns true for f32 rows on the processor, which [`update`] takes.
+pub(super) fn is_plain(tensor: &Tensor) -> bool {
+    tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
+}
+
+/// Updates a parameter and its moments in place. The tensors are the parameter, its gradient, and its first
+/// and second moment.
 ///
 /// # Panics
-/// When the tensors differ in size.
-pub(super) fn update(
-    parameter: &Tensor,
-    gradient: &Tensor,
-    first: &Tensor,
-    second: &Tensor,
-    constants: &Constants,
-    threads: usize,
-) -> bool {
-    let tensors = [parameter, gradient, first, second];
-    let plain = |tensor: &&Tensor| {
-        tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
-    };
-    if !tensors.iter().all(plain) {
-        return false;
-    }
-    let length = parameter.numel();
+/// Panics if the tensors differ in size, or one is not [plain](is_plain).
+pub(super) fn update(tensors: [&Tensor; 4], constants: &Constants, threads: usize) {
+    assert!(tensors.into_iter().all(is_plain), "f32 rows on the processor");
+    let length = tensors[0].numel();
     assert!(tensors.iter().all(|tensor| tensor.numel() == length), "tensors of one size");
     // SAFETY: four live tensors of `length` contiguous f32 values each, as just checked. A parameter
     // and its moments share no memory with each other or with a gradient, which autograd made new,
@@ -66,7 +58,6 @@ pub(super) fn update(
                 update_values(parameter, gradient, first, second, constants);
             });
     }
-    true
 }
 
 /// # Safety

@@ -1,0 +1,211 @@
+//! Exhausted memory as an error.
+//!
+//! Most of tch's functions panic with libtorch's error. [`catch_out_of_memory`] turns the panics that are for
+//! want of memory into errors, so that the networks need not check each operation.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use tch::TchError;
+
+/// An allocation that a GPU or the machine has no memory for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct OutOfMemory {
+    /// True for a GPU's memory, false for the machine's.
+    pub is_gpu: bool,
+    /// Size of the allocation that failed, as libtorch writes it, such as `2.00 MiB`.
+    pub asked_for: Option<String>,
+}
+
+/// What libtorch, cuBLAS and cuDNN say where a GPU's memory is exhausted.
+const GPU: [&str; 4] = [
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+];
+
+/// What libtorch says where the machine's memory is exhausted.
+const MACHINE: [&str; 2] = ["DefaultCPUAllocator", "std::bad_alloc"];
+
+impl OutOfMemory {
+    /// Recognises exhausted memory in the text of an error of libtorch; returns none for any other error.
+    #[must_use]
+    pub fn in_text(text: &str) -> Option<Self> {
+        let is_gpu = GPU.iter().any(|marker| text.contains(marker));
+        if !is_gpu && !MACHINE.iter().any(|marker| text.contains(marker)) {
+            return None;
+        }
+        let asked_for = text.split_once("ried to allocate ").and_then(|(_, rest)| {
+            let (size, _) = rest.split_once(". ")?;
+            Some(size.to_owned())
+        });
+        Some(Self { is_gpu, asked_for })
+    }
+
+    /// Finds exhausted memory in an error or one of its sources.
+    #[must_use]
+    pub fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
+        let own = error.downcast_ref::<Self>().cloned();
+        own.or_else(|| Self::in_text(&error.downcast_ref::<TchError>()?.to_string()))
+            .or_else(|| Self::in_error(error.source()?))
+    }
+
+    fn in_panic(payload: &(dyn Any + Send)) -> Option<Self> {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        Self::in_text(text.or_else(|| payload.downcast_ref::<&str>().copied())?)
+    }
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = if self.is_gpu { "the GPU" } else { "this machine" };
+        match &self.asked_for {
+            Some(size) => write!(f, "out of memory: {whose} has no {size} more"),
+            None => write!(f, "out of memory: {whose} has no more"),
+        }
+    }
+}
+
+thread_local! {
+    /// How many calls of [`catch_out_of_memory`] are under way in this thread.
+    static GUARDS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is printed of such
+/// a panic; any other goes on.
+///
+/// What `work` was changing when it ran out of memory may be half changed: drop it.
+///
+/// # Errors
+/// Fails if memory was exhausted.
+pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
+    silence();
+    let takes_gradients = takes_gradients();
+    GUARDS.set(GUARDS.get() + 1);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDS.set(GUARDS.get() - 1);
+    result.map_err(|payload| {
+        // A panic leaves `tch::no_grad` without its end.
+        set_takes_gradients(takes_gradients);
+        OutOfMemory::in_panic(&*payload).unwrap_or_else(|| panic::resume_unwind(payload))
+    })
+}
+
+/// Runs `work`, and returns both its panics and its errors that are for want of memory as
+/// [`OutOfMemory`]; of others as [`catch_out_of_memory`].
+///
+/// # Errors
+/// Fails if memory was exhausted.
+pub fn attempt<T, E: Error + 'static>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<Result<T, E>, OutOfMemory> {
+    let result = catch_out_of_memory(work)?;
+    match result.as_ref().err().and_then(|error| OutOfMemory::in_error(error)) {
+        Some(exhausted) => Err(exhausted),
+        None => Ok(result),
+    }
+}
+
+/// Keeps the panic hook from printing what [`catch_out_of_memory`] is going to catch.
+fn silence() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if GUARDS.get() == 0 || OutOfMemory::in_panic(panic.payload()).is_none() {
+                before(panic);
+            }
+        }));
+    });
+}
+
+fn takes_gradients() -> bool {
+    let before = set_takes_gradients(true);
+    set_takes_gradients(before);
+    before
+}
+
+/// Sets whether this thread records operations for gradients, and returns whether it did.
+fn set_takes_gradients(takes: bool) -> bool {
+    // SAFETY: sets a flag of this thread's.
+    unsafe { torch_sys::at_grad_set_enabled(takes.into()) != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    /// More than any address space has.
+    fn too_much() -> Tensor {
+        Tensor::empty([1 << 52], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn a_panic_for_want_of_memory_is_an_error_and_gradients_are_taken_as_before() {
+        let error = catch_out_of_memory(|| tch::no_grad(too_much)).unwrap_err();
+        let asked_for = Some(format!("{} bytes", 1_i64 << 54));
+        assert_eq!(error, OutOfMemory { is_gpu: false, asked_for });
+        let leaf = Tensor::from(1.0).set_requires_grad(true);
+        assert!((&leaf * 2.0).requires_grad());
+        let error = catch_out_of_memory(|| catch_out_of_memory(too_much).unwrap_err()).unwrap();
+        assert!(error.to_string().contains("this machine has no 18014398509481984 bytes more"));
+    }
+
+    #[test]
+    fn an_error_for_want_of_memory_is_found_among_its_sources_and_others_are_left() {
+        let exhausted = |text: &str| {
+            let error = TchError::Torch(text.to_owned());
+            attempt(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
+        };
+        let found =
+            exhausted("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has\nframe #0");
+        let asked_for = Some("2.00 MiB".to_owned());
+        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, asked_for });
+        assert!(exhausted("an illegal memory access").unwrap().is_err());
+        assert!(attempt(|| Ok::<_, TchError>(too_much())).unwrap_err().asked_for.is_some());
+        assert_eq!(attempt(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
+    }
+
+    #[test]
+    fn any_other_panic_goes_on_and_no_panic_gives_the_value() {
+        assert_eq!(catch_out_of_memory(|| 3), Ok(3));
+        let other = || catch_out_of_memory(|| Tensor::from(1.0).view([7]));
+        let payload = panic::catch_unwind(AssertUnwindSafe(other)).unwrap_err();
+        assert!(payload.downcast_ref::<String>().unwrap().contains("invalid for input of size 1"));
+        assert_eq!(GUARDS.get(), 0);
+    }
+
+    #[test]
+    fn messages_of_libraries_are_recognised() {
+        for (text, is_gpu, asked_for) in [
+            (
+                "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 8.00 GiB",
+                true,
+                Some("1.50 GiB"),
+            ),
+            ("CUDA error: out of memory\nCUDA kernel errors might be", true, None),
+            (
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+                true,
+                None,
+            ),
+            ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", true, None),
+            (
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12",
+                false,
+                Some("8 bytes"),
+            ),
+        ] {
+            let asked_for = asked_for.map(str::to_owned);
+            assert_eq!(OutOfMemory::in_text(text), Some(OutOfMemory { is_gpu, asked_for }));
+        }
+        assert_eq!(OutOfMemory::in_text("CUDA error: an illegal memory access"), None);
+    }
+}

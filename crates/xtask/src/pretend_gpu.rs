@@ -1,0 +1,106 @@
+//! Builds the pretend GPU of `tests/pretend-cuda`, and its self-test, for the tests that run on it.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::needs;
+
+/// The variable that tells tests the folder of the built library. Tests that find it never skip.
+pub const VARIABLE: &str = "CAPSMITH_PRETEND_CUDA";
+
+/// The rules of operators, which come with the Python package of libtorch.
+const OPERATORS: &str = "torchgen/packaged/ATen/native/native_functions.yaml";
+
+/// Builds the library and its self-test where a source, the compiler or libtorch changed. Returns their
+/// folder, or none after saying why this libtorch cannot have a pretend GPU.
+///
+/// # Errors
+/// Fails where a source cannot be read or compiled.
+pub fn build(repository: &Path, libtorch: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), Into::into);
+    let folder = std::path::absolute(target)?.join("pretend-cuda");
+    let operators = libtorch.parent().unwrap_or(libtorch).join(OPERATORS);
+    if !operators.is_file() {
+        eprintln!(
+            "tests on the pretend GPU are skipped: {} is missing; it comes with the Python package \
+             torch (`cargo xtask setup`)",
+            operators.display()
+        );
+        remove(&folder)?;
+        return Ok(None);
+    }
+    let sources = repository.join("tests/pretend-cuda");
+    let stamp = stamp(&sources, libtorch)?;
+    let stamp_file = folder.join("stamp");
+    if fs::read_to_string(&stamp_file).is_ok_and(|built| built == stamp) {
+        return Ok(Some(folder));
+    }
+    // Without its stamp, a build that is interrupted starts over.
+    remove(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    eprintln!("building the pretend GPU in {}", folder.display());
+    let compile = |source: &str, out: &str, options: &[&str]| {
+        let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
+        let mut command = needs::cxx();
+        command.args(["-std=c++17", "-O1", "-g1"]).arg(sources.join(source));
+        command.arg("-I").arg(&include);
+        command.arg("-I").arg(include.join("torch/csrc/api/include"));
+        command.arg("-o").arg(folder.join(out)).args(options);
+        command.arg("-L").arg(&library).args(["-ltorch_cpu", "-lc10", "-ldl"]);
+        command.arg(format!("-Wl,-rpath,{}", library.display()));
+        finish(command, source)
+    };
+    std::thread::scope(|scope| {
+        let self_test = scope.spawn(|| compile("selftest.cpp", "selftest", &[]));
+        let shared = ["-fPIC", "-shared", "-Wl,--no-undefined"];
+        compile("pretend_cuda.cpp", "libtorch_cuda.so", &shared)?;
+        self_test.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    fs::write(&stamp_file, stamp)
+        .with_context(|| format!("cannot write {}", stamp_file.display()))?;
+    Ok(Some(folder))
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if folder.exists() => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns a text that differs where a build would: by sources, compiler and libtorch.
+fn stamp(sources: &Path, libtorch: &Path) -> anyhow::Result<String> {
+    let cannot_read = |path: &Path| format!("cannot read {}", path.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(sources).with_context(|| cannot_read(sources))? {
+        names.push(entry.with_context(|| cannot_read(sources))?.path());
+    }
+    names.sort();
+    let mut hasher = DefaultHasher::new();
+    for path in names.iter().filter(|path| path.extension().is_some_and(|end| end != "md")) {
+        path.hash(&mut hasher);
+        fs::read(path).with_context(|| cannot_read(path))?.hash(&mut hasher);
+    }
+    let library = libtorch.join("lib/libtorch_cpu.so");
+    let metadata = fs::metadata(&library).with_context(|| cannot_read(&library))?;
+    metadata.len().hash(&mut hasher);
+    metadata.modified().ok().hash(&mut hasher);
+    Ok(format!("{:?} {} {:016x}\n", needs::cxx(), library.display(), hasher.finish()))
+}
+
+fn finish(mut command: Command, source: &str) -> anyhow::Result<()> {
+    let program = command.get_program().to_owned();
+    let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
+    ensure!(
+        status.success(),
+        "tests/pretend-cuda/{source} does not compile ({status}; the compiler's message is above)"
+    );
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Embeddings and keywords: the same files from both devices.
+
+use std::path::Path;
+
+use super::device::{PretendGpu, on_processor};
+use crate::cli::stage::Stage;
+use crate::cli::systems::Place;
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+/// Copies a CLIP of the fixtures, and says how pictures are made ready for it.
+fn clip(folder: &Path, name: &str, size: &str) -> String {
+    let out = folder.join(name);
+    std::fs::create_dir(&out).unwrap();
+    for entry in std::fs::read_dir(fixture(&format!("clip/{name}"))).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, out.join(file.file_name().unwrap())).unwrap();
+    }
+    let file = "preprocessor_config.json";
+    let known = std::fs::read_to_string(Path::new(&Stage::get().clip()).join(file)).unwrap();
+    std::fs::write(out.join(file), known.replace("32", size)).unwrap();
+    out.display().to_string()
+}
+
+#[test]
+fn gpu_embeddings_are_the_processors() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let (stage, folder) = (Stage::get(), tempfile::tempdir().unwrap());
+    let quick_gelu = clip(folder.path(), "quick_gelu", "24");
+    let gelu = clip(folder.path(), "gelu_sharded", "30");
+    let vgg = fixture("vgg/torchvision.safetensors");
+    for (number, (network, model, dtype, device)) in [
+        ("--clip", &quick_gelu, "f32", "cuda:0"),
+        ("--clip", &quick_gelu, "f16", "cuda"),
+        ("--clip", &quick_gelu, "bf16", "cuda:0"),
+        ("--clip", &gelu, "f32", "cuda:1"),
+        ("--vgg", &vgg, "f32", "cuda:0"),
+        ("--vgg", &vgg, "f16", "cuda:0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = |name: &str| folder.path().join(format!("{name}-{number}.safetensors"));
+        let words = |device: &str, name: &str| {
+            let (set, out) = (stage.pictures(), out(name).display().to_string());
+            let words = ["precompute", "--dataset", &set, network, model, "--dtype", dtype];
+            // Whole batches and one that is not.
+            let batch = ["--batch-size", "16", "--device", device, "--out", &out];
+            words.iter().chain(&batch).map(ToString::to_string).collect::<Vec<_>>()
+        };
+        on_processor(&words("cpu", "here"));
+        let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
+        assert!(read(out("there")) == read(out("here")), "{network} {model} {dtype} {device}");
+        let slow = ran.total("h2d_unpinned");
+        assert_eq!(slow, 0, "{network} {dtype}: copies from pageable memory");
+        if dtype == "f32" {
+            let tf32 = ran.report.lines().find(|line| line.ends_with("TF32 allowed"));
+            assert_eq!(tf32, None, "{network} {dtype}");
+        }
+    }
+}
+
+#[test]
+fn gpu_keywords_are_the_processors() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let place = Place::with_keywords();
+    let (pictures, clip, bart) = (place.stage.pictures(), place.stage.clip(), fixture("bart"));
+    for (kind, more) in [
+        ("clip", &["--clip", &clip, "--synonyms", "clip", "--categories", "clip"][..]),
+        ("nli", &["--categories", "nli", "--nli", &bart, "--synonyms", "none"]),
+    ] {
+        let words = |device: &str, out: &str| {
+            let words = ["keywords", "build", "--dataset", &pictures, "--out", out];
+            [&words[..], more, &["--device", device]].concat().join("\n")
+        };
+        let (here, there) = (place.of(&format!("{kind}-cpu")), place.of(&format!("{kind}-gpu")));
+        on_processor(&words("cpu", &here).lines().collect::<Vec<_>>());
+        gpu.success(&words("cuda:0", &there).lines().collect::<Vec<_>>());
+        for file in ["labels.json", "encyclopedia.json"] {
+            let read = |folder: &str| read(Path::new(folder).join(file));
+            assert!(read(&here) == read(&there), "{kind}: {file}");
+        }
+    }
+    let (embeddings, keywords) = (place.stage.embeddings(), place.of("keywords"));
+    let out = place.of("selected-gpu.jsonl");
+    let words = ["keywords", "select", "--dataset", &pictures, "--clip", &clip, "--embeddings"];
+    let more = [&embeddings, "--keywords", &keywords, "--out", &out, "--device", "cuda:0"];
+    gpu.success(&[&words[..], &more].concat());
+    assert!(read(out) == read(place.of("selected.jsonl")));
+}

@@ -1,0 +1,50 @@
+//! Too little memory of the device: one message that says what to do, and nothing that panics.
+
+use super::device::{PretendGpu, on_processor};
+use super::runs::{Config, language_model};
+use crate::cli::systems::Place;
+
+/// Runs out of memory at each of these shares of what a command takes, and checks what is said. From a
+/// share of `computing` on, the models are loaded.
+fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, ways_out: &[&str]) {
+    let peak = gpu.success(words).steps.iter().map(|step| step.get("peak_bytes")).max().unwrap();
+    for share in shares {
+        let words: Vec<String> =
+            words.iter().map(|word| word.replace("RUN", &format!("at-{share}"))).collect();
+        let said = gpu.with("MEMORY", peak * share / 100).failure(&words);
+        let messages = said.matches("error:").count();
+        assert!(messages == 1 && said.contains("memory"), "{share} %: {said}");
+        for way_out in ways_out.iter().filter(|_| *share >= computing) {
+            assert!(said.contains(way_out), "{share} %: no {way_out} in: {said}");
+        }
+    }
+}
+
+#[test]
+fn gpu_out_of_memory_in_training_names_the_ways_out() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let place = Place::with_keywords();
+    let model = language_model(&place, 4, "0.1");
+    let sets = [&model, "training.device=cuda:0", "training.batch_size=40"];
+    for system in ["prefix", "sbg"] {
+        let words = Config { name: system, system, sets: &[] }.train(&place, "RUN", &sets);
+        let ways_out = ["batch_size", "accumulation_steps", "gradient_checkpointing"];
+        check(&gpu, &words, &[10, 50, 90], 40, &ways_out);
+    }
+}
+
+#[test]
+fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let place = Place::with_keywords();
+    let model = language_model(&place, 4, "0.1");
+    for system in ["prefix", "merge-rnn"] {
+        let sets = if system == "prefix" { &[model.as_str()][..] } else { &[] };
+        on_processor(&Config { name: system, system, sets: &[] }.train(&place, system, sets));
+        let words = ["evaluate", "--run", &place.of(system), "--device", "cuda:0"];
+        let beams = "decoding.strategy={ kind = \"beam\", beams = 10 }";
+        let out = ["--set", beams, "--out", &place.of("RUN")].map(str::to_owned);
+        let words = words.iter().map(ToString::to_string).chain(out).collect::<Vec<_>>();
+        check(&gpu, &words, &[30, 95], 90, &["batch_size"]);
+    }
+}
