@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tch::Tensor;
+
 use super::device::{PretendGpu, on_processor};
 use crate::cli::stage::Stage;
 use crate::cli::systems::Place;
@@ -28,6 +30,15 @@ fn clip(folder: &Path, name: &str, size: &str) -> String {
     out.display().to_string()
 }
 
+/// The largest difference between two files' embeddings.
+fn distance(one: &Path, other: &Path) -> f64 {
+    let embeddings = |path: &Path| {
+        let tensors = Tensor::read_safetensors(path).unwrap();
+        tensors.into_iter().find(|(name, _)| name == "embeddings").unwrap().1
+    };
+    (embeddings(one) - embeddings(other)).abs().max().double_value(&[])
+}
+
 #[test]
 fn gpu_embeddings_are_the_processors() {
     let Some(gpu) = PretendGpu::find() else { return };
@@ -35,13 +46,14 @@ fn gpu_embeddings_are_the_processors() {
     let quick_gelu = clip(folder.path(), "quick_gelu", "24");
     let gelu = clip(folder.path(), "gelu_sharded", "30");
     let vgg = fixture("vgg/torchvision.safetensors");
-    for (number, (network, model, dtype, device)) in [
-        ("--clip", &quick_gelu, "f32", "cuda:0"),
-        ("--clip", &quick_gelu, "f16", "cuda"),
-        ("--clip", &quick_gelu, "bf16", "cuda:0"),
-        ("--clip", &gelu, "f32", "cuda:1"),
-        ("--vgg", &vgg, "f32", "cuda:0"),
-        ("--vgg", &vgg, "f16", "cuda:0"),
+    for (number, (network, model, dtype, device, tolerance)) in [
+        ("--clip", &quick_gelu, "f32", "cuda:0", 0.0),
+        ("--clip", &quick_gelu, "f16", "cuda", 0.0),
+        ("--clip", &quick_gelu, "bf16", "cuda:0", 0.0),
+        // Its heads are too narrow for a GPU's fused attention, which the processor's is not.
+        ("--clip", &gelu, "f32", "cuda:1", 1e-5),
+        ("--vgg", &vgg, "f32", "cuda:0", 0.0),
+        ("--vgg", &vgg, "f16", "cuda:0", 0.0),
     ]
     .into_iter()
     .enumerate()
@@ -56,7 +68,13 @@ fn gpu_embeddings_are_the_processors() {
         };
         on_processor(&words("cpu", "here"));
         let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
-        assert!(read(out("there")) == read(out("here")), "{network} {model} {dtype} {device}");
+        let what = format!("{network} {model} {dtype} {device}");
+        if tolerance > 0.0 {
+            let off = distance(&out("there"), &out("here"));
+            assert!(off < tolerance, "{what}: off by {off:e}");
+        } else {
+            assert!(read(out("there")) == read(out("here")), "{what}");
+        }
         let slow = ran.total("h2d_unpinned");
         assert_eq!(slow, 0, "{network} {dtype}: copies from pageable memory");
         if dtype == "f32" {
