@@ -15,8 +15,9 @@ use crate::{models, terminal};
 /// Train a run from a config.
 ///
 /// The run folder gets the resolved config, metrics.csv, TensorBoard events and checkpoints. Ctrl-C
-/// saves a checkpoint and stops; `--resume` goes on from the newest checkpoint to the same bits as a
-/// run that was never stopped.
+/// saves a checkpoint and stops; `--resume` continues from the newest checkpoint. On the processor the run
+/// then ends with the same bits as one that was never stopped; on a GPU it does so with
+/// training.deterministic=true, and otherwise differs in the last digits.
 ///
 /// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, the processes compute each batch
 /// together, and the run is that of one process. capsmith has to be built with the feature gloo for that, or
@@ -32,11 +33,12 @@ pub struct Args {
     /// Run folder; runs/ and the name of the config file unless given.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in the folder, or start it where there is none yet.
+    /// Continue the run in the folder, or start it where there is none yet. --set training.device and
+    /// training.threads may name other hardware than it was started on.
     #[arg(long)]
     resume: bool,
-    /// Stop once so many epochs of the run are done, on the schedule of all of them; --resume goes on
-    /// to the same bits as one go.
+    /// Stop once so many epochs of the run are done, on the schedule of all of them; --resume continues
+    /// as if it had never stopped.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stop_after_epochs: Option<u64>,
     /// Keep custom tokenizers in this folder, and take from it those that another run has trained on

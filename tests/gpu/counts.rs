@@ -50,7 +50,7 @@ fn compare(section: &str, counts: &BTreeMap<String, BTreeMap<String, u64>>) {
     assert!(
         faults.is_empty(),
         "{section}: launches changed. If that is meant:\n  \
-         CAPSMITH_UPDATE_COUNTS=1 cargo xtask test --test tests gpu_\n{}",
+         CAPSMITH_UPDATE_COUNTS=1 cargo xtask test --test tests gpu_launches\n{}",
         faults.join("\n")
     );
 }

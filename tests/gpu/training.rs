@@ -1,5 +1,8 @@
 //! Training of every system and kind: as on the processor, without waits between log points.
 
+use std::collections::BTreeSet;
+use std::process::Output;
+
 use super::device::{PretendGpu, Ran, on_processor};
 use super::runs::{Config, LOG_EVERY, SEED, difference, language_model, numbers};
 use crate::cli::stage::newest_checkpoint;
@@ -112,14 +115,23 @@ fn check_steps(name: &str, ran: &Ran, count: usize) {
     assert!(faults.is_empty(), "{name}:\n{}", faults.join("\n"));
 }
 
+/// What a command said, but for numbers and devices.
+fn shapes(output: &Output) -> BTreeSet<String> {
+    let said =
+        String::from_utf8_lossy(&output.stderr).replace("cuda:", "cpu").replace("gpu", "cpu");
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    said.lines().map(|line| line.replace(is_number, "")).collect()
+}
+
 /// Trains by each configuration on both devices.
 fn check(place: &Place, configs: &[(Config, f64)], more: &[&str]) {
     let Some(gpu) = PretendGpu::find() else { return };
     for (number, (config, tolerance)) in configs.iter().enumerate() {
         let (here, there) = (format!("cpu-{number}"), format!("gpu-{number}"));
-        on_processor(&config.train(place, &here, more));
+        let expected = on_processor(&config.train(place, &here, more));
         let device = [more, &["training.device=cuda:0"]].concat();
         let ran = gpu.success(&config.train(place, &there, &device));
+        assert_eq!(shapes(&ran.output), shapes(&expected), "{}: other messages", config.name);
         let (here, there) = (numbers(place, &here), numbers(place, &there));
         let off = difference(&there, &here);
         println!("{}: off by {off:e} of the processor's", config.name);

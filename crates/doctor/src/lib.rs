@@ -55,7 +55,8 @@ pub trait Observer {
 pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
     // CUDA's library must be loaded before libtorch is asked anything about CUDA.
     let device = device::parse_device(&options.device);
-    device::set_threads(device::cpu_threads(1));
+    // Models are so small that threads would only wait for each other.
+    device::set_threads(1);
     let mut examination = Examination::new(observer);
     let gpu_names = environment::examine(&mut examination, options, device.as_ref().err());
     let mut measurements = Vec::new();
@@ -64,6 +65,7 @@ pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
         checks::training(&mut examination, device);
         checks::decoding(&mut examination, device);
         if options.bench {
+            device::set_threads(device::cpu_threads(1));
             measurements = bench::measure(examination.observer(), device, &gpu_names);
         }
     }

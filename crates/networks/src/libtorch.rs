@@ -429,4 +429,21 @@ mod tests {
         let reason = reason(&error);
         assert!(reason.contains("shape '[7]' is invalid") && !reason.contains('\n'), "{reason}");
     }
+
+    #[test]
+    fn what_is_not_finite_is_marked_and_values_stay() {
+        for (values, expected) in [
+            ([1.0, -3e38], 0.0),
+            ([f32::INFINITY, 1.0], 1.0),
+            ([1.0, f32::NEG_INFINITY], 1.0),
+            ([f32::NAN, 1.0], 1.0),
+        ] {
+            let tensor = Tensor::from_slice(&values);
+            let found = any_non_finite(&tensor).unwrap();
+            assert_eq!((found.kind(), found.size()), (Kind::Float, Vec::new()));
+            assert_eq!(found.double_value(&[]).to_bits(), f64::to_bits(expected), "{values:?}");
+            let after = Vec::<f32>::try_from(tensor).unwrap();
+            assert!(after.iter().map(|value| value.to_bits()).eq(values.map(f32::to_bits)));
+        }
+    }
 }

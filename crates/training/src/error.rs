@@ -64,22 +64,14 @@ pub enum Error {
     /// Memory is exhausted.
     #[error("{source}\nhint: {hint}")]
     OutOfMemory {
-        /// What was asked for.
-        source: networks::memory::OutOfMemory,
-        /// What needs less.
+        /// Which memory, and how much was asked for.
+        source: OutOfMemory,
+        /// Keys or options that need less.
         hint: String,
     },
     /// libtorch refused an operation.
     #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
-    /// A GPU or the machine has no more memory.
-    #[error("{memory}; checkpoints that are written are whole\nhint: {advice}")]
-    OutOfMemory {
-        /// Whose memory, and how much was asked for.
-        memory: OutOfMemory,
-        /// What takes less.
-        advice: &'static str,
-    },
     /// A file in a run folder cannot be read or is not what it should be.
     #[error("{}: {reason}", printable_path(path))]
     RunFile {

@@ -74,3 +74,26 @@ pub(crate) fn resume_on(
     provenance.resumed_on.push(now);
     run.save_provenance(&provenance)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hardware(device: &str, threads: usize) -> Hardware {
+        Hardware { after_step: 7, device: device.to_owned(), threads }
+    }
+
+    #[test]
+    fn a_gpu_is_the_same_under_both_names_and_threads_count_on_the_processor_alone() {
+        for (a, b, is_same, gives_the_same) in [
+            (hardware("cuda", 1), hardware("cuda:0", 2), true, true),
+            (hardware("cuda:0", 1), hardware("cuda:1", 1), false, true),
+            (hardware("cpu", 1), hardware("cpu", 1), true, true),
+            (hardware("cpu", 1), hardware("cpu", 2), false, false),
+            (hardware("cpu", 1), hardware("cuda:0", 1), false, false),
+        ] {
+            assert_eq!((a.is_same(&b), a.gives_the_same(&b)), (is_same, gives_the_same), "{a} {b}");
+            assert_eq!((b.is_same(&a), b.gives_the_same(&a)), (is_same, gives_the_same), "{b} {a}");
+        }
+    }
+}

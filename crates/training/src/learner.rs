@@ -214,7 +214,9 @@ impl<M: Model> Learner<M> {
             buckets.add(&gradients, weight)?;
             no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
         }
-        let stop = Tensor::from(f64::from(u8::from(share.wants_to_stop)));
+        // Made where it is summed: a copy of it would make the host wait.
+        let stop = f64::from(u8::from(share.wants_to_stop));
+        let stop = Tensor::full(1, stop, (Kind::Double, mean.device())).squeeze();
         let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
         let loss = scalars.get(0).to_kind(Kind::Float);
         let step = self.step(loss, gradients, share.targets, finished)?;
@@ -332,4 +334,29 @@ fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
         if taken.insert(gradient.data_ptr()) { gradient } else { gradient.copy() }
     };
     gradients.into_iter().map(separate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_that_autograd_returns_twice_get_memory_of_their_own() {
+        let leaf = || Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+        let (a, b) = (leaf(), leaf());
+        let shared = Tensor::from_slice(&[3.0_f32, 4.0]);
+        let rows = Tensor::from(5.0_f32).expand([2, 3], false);
+        let all = [shared.shallow_clone(), shared, rows];
+        let found = Tensor::run_backward(&[(&a + &b).sum(Kind::Float)], &[&a, &b], false, false);
+        for gradients in [found, all.into()] {
+            let copies: Vec<Tensor> = gradients.iter().map(Tensor::copy).collect();
+            let separated = separate(gradients);
+            assert_eq!(separated, copies);
+            let doubled = libtorch::foreach_add(&separated, &copies);
+            assert!(doubled.is_ok(), "{doubled:?}");
+            for (doubled, copy) in separated.iter().zip(copies) {
+                assert_eq!(*doubled, copy * 2.0);
+            }
+        }
+    }
 }

@@ -51,3 +51,29 @@ pub(crate) fn read(pending: &[Pending]) -> Result<Vec<Values>, TchError> {
     };
     Ok(all.chunks(width).map(values).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(values: Vec<Tensor>) -> Pending {
+        Pending { step: 1, epoch: 1, rate: 0.0, values, targets: 1, batch: Vec::new() }
+    }
+
+    #[test]
+    fn values_of_all_steps_are_read_with_and_without_other_processes() {
+        let values = |loss: f32, norm: f32| Tensor::from_slice(&[loss, norm]);
+        let alone = [pending(vec![values(1.5, 2.0)]), pending(vec![values(f32::INFINITY, 3.0)])];
+        let expected = |loss, norm, wanting_to_stop| Values { loss, norm, wanting_to_stop };
+        let both = [expected(1.5, 2.0, 0.0), expected(f64::INFINITY, 3.0, 0.0)];
+        assert_eq!(read(&alone).unwrap(), both);
+        // Sums over processes are f64.
+        let stop = |count: f64| Tensor::from_slice(&[count]);
+        let several = [
+            pending(vec![stop(0.0), values(0.1, 2.0)]),
+            pending(vec![stop(2.0), values(0.25, 3.0)]),
+        ];
+        let both = [expected(f64::from(0.1_f32), 2.0, 0.0), expected(0.25, 3.0, 2.0)];
+        assert_eq!(read(&several).unwrap(), both);
+    }
+}

@@ -58,14 +58,14 @@ pub(crate) fn within<T>(
     advice: &'static str,
     work: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let memory = match catch_out_of_memory(work) {
-        Err(memory) => memory,
+    let source = match catch_out_of_memory(work) {
+        Err(source) => source,
         Ok(Err(error)) if !matches!(error, Error::OutOfMemory { .. }) => {
-            OutOfMemory::in_text(&error.to_string()).ok_or(error)?
+            OutOfMemory::in_error(&error).ok_or(error)?
         }
         Ok(result) => return result,
     };
-    Err(Error::OutOfMemory { memory, advice })
+    Err(Error::OutOfMemory { source, hint: advice.to_owned() })
 }
 
 /// What makes captioning after an epoch take less memory.
@@ -76,10 +76,10 @@ pub(crate) const DECODING: &str =
 pub(crate) fn advice(system: &System) -> &'static str {
     match system {
         System::ClipPrefix(_) | System::Sbg(_) => {
-            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; `nvidia-smi` lists what else takes a GPU's memory"
+            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
         }
         System::MergeRnn(_) => {
-            "lower training.batch_size or raise training.accumulation_steps, in a new run; `nvidia-smi` lists what else takes a GPU's memory"
+            "lower training.batch_size or raise training.accumulation_steps, in a new run; checkpoints that are written are whole"
         }
     }
 }
@@ -96,10 +96,7 @@ mod tests {
     fn exhausted_memory_is_an_error_with_advice_and_other_errors_stay_as_they_are() {
         let refused = || Error::Torch(tch::TchError::Torch("CUDA out of memory.".to_owned()));
         let error = within("first", || within("second", || Err::<(), _>(refused()))).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "out of memory: the GPU has no more; checkpoints that are written are whole\nhint: second"
-        );
+        assert_eq!(error.to_string(), "out of memory: the GPU has no more\nhint: second");
         let too_much = || Ok(tch::Tensor::zeros([1 << 52], (tch::Kind::Float, Device::Cpu)));
         let text = within("first", too_much).unwrap_err().to_string();
         assert!(text.contains("18014398509481984 bytes") && text.contains("first"), "{text}");

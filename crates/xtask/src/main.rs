@@ -44,6 +44,8 @@ enum Task {
         cuda: bool,
     },
     /// Set up where needed, then run all tests: `cargo test --workspace --features gloo`
+    ///
+    /// Builds the pretend GPU first, into target/pretend-cuda, on which some of them run.
     Test {
         /// Passed to `cargo test`: `cargo xtask test -- --ignored`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
