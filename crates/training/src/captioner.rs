@@ -261,11 +261,12 @@ impl Captioner {
         decoding: &Decoding,
         mut progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let together = decoding.batch_size.min(pictures.numbers.len());
+        let device = pictures.embeddings.device();
+        let together = decoding.pictures_together(device).min(pictures.numbers.len());
         memory::check_logits(
             together * decoding.strategy.continuations(),
             self.writer.vocabulary(),
-            pictures.embeddings.device(),
+            device,
             "lower decoding.batch_size",
         )?;
         self.writer.write(pictures, decoding, &mut progress)

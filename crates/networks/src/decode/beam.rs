@@ -16,7 +16,6 @@ use tch::{Kind, Tensor};
 use super::Hypothesis;
 use super::chosen::Chosen;
 use super::steps::{Limits, next_logits, read_prompt, without_gaps, worth_leaving};
-use crate::device::upload;
 use crate::gpt2::Gpt2;
 
 /// Beams, best first, for each row of `prompt`.
@@ -51,11 +50,11 @@ pub(super) fn search(
         }
         let sources: Vec<usize> =
             groups.iter().flat_map(|&picture| &pictures[picture].sources).copied().collect();
-        // Where pictures have moved into the places of others, their prompts have, too.
-        cache.rearrange(&sources, if leave { 0 } else { prompt_tokens });
         let tokens: Vec<i64> =
             groups.iter().flat_map(|&picture| pictures[picture].last_tokens(width)).collect();
-        let [tokens] = upload([&tokens], prompt.device());
+        // Where pictures have moved into the places of others, their prompts have, too.
+        let first = if leave { 0 } else { prompt_tokens };
+        let [tokens] = cache.rearrange(&sources, first, [&tokens]);
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
     pictures.into_iter().map(Picture::hypotheses).collect()

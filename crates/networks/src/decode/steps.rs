@@ -4,7 +4,6 @@ use tch::{Kind, Tensor};
 
 use super::Hypothesis;
 use super::chosen::Chosen;
-use crate::device::upload;
 use crate::gpt2::{Gpt2, KvCache};
 
 /// Where a continuation ends.
@@ -72,11 +71,10 @@ pub(super) fn write(
         }
         if worth_leaving(left, rows.len()) {
             let sources = without_gaps(&goes_on);
-            cache.rearrange(&sources, 0);
-            rows = sources.iter().map(|&source| rows[source]).collect();
-            let sources: Vec<i64> = sources.into_iter().map(|source| source as i64).collect();
-            let [sources] = upload([&sources], prompt.device());
-            tokens = tokens.index_select(0, &sources);
+            let numbers: Vec<i64> = sources.iter().map(|&source| source as i64).collect();
+            let [numbers] = cache.rearrange(&sources, 0, [&numbers]);
+            tokens = tokens.index_select(0, &numbers);
+            rows = sources.into_iter().map(|source| rows[source]).collect();
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }

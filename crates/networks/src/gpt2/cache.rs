@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
-use crate::device::upload;
+use crate::device::upload_list;
 
 /// What attention has seen, in one tensor `[layers, max_tokens, rows, 3 * hidden]` that is filled from
 /// the front.
@@ -60,21 +60,30 @@ impl KvCache {
     /// Makes each row what the row was that `sources` names for it, and drops the rows behind the last
     /// of `sources`. The `first` tokens are left alone: those that a row and its source have in common.
     ///
-    /// Copies only the rows that move.
+    /// Copies only the rows that move. `others` are integers that go to the device in the same transfer.
     ///
     /// # Panics
     /// When a source is not in the cache, or it does not hold `first` tokens.
-    pub fn rearrange(&mut self, sources: &[usize], first: i64) {
+    pub fn rearrange<const N: usize>(
+        &mut self,
+        sources: &[usize],
+        first: i64,
+        others: [&[i64]; N],
+    ) -> [Tensor; N] {
         let moves = sources.iter().enumerate().filter(|&(row, &source)| row != source);
         let (to, from): (Vec<i64>, Vec<i64>) =
             moves.map(|(row, &source)| (row as i64, source as i64)).unzip();
-        if !to.is_empty() && self.tokens > first {
-            let [to, from] = upload([&to, &from], self.joint.device());
+        let lists = [&[&to[..], &from], &others[..]].concat();
+        let mut lists = upload_list(&lists, self.joint.device()).into_iter();
+        let [to, from] = [(), ()].map(|()| lists.next().unwrap_or_default());
+        let others = others.map(|_| lists.next().unwrap_or_default());
+        if to.numel() > 0 && self.tokens > first {
             let mut held = self.joint.narrow(1, first, self.tokens - first);
             let moved = held.index_select(2, &from);
             let _ = held.index_copy_(2, &to, &moved);
         }
         self.joint = self.joint.narrow(2, 0, sources.len() as i64);
+        others
     }
 
     /// Returns where a layer's queries, keys and values of the next `new` tokens belong: a view

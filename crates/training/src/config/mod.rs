@@ -31,7 +31,7 @@ pub use systems::{
 const PLACES: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
 
 /// Keys that say what a run is computed on. Another value changes the last digits of its results at most.
-const HARDWARE: [&str; 2] = ["training.device", "training.threads"];
+const HARDWARE: [&str; 3] = ["training.device", "training.threads", "decoding.batch_size"];
 
 /// One run, fully specified.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -50,7 +50,7 @@ impl Config {
     /// Names the key and says what it may be.
     pub fn check_decoding(&self, decoding: &Decoding) -> Result<(), ConfigError> {
         let words = matches!(self.system, System::MergeRnn(_));
-        within("decoding.batch_size", decoding.batch_size, 1, MOST_ROWS)?;
+        within("decoding.batch_size", decoding.batch_size, 0, MOST_ROWS)?;
         let most = if words { MOST_WORDS } else { MOST_TOKENS };
         within("decoding.max_tokens", decoding.max_tokens, 1, most)?;
         decoding.strategy.steps().check().map_err(ConfigError::Strategy)?;

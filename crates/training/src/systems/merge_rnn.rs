@@ -196,7 +196,8 @@ impl Writer for MergeRnnWriter {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        for batch in pictures.embeddings.split(decoding.batch_size as i64, 0) {
+        let together = decoding.pictures_together(pictures.embeddings.device());
+        for batch in pictures.embeddings.split(together as i64, 0) {
             for sentence in merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_tokens)
             {
                 captions.push(vec![Caption {

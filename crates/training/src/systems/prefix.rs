@@ -273,8 +273,9 @@ impl Writer for PrefixWriter {
             },
         };
         let mut captions = Vec::new();
-        let batches = pictures.embeddings.split(decoding.batch_size as i64, 0);
-        for (batch, numbers) in batches.iter().zip(pictures.numbers.chunks(decoding.batch_size)) {
+        let together = decoding.pictures_together(pictures.embeddings.device());
+        let batches = pictures.embeddings.split(together as i64, 0);
+        for (batch, numbers) in batches.iter().zip(pictures.numbers.chunks(together)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));
             for written in decode::generate(self.model.gpt2(), &prompt, numbers, &options)? {
                 let mut all = Vec::with_capacity(written.len());

@@ -215,7 +215,8 @@ impl Writer for SbgWriter {
         }
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
-        for batch in by_length.values().flat_map(|alike| alike.chunks(decoding.batch_size)) {
+        let together = decoding.pictures_together(self.device);
+        for batch in by_length.values().flat_map(|alike| alike.chunks(together)) {
             let numbers: Vec<u64> =
                 batch.iter().map(|prompt| pictures.numbers[prompt.place]).collect();
             let rows: Vec<i64> = batch.iter().map(|prompt| prompt.place as i64).collect();
