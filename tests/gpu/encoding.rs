@@ -102,7 +102,7 @@ fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited
         let out = folder.path().join(size).display().to_string();
         let words = ["precompute", "--dataset", &stage.pictures(), "--clip", &clip, "--out", &out];
         let more = ["--batch-size", size, "--device", "cuda:0", "--dtype", "bf16"];
-        gpu.with("TRACE", trace.display()).success(&[&words[..], &more].concat());
+        gpu.tracing(&trace).success(&[&words[..], &more].concat());
         let trace = std::fs::read_to_string(&trace).unwrap();
         let mut expected = Vec::new();
         for (number, size) in sizes.iter().enumerate() {
