@@ -211,11 +211,11 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
         let size = [count as i64];
-        let pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
+        let mut pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
             Ok(pinned) => pinned,
             Err(error) => panic!("{error}"),
         };
-        let mut left = values(&pinned);
+        let mut left = values(&mut pinned);
         for row in rows {
             let (place, behind) = left.split_at_mut(row.len());
             place.copy_from_slice(row);
@@ -230,7 +230,7 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
 }
 
 /// The values of a contiguous int64 tensor of the host that nobody else refers to.
-fn values(tensor: &Tensor) -> &mut [i64] {
+fn values(tensor: &mut Tensor) -> &mut [i64] {
     if tensor.numel() == 0 {
         return &mut [];
     }
