@@ -11,8 +11,8 @@ use crate::cli::serve::Server;
 use crate::cli::stage::capsmith;
 use crate::cli::systems::Place;
 
-/// Runs out of memory at each of these shares of what a command takes, and checks what is said. From a
-/// share of `computing` on, the models are loaded.
+/// Runs out of memory at each of these shares of what a command takes, and checks what is said.
+/// From a share of `computing` on, the models are loaded.
 fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, ways_out: &[&str]) {
     let peak = gpu.success(words).steps.iter().map(|step| step.get("peak_bytes")).max().unwrap();
     for share in shares {
@@ -89,7 +89,8 @@ fn gpu_out_of_memory_in_a_request_is_a_503_and_the_server_goes_on() {
         &[&model],
     ));
     let picture = STANDARD.encode(std::fs::read(&pictures(&place, 1)[0]).unwrap());
-    // A server of so much memory answers a request for so many captions, and then one for a caption.
+    // A server of so much memory answers a request for so many captions, and then one for a
+    // caption.
     let serve = |memory: u64| {
         let counts = tempfile::tempdir().unwrap();
         let words = ["serve", "--address", "127.0.0.1:0", "--device", "cuda:0", "--run"];

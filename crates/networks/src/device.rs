@@ -23,7 +23,8 @@ pub enum DeviceError {
         printable(.0)
     )]
     Unknown(String),
-    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is missing.
+    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is
+    /// missing.
     #[error(
         "device {device}: {} ({reason})\nhint: {}; --device cpu works without",
         load_failure(reason),
@@ -83,8 +84,8 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
 /// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first answer.
 ///
-/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32: libtorch
-/// allows it for convolutions and recurrent networks.
+/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32:
+/// libtorch allows it for convolutions and recurrent networks.
 fn load_cuda_library() -> Result<(), String> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
@@ -107,7 +108,8 @@ fn open_library(name: &OsStr) -> Result<Library, String> {
     })
 }
 
-/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's words).
+/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's
+/// words).
 fn missing_library(reason: &str) -> Option<&str> {
     if let Some((name, _)) = reason.split_once(": cannot open shared object file") {
         return Some(name);
