@@ -38,6 +38,13 @@ impl PretendGpu {
         set
     }
 
+    /// The same, which writes a line for each operator, copy and wait to a file.
+    pub fn tracing(&self, file: &Path) -> Self {
+        let mut set = self.clone();
+        set.settings.push(("TRACE", file.display().to_string()));
+        set
+    }
+
     /// A program of the folder of the library.
     pub fn program(&self, name: &str) -> PathBuf {
         self.library.join(name)
