@@ -8,7 +8,6 @@ use ::doctor::{Finding, Group, Measurement, Observer, Options, Outcome, Report};
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use indicatif::{ProgressBar, ProgressStyle};
-use networks::device::{DeviceError, parse_device};
 
 use crate::terminal;
 
@@ -34,10 +33,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    // What no machine has is a slip of the pen, and nothing to examine.
-    if let Err(error @ DeviceError::Unknown(_)) = parse_device(&args.device) {
-        return Err(error.into());
-    }
     check_writable(&args.out)?;
     let options = Options { device: args.device.clone(), bench: args.bench };
     // A panic is a check that failed, and is shown as such.
@@ -47,6 +42,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let report = ::doctor::examine(&options, &mut screen);
     panic::set_hook(hook);
     screen.finish()?;
+    if report.checks.is_empty()
+        && let Some(error) = report.device_error
+    {
+        return Err(error.into());
+    }
     write(&report, &args.out)?;
     if let Some(error) = report.device_error {
         return Err(error.into());
