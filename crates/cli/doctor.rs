@@ -147,17 +147,12 @@ impl Observer for Screen {
         let number =
             |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
         let (value, plain) = (number(measurement.value), number(measurement.plain));
-        let mut text = format!("{work:<42} {arithmetic:<5} {value:>9} {unit:<10} plain {plain:>9}");
-        if let Some(speedup) = measurement.speedup() {
-            text += &format!("  {speedup:.2} x");
-        }
-        if let Some(mfu) = measurement.mfu {
-            text += &format!("  MFU {:.1} %", mfu * 100.0);
-        }
-        if let Some(bytes) = measurement.peak_bytes {
-            text += &format!("  {} MiB", bytes >> 20);
-        }
-        self.line(&text);
+        let line = format!("{work:<42} {arithmetic:<5} {value:>9} {unit:<10} plain {plain:>9}");
+        let speedup = measurement.speedup().map(|speedup| format!("{speedup:.2} x"));
+        let mfu = measurement.mfu.map(|share| format!("MFU {:.1} %", share * 100.0));
+        let memory = measurement.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20));
+        let parts: Vec<String> = [Some(line), speedup, mfu, memory].into_iter().flatten().collect();
+        self.line(&parts.join("  "));
         if let Some(note) = &measurement.note {
             self.line(&format!("        {note}"));
         }
