@@ -108,7 +108,8 @@ fn counts_of_a_step(
     let metrics = std::fs::read_to_string(place.of("run/metrics.csv")).unwrap();
     std::fs::remove_dir_all(place.of("run")).unwrap();
     let steps = ran.training_steps(seed, metrics.lines().count() - 1);
-    let between = steps.iter().filter(|(number, _)| *number > 1 && number % LOG_EVERY != 0);
+    let between =
+        steps.iter().filter(|(number, _)| *number > 1 && !number.is_multiple_of(LOG_EVERY));
     let counts: Vec<_> = between.map(|(number, step)| (*number, held(step))).collect();
     assert!(counts.len() > 1, "{}: too few steps", config.name);
     for (number, other) in &counts {
