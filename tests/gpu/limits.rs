@@ -12,7 +12,7 @@ fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, way
     for share in shares {
         let words: Vec<String> =
             words.iter().map(|word| word.replace("RUN", &format!("at-{share}"))).collect();
-        let said = gpu.with("MEMORY", peak * share / 100).failure(&words);
+        let said = gpu.with("MEMORY", &(peak * share / 100)).failure(&words);
         let messages = said.matches("error:").count();
         assert!(messages == 1 && said.contains("memory"), "{share} %: {said}");
         for way_out in ways_out.iter().filter(|_| *share >= computing) {
