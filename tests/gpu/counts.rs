@@ -15,8 +15,10 @@ const F32_STEP: u64 = 520;
 const BF16_STEP: u64 = 600;
 /// Operators of a token of a batch, by a language model of 12 layers, and by Merge-RNN.
 const TOKEN: u64 = 110;
-/// Copies and waits of a token.
-const TOKEN_COPIES: u64 = 1;
+/// Copies to the device of a token: of what is drawn, and of where beams go on from.
+const TOKEN_COPIES: u64 = 2;
+/// Waits of a token, for the copy of the tokens to the host.
+const TOKEN_WAITS: u64 = 1;
 
 /// Where the exact counts are, which a change of the code has to change knowingly.
 fn golden() -> PathBuf {
@@ -106,7 +108,8 @@ fn counts_of_a_step(
     let metrics = std::fs::read_to_string(place.of("run/metrics.csv")).unwrap();
     std::fs::remove_dir_all(place.of("run")).unwrap();
     let steps = ran.training_steps(seed, metrics.lines().count() - 1);
-    let between = steps.iter().filter(|(number, _)| *number > 1 && number % LOG_EVERY != 0);
+    let between =
+        steps.iter().filter(|(number, _)| *number > 1 && !number.is_multiple_of(LOG_EVERY));
     let counts: Vec<_> = between.map(|(number, step)| (*number, held(step))).collect();
     assert!(counts.len() > 1, "{}: too few steps", config.name);
     for (number, other) in &counts {
@@ -155,8 +158,8 @@ const STRATEGIES: [(&str, &str, &str); 5] = [
     ),
     (
         "sampling, top-k and top-p",
-        "sbg",
-        r#"{ kind = "sampling", samples = 5, temperature = 1.0, top_k = 50, top_p = 0.9, seed = 5 }"#,
+        "prefix",
+        r#"{ kind = "sampling", samples = 2, temperature = 1.0, top_k = 50, top_p = 0.9, seed = 5 }"#,
     ),
     ("Merge-RNN, beams of 3", "merge-rnn", r#"{ kind = "beam", beams = 3 }"#),
 ];
@@ -172,7 +175,7 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
     let mut faults = Vec::new();
     for layers in [4, 12] {
         let model = language_model(&place, layers, "0.1");
-        for system in ["prefix", "sbg", "merge-rnn"] {
+        for system in ["prefix", "merge-rnn"] {
             // Hardly trained, they write on and on.
             let sets = [model.as_str(), "optimizer.learning_rate=1e-9"];
             let sets = if system == "merge-rnn" { &sets[1..] } else { &sets };
@@ -208,8 +211,8 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
                 format!("{name}, {layers} layers")
             };
             let (few, many) = (count(3), count(7));
-            // Beams that stay in their order are not moved, and captions that end leave the batch.
-            let varies = strategy.contains("beam") || system == "sbg";
+            // Beams that stay in their order are not moved.
+            let varies = strategy.contains("beam");
             assert!(varies || few == many, "{name}: the number of pictures changes the launches");
             assert!(few["ops"] >= TOKENS * layers as u64, "{name}: captions ended early");
             if few["ops"] > TOKEN * TOKENS {
@@ -217,7 +220,7 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
                 faults.push(format!("{name}: {operators} operators a token, not {TOKEN}"));
             }
             let waits = few["waits"] + few["event_waits"];
-            if waits > TOKEN_COPIES * TOKENS || few["h2d"] > TOKEN_COPIES * TOKENS {
+            if waits > TOKEN_WAITS * TOKENS || few["h2d"] > TOKEN_COPIES * TOKENS {
                 faults.push(format!("{name}: {few:?} for {TOKENS} tokens"));
             }
             all.insert(name, few);

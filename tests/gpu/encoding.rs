@@ -67,7 +67,7 @@ fn gpu_embeddings_are_the_processors() {
             words.iter().chain(&batch).map(ToString::to_string).collect::<Vec<_>>()
         };
         on_processor(&words("cpu", "here"));
-        let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
+        let ran = gpu.with("DEVICES", &2).success(&words(device, "there"));
         let what = format!("{network} {model} {dtype} {device}");
         if tolerance > 0.0 {
             let off = distance(&out("there"), &out("here"));
@@ -102,7 +102,7 @@ fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited
         let out = folder.path().join(size).display().to_string();
         let words = ["precompute", "--dataset", &stage.pictures(), "--clip", &clip, "--out", &out];
         let more = ["--batch-size", size, "--device", "cuda:0", "--dtype", "bf16"];
-        gpu.tracing(&trace).success(&[&words[..], &more].concat());
+        gpu.with("TRACE", &trace.display()).success(&[&words[..], &more].concat());
         let trace = std::fs::read_to_string(&trace).unwrap();
         let mut expected = Vec::new();
         for (number, size) in sizes.iter().enumerate() {
@@ -123,10 +123,10 @@ fn gpu_keywords_are_the_processors() {
     let place = Place::with_keywords();
     let (pictures, clip, bart) = (place.stage.pictures(), place.stage.clip(), fixture("bart"));
     for (kind, more, reads) in [
-        // The labels' similarities, and those of either part of speech with its categories.
-        ("clip", &["--clip", &clip, "--synonyms", "clip", "--categories", "clip"][..], 3),
-        // One for 64 labels of a part of speech.
-        ("nli", &["--categories", "nli", "--nli", &bart, "--synonyms", "none"], 3),
+        // The labels' similarities, and those with the categories.
+        ("clip", &["--clip", &clip, "--synonyms", "clip", "--categories", "clip"][..], 1..=2),
+        // One for 64 labels, whatever the categories.
+        ("nli", &["--categories", "nli", "--nli", &bart, "--synonyms", "none"], 1..=9),
     ] {
         let words = |device: &str, out: &str| {
             let words = ["keywords", "build", "--dataset", &pictures, "--out", out];
@@ -135,7 +135,7 @@ fn gpu_keywords_are_the_processors() {
         let (here, there) = (place.of(&format!("{kind}-cpu")), place.of(&format!("{kind}-gpu")));
         on_processor(&words("cpu", &here).lines().collect::<Vec<_>>());
         let ran = gpu.success(&words("cuda:0", &there).lines().collect::<Vec<_>>());
-        assert_eq!(ran.total("d2h"), reads, "{kind}");
+        assert!(reads.contains(&ran.total("d2h")), "{kind}: {} reads", ran.total("d2h"));
         assert_eq!(ran.total("scalars"), 0, "{kind}: values read one by one");
         for file in ["labels.json", "encyclopedia.json"] {
             let read = |folder: &str| read(Path::new(folder).join(file));

@@ -18,7 +18,7 @@ fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, way
     for share in shares {
         let words: Vec<String> =
             words.iter().map(|word| word.replace("RUN", &format!("at-{share}"))).collect();
-        let said = gpu.with("MEMORY", peak * share / 100).failure(&words);
+        let said = gpu.with("MEMORY", &(peak * share / 100)).failure(&words);
         let messages = said.matches("error:").count();
         assert!(messages == 1 && said.contains("memory"), "{share} %: {said}");
         for way_out in ways_out.iter().filter(|_| *share >= computing) {
@@ -34,7 +34,11 @@ fn gpu_out_of_memory_in_training_names_the_ways_out() {
     let model = language_model(&place, 4, "0.1");
     let sets = [&model, "training.device=cuda:0", "training.batch_size=40"];
     for system in ["prefix", "sbg"] {
-        let words = Config { name: system, system, sets: &[] }.train(&place, "RUN", &sets);
+        let words = Config { name: system, system, sets: &[] }.train(
+            &place,
+            &format!("{system}-RUN"),
+            &sets,
+        );
         let ways_out = ["batch_size", "accumulation_steps", "gradient_checkpointing"];
         check(&gpu, &words, &[10, 50, 90], 40, &ways_out);
     }
@@ -72,7 +76,7 @@ fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
         on_processor(&Config { name: system, system, sets: &[] }.train(&place, system, sets));
         let words = ["evaluate", "--run", &place.of(system), "--device", "cuda:0"];
         let beams = "decoding.strategy={ kind = \"beam\", beams = 10 }";
-        let out = ["--set", beams, "--out", &place.of("RUN")].map(str::to_owned);
+        let out = ["--set", beams, "--out", &place.of(&format!("{system}-RUN"))].map(str::to_owned);
         let words = words.iter().map(ToString::to_string).chain(out).collect::<Vec<_>>();
         check(&gpu, &words, &[30, 95], 90, &["batch_size"]);
     }
