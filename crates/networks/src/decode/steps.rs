@@ -154,3 +154,19 @@ pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> 
     let states = gpt2.forward_cached(inputs, cache);
     gpt2.logits(&states.select(1, states.size()[1] - 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without_gaps;
+
+    #[test]
+    fn rows_from_behind_fill_the_gaps_and_the_others_stay() {
+        let order =
+            |stays: &[u8]| without_gaps(&stays.iter().map(|&stays| stays == 1).collect::<Vec<_>>());
+        assert_eq!(order(&[1, 1, 1]), [0, 1, 2]);
+        assert_eq!(order(&[0, 1, 0, 1, 1]), [3, 1, 4]);
+        assert_eq!(order(&[1, 0, 0, 0]), [0]);
+        assert_eq!(order(&[0, 0, 1]), [2]);
+        assert_eq!(order(&[0, 0]), [0; 0]);
+    }
+}

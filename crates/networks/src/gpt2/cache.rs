@@ -107,3 +107,69 @@ impl KvCache {
         self.tokens += tokens;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpt2::Gpt2;
+    use crate::pass::Pass;
+    use tch::nn;
+
+    /// Random input vectors `[rows, tokens, hidden]`.
+    fn inputs(rows: i64, tokens: i64) -> Tensor {
+        Tensor::randn([rows, tokens, 16], (Kind::Float, Device::Cpu))
+    }
+
+    /// Checks the last states behind cached tokens against those of whole sequences.
+    fn assert_as_whole(model: &Gpt2, cache: &mut KvCache, earlier: &Tensor, last: &Tensor) {
+        let found = model.forward_cached(last, cache);
+        let whole = Tensor::cat(&[earlier, last], 1);
+        let expected = model.forward(&whole, None, Pass::EVALUATION);
+        let expected = expected.narrow(1, whole.size()[1] - 1, 1);
+        let off = (found - expected).abs().max().double_value(&[]);
+        assert!(off < 1e-5, "off by {off}");
+    }
+
+    #[test]
+    fn rows_that_were_repeated_moved_and_dropped_go_on_as_their_sequences() {
+        tch::manual_seed(3);
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = Gpt2Config {
+            n_embd: 16,
+            n_head: 2,
+            n_layer: 3,
+            vocab_size: 5,
+            ..Gpt2Config::default()
+        };
+        let model = Gpt2::new(store.root(), &config);
+
+        let prompt = inputs(2, 4);
+        let mut cache = model.cache(2, 4);
+        let _ = model.forward_cached(&prompt, &mut cache);
+        let mut cache = cache.repeat(3, 9);
+        assert_eq!((cache.rows(), cache.tokens()), (6, 4));
+        let sources = |rows: &[i64]| Tensor::from_slice(rows);
+        let mut earlier = prompt.index_select(0, &sources(&[0, 0, 0, 1, 1, 1]));
+        let next = inputs(6, 1);
+        assert_as_whole(&model, &mut cache, &earlier, &next);
+        earlier = Tensor::cat(&[earlier, next], 1);
+
+        // Two rows change places, which have their prompt in common; another is overwritten.
+        let [number] = cache.rearrange(&[1, 0, 1, 3, 4, 5], 4, [&[7]]);
+        assert_eq!(number, Tensor::from_slice(&[7_i64]));
+        earlier = earlier.index_select(0, &sources(&[1, 0, 1, 3, 4, 5]));
+        let next = inputs(6, 1);
+        assert_as_whole(&model, &mut cache, &earlier, &next);
+        earlier = Tensor::cat(&[earlier, next], 1);
+
+        // Rows of another prompt take the places of some that are dropped.
+        let [] = cache.rearrange(&[5, 1, 4], 0, []);
+        assert_eq!((cache.rows(), cache.tokens()), (3, 6));
+        earlier = earlier.index_select(0, &sources(&[5, 1, 4]));
+        for _ in 0..2 {
+            let next = inputs(3, 1);
+            assert_as_whole(&model, &mut cache, &earlier, &next);
+            earlier = Tensor::cat(&[earlier, next], 1);
+        }
+    }
+}
