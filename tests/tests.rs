@@ -5,7 +5,7 @@
 mod cli {
     mod bad_input;
     mod damage;
-    mod doctor;
+    pub mod doctor;
     mod exchange;
     mod interruption;
     mod main_path;
@@ -22,6 +22,7 @@ mod gpu {
     mod captions;
     mod counts;
     mod device;
+    mod doctor;
     mod encoding;
     mod itself;
     mod limits;

@@ -51,14 +51,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(error) = report.device_error {
         return Err(error.into());
     }
-    let failed = report.count(Outcome::Failed);
-    if failed > 0 {
-        bail!(
-            "{failed} of {} checks failed; each line above that says FAIL names one",
-            report.checks.len()
-        );
+    if report.ok {
+        return Ok(());
     }
-    Ok(())
+    let (failed, checks) = (report.count(Outcome::Failed), report.checks.len());
+    let missing = report.measurements.iter().filter(|one| one.value.is_none()).count();
+    let measured = report.measurements.len();
+    match missing {
+        0 => bail!("{failed} of {checks} checks failed, in the lines above that begin with FAIL"),
+        _ => bail!("{failed} of {checks} checks and {missing} of {measured} measurements failed"),
+    }
 }
 
 /// Refuses a folder that cannot be written to before minutes are spent.

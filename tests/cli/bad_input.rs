@@ -219,6 +219,28 @@ fn a_full_disk_is_an_error_that_names_the_file() {
 }
 
 #[test]
+fn exhausted_memory_is_an_error_that_names_the_keys_to_change() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    // A layer of 2 GiB, and as much again for its gradients and each of its moments.
+    let sets = ["network.layer_size=8192", "data.split=paper", "data.validation_captions=50"];
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/small/merge-rnn.toml");
+    let limited = std::process::Command::new("bash")
+        .args(["-c", "ulimit -v 3000000; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_capsmith")])
+        .args(stage.train_by(config, &run, &sets))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&limited.stderr).into_owned();
+    assert_eq!(limited.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: out of memory: this machine has no"), "{error}");
+    assert!(error.contains("training.batch_size"), "{error}");
+    assert!(error.contains("training.accumulation_steps"), "{error}");
+    assert!(!error.contains("panicked") && !error.contains("frame"), "{error}");
+    assert!(!run.exists(), "a run that could not start leaves nothing");
+}
+
+#[test]
 fn a_replaced_picture_is_noticed_by_training_and_embedded_by_the_same_command() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();

@@ -208,8 +208,8 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
                 format!("{name}, {layers} layers")
             };
             let (few, many) = (count(3), count(7));
-            // Beams that stay in their order are not moved.
-            let varies = strategy.contains("beam");
+            // Beams that stay in their order are not moved, and captions that end leave the batch.
+            let varies = strategy.contains("beam") || system == "sbg";
             assert!(varies || few == many, "{name}: the number of pictures changes the launches");
             assert!(few["ops"] >= TOKENS * layers as u64, "{name}: captions ended early");
             if few["ops"] > TOKEN * TOKENS {

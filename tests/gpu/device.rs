@@ -32,7 +32,7 @@ impl PretendGpu {
     }
 
     /// The same with a setting, by its name behind `PRETEND_CUDA_`.
-    pub fn with(&self, name: &'static str, value: impl ToString) -> Self {
+    pub fn with(&self, name: &'static str, value: u64) -> Self {
         let mut set = self.clone();
         set.settings.push((name, value.to_string()));
         set

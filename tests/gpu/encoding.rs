@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tch::Tensor;
+
 use super::device::{PretendGpu, on_processor};
 use crate::cli::stage::Stage;
 use crate::cli::systems::Place;
@@ -28,6 +30,15 @@ fn clip(folder: &Path, name: &str, size: &str) -> String {
     out.display().to_string()
 }
 
+/// The largest difference between two files' embeddings.
+fn distance(one: &Path, other: &Path) -> f64 {
+    let embeddings = |path: &Path| {
+        let tensors = Tensor::read_safetensors(path).unwrap();
+        tensors.into_iter().find(|(name, _)| name == "embeddings").unwrap().1
+    };
+    (embeddings(one) - embeddings(other)).abs().max().double_value(&[])
+}
+
 #[test]
 fn gpu_embeddings_are_the_processors() {
     let Some(gpu) = PretendGpu::find() else { return };
@@ -35,13 +46,14 @@ fn gpu_embeddings_are_the_processors() {
     let quick_gelu = clip(folder.path(), "quick_gelu", "24");
     let gelu = clip(folder.path(), "gelu_sharded", "30");
     let vgg = fixture("vgg/torchvision.safetensors");
-    for (number, (network, model, dtype, device)) in [
-        ("--clip", &quick_gelu, "f32", "cuda:0"),
-        ("--clip", &quick_gelu, "f16", "cuda"),
-        ("--clip", &quick_gelu, "bf16", "cuda:0"),
-        ("--clip", &gelu, "f32", "cuda:1"),
-        ("--vgg", &vgg, "f32", "cuda:0"),
-        ("--vgg", &vgg, "f16", "cuda:0"),
+    for (number, (network, model, dtype, device, tolerance)) in [
+        ("--clip", &quick_gelu, "f32", "cuda:0", 0.0),
+        ("--clip", &quick_gelu, "f16", "cuda", 0.0),
+        ("--clip", &quick_gelu, "bf16", "cuda:0", 0.0),
+        // Its heads are too narrow for a GPU's fused attention, which the processor's is not.
+        ("--clip", &gelu, "f32", "cuda:1", 1e-5),
+        ("--vgg", &vgg, "f32", "cuda:0", 0.0),
+        ("--vgg", &vgg, "f16", "cuda:0", 0.0),
     ]
     .into_iter()
     .enumerate()
@@ -56,7 +68,13 @@ fn gpu_embeddings_are_the_processors() {
         };
         on_processor(&words("cpu", "here"));
         let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
-        assert!(read(out("there")) == read(out("here")), "{network} {model} {dtype} {device}");
+        let what = format!("{network} {model} {dtype} {device}");
+        if tolerance > 0.0 {
+            let off = distance(&out("there"), &out("here"));
+            assert!(off < tolerance, "{what}: off by {off:e}");
+        } else {
+            assert!(read(out("there")) == read(out("here")), "{what}");
+        }
         let slow = ran.total("h2d_unpinned");
         assert_eq!(slow, 0, "{network} {dtype}: copies from pageable memory");
         if dtype == "f32" {
@@ -66,14 +84,49 @@ fn gpu_embeddings_are_the_processors() {
     }
 }
 
+/// The copies and waits of a trace, from the first picture on.
+fn transfers(trace: &str) -> Vec<&str> {
+    let is_transfer =
+        |line: &&str| ["h2d", "d2h", "wait"].iter().any(|kind| line.starts_with(kind));
+    let transfers = trace.lines().filter(is_transfer);
+    transfers.skip_while(|line| !line.ends_with(" Byte")).collect()
+}
+
+#[test]
+fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited_for() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let (stage, folder) = (Stage::get(), tempfile::tempdir().unwrap());
+    let clip = clip(folder.path(), "quick_gelu", "24");
+    let trace = folder.path().join("trace");
+    for (size, sizes) in [("25", &[25, 25, 10][..]), ("60", &[60]), ("64", &[60])] {
+        let out = folder.path().join(size).display().to_string();
+        let words = ["precompute", "--dataset", &stage.pictures(), "--clip", &clip, "--out", &out];
+        let more = ["--batch-size", size, "--device", "cuda:0", "--dtype", "bf16"];
+        gpu.with("TRACE", trace.display()).success(&[&words[..], &more].concat());
+        let trace = std::fs::read_to_string(&trace).unwrap();
+        let mut expected = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            expected.push(format!("h2d pinned [{size}, 3, 24, 24] Byte"));
+            expected.push(format!("d2h pinned [{size}, 20] BFloat16"));
+            if number > 0 {
+                expected.push("wait synchronizeEvent".to_owned());
+            }
+        }
+        expected.push("wait synchronizeEvent".to_owned());
+        assert_eq!(transfers(&trace), expected, "batches of {size}");
+    }
+}
+
 #[test]
 fn gpu_keywords_are_the_processors() {
     let Some(gpu) = PretendGpu::find() else { return };
     let place = Place::with_keywords();
     let (pictures, clip, bart) = (place.stage.pictures(), place.stage.clip(), fixture("bart"));
-    for (kind, more) in [
-        ("clip", &["--clip", &clip, "--synonyms", "clip", "--categories", "clip"][..]),
-        ("nli", &["--categories", "nli", "--nli", &bart, "--synonyms", "none"]),
+    for (kind, more, reads) in [
+        // The labels' similarities, and those with the categories.
+        ("clip", &["--clip", &clip, "--synonyms", "clip", "--categories", "clip"][..], 1..=2),
+        // One for 64 labels, whatever the categories.
+        ("nli", &["--categories", "nli", "--nli", &bart, "--synonyms", "none"], 1..=9),
     ] {
         let words = |device: &str, out: &str| {
             let words = ["keywords", "build", "--dataset", &pictures, "--out", out];
@@ -81,7 +134,9 @@ fn gpu_keywords_are_the_processors() {
         };
         let (here, there) = (place.of(&format!("{kind}-cpu")), place.of(&format!("{kind}-gpu")));
         on_processor(&words("cpu", &here).lines().collect::<Vec<_>>());
-        gpu.success(&words("cuda:0", &there).lines().collect::<Vec<_>>());
+        let ran = gpu.success(&words("cuda:0", &there).lines().collect::<Vec<_>>());
+        assert!(reads.contains(&ran.total("d2h")), "{kind}: {} reads", ran.total("d2h"));
+        assert_eq!(ran.total("scalars"), 0, "{kind}: values read one by one");
         for file in ["labels.json", "encyclopedia.json"] {
             let read = |folder: &str| read(Path::new(folder).join(file));
             assert!(read(&here) == read(&there), "{kind}: {file}");
@@ -91,6 +146,7 @@ fn gpu_keywords_are_the_processors() {
     let out = place.of("selected-gpu.jsonl");
     let words = ["keywords", "select", "--dataset", &pictures, "--clip", &clip, "--embeddings"];
     let more = [&embeddings, "--keywords", &keywords, "--out", &out, "--device", "cuda:0"];
-    gpu.success(&[&words[..], &more].concat());
+    let ran = gpu.success(&[&words[..], &more].concat());
+    assert_eq!(ran.total("d2h"), 1, "the similarities of all pictures are read together");
     assert!(read(out) == read(place.of("selected.jsonl")));
 }

@@ -1,5 +1,6 @@
 //! Too little memory of the device: one message that says what to do, and nothing that panics.
 
+use super::captions::pictures;
 use super::device::{PretendGpu, on_processor};
 use super::runs::{Config, language_model};
 use crate::cli::systems::Place;
@@ -31,6 +32,27 @@ fn gpu_out_of_memory_in_training_names_the_ways_out() {
         let ways_out = ["batch_size", "accumulation_steps", "gradient_checkpointing"];
         check(&gpu, &words, &[10, 50, 90], 40, &ways_out);
     }
+}
+
+#[test]
+fn gpu_out_of_memory_in_precomputation_and_captioning_names_the_batch_size() {
+    let Some(gpu) = PretendGpu::find() else { return };
+    let place = Place::with_keywords();
+    let (set, clip) = (place.stage.pictures(), place.stage.clip());
+    let words = ["precompute", "--dataset", &set, "--clip", &clip, "--out", &place.of("RUN")];
+    let words = words.iter().chain(&["--device", "cuda:0"]).map(ToString::to_string);
+    check(&gpu, &words.collect::<Vec<_>>(), &[5, 60, 95], 60, &["lower --batch-size", "to 16"]);
+
+    let model = language_model(&place, 4, "0.1");
+    on_processor(&Config { name: "prefix", system: "prefix", sets: &[] }.train(
+        &place,
+        "prefix",
+        &[&model],
+    ));
+    let words = ["caption", "--run", &place.of("prefix"), "--device", "cuda:0"];
+    let beams = ["--set", "decoding.strategy={ kind = \"beam\", beams = 10 }"];
+    let words = words.iter().chain(&beams).map(ToString::to_string).chain(pictures(&place, 20));
+    check(&gpu, &words.collect::<Vec<_>>(), &[95], 90, &["lower decoding.batch_size"]);
 }
 
 #[test]

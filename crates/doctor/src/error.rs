@@ -44,9 +44,12 @@ fn words(panic: &(dyn Any + Send)) -> CheckError {
     CheckError::Panic(text.unwrap_or("a panic without words").to_owned())
 }
 
-/// Returns an error's first line, without the stack that libtorch adds.
+/// Returns an error's first line, without the stack that libtorch adds and what unwrapping puts before.
 pub(crate) fn first_line(error: &CheckError) -> String {
     let text = error.to_string();
+    let text = text.rsplit("Torch(\"").next().unwrap_or_default();
+    let text = text.strip_prefix("Internal torch error: ").unwrap_or(text);
+    // In an unwrapped error's text a line feed is an escape.
     let text = text.split("\\n").next().unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
 }

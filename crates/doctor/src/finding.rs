@@ -122,7 +122,7 @@ pub struct Finding {
 pub struct Report {
     /// The device, as it was asked for.
     pub device: String,
-    /// True if no check failed.
+    /// True if no check and no measurement failed.
     pub ok: bool,
     /// The checks, in their order.
     pub checks: Vec<Finding>,
@@ -140,7 +140,8 @@ impl Report {
         measurements: Vec<Measurement>,
         device_error: Option<DeviceError>,
     ) -> Self {
-        let ok = checks.iter().all(|check| check.verdict.outcome != Outcome::Failed);
+        let ok = checks.iter().all(|check| check.verdict.outcome != Outcome::Failed)
+            && measurements.iter().all(|measurement| measurement.value.is_some());
         Self { device: options.device.clone(), ok, checks, measurements, device_error }
     }
 

@@ -76,8 +76,10 @@ fn speeds(measurements: &[Measurement]) -> Markup {
             h2 { (Group::Bench.title()) }
             (sortable(&head, &rows))
             p.note {
-                "Random weights. Each training step is waited for, on both sides. MFU in percent: 6 operations for each "
-                "parameter and row that a step multiplies, by the peak of the GPU's data sheet."
+                "Random weights. Each training step is waited for, on both sides. The plain loop pads captions to 40 tokens, "
+                "and captions one picture at a time, reading the caption again for each token, as the paper's notebook. "
+                "MFU in percent: 6 operations for each parameter and row that a step multiplies, by the peak of the GPU's "
+                "data sheet."
             }
             @for one in measurements {
                 @if let Some(note) = &one.note { p.absent { (one.work) ", " (one.arithmetic) ": " (note) } }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::Path;
 
 use keywords::Keyword;
-use networks::memory::attempt;
 use precompute::ImageEncoder;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
@@ -244,14 +243,18 @@ impl Captioner {
         pictures: &Pictures,
         progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        self.caption_with(pictures, &self.config.decoding, progress)
+        let decoding = &self.config.decoding;
+        let together = decoding.batch_size.min(pictures.numbers.len());
+        memory::within(&memory::fewer_together(together), || {
+            self.caption_with(pictures, decoding, progress)
+        })
     }
 
     /// [`Self::caption`] with other decoding, which [`Config::check_decoding`] has passed, of at most
     /// [`Self::most_tokens`].
     ///
     /// # Errors
-    /// As [`Self::caption`].
+    /// As [`Self::caption`], but for what libtorch panics with where memory is exhausted.
     pub fn caption_with(
         &self,
         pictures: &Pictures,
@@ -266,8 +269,7 @@ impl Captioner {
             device,
             "lower decoding.batch_size",
         )?;
-        attempt(|| self.writer.write(pictures, decoding, &mut progress))
-            .map_err(|source| Error::OutOfMemory { source, hint: fewer_together(together) })?
+        self.writer.write(pictures, decoding, &mut progress)
     }
 
     /// What [`Decoding::max_tokens`] may be at most, where captions are written behind a prompt in a
@@ -299,20 +301,6 @@ impl Captioner {
             _ => vec![Choice { name: None, among: usize::MAX }],
         }
     }
-}
-
-/// Returns what needs less memory than to caption so many pictures together.
-fn fewer_together(pictures: usize) -> String {
-    if pictures > 1 {
-        return format!(
-            "{pictures} pictures were captioned together: lower decoding.batch_size, such as with \
-             --set decoding.batch_size={}",
-            pictures / 2
-        );
-    }
-    "one picture was captioned at a time: lower the beams or samples of decoding.strategy, or use \
-     another --device"
-        .to_owned()
 }
 
 /// The caption of the highest score among the first `among`; of equal ones the first.
@@ -348,12 +336,6 @@ pub fn first_sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fewer_pictures_together_are_the_way_out_of_exhausted_memory_unless_it_is_one() {
-        assert!(fewer_together(40).contains("--set decoding.batch_size=20"));
-        assert!(fewer_together(1).contains("beams"));
-    }
 
     #[test]
     fn a_caption_ends_at_its_first_full_stop() {

@@ -62,7 +62,7 @@ impl ScoredPictures {
         let checkpoint = checkpoint::find(&folder.checkpoints(), Which::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let known = pictures(inputs, &captioner, &self.images)?;
-        let written = captioner.caption(&known, |event| {
+        let written = captioner.caption_with(&known, &captioner.config.decoding, |event| {
             if let Event::Done(done) = event {
                 progress(done, self.images.len());
             }

@@ -54,10 +54,7 @@ pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
 ///
 /// # Errors
 /// Fails as `work` does, or if memory is exhausted.
-pub(crate) fn within<T>(
-    advice: &'static str,
-    work: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
+pub(crate) fn within<T>(advice: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let source = match catch_out_of_memory(work) {
         Err(source) => source,
         Ok(Err(error)) if !matches!(error, Error::OutOfMemory { .. }) => {
@@ -66,6 +63,20 @@ pub(crate) fn within<T>(
         Ok(result) => return result,
     };
     Err(Error::OutOfMemory { source, hint: advice.to_owned() })
+}
+
+/// Returns what makes captioning so many pictures together take less memory.
+pub(crate) fn fewer_together(pictures: usize) -> String {
+    if pictures > 1 {
+        return format!(
+            "{pictures} pictures were captioned together: lower decoding.batch_size, such as with \
+             --set decoding.batch_size={}",
+            pictures / 2
+        );
+    }
+    "one picture was captioned at a time: lower the beams or samples of decoding.strategy, or use \
+     another --device"
+        .to_owned()
 }
 
 /// What makes captioning after an epoch take less memory.
@@ -91,6 +102,12 @@ fn gib(bytes: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_pictures_together_are_the_way_out_of_exhausted_memory_unless_it_is_one() {
+        assert!(fewer_together(40).contains("--set decoding.batch_size=20"));
+        assert!(fewer_together(1).contains("beams"));
+    }
 
     #[test]
     fn exhausted_memory_is_an_error_with_advice_and_other_errors_stay_as_they_are() {

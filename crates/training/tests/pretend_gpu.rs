@@ -196,7 +196,7 @@ fn waits() -> u64 {
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pretend_cuda_waits".as_ptr()) };
     assert!(!found.is_null(), "the pretend GPU is not loaded");
     // SAFETY: the pretend GPU's function of this type.
-    let count: extern "C" fn() -> u64 = unsafe { std::mem::transmute(found) };
+    let count = unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> u64>(found) };
     count()
 }
 

@@ -73,9 +73,13 @@ impl Machine {
     }
 
     fn setup(&self) -> Command {
+        self.task("setup")
+    }
+
+    fn task(&self, task: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command
-            .arg("setup")
+            .arg(task)
             .env_remove("LIBTORCH")
             .env_remove("CXX")
             .env("CARGO_MANIFEST_DIR", self.path("repository/crates/xtask"))
@@ -286,4 +290,61 @@ fn the_folder_that_cargo_configuration_names_is_ours_to_fill() {
     let (ok, stderr) = output(command);
     assert!(ok, "{stderr}");
     assert_eq!(machine.installs(), 1);
+}
+
+#[test]
+fn the_pretend_gpu_is_built_once_and_again_when_a_source_changes() {
+    let machine = Machine::new(GOOD_PIP);
+    // A compiler that writes its words to what `-o` names, and a cargo that prints what tests are told.
+    let compile = "[ \"$1\" = --version ] && exit 0\nwords=\"$*\"\n\
+                   while [ \"$1\" != -o ]; do shift; done\nprintf '%s' \"$words\" > \"$2\"";
+    machine.program("c++", compile);
+    machine.program("cargo", "echo \"tests run with [$CAPSMITH_PRETEND_CUDA]\" >&2");
+    let sources = machine.path("repository/tests/pretend-cuda");
+    fs::create_dir_all(&sources).unwrap();
+    for file in ["pretend_cuda.cpp", "selftest.cpp", "memory.h"] {
+        fs::write(sources.join(file), "source").unwrap();
+    }
+    let run = || {
+        let mut command = machine.task("test");
+        command.env("CARGO", machine.path("bin/cargo")).env_remove("CARGO_TARGET_DIR");
+        output(command)
+    };
+    let ran = || {
+        let (ok, stderr) = run();
+        assert!(ok, "{stderr}");
+        stderr
+    };
+    // This libtorch does not say which operators CUDA has.
+    let said = ran();
+    assert!(
+        said.contains("native_functions.yaml is missing") && said.contains("with []"),
+        "{said}"
+    );
+
+    let operators = machine.path("repository/.libtorch/torchgen/packaged/ATen/native");
+    fs::create_dir_all(&operators).unwrap();
+    fs::write(operators.join("native_functions.yaml"), "").unwrap();
+    let folder = machine.path("repository/target/pretend-cuda");
+    let said = ran();
+    let told = format!("tests run with [{}]", folder.display());
+    assert!(said.contains("building the pretend GPU") && said.contains(&told), "{said}");
+    let library = fs::read_to_string(folder.join("libtorch_cuda.so")).unwrap();
+    assert!(library.contains("-shared") && library.contains("pretend_cuda.cpp"), "{library}");
+    assert!(folder.join("selftest").is_file());
+    let said = ran();
+    assert!(!said.contains("building") && said.contains(&told), "{said}");
+    fs::write(sources.join("memory.h"), "another source").unwrap();
+    let said = ran();
+    assert!(said.contains("building the pretend GPU"), "{said}");
+
+    // Where one does not compile, no test runs on an earlier one.
+    fs::write(sources.join("memory.h"), "a mistake").unwrap();
+    machine.program("c++", "[ \"$1\" = --version ]");
+    let (ok, stderr) = run();
+    assert!(
+        !ok && stderr.contains("does not compile") && !stderr.contains("tests run"),
+        "{stderr}"
+    );
+    assert!(!folder.join("stamp").exists());
 }

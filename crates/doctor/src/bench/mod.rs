@@ -290,6 +290,7 @@ mod tests {
 
     #[test]
     fn a_step_counts_six_operations_for_each_parameter_and_row() {
+        let _turn = crate::checks::alone_with_the_generator();
         let gpt2 = Gpt2Config {
             vocab_size: 100,
             n_embd: 8,

@@ -123,6 +123,7 @@ mod tests {
 
     #[test]
     fn captions_differ_between_pictures_and_in_length() {
+        let _turn = crate::checks::alone_with_the_generator();
         for (name, strategy) in STRATEGIES {
             let all = written(Device::Cpu, strategy).unwrap();
             let mut tokens: Vec<&Vec<i64>> = all.iter().map(|(tokens, _)| tokens).collect();

@@ -24,3 +24,10 @@ pub(crate) fn training(examination: &mut Examination, device: Device) {
 pub(crate) fn decoding(examination: &mut Examination, device: Device) {
     decoding::check(examination, device);
 }
+
+/// libtorch's generator is the whole process's: tests that draw from it take turns.
+#[cfg(test)]
+pub(crate) fn alone_with_the_generator() -> std::sync::MutexGuard<'static, ()> {
+    static GENERATOR: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -246,6 +246,7 @@ mod tests {
 
     #[test]
     fn half_precision_is_told_from_f32_by_every_case_that_has_it() {
+        let _turn = crate::checks::alone_with_the_generator();
         for Case { name, arithmetics, slack, compute } in CASES {
             let expected = compute(Device::Cpu, F32).unwrap();
             for &arithmetic in arithmetics.iter().filter(|one| [Bf16, F16].contains(one)) {

@@ -75,9 +75,10 @@ fn cuda_library() -> Verdict {
 fn cuda_versions() -> String {
     let configuration = libtorch::configuration().unwrap_or_default();
     let lines = configuration.lines().map(|line| line.trim_start_matches([' ', '-']));
-    let versions =
-        lines.filter(|line| ["CUDA Runtime", "CuDNN"].iter().any(|key| line.starts_with(key)));
-    versions.map(|version| format!("; {version}")).collect()
+    let is_version =
+        |line: &&str| ["CUDA Runtime", "CuDNN"].iter().any(|library| line.starts_with(library));
+    let versions: Vec<&str> = std::iter::once("").chain(lines.filter(is_version)).collect();
+    versions.join("; ")
 }
 
 fn device(name: &str, missing: Option<&DeviceError>) -> Verdict {
