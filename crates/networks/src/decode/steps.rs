@@ -83,7 +83,7 @@ pub(super) fn write(
     (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
 }
 
-/// Log-probabilities `[rows]` of tokens `[rows]`.
+/// Returns the log-probabilities `[rows]` of tokens `[rows]`.
 fn log_probabilities(logits: &Tensor, tokens: &Tensor) -> Tensor {
     let all = logits.log_softmax(-1, Kind::Float);
     all.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1)
@@ -123,8 +123,8 @@ pub(super) fn worth_leaving(left: usize, rows: usize) -> bool {
     4 * left <= 3 * rows
 }
 
-/// For each row that stays which one it was: those that stay where they are, and in the gaps between
-/// them the others, from behind.
+/// Returns for each row that is left which one it was: most stay where they are, and those from behind
+/// fill the gaps.
 pub(super) fn without_gaps(stays: &[bool]) -> Vec<usize> {
     let count = stays.iter().filter(|&&stays| stays).count();
     let mut behind = (count..stays.len()).filter(|&row| stays[row]);

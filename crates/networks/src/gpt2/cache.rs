@@ -5,12 +5,12 @@ use tch::{Device, Kind, Tensor};
 use super::Gpt2Config;
 use crate::device::upload_list;
 
-/// What attention has seen, in one tensor `[layers, max_tokens, rows, 3 * hidden]` that is filled from
-/// the front.
+/// Queries, keys and values of each layer in one tensor `[layers, max_tokens, rows, 3 * hidden]`, which is
+/// filled from the front.
 ///
 /// A layer's product of one token of all rows lies in one piece, so it is written where it stays and
-/// nothing is appended by a copy. That is why queries, which nobody reads again, lie between. And rows
-/// move in all layers at once.
+/// nothing is appended by a copy: queries are kept only because they are part of it. And rows move in
+/// all layers at once.
 #[derive(Debug)]
 pub struct KvCache {
     joint: Tensor,
@@ -18,7 +18,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache with room for `max_tokens` tokens of `rows` sequences.
+    /// Returns an empty cache with room for `max_tokens` tokens of `rows` sequences.
     pub(super) fn new(
         config: &Gpt2Config,
         rows: i64,
@@ -30,13 +30,13 @@ impl KvCache {
         Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0 }
     }
 
-    /// Tokens held.
+    /// Returns how many tokens are held.
     #[must_use]
     pub fn tokens(&self) -> i64 {
         self.tokens
     }
 
-    /// Sequences held.
+    /// Returns how many sequences are held.
     #[must_use]
     pub fn rows(&self) -> i64 {
         self.joint.size()[2]
