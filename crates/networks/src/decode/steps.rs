@@ -78,7 +78,9 @@ pub(super) fn write(
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    unread.into_iter().for_each(|last| written.append(last));
+    if let Some(last) = unread {
+        written.append(last);
+    }
     let mut written = written.hypotheses.into_iter();
     (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
 }
