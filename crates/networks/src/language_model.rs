@@ -29,7 +29,7 @@ impl LanguageModel {
         Self::with_initial(module, config, Initial::Random)
     }
 
-    /// [`Self::new`] with other initial values.
+    /// Adds a model's variables as [`Self::new`], with other initial values.
     ///
     /// # Panics
     /// As [`Gpt2::new`].

@@ -7,11 +7,11 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::{difference, fixture, tensors};
-use networks::Pass;
 use networks::decode::{Options, Strategy, generate};
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
+use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig, MapperKind, TokenBatch};
 use networks::weights::{self, Checkpoint, WeightsError};
+use networks::{Initial, Pass};
 use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
@@ -248,6 +248,36 @@ fn a_mapper_from_scratch_starts_as_pytorch_starts_it() {
         let deviation = variable.std(true).double_value(&[]);
         let uniform = bound / 3_f64.sqrt();
         assert!((deviation / uniform - 1.0).abs() < 0.1, "{name}: {deviation}, not {uniform}");
+    }
+}
+
+#[test]
+fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_from_files() {
+    let built = |initial: InitialParts| {
+        tch::manual_seed(4);
+        let config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
+        let store = nn::VarStore::new(Device::Cpu);
+        let _ = ClipCaptioner::with_initial(store.root(), &config, &MAPPER, initial);
+        store
+    };
+    let random = built(InitialParts { mapper: Initial::Random, gpt2: Initial::Random }).variables();
+    let mapper = InitialParts { mapper: Initial::Random, gpt2: Initial::Zeros };
+    for (name, variable) in built(mapper).variables() {
+        if name.starts_with("clip_project.") {
+            assert_eq!(variable, random[&name], "{name}");
+        } else {
+            assert!(
+                variable.eq_tensor(&variable.zeros_like()).all().int64_value(&[]) == 1,
+                "{name}"
+            );
+        }
+    }
+    let mut store = built(InitialParts::ZEROS);
+    let checkpoint = Checkpoint::open(&fixture("prefix/model.safetensors")).unwrap();
+    prefix::load(&mut store, &checkpoint).unwrap();
+    let expected = loaded().0.variables();
+    for (name, variable) in store.variables() {
+        assert_eq!(variable, expected[&name], "{name}");
     }
 }
 

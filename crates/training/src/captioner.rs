@@ -244,7 +244,8 @@ impl Captioner {
         progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
-        let together = decoding.batch_size.min(pictures.numbers.len());
+        let device = pictures.embeddings.device();
+        let together = decoding.pictures_together(device).min(pictures.numbers.len());
         memory::within(&memory::fewer_together(together), || {
             self.caption_with(pictures, decoding, progress)
         })

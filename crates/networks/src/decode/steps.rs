@@ -83,7 +83,7 @@ pub(super) fn write(
     (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
 }
 
-/// Log-probabilities `[rows]` of tokens `[rows]`.
+/// Returns the log-probabilities `[rows]` of tokens `[rows]`.
 fn log_probabilities(logits: &Tensor, tokens: &Tensor) -> Tensor {
     let all = logits.log_softmax(-1, Kind::Float);
     all.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1)
@@ -123,8 +123,8 @@ pub(super) fn worth_leaving(left: usize, rows: usize) -> bool {
     4 * left <= 3 * rows
 }
 
-/// For each row that stays which one it was: those that stay where they are, and in the gaps between
-/// them the others, from behind.
+/// Returns for each row that is left which one it was: most stay where they are, and those from behind
+/// fill the gaps.
 pub(super) fn without_gaps(stays: &[bool]) -> Vec<usize> {
     let count = stays.iter().filter(|&&stays| stays).count();
     let mut behind = (count..stays.len()).filter(|&row| stays[row]);
@@ -153,4 +153,20 @@ pub(super) fn read_prompt(
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
     gpt2.logits(&states.select(1, states.size()[1] - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_gaps;
+
+    #[test]
+    fn rows_from_behind_fill_the_gaps_and_the_others_stay() {
+        let order =
+            |stays: &[u8]| without_gaps(&stays.iter().map(|&stays| stays == 1).collect::<Vec<_>>());
+        assert_eq!(order(&[1, 1, 1]), [0, 1, 2]);
+        assert_eq!(order(&[0, 1, 0, 1, 1]), [3, 1, 4]);
+        assert_eq!(order(&[1, 0, 0, 0]), [0]);
+        assert_eq!(order(&[0, 0, 1]), [2]);
+        assert_eq!(order(&[0, 0]), [0; 0]);
+    }
 }

@@ -5,12 +5,12 @@ use tch::{Device, Kind, Tensor};
 use super::Gpt2Config;
 use crate::device::upload_list;
 
-/// What attention has seen, in one tensor `[layers, max_tokens, rows, 3 * hidden]` that is filled from
-/// the front.
+/// Queries, keys and values of each layer in one tensor `[layers, max_tokens, rows, 3 * hidden]`, which is
+/// filled from the front.
 ///
 /// A layer's product of one token of all rows lies in one piece, so it is written where it stays and
-/// nothing is appended by a copy. That is why queries, which nobody reads again, lie between. And rows
-/// move in all layers at once.
+/// nothing is appended by a copy: queries are kept only because they are part of it. And rows move in
+/// all layers at once.
 #[derive(Debug)]
 pub struct KvCache {
     joint: Tensor,
@@ -18,7 +18,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache with room for `max_tokens` tokens of `rows` sequences.
+    /// Returns an empty cache with room for `max_tokens` tokens of `rows` sequences.
     pub(super) fn new(
         config: &Gpt2Config,
         rows: i64,
@@ -30,13 +30,13 @@ impl KvCache {
         Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0 }
     }
 
-    /// Tokens held.
+    /// Returns how many tokens are held.
     #[must_use]
     pub fn tokens(&self) -> i64 {
         self.tokens
     }
 
-    /// Sequences held.
+    /// Returns how many sequences are held.
     #[must_use]
     pub fn rows(&self) -> i64 {
         self.joint.size()[2]
@@ -105,5 +105,71 @@ impl KvCache {
     /// Counts tokens that every layer has written.
     pub(super) fn advance(&mut self, tokens: i64) {
         self.tokens += tokens;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpt2::Gpt2;
+    use crate::pass::Pass;
+    use tch::nn;
+
+    /// Random input vectors `[rows, tokens, hidden]`.
+    fn inputs(rows: i64, tokens: i64) -> Tensor {
+        Tensor::randn([rows, tokens, 16], (Kind::Float, Device::Cpu))
+    }
+
+    /// Checks the last states behind cached tokens against those of whole sequences.
+    fn assert_as_whole(model: &Gpt2, cache: &mut KvCache, earlier: &Tensor, last: &Tensor) {
+        let found = model.forward_cached(last, cache);
+        let whole = Tensor::cat(&[earlier, last], 1);
+        let expected = model.forward(&whole, None, Pass::EVALUATION);
+        let expected = expected.narrow(1, whole.size()[1] - 1, 1);
+        let off = (found - expected).abs().max().double_value(&[]);
+        assert!(off < 1e-5, "off by {off}");
+    }
+
+    #[test]
+    fn rows_that_were_repeated_moved_and_dropped_go_on_as_their_sequences() {
+        tch::manual_seed(3);
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = Gpt2Config {
+            n_embd: 16,
+            n_head: 2,
+            n_layer: 3,
+            vocab_size: 5,
+            ..Gpt2Config::default()
+        };
+        let model = Gpt2::new(store.root(), &config);
+
+        let prompt = inputs(2, 4);
+        let mut cache = model.cache(2, 4);
+        let _ = model.forward_cached(&prompt, &mut cache);
+        let mut cache = cache.repeat(3, 9);
+        assert_eq!((cache.rows(), cache.tokens()), (6, 4));
+        let sources = |rows: &[i64]| Tensor::from_slice(rows);
+        let mut earlier = prompt.index_select(0, &sources(&[0, 0, 0, 1, 1, 1]));
+        let next = inputs(6, 1);
+        assert_as_whole(&model, &mut cache, &earlier, &next);
+        earlier = Tensor::cat(&[earlier, next], 1);
+
+        // Two rows change places, which have their prompt in common; another is overwritten.
+        let [number] = cache.rearrange(&[1, 0, 1, 3, 4, 5], 4, [&[7]]);
+        assert_eq!(number, Tensor::from_slice(&[7_i64]));
+        earlier = earlier.index_select(0, &sources(&[1, 0, 1, 3, 4, 5]));
+        let next = inputs(6, 1);
+        assert_as_whole(&model, &mut cache, &earlier, &next);
+        earlier = Tensor::cat(&[earlier, next], 1);
+
+        // Rows of another prompt take the places of some that are dropped.
+        let [] = cache.rearrange(&[5, 1, 4], 0, []);
+        assert_eq!((cache.rows(), cache.tokens()), (3, 6));
+        earlier = earlier.index_select(0, &sources(&[5, 1, 4]));
+        for _ in 0..2 {
+            let next = inputs(3, 1);
+            assert_as_whole(&model, &mut cache, &earlier, &next);
+            earlier = Tensor::cat(&[earlier, next], 1);
+        }
     }
 }

@@ -11,8 +11,8 @@ use crate::libtorch;
 use crate::pass::Pass;
 
 impl Gpt2 {
-    /// [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`; appends
-    /// them to it. Without gradients and dropout.
+    /// Computes [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`,
+    /// and appends them to it. Without gradients and dropout.
     ///
     /// # Panics
     /// When the cache has no room, there are more than `n_positions` tokens altogether, or several
@@ -35,7 +35,7 @@ impl Gpt2 {
         })
     }
 
-    /// An empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
+    /// Returns an empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
     /// and on its device.
     #[must_use]
     pub fn cache(&self, batch: i64, max_tokens: i64) -> KvCache {
@@ -101,7 +101,7 @@ impl FeedForward {
     fn forward_cached(&self, rows: &Tensor) -> Tensor {
         let (weight, bias) = (&self.inner.weight, &self.inner.bias);
         let active = match self.activation {
-            // Only a GPU's is the one by tanh.
+            // On the processor this operator's GELU is not the one by tanh.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
                 match libtorch::addmm_gelu(bias, rows, weight) {
                     Ok(active) => active,

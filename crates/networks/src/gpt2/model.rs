@@ -38,7 +38,7 @@ impl Gpt2 {
         Self::with_initial(module, config, Initial::Random)
     }
 
-    /// [`Self::new`] with other initial values.
+    /// Adds a model's variables as [`Self::new`], with other initial values.
     ///
     /// # Panics
     /// As [`Self::new`].

@@ -88,7 +88,7 @@ impl MergeRnn {
         Self::with_initial(module, config, Initial::Random)
     }
 
-    /// [`Self::new`] with other initial values.
+    /// Adds a network's variables as [`Self::new`], with other initial values.
     ///
     /// # Panics
     /// As [`Self::new`].

@@ -42,7 +42,7 @@ pub struct InitialParts {
 }
 
 impl InitialParts {
-    /// Of a captioner that a checkpoint fills.
+    /// Those of a captioner that a checkpoint fills.
     pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
 }
 
@@ -62,7 +62,8 @@ impl ClipCaptioner {
         Self::with_initial(module, config, mapper, initial)
     }
 
-    /// [`Self::new`] with other initial values. The mapper's do not depend on GPT-2's.
+    /// Adds a captioner's variables as [`Self::new`], with other initial values. The mapper's do not
+    /// depend on GPT-2's.
     ///
     /// # Panics
     /// As [`Self::new`].

@@ -212,10 +212,22 @@ impl Config {
 mod tests {
     use super::keys::reference;
     use super::*;
+    use tch::Device;
 
     fn parse(overrides: &[&str]) -> Result<Config, ConfigError> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         Config::parse(reference("clip-prefix"), Path::new("reference.toml"), &overrides)
+    }
+
+    #[test]
+    fn pictures_are_captioned_in_larger_batches_on_a_gpu_unless_the_batch_is_set() {
+        let together = |sets: &[&str]| {
+            let decoding = parse(sets).unwrap().decoding;
+            [Device::Cpu, Device::Cuda(1)].map(|device| decoding.pictures_together(device))
+        };
+        assert_eq!(together(&[]), [64, 256]);
+        assert_eq!(together(&["decoding.strategy={ kind = \"beam\", beams = 5 }"]), [64, 64]);
+        assert_eq!(together(&["decoding.batch_size=9"]), [9, 9]);
     }
 
     #[test]
@@ -366,8 +378,9 @@ mod tests {
         assert_eq!(before.difference(&before), "");
         assert_eq!(before.difference(&after), "  training.seed: 42 -> 7\n");
         assert_eq!(before.difference_of_run(&after), "  training.seed: 42 -> 7\n");
-        let elsewhere = parse(&["training.device=cpu", "training.threads=7"]).unwrap();
-        assert_eq!(before.difference(&elsewhere).lines().count(), 2);
+        let elsewhere =
+            parse(&["training.device=cpu", "training.threads=7", "decoding.batch_size=9"]).unwrap();
+        assert_eq!(before.difference(&elsewhere).lines().count(), 3);
         assert_eq!(before.difference_of_run(&elsewhere), "");
     }
 
