@@ -76,7 +76,15 @@ fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
         on_processor(&Config { name: system, system, sets: &[] }.train(&place, system, sets));
         let words = ["evaluate", "--run", &place.of(system), "--device", "cuda:0"];
         let beams = "decoding.strategy={ kind = \"beam\", beams = 10 }";
-        let out = ["--set", beams, "--out", &place.of(&format!("{system}-RUN"))].map(str::to_owned);
+        let out = [
+            "--set",
+            "decoding.batch_size=10",
+            "--set",
+            beams,
+            "--out",
+            &place.of(&format!("{system}-RUN")),
+        ]
+        .map(str::to_owned);
         let words = words.iter().map(ToString::to_string).chain(out).collect::<Vec<_>>();
         check(&gpu, &words, &[30, 95], 90, &["batch_size"]);
     }
@@ -99,7 +107,7 @@ fn gpu_out_of_memory_in_a_request_is_a_503_and_the_server_goes_on() {
         let counts = tempfile::tempdir().unwrap();
         let words = ["serve", "--address", "127.0.0.1:0", "--device", "cuda:0", "--run"];
         let mut command = capsmith(&[&words[..], &[&place.of("prefix")]].concat());
-        gpu.with("MEMORY", memory).lend(&mut command, counts.path());
+        gpu.with("MEMORY", &memory).lend(&mut command, counts.path());
         let server = Server::start_with(command, "prefix");
         let answers = [8, 1].map(|beams| {
             let strategy = json!({ "kind": "beam", "beams": beams });
