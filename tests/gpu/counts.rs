@@ -216,13 +216,15 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
             assert!(varies || few == many, "{name}: the number of pictures changes the launches");
             assert!(few["ops"] >= TOKENS * layers as u64, "{name}: captions ended early");
             let most = if system == "merge-rnn" { beside } else { LAYER * layers as u64 + beside };
-            if few["ops"] > most * TOKENS {
-                let operators = few["ops"].div_ceil(TOKENS);
+            // SBG's prompts of each length are a batch of their own, with a wait for each of its tokens.
+            let tokens = if system == "sbg" { few["event_waits"] } else { TOKENS };
+            if few["ops"] > most * tokens {
+                let operators = few["ops"].div_ceil(tokens);
                 faults.push(format!("{name}: {operators} operators a token, not {most}"));
             }
             let waits = few["waits"] + few["event_waits"];
-            if waits > TOKEN_COPIES * TOKENS || few["h2d"] > TOKEN_COPIES * TOKENS {
-                faults.push(format!("{name}: {few:?} for {TOKENS} tokens"));
+            if waits > TOKEN_COPIES * tokens || few["h2d"] > TOKEN_COPIES * tokens {
+                faults.push(format!("{name}: {few:?} for {tokens} tokens"));
             }
             all.insert(name, few);
         }
