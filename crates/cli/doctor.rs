@@ -8,7 +8,6 @@ use ::doctor::{Finding, Group, Measurement, Observer, Options, Outcome, Report};
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use indicatif::{ProgressBar, ProgressStyle};
-use networks::device::{DeviceError, parse_device};
 
 use crate::terminal;
 
@@ -34,10 +33,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    // What no machine has is a slip of the pen, and nothing to examine.
-    if let Err(error @ DeviceError::Unknown(_)) = parse_device(&args.device) {
-        return Err(error.into());
-    }
     check_writable(&args.out)?;
     let options = Options { device: args.device.clone(), bench: args.bench };
     // A panic is a check that failed, and is shown as such.
@@ -47,6 +42,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let report = ::doctor::examine(&options, &mut screen);
     panic::set_hook(hook);
     screen.finish()?;
+    if report.checks.is_empty()
+        && let Some(error) = report.device_error
+    {
+        return Err(error.into());
+    }
     write(&report, &args.out)?;
     if let Some(error) = report.device_error {
         return Err(error.into());
@@ -147,17 +147,12 @@ impl Observer for Screen {
         let number =
             |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
         let (value, plain) = (number(measurement.value), number(measurement.plain));
-        let mut text = format!("{work:<42} {arithmetic:<5} {value:>9} {unit:<10} plain {plain:>9}");
-        if let Some(speedup) = measurement.speedup() {
-            text += &format!("  {speedup:.2} x");
-        }
-        if let Some(mfu) = measurement.mfu {
-            text += &format!("  MFU {:.1} %", mfu * 100.0);
-        }
-        if let Some(bytes) = measurement.peak_bytes {
-            text += &format!("  {} MiB", bytes >> 20);
-        }
-        self.line(&text);
+        let line = format!("{work:<42} {arithmetic:<5} {value:>9} {unit:<10} plain {plain:>9}");
+        let speedup = measurement.speedup().map(|speedup| format!("{speedup:.2} x"));
+        let mfu = measurement.mfu.map(|share| format!("MFU {:.1} %", share * 100.0));
+        let memory = measurement.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20));
+        let parts: Vec<String> = [Some(line), speedup, mfu, memory].into_iter().flatten().collect();
+        self.line(&parts.join("  "));
         if let Some(note) = &measurement.note {
             self.line(&format!("        {note}"));
         }

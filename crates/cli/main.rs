@@ -29,7 +29,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use launchers::Place;
+use networks::libtorch;
 use networks::memory::catch_out_of_memory;
+use tch::TchError;
 
 /// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
 ///
@@ -153,7 +155,9 @@ fn started_often() -> bool {
 /// The error and its causes, without those that the text before them repeats.
 fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    for cause in error.chain().skip(1) {
+        let of_libtorch = cause.downcast_ref::<TchError>().map(libtorch::reason);
+        let cause = of_libtorch.unwrap_or_else(|| cause.to_string());
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

@@ -51,13 +51,18 @@ impl Server {
     }
 
     /// Starts a command that serves the runs prefix, sbg and merge-rnn.
-    pub fn start_by(mut command: Command) -> Self {
+    pub fn start_by(command: Command) -> Self {
+        Self::start_with(command, "prefix, sbg, merge-rnn")
+    }
+
+    /// Starts a command that serves these runs.
+    pub fn start_with(mut command: Command, runs: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line =
             lines.find(|line| line.as_ref().unwrap().starts_with("serving")).unwrap().unwrap();
         let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        assert!(line.contains("prefix, sbg, merge-rnn"), "{line}");
+        assert!(line.contains(runs), "{line}");
         // Whatever it says later must not be held up.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
@@ -74,11 +79,22 @@ impl Server {
     }
 
     pub fn caption(&self, request: &Value) -> Value {
-        let mut response = ureq::post(format!("http://{}/v1/caption", self.address))
+        let (status, answer) = self.ask(request);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Returns the status and the answer of a request for captions.
+    pub fn ask(&self, request: &Value) -> (u16, Value) {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent
+            .post(format!("http://{}/v1/caption", self.address))
             .header("content-type", "application/json")
             .send(request.to_string())
             .unwrap();
-        serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap())
     }
 
     /// Asks it to stop, and waits for its end.

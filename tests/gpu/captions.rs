@@ -72,7 +72,7 @@ fn gpu_captions_of_every_strategy_are_the_processors() {
             words.chain(pictures.iter().cloned()).collect::<Vec<_>>()
         };
         let here = String::from_utf8(on_processor(&words("cpu")).stdout).unwrap();
-        let there = gpu.with("DEVICES", 2).success(&words("cuda:1")).printed();
+        let there = gpu.with("DEVICES", &2).success(&words("cuda:1")).printed();
         assert!(here.lines().count() >= pictures.len(), "{system} {strategy}: {here}");
         assert_eq!(there, here, "{system} {strategy}");
     }

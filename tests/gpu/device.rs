@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -32,7 +33,7 @@ impl PretendGpu {
     }
 
     /// The same with a setting, by its name behind `PRETEND_CUDA_`.
-    pub fn with(&self, name: &'static str, value: u64) -> Self {
+    pub fn with(&self, name: &'static str, value: &dyn Display) -> Self {
         let mut set = self.clone();
         set.settings.push((name, value.to_string()));
         set

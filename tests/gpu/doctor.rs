@@ -20,7 +20,7 @@ fn gpu_doctor_finds_all_well_until_memory_runs_out() {
     let skipped = checks.iter().filter(|check| check["outcome"] == "skipped");
     assert!(skipped.clone().all(|check| check["group"] == "environment"), "{skipped:?}");
 
-    let ran = examined(&gpu.with("MEMORY", 1_000_000));
+    let ran = examined(&gpu.with("MEMORY", &1_000_000));
     let shown = ran.printed();
     assert_eq!(ran.output.status.code(), Some(1), "{shown}");
     assert!(lines(&shown, "FAIL").iter().any(|line| line.contains("out of memory")), "{shown}");

@@ -67,7 +67,7 @@ fn gpu_embeddings_are_the_processors() {
             words.iter().chain(&batch).map(ToString::to_string).collect::<Vec<_>>()
         };
         on_processor(&words("cpu", "here"));
-        let ran = gpu.with("DEVICES", 2).success(&words(device, "there"));
+        let ran = gpu.with("DEVICES", &2).success(&words(device, "there"));
         let what = format!("{network} {model} {dtype} {device}");
         if tolerance > 0.0 {
             let off = distance(&out("there"), &out("here"));
@@ -102,7 +102,7 @@ fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited
         let out = folder.path().join(size).display().to_string();
         let words = ["precompute", "--dataset", &stage.pictures(), "--clip", &clip, "--out", &out];
         let more = ["--batch-size", size, "--device", "cuda:0", "--dtype", "bf16"];
-        gpu.with("TRACE", trace.display()).success(&[&words[..], &more].concat());
+        gpu.with("TRACE", &trace.display()).success(&[&words[..], &more].concat());
         let trace = std::fs::read_to_string(&trace).unwrap();
         let mut expected = Vec::new();
         for (number, size) in sizes.iter().enumerate() {

@@ -9,7 +9,7 @@ fn gpu_reproduce_on_two_devices_gives_the_processors_table() {
     let (here, there) = (Study::new(), Study::new());
     on_processor(&here.words(&["--device", "cpu"]));
     let devices = ["--device", "cuda:0,cuda:1", "--jobs", "2"];
-    gpu.with("DEVICES", 2).success(&there.words(&devices));
+    gpu.with("DEVICES", &2).success(&there.words(&devices));
     let table = |study: &Study| std::fs::read_to_string(study.out().join("table1.csv")).unwrap();
     assert_eq!(table(&there), table(&here));
     // Both devices were used.

@@ -22,7 +22,8 @@ mod examination;
 mod finding;
 mod page;
 
-use networks::device;
+use networks::device::{self, DeviceError};
+use networks::libtorch;
 
 pub use bench::Measurement;
 use examination::Examination;
@@ -51,10 +52,16 @@ pub trait Observer {
 }
 
 /// Examines the environment, then, where the device can be had, the networks, training and decoding on
-/// it, then measures.
+/// it, then measures. A device that no machine could have is an error of the report and nothing else.
 pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
+    // Deterministic algorithms are checked later, but say so to cuBLAS before other threads work.
+    libtorch::use_deterministic_algorithms(true);
+    libtorch::use_deterministic_algorithms(false);
     // CUDA's library must be loaded before libtorch is asked anything about CUDA.
     let device = device::parse_device(&options.device);
+    if let Err(error @ DeviceError::Unknown(_)) = device {
+        return Report::new(options, Vec::new(), Vec::new(), Some(error));
+    }
     // Models are so small that threads would only wait for each other.
     device::set_threads(1);
     let mut examination = Examination::new(observer);

@@ -23,7 +23,8 @@ pub enum DeviceError {
         printable(.0)
     )]
     Unknown(String),
-    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is missing.
+    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is
+    /// missing.
     #[error(
         "device {device}: {} ({reason})\nhint: {}; --device cpu works without",
         load_failure(reason),
@@ -83,8 +84,8 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
 /// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first answer.
 ///
-/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32: libtorch
-/// allows it for convolutions and recurrent networks.
+/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32:
+/// libtorch allows it for convolutions and recurrent networks.
 fn load_cuda_library() -> Result<(), String> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
@@ -107,7 +108,8 @@ fn open_library(name: &OsStr) -> Result<Library, String> {
     })
 }
 
-/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's words).
+/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's
+/// words).
 fn missing_library(reason: &str) -> Option<&str> {
     if let Some((name, _)) = reason.split_once(": cannot open shared object file") {
         return Some(name);
@@ -211,11 +213,11 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
         let size = [count as i64];
-        let pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
+        let mut pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
             Ok(pinned) => pinned,
             Err(error) => panic!("{error}"),
         };
-        let mut left = values(&pinned);
+        let mut left = values(&mut pinned);
         for row in rows {
             let (place, behind) = left.split_at_mut(row.len());
             place.copy_from_slice(row);
@@ -230,7 +232,7 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
 }
 
 /// The values of a contiguous int64 tensor of the host that nobody else refers to.
-fn values(tensor: &Tensor) -> &mut [i64] {
+fn values(tensor: &mut Tensor) -> &mut [i64] {
     if tensor.numel() == 0 {
         return &mut [];
     }

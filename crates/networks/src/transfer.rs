@@ -4,8 +4,8 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::libtorch::{Event, empty_pinned};
 
-/// Returns `tensor` on `device`. The host does not wait for a copy to a GPU, and may change its tensor
-/// at once.
+/// Returns `tensor` on `device`. The host does not wait for a copy to a GPU, and may change its
+/// tensor at once.
 ///
 /// # Errors
 /// Fails without memory.
@@ -36,8 +36,8 @@ impl HostBytes {
         Tensor::f_zeros(size, (Kind::Uint8, Device::Cpu)).map(Self)
     }
 
-    /// The bytes. Those of an upload must not change before something was read that was computed from
-    /// them.
+    /// The bytes. Those of an upload must not change before something was read that was computed
+    /// from them.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         if self.0.numel() == 0 {
             return &mut [];
@@ -46,7 +46,8 @@ impl HostBytes {
         unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast(), self.0.numel()) }
     }
 
-    /// Returns the first bytes as a tensor of `shape` on `device`, without waiting for the copy to a GPU.
+    /// Returns the first bytes as a tensor of `shape` on `device`, without waiting for the copy to
+    /// a GPU.
     ///
     /// # Errors
     /// Fails without memory, or for more bytes than there are.
@@ -59,7 +60,8 @@ impl HostBytes {
 /// Values of a tensor on their way to the host.
 ///
 /// A GPU copies them when it has computed them, and the host is free until it asks for them by
-/// [`Reading::wait`]. That waits for these values alone, not for work that was given to the GPU since.
+/// [`Reading::wait`]. That waits for these values alone, not for work that was given to the GPU
+/// since.
 #[derive(Debug)]
 pub struct Reading {
     values: Tensor,

@@ -60,8 +60,8 @@ impl Batch {
     }
 }
 
-/// Hands batch after batch, by `numbers`, to `consume` until that fails. `consume` returns a batch that
-/// it is done with, this one or an earlier one, if there is one.
+/// Hands batch after batch, by `numbers`, to `consume` until that fails. `consume` returns a batch
+/// that it is done with, this one or an earlier one, if there is one.
 ///
 /// `decode` fills the memory of one picture, or says why it cannot.
 pub(crate) fn for_each_batch<E: From<TchError>>(

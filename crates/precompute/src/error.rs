@@ -80,7 +80,10 @@ pub enum Error {
     )]
     NotFinite(Vec<String>),
     /// libtorch refused a tensor: out of memory, mostly.
-    #[error("libtorch: {}\nhint: where memory is short, lower --batch-size", networks::libtorch::reason(.0))]
+    #[error(
+        "libtorch: {}\nhint: where memory is short, lower --batch-size",
+        networks::libtorch::reason(.0)
+    )]
     Torch(#[from] TchError),
     /// The stop flag was raised.
     #[error(

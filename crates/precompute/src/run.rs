@@ -26,9 +26,9 @@ use crate::sources;
 /// together; they need the folder of the output in common, and nothing else.
 ///
 /// Finished batches are kept in the folder `OUTPUT.partial`. Killed at any moment, stopped by
-/// `stop` (batches at the model are finished first) or out of disk space, the same call goes on where
-/// it stopped, and ends with the same bytes as an uninterrupted one. A finished output of the same
-/// plan is left as it is; another one is never overwritten.
+/// `stop` (batches at the model are finished first) or out of disk space, the same call goes on
+/// where it stopped, and ends with the same bytes as an uninterrupted one. A finished output of the
+/// same plan is left as it is; another one is never overwritten.
 ///
 /// Pictures whose contents have changed since they were embedded, in a finished output or in an
 /// unfinished run, are embedded again with the rest of their batches, so that the bytes are those

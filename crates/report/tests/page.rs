@@ -52,6 +52,7 @@ impl Stage {
         }
         let config = Config::load(&config, &sets).unwrap();
         let provenance = Provenance {
+            resumed_on: Vec::new(),
             capsmith: "0.1.0".to_owned(),
             embeddings: None,
             clip_dim: 8,

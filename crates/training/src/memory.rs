@@ -74,8 +74,8 @@ pub(crate) fn fewer_together(pictures: usize) -> String {
             pictures / 2
         );
     }
-    "one picture was captioned at a time: lower the beams or samples of decoding.strategy, or use \
-     another --device"
+    "one picture was captioned at a time, which no decoding.batch_size lowers: lower the beams or \
+     samples of decoding.strategy, or use another --device"
         .to_owned()
 }
 

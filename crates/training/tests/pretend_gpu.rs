@@ -137,9 +137,8 @@ impl Language {
             total_steps: STEPS,
         };
         let pass = Pass { dropout: false, precision: Precision::Full };
-        let options = (options, LearnerOptions { max_gradient_norm: 1.0, pass, recompute });
-        let optimizer = AdamW::new(parameters, options.0);
-        let learner = Learner::new(network, optimizer, schedule, options.1);
+        let step = LearnerOptions { max_gradient_norm: 1.0, pass, recompute };
+        let learner = Learner::new(network, AdamW::new(parameters, options), schedule, step);
         Self { learner, store, device }
     }
 

@@ -9,6 +9,7 @@ use crate::layers::Builder;
 use crate::pass::Pass;
 
 /// How rows make sequences, and what the rows of one attend to.
+#[derive(Clone, Copy)]
 pub(super) enum Layout<'a> {
     /// `batch` sequences of one length, one behind the other.
     Dense { batch: i64, visible: &'a Visible },

@@ -29,7 +29,6 @@ impl Packing {
     ///
     /// # Panics
     /// When a row is in no sequence or in two.
-    #[must_use]
     pub fn new<const N: usize>(
         sequences: &[Vec<i64>],
         wanted: &[i64],

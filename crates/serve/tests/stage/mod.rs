@@ -76,7 +76,10 @@ impl Backend for Sums {
             Some("panic") => panic!("a tensor of another shape"),
             Some("fail") => return Err(Failure::Other("no memory is left".to_owned())),
             // As tch panics with what libtorch throws.
-            Some("memory") => Err::<(), _>(tch::TchError::Torch(GPU_IS_FULL.to_owned())).unwrap(),
+            Some("memory") => panic!(
+                "called `Result::unwrap()` on an `Err` value: {:?}",
+                tch::TchError::Torch(GPU_IS_FULL.to_owned())
+            ),
             _ => {}
         }
         let written = |picture: &Picture, task: &Task| Written {
