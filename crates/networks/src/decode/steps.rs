@@ -61,7 +61,8 @@ pub(super) fn write(
         let mut tokens = choose(&logits, &rows, step);
         let chosen = Chosen::send(&tokens, &log_probabilities(&logits, &tokens));
         let now = Step { rows: rows.clone(), chosen };
-        if let Some(arrived) = if reads_late { unread.replace(now) } else { Some(now) } {
+        let arrived = if reads_late { unread.replace(now) } else { Some(now) };
+        if let Some(arrived) = arrived {
             written.append(arrived);
         }
         let goes_on: Vec<bool> = rows.iter().map(|&row| !written.ended[row]).collect();
