@@ -13,8 +13,8 @@ use crate::cli::systems::Place;
 /// Operators of a training step of a language model of 12 layers, between log points.
 const F32_STEP: u64 = 520;
 const BF16_STEP: u64 = 600;
-/// Operators of a layer of a token: two norms, four products, attention and two additions.
-const LAYER: u64 = 9;
+/// Operators of a layer of a token: two norms, four products, attention and an addition.
+const LAYER: u64 = 8;
 /// Copies to the device of a token: of what is drawn, or of where beams go on from.
 const TOKEN_COPIES: u64 = 1;
 /// Waits of a token, for the copy of the tokens to the host.

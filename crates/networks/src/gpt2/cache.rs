@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
+use super::cached::Folded;
 use crate::device::upload_list;
 
 /// Queries, keys and values of each layer in one tensor `[layers, max_tokens, rows, 3 * hidden]`, which is
@@ -15,6 +16,8 @@ use crate::device::upload_list;
 pub struct KvCache {
     joint: Tensor,
     tokens: i64,
+    /// For each layer where launches are to be spared, otherwise empty.
+    folded: Vec<Folded>,
 }
 
 impl KvCache {
@@ -27,7 +30,17 @@ impl KvCache {
         device: Device,
     ) -> Self {
         let shape = [config.n_layer, max_tokens, rows, 3 * config.n_embd];
-        Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0 }
+        Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0, folded: Vec::new() }
+    }
+
+    /// Takes the folded feed-forward layers of the model.
+    pub(super) fn fold(&mut self, layers: Vec<Folded>) {
+        self.folded = layers;
+    }
+
+    /// Returns a layer's folded feed-forward part, where there is one.
+    pub(super) fn folded(&self, layer: usize) -> Option<&Folded> {
+        self.folded.get(layer)
     }
 
     /// Returns how many tokens are held.
@@ -54,7 +67,7 @@ impl KvCache {
         (shape[1], shape[2]) = (max_tokens, self.rows() * copies);
         let joint = self.joint.new_empty(shape, (self.joint.kind(), self.joint.device()));
         joint.narrow(1, 0, self.tokens).unflatten(2, [-1, copies]).copy_(&held);
-        Self { joint, tokens: self.tokens }
+        Self { joint, ..self }
     }
 
     /// Makes each row what the row was that `sources` names for it, and drops the rows behind the last

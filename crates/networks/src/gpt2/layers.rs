@@ -148,7 +148,7 @@ pub(super) struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(module: &Builder, config: &Gpt2Config) -> Self {
+    pub(super) fn new(module: &Builder, config: &Gpt2Config) -> Self {
         let (hidden, inner) = (config.n_embd, config.inner());
         Self {
             inner: Conv1d::new(&module.sub("c_fc"), hidden, inner, config),
