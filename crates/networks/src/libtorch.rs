@@ -129,11 +129,11 @@ pub fn allow_tf32(allowed: bool) {
     unsafe { capsmith_allow_tf32(allowed) }
 }
 
-/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses
-/// operations that have none, as `torch.use_deterministic_algorithms` does.
+/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses operations
+/// that have none, as `torch.use_deterministic_algorithms` does.
 ///
-/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes
-/// the size of its workspace from the environment, where this puts it unless it is there.
+/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes the
+/// size of its workspace from the environment, where this puts it unless it is there.
 pub fn use_deterministic_algorithms(only: bool) {
     const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
     if only && env::var_os(WORKSPACE).is_none() {
@@ -176,9 +176,9 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row
-/// is that of the one result that `back` names for it: one gather, where `index_select` adds up all
-/// results of a row. Right where the others have no gradient.
+/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that
+/// of the one result that `back` names for it: one gather, where `index_select` adds up all results of a
+/// row. Right where the others have no gradient.
 ///
 /// # Errors
 /// Fails without memory.
@@ -192,8 +192,8 @@ pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU
-/// is the one by tanh, the processor's the exact one.
+/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU is the
+/// one by tanh, the processor's the exact one.
 ///
 /// tch's own binding takes `use_gelu` for the factor of `bias`.
 ///
@@ -267,8 +267,8 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     })
 }
 
-/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their
-/// device, as [`fused_adamw`] takes it.
+/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their device,
+/// as [`fused_adamw`] takes it.
 ///
 /// # Errors
 /// Fails without memory.
@@ -384,8 +384,8 @@ impl Drop for Event {
     }
 }
 
-/// Describes how libtorch was built: its version, the processor's instructions that it uses, and
-/// CUDA's and cuDNN's versions where its CUDA library is loaded.
+/// Describes how libtorch was built: its version, the processor's instructions that it uses, and CUDA's
+/// and cuDNN's versions where its CUDA library is loaded.
 ///
 /// # Errors
 /// Fails where libtorch refuses.

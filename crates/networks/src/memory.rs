@@ -1,7 +1,7 @@
 //! Exhausted memory as an error.
 //!
-//! Most of tch's functions panic with libtorch's error. [`catch_out_of_memory`] turns the panics
-//! that are for want of memory into errors, so that the networks need not check each operation.
+//! Most of tch's functions panic with libtorch's error. [`catch_out_of_memory`] turns the panics that are for
+//! want of memory into errors, so that the networks need not check each operation.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -33,8 +33,7 @@ const GPU: [&str; 4] = [
 const MACHINE: [&str; 2] = ["DefaultCPUAllocator", "std::bad_alloc"];
 
 impl OutOfMemory {
-    /// Recognises exhausted memory in the text of an error of libtorch; returns none for any other
-    /// error.
+    /// Recognises exhausted memory in the text of an error of libtorch; returns none for any other error.
     #[must_use]
     pub fn in_text(text: &str) -> Option<Self> {
         let is_gpu = GPU.iter().any(|marker| text.contains(marker));
@@ -77,8 +76,8 @@ thread_local! {
     static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is
-/// printed of such a panic; any other goes on.
+/// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is printed of such
+/// a panic; any other goes on.
 ///
 /// What `work` was changing when it ran out of memory may be half changed: drop it.
 ///

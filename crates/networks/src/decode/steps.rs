@@ -61,7 +61,8 @@ pub(super) fn write(
         let mut tokens = choose(&logits, &rows, step);
         let chosen = Chosen::send(&tokens, &log_probabilities(&logits, &tokens));
         let now = Step { rows: rows.clone(), chosen };
-        if let Some(arrived) = if reads_late { unread.replace(now) } else { Some(now) } {
+        let arrived = if reads_late { unread.replace(now) } else { Some(now) };
+        if let Some(arrived) = arrived {
             written.append(arrived);
         }
         let goes_on: Vec<bool> = rows.iter().map(|&row| !written.ended[row]).collect();
@@ -78,7 +79,9 @@ pub(super) fn write(
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    unread.into_iter().for_each(|last| written.append(last));
+    if let Some(last) = unread {
+        written.append(last);
+    }
     let mut written = written.hypotheses.into_iter();
     (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
 }
