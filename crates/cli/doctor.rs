@@ -13,18 +13,18 @@ use crate::terminal;
 
 /// Check that this machine can do what capsmith does, and how fast.
 ///
-/// Looks at libtorch, CUDA, the driver, GPUs, memory, disk, METEOR's resources and the hub; computes every
-/// network on the device and holds it against the processor, in f32, TF32, bf16 and f16; trains twenty
-/// steps of every system; resumes a training; writes captions by every strategy. Needs no data set, no
-/// network, and nothing but this program and its libtorch: models are small and random. Exits with 1 where
-/// anything is wrong.
+/// Looks at libtorch, CUDA, the driver, GPUs, memory, disk, METEOR's resources and the hub;
+/// computes every network on the device and holds it against the processor, in f32, TF32, bf16 and
+/// f16; trains twenty steps of every system; resumes a training; writes captions by every strategy.
+/// Needs no data set, no network, and nothing but this program and its libtorch: models are small
+/// and random. Exits with 1 where anything is wrong.
 #[derive(clap::Args)]
 pub struct Args {
     /// Device to check: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Measure training, decoding and CLIP too, beside a plain loop in PyTorch where python3 has torch;
-    /// full-size models on a GPU, small ones on the processor.
+    /// Measure training, decoding and CLIP too, beside a plain loop in PyTorch where python3 has
+    /// torch; full-size models on a GPU, small ones on the processor.
     #[arg(long)]
     bench: bool,
     /// Folder for doctor.json and doctor.html; the files of an earlier examination are replaced.

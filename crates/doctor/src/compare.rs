@@ -43,12 +43,12 @@ impl Arithmetic {
     /// The largest difference from the processor's f32, relative to the largest magnitude, that is
     /// rounding.
     ///
-    /// Rounding to p bits of mantissa changes a factor by up to u = 2^-(p + 1): 6e-8 in f32, 5e-4 in
-    /// TF32 and f16 (p = 10), 4e-3 in bf16 (p = 7). Sums of some hundred terms in another order, and the
-    /// few layers of the models here, make several times that of it: in f32, where only the order
-    /// differs, 3e-7 is seen, and in bf16 1e-2. The bounds are far above that and far below what a wrong kernel, mask or
-    /// weight gives (0.1 and more). f32's also lies below what TF32 gives, so TF32 where f32 was asked
-    /// for is found.
+    /// Rounding to p bits of mantissa changes a factor by up to u = 2^-(p + 1): 6e-8 in f32, 5e-4
+    /// in TF32 and f16 (p = 10), 4e-3 in bf16 (p = 7). Sums of some hundred terms in another order,
+    /// and the few layers of the models here, make several times that of it: in f32, where only the
+    /// order differs, 3e-7 is seen, and in bf16 1e-2. The bounds are far above that and far below
+    /// what a wrong kernel, mask or weight gives (0.1 and more). f32's also lies below what TF32
+    /// gives, so TF32 where f32 was asked for is found.
     pub(crate) fn tolerance(self) -> f64 {
         match self {
             Self::F32 => 2e-5,
@@ -76,7 +76,8 @@ pub(crate) fn compare(found: &Tensor, expected: &Tensor, tolerance: f64) -> Verd
     judge(difference, tolerance)
 }
 
-/// Compares results that belong together, each by its own largest magnitude, and returns the worst verdict.
+/// Compares results that belong together, each by its own largest magnitude, and returns the worst
+/// verdict.
 pub(crate) fn compare_all(found: &[Tensor], expected: &[Tensor], tolerance: f64) -> Verdict {
     if found.len() != expected.len() {
         let (found, expected) = (found.len(), expected.len());

@@ -44,7 +44,8 @@ fn words(panic: &(dyn Any + Send)) -> CheckError {
     CheckError::Panic(text.unwrap_or("a panic without words").to_owned())
 }
 
-/// Returns an error's first line, without the stack that libtorch adds and what unwrapping puts before.
+/// Returns an error's first line, without the stack that libtorch adds and what unwrapping puts
+/// before.
 pub(crate) fn first_line(error: &CheckError) -> String {
     let text = error.to_string();
     let text = text.rsplit("Torch(\"").next().unwrap_or_default();

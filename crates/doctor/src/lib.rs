@@ -1,8 +1,8 @@
-//! What `capsmith doctor` examines: the machine, every network on a device against the processor, short
-//! trainings, decoding, and with [`Options::bench`] how fast all of it is.
+//! What `capsmith doctor` examines: the machine, every network on a device against the processor,
+//! short trainings, decoding, and with [`Options::bench`] how fast all of it is.
 //!
-//! Models are small, have random weights, and are made for each check from a fixed seed; nothing is read
-//! but what belongs to the machine. A check that panics is a check that failed.
+//! Models are small, have random weights, and are made for each check from a fixed seed; nothing is
+//! read but what belongs to the machine. A check that panics is a check that failed.
 //!
 //! ```no_run
 //! struct Silent;
@@ -51,8 +51,9 @@ pub trait Observer {
     fn measured(&mut self, _measurement: &Measurement) {}
 }
 
-/// Examines the environment, then, where the device can be had, the networks, training and decoding on
-/// it, then measures. A device that no machine could have is an error of the report and nothing else.
+/// Examines the environment, then, where the device can be had, the networks, training and decoding
+/// on it, then measures. A device that no machine could have is an error of the report and nothing
+/// else.
 pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
     // Deterministic algorithms are checked later, but say so to cuBLAS before other threads work.
     libtorch::use_deterministic_algorithms(true);

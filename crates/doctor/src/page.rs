@@ -13,7 +13,8 @@ pub fn page(report: &Report) -> String {
         [Outcome::Ok, Outcome::Failed, Outcome::Skipped].map(|outcome| report.count(outcome));
     let body = html! {
         p.lead {
-            "Device " strong { (report.device) } ": " (ok) " checks are ok, " (failed) " failed, " (skipped) " skipped."
+            "Device " strong { (report.device) } ": " (ok) " checks are ok, " (failed) " failed, "
+            (skipped) " skipped."
         }
         @for check in report.checks.iter().filter(|check| check.verdict.outcome == Outcome::Failed) {
             p.absent { strong { (check.name) } ": " (check.verdict.detail) }
@@ -76,10 +77,10 @@ fn speeds(measurements: &[Measurement]) -> Markup {
             h2 { (Group::Bench.title()) }
             (sortable(&head, &rows))
             p.note {
-                "Random weights. Each training step is waited for, on both sides. The plain loop pads captions to 40 tokens, "
-                "and captions one picture at a time, reading the caption again for each token, as the paper's notebook. "
-                "MFU in percent: 6 operations for each parameter and row that a step multiplies, by the peak of the GPU's "
-                "data sheet."
+                "Random weights. Each training step is waited for, on both sides. The plain loop pads "
+                "captions to 40 tokens, and captions one picture at a time, reading the caption again for "
+                "each token, as the paper's notebook. MFU in percent: 6 operations for each parameter and "
+                "row that a step multiplies, by the peak of the GPU's data sheet."
             }
             @for one in measurements {
                 @if let Some(note) = &one.note { p.absent { (one.work) ", " (one.arithmetic) ": " (note) } }

@@ -1,7 +1,7 @@
 //! How fast training, decoding and CLIP are, beside a plain loop in PyTorch where there is one.
 //!
-//! Models have random weights. On the processor they are small and steps are few, so that a measurement
-//! ends within minutes.
+//! Models have random weights. On the processor they are small and steps are few, so that a
+//! measurement ends within minutes.
 
 mod peaks;
 mod plain;
@@ -35,9 +35,9 @@ pub struct Measurement {
     pub unit: &'static str,
     /// The median over the rounds; none where it could not be measured.
     pub value: Option<f64>,
-    /// Model FLOPs utilisation: the share of the GPU's peak that the step's products would take. A step
-    /// counts as 6 operations for each parameter and each row that it multiplies; attention and what is
-    /// computed elementwise count as nothing.
+    /// Model FLOPs utilisation: the share of the GPU's peak that the step's products would take. A
+    /// step counts as 6 operations for each parameter and each row that it multiplies; attention
+    /// and what is computed elementwise count as nothing.
     pub mfu: Option<f64>,
     /// The most bytes that tensors took on the GPU at a time.
     pub peak_bytes: Option<u64>,

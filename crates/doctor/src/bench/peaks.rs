@@ -10,8 +10,8 @@ pub(super) struct Peaks {
     bf16: Option<f64>,
 }
 
-/// Parts of a GPU's name, and 10^12 operations a second in f32, TF32 and bf16 (0: not at all). A name
-/// that others begin with comes behind them.
+/// Parts of a GPU's name, and 10^12 operations a second in f32, TF32 and bf16 (0: not at all). A
+/// name that others begin with comes behind them.
 const GPUS: [(&str, [f64; 3]); 17] = [
     ("B200", [80.0, 1125.0, 2250.0]),
     ("H200", [67.0, 494.7, 989.4]),
@@ -32,8 +32,8 @@ const GPUS: [(&str, [f64; 3]); 17] = [
     ("T4", [8.1, 0.0, 0.0]),
 ];
 
-/// Returns the peaks of a machine's GPUs, where all are of one kind that is known: the driver's order of
-/// GPUs need not be CUDA's.
+/// Returns the peaks of a machine's GPUs, where all are of one kind that is known: the driver's
+/// order of GPUs need not be CUDA's.
 pub(super) fn of(names: &[String]) -> Option<Peaks> {
     let first = names.first()?;
     if names.iter().any(|name| name != first) {

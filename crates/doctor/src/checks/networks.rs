@@ -32,10 +32,11 @@ const ALL: &[Arithmetic] = &[F32, Tf32, Bf16, F16];
 const MIXED: &[Arithmetic] = &[F32, Tf32, Bf16];
 const SINGLE: &[Arithmetic] = &[F32, Tf32];
 
-/// The backward pass of a softmax subtracts sums that are nearly equal, so rounding counts several times
-/// in the gradients before it.
+/// The backward pass of a softmax subtracts sums that are nearly equal, so rounding counts several
+/// times in the gradients before it.
 const GRADIENTS: f64 = 3.0;
-/// cuDNN may convolve by Winograd's algorithm or Fourier's, which round more, and there are 13 layers.
+/// cuDNN may convolve by Winograd's algorithm or Fourier's, which round more, and there are 13
+/// layers.
 const CONVOLUTIONS: f64 = 5.0;
 
 const fn case(

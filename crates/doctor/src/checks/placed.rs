@@ -8,7 +8,8 @@ use crate::error::CheckError;
 /// Weights are drawn from it.
 const SEED: i64 = 16;
 
-/// How far weights are moved from their initial values: biases of 0 and norms of 1 would hide errors.
+/// How far weights are moved from their initial values: biases of 0 and norms of 1 would hide
+/// errors.
 const MOVED: f64 = 0.1;
 
 /// A GPT-2 of two layers.

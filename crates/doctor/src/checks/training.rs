@@ -190,11 +190,13 @@ const OPTIMIZER: AdamWOptions = AdamWOptions {
 const RATE: RateSchedule =
     RateSchedule { shape: Schedule::Linear, peak: 5e-3, warmup_steps: 4, total_steps: 40 };
 
-/// The largest difference of a step's loss from the processor's in f32, relative to it, that is rounding.
+/// The largest difference of a step's loss from the processor's in f32, relative to it, that is
+/// rounding.
 ///
-/// A loss is a mean over many tokens, so its own rounding is small, but each step starts from weights that
-/// rounding has moved, and AdamW moves a weight of tiny gradient by as much as any other, to the side that
-/// its gradient's sign says. On processors 2e-7 is seen in f32 with sums in another order, and 2e-3 in bf16.
+/// A loss is a mean over many tokens, so its own rounding is small, but each step starts from
+/// weights that rounding has moved, and AdamW moves a weight of tiny gradient by as much as any
+/// other, to the side that its gradient's sign says. On processors 2e-7 is seen in f32 with sums in
+/// another order, and 2e-3 in bf16.
 fn tolerance(arithmetic: Arithmetic) -> f64 {
     match arithmetic {
         Arithmetic::F32 => 1e-4,
@@ -226,7 +228,8 @@ fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
     differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most })
 }
 
-/// Compares a resumed training with one that went through: losses and weights must be the same bits.
+/// Compares a resumed training with one that went through: losses and weights must be the same
+/// bits.
 fn compare_resumed<M: Model>(whole: &Trained<M>, resumed: &Trained<M>) -> Verdict {
     let (expected, found) = (named_variables(&whole.store), named_variables(&resumed.store));
     let same = expected.iter().zip(&found).all(|((_, a), (_, b))| a == b);

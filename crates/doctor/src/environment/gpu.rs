@@ -61,7 +61,8 @@ fn listed(nvml: &Nvml) -> Result<Listed, NvmlError> {
     })
 }
 
-/// Judges what [`list`] returned: a machine without a driver has no GPU, which is no error by itself.
+/// Judges what [`list`] returned: a machine without a driver has no GPU, which is no error by
+/// itself.
 pub(super) fn driver(listed: Result<&Listed, &String>) -> Verdict {
     match listed {
         Ok(listed) => {

@@ -12,8 +12,8 @@ use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Verdict};
 
-/// Checks all of it, and returns the names of the GPUs that the driver lists. `missing` says why the
-/// device that was asked for cannot be had.
+/// Checks all of it, and returns the names of the GPUs that the driver lists. `missing` says why
+/// the device that was asked for cannot be had.
 pub(crate) fn examine(
     examination: &mut Examination,
     options: &Options,
