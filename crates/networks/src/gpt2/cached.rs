@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::gpt2::Gpt2Config;
+    use crate::layers::{Builder, Initial};
 
     #[test]
     fn a_folded_bias_changes_nothing_but_the_order_of_a_sum() {
