@@ -45,9 +45,9 @@ fn a_run_is_resumed_with_other_threads_which_is_noted_and_written_down() {
     }));
     let device = "cpu".to_owned();
     let with_two = Hardware { after_step: Stage::BATCHES, device: device.clone(), threads: 2 };
-    assert_eq!(resumed_on(), [with_two.clone()]);
+    assert_eq!(resumed_on(), std::slice::from_ref(&with_two));
     assert!(!moved(&go(3, "training.threads=2").unwrap()));
-    assert_eq!(resumed_on(), [with_two.clone()]);
+    assert_eq!(resumed_on(), std::slice::from_ref(&with_two));
     assert!(moved(&go(4, "training.threads=1").unwrap()));
     let with_one = Hardware { after_step: 3 * Stage::BATCHES, device, threads: 1 };
     assert_eq!(resumed_on(), [with_two, with_one]);

@@ -34,7 +34,7 @@ struct Call {
 /// The calls of both ranks in their order.
 #[derive(Debug, Default)]
 struct Calls {
-    calls: Mutex<Vec<Call>>,
+    made: Mutex<Vec<Call>>,
     changed: Condvar,
 }
 
@@ -53,7 +53,7 @@ impl Rank {
         assert_eq!(tensor.device(), self.device);
         assert!(tensor.is_contiguous());
         let number = self.next.fetch_add(1, Ordering::SeqCst);
-        let mut calls = self.calls.calls.lock().unwrap();
+        let mut calls = self.calls.made.lock().unwrap();
         if calls.len() <= number {
             calls.resize_with(number + 1, Call::default);
         }
@@ -66,7 +66,7 @@ impl Rank {
         }
         let all = Arc::clone(&self.calls);
         Pending::new(move || {
-            let calls = all.calls.lock().unwrap();
+            let calls = all.made.lock().unwrap();
             drop(all.changed.wait_while(calls, |calls| !calls[number].is_done).unwrap());
             Ok(())
         })
