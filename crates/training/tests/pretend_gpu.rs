@@ -41,7 +41,7 @@ struct Calls {
 /// A rank of two in this process.
 #[derive(Debug)]
 struct Rank {
-    rank: usize,
+    number: usize,
     device: Device,
     calls: Arc<Calls>,
     next: AtomicUsize,
@@ -58,7 +58,7 @@ impl Rank {
             calls.resize_with(number + 1, Call::default);
         }
         let call = &mut calls[number];
-        call.tensors[self.rank] = Some(tensor.shallow_clone());
+        call.tensors[self.number] = Some(tensor.shallow_clone());
         if let [Some(first), Some(second)] = &mut call.tensors {
             no_grad(|| together(first, second));
             *call = Call { is_done: true, ..Call::default() };
@@ -75,7 +75,7 @@ impl Rank {
 
 impl Collectives for Rank {
     fn rank(&self) -> usize {
-        self.rank
+        self.number
     }
 
     fn world_size(&self) -> usize {
@@ -205,7 +205,7 @@ fn together(devices: [Device; RANKS], parts: usize, recompute: bool) -> [Way; RA
     let meeting = Barrier::new(RANKS);
     let walk = |rank: usize| {
         let group: Arc<dyn Collectives> = Arc::new(Rank {
-            rank,
+            number: rank,
             device: devices[rank],
             calls: Arc::clone(&calls),
             next: AtomicUsize::new(0),
