@@ -14,7 +14,7 @@ use crate::cli::systems::Place;
 
 const SYSTEMS: [&str; 3] = ["prefix", "sbg", "merge-rnn"];
 
-/// What each system is asked to decode by.
+/// Systems with the strategies that they decode by.
 const STRATEGIES: [(&str, &str); 7] = [
     ("prefix", r#"{ kind = "greedy" }"#),
     ("prefix", r#"{ kind = "beam", beams = 5 }"#),
@@ -78,7 +78,7 @@ fn gpu_captions_of_every_strategy_are_the_processors() {
     }
 }
 
-/// Whether two JSON values differ in no more than last digits of numbers.
+/// Returns true if two JSON values differ at most in last digits of numbers.
 fn alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {

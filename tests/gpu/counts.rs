@@ -20,7 +20,7 @@ const TOKEN_COPIES: u64 = 1;
 /// Waits of a token, for the copy of the tokens to the host.
 const TOKEN_WAITS: u64 = 1;
 
-/// Where the exact counts are, which a change of the code has to change knowingly.
+/// Returns the file of the exact counts. A change of the code that changes them must update it.
 fn golden() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpu/launches.json"))
 }

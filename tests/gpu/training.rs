@@ -119,7 +119,7 @@ fn check_steps(config: &Config, ran: &Ran, count: usize) {
     assert!(faults.is_empty(), "{name}:\n{}", faults.join("\n"));
 }
 
-/// What a command said, but for numbers and devices.
+/// Returns a command's messages without numbers and devices.
 fn shapes(output: &Output) -> BTreeSet<String> {
     let said =
         String::from_utf8_lossy(&output.stderr).replace("cuda:", "cpu").replace("gpu", "cpu");

@@ -1,11 +1,11 @@
-//! Whether two results are the same up to rounding.
+//! Compares two results up to rounding.
 
 use networks::{Pass, Precision};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::finding::{Outcome, Verdict};
 
-/// How a device multiplies.
+/// Arithmetic of matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     F32,

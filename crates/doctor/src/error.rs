@@ -1,4 +1,4 @@
-//! What can go wrong inside a check. None of it ends the examination.
+//! Errors inside a check. None of them ends the examination.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ pub(crate) enum CheckError {
     /// The temporary folder cannot be used.
     #[error("the temporary folder cannot be used: {0}; TMPDIR names another")]
     Temporary(#[from] std::io::Error),
-    /// What a panic said.
+    /// The message of a panic.
     #[error("{0}")]
     Panic(String),
 }

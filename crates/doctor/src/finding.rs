@@ -1,11 +1,11 @@
-//! What was found, as it is shown and written.
+//! Results of checks, as they are printed and written.
 
 use networks::device::DeviceError;
 use serde::Serialize;
 
 use crate::{Measurement, Options};
 
-/// How a check ended.
+/// Status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -63,14 +63,14 @@ impl Group {
     }
 }
 
-/// How a check ended, and why.
+/// Status of a check, and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
-    /// What was seen.
+    /// Observed values.
     pub detail: String,
-    /// What to do about it.
+    /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The largest difference, relative to the largest magnitude.
@@ -106,14 +106,14 @@ impl Verdict {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// What it belongs to.
+    /// Section of the report.
     pub group: Group,
-    /// What was checked.
+    /// Name of the check.
     pub name: String,
-    /// How it ended.
+    /// Result of the check.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 

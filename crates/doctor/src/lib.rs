@@ -1,5 +1,5 @@
-//! What `capsmith doctor` examines: the machine, every network on a device against the processor,
-//! short trainings, decoding, and with [`Options::bench`] how fast all of it is.
+//! The checks of `capsmith doctor`: the machine, every network on a device against the processor,
+//! short trainings, decoding, and with [`Options::bench`] the speed of all of them.
 //!
 //! Models are small, have random weights, and are made for each check from a fixed seed; nothing is
 //! read but what belongs to the machine. A check that panics is a check that failed.
@@ -30,7 +30,7 @@ use examination::Examination;
 pub use finding::{Finding, Group, Outcome, Report};
 pub use page::page;
 
-/// What to examine.
+/// Scope of an examination.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Device whose results are compared with the processor's: `cpu`, `cuda` or `cuda:N`.

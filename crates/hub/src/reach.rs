@@ -10,7 +10,7 @@ use crate::retry::Fault;
 /// Waits up to `patience` for an answer of the hub, whatever it is.
 ///
 /// # Errors
-/// Says why there is none; [`Options::offline`] is such a reason.
+/// Fails with the reason; [`Options::offline`] is one.
 pub fn reach(options: &Options, patience: Duration) -> Result<(), String> {
     if options.offline {
         return Err("HF_HUB_OFFLINE is set".to_owned());

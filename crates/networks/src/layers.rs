@@ -1,11 +1,11 @@
-//! What networks are made of: variables; for CLIP's towers and BART linear maps, norms and attention.
+//! Parts of networks: variables; for CLIP's towers and BART linear maps, norms and attention.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
 use tch::nn::{self, Init};
 use tch::{Device, TchError, Tensor};
 
-/// What a network's variables begin as.
+/// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initial {
     /// The weights that training from scratch begins with, drawn at random.

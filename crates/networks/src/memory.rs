@@ -21,7 +21,7 @@ pub struct OutOfMemory {
     pub asked_for: Option<String>,
 }
 
-/// What libtorch, cuBLAS and cuDNN say where a GPU's memory is exhausted.
+/// Messages of libtorch, cuBLAS and cuDNN for exhausted memory of a GPU.
 const GPU: [&str; 4] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -29,7 +29,7 @@ const GPU: [&str; 4] = [
     "ALLOCATION_FAILED",
 ];
 
-/// What libtorch says where the machine's memory is exhausted.
+/// Messages of libtorch for exhausted memory of the machine.
 const MACHINE: [&str; 2] = ["DefaultCPUAllocator", "std::bad_alloc"];
 
 impl OutOfMemory {
@@ -72,14 +72,14 @@ impl fmt::Display for OutOfMemory {
 }
 
 thread_local! {
-    /// How many calls of [`catch_out_of_memory`] are under way in this thread.
+    /// Number of calls of [`catch_out_of_memory`] under way in this thread.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is printed of such
 /// a panic; any other goes on.
 ///
-/// What `work` was changing when it ran out of memory may be half changed: drop it.
+/// Values that `work` was changing when memory ran out may be half changed: drop them.
 ///
 /// # Errors
 /// Fails if memory was exhausted.

@@ -23,7 +23,7 @@ pub(crate) fn at_the_model(device: Device) -> usize {
     if device.is_cuda() { 2 } else { 1 }
 }
 
-/// Those at the model, one waiting for it, one being decoded.
+/// Batches in memory: at the model, one waiting for it, one being decoded.
 fn in_memory(device: Device) -> usize {
     at_the_model(device) + 2
 }

@@ -58,7 +58,7 @@ pub enum Error {
         first: String,
         /// The batch's last picture.
         last: String,
-        /// What was asked for.
+        /// Size of the allocation that failed.
         source: OutOfMemory,
         /// Pictures in a batch.
         batch_size: usize,

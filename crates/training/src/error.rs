@@ -64,7 +64,7 @@ pub enum Error {
     /// Memory is exhausted.
     #[error("{source}\nhint: {hint}")]
     OutOfMemory {
-        /// Which memory, and how much was asked for.
+        /// The memory, and the size of the allocation that failed.
         source: OutOfMemory,
         /// Keys or options that need less.
         hint: String,

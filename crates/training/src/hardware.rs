@@ -1,4 +1,4 @@
-//! What a run is computed on. It may be resumed on something else, which is written down in `run.json`.
+//! The hardware of a run. Resuming on other hardware is recorded in `run.json`.
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ pub(crate) struct Pending {
 pub(crate) struct Values {
     pub loss: f64,
     pub norm: f64,
-    /// How many processes were asked to stop; 0 where there is one.
+    /// Number of processes that were asked to stop; 0 without other processes.
     pub wanting_to_stop: f64,
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn fewer_together(pictures: usize) -> String {
         .to_owned()
 }
 
-/// What makes captioning after an epoch take less memory.
+/// Advice for captioning after an epoch in less memory.
 pub(crate) const DECODING: &str =
     "lower decoding.batch_size, or set training.scored_pictures=0, in a new run";
 

@@ -189,7 +189,7 @@ fn targets(blocks: &[Block]) -> usize {
     Blocks::new(&blocks.iter().collect::<Vec<_>>(), Device::Cpu).targets()
 }
 
-/// How often the host waited for the pretend GPU.
+/// Returns the number of waits of the host for the pretend GPU.
 fn waits() -> u64 {
     // SAFETY: looks a name up among all libraries that are loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pretend_cuda_waits".as_ptr()) };

@@ -1,4 +1,4 @@
-//! How fast training, decoding and CLIP are, beside a plain loop in PyTorch where there is one.
+//! Measures training, decoding and CLIP, beside a plain loop in PyTorch where there is one.
 //!
 //! Models have random weights. On the processor they are small and steps are few, so that a
 //! measurement ends within minutes.
@@ -27,7 +27,7 @@ use plain::Job;
 /// One line of the table of speeds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measurement {
-    /// What was done.
+    /// The measured work.
     pub work: String,
     /// In which arithmetic.
     pub arithmetic: &'static str,
@@ -48,7 +48,7 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// How many times faster than the plain loop it is.
+    /// Returns the plain loop's time divided by ours.
     #[must_use]
     pub fn speedup(&self) -> Option<f64> {
         let (value, plain) = (self.value?, self.plain?);

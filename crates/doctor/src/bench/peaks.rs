@@ -1,4 +1,4 @@
-//! What GPUs could multiply at most, by their data sheets.
+//! Peak rates of GPUs, by their data sheets.
 
 use crate::compare::Arithmetic;
 

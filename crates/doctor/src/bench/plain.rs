@@ -90,7 +90,7 @@ impl Job {
     }
 }
 
-/// What the script is told.
+/// The request to the script.
 #[derive(Serialize)]
 struct Request<'a> {
     device: String,

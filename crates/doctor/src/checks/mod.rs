@@ -1,4 +1,4 @@
-//! What is computed on the device and held against the processor.
+//! Computations on the device that are compared with the processor's.
 
 mod decoding;
 mod files;

@@ -18,10 +18,10 @@ use Arithmetic::{Bf16, F16, F32, Tf32};
 /// Computes tensors with a model of its own.
 type Compute = fn(Device, Arithmetic) -> Result<Vec<Tensor>, CheckError>;
 
-/// What is computed.
+/// A network and its computation.
 struct Case {
     name: &'static str,
-    /// Those in which capsmith can compute it.
+    /// The arithmetics in which capsmith can compute it.
     arithmetics: &'static [Arithmetic],
     /// Times the tolerance.
     slack: f64,
@@ -90,7 +90,7 @@ pub(super) fn check(examination: &mut Examination, device: Device) {
     }
 }
 
-/// What attention may see.
+/// The keys that attention may see.
 #[derive(Clone, Copy, PartialEq)]
 enum Mask {
     None,

@@ -8,7 +8,7 @@ use crate::error::CheckError;
 /// Weights are drawn from it.
 const SEED: i64 = 16;
 
-/// How far weights are moved from their initial values: biases of 0 and norms of 1 would hide
+/// Distance of weights from their initial values: biases of 0 and norms of 1 would hide
 /// errors.
 const MOVED: f64 = 0.1;
 

@@ -52,7 +52,7 @@ pub(super) fn processor() -> String {
     format!("{name}, {threads} threads for capsmith; {instructions}")
 }
 
-/// Says how much memory the machine has.
+/// Reports the machine's memory.
 pub(super) fn memory() -> Verdict {
     let Some(all) = device::memory() else {
         return Verdict::skipped("the system does not say how much there is");
@@ -66,7 +66,7 @@ pub(super) fn memory() -> Verdict {
     })
 }
 
-/// Says how much room there is on the disk of a folder.
+/// Reports the free space on the disk of a folder.
 pub(super) fn disk(folder: &Path) -> Verdict {
     match free(folder) {
         Some(free) => {

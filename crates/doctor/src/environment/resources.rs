@@ -1,4 +1,4 @@
-//! What capsmith fetches: METEOR's resources, and models from the hub. All of it may be absent.
+//! Fetched resources: METEOR's, and models from the hub. All of them may be absent.
 
 use std::fs;
 use std::path::Path;

@@ -27,7 +27,7 @@ impl Limits<'_> {
 
 /// The tokens of one step.
 struct Step {
-    /// Which continuation each row is, counted through all prompts.
+    /// The continuation of each row, counted through all prompts.
     rows: Vec<usize>,
     chosen: Chosen,
 }

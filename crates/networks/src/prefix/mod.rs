@@ -32,7 +32,7 @@ pub struct ClipCaptioner {
     gpt2: Gpt2,
 }
 
-/// What a captioner's variables begin as.
+/// Initial values of a captioner's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitialParts {
     /// The mapper's variables.
@@ -42,7 +42,7 @@ pub struct InitialParts {
 }
 
 impl InitialParts {
-    /// Those of a captioner that a checkpoint fills.
+    /// The initial values of a captioner that a checkpoint fills.
     pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
 }
 

@@ -15,13 +15,13 @@ use serde_json::Value;
 use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
 use training::config::Config;
 
-/// What libtorch throws where a GPU is full.
+/// An exception of libtorch for a full GPU.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
     capacity of 8.00 GiB\nException raised from malloc\nframe #0: c10::Error::Error(std::string)";
 
 /// Captions are the sums of the pixels: quick to make, and another one for each picture.
 pub struct Sums {
-    /// Where there is one, a batch waits for a word: `go`, `panic`, `fail` or `memory`.
+    /// If set, a batch waits for a word: `go`, `panic`, `fail` or `memory`.
     gate: Option<Receiver<&'static str>>,
     /// Told how many pictures were taken together.
     taken: Sender<usize>,
