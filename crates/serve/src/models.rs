@@ -190,10 +190,21 @@ impl Backend for Models {
     }
 
     fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
-        self.caption_all(pictures).map_err(|error| match OutOfMemory::in_error(&error) {
-            Some(exhausted) => exhausted.into(),
-            None => Failure::Other(error.to_string()),
-        })
+        let error = match self.caption_all(pictures) {
+            Ok(written) => return Ok(written),
+            Err(error) => error,
+        };
+        match OutOfMemory::in_error(&error) {
+            // Together they do not fit; half of them may.
+            Some(_) if pictures.len() > 1 => {
+                let (first, others) = pictures.split_at(pictures.len() / 2);
+                let mut written = self.caption(first)?;
+                written.extend(self.caption(others)?);
+                Ok(written)
+            }
+            Some(exhausted) => Err(exhausted.into()),
+            None => Err(Failure::Other(error.to_string())),
+        }
     }
 }
 

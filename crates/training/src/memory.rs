@@ -80,8 +80,7 @@ pub(crate) fn fewer_together(pictures: usize) -> String {
 }
 
 /// Advice for captioning after an epoch in less memory.
-pub(crate) const DECODING: &str =
-    "lower decoding.batch_size, or set training.scored_pictures=0, in a new run";
+pub(crate) const DECODING: &str = "lower decoding.batch_size, or set training.scored_pictures=0, in a new run; --resume --set training.device=cpu continues this one";
 
 /// Returns what makes training take less memory.
 pub(crate) fn advice(system: &System) -> &'static str {

@@ -64,7 +64,7 @@ pub enum BartError {
     Tokens(String),
     /// libtorch refused: out of memory, mostly.
     #[error(
-        "libtorch: {}\nhint: if memory ran out, a smaller batch needs less",
+        "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
         crate::libtorch::reason(.0)
     )]
     Torch(#[from] TchError),

@@ -70,7 +70,7 @@ pub enum ClipError {
     Tokens(String),
     /// libtorch refused: out of memory, mostly.
     #[error(
-        "libtorch: {}\nhint: if memory ran out, a smaller batch needs less",
+        "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
         crate::libtorch::reason(.0)
     )]
     Torch(#[from] TchError),
