@@ -10,8 +10,8 @@ pub(super) struct Peaks {
     bf16: Option<f64>,
 }
 
-/// Parts of a GPU's name, and 10^12 operations a second in f32, TF32 and bf16 (0: not at all). A
-/// name that others begin with comes behind them.
+/// Words of a GPU's name, and 10^12 operations a second in f32, TF32 and bf16 (0: not at all). Words
+/// that others begin with come behind them.
 const GPUS: [(&str, [f64; 3]); 17] = [
     ("B200", [80.0, 1125.0, 2250.0]),
     ("H200", [67.0, 494.7, 989.4]),
@@ -39,7 +39,9 @@ pub(super) fn of(names: &[String]) -> Option<Peaks> {
     if names.iter().any(|name| name != first) {
         return None;
     }
-    let (_, peaks) = GPUS.iter().find(|(part, _)| first.contains(part))?;
+    // Whole words: an RTX A4000 is no A40.
+    let name = format!(" {} ", first.replace('-', " "));
+    let (_, peaks) = GPUS.iter().find(|(part, _)| name.contains(&format!(" {part} ")))?;
     let [f32, tf32, bf16] = peaks.map(|tera| tera * 1e12);
     let known = |peak: f64| (peak > 0.0).then_some(peak);
     Some(Peaks { f32, tf32: known(tf32), bf16: known(bf16) })
@@ -68,6 +70,7 @@ mod tests {
         assert_eq!(bf16(&["NVIDIA A100-SXM4-80GB"; 2]), Some(312e12));
         assert_eq!(bf16(&["NVIDIA H100 80GB HBM3"]), Some(989.4e12));
         assert_eq!(bf16(&["NVIDIA H100 PCIe"]), Some(756e12));
+        assert_eq!(bf16(&["NVIDIA RTX A4000"]), None);
         assert_eq!(bf16(&["NVIDIA L40S"]), Some(362e12));
         assert_eq!(bf16(&["NVIDIA L4"]), Some(121e12));
         assert_eq!(bf16(&["NVIDIA A10G"]), Some(70e12));
