@@ -30,13 +30,16 @@ mkdir "$out"
 
 # Prints a command, runs it, and prints how long it took.
 step() {
-    local start=$SECONDS
+    local start=$SECONDS code=0
     printf '$ capsmith %s\n' "$*"
-    "$capsmith" "$@"
+    "$capsmith" "$@" || code=$?
     printf -- '-- %d s\n\n' $((SECONDS - start))
+    return "$code"
 }
 
-step doctor --device "$device" --bench --out "$out/doctor"
+# What doctor finds wrong is no reason not to try the rest.
+well=0
+step doctor --device "$device" --bench --out "$out/doctor" || well=$?
 
 data=${DATA:-$out/pictures}
 if [ -z "${DATA:-}" ]; then
@@ -60,3 +63,4 @@ for precision in f32 tf32 bf16; do
     step evaluate --run "$run" --device "$device"
 done
 printf -- '-- %d s in all\n' "$SECONDS"
+exit "$well"

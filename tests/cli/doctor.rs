@@ -1,7 +1,7 @@
 //! `capsmith doctor` on the processor, and where there is no GPU.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -125,4 +125,21 @@ fn a_folder_that_cannot_be_written_to_and_a_device_that_there_never_is_are_said_
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("cuda:N") && output.stdout.is_empty(), "{errors}");
+}
+
+/// A reader such as `head` takes neither the report nor the verdict away.
+#[test]
+fn the_report_is_written_and_the_verdict_given_though_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = doctor("cuda:127", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let (report, html) = read(folder.path());
+    assert_eq!(report["ok"], false);
+    assert!(html.contains("</html>"));
 }

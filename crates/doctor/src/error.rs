@@ -1,7 +1,8 @@
 //! Errors inside a check. None of them ends the examination.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use networks::memory::catch_panic;
 
 /// Why a check or measurement could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub(crate) enum CheckError {
 /// Returns what `work` returns, or its panic as an error.
 pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, CheckError>) -> Result<T, CheckError> {
     // Each piece of work makes its own models, so a panic leaves nothing half-changed behind.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(words(&*panic)))
+    catch_panic(work).unwrap_or_else(|panic| Err(words(&*panic)))
 }
 
 fn words(panic: &(dyn Any + Send)) -> CheckError {

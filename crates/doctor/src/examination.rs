@@ -62,10 +62,19 @@ mod tests {
             let _ = tch::Tensor::from_slice(&[1.0_f32]).view([2]);
             Ok(Verdict::ok(""))
         });
-        examination.check(Group::Networks, "fine", || Ok(Verdict::ok("")));
+        examination.check(Group::Networks, "panic without gradients", || {
+            let _ = tch::no_grad(|| tch::Tensor::from_slice(&[1.0_f32]).view([2]));
+            Ok(Verdict::ok(""))
+        });
+        examination.check(Group::Networks, "fine", || {
+            let one = tch::Tensor::from_slice(&[1.0_f32]).set_requires_grad(true);
+            let takes_gradients = (&one * 2.0).requires_grad();
+            Ok(if takes_gradients { Verdict::ok("") } else { Verdict::failed("no gradients") })
+        });
         let findings = examination.findings();
         let outcomes: Vec<Outcome> = findings.iter().map(|one| one.verdict.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Failed, Outcome::Failed, Outcome::Ok]);
+        let failed = Outcome::Failed;
+        assert_eq!(outcomes, [failed, failed, failed, Outcome::Ok]);
         assert_eq!(findings[0].verdict.detail, "out of memory");
         assert!(findings[1].verdict.detail.starts_with("shape '[2]' is invalid"), "{findings:?}");
         assert!(!findings[1].verdict.detail.contains("frame"), "{findings:?}");

@@ -85,14 +85,25 @@ thread_local! {
 /// Fails if memory was exhausted.
 pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
     silence();
-    let takes_gradients = takes_gradients();
     GUARDS.set(GUARDS.get() + 1);
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    let result = catch_panic(work);
     GUARDS.set(GUARDS.get() - 1);
     result.map_err(|payload| {
-        // A panic leaves `tch::no_grad` without its end.
-        set_takes_gradients(takes_gradients);
         OutOfMemory::in_panic(&*payload).unwrap_or_else(|| panic::resume_unwind(payload))
+    })
+}
+
+/// Runs `work`, and returns its panic as an error. Tensors take gradients afterwards as before.
+///
+/// Values that `work` was changing when it panicked may be half changed: drop them.
+///
+/// # Errors
+/// Fails with the payload of the panic.
+pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    let takes_gradients = takes_gradients();
+    // A panic leaves `tch::no_grad` without its end.
+    panic::catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| {
+        set_takes_gradients(takes_gradients);
     })
 }
 

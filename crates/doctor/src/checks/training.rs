@@ -112,7 +112,7 @@ fn check_task<M: Model>(examination: &mut Examination, device: Device, task: &Ta
             libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
             let found = train(task, device, arithmetic, 0, STEPS, None);
             libtorch::allow_tf32(false);
-            Ok(compare_losses(&found?.losses, &expected.losses, tolerance(arithmetic)))
+            Ok(compare_steps(&found?, &expected, tolerance(arithmetic)))
         });
     }
     let name = format!("{}, resumed after {STOP} steps", task.name);
@@ -143,6 +143,8 @@ struct Trained<M: Model> {
     store: nn::VarStore,
     learner: Learner<M>,
     losses: Vec<f64>,
+    /// Gradient norms before clipping.
+    norms: Vec<f64>,
 }
 
 /// Trains from step `from` to step `to`, from a checkpoint where there is one.
@@ -168,15 +170,16 @@ fn train<M: Model>(
     let pass = arithmetic.pass();
     let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
     let mut learner = Learner::new(model, optimizer, RATE, options);
-    let mut losses = Vec::new();
+    let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in from..to {
         let computed = learner
             .compute(&[(task.part)(step % BATCHES, device)], step, step as i64)
             .map_err(training::Error::from)?;
         learner.apply(&computed)?;
         losses.push(computed.loss.f_double_value(&[])?);
+        norms.push(computed.norm.f_double_value(&[])?);
     }
-    Ok(Trained { store, learner, losses })
+    Ok(Trained { store, learner, losses, norms })
 }
 
 const OPTIMIZER: AdamWOptions = AdamWOptions {
@@ -203,6 +206,17 @@ fn tolerance(arithmetic: Arithmetic) -> f64 {
         Arithmetic::Tf32 | Arithmetic::F16 => 5e-3,
         Arithmetic::Bf16 => 2e-2,
     }
+}
+
+/// Compares losses, and gradient norms: AdamW moves weights alike whatever the scale of a gradient is,
+/// so a wrong norm changes no loss. Norms are allowed three times the tolerance, as gradients are.
+fn compare_steps<M: Model>(found: &Trained<M>, expected: &Trained<M>, tolerance: f64) -> Verdict {
+    let losses = compare_losses(&found.losses, &expected.losses, tolerance);
+    let norms = judge(largest_difference(&found.norms, &expected.norms), 3.0 * tolerance);
+    if norms.outcome == Outcome::Failed {
+        return Verdict::failed(format!("gradient norms: {}", norms.detail));
+    }
+    losses
 }
 
 /// Compares the losses of each step, which must have fallen.
@@ -257,6 +271,18 @@ mod tests {
         assert_eq!(outcome(&[5.0, 4.0]), Outcome::Failed);
         assert_eq!(outcome(&[]), Outcome::Failed);
         assert_eq!(compare_losses(&[5.0; 3], &[5.0; 3], 1e-4).outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn wrong_norms_fail_though_losses_are_right() {
+        let _turn = crate::checks::alone_with_the_generator();
+        let trained = || train(&PREFIX_TASK, Device::Cpu, Arithmetic::F32, 0, STEPS, None).unwrap();
+        let (expected, mut found) = (trained(), trained());
+        assert_eq!(compare_steps(&found, &expected, 1e-4).outcome, Outcome::Ok);
+        found.norms[3] *= 1.001;
+        let verdict = compare_steps(&found, &expected, 1e-4);
+        assert_eq!(verdict.outcome, Outcome::Failed);
+        assert!(verdict.detail.contains("norms"), "{verdict:?}");
     }
 
     #[test]
