@@ -168,7 +168,7 @@ pub enum Error {
         path: PathBuf,
         /// Error of the operating system.
         source: io::Error,
-        /// Whether the file is in the cache.
+        /// True if the file is in the cache.
         is_cache: bool,
     },
     /// The operating system refused the operation.

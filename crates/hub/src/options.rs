@@ -25,7 +25,7 @@ pub struct Options {
     pub endpoint: String,
     /// Access token; sent to the hub only.
     pub token: Option<String>,
-    /// Whether the network must not be used.
+    /// True if the network must not be used.
     pub offline: bool,
     /// Maximum number of tries of a request that fails temporarily.
     pub tries: u32,

@@ -21,7 +21,7 @@ pub(crate) struct Source<'a> {
     pub name: &'a str,
     /// Announced size in bytes.
     pub size: Option<u64>,
-    /// Whether the file goes to the cache; chooses the hint for a full disk.
+    /// True if the file goes to the cache; chooses the hint for a full disk.
     pub is_cache: bool,
 }
 

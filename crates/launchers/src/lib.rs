@@ -57,7 +57,7 @@ pub struct Meeting {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Whether the launcher already listens there; otherwise rank 0 has to listen.
+    /// True if the launcher already listens there; otherwise rank 0 has to listen.
     pub launcher_listens: bool,
     /// Number of times that the launcher has restarted the job.
     pub restarts: u64,

@@ -213,11 +213,8 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
         let size = [count as i64];
-        let mut pinned = match libtorch::empty_pinned(&size, Kind::Int64) {
-            Ok(pinned) => pinned,
-            Err(error) => panic!("{error}"),
-        };
-        let mut left = values(&mut pinned);
+        let mut pinned = libtorch::expect(libtorch::empty_pinned(&size, Kind::Int64));
+        let mut left = libtorch::values::<i64>(&mut pinned);
         for row in rows {
             let (place, behind) = left.split_at_mut(row.len());
             place.copy_from_slice(row);
@@ -229,15 +226,6 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     };
     let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
     all.split_with_sizes(lengths, 0)
-}
-
-/// The values of a contiguous int64 tensor of the host that nobody else refers to.
-fn values(tensor: &mut Tensor) -> &mut [i64] {
-    if tensor.numel() == 0 {
-        return &mut [];
-    }
-    // SAFETY: so many int64 values, which live as long as the tensor.
-    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 #[cfg(test)]

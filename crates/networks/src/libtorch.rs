@@ -7,7 +7,8 @@ use std::env;
 use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 
-use tch::{Kind, TchError, Tensor};
+use tch::kind::Element;
+use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::memory::OutOfMemory;
@@ -118,6 +119,17 @@ pub fn reason(error: &TchError) -> String {
     }
 }
 
+/// Returns the value, or panics with libtorch's reason, as tch's own functions do.
+///
+/// # Panics
+/// On an error: exhausted memory, mostly, which [`crate::memory`] catches.
+pub(crate) fn expect<T>(result: Result<T, TchError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_tensor> {
     tensors.into_iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
 }
@@ -174,6 +186,20 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
     })?;
     // SAFETY: a tensor that C++ allocated for us.
     Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns the values of a tensor of the host that nobody else refers to.
+///
+/// # Panics
+/// When the tensor is on a GPU, not contiguous, or of another type.
+pub(crate) fn values<T: Element>(tensor: &mut Tensor) -> &mut [T] {
+    assert_eq!((tensor.device(), tensor.kind()), (Device::Cpu, T::KIND), "values of the host");
+    assert!(tensor.is_contiguous(), "values in one piece");
+    if tensor.numel() == 0 {
+        return &mut [];
+    }
+    // SAFETY: so many contiguous values of this type on the host, which live as long as the tensor.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 /// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that

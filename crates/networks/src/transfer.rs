@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::libtorch::{Event, empty_pinned};
+use crate::libtorch::{Event, empty_pinned, values};
 
 /// Returns `tensor` on `device`. The host does not wait for a copy to a GPU, and may change its
 /// tensor at once.
@@ -39,11 +39,7 @@ impl HostBytes {
     /// The bytes. Those of an upload must not change before something was read that was computed
     /// from them.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        if self.0.numel() == 0 {
-            return &mut [];
-        }
-        // SAFETY: so many contiguous bytes of the host, which live as long as the tensor.
-        unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast(), self.0.numel()) }
+        values(&mut self.0)
     }
 
     /// Returns the first bytes as a tensor of `shape` on `device`, without waiting for the copy to

@@ -180,10 +180,14 @@ impl ImageEncoder {
 
     fn encode_together<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
         let side = i64::from(self.preprocessing.crop);
-        let all: Vec<&[u8]> = pictures.iter().map(AsRef::as_ref).collect();
-        let all = all.concat();
-        let mut bytes = HostBytes::new(all.len(), self.device)?;
-        bytes.as_mut_slice().copy_from_slice(&all);
+        let all = pictures.iter().map(AsRef::as_ref);
+        let mut bytes = HostBytes::new(all.clone().map(<[u8]>::len).sum(), self.device)?;
+        let mut left = bytes.as_mut_slice();
+        for picture in all {
+            let (place, behind) = left.split_at_mut(picture.len());
+            place.copy_from_slice(picture);
+            left = behind;
+        }
         let bytes = bytes.upload(&[pictures.len() as i64, 3, side, side], self.device)?;
         Ok(self.encode(&self.normaliser.apply(&bytes)?)?.f_to_kind(Kind::Float)?)
     }

@@ -36,7 +36,7 @@ pub(crate) struct Evaluation {
     /// It includes the checkpoint, such as "step 40 of 60", if the run now captions with another
     /// one.
     pub choice: Option<String>,
-    /// Whether the captions were generated from other images.
+    /// True if the captions were generated from other images.
     pub control: bool,
     /// Tokenizer of the captions: `none` or `ptb`.
     pub tokenizer: String,

@@ -9,7 +9,7 @@ pub struct Cell {
     pub shown: PreEscaped<String>,
     /// Sort key of a numeric cell; cells without one sort by their text.
     pub value: Option<f64>,
-    /// Whether the cell is marked as the best.
+    /// True if the cell is marked as the best.
     pub best: bool,
 }
 

@@ -3,21 +3,18 @@
 #![cfg(feature = "gloo")]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
+mod tiny;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 
 use collectives::{Collectives, Error, Pending};
-use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use networks::Precision;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use networks::weights::Checkpoint;
-use networks::{Pass, Precision};
 use tch::{Device, Tensor, nn, no_grad};
-use training::config::{Rule, Schedule};
-use training::learner::{Learner, LearnerOptions, Share};
-use training::optimizer::{AdamW, AdamWOptions};
-use training::schedule::RateSchedule;
+use training::learner::{Learner, Share};
 
 const RANKS: usize = 2;
 const STEPS: u64 = 4;
@@ -114,31 +111,7 @@ struct Language {
 
 impl Language {
     fn new(device: Device, recompute: bool) -> Self {
-        let folder: PathBuf =
-            [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();
-        let mut store = nn::VarStore::new(device);
-        let config = Gpt2Config::open(&folder.join("config.json")).unwrap();
-        let network = LanguageModel::new(store.root(), &config);
-        let weights = Checkpoint::open(&folder.join("model.safetensors")).unwrap();
-        gpt2::load_pretrained(&mut store, "gpt", &weights, Vocabulary::Same).unwrap();
-        let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-        parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let options = AdamWOptions {
-            rule: Rule::Torch,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-3,
-            weight_decay: 0.1,
-        };
-        let schedule = RateSchedule {
-            shape: Schedule::Constant,
-            peak: 1e-2,
-            warmup_steps: 0,
-            total_steps: STEPS,
-        };
-        let pass = Pass { dropout: false, precision: Precision::Full };
-        let step = LearnerOptions { max_gradient_norm: 1.0, pass, recompute };
-        let learner = Learner::new(network, AdamW::new(parameters, options), schedule, step);
+        let (learner, store) = tiny::learner(device, Precision::Full, recompute);
         Self { learner, store, device }
     }
 

@@ -4,21 +4,16 @@
 
 #[allow(dead_code, reason = "each file of tests uses some of it")]
 mod stage;
+mod tiny;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use launchers::Place;
-use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use networks::Precision;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use networks::weights::Checkpoint;
-use networks::{Pass, Precision};
 use stage::Stage;
 use tch::{Device, Tensor, nn, no_grad};
-use training::config::{Rule, Schedule};
-use training::learner::{Learner, LearnerOptions, Share, Step};
-use training::optimizer::{AdamW, AdamWOptions};
-use training::schedule::RateSchedule;
+use training::learner::{Learner, Share, Step};
 use training::trainer::Outcome;
 
 struct Language {
@@ -30,32 +25,7 @@ impl Language {
     /// The tiny GPT-2 of the trajectories; `shared` computes as several processes do.
     fn new(precision: Precision<'static>, recompute: bool, shared: bool) -> Self {
         networks::device::set_threads(1);
-        let folder: PathBuf =
-            [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();
-        let mut store = nn::VarStore::new(Device::Cpu);
-        let config = Gpt2Config::open(&folder.join("config.json")).unwrap();
-        let network = LanguageModel::new(store.root(), &config);
-        let weights = Checkpoint::open(&folder.join("model.safetensors")).unwrap();
-        gpt2::load_pretrained(&mut store, "gpt", &weights, Vocabulary::Same).unwrap();
-        let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-        parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let options = AdamWOptions {
-            rule: Rule::Torch,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-3,
-            weight_decay: 0.1,
-        };
-        let schedule = RateSchedule {
-            shape: Schedule::Constant,
-            peak: 1e-2,
-            warmup_steps: 0,
-            total_steps: 10,
-        };
-        let pass = Pass { dropout: false, precision };
-        let step = LearnerOptions { max_gradient_norm: 1.0, pass, recompute };
-        let optimizer = AdamW::new(parameters, options);
-        let mut learner = Learner::new(network, optimizer, schedule, step);
+        let (mut learner, store) = tiny::learner(Device::Cpu, precision, recompute);
         if shared {
             let wait = Duration::from_secs(5);
             let group = collectives::connect(Place::ALONE, Device::Cpu, wait).unwrap();

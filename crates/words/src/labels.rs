@@ -58,7 +58,7 @@ impl Uses {
 
     /// Returns the most frequent part of speech, or `None` if the word has none of the five.
     ///
-    /// Of equally frequent ones, the first in the order of declaration wins.
+    /// The first in the order of declaration wins among equally frequent ones.
     fn usual_part_of_speech(&self, word: &str, net: &WordNet) -> Option<PartOfSpeech> {
         let mut counts: HashMap<PartOfSpeech, u64> = HashMap::new();
         for (tag, count) in &self.by_tag {

@@ -141,7 +141,7 @@ impl WordNet {
 
     /// Returns the most frequent part of speech of the word in WordNet's tagged texts.
     ///
-    /// Of equally frequent ones the first of noun, verb, adjective, adverb wins.
+    /// The first of noun, verb, adjective, adverb wins among equally frequent ones.
     #[must_use]
     pub fn usual_part(&self, word: &str) -> Option<Part> {
         let uses = self.words.get(word)?;

@@ -1,7 +1,8 @@
 //! Chosen tokens on their way to the host.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Kind, Tensor};
 
+use crate::libtorch::expect;
 use crate::transfer::Reading;
 
 /// Token ids and as many log-probabilities, copied from the device in one transfer.
@@ -31,13 +32,5 @@ impl Chosen {
         both.copy_data(&mut all, both.numel());
         let log_probabilities = all.split_off(all.len() / 2);
         (all.into_iter().map(|id| id as i64).collect(), log_probabilities)
-    }
-}
-
-/// Panics with libtorch's reason, as its other functions do where decoding calls them.
-fn expect<T>(result: Result<T, TchError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{error}"),
     }
 }

@@ -120,10 +120,7 @@ impl FeedForward {
         match self.activation {
             // On the processor this operator's GELU is not the one by tanh.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
-                match libtorch::addmm_gelu(bias, rows, weight) {
-                    Ok(active) => active,
-                    Err(error) => panic!("{error}"),
-                }
+                libtorch::expect(libtorch::addmm_gelu(bias, rows, weight))
             }
             _ => self.activate(&bias.addmm(rows, weight)),
         }

@@ -76,10 +76,7 @@ impl Packing {
     /// Rows `[rows, width]` spread over `[batch, longest, width]`. A row's gradient is that of its own
     /// slot: padding has none.
     pub(super) fn spread(&self, rows: &Tensor) -> Tensor {
-        let spread = match libtorch::index_rows(rows, &self.rows, &self.slots) {
-            Ok(spread) => spread,
-            Err(error) => panic!("{error}"),
-        };
+        let spread = libtorch::expect(libtorch::index_rows(rows, &self.rows, &self.slots));
         spread.unflatten(0, [self.batch, self.longest])
     }
 }

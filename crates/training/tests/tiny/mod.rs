@@ -1,0 +1,42 @@
+//! A learner of the tiny GPT-2 of SBG's trajectories.
+
+use std::path::PathBuf;
+
+use networks::gpt2::{self, Gpt2Config, Vocabulary};
+use networks::language_model::LanguageModel;
+use networks::weights::Checkpoint;
+use networks::{Pass, Precision};
+use tch::{Device, Tensor, nn};
+use training::config::{Rule, Schedule};
+use training::learner::{Learner, LearnerOptions};
+use training::optimizer::{AdamW, AdamWOptions};
+use training::schedule::RateSchedule;
+
+/// Returns the learner, and the store of its weights.
+pub fn learner(
+    device: Device,
+    precision: Precision<'static>,
+    recompute: bool,
+) -> (Learner<LanguageModel>, nn::VarStore) {
+    let folder: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();
+    let mut store = nn::VarStore::new(device);
+    let config = Gpt2Config::open(&folder.join("config.json")).unwrap();
+    let network = LanguageModel::new(store.root(), &config);
+    let weights = Checkpoint::open(&folder.join("model.safetensors")).unwrap();
+    gpt2::load_pretrained(&mut store, "gpt", &weights, Vocabulary::Same).unwrap();
+    let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let options = AdamWOptions {
+        rule: Rule::Torch,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-3,
+        weight_decay: 0.1,
+    };
+    let schedule =
+        RateSchedule { shape: Schedule::Constant, peak: 1e-2, warmup_steps: 0, total_steps: 10 };
+    let pass = Pass { dropout: false, precision };
+    let step = LearnerOptions { max_gradient_norm: 1.0, pass, recompute };
+    (Learner::new(network, AdamW::new(parameters, options), schedule, step), store)
+}
