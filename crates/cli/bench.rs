@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use flickr::{Corpus, Preprocessing};
+use datasets::Corpus;
 use foreign_text::printable_path;
 use launchers::Place;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
+use pictures::Preprocessing;
 use rayon::prelude::*;
 use serde::Deserialize;
 use training::bench::{Bench, SAMPLES, WRITTEN};
@@ -256,7 +257,7 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
 
     let preprocessing = Preprocessing::clip(224);
     let picture = |path: &PathBuf| -> anyhow::Result<()> {
-        std::hint::black_box(preprocessing.apply(&flickr::decode(path)?));
+        std::hint::black_box(preprocessing.apply(&pictures::decode(path)?));
         Ok(())
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flickr::Preprocessing;
 use foreign_text::{printable, printable_path};
 use networks::device::parse_device;
+use pictures::Preprocessing;
 use precompute::ImageEncoder;
 use rayon::prelude::*;
 use tch::Device;
@@ -122,7 +122,7 @@ fn read_pictures<'a>(
 ) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<u8>>)> {
     let read: Vec<_> = images
         .par_iter()
-        .map(|path| flickr::decode(path).map(|pixels| preprocessing.planes(&pixels)))
+        .map(|path| pictures::decode(path).map(|pixels| preprocessing.planes(&pixels)))
         .collect();
     let mut paths = Vec::new();
     let mut pictures = Vec::new();

@@ -19,8 +19,8 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
-use flickr::PictureFile;
 use memmap2::Mmap;
+use pictures::PictureFile;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;

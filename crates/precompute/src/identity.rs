@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use flickr::Preprocessing;
+use pictures::Preprocessing;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -69,7 +69,7 @@ pub struct Identity {
     pub normalize: bool,
     /// What the model computed in.
     pub dtype: Dtype,
-    /// The data set's digest ([`flickr::Corpus::fingerprint`]).
+    /// The data set's digest ([`datasets::Corpus::fingerprint`]).
     pub dataset_fingerprint: String,
     /// Values in one embedding.
     pub dimension: usize,

@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use flickr::RgbPixels;
+use pictures::RgbPixels;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -251,12 +251,12 @@ async fn prepare(
         })
         .collect();
     let prepared = spawn_blocking(move || {
-        let decoded = flickr::decode_within(&request.picture, pixels);
+        let decoded = pictures::decode_within(&request.picture, pixels);
         drop((request, received));
         let decoded = decoded.map_err(|problem| {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))
         })?;
-        let ready = |preprocessing: flickr::Preprocessing| preprocessing.planes(&decoded);
+        let ready = |preprocessing: pictures::Preprocessing| preprocessing.planes(&decoded);
         let pixels = needed.into_iter().map(|preprocessing| preprocessing.map(ready)).collect();
         let RgbPixels { width, height, .. } = decoded;
         drop(permit);

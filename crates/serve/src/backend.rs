@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use flickr::Preprocessing;
 use networks::memory::OutOfMemory;
+use pictures::Preprocessing;
 use serde::Serialize;
 use training::config::{Config, Decoding};
 

@@ -24,7 +24,7 @@ fn task(run: usize, name: &str) -> Task {
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/flickr");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/pictures");
     std::fs::read(format!("{folder}/{name}")).unwrap()
 }
 

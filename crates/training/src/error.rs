@@ -15,13 +15,13 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The captions cannot be loaded.
     #[error(transparent)]
-    Corpus(#[from] flickr::LoadError),
+    Corpus(#[from] datasets::LoadError),
     /// A picture cannot be read.
     #[error(transparent)]
-    Picture(#[from] flickr::PictureError),
+    Picture(#[from] pictures::PictureError),
     /// The split cannot be made.
     #[error(transparent)]
-    Split(#[from] flickr::SplitError),
+    Split(#[from] datasets::SplitError),
     /// The image embeddings cannot be used.
     #[error(transparent)]
     Embeddings(#[from] precompute::Error),

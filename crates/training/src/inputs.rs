@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flickr::{Corpus, Split};
+use datasets::{Corpus, Split};
 use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
@@ -187,7 +187,7 @@ impl Inputs {
 }
 
 /// Returns the words of one caption of an image.
-fn words(image: &flickr::Image, caption: usize) -> Vec<String> {
+fn words(image: &datasets::Image, caption: usize) -> Vec<String> {
     match image.words.get(caption) {
         Some(Some(listed)) => listed.split_whitespace().map(str::to_owned).collect(),
         _ => image.captions.get(caption).map(|text| karpathy_tokens(text)).unwrap_or_default(),

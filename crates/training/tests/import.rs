@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flickr::{Corpus, Preprocessing};
+use datasets::Corpus;
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
 use networks::prefix::{ClipCaptioner, TokenBatch};
 use networks::weights::{self, Checkpoint};
+use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
@@ -343,7 +344,7 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         ("b.jpg", ["A dog .", "It sits ."]),
         ("c.jpg", ["A hen .", "A bird ."]),
     ] {
-        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
         fs::copy(picture, place("set/Images").join(name)).unwrap();
         for caption in captions {
             writeln!(rows, "{name},{caption}").unwrap();

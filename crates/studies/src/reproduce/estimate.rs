@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flickr::Corpus;
+use datasets::Corpus;
 use networks::clip::ClipConfig;
 use networks::device::parse_device;
 use networks::gpt2::Gpt2Config;

@@ -19,7 +19,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use flickr::Pictures;
+use datasets::ImageFiles;
 use foreign_text::printable_path;
 use training::config::{Config, ConfigError, System};
 
@@ -101,7 +101,7 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The data set cannot be read.
     #[error(transparent)]
-    Corpus(#[from] flickr::LoadError),
+    Corpus(#[from] datasets::LoadError),
     /// Stages cannot be planned.
     #[error(transparent)]
     Stages(#[from] stages::Error),
@@ -516,8 +516,8 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     if !folder.exists() {
         return Ok(vec![Input::Text("no data set yet".to_owned())]);
     }
-    let pictures = Pictures::load(folder, None)?;
-    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.places.folder)?])
+    let pictures = ImageFiles::load(folder, None)?;
+    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.locations.folder)?])
 }
 
 fn words(words: &[&str]) -> Vec<String> {

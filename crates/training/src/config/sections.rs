@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flickr::{Layout, SplitKind, SplitSpec};
+use datasets::{Layout, SplitKind, SplitSpec};
 use networks::{decode, device};
 use serde::{Deserialize, Serialize};
 use tch::Device;

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flickr::{Pictures, Preprocessing};
+use datasets::ImageFiles;
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
+use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
@@ -72,7 +73,7 @@ impl Stage {
         let stage = Self { folder: tempfile::tempdir().unwrap() };
         let pictures = stage.path("set/Images");
         fs::create_dir_all(&pictures).unwrap();
-        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
         let mut rows = "image,caption\n".to_owned();
         for (image, captions) in images.iter().enumerate() {
             let name = format!("{image:03}.png");
@@ -117,7 +118,7 @@ impl Stage {
 
     /// Embeddings of no meaning, another one for each picture.
     fn embed(&self) {
-        let pictures = Pictures::load(&self.path("set"), None).unwrap();
+        let pictures = ImageFiles::load(&self.path("set"), None).unwrap();
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
             names: pictures.names,
