@@ -122,7 +122,7 @@ impl Stage {
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
             names: pictures.names,
-            find: Box::new(|index, name| pictures.places.find(index, name)),
+            find: Box::new(|index, name| pictures.locations.find(index, name)),
             identity: Identity {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
