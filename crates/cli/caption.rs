@@ -64,7 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let encoder = encoder(args, &captioner, device)?;
     let selector = captioner.keyword_selector()?;
     let bar = terminal::bar(args.images.len() as u64, "captioning");
-    for images in args.images.chunks(captioner.config.decoding.pictures_together(device)) {
+    for images in args.images.chunks(captioner.config.decoding.pictures_together(device.is_cuda()))
+    {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {
             let embeddings = encoder.encode_pictures(&pictures)?;

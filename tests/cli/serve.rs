@@ -22,7 +22,7 @@ const ASKED: [(&str, &str, &[&str]); 5] = [
     (
         "prefix",
         r#"{"strategy": {"kind": "beam", "beams": 3}, "max_tokens": 8}"#,
-        &["decoding.strategy={ kind = \"beam\", beams = 3 }", "decoding.max_tokens=8"],
+        &["decoding.strategy={ kind = \"beam\", num_beams = 3 }", "decoding.max_new_tokens=8"],
     ),
     (
         "prefix",

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::ConfigError;
 use crate::track::TrackError;
 use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
+use recipes::ConfigError;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ pub enum Error {
     Mismatch(String),
     /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
     #[error(
-        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_gradient_norm",
+        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_grad_norm",
         printable_path(list)
     )]
     NotFinite {

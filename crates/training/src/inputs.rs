@@ -10,8 +10,8 @@ use tch::{Device, Kind, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::{Data, System};
 use crate::error::Error;
+use recipes::{Data, System};
 
 /// The data set as a system sees it.
 pub struct Inputs {

@@ -12,9 +12,9 @@ use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
 use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
+use recipes::Config;
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
 use training::track::{self, EpochRecord, EpochScores, StepRecord};
@@ -166,7 +166,7 @@ impl Stage {
             "training.batch_size=6".to_owned(),
             "training.scored_pictures=0".to_owned(),
             "optimizer.warmup_steps=2".to_owned(),
-            "decoding.max_tokens=10".to_owned(),
+            "decoding.max_new_tokens=10".to_owned(),
         ];
         all.extend(sets.iter().map(|set| set.as_ref().to_owned()));
         Config::load(&file, &all).unwrap()
