@@ -62,8 +62,11 @@ where
     accept(plan, partial.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
-    let normaliser =
-        Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
+    let normaliser = Normaliser::new(
+        &plan.identity.preprocessing,
+        crate::kind_of(plan.identity.dtype),
+        plan.device,
+    )?;
     let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
     let left = std::mem::take(&mut share.left);
     let mut at_work = AtWork::new(plan, &partial, &mut share, &mut progress);

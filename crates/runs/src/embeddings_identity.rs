@@ -5,9 +5,6 @@ use std::str::FromStr;
 
 use pictures::Preprocessing;
 use serde::{Deserialize, Serialize};
-use tch::Kind;
-
-use crate::encoder::Network;
 
 /// The floating-point type that the model computes in. Embeddings are stored as f32 whichever it is:
 /// both shorter types convert to it exactly, and what reads the file meets one type.
@@ -20,18 +17,6 @@ pub enum Dtype {
     F16,
     /// 16 bits, with the range of f32.
     Bf16,
-}
-
-impl Dtype {
-    /// The type under libtorch's name.
-    #[must_use]
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::F32 => Kind::Float,
-            Self::F16 => Kind::Half,
-            Self::Bf16 => Kind::BFloat16,
-        }
-    }
 }
 
 impl fmt::Display for Dtype {
@@ -53,6 +38,15 @@ impl FromStr for Dtype {
             .find(|dtype| dtype.to_string() == name)
             .ok_or_else(|| format!("\"{name}\" is not a type; say f32, f16 or bf16"))
     }
+}
+
+/// The kind of network that makes embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// CLIP's vision tower.
+    Clip,
+    /// VGG-16 up to fc7.
+    Vgg,
 }
 
 /// What embeddings were made with and from; written into their file.

@@ -9,9 +9,7 @@ use durable::digests::{self, Digests};
 use durable::sealed;
 use serde::{Deserialize, Serialize};
 
-use crate::captioner::{Captioner, UsedCheckpoint};
 use crate::error::Error;
-use crate::evaluate::Captioned;
 use crate::run_folder::write_json;
 
 const SCORES: &str = "scores.json";
@@ -67,7 +65,7 @@ impl ScoresFile {
     /// # Errors
     /// Names the file that is missing, damaged, or not of these scores, and says what to do.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let fail = |path: PathBuf, reason: &str| Error::RunFile {
+        let fail = |path: PathBuf, reason: &str| Error::File {
             path,
             reason: format!("{reason}\nhint: capsmith evaluate makes the scores of a run again"),
         };
@@ -84,27 +82,51 @@ impl ScoresFile {
     }
 }
 
+/// A checkpoint that wrote captions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedCheckpoint {
+    /// Steps that it was trained.
+    pub step: u64,
+    /// SHA-256 of its weights.
+    pub model_sha256: String,
+}
+
+/// A caption that was scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// File name of the image.
+    pub file_name: &'a str,
+    /// Generated caption.
+    pub prediction: &'a str,
+    /// Reference captions.
+    pub references: &'a [String],
+}
+
 /// Writes captions and scores into `folder`.
-pub(crate) fn write(
+///
+/// # Errors
+/// Names the file.
+pub fn write<'a>(
     folder: &Path,
-    captioner: &Captioner,
-    captions: &[Captioned],
+    checkpoint: &UsedCheckpoint,
+    captions: impl Iterator<Item = Scored<'a>> + Clone,
     evaluation: &Evaluation,
 ) -> Result<(), Error> {
     durable::create_dir_all(folder)?;
     let results: Vec<CocoResult> = captions
-        .iter()
-        .map(|one| CocoResult { image_id: &one.file_name, caption: &one.prediction })
+        .clone()
+        .map(|one| CocoResult { image_id: one.file_name, caption: one.prediction })
         .collect();
     write_json(&folder.join(PREDICTIONS), &results)?;
     let references: serde_json::Map<String, serde_json::Value> =
-        captions.iter().map(|one| (one.file_name.clone(), one.references.clone().into())).collect();
+        captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
     write_json(&folder.join(REFERENCES), &references)?;
     durable::write(&folder.join(PER_IMAGE), evaluation.per_image_csv().as_bytes())?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;
     }
-    let written = Written { checkpoint: &captioner.checkpoint, files, evaluation };
+    let written = Written { checkpoint, files, evaluation };
     Ok(sealed::write_json(&folder.join(SCORES), &written)?)
 }

@@ -117,16 +117,16 @@ impl fmt::Display for ScoredSplit {
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics in {}: {reason}", printable_path(path))]
-pub struct TrackError {
+pub struct MetricsError {
     /// The file concerned.
     pub path: PathBuf,
     /// Why.
     pub reason: String,
 }
 
-fn failed<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> TrackError {
+fn failed<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> MetricsError {
     let path = path.to_owned();
-    move |reason| TrackError { path, reason: reason.to_string() }
+    move |reason| MetricsError { path, reason: reason.to_string() }
 }
 
 const STEPS: &str = "metrics.csv";
@@ -152,7 +152,7 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn open(run: &Path, steps: u64) -> Result<Self, TrackError> {
+    pub fn open(run: &Path, steps: u64) -> Result<Self, MetricsError> {
         let scores_path = run.join(SCORES);
         let kept = |scores: &EpochScores| scores.step <= steps;
         let scored = records::<EpochScores>(&scores_path)?;
@@ -193,7 +193,7 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn record(&mut self, record: &StepRecord) -> Result<(), TrackError> {
+    pub fn record(&mut self, record: &StepRecord) -> Result<(), MetricsError> {
         self.steps.write(record)?;
         let scalars = [
             ("train/loss", record.loss),
@@ -208,7 +208,7 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), TrackError> {
+    pub fn record_epoch(&mut self, record: &EpochRecord) -> Result<(), MetricsError> {
         self.epochs.write(record)?;
         let loss = record.validation_loss.map(|loss| ("validation/loss", loss));
         self.events.write_scalars(record.step, loss)?;
@@ -219,7 +219,7 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn record_scores(&mut self, scores: &EpochScores) -> Result<(), TrackError> {
+    pub fn record_scores(&mut self, scores: &EpochScores) -> Result<(), MetricsError> {
         self.scores.write(scores)?;
         self.scored_epochs = scores.epoch;
         let scalars =
@@ -232,11 +232,11 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn seal(&mut self) -> Result<(), TrackError> {
+    pub fn seal(&mut self) -> Result<(), MetricsError> {
         let all =
             [(STEPS, &mut self.steps), (EPOCHS, &mut self.epochs), (SCORES, &mut self.scores)];
         let digests = all.map(|(name, lines)| Ok((name.to_owned(), lines.sync()?)));
-        let digests = digests.into_iter().collect::<Result<LogDigests, TrackError>>()?;
+        let digests = digests.into_iter().collect::<Result<LogDigests, MetricsError>>()?;
         self.events.flush()?;
         write_digests(&self.run, &digests)
     }
@@ -245,7 +245,7 @@ impl Tracker {
     ///
     /// # Errors
     /// Names the file.
-    pub fn flush(&mut self) -> Result<(), TrackError> {
+    pub fn flush(&mut self) -> Result<(), MetricsError> {
         self.steps.flush()?;
         self.epochs.flush()?;
         self.scores.flush()?;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{TrackError, failed};
+use super::{MetricsError, failed};
 
 const DIGESTS: &str = "logs.json";
 
@@ -31,7 +31,7 @@ impl Start {
     }
 }
 
-pub(super) fn write_digests(run: &Path, digests: &LogDigests) -> Result<(), TrackError> {
+pub(super) fn write_digests(run: &Path, digests: &LogDigests) -> Result<(), MetricsError> {
     let path = run.join(DIGESTS);
     sealed::write_json(&path, digests).map_err(failed(&path))
 }
@@ -64,7 +64,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Puts `kept`, whole lines, in the place of the file's contents, to append to them.
-    pub(super) fn reopen(path: PathBuf, kept: &[u8]) -> Result<Self, TrackError> {
+    pub(super) fn reopen(path: PathBuf, kept: &[u8]) -> Result<Self, MetricsError> {
         durable::write(&path, kept).map_err(failed(&path))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;
         let file = DigestedFile { file, digest: Sha256::new_with_prefix(kept), bytes: kept.len() };
@@ -72,16 +72,16 @@ impl Lines {
         Ok(Self { path, writer })
     }
 
-    pub(super) fn write(&mut self, record: &impl Serialize) -> Result<(), TrackError> {
+    pub(super) fn write(&mut self, record: &impl Serialize) -> Result<(), MetricsError> {
         self.writer.serialize(record).map_err(failed(&self.path))
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), TrackError> {
+    pub(super) fn flush(&mut self) -> Result<(), MetricsError> {
         self.writer.flush().map_err(failed(&self.path))
     }
 
     /// Hands what is written to the disk, and returns its digest.
-    pub(super) fn sync(&mut self) -> Result<Start, TrackError> {
+    pub(super) fn sync(&mut self) -> Result<Start, MetricsError> {
         self.flush()?;
         let DigestedFile { file, digest, bytes } = self.writer.get_ref();
         file.sync_all().map_err(failed(&self.path))?;
@@ -93,7 +93,7 @@ impl Lines {
 pub(super) fn kept_lines<R: Serialize + DeserializeOwned>(
     path: &Path,
     kept: impl Fn(&R) -> bool,
-) -> Result<Vec<u8>, TrackError> {
+) -> Result<Vec<u8>, MetricsError> {
     let mut lines = csv::Writer::from_writer(Vec::new());
     for record in records::<R>(path)?.iter().filter(|record| kept(record)) {
         lines.serialize(record).map_err(failed(path))?;
@@ -106,7 +106,7 @@ pub(super) fn kept_lines<R: Serialize + DeserializeOwned>(
 ///
 /// # Errors
 /// Names the file when it cannot be read or is not what was written, and the line that is damaged.
-pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
+pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, MetricsError> {
     // In this order: a run that trains appends to the file first.
     let start = start(path)?;
     let bytes = match fs::read(path) {
@@ -135,7 +135,7 @@ pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, TrackError> {
 }
 
 /// Returns what is known of a log's start; nothing of a run of version 0.1.0.
-fn start(log: &Path) -> Result<Option<Start>, TrackError> {
+fn start(log: &Path) -> Result<Option<Start>, MetricsError> {
     let path = log.with_file_name(DIGESTS);
     let mut digests: LogDigests = match sealed::read_json(&path) {
         Ok(digests) => digests,

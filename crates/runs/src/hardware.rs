@@ -5,17 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::run_folder::{Provenance, RunFolder};
-use crate::trainer::Observer;
-
-/// Returns the configured number of CPU threads; for 0, the threads that
-/// [`device::cpu_threads`](networks::device::cpu_threads) gives this process.
-pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
-    match training.threads {
-        0 => networks::device::cpu_threads(launchers::processes_here()),
-        threads => threads,
-    }
-}
+use crate::provenance::Provenance;
+use crate::run_folder::RunFolder;
 
 /// A device, and from which step on a run is computed there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,30 +49,33 @@ impl fmt::Display for Hardware {
     }
 }
 
-/// Writes down in `run.json` that a run is resumed on other hardware than it was computed on last, and notes
-/// it where its results change by that.
-///
-/// # Errors
-/// Fails if the file cannot be written.
-pub(crate) fn resume_on(
-    now: Hardware,
-    run: &RunFolder,
-    mut provenance: Provenance,
-    observer: &mut dyn Observer,
-) -> Result<(), Error> {
-    // Nothing is left of what was computed after the checkpoint.
-    provenance.resumed_on.retain(|before| before.after_step < now.after_step);
-    let before = provenance.hardware();
-    if now.is_same(&before) {
-        return Ok(());
+impl RunFolder {
+    /// Records in `run.json` that a run is resumed on other hardware than it was computed on last.
+    ///
+    /// Returns a note if its results change by that.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn resume_on(
+        &self,
+        now: Hardware,
+        mut provenance: Provenance,
+    ) -> Result<Option<String>, Error> {
+        // Nothing is left of what was computed after the checkpoint.
+        provenance.resumed_on.retain(|before| before.after_step < now.after_step);
+        let before = provenance.hardware();
+        if now.is_same(&before) {
+            return Ok(None);
+        }
+        let note = (!now.gives_the_same(&before)).then(|| {
+            format!(
+                "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
+            )
+        });
+        provenance.resumed_on.push(now);
+        self.save_provenance(&provenance)?;
+        Ok(note)
     }
-    if !now.gives_the_same(&before) {
-        observer.note(&format!(
-            "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
-        ));
-    }
-    provenance.resumed_on.push(now);
-    run.save_provenance(&provenance)
 }
 
 #[cfg(test)]

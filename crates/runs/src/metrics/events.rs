@@ -14,7 +14,7 @@ use tensorboard_proto::event::Event;
 use tensorboard_proto::summary::{Summary, Summary_Value};
 use tensorboard_rs::record_writer::RecordWriter;
 
-use super::{TrackError, failed};
+use super::{MetricsError, failed};
 
 /// An event file of TensorBoard's.
 pub struct EventFile {
@@ -27,7 +27,7 @@ impl EventFile {
     ///
     /// # Errors
     /// Names the file.
-    pub fn create(folder: &Path) -> Result<Self, TrackError> {
+    pub fn create(folder: &Path) -> Result<Self, MetricsError> {
         let (path, file) = create_event_file(folder)?;
         let mut file = Self { path, writer: RecordWriter::new(BufWriter::new(file)) };
         file.write(0, |event| event.set_file_version("brain.Event:2".to_owned()))?;
@@ -42,7 +42,7 @@ impl EventFile {
         &mut self,
         step: u64,
         scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
-    ) -> Result<(), TrackError> {
+    ) -> Result<(), MetricsError> {
         let mut summary = Summary::new();
         for (tag, value) in scalars {
             let mut entry = Summary_Value::new();
@@ -57,7 +57,7 @@ impl EventFile {
     ///
     /// # Errors
     /// Names the file.
-    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), TrackError> {
+    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), MetricsError> {
         let mut event = Event::new();
         event.set_wall_time(unix_seconds());
         event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
@@ -70,12 +70,12 @@ impl EventFile {
     ///
     /// # Errors
     /// Names the file.
-    pub fn flush(&mut self) -> Result<(), TrackError> {
+    pub fn flush(&mut self) -> Result<(), MetricsError> {
         self.writer.flush().map_err(failed(&self.path))
     }
 }
 
-fn create_event_file(folder: &Path) -> Result<(PathBuf, File), TrackError> {
+fn create_event_file(folder: &Path) -> Result<(PathBuf, File), MetricsError> {
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
     let seconds = unix_seconds() as u64;
     // Sessions that start within one second must not share a file.

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use durable::sealed::{self, SealError};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::files;
 
 /// Version of the file format and the rules. Version 2 has the rules of `SBG.ipynb` and a digest.
 const VERSION: u32 = 2;
@@ -33,7 +33,7 @@ pub struct Keyword {
 /// Sources of keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Identity {
+pub struct KeywordsIdentity {
     /// Version of the file format and the rules.
     version: u32,
     /// Fingerprint of the data set: its captions and images.
@@ -48,7 +48,7 @@ pub struct Identity {
     pub encyclopedia_sha256: Option<String>,
 }
 
-impl Identity {
+impl KeywordsIdentity {
     /// Returns the identity of keywords that are selected by this version.
     #[must_use]
     pub fn new(
@@ -72,7 +72,7 @@ impl Identity {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct First {
-    identity: Identity,
+    identity: KeywordsIdentity,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +86,7 @@ struct Line {
 #[derive(Debug)]
 pub struct ImageKeywords {
     path: PathBuf,
-    identity: Identity,
+    identity: KeywordsIdentity,
     sha256: String,
     by_image: HashMap<String, Vec<Keyword>>,
 }
@@ -140,7 +140,7 @@ impl ImageKeywords {
                 return Err(Error::file(path, format!("line {number}: {image} is in it twice")));
             }
         }
-        let sha256 = files::sha256(&bytes);
+        let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
     }
 
@@ -150,7 +150,7 @@ impl ImageKeywords {
     /// Names the file.
     pub fn save(
         path: &Path,
-        identity: &Identity,
+        identity: &KeywordsIdentity,
         pictures: impl Iterator<Item = (String, Vec<Keyword>)>,
     ) -> Result<(), Error> {
         let line = |value: serde_json::Result<String>| {
@@ -173,7 +173,7 @@ impl ImageKeywords {
 
     /// Returns the sources of the keywords.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &KeywordsIdentity {
         &self.identity
     }
 
@@ -204,7 +204,7 @@ mod tests {
     fn keywords_are_read_back_and_any_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("selected.jsonl");
-        let identity = Identity::new("1".into(), "2".into(), "3".into(), "4".into(), None);
+        let identity = KeywordsIdentity::new("1".into(), "2".into(), "3".into(), "4".into(), None);
         let keywords = vec![Keyword { word: "dog".into(), probability: 0.25 }];
         let pictures = [("a.jpg".to_owned(), keywords.clone()), ("b.jpg".to_owned(), Vec::new())];
         ImageKeywords::save(&path, &identity, pictures.into_iter()).unwrap();
