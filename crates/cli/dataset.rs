@@ -40,7 +40,8 @@ pub struct CheckArgs {
 }
 
 /// The set that is drawn unless told otherwise.
-pub const DRAWN: demo_data::Options = demo_data::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
+pub const DRAWN: demo_data::Options =
+    demo_data::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
 
 #[derive(clap::Args)]
 pub struct DrawArgs {

@@ -10,7 +10,9 @@ use foreign_text::printable_path;
 use hub::Wanted;
 use indicatif::HumanDuration;
 use networks::device::parse_device;
-use studies::reproduce::{Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page};
+use studies::reproduce::{
+    Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page,
+};
 use studies::stages::{self, Outcome, Plan, Runner, Todo};
 use tch::{Kind, Tensor};
 

@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
+use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
 use maud::{Markup, html};
 use report::Run;
-use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
 
 /// Writes the page of a table.
 ///
 /// # Errors
 /// Names a file of a run that is damaged, or the page if it cannot be written.
-pub fn write_page(path: &Path, results: &Results, reproduction: &Reproduction) -> Result<(), Error> {
+pub fn write_page(
+    path: &Path,
+    results: &Results,
+    reproduction: &Reproduction,
+) -> Result<(), Error> {
     let (title, heading) = match results.table {
         "table1" => ("Table 1, reproduced", "Table 1"),
         _ => ("Table 2, reproduced", "Table 2"),
