@@ -1,5 +1,7 @@
-//! bf16 copies of weights, kept from step to step: a cast for each weight and step, and one for its
-//! gradient, are hundreds of launches on a GPU.
+//! Persistent bf16 copies of weights.
+//!
+//! Autocast casts each weight, and each weight's gradient, in every step: hundreds of kernel
+//! launches on a GPU. A persistent copy needs one batched copy per step instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,18 +10,18 @@ use tch::{Kind, TchError, Tensor, no_grad};
 
 use crate::libtorch;
 
-/// Copies in bf16 of the weights that enter products, each made when it is first used.
+/// Cache of bf16 copies of the weights that enter matrix products, filled on first use.
 ///
-/// A copy takes the gradient in its weight's stead. After the weights have changed, [`Self::refresh`] is
-/// due.
+/// Autograd accumulates the gradient on the copy, not on the weight. Call [`Self::refresh`] after
+/// each optimizer step.
 #[derive(Debug, Default)]
 pub struct Bf16Copies {
-    /// Weights with their copies, by the weight's address.
+    /// Weight and copy by the weight's data pointer.
     copies: RefCell<HashMap<usize, (Tensor, Tensor)>>,
 }
 
 impl Bf16Copies {
-    /// Returns the copy of a weight.
+    /// Returns the copy of a weight, creating it on first use.
     pub(crate) fn of(&self, weight: &Tensor) -> Tensor {
         let make = || {
             let copy = no_grad(|| weight.to_kind(Kind::BFloat16));
@@ -29,10 +31,10 @@ impl Bf16Copies {
         copies.entry(address(weight)).or_insert_with(make).1.shallow_clone()
     }
 
-    /// Copies the weights that take gradients again.
+    /// Copies the current values of all trainable weights into their copies.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
+    /// Fails if memory is exhausted.
     pub fn refresh(&self) -> Result<(), TchError> {
         let copies = self.copies.borrow();
         let trained = copies.values().filter(|(weight, _)| weight.requires_grad());
@@ -41,8 +43,9 @@ impl Bf16Copies {
         no_grad(|| libtorch::foreach_copy(&copies, &weights))
     }
 
-    /// Returns the gradients of `scalar` by tensors; by a weight that has a copy it is the sum of both
-    /// gradients, in the weight's type.
+    /// Returns the gradients of `scalar` with respect to `by`, each in the type of its tensor.
+    ///
+    /// For a weight that has a copy this is the sum of the weight's and the copy's gradients.
     pub(crate) fn gradients(
         &self,
         scalar: &Tensor,
@@ -65,7 +68,7 @@ impl Bf16Copies {
             libtorch::foreach_copy(&cast, &of_copies)?;
             for (index, cast) in indices.into_iter().zip(cast) {
                 let gradient = &mut gradients[index];
-                // An embedding that is the output head, too, has a part in each type.
+                // A token embedding that is also the output head has a gradient in each type.
                 *gradient = if gradient.defined() { gradient.f_add(&cast)? } else { cast };
             }
             Ok(gradients)

@@ -1,4 +1,4 @@
-//! Parts of networks: variables; for CLIP's towers and BART linear maps, norms and attention.
+//! Building blocks of the networks: variable creation, and the layers of CLIP's towers and BART.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
@@ -8,13 +8,13 @@ use tch::{Device, TchError, Tensor};
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initial {
-    /// The weights that training from scratch begins with, drawn at random.
+    /// Random values, as for training from scratch.
     Random,
-    /// Zeros, to be filled from a file: spares the time and the random numbers.
+    /// Zeros that a checkpoint overwrites, which saves the time of drawing random numbers.
     Zeros,
 }
 
-/// Where a module's variables go, and what they begin as.
+/// Creates a module's variables under a path of the variable store.
 pub(crate) struct Builder<'a> {
     path: nn::Path<'a>,
     initial: Initial,
@@ -34,10 +34,10 @@ impl<'a> Builder<'a> {
         self.path.device()
     }
 
-    /// Adds a variable that begins as `random` where variables begin at random.
+    /// Adds a variable, drawn from `random` unless the builder creates zeros.
     ///
     /// # Panics
-    /// When memory is exhausted.
+    /// Panics if memory is exhausted.
     pub(crate) fn var(&self, name: &str, shape: &[i64], random: Init) -> Tensor {
         self.path.var(name, shape, self.begin(random))
     }
@@ -63,7 +63,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// `x W^T + b`.
+/// Linear layer, `x W^T + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
@@ -71,7 +71,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// A map from `input` to `output` values with weights of deviation `std` and a zero bias.
+    /// Creates a map from `input` to `output` values: weights `N(0, std^2)`, bias 0.
     pub(crate) fn new(at: &Builder, input: i64, output: i64, std: f64) -> Result<Self, TchError> {
         Ok(Self {
             bias: Some(at.constant("bias", &[output], 0.0)?),
@@ -115,17 +115,17 @@ impl LayerNorm {
     }
 }
 
-/// Which tokens a token may attend to.
+/// Keys that a query may attend to.
 pub(crate) enum Visible {
-    /// Every one.
+    /// All keys.
     All,
-    /// Itself and those before it.
+    /// Keys up to and including the query's own position.
     Causal,
-    /// Those with true in a tensor that broadcasts to `[batch, heads, queries, keys]`.
+    /// Keys where a boolean tensor, broadcastable to `[batch, heads, queries, keys]`, is true.
     Only(Tensor),
 }
 
-/// Queries, keys and values by linear maps, attention in heads, and what comes out by another map.
+/// Multi-head attention with query, key, value and output projections.
 #[derive(Debug)]
 pub(crate) struct Attention {
     q_proj: Linear,
@@ -136,7 +136,10 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// With weights of deviation `in_std`, and `out_std` behind the heads, which divide `hidden`.
+    /// Creates projections of standard deviation `in_std` (queries, keys, values) and `out_std`
+    /// (output).
+    ///
+    /// `heads` must divide `hidden`.
     pub(crate) fn new(
         at: &Builder,
         hidden: i64,
@@ -153,8 +156,9 @@ impl Attention {
         })
     }
 
-    /// What `states_bth` attend to in `memory_bth`, which may have other tokens: `[batch, tokens,
-    /// hidden]`.
+    /// Attends from `states_bth` to `memory_bth`; returns `[batch, tokens, hidden]`.
+    ///
+    /// The two may differ in their number of tokens.
     pub(crate) fn forward(
         &self,
         states_bth: &Tensor,

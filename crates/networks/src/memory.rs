@@ -1,7 +1,7 @@
-//! Exhausted memory as an error.
+//! Exhausted memory as an error instead of a panic.
 //!
-//! Most of tch's functions panic with libtorch's error. [`catch_out_of_memory`] turns the panics that are for
-//! want of memory into errors, so that the networks need not check each operation.
+//! Most tch functions panic on a libtorch error. [`catch_out_of_memory`] converts the panics caused
+//! by exhausted memory into errors, so that the networks need not check each operation.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,16 +12,16 @@ use std::sync::Once;
 
 use tch::TchError;
 
-/// An allocation that a GPU or the machine has no memory for.
+/// Failed allocation on a GPU or in host memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct OutOfMemory {
-    /// True for a GPU's memory, false for the machine's.
+    /// True for GPU memory, false for host memory.
     pub is_gpu: bool,
-    /// Size of the allocation that failed, as libtorch writes it, such as `2.00 MiB`.
+    /// Size of the failed allocation in libtorch's words, such as `2.00 MiB`.
     pub asked_for: Option<String>,
 }
 
-/// Messages of libtorch, cuBLAS and cuDNN for exhausted memory of a GPU.
+/// Messages of libtorch, cuBLAS and cuDNN for exhausted GPU memory.
 const GPU: [&str; 4] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -29,11 +29,11 @@ const GPU: [&str; 4] = [
     "ALLOCATION_FAILED",
 ];
 
-/// Messages of libtorch for exhausted memory of the machine.
+/// Messages of libtorch for exhausted host memory.
 const MACHINE: [&str; 2] = ["DefaultCPUAllocator", "std::bad_alloc"];
 
 impl OutOfMemory {
-    /// Recognises exhausted memory in the text of an error of libtorch; returns none for any other error.
+    /// Detects exhausted memory in the text of a libtorch error; returns `None` for other errors.
     #[must_use]
     pub fn in_text(text: &str) -> Option<Self> {
         let is_gpu = GPU.iter().any(|marker| text.contains(marker));
@@ -47,7 +47,7 @@ impl OutOfMemory {
         Some(Self { is_gpu, asked_for })
     }
 
-    /// Finds exhausted memory in an error or one of its sources.
+    /// Detects exhausted memory in an error or one of its sources.
     #[must_use]
     pub fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
         let own = error.downcast_ref::<Self>().cloned();
@@ -72,17 +72,18 @@ impl fmt::Display for OutOfMemory {
 }
 
 thread_local! {
-    /// Number of calls of [`catch_out_of_memory`] under way in this thread.
+    /// Number of active calls of [`catch_out_of_memory`] on this thread.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is printed of such
-/// a panic; any other goes on.
+/// Runs `work`, and returns a panic caused by exhausted memory as an error.
 ///
-/// Values that `work` was changing when memory ran out may be half changed: drop them.
+/// Such a panic prints nothing; other panics continue.
+///
+/// Drop values that `work` was modifying: they may be in an inconsistent state.
 ///
 /// # Errors
-/// Fails if memory was exhausted.
+/// Fails if memory is exhausted.
 pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
     silence();
     GUARDS.set(GUARDS.get() + 1);
@@ -93,25 +94,27 @@ pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory
     })
 }
 
-/// Runs `work`, and returns its panic as an error. Tensors take gradients afterwards as before.
+/// Runs `work`, and returns its panic as an error. Restores autograd's gradient mode.
 ///
-/// Values that `work` was changing when it panicked may be half changed: drop them.
+/// Drop values that `work` was modifying: they may be in an inconsistent state.
 ///
 /// # Errors
 /// Fails with the payload of the panic.
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     let takes_gradients = takes_gradients();
-    // A panic leaves `tch::no_grad` without its end.
+    // A panic skips the end of `tch::no_grad`.
     panic::catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| {
         set_takes_gradients(takes_gradients);
     })
 }
 
-/// Runs `work`, and returns both its panics and its errors that are for want of memory as
-/// [`OutOfMemory`]; of others as [`catch_out_of_memory`].
+/// Runs fallible `work`, and returns panics and errors caused by exhausted memory as
+/// [`OutOfMemory`].
+///
+/// Other errors are returned inside; other panics continue.
 ///
 /// # Errors
-/// Fails if memory was exhausted.
+/// Fails if memory is exhausted.
 pub fn attempt<T, E: Error + 'static>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<Result<T, E>, OutOfMemory> {
@@ -122,7 +125,7 @@ pub fn attempt<T, E: Error + 'static>(
     }
 }
 
-/// Keeps the panic hook from printing what [`catch_out_of_memory`] is going to catch.
+/// Keeps the panic hook from printing panics that [`catch_out_of_memory`] will catch.
 fn silence() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -141,9 +144,9 @@ fn takes_gradients() -> bool {
     before
 }
 
-/// Sets whether this thread records operations for gradients, and returns whether it did.
+/// Sets autograd's gradient mode of this thread, and returns the previous mode.
 fn set_takes_gradients(takes: bool) -> bool {
-    // SAFETY: sets a flag of this thread's.
+    // SAFETY: sets a thread-local flag.
     unsafe { torch_sys::at_grad_set_enabled(takes.into()) != 0 }
 }
 
@@ -153,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// More than any address space has.
+    /// Allocates more than any address space holds.
     fn too_much() -> Tensor {
         Tensor::empty([1 << 52], (Kind::Float, Device::Cpu))
     }

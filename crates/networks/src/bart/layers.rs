@@ -1,4 +1,4 @@
-//! What encoder and decoder are made of. Norms come after each sum.
+//! Layers of BART's encoder and decoder. Each norm follows its residual sum (post-norm).
 
 use tch::{TchError, Tensor};
 
@@ -7,17 +7,17 @@ use crate::layers::{Builder, LayerNorm, Linear, Visible};
 
 const EPSILON: f64 = 1e-5;
 
-/// A linear map whose values come from the file.
+/// Creates a linear layer that a checkpoint fills.
 pub(super) fn linear(at: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
     Linear::new(at, inputs, outputs, 0.0)
 }
 
-/// A norm whose values come from the file.
+/// Creates a layer norm that a checkpoint fills.
 pub(super) fn norm(at: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
     LayerNorm::new(at, hidden, EPSILON)
 }
 
-/// Attention with the norm behind it.
+/// Attention followed by a layer norm.
 #[derive(Debug)]
 struct Attention {
     attention: layers::Attention,
@@ -32,13 +32,13 @@ impl Attention {
         })
     }
 
-    /// The sum of `states` and what they attend to in `memory`, normalised.
+    /// Returns the layer norm of `states` plus their attention to `memory`.
     fn forward(&self, states: &Tensor, memory: &Tensor, see: &Visible) -> Result<Tensor, TchError> {
         self.norm.forward(&states.f_add(&self.attention.forward(states, memory, see)?)?)
     }
 }
 
-/// A layer of the encoder, or of the decoder, which attends to the encoder's states too.
+/// Layer of the encoder, or of the decoder, which also attends to the encoder's states.
 #[derive(Debug)]
 pub(super) struct Layer {
     self_attn: Attention,
@@ -64,7 +64,7 @@ impl Layer {
         })
     }
 
-    /// `encoded` are the encoder's states and which of them are no padding.
+    /// Computes the layer; `encoded` holds the encoder's states and the mask of its real tokens.
     pub(super) fn forward(
         &self,
         states: &Tensor,

@@ -1,10 +1,10 @@
-//! BART that classifies pairs of texts (Lewis et al. 2019, arXiv 1910.13461), and with it zero-shot
-//! classification by natural language inference (Yin et al. 2019, arXiv 1909.00161).
+//! BART sequence classification (Lewis et al. 2019, arXiv 1910.13461), and zero-shot classification
+//! by natural language inference (Yin et al. 2019, arXiv 1909.00161).
 //!
-//! Hugging Face folders such as `facebook/bart-large-mnli`. Variables have the checkpoint's names;
-//! logits are those of `BartForSequenceClassification` in transformers 4.57.6, and probabilities
-//! those of its zero-shot pipeline. Texts come as rows of token ids,
-//! `<s> premise </s></s> hypothesis </s>`.
+//! Reads Hugging Face folders such as `facebook/bart-large-mnli`. Variables have the checkpoint's
+//! names. Logits equal those of `BartForSequenceClassification` in transformers 4.57.6,
+//! probabilities those of its zero-shot pipeline. Inputs are rows of token ids, `<s> premise
+//! </s></s> hypothesis </s>`.
 
 mod config;
 mod layers;
@@ -23,10 +23,10 @@ use crate::device::upload;
 use crate::layers::{Builder, Initial, LayerNorm, Linear, Visible};
 use crate::weights::{self, Checkpoint, WeightsError};
 
-/// Rows of the position embedding before position 0, as BART's padding once had them.
+/// Unused rows at the start of the position embedding, a relic of BART's padding index.
 const OFFSET: i64 = 2;
 
-/// The token embedding again, as older files hold it, and fairseq's version numbers.
+/// Copies of the token embedding in older files, and fairseq's version numbers.
 const IGNORED: [&str; 4] = [
     "model.encoder.embed_tokens.weight",
     "model.decoder.embed_tokens.weight",
@@ -34,35 +34,35 @@ const IGNORED: [&str; 4] = [
     "model.decoder.version",
 ];
 
-/// A BART that could not be read, or used with what it was given.
+/// Failure to read a BART model, or to use it with the given input.
 #[derive(Debug, thiserror::Error)]
 pub enum BartError {
-    /// The operating system would not read `config.json`.
+    /// `config.json` cannot be read.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
         printable_path(path)
     )]
     ReadConfig {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
     #[error("{}: {reason}", printable_path(path))]
     InvalidConfig {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The field and what is wrong with it.
+        /// Field and problem.
         reason: String,
     },
-    /// Weights that are missing, damaged, or another model's.
+    /// The weights are missing, damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Token ids that the model has no place for.
+    /// Token ids outside the vocabulary, or too many of them.
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
-    /// libtorch refused: out of memory, mostly.
+    /// libtorch error, usually exhausted memory.
     #[error(
         "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
         crate::libtorch::reason(.0)
@@ -70,7 +70,7 @@ pub enum BartError {
     Torch(#[from] TchError),
 }
 
-/// Positions, layers, and the norm before them.
+/// Position embedding, first layer norm and layers of the encoder or the decoder.
 #[derive(Debug)]
 struct Stack {
     positions: Tensor,
@@ -96,7 +96,7 @@ impl Stack {
         })
     }
 
-    /// Hidden states `[batch, tokens, hidden]` of word vectors of that shape.
+    /// Returns hidden states `[batch, tokens, hidden]` for token embeddings of the same shape.
     fn forward(
         &self,
         words: &Tensor,
@@ -112,7 +112,7 @@ impl Stack {
     }
 }
 
-/// A BART with the weights of a folder, frozen.
+/// BART classifier with frozen weights.
 #[derive(Debug)]
 pub struct BartClassifier {
     config: BartConfig,
@@ -128,7 +128,7 @@ impl BartClassifier {
     /// Reads `config.json` and the weights of `folder` onto `device`, as f32.
     ///
     /// # Errors
-    /// Names the file, and every tensor that is missing, unexpected or misshapen.
+    /// Fails if a file cannot be read, or a tensor is missing, unexpected or misshapen.
     pub fn from_folder(folder: &Path, device: Device) -> Result<Self, BartError> {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
@@ -150,25 +150,26 @@ impl BartClassifier {
         Ok(Self { config, words, encoder, decoder, dense, out_proj, checkpoint })
     }
 
-    /// The settings it was built with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &BartConfig {
         &self.config
     }
 
-    /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the
-    /// whole file.
+    /// Returns the SHA-256 of the weight files; see [`Checkpoint::identity`]. Reads them whole.
     #[must_use]
     pub fn identity(&self) -> String {
         self.checkpoint.identity()
     }
 
-    /// Logits `[rows, classes]` on the processor, of rows of token ids, at most `batch` rows at a
-    /// time; rows of like lengths go together, so that little is padding.
+    /// Returns logits `[rows, classes]`, in host memory, for rows of token ids.
+    ///
+    /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`BartError::Tokens`] for a row without an end token, with more tokens than the model has
-    /// positions, or with ids outside its vocabulary; [`BartError::Torch`], out of memory for one.
+    /// [`BartError::Tokens`] if a row has no end token, has more tokens than the model has
+    /// positions, or has ids outside the vocabulary; [`BartError::Torch`] for example if memory is
+    /// exhausted.
     pub fn entailment(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, BartError> {
         for row in rows {
             self.check_row(row)?;
@@ -183,7 +184,7 @@ impl BartClassifier {
         let logits =
             Tensor::f_zeros([rows.len() as i64, self.config.labels()], (Kind::Float, Device::Cpu))?;
         if !parts.is_empty() {
-            // Read once: a GPU has all batches before the host waits.
+            // One transfer at the end: the GPU has all batches queued before the host waits.
             let found = Tensor::f_cat(&parts, 0)?.f_to_device(Device::Cpu)?;
             let places: Vec<i64> = order.iter().map(|&row| row as i64).collect();
             let _ =
@@ -192,15 +193,16 @@ impl BartClassifier {
         Ok(logits)
     }
 
-    /// Probabilities `[texts, candidates]` of zero-shot classification with one label a text: the
-    /// softmax over a text's candidates of their logits of entailment. `rows` has the pairs of a text
-    /// and each of at least two `candidates`, text after text.
+    /// Returns zero-shot probabilities `[texts, candidates]` with one label per text.
+    ///
+    /// They are the softmax of the entailment logits over the candidates of a text. `rows` holds
+    /// one pair per text and candidate, text by text.
     ///
     /// # Errors
-    /// As [`Self::entailment`].
+    /// Same as [`Self::logits`].
     ///
     /// # Panics
-    /// When there are no candidates, or `rows` has not that many for each text.
+    /// Panics if `candidates` is 0 or does not divide the number of rows.
     pub fn zero_shot(
         &self,
         rows: &[Vec<i64>],
@@ -216,7 +218,7 @@ impl BartClassifier {
         Ok(entailed.f_view([texts, candidates as i64])?.f_softmax(1, Kind::Float)?)
     }
 
-    /// Logits `[rows, classes]` of one batch.
+    /// Returns logits `[rows, classes]` of one batch.
     fn logits(&self, rows: &[&[i64]]) -> Result<Tensor, TchError> {
         let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let shape = [rows.len() as i64, tokens as i64];

@@ -1,23 +1,24 @@
-//! CLIP's training objective: of a batch of pictures and texts, each picture's own text is to be found
-//! among all texts, and each text's own picture among all pictures.
+//! CLIP's contrastive loss: matching each image of a batch to its text, and each text to its image.
 
 use tch::{Kind, Reduction, TchError, Tensor};
 
 use super::{ClipError, ClipModel};
 
-/// The most that the factor on similarities may become in training (Radford et al. 2021, section 2.5).
+/// Upper limit of the logit scale in training (Radford et al. 2021, section 2.5).
 const LARGEST_FACTOR: f64 = 100.0;
 
 impl ClipModel {
-    /// The symmetric cross entropy of a batch, a scalar: the mean of that over texts and of that over
-    /// pictures, of similarities between normalised embeddings times the learned factor. As transformers'
-    /// `CLIPModel` gives with `return_loss`.
+    /// Returns the contrastive loss of a batch, a scalar.
     ///
-    /// `pixels` is `[batch, channels, image_size, image_size]`, `ids` and `attention_mask` `[batch,
-    /// tokens]`; row i of one belongs to row i of the other.
+    /// It is the mean of the cross entropies over images and over texts, of cosine similarities
+    /// times the learned scale, as transformers' `CLIPModel` returns with `return_loss`.
+    ///
+    /// `pixels` is `[batch, channels, image_size, image_size]`, `ids` and `attention_mask` are
+    /// `[batch, tokens]`; row i of both belongs together.
     ///
     /// # Errors
-    /// As [`Self::encode_image`] and [`Self::encode_text`], and for batches of different sizes.
+    /// Same as [`Self::encode_image`] and [`Self::encode_text`], and for batches of different
+    /// sizes.
     pub fn contrastive_loss(
         &self,
         pixels: &Tensor,
@@ -40,10 +41,10 @@ impl ClipModel {
         Ok(of_texts.f_add(&of_pictures)?.f_div_scalar(2.0)?)
     }
 
-    /// Holds the learned factor on similarities at 100 at most, as training does after each step.
+    /// Clamps the logit scale to at most 100, as training does after each step.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// Fails if libtorch reports an error.
     pub fn limit_similarity_factor(&mut self) -> Result<(), ClipError> {
         let mut scale = self.logit_scale()?.shallow_clone();
         let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;

@@ -1,4 +1,4 @@
-//! The transformer encoder of both towers.
+//! Transformer encoder of both towers.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`.
 
@@ -8,13 +8,13 @@ use super::config::{Activation, EncoderConfig};
 use crate::layers::{Attention, Builder, LayerNorm, Linear, Visible};
 
 impl EncoderConfig {
-    /// A norm of this width.
+    /// Creates a layer norm of the encoder's width.
     pub(super) fn norm(&self, at: &Builder) -> Result<LayerNorm, TchError> {
         LayerNorm::new(at, self.hidden, self.eps)
     }
 }
 
-/// A stack of transformer layers, each normalising first.
+/// Stack of pre-norm transformer layers.
 #[derive(Debug)]
 pub(super) struct Encoder {
     layers: Vec<Layer>,
@@ -27,8 +27,7 @@ impl Encoder {
         Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_, _>>()? })
     }
 
-    /// Hidden states of the last layer, from those at its beginning; both
-    /// `[batch, tokens, hidden]`.
+    /// Maps input states to the last layer's hidden states, both `[batch, tokens, hidden]`.
     pub(super) fn forward(
         &self,
         mut states_bth: Tensor,

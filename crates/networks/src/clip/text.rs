@@ -1,4 +1,4 @@
-//! The text tower: a causal transformer, whose state at the end token is the text's.
+//! Text tower: a causal transformer, pooled at the end-of-text token.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -7,7 +7,7 @@ use super::layers::Encoder;
 use crate::layers::{Builder, LayerNorm, Visible};
 use crate::transfer;
 
-/// transformers' fixed deviation of the initial embeddings.
+/// Standard deviation of transformers' initial embeddings.
 const EMBEDDING_STD: f64 = 0.02;
 
 #[derive(Debug)]
@@ -35,9 +35,9 @@ impl TextTower {
         })
     }
 
-    /// Normalised states `[batch, hidden]` at the end tokens of `ids` `[batch, tokens]`.
+    /// Returns normalised states `[batch, hidden]` at the end tokens of `ids` `[batch, tokens]`.
     ///
-    /// `attention_mask` `[batch, tokens]` has 0 at tokens that no token may attend to.
+    /// `attention_mask` `[batch, tokens]` is 0 for tokens that no token may attend to.
     pub(super) fn forward(
         &self,
         ids: &Tensor,
@@ -59,13 +59,14 @@ impl TextTower {
         let end = self.end_positions(&ids)?.f_view([batch, 1, 1])?;
         let hidden = states_bth.size()[2];
         let pooled = states_bth.f_gather(1, &end.f_expand([batch, 1, hidden], false)?, false)?;
-        // Each token is normalised by itself, so only the pooled one need be.
+        // The norm is per token, so it is applied after pooling.
         self.final_layer_norm.forward(&pooled.f_squeeze_dim(1)?)
     }
 
-    /// The place of each row's end token `[batch]`: its first, or where the config has the old wrong
-    /// id 2, the row's highest id. A row without an end token gives its first place, as in
-    /// transformers.
+    /// Returns the position of each row's end token, `[batch]`.
+    ///
+    /// It is the first end token, or, for configs with the obsolete id 2, the position of the
+    /// highest id. As in transformers, a row without an end token gives 0.
     fn end_positions(&self, ids: &Tensor) -> Result<Tensor, TchError> {
         if self.end_tokens == [2] {
             return ids.f_argmax(1, false);
@@ -76,8 +77,8 @@ impl TextTower {
     }
 }
 
-/// `[batch, 1, tokens, tokens]`: true where a token may attend, which is itself and those before it
-/// with 1 in `mask` `[batch, tokens]`.
+/// Returns a mask `[batch, 1, tokens, tokens]`: true for keys up to the query's position that are
+/// real tokens (1 in `mask` `[batch, tokens]`).
 fn causal_and(mask: &Tensor, batch: i64, tokens: i64) -> Result<Tensor, TchError> {
     let causal = Tensor::f_ones([tokens, tokens], (Kind::Bool, mask.device()))?.f_tril(0)?;
     mask.f_ne(0)?.f_view([batch, 1, 1, tokens])?.f_logical_and(&causal)

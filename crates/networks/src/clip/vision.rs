@@ -1,4 +1,4 @@
-//! The vision tower: a picture as patches and a class token, whose last state is the picture's.
+//! Vision tower: a transformer over image patches, pooled at the class token.
 
 use tch::{TchError, Tensor};
 
@@ -37,7 +37,7 @@ impl VisionTower {
                 &[config.positions(), hidden],
                 std,
             )?,
-            // The spelling of every published checkpoint.
+            // The misspelling is that of every published checkpoint.
             pre_layrnorm: encoder.norm(&at.sub("pre_layrnorm"))?,
             encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
             post_layernorm: encoder.norm(&at.sub("post_layernorm"))?,
@@ -45,8 +45,9 @@ impl VisionTower {
         })
     }
 
-    /// Normalised class states `[batch, hidden]` of pictures `[batch, channels, size, size]`, which
-    /// are converted to the weights' type and device.
+    /// Returns normalised class states `[batch, hidden]` of images `[batch, channels, size, size]`.
+    ///
+    /// Converts the images to the weights' type and device.
     pub(super) fn forward(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
         let pixels = transfer::to_device(pixels, self.patch_embedding.device())?
             .f_to_kind(self.patch_embedding.f_kind()?)?;

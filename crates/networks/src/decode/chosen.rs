@@ -1,31 +1,31 @@
-//! Chosen tokens on their way to the host.
+//! Asynchronous transfer of chosen tokens to the host.
 
 use tch::{Kind, Tensor};
 
 use crate::libtorch::expect;
 use crate::transfer::Reading;
 
-/// Token ids and as many log-probabilities, copied from the device in one transfer.
+/// Token ids and log-probabilities on their way to the host, in one transfer.
 pub(crate) struct Chosen(Reading);
 
 impl Chosen {
-    /// Starts the transfer of two tensors of one shape. A GPU goes on meanwhile.
+    /// Starts the transfer of two tensors of the same shape; the GPU continues meanwhile.
     ///
     /// # Panics
-    /// When memory is exhausted.
+    /// Panics if memory is exhausted.
     pub(crate) fn send(tokens: &Tensor, log_probabilities: &Tensor) -> Self {
         let size = [2, tokens.numel() as i64];
-        // A double holds any id.
+        // An f64 holds any token id exactly.
         let both = Tensor::empty(size, (Kind::Double, tokens.device()));
         both.get(0).copy_(&tokens.flatten(0, -1));
         both.get(1).copy_(&log_probabilities.flatten(0, -1));
         Self(expect(Reading::start(&both)))
     }
 
-    /// Waits for the transfer, and returns token ids and log-probabilities in row order.
+    /// Waits for the transfer; returns token ids and log-probabilities in row order.
     ///
     /// # Panics
-    /// When the GPU's work failed.
+    /// Panics if the GPU reports an error.
     pub(crate) fn receive(self) -> (Vec<i64>, Vec<f64>) {
         let both = expect(self.0.wait());
         let mut all = vec![0.0; both.numel()];

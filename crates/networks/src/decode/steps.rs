@@ -1,4 +1,4 @@
-//! Continuations that know nothing of each other: a token of each at a time.
+//! Token-by-token generation of independent continuations.
 
 use tch::{Kind, Tensor};
 
@@ -6,28 +6,28 @@ use super::Hypothesis;
 use super::chosen::Chosen;
 use crate::gpt2::{Gpt2, KvCache};
 
-/// Where a continuation ends.
+/// Stopping criteria of a continuation.
 pub(super) struct Limits<'a> {
-    /// Above 0, and within the model's positions.
+    /// Maximum number of new tokens; above 0, and within the model's positions.
     pub max_tokens: usize,
     pub stops: &'a [bool],
 }
 
 impl Limits<'_> {
-    /// Whether a continuation ends with `token`.
+    /// Returns true if `token` ends a continuation.
     pub fn stop_at(&self, token: i64) -> bool {
         usize::try_from(token).ok().and_then(|id| self.stops.get(id)) == Some(&true)
     }
 
-    /// Tokens that the model reads: the prompt's, and all that are written but the last.
+    /// Returns the number of tokens to cache: the prompt's, and all new ones but the last.
     pub fn room(&self, prompt: &Tensor) -> i64 {
         prompt.size()[1] + self.max_tokens as i64 - 1
     }
 }
 
-/// The tokens of one step.
+/// Tokens of one step.
 struct Step {
-    /// The continuation of each row, counted through all prompts.
+    /// Continuation of each row, counted over all prompts.
     rows: Vec<usize>,
     chosen: Chosen,
 }
@@ -39,12 +39,13 @@ struct Written<'a> {
     ended: Vec<bool>,
 }
 
-/// Writes on `copies` times from each row of `prompt`. `choose` is given logits `[rows, vocab]`,
-/// which continuations the rows are, counted through all prompts, and the step from 0, and returns the
-/// rows' next tokens `[rows]`.
+/// Generates `copies` continuations of each row of `prompt`.
 ///
-/// A GPU's tokens are read when it has been given the next step's work already, so that it never waits
-/// for the host: continuations that end are known to have ended one step late.
+/// `choose` maps logits `[rows, vocab]`, the continuation of each row (counted over all prompts)
+/// and the step (from 0) to the next tokens `[rows]`.
+///
+/// The host reads a GPU's tokens after it has queued the next step, so that the GPU never waits for
+/// the host. The end of a continuation is therefore noticed one step late.
 pub(super) fn write(
     gpt2: &Gpt2,
     prompt: &Tensor,
@@ -101,7 +102,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// Appends tokens to the continuations that go on, and notes which have ended.
+    /// Appends tokens to unfinished continuations, and marks those that have ended.
     fn append(&mut self, step: Step) {
         let (tokens, log_probabilities) = step.chosen.receive();
         let chosen = tokens.into_iter().zip(log_probabilities);
@@ -116,25 +117,24 @@ impl<'a> Written<'a> {
     }
 }
 
-/// Whether rows that have ended should leave the batch when `left` of `rows` go on: when a quarter
-/// have.
+/// Returns true if finished rows should leave the batch: once a quarter of the rows have ended.
 ///
-/// Leaving costs a copy of what the others hold, staying costs a row's share of every step to come.
-/// This way all copies together are less than three times the first batch's cache. On two CPU cores
-/// (`examples/decoding.rs`) leaving earlier gained nothing more, and leaving at a half less.
+/// Compaction copies the cache of the remaining rows; without it, finished rows take their share of
+/// every further step. With this threshold all copies together are less than three times the first
+/// batch's cache. On two CPU cores (`examples/decoding.rs`) a lower threshold gained nothing more,
+/// and a half gained less.
 pub(super) fn worth_leaving(left: usize, rows: usize) -> bool {
     4 * left <= 3 * rows
 }
 
-/// Returns for each row that is left which one it was: most stay where they are, and those from behind
-/// fill the gaps.
+/// Returns the source of each remaining row when rows from the end fill the gaps of finished ones.
 pub(super) fn without_gaps(stays: &[bool]) -> Vec<usize> {
     let count = stays.iter().filter(|&&stays| stays).count();
     let mut behind = (count..stays.len()).filter(|&row| stays[row]);
     (0..count).filter_map(|row| if stays[row] { Some(row) } else { behind.next() }).collect()
 }
 
-/// Reads the prompt once, and returns the cache and the logits of `copies` of each row, side by side.
+/// Computes the prompt once; returns the cache and logits with `copies` adjacent rows per prompt.
 pub(super) fn read_prompt(
     gpt2: &Gpt2,
     prompt: &Tensor,
@@ -152,7 +152,7 @@ pub(super) fn read_prompt(
     (cache.repeat(copies, room), repeated)
 }
 
-/// Logits `[rows, vocab]` behind the last of `inputs` `[rows, tokens, hidden]`.
+/// Returns logits `[rows, vocab]` after the last of `inputs` `[rows, tokens, hidden]`.
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
     gpt2.logits(&states.select(1, states.size()[1] - 1))

@@ -1,7 +1,7 @@
-//! The forward pass for the next tokens of sequences whose earlier ones are in a cache.
+//! Forward pass for new tokens, given a cache of the earlier ones.
 //!
-//! Rows are token by token here, as the cache holds them: `[new * sequences, hidden]`. A layer of one new
-//! token is eight launches on a GPU: two norms, four products, attention and one addition.
+//! Rows are token by token, as in the cache: `[new * sequences, hidden]`. A layer takes eight
+//! kernel launches per token on a GPU: two norms, four products, attention and one addition.
 
 use tch::Tensor;
 
@@ -11,12 +11,14 @@ use crate::libtorch;
 use crate::pass::Pass;
 
 impl Gpt2 {
-    /// Computes [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`,
-    /// and appends them to it. Without gradients and dropout.
+    /// Computes [`Self::forward`] for new tokens `[rows, new, hidden]`, and appends them to
+    /// `cache`.
+    ///
+    /// Runs without gradients and dropout.
     ///
     /// # Panics
-    /// When the cache has no room, there are more than `n_positions` tokens altogether, or several
-    /// tokens are to follow after rows were dropped from the cache.
+    /// Panics if the cache is full, there are more than `n_positions` tokens altogether, or for
+    /// several new tokens after rows were dropped from the cache.
     pub fn forward_cached(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
         tch::no_grad(|| {
             let (past, new) = (cache.tokens(), inputs_embeds.size()[1]);
@@ -35,8 +37,8 @@ impl Gpt2 {
         })
     }
 
-    /// Returns an empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
-    /// and on its device.
+    /// Returns an empty cache for `batch` sequences of at most `max_tokens` tokens, with this
+    /// model's type and device.
     #[must_use]
     pub fn cache(&self, batch: i64, max_tokens: i64) -> KvCache {
         let (kind, device) = (self.token_embedding.kind(), self.token_embedding.device());
@@ -50,7 +52,7 @@ impl Gpt2 {
 }
 
 impl Block {
-    /// Adds attention and feed-forward to the residual stream `rows`, in place.
+    /// Adds attention and feed-forward layer to the residual stream `rows` in place.
     fn add_cached(
         &self,
         rows: &mut Tensor,
@@ -103,7 +105,7 @@ impl Attention {
 }
 
 impl FeedForward {
-    /// Adds the layer's result for `normed` to the residual stream `rows`, in place.
+    /// Adds the layer's output for `normed` to the residual stream `rows` in place.
     fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&Folded>) {
         let _ = match folded {
             None => {
@@ -118,7 +120,7 @@ impl FeedForward {
 
     fn active(&self, bias: &Tensor, rows: &Tensor, weight: &Tensor) -> Tensor {
         match self.activation {
-            // On the processor this operator's GELU is not the one by tanh.
+            // On the CPU this operator uses the exact GELU, not the tanh approximation.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
                 libtorch::expect(libtorch::addmm_gelu(bias, rows, weight))
             }
@@ -146,10 +148,10 @@ impl FeedForward {
     }
 }
 
-/// A feed-forward layer with the bias of its output as a row of the output's weight.
+/// Feed-forward layer whose output bias is a row of the output weight.
 ///
-/// One more unit has an activation of 8 for any input, and an eighth of the bias as its row. So one
-/// launch adds product, bias and the residual stream.
+/// An extra hidden unit has activation 8 for any input, and an eighth of the bias as its row. So
+/// one kernel adds product, bias and residual stream.
 #[derive(Debug)]
 pub(super) struct Folded {
     /// `[hidden, inner + 8]`
@@ -161,9 +163,9 @@ pub(super) struct Folded {
 }
 
 impl Folded {
-    /// Units more than the layer has, of which one is used: sizes stay multiples of 8, as GPUs like them.
+    /// Number of extra units, of which one is used: GPUs prefer sizes that are multiples of 8.
     const UNITS: i64 = 8;
-    /// A value that every activation leaves as it is, and that divides without rounding.
+    /// Value that every activation maps to itself, and that divides without rounding.
     const ACTIVE: f64 = 8.0;
 }
 

@@ -1,10 +1,10 @@
-//! GPT-2, as Hugging Face's transformers computes it.
+//! GPT-2, equal to Hugging Face's transformers.
 //!
 //! Paper: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). Reference:
-//! `GPT2LMHeadModel` of transformers 4.57. A parameter's path is its name in the checkpoint
-//! (`transformer.h.0.attn.c_attn.weight`, stored `[in, out]`); the output head is the token
-//! embedding unless the config says otherwise. What differs: positions always count from 0, since
-//! captions need no others, and attention is libtorch's fused one, equal up to rounding.
+//! transformers 4.57's `GPT2LMHeadModel`. A parameter's path is its name in the checkpoint
+//! (`transformer.h.0.attn.c_attn.weight`, stored as `[in, out]`); the output head is the token
+//! embedding unless the config says otherwise. Differences: positions always count from 0, as
+//! captions need no others, and attention is libtorch's fused kernel, equal up to rounding.
 
 mod cache;
 mod cached;

@@ -1,9 +1,9 @@
-//! Beam search as Merge-RNN's authors have it, many pictures at a time.
+//! Beam search of the Merge-RNN authors, batched over images.
 //!
-//! A beam holds the `beams` most probable of all sentences so far, whole ones among them. Those that
-//! are not whole go on with every word but the unknown one, or end. The search ends when the most
-//! probable is whole, or has all words that it may have. Probabilities are products over words and
-//! the end, in log space, without regard to length.
+//! A beam holds the `beams` most probable sentences so far, complete or not. In each step an
+//! incomplete sentence continues with every word but the unknown one, or ends. The search stops
+//! when the most probable sentence is complete or has the maximum number of words. The score is the
+//! sum of log-probabilities, without length normalisation.
 
 use tch::{Kind, Tensor};
 
@@ -11,34 +11,34 @@ use super::{EDGE, MergeRnn, State, UNKNOWN};
 use crate::decode::chosen::Chosen;
 use crate::device::upload;
 
-/// What was written of a picture.
+/// Generated caption of an image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sentence {
-    /// Word numbers, without edges.
+    /// Word ids, without edges.
     pub words: Vec<i64>,
-    /// The natural logarithm of its probability, its end included where it has one.
+    /// Natural log-probability, including the end if the sentence is complete.
     pub log_probability: f64,
 }
 
-/// A sentence under way.
+/// Sentence in progress.
 #[derive(Clone)]
 struct Prefix {
     sentence: Sentence,
     is_whole: bool,
-    /// The row of states that it goes on from.
+    /// Row of its LSTM state.
     row: usize,
 }
 
-/// One picture's search.
+/// Search state of one image.
 struct Search {
     picture: usize,
     beam: Vec<Prefix>,
 }
 
-/// The most probable sentence found for each row of `images` `[pictures, image_dim]`.
+/// Returns the most probable sentence for each row of `images` `[images, image_dim]`.
 ///
 /// # Panics
-/// When `beams` is 0.
+/// Panics if `beams` is 0.
 #[must_use]
 pub fn beam_search(
     model: &MergeRnn,
@@ -76,7 +76,7 @@ fn first(row: usize) -> Prefix {
     Prefix { sentence: Sentence::default(), is_whole: false, row }
 }
 
-/// For each row of states its most probable next words.
+/// Most probable next words of each state row.
 struct NextWords {
     each: usize,
     words: Vec<i64>,
@@ -90,8 +90,9 @@ impl NextWords {
     }
 }
 
-/// Reads the last word of every prefix that is not whole; says the next ones, and the states behind,
-/// and gives each prefix its row in both.
+/// Feeds the last word of every incomplete sentence; returns the next words and LSTM states.
+///
+/// Assigns each sentence its row in both.
 fn step(
     model: &MergeRnn,
     pictures: &Tensor,
@@ -117,7 +118,7 @@ fn step(
     let inputs = model.inputs(&words.unsqueeze(1), &pictures);
     let (outputs, behind) = model.read(&inputs, &state);
     let logits = model.logits(&outputs.squeeze_dim(1), &pictures);
-    // The unknown word keeps its share of the probability, but is not written.
+    // The unknown word keeps its share of the probability, but is not generated.
     let log_probabilities = logits.log_softmax(-1, Kind::Double);
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);
     let each = beams.min(log_probabilities.size()[1] as usize);
@@ -127,7 +128,7 @@ fn step(
 }
 
 impl Search {
-    /// Lengthens every prefix that is not whole, and keeps the most probable sentences.
+    /// Extends every incomplete sentence, and keeps the most probable ones.
     fn lengthen(&mut self, words: &NextWords, beams: usize) {
         let mut all = Vec::with_capacity(self.beam.len() * (beams + 1));
         for prefix in self.beam.drain(..) {

@@ -8,15 +8,15 @@ use super::{Checkpoint, Mismatch, WeightsError};
 
 /// Fills every variable of `store` from `checkpoint`.
 ///
-/// `file_name_of` gives a variable's name in the file; `ignored` says which of the file's tensors
-/// the model does without. Values are converted to the type of the variable they fill, so that an
-/// f16 file fills an f32 store; integers never fill floating-point variables. Nothing is changed
-/// unless everything fits.
+/// `file_name_of` maps a variable's name to its name in the file. `ignored` selects tensors of the
+/// file that the model does not need. Values are converted to the variable's type, so an f16 file
+/// fills an f32 store; integers never fill floating-point variables. Nothing changes unless
+/// everything fits.
 ///
 /// # Errors
-/// [`WeightsError::Mismatch`] names what is missing, unexpected and misshapen, by the file's names.
-/// [`WeightsError::NotFinite`] and [`WeightsError::TooLarge`] name the first tensor with a value that
-/// is of no use; the store is then filled in part.
+/// [`WeightsError::Mismatch`] lists missing, unexpected and misshapen tensors by their names in the
+/// file. [`WeightsError::NotFinite`] and [`WeightsError::TooLarge`] report the first tensor with
+/// such a value; the store is then partly filled.
 pub fn load(
     store: &mut nn::VarStore,
     checkpoint: &Checkpoint,
@@ -26,11 +26,10 @@ pub fn load(
     load_variables(store.variables(), checkpoint, &[], file_name_of, ignored)
 }
 
-/// [`load`] as transformers does it: tensors that the model does without are no error. Returns their
-/// names.
+/// Same as [`load`], but accepts unused tensors as transformers does, and returns their names.
 ///
 /// # Errors
-/// As [`load`]; its report has those names too.
+/// Same as [`load`]; the report lists unused tensors too.
 pub(crate) fn load_and_name_others(
     store: &nn::VarStore,
     checkpoint: &Checkpoint,
@@ -45,8 +44,10 @@ pub(crate) fn load_and_name_others(
     Ok(report.unexpected)
 }
 
-/// [`load`] for some of a store's variables. Those that the file calls as in `cut` may have fewer
-/// rows than the file, and take the first.
+/// Same as [`load`] for some of a store's variables.
+///
+/// Variables whose file name is in `cut` may have fewer rows than the file, and take its first
+/// rows.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,
@@ -69,7 +70,7 @@ fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String,
     variables
 }
 
-/// Fills variables that fit, which have the file's names.
+/// Copies values into variables, listed under their names in the file.
 fn fill(
     variables: &mut [(String, Tensor)],
     checkpoint: &Checkpoint,
@@ -123,7 +124,7 @@ fn compare(
     report
 }
 
-/// Whether values of one type may be converted to another: among floating-point types only.
+/// Returns true if values of type `from` may be converted to `to`: floating-point types only.
 fn fills(from: Kind, to: Kind) -> bool {
     let floating = |kind| matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
     from == to || (floating(from) && floating(to))

@@ -1,9 +1,9 @@
-//! Weights on disk: safetensors and PyTorch's files read strictly, safetensors written whole.
+//! Weights on disk: strict reading of safetensors and PyTorch files, atomic writing of safetensors.
 //!
-//! [`Checkpoint`] opens a file or a Hugging Face folder, [`load`] fills a variable store from it and
-//! names every tensor that does not fit or is not finite, [`save`] writes tensors all or nothing. The
-//! `safetensors` crate reads the headers: `VarStore::load` takes the file's type silently, ignores
-//! unknown names and guesses the format from the extension.
+//! [`Checkpoint`] opens a file or a Hugging Face folder, [`load`] fills a variable store from it
+//! and reports every tensor that does not fit or is not finite, [`save`] writes a file atomically.
+//! Headers are read by the `safetensors` crate, not by `VarStore::load`, which adopts the file's
+//! type, ignores unknown names and guesses the format from the extension.
 
 mod checkpoint;
 mod finite;
@@ -26,114 +26,114 @@ pub use load::load;
 pub(crate) use load::{load_and_name_others, load_variables};
 pub use save::save;
 
-/// Weights that cannot be read or written, with the file concerned.
+/// Failure to read or write weights, with the file concerned.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The operating system refused.
+    /// The operating system reports an error.
     #[error("cannot read {}: {source}", printable_path(path))]
     Io {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A folder without weights in a form that is read here.
+    /// The folder holds no weights in a supported format.
     #[error(
         "{} holds neither model.safetensors nor pytorch_model.bin, whole or in shards with their \
          index (model.safetensors.index.json, pytorch_model.bin.index.json)\n\
          hint: give a Hugging Face model folder", printable_path(.0)
     )]
     NoWeights(PathBuf),
-    /// Not a safetensors file, or a damaged one.
+    /// The file is not in safetensors format, or damaged.
     #[error(
         "{} is not a whole safetensors file: {source}\n\
          hint: fetch or copy the file again; a file cut short looks like this",
         printable_path(path)
     )]
     Damaged {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// What is wrong with its header or length.
+        /// Problem in its header or length.
         source: SafeTensorError,
     },
-    /// A file of PyTorch's that cannot be read.
+    /// A PyTorch file cannot be read.
     #[error(transparent)]
     Torch(#[from] torch_files::Error),
-    /// A placeholder of Git's large-file storage in place of a file.
+    /// The file is a Git LFS pointer instead of the weights.
     #[error(
         "{} is a Git LFS pointer, not the file itself\n\
          hint: run `git lfs pull` in its repository, or fetch the file again", printable_path(.0)
     )]
     LfsPointer(PathBuf),
-    /// A tensor with an infinity or with what is not a number.
+    /// A tensor has an infinite or NaN value.
     #[error(
         "{}: tensor {name} has a value that is {value}, and so the model is of no use\n\
          hint: take an earlier checkpoint, or fetch or export the weights again",
         printable_path(path)
     )]
     NotFinite {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The tensor.
+        /// Tensor.
         name: String,
         /// The value in words.
         value: &'static str,
     },
-    /// A tensor with a value beyond what the type of the model's weights holds.
+    /// A tensor has a value that overflows the type of the model's weights.
     #[error(
         "{}: tensor {name} has a value of {largest}, which is infinite as {kind:?}\n\
          hint: choose a type with a wider range, f32 for one",
         printable_path(path)
     )]
     TooLarge {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The tensor.
+        /// Tensor.
         name: String,
-        /// The largest absolute value.
+        /// Largest absolute value.
         largest: f64,
-        /// The type of the model's weights.
+        /// Type of the model's weights.
         kind: Kind,
     },
-    /// An index of shards that is wrong in itself.
+    /// The index of shards is invalid.
     #[error("{}: {reason}", printable_path(path))]
     Index {
-        /// The index.
+        /// Index file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Problem.
         reason: String,
     },
-    /// A tensor that the file does not have.
+    /// The file lacks the requested tensor.
     #[error("{} has no tensor {name}", printable_path(path))]
     NoSuchTensor {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The name that was asked for.
+        /// Requested name.
         name: String,
     },
-    /// A tensor of a type that is not read or written here.
+    /// A tensor has an unsupported type.
     #[error("{}: tensor {name} has type {dtype}, which is not supported", printable_path(path))]
     Dtype {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The tensor.
+        /// Tensor.
         name: String,
-        /// Its type.
+        /// Type of the tensor.
         dtype: String,
     },
-    /// Weights that do not fit the model.
+    /// The weights do not fit the model.
     #[error(
         "the weights in {} do not fit the model\n{report}\
          hint: check that config.json (or the run's config) belongs to these weights",
         printable_path(path)
     )]
     Mismatch {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
         /// Every tensor that does not fit.
         report: Mismatch,
     },
-    /// A language model with an output head of its own.
+    /// The file has an output head that differs from the token embedding, unlike the config.
     #[error(
         "{}: {head} is not the token embedding again, though the config does not say so\n\
          hint: \"tie_word_embeddings\": false in a model folder's config.json uses this head, as \
@@ -141,45 +141,45 @@ pub enum WeightsError {
         printable_path(path)
     )]
     UntiedHead {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The head's name in the file.
+        /// Name of the head in the file.
         head: String,
     },
-    /// A name that cannot be written: taken twice, or reserved by the format.
+    /// A tensor name is used twice, or reserved by the format.
     #[error(
         "cannot write {}: the tensor name {name} is reserved or used twice",
         printable_path(path)
     )]
     Name {
-        /// The file to be written.
+        /// File to be written.
         path: PathBuf,
-        /// The name.
+        /// Name.
         name: String,
     },
-    /// libtorch refused a tensor: out of memory, mostly.
+    /// libtorch error for a tensor, usually exhausted memory.
     #[error("{}: tensor {name}: {}", printable_path(path), reason(source))]
     Tensor {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The tensor.
+        /// Tensor.
         name: String,
-        /// libtorch's reason.
+        /// Error of libtorch.
         source: TchError,
     },
-    /// The file could not be written.
+    /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] durable::Error),
 }
 
-/// The tensors in which a file and a model differ, by their names in the file.
+/// Differences between a file and a model, by the file's tensor names.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Needed by the model, absent from the file.
+    /// Tensors of the model that the file lacks.
     pub missing: Vec<String>,
-    /// In the file, unknown to the model.
+    /// Tensors of the file that the model lacks.
     pub unexpected: Vec<String>,
-    /// In both with another shape or type; each with both shapes.
+    /// Tensors of different shape or incompatible type, each with both shapes.
     pub misshapen: Vec<String>,
 }
 
@@ -210,7 +210,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// The types that are read and written, under their names on both sides.
+/// Supported types, in safetensors and in libtorch.
 const KINDS: [(Dtype, Kind); 7] = [
     (Dtype::F64, Kind::Double),
     (Dtype::F32, Kind::Float),

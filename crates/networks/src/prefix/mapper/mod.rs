@@ -12,8 +12,7 @@ use transformer::TransformerMapper;
 use crate::layers::Builder;
 use crate::pass::Pass;
 
-/// A mapper that is larger than the largest GPT-2 is a mistake, and refusing it is kinder than running out
-/// of memory.
+/// Sanity limit, more than the largest GPT-2, so that a wrong config fails before memory runs out.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
 /// Which network maps image embeddings to prefix vectors.
@@ -30,23 +29,24 @@ pub enum MapperKind {
     },
 }
 
-/// A mapper's sizes.
+/// Sizes of a mapper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapperConfig {
-    /// The network.
+    /// Architecture of the mapper.
     pub kind: MapperKind,
-    /// Values in an image embedding.
+    /// Length of an image embedding.
     pub clip_dim: i64,
-    /// Prefix vectors for each image.
+    /// Number of prefix vectors per image.
     pub prefix_length: i64,
 }
 
 impl MapperConfig {
-    /// Checks that a language model of this hidden size can be mapped to; worth calling before a
-    /// captioner is built.
+    /// Checks that the mapper fits a language model of this hidden size.
+    ///
+    /// Call it before building a captioner.
     ///
     /// # Errors
-    /// Says what does not fit.
+    /// Fails with the reason.
     pub fn check(&self, hidden_size: i64) -> Result<(), String> {
         let is_transformer = matches!(self.kind, MapperKind::Transformer { .. });
         if is_transformer && hidden_size % transformer::HEADS != 0 {
@@ -64,7 +64,7 @@ impl MapperConfig {
         }
     }
 
-    /// Values in the large matrices; biases and norms are not counted.
+    /// Returns the number of values in the large matrices, without biases and norms.
     fn parameters(&self, hidden_size: i64) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let (clip_dim, hidden) = (wide(self.clip_dim), wide(hidden_size));
@@ -79,7 +79,7 @@ impl MapperConfig {
     }
 }
 
-/// A mapper of either kind.
+/// Mapper of either kind.
 #[derive(Debug)]
 pub(super) enum Mapper {
     Mlp(MlpMapper),
@@ -87,8 +87,9 @@ pub(super) enum Mapper {
 }
 
 impl Mapper {
-    /// Adds its variables under `module`, initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`,
-    /// for prefix vectors of `hidden` values.
+    /// Adds the mapper's variables under `module` for prefix vectors of `hidden` values.
+    ///
+    /// They are initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`.
     pub(super) fn new(module: &Builder, config: &MapperConfig, hidden: i64) -> Self {
         let MapperConfig { kind, clip_dim, prefix_length } = *config;
         match kind {
@@ -106,7 +107,7 @@ impl Mapper {
         }
     }
 
-    /// Prefix vectors `[batch, prefix_length, hidden]` of image embeddings `[batch, clip_dim]`.
+    /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`.
     pub(super) fn forward(&self, embeddings: &Tensor, pass: Pass) -> Tensor {
         match self {
             Self::Mlp(mapper) => mapper.forward(embeddings, pass),
@@ -122,8 +123,9 @@ struct Linear {
 }
 
 impl Linear {
-    /// Weight `[outputs, inputs]` and bias uniform within `1 / sqrt(inputs)`: PyTorch's default,
-    /// which tch's own linear layer does not share.
+    /// Creates weight `[outputs, inputs]` and bias, uniform within `1 / sqrt(inputs)`.
+    ///
+    /// That is PyTorch's default, unlike tch's own linear layer.
     fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
         let bias = module.var("bias", &[outputs], uniform(inputs));
         Self { bias: Some(bias), ..Self::without_bias(module, inputs, outputs) }
