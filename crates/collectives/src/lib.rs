@@ -1,11 +1,11 @@
-//! What processes that train together say to each other.
+//! Collective operations between the processes of a distributed training job.
 //!
-//! [`Collectives`] is all that training knows of other processes. [`connect`] makes one for the place
-//! that a launcher gave this process: [`Alone`] where there is no other, and elsewhere c10d, the
-//! engine of `torch.distributed` that libtorch contains, with Gloo between processors and NCCL
-//! between GPUs. Those need the features `gloo` and `nccl`; without them nothing is compiled or linked.
+//! Training accesses other processes only through [`Collectives`]. [`connect`] returns
+//! [`SingleProcess`] for a single process, otherwise c10d, the engine of `torch.distributed` inside
+//! libtorch: Gloo for CPUs and NCCL for GPUs. They need the features `gloo` and `nccl`; without
+//! these no C++ code is compiled or linked.
 //!
-//! [`Buckets`] sums gradients over all processes while the backward pass still makes others.
+//! [`Buckets`] sums gradients over all processes while the backward pass is still running.
 
 mod buckets;
 #[cfg(feature = "gloo")]
@@ -16,101 +16,101 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+use launchers::ProcessRank;
 #[cfg(feature = "gloo")]
-use launchers::Meeting;
-use launchers::Place;
+use launchers::Rendezvous;
 use tch::{Device, TchError, Tensor};
 
-pub use buckets::{BUCKET_BYTES, Buckets, Sums};
+pub use buckets::{BUCKET_BYTES, Buckets, StepSums};
 
-/// A job of processes that cannot begin or go on.
+/// Failure of a distributed job.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The launcher does not say where processes meet.
+    /// The launcher sets no rendezvous address, or invalid variables.
     #[error(transparent)]
     Launcher(#[from] launchers::Error),
-    /// This program cannot speak with other processes on such a device.
+    /// This program is built without the backend for the device.
     #[error(
         "there are {world_size} processes, but this capsmith was built for one; build it with `cargo build --release --features {feature}`"
     )]
     NotBuilt {
-        /// How many.
+        /// Number of processes.
         world_size: usize,
-        /// What it has to be built with.
+        /// Cargo feature to build with.
         feature: &'static str,
     },
-    /// The processes do not find each other.
+    /// The processes did not find each other in time.
     #[error(
-        "rank {rank} of {world_size} did not meet the others at {at} within {} s: {reason}", timeout.as_secs()
+        "rank {rank} of {world_size} did not meet the others at {address} within {} s: {reason}", timeout.as_secs()
     )]
-    NotMet {
-        /// This process's number.
+    RendezvousFailed {
+        /// Rank of this process.
         rank: usize,
-        /// How many there are.
+        /// Number of processes.
         world_size: usize,
-        /// Host and port.
-        at: String,
-        /// How long it waited.
+        /// Host and port of the rendezvous.
+        address: String,
+        /// Time limit.
         timeout: Duration,
-        /// The engine's words.
+        /// Reason, from c10d.
         reason: String,
     },
-    /// Another process ended, hangs, or cannot be reached.
+    /// Another process has ended, hangs, or is unreachable.
     #[error(
         "rank {rank} of {world_size} lost the others, of whom one has ended, hangs or cannot be reached (they wait for each other for {} s): {reason}", timeout.as_secs()
     )]
-    Lost {
-        /// This process's number.
+    PeerLost {
+        /// Rank of this process.
         rank: usize,
-        /// How many there are.
+        /// Number of processes.
         world_size: usize,
-        /// How long it waits.
+        /// Time limit.
         timeout: Duration,
-        /// The engine's words.
+        /// Reason, from c10d.
         reason: String,
     },
-    /// libtorch refused an operation.
+    /// libtorch error.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),
 }
 
-/// Processes that work together. All of them make the same calls in the same order.
+/// Process group. All processes must make the same calls in the same order.
 ///
-/// A call whose others do not come within the time limit is an error, after which the job is over.
+/// A call fails if the others do not make it within the time limit; the job is then over.
 pub trait Collectives: Debug + Send + Sync {
-    /// This process's number, from 0.
+    /// Returns the rank of this process, from 0.
     fn rank(&self) -> usize;
 
-    /// How many processes there are.
+    /// Returns the number of processes.
     fn world_size(&self) -> usize;
 
-    /// Begins to sum a contiguous tensor over all processes, in place.
+    /// Starts to sum a contiguous tensor over all processes, in process.
     ///
     /// # Errors
-    /// When it cannot begin.
+    /// Fails if the operation cannot start.
     fn all_reduce(&self, tensor: &Tensor) -> Result<Pending, Error>;
 
-    /// Gives every process rank 0's contiguous tensor, in place.
+    /// Copies rank 0's contiguous tensor to every process, in process.
     ///
     /// # Errors
-    /// When another process is lost.
+    /// Fails if another process is lost.
     fn broadcast(&self, tensor: &Tensor) -> Result<(), Error>;
 
-    /// Waits until every process is here.
+    /// Waits until every process has called it.
     ///
     /// # Errors
-    /// When another process is lost.
+    /// Fails if another process is lost.
     fn barrier(&self) -> Result<(), Error> {
         self.all_reduce(&Tensor::zeros([1], (tch::Kind::Float, self.device())))?.wait()
     }
 
-    /// Where tensors have to be.
+    /// Returns the device that tensors must be on.
     fn device(&self) -> Device;
 
-    /// Gives every process rank 0's bytes.
+    /// Returns rank 0's bytes on every process.
     ///
     /// # Errors
-    /// When another process is lost.
+    /// Fails if another process is lost.
     fn broadcast_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let device = self.device();
         let length = Tensor::from_slice(&[bytes.len() as i64]).to_device(device);
@@ -126,7 +126,7 @@ pub trait Collectives: Debug + Send + Sync {
     }
 }
 
-/// Something begun that ends by itself.
+/// Collective operation in progress.
 #[must_use]
 pub struct Pending(Option<Box<dyn FnOnce() -> Result<(), Error> + Send>>);
 
@@ -137,25 +137,27 @@ impl Debug for Pending {
 }
 
 impl Pending {
-    /// What ends when `wait` returns.
+    /// Creates an operation that ends when `wait` returns.
     pub fn new(wait: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Self {
         Self(Some(Box::new(wait)))
     }
 
-    /// Waits for its end: on the processor until it is there; on a GPU what is computed next waits.
+    /// Waits for the end of the operation.
+    ///
+    /// On a GPU it does not block the host: later work on the GPU waits.
     ///
     /// # Errors
-    /// When another process is lost.
+    /// Fails if another process is lost.
     pub fn wait(self) -> Result<(), Error> {
         self.0.map_or(Ok(()), |wait| wait())
     }
 }
 
-/// A process without others.
+/// Process group of a single process.
 #[derive(Debug, Clone, Copy)]
-pub struct Alone;
+pub struct SingleProcess;
 
-impl Collectives for Alone {
+impl Collectives for SingleProcess {
     fn rank(&self) -> usize {
         0
     }
@@ -177,38 +179,40 @@ impl Collectives for Alone {
     }
 }
 
-/// c10d for the processes that meet at a place, be it one process alone.
+/// Connects the processes of a rendezvous through c10d, even a single one.
 ///
 /// # Errors
-/// As [`connect`].
+/// Same as [`connect`].
 #[cfg(feature = "gloo")]
-pub fn meet(
-    place: Place,
-    meeting: &Meeting,
+pub fn connect_c10d(
+    process: ProcessRank,
+    rendezvous: &Rendezvous,
     device: Device,
     timeout: Duration,
 ) -> Result<Arc<dyn Collectives>, Error> {
-    Ok(Arc::new(c10d::Group::meet(place, meeting, device, timeout)?))
+    Ok(Arc::new(c10d::Group::connect(process, rendezvous, device, timeout)?))
 }
 
-/// Meets the other processes of the job, of whose models this one's is on `device`. They wait for
-/// each other for `timeout` and no longer, now and at every later call.
+/// Connects to the other processes of the job; this one's model is on `device`.
+///
+/// `timeout` limits the time that processes wait for each other, here and in every later call.
 ///
 /// # Errors
-/// When nothing says where to meet, the others do not come, or this program cannot do it.
+/// Fails without a rendezvous address, if the others do not connect in time, or if this program is
+/// built without the backend for the device.
 pub fn connect(
-    place: Place,
+    process: ProcessRank,
     device: Device,
     timeout: Duration,
 ) -> Result<Arc<dyn Collectives>, Error> {
-    if place.is_alone() {
-        return Ok(Arc::new(Alone));
+    if process.is_single() {
+        return Ok(Arc::new(SingleProcess));
     }
     #[cfg(feature = "gloo")]
     if device == Device::Cpu || cfg!(feature = "nccl") {
-        return meet(place, &place.meeting()?, device, timeout);
+        return connect_c10d(process, &process.rendezvous()?, device, timeout);
     }
     let _ = timeout;
     let feature = if device == Device::Cpu { "gloo" } else { "nccl" };
-    Err(Error::NotBuilt { world_size: place.world_size, feature })
+    Err(Error::NotBuilt { world_size: process.world_size, feature })
 }

@@ -22,13 +22,13 @@ pub struct Bf16Copies {
 
 impl Bf16Copies {
     /// Returns the copy of a weight, creating it on first use.
-    pub(crate) fn of(&self, weight: &Tensor) -> Tensor {
+    pub(crate) fn copy_of(&self, weight: &Tensor) -> Tensor {
         let make = || {
             let copy = no_grad(|| weight.to_kind(Kind::BFloat16));
             (weight.shallow_clone(), copy.set_requires_grad(weight.requires_grad()))
         };
         let mut copies = self.copies.borrow_mut();
-        copies.entry(address(weight)).or_insert_with(make).1.shallow_clone()
+        copies.entry(data_pointer(weight)).or_insert_with(make).1.shallow_clone()
     }
 
     /// Copies the current values of all trainable weights into their copies.
@@ -43,27 +43,27 @@ impl Bf16Copies {
         no_grad(|| libtorch::foreach_copy(&copies, &weights))
     }
 
-    /// Returns the gradients of `scalar` with respect to `by`, each in the type of its tensor.
+    /// Returns the gradients of `scalar` with respect to `inputs`, each in the type of its tensor.
     ///
     /// For a weight that has a copy this is the sum of the weight's and the copy's gradients.
     pub(crate) fn gradients(
         &self,
         scalar: &Tensor,
-        by: &[&Tensor],
+        inputs: &[&Tensor],
     ) -> Result<Vec<Tensor>, TchError> {
         let copies = self.copies.borrow();
-        let copied = by.iter().enumerate().filter_map(|(index, tensor)| {
-            copies.get(&address(tensor)).map(|(_, copy)| (index, copy))
+        let copied = inputs.iter().enumerate().filter_map(|(index, tensor)| {
+            copies.get(&data_pointer(tensor)).map(|(_, copy)| (index, copy))
         });
         let (indices, copies): (Vec<usize>, Vec<&Tensor>) = copied.unzip();
-        let all = [by, &copies].concat();
+        let all = [inputs, &copies].concat();
         let mut gradients = Tensor::f_run_backward(&[scalar], &all, false, false)?;
-        let of_copies = gradients.split_off(by.len());
+        let of_copies = gradients.split_off(inputs.len());
         let of_copies: Vec<(usize, Tensor)> =
             indices.into_iter().zip(of_copies).filter(|(_, gradient)| gradient.defined()).collect();
         let (indices, of_copies): (Vec<usize>, Vec<Tensor>) = of_copies.into_iter().unzip();
         let cast: Vec<Tensor> =
-            indices.iter().map(|&index| by[index].f_empty_like()).collect::<Result<_, _>>()?;
+            indices.iter().map(|&index| inputs[index].f_empty_like()).collect::<Result<_, _>>()?;
         no_grad(|| {
             libtorch::foreach_copy(&cast, &of_copies)?;
             for (index, cast) in indices.into_iter().zip(cast) {
@@ -76,6 +76,6 @@ impl Bf16Copies {
     }
 }
 
-fn address(tensor: &Tensor) -> usize {
+fn data_pointer(tensor: &Tensor) -> usize {
     tensor.data_ptr() as usize
 }

@@ -19,13 +19,13 @@ use crate::libtorch;
 pub enum DeviceError {
     /// The name is no device.
     #[error(
-        "\"{}\" is not a device\nhint: say cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)",
+        "\"{}\" is not a device\nhint: use cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)",
         printable(.0)
     )]
     Unknown(String),
     /// libtorch has no CUDA, or a library that CUDA needs is missing.
     #[error(
-        "device {device}: {} ({reason})\nhint: {}; --device cpu works without",
+        "device {device}: {} ({reason})\nhint: {}; --device cpu needs none",
         load_failure(reason),
         load_hint(reason)
     )]
@@ -38,7 +38,7 @@ pub enum DeviceError {
     /// libtorch has CUDA, but there is no such GPU.
     #[error(
         "device {device}: libtorch sees {count} GPU(s)\n\
-         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu works without"
+         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu needs none"
     )]
     NoSuchGpu {
         /// Requested device.
@@ -150,8 +150,8 @@ fn load_hint(reason: &str) -> String {
 /// most its share of all cores: more threads than cores mostly wait for each other.
 #[must_use]
 pub fn cpu_threads(processes_here: usize) -> usize {
-    let said = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
-    said.filter(|&threads| threads > 0).unwrap_or_else(|| {
+    let configured = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+    configured.filter(|&threads| threads > 0).unwrap_or_else(|| {
         let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // SAFETY: queries a number from the system.
         let all = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) });
@@ -173,7 +173,6 @@ pub fn memory() -> Option<u64> {
 /// The number changes the order of sums and so the last bits of results (about 1e-7); a run records
 /// it.
 pub fn set_threads(threads: usize) {
-    crate::mkl::answer_for_mkl();
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
@@ -215,9 +214,9 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
         let mut pinned = libtorch::expect(libtorch::empty_pinned(&size, Kind::Int64));
         let mut left = libtorch::values::<i64>(&mut pinned);
         for row in rows {
-            let (place, behind) = left.split_at_mut(row.len());
-            place.copy_from_slice(row);
-            left = behind;
+            let (target, rest) = left.split_at_mut(row.len());
+            target.copy_from_slice(row);
+            left = rest;
         }
         pinned.to_device_(device, Kind::Int64, true, false)
     } else {
@@ -321,7 +320,7 @@ mod tests {
         ] {
             let text = DeviceError::NoCudaLibrary { device: "cuda".to_owned(), reason }.to_string();
             assert!(text.contains(failure) && text.contains(hint), "{text}");
-            assert!(text.ends_with("--device cpu works without"), "{text}");
+            assert!(text.ends_with("--device cpu needs none"), "{text}");
         }
     }
 }

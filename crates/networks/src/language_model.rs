@@ -10,7 +10,7 @@ use std::borrow::Borrow;
 use tch::{Device, TchError, Tensor, nn};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
-use crate::layers::Initial;
+use crate::layers::InitialWeights;
 use crate::pass::Pass;
 
 /// GPT-2 with the variable names of a captioner without a mapper: `gpt.transformer.*`.
@@ -26,7 +26,7 @@ impl LanguageModel {
     /// Same as [`Gpt2::new`].
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
     /// Adds a model's variables as [`Self::new`] does, with other initial values.
@@ -37,7 +37,7 @@ impl LanguageModel {
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
@@ -78,14 +78,14 @@ impl LanguageModel {
         weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
+        let graph = gpt2::LossGraph {
             inputs: || self.gpt2.embed(&blocks.inputs),
             packing: &blocks.packing,
-            wanted: &blocks.predictors,
+            selected: &blocks.predictors,
             loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
             weight,
         };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
+        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
     }
 }
 

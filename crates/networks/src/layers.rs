@@ -7,7 +7,7 @@ use tch::{Device, TchError, Tensor};
 
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Initial {
+pub enum InitialWeights {
     /// Random values, as for training from scratch.
     Random,
     /// Zeros that a checkpoint overwrites, which saves the time of drawing random numbers.
@@ -17,11 +17,11 @@ pub enum Initial {
 /// Creates a module's variables under a path of the variable store.
 pub(crate) struct Builder<'a> {
     path: nn::Path<'a>,
-    initial: Initial,
+    initial: InitialWeights,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(path: nn::Path<'a>, initial: Initial) -> Self {
+    pub(crate) fn new(path: nn::Path<'a>, initial: InitialWeights) -> Self {
         Self { path, initial }
     }
 
@@ -48,8 +48,8 @@ impl<'a> Builder<'a> {
 
     fn begin(&self, random: Init) -> Init {
         match self.initial {
-            Initial::Random => random,
-            Initial::Zeros => Init::Const(0.0),
+            InitialWeights::Random => random,
+            InitialWeights::Zeros => Init::Const(0.0),
         }
     }
 
@@ -72,20 +72,25 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// Creates a map from `input` to `output` values: weights `N(0, std^2)`, bias 0.
-    pub(crate) fn new(at: &Builder, input: i64, output: i64, std: f64) -> Result<Self, TchError> {
-        Ok(Self {
-            bias: Some(at.constant("bias", &[output], 0.0)?),
-            ..Self::unbiased(at, input, output, std)?
-        })
-    }
-
-    pub(crate) fn unbiased(
-        at: &Builder,
+    pub(crate) fn new(
+        builder: &Builder,
         input: i64,
         output: i64,
         std: f64,
     ) -> Result<Self, TchError> {
-        Ok(Self { weight: at.normal("weight", &[output, input], std)?, bias: None })
+        Ok(Self {
+            bias: Some(builder.constant("bias", &[output], 0.0)?),
+            ..Self::unbiased(builder, input, output, std)?
+        })
+    }
+
+    pub(crate) fn unbiased(
+        builder: &Builder,
+        input: i64,
+        output: i64,
+        std: f64,
+    ) -> Result<Self, TchError> {
+        Ok(Self { weight: builder.normal("weight", &[output, input], std)?, bias: None })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
@@ -102,10 +107,10 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub(crate) fn new(at: &Builder, hidden: i64, eps: f64) -> Result<Self, TchError> {
+    pub(crate) fn new(builder: &Builder, hidden: i64, eps: f64) -> Result<Self, TchError> {
         Ok(Self {
-            weight: at.constant("weight", &[hidden], 1.0)?,
-            bias: at.constant("bias", &[hidden], 0.0)?,
+            weight: builder.constant("weight", &[hidden], 1.0)?,
+            bias: builder.constant("bias", &[hidden], 0.0)?,
             eps,
         })
     }
@@ -116,13 +121,13 @@ impl LayerNorm {
 }
 
 /// Keys that a query may attend to.
-pub(crate) enum Visible {
+pub(crate) enum AttentionMask {
     /// All keys.
     All,
-    /// Keys up to and including the query's own position.
+    /// Keys up to and including the query's own position; the fast path of fused kernels.
     Causal,
     /// Keys where a boolean tensor, broadcastable to `[batch, heads, queries, keys]`, is true.
-    Only(Tensor),
+    Custom(Tensor),
 }
 
 /// Multi-head attention with query, key, value and output projections.
@@ -141,12 +146,12 @@ impl Attention {
     ///
     /// `heads` must divide `hidden`.
     pub(crate) fn new(
-        at: &Builder,
+        builder: &Builder,
         hidden: i64,
         heads: i64,
         [in_std, out_std]: [f64; 2],
     ) -> Result<Self, TchError> {
-        let linear = |name, std| Linear::new(&at.sub(name), hidden, hidden, std);
+        let linear = |name, std| Linear::new(&builder.sub(name), hidden, hidden, std);
         Ok(Self {
             q_proj: linear("q_proj", in_std)?,
             k_proj: linear("k_proj", in_std)?,
@@ -163,7 +168,7 @@ impl Attention {
         &self,
         states_bth: &Tensor,
         memory_bth: &Tensor,
-        see: &Visible,
+        visible: &AttentionMask,
     ) -> Result<Tensor, TchError> {
         let (batch, tokens, hidden) = states_bth.size3()?;
         let split = |input_bth: &Tensor, projection: &Linear| {
@@ -173,10 +178,10 @@ impl Attention {
                 .f_view([batch, tokens, self.heads, hidden / self.heads])?
                 .f_transpose(1, 2)
         };
-        let (mask, causal) = match see {
-            Visible::All => (None, false),
-            Visible::Causal => (None, true),
-            Visible::Only(mask) => (Some(mask), false),
+        let (mask, causal) = match visible {
+            AttentionMask::All => (None, false),
+            AttentionMask::Causal => (None, true),
+            AttentionMask::Custom(mask) => (Some(mask), false),
         };
         let attended_bhtd = Tensor::f_scaled_dot_product_attention(
             &split(states_bth, &self.q_proj)?,

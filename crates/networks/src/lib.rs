@@ -43,7 +43,6 @@ mod layers;
 pub mod libtorch;
 pub mod memory;
 pub mod merge_rnn;
-mod mkl;
 mod pass;
 pub mod prefix;
 pub mod transfer;
@@ -51,5 +50,5 @@ pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
-pub use layers::Initial;
+pub use layers::InitialWeights;
 pub use pass::{Pass, Precision};

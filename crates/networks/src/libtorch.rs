@@ -89,19 +89,19 @@ struct C_event {
 }
 
 /// Converts and frees an error text.
-fn checked(error: *mut c_char) -> Result<(), TchError> {
+fn check(error: *mut c_char) -> Result<(), TchError> {
     if error.is_null() {
         return Ok(());
     }
     // SAFETY: C++ allocated the text with strdup and gave up ownership.
-    Err(TchError::Torch(unsafe { owned(error) }))
+    Err(TchError::Torch(unsafe { take_string(error) }))
 }
 
 /// Copies and frees a C string.
 ///
 /// # Safety
 /// `text` must be a C string from `malloc` that nobody else frees.
-unsafe fn owned(text: *mut c_char) -> String {
+unsafe fn take_string(text: *mut c_char) -> String {
     // SAFETY: guaranteed by the caller.
     let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
     // SAFETY: guaranteed by the caller; freed once.
@@ -172,7 +172,7 @@ fn scalar_type(kind: Kind) -> i8 {
         Kind::Double => 7,
         Kind::Bool => 11,
         Kind::BFloat16 => 15,
-        other => unreachable!("no page-locked tensors of {other:?} are needed"),
+        other => unreachable!("page-locked tensors of {other:?} are not supported"),
     }
 }
 
@@ -183,7 +183,7 @@ fn scalar_type(kind: Kind) -> i8 {
 pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: `size` outlives the call; `out` is written on success.
-    checked(unsafe {
+    check(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
     })?;
     // SAFETY: C++ allocated the tensor and gave up ownership.
@@ -195,8 +195,12 @@ pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError>
 /// # Panics
 /// Panics if the tensor is on a GPU, not contiguous, or of another type.
 pub(crate) fn values<T: Element>(tensor: &mut Tensor) -> &mut [T] {
-    assert_eq!((tensor.device(), tensor.kind()), (Device::Cpu, T::KIND), "values of the host");
-    assert!(tensor.is_contiguous(), "values in one piece");
+    assert_eq!(
+        (tensor.device(), tensor.kind()),
+        (Device::Cpu, T::KIND),
+        "the tensor must be in host memory and of the element type"
+    );
+    assert!(tensor.is_contiguous(), "the tensor must be contiguous");
     if tensor.numel() == 0 {
         return &mut [];
     }
@@ -214,7 +218,7 @@ pub(crate) fn values<T: Element>(tensor: &mut Tensor) -> &mut [T] {
 pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: live tensors; `out` is written on success.
-    checked(unsafe {
+    check(unsafe {
         capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
     })?;
     // SAFETY: C++ allocated the tensor and gave up ownership.
@@ -236,7 +240,7 @@ pub(crate) fn addmm_gelu(
 ) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: live tensors; `out` is written on success.
-    checked(unsafe {
+    check(unsafe {
         capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
     })?;
     // SAFETY: C++ allocated the tensor and gave up ownership.
@@ -250,7 +254,7 @@ pub(crate) fn addmm_gelu(
 pub fn foreach_norm(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
     let mut out = vec![ptr::null_mut(); tensors.len()];
     // SAFETY: live tensors; `out` has one element per tensor, all written on success.
-    checked(unsafe {
+    check(unsafe {
         capsmith_foreach_norm(pointers(tensors).as_ptr(), tensors.len(), out.as_mut_ptr())
     })?;
     // SAFETY: C++ allocated the tensors and gave up ownership.
@@ -263,7 +267,7 @@ pub fn foreach_norm(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
 /// Fails if libtorch reports an error, for example for trainable tensors outside `no_grad`.
 pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
     // SAFETY: live tensors.
-    checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
+    check(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
 /// Adds each tensor of `from` to the corresponding one of `to` in place.
@@ -275,9 +279,7 @@ pub fn foreach_add(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
         return Err(TchError::Torch("lists of different lengths".to_owned()));
     }
     // SAFETY: both lists have the same number of live tensors.
-    checked(unsafe {
-        capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
-    })
+    check(unsafe { capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len()) })
 }
 
 /// Copies each tensor of `from` over the corresponding one of `to`, converting its type.
@@ -292,7 +294,7 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
         return Ok(());
     }
     // SAFETY: both lists have the same number of live tensors.
-    checked(unsafe {
+    check(unsafe {
         capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
     })
 }
@@ -307,7 +309,7 @@ pub fn any_non_finite(values: &Tensor) -> Result<Tensor, TchError> {
     let scalar = (Kind::Float, values.device());
     let (found, scale) = (Tensor::f_zeros([], scalar)?, Tensor::f_ones([], scalar)?);
     // SAFETY: live tensors.
-    checked(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
+    check(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
     Ok(found)
 }
 
@@ -361,7 +363,7 @@ pub fn fused_adamw(
     let AdamWNumbers { lr, beta1, beta2, weight_decay, eps } = *numbers;
     let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
     // SAFETY: all lists have the same number of live tensors.
-    checked(unsafe {
+    check(unsafe {
         capsmith_fused_adamw(
             pointers(parameters).as_ptr(),
             pointers(gradients).as_ptr(),
@@ -394,7 +396,7 @@ impl Event {
         let number = i8::try_from(gpu).map_err(|_| no_gpu())?;
         let mut out = ptr::null_mut();
         // SAFETY: `out` is written on success.
-        checked(unsafe { capsmith_record_event(number, &raw mut out) })?;
+        check(unsafe { capsmith_record_event(number, &raw mut out) })?;
         NonNull::new(out).map(Self).ok_or_else(no_gpu)
     }
 
@@ -404,7 +406,7 @@ impl Event {
     /// Fails if work of the GPU failed.
     pub(crate) fn wait(&self) -> Result<(), TchError> {
         // SAFETY: `record` made the event, which lives until it is dropped.
-        checked(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
+        check(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
     }
 }
 
@@ -423,9 +425,9 @@ impl Drop for Event {
 pub fn configuration() -> Result<String, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: `out` is written on success.
-    checked(unsafe { capsmith_configuration(&raw mut out) })?;
+    check(unsafe { capsmith_configuration(&raw mut out) })?;
     // SAFETY: C++ allocated the text with strdup and gave up ownership.
-    Ok(unsafe { owned(out) })
+    Ok(unsafe { take_string(out) })
 }
 
 /// Returns the peak number of bytes allocated for tensors on a GPU since the last
@@ -436,7 +438,7 @@ pub fn configuration() -> Result<String, TchError> {
 pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
     let mut bytes = 0;
     // SAFETY: `bytes` is written on success.
-    checked(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
+    check(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
     Ok(bytes as u64)
 }
 
@@ -446,7 +448,7 @@ pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
 /// Same as [`peak_memory`].
 pub fn reset_peak_memory(gpu: usize) -> Result<(), TchError> {
     // SAFETY: changes counters of the allocator.
-    checked(unsafe { capsmith_reset_peak_memory(gpu as i8) })
+    check(unsafe { capsmith_reset_peak_memory(gpu as i8) })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct OutOfMemory {
     /// True for GPU memory, false for host memory.
     pub is_gpu: bool,
     /// Size of the failed allocation in libtorch's words, such as `2.00 MiB`.
-    pub asked_for: Option<String>,
+    pub requested: Option<String>,
 }
 
 /// Messages of libtorch, cuBLAS and cuDNN for exhausted GPU memory.
@@ -40,11 +40,11 @@ impl OutOfMemory {
         if !is_gpu && !MACHINE.iter().any(|marker| text.contains(marker)) {
             return None;
         }
-        let asked_for = text.split_once("ried to allocate ").and_then(|(_, rest)| {
+        let requested = text.split_once("ried to allocate ").and_then(|(_, rest)| {
             let (size, _) = rest.split_once(". ")?;
             Some(size.to_owned())
         });
-        Some(Self { is_gpu, asked_for })
+        Some(Self { is_gpu, requested })
     }
 
     /// Detects exhausted memory in an error or one of its sources.
@@ -63,10 +63,10 @@ impl OutOfMemory {
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = if self.is_gpu { "the GPU" } else { "this machine" };
-        match &self.asked_for {
-            Some(size) => write!(f, "out of memory: {whose} has no {size} more"),
-            None => write!(f, "out of memory: {whose} has no more"),
+        let device = if self.is_gpu { "the GPU" } else { "this machine" };
+        match &self.requested {
+            Some(size) => write!(f, "out of memory: {device} cannot allocate {size} more"),
+            None => write!(f, "out of memory: {device} has no memory left"),
         }
     }
 }
@@ -85,7 +85,7 @@ thread_local! {
 /// # Errors
 /// Fails if memory is exhausted.
 pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
-    silence();
+    install_panic_hook();
     GUARDS.set(GUARDS.get() + 1);
     let result = catch_panic(work);
     GUARDS.set(GUARDS.get() - 1);
@@ -101,10 +101,10 @@ pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory
 /// # Errors
 /// Fails with the payload of the panic.
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
-    let takes_gradients = takes_gradients();
+    let gradients_enabled = gradients_enabled();
     // A panic skips the end of `tch::no_grad`.
     panic::catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| {
-        set_takes_gradients(takes_gradients);
+        set_gradients_enabled(gradients_enabled);
     })
 }
 
@@ -115,7 +115,7 @@ pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>
 ///
 /// # Errors
 /// Fails if memory is exhausted.
-pub fn attempt<T, E: Error + 'static>(
+pub fn try_catch_out_of_memory<T, E: Error + 'static>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<Result<T, E>, OutOfMemory> {
     let result = catch_out_of_memory(work)?;
@@ -126,7 +126,7 @@ pub fn attempt<T, E: Error + 'static>(
 }
 
 /// Keeps the panic hook from printing panics that [`catch_out_of_memory`] will catch.
-fn silence() {
+fn install_panic_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -138,16 +138,16 @@ fn silence() {
     });
 }
 
-fn takes_gradients() -> bool {
-    let before = set_takes_gradients(true);
-    set_takes_gradients(before);
+fn gradients_enabled() -> bool {
+    let before = set_gradients_enabled(true);
+    set_gradients_enabled(before);
     before
 }
 
 /// Sets autograd's gradient mode of this thread, and returns the previous mode.
-fn set_takes_gradients(takes: bool) -> bool {
+fn set_gradients_enabled(enabled: bool) -> bool {
     // SAFETY: sets a thread-local flag.
-    unsafe { torch_sys::at_grad_set_enabled(takes.into()) != 0 }
+    unsafe { torch_sys::at_grad_set_enabled(enabled.into()) != 0 }
 }
 
 #[cfg(test)]
@@ -164,27 +164,34 @@ mod tests {
     #[test]
     fn a_panic_for_want_of_memory_is_an_error_and_gradients_are_taken_as_before() {
         let error = catch_out_of_memory(|| tch::no_grad(too_much)).unwrap_err();
-        let asked_for = Some(format!("{} bytes", 1_i64 << 54));
-        assert_eq!(error, OutOfMemory { is_gpu: false, asked_for });
+        let requested = Some(format!("{} bytes", 1_i64 << 54));
+        assert_eq!(error, OutOfMemory { is_gpu: false, requested });
         let leaf = Tensor::from(1.0).set_requires_grad(true);
         assert!((&leaf * 2.0).requires_grad());
         let error = catch_out_of_memory(|| catch_out_of_memory(too_much).unwrap_err()).unwrap();
-        assert!(error.to_string().contains("this machine has no 18014398509481984 bytes more"));
+        assert!(
+            error.to_string().contains("this machine cannot allocate 18014398509481984 bytes more")
+        );
     }
 
     #[test]
     fn an_error_for_want_of_memory_is_found_among_its_sources_and_others_are_left() {
         let exhausted = |text: &str| {
             let error = TchError::Torch(text.to_owned());
-            attempt(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
+            try_catch_out_of_memory(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
         };
         let found =
             exhausted("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has\nframe #0");
-        let asked_for = Some("2.00 MiB".to_owned());
-        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, asked_for });
+        let requested = Some("2.00 MiB".to_owned());
+        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, requested });
         assert!(exhausted("an illegal memory access").unwrap().is_err());
-        assert!(attempt(|| Ok::<_, TchError>(too_much())).unwrap_err().asked_for.is_some());
-        assert_eq!(attempt(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
+        assert!(
+            try_catch_out_of_memory(|| Ok::<_, TchError>(too_much()))
+                .unwrap_err()
+                .requested
+                .is_some()
+        );
+        assert_eq!(try_catch_out_of_memory(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
     }
 
     #[test]
@@ -198,7 +205,7 @@ mod tests {
 
     #[test]
     fn messages_of_libraries_are_recognised() {
-        for (text, is_gpu, asked_for) in [
+        for (text, is_gpu, requested) in [
             (
                 "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 8.00 GiB",
                 true,
@@ -217,8 +224,8 @@ mod tests {
                 Some("8 bytes"),
             ),
         ] {
-            let asked_for = asked_for.map(str::to_owned);
-            assert_eq!(OutOfMemory::in_text(text), Some(OutOfMemory { is_gpu, asked_for }));
+            let requested = requested.map(str::to_owned);
+            assert_eq!(OutOfMemory::in_text(text), Some(OutOfMemory { is_gpu, requested }));
         }
         assert_eq!(OutOfMemory::in_text("CUDA error: an illegal memory access"), None);
     }

@@ -45,20 +45,20 @@ impl Precision<'_> {
     pub(crate) fn weight(self, weight: &Tensor) -> Tensor {
         match self {
             Self::Full | Self::Bf16 => self.cast(weight),
-            Self::Bf16Copies(copies) => copies.of(weight),
+            Self::Bf16Copies(copies) => copies.copy_of(weight),
         }
     }
 
-    /// Returns the gradients of `scalar`, computed in this precision, with respect to `by`.
+    /// Returns the gradients of `scalar`, computed in this precision, with respect to `inputs`.
     ///
     /// A gradient is an undefined tensor if the scalar does not depend on that tensor.
     ///
     /// # Errors
     /// Fails if memory is exhausted.
-    pub fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+    pub fn gradients(self, scalar: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
         match self {
-            Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], by, false, false),
-            Self::Bf16Copies(copies) => copies.gradients(scalar, by),
+            Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], inputs, false, false),
+            Self::Bf16Copies(copies) => copies.gradients(scalar, inputs),
         }
     }
 }

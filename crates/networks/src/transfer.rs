@@ -58,12 +58,12 @@ impl HostBytes {
 /// The GPU copies the values once it has computed them; the host is free until it calls
 /// [`PendingCopy::wait`], which does not wait for work that was queued on the GPU later.
 #[derive(Debug)]
-pub struct Reading {
+pub struct PendingCopy {
     values: Tensor,
-    arrival: Option<Event>,
+    event: Option<Event>,
 }
 
-impl Reading {
+impl PendingCopy {
     /// Starts to copy the current values of `tensor`; later changes have no effect.
     ///
     /// # Errors
@@ -71,11 +71,11 @@ impl Reading {
     pub fn start(tensor: &Tensor) -> Result<Self, TchError> {
         // libtorch copies asynchronously into page-locked memory.
         let values = tensor.f_to_device_(Device::Cpu, tensor.f_kind()?, true, true)?;
-        let arrival = match tensor.device() {
+        let event = match tensor.device() {
             Device::Cuda(gpu) => Some(Event::record(gpu)?),
             _ => None,
         };
-        Ok(Self { values, arrival })
+        Ok(Self { values, event })
     }
 
     /// Waits for the values; returns a host tensor.
@@ -83,8 +83,8 @@ impl Reading {
     /// # Errors
     /// Fails if the GPU's work failed.
     pub fn wait(self) -> Result<Tensor, TchError> {
-        if let Some(arrival) = &self.arrival {
-            arrival.wait()?;
+        if let Some(event) = &self.event {
+            event.wait()?;
         }
         Ok(self.values)
     }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_reading_has_the_values_from_when_it_was_started() {
         let tensor = Tensor::from_slice(&[1.0f32, -2.5, f32::MAX]);
-        let reading = Reading::start(&tensor).unwrap();
+        let reading = PendingCopy::start(&tensor).unwrap();
         let _ = tensor.shallow_clone().fill_(7.0);
         let values = Vec::<f32>::try_from(reading.wait().unwrap()).unwrap();
         assert_eq!(values, [1.0, -2.5, f32::MAX]);

@@ -238,20 +238,20 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
     let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
     for model_type in [Some("clip_vision_model"), None] {
         let folder = one_tower("vision_model", "visual_projection", model_type);
-        let clip = open(folder.path()).unwrap().with_vision().unwrap();
+        let clip = open(folder.path()).unwrap().require_vision().unwrap();
         assert!(clip.ignored.is_empty());
         let image = clip.model.encode_image(&pixels).unwrap();
         assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
         assert!(matches!(clip.model.encode_text(&ids, None), Err(ClipError::Absent("text tower"))));
-        let error = open(folder.path()).unwrap().with_text().unwrap_err().to_string();
+        let error = open(folder.path()).unwrap().require_text().unwrap_err().to_string();
         assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
     }
     for model_type in [Some("clip_text_model"), None] {
         let folder = one_tower("text_model", "text_projection", model_type);
-        let clip = open(folder.path()).unwrap().with_text().unwrap();
+        let clip = open(folder.path()).unwrap().require_text().unwrap();
         let text = clip.model.encode_text(&ids, None).unwrap();
         assert!(difference(&text, &golden.tensor("text_features")) < TOLERANCE);
-        assert!(open(folder.path()).unwrap().with_vision().is_err());
+        assert!(open(folder.path()).unwrap().require_vision().is_err());
     }
     // Without its projection it is another model.
     let folder = one_tower("vision_model", "vision_model", Some("clip_vision_model"));
@@ -269,7 +269,8 @@ fn a_weights_file_in_a_folder_stands_for_the_folder() {
     assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
     fs::remove_file(folder.path().join("config.json")).unwrap();
     let error = open(&other).unwrap_err().to_string();
-    for words in ["other.safetensors is a file without config.json", "openai/clip-vit-base-patch32"]
+    for words in
+        ["other.safetensors has no config.json in its folder", "openai/clip-vit-base-patch32"]
     {
         assert!(error.contains(words), "{error}");
     }
@@ -342,7 +343,7 @@ fn inputs_that_do_not_fit_the_model_are_errors_that_say_what_fits() {
         (ids(&[2, 17], 5), "[batch, 1 to 16]"),
         (ids(&[2, 0], 5), "[batch, 1 to 16]"),
         (ids(&[7], 5), "[batch, 1 to 16]"),
-        (ids(&[2, 3], 99), "token id 99 was given to a CLIP of 99 tokens"),
+        (ids(&[2, 3], 99), "token id 99 is not in the vocabulary of 99 tokens"),
         (ids(&[2, 3], -1), "token id -1"),
     ] {
         let error = model.encode_text(&ids, None).unwrap_err().to_string();
@@ -465,7 +466,7 @@ fn the_contrastive_loss_and_all_its_gradients_are_those_of_transformers() {
     }
     println!("contrastive loss {:.6}; gradients within {worst:.1e}", loss.double_value(&[]));
     let error = model.contrastive_loss(&pixels.narrow(0, 0, 3), &ids, None).unwrap_err();
-    assert!(error.to_string().contains("not a text for each picture"), "{error}");
+    assert!(error.to_string().contains("images and texts differ in number"), "{error}");
 }
 
 #[test]

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use common::{difference, fixture, tensors};
 use networks::decode::{Options, Strategy, generate};
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig, MapperKind, TokenBatch};
+use networks::prefix::{
+    self, CaptionerInitialWeights, ClipCaptioner, MapperConfig, MapperKind, TokenBatch,
+};
 use networks::weights::{self, Checkpoint, WeightsError};
-use networks::{Initial, Pass};
+use networks::{InitialWeights, Pass};
 use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
@@ -253,15 +255,20 @@ fn a_mapper_from_scratch_starts_as_pytorch_starts_it() {
 
 #[test]
 fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_from_files() {
-    let built = |initial: InitialParts| {
+    let built = |initial: CaptionerInitialWeights| {
         tch::manual_seed(4);
         let config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
         let store = nn::VarStore::new(Device::Cpu);
         let _ = ClipCaptioner::with_initial(store.root(), &config, &MAPPER, initial);
         store
     };
-    let random = built(InitialParts { mapper: Initial::Random, gpt2: Initial::Random }).variables();
-    let mapper = InitialParts { mapper: Initial::Random, gpt2: Initial::Zeros };
+    let random = built(CaptionerInitialWeights {
+        mapper: InitialWeights::Random,
+        gpt2: InitialWeights::Random,
+    })
+    .variables();
+    let mapper =
+        CaptionerInitialWeights { mapper: InitialWeights::Random, gpt2: InitialWeights::Zeros };
     for (name, variable) in built(mapper).variables() {
         if name.starts_with("clip_project.") {
             assert_eq!(variable, random[&name], "{name}");
@@ -272,7 +279,7 @@ fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_fro
             );
         }
     }
-    let mut store = built(InitialParts::ZEROS);
+    let mut store = built(CaptionerInitialWeights::ZEROS);
     let checkpoint = Checkpoint::open(&fixture("prefix/model.safetensors")).unwrap();
     prefix::load(&mut store, &checkpoint).unwrap();
     let expected = loaded().0.variables();

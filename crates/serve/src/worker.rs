@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use networks::memory::attempt;
+use networks::memory::try_catch_out_of_memory;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::backend::{Backend, Failure, Picture, Served, Written};
@@ -77,7 +77,7 @@ impl Worker {
                     "the models do not fit: {exhausted}\nhint: serve fewer runs, or use another --device"
                 ))
             };
-            attempt(load).unwrap_or_else(|exhausted| Err(no_room(exhausted)))
+            try_catch_out_of_memory(load).unwrap_or_else(|exhausted| Err(no_room(exhausted)))
         };
         let thread = Builder::new().name("models".to_owned()).spawn(move || match load() {
             Ok(backend) => {
@@ -145,8 +145,10 @@ fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
     let together = pictures.len();
     metrics.batch_sizes.observe(together as f64);
     // The models are read only: a panic leaves nothing half-changed in them.
-    let captioned =
-        || attempt(|| backend.caption(&pictures)).unwrap_or_else(|none| Err(none.into()));
+    let captioned = || {
+        try_catch_out_of_memory(|| backend.caption(&pictures))
+            .unwrap_or_else(|none| Err(none.into()))
+    };
     let written = catch_unwind(AssertUnwindSafe(captioned))
         .unwrap_or_else(|panic| Err(Failure::Other(words(&*panic))));
     let computed = start.elapsed();

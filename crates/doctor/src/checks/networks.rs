@@ -214,7 +214,7 @@ fn bart_logits(device: Device, _: Arithmetic) -> Result<Vec<Tensor>, CheckError>
         row.push(BART_END);
         row
     };
-    Ok(vec![bart(device)?.entailment(&[row(11), row(4), row(17)], 3)?])
+    Ok(vec![bart(device)?.logits(&[row(11), row(4), row(17)], 3)?])
 }
 
 fn rnn_gradients(

@@ -61,13 +61,13 @@ impl BartConfig {
     }
 
     /// Returns the number of classes.
-    pub(super) fn labels(&self) -> i64 {
+    pub(super) fn num_labels(&self) -> i64 {
         self.label2id.len() as i64
     }
 
     /// Returns the class whose name begins with "entail", as transformers' pipeline finds it.
     #[must_use]
-    pub fn entailment(&self) -> i64 {
+    pub fn entailment_class(&self) -> i64 {
         let begins = |name: &str| name.to_lowercase().starts_with("entail");
         self.label2id.iter().find(|(name, _)| begins(name)).map_or(-1, |(_, &id)| id)
     }
@@ -91,7 +91,7 @@ impl BartConfig {
             ("decoder_attention_heads", self.decoder_attention_heads),
         ] {
             if heads < 1 || self.d_model % heads != 0 {
-                return Err(format!("{name} is {heads}, which does not divide d_model"));
+                return Err(format!("d_model is not a multiple of {name}, {heads}"));
             }
         }
         for (name, id) in [
@@ -110,9 +110,9 @@ impl BartConfig {
         if self.scale_embedding {
             return Err("scale_embedding is true; only false is supported".to_owned());
         }
-        if !(0..self.labels()).contains(&self.entailment()) {
-            return Err("label2id has no class of entailment, so this is no model of natural \
-                language inference"
+        if !(0..self.num_labels()).contains(&self.entailment_class()) {
+            return Err("label2id has no entailment class, so this is not a natural language \
+                inference model"
                 .to_owned());
         }
         Ok(())

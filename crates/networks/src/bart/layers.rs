@@ -3,18 +3,18 @@
 use tch::{TchError, Tensor};
 
 use crate::layers;
-use crate::layers::{Builder, LayerNorm, Linear, Visible};
+use crate::layers::{AttentionMask, Builder, LayerNorm, Linear};
 
 const EPSILON: f64 = 1e-5;
 
 /// Creates a linear layer that a checkpoint fills.
-pub(super) fn linear(at: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
-    Linear::new(at, inputs, outputs, 0.0)
+pub(super) fn linear(builder: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
+    Linear::new(builder, inputs, outputs, 0.0)
 }
 
 /// Creates a layer norm that a checkpoint fills.
-pub(super) fn norm(at: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
-    LayerNorm::new(at, hidden, EPSILON)
+pub(super) fn norm(builder: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
+    LayerNorm::new(builder, hidden, EPSILON)
 }
 
 /// Attention followed by a layer norm.
@@ -33,8 +33,13 @@ impl Attention {
     }
 
     /// Returns the layer norm of `states` plus their attention to `memory`.
-    fn forward(&self, states: &Tensor, memory: &Tensor, see: &Visible) -> Result<Tensor, TchError> {
-        self.norm.forward(&states.f_add(&self.attention.forward(states, memory, see)?)?)
+    fn forward(
+        &self,
+        states: &Tensor,
+        memory: &Tensor,
+        visible: &AttentionMask,
+    ) -> Result<Tensor, TchError> {
+        self.norm.forward(&states.f_add(&self.attention.forward(states, memory, visible)?)?)
     }
 }
 
@@ -50,17 +55,17 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn new(
-        at: &Builder,
+        builder: &Builder,
         [hidden, heads, inner]: [i64; 3],
         decodes: bool,
     ) -> Result<Self, TchError> {
-        let attention = |name| Attention::new(at, name, hidden, heads);
+        let attention = |name| Attention::new(builder, name, hidden, heads);
         Ok(Self {
             self_attn: attention("self_attn")?,
             encoder_attn: decodes.then(|| attention("encoder_attn")).transpose()?,
-            fc1: linear(&at.sub("fc1"), hidden, inner)?,
-            fc2: linear(&at.sub("fc2"), inner, hidden)?,
-            norm: norm(&at.sub("final_layer_norm"), hidden)?,
+            fc1: linear(&builder.sub("fc1"), hidden, inner)?,
+            fc2: linear(&builder.sub("fc2"), inner, hidden)?,
+            norm: norm(&builder.sub("final_layer_norm"), hidden)?,
         })
     }
 
@@ -68,12 +73,12 @@ impl Layer {
     pub(super) fn forward(
         &self,
         states: &Tensor,
-        see: &Visible,
-        encoded: Option<(&Tensor, &Visible)>,
+        visible: &AttentionMask,
+        encoded: Option<(&Tensor, &AttentionMask)>,
     ) -> Result<Tensor, TchError> {
-        let mut states = self.self_attn.forward(states, states, see)?;
-        if let (Some(attention), Some((memory, see))) = (&self.encoder_attn, encoded) {
-            states = attention.forward(&states, memory, see)?;
+        let mut states = self.self_attn.forward(states, states, visible)?;
+        if let (Some(attention), Some((memory, visible))) = (&self.encoder_attn, encoded) {
+            states = attention.forward(&states, memory, visible)?;
         }
         let inner = self.fc1.forward(&states)?.f_gelu("none")?;
         self.norm.forward(&states.f_add(&self.fc2.forward(&inner)?)?)

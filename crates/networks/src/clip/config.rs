@@ -297,7 +297,9 @@ impl ClipConfig {
         }
         match self.parameters() {
             0..=MAX_PARAMETERS => Ok(()),
-            count => Err(format!("its sizes make a model of {count} parameters, which is no CLIP")),
+            count => Err(format!(
+                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
+            )),
         }
     }
 

@@ -25,20 +25,20 @@ impl ClipModel {
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, ClipError> {
-        let (pictures, texts) = (pixels.size(), ids.size());
-        if pictures.first() != texts.first() {
+        let (images, texts) = (pixels.size(), ids.size());
+        if images.first() != texts.first() {
             return Err(ClipError::Tokens(format!(
-                "{pictures:?} pictures were given with {texts:?} token ids: not a text for each picture"
+                "images and texts differ in number: shapes {images:?} and {texts:?}"
             )));
         }
-        let pictures = normalized(&self.encode_image(pixels)?)?;
+        let images = normalized(&self.encode_image(pixels)?)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
         let factor = self.logit_scale()?.f_exp()?;
-        let logits_per_text = texts.f_matmul(&pictures.f_transpose(0, 1)?)?.f_mul(&factor)?;
-        let own = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
-        let of_texts = cross_entropy(&logits_per_text, &own)?;
-        let of_pictures = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &own)?;
-        Ok(of_texts.f_add(&of_pictures)?.f_div_scalar(2.0)?)
+        let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;
+        let targets = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
+        let of_texts = cross_entropy(&logits_per_text, &targets)?;
+        let of_images = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &targets)?;
+        Ok(of_texts.f_add(&of_images)?.f_div_scalar(2.0)?)
     }
 
     /// Clamps the logit scale to at most 100, as training does after each step.

@@ -32,14 +32,14 @@ pub enum ClipError {
     },
     /// A weight file is not in a model folder.
     #[error(
-        "{} is a file without config.json beside it\n\
-         hint: give a model folder in Hugging Face's format, or its name at the hub; in place of \
-         OpenAI's ViT-B-32.pt and ViT-L-14.pt openai/clip-vit-base-patch32 and \
+        "{} has no config.json in its folder\n\
+         hint: use a model folder in Hugging Face's format, or its name on the hub; instead of \
+         OpenAI's ViT-B-32.pt or ViT-L-14.pt use openai/clip-vit-base-patch32 or \
          openai/clip-vit-large-patch14", printable_path(.0)
     )]
     NoFolder(PathBuf),
     /// The model lacks a required tower.
-    #[error("{} has no {tower}\nhint: give the folder of a whole CLIP", printable_path(path))]
+    #[error("{} has no {tower}\nhint: use the folder of a complete CLIP", printable_path(path))]
     NoTower {
         /// Folder or file.
         path: PathBuf,
@@ -47,14 +47,14 @@ pub enum ClipError {
         tower: &'static str,
     },
     /// The model was built without a required part.
-    #[error("this CLIP was built without a {0}")]
+    #[error("this CLIP has no {0}")]
     Absent(&'static str),
     /// The weights are missing, damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Images have another shape than the model's.
     #[error(
-        "pictures of shape {got:?} were given to a CLIP that takes [batch, {channels}, {size}, {size}]\n\
+        "images have shape {got:?}, but this CLIP takes [batch, {channels}, {size}, {size}]\n\
          hint: the preprocessing must be that of the model's own folder"
     )]
     Pictures {
@@ -70,7 +70,7 @@ pub enum ClipError {
     Tokens(String),
     /// libtorch error, usually exhausted memory.
     #[error(
-        "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
+        "libtorch: {}\nhint: if memory is exhausted, use a smaller batch or another --device",
         crate::libtorch::reason(.0)
     )]
     Torch(#[from] TchError),

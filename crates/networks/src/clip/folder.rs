@@ -8,7 +8,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{ClipConfig, ClipError, ClipModel, Towers};
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 use crate::weights::{self, Checkpoint};
 
 /// Channel means and standard deviations of `OpenAI`'s training images, used by every CLIP.
@@ -47,9 +47,9 @@ impl LoadedClip {
         }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
-        let model = ClipModel::build(&Builder::new(store.root(), Initial::Zeros), &config)?;
+        let model = ClipModel::build(&Builder::new(store.root(), InitialWeights::Zeros), &config)?;
         let is_buffer = |name: &str| BUFFERS.contains(&name);
-        let ignored = weights::load_and_name_others(&store, &checkpoint, is_buffer)?;
+        let ignored = weights::load_allowing_unused(&store, &checkpoint, is_buffer)?;
         store.freeze();
         Ok(Self { model, ignored, checkpoint })
     }
@@ -58,20 +58,20 @@ impl LoadedClip {
     ///
     /// # Errors
     /// [`ClipError::NoTower`] if it has none.
-    pub fn with_vision(self) -> Result<Self, ClipError> {
-        self.without(Towers::Text, "vision tower")
+    pub fn require_vision(self) -> Result<Self, ClipError> {
+        self.reject(Towers::Text, "vision tower")
     }
 
     /// Returns the model if it has a text tower.
     ///
     /// # Errors
     /// [`ClipError::NoTower`] if it has none.
-    pub fn with_text(self) -> Result<Self, ClipError> {
-        self.without(Towers::Vision, "text tower")
+    pub fn require_text(self) -> Result<Self, ClipError> {
+        self.reject(Towers::Vision, "text tower")
     }
 
-    fn without(self, refused: Towers, tower: &'static str) -> Result<Self, ClipError> {
-        if self.model.config().towers != refused {
+    fn reject(self, rejected: Towers, tower: &'static str) -> Result<Self, ClipError> {
+        if self.model.config().towers != rejected {
             return Ok(self);
         }
         Err(ClipError::NoTower { path: self.checkpoint.path().to_owned(), tower })

@@ -45,7 +45,7 @@ use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
 
-use crate::layers::{Builder, Initial, Linear};
+use crate::layers::{Builder, InitialWeights, Linear};
 use text::TextTower;
 use vision::VisionTower;
 
@@ -76,22 +76,22 @@ impl ClipModel {
         path: impl Borrow<nn::Path<'a>>,
         config: &ClipConfig,
     ) -> Result<Self, ClipError> {
-        Ok(Self::build(&Builder::new(path.borrow().clone(), Initial::Random), config)?)
+        Ok(Self::build(&Builder::new(path.borrow().clone(), InitialWeights::Random), config)?)
     }
 
-    fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
+    fn build(builder: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
         let vision = Some(&config.vision_config).filter(|_| config.towers != Towers::Text);
         let text = Some(&config.text_config).filter(|_| config.towers != Towers::Vision);
         let projection = |name: &str, hidden: i64| {
             let std = (hidden as f64).powf(-0.5);
-            Linear::unbiased(&at.sub(name), hidden, config.projection_dim, std)
+            Linear::unbiased(&builder.sub(name), hidden, config.projection_dim, std)
         };
-        let scale = || at.constant("logit_scale", &[], config.logit_scale_init_value);
+        let scale = || builder.constant("logit_scale", &[], config.logit_scale_init_value);
         Ok(Self {
             vision: vision
-                .map(|vision| VisionTower::new(&at.sub("vision_model"), vision))
+                .map(|vision| VisionTower::new(&builder.sub("vision_model"), vision))
                 .transpose()?,
-            text: text.map(|text| TextTower::new(&at.sub("text_model"), text)).transpose()?,
+            text: text.map(|text| TextTower::new(&builder.sub("text_model"), text)).transpose()?,
             visual_projection: vision
                 .map(|vision| projection("visual_projection", vision.hidden_size))
                 .transpose()?,
@@ -162,7 +162,7 @@ impl ClipModel {
     }
 
     fn logit_scale(&self) -> Result<&Tensor, ClipError> {
-        self.logit_scale.as_ref().ok_or(ClipError::Absent("factor on similarities"))
+        self.logit_scale.as_ref().ok_or(ClipError::Absent("similarity scale"))
     }
 
     fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ClipError> {
@@ -171,7 +171,7 @@ impl ClipModel {
         let positions = config.max_position_embeddings;
         if !matches!(shape[..], [_, tokens] if (1..=positions).contains(&tokens)) {
             return Err(ClipError::Tokens(format!(
-                "token ids of shape {shape:?} were given to a CLIP that takes [batch, 1 to {positions}]"
+                "token ids have shape {shape:?}, but this CLIP takes [batch, 1 to {positions}]"
             )));
         }
         if let Some(got) = mask.map(Tensor::size).filter(|got| *got != shape) {
@@ -185,7 +185,7 @@ impl ClipModel {
             if low < 0 || high >= config.vocab_size {
                 let id = if low < 0 { low } else { high };
                 return Err(ClipError::Tokens(format!(
-                    "token id {id} was given to a CLIP of {} tokens",
+                    "token id {id} is not in the vocabulary of {} tokens",
                     config.vocab_size
                 )));
             }

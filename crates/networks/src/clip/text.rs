@@ -4,7 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::config::TextConfig;
 use super::layers::Encoder;
-use crate::layers::{Builder, LayerNorm, Visible};
+use crate::layers::{AttentionMask, Builder, LayerNorm};
 use crate::transfer;
 
 /// Standard deviation of transformers' initial embeddings.
@@ -20,17 +20,17 @@ pub(super) struct TextTower {
 }
 
 impl TextTower {
-    pub(super) fn new(at: &Builder, config: &TextConfig) -> Result<Self, TchError> {
+    pub(super) fn new(builder: &Builder, config: &TextConfig) -> Result<Self, TchError> {
         let embedding = |name: &str, rows: i64| {
             let std = EMBEDDING_STD * config.initializer_factor;
-            at.sub("embeddings").sub(name).normal("weight", &[rows, config.hidden_size], std)
+            builder.sub("embeddings").sub(name).normal("weight", &[rows, config.hidden_size], std)
         };
         let encoder = config.encoder();
         Ok(Self {
             token_embedding: embedding("token_embedding", config.vocab_size)?,
             position_embedding: embedding("position_embedding", config.max_position_embeddings)?,
-            encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
-            final_layer_norm: encoder.norm(&at.sub("final_layer_norm"))?,
+            encoder: Encoder::new(&builder.sub("encoder"), &encoder)?,
+            final_layer_norm: encoder.norm(&builder.sub("final_layer_norm"))?,
             end_tokens: config.eos_token_id.clone(),
         })
     }
@@ -46,16 +46,18 @@ impl TextTower {
         let device = self.token_embedding.device();
         let ids = transfer::to_device(ids, device)?.f_to_kind(Kind::Int64)?;
         let (batch, tokens) = ids.size2()?;
-        let see = match attention_mask {
-            None => Visible::Causal,
-            Some(mask) => {
-                Visible::Only(causal_and(&transfer::to_device(mask, device)?, batch, tokens)?)
-            }
+        let visible = match attention_mask {
+            None => AttentionMask::Causal,
+            Some(mask) => AttentionMask::Custom(causal_and(
+                &transfer::to_device(mask, device)?,
+                batch,
+                tokens,
+            )?),
         };
         let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
         let states_bth = Tensor::f_embedding(&self.token_embedding, &ids, -1, false, false)?
             .f_add(&positions)?;
-        let states_bth = self.encoder.forward(states_bth, &see)?;
+        let states_bth = self.encoder.forward(states_bth, &visible)?;
         let end = self.end_positions(&ids)?.f_view([batch, 1, 1])?;
         let hidden = states_bth.size()[2];
         let pooled = states_bth.f_gather(1, &end.f_expand([batch, 1, hidden], false)?, false)?;

@@ -14,8 +14,8 @@
 use tch::{Kind, Tensor};
 
 use super::Hypothesis;
-use super::chosen::Chosen;
-use super::steps::{Limits, next_logits, read_prompt, without_gaps, worth_leaving};
+use super::pending_tokens::PendingTokens;
+use super::steps::{StopCriteria, compacted_rows, next_logits, read_prompt, should_compact};
 use crate::gpt2::Gpt2;
 
 /// Returns the beams, best first, for each row of `prompt`.
@@ -23,41 +23,40 @@ pub(super) fn search(
     gpt2: &Gpt2,
     prompt: &Tensor,
     beams: usize,
-    limits: &Limits,
+    criteria: &StopCriteria,
 ) -> Vec<Vec<Hypothesis>> {
     let prompt_tokens = prompt.size()[1];
     let width = beams.min(gpt2.config().vocab_size as usize);
-    let mut pictures: Vec<Picture> = (0..prompt.size()[0]).map(|_| Picture::new()).collect();
+    let mut images: Vec<ImageBeams> = (0..prompt.size()[0]).map(|_| ImageBeams::new()).collect();
     // Image of each group of `width` cache rows.
-    let mut groups: Vec<usize> = (0..pictures.len()).collect();
-    let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, limits.room(prompt));
-    for step in 1..=limits.max_tokens {
-        let next = NextTokens::of(&logits, width);
-        for (group, &picture) in groups.iter().enumerate() {
-            let picture = &mut pictures[picture];
-            picture.lengthen(&next, group * width, limits);
-            picture.give_rows(width, group * width);
+    let mut groups: Vec<usize> = (0..images.len()).collect();
+    let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, criteria.cache_tokens(prompt));
+    for step in 1..=criteria.max_tokens {
+        let next = NextTokens::new(&logits, width);
+        for (group, &image) in groups.iter().enumerate() {
+            let image = &mut images[image];
+            image.extend(&next, group * width, criteria);
+            image.assign_rows(width, group * width);
         }
-        let goes_on: Vec<bool> =
-            groups.iter().map(|&picture| pictures[picture].goes_on()).collect();
-        let left = goes_on.iter().filter(|&&goes_on| goes_on).count();
-        if left == 0 || step == limits.max_tokens {
+        let live: Vec<bool> = groups.iter().map(|&image| images[image].is_live()).collect();
+        let left = live.iter().filter(|&&live| live).count();
+        if left == 0 || step == criteria.max_tokens {
             break;
         }
-        let leave = worth_leaving(left, groups.len());
-        if leave {
-            groups = without_gaps(&goes_on).into_iter().map(|group| groups[group]).collect();
+        let compact = should_compact(left, groups.len());
+        if compact {
+            groups = compacted_rows(&live).into_iter().map(|group| groups[group]).collect();
         }
         let sources: Vec<usize> =
-            groups.iter().flat_map(|&picture| &pictures[picture].sources).copied().collect();
+            groups.iter().flat_map(|&image| &images[image].sources).copied().collect();
         let tokens: Vec<i64> =
-            groups.iter().flat_map(|&picture| pictures[picture].last_tokens(width)).collect();
+            groups.iter().flat_map(|&image| images[image].last_tokens(width)).collect();
         // After a compaction, rows hold another image's prompt, so it must be copied too.
-        let first = if leave { 0 } else { prompt_tokens };
+        let first = if compact { 0 } else { prompt_tokens };
         let [tokens] = cache.rearrange(&sources, first, [&tokens]);
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    pictures.into_iter().map(Picture::hypotheses).collect()
+    images.into_iter().map(ImageBeams::hypotheses).collect()
 }
 
 /// Most probable next tokens of each row and their log-probabilities, both `[rows, width]`.
@@ -68,18 +67,18 @@ struct NextTokens {
 }
 
 impl NextTokens {
-    fn of(logits: &Tensor, width: usize) -> Self {
+    fn new(logits: &Tensor, width: usize) -> Self {
         let (log_probabilities, tokens) =
             logits.log_softmax(-1, Kind::Float).topk(width as i64, -1, true, true);
-        let (tokens, log_probabilities) = Chosen::send(&tokens, &log_probabilities).receive();
+        let (tokens, log_probabilities) = PendingTokens::start(&tokens, &log_probabilities).wait();
         Self { width, tokens, log_probabilities }
     }
 
-    fn of_row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
-        let places = row * self.width..(row + 1) * self.width;
-        let log_probabilities = self.log_probabilities[places.clone()].iter();
+    fn row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
+        let range = row * self.width..(row + 1) * self.width;
+        let log_probabilities = self.log_probabilities[range.clone()].iter();
         // The values come from f32, so the cast is exact.
-        self.tokens[places].iter().copied().zip(log_probabilities.map(|&value| value as f32))
+        self.tokens[range].iter().copied().zip(log_probabilities.map(|&value| value as f32))
     }
 }
 
@@ -99,40 +98,40 @@ impl Beam {
     }
 
     /// Returns the beam with one more token, or unchanged without one.
-    fn with(&self, token: Option<i64>, average: f32, limits: &Limits) -> Self {
+    fn extended(&self, token: Option<i64>, average: f32, criteria: &StopCriteria) -> Self {
         let tokens: Vec<i64> = self.tokens.iter().copied().chain(token).collect();
         Self {
             sum: average * tokens.len() as f32,
-            ended: token.is_none_or(|token| limits.stop_at(token)),
+            ended: token.is_none_or(|token| criteria.is_stop(token)),
             row: self.row,
             tokens,
         }
     }
 }
 
-struct Picture {
+struct ImageBeams {
     /// Beams, best first.
     beams: Vec<Beam>,
     /// Source row in the cache for each of its next rows.
     sources: Vec<usize>,
 }
 
-impl Picture {
+impl ImageBeams {
     /// Creates one empty beam in the first row.
     fn new() -> Self {
         let beam = Beam { tokens: Vec::new(), sum: 0.0, ended: false, row: 0 };
         Self { beams: vec![beam], sources: Vec::new() }
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_live(&self) -> bool {
         self.beams.iter().any(|beam| !beam.ended)
     }
 
     /// Replaces the beams by the best among their extensions and the finished ones.
     ///
     /// `first_row` is the image's first row in `next`.
-    fn lengthen(&mut self, next: &NextTokens, first_row: usize, limits: &Limits) {
-        if !self.goes_on() {
+    fn extend(&mut self, next: &NextTokens, first_row: usize, criteria: &StopCriteria) {
+        if !self.is_live() {
             return;
         }
         let mut candidates = Vec::new();
@@ -142,20 +141,21 @@ impl Picture {
                 continue;
             }
             let length = (beam.tokens.len() + 1) as f32;
-            for (token, log_probability) in next.of_row(first_row + beam.row) {
+            for (token, log_probability) in next.row(first_row + beam.row) {
                 candidates.push(((beam.sum + log_probability) / length, beam, Some(token)));
             }
         }
         candidates.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
         let best = candidates.into_iter().take(next.width);
-        self.beams = best.map(|(average, beam, token)| beam.with(token, average, limits)).collect();
+        self.beams =
+            best.map(|(average, beam, token)| beam.extended(token, average, criteria)).collect();
     }
 
     /// Assigns each unfinished beam a row: the first child keeps its parent's, others get free
     /// ones.
     ///
     /// `first_row` is the image's first row in the cache.
-    fn give_rows(&mut self, width: usize, first_row: usize) {
+    fn assign_rows(&mut self, width: usize, first_row: usize) {
         let mut parents = vec![None; width];
         let mut waiting = Vec::new();
         for beam in self.beams.iter_mut().filter(|beam| !beam.ended) {

@@ -11,7 +11,7 @@
 //! token; the tokens are the same.
 
 mod beam;
-pub(crate) mod chosen;
+pub(crate) mod pending_tokens;
 mod sampling;
 mod steps;
 
@@ -20,7 +20,7 @@ use tch::Tensor;
 pub use sampling::Sampling;
 
 use crate::gpt2::Gpt2;
-use steps::Limits;
+use steps::StopCriteria;
 
 /// Sanity limit on continuations per prompt, so that a mistake fails before memory runs out.
 const MAX_CONTINUATIONS: usize = 1_000;
@@ -51,16 +51,16 @@ pub enum StrategyError {
     /// The temperature is too low for the arithmetic, infinite, or not a number.
     #[error(
         "temperature is {0}, but must be a number from {min}\n\
-         hint: greedy decoding is what sampling comes to as the temperature falls",
+         hint: use greedy decoding, the limit of low temperatures",
         min = sampling::MIN_TEMPERATURE
     )]
     Temperature(f64),
     /// No token would be left.
-    #[error("top_k is 0, but must be 1 or more\nhint: leave it out to draw from all tokens")]
+    #[error("top_k is 0, but must be 1 or more\nhint: omit it to sample from all tokens")]
     TopK,
     /// `top_p` is no share of the probability.
     #[error(
-        "top_p is {0}, but must be above 0 and at most 1\nhint: leave it out to draw from all tokens"
+        "top_p is {0}, but must be above 0 and at most 1\nhint: omit it to sample from all tokens"
     )]
     TopP(f64),
     /// The number of continuations is 0, or more than memory allows.
@@ -151,32 +151,32 @@ impl Hypothesis {
 pub fn generate(
     gpt2: &Gpt2,
     prompt: &Tensor,
-    numbers: &[u64],
+    row_ids: &[u64],
     options: &Options,
 ) -> Result<Vec<Vec<Hypothesis>>, StrategyError> {
     options.strategy.check()?;
     let [batch, prompt_tokens] = [prompt.size()[0], prompt.size()[1]];
-    assert_eq!(batch as usize, numbers.len(), "a number for each row of the prompt");
+    assert_eq!(batch as usize, row_ids.len(), "one row id per row of the prompt");
     // The last token is generated, but not read.
     let positions = gpt2.config().n_positions - prompt_tokens + 1;
     let max_tokens = usize::try_from(positions).unwrap_or(0).min(options.max_tokens);
     let continuations = options.strategy.continuations();
     if batch == 0 || max_tokens == 0 {
-        return Ok(vec![vec![Hypothesis::default(); continuations]; numbers.len()]);
+        return Ok(vec![vec![Hypothesis::default(); continuations]; row_ids.len()]);
     }
-    let limits = Limits { max_tokens, stops: options.stops };
+    let criteria = StopCriteria { max_tokens, stops: options.stops };
     Ok(tch::no_grad(|| match options.strategy {
         Strategy::Greedy => {
-            steps::write(gpt2, prompt, 1, &limits, |logits, _, _| logits.argmax(-1, false))
+            steps::generate(gpt2, prompt, 1, &criteria, |logits, _, _| logits.argmax(-1, false))
         }
         Strategy::Sample(sampling) => {
-            steps::write(gpt2, prompt, continuations, &limits, |logits, rows, step| {
+            steps::generate(gpt2, prompt, continuations, &criteria, |logits, rows, step| {
                 let sources =
-                    rows.iter().map(|row| (numbers[row / continuations], row % continuations));
+                    rows.iter().map(|row| (row_ids[row / continuations], row % continuations));
                 sampling.draw_tokens(logits, sources, step)
             })
         }
-        Strategy::Beam { beams } => beam::search(gpt2, prompt, beams, &limits),
+        Strategy::Beam { beams } => beam::search(gpt2, prompt, beams, &criteria),
     }))
 }
 

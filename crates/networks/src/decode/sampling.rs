@@ -88,15 +88,15 @@ impl Sampling {
         step: usize,
     ) -> Tensor {
         let draws: Vec<i64> =
-            rows.map(|(number, sample)| self.draw(number, sample, step)).collect();
+            rows.map(|(row_id, sample)| self.draw(row_id, sample, step)).collect();
         invert(&self.probabilities(logits), &draws)
     }
 
     /// Returns 53 random bits for the token at `step` of a row's sample: the first output of
     /// `ChaCha8` with the four numbers as its key.
-    pub(super) fn draw(&self, number: u64, sample: usize, step: usize) -> i64 {
+    pub(super) fn draw(&self, row_id: u64, sample: usize, step: usize) -> i64 {
         let mut key = [0; 32];
-        let parts = [self.seed, number, sample as u64, step as u64];
+        let parts = [self.seed, row_id, sample as u64, step as u64];
         for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
             bytes.copy_from_slice(&part.to_le_bytes());
         }

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
-use super::cached::Folded;
+use super::cached::FoldedFeedForward;
 use crate::device::upload_list;
 
 /// Cache of each layer's queries, keys and values, `[layers, max_tokens, rows, 3 * hidden]`.
@@ -18,7 +18,7 @@ pub struct KvCache {
     joint: Tensor,
     tokens: i64,
     /// Feed-forward layers with folded biases, one per layer on a GPU, otherwise empty.
-    folded: Vec<Folded>,
+    folded: Vec<FoldedFeedForward>,
 }
 
 impl KvCache {
@@ -35,12 +35,12 @@ impl KvCache {
     }
 
     /// Stores the folded feed-forward layers of the model.
-    pub(super) fn fold(&mut self, layers: Vec<Folded>) {
+    pub(super) fn fold(&mut self, layers: Vec<FoldedFeedForward>) {
         self.folded = layers;
     }
 
     /// Returns a layer's folded feed-forward layer, if any.
-    pub(super) fn folded(&self, layer: usize) -> Option<&Folded> {
+    pub(super) fn folded(&self, layer: usize) -> Option<&FoldedFeedForward> {
         self.folded.get(layer)
     }
 
@@ -105,13 +105,13 @@ impl KvCache {
     ///
     /// # Panics
     /// Panics if the cache is full, or for several tokens after rows were dropped.
-    pub(super) fn place(&self, layer: usize, new: i64) -> Tensor {
+    pub(super) fn write_view(&self, layer: usize, new: i64) -> Tensor {
         let place = self.joint.get(layer as i64).narrow(0, self.tokens, new);
         place.view([new * self.rows(), self.joint.size()[3]])
     }
 
     /// Returns a view `[tokens, rows, 3 * hidden]` of a layer's cached tokens and `new` more.
-    pub(super) fn seen(&self, layer: usize, new: i64) -> Tensor {
+    pub(super) fn read_view(&self, layer: usize, new: i64) -> Tensor {
         self.joint.get(layer as i64).narrow(0, 0, self.tokens + new)
     }
 

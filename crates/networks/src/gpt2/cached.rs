@@ -5,8 +5,9 @@
 
 use tch::Tensor;
 
-use super::layers::{Attention, Block, FeedForward, Visible, causal_after};
+use super::layers::{Attention, Block, FeedForward, causal_after};
 use super::{Activation, Gpt2, KvCache};
+use crate::layers::AttentionMask;
 use crate::libtorch;
 use crate::pass::Pass;
 
@@ -23,9 +24,9 @@ impl Gpt2 {
         tch::no_grad(|| {
             let (past, new) = (cache.tokens(), inputs_embeds.size()[1]);
             let visible = match (past, new) {
-                (0, _) => Visible::Causal,
-                (_, 1) => Visible::All,
-                _ => Visible::Only(causal_after(past, inputs_embeds)),
+                (0, _) => AttentionMask::Causal,
+                (_, 1) => AttentionMask::All,
+                _ => AttentionMask::Custom(causal_after(past, inputs_embeds)),
             };
             let inputs = inputs_embeds + self.position_embedding.narrow(0, past, new);
             let mut rows = inputs.transpose(0, 1).flatten(0, 1);
@@ -59,7 +60,7 @@ impl Block {
         cache: &KvCache,
         layer: usize,
         new: i64,
-        visible: &Visible,
+        visible: &AttentionMask,
     ) {
         let normed = self.attention_norm.forward(rows);
         let _ = rows.g_add_(&self.attention.forward_cached(&normed, cache, layer, new, visible));
@@ -75,24 +76,24 @@ impl Attention {
         cache: &KvCache,
         layer: usize,
         new: i64,
-        visible: &Visible,
+        visible: &AttentionMask,
     ) -> Tensor {
         let product = &self.queries_keys_values;
-        let _ = product.bias.addmm_out(&cache.place(layer, new), rows, &product.weight);
+        let _ = product.bias.addmm_out(&cache.write_view(layer, new), rows, &product.weight);
         // [3, sequences, heads, tokens, head_dim]
-        let seen = cache
-            .seen(layer, new)
+        let qkv = cache
+            .read_view(layer, new)
             .unflatten(2, [3, self.heads, self.head_dim])
             .permute([2, 1, 3, 0, 4]);
         let mask = match visible {
-            Visible::Only(mask) => Some(mask),
-            Visible::Causal | Visible::All => None,
+            AttentionMask::Custom(mask) => Some(mask),
+            AttentionMask::Causal | AttentionMask::All => None,
         };
-        let causal = matches!(visible, Visible::Causal);
+        let causal = matches!(visible, AttentionMask::Causal);
         let heads = Tensor::scaled_dot_product_attention(
-            &seen.get(0).narrow(2, cache.tokens(), new),
-            &seen.get(1),
-            &seen.get(2),
+            &qkv.get(0).narrow(2, cache.tokens(), new),
+            &qkv.get(1),
+            &qkv.get(2),
             mask,
             0.0,
             causal,
@@ -106,13 +107,13 @@ impl Attention {
 
 impl FeedForward {
     /// Adds the layer's output for `normed` to the residual stream `rows` in place.
-    fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&Folded>) {
+    fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&FoldedFeedForward>) {
         let _ = match folded {
             None => {
                 let active = self.active(&self.inner.bias, normed, &self.inner.weight);
                 rows.g_add_(&self.output.forward(&active, Pass::EVALUATION))
             }
-            Some(Folded { inner_bias, inner_weight, output_weight }) => {
+            Some(FoldedFeedForward { inner_bias, inner_weight, output_weight }) => {
                 rows.addmm_(&self.active(inner_bias, normed, inner_weight), output_weight)
             }
         };
@@ -128,16 +129,16 @@ impl FeedForward {
         }
     }
 
-    fn folded(&self) -> Folded {
+    fn folded(&self) -> FoldedFeedForward {
         let Self { inner, output, .. } = self;
         let zeros = |shape: &[i64]| {
             inner.weight.new_zeros(shape, (inner.weight.kind(), inner.weight.device()))
         };
-        let (hidden, more) = (inner.weight.size()[0], Folded::UNITS);
+        let (hidden, more) = (inner.weight.size()[0], FoldedFeedForward::UNITS);
         let unit = zeros(&[more]);
-        let _ = unit.get(0).fill_(Folded::ACTIVE);
-        let output_bias = (&output.bias / Folded::ACTIVE).unsqueeze(0);
-        Folded {
+        let _ = unit.get(0).fill_(FoldedFeedForward::ACTIVE);
+        let output_bias = (&output.bias / FoldedFeedForward::ACTIVE).unsqueeze(0);
+        FoldedFeedForward {
             inner_weight: Tensor::cat(&[&inner.weight, &zeros(&[hidden, more])], 1),
             inner_bias: Tensor::cat(&[&inner.bias, &unit], 0),
             output_weight: Tensor::cat(
@@ -153,7 +154,7 @@ impl FeedForward {
 /// An extra hidden unit has activation 8 for any input, and an eighth of the bias as its row. So
 /// one kernel adds product, bias and residual stream.
 #[derive(Debug)]
-pub(super) struct Folded {
+pub(super) struct FoldedFeedForward {
     /// `[hidden, inner + 8]`
     inner_weight: Tensor,
     /// `[inner + 8]`
@@ -162,7 +163,7 @@ pub(super) struct Folded {
     output_weight: Tensor,
 }
 
-impl Folded {
+impl FoldedFeedForward {
     /// Number of extra units, of which one is used: GPUs prefer sizes that are multiples of 8.
     const UNITS: i64 = 8;
     /// Value that every activation maps to itself, and that divides without rounding.
@@ -175,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::gpt2::Gpt2Config;
-    use crate::layers::{Builder, Initial};
+    use crate::layers::{Builder, InitialWeights};
 
     #[test]
     fn a_folded_bias_changes_nothing_but_the_order_of_a_sum() {
@@ -188,14 +189,15 @@ mod tests {
                 ..Gpt2Config::default()
             };
             let store = nn::VarStore::new(Device::Cpu);
-            let layer = FeedForward::new(&Builder::new(store.root(), Initial::Zeros), &config);
+            let layer =
+                FeedForward::new(&Builder::new(store.root(), InitialWeights::Zeros), &config);
             tch::no_grad(|| {
                 for (_, mut variable) in store.variables() {
                     let _ = variable.normal_(0.0, 0.5);
                 }
                 let [rows, normed] =
                     [0, 1].map(|_| Tensor::randn([5, 24], (Kind::Float, Device::Cpu)));
-                let added = |folded: Option<&Folded>| {
+                let added = |folded: Option<&FoldedFeedForward>| {
                     let mut rows = rows.copy();
                     layer.add_cached(&mut rows, &normed, folded);
                     rows

@@ -223,9 +223,9 @@ impl Gpt2Config {
         }
         match self.parameters() {
             0..=MAX_PARAMETERS => Ok(()),
-            count => {
-                Err(format!("its sizes make a model of {count} parameters, which is no GPT-2"))
-            }
+            count => Err(format!(
+                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
+            )),
         }
     }
 

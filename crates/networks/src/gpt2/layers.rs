@@ -5,26 +5,16 @@ use tch::{Kind, Tensor};
 
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
-use crate::layers::Builder;
+use crate::layers::{AttentionMask, Builder};
 use crate::pass::Pass;
 
 /// Arrangement of rows in sequences, and the mask of attention.
 #[derive(Clone, Copy)]
 pub(super) enum Layout<'a> {
     /// `batch` sequences of equal length, one after another.
-    Dense { batch: i64, visible: &'a Visible },
+    Dense { batch: i64, visible: &'a AttentionMask },
     /// Packed sequences of any length; only the selected rows are computed, or all for `None`.
-    Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
-}
-
-/// Which keys a query attends to.
-pub(super) enum Visible {
-    /// Itself and those before it; the fused kernels' fast path.
-    Causal,
-    /// All.
-    All,
-    /// Those with true in a tensor that broadcasts to `[batch, heads, queries, keys]`.
-    Only(Tensor),
+    Packed { packing: &'a Packing, selected: Option<&'a Selection> },
 }
 
 /// Returns a mask `[batch, 1, tokens, tokens]`: true for real keys (1 in `mask`) up to the query's
@@ -63,14 +53,14 @@ impl Block {
     }
 
     pub(super) fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
-        let wanted = match layout {
-            Layout::Packed { wanted: Some(wanted), .. } => Some(wanted),
+        let selected = match layout {
+            Layout::Packed { selected: Some(selected), .. } => Some(selected),
             _ => None,
         };
         let attended = self.attention.forward(&self.attention_norm.forward(rows), layout, pass);
-        let rows = match wanted {
+        let rows = match selected {
             None => rows + attended,
-            Some(wanted) => rows.index_select(0, &wanted.rows) + attended,
+            Some(selected) => rows.index_select(0, &selected.rows) + attended,
         };
         let normed = self.feed_forward_norm.forward(&rows);
         rows + self.feed_forward.forward(&normed, pass)
@@ -112,9 +102,9 @@ impl Attention {
             Layout::Dense { batch, visible } => {
                 self.attend(&joint.unflatten(0, [batch, -1]), visible, pass)
             }
-            Layout::Packed { packing, wanted } => {
-                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, pass);
-                spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
+            Layout::Packed { packing, selected } => {
+                let spread = self.attend(&packing.spread(&joint), &AttentionMask::Causal, pass);
+                spread.index_select(0, selected.map_or(packing.slots(), |selected| &selected.slots))
             }
         };
         self.output.forward(&heads, pass).dropout(self.output_dropout, pass.dropout)
@@ -122,16 +112,16 @@ impl Attention {
 
     /// Computes attention in sequences of equal length: joint queries, keys and values `[batch,
     /// tokens, 3 * hidden]` to `[batch * tokens, hidden]`.
-    fn attend(&self, joint: &Tensor, visible: &Visible, pass: Pass) -> Tensor {
+    fn attend(&self, joint: &Tensor, visible: &AttentionMask, pass: Pass) -> Tensor {
         // A single operator, whose gradient is a single concatenation.
         let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
         let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
         let mask = match visible {
-            Visible::Only(mask) => Some(mask),
-            Visible::Causal | Visible::All => None,
+            AttentionMask::Custom(mask) => Some(mask),
+            AttentionMask::Causal | AttentionMask::All => None,
         };
         let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
-        let causal = matches!(visible, Visible::Causal);
+        let causal = matches!(visible, AttentionMask::Causal);
         let heads = Tensor::scaled_dot_product_attention(
             &queries, &keys, &values, mask, dropout, causal, self.scale, false,
         );
@@ -231,7 +221,7 @@ impl LayerNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Initial;
+    use crate::layers::InitialWeights;
     use tch::{Device, nn};
 
     /// Computes attention by the textbook: slices of the joint product, and rows by `index_select`.
@@ -264,16 +254,16 @@ mod tests {
         tch::manual_seed(5);
         let store = nn::VarStore::new(Device::Cpu);
         let config = Gpt2Config { n_embd: 32, n_head: 4, ..Gpt2Config::default() };
-        let module = Builder::new(store.root(), Initial::Random);
+        let module = Builder::new(store.root(), InitialWeights::Random);
         let attention = Attention::new(&module, &config, 0);
         // Two sequences of four and two rows: two padding slots of the second hold row 0.
         let sequences = [vec![0, 2, 3, 4], vec![1, 5]];
         let from = [0, 2, 3, 4, 1, 5, 0, 0];
-        for wanted in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
-            let (packing, selection, []) = Packing::new(&sequences, &wanted, [], Device::Cpu);
+        for selected in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
+            let (packing, selection, []) = Packing::new(&sequences, &selected, [], Device::Cpu);
             let rows = Tensor::randn([6, 32], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-            let layout = Layout::Packed { packing: &packing, wanted: Some(&selection) };
-            let weight = Tensor::randn([wanted.len() as i64, 32], (Kind::Float, Device::Cpu));
+            let layout = Layout::Packed { packing: &packing, selected: Some(&selection) };
+            let weight = Tensor::randn([selected.len() as i64, 32], (Kind::Float, Device::Cpu));
             let mut by: Vec<Tensor> = store.variables().into_values().collect();
             by.push(rows.shallow_clone());
             let gradients = |result: &Tensor| {

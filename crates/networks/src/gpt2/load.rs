@@ -57,11 +57,11 @@ pub fn load_pretrained(
         };
         Some((name, tensor))
     });
-    let cut = [embedding.as_str(), HEAD];
+    let truncatable = [embedding.as_str(), HEAD];
     weights::load_variables(
         ours,
         checkpoint,
-        if vocabulary == Vocabulary::FirstRows { &cut } else { &[] },
+        if vocabulary == Vocabulary::FirstRows { &truncatable } else { &[] },
         str::to_owned,
         |name| {
             name == HEAD

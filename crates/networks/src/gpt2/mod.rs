@@ -21,4 +21,4 @@ pub use load::{Vocabulary, load_pretrained, other_heads};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
 pub use packing::{Packing, Selection};
-pub(crate) use recompute::{Ends, gradients_recomputing};
+pub(crate) use recompute::{LossGraph, gradients_recomputing};

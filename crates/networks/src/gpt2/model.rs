@@ -9,9 +9,9 @@ use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
 use super::Gpt2Config;
-use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
+use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
-use crate::layers::{Builder, Initial};
+use crate::layers::{AttentionMask, Builder, InitialWeights};
 use crate::pass::{Pass, Precision};
 
 /// GPT-2 language model.
@@ -37,7 +37,7 @@ impl Gpt2 {
     /// Panics if `config` fails [`Gpt2Config::check`], or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
     /// Adds a model's variables as [`Self::new`] does, with other initial values.
@@ -48,7 +48,7 @@ impl Gpt2 {
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
         let body = module.sub("transformer");
@@ -101,8 +101,8 @@ impl Gpt2 {
         pass: Pass,
     ) -> Tensor {
         let visible = match attention_mask {
-            None => Visible::Causal,
-            Some(mask) => Visible::Only(causal_and_real(mask)),
+            None => AttentionMask::Causal,
+            Some(mask) => AttentionMask::Custom(causal_and_real(mask)),
         };
         let batch = inputs_embeds.size()[0];
         let mut rows = self.with_positions(inputs_embeds, pass).flatten(0, 1);
@@ -124,14 +124,14 @@ impl Gpt2 {
         &self,
         inputs_embeds: &Tensor,
         packing: &Packing,
-        wanted: &Selection,
+        selected: &Selection,
         pass: Pass,
     ) -> Tensor {
         let mut rows = self.first_rows(inputs_embeds, packing, pass);
         for index in 0..self.blocks.len() - 1 {
             rows = self.block_rows(index, &rows, packing, pass);
         }
-        self.last_rows(&rows, packing, wanted, pass)
+        self.last_rows(&rows, packing, selected, pass)
     }
 
     /// Computes the first part of [`Self::forward_packed`]: positions and dropout.
@@ -154,7 +154,7 @@ impl Gpt2 {
         packing: &Packing,
         pass: Pass,
     ) -> Tensor {
-        self.blocks[index].forward(rows, Layout::Packed { packing, wanted: None }, pass)
+        self.blocks[index].forward(rows, Layout::Packed { packing, selected: None }, pass)
     }
 
     /// Computes the end of [`Self::forward_packed`]: the last block and norm.
@@ -162,10 +162,10 @@ impl Gpt2 {
         &self,
         rows: &Tensor,
         packing: &Packing,
-        wanted: &Selection,
+        selected: &Selection,
         pass: Pass,
     ) -> Tensor {
-        let layout = Layout::Packed { packing, wanted: Some(wanted) };
+        let layout = Layout::Packed { packing, selected: Some(selected) };
         let last = &self.blocks[self.blocks.len() - 1];
         self.final_norm.forward(&last.forward(rows, layout, pass))
     }

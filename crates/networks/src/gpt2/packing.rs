@@ -32,7 +32,7 @@ impl Packing {
     /// Panics if a row is in no sequence or in two.
     pub fn new<const N: usize>(
         sequences: &[Vec<i64>],
-        wanted: &[i64],
+        selected: &[i64],
         others: [&[i64]; N],
         device: Device,
     ) -> (Self, Selection, [Tensor; N]) {
@@ -46,22 +46,22 @@ impl Packing {
         for (first_slot, sequence) in (0..).step_by(longest.max(1)).zip(sequences) {
             for (position, &row) in sequence.iter().enumerate() {
                 let slot = first_slot + position;
-                let place = &mut slots[row as usize];
-                assert_eq!(*place, -1, "row {row} is in two sequences");
-                *place = slot as i64;
+                let entry = &mut slots[row as usize];
+                assert_eq!(*entry, -1, "row {row} is in two sequences");
+                *entry = slot as i64;
                 positions[row as usize] = position as i64;
                 rows[slot] = row;
             }
         }
-        let wanted_slots: Vec<i64> = wanted.iter().map(|&row| slots[row as usize]).collect();
-        let own = [&positions[..], &slots, &rows, wanted, &wanted_slots];
+        let selected_slots: Vec<i64> = selected.iter().map(|&row| slots[row as usize]).collect();
+        let own = [&positions[..], &slots, &rows, selected, &selected_slots];
         let mut parts = upload_list(&[&own, &others[..]].concat(), device).into_iter();
-        let [positions, slots, rows, wanted, wanted_slots] =
+        let [positions, slots, rows, selected, selected_slots] =
             own.map(|_| parts.next().unwrap_or_default());
         let others = others.map(|_| parts.next().unwrap_or_default());
         let packing =
             Self { batch: sequences.len() as i64, longest: longest as i64, positions, slots, rows };
-        (packing, Selection { rows: wanted, slots: wanted_slots }, others)
+        (packing, Selection { rows: selected, slots: selected_slots }, others)
     }
 
     /// Returns the position of each row in its sequence, from 0: `[rows]`.

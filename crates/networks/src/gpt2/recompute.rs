@@ -23,13 +23,13 @@ enum Segment {
 }
 
 /// Computation before the first block and after the last, and the rows in between.
-pub(crate) struct Ends<'a, Inputs, Loss> {
+pub(crate) struct LossGraph<'a, Inputs, Loss> {
     /// Computes input vectors `[rows, hidden]`.
     pub inputs: Inputs,
     /// Layout of the rows as sequences.
     pub packing: &'a Packing,
     /// Rows that enter the loss.
-    pub wanted: &'a Selection,
+    pub selected: &'a Selection,
     /// Computes the loss, a scalar, from the last states `[selected, hidden]`.
     pub loss: Loss,
     /// Factor on loss and gradients.
@@ -44,7 +44,7 @@ pub(crate) struct Ends<'a, Inputs, Loss> {
 /// `seed` seeds dropout; its masks differ from those without recomputation.
 pub(crate) fn gradients_recomputing<Inputs, Loss>(
     gpt2: &Gpt2,
-    ends: &Ends<Inputs, Loss>,
+    graph: &LossGraph<Inputs, Loss>,
     pass: Pass,
     parameters: &[(String, Tensor)],
     seed: i64,
@@ -54,33 +54,33 @@ where
     Loss: Fn(&Tensor) -> Tensor,
 {
     let blocks = gpt2.config().n_layer as usize;
-    let packing = ends.packing;
+    let packing = graph.packing;
     let reseed = |segment: usize| tch::manual_seed(seed.wrapping_add(segment as i64));
     let first = || {
         reseed(0);
-        gpt2.first_rows(&(ends.inputs)(), packing, pass)
+        gpt2.first_rows(&(graph.inputs)(), packing, pass)
     };
     let block = |index: usize, rows: &Tensor| {
         reseed(index + 1);
         gpt2.block_rows(index, rows, packing, pass)
     };
-    let mut kept = vec![no_grad(first)];
+    let mut stored = vec![no_grad(first)];
     for index in 0..blocks - 1 {
-        let rows = no_grad(|| block(index, &kept[index]));
-        kept.push(rows);
+        let rows = no_grad(|| block(index, &stored[index]));
+        stored.push(rows);
     }
 
     let mut gradients = Gradients::new(parameters, pass.precision, gpt2.config());
-    let rows = leaf(kept.pop());
+    let rows = leaf(stored.pop());
     reseed(blocks);
-    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass)) * ends.weight;
-    let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
+    let loss = (graph.loss)(&gpt2.last_rows(&rows, packing, graph.selected, pass)) * graph.weight;
+    let mut upstream = gradients.add(&loss, Segment::Last, Some(&rows))?;
     for index in (0..blocks - 1).rev() {
-        let rows = leaf(kept.pop());
-        let product = (block(index, &rows) * behind).sum(None);
-        behind = gradients.add(&product, Segment::Block(index), Some(&rows))?;
+        let rows = leaf(stored.pop());
+        let product = (block(index, &rows) * upstream).sum(None);
+        upstream = gradients.add(&product, Segment::Block(index), Some(&rows))?;
     }
-    let _ = gradients.add(&(first() * behind).sum(None), Segment::First, None)?;
+    let _ = gradients.add(&(first() * upstream).sum(None), Segment::First, None)?;
     Ok((loss.detach(), gradients.all))
 }
 
@@ -124,9 +124,9 @@ impl<'a> Gradients<'a> {
         let by: Vec<&Tensor> = by.collect();
         let mut found = self.precision.gradients(scalar, &by)?.into_iter();
         for (&index, gradient) in own.iter().zip(found.by_ref()) {
-            let place = &mut self.all[index];
+            let total = &mut self.all[index];
             // A tied token embedding has gradients in two segments.
-            *place = if place.defined() { &*place + gradient } else { gradient };
+            *total = if total.defined() { &*total + gradient } else { gradient };
         }
         Ok(found.next().unwrap_or_default())
     }

@@ -25,7 +25,7 @@ impl WordBatch {
     /// Panics if `rows` and `images` differ in length.
     #[must_use]
     pub fn new(rows: &[&[i64]], images: &[i64], device: Device) -> Self {
-        assert_eq!(rows.len(), images.len(), "each caption has an image");
+        assert_eq!(rows.len(), images.len(), "each caption needs one image");
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0) + 1;
         // Slots behind a caption's end may hold anything: they predict no target.
         let mut inputs = vec![EDGE; rows.len() * longest];
@@ -61,7 +61,7 @@ impl WordBatch {
     }
 
     /// Returns the target ids: `[targets]`.
-    pub(super) fn targets_ids(&self) -> &Tensor {
+    pub(super) fn target_ids(&self) -> &Tensor {
         &self.target_ids
     }
 
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(batch.inputs(), &inputs);
         assert_eq!(batch.predictors(), &Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]));
         assert_eq!(batch.captions(), &Tensor::from_slice(&[0_i64, 0, 0, 0, 1, 1]));
-        assert_eq!(batch.targets_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
+        assert_eq!(batch.target_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
         assert_eq!(batch.images(), &Tensor::from_slice(&[3_i64, 2]));
         assert_eq!(batch.targets(), 6);
     }

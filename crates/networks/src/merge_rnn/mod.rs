@@ -26,7 +26,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 pub use batch::WordBatch;
 pub use beam::{Sentence, beam_search};
 
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 
 /// Id that begins and ends a caption.
 pub const EDGE: i64 = 0;
@@ -86,7 +86,7 @@ impl MergeRnn {
     /// Panics if a size is below 1, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &MergeRnnConfig) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
     /// Adds a network's variables as [`Self::new`] does, with other initial values.
@@ -97,7 +97,7 @@ impl MergeRnn {
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &MergeRnnConfig,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
         let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim } = *config;
@@ -134,30 +134,30 @@ impl MergeRnn {
     /// Panics if an id is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let pictures = self.image.forward(&images.index_select(0, batch.images()));
-        let inputs = self.inputs(batch.inputs(), &pictures);
-        let (outputs, _) = self.read(&inputs, &self.start(captions));
+        let images = self.image.forward(&images.index_select(0, batch.images()));
+        let inputs = self.inputs(batch.inputs(), &images);
+        let (outputs, _) = self.run_lstm(&inputs, &self.initial_state(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
-        let pictures = pictures.index_select(0, batch.captions());
-        let logits = self.logits(&outputs, &pictures);
-        logits.cross_entropy_loss::<Tensor>(batch.targets_ids(), None, Reduction::Sum, -100, 0.0)
+        let images = images.index_select(0, batch.captions());
+        let logits = self.logits(&outputs, &images);
+        logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Sum, -100, 0.0)
     }
 
     /// Returns the LSTM's inputs `[rows, words, inputs]` for word ids `[rows, words]` and projected
     /// images `[rows, size]`.
-    fn inputs(&self, words: &Tensor, pictures: &Tensor) -> Tensor {
+    fn inputs(&self, words: &Tensor, images: &Tensor) -> Tensor {
         let words = Tensor::embedding(&self.word_embedding, words, -1, false, false);
         match self.architecture {
             Architecture::Merge => words,
             Architecture::Inject => {
-                let pictures = pictures.unsqueeze(1).expand_as(&words);
-                Tensor::cat(&[words, pictures], 2)
+                let images = images.unsqueeze(1).expand_as(&words);
+                Tensor::cat(&[words, images], 2)
             }
         }
     }
 
     /// Runs the LSTM; returns its outputs `[rows, words, size]` and final state.
-    fn read(&self, inputs: &Tensor, state: &State) -> (Tensor, State) {
+    fn run_lstm(&self, inputs: &Tensor, state: &State) -> (Tensor, State) {
         let before = [state.hidden.unsqueeze(0), state.cell.unsqueeze(0)];
         let weights = [&self.weight_ih, &self.weight_hh, &self.bias, &self.forget_bias];
         let weights = weights.map(Tensor::shallow_clone);
@@ -167,14 +167,14 @@ impl MergeRnn {
     }
 
     /// Returns logits `[rows, vocab]` for LSTM outputs and projected images, both `[rows, size]`.
-    fn logits(&self, outputs: &Tensor, pictures: &Tensor) -> Tensor {
+    fn logits(&self, outputs: &Tensor, images: &Tensor) -> Tensor {
         match self.architecture {
-            Architecture::Merge => self.softmax.forward(&Tensor::cat(&[outputs, pictures], 1)),
+            Architecture::Merge => self.softmax.forward(&Tensor::cat(&[outputs, images], 1)),
             Architecture::Inject => self.softmax.forward(outputs),
         }
     }
 
-    fn start(&self, rows: i64) -> State {
+    fn initial_state(&self, rows: i64) -> State {
         let zeros = || Tensor::zeros([rows, self.layer_size], (Kind::Float, self.device()));
         State { hidden: zeros(), cell: zeros() }
     }

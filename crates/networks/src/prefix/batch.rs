@@ -33,8 +33,8 @@ impl TokenBatch {
     /// Panics if `prefix_length` is below 1, or `rows` and `images` differ in length.
     #[must_use]
     pub fn new(rows: &[&[i64]], images: &[i64], prefix_length: i64, device: Device) -> Self {
-        assert!(prefix_length > 0, "the first token needs a state to be predicted from");
-        assert_eq!(rows.len(), images.len(), "each caption has an image");
+        assert!(prefix_length > 0, "prefix_length must be at least 1");
+        assert_eq!(rows.len(), images.len(), "each caption needs one image");
         let mut inputs = Vec::new();
         let mut sequences = Vec::with_capacity(rows.len());
         let (mut predictors, mut ids) = (Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl TokenBatch {
 
     /// Returns the number of targets in one caption.
     #[must_use]
-    pub fn targets_of(row: &[i64]) -> usize {
+    pub fn count_targets(row: &[i64]) -> usize {
         row.iter().filter(|&&id| id != 0).count()
     }
 

@@ -20,7 +20,7 @@ use mapper::Mapper;
 pub use mapper::{MapperConfig, MapperKind};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
 use crate::weights::{self, Checkpoint, WeightsError};
 
@@ -34,16 +34,16 @@ pub struct ClipCaptioner {
 
 /// Initial values of the two parts of a captioner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitialParts {
+pub struct CaptionerInitialWeights {
     /// Initial values of the mapper.
-    pub mapper: Initial,
+    pub mapper: InitialWeights,
     /// Initial values of the language model.
-    pub gpt2: Initial,
+    pub gpt2: InitialWeights,
 }
 
-impl InitialParts {
+impl CaptionerInitialWeights {
     /// Initial values of a captioner that a checkpoint fills.
-    pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
+    pub const ZEROS: Self = Self { mapper: InitialWeights::Zeros, gpt2: InitialWeights::Zeros };
 }
 
 impl ClipCaptioner {
@@ -58,7 +58,10 @@ impl ClipCaptioner {
         config: &Gpt2Config,
         mapper: &MapperConfig,
     ) -> Self {
-        let initial = InitialParts { mapper: Initial::Random, gpt2: Initial::Random };
+        let initial = CaptionerInitialWeights {
+            mapper: InitialWeights::Random,
+            gpt2: InitialWeights::Random,
+        };
         Self::with_initial(module, config, mapper, initial)
     }
 
@@ -73,7 +76,7 @@ impl ClipCaptioner {
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
         mapper: &MapperConfig,
-        initial: InitialParts,
+        initial: CaptionerInitialWeights,
     ) -> Self {
         let module = module.borrow();
         let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
@@ -143,14 +146,14 @@ impl ClipCaptioner {
         weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
+        let graph = gpt2::LossGraph {
             inputs: || self.inputs(embeddings, batch, pass),
             packing: batch.packing(),
-            wanted: batch.predictors(),
+            selected: batch.predictors(),
             loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
             weight,
         };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
+        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
     }
 
     /// Returns GPT-2's input `[rows, hidden]`: prefix vectors, then token embeddings.
@@ -158,7 +161,7 @@ impl ClipCaptioner {
         assert_eq!(
             batch.prefix_length(),
             self.prefix_length(),
-            "a batch for another prefix length"
+            "the batch has another prefix length"
         );
         let tokens = self.gpt2.embed(batch.inputs());
         let embeddings = embeddings.index_select(0, batch.images());

@@ -79,7 +79,9 @@ impl Checkpoint {
         for (name, file) in &index.weight_map {
             let shard = shards.iter().find(|shard| shard.path.ends_with(file));
             if shard.is_none_or(|shard| shard.find(name).is_none()) {
-                return Err(wrong(format!("tensor {name} is not in {file}, where it should be")));
+                return Err(wrong(format!(
+                    "tensor {name} is not in {file}, contrary to the index"
+                )));
             }
         }
         Self::from_shards(folder, shards)
@@ -92,7 +94,7 @@ impl Checkpoint {
             metadata.extend(shard.metadata());
             for name in shard.names() {
                 if names.insert(name.clone(), place).is_some() {
-                    let reason = format!("tensor {name} is in another shard too");
+                    let reason = format!("tensor {name} is in two shards");
                     return Err(WeightsError::Index { path: shard.path.clone(), reason });
                 }
             }

@@ -30,7 +30,7 @@ pub fn load(
 ///
 /// # Errors
 /// Same as [`load`]; the report lists unused tensors too.
-pub(crate) fn load_and_name_others(
+pub(crate) fn load_allowing_unused(
     store: &nn::VarStore,
     checkpoint: &Checkpoint,
     ignored: impl Fn(&str) -> bool,
@@ -46,22 +46,22 @@ pub(crate) fn load_and_name_others(
 
 /// Same as [`load`] for some of a store's variables.
 ///
-/// Variables whose file name is in `cut` may have fewer rows than the file, and take its first
+/// Variables whose file name is in `truncatable` may have fewer rows than the file, and take its first
 /// rows.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
     let mut variables =
         sorted(variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)));
-    let report = compare(&variables, checkpoint, cut, ignored);
+    let report = compare(&variables, checkpoint, truncatable, ignored);
     if !report.is_empty() {
         return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
     }
-    fill(&mut variables, checkpoint, cut)
+    fill(&mut variables, checkpoint, truncatable)
 }
 
 fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String, Tensor)> {
@@ -74,12 +74,12 @@ fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String,
 fn fill(
     variables: &mut [(String, Tensor)],
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
 ) -> Result<(), WeightsError> {
     for (name, variable) in variables {
         let (device, kind) = (variable.device(), variable.kind());
         let mut values = checkpoint.finite_tensor(name, device, kind)?;
-        if cut.contains(&name.as_str()) {
+        if truncatable.contains(&name.as_str()) {
             values = values.narrow(0, 0, variable.size()[0]);
         }
         tch::no_grad(|| variable.f_copy_(&values)).map_err(|source| WeightsError::Tensor {
@@ -94,7 +94,7 @@ fn fill(
 fn compare(
     variables: &[(String, Tensor)],
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
     ignored: impl Fn(&str) -> bool,
 ) -> Mismatch {
     let mut report = Mismatch::default();
@@ -103,15 +103,15 @@ fn compare(
             report.missing.push(name.clone());
             continue;
         };
-        let wanted = variable.size();
-        let is_cut = cut.contains(&name.as_str())
-            && shape.get(1..) == wanted.get(1..)
-            && shape.first() > wanted.first();
-        if shape != wanted && !is_cut {
+        let expected = variable.size();
+        let is_truncated = truncatable.contains(&name.as_str())
+            && shape.get(1..) == expected.get(1..)
+            && shape.first() > expected.first();
+        if shape != expected && !is_truncated {
             report
                 .misshapen
-                .push(format!("{name}: {shape:?} in the file, {wanted:?} in the model"));
-        } else if !checkpoint.kind(name).is_some_and(|kind| fills(kind, variable.kind())) {
+                .push(format!("{name}: {shape:?} in the file, {expected:?} in the model"));
+        } else if !checkpoint.kind(name).is_some_and(|kind| converts(kind, variable.kind())) {
             report.misshapen.push(format!("{name}: its type cannot fill {:?}", variable.kind()));
         }
     }
@@ -125,7 +125,7 @@ fn compare(
 }
 
 /// Returns true if values of type `from` may be converted to `to`: floating-point types only.
-fn fills(from: Kind, to: Kind) -> bool {
+fn converts(from: Kind, to: Kind) -> bool {
     let floating = |kind| matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
     from == to || (floating(from) && floating(to))
 }

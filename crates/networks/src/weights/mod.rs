@@ -23,7 +23,7 @@ use crate::libtorch::reason;
 
 pub use checkpoint::Checkpoint;
 pub use load::load;
-pub(crate) use load::{load_and_name_others, load_variables};
+pub(crate) use load::{load_allowing_unused, load_variables};
 pub use save::save;
 
 /// Failure to read or write weights, with the file concerned.
@@ -41,13 +41,13 @@ pub enum WeightsError {
     #[error(
         "{} holds neither model.safetensors nor pytorch_model.bin, whole or in shards with their \
          index (model.safetensors.index.json, pytorch_model.bin.index.json)\n\
-         hint: give a Hugging Face model folder", printable_path(.0)
+         hint: use a Hugging Face model folder", printable_path(.0)
     )]
     NoWeights(PathBuf),
     /// The file is not in safetensors format, or damaged.
     #[error(
-        "{} is not a whole safetensors file: {source}\n\
-         hint: fetch or copy the file again; a file cut short looks like this",
+        "{} is not a complete safetensors file: {source}\n\
+         hint: fetch or copy the file again; it may be truncated",
         printable_path(path)
     )]
     Damaged {
@@ -67,8 +67,8 @@ pub enum WeightsError {
     LfsPointer(PathBuf),
     /// A tensor has an infinite or NaN value.
     #[error(
-        "{}: tensor {name} has a value that is {value}, and so the model is of no use\n\
-         hint: take an earlier checkpoint, or fetch or export the weights again",
+        "{}: tensor {name} has a value that is {value}, which makes the model unusable\n\
+         hint: use an earlier checkpoint, or fetch or export the weights again",
         printable_path(path)
     )]
     NotFinite {
@@ -82,7 +82,7 @@ pub enum WeightsError {
     /// A tensor has a value that overflows the type of the model's weights.
     #[error(
         "{}: tensor {name} has a value of {largest}, which is infinite as {kind:?}\n\
-         hint: choose a type with a wider range, f32 for one",
+         hint: use a type with a wider range, such as f32",
         printable_path(path)
     )]
     TooLarge {
@@ -135,7 +135,7 @@ pub enum WeightsError {
     },
     /// The file has an output head that differs from the token embedding, unlike the config.
     #[error(
-        "{}: {head} is not the token embedding again, though the config does not say so\n\
+        "{}: {head} differs from the token embedding, but the config ties them\n\
          hint: \"tie_word_embeddings\": false in a model folder's config.json uses this head, as \
          transformers 5 does; without the tensor the token embedding is used, as in transformers 4",
         printable_path(path)
@@ -191,19 +191,19 @@ impl Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 10;
+        const MAX_NAMES: usize = 10;
         let groups = [
             ("missing", &self.missing),
             ("unexpected", &self.unexpected),
             ("misshapen", &self.misshapen),
         ];
-        for (what, names) in groups.into_iter().filter(|(_, names)| !names.is_empty()) {
-            writeln!(f, "  {what} ({}):", names.len())?;
-            for name in names.iter().take(SHOWN) {
+        for (label, names) in groups.into_iter().filter(|(_, names)| !names.is_empty()) {
+            writeln!(f, "  {label} ({}):", names.len())?;
+            for name in names.iter().take(MAX_NAMES) {
                 writeln!(f, "    {name}")?;
             }
-            if names.len() > SHOWN {
-                writeln!(f, "    and {} more", names.len() - SHOWN)?;
+            if names.len() > MAX_NAMES {
+                writeln!(f, "    and {} more", names.len() - MAX_NAMES)?;
             }
         }
         Ok(())

@@ -134,7 +134,7 @@ impl Training {
     #[must_use]
     pub fn cpu_threads(&self) -> usize {
         match self.threads {
-            0 => device::cpu_threads(launchers::processes_here()),
+            0 => device::cpu_threads(launchers::local_world_size()),
             threads => threads,
         }
     }

@@ -51,14 +51,14 @@ impl MapperConfig {
         let is_transformer = matches!(self.kind, MapperKind::Transformer { .. });
         if is_transformer && hidden_size % transformer::HEADS != 0 {
             return Err(format!(
-                "the transformer mapper has {} heads, which do not divide GPT-2's hidden size of {hidden_size}; take the mlp mapper, or another GPT-2",
+                "the transformer mapper has {} heads, which do not divide GPT-2's hidden size of {hidden_size}; use the mlp mapper or another GPT-2",
                 transformer::HEADS
             ));
         }
         match self.parameters(hidden_size) {
             0..=MAX_PARAMETERS => Ok(()),
             count => Err(format!(
-                "mapper.prefix_length is {}: with it the mapper has {count} weights, more than {MAX_PARAMETERS}; lower it, or mapper.clip_length and mapper.layers",
+                "mapper.prefix_length is {}, which gives a mapper of {count} weights, more than {MAX_PARAMETERS}; reduce it, mapper.clip_length or mapper.layers",
                 self.prefix_length
             )),
         }
