@@ -84,13 +84,13 @@ pub trait Collectives: Debug + Send + Sync {
     /// Returns the number of processes.
     fn world_size(&self) -> usize;
 
-    /// Starts to sum a contiguous tensor over all processes, in process.
+    /// Starts to sum a contiguous tensor over all processes, in place.
     ///
     /// # Errors
     /// Fails if the operation cannot start.
     fn all_reduce(&self, tensor: &Tensor) -> Result<Pending, Error>;
 
-    /// Copies rank 0's contiguous tensor to every process, in process.
+    /// Copies rank 0's contiguous tensor to every process, in place.
     ///
     /// # Errors
     /// Fails if another process is lost.

@@ -1,4 +1,4 @@
-//! Gradient buckets with threads in process of processes.
+//! Gradient buckets with threads in place of processes.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The server as clients see it, good ones and others.
+//! The server as seen by well-behaved and other clients.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -42,7 +42,7 @@ fn a_form_and_json_get_the_same_captions_of_the_runs_that_they_name() {
         assert_eq!(all["runs"][run]["candidates"][0]["caption"], caption);
     }
 
-    // Some runs, in the order that is asked for, with other decoding.
+    // Some runs in the requested order, with other decoding settings.
     let beams = r#"{"words": {"max_tokens": 7, "strategy": {"beams": 2}}}"#;
     let (status, some) =
         server.send(&picture, &[("runs", "words"), ("runs", "any"), ("decoding", beams)]);
@@ -151,14 +151,14 @@ fn malformed_requests_get_an_answer_in_words_and_harm_nobody() {
         assert_eq!(status, expected, "{error}");
         assert!(error.contains(words), "{words} is not in: {error}");
     }
-    // Far too large: refused by what the headers claim, before it is sent.
+    // Far too large: rejected by `Content-Length`, before the body is sent.
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999999999\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 413"));
-    // No HTTP at all, and a length that is none.
+    // No HTTP at all, and an invalid length.
     assert!(server.raw(b"\x16\x03\x01 what is this\r\n\r\n").starts_with("HTTP/1.1 400"));
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 400"));
-    // A client that goes away in the middle.
+    // A client that disconnects in the middle of a request.
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream
         .write_all(
@@ -215,7 +215,7 @@ fn a_full_queue_refuses_at_once_and_what_waits_is_captioned_together() {
     let limits = Limits { queue: 3, batch: 8, ..Limits::default() };
     let server = Server::start(limits, true);
     std::thread::scope(|scope| {
-        // One is with the models, which do not go on yet, and three wait.
+        // The models hold one image until the gate opens, and three wait.
         let first = scope.spawn(|| server.send(&png(0), &[]));
         assert_eq!(server.taken.recv().unwrap(), 1);
         let waiting: Vec<_> = (1..4)
@@ -299,7 +299,7 @@ fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let server = Server::start(limits, true);
     let (status, answer) = server.send(&png(1), &[]);
     assert_eq!(status, 503, "{answer}");
-    // The late picture was with the models; the next is captioned as ever.
+    // The models hold the late image; the next one is captioned as usual.
     server.gate.send("go").unwrap();
     server.gate.send("go").unwrap();
     assert_eq!(server.send(&png(2), &[]).0, 200);
@@ -307,7 +307,7 @@ fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let slow_body =
         "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\r\nhalf";
     assert!(server.raw(slow_body.as_bytes()).starts_with("HTTP/1.1 408"));
-    // Headers that never end, and a connection that says nothing.
+    // Headers that never end, and a silent connection.
     let start = Instant::now();
     for slow_headers in ["GET /healthz HTTP/1.1\r\nhost: loc", ""] {
         assert!(!server.raw(slow_headers.as_bytes()).contains("200"));
@@ -323,7 +323,7 @@ fn a_server_that_is_stopped_finishes_what_is_in_flight() {
     let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
     assert_eq!(server.taken.recv().unwrap(), 1);
     server.stop.store(true, Ordering::Relaxed);
-    // New connections are refused once it has noticed.
+    // The server refuses new connections once it has seen the stop flag.
     let start = Instant::now();
     while TcpStream::connect(address).is_ok() {
         assert!(start.elapsed() < Duration::from_secs(10), "it still listens");
