@@ -149,12 +149,12 @@ fn check(overlap: bool) {
 }
 
 #[test]
-fn gradients_are_summed_whoever_has_how_many_parts() {
+fn gradients_are_summed_for_any_number_of_passes_per_rank() {
     check(false);
 }
 
 #[cfg(feature = "gloo")]
 #[test]
-fn buckets_are_sent_while_the_backward_pass_goes_on() {
+fn buckets_are_sent_during_the_backward_pass() {
     check(true);
 }

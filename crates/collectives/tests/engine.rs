@@ -37,7 +37,7 @@ fn gradients(parameters: &[Tensor], step: i64) -> Vec<Tensor> {
 }
 
 #[test]
-fn one_process_with_the_engine_has_the_gradients_of_one_without_it_to_the_bit() {
+fn c10d_with_a_single_process_is_bit_exact() {
     for device in devices() {
         tch::manual_seed(1);
         let parameters = [&[64, 96][..], &[96], &[96, 8]].map(|size| {
@@ -68,7 +68,7 @@ fn one_process_with_the_engine_has_the_gradients_of_one_without_it_to_the_bit() 
 }
 
 #[test]
-fn one_process_says_to_itself_what_it_says() {
+fn a_single_process_broadcasts_to_itself() {
     for device in devices() {
         let group = single_process(device);
         assert_eq!((group.rank(), group.world_size(), group.device()), (0, 1, device));

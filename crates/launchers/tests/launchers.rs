@@ -81,7 +81,7 @@ fn a_contradiction_names_both_variables_and_values() {
 }
 
 #[test]
-fn the_processes_of_this_machine_are_as_many_as_the_launcher_says() {
+fn local_world_size_comes_from_the_launcher() {
     for (variables, count) in [
         ("", 1),
         ("RANK=0 WORLD_SIZE=8", 1),
@@ -101,7 +101,7 @@ fn the_processes_of_this_machine_are_as_many_as_the_launcher_says() {
 }
 
 #[test]
-fn halves_and_what_is_no_number_are_refused() {
+fn incomplete_and_non_numeric_variables_are_rejected() {
     for (variables, name) in [
         ("RANK=0", "WORLD_SIZE"),
         ("WORLD_SIZE=2", "RANK"),
@@ -116,7 +116,7 @@ fn halves_and_what_is_no_number_are_refused() {
 }
 
 #[test]
-fn where_processes_meet_is_said_or_can_be_told() {
+fn the_rendezvous_comes_from_variables_or_the_launcher() {
     let two = ProcessRank { rank: 0, world_size: 2, local_rank: 0 };
     let meeting = |variables: &str| two.rendezvous_from(&environment(variables));
     let at = |host: &str, port| {
@@ -141,7 +141,7 @@ fn where_processes_meet_is_said_or_can_be_told() {
 }
 
 #[test]
-fn shares_hold_each_thing_once() {
+fn shards_partition_the_indices() {
     for world_size in 1..6 {
         let shards = (0..world_size).map(|rank| ProcessRank { rank, world_size, local_rank: 0 });
         let mut all: Vec<usize> = shards.flat_map(|process| process.shard(11)).collect();

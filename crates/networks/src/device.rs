@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_is_refused_with_the_names_that_are() {
+    fn invalid_device_names_are_errors_with_valid_ones() {
         for name in ["", "gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:128", "cuda:1 ", "mps"] {
             let error = parse_device(name).unwrap_err();
             assert!(matches!(error, DeviceError::Unknown(_)), "{name}: {error}");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+    fn absent_gpus_are_errors_with_a_hint() {
         // 127 is the highest possible index: absent with and without CUDA, for different reasons.
         let error = parse_device("cuda:127").unwrap_err();
         assert!(
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_does_not_load_names_the_one_that_is_missing() {
+    fn load_errors_name_the_missing_library() {
         let folder = tempfile::tempdir().unwrap();
         let needed = compile(folder.path(), "libcudnn-of-this-test.so", &[]);
         let library = compile(folder.path(), "broken.so", &["libcudnn-of-this-test.so"]);

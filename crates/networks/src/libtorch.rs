@@ -456,7 +456,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_without_the_frames_behind_it() {
+    fn error_reasons_omit_the_stack_trace() {
         let error = Tensor::from(1.0).f_view([7]).unwrap_err();
         assert!(error.to_string().lines().count() > 2, "libtorch gives frames: {error}");
         let reason = reason(&error);
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_marked_and_values_stay() {
+    fn non_finite_values_are_marked_and_not_changed() {
         for (values, expected) in [
             ([1.0, -3e38], 0.0),
             ([f32::INFINITY, 1.0], 1.0),

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_for_want_of_memory_is_an_error_and_gradients_are_taken_as_before() {
+    fn out_of_memory_panics_become_errors_and_gradient_mode_is_restored() {
         let error = catch_out_of_memory(|| tch::no_grad(too_much)).unwrap_err();
         let requested = Some(format!("{} bytes", 1_i64 << 54));
         assert_eq!(error, OutOfMemory { is_gpu: false, requested });
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_for_want_of_memory_is_found_among_its_sources_and_others_are_left() {
+    fn out_of_memory_is_found_in_error_sources() {
         let exhausted = |text: &str| {
             let error = TchError::Torch(text.to_owned());
             try_catch_out_of_memory(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_panic_goes_on_and_no_panic_gives_the_value() {
+    fn other_panics_continue_and_values_are_returned() {
         assert_eq!(catch_out_of_memory(|| 3), Ok(3));
         let other = || catch_out_of_memory(|| Tensor::from(1.0).view([7]));
         let payload = panic::catch_unwind(AssertUnwindSafe(other)).unwrap_err();

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_has_the_values_from_when_it_was_started() {
+    fn a_pending_copy_has_the_values_at_its_start() {
         let tensor = Tensor::from_slice(&[1.0f32, -2.5, f32::MAX]);
         let reading = PendingCopy::start(&tensor).unwrap();
         let _ = tensor.shallow_clone().fill_(7.0);

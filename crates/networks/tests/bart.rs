@@ -1,5 +1,5 @@
-//! BART's logits and zero-shot scores against transformers', on a random checkpoint that
-//! `tests/reference/bart_goldens.py` wrote.
+//! BART's logits and zero-shot scores compared with transformers', on a random checkpoint from
+//! `tests/reference/bart_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -64,7 +64,7 @@ fn rows_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn configs_that_compute_something_else_are_refused_by_name() {
+fn unsupported_settings_are_rejected_by_name() {
     for (key, value, problem) in [
         ("activation_function", Value::from("relu"), "only gelu"),
         ("scale_embedding", Value::from(true), "only false"),

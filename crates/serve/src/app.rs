@@ -237,10 +237,8 @@ async fn prepare(
     received: RequestBody,
     tasks: Vec<Task>,
 ) -> Result<(PreparedImage, u32, u32), HttpError> {
-    let panicked =
-        |_| HttpError::internal("the picture cannot be decoded: the decoder panicked");
-    let permit =
-        app.decoders.clone().acquire_owned().await.map_err(|_| HttpError::timed_out())?;
+    let panicked = |_| HttpError::internal("the picture cannot be decoded: the decoder panicked");
+    let permit = app.decoders.clone().acquire_owned().await.map_err(|_| HttpError::timed_out())?;
     let pixels = app.limits.pixels;
     let needed: Vec<_> = app
         .served

@@ -72,8 +72,7 @@ async fn read_frames(
             continue;
         }
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let more =
-            memory.clone().try_acquire_many_owned(length).map_err(|_| HttpError::busy())?;
+        let more = memory.clone().try_acquire_many_owned(length).map_err(|_| HttpError::busy())?;
         match &mut permit {
             Some(permit) => permit.merge(more),
             None => permit = Some(more),

@@ -195,8 +195,7 @@ fn single_header<'h>(
         return Err(HttpError::bad_request(format!("the request has two headers {name}")));
     }
     let text = value.to_str();
-    text.map(Some)
-        .map_err(|_| HttpError::bad_request(format!("the header {name} is not ASCII")))
+    text.map(Some).map_err(|_| HttpError::bad_request(format!("the header {name} is not ASCII")))
 }
 
 #[cfg(test)]
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_none_are_refused() {
+    fn malformed_hosts_are_rejected() {
         for host in [
             "",
             ".",

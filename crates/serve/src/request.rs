@@ -58,10 +58,7 @@ impl CaptionRequest {
             }
         };
         if request.picture.is_empty() {
-            return Err(HttpError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "the picture is empty",
-            ));
+            return Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, "the picture is empty"));
         }
         Ok(request)
     }
@@ -107,24 +104,18 @@ impl CaptionRequest {
                 return Err(HttpError::bad_request(format!("the form has two fields {name}")));
             }
         }
-        let picture = picture
-            .ok_or_else(|| HttpError::bad_request("the form has no file named picture"))?;
+        let picture =
+            picture.ok_or_else(|| HttpError::bad_request("the form has no file named picture"))?;
         Ok(Self { picture, runs, decoding: decoding.unwrap_or_default() })
     }
 
     /// Validates the request against the served runs and limits, and returns its tasks.
-    pub fn tasks(
-        &self,
-        served: &ServedModels,
-        limits: &Limits,
-    ) -> Result<Vec<Task>, HttpError> {
+    pub fn tasks(&self, served: &ServedModels, limits: &Limits) -> Result<Vec<Task>, HttpError> {
         let mut runs = Vec::new();
         for name in &self.runs {
             let run = find_run(served, name)?;
             if runs.contains(&run) {
-                return Err(HttpError::bad_request(format!(
-                    "the run {name} is requested twice"
-                )));
+                return Err(HttpError::bad_request(format!("the run {name} is requested twice")));
             }
             runs.push(run);
         }

@@ -111,8 +111,7 @@ impl Queue {
         slot: QueueSlot,
         image: PreparedImage,
     ) -> Result<Captioned, HttpError> {
-        let disconnected =
-            || HttpError::internal("the models have stopped; restart the server");
+        let disconnected = || HttpError::internal("the models have stopped; restart the server");
         let (reply, answer) = oneshot::channel();
         let job = Job { image, slot, queued: Instant::now(), reply };
         self.jobs.try_send(job).map_err(|_| disconnected())?;

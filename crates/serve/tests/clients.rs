@@ -50,7 +50,7 @@ fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Durati
 }
 
 #[test]
-fn clients_that_never_read_do_not_keep_others_out() {
+fn clients_that_never_read_do_not_block_others() {
     let server = Server::start(Limits { answer_time: Duration::from_mins(2), ..limits() }, false);
     let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(server.address)).collect();
     for _ in 0..7 {
@@ -66,7 +66,7 @@ fn clients_that_never_read_do_not_keep_others_out() {
 }
 
 #[test]
-fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
+fn unread_responses_time_out() {
     let server = Server::start(limits(), false);
     let never = slow_reader(server.address);
     // Reading a byte now and then does not extend the time.
@@ -80,7 +80,7 @@ fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
 }
 
 #[test]
-fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
+fn slow_senders_do_not_block_others() {
     let server = Server::start(limits(), false);
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\n";
     let mut slow: Vec<TcpStream> = (0..60)
@@ -103,7 +103,7 @@ fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
 }
 
 #[test]
-fn a_request_that_the_models_work_on_gives_way_to_nobody() {
+fn requests_in_progress_are_not_evicted() {
     let server = Server::start(limits(), true);
     let address = server.address;
     let (content_type, body) = form(&png(1), &[]);
@@ -129,7 +129,7 @@ fn half_closed(address: SocketAddr, request: &[u8]) -> String {
 }
 
 #[test]
-fn a_client_that_has_said_all_and_shut_down_its_sending_side_is_answered() {
+fn half_closed_connections_get_their_responses() {
     let server = Server::start(Limits::default(), true);
     let get = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = half_closed(server.address, get.as_bytes());

@@ -163,7 +163,7 @@ mod tests {
     use super::compacted_rows;
 
     #[test]
-    fn rows_from_behind_fill_the_gaps_and_the_others_stay() {
+    fn rows_from_the_end_fill_gaps() {
         let order =
             |live: &[u8]| compacted_rows(&live.iter().map(|&live| live == 1).collect::<Vec<_>>());
         assert_eq!(order(&[1, 1, 1]), [0, 1, 2]);

@@ -132,7 +132,7 @@ fn the_same_seed_draws_the_same_and_another_draws_otherwise() {
 }
 
 #[test]
-fn draws_are_uniform_and_those_of_neighbours_have_nothing_in_common() {
+fn draws_are_uniform_and_uncorrelated() {
     let unit = |bits: i64| bits as f64 / 2_f64.powi(53) - 0.5;
     let count = 20_000;
     let draw = |seed: u64, number: usize, sample: usize, step: usize| {

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_were_repeated_moved_and_dropped_go_on_as_their_sequences() {
+    fn repeated_moved_and_dropped_rows_continue_their_sequences() {
         tch::manual_seed(3);
         let store = nn::VarStore::new(Device::Cpu);
         let config = Gpt2Config {

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_configs_are_read_back() {
         let config = Gpt2Config {
             n_inner: Some(100),
             activation_function: Activation::Gelu,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_compute_something_else_are_refused_by_name() {
+    fn unsupported_settings_are_rejected_by_name() {
         let refused = [
             ("add_cross_attention", "true"),
             ("activation_function", "\"silu\""),
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_make_no_model_are_refused_by_name() {
+    fn invalid_sizes_are_rejected_by_name() {
         let refused = [
             ("n_embd", "770", "n_head"),
             ("n_embd", "0", "n_embd"),

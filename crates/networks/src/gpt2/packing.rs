@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "row 1 is in two sequences")]
-    fn a_row_has_one_place() {
+    fn a_row_belongs_to_one_sequence() {
         let _ = Packing::new(&[vec![0, 1], vec![1]], &[], [], Device::Cpu);
     }
 }

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_has_its_largest_magnitude_read_from_its_bits() {
+    fn largest_magnitudes_are_read_from_the_bits_of_each_type() {
         let f32s =
             |values: &[f32]| bytes(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>());
         assert_eq!(largest_magnitude(&f32s(&[1.5, -7.25, 3.0]), Kind::Float), Some(7.25));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rounds_to_infinity_is_too_large_and_what_rounds_down_is_not() {
+    fn values_that_round_to_infinity_are_too_large() {
         let path = Path::new("w.safetensors");
         let checked = |value: f32, to| check(path, "a", &value.to_le_bytes(), Kind::Float, to);
         assert!(checked(65_519.9, Kind::Half).is_ok());

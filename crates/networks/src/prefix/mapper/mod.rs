@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapper_that_no_memory_holds_is_refused() {
+    fn too_large_mappers_are_rejected() {
         let transformer = |clip_length, layers| MapperKind::Transformer { clip_length, layers };
         for (kind, prefix_length, fits) in [
             (MapperKind::Mlp, 10, true),
