@@ -9,6 +9,7 @@ mod cli {
     mod exchange;
     mod interruption;
     mod main_path;
+    mod mkl;
     mod processes;
     pub mod reproduce;
     pub mod serve;

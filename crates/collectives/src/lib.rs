@@ -31,7 +31,7 @@ pub enum Error {
     Launcher(#[from] launchers::Error),
     /// This program is built without the backend for the device.
     #[error(
-        "there are {world_size} processes, but this capsmith was built for one; build it with `cargo build --release --features {feature}`"
+        "the job has {world_size} processes, but this capsmith is built without the feature {feature}\nhint: build it with `cargo build --release --features {feature}`"
     )]
     NotBuilt {
         /// Number of processes.
@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// The processes did not find each other in time.
     #[error(
-        "rank {rank} of {world_size} did not meet the others at {address} within {} s: {reason}", timeout.as_secs()
+        "rank {rank} of {world_size} cannot connect to the others at {address} within {} s: {reason}\nhint: check that all processes start, and that the address is reachable", timeout.as_secs()
     )]
     RendezvousFailed {
         /// Rank of this process.
@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// Another process has ended, hangs, or is unreachable.
     #[error(
-        "rank {rank} of {world_size} lost the others, of whom one has ended, hangs or cannot be reached (they wait for each other for {} s): {reason}", timeout.as_secs()
+        "rank {rank} of {world_size} lost another process, which has ended, hangs or is unreachable (time limit {} s): {reason}", timeout.as_secs()
     )]
     PeerLost {
         /// Rank of this process.

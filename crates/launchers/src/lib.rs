@@ -68,7 +68,7 @@ pub struct Rendezvous {
 pub enum Error {
     /// Two variables for the same number have different values.
     #[error(
-        "{first}={first_value} and {second}={second_value} contradict each other; unset those that the launcher of this process did not set (env -u {second})"
+        "{first}={first_value} and {second}={second_value} contradict each other\nhint: unset those that the launcher of this process did not set (env -u {second})"
     )]
     Contradiction {
         /// First variable.
@@ -92,7 +92,7 @@ pub enum Error {
     },
     /// The rank is not below the world size.
     #[error(
-        "{rank_variable}={rank}, but {size_variable}={size}: ranks go from 0 to one below the number of processes"
+        "{rank_variable}={rank}, but {size_variable}={size}: ranks range from 0 to the world size minus 1"
     )]
     RankTooHigh {
         /// Variable that gives the rank.
@@ -105,7 +105,7 @@ pub enum Error {
         size: usize,
     },
     /// One of rank and world size is set, the other is not.
-    #[error("{given} is set, but {missing} is not; set both, or neither")]
+    #[error("{given} is set, but {missing} is not\nhint: set both or neither")]
     Missing {
         /// Variable that is set.
         given: &'static str,
@@ -114,11 +114,11 @@ pub enum Error {
     },
     /// No variable gives the rendezvous address. Holds the world size.
     #[error(
-        "there are {0} processes, but nothing says where they meet; set MASTER_ADDR to the host of rank 0 (and MASTER_PORT, unless 29500 is free there)"
+        "no variable gives the rendezvous address of the {0} processes\nhint: set MASTER_ADDR to the host of rank 0 (and MASTER_PORT, unless 29500 is free there)"
     )]
     NoRendezvous(usize),
     /// A host list cannot be parsed.
-    #[error("{variable} is {value:?}, which is no list of hosts; set MASTER_ADDR")]
+    #[error("{variable} is {value:?}, which is not a host list\nhint: set MASTER_ADDR")]
     Hosts {
         /// Name of the variable.
         variable: &'static str,

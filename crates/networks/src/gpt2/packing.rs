@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 use crate::device::upload_list;
 use crate::libtorch;
 
-/// Positions of the rows of a batch of sequences.
+/// Layout of the rows of a batch of sequences.
 #[derive(Debug)]
 pub struct Packing {
     batch: i64,

@@ -128,8 +128,7 @@ fn fifty_thousand_draws_fit_the_distribution() {
     assert!(warmer > limit, "a temperature of 1.05 goes unnoticed: {warmer}");
 }
 
-/// How much more probable each of `tokens` is than any other token, as a difference of logits; the
-/// least.
+/// Returns the smallest difference of logits between one of `tokens` and any other token.
 fn margin(model: &Gpt2, prompt: &Tensor, tokens: &[i64]) -> f64 {
     let ids = Tensor::from_slice(tokens).unsqueeze(0);
     let inputs = Tensor::cat(&[prompt, &model.embed(&ids)], 1);
@@ -152,7 +151,7 @@ fn low_temperature_and_top_k_1_equal_greedy() {
     let greedy = written(Strategy::Greedy);
     let margin =
         |row: i64| margin(&model, &prompts.narrow(0, row, 1), &greedy[row as usize][0].tokens);
-    // By 0.03, at a temperature of 0.001, nothing else is drawn but with a chance of e^-30.
+    // Differences of 0.03 at a temperature of 0.001: another token has a probability below e^-30.
     let clear: Vec<usize> =
         (0..16).filter(|&row| margin(row) > 0.03).map(|row| row as usize).collect();
     assert!(clear.len() >= 8, "{clear:?}");

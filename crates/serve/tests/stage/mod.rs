@@ -35,7 +35,7 @@ impl Sums {
         Preprocessing::clip(8)
     }
 
-    /// What is written of a picture that decodes to `picture`.
+    /// Returns the caption of an image that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
         let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
         Self::of(&Self::preprocessing().planes(&pixels), task)
