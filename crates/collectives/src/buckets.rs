@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
+use crate::error::Error;
+use crate::group::{Collectives, Pending};
 use crate::hooks::GradientHooks;
-use crate::{Collectives, Error, Pending};
 
 /// Default bucket size in bytes, the 25 MiB of `DistributedDataParallel`.
 pub const BUCKET_BYTES: usize = 25 << 20;

@@ -8,7 +8,8 @@ use launchers::{ProcessRank, Rendezvous};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-use crate::{Collectives, Error, Pending};
+use crate::error::Error;
+use crate::group::{Collectives, Pending};
 
 #[repr(C)]
 struct RawGroup {

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::Observer;
 use crate::error::{CheckError, catch, first_line};
 use crate::finding::{Finding, Group, Verdict};
+use crate::observer::Observer;
 
 /// Findings of the checks so far.
 pub(crate) struct Examination<'a> {

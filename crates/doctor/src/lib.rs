@@ -20,6 +20,8 @@ mod environment;
 mod error;
 mod examination;
 mod finding;
+mod observer;
+mod options;
 mod page;
 
 use networks::device::{self, DeviceError};
@@ -28,28 +30,9 @@ use networks::libtorch;
 pub use bench::Measurement;
 use examination::Examination;
 pub use finding::{Finding, Group, Outcome, Report};
+pub use observer::Observer;
+pub use options::Options;
 pub use page::page;
-
-/// Scope of an examination.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Device whose results are compared with the CPU's: `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
-    /// True to measure speed too.
-    pub bench: bool,
-}
-
-/// Receives progress events.
-pub trait Observer {
-    /// A check or measurement has started.
-    fn started(&mut self, _group: Group, _name: &str) {}
-
-    /// A check has finished.
-    fn finished(&mut self, _finding: &Finding) {}
-
-    /// A measurement has finished.
-    fn measured(&mut self, _measurement: &Measurement) {}
-}
 
 /// Runs all checks: the environment, then networks, training and decoding on the device if it is
 /// available, then measurements.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use report::table::{Cell, sortable};
 
-use crate::Measurement;
+use crate::bench::Measurement;
 use crate::finding::{Finding, Group, Outcome, Report};
 
 /// Renders a report as a self-contained HTML page.

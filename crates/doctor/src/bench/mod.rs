@@ -3,6 +3,7 @@
 //! Models have random weights. On the CPU they are small, with few steps, so that a benchmark takes
 //! minutes at most.
 
+mod measurement;
 mod peaks;
 mod plain;
 
@@ -13,51 +14,17 @@ use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::libtorch;
 use networks::{Pass, Precision};
-use serde::Serialize;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
 use training::learner::LearnerOptions;
 
-use crate::Observer;
 use crate::compare::Arithmetic;
 use crate::error::{CheckError, catch, first_line};
 use crate::finding::Group;
-use plain::Job;
-
-/// Row of the table of speeds.
-#[derive(Debug, Clone, Serialize)]
-pub struct Measurement {
-    /// Measured work.
-    pub work: String,
-    /// Arithmetic.
-    pub arithmetic: &'static str,
-    /// `ms a step`, `captions/s` or `pictures/s`.
-    pub unit: &'static str,
-    /// Median over the rounds; `None` if the measurement failed.
-    pub value: Option<f64>,
-    /// Model FLOPs utilisation: the step's operations divided by the GPU's peak rate. A step counts
-    /// 6 operations per parameter and row that it multiplies; attention and elementwise operations
-    /// are not counted.
-    pub mfu: Option<f64>,
-    /// Peak GPU memory of tensors in bytes.
-    pub peak_bytes: Option<u64>,
-    /// Result of a plain PyTorch loop, in the same unit.
-    pub plain: Option<f64>,
-    /// Reason for missing values.
-    pub note: Option<String>,
-}
-
-impl Measurement {
-    /// Returns the plain loop's time divided by capsmith's.
-    #[must_use]
-    pub fn speedup(&self) -> Option<f64> {
-        let (value, plain) = (self.value?, self.plain?);
-        Some(if self.unit == STEP { plain / value } else { value / plain })
-    }
-}
-
-/// The unit in which less is better.
-const STEP: &str = "ms a step";
+use crate::observer::Observer;
+pub use measurement::Measurement;
+use measurement::STEP;
+use plain::{B32, Job, L14, Tower};
 
 /// Sizes for a device.
 struct Sizes {
@@ -71,21 +38,6 @@ struct Sizes {
     picture_arithmetics: &'static [Arithmetic],
     rounds: usize,
 }
-
-/// Published sizes of a CLIP vision tower.
-struct Tower {
-    name: &'static str,
-    hidden: i64,
-    layers: i64,
-    heads: i64,
-    patch: i64,
-    projection: i64,
-}
-
-const B32: Tower =
-    Tower { name: "ViT-B/32", hidden: 768, layers: 12, heads: 12, patch: 32, projection: 512 };
-const L14: Tower =
-    Tower { name: "ViT-L/14", hidden: 1024, layers: 24, heads: 16, patch: 14, projection: 768 };
 
 impl Sizes {
     fn of(device: Device) -> Self {

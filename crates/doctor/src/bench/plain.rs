@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 use training::bench::{CLIP_DIM, PREFIX_LENGTH, WRITTEN};
 
-use super::{Measurement, Tower};
+use super::measurement::Measurement;
 use crate::compare::Arithmetic;
 
 const SCRIPT: &str = include_str!("plain.py");
@@ -21,6 +21,21 @@ const TIME_LIMIT: Duration = Duration::from_secs(150);
 
 /// Padded caption length of the paper's loop, the longest of its data set.
 const PADDED: usize = 40;
+
+/// Published sizes of a CLIP vision tower.
+pub(super) struct Tower {
+    pub(super) name: &'static str,
+    pub(super) hidden: i64,
+    pub(super) layers: i64,
+    pub(super) heads: i64,
+    pub(super) patch: i64,
+    pub(super) projection: i64,
+}
+
+pub(super) const B32: Tower =
+    Tower { name: "ViT-B/32", hidden: 768, layers: 12, heads: 12, patch: 32, projection: 512 };
+pub(super) const L14: Tower =
+    Tower { name: "ViT-L/14", hidden: 1024, layers: 24, heads: 16, patch: 14, projection: 768 };
 
 /// Sizes of one benchmark job.
 #[derive(Debug, Default, Serialize)]

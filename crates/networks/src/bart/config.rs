@@ -5,7 +5,7 @@ use std::path::Path;
 use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 
-use super::BartError;
+use super::error::BartError;
 
 /// Sanity limit, more than ten times `bart-large-mnli`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;

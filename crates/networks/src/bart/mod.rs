@@ -7,21 +7,21 @@
 //! </s></s> hypothesis </s>`.
 
 mod config;
+mod error;
 mod layers;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use foreign_text::printable_path;
 use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use config::BartConfig;
+pub use error::BartError;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
 use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm, Linear};
-use crate::weights::{self, Checkpoint, WeightsError};
+use crate::weights::{self, Checkpoint};
 
 /// Unused rows at the start of the position embedding, a relic of BART's padding index.
 const OFFSET: i64 = 2;
@@ -33,42 +33,6 @@ const IGNORED: [&str; 4] = [
     "model.encoder.version",
     "model.decoder.version",
 ];
-
-/// Failure to read a BART model, or to use it with the given input.
-#[derive(Debug, thiserror::Error)]
-pub enum BartError {
-    /// `config.json` cannot be read.
-    #[error(
-        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
-        printable_path(path)
-    )]
-    ReadConfig {
-        /// File.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
-    #[error("{}: {reason}", printable_path(path))]
-    InvalidConfig {
-        /// File.
-        path: PathBuf,
-        /// Field and problem.
-        reason: String,
-    },
-    /// The weights are missing, damaged, or of another model.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// Token ids outside the vocabulary, or too many of them.
-    #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
-    Tokens(String),
-    /// libtorch error, usually exhausted memory.
-    #[error(
-        "libtorch: {}\nhint: if memory is exhausted, use a smaller batch or another --device",
-        crate::libtorch::reason(.0)
-    )]
-    Torch(#[from] TchError),
-}
 
 /// Position embedding, first layer norm and layers of the encoder or the decoder.
 #[derive(Debug)]

@@ -13,7 +13,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::Hypothesis;
+use super::hypothesis::Hypothesis;
 use super::pending_tokens::PendingTokens;
 use super::steps::{StopCriteria, compacted_rows, next_logits, read_prompt, should_compact};
 use crate::gpt2::Gpt2;

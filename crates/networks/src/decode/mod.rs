@@ -11,12 +11,14 @@
 //! token; the tokens are the same.
 
 mod beam;
+mod hypothesis;
 pub(crate) mod pending_tokens;
 mod sampling;
 mod steps;
 
 use tch::Tensor;
 
+pub use hypothesis::Hypothesis;
 pub use sampling::Sampling;
 
 use crate::gpt2::Gpt2;
@@ -114,24 +116,6 @@ pub struct Options<'a> {
     pub max_tokens: usize,
     /// `stops[id]` is true if token `id` ends a continuation. Ids beyond the slice do not.
     pub stops: &'a [bool],
-}
-
-/// Generated continuation of a prompt.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hypothesis {
-    /// Token ids, up to and including the first stop token.
-    pub tokens: Vec<i64>,
-    /// Sum of the tokens' natural log-probabilities under the model, before temperature, top-k and
-    /// top-p.
-    pub log_probability: f64,
-}
-
-impl Hypothesis {
-    /// Returns the log-probability per token, by which ClipCap ranks beams; 0 if there is no token.
-    #[must_use]
-    pub fn score(&self) -> f64 {
-        self.log_probability / self.tokens.len().max(1) as f64
-    }
 }
 
 /// Generates continuations for each row of `prompt` `[batch, tokens, hidden]`.

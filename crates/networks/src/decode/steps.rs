@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::Hypothesis;
+use super::hypothesis::Hypothesis;
 use super::pending_tokens::PendingTokens;
 use crate::gpt2::{Gpt2, KvCache};
 

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
-use super::cached::FoldedFeedForward;
+use super::folded::FoldedFeedForward;
 use crate::device::upload_list;
 
 /// Cache of each layer's queries, keys and values, `[layers, max_tokens, rows, 3 * hidden]`.

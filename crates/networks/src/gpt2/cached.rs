@@ -5,6 +5,7 @@
 
 use tch::Tensor;
 
+use super::folded::FoldedFeedForward;
 use super::layers::{Attention, Block, FeedForward, causal_after};
 use super::{Activation, Gpt2, KvCache};
 use crate::layers::AttentionMask;
@@ -147,27 +148,6 @@ impl FeedForward {
             ),
         }
     }
-}
-
-/// Feed-forward layer whose output bias is a row of the output weight.
-///
-/// An extra hidden unit has activation 8 for any input, and an eighth of the bias as its row. So
-/// one kernel adds product, bias and residual stream.
-#[derive(Debug)]
-pub(super) struct FoldedFeedForward {
-    /// `[hidden, inner + 8]`
-    inner_weight: Tensor,
-    /// `[inner + 8]`
-    inner_bias: Tensor,
-    /// `[inner + 8, hidden]`
-    output_weight: Tensor,
-}
-
-impl FoldedFeedForward {
-    /// Number of extra units, of which one is used: GPUs prefer sizes that are multiples of 8.
-    const UNITS: i64 = 8;
-    /// Value that every activation maps to itself, and that divides without rounding.
-    const ACTIVE: f64 = 8.0;
 }
 
 #[cfg(test)]

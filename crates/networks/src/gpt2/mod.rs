@@ -9,6 +9,7 @@
 mod cache;
 mod cached;
 mod config;
+mod folded;
 mod layers;
 mod load;
 mod model;

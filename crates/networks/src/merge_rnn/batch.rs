@@ -2,8 +2,12 @@
 
 use tch::{Device, Tensor};
 
-use super::EDGE;
 use crate::device::upload;
+
+/// Id that begins and ends a caption.
+pub const EDGE: i64 = 0;
+/// Id of unknown words; never generated.
+pub const UNKNOWN: i64 = 1;
 
 /// Word ids of captions: inputs start with the edge id, targets end with it.
 #[derive(Debug)]

@@ -23,15 +23,10 @@ use std::borrow::Borrow;
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Reduction, Tensor};
 
-pub use batch::WordBatch;
+pub use batch::{EDGE, UNKNOWN, WordBatch};
 pub use beam::{Sentence, beam_search};
 
 use crate::layers::{Builder, InitialWeights};
-
-/// Id that begins and ends a caption.
-pub const EDGE: i64 = 0;
-/// Id of unknown words; never generated.
-pub const UNKNOWN: i64 = 1;
 
 /// Where the picture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

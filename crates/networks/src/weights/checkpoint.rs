@@ -9,8 +9,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
+use super::error::{WeightsError, io_error};
+use super::finite;
 use super::shard::{Shard, Stored};
-use super::{WeightsError, finite, io_error};
 use crate::transfer;
 
 /// File names of a folder's weights in transformers' order of preference; true for an index of

@@ -5,7 +5,7 @@ use std::path::Path;
 use half::f16;
 use tch::Kind;
 
-use super::WeightsError;
+use super::error::WeightsError;
 
 /// Checks that all values in `bytes`, of type `from`, are finite and remain finite as `to`.
 ///

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor, nn};
 
-use super::{Checkpoint, Mismatch, WeightsError};
+use super::checkpoint::Checkpoint;
+use super::error::{Mismatch, WeightsError};
 
 /// Fills every variable of `store` from `checkpoint`.
 ///

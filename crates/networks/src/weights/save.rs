@@ -9,7 +9,8 @@ use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 use tch::{Device, TchError, Tensor};
 
-use super::{WeightsError, dtype_of};
+use super::dtype::dtype_of;
+use super::error::WeightsError;
 
 const METADATA: &str = "__metadata__";
 

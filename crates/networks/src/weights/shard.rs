@@ -11,7 +11,8 @@ use safetensors::tensor::Metadata;
 use tch::Kind;
 use torch_files::{Dtype, StateDict};
 
-use super::{WeightsError, io_error, kind_of};
+use super::dtype::kind_of;
+use super::error::{WeightsError, io_error};
 
 /// First bytes of a Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";

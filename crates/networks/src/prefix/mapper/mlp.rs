@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::Linear;
+use super::linear::Linear;
 use crate::layers::Builder;
 use crate::pass::Pass;
 

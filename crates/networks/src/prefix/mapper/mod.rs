@@ -1,10 +1,10 @@
 //! Mappers from an image embedding to the vectors that GPT-2 reads in place of its first tokens.
 
+mod linear;
 mod mlp;
 mod transformer;
 
 use tch::Tensor;
-use tch::nn::Init;
 
 use mlp::MlpMapper;
 use transformer::TransformerMapper;
@@ -114,38 +114,6 @@ impl Mapper {
             Self::Transformer(mapper) => mapper.forward(embeddings, pass),
         }
     }
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Creates weight `[outputs, inputs]` and bias, uniform within `1 / sqrt(inputs)`.
-    ///
-    /// That is PyTorch's default, unlike tch's own linear layer.
-    fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
-        let bias = module.var("bias", &[outputs], uniform(inputs));
-        Self { bias: Some(bias), ..Self::without_bias(module, inputs, outputs) }
-    }
-
-    fn without_bias(module: &Builder, inputs: i64, outputs: i64) -> Self {
-        let weight = module.var("weight", &[outputs, inputs], uniform(inputs));
-        Self { weight, bias: None }
-    }
-
-    fn forward(&self, inputs: &Tensor, pass: Pass) -> Tensor {
-        let weight = |tensor| pass.precision.weight(tensor);
-        let bias = self.bias.as_ref().map(weight);
-        pass.precision.cast(inputs).linear(&weight(&self.weight), bias.as_ref())
-    }
-}
-
-fn uniform(inputs: i64) -> Init {
-    let bound = 1.0 / (inputs as f64).sqrt();
-    Init::Uniform { lo: -bound, up: bound }
 }
 
 #[cfg(test)]

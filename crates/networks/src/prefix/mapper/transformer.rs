@@ -11,7 +11,7 @@
 use tch::Tensor;
 use tch::nn::Init;
 
-use super::Linear;
+use super::linear::Linear;
 use crate::layers::Builder;
 use crate::pass::Pass;
 
