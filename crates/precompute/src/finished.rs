@@ -19,8 +19,8 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
-use flickr::PictureFile;
 use memmap2::Mmap;
+use pictures::PictureFile;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -30,10 +30,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::digest;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::plan::{Plan, Skipped};
 use crate::previous::Previous;
 use crate::sources::{self, RECORD, Source};
+use runs::Identity;
 
 const FORMAT: &str = "capsmith-embeddings";
 const VERSION: &str = "1";

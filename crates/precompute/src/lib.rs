@@ -24,7 +24,7 @@
 //!     identity: Identity {
 //!         model: "mean colour".to_owned(),
 //!         model_sha256: "none".to_owned(),
-//!         preprocessing: flickr::Preprocessing::clip(4),
+//!         preprocessing: pictures::Preprocessing::clip(4),
 //!         normalize: false,
 //!         dtype: Dtype::F32,
 //!         dataset_fingerprint: "two pictures".to_owned(),
@@ -53,7 +53,6 @@ mod encode;
 mod encoder;
 mod error;
 mod finished;
-mod identity;
 mod normaliser;
 mod partial;
 mod plan;
@@ -63,9 +62,9 @@ mod settings;
 mod sources;
 mod whole;
 
-pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
+pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
 pub use error::{Error, first_of};
 pub use finished::Embeddings;
-pub use identity::{Dtype, Identity};
 pub use plan::{Find, Phase, Plan, Progress, Skipped, Summary};
 pub use run::run;
+pub use runs::{Dtype, Identity, Network};

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use flickr::PictureFile;
 use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
+use pictures::PictureFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tch::Device;
 
 use crate::digest;
 use crate::error::Error;
-use crate::identity::Identity;
+use runs::Identity;
 
 /// Where a picture is, by its place in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;

@@ -62,8 +62,11 @@ where
     accept(plan, partial.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
-    let normaliser =
-        Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
+    let normaliser = Normaliser::new(
+        &plan.identity.preprocessing,
+        crate::kind_of(plan.identity.dtype),
+        plan.device,
+    )?;
     let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
     let left = std::mem::take(&mut share.left);
     let mut at_work = AtWork::new(plan, &partial, &mut share, &mut progress);
@@ -253,7 +256,7 @@ fn decode(plan: &Plan, picture: usize, pixels: &mut [u8]) -> Decoded {
     let file = plan.file(picture);
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
-        .and_then(|bytes| flickr::decode_bytes(&bytes, file.path()))
+        .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
         .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
     // The reason alone: with the path in it, the file would depend on where the data set lies.
     (source, decoded.map_err(|error| error.problem.to_string()))

@@ -10,13 +10,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use flickr::RgbPixels;
+use pictures::RgbPixels;
+use recipes::{Decoding, System};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
-use training::config::{Decoding, System};
 
 use crate::backend::{Candidate, PreparedImage, ServedModels, ServedRun, Task, TaskOutput};
 use crate::body::{self, RequestBody};
@@ -159,8 +159,8 @@ fn run_json(run: &ServedRun, limits: &Limits) -> Value {
 
 /// Returns decoding settings as JSON, with the keys of requests.
 fn decoding_json(decoding: &Decoding) -> Value {
-    let Decoding { max_tokens, strategy, .. } = decoding;
-    json!({ "max_tokens": max_tokens, "strategy": strategy })
+    let Decoding { max_new_tokens, strategy, .. } = decoding;
+    json!({ "max_new_tokens": max_new_tokens, "strategy": strategy })
 }
 
 async fn caption(
@@ -252,12 +252,12 @@ async fn prepare(
         })
         .collect();
     let prepared = spawn_blocking(move || {
-        let decoded = flickr::decode_within(&request.picture, pixels);
+        let decoded = pictures::decode_within(&request.picture, pixels);
         drop((request, received));
         let decoded = decoded.map_err(|problem| {
             HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))
         })?;
-        let ready = |preprocessing: flickr::Preprocessing| preprocessing.planes(&decoded);
+        let ready = |preprocessing: pictures::Preprocessing| preprocessing.planes(&decoded);
         let pixels = needed.into_iter().map(|preprocessing| preprocessing.map(ready)).collect();
         let RgbPixels { width, height, .. } = decoded;
         drop(permit);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use flickr::Preprocessing;
 use networks::memory::OutOfMemory;
+use pictures::Preprocessing;
+use recipes::{Config, Decoding};
 use serde::Serialize;
-use training::config::{Config, Decoding};
 
 use crate::limits::Limits;
 
@@ -52,14 +52,14 @@ pub struct ServedRun {
     pub config: Arc<Config>,
     /// Index of its image encoder.
     pub encoder: usize,
-    /// Upper limit of `decoding.max_tokens`.
+    /// Upper limit of `decoding.max_new_tokens`.
     pub max_tokens: usize,
 }
 
 impl ServedRun {
-    /// Returns the maximum `max_tokens` of a request.
+    /// Returns the maximum `max_new_tokens` of a request.
     pub(crate) fn max_request_tokens(&self, limits: &Limits) -> usize {
-        limits.max_tokens.max(self.config.decoding.max_tokens).min(self.max_tokens)
+        limits.max_tokens.max(self.config.decoding.max_new_tokens).min(self.max_tokens)
     }
 
     /// Returns the maximum number of beams or samples of a request.

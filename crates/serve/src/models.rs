@@ -7,12 +7,12 @@ use keywords::TextEncoder;
 use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
+use recipes::Decoding;
+use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
 use training::KeywordSelector;
 use training::captioner::{Caption, Captioner};
-use training::config::Decoding;
 use training::inputs::normalized;
-use training::run_folder::RunFolder;
 
 use crate::backend::{
     Backend, BackendError, Candidate, PreparedImage, ServedModels, ServedRun, TaskOutput,

@@ -9,15 +9,17 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 use words::Gpt2Tokenizer;
 
-use crate::checkpoint::{self, Checkpoint, Which};
-use crate::config::{Config, Decoding, System};
 use crate::error::Error;
 use crate::inputs;
 use crate::memory;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
 use crate::systems::sbg::{KeywordSelector, SbgWriter};
+use recipes::CheckpointChoice;
+use recipes::{Config, Decoding, System};
+use runs::UsedCheckpoint;
+use runs::checkpoints::{self, Checkpoint};
+use runs::{Provenance, RunFolder};
 
 /// A run's checkpoint, ready to caption.
 pub struct Captioner {
@@ -28,16 +30,6 @@ pub struct Captioner {
     /// The checkpoint that captions.
     pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
-}
-
-/// A checkpoint that wrote captions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UsedCheckpoint {
-    /// Steps that it was trained.
-    pub step: u64,
-    /// SHA-256 of its weights.
-    pub model_sha256: String,
 }
 
 /// What is known of pictures, one entry or row for each.
@@ -88,7 +80,7 @@ pub(crate) trait Writer {
     /// Words or tokens that may follow each other.
     fn vocabulary(&self) -> usize;
 
-    /// What `decoding.max_tokens` may be at most.
+    /// What `decoding.max_new_tokens` may be at most.
     fn most_tokens(&self) -> Result<usize, Error> {
         Ok(usize::MAX)
     }
@@ -145,7 +137,7 @@ impl Captioner {
     pub fn load(
         folder: &RunFolder,
         device: Device,
-        which: Option<Which>,
+        which: Option<CheckpointChoice>,
         sets: &[String],
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
@@ -156,7 +148,7 @@ impl Captioner {
             ));
         }
         let which = which.unwrap_or_else(|| config.usual_checkpoint());
-        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        let checkpoint = checkpoints::find(&folder.checkpoints(), which)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
 
@@ -182,7 +174,7 @@ impl Captioner {
         };
         let checkpoint = UsedCheckpoint {
             step: checkpoint.position.step,
-            model_sha256: checkpoint.model_sha256.clone(),
+            model_sha256: checkpoint.model_sha256().to_owned(),
         };
         Ok(Self { config, provenance, checkpoint, writer })
     }
@@ -245,7 +237,7 @@ impl Captioner {
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
         let device = pictures.embeddings.device();
-        let together = decoding.pictures_together(device).min(pictures.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(pictures.numbers.len());
         memory::within(&memory::fewer_together(together), || {
             self.caption_with(pictures, decoding, progress)
         })
@@ -263,7 +255,7 @@ impl Captioner {
         mut progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let device = pictures.embeddings.device();
-        let together = decoding.pictures_together(device).min(pictures.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(pictures.numbers.len());
         memory::check_logits(
             together * decoding.strategy.continuations(),
             self.writer.vocabulary(),

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::ConfigError;
-use crate::track::TrackError;
 use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
+use recipes::ConfigError;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +14,13 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The captions cannot be loaded.
     #[error(transparent)]
-    Corpus(#[from] flickr::LoadError),
+    Corpus(#[from] datasets::LoadError),
     /// A picture cannot be read.
     #[error(transparent)]
-    Picture(#[from] flickr::PictureError),
+    Picture(#[from] pictures::PictureError),
     /// The split cannot be made.
     #[error(transparent)]
-    Split(#[from] flickr::SplitError),
+    Split(#[from] datasets::SplitError),
     /// The image embeddings cannot be used.
     #[error(transparent)]
     Embeddings(#[from] precompute::Error),
@@ -49,15 +48,18 @@ pub enum Error {
     /// Other processes cannot be found, or were lost.
     #[error(transparent)]
     Collectives(#[from] collectives::Error),
+    /// A run folder cannot be used.
+    #[error(transparent)]
+    Run(#[from] runs::Error),
     /// Metrics cannot be written.
     #[error(transparent)]
-    Track(#[from] TrackError),
+    Metrics(#[from] runs::metrics::MetricsError),
     /// A file cannot be written.
     #[error(transparent)]
     Durable(#[from] durable::Error),
     /// Captions cannot be scored.
     #[error(transparent)]
-    Metrics(#[from] caption_metrics::Error),
+    Scores(#[from] caption_metrics::Error),
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
@@ -80,20 +82,12 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
-    /// The newest checkpoint is damaged, and an older one is not taken in its place.
-    #[error(
-        "{source}\nhint: capsmith train --resume trains on from the checkpoint before it; to use that one as it is, move the damaged folder out of checkpoints/"
-    )]
-    DamagedCheckpoint {
-        /// The file, and what is wrong with it.
-        source: Box<Error>,
-    },
     /// Parts of a run do not fit together.
     #[error("{0}")]
     Mismatch(String),
     /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
     #[error(
-        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_gradient_norm",
+        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_grad_norm",
         printable_path(list)
     )]
     NotFinite {

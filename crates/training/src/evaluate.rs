@@ -9,14 +9,14 @@ use launchers::ProcessRank;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
-use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
-use crate::run_folder::RunFolder;
-use crate::scores_file;
 use crate::seeds::{self, Purpose};
-use crate::track::ScoredSplit;
+use recipes::System;
+use runs::RunFolder;
+use runs::metrics::ScoredSplit;
+use runs::scores_file;
 
 /// What of a data set is captioned.
 #[derive(Debug, Clone, Default)]
@@ -137,7 +137,12 @@ pub fn evaluate_run(
         let system = &captioner.config.system;
         let captions = chosen(&inputs, system, &images, &written, &choice);
         let evaluation = scores(&captions, options)?;
-        scores_file::write(&folder, captioner, &captions, &evaluation)?;
+        let scored = captions.iter().map(|one| scores_file::Scored {
+            file_name: &one.file_name,
+            prediction: &one.prediction,
+            references: &one.references,
+        });
+        scores_file::write(&folder, &captioner.checkpoint, scored, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
@@ -241,6 +246,16 @@ fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
         shuffled[index] = rows[order[(position + 1) % order.len()]];
     }
     shuffled
+}
+
+/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or Penn
+/// Treebank tokens, as Merge-RNN's authors score.
+#[must_use]
+pub fn scoring_tokenizer(system: &System) -> caption_metrics::Tokenizer {
+    match system {
+        System::ClipPrefix(_) | System::Sbg(_) => caption_metrics::Tokenizer::None,
+        System::MergeRnn(_) => caption_metrics::Tokenizer::Ptb,
+    }
 }
 
 #[cfg(test)]

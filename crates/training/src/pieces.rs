@@ -63,7 +63,8 @@ impl Pieces {
         let key = hex::encode(Sha256::digest(serde_json::to_vec(&known).map_err(fail)?));
         let out_name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let folder = format!("{out_name}.{}.partial", &key[..KEY_DIGITS]);
-        let together = captioner.config.decoding.pictures_together(pictures.embeddings.device());
+        let together =
+            captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
         let size = PIECE_PICTURES.next_multiple_of(together);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));

@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
-use crate::checkpoint::{self, Position};
-use crate::config::{Config, Precision};
+use crate::checkpoint;
 use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
-use crate::hardware::{self, Hardware};
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::memory;
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::run_folder::{Provenance, RunFolder};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::{Setting, System};
 use crate::trainer::{Observer, Session};
+use recipes::{Config, Precision};
+use runs::checkpoints::{self, Checkpoint, Position};
+use runs::{Hardware, Provenance, RunFolder};
 
 /// A run that is ready for its next step.
 pub(crate) struct Prepared<S: System> {
@@ -58,13 +58,13 @@ pub(crate) fn prepare<S: System>(
         Some(begun) if folder.config()?.training.threads == config.training.threads => {
             begun.threads
         }
-        _ => config.training.cpu_threads(),
+        _ => cpu_threads(&config.training),
     };
     // A run may go on with more processes of a machine than it began with.
     let own = if session.process.is_single() {
         threads
     } else {
-        threads.min(config.training.cpu_threads())
+        threads.min(cpu_threads(&config.training))
     };
     device::set_threads(own);
     device::keep_freed_memory();
@@ -78,7 +78,7 @@ pub(crate) fn prepare<S: System>(
     check_room(config, &system, session.process, device)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
-    let mut provenance = Provenance::new(config, &inputs, threads);
+    let mut provenance = Provenance::new(config, &inputs.identity, threads);
     system.complete(&mut provenance);
     check_same_run(folder, config, &provenance)?;
 
@@ -88,13 +88,13 @@ pub(crate) fn prepare<S: System>(
     let initial = if newest.is_some() { InitialWeights::Zeros } else { InitialWeights::Random };
     let model = system.model(&store, initial)?;
     match &newest {
-        Some(checkpoint) => checkpoint.load_model(&mut store)?,
+        Some(checkpoint) => checkpoint::load_model(&checkpoint, &mut store)?,
         None => system.fill(&mut store)?,
     }
     let optimizer = AdamW::new(system.trained(named_variables(&store)), optimizer_options(config));
     let mut position = Position::default();
     if let Some(checkpoint) = newest {
-        checkpoint.load_moments(&optimizer)?;
+        checkpoint::load_moments(&checkpoint, &optimizer)?;
         position = checkpoint.position;
         observer.note(&format!("resuming after step {}", position.step));
     }
@@ -103,7 +103,9 @@ pub(crate) fn prepare<S: System>(
     {
         let device = config.training.device.clone();
         let now = Hardware { after_step: position.step, device, threads };
-        hardware::resume_on(now, folder, begun, observer)?;
+        if let Some(note) = folder.resume_on(now, begun)? {
+            observer.note(&note);
+        }
     }
     if !folder.exists() && session.process.rank == 0 {
         system.save(folder)?;
@@ -189,7 +191,7 @@ fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {
         Precision::Bf16 => networks::Precision::Bf16,
     };
     LearnerOptions {
-        max_gradient_norm: config.optimizer.max_gradient_norm,
+        max_grad_norm: config.optimizer.max_grad_norm,
         pass: Pass { dropout, precision },
         recompute: config.training.gradient_checkpointing,
     }
@@ -205,8 +207,8 @@ pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 fn newest_checkpoint(
     folder: &RunFolder,
     observer: &mut dyn Observer,
-) -> Result<Option<checkpoint::Checkpoint>, Error> {
-    let (newest, damaged) = checkpoint::latest(&folder.checkpoints())?;
+) -> Result<Option<Checkpoint>, Error> {
+    let (newest, damaged) = checkpoints::latest(&folder.checkpoints())?;
     for error in damaged {
         observer.note(&format!("passed over a damaged checkpoint: {error}"));
     }
@@ -235,8 +237,10 @@ fn check_room<S: System>(
     device: Device,
 ) -> Result<(), Error> {
     let training = &config.training;
-    let part =
-        training.batch_size.div_ceil(process.world_size).div_ceil(training.accumulation_steps);
+    let part = training
+        .batch_size
+        .div_ceil(process.world_size)
+        .div_ceil(training.gradient_accumulation_steps);
     let mut targets: Vec<usize> =
         system.examples().iter().map(|example| system.targets(example)).collect();
     targets.sort_unstable();
@@ -244,13 +248,13 @@ fn check_room<S: System>(
         targets.iter().take(part).sum(),
         system.vocabulary(),
         device,
-        "lower training.batch_size, or raise training.accumulation_steps",
+        "lower training.batch_size, or raise training.gradient_accumulation_steps",
     )
 }
 
 /// Stopping by a loss needs something to measure it on.
 fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
-    if config.ends_behind_its_best() && held_out == 0 {
+    if config.trains_past_best_epoch() && held_out == 0 {
         return Err(Error::Mismatch(
             "training.early_stop_on is \"held-out\", but no captions are held out; set data.validation_captions, another data.split, or training.early_stop_epochs=0".into(),
         ));
@@ -291,4 +295,13 @@ fn check_same_run(
         )));
     }
     Ok(())
+}
+
+/// Returns the configured number of CPU threads; for 0, the threads that [`device::cpu_threads`] gives
+/// this process.
+pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
+    match training.threads {
+        0 => device::cpu_threads(launchers::local_world_size()),
+        threads => threads,
+    }
 }

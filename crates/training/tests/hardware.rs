@@ -7,8 +7,8 @@ mod stage;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use runs::RunFolder;
 use stage::{Stage, Watcher};
-use training::run_folder::RunFolder;
 use training::trainer::{Session, train};
 use training::{Error, Hardware};
 

@@ -6,10 +6,11 @@ use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use recipes::{Rule, Schedule};
+use runs::checkpoints::{self, Keep, Position};
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::TokenRow;
-use training::checkpoint::{self, Keep, Position};
-use training::config::{Rule, Schedule};
+use training::checkpoint;
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -163,12 +164,12 @@ fn train<M: Model>(
         for mut variable in store.variables().into_values() {
             let _ = tch::no_grad(|| variable.f_zero_())?;
         }
-        let checkpoint = checkpoint::newest(folder)?;
-        checkpoint.load_model(&mut store)?;
-        checkpoint.load_moments(&optimizer)?;
+        let checkpoint = checkpoints::newest(folder).map_err(training::Error::from)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
+        checkpoint::load_moments(&checkpoint, &optimizer)?;
     }
     let pass = arithmetic.pass();
-    let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
+    let options = LearnerOptions { max_grad_norm: 1.0, pass, recompute: false };
     let mut learner = Learner::new(model, optimizer, RATE, options);
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in from..to {

@@ -19,93 +19,11 @@ mod steps;
 use tch::Tensor;
 
 pub use hypothesis::Hypothesis;
-pub use sampling::Sampling;
+pub use recipes::{Sampling, Strategy, StrategyError};
+pub use sampling::probabilities;
 
 use crate::gpt2::Gpt2;
 use steps::StopCriteria;
-
-/// Sanity limit on continuations per prompt, so that a mistake fails before memory runs out.
-const MAX_CONTINUATIONS: usize = 1_000;
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Strategy {
-    /// The most probable one. One continuation of each prompt.
-    Greedy,
-    /// Drawn at random; [`Sampling::samples`] continuations of each prompt, in the order of their
-    /// draws.
-    Sample(Sampling),
-    /// ClipCap's beam search: at each step, of all beams lengthened by any token, those of the
-    /// highest [`Hypothesis::score`] go on. A beam that has ended stays as it is among the others
-    /// until better ones push it out. All beams are returned, best first.
-    ///
-    /// ClipCap stops a beam at the token `.` alone. With more stop tokens, beams end earlier and
-    /// others may win, whereas a greedy caption is only cut.
-    Beam {
-        /// Beams of each prompt; ClipCap's default is 5. No more than the vocabulary has tokens.
-        beams: usize,
-    },
-}
-
-/// Invalid decoding strategy.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StrategyError {
-    /// The temperature is too low for the arithmetic, infinite, or not a number.
-    #[error(
-        "temperature is {0}, but must be a number from {min}\n\
-         hint: use greedy decoding, the limit of low temperatures",
-        min = sampling::MIN_TEMPERATURE
-    )]
-    Temperature(f64),
-    /// No token would be left.
-    #[error("top_k is 0, but must be 1 or more\nhint: omit it to sample from all tokens")]
-    TopK,
-    /// `top_p` is no share of the probability.
-    #[error(
-        "top_p is {0}, but must be above 0 and at most 1\nhint: omit it to sample from all tokens"
-    )]
-    TopP(f64),
-    /// The number of continuations is 0, or more than memory allows.
-    #[error("{name} is {count}, but must be from 1 to {MAX_CONTINUATIONS}")]
-    Continuations {
-        /// `samples` or `beams`.
-        name: &'static str,
-        /// Requested number.
-        count: usize,
-    },
-}
-
-impl Strategy {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// Fails with the value and its valid range.
-    pub fn check(&self) -> Result<(), StrategyError> {
-        match *self {
-            Self::Greedy => Ok(()),
-            Self::Sample(sampling) => sampling.check(),
-            Self::Beam { beams } => check_count("beams", beams),
-        }
-    }
-
-    /// Returns the number of continuations per prompt.
-    #[must_use]
-    pub fn continuations(&self) -> usize {
-        match *self {
-            Self::Greedy => 1,
-            Self::Sample(Sampling { samples, .. }) => samples,
-            Self::Beam { beams } => beams,
-        }
-    }
-}
-
-fn check_count(name: &'static str, count: usize) -> Result<(), StrategyError> {
-    if (1..=MAX_CONTINUATIONS).contains(&count) {
-        Ok(())
-    } else {
-        Err(StrategyError::Continuations { name, count })
-    }
-}
 
 /// Decoding strategy and stopping criteria.
 #[derive(Debug, Clone, Copy)]
@@ -150,17 +68,17 @@ pub fn generate(
     }
     let criteria = StopCriteria { max_tokens, stops: options.stops };
     Ok(tch::no_grad(|| match options.strategy {
-        Strategy::Greedy => {
+        Strategy::Greedy {} => {
             steps::generate(gpt2, prompt, 1, &criteria, |logits, _, _| logits.argmax(-1, false))
         }
-        Strategy::Sample(sampling) => {
+        Strategy::Sampling(sampling) => {
             steps::generate(gpt2, prompt, continuations, &criteria, |logits, rows, step| {
                 let sources =
                     rows.iter().map(|row| (row_ids[row / continuations], row % continuations));
-                sampling.draw_tokens(logits, sources, step)
+                sampling::draw_tokens(&sampling, logits, sources, step)
             })
         }
-        Strategy::Beam { beams } => beam::search(gpt2, prompt, beams, &criteria),
+        Strategy::Beam { num_beams } => beam::search(gpt2, prompt, num_beams, &criteria),
     }))
 }
 

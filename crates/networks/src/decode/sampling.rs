@@ -9,99 +9,63 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use recipes::Sampling;
 use tch::{Kind, Tensor};
 
-use super::{StrategyError, check_count};
 use crate::device::upload;
-
-/// Lowest temperature at which divided logits keep their digits in f32.
-pub(super) const MIN_TEMPERATURE: f64 = 0.001;
 
 /// Bits of a double's mantissa.
 const DRAW_BITS: u32 = 53;
 
-/// Settings of sampling.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
-    /// Divides the logits; values below 1 favour probable tokens. At least 0.001; the limit towards
-    /// 0 is [`super::Strategy::Greedy`].
-    pub temperature: f64,
-    /// Samples from the `top_k` most probable tokens and ties with the last; `None` means all.
-    pub top_k: Option<usize>,
-    /// Samples from the smallest set of most probable tokens with at least this probability, after
-    /// top-k; above 0, `None` means all.
-    pub top_p: Option<f64>,
-    /// Number of continuations per prompt.
-    pub samples: usize,
-    /// Seed of the draws.
-    pub seed: u64,
+/// Returns f32 sampling probabilities for logits, both `[rows, vocab]`.
+///
+/// Filtered tokens have probability 0; each row keeps at least one token.
+///
+/// Of tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
+/// arbitrary choice as its sort is not stable; here those with the highest ids stay.
+pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
+    let mut logits = logits.to_kind(Kind::Float) / sampling.temperature;
+    let vocabulary = logits.size()[1];
+    if sampling.top_k > 0 {
+        let kept = i64::try_from(sampling.top_k).unwrap_or(i64::MAX).min(vocabulary);
+        let least = logits.topk(kept, -1, true, false).0.amin([-1_i64].as_slice(), true);
+        let removed = logits.less_tensor(&least);
+        logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
+    }
+    if sampling.top_p < 1.0 {
+        // In ascending order a token is filtered while the cumulative probability is within the
+        // excluded mass. The last token always stays.
+        let (ascending, order) = logits.sort_stable(true, -1, false);
+        let held = ascending.softmax(-1, Kind::Float).cumsum(-1, Kind::Float);
+        let outside = held.less_equal(1.0 - sampling.top_p);
+        let _ = outside.narrow(1, vocabulary - 1, 1).fill_(0);
+        let removed = outside.scatter(1, &order, &outside);
+        logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
+    }
+    logits.softmax(-1, Kind::Float)
 }
 
-impl Sampling {
-    pub(super) fn check(&self) -> Result<(), StrategyError> {
-        if !(self.temperature >= MIN_TEMPERATURE && self.temperature.is_finite()) {
-            return Err(StrategyError::Temperature(self.temperature));
-        }
-        if self.top_k == Some(0) {
-            return Err(StrategyError::TopK);
-        }
-        if let Some(top_p) = self.top_p.filter(|&top_p| !(top_p > 0.0 && top_p <= 1.0)) {
-            return Err(StrategyError::TopP(top_p));
-        }
-        check_count("samples", self.samples)
-    }
+/// Samples the next tokens `[rows]` from logits `[rows, vocab]` for the given row ids and samples.
+pub(super) fn draw_tokens(
+    sampling: &Sampling,
+    logits: &Tensor,
+    rows: impl Iterator<Item = (u64, usize)>,
+    step: usize,
+) -> Tensor {
+    let draws: Vec<i64> =
+        rows.map(|(row_id, sample)| draw(sampling, row_id, sample, step)).collect();
+    invert(&probabilities(sampling, logits), &draws)
+}
 
-    /// Returns f32 sampling probabilities for logits, both `[rows, vocab]`.
-    ///
-    /// Filtered tokens have probability 0; each row keeps at least one token.
-    ///
-    /// Of tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
-    /// arbitrary choice as its sort is not stable; here those with the highest ids stay.
-    pub fn probabilities(&self, logits: &Tensor) -> Tensor {
-        let mut logits = logits.to_kind(Kind::Float) / self.temperature;
-        let vocabulary = logits.size()[1];
-        if let Some(top_k) = self.top_k {
-            let kept = i64::try_from(top_k).unwrap_or(i64::MAX).min(vocabulary);
-            let least = logits.topk(kept, -1, true, false).0.amin([-1_i64].as_slice(), true);
-            let removed = logits.less_tensor(&least);
-            logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
-        }
-        if let Some(top_p) = self.top_p {
-            // In ascending order a token is filtered while the cumulative probability is within the
-            // excluded mass. The last token always stays.
-            let (ascending, order) = logits.sort_stable(true, -1, false);
-            let held = ascending.softmax(-1, Kind::Float).cumsum(-1, Kind::Float);
-            let outside = held.less_equal(1.0 - top_p);
-            let _ = outside.narrow(1, vocabulary - 1, 1).fill_(0);
-            let removed = outside.scatter(1, &order, &outside);
-            logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
-        }
-        logits.softmax(-1, Kind::Float)
+/// Returns 53 random bits for the token at `step` of a row's sample: the first output of `ChaCha8`
+/// with the four numbers as its key.
+pub(super) fn draw(sampling: &Sampling, row_id: u64, sample: usize, step: usize) -> i64 {
+    let mut key = [0; 32];
+    let parts = [sampling.seed, row_id, sample as u64, step as u64];
+    for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
+        bytes.copy_from_slice(&part.to_le_bytes());
     }
-
-    /// Samples the next tokens `[rows]` from logits `[rows, vocab]` for the given row ids and
-    /// samples.
-    pub(super) fn draw_tokens(
-        &self,
-        logits: &Tensor,
-        rows: impl Iterator<Item = (u64, usize)>,
-        step: usize,
-    ) -> Tensor {
-        let draws: Vec<i64> =
-            rows.map(|(row_id, sample)| self.draw(row_id, sample, step)).collect();
-        invert(&self.probabilities(logits), &draws)
-    }
-
-    /// Returns 53 random bits for the token at `step` of a row's sample: the first output of
-    /// `ChaCha8` with the four numbers as its key.
-    pub(super) fn draw(&self, row_id: u64, sample: usize, step: usize) -> i64 {
-        let mut key = [0; 32];
-        let parts = [self.seed, row_id, sample as u64, step as u64];
-        for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
-            bytes.copy_from_slice(&part.to_le_bytes());
-        }
-        (ChaCha8Rng::from_seed(key).next_u64() >> (64 - DRAW_BITS)) as i64
-    }
+    (ChaCha8Rng::from_seed(key).next_u64() >> (64 - DRAW_BITS)) as i64
 }
 
 /// Returns, for each row of `probabilities` `[rows, vocab]`, the first token whose cumulative

@@ -25,17 +25,9 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 pub use batch::{EDGE, UNKNOWN, WordBatch};
 pub use beam::{Sentence, beam_search};
+pub use recipes::Architecture;
 
 use crate::layers::{Builder, InitialWeights};
-
-/// Where the picture goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// Beside the LSTM's output: the LSTM reads only words.
-    Merge,
-    /// Into the LSTM, beside each word.
-    Inject,
-}
 
 /// Settings of a Merge-RNN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,15 @@ pub fn save(
     Ok(())
 }
 
+/// Writes tensors atomically as a safetensors file that transformers can read too.
+///
+/// # Errors
+/// Same as [`save`].
+pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
+    // transformers rejects files without this entry.
+    save(path, tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+}
+
 struct Entry<'a> {
     name: &'a str,
     tensor: &'a Tensor,

@@ -10,13 +10,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flickr::Preprocessing;
+use pictures::Preprocessing;
+use recipes::Config;
 use serde_json::Value;
 use serve::{
     Backend, BackendError, Candidate, Limits, PreparedImage, ServedModels, ServedRun, Task,
     TaskOutput,
 };
-use training::config::Config;
 
 /// libtorch's error for exhausted GPU memory.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
@@ -37,7 +37,7 @@ impl Sums {
 
     /// Returns the caption of an image that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
-        let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
+        let pixels = pictures::decode_within(picture, u64::MAX).unwrap();
         Self::of(&Self::preprocessing().planes(&pixels), task)
     }
 

@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use training::config::Config;
-use training::run_folder::RunFolder;
+use recipes::Config;
+use runs::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};

@@ -3,7 +3,7 @@
 
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
-use networks::prefix::{CaptionerInitialWeights, ClipCaptioner, TokenBatch};
+use networks::prefix::{CaptionerInitialWeights, ClipCaptioner, MapperConfig, TokenBatch};
 use networks::{InitialWeights, Pass};
 use tch::{Device, TchError, Tensor, nn};
 use words::Gpt2Tokenizer;
@@ -11,15 +11,17 @@ use words::Gpt2Tokenizer;
 use super::{Setting, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
-use crate::checkpoint::Checkpoint;
-use crate::config::{self, ClipPrefix, Decoding, Strategy, Tokenizer, Tuning};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::tokenizers;
 use crate::trainer::Observer;
+use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
+use runs::checkpoints::Checkpoint;
+use runs::{Provenance, RunFolder};
 
 /// Captions of a step, on the device.
 #[derive(Debug)]
@@ -105,10 +107,10 @@ impl System for Prefix {
         check_lengths(setting.config, &system, &gpt2, &rows)?;
         // Those left out that are too long for the model.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
-        let room = (gpt2.n_positions - system.mapper.prefix_length() + 1) as usize;
+        let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
         held_out.retain(|row| row.tokens.len() <= room);
         let (clip_dim, device) = (inputs.identity.dimension, setting.device);
-        system.mapper.network(clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
+        MapperConfig::new(&system.mapper, clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
         Ok(Self { system, pretrained, tokenizer, gpt2, clip_dim, device, rows, held_out })
     }
 
@@ -117,7 +119,7 @@ impl System for Prefix {
     }
 
     fn model(&self, store: &nn::VarStore, initial: InitialWeights) -> Result<ClipCaptioner, Error> {
-        let mapper = self.system.mapper.network(self.clip_dim);
+        let mapper = MapperConfig::new(&self.system.mapper, self.clip_dim);
         let initial = CaptionerInitialWeights { mapper: initial, gpt2: InitialWeights::Zeros };
         Ok(ClipCaptioner::with_initial(store.root(), &self.gpt2, &mapper, initial))
     }
@@ -148,7 +150,7 @@ impl System for Prefix {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        folder.save_language_model(&self.gpt2, &self.tokenizer)
+        language_model::save(folder, &self.gpt2, &self.tokenizer)
     }
 
     fn examples(&self) -> &[TokenRow] {
@@ -168,7 +170,7 @@ impl System for Prefix {
     }
 
     fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
-        Part::new(rows, &inputs.embeddings, self.system.mapper.prefix_length(), self.device)
+        Part::new(rows, &inputs.embeddings, self.system.mapper.prefix_length, self.device)
     }
 
     fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
@@ -204,16 +206,16 @@ fn tokenizer(
 }
 
 fn check_lengths(
-    config: &config::Config,
+    config: &Config,
     system: &ClipPrefix,
     gpt2: &Gpt2Config,
     rows: &[TokenRow],
 ) -> Result<(), Error> {
     let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = system.mapper.prefix_length() + longest.max(config.decoding.max_tokens as i64);
+    let needed = system.mapper.prefix_length + longest.max(config.decoding.max_new_tokens as i64);
     if needed > gpt2.n_positions {
         return Err(Error::Mismatch(format!(
-            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",
+            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_new_tokens",
             gpt2.n_positions,
         )));
     }
@@ -240,16 +242,16 @@ impl PrefixWriter {
         checkpoint: &Checkpoint,
         device: Device,
     ) -> Result<Self, Error> {
-        let (gpt2, tokenizer) = folder.language_model()?;
+        let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
-        let mapper = system.mapper.network(clip_dim);
+        let mapper = MapperConfig::new(&system.mapper, clip_dim);
         let model = ClipCaptioner::with_initial(
             store.root(),
             &gpt2,
             &mapper,
             CaptionerInitialWeights::ZEROS,
         );
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');
         let full_stop = tokenizer.encode(".")?.first().copied();
@@ -270,15 +272,15 @@ impl Writer for PrefixWriter {
         progress: Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let options = Options {
-            strategy: decoding.strategy.steps(),
-            max_tokens: decoding.max_tokens,
+            strategy: decoding.strategy,
+            max_tokens: decoding.max_new_tokens,
             stops: match decoding.strategy {
                 Strategy::Beam { .. } => &self.beam_stops,
-                Strategy::Greedy {} | Strategy::Sampling { .. } => &self.stops,
+                Strategy::Greedy {} | Strategy::Sampling(_) => &self.stops,
             },
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(pictures.embeddings.device());
+        let together = decoding.pictures_together(pictures.embeddings.device().is_cuda());
         let batches = pictures.embeddings.split(together as i64, 0);
         for (batch, numbers) in batches.iter().zip(pictures.numbers.chunks(together)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));

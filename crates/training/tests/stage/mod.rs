@@ -7,16 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flickr::{Pictures, Preprocessing};
+use datasets::ImageFiles;
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
+use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
+use recipes::Config;
+use runs::RunFolder;
+use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::config::Config;
-use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
-use training::track::{self, EpochRecord, EpochScores, StepRecord};
 use training::trainer::{Observer, Outcome, Session, train};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -72,7 +73,7 @@ impl Stage {
         let stage = Self { folder: tempfile::tempdir().unwrap() };
         let pictures = stage.path("set/Images");
         fs::create_dir_all(&pictures).unwrap();
-        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
         let mut rows = "image,caption\n".to_owned();
         for (image, captions) in images.iter().enumerate() {
             let name = format!("{image:03}.png");
@@ -117,11 +118,11 @@ impl Stage {
 
     /// Embeddings of no meaning, another one for each picture.
     fn embed(&self) {
-        let pictures = Pictures::load(&self.path("set"), None).unwrap();
+        let pictures = ImageFiles::load(&self.path("set"), None).unwrap();
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
             names: pictures.names,
-            find: Box::new(|index, name| pictures.places.find(index, name)),
+            find: Box::new(|index, name| pictures.locations.find(index, name)),
             identity: Identity {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
@@ -165,7 +166,7 @@ impl Stage {
             "training.batch_size=6".to_owned(),
             "training.scored_pictures=0".to_owned(),
             "optimizer.warmup_steps=2".to_owned(),
-            "decoding.max_tokens=10".to_owned(),
+            "decoding.max_new_tokens=10".to_owned(),
         ];
         all.extend(sets.iter().map(|set| set.as_ref().to_owned()));
         Config::load(&file, &all).unwrap()
@@ -200,7 +201,7 @@ impl Stage {
 
 /// The lines of a run's `metrics.csv`.
 pub fn records(run: &RunFolder) -> Vec<StepRecord> {
-    track::records(&run.path().join("metrics.csv")).unwrap()
+    metrics::records(&run.path().join("metrics.csv")).unwrap()
 }
 
 /// A tensor of the checkpoint after `step` steps.
@@ -211,7 +212,7 @@ pub fn weight(run: &RunFolder, step: u64, name: &str) -> Tensor {
 
 /// The bytes of each file of the newest checkpoint.
 pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
-    let newest = training::checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    let newest = runs::checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
     let files = fs::read_dir(newest.path).unwrap().map(|entry| entry.unwrap());
     files
         .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))

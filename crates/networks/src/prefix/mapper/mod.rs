@@ -4,6 +4,7 @@ mod linear;
 mod mlp;
 mod transformer;
 
+use recipes::MapperKind;
 use tch::Tensor;
 
 use mlp::MlpMapper;
@@ -14,20 +15,6 @@ use crate::pass::Pass;
 
 /// Sanity limit, more than the largest GPT-2, so that a wrong config fails before memory runs out.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
-
-/// Which network maps image embeddings to prefix vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MapperKind {
-    /// Two linear layers with tanh between.
-    Mlp,
-    /// Self-attention over vectors projected from the embedding and learned constants.
-    Transformer {
-        /// Vectors projected from the image embedding.
-        clip_length: i64,
-        /// Layers; ClipCap's has 8.
-        layers: i64,
-    },
-}
 
 /// Sizes of a mapper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +28,13 @@ pub struct MapperConfig {
 }
 
 impl MapperConfig {
+    /// Returns the sizes of a configured mapper for embeddings of `clip_dim` values.
+    #[must_use]
+    pub fn new(mapper: &recipes::Mapper, clip_dim: usize) -> Self {
+        let recipes::Mapper { kind, prefix_length } = *mapper;
+        Self { kind, clip_dim: clip_dim as i64, prefix_length }
+    }
+
     /// Checks that the mapper fits a language model of this hidden size.
     ///
     /// Call it before building a captioner.

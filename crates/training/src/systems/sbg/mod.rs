@@ -17,14 +17,15 @@ use words::Gpt2Tokenizer;
 
 use super::{Setting, System, check_examples};
 use crate::batches::Example;
-use crate::config::{self, Config};
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
+use recipes::{self, Config};
+use runs::{Provenance, RunFolder};
 pub(crate) use texts::end_of_text;
 pub use writer::KeywordSelector;
 pub(crate) use writer::SbgWriter;
@@ -125,7 +126,7 @@ impl System for Sbg {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        folder.save_language_model(&self.pretrained.config, &self.tokenizer)?;
+        language_model::save(folder, &self.pretrained.config, &self.tokenizer)?;
         kept::save(folder, &self.keywords_sha256, &self.labels, self.encyclopedia.as_ref())
     }
 
@@ -158,7 +159,7 @@ impl System for Sbg {
 
 /// The labels and the encyclopedia that keywords were selected from, to select those of other pictures.
 fn sources(
-    settings: &config::Keywords,
+    settings: &recipes::Keywords,
     selected: &ImageKeywords,
 ) -> Result<(Vec<words::Label>, Option<Encyclopedia>), Error> {
     let identity = selected.identity();
@@ -210,7 +211,7 @@ fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
 }
 
 /// Blocks, prompts and captions must fit into GPT-2's positions.
-fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(), Error> {
+fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<(), Error> {
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {
         return Err(Error::Mismatch(format!(
@@ -218,10 +219,10 @@ fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(
             system.text.block_size
         )));
     }
-    if config.decoding.max_tokens >= positions {
+    if config.decoding.max_new_tokens >= positions {
         return Err(Error::Mismatch(format!(
-            "decoding.max_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
-            config.decoding.max_tokens
+            "decoding.max_new_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
+            config.decoding.max_new_tokens
         )));
     }
     Ok(())
