@@ -10,6 +10,7 @@ mod cli {
     mod interruption;
     mod main_path;
     mod mkl;
+    mod old_versions;
     mod processes;
     pub mod reproduce;
     pub mod serve;

@@ -10,7 +10,9 @@ use foreign_text::printable_path;
 use hub::Wanted;
 use indicatif::HumanDuration;
 use networks::device::parse_device;
-use studies::reproduce::{Estimate, Family, FoundModels, Request, Results, Row, Table, results};
+use studies::reproduce::{
+    Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page,
+};
 use studies::stages::{self, Outcome, Plan, Runner, Todo};
 use tch::{Kind, Tensor};
 
@@ -145,7 +147,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     results.write(&request.out)?;
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
-    crate::table_page::write(&page, &results, &reproduction)?;
+    write_page(&page, &results, &reproduction)?;
     terminal::say(&format!("the table with its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
 }

@@ -1,13 +1,20 @@
-//! The page of a reproduced table: the table, and its runs beside each other.
+//! The HTML page of a reproduced table: the table, and its runs side by side.
 
 use std::path::Path;
 
+use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
 use maud::{Markup, html};
 use report::Run;
-use studies::reproduce::{COLUMNS, Cell, Line, Reproduction, Results};
 
-/// Writes the page.
-pub fn write(path: &Path, results: &Results, reproduction: &Reproduction) -> anyhow::Result<()> {
+/// Writes the page of a table.
+///
+/// # Errors
+/// Names a file of a run that is damaged, or the page if it cannot be written.
+pub fn write_page(
+    path: &Path,
+    results: &Results,
+    reproduction: &Reproduction,
+) -> Result<(), Error> {
     let (title, heading) = match results.table {
         "table1" => ("Table 1, reproduced", "Table 1"),
         _ => ("Table 2, reproduced", "Table 2"),
@@ -35,8 +42,8 @@ fn scores(results: &Results) -> Markup {
     }
 }
 
-/// The first scored run of each configuration, under its name.
-fn runs(results: &Results, reproduction: &Reproduction) -> anyhow::Result<Vec<Run>> {
+/// Returns the first scored run of each configuration, under its name.
+fn runs(results: &Results, reproduction: &Reproduction) -> Result<Vec<Run>, Error> {
     let mut shown: Vec<&str> = Vec::new();
     let mut runs = Vec::new();
     for run in &reproduction.runs {
@@ -78,7 +85,7 @@ fn row(line: &Line, results: &Results) -> Markup {
     }
 }
 
-/// Whether no row has a higher score in the column of that number.
+/// Returns true if no row has a higher score in the column of that number.
 fn is_best(results: &Results, number: usize, cell: &Cell) -> bool {
     let others = results.rows.iter().filter_map(|line| line.cells.get(number)?.mean);
     cell.mean.is_some_and(|mean| others.fold(mean, f64::max) <= mean)

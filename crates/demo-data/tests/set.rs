@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datasets::{Corpus, Layout, SplitKind, SplitSpec};
-use scenes::{Error, Options, Summary, draw};
+use demo_data::{Error, Options, Summary, draw};
 
 const SMALL: Options = Options { count: 12, seed: 5, size: 64, alt_texts: 0 };
 

@@ -9,8 +9,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let out = folder.path().join("scenes");
-//! let options = scenes::Options { count: 4, seed: 7, size: 64, alt_texts: 0 };
-//! let summary = scenes::draw(&out, &options, |_done| {})?;
+//! let options = demo_data::Options { count: 4, seed: 7, size: 64, alt_texts: 0 };
+//! let summary = demo_data::draw(&out, &options, |_done| {})?;
 //! assert_eq!((summary.pictures, summary.captions), (4, 20));
 //! assert!(out.join("captions.txt").is_file() && out.join("Images/scene-00000.jpg").is_file());
 //! # Ok(())
