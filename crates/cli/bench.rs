@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use datasets::Corpus;
 use foreign_text::printable_path;
-use launchers::Place;
+use launchers::ProcessRank;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
@@ -178,10 +178,10 @@ struct DecodeReference {
 }
 
 fn together(args: &Args) -> anyhow::Result<()> {
-    let place = Place::from_env()?;
-    let bench = load(args, place)?;
-    let measured = bench.together(place, args.reference.rounds, args.learner_options())?;
-    if place.rank > 0 {
+    let process = ProcessRank::from_env()?;
+    let bench = load(args, process)?;
+    let measured = bench.together(process, args.reference.rounds, args.learner_options())?;
+    if process.rank > 0 {
         return Ok(());
     }
     terminal::print(&(serde_json::to_string_pretty(&measured)? + "\n"))
@@ -291,7 +291,7 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
 
 /// The models and data of a measurement, laid out for the reference where it is asked for.
 fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
-    let bench = load(args, Place::ALONE)?;
+    let bench = load(args, ProcessRank::SINGLE)?;
     let work = temporary_folder()?;
     if args.reference.python.is_some() {
         bench.lay_out(work.path())?;
@@ -299,8 +299,8 @@ fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
     Ok((bench, work))
 }
 
-fn load(args: &Args, place: Place) -> anyhow::Result<Bench> {
-    let device = device::parse_device(&place.device_name(&args.device))?;
+fn load(args: &Args, process: ProcessRank) -> anyhow::Result<Bench> {
+    let device = device::parse_device(&process.device_name(&args.device))?;
     device::set_threads(cores(args.threads));
     let corpus = Corpus::load(&args.dataset, None)?;
     let captions: Vec<String> = corpus
@@ -318,7 +318,7 @@ fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {
 
 fn cores(threads: usize) -> usize {
     match threads {
-        0 => device::cpu_threads(launchers::processes_here()),
+        0 => device::cpu_threads(launchers::local_world_size()),
         threads => threads,
     }
 }

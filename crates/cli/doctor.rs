@@ -121,7 +121,7 @@ impl Screen {
 }
 
 impl Observer for Screen {
-    fn begins(&mut self, group: Group, name: &str) {
+    fn started(&mut self, group: Group, name: &str) {
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(ProgressStyle::default_spinner());
@@ -134,7 +134,7 @@ impl Observer for Screen {
         }
     }
 
-    fn found(&mut self, finding: &Finding) {
+    fn finished(&mut self, finding: &Finding) {
         self.heading(finding.group);
         let verdict = &finding.verdict;
         self.line(&format!("{:<8}{}: {}", verdict.outcome.word(), finding.name, verdict.detail));

@@ -9,7 +9,7 @@ use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
 use foreign_text::printable_path;
 use hub::Wanted;
-use launchers::Place;
+use launchers::ProcessRank;
 use recipes::{Config, System};
 use runs::RunFolder;
 use runs::metrics::ScoredSplit;
@@ -17,7 +17,7 @@ use tch::Device;
 use training::captioner::{Captioner, Event};
 use training::evaluate::{Evaluated, What, evaluate_run};
 
-use crate::{models, place, terminal};
+use crate::{models, process, terminal};
 
 /// Caption and score a split of a run, or score captions made by anybody.
 ///
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
-            place: Place::from_env()?,
+            process: ProcessRank::from_env()?,
             code: crate::reproduce::code(),
         },
     };
@@ -188,7 +188,7 @@ pub fn evaluate(
     how: &How,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = place::device(device, how.what.place)?;
+    let device = process::device(device, how.what.process)?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
     let bar = terminal::bar(0, "captioning");

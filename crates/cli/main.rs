@@ -12,10 +12,12 @@ mod fetch;
 mod import;
 mod init;
 mod keywords;
+mod mkl;
 mod models;
-mod place;
+
 mod precompute;
 mod pretrain;
+mod process;
 mod report;
 mod reproduce;
 mod serve;
@@ -27,7 +29,7 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use launchers::Place;
+use launchers::ProcessRank;
 use networks::libtorch;
 use networks::memory::catch_out_of_memory;
 use tch::TchError;
@@ -82,6 +84,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    mkl::keep_symbol();
     terminal::stop_with_stdin();
     // Without it, a write beyond the limit ends the process.
     let _ = durable::fail_at_the_size_limit();
@@ -148,7 +151,7 @@ impl Command {
 
 /// Whether a launcher started more processes than this one.
 fn started_often() -> bool {
-    Place::from_env().is_ok_and(|place| !place.is_alone())
+    ProcessRank::from_env().is_ok_and(|process| !process.is_single())
 }
 
 /// The error and its causes, without those that the text before them repeats.

@@ -6,13 +6,13 @@ use anyhow::{Context, bail};
 use datasets::{ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
 use indicatif::ProgressBar;
-use launchers::Place;
+use launchers::ProcessRank;
 use precompute::{
     Dtype, EncoderSource, Identity, ImageEncoder, Network, Phase, Plan, Progress, Skipped, Summary,
 };
 use tch::Device;
 
-use crate::{bounds, models, place, terminal};
+use crate::{bounds, models, process, terminal};
 
 /// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
@@ -60,8 +60,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let place = Place::from_env()?;
-    let device = place::device(&args.device, place)?;
+    let process = ProcessRank::from_env()?;
+    let device = process::device(&args.device, process)?;
     let pictures = ImageFiles::load(&args.dataset, args.layout)?;
     for warning in &pictures.warnings {
         terminal::say(&format!("warning: {warning}"));
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         device,
         batch_size: args.batch_size,
         skip_corrupt: args.skip_corrupt,
-        place,
+        process,
         output: &args.out,
     };
     let stop = terminal::stop_flag()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use indicatif::ProgressBar;
-use launchers::Place;
+use launchers::ProcessRank;
 use recipes::Config;
 use runs::RunFolder;
 use runs::metrics::{EpochRecord, EpochScores, StepRecord};
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         resume: args.resume,
         stop_after_epochs: args.stop_after_epochs,
         tokenizers: args.tokenizers.clone(),
-        place: Place::from_env()?,
+        process: ProcessRank::from_env()?,
     };
     train(&config, &out, &session)
 }
@@ -76,7 +76,7 @@ fn default_run(config: &Path) -> PathBuf {
 /// Trains and says how it ended.
 pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
-    let is_first = session.place.rank == 0;
+    let is_first = session.process.rank == 0;
     let mut screen = Screen::default();
     let observer: &mut dyn Observer = if is_first { &mut screen } else { &mut Silent };
     let model = config.system.language_model().map(models::find_language_model).transpose()?;

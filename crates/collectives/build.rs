@@ -1,5 +1,5 @@
-//! Compiles what reaches c10d, where a feature asks for it, and lets this package's tests find libtorch
-//! without `LD_LIBRARY_PATH`.
+//! Compiles the bindings to c10d, if enabled, and sets the rpath to libtorch for this package's
+//! tests.
 
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,8 @@ fn main() {
     c10d.compile("capsmith-c10d");
 }
 
-/// Where the headers of CUDA and NCCL are: under `CUDA_HOME`, and in NVIDIA's Python packages beside
-/// libtorch.
+/// Returns include folders of CUDA and NCCL: under `CUDA_HOME`, and in NVIDIA's Python packages
+/// next to libtorch.
 fn cuda_headers(libtorch: &Path) -> Vec<PathBuf> {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     let cuda = std::env::var_os("CUDA_HOME").map(PathBuf::from).into_iter();

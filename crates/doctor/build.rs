@@ -1,4 +1,4 @@
-//! Lets this package's binaries and tests find libtorch without `LD_LIBRARY_PATH`.
+//! Sets the rpath to libtorch for this package's binaries and tests.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

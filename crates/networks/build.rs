@@ -1,5 +1,5 @@
-//! Compiles the few lines of C++ that tch has no binding for, and lets this package's tests find
-//! libtorch without `LD_LIBRARY_PATH`.
+//! Compiles the C++ bindings that tch lacks, and sets the rpath to libtorch for this package's
+//! tests.
 
 use std::path::Path;
 

@@ -233,7 +233,7 @@ fn exhausted_memory_is_an_error_that_names_the_keys_to_change() {
         .unwrap();
     let error = String::from_utf8_lossy(&limited.stderr).into_owned();
     assert_eq!(limited.status.code(), Some(1), "{error}");
-    assert!(error.contains("error: out of memory: this machine has no"), "{error}");
+    assert!(error.contains("error: out of memory: this machine cannot allocate"), "{error}");
     assert!(error.contains("training.batch_size"), "{error}");
     assert!(error.contains("training.gradient_accumulation_steps"), "{error}");
     assert!(!error.contains("panicked") && !error.contains("frame"), "{error}");

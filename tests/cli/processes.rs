@@ -362,7 +362,7 @@ mod training {
         let alone = folder.path().join("alone");
         let output = one(&stage.train(&alone, &limit), 0, 2, free_port()).output().unwrap();
         let said = errors(&output);
-        assert!(said.contains("did not meet the others at 127.0.0.1:"), "{said}");
+        assert!(said.contains("cannot connect to the others at 127.0.0.1:"), "{said}");
         assert!(!alone.exists());
     }
 }

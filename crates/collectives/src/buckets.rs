@@ -1,35 +1,35 @@
-//! Gradients summed over all processes in flat buckets, each sent as soon as it is full.
+//! Summation of gradients over all processes in flat buckets, sent as soon as they are full.
 //!
-//! The layout is that of `DistributedDataParallel` (Li and others, VLDB 2020, section 3.2): parameters
-//! lie in the buckets in the order in which a backward pass makes their gradients, which the first
-//! pass shows; rank 0's order is everybody's. Buckets are sent in that order whichever is full first,
-//! so that all processes send the same one.
+//! The layout follows `DistributedDataParallel` (Li et al., VLDB 2020, section 3.2): buckets hold
+//! parameters in the order in which rank 0's first backward pass computes their gradients. Buckets
+//! are sent in that order on all ranks, so that collectives match.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use crate::hooks::Hooks;
-use crate::{Collectives, Error, Pending};
+use crate::error::Error;
+use crate::group::{Collectives, Pending};
+use crate::hooks::GradientHooks;
 
-/// Bytes of a bucket, about; `DistributedDataParallel`'s 25 MiB.
+/// Default bucket size in bytes, the 25 MiB of `DistributedDataParallel`.
 pub const BUCKET_BYTES: usize = 25 << 20;
 
-/// What a step's processes made together.
+/// StepSums over all processes for one step.
 #[derive(Debug)]
-pub struct Sums {
-    /// The weighted sum of all gradients, in the parameters' order. They lie in the buckets, and are
-    /// overwritten by the next step.
+pub struct StepSums {
+    /// Weighted sums of the gradients, in the parameters' order. They are views of the buckets,
+    /// which the next step overwrites.
     pub gradients: Vec<Tensor>,
-    /// The sums of the scalars, f64 `[scalars]`.
+    /// StepSums of the scalars, f64 `[scalars]`.
     pub scalars: Tensor,
 }
 
-/// The gradients of a model's parameters, summed over all processes.
+/// Gradient buckets of a model, summed over all processes.
 pub struct Buckets {
     state: Arc<Mutex<State>>,
-    _hooks: Option<Hooks>,
+    _hooks: Option<GradientHooks>,
 }
 
 #[derive(Debug)]
@@ -37,30 +37,30 @@ struct State {
     group: Arc<dyn Collectives>,
     shapes: Vec<Vec<i64>>,
     bucket_bytes: usize,
-    /// None before the first step's end.
+    /// `None` until the end of the first backward pass.
     layout: Option<Layout>,
     mode: Mode,
-    /// Parameters in the order in which their gradients came in the first backward pass.
+    /// Parameters in the order of their gradients in the first backward pass.
     order: Vec<usize>,
-    /// What went wrong in a hook, which cannot say so itself.
+    /// Error of a hook, which cannot return it itself.
     error: Option<Error>,
 }
 
-/// What hooks do with a gradient.
+/// Action of the hooks on a gradient.
 #[derive(Debug, Clone, Copy)]
 enum Mode {
     Ignore,
     Record,
-    /// Keep it, multiplied with this, and send the buckets that are full.
+    /// Add the gradient times this weight, and send full buckets.
     Send(f64),
 }
 
 #[derive(Debug)]
 struct Layout {
     buckets: Vec<Bucket>,
-    /// Of each parameter its bucket and its values there.
+    /// Slot of each parameter.
     slots: Vec<Slot>,
-    /// The bucket that is sent next.
+    /// Index of the next bucket to send.
     next: usize,
 }
 
@@ -68,7 +68,7 @@ struct Layout {
 struct Bucket {
     values: Tensor,
     parameters: usize,
-    /// Parameters whose gradients are not there yet in the last pass.
+    /// Number of parameters whose gradient in the step's last pass is missing.
     missing: usize,
     pending: Option<Pending>,
 }
@@ -76,11 +76,11 @@ struct Bucket {
 #[derive(Debug)]
 struct Slot {
     bucket: usize,
-    /// A view of the bucket in the parameter's shape.
+    /// View of the bucket in the parameter's shape.
     values: Tensor,
-    /// Whether something of this step is in it.
+    /// True if it holds gradients of this step.
     filled: bool,
-    /// Whether a hook has taken this pass's gradient.
+    /// True if a hook has received the gradient of this pass.
     received: bool,
 }
 
@@ -91,11 +91,13 @@ impl fmt::Debug for Buckets {
 }
 
 impl Buckets {
-    /// Of `parameters`, which are leaves that take gradients, all on one device and f32. With `overlap`
-    /// they are sent while the backward pass goes on, which must be one pass for all of them.
+    /// Creates buckets for `parameters`: trainable f32 leaves on one device.
+    ///
+    /// With `overlap`, buckets are sent during the last backward pass of a step, which must cover
+    /// all parameters.
     ///
     /// # Errors
-    /// When libtorch refuses a hook.
+    /// Fails if libtorch cannot install a hook.
     pub fn new(
         group: Arc<dyn Collectives>,
         parameters: &[Tensor],
@@ -111,18 +113,21 @@ impl Buckets {
             order: Vec::new(),
             error: None,
         }));
-        let receiver = Arc::clone(&state);
+        let callback = Arc::clone(&state);
         let receive = move |parameter, gradient: &Tensor| {
-            locked(&receiver).receive(parameter, gradient);
+            lock(&callback).receive(parameter, gradient);
         };
-        let hooks = overlap.then(|| Hooks::new(parameters, Arc::new(receive))).transpose()?;
+        let hooks =
+            overlap.then(|| GradientHooks::new(parameters, Arc::new(receive))).transpose()?;
         Ok(Self { state, _hooks: hooks })
     }
 
-    /// Makes ready for a backward pass. Of a step's last one, each gradient is sent, multiplied with
-    /// `weight`, as soon as it is made. All of them are still to be given to [`Self::add`].
-    pub fn expect(&self, weight: f64, is_last: bool) {
-        let mut state = locked(&self.state);
+    /// Prepares a backward pass.
+    ///
+    /// In a step's last pass, hooks send each gradient times `weight` as soon as it is computed.
+    /// Pass the gradients to [`Self::accumulate`] in any case.
+    pub fn prepare_backward(&self, weight: f64, is_last: bool) {
+        let mut state = lock(&self.state);
         state.mode = match (&state.layout, is_last) {
             (None, _) => Mode::Record,
             (Some(_), true) => Mode::Send(weight),
@@ -130,13 +135,12 @@ impl Buckets {
         };
     }
 
-    /// Adds the gradients of a backward pass, multiplied with `weight`: those that were not sent while
-    /// it went on.
+    /// Adds the gradients of a backward pass, times `weight`, except those that hooks have sent.
     ///
     /// # Errors
-    /// When another process is lost.
-    pub fn add(&self, gradients: &[Tensor], weight: f64) -> Result<(), Error> {
-        let mut state = locked(&self.state);
+    /// Fails if another process is lost.
+    pub fn accumulate(&self, gradients: &[Tensor], weight: f64) -> Result<(), Error> {
+        let mut state = lock(&self.state);
         state.mode = Mode::Ignore;
         if let Some(error) = state.error.take() {
             return Err(error);
@@ -149,12 +153,12 @@ impl Buckets {
         Ok(())
     }
 
-    /// The sums over all processes of what was added, and of scalars.
+    /// Returns the sums of gradients and `scalars` over all processes, and ends the step.
     ///
     /// # Errors
-    /// When another process is lost.
-    pub fn finish(&self, scalars: &[Tensor]) -> Result<Sums, Error> {
-        let mut state = locked(&self.state);
+    /// Fails if another process is lost.
+    pub fn finish_step(&self, scalars: &[Tensor]) -> Result<StepSums, Error> {
+        let mut state = lock(&self.state);
         let group = Arc::clone(&state.group);
         let layout = state.layout()?;
         for slot in layout.slots.iter_mut().filter(|slot| !slot.filled) {
@@ -181,46 +185,49 @@ impl Buckets {
             slot.filled = false;
             slot.values.shallow_clone()
         });
-        Ok(Sums { gradients: gradients.collect(), scalars })
+        Ok(StepSums { gradients: gradients.collect(), scalars })
     }
 
-    /// Bytes of all buckets: what each process gives into a step's sums.
+    /// Returns the size of all buckets in bytes, which each process sends per step.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let state = locked(&self.state);
+        let state = lock(&self.state);
         (0..state.shapes.len()).map(|parameter| state.bytes(parameter)).sum()
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // A panic while it was held ends the process anyway.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // A panic with the lock held ends the process anyway.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
-    /// The layout, which the first call makes: by the order of rank 0's first backward pass, or where
-    /// that was not watched from the last parameter to the first.
+    /// Returns the layout, built on the first call.
+    ///
+    /// The order is that of rank 0's first backward pass, or the reverse of the parameters' if
+    /// hooks did not record it.
     fn layout(&mut self) -> Result<&mut Layout, Error> {
         let layout = match self.layout.take() {
             Some(layout) => layout,
-            None => self.lay_out()?,
+            None => self.build_layout()?,
         };
         Ok(self.layout.insert(layout))
     }
 
-    fn lay_out(&self) -> Result<Layout, Error> {
+    fn build_layout(&self) -> Result<Layout, Error> {
         let mut order = self.order.clone();
-        let unwatched = (0..self.shapes.len()).rev().filter(|parameter| !order.contains(parameter));
-        order.extend(unwatched.collect::<Vec<usize>>());
+        let unrecorded =
+            (0..self.shapes.len()).rev().filter(|parameter| !order.contains(parameter));
+        order.extend(unrecorded.collect::<Vec<usize>>());
         let device = self.group.device();
-        let ranked: Vec<i64> = order.iter().map(|&parameter| parameter as i64).collect();
-        let ranked = Tensor::from_slice(&ranked).to_device(device);
-        self.group.broadcast(&ranked)?;
-        let ranked = Vec::<i64>::try_from(ranked.to_device(tch::Device::Cpu))?;
+        let agreed_order: Vec<i64> = order.iter().map(|&parameter| parameter as i64).collect();
+        let agreed_order = Tensor::from_slice(&agreed_order).to_device(device);
+        self.group.broadcast(&agreed_order)?;
+        let agreed_order = Vec::<i64>::try_from(agreed_order.to_device(tch::Device::Cpu))?;
 
         let mut runs: Vec<Vec<usize>> = Vec::new();
         let mut bytes = usize::MAX;
-        for parameter in ranked.iter().map(|&parameter| parameter as usize) {
+        for parameter in agreed_order.iter().map(|&parameter| parameter as usize) {
             if bytes >= self.bucket_bytes {
                 runs.push(Vec::new());
                 bytes = 0;
@@ -256,7 +263,7 @@ impl State {
         self.numel(parameter) as usize * size_of::<f32>()
     }
 
-    /// A gradient that the backward pass under way has made.
+    /// Handles a gradient of the current backward pass.
     fn receive(&mut self, parameter: usize, gradient: &Tensor) {
         match (self.mode, &mut self.layout) {
             (Mode::Record, _) => self.order.push(parameter),

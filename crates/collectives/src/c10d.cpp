@@ -1,6 +1,6 @@
-// c10d, the engine under torch.distributed, for Rust: a group of processes, collectives on tensors, and
-// hooks on gradients. Nothing is thrown through the boundary; each function returns what went wrong as
-// text of malloc's, or null.
+// Bindings to c10d, the engine of torch.distributed: process groups, collectives on tensors, and
+// gradient hooks. No exception crosses the boundary: functions return the error as a malloc'ed
+// string, or null.
 #define USE_C10D_GLOO
 #ifdef CAPSMITH_NCCL
 #define USE_C10D_NCCL
@@ -43,7 +43,7 @@ struct capsmith_work {
 
 extern "C" {
 
-// Meets the other processes at host:port, where rank 0 listens unless `agent_listens`.
+// Connects to the other processes at host:port, where rank 0 listens unless `agent_listens`.
 char* capsmith_group_new(
     capsmith_group** out,
     bool nccl,
@@ -85,11 +85,11 @@ char* capsmith_group_new(
 }
 
 void capsmith_group_free(capsmith_group* group) {
-  // What cannot be taken down any more ends with the process.
+  // If the group cannot be shut down, it ends with the process.
   free(guarded([&] { delete group; }));
 }
 
-// Begins to sum a tensor over all processes, in place.
+// Starts to sum a tensor over all processes, in place.
 char* capsmith_all_reduce(capsmith_group* group, at::Tensor* tensor, capsmith_work** out) {
   return guarded([&] {
     std::vector<at::Tensor> tensors{*tensor};
@@ -97,7 +97,7 @@ char* capsmith_all_reduce(capsmith_group* group, at::Tensor* tensor, capsmith_wo
   });
 }
 
-// Begins to give every process rank 0's tensor, in place.
+// Starts to copy rank 0's tensor to all processes, in place.
 char* capsmith_broadcast(capsmith_group* group, at::Tensor* tensor, capsmith_work** out) {
   return guarded([&] {
     std::vector<at::Tensor> tensors{*tensor};
@@ -105,13 +105,13 @@ char* capsmith_broadcast(capsmith_group* group, at::Tensor* tensor, capsmith_wor
   });
 }
 
-// Waits for what was begun, and forgets it.
+// Waits for an operation, and frees it.
 char* capsmith_wait(capsmith_work* work) {
   std::unique_ptr<capsmith_work> owned(work);
   return guarded([&] { owned->work->wait(); });
 }
 
-// Calls `receive` with each gradient of a leaf that a backward pass has made.
+// Calls `receive` with each gradient of a leaf during backward passes.
 char* capsmith_hook(
     at::Tensor* leaf,
     void (*receive)(void* data, size_t index, at::Tensor* gradient),

@@ -1,14 +1,15 @@
-//! c10d's process groups, through the few functions of `c10d.cpp`.
+//! Bindings to c10d's process groups through `c10d.cpp`.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use launchers::{Meeting, Place};
+use launchers::{ProcessRank, Rendezvous};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-use crate::{Collectives, Error, Pending};
+use crate::error::Error;
+use crate::group::{Collectives, Pending};
 
 #[repr(C)]
 struct RawGroup {
@@ -47,76 +48,76 @@ unsafe extern "C" {
     fn capsmith_wait(work: *mut RawWork) -> *mut c_char;
 }
 
-/// Takes over an error's text.
-pub(crate) fn checked(error: *mut c_char) -> Result<(), String> {
+/// Converts and frees an error text.
+pub(crate) fn check(error: *mut c_char) -> Result<(), String> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: text that C++ made with strdup, which is ours now.
+    // SAFETY: C++ allocated the text with strdup and gave up ownership.
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     // SAFETY: as above; freed once.
     unsafe { libc::free(error.cast()) };
-    // The first line says what; those behind it are libtorch's own stack.
+    // The first line is the message; libtorch's stack trace follows.
     Err(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A group that has met.
+/// Connected process group.
 #[derive(Debug)]
 pub(crate) struct Group {
     raw: NonNull<RawGroup>,
-    place: Place,
+    process: ProcessRank,
     device: Device,
     timeout: Duration,
 }
 
-// SAFETY: c10d's groups may be used from any thread, one at a time, which is all that a `&Group`'s
-// owner does: the buckets' hooks run while the thread that owns them waits for the backward pass.
+// SAFETY: c10d's groups may be used from any thread, one at a time. The owner of a `&Group` does
+// just that: hooks run while the owning thread waits for the backward pass.
 unsafe impl Send for Group {}
 // SAFETY: as above.
 unsafe impl Sync for Group {}
 
 impl Group {
-    pub(crate) fn meet(
-        place: Place,
-        meeting: &Meeting,
+    pub(crate) fn connect(
+        process: ProcessRank,
+        rendezvous: &Rendezvous,
         device: Device,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let failed = |reason: String| Error::NotMet {
-            rank: place.rank,
-            world_size: place.world_size,
-            at: format!("{}:{}", meeting.host, meeting.port),
+        let failed = |reason: String| Error::RendezvousFailed {
+            rank: process.rank,
+            world_size: process.world_size,
+            address: format!("{}:{}", rendezvous.host, rendezvous.port),
             timeout,
             reason,
         };
         let text = |text: &str| CString::new(text).map_err(|error| failed(error.to_string()));
-        let host = text(&meeting.host)?;
-        let prefix = text(&format!("capsmith/{}", meeting.restarts))?;
-        // Gloo's own name for it, as in torch.distributed.
+        let host = text(&rendezvous.host)?;
+        let prefix = text(&format!("capsmith/{}", rendezvous.restarts))?;
+        // Same variable as in torch.distributed.
         let interface = text(&std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default())?;
         let mut raw = ptr::null_mut();
-        // SAFETY: the texts live until the call returns, and `raw` is written where it succeeds.
+        // SAFETY: the texts outlive the call, and `raw` is written on success.
         let error = unsafe {
             capsmith_group_new(
                 &raw mut raw,
                 device.is_cuda(),
                 host.as_ptr(),
-                meeting.port,
-                place.rank as c_int,
-                place.world_size as c_int,
-                meeting.launcher_listens,
+                rendezvous.port,
+                process.rank as c_int,
+                process.world_size as c_int,
+                rendezvous.launcher_listens,
                 prefix.as_ptr(),
                 interface.as_ptr(),
                 i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
             )
         };
-        checked(error).map_err(failed)?;
+        check(error).map_err(failed)?;
         let raw = NonNull::new(raw).ok_or_else(|| failed("no group".to_owned()))?;
-        Ok(Self { raw, place, device, timeout })
+        Ok(Self { raw, process, device, timeout })
     }
 
-    /// Begins what a function of c10d does with a tensor.
-    fn begin(
+    /// Starts a c10d operation on a tensor.
+    fn start(
         &self,
         function: unsafe extern "C" fn(
             *mut RawGroup,
@@ -125,33 +126,32 @@ impl Group {
         ) -> *mut c_char,
         tensor: &Tensor,
     ) -> Result<Pending, Error> {
-        let (place, timeout) = (self.place, self.timeout);
-        let lost = move |reason| Error::Lost {
-            rank: place.rank,
-            world_size: place.world_size,
+        let (process, timeout) = (self.process, self.timeout);
+        let lost = move |reason| Error::PeerLost {
+            rank: process.rank,
+            world_size: process.world_size,
             timeout,
             reason,
         };
         let mut work = ptr::null_mut();
-        // SAFETY: a live group and a live tensor, whose storage c10d shares; `work` is written where
-        // it succeeds.
+        // SAFETY: live group and tensor, whose storage c10d shares; `work` is written on success.
         let error = unsafe { function(self.raw.as_ptr(), tensor.as_ptr(), &raw mut work) };
-        checked(error).map_err(lost)?;
-        let work = Begun(work);
+        check(error).map_err(lost)?;
+        let work = StartedWork(work);
         Ok(Pending::new(move || work.wait().map_err(lost)))
     }
 }
 
-/// Work that may be waited for on any thread.
-struct Begun(*mut RawWork);
+/// Handle of a c10d operation; any thread may wait for it.
+struct StartedWork(*mut RawWork);
 
-// SAFETY: c10d's work may be waited for on any thread.
-unsafe impl Send for Begun {}
+// SAFETY: any thread may wait for c10d's work.
+unsafe impl Send for StartedWork {}
 
-impl Begun {
+impl StartedWork {
     fn wait(self) -> Result<(), String> {
-        // SAFETY: work that was begun, waited for once.
-        checked(unsafe { capsmith_wait(self.0) })
+        // SAFETY: work that has started, waited for once.
+        check(unsafe { capsmith_wait(self.0) })
     }
 }
 
@@ -164,19 +164,19 @@ impl Drop for Group {
 
 impl Collectives for Group {
     fn rank(&self) -> usize {
-        self.place.rank
+        self.process.rank
     }
 
     fn world_size(&self) -> usize {
-        self.place.world_size
+        self.process.world_size
     }
 
     fn all_reduce(&self, tensor: &Tensor) -> Result<Pending, Error> {
-        self.begin(capsmith_all_reduce, tensor)
+        self.start(capsmith_all_reduce, tensor)
     }
 
     fn broadcast(&self, tensor: &Tensor) -> Result<(), Error> {
-        self.begin(capsmith_broadcast, tensor)?.wait()
+        self.start(capsmith_broadcast, tensor)?.wait()
     }
 
     fn device(&self) -> Device {

@@ -1,4 +1,4 @@
-//! Hooks on gradients. Without the feature `gloo` there are none, and nobody is told anything.
+//! Autograd hooks that receive gradients. Without the feature `gloo` they are never called.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use tch::{TchError, Tensor};
 #[cfg(feature = "gloo")]
 use torch_sys::C_tensor;
 
-/// Told a leaf's number and its gradient.
-pub(crate) type Receiver = Arc<dyn Fn(usize, &Tensor) + Send + Sync>;
+/// Callback with the index and gradient of a leaf.
+pub(crate) type GradientCallback = Arc<dyn Fn(usize, &Tensor) + Send + Sync>;
 
-/// Receives gradients of leaves while a backward pass makes them, until it is dropped.
-pub(crate) struct Hooks {
+/// GradientHooks that pass leaf gradients to a callback during backward passes, until dropped.
+pub(crate) struct GradientHooks {
     #[cfg(feature = "gloo")]
     leaves: Vec<(Tensor, u32)>,
-    /// Boxed, so that it has one address for C++.
-    _receiver: Box<Receiver>,
+    /// Boxed, so that its address, held by C++, is stable.
+    _callback: Box<GradientCallback>,
 }
 
 #[cfg(not(feature = "gloo"))]
-impl Hooks {
+impl GradientHooks {
     #[allow(clippy::unnecessary_wraps, reason = "as with the feature")]
-    pub(crate) fn new(_leaves: &[Tensor], receiver: Receiver) -> Result<Self, TchError> {
-        Ok(Self { _receiver: Box::new(receiver) })
+    pub(crate) fn new(_leaves: &[Tensor], callback: GradientCallback) -> Result<Self, TchError> {
+        Ok(Self { _callback: Box::new(callback) })
     }
 }
 
@@ -43,17 +43,17 @@ unsafe extern "C" {
 }
 
 #[cfg(feature = "gloo")]
-impl Hooks {
-    pub(crate) fn new(leaves: &[Tensor], receiver: Receiver) -> Result<Self, TchError> {
-        let receiver = Box::new(receiver);
-        let data = std::ptr::from_ref::<Receiver>(&receiver).cast_mut().cast();
-        let mut hooks = Self { leaves: Vec::new(), _receiver: receiver };
+impl GradientHooks {
+    pub(crate) fn new(leaves: &[Tensor], callback: GradientCallback) -> Result<Self, TchError> {
+        let callback = Box::new(callback);
+        let data = std::ptr::from_ref::<GradientCallback>(&callback).cast_mut().cast();
+        let mut hooks = Self { leaves: Vec::new(), _callback: callback };
         for (index, leaf) in leaves.iter().enumerate() {
             let mut hook = 0;
-            // SAFETY: `data` lives as long as the hooks, which are taken off before it is dropped.
+            // SAFETY: `data` outlives the hooks, which `drop` removes first.
             let error =
                 unsafe { capsmith_hook(leaf.as_ptr(), receive, data, index, &raw mut hook) };
-            crate::c10d::checked(error).map_err(TchError::Torch)?;
+            crate::c10d::check(error).map_err(TchError::Torch)?;
             hooks.leaves.push((leaf.shallow_clone(), hook));
         }
         Ok(hooks)
@@ -61,7 +61,7 @@ impl Hooks {
 }
 
 #[cfg(feature = "gloo")]
-impl Drop for Hooks {
+impl Drop for GradientHooks {
     fn drop(&mut self) {
         for (leaf, hook) in &self.leaves {
             // SAFETY: a hook of this leaf.
@@ -72,9 +72,10 @@ impl Drop for Hooks {
 
 #[cfg(feature = "gloo")]
 extern "C" fn receive(data: *mut c_void, index: usize, gradient: *mut C_tensor) {
-    // SAFETY: the receiver that the hook was made with, which outlives it; and a tensor that lives
-    // until this returns, of which the clone has its own reference.
-    let (receiver, gradient) =
-        unsafe { (&*data.cast_const().cast::<Receiver>(), Tensor::clone_from_ptr(gradient)) };
-    receiver(index, &gradient);
+    // SAFETY: `data` is the callback given to the hook, which outlives it. The tensor lives until
+    // this function returns; the clone holds its own reference.
+    let (callback, gradient) = unsafe {
+        (&*data.cast_const().cast::<GradientCallback>(), Tensor::clone_from_ptr(gradient))
+    };
+    callback(index, &gradient);
 }

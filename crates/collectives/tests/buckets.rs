@@ -1,25 +1,25 @@
-//! Gradients summed in buckets, by threads in place of processes.
+//! Gradient buckets with threads in place of processes.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 
-use collectives::{Buckets, Collectives, Error, Pending, Sums};
+use collectives::{Buckets, Collectives, Error, Pending, StepSums};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// One of several threads that sum tensors, call by call.
+/// Process group whose ranks are threads that sum tensors, call by call.
 #[derive(Debug)]
 struct Thread {
     rank: usize,
     shared: Arc<Shared>,
-    /// The sizes of what was summed, in order.
+    /// Sizes of the summed tensors, in order.
     sent: Mutex<Vec<usize>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     threads: usize,
-    /// By its number, how many have made a call, and their sum.
+    /// Number of ranks that have made a call, and their sum, by call number.
     calls: Mutex<BTreeMap<usize, (usize, Tensor)>>,
     changed: Condvar,
 }
@@ -73,46 +73,46 @@ impl Collectives for Thread {
     }
 }
 
-/// Three parameters, of 6, 4 and 1 values.
+/// Returns three parameters of 6, 4 and 1 values.
 fn parameters() -> Vec<Tensor> {
     [&[2, 3][..], &[4], &[]]
         .map(|size| Tensor::ones(size, (Kind::Float, Device::Cpu)).set_requires_grad(true))
         .into()
 }
 
-/// A loss whose gradients are `factor` times 1, 2 and 3 in all places.
+/// Returns gradients that are `factor` times 1, 2 and 3 everywhere.
 fn gradients(parameters: &[Tensor], factor: f64) -> Vec<Tensor> {
     let terms = parameters.iter().zip(1..).map(|(p, n)| p.sum(Kind::Float) * f64::from(n) * factor);
     let loss = terms.reduce(|a, b| a + b).unwrap();
     Tensor::f_run_backward(&[&loss], &parameters.iter().collect::<Vec<_>>(), false, false).unwrap()
 }
 
-/// What a thread did in two steps, and the sizes of what it sent.
-fn walk(rank: usize, shared: &Arc<Shared>, overlap: bool) -> (Vec<Sums>, Vec<usize>) {
+/// Runs two steps on one rank; returns the sums, and the sizes of the tensors that it sent.
+fn run_rank(rank: usize, shared: &Arc<Shared>, overlap: bool) -> (Vec<StepSums>, Vec<usize>) {
     let thread = Arc::new(Thread { rank, shared: Arc::clone(shared), sent: Mutex::default() });
     let group: Arc<dyn Collectives> = thread.clone();
     let parameters = parameters();
-    // Room for one or two parameters.
+    // A bucket fits one or two parameters.
     let buckets = Buckets::new(group, &parameters, 5 * size_of::<f32>(), overlap).unwrap();
     assert_eq!(buckets.bytes(), 11 * size_of::<f32>());
     let mut all = Vec::new();
     for step in 0..2 {
-        // Of three threads one has two parts, one has one, and the last has none.
+        // The ranks accumulate two, one and no backward passes.
         let parts = 2 - rank;
         for part in 0..parts {
             let weight = 0.5 + part as f64;
-            buckets.expect(weight, part + 1 == parts);
+            buckets.prepare_backward(weight, part + 1 == parts);
             let made = gradients(&parameters, f64::from(step + 1));
             if overlap && step == 1 && part + 1 == parts {
-                // The buckets are on their way before the gradients are handed over.
+                // GradientHooks send the buckets before the gradients are passed on.
                 assert!(thread.sent.lock().unwrap().len() > 4, "nothing was sent in the pass");
             }
-            buckets.add(&made, weight).unwrap();
+            buckets.accumulate(&made, weight).unwrap();
         }
         let scalar = Tensor::from(parts as f64);
-        let Sums { gradients, scalars } = buckets.finish(&[scalar]).unwrap();
+        let StepSums { gradients, scalars } = buckets.finish_step(&[scalar]).unwrap();
         let gradients = gradients.iter().map(Tensor::copy).collect();
-        all.push(Sums { gradients, scalars });
+        all.push(StepSums { gradients, scalars });
     }
     let sent = thread.sent.lock().unwrap().clone();
     (all, sent)
@@ -121,22 +121,22 @@ fn walk(rank: usize, shared: &Arc<Shared>, overlap: bool) -> (Vec<Sums>, Vec<usi
 fn check(overlap: bool) {
     let shared =
         Arc::new(Shared { threads: 3, calls: Mutex::default(), changed: Condvar::default() });
-    let walks: Vec<_> = std::thread::scope(|scope| {
+    let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3)
             .map(|rank| {
                 let shared = &shared;
-                scope.spawn(move || walk(rank, shared, overlap))
+                scope.spawn(move || run_rank(rank, shared, overlap))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    for (sums, sent) in &walks {
-        assert_eq!(*sent, walks[0].1, "all send the same in the same order");
-        // The order of parameters, then buckets and scalars, twice.
+    for (sums, sent) in &results {
+        assert_eq!(*sent, results[0].1, "all send the same in the same order");
+        // The parameters' order, then buckets and scalars of two steps.
         assert_eq!(sent.iter().sum::<usize>(), 3 + 2 * (11 + 1), "{sent:?}");
         assert!(sent.len() > 2 * 2, "more than one bucket: {sent:?}");
-        for (step, Sums { gradients, scalars }) in (1..).zip(sums) {
-            // Rank 0 weighs its parts 0.5 and 1.5, rank 1 its part 0.5.
+        for (step, StepSums { gradients, scalars }) in (1..).zip(sums) {
+            // Rank 0's passes weigh 0.5 and 1.5, rank 1's pass 0.5.
             for (gradient, number) in gradients.iter().zip(1..) {
                 let expected = 2.5 * f64::from(step) * f64::from(number);
                 let off = (gradient - expected).abs().max().double_value(&[]);
@@ -149,12 +149,12 @@ fn check(overlap: bool) {
 }
 
 #[test]
-fn gradients_are_summed_whoever_has_how_many_parts() {
+fn gradients_are_summed_for_any_number_of_passes_per_rank() {
     check(false);
 }
 
 #[cfg(feature = "gloo")]
 #[test]
-fn buckets_are_sent_while_the_backward_pass_goes_on() {
+fn buckets_are_sent_during_the_backward_pass() {
     check(true);
 }

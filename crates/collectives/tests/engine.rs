@@ -1,4 +1,4 @@
-//! libtorch's own engine, by one process: Gloo on the processor, and NCCL where it is built in and there is a GPU.
+//! c10d with a single process: Gloo on the CPU, and NCCL if it is built in and there is a GPU.
 #![cfg(feature = "gloo")]
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
@@ -6,11 +6,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use collectives::{Buckets, Collectives, meet};
-use launchers::{Meeting, Place};
+use collectives::{Buckets, Collectives, connect_c10d};
+use launchers::{ProcessRank, Rendezvous};
 use tch::{Device, Kind, Tensor};
 
-/// The processor, and a GPU where NCCL can be tried.
+/// Returns the CPU, and a GPU if NCCL is available.
 fn devices() -> Vec<Device> {
     if cfg!(feature = "nccl") && tch::Cuda::is_available() {
         return vec![Device::Cpu, Device::Cuda(0)];
@@ -19,14 +19,14 @@ fn devices() -> Vec<Device> {
     vec![Device::Cpu]
 }
 
-fn alone(device: Device) -> Arc<dyn Collectives> {
+fn single_process(device: Device) -> Arc<dyn Collectives> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let meeting =
-        Meeting { host: "127.0.0.1".to_owned(), port, launcher_listens: false, restarts: 0 };
-    meet(Place::ALONE, &meeting, device, Duration::from_mins(1)).unwrap()
+    let rendezvous =
+        Rendezvous { host: "127.0.0.1".to_owned(), port, launcher_listens: false, restarts: 0 };
+    connect_c10d(ProcessRank::SINGLE, &rendezvous, device, Duration::from_mins(1)).unwrap()
 }
 
-/// The gradients of a network of two layers, another loss at each step.
+/// Returns the gradients of a two-layer network, with another loss at each step.
 fn gradients(parameters: &[Tensor], step: i64) -> Vec<Tensor> {
     let device = parameters[0].device();
     let inputs = Tensor::arange(48 * 64, (Kind::Float, device)).view([48, 64]);
@@ -37,7 +37,7 @@ fn gradients(parameters: &[Tensor], step: i64) -> Vec<Tensor> {
 }
 
 #[test]
-fn one_process_with_the_engine_has_the_gradients_of_one_without_it_to_the_bit() {
+fn c10d_with_a_single_process_is_bit_exact() {
     for device in devices() {
         tch::manual_seed(1);
         let parameters = [&[64, 96][..], &[96], &[96, 8]].map(|size| {
@@ -46,14 +46,15 @@ fn one_process_with_the_engine_has_the_gradients_of_one_without_it_to_the_bit() 
                 .set_requires_grad(true)
         });
         for overlap in [false, true] {
-            // Room for one of the parameters, so that there are several.
-            let buckets = Buckets::new(alone(device), &parameters, 8 << 10, overlap).unwrap();
+            // Each bucket fits one parameter, so that there are several buckets.
+            let buckets =
+                Buckets::new(single_process(device), &parameters, 8 << 10, overlap).unwrap();
             for step in 0..3 {
                 let expected = gradients(&parameters, step);
-                buckets.expect(1.0, true);
+                buckets.prepare_backward(1.0, true);
                 let made = gradients(&parameters, step);
-                buckets.add(&made, 1.0).unwrap();
-                let sums = buckets.finish(&[Tensor::from(2.5).to_device(device)]).unwrap();
+                buckets.accumulate(&made, 1.0).unwrap();
+                let sums = buckets.finish_step(&[Tensor::from(2.5).to_device(device)]).unwrap();
                 for (sum, expected) in sums.gradients.iter().zip(&expected) {
                     assert!(sum.equal(expected), "{device:?}, step {step}, overlap {overlap}");
                 }
@@ -67,9 +68,9 @@ fn one_process_with_the_engine_has_the_gradients_of_one_without_it_to_the_bit() 
 }
 
 #[test]
-fn one_process_says_to_itself_what_it_says() {
+fn a_single_process_broadcasts_to_itself() {
     for device in devices() {
-        let group = alone(device);
+        let group = single_process(device);
         assert_eq!((group.rank(), group.world_size(), group.device()), (0, 1, device));
         group.barrier().unwrap();
         assert_eq!(group.broadcast_bytes(b"weights").unwrap(), b"weights");

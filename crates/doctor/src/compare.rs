@@ -1,4 +1,4 @@
-//! Compares two results up to rounding.
+//! Comparison of results up to rounding.
 
 use networks::{Pass, Precision};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -9,7 +9,7 @@ use crate::finding::{Outcome, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     F32,
-    /// f32, of which a GPU's matrix units read ten bits of mantissa.
+    /// f32 storage, rounded to ten bits of mantissa in matrix products.
     Tf32,
     Bf16,
     F16,
@@ -25,7 +25,7 @@ impl Arithmetic {
         }
     }
 
-    /// The type of weights, for networks that are wholly of one type.
+    /// Returns the type of the weights, for networks of a single type.
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::F32 | Self::Tf32 => Kind::Float,
@@ -34,21 +34,21 @@ impl Arithmetic {
         }
     }
 
-    /// A pass without dropout, for networks that keep their weights in f32.
+    /// Returns a forward pass without dropout, for networks with f32 weights.
     pub(crate) fn pass(self) -> Pass<'static> {
         let precision = if self == Self::Bf16 { Precision::Bf16 } else { Precision::Full };
         Pass { dropout: false, precision }
     }
 
-    /// The largest difference from the processor's f32, relative to the largest magnitude, that is
-    /// rounding.
+    /// Returns the largest difference from the CPU's f32 result, relative to the largest magnitude,
+    /// that rounding explains.
     ///
     /// Rounding to p bits of mantissa changes a factor by up to u = 2^-(p + 1): 6e-8 in f32, 5e-4
-    /// in TF32 and f16 (p = 10), 4e-3 in bf16 (p = 7). Sums of some hundred terms in another order,
-    /// and the few layers of the models here, make several times that of it: in f32, where only the
-    /// order differs, 3e-7 is seen, and in bf16 1e-2. The bounds are far above that and far below
-    /// what a wrong kernel, mask or weight gives (0.1 and more). f32's also lies below what TF32
-    /// gives, so TF32 where f32 was asked for is found.
+    /// in TF32 and f16 (p = 10), 4e-3 in bf16 (p = 7). Sums of hundreds of terms in another order,
+    /// and the few layers of these models, multiply that several times: 3e-7 is observed in f32,
+    /// where only the order differs, and 1e-2 in bf16. The bounds are far above that, and far below
+    /// the effect of a wrong kernel, mask or weight (0.1 and more). The bound of f32 is below the
+    /// error of TF32, so accidental use of TF32 is detected.
     pub(crate) fn tolerance(self) -> f64 {
         match self {
             Self::F32 => 2e-5,
@@ -58,7 +58,7 @@ impl Arithmetic {
     }
 }
 
-/// Compares a device's result with the processor's.
+/// Compares a device's result with the CPU's.
 pub(crate) fn compare(found: &Tensor, expected: &Tensor, tolerance: f64) -> Verdict {
     if found.size() != expected.size() {
         let (found, expected) = (found.size(), expected.size());
@@ -76,8 +76,7 @@ pub(crate) fn compare(found: &Tensor, expected: &Tensor, tolerance: f64) -> Verd
     judge(difference, tolerance)
 }
 
-/// Compares results that belong together, each by its own largest magnitude, and returns the worst
-/// verdict.
+/// Compares several results, each relative to its own largest magnitude; returns the worst verdict.
 pub(crate) fn compare_all(found: &[Tensor], expected: &[Tensor], tolerance: f64) -> Verdict {
     if found.len() != expected.len() {
         let (found, expected) = (found.len(), expected.len());
@@ -96,7 +95,7 @@ pub(crate) fn compare_all(found: &[Tensor], expected: &[Tensor], tolerance: f64)
     worst.unwrap_or_else(|| Verdict::failed("nothing was compared"))
 }
 
-/// Judges a relative difference; one that is not a number is never right.
+/// Judges a relative difference; NaN fails.
 pub(crate) fn judge(difference: f64, tolerance: f64) -> Verdict {
     let outcome = if difference <= tolerance { Outcome::Ok } else { Outcome::Failed };
     let off = if difference == 0.0 { "equal".to_owned() } else { format!("{difference:.1e} off") };
@@ -113,7 +112,7 @@ pub(crate) fn judge(difference: f64, tolerance: f64) -> Verdict {
 mod tests {
     use super::*;
 
-    /// 10, 0 and -40, one of them moved.
+    /// Compares 10, 0 and -40 with the same values, one of which is changed by `by`.
     fn moved(place: usize, by: f64) -> Outcome {
         let expected = [10.0, 0.0, -40.0_f64];
         let mut found = expected;
@@ -142,7 +141,7 @@ mod tests {
         let both = by(&[tensor(1001.0), tensor(0.001_005)]);
         assert_eq!(both.outcome, Outcome::Ok);
         assert!(both.difference.is_some_and(|off| (off - 5e-3).abs() < 1e-9), "{both:?}");
-        // Nothing beside the first one, and much of its own.
+        // Negligible relative to the first tensor, but large relative to its own.
         assert_eq!(by(&[tensor(1000.0), tensor(0.0011)]).outcome, Outcome::Failed);
         assert_eq!(by(&[tensor(1000.0)]).outcome, Outcome::Failed);
         assert_eq!(compare_all(&[], &[], 1e-2).outcome, Outcome::Failed);
@@ -163,8 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_tell_the_arithmetics_apart() {
-        // TF32 and f16 where f32 was asked for, and bf16 where those were.
+    fn the_tolerances_distinguish_the_arithmetics() {
+        // TF32 and f16 instead of f32, and bf16 instead of those.
         let values = Tensor::linspace(1.0, 2.0, 1001, (Kind::Float, Device::Cpu));
         let rounded = |kind| compare(&values.to_kind(kind), &values, Arithmetic::F32.tolerance());
         assert_eq!(rounded(Kind::Half).outcome, Outcome::Failed);

@@ -1,25 +1,25 @@
-//! Errors inside a check. None of them ends the examination.
+//! Errors inside a check; they fail the check, and the examination continues.
 
 use std::any::Any;
 
 use networks::memory::catch_panic;
 
-/// Why a check or measurement could not be carried out.
+/// Failure to carry out a check or measurement.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    /// libtorch refused.
+    /// libtorch error.
     #[error(transparent)]
     Torch(#[from] tch::TchError),
-    /// CLIP refused.
+    /// CLIP error.
     #[error(transparent)]
     Clip(#[from] networks::clip::ClipError),
-    /// BART refused.
+    /// BART error.
     #[error(transparent)]
     Bart(#[from] networks::bart::BartError),
-    /// Weights could not be written or read.
+    /// Weights cannot be written or read.
     #[error(transparent)]
     Weights(#[from] networks::weights::WeightsError),
-    /// Captions could not be written.
+    /// Captions cannot be generated.
     #[error(transparent)]
     Decoding(#[from] networks::decode::StrategyError),
     /// A training step or checkpoint failed.
@@ -28,30 +28,29 @@ pub(crate) enum CheckError {
     /// The temporary folder cannot be used.
     #[error("the temporary folder cannot be used: {0}; TMPDIR names another")]
     Temporary(#[from] std::io::Error),
-    /// The message of a panic.
+    /// Panic, with its message.
     #[error("{0}")]
     Panic(String),
 }
 
-/// Returns what `work` returns, or its panic as an error.
-pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, CheckError>) -> Result<T, CheckError> {
-    // Each piece of work makes its own models, so a panic leaves nothing half-changed behind.
-    catch_panic(work).unwrap_or_else(|panic| Err(words(&*panic)))
+/// Runs `work`, and returns its panic as an error.
+pub(crate) fn catch<T>(work: impl FnOnce() -> Result<T, CheckError>) -> Result<T, CheckError> {
+    // Each check builds its own models, so a panic leaves nothing inconsistent.
+    catch_panic(work).unwrap_or_else(|panic| Err(panic_error(&*panic)))
 }
 
-fn words(panic: &(dyn Any + Send)) -> CheckError {
+fn panic_error(panic: &(dyn Any + Send)) -> CheckError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     CheckError::Panic(text.unwrap_or("a panic without words").to_owned())
 }
 
-/// Returns an error's first line, without the stack that libtorch adds and what unwrapping puts
-/// before.
+/// Returns the first line of an error, without libtorch's stack trace and prefixes.
 pub(crate) fn first_line(error: &CheckError) -> String {
     let text = error.to_string();
     let text = text.rsplit("Torch(\"").next().unwrap_or_default();
     let text = text.strip_prefix("Internal torch error: ").unwrap_or(text);
-    // In an unwrapped error's text a line feed is an escape.
+    // The text of an unwrapped error escapes line breaks.
     let text = text.split("\\n").next().unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
 }

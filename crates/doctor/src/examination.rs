@@ -1,12 +1,12 @@
-//! Runs checks one after the other and keeps what they found.
+//! Runner of checks that collects their findings.
 
 use std::time::Instant;
 
-use crate::Observer;
-use crate::error::{CheckError, caught, first_line};
+use crate::error::{CheckError, catch, first_line};
 use crate::finding::{Finding, Group, Verdict};
+use crate::observer::Observer;
 
-/// Checks so far.
+/// Findings of the checks so far.
 pub(crate) struct Examination<'a> {
     observer: &'a mut dyn Observer,
     findings: Vec<Finding>,
@@ -17,7 +17,7 @@ impl<'a> Examination<'a> {
         Self { observer, findings: Vec::new() }
     }
 
-    /// Carries out a check. One that cannot be carried out failed.
+    /// Runs a check; an error or panic fails it.
     pub(crate) fn check(
         &mut self,
         group: Group,
@@ -25,12 +25,12 @@ impl<'a> Examination<'a> {
         work: impl FnOnce() -> Result<Verdict, CheckError>,
     ) {
         let name = name.into();
-        self.observer.begins(group, &name);
+        self.observer.started(group, &name);
         let start = Instant::now();
-        let verdict = caught(work).unwrap_or_else(|error| Verdict::failed(first_line(&error)));
+        let verdict = catch(work).unwrap_or_else(|error| Verdict::failed(first_line(&error)));
         let seconds = start.elapsed().as_secs_f64();
         let finding = Finding { group, name, verdict, seconds };
-        self.observer.found(&finding);
+        self.observer.finished(&finding);
         self.findings.push(finding);
     }
 

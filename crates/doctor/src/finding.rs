@@ -1,24 +1,25 @@
-//! Results of checks, as they are printed and written.
+//! Findings of checks, as printed and written to files.
 
 use networks::device::DeviceError;
 use serde::Serialize;
 
-use crate::{Measurement, Options};
+use crate::bench::Measurement;
+use crate::options::Options;
 
 /// Status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// All is well.
+    /// The check passed.
     Ok,
-    /// Something is wrong.
+    /// The check failed.
     Failed,
-    /// Not checked, or not there and not needed.
+    /// Not checked, or an optional part is absent.
     Skipped,
 }
 
 impl Outcome {
-    /// The word that people see.
+    /// Returns the word shown to people.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -29,28 +30,28 @@ impl Outcome {
     }
 }
 
-/// Checks that belong together.
+/// Group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// The machine and what is installed.
+    /// Machine and installed software.
     Environment,
-    /// Networks on the device against the processor.
+    /// Networks on the device compared with the CPU.
     Networks,
-    /// Short trainings.
+    /// Short training runs.
     Training,
-    /// Captions, written by every strategy.
+    /// Captions by every decoding strategy.
     Decoding,
     /// Speed.
     Bench,
 }
 
 impl Group {
-    /// All of checks, in their order.
+    /// Groups of checks, in their order.
     pub const CHECKED: [Self; 4] =
         [Self::Environment, Self::Networks, Self::Training, Self::Decoding];
 
-    /// The group's heading.
+    /// Returns the group's heading.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -63,20 +64,20 @@ impl Group {
     }
 }
 
-/// Status of a check, and the reason.
+/// Status of a check, with details.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
-    /// The outcome.
+    /// Status.
     pub outcome: Outcome,
     /// Observed values.
     pub detail: String,
     /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The largest difference, relative to the largest magnitude.
+    /// Largest difference, relative to the largest magnitude.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<f64>,
-    /// The largest difference that is still right.
+    /// Largest allowed difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
 }
@@ -103,10 +104,10 @@ impl Verdict {
     }
 }
 
-/// One check.
+/// Finding of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// Section of the report.
+    /// Group of the check.
     pub group: Group,
     /// Name of the check.
     pub name: String,
@@ -117,18 +118,18 @@ pub struct Finding {
     pub seconds: f64,
 }
 
-/// All that was examined.
+/// Report of all checks.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The device, as it was asked for.
+    /// Device as requested.
     pub device: String,
     /// True if no check and no measurement failed.
     pub ok: bool,
-    /// The checks, in their order.
+    /// Findings in the order of the checks.
     pub checks: Vec<Finding>,
-    /// Speed, where it was asked for.
+    /// Measured speeds, if requested.
     pub measurements: Vec<Measurement>,
-    /// Why there is no such device.
+    /// Reason why the device is not available.
     #[serde(skip)]
     pub device_error: Option<DeviceError>,
 }
@@ -145,7 +146,7 @@ impl Report {
         Self { device: options.device.clone(), ok, checks, measurements, device_error }
     }
 
-    /// Returns how many checks ended so.
+    /// Returns the number of checks with this outcome.
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         self.checks.iter().filter(|check| check.verdict.outcome == outcome).count()

@@ -1,8 +1,8 @@
-//! The checks of `capsmith doctor`: the machine, every network on a device against the processor,
-//! short trainings, decoding, and with [`Options::bench`] the speed of all of them.
+//! Checks of `capsmith doctor`: the machine, every network on a device against the CPU, short
+//! training runs, decoding, and with [`Options::bench`] the speed of all of them.
 //!
-//! Models are small, have random weights, and are made for each check from a fixed seed; nothing is
-//! read but what belongs to the machine. A check that panics is a check that failed.
+//! Each check builds small models with random weights from a fixed seed, so nothing needs to be
+//! downloaded. A panic fails the check.
 //!
 //! ```no_run
 //! struct Silent;
@@ -20,6 +20,8 @@ mod environment;
 mod error;
 mod examination;
 mod finding;
+mod observer;
+mod options;
 mod page;
 
 use networks::device::{self, DeviceError};
@@ -28,42 +30,24 @@ use networks::libtorch;
 pub use bench::Measurement;
 use examination::Examination;
 pub use finding::{Finding, Group, Outcome, Report};
+pub use observer::Observer;
+pub use options::Options;
 pub use page::page;
 
-/// Scope of an examination.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Device whose results are compared with the processor's: `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
-    /// Also measures speed.
-    pub bench: bool,
-}
-
-/// Receives what is examined and found, to show it.
-pub trait Observer {
-    /// A check or measurement begins.
-    fn begins(&mut self, _group: Group, _name: &str) {}
-
-    /// A check has ended.
-    fn found(&mut self, _finding: &Finding) {}
-
-    /// A measurement has ended.
-    fn measured(&mut self, _measurement: &Measurement) {}
-}
-
-/// Examines the environment, then, where the device can be had, the networks, training and decoding
-/// on it, then measures. A device that no machine could have is an error of the report and nothing
-/// else.
+/// Runs all checks: the environment, then networks, training and decoding on the device if it is
+/// available, then measurements.
+///
+/// An invalid device name is reported as [`Report::device_error`] alone.
 pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
-    // Deterministic algorithms are checked later, but say so to cuBLAS before other threads work.
+    // cuBLAS must be configured for determinism before other threads run.
     libtorch::use_deterministic_algorithms(true);
     libtorch::use_deterministic_algorithms(false);
-    // CUDA's library must be loaded before libtorch is asked anything about CUDA.
+    // CUDA's library must be loaded before libtorch is asked about CUDA.
     let device = device::parse_device(&options.device);
     if let Err(error @ DeviceError::Unknown(_)) = device {
         return Report::new(options, Vec::new(), Vec::new(), Some(error));
     }
-    // Models are so small that threads would only wait for each other.
+    // The models are so small that more threads would only wait for each other.
     device::set_threads(1);
     let mut examination = Examination::new(observer);
     let gpu_names = environment::examine(&mut examination, options, device.as_ref().err());

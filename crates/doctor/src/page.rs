@@ -1,12 +1,12 @@
-//! The page of an examination.
+//! HTML page of a doctor report.
 
 use maud::{Markup, html};
 use report::table::{Cell, sortable};
 
-use crate::Measurement;
+use crate::bench::Measurement;
 use crate::finding::{Finding, Group, Outcome, Report};
 
-/// Renders a report as one HTML page that needs nothing but itself.
+/// Renders a report as a self-contained HTML page.
 #[must_use]
 pub fn page(report: &Report) -> String {
     let [ok, failed, skipped] =

@@ -28,7 +28,7 @@ impl TextEncoder {
     /// # Errors
     /// Names the file. Also fails if the tokenizer has more tokens than the model.
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
-        let clip = LoadedClip::from_folder(path, device, kind)?.with_text()?;
+        let clip = LoadedClip::from_folder(path, device, kind)?.require_text()?;
         let folder = clip::folder_of(path)?;
         let tokenizer = ClipTokenizer::from_folder(folder)?;
         check_vocabulary(

@@ -1,6 +1,6 @@
 //! Ranks and world sizes from the environment variables of each launcher.
 
-use crate::Error;
+use crate::error::Error;
 
 type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 

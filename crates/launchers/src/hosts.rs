@@ -1,6 +1,6 @@
 //! Parser of SLURM's host lists, such as `node[03-05,9],other`.
 
-use crate::Error;
+use crate::error::Error;
 
 /// Returns the first host of the SLURM step, else of the job; `None` outside SLURM.
 pub(crate) fn first(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Error> {

@@ -1,13 +1,16 @@
 //! Rank, world size and rendezvous address of this process, as set by its launcher.
 //!
-//! torchrun, mpirun (Open MPI), srun and Kubernetes' indexed jobs each set environment variables of
-//! their own. [`Place::from_env`] reads all of them and requires them to agree. This crate does not
-//! communicate with other processes.
+//! torchrun, mpirun (Open MPI), srun and Kubernetes' indexed jobs each set their own environment
+//! variables. [`ProcessRank::from_env`] reads all of them and requires them to agree. This crate
+//! does not communicate with other processes.
 
 mod claims;
+mod error;
 mod hosts;
 
 use claims::Claims;
+
+pub use error::Error;
 
 /// All variables that this crate reads, to unset for a child process outside the job.
 pub const VARIABLES: [&str; 23] = [
@@ -41,7 +44,7 @@ const DEFAULT_PORT: u16 = 29500;
 
 /// Rank of one process and world size of its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct ProcessRank {
     /// Rank in the job, from 0.
     pub rank: usize,
     /// Number of processes in the job, at least 1.
@@ -52,7 +55,7 @@ pub struct Place {
 
 /// Rendezvous address of a job's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meeting {
+pub struct Rendezvous {
     /// Host name or address.
     pub host: String,
     /// TCP port.
@@ -63,89 +66,25 @@ pub struct Meeting {
     pub restarts: u64,
 }
 
-/// Contradictory or invalid launcher variables.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
-    /// Two variables for the same number have different values.
-    #[error(
-        "{first}={first_value} and {second}={second_value} contradict each other; unset those that the launcher of this process did not set (env -u {second})"
-    )]
-    Contradiction {
-        /// First variable.
-        first: &'static str,
-        /// Value of the first variable.
-        first_value: usize,
-        /// Second variable.
-        second: &'static str,
-        /// Value of the second variable.
-        second_value: usize,
-    },
-    /// A variable's value is not a number.
-    #[error("{variable} is {value:?}, but must be a whole number{range}")]
-    NotANumber {
-        /// Name of the variable.
-        variable: &'static str,
-        /// Value of the variable.
-        value: String,
-        /// Accepted range, appended to the message.
-        range: &'static str,
-    },
-    /// The rank is not below the world size.
-    #[error(
-        "{rank_variable}={rank}, but {size_variable}={size}: ranks go from 0 to one below the number of processes"
-    )]
-    RankTooHigh {
-        /// Variable that gives the rank.
-        rank_variable: &'static str,
-        /// Rank.
-        rank: usize,
-        /// Variable that gives the world size.
-        size_variable: &'static str,
-        /// World size.
-        size: usize,
-    },
-    /// One of rank and world size is set, the other is not.
-    #[error("{given} is set, but {missing} is not; set both, or neither")]
-    Missing {
-        /// Variable that is set.
-        given: &'static str,
-        /// Variable that is not set.
-        missing: &'static str,
-    },
-    /// No variable gives the rendezvous address. Holds the world size.
-    #[error(
-        "there are {0} processes, but nothing says where they meet; set MASTER_ADDR to the host of rank 0 (and MASTER_PORT, unless 29500 is free there)"
-    )]
-    NoMeeting(usize),
-    /// A host list cannot be parsed.
-    #[error("{variable} is {value:?}, which is no list of hosts; set MASTER_ADDR")]
-    Hosts {
-        /// Name of the variable.
-        variable: &'static str,
-        /// Value of the variable.
-        value: String,
-    },
-}
-
-impl Default for Place {
+impl Default for ProcessRank {
     fn default() -> Self {
-        Self::ALONE
+        Self::SINGLE
     }
 }
 
-impl Place {
-    /// A process that is not part of a distributed job.
-    pub const ALONE: Self = Self { rank: 0, world_size: 1, local_rank: 0 };
+impl ProcessRank {
+    /// Rank of a process that is not part of a distributed job.
+    pub const SINGLE: Self = Self { rank: 0, world_size: 1, local_rank: 0 };
 
-    /// Returns this process's place; [`Place::ALONE`] without a launcher.
+    /// Returns this process's rank; [`ProcessRank::SINGLE`] without a launcher.
     ///
     /// # Errors
     /// Fails if launchers' variables contradict each other or are incomplete.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from(&environment)
+        Self::from_vars(&environment)
     }
 
-    /// Returns the place that `environment` gives, which maps a variable to its value if set.
+    /// Returns the rank given by `environment`, which maps a variable to its value if set.
     ///
     /// - Under torchrun (`TORCHELASTIC_RUN_ID`) only its own variables count, since it may start
     ///   its processes from within a task of srun or a pod.
@@ -155,12 +94,12 @@ impl Place {
     ///
     /// # Errors
     /// Same as [`Self::from_env`].
-    pub fn from(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+    pub fn from_vars(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let claims = Claims::new(environment)?;
         let Some(size) = claims.world_size()? else {
             return match claims.rank_without_size() {
                 Some(given) => Err(Error::Missing { given, missing: "WORLD_SIZE" }),
-                None => Ok(Self::ALONE),
+                None => Ok(Self::SINGLE),
             };
         };
         let rank =
@@ -177,16 +116,16 @@ impl Place {
         Ok(Self { rank: rank.value, world_size: size.value, local_rank })
     }
 
-    /// Returns whether the world size is 1.
+    /// Returns true if the world size is 1.
     #[must_use]
-    pub fn is_alone(self) -> bool {
+    pub fn is_single(self) -> bool {
         self.world_size == 1
     }
 
-    /// Returns this rank's share of the indices below `count`: every `world_size`-th, from `rank`.
+    /// Returns this rank's shard of the indices below `count`: every `world_size`-th, from `rank`.
     ///
-    /// The shares of all ranks together hold each index once.
-    pub fn share(self, count: usize) -> impl Iterator<Item = usize> {
+    /// The shards of all ranks together hold each index once.
+    pub fn shard(self, count: usize) -> impl Iterator<Item = usize> {
         (self.rank..count).step_by(self.world_size)
     }
 
@@ -195,7 +134,7 @@ impl Place {
     /// In a distributed job, `cuda` without a number becomes the GPU of the local rank.
     #[must_use]
     pub fn device_name(self, name: &str) -> String {
-        if name == "cuda" && !self.is_alone() {
+        if name == "cuda" && !self.is_single() {
             return format!("cuda:{}", self.local_rank);
         }
         name.to_owned()
@@ -205,8 +144,8 @@ impl Place {
     ///
     /// # Errors
     /// Fails if no variable gives it.
-    pub fn meeting(self) -> Result<Meeting, Error> {
-        self.meeting_in(&environment)
+    pub fn rendezvous(self) -> Result<Rendezvous, Error> {
+        self.rendezvous_from(&environment)
     }
 
     /// Returns the rendezvous address that `environment` gives.
@@ -216,11 +155,11 @@ impl Place {
     /// machine.
     ///
     /// # Errors
-    /// Same as [`Self::meeting`].
-    pub fn meeting_in(
+    /// Same as [`Self::rendezvous`].
+    pub fn rendezvous_from(
         self,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Meeting, Error> {
+    ) -> Result<Rendezvous, Error> {
         let number = |variable| claims::number(environment, variable);
         let port = match environment("MASTER_PORT") {
             None => None,
@@ -238,10 +177,10 @@ impl Place {
         } else if number("OMPI_COMM_WORLD_LOCAL_SIZE")? == Some(self.world_size) {
             ("127.0.0.1".to_owned(), DEFAULT_PORT)
         } else {
-            return Err(Error::NoMeeting(self.world_size));
+            return Err(Error::NoRendezvous(self.world_size));
         };
         let is_true = |value: String| value.eq_ignore_ascii_case("true") || value == "1";
-        Ok(Meeting {
+        Ok(Rendezvous {
             host,
             port: port.unwrap_or(usual_port),
             launcher_listens: environment("TORCHELASTIC_USE_AGENT_STORE").is_some_and(is_true),
@@ -252,22 +191,22 @@ impl Place {
 
 /// Returns the number of the job's processes on this machine; 1 if no launcher gives it.
 #[must_use]
-pub fn processes_here() -> usize {
-    processes_here_in(&environment)
+pub fn local_world_size() -> usize {
+    local_world_size_from(&environment)
 }
 
-/// Returns [`processes_here`] for an environment.
+/// Returns [`local_world_size`] for an environment.
 ///
 /// For a SLURM step it is the mean over its machines, rounded up.
 #[must_use]
-pub fn processes_here_in(environment: &dyn Fn(&str) -> Option<String>) -> usize {
+pub fn local_world_size_from(environment: &dyn Fn(&str) -> Option<String>) -> usize {
     let number = |variable| environment(variable)?.trim().parse::<usize>().ok();
     let of_step = || {
         environment("SLURM_STEP_ID")?;
         Some(number("SLURM_STEP_NUM_TASKS")?.div_ceil(number("SLURM_STEP_NUM_NODES")?.max(1)))
     };
-    let said = number("LOCAL_WORLD_SIZE").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE"));
-    said.or_else(of_step).unwrap_or(1).max(1)
+    let given = number("LOCAL_WORLD_SIZE").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE"));
+    given.or_else(of_step).unwrap_or(1).max(1)
 }
 
 fn environment(variable: &str) -> Option<String> {

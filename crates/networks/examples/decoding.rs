@@ -1,8 +1,8 @@
-//! How fast captions are decoded: GPT-2 small with random weights, behind prefixes of 10 vectors.
+//! Decoding benchmark: GPT-2 small with random weights, behind prefixes of 10 vectors.
 //!
 //! Usage: `cargo run --release -p networks --example decoding -- [PICTURES] [DEVICE] [THREADS]`
 //!
-//! One token in twelve ends a caption, so that sampled ones are as long as captions are.
+//! Every twelfth token id is a stop token, so that sampled captions have realistic lengths.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pictures: i64 = argument(0, "32").parse()?;
     let device = parse_device(argument(1, "cpu"))?;
     set_threads(argument(2, "2").parse()?);
-    // Before the weights: runs are to be compared on the same captions.
+    // Seeded before the weights, so that runs decode the same captions.
     tch::manual_seed(1);
     let mut store = nn::VarStore::new(device);
     let model = Gpt2::new(store.root(), &Gpt2Config::default());

@@ -1,8 +1,8 @@
-//! Where tensors live: `cpu`, `cuda` or `cuda:N`, and how many threads the processor's share gets.
+//! Device names (`cpu`, `cuda`, `cuda:N`), CUDA loading, and the number of CPU threads.
 //!
-//! Nothing in the binary refers to `libtorch_cuda.so`, so the linker leaves it out and the same
-//! binary runs with a processor-only libtorch. A CUDA device therefore needs the library loaded by
-//! hand, and before anything asks libtorch about CUDA: its first answer is kept.
+//! The binary does not reference `libtorch_cuda.so`, so the linker omits it and the same binary
+//! runs with a CPU-only libtorch. A CUDA device needs the library loaded at run time, before
+//! anything asks libtorch about CUDA, because libtorch caches its first answer.
 
 use std::error::Error as _;
 use std::ffi::OsStr;
@@ -14,45 +14,44 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::libtorch;
 
-/// A device that was asked for and cannot be had.
+/// Requested device that is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Not the name of a device.
+    /// The name is no device.
     #[error(
-        "\"{}\" is not a device\nhint: say cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)",
+        "\"{}\" is not a device\nhint: use cpu, cuda, or cuda:N with N from 0 (cuda is cuda:0)",
         printable(.0)
     )]
     Unknown(String),
-    /// The libtorch in use was built, or installed, without CUDA, or a library that CUDA needs is
-    /// missing.
+    /// libtorch has no CUDA, or a library that CUDA needs is missing.
     #[error(
-        "device {device}: {} ({reason})\nhint: {}; --device cpu works without",
+        "device {device}: {} ({reason})\nhint: {}; --device cpu needs none",
         load_failure(reason),
         load_hint(reason)
     )]
     NoCudaLibrary {
-        /// The device as it was asked for.
+        /// Requested device.
         device: String,
-        /// Why the dynamic linker could not load `libtorch_cuda.so`.
+        /// The dynamic linker's reason for not loading `libtorch_cuda.so`.
         reason: String,
     },
     /// libtorch has CUDA, but there is no such GPU.
     #[error(
         "device {device}: libtorch sees {count} GPU(s)\n\
-         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu works without"
+         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu needs none"
     )]
     NoSuchGpu {
-        /// The device as it was asked for.
+        /// Requested device.
         device: String,
-        /// GPUs that libtorch sees.
+        /// Number of GPUs that libtorch sees.
         count: i64,
     },
 }
 
-/// Reads `cpu`, `cuda` (the first GPU) or `cuda:N`, and checks that the device is there.
+/// Parses `cpu`, `cuda` (the first GPU) or `cuda:N`, and checks that the device is available.
 ///
 /// # Errors
-/// Names the device and what to do: another name, another libtorch, another GPU.
+/// Fails with the device and a hint.
 pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
     let Some(index) = gpu_index(name)? else { return Ok(Device::Cpu) };
     load_cuda_library()
@@ -64,7 +63,7 @@ pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
     Ok(Device::Cuda(index))
 }
 
-/// The GPU that `name` asks for, or none where it asks for the processor.
+/// Returns the requested GPU, or `None` for the CPU.
 fn gpu_index(name: &str) -> Result<Option<usize>, DeviceError> {
     let unknown = || DeviceError::Unknown(name.to_owned());
     match name {
@@ -72,20 +71,19 @@ fn gpu_index(name: &str) -> Result<Option<usize>, DeviceError> {
         "cuda" => Ok(Some(0)),
         _ => {
             let digits = name.strip_prefix("cuda:").ok_or_else(unknown)?;
-            // libtorch keeps a device's index in eight bits, one of them the sign.
+            // libtorch stores a device index as a signed 8-bit integer.
             let index: i8 = digits.parse().map_err(|_| unknown())?;
             usize::try_from(index).map(Some).map_err(|_| unknown())
         }
     }
 }
 
-/// libtorch's part for GPUs.
+/// File name of libtorch's CUDA library.
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first answer.
+/// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first result.
 ///
-/// Products and convolutions of f32 are computed in f32 from then on, unless a caller allows TF32:
-/// libtorch allows it for convolutions and recurrent networks.
+/// Also disables TF32, which libtorch enables by default for convolutions and recurrent networks.
 fn load_cuda_library() -> Result<(), String> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
@@ -98,18 +96,17 @@ fn load_cuda_library() -> Result<(), String> {
 
 /// Loads a library, or returns the dynamic linker's reason.
 fn open_library(name: &OsStr) -> Result<Library, String> {
-    // SAFETY: the library belongs to the libtorch this program is linked with and found by the
-    // same search path; its initialisers register CUDA with libtorch and touch nothing of ours.
-    // It stays loaded, since it is never dropped.
+    // SAFETY: the library belongs to the libtorch that this program is linked with, and the same
+    // search path finds it. Its initialisers only register CUDA with libtorch. It stays loaded,
+    // since it is never dropped.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
-        // The linker's own words are the error's source.
+        // The source of the error holds the linker's own message.
         let source = error.source().map(ToString::to_string);
         source.unwrap_or_else(|| error.to_string())
     })
 }
 
-/// Returns the library that the dynamic linker did not find, by what it said (glibc's or musl's
-/// words).
+/// Returns the library that the dynamic linker did not find, from the message of glibc or musl.
 fn missing_library(reason: &str) -> Option<&str> {
     if let Some((name, _)) = reason.split_once(": cannot open shared object file") {
         return Some(name);
@@ -147,68 +144,69 @@ fn load_hint(reason: &str) -> String {
     }
 }
 
-/// How many threads the processor's work of one of so many processes of this machine may take: what
-/// `OMP_NUM_THREADS` says, which libtorch heeds too, or the cores that the process may use, but no more than
-/// its share of all. Where threads outnumber cores they mostly wait for each other.
+/// Returns the number of CPU threads for each of `processes_here` processes on this machine.
+///
+/// It is `OMP_NUM_THREADS`, which libtorch uses too, or the cores available to the process, but at
+/// most its share of all cores: more threads than cores mostly wait for each other.
 #[must_use]
 pub fn cpu_threads(processes_here: usize) -> usize {
-    let said = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
-    said.filter(|&threads| threads > 0).unwrap_or_else(|| {
+    let configured = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+    configured.filter(|&threads| threads > 0).unwrap_or_else(|| {
         let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // SAFETY: asks the system for a number.
+        // SAFETY: queries a number from the system.
         let all = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) });
         usable.min((all.unwrap_or(usable) / processes_here.max(1)).max(1))
     })
 }
 
-/// Bytes of memory that the machine has, where the system says.
+/// Returns the machine's memory in bytes, if the system reports it.
 #[must_use]
 pub fn memory() -> Option<u64> {
-    // SAFETY: asks the system for two numbers.
+    // SAFETY: queries two numbers from the system.
     let (pages, size) =
         unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
     u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
 }
 
-/// Sets how many threads one operation on the processor may use; 0 counts as 1.
+/// Sets the number of threads of one CPU operation; 0 counts as 1.
 ///
-/// Another count sums in another order and gives other last bits (about 1e-7), so the count is part
-/// of a run's record.
+/// The number changes the order of sums and so the last bits of results (about 1e-7); a run records
+/// it.
 pub fn set_threads(threads: usize) {
-    crate::mkl::answer_for_mkl();
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
-/// Lets the process keep freed memory for its next allocations, where the C library is glibc.
+/// Makes glibc's allocator keep freed memory for later allocations.
 ///
-/// Otherwise every large tensor is mapped anew and its pages are zeroed by the system: about a tenth
-/// of a training step on the processor.
+/// Otherwise the system maps and zeroes pages for every large tensor, about a tenth of a training
+/// step on the CPU.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets two parameters of the allocator, which may be set at any time.
+    // SAFETY: sets two parameters of the allocator, which is allowed at any time.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
     }
 }
 
-/// How many threads one operation on the processor uses.
+/// Returns the number of threads of one CPU operation.
 #[must_use]
 pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
-/// Returns rows of integers on `device`, in one transfer and without waiting for it: a GPU takes them
-/// from page-locked memory in its own time.
+/// Copies rows of integers to `device` in one asynchronous transfer.
+///
+/// A GPU reads them from page-locked memory.
 ///
 /// # Panics
-/// When memory is exhausted.
+/// Panics if memory is exhausted.
 pub(crate) fn upload<const N: usize>(rows: [&[i64]; N], device: Device) -> [Tensor; N] {
     let mut parts = upload_list(&rows, device).into_iter();
     rows.map(|_| parts.next().unwrap_or_default())
 }
 
-/// Returns any number of rows on `device`, as [`upload`].
+/// Copies any number of rows to `device`, as [`upload`] does.
 pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
     let count: usize = rows.iter().map(|row| row.len()).sum();
     let all = if device.is_cuda() {
@@ -216,9 +214,9 @@ pub(crate) fn upload_list(rows: &[&[i64]], device: Device) -> Vec<Tensor> {
         let mut pinned = libtorch::expect(libtorch::empty_pinned(&size, Kind::Int64));
         let mut left = libtorch::values::<i64>(&mut pinned);
         for row in rows {
-            let (place, behind) = left.split_at_mut(row.len());
-            place.copy_from_slice(row);
-            left = behind;
+            let (target, rest) = left.split_at_mut(row.len());
+            target.copy_from_slice(row);
+            left = rest;
         }
         pinned.to_device_(device, Kind::Int64, true, false)
     } else {
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_is_refused_with_the_names_that_are() {
+    fn invalid_device_names_are_errors_with_valid_ones() {
         for name in ["", "gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:128", "cuda:1 ", "mps"] {
             let error = parse_device(name).unwrap_err();
             assert!(matches!(error, DeviceError::Unknown(_)), "{name}: {error}");
@@ -253,8 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
-        // 127 is the highest index there can be: missing with and without CUDA, for its own reason.
+    fn absent_gpus_are_errors_with_a_hint() {
+        // 127 is the highest possible index: absent with and without CUDA, for different reasons.
         let error = parse_device("cuda:127").unwrap_err();
         assert!(
             matches!(error, DeviceError::NoCudaLibrary { .. } | DeviceError::NoSuchGpu { .. }),
@@ -277,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_does_not_load_names_the_one_that_is_missing() {
+    fn load_errors_name_the_missing_library() {
         let folder = tempfile::tempdir().unwrap();
         let needed = compile(folder.path(), "libcudnn-of-this-test.so", &[]);
         let library = compile(folder.path(), "broken.so", &["libcudnn-of-this-test.so"]);
@@ -322,7 +320,7 @@ mod tests {
         ] {
             let text = DeviceError::NoCudaLibrary { device: "cuda".to_owned(), reason }.to_string();
             assert!(text.contains(failure) && text.contains(hint), "{text}");
-            assert!(text.ends_with("--device cpu works without"), "{text}");
+            assert!(text.ends_with("--device cpu needs none"), "{text}");
         }
     }
 }

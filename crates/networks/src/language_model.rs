@@ -1,19 +1,19 @@
-//! GPT-2 alone, as a language model over blocks of tokens: what SBG ("selective blind guessing")
-//! trains on texts of keywords and captions.
+//! GPT-2 as a language model over blocks of tokens, trained by SBG ("selective blind guessing") on
+//! texts of keywords and captions.
 //!
-//! Reference: `GPT2LMHeadModel` of transformers 4.57 with `labels`, whose loss is the mean over all
-//! tokens but the first of each block. What differs: a block's last token is not read, since nothing
-//! is predicted from it, and logits are computed of target tokens only. The loss is the same.
+//! Reference: transformers 4.57's `GPT2LMHeadModel` with `labels`, whose loss is the mean over all
+//! tokens but the first of each block. Differences: the last token of a block is no input, since it
+//! predicts nothing, and logits are computed for targets only. The loss is the same.
 
 use std::borrow::Borrow;
 
 use tch::{Device, TchError, Tensor, nn};
 
 use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
-use crate::layers::Initial;
+use crate::layers::InitialWeights;
 use crate::pass::Pass;
 
-/// A GPT-2 whose variables are those of a captioner without a mapper: `gpt.transformer.*`.
+/// GPT-2 with the variable names of a captioner without a mapper: `gpt.transformer.*`.
 #[derive(Debug)]
 pub struct LanguageModel {
     gpt2: Gpt2,
@@ -23,50 +23,53 @@ impl LanguageModel {
     /// Adds a model's variables under `module`, initialised as transformers does.
     ///
     /// # Panics
-    /// As [`Gpt2::new`].
+    /// Same as [`Gpt2::new`].
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
-    /// Adds a model's variables as [`Self::new`], with other initial values.
+    /// Adds a model's variables as [`Self::new`] does, with other initial values.
     ///
     /// # Panics
-    /// As [`Gpt2::new`].
+    /// Same as [`Gpt2::new`].
     #[must_use]
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
 
-    /// The language model.
+    /// Returns the GPT-2.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {
         &self.gpt2
     }
 
-    /// The training loss, a scalar: mean cross entropy of the target tokens given those before them
-    /// in their block. Not a number where there is no target.
+    /// Returns the training loss, a scalar: the mean cross entropy of the target tokens.
+    ///
+    /// It is NaN if there is no target.
     ///
     /// # Panics
-    /// When a block is longer than GPT-2's positions, or an id is not below `vocab_size`.
+    /// Panics if a block exceeds GPT-2's positions, or an id is not below `vocab_size`.
     pub fn loss(&self, blocks: &Blocks, pass: Pass) -> Tensor {
         let inputs = self.gpt2.embed(&blocks.inputs);
         let states = self.gpt2.forward_packed(&inputs, &blocks.packing, &blocks.predictors, pass);
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
     }
 
-    /// Returns [`Self::loss`] and its gradients by `parameters`, both times `weight`. Parameters have the
-    /// names of the store that the model was built at the root of. Activations are not kept but computed
-    /// again.
+    /// Returns [`Self::loss`] and its gradients with respect to `parameters`, times `weight`.
     ///
-    /// `seed` decides dropout; its draws are others than without recomputing.
+    /// Recomputes activations in the backward pass instead of storing them (gradient
+    /// checkpointing). `parameters` have their names in the store at whose root the model was
+    /// built.
+    ///
+    /// `seed` seeds dropout; its masks differ from those without recomputation.
     ///
     /// # Errors
-    /// When libtorch refuses, for want of memory.
+    /// Fails if memory is exhausted.
     pub fn gradients_recomputing(
         &self,
         blocks: &Blocks,
@@ -75,35 +78,35 @@ impl LanguageModel {
         weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
+        let graph = gpt2::LossGraph {
             inputs: || self.gpt2.embed(&blocks.inputs),
             packing: &blocks.packing,
-            wanted: &blocks.predictors,
+            selected: &blocks.predictors,
             loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
             weight,
         };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
+        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
     }
 }
 
-/// One block of tokens, and which of them are targets. The first never is: nothing predicts it.
+/// Block of tokens, some of which are targets. The first never is: nothing predicts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// Token ids.
     pub tokens: Vec<i64>,
-    /// For each token whether its prediction counts.
+    /// True for each token that the loss includes.
     pub is_target: Vec<bool>,
 }
 
 impl Block {
-    /// Tokens that the loss is of.
+    /// Returns the number of targets.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.is_target.iter().skip(1).filter(|is_target| **is_target).count()
     }
 }
 
-/// The blocks of one training step, laid out on the device.
+/// Blocks of one training step on the device.
 #[derive(Debug)]
 pub struct Blocks {
     inputs: Tensor,
@@ -114,7 +117,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Lays out blocks of any length, in one transfer for which nothing waits.
+    /// Packs blocks of any length in one asynchronous transfer.
     #[must_use]
     pub fn new(blocks: &[&Block], device: Device) -> Self {
         let mut inputs = Vec::new();
@@ -138,7 +141,7 @@ impl Blocks {
         Self { inputs, packing, predictors, target_ids, targets }
     }
 
-    /// How many targets there are.
+    /// Returns the number of targets in all blocks.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.targets

@@ -1,4 +1,4 @@
-//! Parts of networks: variables; for CLIP's towers and BART linear maps, norms and attention.
+//! Building blocks of the networks: variable creation, and the layers of CLIP's towers and BART.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
@@ -7,21 +7,21 @@ use tch::{Device, TchError, Tensor};
 
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Initial {
-    /// The weights that training from scratch begins with, drawn at random.
+pub enum InitialWeights {
+    /// Random values, as for training from scratch.
     Random,
-    /// Zeros, to be filled from a file: spares the time and the random numbers.
+    /// Zeros that a checkpoint overwrites, which saves the time of drawing random numbers.
     Zeros,
 }
 
-/// Where a module's variables go, and what they begin as.
+/// Creates a module's variables under a path of the variable store.
 pub(crate) struct Builder<'a> {
     path: nn::Path<'a>,
-    initial: Initial,
+    initial: InitialWeights,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(path: nn::Path<'a>, initial: Initial) -> Self {
+    pub(crate) fn new(path: nn::Path<'a>, initial: InitialWeights) -> Self {
         Self { path, initial }
     }
 
@@ -34,10 +34,10 @@ impl<'a> Builder<'a> {
         self.path.device()
     }
 
-    /// Adds a variable that begins as `random` where variables begin at random.
+    /// Adds a variable, drawn from `random` unless the builder creates zeros.
     ///
     /// # Panics
-    /// When memory is exhausted.
+    /// Panics if memory is exhausted.
     pub(crate) fn var(&self, name: &str, shape: &[i64], random: Init) -> Tensor {
         self.path.var(name, shape, self.begin(random))
     }
@@ -48,8 +48,8 @@ impl<'a> Builder<'a> {
 
     fn begin(&self, random: Init) -> Init {
         match self.initial {
-            Initial::Random => random,
-            Initial::Zeros => Init::Const(0.0),
+            InitialWeights::Random => random,
+            InitialWeights::Zeros => Init::Const(0.0),
         }
     }
 
@@ -63,7 +63,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// `x W^T + b`.
+/// Linear layer, `x W^T + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
@@ -71,21 +71,26 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// A map from `input` to `output` values with weights of deviation `std` and a zero bias.
-    pub(crate) fn new(at: &Builder, input: i64, output: i64, std: f64) -> Result<Self, TchError> {
-        Ok(Self {
-            bias: Some(at.constant("bias", &[output], 0.0)?),
-            ..Self::unbiased(at, input, output, std)?
-        })
-    }
-
-    pub(crate) fn unbiased(
-        at: &Builder,
+    /// Creates a map from `input` to `output` values: weights `N(0, std^2)`, bias 0.
+    pub(crate) fn new(
+        builder: &Builder,
         input: i64,
         output: i64,
         std: f64,
     ) -> Result<Self, TchError> {
-        Ok(Self { weight: at.normal("weight", &[output, input], std)?, bias: None })
+        Ok(Self {
+            bias: Some(builder.constant("bias", &[output], 0.0)?),
+            ..Self::unbiased(builder, input, output, std)?
+        })
+    }
+
+    pub(crate) fn unbiased(
+        builder: &Builder,
+        input: i64,
+        output: i64,
+        std: f64,
+    ) -> Result<Self, TchError> {
+        Ok(Self { weight: builder.normal("weight", &[output, input], std)?, bias: None })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
@@ -102,10 +107,10 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub(crate) fn new(at: &Builder, hidden: i64, eps: f64) -> Result<Self, TchError> {
+    pub(crate) fn new(builder: &Builder, hidden: i64, eps: f64) -> Result<Self, TchError> {
         Ok(Self {
-            weight: at.constant("weight", &[hidden], 1.0)?,
-            bias: at.constant("bias", &[hidden], 0.0)?,
+            weight: builder.constant("weight", &[hidden], 1.0)?,
+            bias: builder.constant("bias", &[hidden], 0.0)?,
             eps,
         })
     }
@@ -115,17 +120,17 @@ impl LayerNorm {
     }
 }
 
-/// Which tokens a token may attend to.
-pub(crate) enum Visible {
-    /// Every one.
+/// Keys that a query may attend to.
+pub(crate) enum AttentionMask {
+    /// All keys.
     All,
-    /// Itself and those before it.
+    /// Keys up to and including the query's own position; the fast path of fused kernels.
     Causal,
-    /// Those with true in a tensor that broadcasts to `[batch, heads, queries, keys]`.
-    Only(Tensor),
+    /// Keys where a boolean tensor, broadcastable to `[batch, heads, queries, keys]`, is true.
+    Custom(Tensor),
 }
 
-/// Queries, keys and values by linear maps, attention in heads, and what comes out by another map.
+/// Multi-head attention with query, key, value and output projections.
 #[derive(Debug)]
 pub(crate) struct Attention {
     q_proj: Linear,
@@ -136,14 +141,17 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// With weights of deviation `in_std`, and `out_std` behind the heads, which divide `hidden`.
+    /// Creates projections of standard deviation `in_std` (queries, keys, values) and `out_std`
+    /// (output).
+    ///
+    /// `heads` must divide `hidden`.
     pub(crate) fn new(
-        at: &Builder,
+        builder: &Builder,
         hidden: i64,
         heads: i64,
         [in_std, out_std]: [f64; 2],
     ) -> Result<Self, TchError> {
-        let linear = |name, std| Linear::new(&at.sub(name), hidden, hidden, std);
+        let linear = |name, std| Linear::new(&builder.sub(name), hidden, hidden, std);
         Ok(Self {
             q_proj: linear("q_proj", in_std)?,
             k_proj: linear("k_proj", in_std)?,
@@ -153,13 +161,14 @@ impl Attention {
         })
     }
 
-    /// What `states_bth` attend to in `memory_bth`, which may have other tokens: `[batch, tokens,
-    /// hidden]`.
+    /// Attends from `states_bth` to `memory_bth`; returns `[batch, tokens, hidden]`.
+    ///
+    /// The two may differ in their number of tokens.
     pub(crate) fn forward(
         &self,
         states_bth: &Tensor,
         memory_bth: &Tensor,
-        see: &Visible,
+        visible: &AttentionMask,
     ) -> Result<Tensor, TchError> {
         let (batch, tokens, hidden) = states_bth.size3()?;
         let split = |input_bth: &Tensor, projection: &Linear| {
@@ -169,10 +178,10 @@ impl Attention {
                 .f_view([batch, tokens, self.heads, hidden / self.heads])?
                 .f_transpose(1, 2)
         };
-        let (mask, causal) = match see {
-            Visible::All => (None, false),
-            Visible::Causal => (None, true),
-            Visible::Only(mask) => (Some(mask), false),
+        let (mask, causal) = match visible {
+            AttentionMask::All => (None, false),
+            AttentionMask::Causal => (None, true),
+            AttentionMask::Custom(mask) => (Some(mask), false),
         };
         let attended_bhtd = Tensor::f_scaled_dot_product_attention(
             &split(states_bth, &self.q_proj)?,

@@ -1,11 +1,10 @@
-//! CLIP, VGG-16, GPT-2, BART, and the captioners made of them on libtorch: tensors in, tensors out.
+//! CLIP, VGG-16, GPT-2, BART and captioners made of them, on libtorch: tensors in, tensors out.
 //!
-//! Nothing here knows a data set, a tokenizer or a run folder: pictures come as pixels, words as
-//! ids, and weights from files named by the caller. A variable's path in the store is the
-//! parameter's name in the published checkpoint, so that files are exchanged with transformers and
-//! ClipCap without a table of names between.
+//! This crate knows no data sets, tokenizers or run folders: images are pixels, words are ids, and
+//! the caller names the weight files. A variable's path in the store equals the parameter's name in
+//! the published checkpoint, so that transformers' and ClipCap's files need no table of names.
 //!
-//! A captioner from scratch, one step's loss, and a caption:
+//! Building a captioner from scratch, computing one training loss, and generating captions:
 //!
 //! ```
 //! use networks::decode::{self, Options, Strategy};
@@ -44,7 +43,6 @@ mod layers;
 pub mod libtorch;
 pub mod memory;
 pub mod merge_rnn;
-mod mkl;
 mod pass;
 pub mod prefix;
 pub mod transfer;
@@ -52,5 +50,5 @@ pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
-pub use layers::Initial;
+pub use layers::InitialWeights;
 pub use pass::{Pass, Precision};

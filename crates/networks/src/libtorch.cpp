@@ -1,5 +1,5 @@
-// Functions of libtorch that tch has no binding for. Nothing is thrown through the boundary: each function
-// that can fail returns the reason as text of malloc's, or null.
+// libtorch functions without a binding in tch. No exception crosses the boundary: functions that
+// can fail return the error as a malloc'ed string, or null.
 #include <ATen/Context.h>
 #include <ATen/Version.h>
 #include <ATen/ops/_addmm_activation.h>
@@ -50,7 +50,7 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
     return tensor ? std::optional(*tensor) : std::nullopt;
 }
 
-// Rows by number, whose gradients are taken from one result each.
+// Autograd function of `index_rows`, whose backward pass is a gather.
 struct IndexRows : torch::autograd::Function<IndexRows> {
     static at::Tensor forward(
         torch::autograd::AutogradContext* context,
@@ -75,14 +75,14 @@ c10::DeviceAllocator* gpu_allocator() {
 
 extern "C" {
 
-// In matrix products, in cuDNN's convolutions and in its recurrent networks.
+// Applies to matrix products, cuDNN convolutions and recurrent networks.
 void capsmith_allow_tf32(bool allowed) {
     at::globalContext().setAllowTF32CuBLAS(allowed);
     at::globalContext().setAllowTF32CuDNN(allowed);
 }
 
-// Only algorithms that give the same bits each time; an operation that has none throws. Memory is not
-// filled: nothing here reads what it has not written.
+// Selects deterministic algorithms; operations without one throw. Uninitialised memory is not
+// filled, as nothing here reads it.
 void capsmith_deterministic(bool only) {
     auto& context = at::globalContext();
     context.setDeterministicAlgorithms(only, false);
@@ -91,7 +91,7 @@ void capsmith_deterministic(bool only) {
     context.setBenchmarkCuDNN(false);
 }
 
-// An uninitialised tensor of the host in page-locked memory: what a GPU copies from without a wait.
+// Allocates an uninitialised tensor in page-locked host memory, for asynchronous copies to a GPU.
 char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind, at::Tensor** out) {
     return guarded([&] {
         auto options = at::TensorOptions(static_cast<at::ScalarType>(kind)).pinned_memory(true);
@@ -99,13 +99,13 @@ char* capsmith_empty_pinned(const int64_t* size, size_t dimensions, int8_t kind,
     });
 }
 
-// The rows that `from` names; a row's gradient is that of the result that `back` names for it.
+// Returns rows[from]; the gradient of row i is that of result back[i].
 char* capsmith_index_rows(
     const at::Tensor* rows, const at::Tensor* from, const at::Tensor* back, at::Tensor** out) {
     return guarded([&] { *out = new at::Tensor(IndexRows::apply(*rows, *from, *back)); });
 }
 
-// bias + rows @ weight through GELU, in one kernel. On a GPU that is GELU by tanh.
+// Returns gelu(bias + rows @ weight) in one kernel; on a GPU with the tanh approximation.
 char* capsmith_addmm_gelu(
     const at::Tensor* bias, const at::Tensor* rows, const at::Tensor* weight, at::Tensor** out) {
     return guarded([&] {
@@ -113,7 +113,7 @@ char* capsmith_addmm_gelu(
     });
 }
 
-// The L2 norm of each tensor, a scalar each, written to `out`.
+// Writes the L2 norm of each tensor to `out`, as scalars.
 char* capsmith_foreach_norm(at::Tensor* const* tensors, size_t count, at::Tensor** out) {
     return guarded([&] {
         auto norms = at::_foreach_norm(list(tensors, count), 2);
@@ -125,18 +125,18 @@ char* capsmith_foreach_mul(at::Tensor* const* tensors, size_t count, double fact
     return guarded([&] { at::_foreach_mul_(list(tensors, count), factor); });
 }
 
-// Adds each tensor of `from` to that of `to`.
+// Adds each tensor of `from` to the corresponding one of `to`.
 char* capsmith_foreach_add(at::Tensor* const* to, at::Tensor* const* from, size_t count) {
     return guarded([&] { at::_foreach_add_(list(to, count), list(from, count)); });
 }
 
-// Copies each tensor of `from` over that of `to`, between types too.
+// Copies each tensor of `from` over the corresponding one of `to`, converting its type.
 char* capsmith_foreach_copy(at::Tensor* const* to, at::Tensor* const* from, size_t count) {
     return guarded([&] { at::_foreach_copy_(list(to, count), list(from, count)); });
 }
 
-// Sets `found` to 1 where a value is infinite or no number: the check of torch.amp.GradScaler, with
-// `scale`, by which it multiplies the values, at 1.
+// Sets `found` to 1 if a value is infinite or NaN: the check of torch.amp.GradScaler, with a
+// `scale` of 1, by which it multiplies the values.
 char* capsmith_mark_non_finite(const at::Tensor* values, const at::Tensor* found, const at::Tensor* scale) {
     return guarded([&] {
         at::Tensor mark = *found;
@@ -144,8 +144,8 @@ char* capsmith_mark_non_finite(const at::Tensor* values, const at::Tensor* found
     });
 }
 
-// torch.optim.AdamW's fused step. `step` is a float scalar on the device. Gradients are divided by
-// `grad_scale` in place, and nothing moves where `found_inf` is 1; both may be null.
+// Fused step of torch.optim.AdamW. `step` is a float scalar on the device. `grad_scale` divides
+// gradients in place, and `found_inf` 1 skips the update; both may be null.
 char* capsmith_fused_adamw(
     at::Tensor* const* parameters,
     at::Tensor* const* gradients,
@@ -168,7 +168,7 @@ char* capsmith_fused_adamw(
     });
 }
 
-// Marks the end of the work that a GPU's current stream has been given so far.
+// Records an event after all work queued so far on a GPU's current stream.
 char* capsmith_record_event(int8_t gpu, c10::Event** out) {
     return guarded([&] {
         const c10::Device device(c10::DeviceType::CUDA, gpu);
@@ -179,19 +179,19 @@ char* capsmith_record_event(int8_t gpu, c10::Event** out) {
     });
 }
 
-// Lets the host wait until the GPU has come to the event.
+// Waits on the host until the GPU has reached the event.
 char* capsmith_wait_for_event(const c10::Event* event) {
     return guarded([&] { event->synchronize(); });
 }
 
 void capsmith_free_event(c10::Event* event) { delete event; }
-// How libtorch was built, and what it uses of the processor and, where its library is loaded, of CUDA:
-// text of malloc's, written to `out`.
+// Writes libtorch's build description, including CUDA's if its library is loaded, as a malloc'ed
+// string to `out`.
 char* capsmith_configuration(char** out) {
     return guarded([&] { *out = strdup(at::show_config().c_str()); });
 }
 
-// The most bytes that tensors took on a GPU at a time since the last reset, written to `out`.
+// Writes the peak bytes allocated for tensors on a GPU since the last reset to `out`.
 char* capsmith_peak_memory(int8_t gpu, int64_t* out) {
     return guarded([&] { *out = gpu_allocator()->getDeviceStats(gpu).allocated_bytes[0].peak; });
 }

@@ -1,7 +1,7 @@
-//! Functions of libtorch that tch has no binding for, by way of `libtorch.cpp`.
+//! Bindings to libtorch functions that tch lacks, through `libtorch.cpp`.
 //!
-//! The functions on lists launch a few kernels for all tensors together, where a loop launches some for
-//! each: on a GPU a launch costs as much as a small tensor's arithmetic.
+//! Functions on lists launch a few kernels for all tensors together. On a GPU, launching one per
+//! tensor costs as much as a small tensor's arithmetic.
 
 use std::env;
 use std::ffi::{CStr, c_char};
@@ -88,28 +88,28 @@ struct C_event {
     _private: [u8; 0],
 }
 
-/// Takes over an error's text.
-fn checked(error: *mut c_char) -> Result<(), TchError> {
+/// Converts and frees an error text.
+fn check(error: *mut c_char) -> Result<(), TchError> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: text that C++ made with strdup, which is ours now.
-    Err(TchError::Torch(unsafe { owned(error) }))
+    // SAFETY: C++ allocated the text with strdup and gave up ownership.
+    Err(TchError::Torch(unsafe { take_string(error) }))
 }
 
-/// Takes over a text.
+/// Copies and frees a C string.
 ///
 /// # Safety
-/// It must be a C string of malloc's that nobody else frees.
-unsafe fn owned(text: *mut c_char) -> String {
-    // SAFETY: as the caller promises.
+/// `text` must be a C string from `malloc` that nobody else frees.
+unsafe fn take_string(text: *mut c_char) -> String {
+    // SAFETY: guaranteed by the caller.
     let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-    // SAFETY: as above; freed once.
+    // SAFETY: guaranteed by the caller; freed once.
     unsafe { libc::free(text.cast()) };
     copy
 }
 
-/// Returns what an error of libtorch says, without the C++ frames that follow it.
+/// Returns the message of a libtorch error without the C++ stack trace.
 #[must_use]
 pub fn reason(error: &TchError) -> String {
     let text = error.to_string();
@@ -119,10 +119,10 @@ pub fn reason(error: &TchError) -> String {
     }
 }
 
-/// Returns the value, or panics with libtorch's reason, as tch's own functions do.
+/// Returns the value, or panics with libtorch's message as tch's own functions do.
 ///
 /// # Panics
-/// On an error: exhausted memory, mostly, which [`crate::memory`] catches.
+/// Panics on an error, usually exhausted memory, which [`crate::memory`] catches.
 pub(crate) fn expect<T>(result: Result<T, TchError>) -> T {
     match result {
         Ok(value) => value,
@@ -134,22 +134,25 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_ten
     tensors.into_iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
 }
 
-/// Sets whether GPUs that have TF32 may round the factors of f32 products to it: ten bits of mantissa,
-/// for speed. Applies to matrix products, convolutions and recurrent networks.
+/// Allows or forbids TF32, which rounds the factors of f32 products to 10 bits of mantissa.
+///
+/// It is faster on GPUs that support it. Applies to matrix products, convolutions and recurrent
+/// networks.
 pub fn allow_tf32(allowed: bool) {
     // SAFETY: sets flags of libtorch's global context.
     unsafe { capsmith_allow_tf32(allowed) }
 }
 
-/// Sets whether libtorch uses only algorithms that give the same bits each time, and refuses operations
-/// that have none, as `torch.use_deterministic_algorithms` does.
+/// Selects deterministic algorithms, like `torch.use_deterministic_algorithms`.
 ///
-/// Call it at the start of the process, before CUDA is loaded and other threads work: cuBLAS takes the
-/// size of its workspace from the environment, where this puts it unless it is there.
+/// Operations without one then fail.
+///
+/// Call it at the start of the process, before CUDA is loaded and other threads run: cuBLAS reads
+/// its workspace size from an environment variable, which this function sets unless it is set.
 pub fn use_deterministic_algorithms(only: bool) {
     const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
     if only && env::var_os(WORKSPACE).is_none() {
-        // SAFETY: no other thread works yet, so none reads the environment.
+        // SAFETY: no other thread runs yet, so none reads the environment.
         unsafe { env::set_var(WORKSPACE, ":4096:8") };
     }
     // SAFETY: sets flags of libtorch's global context.
@@ -169,100 +172,105 @@ fn scalar_type(kind: Kind) -> i8 {
         Kind::Double => 7,
         Kind::Bool => 11,
         Kind::BFloat16 => 15,
-        other => unreachable!("no page-locked tensors of {other:?} are needed"),
+        other => unreachable!("page-locked tensors of {other:?} are not supported"),
     }
 }
 
-/// Returns an uninitialised tensor in page-locked memory of the host, from which a GPU copies without
-/// making the host wait.
+/// Returns an uninitialised tensor in page-locked host memory, for asynchronous copies to a GPU.
 ///
 /// # Errors
-/// Fails without CUDA, or without memory.
+/// Fails without CUDA, or if memory is exhausted.
 pub(crate) fn empty_pinned(size: &[i64], kind: Kind) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
-    // SAFETY: `size` lives through the call; `out` is written where it succeeds.
-    checked(unsafe {
+    // SAFETY: `size` outlives the call; `out` is written on success.
+    check(unsafe {
         capsmith_empty_pinned(size.as_ptr(), size.len(), scalar_type(kind), &raw mut out)
     })?;
-    // SAFETY: a tensor that C++ allocated for us.
+    // SAFETY: C++ allocated the tensor and gave up ownership.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// Returns the values of a tensor of the host that nobody else refers to.
+/// Returns the values of a host tensor as a slice. No other tensor may share its storage.
 ///
 /// # Panics
-/// When the tensor is on a GPU, not contiguous, or of another type.
+/// Panics if the tensor is on a GPU, not contiguous, or of another type.
 pub(crate) fn values<T: Element>(tensor: &mut Tensor) -> &mut [T] {
-    assert_eq!((tensor.device(), tensor.kind()), (Device::Cpu, T::KIND), "values of the host");
-    assert!(tensor.is_contiguous(), "values in one piece");
+    assert_eq!(
+        (tensor.device(), tensor.kind()),
+        (Device::Cpu, T::KIND),
+        "the tensor must be in host memory and of the element type"
+    );
+    assert!(tensor.is_contiguous(), "the tensor must be contiguous");
     if tensor.numel() == 0 {
         return &mut [];
     }
-    // SAFETY: so many contiguous values of this type on the host, which live as long as the tensor.
+    // SAFETY: the tensor has this many contiguous host values of type `T`, and outlives the slice.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
-/// Returns the rows of a matrix that `from` names, as often as it names them. The gradient of a row is that
-/// of the one result that `back` names for it: one gather, where `index_select` adds up all results of a
-/// row. Right where the others have no gradient.
+/// Returns `rows[from]`; the gradient of row i is that of result `back[i]`.
+///
+/// The backward pass is a single gather, where `index_select` adds up all results of a row. It is
+/// correct only if the other results have no gradient.
 ///
 /// # Errors
-/// Fails without memory.
+/// Fails if memory is exhausted.
 pub(crate) fn index_rows(rows: &Tensor, from: &Tensor, back: &Tensor) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
-    // SAFETY: live tensors; `out` is written where it succeeds.
-    checked(unsafe {
+    // SAFETY: live tensors; `out` is written on success.
+    check(unsafe {
         capsmith_index_rows(rows.as_ptr(), from.as_ptr(), back.as_ptr(), &raw mut out)
     })?;
-    // SAFETY: a tensor that C++ allocated for us.
+    // SAFETY: C++ allocated the tensor and gave up ownership.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// Returns `bias + rows @ weight` through GELU: a GPU applies it as it writes the product. Its GELU is the
-/// one by tanh, the processor's the exact one.
+/// Returns `gelu(bias + rows @ weight)`, which a GPU computes in one kernel.
 ///
-/// tch's own binding takes `use_gelu` for the factor of `bias`.
+/// GPUs use the tanh approximation of GELU, the CPU the exact one.
+///
+/// tch's own binding passes `use_gelu` as the factor of `bias`.
 ///
 /// # Errors
-/// Fails without memory, or for shapes that do not fit.
+/// Fails if memory is exhausted, or for shapes that do not match.
 pub(crate) fn addmm_gelu(
     bias: &Tensor,
     rows: &Tensor,
     weight: &Tensor,
 ) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
-    // SAFETY: live tensors; `out` is written where it succeeds.
-    checked(unsafe {
+    // SAFETY: live tensors; `out` is written on success.
+    check(unsafe {
         capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
     })?;
-    // SAFETY: a tensor that C++ allocated for us.
+    // SAFETY: C++ allocated the tensor and gave up ownership.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// Returns the L2 norm of each tensor, a scalar each.
+/// Returns the L2 norm of each tensor, as scalars.
 ///
 /// # Errors
-/// Fails without memory.
+/// Fails if memory is exhausted.
 pub fn foreach_norm(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
     let mut out = vec![ptr::null_mut(); tensors.len()];
-    // SAFETY: live tensors; as many places as tensors, all written where it succeeds.
-    checked(unsafe {
+    // SAFETY: live tensors; `out` has one element per tensor, all written on success.
+    check(unsafe {
         capsmith_foreach_norm(pointers(tensors).as_ptr(), tensors.len(), out.as_mut_ptr())
     })?;
-    // SAFETY: tensors that C++ allocated for us.
+    // SAFETY: C++ allocated the tensors and gave up ownership.
     Ok(out.into_iter().map(|tensor| unsafe { Tensor::from_ptr(tensor) }).collect())
 }
 
-/// Multiplies each tensor in place.
+/// Multiplies each tensor by `factor` in place.
 ///
 /// # Errors
-/// Fails where libtorch refuses, for tensors that take gradients outside `no_grad` for one.
+/// Fails if libtorch reports an error, for example for trainable tensors outside `no_grad`.
 pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
     // SAFETY: live tensors.
-    checked(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
+    check(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
-/// Adds each tensor of `from` to that of `to`, in place.
+/// Adds each tensor of `from` to the corresponding one of `to` in place.
 ///
 /// # Errors
 /// Fails for lists or tensors of different sizes.
@@ -270,13 +278,11 @@ pub fn foreach_add(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     if to.len() != from.len() {
         return Err(TchError::Torch("lists of different lengths".to_owned()));
     }
-    // SAFETY: as many live tensors in both lists.
-    checked(unsafe {
-        capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
-    })
+    // SAFETY: both lists have the same number of live tensors.
+    check(unsafe { capsmith_foreach_add(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len()) })
 }
 
-/// Copies each tensor of `from` over that of `to`, which may have another type.
+/// Copies each tensor of `from` over the corresponding one of `to`, converting its type.
 ///
 /// # Errors
 /// Fails for lists or tensors of different sizes.
@@ -287,31 +293,32 @@ pub fn foreach_copy(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     if to.is_empty() {
         return Ok(());
     }
-    // SAFETY: as many live tensors in both lists.
-    checked(unsafe {
+    // SAFETY: both lists have the same number of live tensors.
+    check(unsafe {
         capsmith_foreach_copy(pointers(to).as_ptr(), pointers(from).as_ptr(), to.len())
     })
 }
 
-/// Returns 1 if one of the f32 `values` is infinite or no number, else 0: a float scalar on their device,
-/// as [`fused_adamw`] takes it.
+/// Returns 1 if any of the f32 `values` is infinite or NaN, else 0.
+///
+/// The result is a float scalar on their device, as [`fused_adamw`] takes it.
 ///
 /// # Errors
-/// Fails without memory.
+/// Fails if memory is exhausted.
 pub fn any_non_finite(values: &Tensor) -> Result<Tensor, TchError> {
     let scalar = (Kind::Float, values.device());
     let (found, scale) = (Tensor::f_zeros([], scalar)?, Tensor::f_ones([], scalar)?);
     // SAFETY: live tensors.
-    checked(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
+    check(unsafe { capsmith_mark_non_finite(values.as_ptr(), found.as_ptr(), scale.as_ptr()) })?;
     Ok(found)
 }
 
-/// The tensors of an AdamW step, in one order.
+/// Tensors of an AdamW step, in the same order.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWTensors<'a> {
     /// Parameters, updated in place.
     pub parameters: &'a [Tensor],
-    /// Their gradients, divided in place by the scale; no two may share memory.
+    /// Gradients, divided by the scale in place; no two may share memory.
     pub gradients: &'a [Tensor],
     /// First moments, updated in place.
     pub first_moments: &'a [Tensor],
@@ -319,7 +326,7 @@ pub struct AdamWTensors<'a> {
     pub second_moments: &'a [Tensor],
 }
 
-/// The numbers of an AdamW step, by the names of `torch.optim.AdamW`.
+/// Hyperparameters of an AdamW step, named as in `torch.optim.AdamW`.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWNumbers {
     /// Learning rate.
@@ -330,17 +337,17 @@ pub struct AdamWNumbers {
     pub beta2: f64,
     /// Decoupled weight decay, before the step.
     pub weight_decay: f64,
-    /// Added to the root of the bias-corrected second moment.
+    /// Added to the square root of the bias-corrected second moment.
     pub eps: f64,
 }
 
-/// Updates all parameters by `torch.optim.AdamW`'s rule in a few launches.
+/// Updates all parameters by `torch.optim.AdamW`'s rule in a few kernels.
 ///
-/// `step`, a float scalar on the device, counts from 1. Gradients are divided by `grad_scale`, and nothing
-/// moves where `found_inf` is 1: float scalars on the device, too.
+/// `step`, a float scalar on the device, counts from 1. `grad_scale` divides the gradients, and
+/// `found_inf` 1 skips the update; both are float scalars on the device.
 ///
 /// # Errors
-/// Fails for lists of different lengths, or tensors that do not belong together.
+/// Fails for lists of different lengths, or tensors of mismatched shapes, types or devices.
 pub fn fused_adamw(
     tensors: &AdamWTensors,
     numbers: &AdamWNumbers,
@@ -355,8 +362,8 @@ pub fn fused_adamw(
     }
     let AdamWNumbers { lr, beta1, beta2, weight_decay, eps } = *numbers;
     let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
-    // SAFETY: as many live tensors in all lists.
-    checked(unsafe {
+    // SAFETY: all lists have the same number of live tensors.
+    check(unsafe {
         capsmith_fused_adamw(
             pointers(parameters).as_ptr(),
             pointers(gradients).as_ptr(),
@@ -375,73 +382,73 @@ pub fn fused_adamw(
     })
 }
 
-/// A point in a GPU's work that the host can wait for.
+/// CUDA event: a point in a GPU's work that the host can wait for.
 #[derive(Debug)]
 pub(crate) struct Event(NonNull<C_event>);
 
 impl Event {
-    /// Marks the end of the work that the GPU of this number has been given so far.
+    /// Records an event after all work queued so far on GPU number `gpu`.
     ///
     /// # Errors
-    /// Fails without CUDA, or where earlier work of the GPU failed.
+    /// Fails without CUDA, or if earlier work of the GPU failed.
     pub(crate) fn record(gpu: usize) -> Result<Self, TchError> {
         let no_gpu = || TchError::Torch(format!("there is no GPU {gpu}"));
         let number = i8::try_from(gpu).map_err(|_| no_gpu())?;
         let mut out = ptr::null_mut();
-        // SAFETY: `out` is written where it succeeds.
-        checked(unsafe { capsmith_record_event(number, &raw mut out) })?;
+        // SAFETY: `out` is written on success.
+        check(unsafe { capsmith_record_event(number, &raw mut out) })?;
         NonNull::new(out).map(Self).ok_or_else(no_gpu)
     }
 
-    /// Waits until the GPU has come here.
+    /// Waits until the GPU has reached the event.
     ///
     /// # Errors
-    /// Fails where work of the GPU failed.
+    /// Fails if work of the GPU failed.
     pub(crate) fn wait(&self) -> Result<(), TchError> {
-        // SAFETY: an event of `record`'s, which is there until it is dropped.
-        checked(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
+        // SAFETY: `record` made the event, which lives until it is dropped.
+        check(unsafe { capsmith_wait_for_event(self.0.as_ptr()) })
     }
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: an event of `record`'s, freed once.
+        // SAFETY: `record` made the event; freed once.
         unsafe { capsmith_free_event(self.0.as_ptr()) }
     }
 }
 
-/// Describes how libtorch was built: its version, the processor's instructions that it uses, and CUDA's
-/// and cuDNN's versions where its CUDA library is loaded.
+/// Returns libtorch's build description: version, CPU instruction set, and the versions of CUDA and
+/// cuDNN if its CUDA library is loaded.
 ///
 /// # Errors
-/// Fails where libtorch refuses.
+/// Fails if libtorch reports an error.
 pub fn configuration() -> Result<String, TchError> {
     let mut out = ptr::null_mut();
-    // SAFETY: `out` is written where it succeeds.
-    checked(unsafe { capsmith_configuration(&raw mut out) })?;
-    // SAFETY: text that C++ made with strdup, which is ours now.
-    Ok(unsafe { owned(out) })
+    // SAFETY: `out` is written on success.
+    check(unsafe { capsmith_configuration(&raw mut out) })?;
+    // SAFETY: C++ allocated the text with strdup and gave up ownership.
+    Ok(unsafe { take_string(out) })
 }
 
-/// Returns the most bytes that tensors took on a GPU at a time since the last
+/// Returns the peak number of bytes allocated for tensors on a GPU since the last
 /// [reset](reset_peak_memory).
 ///
 /// # Errors
-/// Fails where the GPU's allocator does not count, or nothing has been allocated yet.
+/// Fails if the GPU's allocator does not count, or nothing has been allocated yet.
 pub fn peak_memory(gpu: usize) -> Result<u64, TchError> {
     let mut bytes = 0;
-    // SAFETY: `bytes` is written where it succeeds.
-    checked(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
+    // SAFETY: `bytes` is written on success.
+    check(unsafe { capsmith_peak_memory(gpu as i8, &raw mut bytes) })?;
     Ok(bytes as u64)
 }
 
-/// Lets [`peak_memory`] count from what is allocated now.
+/// Resets [`peak_memory`] to the bytes that are currently allocated.
 ///
 /// # Errors
-/// As [`peak_memory`].
+/// Same as [`peak_memory`].
 pub fn reset_peak_memory(gpu: usize) -> Result<(), TchError> {
     // SAFETY: changes counters of the allocator.
-    checked(unsafe { capsmith_reset_peak_memory(gpu as i8) })
+    check(unsafe { capsmith_reset_peak_memory(gpu as i8) })
 }
 
 #[cfg(test)]
@@ -449,7 +456,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_without_the_frames_behind_it() {
+    fn error_reasons_omit_the_stack_trace() {
         let error = Tensor::from(1.0).f_view([7]).unwrap_err();
         assert!(error.to_string().lines().count() > 2, "libtorch gives frames: {error}");
         let reason = reason(&error);
@@ -457,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_marked_and_values_stay() {
+    fn non_finite_values_are_marked_and_not_changed() {
         for (values, expected) in [
             ([1.0, -3e38], 0.0),
             ([f32::INFINITY, 1.0], 1.0),

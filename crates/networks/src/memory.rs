@@ -1,7 +1,7 @@
-//! Exhausted memory as an error.
+//! Exhausted memory as an error instead of a panic.
 //!
-//! Most of tch's functions panic with libtorch's error. [`catch_out_of_memory`] turns the panics that are for
-//! want of memory into errors, so that the networks need not check each operation.
+//! Most tch functions panic on a libtorch error. [`catch_out_of_memory`] converts the panics caused
+//! by exhausted memory into errors, so that the networks need not check each operation.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,16 +12,16 @@ use std::sync::Once;
 
 use tch::TchError;
 
-/// An allocation that a GPU or the machine has no memory for.
+/// Failed allocation on a GPU or in host memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct OutOfMemory {
-    /// True for a GPU's memory, false for the machine's.
+    /// True for GPU memory, false for host memory.
     pub is_gpu: bool,
-    /// Size of the allocation that failed, as libtorch writes it, such as `2.00 MiB`.
-    pub asked_for: Option<String>,
+    /// Size of the failed allocation in libtorch's words, such as `2.00 MiB`.
+    pub requested: Option<String>,
 }
 
-/// Messages of libtorch, cuBLAS and cuDNN for exhausted memory of a GPU.
+/// Messages of libtorch, cuBLAS and cuDNN for exhausted GPU memory.
 const GPU: [&str; 4] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -29,25 +29,25 @@ const GPU: [&str; 4] = [
     "ALLOCATION_FAILED",
 ];
 
-/// Messages of libtorch for exhausted memory of the machine.
+/// Messages of libtorch for exhausted host memory.
 const MACHINE: [&str; 2] = ["DefaultCPUAllocator", "std::bad_alloc"];
 
 impl OutOfMemory {
-    /// Recognises exhausted memory in the text of an error of libtorch; returns none for any other error.
+    /// Detects exhausted memory in the text of a libtorch error; returns `None` for other errors.
     #[must_use]
     pub fn in_text(text: &str) -> Option<Self> {
         let is_gpu = GPU.iter().any(|marker| text.contains(marker));
         if !is_gpu && !MACHINE.iter().any(|marker| text.contains(marker)) {
             return None;
         }
-        let asked_for = text.split_once("ried to allocate ").and_then(|(_, rest)| {
+        let requested = text.split_once("ried to allocate ").and_then(|(_, rest)| {
             let (size, _) = rest.split_once(". ")?;
             Some(size.to_owned())
         });
-        Some(Self { is_gpu, asked_for })
+        Some(Self { is_gpu, requested })
     }
 
-    /// Finds exhausted memory in an error or one of its sources.
+    /// Detects exhausted memory in an error or one of its sources.
     #[must_use]
     pub fn in_error(error: &(dyn Error + 'static)) -> Option<Self> {
         let own = error.downcast_ref::<Self>().cloned();
@@ -63,28 +63,29 @@ impl OutOfMemory {
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = if self.is_gpu { "the GPU" } else { "this machine" };
-        match &self.asked_for {
-            Some(size) => write!(f, "out of memory: {whose} has no {size} more"),
-            None => write!(f, "out of memory: {whose} has no more"),
+        let device = if self.is_gpu { "the GPU" } else { "this machine" };
+        match &self.requested {
+            Some(size) => write!(f, "out of memory: {device} cannot allocate {size} more"),
+            None => write!(f, "out of memory: {device} has no memory left"),
         }
     }
 }
 
 thread_local! {
-    /// Number of calls of [`catch_out_of_memory`] under way in this thread.
+    /// Number of active calls of [`catch_out_of_memory`] on this thread.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `work`, and returns its panic as an error where it is for want of memory. Nothing is printed of such
-/// a panic; any other goes on.
+/// Runs `work`, and returns a panic caused by exhausted memory as an error.
 ///
-/// Values that `work` was changing when memory ran out may be half changed: drop them.
+/// Such a panic prints nothing; other panics continue.
+///
+/// Drop values that `work` was modifying: they may be in an inconsistent state.
 ///
 /// # Errors
-/// Fails if memory was exhausted.
+/// Fails if memory is exhausted.
 pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
-    silence();
+    install_panic_hook();
     GUARDS.set(GUARDS.get() + 1);
     let result = catch_panic(work);
     GUARDS.set(GUARDS.get() - 1);
@@ -93,26 +94,28 @@ pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory
     })
 }
 
-/// Runs `work`, and returns its panic as an error. Tensors take gradients afterwards as before.
+/// Runs `work`, and returns its panic as an error. Restores autograd's gradient mode.
 ///
-/// Values that `work` was changing when it panicked may be half changed: drop them.
+/// Drop values that `work` was modifying: they may be in an inconsistent state.
 ///
 /// # Errors
 /// Fails with the payload of the panic.
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
-    let takes_gradients = takes_gradients();
-    // A panic leaves `tch::no_grad` without its end.
+    let gradients_enabled = gradients_enabled();
+    // A panic skips the end of `tch::no_grad`.
     panic::catch_unwind(AssertUnwindSafe(work)).inspect_err(|_| {
-        set_takes_gradients(takes_gradients);
+        set_gradients_enabled(gradients_enabled);
     })
 }
 
-/// Runs `work`, and returns both its panics and its errors that are for want of memory as
-/// [`OutOfMemory`]; of others as [`catch_out_of_memory`].
+/// Runs fallible `work`, and returns panics and errors caused by exhausted memory as
+/// [`OutOfMemory`].
+///
+/// Other errors are returned inside; other panics continue.
 ///
 /// # Errors
-/// Fails if memory was exhausted.
-pub fn attempt<T, E: Error + 'static>(
+/// Fails if memory is exhausted.
+pub fn try_catch_out_of_memory<T, E: Error + 'static>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<Result<T, E>, OutOfMemory> {
     let result = catch_out_of_memory(work)?;
@@ -122,8 +125,8 @@ pub fn attempt<T, E: Error + 'static>(
     }
 }
 
-/// Keeps the panic hook from printing what [`catch_out_of_memory`] is going to catch.
-fn silence() {
+/// Keeps the panic hook from printing panics that [`catch_out_of_memory`] will catch.
+fn install_panic_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -135,16 +138,16 @@ fn silence() {
     });
 }
 
-fn takes_gradients() -> bool {
-    let before = set_takes_gradients(true);
-    set_takes_gradients(before);
+fn gradients_enabled() -> bool {
+    let before = set_gradients_enabled(true);
+    set_gradients_enabled(before);
     before
 }
 
-/// Sets whether this thread records operations for gradients, and returns whether it did.
-fn set_takes_gradients(takes: bool) -> bool {
-    // SAFETY: sets a flag of this thread's.
-    unsafe { torch_sys::at_grad_set_enabled(takes.into()) != 0 }
+/// Sets autograd's gradient mode of this thread, and returns the previous mode.
+fn set_gradients_enabled(enabled: bool) -> bool {
+    // SAFETY: sets a thread-local flag.
+    unsafe { torch_sys::at_grad_set_enabled(enabled.into()) != 0 }
 }
 
 #[cfg(test)]
@@ -153,39 +156,46 @@ mod tests {
 
     use super::*;
 
-    /// More than any address space has.
+    /// Allocates more than any address space holds.
     fn too_much() -> Tensor {
         Tensor::empty([1 << 52], (Kind::Float, Device::Cpu))
     }
 
     #[test]
-    fn a_panic_for_want_of_memory_is_an_error_and_gradients_are_taken_as_before() {
+    fn out_of_memory_panics_become_errors_and_gradient_mode_is_restored() {
         let error = catch_out_of_memory(|| tch::no_grad(too_much)).unwrap_err();
-        let asked_for = Some(format!("{} bytes", 1_i64 << 54));
-        assert_eq!(error, OutOfMemory { is_gpu: false, asked_for });
+        let requested = Some(format!("{} bytes", 1_i64 << 54));
+        assert_eq!(error, OutOfMemory { is_gpu: false, requested });
         let leaf = Tensor::from(1.0).set_requires_grad(true);
         assert!((&leaf * 2.0).requires_grad());
         let error = catch_out_of_memory(|| catch_out_of_memory(too_much).unwrap_err()).unwrap();
-        assert!(error.to_string().contains("this machine has no 18014398509481984 bytes more"));
+        assert!(
+            error.to_string().contains("this machine cannot allocate 18014398509481984 bytes more")
+        );
     }
 
     #[test]
-    fn an_error_for_want_of_memory_is_found_among_its_sources_and_others_are_left() {
+    fn out_of_memory_is_found_in_error_sources() {
         let exhausted = |text: &str| {
             let error = TchError::Torch(text.to_owned());
-            attempt(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
+            try_catch_out_of_memory(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
         };
         let found =
             exhausted("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has\nframe #0");
-        let asked_for = Some("2.00 MiB".to_owned());
-        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, asked_for });
+        let requested = Some("2.00 MiB".to_owned());
+        assert_eq!(found.unwrap_err(), OutOfMemory { is_gpu: true, requested });
         assert!(exhausted("an illegal memory access").unwrap().is_err());
-        assert!(attempt(|| Ok::<_, TchError>(too_much())).unwrap_err().asked_for.is_some());
-        assert_eq!(attempt(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
+        assert!(
+            try_catch_out_of_memory(|| Ok::<_, TchError>(too_much()))
+                .unwrap_err()
+                .requested
+                .is_some()
+        );
+        assert_eq!(try_catch_out_of_memory(|| Ok::<_, TchError>(3)).unwrap().unwrap(), 3);
     }
 
     #[test]
-    fn any_other_panic_goes_on_and_no_panic_gives_the_value() {
+    fn other_panics_continue_and_values_are_returned() {
         assert_eq!(catch_out_of_memory(|| 3), Ok(3));
         let other = || catch_out_of_memory(|| Tensor::from(1.0).view([7]));
         let payload = panic::catch_unwind(AssertUnwindSafe(other)).unwrap_err();
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn messages_of_libraries_are_recognised() {
-        for (text, is_gpu, asked_for) in [
+        for (text, is_gpu, requested) in [
             (
                 "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 8.00 GiB",
                 true,
@@ -214,8 +224,8 @@ mod tests {
                 Some("8 bytes"),
             ),
         ] {
-            let asked_for = asked_for.map(str::to_owned);
-            assert_eq!(OutOfMemory::in_text(text), Some(OutOfMemory { is_gpu, asked_for }));
+            let requested = requested.map(str::to_owned);
+            assert_eq!(OutOfMemory::in_text(text), Some(OutOfMemory { is_gpu, requested }));
         }
         assert_eq!(OutOfMemory::in_text("CUDA error: an illegal memory access"), None);
     }

@@ -1,22 +1,22 @@
-//! How a forward pass is computed.
+//! Dropout and precision of a forward pass.
 
 use tch::{Kind, TchError, Tensor};
 
 use crate::bf16::Bf16Copies;
 
-/// Whether dropout is active, and in which type matrices are multiplied.
+/// Mode of a forward pass: dropout and the precision of matrix products.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a> {
-    /// Whether dropout is active.
+    /// True if dropout is active.
     pub dropout: bool,
-    /// The type of matrix products.
+    /// Type of matrix products.
     pub precision: Precision<'a>,
 }
 
 impl Pass<'_> {
-    /// With dropout, in the parameters' own type.
+    /// Dropout, in the parameters' own type.
     pub const TRAINING: Self = Self { dropout: true, precision: Precision::Full };
-    /// Without dropout, in the parameters' own type.
+    /// No dropout, in the parameters' own type.
     pub const EVALUATION: Self = Self { dropout: false, precision: Precision::Full };
 }
 
@@ -33,7 +33,7 @@ pub enum Precision<'a> {
 }
 
 impl Precision<'_> {
-    /// Returns an activation as it enters a product; the gradient goes back in its own type.
+    /// Casts an activation for a matrix product; its gradient is cast back to its own type.
     pub(crate) fn cast(self, activation: &Tensor) -> Tensor {
         match self {
             Self::Full => activation.shallow_clone(),
@@ -41,23 +41,24 @@ impl Precision<'_> {
         }
     }
 
-    /// Returns a weight or bias as it enters a product.
+    /// Casts a weight or bias for a matrix product.
     pub(crate) fn weight(self, weight: &Tensor) -> Tensor {
         match self {
             Self::Full | Self::Bf16 => self.cast(weight),
-            Self::Bf16Copies(copies) => copies.of(weight),
+            Self::Bf16Copies(copies) => copies.copy_of(weight),
         }
     }
 
-    /// Returns the gradients, by tensors that take them, of a scalar that was computed in this precision.
-    /// The gradient is an undefined tensor where the scalar does not depend on a tensor.
+    /// Returns the gradients of `scalar`, computed in this precision, with respect to `inputs`.
+    ///
+    /// A gradient is an undefined tensor if the scalar does not depend on that tensor.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
-    pub fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+    /// Fails if memory is exhausted.
+    pub fn gradients(self, scalar: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
         match self {
-            Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], by, false, false),
-            Self::Bf16Copies(copies) => copies.gradients(scalar, by),
+            Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], inputs, false, false),
+            Self::Bf16Copies(copies) => copies.gradients(scalar, inputs),
         }
     }
 }

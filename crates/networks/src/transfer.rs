@@ -1,14 +1,14 @@
-//! Transfers between the host and a GPU that neither side waits for.
+//! Asynchronous transfers between host and GPU.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::libtorch::{Event, empty_pinned, values};
 
-/// Returns `tensor` on `device`. The host does not wait for a copy to a GPU, and may change its
-/// tensor at once.
+/// Copies `tensor` to `device`. The host does not wait for a GPU, and may change its tensor at
+/// once.
 ///
 /// # Errors
-/// Fails without memory.
+/// Fails if memory is exhausted.
 pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     if !device.is_cuda() || tensor.device() != Device::Cpu {
         return tensor.f_to_device(device);
@@ -19,15 +19,15 @@ pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     pinned.f_to_device_(device, kind, true, false)
 }
 
-/// Bytes of the host to be copied to a device, which are page-locked where it is a GPU.
+/// Host buffer for uploads to a device; page-locked if the device is a GPU.
 #[derive(Debug)]
 pub struct HostBytes(Tensor);
 
 impl HostBytes {
-    /// Returns so many bytes of any values.
+    /// Allocates `count` uninitialised bytes.
     ///
     /// # Errors
-    /// Fails without memory.
+    /// Fails if memory is exhausted.
     pub fn new(count: usize, device: Device) -> Result<Self, TchError> {
         let size = [count as i64];
         if device.is_cuda() {
@@ -36,56 +36,55 @@ impl HostBytes {
         Tensor::f_zeros(size, (Kind::Uint8, Device::Cpu)).map(Self)
     }
 
-    /// The bytes. Those of an upload must not change before something was read that was computed
-    /// from them.
+    /// Returns the bytes.
+    ///
+    /// Do not change those of an upload until a result computed from them has been read.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         values(&mut self.0)
     }
 
-    /// Returns the first bytes as a tensor of `shape` on `device`, without waiting for the copy to
-    /// a GPU.
+    /// Copies the first bytes to `device` as a tensor of `shape`, without waiting for a GPU.
     ///
     /// # Errors
-    /// Fails without memory, or for more bytes than there are.
+    /// Fails if memory is exhausted, or `shape` exceeds the buffer.
     pub fn upload(&self, shape: &[i64], device: Device) -> Result<Tensor, TchError> {
         let first = self.0.f_narrow(0, 0, shape.iter().product())?.f_view(shape)?;
         first.f_to_device_(device, Kind::Uint8, true, false)
     }
 }
 
-/// Values of a tensor on their way to the host.
+/// Copy of a tensor on its way to the host.
 ///
-/// A GPU copies them when it has computed them, and the host is free until it asks for them by
-/// [`Reading::wait`]. That waits for these values alone, not for work that was given to the GPU
-/// since.
+/// The GPU copies the values once it has computed them; the host is free until it calls
+/// [`PendingCopy::wait`], which does not wait for work that was queued on the GPU later.
 #[derive(Debug)]
-pub struct Reading {
+pub struct PendingCopy {
     values: Tensor,
-    arrival: Option<Event>,
+    event: Option<Event>,
 }
 
-impl Reading {
-    /// Starts to copy the values that `tensor` has now: later changes of it are not seen.
+impl PendingCopy {
+    /// Starts to copy the current values of `tensor`; later changes have no effect.
     ///
     /// # Errors
-    /// Fails without memory, or where earlier work of the GPU failed.
+    /// Fails if memory is exhausted, or earlier work of the GPU failed.
     pub fn start(tensor: &Tensor) -> Result<Self, TchError> {
-        // libtorch puts what it copies without blocking into page-locked memory.
+        // libtorch copies asynchronously into page-locked memory.
         let values = tensor.f_to_device_(Device::Cpu, tensor.f_kind()?, true, true)?;
-        let arrival = match tensor.device() {
+        let event = match tensor.device() {
             Device::Cuda(gpu) => Some(Event::record(gpu)?),
             _ => None,
         };
-        Ok(Self { values, arrival })
+        Ok(Self { values, event })
     }
 
-    /// Waits for the values and returns them, a tensor of the host.
+    /// Waits for the values; returns a host tensor.
     ///
     /// # Errors
-    /// Fails where the GPU's work failed.
+    /// Fails if the GPU's work failed.
     pub fn wait(self) -> Result<Tensor, TchError> {
-        if let Some(arrival) = &self.arrival {
-            arrival.wait()?;
+        if let Some(event) = &self.event {
+            event.wait()?;
         }
         Ok(self.values)
     }
@@ -106,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_has_the_values_from_when_it_was_started() {
+    fn a_pending_copy_has_the_values_at_its_start() {
         let tensor = Tensor::from_slice(&[1.0f32, -2.5, f32::MAX]);
-        let reading = Reading::start(&tensor).unwrap();
+        let reading = PendingCopy::start(&tensor).unwrap();
         let _ = tensor.shallow_clone().fill_(7.0);
         let values = Vec::<f32>::try_from(reading.wait().unwrap()).unwrap();
         assert_eq!(values, [1.0, -2.5, f32::MAX]);

@@ -1,9 +1,10 @@
 //! VGG-16 up to its second hidden layer, "fc7": the image features of captioners before CLIP.
 //!
-//! Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
-//! (2015). Reference: torchvision 0.26's `vgg16`. Read are torchvision's weights (`features.N.*`,
-//! `classifier.{0,3}.*`) and timm's (`features.N.*`, `pre_logits.{fc1,fc2}.*`), as safetensors or PyTorch's
-//! own file; the layer behind fc7 is passed over. Channels are as many as the file has.
+//! Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+//! Recognition" (2015). Reference: torchvision 0.26's `vgg16`. Reads weights with torchvision's
+//! names (`features.N.*`, `classifier.{0,3}.*`) or timm's (`features.N.*`,
+//! `pre_logits.{fc1,fc2}.*`), as safetensors or PyTorch files, and ignores the classifier behind
+//! fc7. The file determines the number of channels.
 
 use std::path::Path;
 
@@ -12,17 +13,17 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::weights::{self, Checkpoint, WeightsError};
 
-/// Where the convolutions are among `features`; each is followed by a rectifier.
+/// Indices of the convolutions in `features`; a ReLU follows each.
 const CONVOLUTIONS: [usize; 13] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
-/// Those that a pooling follows.
+/// Convolutions that a max pooling follows.
 const POOLED: [usize; 5] = [2, 7, 14, 21, 28];
-/// The side of what the hidden layers see.
+/// Height and width of the feature map that enters the first hidden layer.
 const SIDE: i64 = 7;
-/// The hidden layers as torchvision and as timm call them.
+/// Names of the hidden layers in torchvision's and timm's checkpoints.
 const TORCHVISION: [&str; 2] = ["classifier.0", "classifier.3"];
 const TIMM: [&str; 2] = ["pre_logits.fc1", "pre_logits.fc2"];
 
-/// VGG-16 without its last layer.
+/// VGG-16 without its classifier layer.
 #[derive(Debug)]
 pub struct Vgg16 {
     convolutions: Vec<Layer>,
@@ -32,7 +33,8 @@ pub struct Vgg16 {
 
 #[derive(Debug)]
 struct Layer {
-    /// `[out, in, 3, 3]` of a convolution; of a hidden layer `[out, in]` or timm's `[out, in, n, n]`.
+    /// `[out, in, 3, 3]` for a convolution; `[out, in]` or timm's `[out, in, n, n]` for a hidden
+    /// layer.
     weight: Tensor,
     bias: Tensor,
 }
@@ -41,7 +43,7 @@ impl Vgg16 {
     /// Reads a file of weights onto `device`, converting the weights to `kind`.
     ///
     /// # Errors
-    /// Names the file, and every tensor that is missing, unexpected or misshapen.
+    /// Fails if the file cannot be read, or a tensor is missing, unexpected or misshapen.
     pub fn from_file(path: &Path, device: Device, kind: Kind) -> Result<Self, WeightsError> {
         let checkpoint = Checkpoint::open(path)?;
         let hidden =
@@ -74,11 +76,12 @@ impl Vgg16 {
         Ok(Self { convolutions, hidden, checkpoint })
     }
 
-    /// fc7 behind its rectifier, `[batch, 4096]`, of pixels `[batch, 3, height, width]`, 224 square as it
-    /// was trained.
+    /// Returns fc7 after its ReLU, `[batch, 4096]`, for pixels `[batch, 3, height, width]`.
+    ///
+    /// The network was trained on 224 x 224 pixels.
     ///
     /// # Errors
-    /// For pixels of another shape or type, or when memory is exhausted.
+    /// Fails for pixels of another shape or type, or if memory is exhausted.
     pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
         let mut states = pixels.shallow_clone();
         for (number, layer) in CONVOLUTIONS.iter().zip(&self.convolutions) {
@@ -95,21 +98,20 @@ impl Vgg16 {
         Ok(states)
     }
 
-    /// Values in an embedding: 4096.
+    /// Returns the length of an embedding: 4096.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.hidden[1].bias.size()[0] as usize
     }
 
-    /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the whole
-    /// file.
+    /// Returns the SHA-256 of the weight file; see [`Checkpoint::identity`]. Reads the whole file.
     #[must_use]
     pub fn identity(&self) -> String {
         self.checkpoint.identity()
     }
 }
 
-/// A layer's outputs by the file; 1 where it lacks the layer, which loading then says.
+/// Returns a layer's output size from the file; 1 if the layer is absent, which loading reports.
 fn outputs(checkpoint: &Checkpoint, name: &str) -> i64 {
     let shape = checkpoint.shape(&format!("{name}.bias")).unwrap_or_default();
     shape.first().copied().unwrap_or(1)
@@ -118,7 +120,7 @@ fn outputs(checkpoint: &Checkpoint, name: &str) -> i64 {
 impl Layer {
     fn new(store: &nn::VarStore, name: &str, shape: &[i64]) -> Self {
         let module = name.split('.').fold(store.root(), |module, part| module / part);
-        // Values come from the file.
+        // Loading overwrites the zeros.
         let zeros = Init::Const(0.0);
         Self {
             weight: module.var("weight", shape, zeros),

@@ -1,5 +1,5 @@
-//! BART's logits and zero-shot scores against transformers', on a random checkpoint that
-//! `tests/reference/bart_goldens.py` wrote.
+//! BART's logits and zero-shot scores compared with transformers', on a random checkpoint from
+//! `tests/reference/bart_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -29,7 +29,7 @@ fn rows() -> Vec<Vec<i64>> {
 fn logits_equal_transformers_in_every_batch_size() {
     let expected = &tensors("bart/golden.safetensors")["logits"];
     for batch in [1, 7, 100] {
-        let off = difference(&loaded().entailment(&rows(), batch).unwrap(), expected);
+        let off = difference(&loaded().logits(&rows(), batch).unwrap(), expected);
         println!("in batches of {batch}: logits differ by at most {off:.1e}");
         assert!(off < TOLERANCE, "in batches of {batch}: {off:e}");
     }
@@ -56,15 +56,15 @@ fn rows_that_do_not_fit_are_refused() {
         (vec![0, 5], "lacks the end token 2"),
         (vec![2; 65], "65 tokens"),
     ] {
-        let error = bart.entailment(&[row], 8).unwrap_err();
+        let error = bart.logits(&[row], 8).unwrap_err();
         assert!(matches!(error, BartError::Tokens(_)), "{error}");
         assert!(error.to_string().contains(problem), "{error}");
     }
-    assert_eq!(bart.entailment(&[], 8).unwrap().size(), [0, 3]);
+    assert_eq!(bart.logits(&[], 8).unwrap().size(), [0, 3]);
 }
 
 #[test]
-fn configs_that_compute_something_else_are_refused_by_name() {
+fn unsupported_settings_are_rejected_by_name() {
     for (key, value, problem) in [
         ("activation_function", Value::from("relu"), "only gelu"),
         ("scale_embedding", Value::from(true), "only false"),

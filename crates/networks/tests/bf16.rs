@@ -1,4 +1,4 @@
-//! Products in bf16 with copies of the weights against those with casts in each pass: the same bits.
+//! Matrix products with bf16 copies of weights, compared bit by bit with casts in each pass.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use networks::gpt2::Gpt2Config;
@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 const MLP: MapperKind = MapperKind::Mlp;
 const TRANSFORMER: MapperKind = MapperKind::Transformer { clip_length: 2, layers: 2 };
 
-/// A captioner and a batch for it.
+/// Captioner and a batch for it.
 struct Case {
     captioner: ClipCaptioner,
     parameters: Vec<(String, Tensor)>,
@@ -47,7 +47,7 @@ fn case(kind: MapperKind, is_tied: bool, is_frozen: bool) -> Case {
 }
 
 impl Case {
-    /// The loss and its gradients with dropout.
+    /// Returns the loss and its gradients, with dropout.
     fn gradients(&self, precision: Precision, recompute: bool) -> (Tensor, Vec<Tensor>) {
         let pass = Pass { dropout: true, precision };
         let (embeddings, batch) = (&self.embeddings, &self.batch);
@@ -65,9 +65,9 @@ impl Case {
     }
 }
 
-// One test: several would seed the same generator.
+// A single test: several would share libtorch's global generator.
 #[test]
-fn copies_give_the_gradients_of_casts_to_the_bit_until_weights_change_and_again_after_a_refresh() {
+fn copies_match_casts_bit_for_bit_before_and_after_a_refresh() {
     networks::device::set_threads(1);
     for kind in [MLP, TRANSFORMER] {
         for (is_tied, is_frozen) in [(true, false), (false, false), (true, true)] {
@@ -96,7 +96,7 @@ fn copies_give_the_gradients_of_casts_to_the_bit_until_weights_change_and_again_
                 for (_, parameter) in &case.parameters {
                     let _ = no_grad(|| parameter.shallow_clone().g_mul_scalar_(1.1));
                 }
-                // Norms and embeddings have no copies, and change the loss at once.
+                // Norms and embeddings have no copies, so their changes affect the loss at once.
                 let stale = case.gradients(kept, recompute).0;
                 assert_ne!(stale, case.gradients(Precision::Bf16, recompute).0, "{what}");
                 copies.refresh().unwrap();

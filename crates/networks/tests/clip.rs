@@ -1,4 +1,5 @@
-//! CLIP against transformers on two small random checkpoints (`tests/reference/clip_goldens.py`).
+//! CLIP compared with transformers on two small random checkpoints
+//! (`tests/reference/clip_goldens.py`).
 
 #![allow(clippy::unwrap_used)] // clippy's exemption of tests leaves out their helpers
 
@@ -11,14 +12,14 @@ use networks::weights::{self, Checkpoint};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 
 const CHECKPOINTS: [&str; 2] = ["quick_gelu", "gelu_sharded"];
-/// The most that an embedding's value may differ in f32; the values deviate by about 1.5.
+/// Largest allowed difference of embeddings in f32; their standard deviation is about 1.5.
 const TOLERANCE: f64 = 1e-5;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clip")).join(name)
 }
 
-/// Inputs, and what transformers makes of them.
+/// Inputs and transformers' outputs.
 struct Golden(Checkpoint);
 
 impl Golden {
@@ -30,7 +31,7 @@ impl Golden {
         self.0.tensor(name, Device::Cpu).unwrap()
     }
 
-    /// The largest differences of pictures, of texts, and of texts with a mask.
+    /// Returns the largest differences for images, texts, and texts with a mask.
     fn differences(&self, model: &ClipModel) -> [f64; 3] {
         let (ids, mask) = (self.tensor("ids"), self.tensor("attention_mask"));
         tch::no_grad(|| {
@@ -54,7 +55,7 @@ fn open(folder: &Path) -> Result<LoadedClip, ClipError> {
     LoadedClip::from_folder(folder, Device::Cpu, Kind::Float)
 }
 
-/// A copy of a checkpoint in one file, after `change` had a go at its tensors.
+/// Copies a checkpoint to a single file, with its tensors modified by `change`.
 fn copy(name: &str, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(fixture(name).join("config.json"), folder.path().join("config.json")).unwrap();
@@ -81,7 +82,7 @@ fn both_towers_agree_with_transformers() {
 }
 
 #[test]
-fn a_batch_gives_what_each_of_its_rows_gives_alone() {
+fn rows_of_a_batch_do_not_affect_each_other() {
     for name in CHECKPOINTS {
         let (model, golden) = (open(&fixture(name)).unwrap().model, Golden::open(name));
         let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
@@ -91,7 +92,7 @@ fn a_batch_gives_what_each_of_its_rows_gives_alone() {
             assert!(difference(&alone, &images.i(row..=row)) < TOLERANCE);
         }
         let texts = model.encode_text(&ids, None).unwrap();
-        // The second text has three tokens of its own.
+        // The second text has three tokens.
         let alone = model.encode_text(&ids.i((1..2, 0..3)), None).unwrap();
         assert!(difference(&alone, &texts.i(1..2)) < TOLERANCE);
         let none = model.encode_image(&pixels.i(0..0)).unwrap();
@@ -127,14 +128,14 @@ fn a_change_in_any_tensor_changes_an_embedding() {
         for (tensor, variable) in store.variables() {
             let kept = variable.copy();
             let count = i64::try_from(kept.numel()).unwrap();
-            // Different at every place: a norm takes away what is alike.
+            // Different at every position: a norm would remove a constant.
             let noise = (Tensor::arange(count, (Kind::Float, Device::Cpu)) + 1).sin() * 0.01;
             let noise = noise.view_as(&kept);
             tch::no_grad(|| variable.shallow_clone().copy_(&(&kept + noise)));
             let worst = golden.differences(&model).into_iter().fold(0.0, f64::max);
             tch::no_grad(|| variable.shallow_clone().copy_(&kept));
-            // A key's bias moves all of a token's scores alike, which a softmax does not see; the
-            // scale is for similarities.
+            // A key's bias shifts all scores of a query equally, which a softmax ignores; the scale
+            // affects only similarities.
             if tensor.ends_with("k_proj.bias") || tensor == "logit_scale" {
                 continue;
             }
@@ -166,7 +167,7 @@ fn the_other_activation_or_another_end_rule_gives_other_embeddings() {
         let [image, text, _] = changed(name, from, to);
         assert!(same(image) && text > 1e-2, "{name}: {image} {text}");
     }
-    // The end token of the old rule, named: the same places.
+    // The end token of the obsolete rule, given explicitly: the same positions.
     let named = changed("quick_gelu", "\"eos_token_id\": 2", "\"eos_token_id\": 98");
     assert!(named.into_iter().all(same), "{named:?}");
 }
@@ -209,14 +210,14 @@ fn the_position_ids_of_old_checkpoints_are_passed_over() {
         let ids = Tensor::arange(3, (Kind::Int64, Device::Cpu));
         tensors.insert("vision_model.position_ids".to_owned(), ids);
     });
-    // Elsewhere they are no known buffer, and named, but do no harm.
+    // Under another name it is no known buffer, so it is reported, but harmless.
     let clip = open(elsewhere.path()).unwrap();
     assert_eq!(clip.ignored, ["vision_model.position_ids"]);
     assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
 }
 
-/// A folder with one tower as transformers' `CLIPVisionModelWithProjection` and
-/// `CLIPTextModelWithProjection` write it, or with the whole model's config where `config` is none.
+/// Writes a folder with one tower, like transformers' `CLIPVisionModelWithProjection` and
+/// `CLIPTextModelWithProjection`, or with the whole model's config if `model_type` is `None`.
 fn one_tower(tower: &str, projection: &str, model_type: Option<&str>) -> tempfile::TempDir {
     let folder = copy("quick_gelu", |tensors| {
         tensors.retain(|name, _| name.starts_with(tower) || name.starts_with(projection));
@@ -238,20 +239,20 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
     let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
     for model_type in [Some("clip_vision_model"), None] {
         let folder = one_tower("vision_model", "visual_projection", model_type);
-        let clip = open(folder.path()).unwrap().with_vision().unwrap();
+        let clip = open(folder.path()).unwrap().require_vision().unwrap();
         assert!(clip.ignored.is_empty());
         let image = clip.model.encode_image(&pixels).unwrap();
         assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
         assert!(matches!(clip.model.encode_text(&ids, None), Err(ClipError::Absent("text tower"))));
-        let error = open(folder.path()).unwrap().with_text().unwrap_err().to_string();
+        let error = open(folder.path()).unwrap().require_text().unwrap_err().to_string();
         assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
     }
     for model_type in [Some("clip_text_model"), None] {
         let folder = one_tower("text_model", "text_projection", model_type);
-        let clip = open(folder.path()).unwrap().with_text().unwrap();
+        let clip = open(folder.path()).unwrap().require_text().unwrap();
         let text = clip.model.encode_text(&ids, None).unwrap();
         assert!(difference(&text, &golden.tensor("text_features")) < TOLERANCE);
-        assert!(open(folder.path()).unwrap().with_vision().is_err());
+        assert!(open(folder.path()).unwrap().require_vision().is_err());
     }
     // Without its projection it is another model.
     let folder = one_tower("vision_model", "vision_model", Some("clip_vision_model"));
@@ -260,7 +261,7 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
 }
 
 #[test]
-fn a_weights_file_in_a_folder_stands_for_the_folder() {
+fn a_weight_file_selects_its_folder() {
     let folder = copy("quick_gelu", |_| {});
     let file = folder.path().join("model.safetensors");
     let other = folder.path().join("other.safetensors");
@@ -269,7 +270,8 @@ fn a_weights_file_in_a_folder_stands_for_the_folder() {
     assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
     fs::remove_file(folder.path().join("config.json")).unwrap();
     let error = open(&other).unwrap_err().to_string();
-    for words in ["other.safetensors is a file without config.json", "openai/clip-vit-base-patch32"]
+    for words in
+        ["other.safetensors has no config.json in its folder", "openai/clip-vit-base-patch32"]
     {
         assert!(error.contains(words), "{error}");
     }
@@ -288,11 +290,11 @@ fn end_tokens_may_be_several_or_none() {
     };
     let expected = golden.tensor("text_features");
     assert!(difference(&text("\"eos_token_id\": [97]"), &expected) < TOLERANCE);
-    // A token that no text has changes nothing.
+    // A token that occurs in no text changes nothing.
     let ids = golden.tensor("ids");
     let unused = (0..97).find(|&id| ids.eq(id).any().int64_value(&[]) == 0).unwrap();
     assert!(difference(&text(&format!("\"eos_token_id\": [{unused}, 97]")), &expected) < TOLERANCE);
-    // Without one, as with the old value 2, the highest id ends a text.
+    // Without end tokens, as with the obsolete value 2, the highest id ends a text.
     let highest = text("\"eos_token_id\": 2");
     assert!(difference(&highest, &expected) > 1e-2);
     for none in ["\"eos_token_id\": null", "\"eos_token_id\": []"] {
@@ -318,7 +320,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
         assert!(error.contains("model.safetensors: tensor ") && error.contains(name), "{error}");
         assert!(error.contains(words) && error.contains("hint:"), "{error}");
     }
-    // 70,000 is a number in f32 and bf16, and none in f16.
+    // 70,000 is finite in f32 and bf16, but not in f16.
     let folder = copy("quick_gelu", |tensors| {
         let _ = tensors.get_mut("logit_scale").unwrap().fill_(70_000.0);
     });
@@ -330,7 +332,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
 }
 
 #[test]
-fn inputs_that_do_not_fit_the_model_are_errors_that_say_what_fits() {
+fn mismatched_inputs_are_errors_with_the_expected_shape() {
     let model = open(&fixture("quick_gelu")).unwrap().model;
     let pixels = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
     for shape in [&[1, 3, 32, 32][..], &[1, 1, 24, 24], &[3, 24, 24], &[1, 3, 24, 23]] {
@@ -342,7 +344,7 @@ fn inputs_that_do_not_fit_the_model_are_errors_that_say_what_fits() {
         (ids(&[2, 17], 5), "[batch, 1 to 16]"),
         (ids(&[2, 0], 5), "[batch, 1 to 16]"),
         (ids(&[7], 5), "[batch, 1 to 16]"),
-        (ids(&[2, 3], 99), "token id 99 was given to a CLIP of 99 tokens"),
+        (ids(&[2, 3], 99), "token id 99 is not in the vocabulary of 99 tokens"),
         (ids(&[2, 3], -1), "token id -1"),
     ] {
         let error = model.encode_text(&ids, None).unwrap_err().to_string();
@@ -409,7 +411,7 @@ fn initial_weights_deviate_as_transformers_has_them() {
     ] {
         let variable = &variables[name];
         let found = f64::try_from(variable.std(true)).unwrap();
-        // Four standard errors of a deviation measured on so many values.
+        // Four standard errors of the standard deviation.
         let bound = 4.0 * expected / (2.0 * variable.numel() as f64).sqrt();
         assert!((found - expected).abs() < bound, "{name}: {found}, not {expected}");
     }
@@ -434,7 +436,7 @@ fn the_identity_is_that_of_the_bytes() {
     assert_eq!(again.identity(), open(copy("quick_gelu", |_| {}).path()).unwrap().identity());
 }
 
-/// The small model with its variables in `store`, to be trained.
+/// Creates the small model with trainable variables in `store`.
 fn trainable(store: &mut nn::VarStore) -> ClipModel {
     let folder = fixture("quick_gelu");
     let config = ClipConfig::from_folder(&folder).unwrap();
@@ -465,7 +467,7 @@ fn the_contrastive_loss_and_all_its_gradients_are_those_of_transformers() {
     }
     println!("contrastive loss {:.6}; gradients within {worst:.1e}", loss.double_value(&[]));
     let error = model.contrastive_loss(&pixels.narrow(0, 0, 3), &ids, None).unwrap_err();
-    assert!(error.to_string().contains("not a text for each picture"), "{error}");
+    assert!(error.to_string().contains("images and texts differ in number"), "{error}");
 }
 
 #[test]

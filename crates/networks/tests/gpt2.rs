@@ -1,4 +1,4 @@
-//! GPT-2 against transformers, on random checkpoints that `tests/reference/gpt2_goldens.py` wrote.
+//! GPT-2 compared with transformers, on random checkpoints from `tests/reference/gpt2_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -13,7 +13,7 @@ use tch::{Device, Kind, Reduction, Tensor, nn};
 
 const CONFIGS: [&str; 3] = ["gelu_new", "relu", "bare"];
 const TOLERANCE: f64 = 1e-5;
-/// How far a mistake must move the result, for the tolerance to be known to catch it.
+/// Minimum effect of a mistake, so that the tolerance is sure to catch it.
 const NOTICED: f64 = 10.0 * TOLERANCE;
 const PREFIX: i64 = 2;
 
@@ -23,7 +23,7 @@ struct Case {
     expected: HashMap<String, Tensor>,
 }
 
-/// The model of one fixture, its config changed by `change`.
+/// Loads the model of a fixture, with its config modified by `change`.
 fn case(name: &str, change: impl Fn(&mut Gpt2Config)) -> Case {
     let folder = fixture(&format!("gpt2/{name}"));
     let mut config = Gpt2Config::open(&folder).unwrap();
@@ -45,13 +45,13 @@ impl Case {
         self.model.logits(&self.model.forward(&inputs, mask, pass))
     }
 
-    /// How far the logits are from the reference's, without a mask.
+    /// Returns the difference of the logits from the reference's, without a mask.
     fn off(&self) -> f64 {
         difference(&self.logits(None, Pass::EVALUATION), &self.expected["logits"])
     }
 }
 
-/// Zero at padding, where states mean nothing.
+/// Sets logits at padding, which are meaningless, to zero.
 fn at_tokens(logits: &Tensor, mask: &Tensor) -> Tensor {
     assert!(bool::try_from(logits.isfinite().all()).unwrap(), "padding must stay finite");
     logits * mask.unsqueeze(-1)
@@ -74,7 +74,7 @@ fn logits_equal_the_references_with_and_without_padding_on_either_side() {
 }
 
 #[test]
-fn padding_on_the_left_does_change_the_logits_so_that_the_mask_is_tested() {
+fn left_padding_without_a_mask_changes_the_logits() {
     let case = case("gelu_new", |_| ());
     let mask = &case.expected["mask_left"];
     let theirs = at_tokens(&case.expected["logits_left"], mask);
@@ -159,7 +159,7 @@ fn a_missing_bias_is_noticed() {
 }
 
 #[test]
-fn another_setting_is_noticed() {
+fn changing_a_setting_changes_the_logits() {
     let off = |name: &str, change: &dyn Fn(&mut Gpt2Config)| case(name, change).off();
     let activations = [
         ("gelu_new", Activation::Gelu),
@@ -181,7 +181,7 @@ fn another_setting_is_noticed() {
 }
 
 #[test]
-fn the_cache_changes_nothing_however_the_tokens_come() {
+fn the_cache_is_exact_for_any_split_of_the_tokens() {
     for name in CONFIGS {
         let case = case(name, |_| ());
         let inputs = case.inputs(&case.expected["prefix"]);
@@ -267,7 +267,7 @@ fn a_module_of_a_larger_store_is_filled_and_the_rest_left_alone() {
     assert!(case.off() < TOLERANCE);
 }
 
-/// Loads the tensors of a fixture, changed by `change`, into a fresh model.
+/// Loads the tensors of a fixture, modified by `change`, into a new model.
 fn load_changed(
     name: &str,
     change: impl Fn(&mut BTreeMap<String, Tensor>),
@@ -314,7 +314,7 @@ fn tensors_that_do_not_belong_are_refused_by_the_files_own_names() {
     }
 }
 
-/// The model of a fixture with tensors changed, under the fixture's config changed.
+/// Loads the model of a fixture with modified tensors and config.
 fn changed_case(
     name: &str,
     config: impl Fn(&mut Gpt2Config),
@@ -371,7 +371,7 @@ fn heads_of_other_tasks_are_passed_over_and_named() {
 }
 
 #[test]
-fn a_head_of_its_own_is_used_where_the_config_says_so() {
+fn untied_heads_are_used_if_the_config_says_so() {
     let untied = |config: &mut Gpt2Config| config.tie_word_embeddings = false;
     for name in ["gelu_new", "bare"] {
         let embedding = if name == "bare" { "wte.weight" } else { "transformer.wte.weight" };
@@ -393,7 +393,7 @@ fn a_head_of_its_own_is_used_where_the_config_says_so() {
     assert!(error.to_string().contains("lm_head.weight"), "{error}");
 }
 
-/// Scaling the queries here equals transformers' factor on attention scores.
+/// Scaling the queries is equivalent to transformers' attention scale.
 #[test]
 fn attention_is_scaled_by_layer_and_width_as_the_config_says() {
     let scaled = |factor: &dyn Fn(usize) -> f64| {

@@ -1,5 +1,5 @@
-//! Merge-RNN against `tests/reference/merge_rnn_goldens.py`: both architectures' loss and gradients, and
-//! their beam search, which there has raw probabilities and reads every prefix anew.
+//! Merge-RNN compared with `tests/reference/merge_rnn_goldens.py`: loss and gradients of both
+//! architectures, and beam search, which there multiplies probabilities and rereads every prefix.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ fn integers(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// The network with the weights of a file, and the images.
+/// Loads the network from a file, and the images.
 fn network(
     architecture: Architecture,
     name: &str,
@@ -89,10 +89,10 @@ fn beams_choose_what_raw_probabilities_choose() {
             let off = (ours.log_probability - theirs["probability"].as_f64().unwrap().ln()).abs();
             assert!(off < 1e-5, "{name} {picture}: {off:e}");
         }
-        // Pictures do not change each other's sentences.
+        // Images do not affect each other's sentences.
         let alone = beam_search(&network, &images.narrow(0, 5, 1), beams, longest);
         assert_eq!(alone[0].words, all[5].words);
-        // A wider or narrower beam finds other sentences for some.
+        // Another beam width finds other sentences for some images.
         let narrow = beam_search(&network, &images, 1, longest);
         assert!(narrow.iter().zip(&all).any(|(a, b)| a.words != b.words), "{name}");
         assert_eq!(beam_search(&network, &images, beams, 0), vec![Sentence::default(); all.len()]);

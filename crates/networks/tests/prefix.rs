@@ -1,4 +1,4 @@
-//! ClipCap's captioner against a padded, uncached reference on a random checkpoint, both written by
+//! ClipCap's captioner compared with a padded, uncached reference on a random checkpoint, both from
 //! `tests/reference/prefix_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use common::{difference, fixture, tensors};
 use networks::decode::{Options, Strategy, generate};
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig, MapperKind, TokenBatch};
+use networks::prefix::{
+    self, CaptionerInitialWeights, ClipCaptioner, MapperConfig, MapperKind, TokenBatch,
+};
 use networks::weights::{self, Checkpoint, WeightsError};
-use networks::{Initial, Pass};
+use networks::{InitialWeights, Pass};
 use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
@@ -36,7 +38,7 @@ fn loaded() -> (nn::VarStore, ClipCaptioner) {
     (store, captioner)
 }
 
-/// The reference's captions without its padding.
+/// Returns the reference's captions without padding.
 fn rows(expected: &HashMap<String, Tensor>) -> Vec<Vec<i64>> {
     let lengths = Vec::<i64>::try_from(&expected["lengths"]).unwrap();
     lengths
@@ -95,7 +97,7 @@ fn the_loss_and_every_gradient_equal_the_padded_references() {
 }
 
 #[test]
-fn captions_laid_out_otherwise_give_another_loss() {
+fn mistakes_in_the_layout_change_the_loss() {
     let expected = tensors("prefix/loss.safetensors");
     let (_store, captioner) = loaded();
     let right = rows(&expected);
@@ -107,12 +109,12 @@ fn captions_laid_out_otherwise_give_another_loss() {
     assert!(off(&right, embeddings) < TOLERANCE);
     assert!(off(&right, &embeddings.roll([1], [0])) > NOTICED, "rows of other images");
 
-    // Token 0 is read, so leaving it out is not the same as leaving it out of the loss.
+    // Token 0 is an input, so removing it differs from excluding it from the loss.
     let without: Vec<Vec<i64>> =
         right.iter().map(|row| row.iter().copied().filter(|&id| id != 0).collect()).collect();
     assert!(off(&without, embeddings) > NOTICED, "without the tokens 0");
 
-    // The last token of the longest row is a target, though it is never read.
+    // The last token of the longest row is a target, though not an input.
     let mut shorter = right.clone();
     shorter[0].pop();
     assert!(off(&shorter, embeddings) > NOTICED, "without the last token");
@@ -197,7 +199,7 @@ fn greedy_captions_equal_the_uncached_loops_in_every_batch_size() {
 }
 
 #[test]
-fn captions_end_where_they_are_told_to_or_where_positions_do() {
+fn captions_end_at_stop_tokens_max_tokens_or_the_last_position() {
     let expected = tensors("prefix/captions.safetensors");
     let embeddings = expected["embeddings"].narrow(0, 0, 4);
     let lengths = |captioner: &ClipCaptioner, max_tokens| {
@@ -252,16 +254,21 @@ fn a_mapper_from_scratch_starts_as_pytorch_starts_it() {
 }
 
 #[test]
-fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_from_files() {
-    let built = |initial: InitialParts| {
+fn mapper_initialization_is_independent_of_gpt2_and_zeros_are_loadable() {
+    let built = |initial: CaptionerInitialWeights| {
         tch::manual_seed(4);
         let config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
         let store = nn::VarStore::new(Device::Cpu);
         let _ = ClipCaptioner::with_initial(store.root(), &config, &MAPPER, initial);
         store
     };
-    let random = built(InitialParts { mapper: Initial::Random, gpt2: Initial::Random }).variables();
-    let mapper = InitialParts { mapper: Initial::Random, gpt2: Initial::Zeros };
+    let random = built(CaptionerInitialWeights {
+        mapper: InitialWeights::Random,
+        gpt2: InitialWeights::Random,
+    })
+    .variables();
+    let mapper =
+        CaptionerInitialWeights { mapper: InitialWeights::Random, gpt2: InitialWeights::Zeros };
     for (name, variable) in built(mapper).variables() {
         if name.starts_with("clip_project.") {
             assert_eq!(variable, random[&name], "{name}");
@@ -272,7 +279,7 @@ fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_fro
             );
         }
     }
-    let mut store = built(InitialParts::ZEROS);
+    let mut store = built(CaptionerInitialWeights::ZEROS);
     let checkpoint = Checkpoint::open(&fixture("prefix/model.safetensors")).unwrap();
     prefix::load(&mut store, &checkpoint).unwrap();
     let expected = loaded().0.variables();
@@ -282,7 +289,7 @@ fn a_mapper_is_drawn_alike_whether_gpt2_is_drawn_or_not_and_zeros_are_filled_fro
 }
 
 #[test]
-fn what_clipcaps_files_repeat_is_passed_over_and_nothing_else() {
+fn only_redundant_tensors_of_clipcaps_files_are_ignored() {
     let load_with = |extra: &str, tensor: Option<Tensor>| {
         let mut changed: BTreeMap<String, Tensor> =
             tensors("prefix/model.safetensors").into_iter().collect();

@@ -1,5 +1,5 @@
-//! VGG-16's fc7 against torchvision's, on narrow networks with random weights that
-//! `tests/reference/vgg_goldens.py` wrote under torchvision's and under timm's names.
+//! VGG-16's fc7 compared with torchvision's, on narrow random networks from
+//! `tests/reference/vgg_goldens.py` with torchvision's and timm's names.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -26,7 +26,7 @@ fn fc7_is_torchvisions_under_either_name() {
     }
 }
 
-/// With a file of `vgg_goldens.py --real FILE` in `CAPSMITH_VGG`.
+/// Runs with a file from `vgg_goldens.py --real FILE` in `CAPSMITH_VGG`.
 #[test]
 fn fc7_is_torchvisions_at_real_width() {
     let Some(path) = std::env::var_os("CAPSMITH_VGG") else {
@@ -51,7 +51,7 @@ fn fc7_is_torchvisions_at_real_width() {
 }
 
 #[test]
-fn a_file_of_something_else_is_named_with_what_it_lacks() {
+fn files_of_other_models_are_rejected_with_their_missing_tensors() {
     let error =
         Vgg16::from_file(&fixture("merge_rnn/merge.final.safetensors"), Device::Cpu, Kind::Float);
     let error = error.unwrap_err().to_string();

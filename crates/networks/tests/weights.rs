@@ -1,4 +1,4 @@
-//! Weights on disk: strict reading, whole writing, and files that mean harm.
+//! Weights on disk: strict reading, atomic writing, and hostile files.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,10 +15,10 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, remembering the largest request of this thread.
+/// System allocator that records the largest request of this thread.
 struct Watching;
 
-// SAFETY: hands every call on to the system's allocator unchanged.
+// SAFETY: forwards every call to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.with(|largest| largest.set(largest.get().max(layout.size())));
@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Watching {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// Opens a file and reads every tensor of it; the error, where there is one.
+/// Opens a file and reads every tensor.
 fn read_all(path: &Path) -> Result<(), WeightsError> {
     let checkpoint = Checkpoint::open(path)?;
     for name in checkpoint.names() {
@@ -53,7 +53,7 @@ fn sample() -> Vec<(String, Tensor)> {
         ("ids".to_owned(), counting(4, Kind::Int64) - 2),
         ("empty".to_owned(), Tensor::zeros([0, 4], (Kind::Float, Device::Cpu))),
         ("scalar".to_owned(), Tensor::from(0.1_f64)),
-        // Not in row order in memory, as a transposed weight is.
+        // Not row-major in memory, like a transposed weight.
         ("turned".to_owned(), counting(6, Kind::Float).view([2, 3]).tr()),
     ]
 }
@@ -65,7 +65,7 @@ fn save_sample(folder: &Path) -> PathBuf {
     path
 }
 
-/// A safetensors file from a header's text and its values.
+/// Writes a safetensors file with the given header and values.
 fn file_with(path: &Path, header: &str, values: &[u8]) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
@@ -74,7 +74,7 @@ fn file_with(path: &Path, header: &str, values: &[u8]) {
 }
 
 #[test]
-fn what_is_saved_is_read_back_bit_for_bit() {
+fn saved_tensors_are_read_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint::open(&save_sample(folder.path())).unwrap();
     assert_eq!(checkpoint.names().count(), sample().len());
@@ -113,7 +113,7 @@ fn the_identity_is_the_sha256_of_the_file() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused_by_name() {
+fn truncated_files_are_rejected_at_any_length() {
     let folder = tempfile::tempdir().unwrap();
     let whole = fs::read(save_sample(folder.path())).unwrap();
     let path = folder.path().join("cut.safetensors");
@@ -161,7 +161,7 @@ fn hostile_headers_are_refused_without_memory_for_what_they_claim() {
     }
 }
 
-/// A small generator of its own, so that the mutations are the same on every machine.
+/// Small deterministic generator, so that mutations are the same on every machine.
 fn next(state: &mut u64) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as usize
@@ -178,7 +178,7 @@ fn a_thousand_mutated_headers_neither_panic_nor_reach_beyond_the_file() {
         let mut bytes = whole.clone();
         for _ in 0..=next(&mut state) % 3 {
             let place = next(&mut state) % header;
-            // Half the time a digit or a bracket, which keeps more of the JSON readable.
+            // Half the mutations are digits or brackets, which keep more of the JSON valid.
             let choices = b"0123456789[]{},:\"-";
             bytes[place] = match next(&mut state) % 2 {
                 0 => choices[next(&mut state) % choices.len()],
@@ -190,12 +190,12 @@ fn a_thousand_mutated_headers_neither_panic_nor_reach_beyond_the_file() {
         refused += usize::from(read_all(&path).is_err());
         assert!(LARGEST.get() < 16 * whole.len(), "{} bytes at once", LARGEST.get());
     }
-    // The rest hit padding, names or metadata, and are files in their own right.
+    // The other mutations hit padding, names or metadata, and the files remain valid.
     assert!(refused > 500, "{refused} refused");
 }
 
 #[test]
-fn a_missing_file_a_folder_without_weights_and_a_folder_for_a_file_are_named() {
+fn missing_files_and_wrong_folders_are_errors_with_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let message = |path: &Path| Checkpoint::open(path).unwrap_err().to_string();
     assert!(message(&folder.path().join("gone.safetensors")).contains("gone.safetensors"));
@@ -205,7 +205,7 @@ fn a_missing_file_a_folder_without_weights_and_a_folder_for_a_file_are_named() {
 }
 
 #[test]
-fn a_type_that_is_not_read_here_is_named() {
+fn unsupported_types_are_errors_with_the_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd.safetensors");
     file_with(&path, r#"{"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]}}"#, &[0; 4]);
@@ -213,7 +213,7 @@ fn a_type_that_is_not_read_here_is_named() {
     assert!(error.contains("odd.safetensors") && error.contains("U16"), "{error}");
 }
 
-/// A folder of two shards with an index, as Hugging Face lays it out.
+/// Writes two shards with an index in Hugging Face's layout.
 fn save_shards(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for (number, tensors) in sample().chunks(4).enumerate() {
@@ -248,7 +248,7 @@ fn shards_are_read_as_one() {
 }
 
 #[test]
-fn an_index_that_is_not_true_is_refused() {
+fn wrong_indices_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let files = save_shards(folder.path());
     let message = |change: &dyn Fn(&mut BTreeMap<String, String>)| {
@@ -281,7 +281,7 @@ fn a_tensor_in_two_shards_is_refused() {
     files.insert("half".to_owned(), "twin.safetensors".to_owned());
     write_index(folder.path(), &files);
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("in another shard too"), "{error}");
+    assert!(error.contains("in two shards"), "{error}");
 }
 
 fn small_store(kind: Kind) -> nn::VarStore {
@@ -339,7 +339,7 @@ fn every_tensor_that_does_not_fit_is_named_and_nothing_is_changed() {
     assert_eq!(report.misshapen, ["a: [3, 2] in the file, [2, 3] in the model"]);
     assert!(words.contains("w.safetensors") && words.contains("hint:"), "{words}");
 
-    // Only the second variable is wrong: the first is not filled either.
+    // Only the second variable is wrong; the first must not be filled either.
     let checkpoint = save_named(
         &folder.path().join("v.safetensors"),
         vec![("a", counting(6, Kind::Float).view([2, 3])), ("b", counting(3, Kind::Int64))],
@@ -365,7 +365,7 @@ fn a_long_report_shows_ten_names_and_counts_the_rest() {
 }
 
 #[test]
-fn what_cannot_be_saved_is_named_and_the_old_file_stays() {
+fn failed_saves_keep_the_previous_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = save_sample(folder.path());
     let old = fs::read(&path).unwrap();
@@ -386,7 +386,7 @@ fn weight_files(path: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/weights", path].iter().collect()
 }
 
-/// Made by `tests/reference/weight_files_goldens.py`.
+/// The files are from `tests/reference/weight_files_goldens.py`.
 #[test]
 fn pytorchs_files_give_the_same_tensors_whole_legacy_and_in_shards() {
     let expected = Checkpoint::open(&weight_files("expected")).unwrap();
@@ -407,12 +407,12 @@ fn pytorchs_files_give_the_same_tensors_whole_legacy_and_in_shards() {
     }
     identities.dedup();
     assert_eq!(identities.len(), 3, "the identity is of the files");
-    // One file by itself, whatever it is called.
+    // A single file, with any name.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("weights");
     fs::copy(weight_files("whole/pytorch_model.bin"), &copy).unwrap();
     assert_eq!(Checkpoint::open(&copy).unwrap().identity(), identities[0]);
-    // Safetensors come first where a folder has both.
+    // Safetensors take precedence if a folder has both.
     fs::copy(&copy, folder.path().join("pytorch_model.bin")).unwrap();
     fs::copy(weight_files("tied.safetensors"), folder.path().join("model.safetensors")).unwrap();
     assert_eq!(Checkpoint::open(folder.path()).unwrap().names().count(), 1);

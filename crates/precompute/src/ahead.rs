@@ -166,7 +166,7 @@ mod tests {
             device: Device::Cpu,
             batch_size: 4,
             skip_corrupt: false,
-            place: launchers::Place::ALONE,
+            process: launchers::ProcessRank::SINGLE,
             output: Path::new("out"),
         }
     }

@@ -1,7 +1,7 @@
 //! One batch through the caller's model, checked.
 
-use networks::memory::attempt;
-use networks::transfer::Reading;
+use networks::memory::try_catch_out_of_memory;
+use networks::transfer::PendingCopy;
 use tch::{Kind, TchError, Tensor};
 
 use crate::ahead::Batch;
@@ -15,7 +15,7 @@ pub(crate) struct Encoding {
     /// The batch, whose memory is its own until it is read.
     pub(crate) batch: Batch,
     /// `[pictures, dimension]`, none for no pictures.
-    embeddings: Option<Reading>,
+    embeddings: Option<PendingCopy>,
 }
 
 impl Encoding {
@@ -33,7 +33,7 @@ impl Encoding {
             return Ok(Self { batch, embeddings: None });
         };
         let [first, last] = [*first, *last].map(|picture| plan.names[picture].clone());
-        let encoded = attempt(|| {
+        let encoded = try_catch_out_of_memory(|| {
             let pixels = normaliser.apply(&batch.upload(plan)?)?;
             encoder(&pixels).map_err(|error| Error::Encoder {
                 first: first.clone(),
@@ -52,7 +52,7 @@ impl Encoding {
         if embeddings.size() != wanted {
             return Err(Error::Shape { wanted, got: embeddings.size() });
         }
-        Ok(Self { embeddings: Some(Reading::start(&embeddings)?), batch })
+        Ok(Self { embeddings: Some(PendingCopy::start(&embeddings)?), batch })
     }
 
     /// Waits for the embeddings: the batch, and its rows one after the other.

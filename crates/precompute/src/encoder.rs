@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
-use networks::memory::{OutOfMemory, attempt};
+use networks::memory::{OutOfMemory, try_catch_out_of_memory};
 use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
@@ -104,7 +104,7 @@ impl ImageEncoder {
     fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
         let folder = clip::folder_of(path)?;
         let preprocessing = Preprocessing::from_folder(folder)?;
-        let clip = LoadedClip::from_folder(path, device, kind_of(dtype))?.with_vision()?;
+        let clip = LoadedClip::from_folder(path, device, kind_of(dtype))?.require_vision()?;
         let size = clip.model.config().vision_config.image_size;
         if i64::from(preprocessing.crop) != size {
             let (folder, crop) = (folder.to_owned(), preprocessing.crop);
@@ -176,7 +176,7 @@ impl ImageEncoder {
     /// # Errors
     /// Fails when memory is exhausted, or a picture was preprocessed otherwise.
     pub fn encode_pictures<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
-        attempt(|| self.encode_together(pictures))?
+        try_catch_out_of_memory(|| self.encode_together(pictures))?
     }
 
     fn encode_together<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {

@@ -197,7 +197,7 @@ impl Embeddings {
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
-        let not_whole = |error| format!("is not a whole safetensors file: {error}");
+        let not_whole = |error| format!("is not a complete safetensors file: {error}");
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {

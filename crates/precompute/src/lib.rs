@@ -33,7 +33,7 @@
 //!     device: Device::Cpu,
 //!     batch_size: 32,
 //!     skip_corrupt: false,
-//!     place: launchers::Place::ALONE,
+//!     process: launchers::ProcessRank::SINGLE,
 //!     output: &output,
 //! };
 //! let mean = |pixels: &tch::Tensor| pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use foreign_text::{printable, printable_path};
-use launchers::Place;
+use launchers::ProcessRank;
 use pictures::PictureFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -44,7 +44,7 @@ pub struct Plan<'a> {
     /// Leave out pictures that cannot be decoded, where else the first of them is an error.
     pub skip_corrupt: bool,
     /// Which of how many processes that share the work this one is.
-    pub place: Place,
+    pub process: ProcessRank,
     /// The file to write.
     pub output: &'a Path,
 }

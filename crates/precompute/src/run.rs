@@ -179,7 +179,7 @@ impl<'p> Share<'p> {
             changed: previous.map(Previous::changed).unwrap_or_default(),
         };
         let mut compared = 0;
-        for number in plan.place.share(partial.pieces()) {
+        for number in plan.process.shard(partial.pieces()) {
             let mut piece = partial.piece(number)?;
             if let Some(previous) = previous {
                 piece.take_over(previous)?;
@@ -316,7 +316,7 @@ fn look_for_output(
         return Ok(Found::Changed(Box::new(previous)));
     }
     // One process is enough to write the file.
-    if previous.touched && plan.place.rank == 0 {
+    if previous.touched && plan.process.rank == 0 {
         Embeddings::renew(&previous, plan)?;
     }
     finished(plan, &previous.embeddings, false)

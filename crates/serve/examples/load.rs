@@ -1,13 +1,13 @@
-//! Many clients at once against a running `capsmith serve`, some of them malformed: throughput, latencies,
-//! answers by status, and the server's memory.
+//! Load test of a running `capsmith serve` with many clients, some of them sending malformed
+//! requests: throughput, latencies, responses by status, and the server's memory.
 //!
 //! ```sh
 //! cargo run --release -p serve --example load -- ADDRESS PID FOLDER CLIENTS SECONDS
 //! ```
 //!
-//! ADDRESS is such as 127.0.0.1:8080, PID the server's process, and FOLDER has the pictures. First each of
-//! twenty pictures is captioned alone; then every answer must be the same as that one, or a refusal for a
-//! while. A client that is refused waits a tenth of a second.
+//! ADDRESS is for example 127.0.0.1:8080, PID the server's process, and FOLDER holds images. Twenty
+//! images are captioned one by one first; every later response must be the same, or a temporary
+//! rejection, after which the client waits a tenth of a second.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,18 +20,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Pictures that are sent around.
+/// Number of different images.
 const PICTURES: usize = 20;
-/// Of so many requests one is malformed.
+/// One in this many requests is malformed.
 const MALFORMED: usize = 8;
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// What came back.
+/// Responses of all clients.
 #[derive(Default)]
 struct Seen {
     statuses: BTreeMap<u16, usize>,
-    /// Of those that were captioned, in seconds.
+    /// Seconds per captioned request.
     latencies: Vec<f64>,
     wrong: usize,
     lost: usize,
@@ -93,7 +93,7 @@ fn pictures(folder: &str) -> Result<Vec<Vec<u8>>, Box<dyn Error + Send + Sync>> 
     Ok(paths.iter().map(fs::read).collect::<Result<_, _>>()?)
 }
 
-/// One request, and what is seen of it.
+/// Sends one request, and records its response.
 fn one(address: &str, number: usize, pictures: &[Vec<u8>], expected: &[Value], seen: &Mutex<Seen>) {
     let place = number % pictures.len();
     let picture = &pictures[place];
@@ -135,13 +135,13 @@ fn send(address: &str, picture: &[u8]) -> Result<(u16, Value), Box<dyn Error + S
     Ok((response.status().as_u16(), answer))
 }
 
-/// The captions of all runs and their keywords.
+/// Returns the captions and keywords of all runs.
 fn captions(answer: &Value) -> Value {
     let runs = answer["runs"].as_array().into_iter().flatten();
     runs.map(|run| json!([run["run"], run["caption"], run["keywords"]])).collect()
 }
 
-/// The resident memory of a process, in KiB.
+/// Returns the resident memory of a process, in KiB.
 fn resident(pid: &str) -> Result<u64, Box<dyn Error + Send + Sync>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

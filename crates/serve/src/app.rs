@@ -1,4 +1,4 @@
-//! The addresses that the server answers, and the way from a request to captions.
+//! HTTP routes, and the processing of a caption request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,38 +18,39 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
-use crate::backend::{Candidate, Picture, Served, ServedRun, Task, Written};
-use crate::body::{self, Received};
+use crate::backend::{Candidate, PreparedImage, ServedModels, ServedRun, Task, TaskOutput};
+use crate::body::{self, RequestBody};
 use crate::connections::Activity;
-use crate::error::Refusal;
+use crate::error::HttpError;
 use crate::guard::{self, Hosts};
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::request::CaptionRequest;
-use crate::worker::{Done, Queue};
+use crate::worker::{Captioned, Queue};
 
-/// What all requests share.
+/// State shared by all requests.
 pub(crate) struct App {
-    served: Served,
+    served: ServedModels,
     queue: Queue,
     limits: Limits,
     metrics: Arc<Metrics>,
     hosts: Hosts,
-    /// One for each picture that may be decoded at a time.
+    /// One permit per image that may be decoded concurrently.
     decoders: Arc<Semaphore>,
-    /// One for each byte that all bodies may take.
+    /// One permit per byte that all request bodies may take.
     memory: Arc<Semaphore>,
 }
 
-/// The answer to a request for captions.
+/// Response to a caption request.
 #[derive(Serialize)]
 struct Answer<'a> {
     width: u32,
     height: u32,
     runs: Vec<RunAnswer<'a>>,
-    milliseconds: Times,
-    /// Pictures that were captioned together with this one, itself among them.
-    together: usize,
+    milliseconds: Timings,
+    /// Number of images in the batch, including this one.
+    #[serde(rename = "together")]
+    batch_size: usize,
 }
 
 #[derive(Serialize)]
@@ -65,8 +66,8 @@ struct RunAnswer<'a> {
 }
 
 #[derive(Serialize)]
-struct Times {
-    /// Decoding the picture and making it ready, and waiting to.
+struct Timings {
+    /// Waiting for a decoder, decoding and preprocessing the image.
     picture: f64,
     /// Waiting for the models.
     queue: f64,
@@ -75,7 +76,7 @@ struct Times {
 
 impl App {
     pub fn new(
-        served: Served,
+        served: ServedModels,
         queue: Queue,
         limits: Limits,
         metrics: Arc<Metrics>,
@@ -86,7 +87,7 @@ impl App {
         Self { served, queue, limits, metrics, hosts, decoders, memory }
     }
 
-    /// All addresses.
+    /// Returns the router of all routes.
     pub fn router(self) -> Router {
         let app = Arc::new(self);
         let file = |content_type: &'static str, text: &'static str| {
@@ -97,30 +98,29 @@ impl App {
             .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css")))
             .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
             .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
-            .route("/v1/runs", get(runs))
+            .route("/v1/runs", get(list_runs))
             .route("/v1/caption", post(caption))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/metrics", get(metrics_text))
-            .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, ADDRESSES) })
+            .fallback(|| async { HttpError::new(StatusCode::NOT_FOUND, ROUTES) })
             .method_not_allowed_fallback(|| async {
-                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ADDRESSES)
+                HttpError::new(StatusCode::METHOD_NOT_ALLOWED, ROUTES)
             })
-            .layer(middleware::from_fn_with_state(app.clone(), around))
+            .layer(middleware::from_fn_with_state(app.clone(), check_and_count))
             .with_state(app)
     }
 }
 
-const ADDRESSES: &str =
-    "there is GET / for people, POST /v1/caption, GET /v1/runs, GET /healthz and GET /metrics";
+const ROUTES: &str = "no such route; the routes are GET / (web page), POST /v1/caption, GET /v1/runs, GET /healthz and GET /metrics";
 
-/// Refuses who may not ask, counts, and adds the headers of every answer.
-async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Checks host and origin, counts the response, and adds security headers to it.
+async fn check_and_count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = match app.hosts.check(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
     app.metrics.count(response.status());
-    guard::secure(response.headers_mut());
+    guard::add_security_headers(response.headers_mut());
     response
 }
 
@@ -128,10 +128,10 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.text()).into_response()
 }
 
-/// What the page needs to know.
-async fn runs(State(app): State<Arc<App>>) -> Json<Value> {
+/// Returns the runs and limits as JSON, for the web page.
+async fn list_runs(State(app): State<Arc<App>>) -> Json<Value> {
     let (limits, served) = (&app.limits, &app.served);
-    let runs: Vec<Value> = served.runs.iter().map(|run| described(run, limits)).collect();
+    let runs: Vec<Value> = served.runs.iter().map(|run| run_json(run, limits)).collect();
     Json(json!({
         "runs": runs,
         "similarity": served.similarity.is_some(),
@@ -140,7 +140,7 @@ async fn runs(State(app): State<Arc<App>>) -> Json<Value> {
     }))
 }
 
-fn described(run: &ServedRun, limits: &Limits) -> Value {
+fn run_json(run: &ServedRun, limits: &Limits) -> Value {
     let (strategies, score) = match run.config.system {
         System::ClipPrefix(_) => (&["greedy", "beam", "sampling"][..], "mean log-probability"),
         System::Sbg(_) => (&["sampling"][..], "cosine with the picture"),
@@ -151,14 +151,14 @@ fn described(run: &ServedRun, limits: &Limits) -> Value {
         "system": run.config.system.name(),
         "strategies": strategies,
         "score": score,
-        "decoding": shown(&run.config.decoding),
-        "most_tokens": run.longest(limits),
-        "most_captions": run.most_captions(limits),
+        "decoding": decoding_json(&run.config.decoding),
+        "most_tokens": run.max_request_tokens(limits),
+        "most_captions": run.max_request_captions(limits),
     })
 }
 
-/// Decoding as requests name it.
-fn shown(decoding: &Decoding) -> Value {
+/// Returns decoding settings as JSON, with the keys of requests.
+fn decoding_json(decoding: &Decoding) -> Value {
     let Decoding { max_new_tokens, strategy, .. } = decoding;
     json!({ "max_new_tokens": max_new_tokens, "strategy": strategy })
 }
@@ -179,65 +179,66 @@ async fn answer(
     activity: &Activity,
     request: Request<Body>,
     start: Instant,
-) -> Result<Response, Refusal> {
+) -> Result<Response, HttpError> {
     let deadline = (start + app.limits.request_time).into();
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let received = body::read(request, &app.limits, &app.memory).await?;
-    let _work = activity.work();
+    let _work = activity.start_work();
     let request = CaptionRequest::read(content_type.as_deref(), received.bytes.clone()).await?;
     let tasks = request.tasks(&app.served, &app.limits)?;
-    let place = app.queue.reserve()?;
+    let slot = app.queue.reserve()?;
     let decoding = Instant::now();
     let prepared = prepare(app, request, received, tasks.clone());
-    let (picture, width, height) =
-        timeout_at(deadline, prepared).await.map_err(|_| Refusal::late())??;
+    let (image, width, height) =
+        timeout_at(deadline, prepared).await.map_err(|_| HttpError::timed_out())??;
     let prepared = decoding.elapsed();
-    let captioned = app.queue.caption(place, picture);
-    let done = timeout_at(deadline, captioned).await.map_err(|_| Refusal::late())??;
+    let captioned = app.queue.caption(slot, image);
+    let done = timeout_at(deadline, captioned).await.map_err(|_| HttpError::timed_out())??;
     let runs = tasks
         .iter()
-        .zip(&done.written)
-        .map(|(task, written)| run_answer(&app.served.runs[task.run], task, written));
-    let Done { waited, computed, together, .. } = done;
+        .zip(&done.outputs)
+        .map(|(task, output)| run_answer(&app.served.runs[task.run], task, output));
+    let Captioned { queue_time, model_time, batch_size, .. } = done;
     let answer = Answer {
         width,
         height,
         runs: runs.collect(),
-        milliseconds: Times {
-            picture: milliseconds(prepared),
-            queue: milliseconds(waited),
-            models: milliseconds(computed),
+        milliseconds: Timings {
+            picture: to_milliseconds(prepared),
+            queue: to_milliseconds(queue_time),
+            models: to_milliseconds(model_time),
         },
-        together,
+        batch_size,
     };
     Ok(Json(answer).into_response())
 }
 
-fn run_answer<'a>(run: &'a ServedRun, task: &Task, written: &'a Written) -> RunAnswer<'a> {
-    let best = written.captions.first();
+fn run_answer<'a>(run: &'a ServedRun, task: &Task, output: &'a TaskOutput) -> RunAnswer<'a> {
+    let best = output.captions.first();
     RunAnswer {
         run: &run.name,
         system: run.config.system.name(),
         caption: best.map_or("", |best| &best.caption),
         score: best.map(|best| best.score),
         similarity: best.and_then(|best| best.similarity),
-        keywords: written.keywords.as_deref(),
-        candidates: &written.captions,
-        decoding: shown(&task.decoding),
+        keywords: output.keywords.as_deref(),
+        candidates: &output.captions,
+        decoding: decoding_json(&task.decoding),
     }
 }
 
-/// Decodes a picture, on one of few threads, and makes it ready for the encoders that its tasks need.
-/// The picture, its width and its height.
+/// Decodes and preprocesses the image for the encoders that its tasks need, on a blocking thread.
+///
+/// Returns the image with its width and height.
 async fn prepare(
     app: &App,
     request: CaptionRequest,
-    received: Received,
+    received: RequestBody,
     tasks: Vec<Task>,
-) -> Result<(Picture, u32, u32), Refusal> {
-    let broken = |_| Refusal::failed("the picture could not be decoded: the decoder broke down");
-    let permit = app.decoders.clone().acquire_owned().await.map_err(|_| Refusal::late())?;
+) -> Result<(PreparedImage, u32, u32), HttpError> {
+    let panicked = |_| HttpError::internal("the picture cannot be decoded: the decoder panicked");
+    let permit = app.decoders.clone().acquire_owned().await.map_err(|_| HttpError::timed_out())?;
     let pixels = app.limits.pixels;
     let needed: Vec<_> = app
         .served
@@ -254,17 +255,17 @@ async fn prepare(
         let decoded = pictures::decode_within(&request.picture, pixels);
         drop((request, received));
         let decoded = decoded.map_err(|problem| {
-            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))
+            HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))
         })?;
         let ready = |preprocessing: pictures::Preprocessing| preprocessing.planes(&decoded);
         let pixels = needed.into_iter().map(|preprocessing| preprocessing.map(ready)).collect();
         let RgbPixels { width, height, .. } = decoded;
         drop(permit);
-        Ok((Picture { pixels, tasks }, width, height))
+        Ok((PreparedImage { pixels, tasks }, width, height))
     });
-    prepared.await.map_err(broken)?
+    prepared.await.map_err(panicked)?
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+fn to_milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 10.0
 }

@@ -1,5 +1,4 @@
-//! What captions pictures, as the server sees it: something on a thread of its own that takes several
-//! pictures together.
+//! Interface between the server and the models.
 
 use std::sync::Arc;
 
@@ -10,100 +9,99 @@ use serde::Serialize;
 
 use crate::limits::Limits;
 
-/// What captions pictures. It is made, used and dropped on one thread.
+/// Model backend. It is created, used and dropped on one thread.
 pub trait Backend {
-    /// What is served; does not change.
-    fn served(&self) -> Served;
+    /// Returns the served runs; the result never changes.
+    fn served(&self) -> ServedModels;
 
-    /// Captions pictures together: for each, in their order, what each of its tasks comes to.
+    /// Captions a batch of images; returns the output of each image's tasks, in order.
     ///
     /// # Errors
-    /// When none of them can be captioned.
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure>;
+    /// Fails if the batch cannot be captioned.
+    fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError>;
 }
 
-/// A batch of pictures that cannot be captioned.
+/// BackendError to caption a batch of images.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// There is no memory for it.
+pub enum BackendError {
+    /// Memory is exhausted.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// Anything else, in words.
+    /// Any other error, as a message.
     #[error("{0}")]
     Other(String),
 }
 
-/// What is served.
+/// Runs and preprocessings that the server offers.
 #[derive(Debug, Clone)]
-pub struct Served {
-    /// The runs, by which requests name them.
+pub struct ServedModels {
+    /// Runs, in the order of their indices.
     pub runs: Vec<ServedRun>,
-    /// How pictures are made ready for each image encoder.
+    /// Preprocessing of each image encoder.
     pub preprocessings: Vec<Preprocessing>,
-    /// The image encoder whose CLIP compares captions with pictures, if one does.
+    /// Index of the image encoder whose CLIP scores caption similarities, if any.
     pub similarity: Option<usize>,
 }
 
-/// A run that is served.
+/// Run that the server offers.
 #[derive(Debug, Clone)]
 pub struct ServedRun {
-    /// What it is called.
+    /// Name in requests.
     pub name: String,
-    /// How it was configured.
+    /// Config of the run.
     pub config: Arc<Config>,
-    /// Its image encoder, by number.
+    /// Index of its image encoder.
     pub encoder: usize,
-    /// What `decoding.max_new_tokens` may be at most.
-    pub most_tokens: usize,
+    /// Upper limit of `decoding.max_new_tokens`.
+    pub max_tokens: usize,
 }
 
 impl ServedRun {
-    /// The longest caption that a request may ask for, in tokens.
-    pub(crate) fn longest(&self, limits: &Limits) -> usize {
-        limits.max_tokens.max(self.config.decoding.max_new_tokens).min(self.most_tokens)
+    /// Returns the maximum `max_new_tokens` of a request.
+    pub(crate) fn max_request_tokens(&self, limits: &Limits) -> usize {
+        limits.max_tokens.max(self.config.decoding.max_new_tokens).min(self.max_tokens)
     }
 
-    /// The most beams or samples that a request may ask for.
-    pub(crate) fn most_captions(&self, limits: &Limits) -> usize {
+    /// Returns the maximum number of beams or samples of a request.
+    pub(crate) fn max_request_captions(&self, limits: &Limits) -> usize {
         limits.continuations.max(self.config.decoding.strategy.continuations())
     }
 }
 
-/// A picture to caption.
+/// Preprocessed image, with the tasks to run on it.
 #[derive(Debug, Clone)]
-pub struct Picture {
-    /// For each image encoder the picture's bytes made ready for it by
-    /// [`Preprocessing::planes`], where a task needs it.
+pub struct PreparedImage {
+    /// Pixels for each image encoder, by [`Preprocessing::planes`], if a task needs that encoder.
     pub pixels: Vec<Option<Vec<u8>>>,
-    /// What is asked for, one or more.
+    /// Tasks, at least one.
     pub tasks: Vec<Task>,
 }
 
-/// A run and how it is to decode.
+/// Run and its decoding settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// The run, by number.
+    /// Index of the run.
     pub run: usize,
-    /// Checked before.
+    /// Decoding settings, already validated.
     pub decoding: Decoding,
 }
 
-/// What a run wrote of a picture.
+/// Output of one task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Written {
+pub struct TaskOutput {
     /// Captions, best first.
     pub captions: Vec<Candidate>,
-    /// The words that they were written from, for systems that write from words.
+    /// Keywords that the captions were generated from, for SBG.
     pub keywords: Option<Vec<String>>,
 }
 
-/// A caption that a run wrote.
+/// Generated caption.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
-    /// Its text.
+    /// Text.
     pub caption: String,
-    /// What captions of the run are compared by: see [`training::captioner::Caption::score`].
+    /// Score by which the run ranks captions: see [`training::captioner::Caption::score`].
     pub score: f64,
-    /// Its cosine with the picture by CLIP, where one is served.
+    /// Cosine similarity of caption and image by CLIP, if one is served.
     pub similarity: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! Reading a request's body: within its own size, within what all bodies may take, and in time.
+//! Reading of request bodies, with limits on size, total memory and time.
 
 use std::sync::Arc;
 
@@ -9,77 +9,78 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::error::Refusal;
+use crate::error::HttpError;
 use crate::limits::Limits;
 
-/// A body that is too large is read on this many times its limit before it is refused: most clients
-/// look for an answer only when they have sent everything.
-const READ_ON: usize = 4;
+/// Factor of the size limit up to which a too large body is read before it is rejected: most
+/// clients read the response only after they have sent everything.
+const DRAIN_FACTOR: usize = 4;
 
-/// A body, and its share of the memory for all.
-pub(crate) struct Received {
+/// Request body, with its permits of the memory shared by all bodies.
+pub(crate) struct RequestBody {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads the whole body. `memory` has a permit for each byte that all bodies may take.
+/// Reads the whole body. `memory` has one permit per byte that all bodies may take.
 pub(crate) async fn read(
     request: Request<Body>,
     limits: &Limits,
     memory: &Arc<Semaphore>,
-) -> Result<Received, Refusal> {
+) -> Result<RequestBody, HttpError> {
     let too_large = || {
-        Refusal::new(
+        HttpError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the request is larger than {} MiB", limits.body >> 20),
         )
     };
-    if claimed(request.headers()).is_some_and(|length| length > limits.body * READ_ON) {
+    if content_length(request.headers()).is_some_and(|length| length > limits.body * DRAIN_FACTOR) {
         return Err(too_large());
     }
-    let whole = timeout(limits.body_time, collect(request.into_body(), limits, memory)).await;
-    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time");
-    whole.map_err(late)??.ok_or_else(too_large)
+    let whole = timeout(limits.body_time, read_frames(request.into_body(), limits, memory)).await;
+    let timed_out =
+        |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time");
+    whole.map_err(timed_out)??.ok_or_else(too_large)
 }
 
-/// The length that the headers claim.
-fn claimed(headers: &HeaderMap) -> Option<usize> {
+/// Returns the length in the `Content-Length` header.
+fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The body, or none where it is too large.
-async fn collect(
+/// Returns the body, or `None` if it is too large.
+async fn read_frames(
     mut body: Body,
     limits: &Limits,
     memory: &Arc<Semaphore>,
-) -> Result<Option<Received>, Refusal> {
+) -> Result<Option<RequestBody>, HttpError> {
     let mut bytes = BytesMut::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
+    let mut permit: Option<OwnedSemaphorePermit> = None;
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Refusal::bad_request(format!("the request broke off or is malformed: {error}"))
+            HttpError::bad_request(format!("the request is incomplete or malformed: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         read += data.len();
-        if read > limits.body * READ_ON {
+        if read > limits.body * DRAIN_FACTOR {
             return Ok(None);
         }
         if read > limits.body {
             bytes = BytesMut::new();
-            share = None;
+            permit = None;
             continue;
         }
-        let wanted = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let more = memory.clone().try_acquire_many_owned(wanted).map_err(|_| Refusal::busy())?;
-        match &mut share {
-            Some(share) => share.merge(more),
-            None => share = Some(more),
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let more = memory.clone().try_acquire_many_owned(length).map_err(|_| HttpError::busy())?;
+        match &mut permit {
+            Some(permit) => permit.merge(more),
+            None => permit = Some(more),
         }
         bytes.extend_from_slice(&data);
     }
     if read > limits.body {
         return Ok(None);
     }
-    Ok(Some(Received { bytes: bytes.freeze(), _share: share }))
+    Ok(Some(RequestBody { bytes: bytes.freeze(), _memory: permit }))
 }

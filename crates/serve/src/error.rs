@@ -1,4 +1,4 @@
-//! What can go wrong: with the server, and with one request.
+//! Errors of the server, and of single requests.
 
 use std::io;
 
@@ -7,18 +7,18 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// A server that cannot start.
+/// BackendError to start the server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The runtime or a thread cannot be had.
+    /// The runtime or a thread cannot be started.
     #[error("cannot start the server: {0}")]
     Io(#[from] io::Error),
     /// A run cannot be loaded or used.
-    #[error("the run {run}: {source}")]
+    #[error("run {run}: {source}")]
     Run {
-        /// What the run is called.
+        /// Name of the run.
         run: String,
-        /// What is wrong with it.
+        /// Reason.
         source: Box<training::Error>,
     },
     /// An image encoder cannot be loaded or used.
@@ -27,45 +27,45 @@ pub enum Error {
     /// CLIP's text tower cannot be loaded or used.
     #[error(transparent)]
     Text(#[from] keywords::Error),
-    /// libtorch refused an operation.
+    /// libtorch error.
     #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
-    /// Whatever captions pictures cannot be made ready.
+    /// The backend cannot be loaded.
     #[error("{0}")]
     Backend(String),
 }
 
-/// An answer that is no caption: `{"error": "…"}`.
+/// HTTP error response with a JSON body, `{"error": "…"}`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct HttpError {
     pub status: StatusCode,
     pub message: String,
 }
 
-impl Refusal {
+impl HttpError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
 
-    /// A request that does not say what is to be done.
+    /// Creates the response to an invalid request.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// More requests than can wait.
+    /// Creates the response to a request when the queue or the memory for bodies is full.
     pub fn busy() -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests are waiting; try again soon")
     }
 
-    /// A request that took longer than it may.
-    pub fn late() -> Self {
+    /// Creates the response to a request that takes too long.
+    pub fn timed_out() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the caption was not ready in time; try again, or ask for fewer runs or captions",
         )
     }
 
-    /// More memory than the device has left.
+    /// Creates the response to a request that exceeds the device's memory.
     pub fn out_of_memory() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -73,22 +73,22 @@ impl Refusal {
         )
     }
 
-    /// A fault of the server's own.
-    pub fn failed(message: impl Into<String>) -> Self {
+    /// Creates the response to an internal error.
+    pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
-    /// Whether the same request may succeed soon.
-    fn passes(&self) -> bool {
+    /// Returns true if the same request may succeed soon.
+    fn is_temporary(&self) -> bool {
         matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let passes = self.passes();
+        let is_temporary = self.is_temporary();
         let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
-        if passes {
+        if is_temporary {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

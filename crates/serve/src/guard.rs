@@ -1,8 +1,8 @@
-//! The check of every request's `Host` and `Origin`, and the headers of every answer.
+//! Checks of `Host` and `Origin` on every request, and security headers on every response.
 //!
-//! A web page elsewhere reaches this server through its reader's browser in two ways: by a name that it
-//! lets point here (DNS rebinding), which `Host` betrays, or by asking from its own origin, which
-//! `Origin` betrays. So every request must name one of the server's own hosts, and no other origin.
+//! A web page of another site can reach this server through its reader's browser in two ways: by
+//! DNS rebinding, which `Host` reveals, or by a cross-origin request, which `Origin` reveals. So
+//! every request must name one of the server's own hosts, and no other origin.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use std::str::FromStr;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 
-use crate::error::Refusal;
+use crate::error::HttpError;
 
-/// Headers of every answer. The page needs nothing but its own files and the pictures it is given.
-const SECURITY: [(HeaderName, &str); 5] = [
+/// Security headers of every response. The page needs only its own files and the user's images.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; \
@@ -25,46 +25,46 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Adds the headers that tell browsers what a page may do.
-pub(crate) fn secure(headers: &mut HeaderMap) {
-    for (name, value) in SECURITY {
+/// Adds the security headers.
+pub(crate) fn add_security_headers(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }
 
-/// A host by which requests may name the server: a name in lower case, or an IP address.
+/// Host name in lower case or IP address by which requests may address the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host(Kind);
+pub struct Host(HostKind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum HostKind {
     Name(String),
     Ip(IpAddr),
 }
 
-/// A text that is no host.
+/// Text that is no host.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is not a host such as captions.example.org or 192.168.1.5, without a scheme and a port"
 )]
-pub struct NotAHost(String);
+pub struct InvalidHost(String);
 
 impl FromStr for Host {
-    type Err = NotAHost;
+    type Err = InvalidHost;
 
-    fn from_str(text: &str) -> Result<Self, NotAHost> {
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
         let bare: Option<Ipv6Addr> = text.parse().ok();
         let parsed = match bare {
-            Some(ip) => Some(Self(Kind::Ip(IpAddr::V6(ip).to_canonical()))),
+            Some(ip) => Some(Self(HostKind::Ip(IpAddr::V6(ip).to_canonical()))),
             None => {
                 HostPort::parse(text).filter(|named| named.port.is_none()).map(|named| named.host)
             }
         };
-        parsed.ok_or_else(|| NotAHost(text.to_owned()))
+        parsed.ok_or_else(|| InvalidHost(text.to_owned()))
     }
 }
 
-/// A host and a port, as `Host` and `Origin` name them.
+/// Host and optional port, as in `Host` and `Origin`.
 #[derive(Debug, PartialEq, Eq)]
 struct HostPort {
     host: Host,
@@ -75,7 +75,7 @@ impl HostPort {
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
-        // A user name before the host is not stripped, and so refused.
+        // `url` does not strip a user name, so the prefix differs and the text is rejected.
         let port = match text.strip_prefix(host)? {
             "" => None,
             rest => Some(rest.strip_prefix(':')?.parse().ok()?),
@@ -83,19 +83,19 @@ impl HostPort {
         let name = host.strip_suffix('.').unwrap_or(host);
         let kind = if let Some(inner) = name.strip_prefix('[') {
             let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-            Kind::Ip(IpAddr::V6(ip).to_canonical())
+            HostKind::Ip(IpAddr::V6(ip).to_canonical())
         } else if let Ok(ip) = name.parse::<Ipv4Addr>() {
-            Kind::Ip(IpAddr::V4(ip))
+            HostKind::Ip(IpAddr::V4(ip))
         } else if is_name(name) {
-            Kind::Name(name.to_ascii_lowercase())
+            HostKind::Name(name.to_ascii_lowercase())
         } else {
             return None;
         };
         Some(Self { host: Host(kind), port })
     }
 
-    /// Reads an origin such as `http://localhost:8080`; its port is the scheme's where it has none.
-    fn of_origin(text: &str) -> Option<(Self, u16)> {
+    /// Parses an origin such as `http://localhost:8080`; returns it with the scheme's default port.
+    fn parse_origin(text: &str) -> Option<(Self, u16)> {
         let (scheme, authority) = text.split_once("://")?;
         let default = match scheme {
             "http" => 80,
@@ -111,12 +111,12 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
-/// The hosts that a server answers to.
+/// Hosts that a server answers to.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// The address that the server listens on.
+    /// Address that the server listens on.
     address: IpAddr,
-    /// Further hosts that it may be called.
+    /// Additional allowed hosts.
     allowed: Vec<Host>,
 }
 
@@ -125,34 +125,33 @@ impl Hosts {
         Self { address: address.to_canonical(), allowed }
     }
 
-    /// Refuses a request that names another host than the server's, or comes from a page of another
-    /// origin.
-    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    /// Rejects a request that names a foreign host, or comes from a page of another origin.
+    pub fn check<B>(&self, request: &Request<B>) -> Result<(), HttpError> {
         let headers = request.headers();
-        let text = only(headers, &header::HOST)?
-            .ok_or_else(|| Refusal::bad_request("the request has no Host header"))?;
+        let text = single_header(headers, &header::HOST)?
+            .ok_or_else(|| HttpError::bad_request("the request has no Host header"))?;
         let named = self.check_host(text)?;
-        // An absolute request target goes before the header.
+        // An absolute request target takes precedence over the header.
         if let Some(authority) = request.uri().authority() {
             self.check_host(authority.as_str())?;
         }
-        let Some(origin) = only(headers, &header::ORIGIN)? else { return Ok(()) };
-        let is_own = HostPort::of_origin(origin).is_some_and(|(origin, default)| {
+        let Some(origin) = single_header(headers, &header::ORIGIN)? else { return Ok(()) };
+        let is_own = HostPort::parse_origin(origin).is_some_and(|(origin, default)| {
             let port = |named: &HostPort| named.port.unwrap_or(default);
             origin.host == named.host && port(&origin) == port(&named)
         });
         if is_own {
             return Ok(());
         }
-        Err(Refusal::new(
+        Err(HttpError::new(
             StatusCode::FORBIDDEN,
-            format!("pages of another origin, such as {origin:?}, may not ask this server"),
+            format!("pages of another origin, such as {origin:?}, may not access this server"),
         ))
     }
 
-    fn check_host(&self, text: &str) -> Result<HostPort, Refusal> {
+    fn check_host(&self, text: &str) -> Result<HostPort, HttpError> {
         let named = HostPort::parse(text)
-            .ok_or_else(|| Refusal::bad_request(format!("the host {text:?} is malformed")))?;
+            .ok_or_else(|| HttpError::bad_request(format!("the host {text:?} is malformed")))?;
         if self.is_own(&named.host) {
             return Ok(named);
         }
@@ -161,19 +160,22 @@ impl Hosts {
         } else {
             "localhost and IP addresses"
         };
-        Err(Refusal::new(
+        Err(HttpError::new(
             StatusCode::FORBIDDEN,
             format!(
-                "this server answers to {own}, and not to {text:?}; --allowed-host lets it answer to another name"
+                "this server answers to {own}, not to {text:?}; --allowed-host allows another name"
             ),
         ))
     }
 
-    /// An address cannot be made to point elsewhere, so a server that other machines reach answers to all.
+    /// Returns true for the server's own hosts.
+    ///
+    /// DNS rebinding cannot forge an IP address, so a server that is reachable by other machines
+    /// accepts all addresses.
     fn is_own(&self, host: &Host) -> bool {
         let own = match &host.0 {
-            Kind::Name(name) => name == "localhost",
-            Kind::Ip(ip) => {
+            HostKind::Name(name) => name == "localhost",
+            HostKind::Ip(ip) => {
                 let usual = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
                 !self.address.is_loopback() || *ip == self.address || usual.contains(ip)
             }
@@ -182,15 +184,18 @@ impl Hosts {
     }
 }
 
-/// The value of a header that a request may have once.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Refusal> {
+/// Returns the value of a header that may appear at most once.
+fn single_header<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, HttpError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Refusal::bad_request(format!("the request has two headers {name}")));
+        return Err(HttpError::bad_request(format!("the request has two headers {name}")));
     }
     let text = value.to_str();
-    text.map(Some).map_err(|_| Refusal::bad_request(format!("the header {name} is not ASCII")))
+    text.map(Some).map_err(|_| HttpError::bad_request(format!("the header {name} is not ASCII")))
 }
 
 #[cfg(test)]
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_none_are_refused() {
+    fn malformed_hosts_are_rejected() {
         for host in [
             "",
             ".",

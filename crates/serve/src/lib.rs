@@ -1,12 +1,12 @@
-//! A local web page, and an HTTP interface, that caption pictures with trained runs.
+//! HTTP server with a web page that captions images with trained runs.
 //!
-//! [`serve`] listens, has a [`Backend`] made on a thread of its own (tensors stay on that thread), and
-//! answers until it is stopped. [`Models`] is the backend that captions with trained runs.
+//! [`serve`] listens, loads a [`Backend`] on its own thread (tensors stay on that thread), and
+//! answers until it is stopped. [`Models`] is the backend of trained runs.
 //!
-//! A request takes this way: its body is read within bounds of size and time; what it asks for is checked
-//! against what is served; a place in the queue is reserved, or the request refused at once; the picture
-//! is decoded on one of few threads; the models take all pictures that wait, up to a batch, together. A
-//! picture with the same options gets the same captions whatever it is captioned with, except where a
+//! Processing of a request: read the body within limits of size and time; check its options against
+//! the served runs; reserve a queue slot, or reject the request at once; decode the image on a
+//! blocking thread; caption all waiting images together, up to the batch size. The captions of an
+//! image do not depend on the rest of its batch, except where rounding decides a choice.
 //! choice hangs on rounding.
 //!
 //! ```text
@@ -27,18 +27,20 @@ mod limits;
 mod listen;
 mod metrics;
 mod models;
-mod patience;
 mod request;
 mod worker;
+mod write_timeout;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub use backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Task, Written};
+pub use backend::{
+    Backend, BackendError, Candidate, PreparedImage, ServedModels, ServedRun, Task, TaskOutput,
+};
 pub use error::Error;
-pub use guard::{Host, NotAHost};
+pub use guard::{Host, InvalidHost};
 pub use limits::Limits;
 pub use models::{Models, RunSource};
 
@@ -47,16 +49,17 @@ use guard::Hosts;
 use metrics::Metrics;
 use worker::Worker;
 
-/// How long threads that decode a picture are waited for at the end.
+/// Time to wait for decoder threads at the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Answers requests until `stop` is raised, then finishes those in flight. `load` is called on the models'
-/// own thread, `ready` when it is done and requests are answered. Requests may name the server by its
-/// address, by this machine's usual names, and by `allowed`. Says whether all requests in flight were
-/// finished in the time for it.
+/// Serves requests until `stop` is set, then finishes those in flight.
+///
+/// `load` runs on the models' own thread; `ready` is called once it has succeeded and the server
+/// accepts requests. Requests may address the server by IP address, by the local machine's usual
+/// names, and by `allowed`. Returns true if all requests in flight finished in time.
 ///
 /// # Errors
-/// When the backend cannot be made, or threads cannot be had.
+/// Fails if the backend cannot be loaded, or a thread or the runtime cannot be started.
 pub fn serve<B: Backend>(
     listener: TcpListener,
     load: impl FnOnce() -> Result<B, Error> + Send + 'static,
@@ -79,7 +82,7 @@ pub fn serve<B: Backend>(
     runtime.shutdown_timeout(LAST_WAIT);
     let finished = finished?;
     if finished {
-        // With the last request the last queue has gone, and so the thread ends.
+        // The last request has dropped the last queue, so the thread ends.
         let _ = thread.join();
     }
     Ok(finished)

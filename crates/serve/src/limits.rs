@@ -1,39 +1,39 @@
-//! How much a server takes on at a time.
+//! Limits of a server's load.
 
 use std::time::Duration;
 
-/// How much a server takes on at a time, so that nobody can make it run out of memory or time.
+/// Limits of a server's load, so that no client can exhaust memory or time.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of a request's body.
+    /// Maximum size of a request body in bytes.
     pub body: usize,
-    /// Bytes of all bodies that are held at a time.
+    /// Maximum size of all request bodies in memory, in bytes.
     pub bodies: usize,
-    /// Pixels of a picture, by its header.
+    /// Maximum number of pixels of an image.
     pub pixels: u64,
-    /// Pictures decoded at a time.
+    /// Maximum number of images decoded concurrently.
     pub decoders: usize,
-    /// Connections open at a time; for one more, the one that waits longest for its client is closed.
+    /// Maximum number of open connections; the longest idle one is closed for a new one.
     pub connections: usize,
-    /// Time that a client may keep a connection waiting before it gives way to another one.
-    pub patience: Duration,
-    /// Pictures that are decoded or wait for the models; more are refused.
+    /// Time that a connection must wait for its client before it may be closed for a new one.
+    pub idle_before_eviction: Duration,
+    /// Maximum number of images being decoded or waiting for the models.
     pub queue: usize,
-    /// Pictures that the models take together.
+    /// Maximum number of images in a batch of the models.
     pub batch: usize,
-    /// Tokens that a request may ask for, beyond what a run is configured to.
+    /// Maximum `max_tokens` of a request, unless the run's config allows more.
     pub max_tokens: usize,
-    /// Beams or samples that a request may ask for, beyond what a run is configured to.
+    /// Maximum number of beams or samples of a request, unless the run's config allows more.
     pub continuations: usize,
-    /// Time for a request's headers, and for which an idle connection is kept.
+    /// Time limit for a request's headers, and for an idle connection.
     pub header_time: Duration,
-    /// Time for a request's body.
+    /// Time limit for a request's body.
     pub body_time: Duration,
-    /// Time for a client to take an answer.
+    /// Time limit for a client to read a response.
     pub answer_time: Duration,
-    /// Time for a request as a whole.
+    /// Time limit for a whole request.
     pub request_time: Duration,
-    /// Time for what is in flight when the server is stopped.
+    /// Time limit for requests in flight when the server is stopped.
     pub shutdown_time: Duration,
 }
 
@@ -42,11 +42,11 @@ impl Default for Limits {
         Self {
             body: 20 << 20,
             bodies: 256 << 20,
-            // Above what cameras commonly make; such a picture takes 150 MB while it is decoded.
+            // More than common cameras have; decoding such an image takes 150 MB.
             pixels: 50_000_000,
             decoders: std::thread::available_parallelism().map_or(1, usize::from).min(4),
             connections: 512,
-            patience: Duration::from_millis(500),
+            idle_before_eviction: Duration::from_millis(500),
             queue: 64,
             batch: 16,
             max_tokens: 100,

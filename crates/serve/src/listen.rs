@@ -1,4 +1,4 @@
-//! Accepting connections, serving them within bounds of time and memory, and how they end.
+//! Accepting and serving connections with limits on time and memory, and graceful shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,28 +18,29 @@ use tokio::time::{sleep, timeout};
 
 use crate::connections::Connections;
 use crate::limits::Limits;
-use crate::patience::Patience;
+use crate::write_timeout::WriteTimeout;
 
-/// How often the stop flag is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
-/// How long accepting rests when the system has no more sockets.
-const REST: Duration = Duration::from_millis(100);
+/// Interval between checks of the stop flag.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Delay before accepting again when the system has run out of sockets.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Bytes read ahead of a connection, and bytes written ahead of it, both here and by the system.
+/// Size of a connection's read buffer, write buffer and kernel send buffer, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// Serves connections until `stop` is raised, and then what is in flight. Returns whether that was
-/// finished in time.
+/// Serves connections until `stop` is set, then finishes requests in flight.
+///
+/// Returns true if they finished in time.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: &Limits,
     stop: &AtomicBool,
 ) -> bool {
-    // Connections inherit it. Where it cannot be set, the system's own bound holds.
+    // Connections inherit the option. If it cannot be set, the system's default applies.
     let _ = SockRef::from(&listener).set_send_buffer_size(BUFFER);
     let graceful = GracefulShutdown::new();
-    let connections = Connections::new(limits.connections, limits.patience);
+    let connections = Connections::new(limits.connections, limits.idle_before_eviction);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -48,25 +49,25 @@ pub(crate) async fn serve(
         .max_buf_size(BUFFER);
     let accept = async {
         for number in 0.. {
-            let stream = accepted(&listener, &connections).await;
-            let stream = TokioIo::new(Patience::new(stream, limits.answer_time));
+            let stream = accept_connection(&listener, &connections).await;
+            let stream = TokioIo::new(WriteTimeout::new(stream, limits.answer_time));
             let slot = connections.slot(number).await;
             slot.spawn(|activity| {
                 let router = TowerToHyperService::new(router.clone());
                 let service = service_fn(move |mut request: Request<Incoming>| {
-                    // The body comes next, and then the answer goes.
-                    activity.wait();
+                    // The client now sends the body, then reads the response.
+                    activity.wait_for_client();
                     request.extensions_mut().insert(activity.clone());
                     let (response, activity) = (router.call(request), activity.clone());
                     async move {
                         let response = response.await;
-                        activity.wait();
+                        activity.wait_for_client();
                         response
                     }
                 });
                 let connection = graceful.watch(builder.serve_connection(stream, service));
                 async {
-                    // Whoever broke the connection off cannot be told.
+                    // A client that has disconnected cannot receive an error.
                     let _ = connection.await;
                 }
             });
@@ -74,33 +75,33 @@ pub(crate) async fn serve(
     };
     tokio::select! {
         () = accept => {}
-        () = raised(stop) => {}
+        () = wait_for_stop(stop) => {}
     }
     drop((listener, router));
-    let clients_are_waited_for = async {
+    let close_idle_connections = async {
         loop {
-            connections.close_slow();
-            sleep(GLANCE).await;
+            connections.close_idle();
+            sleep(STOP_POLL_INTERVAL).await;
         }
     };
     tokio::select! {
         finished = timeout(limits.shutdown_time, graceful.shutdown()) => finished.is_ok(),
-        () = clients_are_waited_for => false,
+        () = close_idle_connections => false,
     }
 }
 
-async fn accepted(listener: &TcpListener, connections: &Arc<Connections>) -> TcpStream {
+async fn accept_connection(listener: &TcpListener, connections: &Arc<Connections>) -> TcpStream {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             return stream;
         }
-        connections.close_slowest();
-        sleep(REST).await;
+        connections.evict_longest_idle();
+        sleep(ACCEPT_RETRY_DELAY).await;
     }
 }
 
-async fn raised(stop: &AtomicBool) {
+async fn wait_for_stop(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        sleep(GLANCE).await;
+        sleep(STOP_POLL_INTERVAL).await;
     }
 }

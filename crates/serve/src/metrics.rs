@@ -1,4 +1,4 @@
-//! What `/metrics` says, as Prometheus reads it.
+//! Prometheus metrics at `/metrics`.
 
 use axum::http::StatusCode;
 use prometheus_client::encoding::text::encode;
@@ -8,25 +8,26 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// The type of the text that [`Metrics::text`] makes.
+/// Content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds of the latency histogram, in seconds.
-const SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+const LATENCY_BOUNDS: [f64; 12] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 /// Upper bounds of the histogram of batch sizes.
-const PICTURES: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+const BATCH_SIZE_BOUNDS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 
 type Status = [(&'static str, String); 1];
 
-/// Counts of what the server does.
+/// Counters and histograms of the server.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Status, Counter>,
-    /// Pictures that are decoded or wait for the models.
+    /// Images being decoded or waiting for the models.
     pub queue_depth: Gauge,
-    /// Pictures that the models took together.
+    /// Images per batch.
     pub batch_sizes: Histogram,
-    /// Seconds from a request for captions to its answer, whatever it is.
+    /// Seconds from a caption request to its response, of any status.
     pub latency: Histogram,
 }
 
@@ -35,8 +36,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("capsmith");
         let requests = Family::<Status, Counter>::default();
         let queue_depth = Gauge::default();
-        let batch_sizes = Histogram::new(PICTURES);
-        let latency = Histogram::new(SECONDS);
+        let batch_sizes = Histogram::new(BATCH_SIZE_BOUNDS);
+        let latency = Histogram::new(LATENCY_BOUNDS);
         registry.register("requests", "Requests by the status of their answer", requests.clone());
         registry.register(
             "queue_depth",
@@ -56,12 +57,12 @@ impl Metrics {
         Self { registry, requests, queue_depth, batch_sizes, latency }
     }
 
-    /// Counts a request by its answer.
+    /// Counts a response.
     pub fn count(&self, status: StatusCode) {
         self.requests.get_or_create(&[("status", status.as_u16().to_string())]).inc();
     }
 
-    /// All of it.
+    /// Returns all metrics in Prometheus' text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

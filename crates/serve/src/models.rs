@@ -1,4 +1,4 @@
-//! Trained runs with the image encoders and the CLIP that they need, captioning pictures together.
+//! Backend of trained runs, with their image encoders and a CLIP for caption similarities.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,121 +14,131 @@ use training::KeywordSelector;
 use training::captioner::{Caption, Captioner};
 use training::inputs::normalized;
 
-use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
+use crate::backend::{
+    Backend, BackendError, Candidate, PreparedImage, ServedModels, ServedRun, TaskOutput,
+};
 use crate::error::Error;
 
-/// Captions that a run writes at a time: what they hold in memory is the larger the more there are.
-const CAPTIONS_TOGETHER: usize = 64;
+/// Maximum number of captions that a run generates at a time, which bounds memory.
+const CAPTIONS_PER_BATCH: usize = 64;
 
-/// A run to serve, whose files have been found.
+/// LoadedRun to serve, with the paths of its files.
 #[derive(Debug, Clone)]
 pub struct RunSource {
-    /// What it is to be called.
+    /// Name in requests.
     pub name: String,
-    /// The run.
+    /// LoadedRun folder.
     pub folder: RunFolder,
-    /// What its image encoder is called.
+    /// Name of the image encoder.
     pub model: String,
-    /// Its image encoder.
+    /// Image encoder.
     pub encoder: EncoderSource,
-    /// The CLIP that it compares captions by, if it does.
+    /// CLIP model that ranks the run's captions, if any.
     pub clip: Option<PathBuf>,
 }
 
-/// Trained runs with all that they need.
+/// Loaded runs and the models that they need.
 pub struct Models {
-    runs: Vec<Run>,
+    runs: Vec<LoadedRun>,
     encoders: Vec<(EncoderSource, ImageEncoder)>,
-    judge: Option<Judge>,
+    similarity_model: Option<SimilarityModel>,
     device: Device,
 }
 
-struct Run {
+struct LoadedRun {
     name: String,
     captioner: Captioner,
     selector: Option<KeywordSelector>,
     encoder: usize,
-    most_tokens: usize,
+    max_tokens: usize,
 }
 
-/// The CLIP that says how near captions are to pictures.
-struct Judge {
+/// CLIP model that scores the similarity of captions and images.
+struct SimilarityModel {
     encoder: usize,
     texts: TextEncoder,
 }
 
 impl Models {
-    /// Loads runs, and the CLIP at `judge` to compare captions with pictures. What several runs need is
-    /// loaded once. `progress` is told after each run.
+    /// Loads runs, and the CLIP model at `similarity_model` for caption similarities, if given.
+    ///
+    /// Models that several runs share are loaded once. Calls `progress` after each run.
     ///
     /// # Errors
-    /// Names the run or file.
+    /// Fails with the run or file.
     pub fn load(
         sources: &[RunSource],
-        judge: Option<&EncoderSource>,
+        similarity_model: Option<&EncoderSource>,
         device: Device,
         mut progress: impl FnMut(),
     ) -> Result<Self, Error> {
-        let mut models = Self { runs: Vec::new(), encoders: Vec::new(), judge: None, device };
+        let mut models =
+            Self { runs: Vec::new(), encoders: Vec::new(), similarity_model: None, device };
         for source in sources {
             let run = models.load_run(source)?;
             models.runs.push(run);
             progress();
         }
-        if let Some(source) = judge {
+        if let Some(source) = similarity_model {
             let encoder = models.encoder(source)?;
             let texts = TextEncoder::load(&source.path, device, Kind::Float)?;
-            models.judge = Some(Judge { encoder, texts });
+            models.similarity_model = Some(SimilarityModel { encoder, texts });
         }
         Ok(models)
     }
 
-    fn load_run(&mut self, source: &RunSource) -> Result<Run, Error> {
+    fn load_run(&mut self, source: &RunSource) -> Result<LoadedRun, Error> {
         let fail = |error| Error::Run { run: source.name.clone(), source: Box::new(error) };
         let encoder = self.encoder(&source.encoder)?;
         let captioner =
             Captioner::load(&source.folder, self.device, None, &[], source.clip.as_deref())
                 .map_err(fail)?;
         captioner.check_encoder(&self.encoders[encoder].1, &source.model).map_err(fail)?;
-        Ok(Run {
+        Ok(LoadedRun {
             name: source.name.clone(),
             selector: captioner.keyword_selector().map_err(fail)?,
-            most_tokens: captioner.most_tokens().map_err(fail)?,
+            max_tokens: captioner.most_tokens().map_err(fail)?,
             captioner,
             encoder,
         })
     }
 
-    /// The number of the encoder from these files.
+    /// Returns the index of the encoder loaded from `source`.
     fn encoder(&mut self, source: &EncoderSource) -> Result<usize, Error> {
-        let known = self.encoders.iter().position(|(known, _)| known == source);
-        if let Some(known) = known {
-            return Ok(known);
+        let existing = self.encoders.iter().position(|(existing, _)| existing == source);
+        if let Some(existing) = existing {
+            return Ok(existing);
         }
         self.encoders.push((source.clone(), ImageEncoder::load(source, self.device)?));
         Ok(self.encoders.len() - 1)
     }
 
-    /// For each encoder the embeddings of the pictures that were made ready for it.
-    fn embed(&self, pictures: &[Picture]) -> Result<Vec<Option<Embedded>>, Error> {
+    /// Returns, for each encoder, the embeddings of the images preprocessed for it.
+    fn embed(&self, images: &[PreparedImage]) -> Result<Vec<Option<EncodedImages>>, Error> {
         let encoders = self.encoders.iter().enumerate();
-        encoders.map(|(number, (_, encoder))| Embedded::of(pictures, number, encoder)).collect()
+        encoders
+            .map(|(number, (_, encoder))| EncodedImages::encode(images, number, encoder))
+            .collect()
     }
 
-    /// Says of all captions how near they are to their pictures.
-    fn judge(&self, all: &mut [Vec<Written>], embedded: &[Option<Embedded>]) -> Result<(), Error> {
-        let Some(judge) = &self.judge else { return Ok(()) };
-        let Some(pictures) = &embedded[judge.encoder] else { return Ok(()) };
+    /// Sets the similarity of every caption to its image.
+    fn add_similarities(
+        &self,
+        all: &mut [Vec<TaskOutput>],
+        encoded: &[Option<EncodedImages>],
+    ) -> Result<(), Error> {
+        let Some(similarity_model) = &self.similarity_model else { return Ok(()) };
+        let Some(images) = &encoded[similarity_model.encoder] else { return Ok(()) };
         let mut candidates: Vec<(usize, &mut Candidate)> = Vec::new();
-        for (picture, written) in all.iter_mut().enumerate() {
-            let captions = written.iter_mut().flat_map(|written| &mut written.captions);
-            candidates.extend(captions.map(|candidate| (picture, candidate)));
+        for (image, outputs) in all.iter_mut().enumerate() {
+            let captions = outputs.iter_mut().flat_map(|outputs| &mut outputs.captions);
+            candidates.extend(captions.map(|candidate| (image, candidate)));
         }
         let texts: Vec<&str> =
             candidates.iter().map(|(_, candidate)| candidate.caption.as_str()).collect();
-        let texts = judge.texts.encode(&texts)?;
-        let places: Vec<usize> = candidates.iter().map(|(picture, _)| *picture).collect();
-        let images = normalized(&pictures.rows(&places)?);
+        let texts = similarity_model.texts.encode(&texts)?;
+        let indices: Vec<usize> = candidates.iter().map(|(image, _)| *image).collect();
+        let images = normalized(&images.rows(&indices)?);
         let cosines =
             (texts * images).f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double)?;
         for ((_, candidate), cosine) in candidates.into_iter().zip(Vec::<f64>::try_from(cosines)?) {
@@ -137,96 +147,99 @@ impl Models {
         Ok(())
     }
 
-    fn caption_all(&self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Error> {
-        let embedded = self.embed(pictures)?;
-        let empty = Written { captions: Vec::new(), keywords: None };
-        let mut all: Vec<Vec<Written>> =
-            pictures.iter().map(|picture| vec![empty.clone(); picture.tasks.len()]).collect();
-        for group in groups(pictures) {
+    fn caption_all(&self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, Error> {
+        let encoded = self.embed(images)?;
+        let empty = TaskOutput { captions: Vec::new(), keywords: None };
+        let mut all: Vec<Vec<TaskOutput>> =
+            images.iter().map(|image| vec![empty.clone(); image.tasks.len()]).collect();
+        for group in group_tasks(images) {
             let run = &self.runs[group.run];
-            let places: Vec<usize> = group.members.iter().map(|&(picture, _)| picture).collect();
-            let Some(embedded) = &embedded[run.encoder] else { continue };
-            let written = run.write(&embedded.rows(&places)?, group.decoding)?;
-            for (&(picture, task), written) in group.members.iter().zip(written) {
-                all[picture][task] = written;
+            let indices: Vec<usize> = group.members.iter().map(|&(image, _)| image).collect();
+            let Some(encoded) = &encoded[run.encoder] else { continue };
+            let outputs = run.write(&encoded.rows(&indices)?, group.decoding)?;
+            for (&(image, task), outputs) in group.members.iter().zip(outputs) {
+                all[image][task] = outputs;
             }
         }
-        self.judge(&mut all, &embedded)?;
+        self.add_similarities(&mut all, &encoded)?;
         Ok(all)
     }
 }
 
-impl Run {
-    /// What it writes of pictures with these embeddings `[pictures, dim]`.
-    fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<Written>, Error> {
+impl LoadedRun {
+    /// Generates captions for images with embeddings `[images, dim]`.
+    fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<TaskOutput>, Error> {
         let fail = |error| Error::Run { run: self.name.clone(), source: Box::new(error) };
-        let pictures = self.captioner.pictures(embeddings, self.selector.as_ref()).map_err(fail)?;
-        let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
+        let images = self.captioner.pictures(embeddings, self.selector.as_ref()).map_err(fail)?;
+        let batch_size = CAPTIONS_PER_BATCH / decoding.strategy.continuations();
         let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions = self.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
-        let mut keywords = pictures.keywords.map(Vec::into_iter);
-        let written = captions.into_iter().map(|captions| Written {
-            captions: ranked(captions),
+        let captions = self.captioner.caption_with(&images, &decoding, |_| {}).map_err(fail)?;
+        let mut keywords = images.keywords.map(Vec::into_iter);
+        let outputs = captions.into_iter().map(|captions| TaskOutput {
+            captions: sorted_by_score(captions),
             keywords: keywords.as_mut().and_then(Iterator::next),
         });
-        Ok(written.collect())
+        Ok(outputs.collect())
     }
 }
 
 impl Backend for Models {
-    fn served(&self) -> Served {
-        let run = |run: &Run| ServedRun {
+    fn served(&self) -> ServedModels {
+        let run = |run: &LoadedRun| ServedRun {
             name: run.name.clone(),
             config: Arc::new(run.captioner.config.clone()),
             encoder: run.encoder,
-            most_tokens: run.most_tokens,
+            max_tokens: run.max_tokens,
         };
         let preprocessing = |(_, encoder): &(_, ImageEncoder)| encoder.preprocessing().clone();
-        Served {
+        ServedModels {
             runs: self.runs.iter().map(run).collect(),
             preprocessings: self.encoders.iter().map(preprocessing).collect(),
-            similarity: self.judge.as_ref().map(|judge| judge.encoder),
+            similarity: self
+                .similarity_model
+                .as_ref()
+                .map(|similarity_model| similarity_model.encoder),
         }
     }
 
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
-        let error = match self.caption_all(pictures) {
-            Ok(written) => return Ok(written),
+    fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError> {
+        let error = match self.caption_all(images) {
+            Ok(outputs) => return Ok(outputs),
             Err(error) => error,
         };
         match OutOfMemory::in_error(&error) {
-            // Together they do not fit; half of them may.
-            Some(_) if pictures.len() > 1 => {
-                let (first, others) = pictures.split_at(pictures.len() / 2);
-                let mut written = self.caption(first)?;
-                written.extend(self.caption(others)?);
-                Ok(written)
+            // The images exceed memory together; try halves.
+            Some(_) if images.len() > 1 => {
+                let (first, others) = images.split_at(images.len() / 2);
+                let mut outputs = self.caption(first)?;
+                outputs.extend(self.caption(others)?);
+                Ok(outputs)
             }
             Some(exhausted) => Err(exhausted.into()),
-            None => Err(Failure::Other(error.to_string())),
+            None => Err(BackendError::Other(error.to_string())),
         }
     }
 }
 
-/// Embeddings of some of the pictures by one encoder.
-struct Embedded {
-    /// `[pictures, dim]`, f32.
+/// Image embeddings by one encoder.
+struct EncodedImages {
+    /// `[images, dim]`, f32.
     embeddings: Tensor,
-    /// For each picture its row, where it has one.
+    /// Row of each image, if it was preprocessed for the encoder.
     row_of: Vec<Option<i64>>,
 }
 
-impl Embedded {
-    /// None where no picture was made ready for the encoder.
-    fn of(
-        pictures: &[Picture],
+impl EncodedImages {
+    /// Encodes images; returns `None` if none was preprocessed for the encoder.
+    fn encode(
+        images: &[PreparedImage],
         number: usize,
         encoder: &ImageEncoder,
     ) -> Result<Option<Self>, Error> {
         let mut ready: Vec<&[u8]> = Vec::new();
-        let mut row_of = Vec::with_capacity(pictures.len());
-        for picture in pictures {
-            let pixels = picture.pixels[number].as_deref();
+        let mut row_of = Vec::with_capacity(images.len());
+        for image in images {
+            let pixels = image.pixels[number].as_deref();
             row_of.push(pixels.map(|_| ready.len() as i64));
             ready.extend(pixels);
         }
@@ -236,35 +249,35 @@ impl Embedded {
         Ok(Some(Self { embeddings: encoder.encode_pictures(&ready)?, row_of }))
     }
 
-    /// The embeddings of pictures, by their numbers, all of which have one.
-    fn rows(&self, pictures: &[usize]) -> Result<Tensor, Error> {
-        let rows: Vec<i64> = pictures.iter().filter_map(|&picture| self.row_of[picture]).collect();
+    /// Returns the embeddings of images given by index, all of which must have one.
+    fn rows(&self, images: &[usize]) -> Result<Tensor, Error> {
+        let rows: Vec<i64> = images.iter().filter_map(|&image| self.row_of[image]).collect();
         let rows = transfer::to_device(&Tensor::f_from_slice(&rows)?, self.embeddings.device())?;
         Ok(self.embeddings.f_index_select(0, &rows)?)
     }
 }
 
-/// Tasks of one run with equal decoding.
-struct Group<'p> {
+/// Tasks of one run with equal decoding settings.
+struct TaskGroup<'p> {
     run: usize,
     decoding: &'p Decoding,
-    /// Numbers of the picture and of its task.
+    /// Image index and task index of each task.
     members: Vec<(usize, usize)>,
 }
 
-fn groups(pictures: &[Picture]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group> = Vec::new();
-    for (number, picture) in pictures.iter().enumerate() {
-        for (place, task) in picture.tasks.iter().enumerate() {
-            let known = groups
+fn group_tasks(images: &[PreparedImage]) -> Vec<TaskGroup<'_>> {
+    let mut groups: Vec<TaskGroup> = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        for (task_index, task) in image.tasks.iter().enumerate() {
+            let existing = groups
                 .iter_mut()
                 .find(|group| group.run == task.run && *group.decoding == task.decoding);
-            match known {
-                Some(group) => group.members.push((number, place)),
-                None => groups.push(Group {
+            match existing {
+                Some(group) => group.members.push((number, task_index)),
+                None => groups.push(TaskGroup {
                     run: task.run,
                     decoding: &task.decoding,
-                    members: vec![(number, place)],
+                    members: vec![(number, task_index)],
                 }),
             }
         }
@@ -272,8 +285,8 @@ fn groups(pictures: &[Picture]) -> Vec<Group<'_>> {
     groups
 }
 
-/// Captions from the highest score to the lowest; of equal ones the first first.
-fn ranked(mut captions: Vec<Caption>) -> Vec<Candidate> {
+/// Sorts captions by descending score; equal scores keep their order.
+fn sorted_by_score(mut captions: Vec<Caption>) -> Vec<Candidate> {
     captions.sort_by(|a, b| b.score.total_cmp(&a.score));
     let candidate = |Caption { text, score }| Candidate { caption: text, score, similarity: None };
     captions.into_iter().map(candidate).collect()

@@ -1,8 +1,8 @@
-//! The one thread that owns the models, and the bounded queue before it.
+//! The thread that owns the models, and its bounded queue.
 //!
-//! A place in the queue is reserved before a picture is decoded, so that nothing is decoded in vain and
-//! memory is bounded. The thread takes what waits, up to a batch, and captions it together. What fails
-//! or panics fails its batch alone.
+//! A request reserves a queue slot before its image is decoded, which bounds memory and avoids
+//! useless work. The thread takes all waiting images, up to the batch size, and captions them
+//! batch_size. An error or panic fails only that batch.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,157 +11,168 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use networks::memory::attempt;
+use networks::memory::try_catch_out_of_memory;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::backend::{Backend, Failure, Picture, Served, Written};
-use crate::error::{Error, Refusal};
+use crate::backend::{Backend, BackendError, PreparedImage, ServedModels, TaskOutput};
+use crate::error::{Error, HttpError};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
-/// Where pictures wait for the models.
+/// Queue of images for the models.
 #[derive(Clone)]
 pub(crate) struct Queue {
     jobs: Sender<Job>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-/// A place in the queue; given back when the models take the picture, or nobody waits any more.
-pub(crate) struct Place {
+/// Reserved queue slot; released when the models take the image, or on drop.
+pub(crate) struct QueueSlot {
     _permit: OwnedSemaphorePermit,
     metrics: Arc<Metrics>,
 }
 
-/// What became of a picture.
+/// Result of captioning an image.
 #[derive(Debug)]
-pub(crate) struct Done {
-    /// What each of its tasks came to.
-    pub written: Vec<Written>,
-    /// How long it waited for the models.
-    pub waited: Duration,
-    /// How long the models took.
-    pub computed: Duration,
-    /// How many pictures they took together.
-    pub together: usize,
+pub(crate) struct Captioned {
+    /// Output of each task.
+    pub outputs: Vec<TaskOutput>,
+    /// Time in the queue.
+    pub queue_time: Duration,
+    /// Time that the models took for the batch.
+    pub model_time: Duration,
+    /// Number of images in the batch.
+    pub batch_size: usize,
 }
 
 struct Job {
-    picture: Picture,
-    place: Place,
+    image: PreparedImage,
+    slot: QueueSlot,
     queued: Instant,
-    reply: oneshot::Sender<Result<Done, Refusal>>,
+    reply: oneshot::Sender<Result<Captioned, HttpError>>,
 }
 
-/// The thread, which ends when no queue is left.
+/// Thread that owns the models; it ends when all queues are dropped.
 pub(crate) struct Worker {
     pub queue: Queue,
-    pub served: Served,
+    pub served: ServedModels,
     pub thread: JoinHandle<()>,
 }
 
 impl Worker {
-    /// Starts the thread, and waits until what `load` makes on it is ready.
+    /// Starts the thread, and waits until `load` has loaded the backend on it.
     pub fn start<B: Backend>(
         load: impl FnOnce() -> Result<B, Error> + Send + 'static,
         limits: &Limits,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, Error> {
-        // As many as there are places: sending never waits.
+        // One message per slot, so that sending never blocks.
         let (jobs, waiting) = bounded(limits.queue);
-        let (ready, is_ready) = bounded(1);
-        let (batch, told) = (limits.batch, metrics.clone());
+        let (ready, loaded) = bounded(1);
+        let (batch, thread_metrics) = (limits.batch, metrics.clone());
         let load = || {
-            let no_room = |exhausted| {
+            let does_not_fit = |exhausted| {
                 Error::Backend(format!(
                     "the models do not fit: {exhausted}\nhint: serve fewer runs, or use another --device"
                 ))
             };
-            attempt(load).unwrap_or_else(|exhausted| Err(no_room(exhausted)))
+            try_catch_out_of_memory(load).unwrap_or_else(|exhausted| Err(does_not_fit(exhausted)))
         };
         let thread = Builder::new().name("models".to_owned()).spawn(move || match load() {
             Ok(backend) => {
                 if ready.send(Ok(backend.served())).is_ok() {
-                    work(backend, &waiting, batch, &told);
+                    run_batches(backend, &waiting, batch, &thread_metrics);
                 }
             }
-            // Who started the thread waits for this.
+            // `start` waits for this message.
             Err(error) => drop(ready.send(Err(error))),
         })?;
-        let served = is_ready
-            .recv()
-            .map_err(|_| Error::Backend("the models could not be loaded".to_owned()))??;
-        let places = Arc::new(Semaphore::new(limits.queue));
-        let queue = Queue { jobs, places, metrics: metrics.clone() };
+        let served = loaded.recv().map_err(|_| {
+            Error::Backend("the thread of the models ended before they were loaded".to_owned())
+        })??;
+        let slots = Arc::new(Semaphore::new(limits.queue));
+        let queue = Queue { jobs, slots, metrics: metrics.clone() };
         Ok(Self { queue, served, thread })
     }
 }
 
 impl Queue {
-    /// A place, unless all are taken.
-    pub fn reserve(&self) -> Result<Place, Refusal> {
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| Refusal::busy())?;
+    /// Reserves a slot, or fails if all are taken.
+    pub fn reserve(&self) -> Result<QueueSlot, HttpError> {
+        let permit = self.slots.clone().try_acquire_owned().map_err(|_| HttpError::busy())?;
         self.metrics.queue_depth.inc();
-        Ok(Place { _permit: permit, metrics: self.metrics.clone() })
+        Ok(QueueSlot { _permit: permit, metrics: self.metrics.clone() })
     }
 
-    /// Has a picture captioned.
-    pub async fn caption(&self, place: Place, picture: Picture) -> Result<Done, Refusal> {
-        let gone = || Refusal::failed("the models are gone; start the server again");
+    /// Captions an image.
+    pub async fn caption(
+        &self,
+        slot: QueueSlot,
+        image: PreparedImage,
+    ) -> Result<Captioned, HttpError> {
+        let disconnected = || HttpError::internal("the models have stopped; restart the server");
         let (reply, answer) = oneshot::channel();
-        let job = Job { picture, place, queued: Instant::now(), reply };
-        self.jobs.try_send(job).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let job = Job { image, slot, queued: Instant::now(), reply };
+        self.jobs.try_send(job).map_err(|_| disconnected())?;
+        answer.await.map_err(|_| disconnected())?
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         self.metrics.queue_depth.dec();
     }
 }
 
-fn work(mut backend: impl Backend, waiting: &Receiver<Job>, batch: usize, metrics: &Metrics) {
+fn run_batches(
+    mut backend: impl Backend,
+    waiting: &Receiver<Job>,
+    batch: usize,
+    metrics: &Metrics,
+) {
     while let Ok(first) = waiting.recv() {
         let mut jobs = vec![first];
         jobs.extend(waiting.try_iter().take(batch - 1));
-        // Nobody waits for those that are late.
+        // Skip requests that have timed out.
         jobs.retain(|job| !job.reply.is_closed());
         if !jobs.is_empty() {
-            caption(&mut backend, jobs, metrics);
+            caption_batch(&mut backend, jobs, metrics);
         }
     }
 }
 
-fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
+fn caption_batch(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
     let start = Instant::now();
-    let mut pictures = Vec::with_capacity(jobs.len());
+    let mut images = Vec::with_capacity(jobs.len());
     let mut replies = Vec::with_capacity(jobs.len());
-    for Job { picture, place, queued, reply } in jobs {
-        drop(place);
-        pictures.push(picture);
+    for Job { image, slot, queued, reply } in jobs {
+        drop(slot);
+        images.push(image);
         replies.push((reply, start - queued));
     }
-    let together = pictures.len();
-    metrics.batch_sizes.observe(together as f64);
-    // The models are read only: a panic leaves nothing half-changed in them.
-    let captioned =
-        || attempt(|| backend.caption(&pictures)).unwrap_or_else(|none| Err(none.into()));
-    let written = catch_unwind(AssertUnwindSafe(captioned))
-        .unwrap_or_else(|panic| Err(Failure::Other(words(&*panic))));
-    let computed = start.elapsed();
-    match written {
+    let batch_size = images.len();
+    metrics.batch_sizes.observe(batch_size as f64);
+    // The models are read-only, so a panic leaves them consistent.
+    let captioned = || {
+        try_catch_out_of_memory(|| backend.caption(&images))
+            .unwrap_or_else(|exhausted| Err(exhausted.into()))
+    };
+    let captioned_batch = catch_unwind(AssertUnwindSafe(captioned))
+        .unwrap_or_else(|panic| Err(BackendError::Other(panic_message(&*panic))));
+    let model_time = start.elapsed();
+    match captioned_batch {
         Ok(all) => {
-            for ((reply, waited), written) in replies.into_iter().zip(all) {
-                // Who has gone meanwhile misses nothing.
-                let _ = reply.send(Ok(Done { written, waited, computed, together }));
+            for ((reply, queue_time), outputs) in replies.into_iter().zip(all) {
+                // Sending fails if the client has disconnected, which is fine.
+                let _ = reply.send(Ok(Captioned { outputs, queue_time, model_time, batch_size }));
             }
         }
         Err(failure) => {
             for (reply, _) in replies {
                 let _ = reply.send(Err(match &failure {
-                    Failure::OutOfMemory(_) => Refusal::out_of_memory(),
-                    Failure::Other(reason) => Refusal::failed(format!(
+                    BackendError::OutOfMemory(_) => HttpError::out_of_memory(),
+                    BackendError::Other(reason) => HttpError::internal(format!(
                         "the models failed on this batch of pictures: {reason}"
                     )),
                 }));
@@ -170,11 +181,12 @@ fn caption(backend: &mut impl Backend, jobs: Vec<Job>, metrics: &Metrics) {
     }
 }
 
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> String {
+/// Returns the message of a panic.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    // An error of libtorch has C++ frames behind its first line, which `unwrap` writes as one line.
+    // A libtorch error has a C++ stack trace after its first line; `unwrap` escapes its line
+    // breaks.
     let first = text.and_then(|text| text.split(['\n']).next()?.split("\\n").next());
-    first.unwrap_or("no reason was given").to_owned()
+    first.unwrap_or("no reason given").to_owned()
 }

@@ -1,4 +1,4 @@
-//! Clients that do not behave as most do: slow ones, half-closed ones, and those of another origin.
+//! Misbehaving clients: slow, half-closed, and of another origin.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -14,17 +14,17 @@ use serve::Limits;
 
 use stage::{Server, Sums, config, form, png};
 
-/// Few connections and short times, so that tests end soon.
+/// Returns limits with few connections and short times, so that tests end soon.
 fn limits() -> Limits {
     Limits {
         connections: 40,
-        patience: Duration::from_millis(200),
+        idle_before_eviction: Duration::from_millis(200),
         answer_time: Duration::from_secs(2),
         ..Limits::default()
     }
 }
 
-/// A client that asks for far more than it reads, until nothing more can be sent.
+/// Opens a connection that requests far more than it reads, until sending blocks.
 fn slow_reader(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -33,7 +33,7 @@ fn slow_reader(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Returns whether the server has broken the connection off.
+/// Returns true if the server has closed the connection.
 fn is_closed(mut stream: &TcpStream) -> bool {
     stream.write_all(b"GET / HTTP/1.1\r\n").is_err_and(|error| {
         matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
@@ -50,7 +50,7 @@ fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Durati
 }
 
 #[test]
-fn clients_that_never_read_do_not_keep_others_out() {
+fn clients_that_never_read_do_not_block_others() {
     let server = Server::start(Limits { answer_time: Duration::from_mins(2), ..limits() }, false);
     let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(server.address)).collect();
     for _ in 0..7 {
@@ -59,17 +59,17 @@ fn clients_that_never_read_do_not_keep_others_out() {
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
     assert_eq!(server.send(&png(1), &[]).0, 200);
-    // A stop does not wait for them either.
+    // Stopping the server does not wait for them either.
     let start = Instant::now();
     assert!(server.finish());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
-fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
+fn unread_responses_time_out() {
     let server = Server::start(limits(), false);
     let never = slow_reader(server.address);
-    // However little is read, a byte now and then wins no time.
+    // Reading a byte now and then does not extend the time.
     let mut little = slow_reader(server.address);
     let waited = until("both are closed", Duration::from_secs(30), || {
         let _ = little.read(&mut [0; 16]);
@@ -80,7 +80,7 @@ fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
 }
 
 #[test]
-fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
+fn slow_senders_do_not_block_others() {
     let server = Server::start(limits(), false);
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\n";
     let mut slow: Vec<TcpStream> = (0..60)
@@ -93,7 +93,7 @@ fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
         .collect();
     for _ in 0..7 {
         for stream in &mut slow {
-            // Those that gave way to others are closed.
+            // Evicted connections fail here.
             let _ = stream.write_all(b"a");
         }
         let start = Instant::now();
@@ -103,7 +103,7 @@ fn clients_that_send_a_byte_now_and_then_do_not_keep_others_out() {
 }
 
 #[test]
-fn a_request_that_the_models_work_on_gives_way_to_nobody() {
+fn requests_in_progress_are_not_evicted() {
     let server = Server::start(limits(), true);
     let address = server.address;
     let (content_type, body) = form(&png(1), &[]);
@@ -117,7 +117,7 @@ fn a_request_that_the_models_work_on_gives_way_to_nobody() {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// Sends `request`, shuts down the sending side, and returns the answer.
+/// Sends `request`, shuts down the sending side, and returns the response.
 fn half_closed(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -129,12 +129,12 @@ fn half_closed(address: SocketAddr, request: &[u8]) -> String {
 }
 
 #[test]
-fn a_client_that_has_said_all_and_shut_down_its_sending_side_is_answered() {
+fn half_closed_connections_get_their_responses() {
     let server = Server::start(Limits::default(), true);
     let get = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let answer = half_closed(server.address, get.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
-    // Both of two requests.
+    // Two requests, two responses.
     let answer = half_closed(server.address, get.repeat(2).as_bytes());
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
 
@@ -155,7 +155,7 @@ fn a_client_that_has_said_all_and_shut_down_its_sending_side_is_answered() {
     let task = serve::Task { run: 0, decoding: config("any").decoding };
     assert_eq!(body["runs"][0]["caption"], Sums::caption(&png(3), &task));
 
-    // Half a request is none.
+    // An incomplete request gets no response.
     for half in ["GET /healthz HTTP/1.1\r\nhost: loc", ""] {
         assert!(!half_closed(server.address, half.as_bytes()).contains("200"));
     }

@@ -1,4 +1,4 @@
-//! The server as clients see it, good ones and others.
+//! The server as seen by well-behaved and other clients.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -29,7 +29,7 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_form_and_json_get_the_same_captions_of_the_runs_that_they_name() {
+fn forms_and_json_return_the_same_captions_for_the_named_runs() {
     let server = Server::start(Limits::default(), false);
     let picture = png(1);
     let (status, all) = server.send(&picture, &[]);
@@ -42,7 +42,7 @@ fn a_form_and_json_get_the_same_captions_of_the_runs_that_they_name() {
         assert_eq!(all["runs"][run]["candidates"][0]["caption"], caption);
     }
 
-    // Some runs, in the order that is asked for, with other decoding.
+    // Some runs in the requested order, with other decoding settings.
     let beams = r#"{"words": {"max_tokens": 7, "strategy": {"beams": 2}}}"#;
     let (status, some) =
         server.send(&picture, &[("runs", "words"), ("runs", "any"), ("decoding", beams)]);
@@ -63,7 +63,7 @@ fn a_form_and_json_get_the_same_captions_of_the_runs_that_they_name() {
 }
 
 #[test]
-fn a_strategy_of_the_runs_own_kind_may_be_named_in_part() {
+fn strategies_of_the_runs_kind_may_be_partial() {
     let server = Server::start(Limits::default(), false);
     let picture = png(2);
     let seed = r#"{"samples": {"strategy": {"seed": 7}}}"#;
@@ -76,7 +76,7 @@ fn a_strategy_of_the_runs_own_kind_may_be_named_in_part() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_with_what_can() {
+fn invalid_options_are_rejected_with_the_valid_ones() {
     let server = Server::start(Limits::default(), false);
     let refused = |more: &[(&str, &str)], words: &[&str]| {
         let (status, answer) = server.send(&png(1), more);
@@ -113,7 +113,7 @@ fn what_cannot_be_done_is_refused_with_what_can() {
 }
 
 #[test]
-fn malformed_requests_get_an_answer_in_words_and_harm_nobody() {
+fn malformed_requests_get_error_messages() {
     let server = Server::start(Limits { body: 1 << 20, ..Limits::default() }, false);
     let form = |picture: &[u8]| form(picture, &[]).1;
     let jpeg = fixture("decodable/one-row.png");
@@ -151,14 +151,14 @@ fn malformed_requests_get_an_answer_in_words_and_harm_nobody() {
         assert_eq!(status, expected, "{error}");
         assert!(error.contains(words), "{words} is not in: {error}");
     }
-    // Far too large: refused by what the headers claim, before it is sent.
+    // Far too large: rejected by `Content-Length`, before the body is sent.
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999999999\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 413"));
-    // No HTTP at all, and a length that is none.
+    // No HTTP at all, and an invalid length.
     assert!(server.raw(b"\x16\x03\x01 what is this\r\n\r\n").starts_with("HTTP/1.1 400"));
     let head = "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 400"));
-    // A client that goes away in the middle.
+    // A client that disconnects in the middle of a request.
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream
         .write_all(
@@ -173,7 +173,7 @@ fn malformed_requests_get_an_answer_in_words_and_harm_nobody() {
 }
 
 #[test]
-fn the_page_health_and_what_is_served_can_be_had_by_this_machine_alone() {
+fn page_health_and_runs_are_served_to_this_machine_only() {
     let server = Server::start(Limits::default(), false);
     assert_eq!(server.get("/healthz"), (200, "ok\n".to_owned()));
     for (path, part) in [
@@ -211,11 +211,11 @@ fn the_page_health_and_what_is_served_can_be_had_by_this_machine_alone() {
 }
 
 #[test]
-fn a_full_queue_refuses_at_once_and_what_waits_is_captioned_together() {
+fn a_full_queue_rejects_requests_and_waiting_images_form_a_batch() {
     let limits = Limits { queue: 3, batch: 8, ..Limits::default() };
     let server = Server::start(limits, true);
     std::thread::scope(|scope| {
-        // One is with the models, which do not go on yet, and three wait.
+        // The models hold one image until the gate opens, and three wait.
         let first = scope.spawn(|| server.send(&png(0), &[]));
         assert_eq!(server.taken.recv().unwrap(), 1);
         let waiting: Vec<_> = (1..4)
@@ -272,8 +272,7 @@ fn a_panic_or_an_error_of_the_models_fails_its_batch_alone() {
 }
 
 #[test]
-fn a_batch_that_memory_is_exhausted_by_is_answered_with_503_in_plain_words_and_the_next_is_captioned()
- {
+fn exhausted_memory_gives_503_and_the_next_batch_succeeds() {
     let server = Server::start(Limits::default(), true);
     server.gate.send("memory").unwrap();
     let (status, answer) = server.send(&png(1), &[]);
@@ -289,7 +288,7 @@ fn a_batch_that_memory_is_exhausted_by_is_answered_with_503_in_plain_words_and_t
 }
 
 #[test]
-fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
+fn late_and_slow_requests_time_out() {
     let limits = Limits {
         header_time: Duration::from_millis(500),
         body_time: Duration::from_millis(500),
@@ -299,7 +298,7 @@ fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let server = Server::start(limits, true);
     let (status, answer) = server.send(&png(1), &[]);
     assert_eq!(status, 503, "{answer}");
-    // The late picture was with the models; the next is captioned as ever.
+    // The models hold the late image; the next one is captioned as usual.
     server.gate.send("go").unwrap();
     server.gate.send("go").unwrap();
     assert_eq!(server.send(&png(2), &[]).0, 200);
@@ -307,7 +306,7 @@ fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
     let slow_body =
         "POST /v1/caption HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\r\nhalf";
     assert!(server.raw(slow_body.as_bytes()).starts_with("HTTP/1.1 408"));
-    // Headers that never end, and a connection that says nothing.
+    // Headers that never end, and a silent connection.
     let start = Instant::now();
     for slow_headers in ["GET /healthz HTTP/1.1\r\nhost: loc", ""] {
         assert!(!server.raw(slow_headers.as_bytes()).contains("200"));
@@ -316,14 +315,14 @@ fn who_waits_too_long_is_told_and_what_is_too_slow_is_cut_off() {
 }
 
 #[test]
-fn a_server_that_is_stopped_finishes_what_is_in_flight() {
+fn shutdown_finishes_requests_in_flight() {
     let server = Server::start(Limits::default(), true);
     let address = server.address;
     let (content_type, body) = form(&png(5), &[]);
     let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
     assert_eq!(server.taken.recv().unwrap(), 1);
     server.stop.store(true, Ordering::Relaxed);
-    // New connections are refused once it has noticed.
+    // The server refuses new connections once it has seen the stop flag.
     let start = Instant::now();
     while TcpStream::connect(address).is_ok() {
         assert!(start.elapsed() < Duration::from_secs(10), "it still listens");
@@ -336,7 +335,7 @@ fn a_server_that_is_stopped_finishes_what_is_in_flight() {
 }
 
 #[test]
-fn a_server_that_is_stopped_does_not_wait_for_ever() {
+fn shutdown_has_a_time_limit() {
     let limits = Limits { shutdown_time: Duration::from_millis(200), ..Limits::default() };
     let server = Server::start(limits, true);
     let mut stream = TcpStream::connect(server.address).unwrap();
@@ -356,7 +355,7 @@ fn a_server_that_is_stopped_does_not_wait_for_ever() {
 }
 
 #[test]
-fn of_200_clients_at_once_none_gets_a_wrong_answer_or_none() {
+fn two_hundred_concurrent_clients_get_correct_responses() {
     let limits = Limits { queue: 16, batch: 8, ..Limits::default() };
     let server = Server::start(limits, false);
     let (captioned, refused, malformed) =

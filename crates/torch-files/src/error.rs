@@ -39,7 +39,7 @@ pub enum Problem {
     /// The file is truncated.
     #[error(
         "ends at byte {end}, but {wanted} bytes are wanted from byte {at} on\n\
-         hint: fetch or copy the file again; a file cut short looks like this"
+         hint: fetch or copy the file again; it may be truncated"
     )]
     CutShort {
         /// Position of the first missing byte.

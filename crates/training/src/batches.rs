@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use launchers::Place;
+use launchers::ProcessRank;
 
 use crate::seeds::{self, Purpose};
 use recipes::Training;
@@ -107,16 +107,16 @@ impl Batching {
 /// What one of several processes takes of a batch, so that all have about as much to do: the examples are
 /// dealt by their length, the longest first, to and fro. A process by itself takes it as it is.
 #[must_use]
-pub fn dealt(batch: &[usize], examples: &[impl Example], place: Place) -> Vec<usize> {
-    if place.is_alone() {
+pub fn dealt(batch: &[usize], examples: &[impl Example], process: ProcessRank) -> Vec<usize> {
+    if process.is_single() {
         return batch.to_vec();
     }
     let mut batch = batch.to_vec();
     batch.sort_by_key(|&example| Reverse(examples[example].length()));
-    let size = place.world_size;
+    let size = process.world_size;
     let rounds = batch.chunks(size).enumerate();
     let mine = rounds.filter_map(|(round, hand)| {
-        hand.get(if round % 2 == 0 { place.rank } else { size - 1 - place.rank })
+        hand.get(if round % 2 == 0 { process.rank } else { size - 1 - process.rank })
     });
     mine.copied().collect()
 }
@@ -196,7 +196,7 @@ mod tests {
         let batch: Vec<usize> = (0..103).rev().collect();
         for world_size in 1..=4 {
             let hands: Vec<Vec<usize>> = (0..world_size)
-                .map(|rank| dealt(&batch, &rows, Place { rank, world_size, local_rank: 0 }))
+                .map(|rank| dealt(&batch, &rows, ProcessRank { rank, world_size, local_rank: 0 }))
                 .collect();
             let tokens = |hand: &Vec<usize>| -> usize {
                 hand.iter().map(|&row| rows[row].tokens.len()).sum()
@@ -208,11 +208,11 @@ mod tests {
             all.sort_unstable();
             assert!(all.into_iter().eq(0..103));
         }
-        let alone = dealt(&batch, &rows, Place::ALONE);
+        let alone = dealt(&batch, &rows, ProcessRank::SINGLE);
         assert_eq!(alone, batch);
         // More processes than examples: some have none.
-        let place = Place { rank: 3, world_size: 4, local_rank: 0 };
-        assert!(dealt(&batch[..2], &rows, place).is_empty());
+        let process = ProcessRank { rank: 3, world_size: 4, local_rank: 0 };
+        assert!(dealt(&batch[..2], &rows, process).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
-use launchers::Place;
+use launchers::ProcessRank;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
@@ -29,7 +29,7 @@ pub struct What {
     /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
     pub out: Option<PathBuf>,
     /// Which of how many processes that share the work this one is.
-    pub place: Place,
+    pub process: ProcessRank,
     /// Stands for the code: captions that another one wrote are written anew.
     pub code: String,
 }
@@ -116,7 +116,7 @@ pub fn evaluate_run(
             let note = format!("{} {error}: captioning again", printable_path(pieces.file()));
             progress(Event::Note(&note), images.len());
         }
-        if !pieces.write(captioner, &pictures, what.place, progress)? {
+        if !pieces.write(captioner, &pictures, what.process, progress)? {
             return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
         }
         let lock = pieces.lock()?;

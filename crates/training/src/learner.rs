@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use collectives::{BUCKET_BYTES, Buckets, Collectives, Sums};
+use collectives::{BUCKET_BYTES, Buckets, Collectives, StepSums};
 use networks::{Bf16Copies, Pass, Precision, libtorch};
 use tch::{Kind, TchError, Tensor, no_grad};
 
@@ -69,7 +69,7 @@ pub struct Learner<M> {
     parameters: Vec<Tensor>,
     schedule: RateSchedule,
     options: LearnerOptions,
-    /// Sums over all processes, where there are several.
+    /// StepSums over all processes, where there are several.
     buckets: Option<Buckets>,
     /// The weights in bf16, where products are and the process is alone: buckets take gradients from the
     /// parameters themselves.
@@ -209,15 +209,15 @@ impl<M: Model> Learner<M> {
         let parts = with_targets::<M>(parts);
         for (number, part) in (0..).zip(parts.iter().copied()) {
             let weight = M::targets(part) as f64 / share.targets as f64;
-            buckets.expect(weight, number as usize + 1 == parts.len());
+            buckets.prepare_backward(weight, number as usize + 1 == parts.len());
             let (loss, gradients) = self.gradients(part, 1.0, seed.wrapping_add(number << 32))?;
-            buckets.add(&gradients, weight)?;
+            buckets.accumulate(&gradients, weight)?;
             no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
         }
         // Made where it is summed: a copy of it would make the host wait.
         let stop = f64::from(u8::from(share.wants_to_stop));
         let stop = Tensor::full(1, stop, (Kind::Double, mean.device())).squeeze();
-        let Sums { gradients, scalars } = buckets.finish(&[mean, stop])?;
+        let StepSums { gradients, scalars } = buckets.finish_step(&[mean, stop])?;
         let loss = scalars.get(0).to_kind(Kind::Float);
         let step = self.step(loss, gradients, share.targets, finished)?;
         Ok(Step { wanting_to_stop: Some(scalars.get(1)), ..step })

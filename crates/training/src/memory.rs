@@ -112,7 +112,7 @@ mod tests {
     fn exhausted_memory_is_an_error_with_advice_and_other_errors_stay_as_they_are() {
         let refused = || Error::Torch(tch::TchError::Torch("CUDA out of memory.".to_owned()));
         let error = within("first", || within("second", || Err::<(), _>(refused()))).unwrap_err();
-        assert_eq!(error.to_string(), "out of memory: the GPU has no more\nhint: second");
+        assert_eq!(error.to_string(), "out of memory: the GPU has no memory left\nhint: second");
         let too_much = || Ok(tch::Tensor::zeros([1 << 52], (tch::Kind::Float, Device::Cpu)));
         let text = within("first", too_much).unwrap_err().to_string();
         assert!(text.contains("18014398509481984 bytes") && text.contains("first"), "{text}");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use durable::sealed::{self, SealError};
 use foreign_text::printable_path;
-use launchers::Place;
+use launchers::ProcessRank;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -105,16 +105,16 @@ impl Pieces {
         (captions.len() == self.ranges[piece].len()).then_some(captions)
     }
 
-    /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
+    /// Captions those pieces of `process` that are not there. `progress` is told how many of its pictures
     /// are done, and of how many. False where it has none, and so nothing to put together.
     pub(crate) fn write(
         &self,
         captioner: &Captioner,
         pictures: &Pictures,
-        place: Place,
+        process: ProcessRank,
         mut progress: impl FnMut(Event, usize),
     ) -> Result<bool, Error> {
-        let own: Vec<usize> = place.share(self.ranges.len()).collect();
+        let own: Vec<usize> = process.shard(self.ranges.len()).collect();
         if own.is_empty() {
             return Ok(false);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use collectives::Collectives;
 use foreign_text::printable_path;
-use launchers::Place;
-use networks::{Initial, Pass, device, libtorch};
+use launchers::ProcessRank;
+use networks::{InitialWeights, Pass, device, libtorch};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
@@ -61,8 +61,11 @@ pub(crate) fn prepare<S: System>(
         _ => cpu_threads(&config.training),
     };
     // A run may go on with more processes of a machine than it began with.
-    let own =
-        if session.place.is_alone() { threads } else { threads.min(cpu_threads(&config.training)) };
+    let own = if session.process.is_single() {
+        threads
+    } else {
+        threads.min(cpu_threads(&config.training))
+    };
     device::set_threads(own);
     device::keep_freed_memory();
     libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -72,7 +75,7 @@ pub(crate) fn prepare<S: System>(
     let system = S::load(&setting, observer)?;
     check_held_out(config, system.held_out().len())?;
     check_targets(&system)?;
-    check_room(config, &system, session.place, device)?;
+    check_room(config, &system, session.process, device)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
     let mut provenance = Provenance::new(config, &inputs.identity, threads);
@@ -82,7 +85,7 @@ pub(crate) fn prepare<S: System>(
     tch::manual_seed(seeds::derive(config.training.seed, Purpose::Initialisation, 0));
     let mut store = nn::VarStore::new(device);
     let newest = newest_checkpoint(folder, observer)?;
-    let initial = if newest.is_some() { Initial::Zeros } else { Initial::Random };
+    let initial = if newest.is_some() { InitialWeights::Zeros } else { InitialWeights::Random };
     let model = system.model(&store, initial)?;
     match &newest {
         Some(checkpoint) => checkpoint::load_model(&checkpoint, &mut store)?,
@@ -96,7 +99,7 @@ pub(crate) fn prepare<S: System>(
         observer.note(&format!("resuming after step {}", position.step));
     }
     if let Some(begun) = begun
-        && session.place.rank == 0
+        && session.process.rank == 0
     {
         let device = config.training.device.clone();
         let now = Hardware { after_step: position.step, device, threads };
@@ -104,7 +107,7 @@ pub(crate) fn prepare<S: System>(
             observer.note(&note);
         }
     }
-    if !folder.exists() && session.place.rank == 0 {
+    if !folder.exists() && session.process.rank == 0 {
         system.save(folder)?;
         folder.begin(config, &provenance)?;
     }
@@ -121,8 +124,8 @@ pub(crate) fn prepare<S: System>(
 }
 
 /// The device of one of the processes that train a run.
-pub(crate) fn device_of(config: &Config, place: Place) -> Result<Device, Error> {
-    Ok(device::parse_device(&place.device_name(&config.training.device))?)
+pub(crate) fn device_of(config: &Config, process: ProcessRank) -> Result<Device, Error> {
+    Ok(device::parse_device(&process.device_name(&config.training.device))?)
 }
 
 /// What processes that train together must have alike.
@@ -230,13 +233,13 @@ fn optimizer_options(config: &Config) -> AdamWOptions {
 fn check_room<S: System>(
     config: &Config,
     system: &S,
-    place: Place,
+    process: ProcessRank,
     device: Device,
 ) -> Result<(), Error> {
     let training = &config.training;
     let part = training
         .batch_size
-        .div_ceil(place.world_size)
+        .div_ceil(process.world_size)
         .div_ceil(training.gradient_accumulation_steps);
     let mut targets: Vec<usize> =
         system.examples().iter().map(|example| system.targets(example)).collect();
@@ -298,7 +301,7 @@ fn check_same_run(
 /// this process.
 pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
     match training.threads {
-        0 => device::cpu_threads(launchers::processes_here()),
+        0 => device::cpu_threads(launchers::local_world_size()),
         threads => threads,
     }
 }

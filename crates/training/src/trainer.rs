@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use collectives::Collectives;
-use launchers::Place;
+use launchers::ProcessRank;
 use networks::libtorch;
 use tch::Device;
 
@@ -69,7 +69,7 @@ pub struct Session {
     /// Where custom tokenizers are kept for runs that need the same ([`crate::tokenizers`]).
     pub tokenizers: Option<PathBuf>,
     /// Which of how many processes that train the run together this one is.
-    pub place: Place,
+    pub process: ProcessRank,
 }
 
 /// Told what happens, to show it.
@@ -127,13 +127,13 @@ fn train_system<S: System>(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    let place = session.place;
+    let process = session.process;
     libtorch::use_deterministic_algorithms(config.training.deterministic);
-    let device = device_of(config, place)?;
+    let device = device_of(config, process)?;
     let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
-    let group = collectives::connect(place, device, timeout)?;
+    let group = collectives::connect(process, device, timeout)?;
     // The run folder is rank 0's; the others wait until it is there.
-    if place.rank > 0 {
+    if process.rank > 0 {
         group.barrier()?;
     } else if folder.exists() && !session.resume {
         return Err(Error::RunFile {
@@ -144,7 +144,7 @@ fn train_system<S: System>(
         });
     }
     let is_new = !folder.path().exists();
-    let mut lock = if place.rank == 0 { Some(folder.lock()?) } else { None };
+    let mut lock = if process.rank == 0 { Some(folder.lock()?) } else { None };
     let advice = memory::advice(&config.system);
     let prepared = memory::within(advice, || {
         prepare::<S>(folder, config, language_model, session, device, observer)
@@ -158,8 +158,8 @@ fn train_system<S: System>(
             return Err(error);
         }
     };
-    if !place.is_alone() {
-        if place.rank == 0 {
+    if !process.is_single() {
+        if process.rank == 0 {
             group.barrier()?;
         }
         memory::within(advice, || at.join(&group, config))?;
@@ -170,7 +170,7 @@ fn train_system<S: System>(
     };
     let mut trainer = Trainer {
         tracker,
-        place,
+        process,
         group,
         asked_to_stop: false,
         config,
@@ -195,7 +195,7 @@ struct Trainer<'a, S: System> {
     at: Prepared<S>,
     /// Rank 0's.
     tracker: Option<Tracker>,
-    place: Place,
+    process: ProcessRank,
     group: Arc<dyn Collectives>,
     /// Another process, or this one, was asked to stop, and all know.
     asked_to_stop: bool,
@@ -254,7 +254,7 @@ impl<S: System> Trainer<'_, S> {
     /// Whether to stop. Of several processes all stop after the same step, which is known where losses
     /// are fetched.
     fn stops(&self, stop: &AtomicBool) -> bool {
-        if self.place.is_alone() { stop.load(Ordering::Relaxed) } else { self.asked_to_stop }
+        if self.process.is_single() { stop.load(Ordering::Relaxed) } else { self.asked_to_stop }
     }
 
     /// One batch. On a CPU, where fetching is free, loss and norm are checked before the update; from
@@ -263,7 +263,7 @@ impl<S: System> Trainer<'_, S> {
         let finished = self.at.position.step;
         let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, finished);
         // Far enough apart that no two parts of two processes share a seed.
-        let seed = seed.wrapping_add((self.place.rank as i64) << 48);
+        let seed = seed.wrapping_add((self.process.rank as i64) << 48);
         let parts = self.ahead.take().unwrap_or_else(|| self.parts(batch));
         let examples = self.at.system.examples();
         let targets = batch.iter().map(|&index| self.at.system.targets(&examples[index])).sum();
@@ -284,7 +284,7 @@ impl<S: System> Trainer<'_, S> {
     /// Returns this process's share of a batch on the device, in as many parts as are configured.
     fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
         let examples = self.at.system.examples();
-        let batch = dealt(batch, examples, self.place);
+        let batch = dealt(batch, examples, self.process);
         let size = batch.len().div_ceil(self.config.training.gradient_accumulation_steps).max(1);
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
         examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
@@ -357,7 +357,7 @@ impl<S: System> Trainer<'_, S> {
             let _ = writeln!(captions, "{}", self.at.system.describe(example, &self.at.inputs));
         }
         let list = self.folder.path().join("not-finite-batch.txt");
-        if self.place.rank == 0 {
+        if self.process.rank == 0 {
             durable::write(&list, captions.as_bytes())?;
         }
         let first: Vec<String> = captions.lines().take(3).map(|line| format!("  {line}")).collect();
@@ -447,7 +447,7 @@ impl<S: System> Trainer<'_, S> {
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.fetch(observer)?;
-        if self.place.rank > 0 {
+        if self.process.rank > 0 {
             return Ok(());
         }
         checkpoint::save(
@@ -466,7 +466,7 @@ impl<S: System> Trainer<'_, S> {
 
     /// Removes the checkpoints that a process which was killed at it would have removed.
     fn end_rotation(&self) -> Result<(), Error> {
-        if self.place.rank > 0 || self.at.position.step == 0 {
+        if self.process.rank > 0 || self.at.position.step == 0 {
             return Ok(());
         }
         Ok(checkpoints::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())?)

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use launchers::Place;
+use launchers::ProcessRank;
 use recipes::CheckpointChoice;
 use recipes::Config;
 use runs::RunFolder;
@@ -65,7 +65,7 @@ impl Trained {
         let unopened = |error: runs::Error| error.to_string();
         let run = RunFolder::open(self.run.path()).map_err(unopened)?;
         let captioner = Captioner::load(&run, Device::Cpu, None, &[], None).map_err(told)?;
-        let what = What { place: Place::ALONE, ..What::default() };
+        let what = What { process: ProcessRank::SINGLE, ..What::default() };
         let mut notes = Vec::new();
         let progress = |event: Event, _| {
             if let Event::Note(note) = event {

@@ -8,7 +8,7 @@ mod tiny;
 
 use std::time::Duration;
 
-use launchers::Place;
+use launchers::ProcessRank;
 use networks::Precision;
 use networks::language_model::{Block, Blocks, LanguageModel};
 use stage::Stage;
@@ -28,7 +28,7 @@ impl Language {
         let (mut learner, store) = tiny::learner(Device::Cpu, precision, recompute);
         if shared {
             let wait = Duration::from_secs(5);
-            let group = collectives::connect(Place::ALONE, Device::Cpu, wait).unwrap();
+            let group = collectives::connect(ProcessRank::SINGLE, Device::Cpu, wait).unwrap();
             learner.share(&group).unwrap();
         }
         Self { learner, store }

@@ -262,7 +262,7 @@ fn a_run_that_stops_after_some_epochs_goes_on_to_the_same_bits() {
             resume: true,
             stop_after_epochs: Some(epochs),
             tokenizers: Some(kept.clone()),
-            place: launchers::Place::ALONE,
+            process: launchers::ProcessRank::SINGLE,
         };
         train(&run, &config, Some(&stage.gpt2()), &session, &mut Watcher::default(), &stop).unwrap()
     };

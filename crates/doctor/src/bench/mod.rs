@@ -1,8 +1,9 @@
-//! Measures training, decoding and CLIP, beside a plain loop in PyTorch where there is one.
+//! Benchmarks of training, decoding and CLIP, compared with a plain PyTorch loop if available.
 //!
-//! Models have random weights. On the processor they are small and steps are few, so that a
-//! measurement ends within minutes.
+//! Models have random weights. On the CPU they are small, with few steps, so that a benchmark takes
+//! minutes at most.
 
+mod measurement;
 mod peaks;
 mod plain;
 
@@ -13,53 +14,19 @@ use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::libtorch;
 use networks::{Pass, Precision};
-use serde::Serialize;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
 use training::learner::LearnerOptions;
 
-use crate::Observer;
 use crate::compare::Arithmetic;
-use crate::error::{CheckError, caught, first_line};
+use crate::error::{CheckError, catch, first_line};
 use crate::finding::Group;
-use plain::Job;
+use crate::observer::Observer;
+pub use measurement::Measurement;
+use measurement::STEP;
+use plain::{B32, Job, L14, Tower};
 
-/// One line of the table of speeds.
-#[derive(Debug, Clone, Serialize)]
-pub struct Measurement {
-    /// The measured work.
-    pub work: String,
-    /// In which arithmetic.
-    pub arithmetic: &'static str,
-    /// `ms a step`, `captions/s` or `pictures/s`.
-    pub unit: &'static str,
-    /// The median over the rounds; none where it could not be measured.
-    pub value: Option<f64>,
-    /// Model FLOPs utilisation: the share of the GPU's peak that the step's products would take. A
-    /// step counts as 6 operations for each parameter and each row that it multiplies; attention
-    /// and what is computed elementwise count as nothing.
-    pub mfu: Option<f64>,
-    /// The most bytes that tensors took on the GPU at a time.
-    pub peak_bytes: Option<u64>,
-    /// The same work by a plain loop in PyTorch, in the same unit.
-    pub plain: Option<f64>,
-    /// Why something is missing.
-    pub note: Option<String>,
-}
-
-impl Measurement {
-    /// Returns the plain loop's time divided by ours.
-    #[must_use]
-    pub fn speedup(&self) -> Option<f64> {
-        let (value, plain) = (self.value?, self.plain?);
-        Some(if self.unit == STEP { plain / value } else { value / plain })
-    }
-}
-
-/// The unit in which less is better.
-const STEP: &str = "ms a step";
-
-/// Sizes that fit a device.
+/// Sizes for a device.
 struct Sizes {
     gpt2: Gpt2Config,
     gpt2_name: &'static str,
@@ -71,21 +38,6 @@ struct Sizes {
     picture_arithmetics: &'static [Arithmetic],
     rounds: usize,
 }
-
-/// CLIP's vision tower, by its published sizes.
-struct Tower {
-    name: &'static str,
-    hidden: i64,
-    layers: i64,
-    heads: i64,
-    patch: i64,
-    projection: i64,
-}
-
-const B32: Tower =
-    Tower { name: "ViT-B/32", hidden: 768, layers: 12, heads: 12, patch: 32, projection: 512 };
-const L14: Tower =
-    Tower { name: "ViT-L/14", hidden: 1024, layers: 24, heads: 16, patch: 14, projection: 768 };
 
 impl Sizes {
     fn of(device: Device) -> Self {
@@ -123,21 +75,21 @@ impl Sizes {
     }
 }
 
-/// Measures all of it. `gpus` are the names of the GPUs that the driver lists.
+/// Runs all benchmarks. `gpus` are the names of the driver's GPUs.
 pub(crate) fn measure(
     observer: &mut dyn Observer,
     device: Device,
     gpus: &[String],
 ) -> Vec<Measurement> {
     let sizes = Sizes::of(device);
-    let peaks = peaks::of(gpus).filter(|_| device.is_cuda());
+    let peaks = peaks::lookup(gpus).filter(|_| device.is_cuda());
     let mut work: Vec<(Measurement, Job)> = Vec::new();
     let mut add = |name: String,
                    arithmetic: Arithmetic,
                    unit,
                    job: Job,
                    measured: &dyn Fn() -> Result<Measured, CheckError>| {
-        observer.begins(Group::Bench, &format!("{name}, {}", arithmetic.name()));
+        observer.started(Group::Bench, &format!("{name}, {}", arithmetic.name()));
         work.push((measurement(device, name, arithmetic, unit, measured), job));
     };
     for (&batch, &arithmetic) in
@@ -164,7 +116,7 @@ pub(crate) fn measure(
         let name = format!("CLIP {}", tower.name);
         add(name, arithmetic, "pictures/s", job, &|| encode(&sizes, tower, arithmetic, device));
     }
-    observer.begins(Group::Bench, "the plain loop in PyTorch");
+    observer.started(Group::Bench, "the plain loop in PyTorch");
     let (mut all, jobs): (Vec<Measurement>, Vec<Job>) = work.into_iter().unzip();
     plain::compare(&mut all, &jobs, device);
     for measurement in &all {
@@ -173,7 +125,7 @@ pub(crate) fn measure(
     all
 }
 
-/// A value, and the share of the GPU's peak.
+/// Measured value, and the fraction of the GPU's peak.
 struct Measured {
     value: f64,
     mfu: Option<f64>,
@@ -187,10 +139,10 @@ fn measurement(
     measured: &dyn Fn() -> Result<Measured, CheckError>,
 ) -> Measurement {
     let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
-    // An allocator that does not count says so again below.
+    // An allocator without counters reports the error again below.
     let _ = gpu.map(libtorch::reset_peak_memory);
     libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
-    let result = caught(measured);
+    let result = catch(measured);
     libtorch::allow_tf32(false);
     let peak_bytes = gpu.and_then(|gpu| libtorch::peak_memory(gpu).ok());
     let (value, mfu, note) = match result {
@@ -201,7 +153,7 @@ fn measurement(
     Measurement { work, arithmetic, unit, value, mfu, peak_bytes, plain: None, note }
 }
 
-/// Measures training steps, each of which is waited for.
+/// Measures training steps, waiting for the GPU after each.
 fn train(
     sizes: &Sizes,
     batch: usize,
@@ -217,19 +169,19 @@ fn train(
         recompute: false,
     };
     let operations = operations(&sizes.gpt2, &bench);
-    let seconds = middle(bench.train(sizes.rounds, options)?);
-    let mfu = peaks.and_then(|peaks| Some(operations / seconds / peaks.of(arithmetic)?));
+    let seconds = median(bench.train(sizes.rounds, options)?);
+    let mfu = peaks.and_then(|peaks| Some(operations / seconds / peaks.rate(arithmetic)?));
     Ok(Measured { value: seconds * 1e3, mfu })
 }
 
-/// Counts the operations of a training step: 6 for each parameter and row.
+/// Returns the operations of a training step: 6 per parameter and row.
 fn operations(gpt2: &Gpt2Config, bench: &Bench) -> f64 {
     let (rows, targets) = bench.work();
     let captions = bench.shape().0 as f64;
     let hidden = gpt2.n_embd as f64;
     let blocks = 12.0 * hidden * hidden * gpt2.n_layer as f64;
     let head = hidden * gpt2.vocab_size as f64;
-    // The MLP mapper: from the embedding to half of the prefix's values, and to all of them.
+    // MLP mapper: from the embedding to half of the prefix's values, and from there to all.
     let prefix = PREFIX_LENGTH as f64 * hidden;
     let mapper = CLIP_DIM as f64 * prefix / 2.0 + prefix * prefix / 2.0;
     6.0 * (blocks * rows + head * targets + mapper * captions)
@@ -238,7 +190,7 @@ fn operations(gpt2: &Gpt2Config, bench: &Bench) -> f64 {
 fn decode(sizes: &Sizes, strategy: Strategy, device: Device) -> Result<Measured, CheckError> {
     let bench = Bench::drawn(&sizes.gpt2, 5 * sizes.decoded as usize, 1, device)?;
     let (times, _) = bench.decode(strategy, sizes.rounds.min(5), sizes.decoded)?;
-    Ok(Measured { value: sizes.decoded as f64 / middle(times), mfu: None })
+    Ok(Measured { value: sizes.decoded as f64 / median(times), mfu: None })
 }
 
 fn encode(
@@ -275,11 +227,11 @@ fn encode(
         times.push(start.elapsed());
     }
     times.remove(0);
-    Ok(Measured { value: sizes.pictures as f64 / middle(times), mfu: None })
+    Ok(Measured { value: sizes.pictures as f64 / median(times), mfu: None })
 }
 
 /// Returns the median in seconds.
-fn middle(mut times: Vec<Duration>) -> f64 {
+fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
 }
@@ -290,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_step_counts_six_operations_for_each_parameter_and_row() {
-        let _turn = crate::checks::alone_with_the_generator();
+        let _turn = crate::checks::lock_generator();
         let gpt2 = Gpt2Config {
             vocab_size: 100,
             n_embd: 8,
@@ -304,7 +256,7 @@ mod tests {
         let mapper = 768.0 * 40.0 + 40.0 * 80.0;
         let expected = 6.0 * (blocks * rows + 800.0 * targets + mapper * 10.0);
         assert!((operations(&gpt2, &bench) - expected).abs() < 1.0);
-        // Ten prefix vectors a caption, and all tokens but the last of each.
+        // Ten prefix vectors per caption, and all tokens but the last of each.
         assert!((rows - targets - 90.0).abs() < 1e-9);
     }
 }

@@ -1,8 +1,8 @@
-//! Peak rates of GPUs, by their data sheets.
+//! Peak rates of GPUs from their data sheets.
 
 use crate::compare::Arithmetic;
 
-/// Operations a second, dense.
+/// Peak rates in operations per second, dense.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Peaks {
     f32: f64,
@@ -10,8 +10,9 @@ pub(super) struct Peaks {
     bf16: Option<f64>,
 }
 
-/// Words of a GPU's name, and 10^12 operations a second in f32, TF32 and bf16 (0: not at all). Words
-/// that others begin with come behind them.
+/// Part of a GPU's name, and 10^12 operations per second in f32, TF32 and bf16 (0: unsupported).
+///
+/// Names that are the beginning of others come after them.
 const GPUS: [(&str, [f64; 3]); 17] = [
     ("B200", [80.0, 1125.0, 2250.0]),
     ("H200", [67.0, 494.7, 989.4]),
@@ -32,14 +33,14 @@ const GPUS: [(&str, [f64; 3]); 17] = [
     ("T4", [8.1, 0.0, 0.0]),
 ];
 
-/// Returns the peaks of a machine's GPUs, where all are of one kind that is known: the driver's
-/// order of GPUs need not be CUDA's.
-pub(super) fn of(names: &[String]) -> Option<Peaks> {
+/// Returns the peaks of the machine's GPUs if all are of one known kind: the driver's order may
+/// differ from CUDA's.
+pub(super) fn lookup(names: &[String]) -> Option<Peaks> {
     let first = names.first()?;
     if names.iter().any(|name| name != first) {
         return None;
     }
-    // Whole words: an RTX A4000 is no A40.
+    // Compare whole words: an RTX A4000 is no A40.
     let name = format!(" {} ", first.replace('-', " "));
     let (_, peaks) = GPUS.iter().find(|(part, _)| name.contains(&format!(" {part} ")))?;
     let [f32, tf32, bf16] = peaks.map(|tera| tera * 1e12);
@@ -48,7 +49,7 @@ pub(super) fn of(names: &[String]) -> Option<Peaks> {
 }
 
 impl Peaks {
-    pub(super) fn of(self, arithmetic: Arithmetic) -> Option<f64> {
+    pub(super) fn rate(self, arithmetic: Arithmetic) -> Option<f64> {
         match arithmetic {
             Arithmetic::F32 => Some(self.f32),
             Arithmetic::Tf32 => self.tf32,
@@ -65,7 +66,7 @@ mod tests {
     fn gpus_are_known_by_the_driver_s_names() {
         let bf16 = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            of(&names)?.of(Arithmetic::Bf16)
+            lookup(&names)?.rate(Arithmetic::Bf16)
         };
         assert_eq!(bf16(&["NVIDIA A100-SXM4-80GB"; 2]), Some(312e12));
         assert_eq!(bf16(&["NVIDIA H100 80GB HBM3"]), Some(989.4e12));

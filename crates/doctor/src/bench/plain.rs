@@ -1,4 +1,4 @@
-//! The same work by a plain loop in PyTorch, which `python3` runs where it has torch.
+//! Baseline measurements with a plain PyTorch loop, run by `python3` if it has torch.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -11,18 +11,33 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 use training::bench::{CLIP_DIM, PREFIX_LENGTH, WRITTEN};
 
-use super::{Measurement, Tower};
+use super::measurement::Measurement;
 use crate::compare::Arithmetic;
 
 const SCRIPT: &str = include_str!("plain.py");
 
-/// The whole script may take so long; what it has measured by then is used.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Time limit for the script; results printed by then are used.
+const TIME_LIMIT: Duration = Duration::from_secs(150);
 
-/// Tokens that the paper's loop pads captions to: what the longest has.
+/// Padded caption length of the paper's loop, the longest of its data set.
 const PADDED: usize = 40;
 
-/// One piece of work, by its sizes.
+/// Published sizes of a CLIP vision tower.
+pub(super) struct Tower {
+    pub(super) name: &'static str,
+    pub(super) hidden: i64,
+    pub(super) layers: i64,
+    pub(super) heads: i64,
+    pub(super) patch: i64,
+    pub(super) projection: i64,
+}
+
+pub(super) const B32: Tower =
+    Tower { name: "ViT-B/32", hidden: 768, layers: 12, heads: 12, patch: 32, projection: 512 };
+pub(super) const L14: Tower =
+    Tower { name: "ViT-L/14", hidden: 1024, layers: 24, heads: 16, patch: 14, projection: 768 };
+
+/// Sizes of one benchmark job.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Job {
     work: &'static str,
@@ -90,7 +105,7 @@ impl Job {
     }
 }
 
-/// The request to the script.
+/// Request to the script.
 #[derive(Serialize)]
 struct Request<'a> {
     device: String,
@@ -98,19 +113,19 @@ struct Request<'a> {
     jobs: &'a [Job],
 }
 
-/// A line of the script's.
+/// One line of the script's output.
 #[derive(Deserialize)]
 struct Answer {
-    /// The job's number.
+    /// Index of the job.
     #[serde(default)]
     job: usize,
-    /// In the job's unit: ms a step, captions or pictures a second.
+    /// Result in the job's unit: ms per step, captions or images per second.
     value: Option<f64>,
-    /// Why there is none.
+    /// Reason for a missing result.
     error: Option<String>,
 }
 
-/// Adds what the plain loop measures, or a note that says why there is nothing.
+/// Adds the script's results to the measurements, or a note if there are none.
 pub(super) fn compare(measurements: &mut [Measurement], jobs: &[Job], device: Device) {
     let result = run(jobs, device, |answer| {
         let Some(measurement) = measurements.get_mut(answer.job) else { return };
@@ -134,7 +149,7 @@ fn note(measurement: &mut Measurement, reason: &str) {
     measurement.note = Some(before.unwrap_or_default() + &text);
 }
 
-/// Runs the script and takes its lines as they come.
+/// Runs the script, and passes on its lines as they arrive.
 fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(), String> {
     let device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
@@ -145,7 +160,7 @@ fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(),
     let start = Instant::now();
     let mut child = Command::new("python3")
         .args(["-c", SCRIPT])
-        // Another libtorch than torch's own must not get in its way.
+        // The script must load torch's own libtorch, not this one.
         .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -153,7 +168,7 @@ fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(),
         .spawn()
         .map_err(|error| format!("python3 cannot be started: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A script that has ended says why by its lines, or by having none.
+        // If the script has ended, its output or exit explains why.
         let _ = stdin.write_all(request.as_bytes());
     }
     let (send, lines) = mpsc::channel();
@@ -168,7 +183,7 @@ fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(),
     }
     let mut failure = Some("python3 has no torch".to_owned());
     let ended = loop {
-        match lines.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+        match lines.recv_timeout(TIME_LIMIT.saturating_sub(start.elapsed())) {
             Ok(line) => match serde_json::from_str::<Answer>(&line) {
                 Ok(answer) => {
                     failure = None;
@@ -181,9 +196,9 @@ fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(),
         }
     };
     if !ended {
-        // It may have ended meanwhile.
+        // The script may have ended meanwhile.
         let _ = child.kill();
-        failure = Some(format!("took more than {} s", PATIENCE.as_secs()));
+        failure = Some(format!("took more than {} s", TIME_LIMIT.as_secs()));
     }
     let _ = child.wait();
     failure.map_or(Ok(()), Err)

@@ -1,11 +1,11 @@
-//! Captions by every strategy: the processor's own tokens are expected of the device.
+//! Captions by every decoding strategy: the device must generate the CPU's tokens.
 
 use networks::decode::{self, Options, Sampling, Strategy};
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, beam_search};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use tch::{Device, Kind, no_grad};
 
-use super::placed::{drawn, placed, small_gpt2};
+use super::models::{model_on, random_tensor, small_gpt2};
 use crate::compare::judge;
 use crate::error::CheckError;
 use crate::examination::Examination;
@@ -14,7 +14,7 @@ use crate::finding::{Group, Outcome, Verdict};
 const PICTURES: usize = 6;
 const MAX_TOKENS: usize = 16;
 const IMAGE_DIM: i64 = 24;
-/// A sum of up to sixteen logarithms, each right to about 1e-6.
+/// Tolerance for a sum of up to sixteen log-probabilities, each accurate to about 1e-6.
 const TOLERANCE: f64 = 1e-4;
 
 const SAMPLING: Sampling =
@@ -34,45 +34,48 @@ const STRATEGIES: [(&str, Strategy); 5] = [
 pub(super) fn check(examination: &mut Examination, device: Device) {
     for (name, strategy) in STRATEGIES {
         examination.check(Group::Decoding, name, || {
-            Ok(compare_captions(&written(device, strategy)?, &written(Device::Cpu, strategy)?))
+            Ok(compare_captions(
+                &generate_captions(device, strategy)?,
+                &generate_captions(Device::Cpu, strategy)?,
+            ))
         });
     }
     examination.check(Group::Decoding, "Merge-RNN, beams of 5", || {
-        Ok(compare_captions(&sentences(device)?, &sentences(Device::Cpu)?))
+        Ok(compare_captions(&generate_sentences(device)?, &generate_sentences(Device::Cpu)?))
     });
 }
 
-/// Tokens and their log-probability.
+/// Token ids and their total log-probability.
 type Caption = (Vec<i64>, f64);
 
-fn written(device: Device, strategy: Strategy) -> Result<Vec<Caption>, CheckError> {
+fn generate_captions(device: Device, strategy: Strategy) -> Result<Vec<Caption>, CheckError> {
     let config = small_gpt2();
     let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5 };
     let (_store, model) =
-        placed(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
+        model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let numbers: Vec<u64> = (0..PICTURES as u64).collect();
-    // Captions of different lengths: one token in sixteen ends one.
+    // Every sixteenth token is a stop token, so that captions differ in length.
     let stops: Vec<bool> = (0..config.vocab_size).map(|id| id % 16 == 3).collect();
     let options = Options { strategy, max_tokens: MAX_TOKENS, stops: &stops };
-    let prompt = no_grad(|| model.prefix(&drawn(9, &[PICTURES as i64, IMAGE_DIM], device)));
+    let prompt = no_grad(|| model.prefix(&random_tensor(9, &[PICTURES as i64, IMAGE_DIM], device)));
     let all = decode::generate(model.gpt2(), &prompt, &numbers, &options)?;
     Ok(all.into_iter().flatten().map(|one| (one.tokens, one.log_probability)).collect())
 }
 
-fn sentences(device: Device) -> Result<Vec<Caption>, CheckError> {
+fn generate_sentences(device: Device) -> Result<Vec<Caption>, CheckError> {
     let config = MergeRnnConfig {
         architecture: Architecture::Merge,
         vocab_size: 120,
         layer_size: 32,
         image_dim: IMAGE_DIM,
     };
-    let (_store, model) = placed(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
-    let images = drawn(9, &[PICTURES as i64, IMAGE_DIM], device);
+    let (_store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
+    let images = random_tensor(9, &[PICTURES as i64, IMAGE_DIM], device);
     let all = beam_search(&model, &images, 5, MAX_TOKENS);
     Ok(all.into_iter().map(|one| (one.words, one.log_probability)).collect())
 }
 
-/// Compares tokens, which must be the same, and log-probabilities.
+/// Compares tokens, which must be equal, and log-probabilities.
 fn compare_captions(found: &[Caption], expected: &[Caption]) -> Verdict {
     let captions = expected.len();
     let tokens: usize = expected.iter().map(|(tokens, _)| tokens.len()).sum();
@@ -123,9 +126,9 @@ mod tests {
 
     #[test]
     fn captions_differ_between_pictures_and_in_length() {
-        let _turn = crate::checks::alone_with_the_generator();
+        let _turn = crate::checks::lock_generator();
         for (name, strategy) in STRATEGIES {
-            let all = written(Device::Cpu, strategy).unwrap();
+            let all = generate_captions(Device::Cpu, strategy).unwrap();
             let mut tokens: Vec<&Vec<i64>> = all.iter().map(|(tokens, _)| tokens).collect();
             tokens.sort();
             tokens.dedup();

@@ -1,4 +1,4 @@
-//! Small models of which capsmith only reads files, written to a temporary folder first.
+//! Small models that capsmith can only read from files; written to a temporary folder first.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,37 +9,38 @@ use networks::weights;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use super::placed::drawn;
+use super::models::random_tensor;
 use crate::error::CheckError;
 
 /// Tensors by name.
-type Named = Vec<(String, Tensor)>;
+type NamedTensors = Vec<(String, Tensor)>;
 
-/// Draws weights so that values keep their size from layer to layer, and biases.
-fn linear(tensors: &mut Named, name: &str, shape: &[i64]) {
+/// Adds a linear layer: weights scaled to keep the size of values, and a bias.
+fn linear(tensors: &mut NamedTensors, name: &str, shape: &[i64]) {
     let inputs: i64 = shape[1..].iter().product();
     let seed = tensors.len() as i64;
-    let weight = drawn(seed, shape, Device::Cpu) * (2.0 / inputs as f64).sqrt();
+    let weight = random_tensor(seed, shape, Device::Cpu) * (2.0 / inputs as f64).sqrt();
     tensors.push((format!("{name}.weight"), weight));
-    tensors.push((format!("{name}.bias"), drawn(seed + 1, &shape[..1], Device::Cpu) * 0.1));
+    tensors.push((format!("{name}.bias"), random_tensor(seed + 1, &shape[..1], Device::Cpu) * 0.1));
 }
 
-fn norm(tensors: &mut Named, name: &str, width: i64) {
+fn norm(tensors: &mut NamedTensors, name: &str, width: i64) {
     let seed = tensors.len() as i64;
-    tensors.push((format!("{name}.weight"), drawn(seed, &[width], Device::Cpu) * 0.1 + 1.0));
-    tensors.push((format!("{name}.bias"), drawn(seed + 1, &[width], Device::Cpu) * 0.1));
+    tensors
+        .push((format!("{name}.weight"), random_tensor(seed, &[width], Device::Cpu) * 0.1 + 1.0));
+    tensors.push((format!("{name}.bias"), random_tensor(seed + 1, &[width], Device::Cpu) * 0.1));
 }
 
-fn table(tensors: &mut Named, name: &str, shape: &[i64]) {
+fn table(tensors: &mut NamedTensors, name: &str, shape: &[i64]) {
     let seed = tensors.len() as i64;
-    tensors.push((format!("{name}.weight"), drawn(seed, shape, Device::Cpu)));
+    tensors.push((format!("{name}.weight"), random_tensor(seed, shape, Device::Cpu)));
 }
 
-fn save(path: &Path, tensors: &Named) -> Result<(), CheckError> {
+fn save(path: &Path, tensors: &NamedTensors) -> Result<(), CheckError> {
     Ok(weights::save(path, tensors, &BTreeMap::new())?)
 }
 
-/// Reads a narrow VGG-16 with random weights.
+/// Writes and loads a narrow VGG-16 with random weights.
 pub(super) fn vgg(device: Device, kind: Kind) -> Result<Vgg16, CheckError> {
     const CONVOLUTIONS: [(usize, i64); 13] = [
         (0, 8),
@@ -57,7 +58,7 @@ pub(super) fn vgg(device: Device, kind: Kind) -> Result<Vgg16, CheckError> {
         (28, 16),
     ];
     const HIDDEN: i64 = 32;
-    let mut tensors = Named::new();
+    let mut tensors = NamedTensors::new();
     let mut channels = 3;
     for (number, outputs) in CONVOLUTIONS {
         linear(&mut tensors, &format!("features.{number}"), &[outputs, channels, 3, 3]);
@@ -71,17 +72,17 @@ pub(super) fn vgg(device: Device, kind: Kind) -> Result<Vgg16, CheckError> {
     Ok(Vgg16::from_file(&file, device, kind)?)
 }
 
-/// Tokens of [`bart`].
+/// Vocabulary size of [`bart`].
 pub(super) const BART_VOCABULARY: usize = 90;
-/// The token that ends a text of [`bart`].
+/// End token of [`bart`].
 pub(super) const BART_END: i64 = 2;
 
-/// Reads a BART of two layers each way with random weights.
+/// Writes and loads a BART with two layers in encoder and decoder and random weights.
 pub(super) fn bart(device: Device) -> Result<BartClassifier, CheckError> {
     const WIDTH: i64 = 32;
     const INNER: i64 = 64;
     const POSITIONS: i64 = 40;
-    let mut tensors = Named::new();
+    let mut tensors = NamedTensors::new();
     table(&mut tensors, "model.shared", &[BART_VOCABULARY as i64, WIDTH]);
     for stack in ["encoder", "decoder"] {
         let stack = format!("model.{stack}");

@@ -1,4 +1,4 @@
-//! Each network's results, and of those that are trained also gradients, against the processor's.
+//! Results of each network, and gradients of the trained ones, compared with the CPU.
 
 use networks::clip::{ClipConfig, ClipModel, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2;
@@ -8,22 +8,22 @@ use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::files::{BART_END, BART_VOCABULARY, bart, vgg};
-use super::placed::{caption, drawn, named_variables, placed, small_gpt2};
+use super::models::{caption, model_on, named_variables, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, compare_all};
 use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Verdict};
 use Arithmetic::{Bf16, F16, F32, Tf32};
 
-/// Computes tensors with a model of its own.
+/// Function that builds a model and computes tensors with it.
 type Compute = fn(Device, Arithmetic) -> Result<Vec<Tensor>, CheckError>;
 
-/// A network and its computation.
+/// Network and its computation.
 struct Case {
     name: &'static str,
-    /// The arithmetics in which capsmith can compute it.
+    /// Arithmetics that capsmith supports for it.
     arithmetics: &'static [Arithmetic],
-    /// Times the tolerance.
+    /// Factor on the tolerance.
     slack: f64,
     compute: Compute,
 }
@@ -32,11 +32,11 @@ const ALL: &[Arithmetic] = &[F32, Tf32, Bf16, F16];
 const MIXED: &[Arithmetic] = &[F32, Tf32, Bf16];
 const SINGLE: &[Arithmetic] = &[F32, Tf32];
 
-/// The backward pass of a softmax subtracts sums that are nearly equal, so rounding counts several
-/// times in the gradients before it.
+/// Tolerance factor for gradients: the backward pass of a softmax subtracts nearly equal sums,
+/// which amplifies rounding errors.
 const GRADIENTS: f64 = 3.0;
-/// cuDNN may convolve by Winograd's algorithm or Fourier's, which round more, and there are 13
-/// layers.
+/// Tolerance factor for VGG's 13 convolutions: cuDNN may use Winograd or FFT algorithms, which
+/// round more.
 const CONVOLUTIONS: f64 = 5.0;
 
 const fn case(
@@ -90,12 +90,12 @@ pub(super) fn check(examination: &mut Examination, device: Device) {
     }
 }
 
-/// The keys that attention may see.
+/// Mask of attention.
 #[derive(Clone, Copy, PartialEq)]
 enum Mask {
     None,
     Causal,
-    /// Some of the keys, others for each query.
+    /// A random subset of the keys for each query.
     Some,
 }
 
@@ -104,7 +104,7 @@ fn attention(
     arithmetic: Arithmetic,
     mask: Mask,
 ) -> Result<Vec<Tensor>, CheckError> {
-    let tensor = |seed| drawn(seed, &[3, 4, 21, 16], device).f_to_kind(arithmetic.kind());
+    let tensor = |seed| random_tensor(seed, &[3, 4, 21, 16], device).f_to_kind(arithmetic.kind());
     let seen: Vec<bool> = (0..21 * 21).map(|place| place % 22 == 0 || place % 5 != 2).collect();
     let seen = Tensor::f_from_slice(&seen)?.f_view([1, 1, 21, 21])?.f_to_device(device)?;
     Ok(vec![Tensor::f_scaled_dot_product_attention(
@@ -143,13 +143,13 @@ fn clip(device: Device, kind: Kind) -> Result<ClipModel, CheckError> {
         projection_dim: 48,
         ..ClipConfig::default()
     };
-    let (mut store, model) = placed(device, kind, |root| Ok(ClipModel::new(root, &config)?))?;
+    let (mut store, model) = model_on(device, kind, |root| Ok(ClipModel::new(root, &config)?))?;
     store.freeze();
     Ok(model)
 }
 
 fn clip_pictures(device: Device, arithmetic: Arithmetic) -> Result<Vec<Tensor>, CheckError> {
-    let pixels = drawn(4, &[5, 3, 32, 32], Device::Cpu);
+    let pixels = random_tensor(4, &[5, 3, 32, 32], Device::Cpu);
     Ok(vec![clip(device, arithmetic.kind())?.encode_image(&pixels)?])
 }
 
@@ -167,14 +167,14 @@ fn clip_texts(device: Device, arithmetic: Arithmetic) -> Result<Vec<Tensor>, Che
 }
 
 fn vgg_features(device: Device, arithmetic: Arithmetic) -> Result<Vec<Tensor>, CheckError> {
-    let pixels = drawn(5, &[2, 3, 64, 64], device).f_to_kind(arithmetic.kind())?;
+    let pixels = random_tensor(5, &[2, 3, 64, 64], device).f_to_kind(arithmetic.kind())?;
     Ok(vec![vgg(device, arithmetic.kind())?.encode(&pixels)?])
 }
 
-/// Logits of rows of 10, 7 and 4 tokens; those of padding count as 0, where a mask says what it is.
+/// Returns logits of rows of 10, 7 and 4 tokens; those at padding are 0 if `masked`.
 fn gpt2(device: Device, arithmetic: Arithmetic, masked: bool) -> Result<Vec<Tensor>, CheckError> {
     let config = small_gpt2();
-    let (_store, model) = placed(device, Kind::Float, |root| Ok(Gpt2::new(root, &config)))?;
+    let (_store, model) = model_on(device, Kind::Float, |root| Ok(Gpt2::new(root, &config)))?;
     let ids = caption(6, 30, config.vocab_size as usize);
     let ids = Tensor::f_from_slice(&ids)?.f_view([3, 10])?.f_to_device(device)?;
     let real: Vec<i64> = [10, 7, 4]
@@ -197,13 +197,13 @@ fn captioner_gradients(
     let config = small_gpt2();
     let mapper = MapperConfig { kind, clip_dim: 24, prefix_length: 5 };
     let (store, model) =
-        placed(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
+        model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let captions: Vec<Vec<i64>> =
         (0..6).map(|number| caption(number, 3 + number * 2, 211)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
     let images: Vec<i64> = (0..6).collect();
     let batch = TokenBatch::new(&rows, &images, mapper.prefix_length, device);
-    let embeddings = drawn(7, &[6, 24], device);
+    let embeddings = random_tensor(7, &[6, 24], device);
     let loss = model.caption_loss(&embeddings, &batch, arithmetic.pass());
     gradients(&loss, &named_variables(&store))
 }
@@ -214,7 +214,7 @@ fn bart_logits(device: Device, _: Arithmetic) -> Result<Vec<Tensor>, CheckError>
         row.push(BART_END);
         row
     };
-    Ok(vec![bart(device)?.entailment(&[row(11), row(4), row(17)], 3)?])
+    Ok(vec![bart(device)?.logits(&[row(11), row(4), row(17)], 3)?])
 }
 
 fn rnn_gradients(
@@ -223,16 +223,16 @@ fn rnn_gradients(
     architecture: Architecture,
 ) -> Result<Vec<Tensor>, CheckError> {
     let config = MergeRnnConfig { architecture, vocab_size: 120, layer_size: 32, image_dim: 24 };
-    let (store, model) = placed(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
+    let (store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
     let images: Vec<i64> = (0..6).collect();
     let batch = WordBatch::new(&rows, &images, device);
-    let loss = model.loss(&drawn(8, &[6, 24], device), &batch);
+    let loss = model.loss(&random_tensor(8, &[6, 24], device), &batch);
     gradients(&loss, &named_variables(&store))
 }
 
-/// The loss and its gradients by all variables.
+/// Returns the loss and its gradients with respect to all variables.
 fn gradients(loss: &Tensor, variables: &[(String, Tensor)]) -> Result<Vec<Tensor>, CheckError> {
     let variables: Vec<&Tensor> = variables.iter().map(|(_, variable)| variable).collect();
     let mut all = Tensor::f_run_backward(&[loss], &variables, false, false)?;
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn half_precision_is_told_from_f32_by_every_case_that_has_it() {
-        let _turn = crate::checks::alone_with_the_generator();
+        let _turn = crate::checks::lock_generator();
         for Case { name, arithmetics, slack, compute } in CASES {
             let expected = compute(Device::Cpu, F32).unwrap();
             for &arithmetic in arithmetics.iter().filter(|one| [Bf16, F16].contains(one)) {

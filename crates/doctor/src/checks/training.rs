@@ -1,4 +1,4 @@
-//! Twenty steps of each system on the device and on the processor, and a training that is resumed.
+//! Twenty training steps of each system on the device and on the CPU, and a resumed training.
 
 use std::path::Path;
 
@@ -16,17 +16,17 @@ use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 use training::{MergeRnnPart, PrefixPart};
 
-use super::placed::{caption, drawn, named_variables, placed, small_gpt2};
+use super::models::{caption, model_on, named_variables, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, judge};
 use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Outcome, Verdict};
 
 const STEPS: u64 = 20;
-/// A resumed training stops here.
+/// Step after which training is stopped and resumed.
 const STOP: u64 = 10;
 const CAPTIONS: usize = 8;
-/// Batches that are seen in turn, so that they can be learned.
+/// Number of batches that training cycles through, so that it can learn them.
 const BATCHES: u64 = 4;
 const IMAGE_DIM: i64 = 24;
 const PREFIX: MapperConfig =
@@ -38,12 +38,12 @@ const RNN: MergeRnnConfig = MergeRnnConfig {
     image_dim: IMAGE_DIM,
 };
 
-/// A system to train.
+/// System to train.
 struct Task<M: Model> {
     name: &'static str,
     arithmetics: &'static [Arithmetic],
     model: fn(&nn::Path) -> M,
-    /// Makes the batch of this number.
+    /// Creates the batch of the given index.
     part: fn(u64, Device) -> M::Part,
 }
 
@@ -66,7 +66,7 @@ const SBG_TASK: Task<LanguageModel> = Task {
         let block = |number: usize| {
             let number = batch as usize * CAPTIONS + number;
             let tokens = caption(number, 20 + number % 12, small_gpt2().vocab_size as usize);
-            // The prompt is read and not learned.
+            // The prompt is input only.
             let is_target = (0..tokens.len()).map(|place| place > 8).collect();
             Block { tokens, is_target }
         };
@@ -85,14 +85,14 @@ const RNN_TASK: Task<MergeRnn> = Task {
     },
 };
 
-/// Makes up a batch's captions, and embeddings of their pictures.
+/// Generates a batch's captions and image embeddings.
 fn rows(batch: u64, vocabulary: usize, device: Device) -> (Vec<TokenRow>, Tensor) {
     let row = |index: usize| {
         let number = batch as usize * CAPTIONS + index;
         let tokens = caption(number, 3 + number % 9, vocabulary);
         TokenRow { embedding: index as i64, tokens, image: index, caption: 0 }
     };
-    let embeddings = drawn(100 + batch as i64, &[CAPTIONS as i64, IMAGE_DIM], device);
+    let embeddings = random_tensor(100 + batch as i64, &[CAPTIONS as i64, IMAGE_DIM], device);
     ((0..CAPTIONS).map(row).collect(), embeddings)
 }
 
@@ -118,7 +118,7 @@ fn check_task<M: Model>(examination: &mut Examination, device: Device, task: &Ta
     }
     let name = format!("{}, resumed after {STOP} steps", task.name);
     examination.check(Group::Training, name, || {
-        // As with `training.deterministic`, without which GPUs promise no bits.
+        // Like `training.deterministic`; without it GPU results are not bit-exact.
         libtorch::use_deterministic_algorithms(true);
         let verdict = resume(task, device);
         libtorch::use_deterministic_algorithms(false);
@@ -126,7 +126,7 @@ fn check_task<M: Model>(examination: &mut Examination, device: Device, task: &Ta
     });
 }
 
-/// Trains in one go, and again with a checkpoint between.
+/// Trains without interruption, and again with a checkpoint in between.
 fn resume<M: Model>(task: &Task<M>, device: Device) -> Result<Verdict, CheckError> {
     let folder = tempfile::tempdir()?;
     let whole = train(task, device, Arithmetic::F32, 0, STEPS, None)?;
@@ -139,7 +139,7 @@ fn resume<M: Model>(task: &Task<M>, device: Device) -> Result<Verdict, CheckErro
     Ok(compare_resumed(&whole, &second))
 }
 
-/// A model after some steps.
+/// Result of some training steps.
 struct Trained<M: Model> {
     store: nn::VarStore,
     learner: Learner<M>,
@@ -148,7 +148,7 @@ struct Trained<M: Model> {
     norms: Vec<f64>,
 }
 
-/// Trains from step `from` to step `to`, from a checkpoint where there is one.
+/// Trains from step `from` to step `to`, starting from a checkpoint if given.
 fn train<M: Model>(
     task: &Task<M>,
     device: Device,
@@ -157,10 +157,10 @@ fn train<M: Model>(
     to: u64,
     resumed: Option<&Path>,
 ) -> Result<Trained<M>, CheckError> {
-    let (mut store, model) = placed(device, Kind::Float, |root| Ok((task.model)(root)))?;
+    let (mut store, model) = model_on(device, Kind::Float, |root| Ok((task.model)(root)))?;
     let optimizer = AdamW::new(named_variables(&store), OPTIMIZER);
     if let Some(folder) = resumed {
-        // Nothing of the right values is there before they are loaded.
+        // Overwrite the initial weights, so that only the checkpoint can restore the right ones.
         for mut variable in store.variables().into_values() {
             let _ = tch::no_grad(|| variable.f_zero_())?;
         }
@@ -194,13 +194,12 @@ const OPTIMIZER: AdamWOptions = AdamWOptions {
 const RATE: RateSchedule =
     RateSchedule { shape: Schedule::Linear, peak: 5e-3, warmup_steps: 4, total_steps: 40 };
 
-/// The largest difference of a step's loss from the processor's in f32, relative to it, that is
-/// rounding.
+/// Returns the largest relative difference of a loss from the CPU's in f32 that rounding explains.
 ///
-/// A loss is a mean over many tokens, so its own rounding is small, but each step starts from
-/// weights that rounding has moved, and AdamW moves a weight of tiny gradient by as much as any
-/// other, to the side that its gradient's sign says. On processors 2e-7 is seen in f32 with sums in
-/// another order, and 2e-3 in bf16.
+/// A loss is a mean over many tokens, so its own rounding error is small. But each step starts from
+/// weights affected by rounding, and AdamW moves a weight with a tiny gradient as far as any other,
+/// in the direction of the gradient's sign. On CPUs the observed difference is 2e-7 in f32 with
+/// another order of sums, and 2e-3 in bf16.
 fn tolerance(arithmetic: Arithmetic) -> f64 {
     match arithmetic {
         Arithmetic::F32 => 1e-4,
@@ -209,8 +208,10 @@ fn tolerance(arithmetic: Arithmetic) -> f64 {
     }
 }
 
-/// Compares losses, and gradient norms: AdamW moves weights alike whatever the scale of a gradient is,
-/// so a wrong norm changes no loss. Norms are allowed three times the tolerance, as gradients are.
+/// Compares losses and gradient norms.
+///
+/// AdamW is invariant to the scale of gradients, so a wrong norm does not change the losses. The
+/// tolerance of norms is three times that of losses.
 fn compare_steps<M: Model>(found: &Trained<M>, expected: &Trained<M>, tolerance: f64) -> Verdict {
     let losses = compare_losses(&found.losses, &expected.losses, tolerance);
     let norms = judge(largest_difference(&found.norms, &expected.norms), 3.0 * tolerance);
@@ -220,7 +221,7 @@ fn compare_steps<M: Model>(found: &Trained<M>, expected: &Trained<M>, tolerance:
     losses
 }
 
-/// Compares the losses of each step, which must have fallen.
+/// Compares the losses of each step, and checks that they decrease.
 fn compare_losses(found: &[f64], expected: &[f64], tolerance: f64) -> Verdict {
     let verdict = judge(largest_difference(found, expected), tolerance);
     let (Some(first), Some(last)) = (found.first(), found.last()) else {
@@ -233,18 +234,17 @@ fn compare_losses(found: &[f64], expected: &[f64], tolerance: f64) -> Verdict {
     Verdict { outcome, detail, ..verdict }
 }
 
-/// Returns the largest relative difference; infinite where one list is longer.
+/// Returns the largest relative difference; infinite if the lists differ in length.
 fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs());
-    // f64::max passes over what is not a number.
+    // `f64::max` ignores NaN.
     differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most })
 }
 
-/// Compares a resumed training with one that went through: losses and weights must be the same
-/// bits.
+/// Compares a resumed training with an uninterrupted one: losses and weights must be bit-exact.
 fn compare_resumed<M: Model>(whole: &Trained<M>, resumed: &Trained<M>) -> Verdict {
     let (expected, found) = (named_variables(&whole.store), named_variables(&resumed.store));
     let same = expected.iter().zip(&found).all(|((_, a), (_, b))| a == b);
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn wrong_norms_fail_though_losses_are_right() {
-        let _turn = crate::checks::alone_with_the_generator();
+        let _turn = crate::checks::lock_generator();
         let trained = || train(&PREFIX_TASK, Device::Cpu, Arithmetic::F32, 0, STEPS, None).unwrap();
         let (expected, mut found) = (trained(), trained());
         assert_eq!(compare_steps(&found, &expected, 1e-4).outcome, Outcome::Ok);
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_resume_without_moments_or_from_another_step_is_noticed() {
-        let _turn = crate::checks::alone_with_the_generator();
+        let _turn = crate::checks::lock_generator();
         let task = &PREFIX_TASK;
         let through = |from, to| train(task, Device::Cpu, Arithmetic::F32, from, to, None).unwrap();
         let whole = through(0, STEPS);

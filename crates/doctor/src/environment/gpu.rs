@@ -7,17 +7,17 @@ use nvml_wrapper::error::NvmlError;
 use super::machine::size;
 use crate::finding::Verdict;
 
-/// The driver and its GPUs.
+/// Driver version and GPUs.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(super) struct Driver {
     version: String,
     pub(super) gpus: Vec<Gpu>,
 }
 
-/// A GPU.
+/// GPU of this machine.
 #[derive(Debug)]
 pub(super) struct Gpu {
-    /// The driver's number, which `CUDA_VISIBLE_DEVICES` renumbers.
+    /// Driver's index, which `CUDA_VISIBLE_DEVICES` renumbers.
     pub(super) number: u32,
     pub(super) name: String,
     total: u64,
@@ -33,8 +33,8 @@ impl Gpu {
     }
 }
 
-/// Asks the driver's library, which comes with it.
-pub(super) fn list() -> Result<Listed, String> {
+/// Queries the driver through NVML, its management library.
+pub(super) fn list() -> Result<Driver, String> {
     let nvml = Nvml::builder()
         .lib_path("libnvidia-ml.so.1".as_ref())
         .init()
@@ -42,7 +42,7 @@ pub(super) fn list() -> Result<Listed, String> {
     listed(&nvml).map_err(|error| error.to_string())
 }
 
-fn listed(nvml: &Nvml) -> Result<Listed, NvmlError> {
+fn listed(nvml: &Nvml) -> Result<Driver, NvmlError> {
     let gpu = |number: u32| -> Result<Gpu, NvmlError> {
         let device = nvml.device_by_index(number)?;
         let memory = device.memory_info()?;
@@ -55,15 +55,14 @@ fn listed(nvml: &Nvml) -> Result<Listed, NvmlError> {
             capability: format!("{}.{}", capability.major, capability.minor),
         })
     };
-    Ok(Listed {
+    Ok(Driver {
         version: nvml.sys_driver_version()?,
         gpus: (0..nvml.device_count()?).map(gpu).collect::<Result<_, _>>()?,
     })
 }
 
-/// Judges what [`list`] returned: a machine without a driver has no GPU, which is no error by
-/// itself.
-pub(super) fn driver(listed: Result<&Listed, &String>) -> Verdict {
+/// Judges the result of [`list`]. A machine without a driver has no GPU, which is not a failure.
+pub(super) fn driver(listed: Result<&Driver, &String>) -> Verdict {
     match listed {
         Ok(listed) => {
             let cuda = cuda_version().unwrap_or_else(|| "unknown".to_owned());
@@ -74,15 +73,15 @@ pub(super) fn driver(listed: Result<&Listed, &String>) -> Verdict {
     }
 }
 
-/// Returns the newest CUDA that the driver supports.
+/// Returns the newest CUDA version that the driver supports.
 fn cuda_version() -> Option<String> {
-    // SAFETY: the driver's library; its initialisers touch nothing of ours.
+    // SAFETY: the driver's library; its initialisers do not touch this program's state.
     let library = unsafe { Library::new("libcuda.so.1") }.ok()?;
-    // SAFETY: the function's type by cuda.h: CUresult cuDriverGetVersion(int*).
+    // SAFETY: cuda.h declares CUresult cuDriverGetVersion(int*).
     let version: Symbol<unsafe extern "C" fn(*mut i32) -> i32> =
         unsafe { library.get(b"cuDriverGetVersion") }.ok()?;
     let mut number = 0;
-    // SAFETY: it writes one number, and may be called before the driver is initialised.
+    // SAFETY: writes one number, and may be called before the driver is initialised.
     let failure = unsafe { version(&raw mut number) };
     (failure == 0).then(|| format!("{}.{}", number / 1000, number % 1000 / 10))
 }

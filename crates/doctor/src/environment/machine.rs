@@ -1,4 +1,4 @@
-//! Processor, memory, disks and loaded libraries, as Linux tells them.
+//! CPU, memory, disks and loaded libraries, as reported by Linux.
 
 use std::ffi::CString;
 use std::fs;
@@ -11,10 +11,10 @@ use networks::device;
 
 use crate::finding::Verdict;
 
-/// Runs, checkpoints and embeddings of a data set take more than this.
-const LITTLE_DISK: u64 = 2 << 30;
+/// Runs, checkpoints and embeddings of a data set need more free space than this, in bytes.
+const LOW_DISK: u64 = 2 << 30;
 
-/// Instructions that change how fast libtorch multiplies, and Linux's names of them.
+/// CPU features that affect libtorch's speed, by their Linux names.
 const INSTRUCTIONS: [(&str, &str); 6] = [
     ("avx2", "AVX2"),
     ("avx512f", "AVX-512"),
@@ -24,7 +24,7 @@ const INSTRUCTIONS: [(&str, &str); 6] = [
     ("amx_fp16", "AMX f16"),
 ];
 
-/// Returns the path of a library that is loaded into this process.
+/// Returns the path of a library loaded into this process.
 pub(super) fn loaded(name: &str) -> Option<String> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let paths = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
@@ -33,7 +33,7 @@ pub(super) fn loaded(name: &str) -> Option<String> {
     paths.next().map(str::to_owned)
 }
 
-/// Names the processor, its threads and the instructions that matter.
+/// Describes the CPU: name, threads and relevant features.
 pub(super) fn processor() -> String {
     let described = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |key: &str| {
@@ -71,7 +71,7 @@ pub(super) fn disk(folder: &Path) -> Verdict {
     match free(folder) {
         Some(free) => {
             let verdict = Verdict::ok(format!("{} free at {}", size(free), printable_path(folder)));
-            if free < LITTLE_DISK {
+            if free < LOW_DISK {
                 return verdict
                     .with_hint("checkpoints and embeddings may not fit; free some space");
             }
@@ -81,19 +81,19 @@ pub(super) fn disk(folder: &Path) -> Verdict {
     }
 }
 
-/// Returns the bytes that a user may still write on the disk of a folder.
+/// Returns the bytes available to the user on the disk of a folder.
 fn free(folder: &Path) -> Option<u64> {
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: a C string, and a struct that the system fills.
     let failure = unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) };
-    // SAFETY: any bytes are numbers, and they were zeros before.
+    // SAFETY: any bytes are valid numbers, and the struct was zeroed.
     let stat = unsafe { stat.assume_init() };
     #[allow(clippy::useless_conversion, reason = "their types differ between systems")]
     (failure == 0).then(|| u64::from(stat.f_bavail) * u64::from(stat.f_frsize))
 }
 
-/// Writes bytes for people.
+/// Formats a number of bytes for people.
 pub(super) fn size(bytes: u64) -> String {
     const GIB: f64 = (1_u64 << 30) as f64;
     let gibibytes = bytes as f64 / GIB;

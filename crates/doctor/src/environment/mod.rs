@@ -1,4 +1,4 @@
-//! The machine, and what is installed on it.
+//! Checks of the machine and the installed software.
 
 mod gpu;
 mod machine;
@@ -7,13 +7,14 @@ mod resources;
 use networks::device::{self, DeviceError};
 use networks::libtorch;
 
-use crate::Options;
 use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Verdict};
+use crate::options::Options;
 
-/// Checks all of it, and returns the names of the GPUs that the driver lists. `missing` says why
-/// the device that was asked for cannot be had.
+/// Runs all environment checks; returns the names of the driver's GPUs.
+///
+/// `missing` is the reason why the requested device is not available.
 pub(crate) fn examine(
     examination: &mut Examination,
     options: &Options,
@@ -55,7 +56,7 @@ fn libtorch() -> Verdict {
     Verdict::ok(format!("{version}, from {path}; uses {uses} of the processor"))
 }
 
-/// Judges whether libtorch's CUDA library is there, which only a GPU needs.
+/// Judges whether libtorch's CUDA library is loaded; only GPUs need it.
 fn cuda_library() -> Verdict {
     match device::parse_device("cuda:0") {
         Ok(_) | Err(DeviceError::NoSuchGpu { .. }) => {
@@ -71,7 +72,7 @@ fn cuda_library() -> Verdict {
     }
 }
 
-/// Returns the lines of libtorch's own description that name CUDA's libraries.
+/// Returns the lines of libtorch's build description that name CUDA libraries.
 fn cuda_versions() -> String {
     let configuration = libtorch::configuration().unwrap_or_default();
     let lines = configuration.lines().map(|line| line.trim_start_matches([' ', '-']));
@@ -96,7 +97,7 @@ mod tests {
     use crate::finding::Outcome;
 
     #[test]
-    fn a_device_that_cannot_be_had_fails_with_its_hint() {
+    fn unavailable_devices_fail_with_a_hint() {
         let error = DeviceError::NoSuchGpu { device: "cuda:3".to_owned(), count: 1 };
         let verdict = device("cuda:3", Some(&error));
         assert_eq!(verdict.outcome, Outcome::Failed);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn libtorch_tells_its_version_and_place() {
+    fn libtorch_reports_its_version_and_path() {
         let text = libtorch().detail;
         assert!(text.starts_with("2.11.0, from /") && text.contains("libtorch_cpu.so"), "{text}");
     }

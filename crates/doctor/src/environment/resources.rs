@@ -1,4 +1,4 @@
-//! Fetched resources: METEOR's, and models from the hub. All of them may be absent.
+//! Checks of downloaded resources: METEOR's, and models from the hub. All are optional.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use hub::Options;
 use super::machine::{disk, size};
 use crate::finding::Verdict;
 
-/// Nobody waits longer for a hub that does not answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit for the hub to respond.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) fn meteor() -> Verdict {
     let path = match resources::default_path() {
@@ -37,7 +37,7 @@ pub(super) fn hub() -> Verdict {
         Ok(options) => options,
         Err(error) => return Verdict::failed(error.to_string()),
     };
-    match hub::reach(&options, PATIENCE) {
+    match hub::reach(&options, TIME_LIMIT) {
         Ok(()) => Verdict::ok(format!("{} answers", options.endpoint)),
         Err(reason) => Verdict::skipped(format!("{} is out of reach: {reason}", options.endpoint))
             .with_hint("models in the cache, and folders named in a config, work without it"),
@@ -59,7 +59,7 @@ pub(super) fn cache() -> Verdict {
     }
 }
 
-/// Sums the sizes of all files below a folder, those that links lead to left out.
+/// Returns the total size of all files below a folder, without following links.
 fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let bytes = |entry: fs::DirEntry| match entry.metadata() {

@@ -1,42 +1,43 @@
-//! `config.json` of a BART that classifies.
+//! `config.json` of a BART classifier.
 
 use std::path::Path;
 
 use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 
-use super::BartError;
+use super::error::BartError;
 
-/// More than ten times `bart-large-mnli`: refusing it is kinder than running out of memory.
+/// Sanity limit, more than ten times `bart-large-mnli`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;
 
-/// The settings of a BART, named as in transformers' `BartConfig`. Those that do not change what is
-/// computed are passed over, dropout among them: nothing is dropped here.
+/// Settings of a BART, named as in transformers' `BartConfig`.
+///
+/// Settings without effect on inference, such as dropout, are ignored.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct BartConfig {
-    /// Rows of the token embedding.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: i64,
-    /// Longest text, in tokens.
+    /// Maximum number of tokens in a text.
     pub max_position_embeddings: i64,
-    /// Width of the hidden states.
+    /// Hidden size.
     pub d_model: i64,
-    /// Layers of the encoder.
+    /// Number of encoder layers.
     pub encoder_layers: i64,
-    /// Attention heads of the encoder; divides `d_model`.
+    /// Number of attention heads in the encoder; divides `d_model`.
     pub encoder_attention_heads: i64,
-    /// Width inside the encoder's feed-forward layers.
+    /// Feed-forward size of the encoder.
     pub encoder_ffn_dim: i64,
-    /// Layers of the decoder.
+    /// Number of decoder layers.
     pub decoder_layers: i64,
-    /// Attention heads of the decoder; divides `d_model`.
+    /// Number of attention heads in the decoder; divides `d_model`.
     pub decoder_attention_heads: i64,
-    /// Width inside the decoder's feed-forward layers.
+    /// Feed-forward size of the decoder.
     pub decoder_ffn_dim: i64,
-    /// The token behind each text; its last place is pooled.
+    /// End-of-text token; the classifier pools the state at its last occurrence.
     pub eos_token_id: i64,
-    /// The token of padding.
+    /// Padding token.
     pub pad_token_id: i64,
-    /// What the decoder reads first.
+    /// First input token of the decoder.
     pub decoder_start_token_id: i64,
     activation_function: String,
     #[serde(default)]
@@ -48,7 +49,7 @@ impl BartConfig {
     /// Reads and checks a `config.json`.
     ///
     /// # Errors
-    /// Names the file, the field, and what is wrong with it.
+    /// Fails with the file, the field and the problem.
     pub fn open(path: &Path) -> Result<Self, BartError> {
         let text = read_text(path)
             .map_err(|source| BartError::ReadConfig { path: path.to_owned(), source })?;
@@ -59,14 +60,14 @@ impl BartConfig {
         Ok(config)
     }
 
-    /// Classes that are told apart.
-    pub(super) fn labels(&self) -> i64 {
+    /// Returns the number of classes.
+    pub(super) fn num_labels(&self) -> i64 {
         self.label2id.len() as i64
     }
 
-    /// The class of entailment: the one whose name begins so, as transformers' pipeline finds it.
+    /// Returns the class whose name begins with "entail", as transformers' pipeline finds it.
     #[must_use]
-    pub fn entailment(&self) -> i64 {
+    pub fn entailment_class(&self) -> i64 {
         let begins = |name: &str| name.to_lowercase().starts_with("entail");
         self.label2id.iter().find(|(name, _)| begins(name)).map_or(-1, |(_, &id)| id)
     }
@@ -90,7 +91,7 @@ impl BartConfig {
             ("decoder_attention_heads", self.decoder_attention_heads),
         ] {
             if heads < 1 || self.d_model % heads != 0 {
-                return Err(format!("{name} is {heads}, which does not divide d_model"));
+                return Err(format!("d_model is not a multiple of {name}, {heads}"));
             }
         }
         for (name, id) in [
@@ -109,9 +110,9 @@ impl BartConfig {
         if self.scale_embedding {
             return Err("scale_embedding is true; only false is supported".to_owned());
         }
-        if !(0..self.labels()).contains(&self.entailment()) {
-            return Err("label2id has no class of entailment, so this is no model of natural \
-                language inference"
+        if !(0..self.num_labels()).contains(&self.entailment_class()) {
+            return Err("label2id has no entailment class, so this is not a natural language \
+                inference model"
                 .to_owned());
         }
         Ok(())

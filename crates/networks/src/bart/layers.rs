@@ -1,23 +1,23 @@
-//! What encoder and decoder are made of. Norms come after each sum.
+//! Layers of BART's encoder and decoder. Each norm follows its residual sum (post-norm).
 
 use tch::{TchError, Tensor};
 
 use crate::layers;
-use crate::layers::{Builder, LayerNorm, Linear, Visible};
+use crate::layers::{AttentionMask, Builder, LayerNorm, Linear};
 
 const EPSILON: f64 = 1e-5;
 
-/// A linear map whose values come from the file.
-pub(super) fn linear(at: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
-    Linear::new(at, inputs, outputs, 0.0)
+/// Creates a linear layer that a checkpoint fills.
+pub(super) fn linear(builder: &Builder, inputs: i64, outputs: i64) -> Result<Linear, TchError> {
+    Linear::new(builder, inputs, outputs, 0.0)
 }
 
-/// A norm whose values come from the file.
-pub(super) fn norm(at: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
-    LayerNorm::new(at, hidden, EPSILON)
+/// Creates a layer norm that a checkpoint fills.
+pub(super) fn norm(builder: &Builder, hidden: i64) -> Result<LayerNorm, TchError> {
+    LayerNorm::new(builder, hidden, EPSILON)
 }
 
-/// Attention with the norm behind it.
+/// Attention followed by a layer norm.
 #[derive(Debug)]
 struct Attention {
     attention: layers::Attention,
@@ -32,13 +32,18 @@ impl Attention {
         })
     }
 
-    /// The sum of `states` and what they attend to in `memory`, normalised.
-    fn forward(&self, states: &Tensor, memory: &Tensor, see: &Visible) -> Result<Tensor, TchError> {
-        self.norm.forward(&states.f_add(&self.attention.forward(states, memory, see)?)?)
+    /// Returns the layer norm of `states` plus their attention to `memory`.
+    fn forward(
+        &self,
+        states: &Tensor,
+        memory: &Tensor,
+        visible: &AttentionMask,
+    ) -> Result<Tensor, TchError> {
+        self.norm.forward(&states.f_add(&self.attention.forward(states, memory, visible)?)?)
     }
 }
 
-/// A layer of the encoder, or of the decoder, which attends to the encoder's states too.
+/// Layer of the encoder, or of the decoder, which also attends to the encoder's states.
 #[derive(Debug)]
 pub(super) struct Layer {
     self_attn: Attention,
@@ -50,30 +55,30 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn new(
-        at: &Builder,
+        builder: &Builder,
         [hidden, heads, inner]: [i64; 3],
         decodes: bool,
     ) -> Result<Self, TchError> {
-        let attention = |name| Attention::new(at, name, hidden, heads);
+        let attention = |name| Attention::new(builder, name, hidden, heads);
         Ok(Self {
             self_attn: attention("self_attn")?,
             encoder_attn: decodes.then(|| attention("encoder_attn")).transpose()?,
-            fc1: linear(&at.sub("fc1"), hidden, inner)?,
-            fc2: linear(&at.sub("fc2"), inner, hidden)?,
-            norm: norm(&at.sub("final_layer_norm"), hidden)?,
+            fc1: linear(&builder.sub("fc1"), hidden, inner)?,
+            fc2: linear(&builder.sub("fc2"), inner, hidden)?,
+            norm: norm(&builder.sub("final_layer_norm"), hidden)?,
         })
     }
 
-    /// `encoded` are the encoder's states and which of them are no padding.
+    /// Computes the layer; `encoded` holds the encoder's states and the mask of its real tokens.
     pub(super) fn forward(
         &self,
         states: &Tensor,
-        see: &Visible,
-        encoded: Option<(&Tensor, &Visible)>,
+        visible: &AttentionMask,
+        encoded: Option<(&Tensor, &AttentionMask)>,
     ) -> Result<Tensor, TchError> {
-        let mut states = self.self_attn.forward(states, states, see)?;
-        if let (Some(attention), Some((memory, see))) = (&self.encoder_attn, encoded) {
-            states = attention.forward(&states, memory, see)?;
+        let mut states = self.self_attn.forward(states, states, visible)?;
+        if let (Some(attention), Some((memory, visible))) = (&self.encoder_attn, encoded) {
+            states = attention.forward(&states, memory, visible)?;
         }
         let inner = self.fc1.forward(&states)?.f_gelu("none")?;
         self.norm.forward(&states.f_add(&self.fc2.forward(&inner)?)?)

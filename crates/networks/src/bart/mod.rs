@@ -1,32 +1,32 @@
-//! BART that classifies pairs of texts (Lewis et al. 2019, arXiv 1910.13461), and with it zero-shot
-//! classification by natural language inference (Yin et al. 2019, arXiv 1909.00161).
+//! BART sequence classification (Lewis et al. 2019, arXiv 1910.13461), and zero-shot classification
+//! by natural language inference (Yin et al. 2019, arXiv 1909.00161).
 //!
-//! Hugging Face folders such as `facebook/bart-large-mnli`. Variables have the checkpoint's names;
-//! logits are those of `BartForSequenceClassification` in transformers 4.57.6, and probabilities
-//! those of its zero-shot pipeline. Texts come as rows of token ids,
-//! `<s> premise </s></s> hypothesis </s>`.
+//! Reads Hugging Face folders such as `facebook/bart-large-mnli`. Variables have the checkpoint's
+//! names. Logits equal those of `BartForSequenceClassification` in transformers 4.57.6,
+//! probabilities those of its zero-shot pipeline. Inputs are rows of token ids, `<s> premise
+//! </s></s> hypothesis </s>`.
 
 mod config;
+mod error;
 mod layers;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use foreign_text::printable_path;
 use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use config::BartConfig;
+pub use error::BartError;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
-use crate::layers::{Builder, Initial, LayerNorm, Linear, Visible};
-use crate::weights::{self, Checkpoint, WeightsError};
+use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm, Linear};
+use crate::weights::{self, Checkpoint};
 
-/// Rows of the position embedding before position 0, as BART's padding once had them.
+/// Unused rows at the start of the position embedding, a relic of BART's padding index.
 const OFFSET: i64 = 2;
 
-/// The token embedding again, as older files hold it, and fairseq's version numbers.
+/// Copies of the token embedding in older files, and fairseq's version numbers.
 const IGNORED: [&str; 4] = [
     "model.encoder.embed_tokens.weight",
     "model.decoder.embed_tokens.weight",
@@ -34,43 +34,7 @@ const IGNORED: [&str; 4] = [
     "model.decoder.version",
 ];
 
-/// A BART that could not be read, or used with what it was given.
-#[derive(Debug, thiserror::Error)]
-pub enum BartError {
-    /// The operating system would not read `config.json`.
-    #[error(
-        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
-        printable_path(path)
-    )]
-    ReadConfig {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// Not JSON, a field of the wrong type, or a setting that is not supported.
-    #[error("{}: {reason}", printable_path(path))]
-    InvalidConfig {
-        /// The file.
-        path: PathBuf,
-        /// The field and what is wrong with it.
-        reason: String,
-    },
-    /// Weights that are missing, damaged, or another model's.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// Token ids that the model has no place for.
-    #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
-    Tokens(String),
-    /// libtorch refused: out of memory, mostly.
-    #[error(
-        "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
-        crate::libtorch::reason(.0)
-    )]
-    Torch(#[from] TchError),
-}
-
-/// Positions, layers, and the norm before them.
+/// Position embedding, first layer norm and layers of the encoder or the decoder.
 #[derive(Debug)]
 struct Stack {
     positions: Tensor,
@@ -80,43 +44,43 @@ struct Stack {
 
 impl Stack {
     fn new(
-        at: &Builder,
+        builder: &Builder,
         positions: i64,
         layers: i64,
         [hidden, heads, inner]: [i64; 3],
         decodes: bool,
     ) -> Result<Self, TchError> {
-        let layers_at = at.sub("layers");
-        let layer = |index| Layer::new(&layers_at.sub(index), [hidden, heads, inner], decodes);
+        let layer_builder = builder.sub("layers");
+        let layer = |index| Layer::new(&layer_builder.sub(index), [hidden, heads, inner], decodes);
         let shape = [positions + OFFSET, hidden];
         Ok(Self {
-            positions: at.sub("embed_positions").constant("weight", &shape, 0.0)?,
-            norm: norm(&at.sub("layernorm_embedding"), hidden)?,
+            positions: builder.sub("embed_positions").constant("weight", &shape, 0.0)?,
+            norm: norm(&builder.sub("layernorm_embedding"), hidden)?,
             layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Hidden states `[batch, tokens, hidden]` of word vectors of that shape.
+    /// Returns hidden states `[batch, tokens, hidden]` for token embeddings of the same shape.
     fn forward(
         &self,
-        words: &Tensor,
-        see: &Visible,
-        encoded: Option<(&Tensor, &Visible)>,
+        embeddings: &Tensor,
+        visible: &AttentionMask,
+        encoded: Option<(&Tensor, &AttentionMask)>,
     ) -> Result<Tensor, TchError> {
-        let positions = self.positions.f_narrow(0, OFFSET, words.size()[1])?;
-        let mut states = self.norm.forward(&words.f_add(&positions)?)?;
+        let positions = self.positions.f_narrow(0, OFFSET, embeddings.size()[1])?;
+        let mut states = self.norm.forward(&embeddings.f_add(&positions)?)?;
         for layer in &self.layers {
-            states = layer.forward(&states, see, encoded)?;
+            states = layer.forward(&states, visible, encoded)?;
         }
         Ok(states)
     }
 }
 
-/// A BART with the weights of a folder, frozen.
+/// BART classifier with frozen weights.
 #[derive(Debug)]
 pub struct BartClassifier {
     config: BartConfig,
-    words: Tensor,
+    token_embedding: Tensor,
     encoder: Stack,
     decoder: Stack,
     dense: Linear,
@@ -128,12 +92,12 @@ impl BartClassifier {
     /// Reads `config.json` and the weights of `folder` onto `device`, as f32.
     ///
     /// # Errors
-    /// Names the file, and every tensor that is missing, unexpected or misshapen.
+    /// Fails if a file cannot be read, or a tensor is missing, unexpected or misshapen.
     pub fn from_folder(folder: &Path, device: Device) -> Result<Self, BartError> {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
-        let root = Builder::new(store.root(), Initial::Zeros);
+        let root = Builder::new(store.root(), InitialWeights::Zeros);
         let (model, head) = (root.sub("model"), root.sub("classification_head"));
         let (hidden, positions) = (config.d_model, config.max_position_embeddings);
         let sizes = [hidden, config.encoder_attention_heads, config.encoder_ffn_dim];
@@ -142,34 +106,36 @@ impl BartClassifier {
         let sizes = [hidden, config.decoder_attention_heads, config.decoder_ffn_dim];
         let decoder =
             Stack::new(&model.sub("decoder"), positions, config.decoder_layers, sizes, true)?;
-        let words = model.sub("shared").constant("weight", &[config.vocab_size, hidden], 0.0)?;
+        let token_embedding =
+            model.sub("shared").constant("weight", &[config.vocab_size, hidden], 0.0)?;
         let dense = linear(&head.sub("dense"), hidden, hidden)?;
-        let out_proj = linear(&head.sub("out_proj"), hidden, config.labels())?;
+        let out_proj = linear(&head.sub("out_proj"), hidden, config.num_labels())?;
         weights::load(&mut store, &checkpoint, str::to_owned, |name| IGNORED.contains(&name))?;
         store.freeze();
-        Ok(Self { config, words, encoder, decoder, dense, out_proj, checkpoint })
+        Ok(Self { config, token_embedding, encoder, decoder, dense, out_proj, checkpoint })
     }
 
-    /// The settings it was built with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &BartConfig {
         &self.config
     }
 
-    /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the
-    /// whole file.
+    /// Returns the SHA-256 of the weight files; see [`Checkpoint::identity`]. Reads them whole.
     #[must_use]
     pub fn identity(&self) -> String {
         self.checkpoint.identity()
     }
 
-    /// Logits `[rows, classes]` on the processor, of rows of token ids, at most `batch` rows at a
-    /// time; rows of like lengths go together, so that little is padding.
+    /// Returns logits `[rows, classes]`, in host memory, for rows of token ids.
+    ///
+    /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`BartError::Tokens`] for a row without an end token, with more tokens than the model has
-    /// positions, or with ids outside its vocabulary; [`BartError::Torch`], out of memory for one.
-    pub fn entailment(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, BartError> {
+    /// [`BartError::Tokens`] if a row has no end token, has more tokens than the model has
+    /// positions, or has ids outside the vocabulary; [`BartError::Torch`] for example if memory is
+    /// exhausted.
+    pub fn logits(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, BartError> {
         for row in rows {
             self.check_row(row)?;
         }
@@ -178,29 +144,35 @@ impl BartClassifier {
         let mut parts = Vec::with_capacity(order.len().div_ceil(batch.max(1)));
         for part in order.chunks(batch.max(1)) {
             let chosen: Vec<&[i64]> = part.iter().map(|&row| rows[row].as_slice()).collect();
-            parts.push(tch::no_grad(|| self.logits(&chosen))?);
+            parts.push(tch::no_grad(|| self.batch_logits(&chosen))?);
         }
-        let logits =
-            Tensor::f_zeros([rows.len() as i64, self.config.labels()], (Kind::Float, Device::Cpu))?;
+        let logits = Tensor::f_zeros(
+            [rows.len() as i64, self.config.num_labels()],
+            (Kind::Float, Device::Cpu),
+        )?;
         if !parts.is_empty() {
-            // Read once: a GPU has all batches before the host waits.
+            // One transfer at the end: the GPU has all batches queued before the host waits.
             let found = Tensor::f_cat(&parts, 0)?.f_to_device(Device::Cpu)?;
-            let places: Vec<i64> = order.iter().map(|&row| row as i64).collect();
-            let _ =
-                logits.shallow_clone().f_index_copy_(0, &Tensor::f_from_slice(&places)?, &found)?;
+            let positions: Vec<i64> = order.iter().map(|&row| row as i64).collect();
+            let _ = logits.shallow_clone().f_index_copy_(
+                0,
+                &Tensor::f_from_slice(&positions)?,
+                &found,
+            )?;
         }
         Ok(logits)
     }
 
-    /// Probabilities `[texts, candidates]` of zero-shot classification with one label a text: the
-    /// softmax over a text's candidates of their logits of entailment. `rows` has the pairs of a text
-    /// and each of at least two `candidates`, text after text.
+    /// Returns zero-shot probabilities `[texts, candidates]` with one label per text.
+    ///
+    /// They are the softmax of the entailment logits over the candidates of a text. `rows` holds
+    /// one pair per text and candidate, text by text.
     ///
     /// # Errors
-    /// As [`Self::entailment`].
+    /// Same as [`Self::logits`].
     ///
     /// # Panics
-    /// When there are no candidates, or `rows` has not that many for each text.
+    /// Panics if `candidates` is 0 or does not divide the number of rows.
     pub fn zero_shot(
         &self,
         rows: &[Vec<i64>],
@@ -209,15 +181,15 @@ impl BartClassifier {
     ) -> Result<Tensor, BartError> {
         assert!(
             candidates > 0 && rows.len().is_multiple_of(candidates),
-            "a row for each candidate"
+            "rows must hold one pair per text and candidate"
         );
-        let entailed = self.entailment(rows, batch)?.f_select(1, self.config.entailment())?;
+        let entailed = self.logits(rows, batch)?.f_select(1, self.config.entailment_class())?;
         let texts = (rows.len() / candidates) as i64;
         Ok(entailed.f_view([texts, candidates as i64])?.f_softmax(1, Kind::Float)?)
     }
 
-    /// Logits `[rows, classes]` of one batch.
-    fn logits(&self, rows: &[&[i64]]) -> Result<Tensor, TchError> {
+    /// Returns logits `[rows, classes]` of one batch.
+    fn batch_logits(&self, rows: &[&[i64]]) -> Result<Tensor, TchError> {
         let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let shape = [rows.len() as i64, tokens as i64];
         let padded = |row: &[i64]| {
@@ -234,7 +206,7 @@ impl BartClassifier {
             })
             .collect();
         let real =
-            rows.iter().flat_map(|row| (0..tokens).map(|place| i64::from(place < row.len())));
+            rows.iter().flat_map(|row| (0..tokens).map(|position| i64::from(position < row.len())));
         let real: Vec<i64> = real.collect();
         let ends: Vec<i64> = rows
             .iter()
@@ -245,14 +217,18 @@ impl BartClassifier {
             })
             .collect();
         let [read, shifted, real, ends] =
-            upload([&read, &shifted, &real, &ends], self.words.device());
-        let embed =
-            |ids: &Tensor| Tensor::f_embedding(&self.words, &ids.f_view(shape)?, -1, false, false);
+            upload([&read, &shifted, &real, &ends], self.token_embedding.device());
+        let embed = |ids: &Tensor| {
+            Tensor::f_embedding(&self.token_embedding, &ids.f_view(shape)?, -1, false, false)
+        };
         let mask = real.f_to_kind(Kind::Bool)?.f_view([shape[0], 1, 1, shape[1]])?;
-        let see = Visible::Only(mask);
-        let encoded = self.encoder.forward(&embed(&read)?, &see, None)?;
-        let states =
-            self.decoder.forward(&embed(&shifted)?, &Visible::Causal, Some((&encoded, &see)))?;
+        let visible = AttentionMask::Custom(mask);
+        let encoded = self.encoder.forward(&embed(&read)?, &visible, None)?;
+        let states = self.decoder.forward(
+            &embed(&shifted)?,
+            &AttentionMask::Causal,
+            Some((&encoded, &visible)),
+        )?;
         let pooled = states.f_flatten(0, 1)?.f_index_select(0, &ends)?;
         self.out_proj.forward(&self.dense.forward(&pooled)?.f_tanh()?)
     }
@@ -262,12 +238,12 @@ impl BartClassifier {
         let tokens = row.len();
         if tokens as i64 > max_position_embeddings {
             return Err(BartError::Tokens(format!(
-                "a text of {tokens} tokens was given to a BART that takes {max_position_embeddings}"
+                "a text has {tokens} tokens, but this BART takes at most {max_position_embeddings}"
             )));
         }
         if let Some(id) = row.iter().find(|id| !(0..vocab_size).contains(*id)) {
             return Err(BartError::Tokens(format!(
-                "token id {id} was given to a BART of {vocab_size} tokens"
+                "token id {id} is not in the vocabulary of {vocab_size} tokens"
             )));
         }
         if !row.contains(&eos_token_id) {

@@ -1,4 +1,4 @@
-//! `config.json` of a CLIP, checked before a model is built from it.
+//! `config.json` of a CLIP model, validated before a model is built from it.
 
 use std::path::Path;
 
@@ -8,112 +8,111 @@ use serde_json::{Value, json};
 
 use super::ClipError;
 
-/// Ten times ViT-L/14: a config that asks for more is mistaken, and refusing it is kinder than
-/// running out of memory.
+/// Sanity limit, ten times ViT-L/14, so that a wrong config fails before memory runs out.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
-/// Twenty times the deepest CLIP: each layer costs memory, however narrow it is.
+/// Sanity limit, twenty times the deepest CLIP; each layer takes memory, however narrow it is.
 const MAX_LAYERS: i64 = 1_000;
 
-/// The settings of a CLIP, named as in transformers' `CLIPConfig`, absent ones taking its defaults
-/// (ViT-B/32). Fields that do not change what is computed are passed over, `attention_dropout`
-/// among them: nothing is dropped here.
+/// Settings of a CLIP, named as in transformers' `CLIPConfig`, with its defaults (ViT-B/32).
 ///
-/// Old files describe the towers twice, as `text_config` and `text_config_dict`; as in transformers
-/// the latter, with defaults for what it leaves out, replaces the former.
+/// Settings without effect on inference, such as `attention_dropout`, are ignored.
 ///
-/// Deserialising checks: sizes are positive and fit each other, and settings that would change the
-/// computation in a way not implemented here are refused by name.
+/// Old files describe each tower twice, as `text_config` and `text_config_dict`. As in
+/// transformers, the latter with defaults for absent fields replaces the former.
+///
+/// Deserialisation validates the sizes, and rejects settings that would change the computation in
+/// an unsupported way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Value")]
 pub struct ClipConfig {
-    /// The text tower.
+    /// Settings of the text tower.
     pub text_config: TextConfig,
-    /// The vision tower.
+    /// Settings of the vision tower.
     pub vision_config: VisionConfig,
-    /// Width of both towers' embeddings.
+    /// Length of both towers' embeddings.
     pub projection_dim: i64,
-    /// Initial logarithm of the factor on similarities.
+    /// Initial logarithm of the similarity scale.
     pub logit_scale_init_value: f64,
-    /// The towers that there are; the settings of an absent one mean nothing.
+    /// Towers that the model has; the settings of an absent tower are unused.
     pub towers: Towers,
 }
 
-/// The towers of a CLIP.
+/// Towers of a CLIP model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Towers {
-    /// A whole model.
+    /// Both towers.
     Both,
-    /// Transformers' `CLIPVisionModelWithProjection`.
+    /// The vision tower, as in transformers' `CLIPVisionModelWithProjection`.
     Vision,
-    /// Transformers' `CLIPTextModelWithProjection`.
+    /// The text tower, as in transformers' `CLIPTextModelWithProjection`.
     Text,
 }
 
-/// The settings of the text tower.
+/// Settings of the text tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
-    /// Rows of the token embedding.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: i64,
-    /// Width of the hidden states.
+    /// Hidden size.
     pub hidden_size: i64,
-    /// Width inside the feed-forward layers.
+    /// Feed-forward size.
     pub intermediate_size: i64,
     /// Number of layers.
     pub num_hidden_layers: i64,
     /// Attention heads; divides `hidden_size`.
     pub num_attention_heads: i64,
-    /// Longest text, in tokens.
+    /// Maximum number of tokens in a text.
     pub max_position_embeddings: i64,
-    /// The feed-forward layers' activation.
+    /// Activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in layer normalisation.
     pub layer_norm_eps: f64,
-    /// Factor on the deviations of the initial weights.
+    /// Factor on the standard deviations of the initial weights.
     pub initializer_factor: f64,
-    /// The tokens whose first place in a text is pooled, mostly one. The value 2, which old files hold
-    /// by mistake, means the place of the highest id instead (the end token's in `OpenAI`'s
-    /// vocabulary), and so does `null`.
+    /// End-of-text tokens, usually one; a text is pooled at the first. The value 2, a mistake in
+    /// old files, and `null` select the position of the highest id instead (the end token's in
+    /// `OpenAI`'s vocabulary).
     #[serde(with = "end_tokens")]
     pub eos_token_id: Vec<i64>,
 }
 
-/// The settings of the vision tower.
+/// Settings of the vision tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
-    /// Width of the hidden states.
+    /// Hidden size.
     pub hidden_size: i64,
-    /// Width inside the feed-forward layers.
+    /// Feed-forward size.
     pub intermediate_size: i64,
     /// Number of layers.
     pub num_hidden_layers: i64,
     /// Attention heads; divides `hidden_size`.
     pub num_attention_heads: i64,
-    /// Channels of a picture.
+    /// Number of image channels.
     pub num_channels: i64,
-    /// Height and width of a picture, in pixels.
+    /// Height and width of an image in pixels.
     pub image_size: i64,
-    /// Height and width of a patch, in pixels.
+    /// Height and width of a patch in pixels.
     pub patch_size: i64,
-    /// The feed-forward layers' activation.
+    /// Activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in layer normalisation.
     pub layer_norm_eps: f64,
     /// Standard deviation of the initial patch and position embeddings.
     pub initializer_range: f64,
-    /// Factor on the deviations of the initial weights.
+    /// Factor on the standard deviations of the initial weights.
     pub initializer_factor: f64,
 }
 
-/// The feed-forward layers' activation.
+/// Activation of the feed-forward layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Activation {
-    /// `x * sigmoid(1.702 x)`, `OpenAI`'s own: `quick_gelu`.
+    /// `x * sigmoid(1.702 x)`, used by `OpenAI`: `quick_gelu`.
     QuickGelu,
-    /// GELU by the error function, of models trained elsewhere: `gelu`.
+    /// GELU by the error function, used by models trained elsewhere: `gelu`.
     Gelu,
 }
 
@@ -139,7 +138,7 @@ impl TryFrom<String> for Activation {
 }
 
 impl Default for ClipConfig {
-    /// ViT-B/32.
+    /// Returns the settings of ViT-B/32.
     fn default() -> Self {
         Self {
             text_config: TextConfig::default(),
@@ -186,7 +185,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// What is alike in both towers.
+/// Settings common to both towers.
 pub(super) struct EncoderConfig {
     pub hidden: i64,
     pub inner: i64,
@@ -224,8 +223,7 @@ impl VisionConfig {
         }
     }
 
-    /// Patches of a picture and the class token. What a picture has beyond whole patches is not
-    /// seen.
+    /// Returns the number of tokens: whole patches of an image and the class token.
     #[must_use]
     pub fn positions(&self) -> i64 {
         (self.image_size / self.patch_size).pow(2) + 1
@@ -236,7 +234,7 @@ impl ClipConfig {
     /// Reads the `config.json` of a model folder.
     ///
     /// # Errors
-    /// Names the file and the field.
+    /// Fails with the file and the field.
     pub fn from_folder(folder: &Path) -> Result<Self, ClipError> {
         let path = folder.join("config.json");
         let text = read_text(&path)
@@ -268,11 +266,13 @@ impl ClipConfig {
         Ok(config)
     }
 
-    /// Checks what every model needs; done by deserialising, and for a config put together by hand
-    /// worth calling before [`ClipModel::new`](super::ClipModel::new).
+    /// Validates the settings.
+    ///
+    /// Deserialisation calls it; call it for a hand-made config before
+    /// [`ClipModel::new`](super::ClipModel::new).
     ///
     /// # Errors
-    /// Says which field is wrong, and how.
+    /// Fails with the field and the problem.
     pub fn check(&self) -> Result<(), String> {
         let (text, vision) = (&self.text_config, &self.vision_config);
         check_sizes(&[
@@ -297,11 +297,13 @@ impl ClipConfig {
         }
         match self.parameters() {
             0..=MAX_PARAMETERS => Ok(()),
-            count => Err(format!("its sizes make a model of {count} parameters, which is no CLIP")),
+            count => Err(format!(
+                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
+            )),
         }
     }
 
-    /// Values in the large matrices; biases and norms are not counted.
+    /// Returns the number of values in the large matrices, without biases and norms.
     #[must_use]
     pub fn parameters(&self) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
@@ -362,14 +364,14 @@ fn check_scale(tower: &str, name: &str, scale: f64) -> Result<(), String> {
     Err(format!("{tower}.{name} is {scale}; it must be above 0"))
 }
 
-/// Entries of one tower's `config.json` beside the tower's settings.
+/// Entries of a single tower's `config.json` next to the tower's settings.
 #[derive(Deserialize)]
 struct Tower {
     model_type: Option<String>,
     projection_dim: Option<i64>,
 }
 
-/// The tokens that end a text: one number, several, or none.
+/// Serialisation of end tokens: a number, a list, or `null`.
 mod end_tokens {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -396,7 +398,7 @@ mod end_tokens {
     }
 }
 
-/// What `config.json` holds. `null` counts as absent, as in transformers.
+/// Entries of `config.json`. As in transformers, `null` counts as absent.
 #[derive(Deserialize)]
 struct Fields {
     model_type: Option<String>,
@@ -437,7 +439,8 @@ impl TryFrom<Fields> for ClipConfig {
 }
 
 impl From<ClipConfig> for Value {
-    /// As transformers writes it: its single-tower classes look for their own `projection_dim`.
+    /// Serialises as transformers does: its single-tower classes look for their own
+    /// `projection_dim`.
     fn from(config: ClipConfig) -> Self {
         let mut value = json!({
             "architectures": ["CLIPModel"],

@@ -1,49 +1,50 @@
-//! CLIP's training objective: of a batch of pictures and texts, each picture's own text is to be found
-//! among all texts, and each text's own picture among all pictures.
+//! CLIP's contrastive loss: matching each image of a batch to its text, and each text to its image.
 
 use tch::{Kind, Reduction, TchError, Tensor};
 
 use super::{ClipError, ClipModel};
 
-/// The most that the factor on similarities may become in training (Radford et al. 2021, section 2.5).
+/// Upper limit of the logit scale in training (Radford et al. 2021, section 2.5).
 const LARGEST_FACTOR: f64 = 100.0;
 
 impl ClipModel {
-    /// The symmetric cross entropy of a batch, a scalar: the mean of that over texts and of that over
-    /// pictures, of similarities between normalised embeddings times the learned factor. As transformers'
-    /// `CLIPModel` gives with `return_loss`.
+    /// Returns the contrastive loss of a batch, a scalar.
     ///
-    /// `pixels` is `[batch, channels, image_size, image_size]`, `ids` and `attention_mask` `[batch,
-    /// tokens]`; row i of one belongs to row i of the other.
+    /// It is the mean of the cross entropies over images and over texts, of cosine similarities
+    /// times the learned scale, as transformers' `CLIPModel` returns with `return_loss`.
+    ///
+    /// `pixels` is `[batch, channels, image_size, image_size]`, `ids` and `attention_mask` are
+    /// `[batch, tokens]`; row i of both belongs together.
     ///
     /// # Errors
-    /// As [`Self::encode_image`] and [`Self::encode_text`], and for batches of different sizes.
+    /// Same as [`Self::encode_image`] and [`Self::encode_text`], and for batches of different
+    /// sizes.
     pub fn contrastive_loss(
         &self,
         pixels: &Tensor,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, ClipError> {
-        let (pictures, texts) = (pixels.size(), ids.size());
-        if pictures.first() != texts.first() {
+        let (images, texts) = (pixels.size(), ids.size());
+        if images.first() != texts.first() {
             return Err(ClipError::Tokens(format!(
-                "{pictures:?} pictures were given with {texts:?} token ids: not a text for each picture"
+                "images and texts differ in number: shapes {images:?} and {texts:?}"
             )));
         }
-        let pictures = normalized(&self.encode_image(pixels)?)?;
+        let images = normalized(&self.encode_image(pixels)?)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
         let factor = self.logit_scale()?.f_exp()?;
-        let logits_per_text = texts.f_matmul(&pictures.f_transpose(0, 1)?)?.f_mul(&factor)?;
-        let own = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
-        let of_texts = cross_entropy(&logits_per_text, &own)?;
-        let of_pictures = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &own)?;
-        Ok(of_texts.f_add(&of_pictures)?.f_div_scalar(2.0)?)
+        let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;
+        let targets = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
+        let of_texts = cross_entropy(&logits_per_text, &targets)?;
+        let of_images = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &targets)?;
+        Ok(of_texts.f_add(&of_images)?.f_div_scalar(2.0)?)
     }
 
-    /// Holds the learned factor on similarities at 100 at most, as training does after each step.
+    /// Clamps the logit scale to at most 100, as training does after each step.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// Fails if libtorch reports an error.
     pub fn limit_similarity_factor(&mut self) -> Result<(), ClipError> {
         let mut scale = self.logit_scale()?.shallow_clone();
         let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;

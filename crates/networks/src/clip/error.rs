@@ -1,4 +1,4 @@
-//! What can go wrong with a CLIP.
+//! Errors of CLIP models.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,73 +8,73 @@ use tch::TchError;
 
 use crate::weights::WeightsError;
 
-/// A CLIP that could not be read, written, or used with what it was given.
+/// Failure to read, write or use a CLIP model.
 #[derive(Debug, thiserror::Error)]
 pub enum ClipError {
-    /// The operating system would not read `config.json`.
+    /// `config.json` cannot be read.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
         printable_path(path)
     )]
     ReadConfig {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
     #[error("{}: {reason}", printable_path(path))]
     InvalidConfig {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The field and what is wrong with it.
+        /// Field and problem.
         reason: String,
     },
-    /// A weights file that lies in no model folder.
+    /// A weight file is not in a model folder.
     #[error(
-        "{} is a file without config.json beside it\n\
-         hint: give a model folder in Hugging Face's format, or its name at the hub; in place of \
-         OpenAI's ViT-B-32.pt and ViT-L-14.pt openai/clip-vit-base-patch32 and \
+        "{} has no config.json in its folder\n\
+         hint: use a model folder in Hugging Face's format, or its name on the hub; instead of \
+         OpenAI's ViT-B-32.pt or ViT-L-14.pt use openai/clip-vit-base-patch32 or \
          openai/clip-vit-large-patch14", printable_path(.0)
     )]
     NoFolder(PathBuf),
-    /// A model of which the other tower alone is there.
-    #[error("{} has no {tower}\nhint: give the folder of a whole CLIP", printable_path(path))]
+    /// The model lacks a required tower.
+    #[error("{} has no {tower}\nhint: use the folder of a complete CLIP", printable_path(path))]
     NoTower {
-        /// The folder or file.
+        /// Folder or file.
         path: PathBuf,
-        /// The absent tower in words.
+        /// Name of the absent tower.
         tower: &'static str,
     },
-    /// A part of the model that is needed and that it was built without.
-    #[error("this CLIP was built without a {0}")]
+    /// The model was built without a required part.
+    #[error("this CLIP has no {0}")]
     Absent(&'static str),
-    /// Weights that are missing, damaged, or another model's.
+    /// The weights are missing, damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Pictures of another shape than the model's.
+    /// Images have another shape than the model's.
     #[error(
-        "pictures of shape {got:?} were given to a CLIP that takes [batch, {channels}, {size}, {size}]\n\
+        "images have shape {got:?}, but this CLIP takes [batch, {channels}, {size}, {size}]\n\
          hint: the preprocessing must be that of the model's own folder"
     )]
     Pictures {
-        /// The shape given.
+        /// Given shape.
         got: Vec<i64>,
-        /// Channels wanted.
+        /// Required channels.
         channels: i64,
-        /// Height and width wanted.
+        /// Required height and width.
         size: i64,
     },
-    /// Token ids that the text tower has no place for.
+    /// Token ids outside the vocabulary, too many of them, or a mask of another shape.
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
-    /// libtorch refused: out of memory, mostly.
+    /// libtorch error, usually exhausted memory.
     #[error(
-        "libtorch: {}\nhint: if memory ran out, a smaller batch, where there is an option for it, or another --device helps",
+        "libtorch: {}\nhint: if memory is exhausted, use a smaller batch or another --device",
         crate::libtorch::reason(.0)
     )]
     Torch(#[from] TchError),
-    /// A folder could not be written.
+    /// A folder cannot be written.
     #[error(transparent)]
     Write(#[from] durable::Error),
 }

@@ -1,4 +1,4 @@
-//! CLIP folders as Hugging Face has them, read and written.
+//! Hugging Face folders of CLIP models, read and written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,37 +8,37 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{ClipConfig, ClipError, ClipModel, Towers};
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 use crate::weights::{self, Checkpoint};
 
-/// Means and deviations of the channels of `OpenAI`'s training pictures, which every CLIP's
-/// preprocessing subtracts and divides by.
+/// Channel means and standard deviations of `OpenAI`'s training images, used by every CLIP.
 const IMAGE_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const IMAGE_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
-/// Buffers that versions of transformers before 4.31 stored among the weights.
+/// Buffers that transformers before 4.31 stored among the weights.
 const BUFFERS: [&str; 2] =
     ["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"];
 
-/// A CLIP with the weights of a folder.
+/// CLIP model loaded from a folder.
 #[derive(Debug)]
 pub struct LoadedClip {
-    /// The model. Its weights are frozen: no gradient reaches them.
+    /// Model with frozen weights.
     pub model: ClipModel,
-    /// Tensors of the file that the model does without, as transformers does.
+    /// Tensors of the file that the model does not use; transformers ignores them too.
     pub ignored: Vec<String>,
     checkpoint: Checkpoint,
 }
 
 impl LoadedClip {
-    /// Reads `config.json` and the weights of a folder onto `device`, converting the weights to
-    /// `kind`, a floating-point type. `path` is the folder, or a file of weights in it.
+    /// Reads `config.json` and weights of a folder onto `device` as `kind`, a floating-point type.
     ///
-    /// A tower that neither the config nor the weights have is left out: see [`Self::with_vision`]
-    /// and [`Self::with_text`].
+    /// `path` is the folder, or a weight file in it.
+    ///
+    /// A tower absent from both config and weights is left out: see [`Self::require_vision`] and
+    /// [`Self::require_text`].
     ///
     /// # Errors
-    /// Names the file, and every tensor that is missing or misshapen.
+    /// Fails if a file cannot be read, or a tensor is missing or misshapen.
     pub fn from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ClipError> {
         let mut config = ClipConfig::from_folder(folder_of(path)?)?;
         let checkpoint = Checkpoint::open(path)?;
@@ -47,48 +47,47 @@ impl LoadedClip {
         }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
-        let model = ClipModel::build(&Builder::new(store.root(), Initial::Zeros), &config)?;
+        let model = ClipModel::build(&Builder::new(store.root(), InitialWeights::Zeros), &config)?;
         let is_buffer = |name: &str| BUFFERS.contains(&name);
-        let ignored = weights::load_and_name_others(&store, &checkpoint, is_buffer)?;
+        let ignored = weights::load_allowing_unused(&store, &checkpoint, is_buffer)?;
         store.freeze();
         Ok(Self { model, ignored, checkpoint })
     }
 
-    /// Refuses a model without a vision tower.
+    /// Returns the model if it has a vision tower.
     ///
     /// # Errors
-    /// [`ClipError::NoTower`].
-    pub fn with_vision(self) -> Result<Self, ClipError> {
-        self.without(Towers::Text, "vision tower")
+    /// [`ClipError::NoTower`] if it has none.
+    pub fn require_vision(self) -> Result<Self, ClipError> {
+        self.reject(Towers::Text, "vision tower")
     }
 
-    /// Refuses a model without a text tower.
+    /// Returns the model if it has a text tower.
     ///
     /// # Errors
-    /// [`ClipError::NoTower`].
-    pub fn with_text(self) -> Result<Self, ClipError> {
-        self.without(Towers::Vision, "text tower")
+    /// [`ClipError::NoTower`] if it has none.
+    pub fn require_text(self) -> Result<Self, ClipError> {
+        self.reject(Towers::Vision, "text tower")
     }
 
-    fn without(self, refused: Towers, tower: &'static str) -> Result<Self, ClipError> {
-        if self.model.config().towers != refused {
+    fn reject(self, rejected: Towers, tower: &'static str) -> Result<Self, ClipError> {
+        if self.model.config().towers != rejected {
             return Ok(self);
         }
         Err(ClipError::NoTower { path: self.checkpoint.path().to_owned(), tower })
     }
 
-    /// What these weights are, whatever they are called: see [`Checkpoint::identity`]. Reads the
-    /// whole file.
+    /// Returns the SHA-256 of the weight files; see [`Checkpoint::identity`]. Reads them whole.
     #[must_use]
     pub fn identity(&self) -> String {
         self.checkpoint.identity()
     }
 }
 
-/// Returns the folder of a model that is given as its folder or as a file of weights in it.
+/// Returns the model folder, given the folder or a weight file in it.
 ///
 /// # Errors
-/// [`ClipError::NoFolder`] for a file without `config.json` beside it.
+/// [`ClipError::NoFolder`] for a file without `config.json` in its folder.
 pub fn folder_of(path: &Path) -> Result<&Path, ClipError> {
     if !path.is_file() {
         return Ok(path);
@@ -99,7 +98,7 @@ pub fn folder_of(path: &Path) -> Result<&Path, ClipError> {
     }
 }
 
-/// Returns the towers that weights are of; both where it is neither, so that what is missing is named.
+/// Returns the towers that the weights hold; both if none, so that loading reports what is missing.
 fn towers(checkpoint: &Checkpoint) -> Towers {
     let has = |tower: &str| checkpoint.names().any(|name| name.starts_with(tower));
     match (has("vision_model."), has("text_model.")) {
@@ -109,12 +108,13 @@ fn towers(checkpoint: &Checkpoint) -> Towers {
     }
 }
 
-/// Writes the `config.json`, `preprocessor_config.json` and `model.safetensors` of the CLIP whose
-/// variables are `store`'s, so that [`LoadedClip::from_folder`] and transformers read it. The
-/// tokenizer's files are the `words` crate's part.
+/// Writes `config.json`, `preprocessor_config.json` and `model.safetensors` of the CLIP in `store`.
+///
+/// [`LoadedClip::from_folder`] and transformers can read them. The `words` crate writes the
+/// tokenizer's files.
 ///
 /// # Errors
-/// Names the file that could not be written.
+/// Fails with the file that cannot be written.
 pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Result<(), ClipError> {
     durable::create_dir_all(folder)?;
     let size = config.vision_config.image_size;
@@ -131,7 +131,7 @@ pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Resu
     let preprocessor = format!("{preprocessor:#}\n");
     durable::write(&folder.join("preprocessor_config.json"), preprocessor.as_bytes())?;
     let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    // transformers refuses files that do not say so.
+    // transformers rejects files without this entry.
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     weights::save(&folder.join("model.safetensors"), &tensors, &metadata)?;
     Ok(())

@@ -1,9 +1,10 @@
-//! CLIP: pictures and texts as vectors of one space (Radford et al. 2021, arXiv 2103.00020).
+//! CLIP: images and texts as vectors in one embedding space (Radford et al. 2021, arXiv
+//! 2103.00020).
 //!
-//! Any CLIP with a vision transformer, such as `openai/clip-vit-large-patch14`, `-base-patch32` and
-//! `-base-patch16`, from a Hugging Face folder. Variables have the checkpoint's names, and the
-//! embeddings are those of transformers 4.57.6 (`get_image_features`, `get_text_features`), to
-//! 1e-5 in f32.
+//! Reads any CLIP with a vision transformer, such as `openai/clip-vit-large-patch14`,
+//! `-base-patch32` and `-base-patch16`, from a Hugging Face folder. Variables have the checkpoint's
+//! names. The embeddings equal those of transformers 4.57.6 (`get_image_features`,
+//! `get_text_features`) to 1e-5 in f32.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), networks::clip::ClipError> {
@@ -19,19 +20,18 @@
 //!
 //! # Half precision
 //!
-//! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`] weights and hidden states are of that type;
-//! libtorch sums in f32 inside products, attention and norms. PyTorch's autocast, under which the
-//! paper computed its embeddings, keeps weights in f32 and rounds only the inputs of products; its
-//! norms give f32, and so the sum that runs through the layers (each adds its share to it) stays
-//! f32, while here it is rounded twice a layer. On a ViT-B/32 with random weights the embeddings'
-//! relative distance from those in f32 is 0.12 % in f16 and 0.95 % in bf16, under autocast 0.05 % and
-//! 0.39 %.
+//! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`], weights and hidden states have that type;
+//! libtorch accumulates in f32 inside matrix products, attention and norms. PyTorch's autocast,
+//! with which the paper computed its embeddings, keeps weights in f32 and rounds only the inputs of
+//! products. Its norms return f32, so the residual stream stays f32, while here it is rounded twice
+//! per layer. On a ViT-B/32 with random weights the relative distance of embeddings from f32 is
+//! 0.12 % in f16 and 0.95 % in bf16, under autocast 0.05 % and 0.39 %.
 //!
 //! # Speed
 //!
-//! Queries, keys and values are three products of the checkpoint's own matrices. The three put
-//! together were at best a tenth faster on two processor cores at ViT-L/14's sizes, and they are a
-//! quarter of a layer's products: not worth a copy of those weights. Not measured on a GPU.
+//! Queries, keys and values are three products with the checkpoint's own matrices. Fusing them was
+//! at most 10 % faster on two CPU cores at ViT-L/14's sizes, and they are a quarter of a layer's
+//! products, which does not justify a copy of those weights. Not measured on a GPU.
 
 mod config;
 mod contrastive;
@@ -45,7 +45,7 @@ use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
 
-use crate::layers::{Builder, Initial, Linear};
+use crate::layers::{Builder, InitialWeights, Linear};
 use text::TextTower;
 use vision::VisionTower;
 
@@ -53,7 +53,7 @@ pub use config::{Activation, ClipConfig, TextConfig, Towers, VisionConfig};
 pub use error::ClipError;
 pub use folder::{LoadedClip, folder_of, save_folder};
 
-/// Both towers and their projections, or one.
+/// CLIP model with one or both towers and their projections.
 #[derive(Debug)]
 pub struct ClipModel {
     config: ClipConfig,
@@ -65,31 +65,33 @@ pub struct ClipModel {
 }
 
 impl ClipModel {
-    /// Adds a model's variables under `path`, initialised as transformers does from scratch. The
-    /// store's type is that of the weights.
+    /// Adds a model's variables under `path`, initialised as transformers does from scratch.
+    ///
+    /// The weights have the store's type.
     ///
     /// # Errors
-    /// [`ClipError::Torch`], out of memory for one; the config must pass [`ClipConfig::check`].
+    /// [`ClipError::Torch`], for example if memory is exhausted. The config must pass
+    /// [`ClipConfig::check`].
     pub fn new<'a>(
         path: impl Borrow<nn::Path<'a>>,
         config: &ClipConfig,
     ) -> Result<Self, ClipError> {
-        Ok(Self::build(&Builder::new(path.borrow().clone(), Initial::Random), config)?)
+        Ok(Self::build(&Builder::new(path.borrow().clone(), InitialWeights::Random), config)?)
     }
 
-    fn build(at: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
+    fn build(builder: &Builder, config: &ClipConfig) -> Result<Self, TchError> {
         let vision = Some(&config.vision_config).filter(|_| config.towers != Towers::Text);
         let text = Some(&config.text_config).filter(|_| config.towers != Towers::Vision);
         let projection = |name: &str, hidden: i64| {
             let std = (hidden as f64).powf(-0.5);
-            Linear::unbiased(&at.sub(name), hidden, config.projection_dim, std)
+            Linear::unbiased(&builder.sub(name), hidden, config.projection_dim, std)
         };
-        let scale = || at.constant("logit_scale", &[], config.logit_scale_init_value);
+        let scale = || builder.constant("logit_scale", &[], config.logit_scale_init_value);
         Ok(Self {
             vision: vision
-                .map(|vision| VisionTower::new(&at.sub("vision_model"), vision))
+                .map(|vision| VisionTower::new(&builder.sub("vision_model"), vision))
                 .transpose()?,
-            text: text.map(|text| TextTower::new(&at.sub("text_model"), text)).transpose()?,
+            text: text.map(|text| TextTower::new(&builder.sub("text_model"), text)).transpose()?,
             visual_projection: vision
                 .map(|vision| projection("visual_projection", vision.hidden_size))
                 .transpose()?,
@@ -101,19 +103,20 @@ impl ClipModel {
         })
     }
 
-    /// The settings it was built with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &ClipConfig {
         &self.config
     }
 
-    /// Embeddings `[batch, projection_dim]`, not normalised, of preprocessed pictures
-    /// `[batch, channels, image_size, image_size]`, which are brought to the weights' type and
-    /// device.
+    /// Returns embeddings `[batch, projection_dim]`, not normalised, of preprocessed images.
+    ///
+    /// `pixels` is `[batch, channels, image_size, image_size]`; it is converted to the weights'
+    /// type and device.
     ///
     /// # Errors
-    /// [`ClipError::Pictures`] for another shape, [`ClipError::Absent`] without a vision tower;
-    /// [`ClipError::Torch`], out of memory for one.
+    /// [`ClipError::Pictures`] for another shape, [`ClipError::Absent`] without a vision tower,
+    /// [`ClipError::Torch`] for example if memory is exhausted.
     pub fn encode_image(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
         let (channels, size) =
             (self.config.vision_config.num_channels, self.config.vision_config.image_size);
@@ -127,15 +130,19 @@ impl ClipModel {
         Ok(projection.forward(&vision.forward(pixels)?)?)
     }
 
-    /// Embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch, tokens]` padded
-    /// on the right. On the host they are checked and copied to a GPU without waiting for it.
+    /// Returns embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch,
+    /// tokens]`.
     ///
-    /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding. Without one the
-    /// embeddings are the same: no token looks ahead, and the end token comes before all padding.
+    /// Rows are padded on the right. Ids in host memory are checked, then copied asynchronously to
+    /// a GPU.
+    ///
+    /// `attention_mask` `[batch, tokens]` is 1 for tokens and 0 for padding. It does not change the
+    /// embeddings: attention is causal, and the end token comes before all padding.
     ///
     /// # Errors
-    /// [`ClipError::Tokens`] for more tokens than the model has positions, none, ids outside its
-    /// vocabulary, or a mask of another shape; [`ClipError::Torch`], out of memory for one.
+    /// [`ClipError::Tokens`] for no tokens, more than the model has positions, ids outside the
+    /// vocabulary, or a mask of another shape; [`ClipError::Torch`] for example if memory is
+    /// exhausted.
     pub fn encode_text(
         &self,
         ids: &Tensor,
@@ -148,14 +155,14 @@ impl ClipModel {
         Ok(projection.forward(&text.forward(ids, attention_mask)?)?)
     }
 
-    /// The factor on similarities before a softmax, 100 in `OpenAI`'s models: the exponential of the
-    /// learned `logit_scale`.
+    /// Returns the scale of similarities before a softmax: `exp(logit_scale)`, 100 in `OpenAI`'s
+    /// models.
     pub fn similarity_factor(&self) -> Result<f64, ClipError> {
         Ok(f64::try_from(self.logit_scale()?)?.exp())
     }
 
     fn logit_scale(&self) -> Result<&Tensor, ClipError> {
-        self.logit_scale.as_ref().ok_or(ClipError::Absent("factor on similarities"))
+        self.logit_scale.as_ref().ok_or(ClipError::Absent("similarity scale"))
     }
 
     fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ClipError> {
@@ -164,7 +171,7 @@ impl ClipModel {
         let positions = config.max_position_embeddings;
         if !matches!(shape[..], [_, tokens] if (1..=positions).contains(&tokens)) {
             return Err(ClipError::Tokens(format!(
-                "token ids of shape {shape:?} were given to a CLIP that takes [batch, 1 to {positions}]"
+                "token ids have shape {shape:?}, but this CLIP takes [batch, 1 to {positions}]"
             )));
         }
         if let Some(got) = mask.map(Tensor::size).filter(|got| *got != shape) {
@@ -172,13 +179,13 @@ impl ClipModel {
                 "the attention mask has shape {got:?}, the token ids have {shape:?}"
             )));
         }
-        // On a GPU an id out of range would end the process's use of the device.
+        // On a GPU an id out of range would make the device unusable for the rest of the process.
         if shape[0] > 0 {
             let (low, high) = (i64::try_from(ids.f_min()?)?, i64::try_from(ids.f_max()?)?);
             if low < 0 || high >= config.vocab_size {
                 let id = if low < 0 { low } else { high };
                 return Err(ClipError::Tokens(format!(
-                    "token id {id} was given to a CLIP of {} tokens",
+                    "token id {id} is not in the vocabulary of {} tokens",
                     config.vocab_size
                 )));
             }

@@ -1,13 +1,13 @@
-//! The text tower: a causal transformer, whose state at the end token is the text's.
+//! Text tower: a causal transformer, pooled at the end-of-text token.
 
 use tch::{Kind, TchError, Tensor};
 
 use super::config::TextConfig;
 use super::layers::Encoder;
-use crate::layers::{Builder, LayerNorm, Visible};
+use crate::layers::{AttentionMask, Builder, LayerNorm};
 use crate::transfer;
 
-/// transformers' fixed deviation of the initial embeddings.
+/// Standard deviation of transformers' initial embeddings.
 const EMBEDDING_STD: f64 = 0.02;
 
 #[derive(Debug)]
@@ -20,24 +20,24 @@ pub(super) struct TextTower {
 }
 
 impl TextTower {
-    pub(super) fn new(at: &Builder, config: &TextConfig) -> Result<Self, TchError> {
+    pub(super) fn new(builder: &Builder, config: &TextConfig) -> Result<Self, TchError> {
         let embedding = |name: &str, rows: i64| {
             let std = EMBEDDING_STD * config.initializer_factor;
-            at.sub("embeddings").sub(name).normal("weight", &[rows, config.hidden_size], std)
+            builder.sub("embeddings").sub(name).normal("weight", &[rows, config.hidden_size], std)
         };
         let encoder = config.encoder();
         Ok(Self {
             token_embedding: embedding("token_embedding", config.vocab_size)?,
             position_embedding: embedding("position_embedding", config.max_position_embeddings)?,
-            encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
-            final_layer_norm: encoder.norm(&at.sub("final_layer_norm"))?,
+            encoder: Encoder::new(&builder.sub("encoder"), &encoder)?,
+            final_layer_norm: encoder.norm(&builder.sub("final_layer_norm"))?,
             end_tokens: config.eos_token_id.clone(),
         })
     }
 
-    /// Normalised states `[batch, hidden]` at the end tokens of `ids` `[batch, tokens]`.
+    /// Returns normalised states `[batch, hidden]` at the end tokens of `ids` `[batch, tokens]`.
     ///
-    /// `attention_mask` `[batch, tokens]` has 0 at tokens that no token may attend to.
+    /// `attention_mask` `[batch, tokens]` is 0 for tokens that no token may attend to.
     pub(super) fn forward(
         &self,
         ids: &Tensor,
@@ -46,26 +46,29 @@ impl TextTower {
         let device = self.token_embedding.device();
         let ids = transfer::to_device(ids, device)?.f_to_kind(Kind::Int64)?;
         let (batch, tokens) = ids.size2()?;
-        let see = match attention_mask {
-            None => Visible::Causal,
-            Some(mask) => {
-                Visible::Only(causal_and(&transfer::to_device(mask, device)?, batch, tokens)?)
-            }
+        let visible = match attention_mask {
+            None => AttentionMask::Causal,
+            Some(mask) => AttentionMask::Custom(causal_and(
+                &transfer::to_device(mask, device)?,
+                batch,
+                tokens,
+            )?),
         };
         let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
         let states_bth = Tensor::f_embedding(&self.token_embedding, &ids, -1, false, false)?
             .f_add(&positions)?;
-        let states_bth = self.encoder.forward(states_bth, &see)?;
+        let states_bth = self.encoder.forward(states_bth, &visible)?;
         let end = self.end_positions(&ids)?.f_view([batch, 1, 1])?;
         let hidden = states_bth.size()[2];
         let pooled = states_bth.f_gather(1, &end.f_expand([batch, 1, hidden], false)?, false)?;
-        // Each token is normalised by itself, so only the pooled one need be.
+        // The norm is per token, so it is applied after pooling.
         self.final_layer_norm.forward(&pooled.f_squeeze_dim(1)?)
     }
 
-    /// The place of each row's end token `[batch]`: its first, or where the config has the old wrong
-    /// id 2, the row's highest id. A row without an end token gives its first place, as in
-    /// transformers.
+    /// Returns the position of each row's end token, `[batch]`.
+    ///
+    /// It is the first end token, or, for configs with the obsolete id 2, the position of the
+    /// highest id. As in transformers, a row without an end token gives 0.
     fn end_positions(&self, ids: &Tensor) -> Result<Tensor, TchError> {
         if self.end_tokens == [2] {
             return ids.f_argmax(1, false);
@@ -76,8 +79,8 @@ impl TextTower {
     }
 }
 
-/// `[batch, 1, tokens, tokens]`: true where a token may attend, which is itself and those before it
-/// with 1 in `mask` `[batch, tokens]`.
+/// Returns a mask `[batch, 1, tokens, tokens]`: true for keys up to the query's position that are
+/// real tokens (1 in `mask` `[batch, tokens]`).
 fn causal_and(mask: &Tensor, batch: i64, tokens: i64) -> Result<Tensor, TchError> {
     let causal = Tensor::f_ones([tokens, tokens], (Kind::Bool, mask.device()))?.f_tril(0)?;
     mask.f_ne(0)?.f_view([batch, 1, 1, tokens])?.f_logical_and(&causal)

@@ -1,10 +1,10 @@
-//! The vision tower: a picture as patches and a class token, whose last state is the picture's.
+//! Vision tower: a transformer over image patches, pooled at the class token.
 
 use tch::{TchError, Tensor};
 
 use super::config::VisionConfig;
 use super::layers::Encoder;
-use crate::layers::{Builder, LayerNorm, Visible};
+use crate::layers::{AttentionMask, Builder, LayerNorm};
 use crate::transfer;
 
 #[derive(Debug)]
@@ -19,11 +19,11 @@ pub(super) struct VisionTower {
 }
 
 impl VisionTower {
-    pub(super) fn new(at: &Builder, config: &VisionConfig) -> Result<Self, TchError> {
+    pub(super) fn new(builder: &Builder, config: &VisionConfig) -> Result<Self, TchError> {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
         let std = config.initializer_range * config.initializer_factor;
         let class_std = (hidden as f64).powf(-0.5) * config.initializer_factor;
-        let embeddings = at.sub("embeddings");
+        let embeddings = builder.sub("embeddings");
         let encoder = config.encoder();
         Ok(Self {
             class_embedding: embeddings.normal("class_embedding", &[hidden], class_std)?,
@@ -37,16 +37,17 @@ impl VisionTower {
                 &[config.positions(), hidden],
                 std,
             )?,
-            // The spelling of every published checkpoint.
-            pre_layrnorm: encoder.norm(&at.sub("pre_layrnorm"))?,
-            encoder: Encoder::new(&at.sub("encoder"), &encoder)?,
-            post_layernorm: encoder.norm(&at.sub("post_layernorm"))?,
+            // The misspelling is that of every published checkpoint.
+            pre_layrnorm: encoder.norm(&builder.sub("pre_layrnorm"))?,
+            encoder: Encoder::new(&builder.sub("encoder"), &encoder)?,
+            post_layernorm: encoder.norm(&builder.sub("post_layernorm"))?,
             patch_size: patch,
         })
     }
 
-    /// Normalised class states `[batch, hidden]` of pictures `[batch, channels, size, size]`, which
-    /// are converted to the weights' type and device.
+    /// Returns normalised class states `[batch, hidden]` of images `[batch, channels, size, size]`.
+    ///
+    /// Converts the images to the weights' type and device.
     pub(super) fn forward(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
         let pixels = transfer::to_device(pixels, self.patch_embedding.device())?
             .f_to_kind(self.patch_embedding.f_kind()?)?;
@@ -59,7 +60,7 @@ impl VisionTower {
         let states_bth =
             Tensor::f_cat(&[class, patches_bth], 1)?.f_add(&self.position_embedding)?;
         let states_bth = self.pre_layrnorm.forward(&states_bth)?;
-        let states_bth = self.encoder.forward(states_bth, &Visible::All)?;
+        let states_bth = self.encoder.forward(states_bth, &AttentionMask::All)?;
         self.post_layernorm.forward(&states_bth.f_select(1, 0)?)
     }
 }

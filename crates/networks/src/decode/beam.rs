@@ -1,66 +1,65 @@
-//! Beam search as ClipCap's `generate_beam`, at its temperature of 1, for several pictures at once.
+//! Beam search equal to ClipCap's `generate_beam` at temperature 1, batched over images.
 //!
-//! Of a live beam only its most probable tokens can win, as many as there are beams, since its score
-//! rises with the token's log-probability. So the device finds those, and everything else, which is
-//! ClipCap's arithmetic in floats, is done here with a few numbers a beam.
+//! A beam's score rises with its next token's log-probability, so only its `width` most probable
+//! tokens can win. The device finds those; the host does the rest, ClipCap's f32 arithmetic, with a
+//! few numbers per beam.
 //!
-//! Each picture has as many rows of the cache as beams. A beam that goes on keeps its row, and where
-//! it goes on in several ways, the others take over rows that have become free and copy what their
-//! parent has written. Nothing else is copied: not the prompt, which all rows of a picture have in
-//! common, nor a beam that only gets longer, whatever its rank becomes.
+//! Each image has `width` rows in the cache. A surviving beam keeps its row; if it has several
+//! children, the others take over free rows and copy the generated part of their parent's cache.
+//! Nothing else is copied: neither the prompt, which an image's rows share, nor a beam that only
+//! grows or changes rank.
 //!
-//! The host must know a step's tokens before it can lay out the next: a GPU waits for it once a step.
+//! The host needs a step's tokens to prepare the next one, so a GPU waits for it once per step.
 
 use tch::{Kind, Tensor};
 
-use super::Hypothesis;
-use super::chosen::Chosen;
-use super::steps::{Limits, next_logits, read_prompt, without_gaps, worth_leaving};
+use super::hypothesis::Hypothesis;
+use super::pending_tokens::PendingTokens;
+use super::steps::{StopCriteria, compacted_rows, next_logits, read_prompt, should_compact};
 use crate::gpt2::Gpt2;
 
-/// Beams, best first, for each row of `prompt`.
+/// Returns the beams, best first, for each row of `prompt`.
 pub(super) fn search(
     gpt2: &Gpt2,
     prompt: &Tensor,
     beams: usize,
-    limits: &Limits,
+    criteria: &StopCriteria,
 ) -> Vec<Vec<Hypothesis>> {
     let prompt_tokens = prompt.size()[1];
     let width = beams.min(gpt2.config().vocab_size as usize);
-    let mut pictures: Vec<Picture> = (0..prompt.size()[0]).map(|_| Picture::new()).collect();
-    // Which pictures the rows in the cache are, in groups of `width`.
-    let mut groups: Vec<usize> = (0..pictures.len()).collect();
-    let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, limits.room(prompt));
-    for step in 1..=limits.max_tokens {
-        let next = NextTokens::of(&logits, width);
-        for (group, &picture) in groups.iter().enumerate() {
-            let picture = &mut pictures[picture];
-            picture.lengthen(&next, group * width, limits);
-            picture.give_rows(width, group * width);
+    let mut images: Vec<ImageBeams> = (0..prompt.size()[0]).map(|_| ImageBeams::new()).collect();
+    // Image of each group of `width` cache rows.
+    let mut groups: Vec<usize> = (0..images.len()).collect();
+    let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, criteria.cache_tokens(prompt));
+    for step in 1..=criteria.max_tokens {
+        let next = NextTokens::new(&logits, width);
+        for (group, &image) in groups.iter().enumerate() {
+            let image = &mut images[image];
+            image.extend(&next, group * width, criteria);
+            image.assign_rows(width, group * width);
         }
-        let goes_on: Vec<bool> =
-            groups.iter().map(|&picture| pictures[picture].goes_on()).collect();
-        let left = goes_on.iter().filter(|&&goes_on| goes_on).count();
-        if left == 0 || step == limits.max_tokens {
+        let live: Vec<bool> = groups.iter().map(|&image| images[image].is_live()).collect();
+        let left = live.iter().filter(|&&live| live).count();
+        if left == 0 || step == criteria.max_tokens {
             break;
         }
-        let leave = worth_leaving(left, groups.len());
-        if leave {
-            groups = without_gaps(&goes_on).into_iter().map(|group| groups[group]).collect();
+        let compact = should_compact(left, groups.len());
+        if compact {
+            groups = compacted_rows(&live).into_iter().map(|group| groups[group]).collect();
         }
         let sources: Vec<usize> =
-            groups.iter().flat_map(|&picture| &pictures[picture].sources).copied().collect();
+            groups.iter().flat_map(|&image| &images[image].sources).copied().collect();
         let tokens: Vec<i64> =
-            groups.iter().flat_map(|&picture| pictures[picture].last_tokens(width)).collect();
-        // Where pictures have moved into the places of others, their prompts have, too.
-        let first = if leave { 0 } else { prompt_tokens };
+            groups.iter().flat_map(|&image| images[image].last_tokens(width)).collect();
+        // After a compaction, rows hold another image's prompt, so it must be copied too.
+        let first = if compact { 0 } else { prompt_tokens };
         let [tokens] = cache.rearrange(&sources, first, [&tokens]);
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    pictures.into_iter().map(Picture::hypotheses).collect()
+    images.into_iter().map(ImageBeams::hypotheses).collect()
 }
 
-/// The most probable next tokens of each row, and their log-probabilities; `[rows, width]`.
+/// Most probable next tokens of each row and their log-probabilities, both `[rows, width]`.
 struct NextTokens {
     width: usize,
     tokens: Vec<i64>,
@@ -68,28 +67,28 @@ struct NextTokens {
 }
 
 impl NextTokens {
-    fn of(logits: &Tensor, width: usize) -> Self {
+    fn new(logits: &Tensor, width: usize) -> Self {
         let (log_probabilities, tokens) =
             logits.log_softmax(-1, Kind::Float).topk(width as i64, -1, true, true);
-        let (tokens, log_probabilities) = Chosen::send(&tokens, &log_probabilities).receive();
+        let (tokens, log_probabilities) = PendingTokens::start(&tokens, &log_probabilities).wait();
         Self { width, tokens, log_probabilities }
     }
 
-    fn of_row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
-        let places = row * self.width..(row + 1) * self.width;
-        let log_probabilities = self.log_probabilities[places.clone()].iter();
-        // They were floats.
-        self.tokens[places].iter().copied().zip(log_probabilities.map(|&value| value as f32))
+    fn row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
+        let range = row * self.width..(row + 1) * self.width;
+        let log_probabilities = self.log_probabilities[range.clone()].iter();
+        // The values come from f32, so the cast is exact.
+        self.tokens[range].iter().copied().zip(log_probabilities.map(|&value| value as f32))
     }
 }
 
 #[derive(Debug, Clone)]
 struct Beam {
     tokens: Vec<i64>,
-    /// The sum of its log-probabilities, as ClipCap carries it on: an average times a length.
+    /// Score times length, rounded as in ClipCap, which stores the average.
     sum: f32,
     ended: bool,
-    /// Its row among the picture's, while it lives.
+    /// Row within its image, while the beam is unfinished.
     row: usize,
 }
 
@@ -98,40 +97,41 @@ impl Beam {
         self.sum / self.tokens.len() as f32
     }
 
-    /// The beam with one more token, or as it is.
-    fn with(&self, token: Option<i64>, average: f32, limits: &Limits) -> Self {
+    /// Returns the beam with one more token, or unchanged without one.
+    fn extended(&self, token: Option<i64>, average: f32, criteria: &StopCriteria) -> Self {
         let tokens: Vec<i64> = self.tokens.iter().copied().chain(token).collect();
         Self {
             sum: average * tokens.len() as f32,
-            ended: token.is_none_or(|token| limits.stop_at(token)),
+            ended: token.is_none_or(|token| criteria.is_stop(token)),
             row: self.row,
             tokens,
         }
     }
 }
 
-struct Picture {
-    /// Best first.
+struct ImageBeams {
+    /// Beams, best first.
     beams: Vec<Beam>,
-    /// For each of its next rows the present row of the cache to go on from.
+    /// Source row in the cache for each of its next rows.
     sources: Vec<usize>,
 }
 
-impl Picture {
-    /// One beam, of nothing yet, in the first row.
+impl ImageBeams {
+    /// Creates one empty beam in the first row.
     fn new() -> Self {
         let beam = Beam { tokens: Vec::new(), sum: 0.0, ended: false, row: 0 };
         Self { beams: vec![beam], sources: Vec::new() }
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_live(&self) -> bool {
         self.beams.iter().any(|beam| !beam.ended)
     }
 
-    /// Makes of the beams the best ones that are a token longer or have ended before; `next` begins
-    /// at `first_row` for this picture.
-    fn lengthen(&mut self, next: &NextTokens, first_row: usize, limits: &Limits) {
-        if !self.goes_on() {
+    /// Replaces the beams by the best among their extensions and the finished ones.
+    ///
+    /// `first_row` is the image's first row in `next`.
+    fn extend(&mut self, next: &NextTokens, first_row: usize, criteria: &StopCriteria) {
+        if !self.is_live() {
             return;
         }
         let mut candidates = Vec::new();
@@ -141,18 +141,21 @@ impl Picture {
                 continue;
             }
             let length = (beam.tokens.len() + 1) as f32;
-            for (token, log_probability) in next.of_row(first_row + beam.row) {
+            for (token, log_probability) in next.row(first_row + beam.row) {
                 candidates.push(((beam.sum + log_probability) / length, beam, Some(token)));
             }
         }
         candidates.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
         let best = candidates.into_iter().take(next.width);
-        self.beams = best.map(|(average, beam, token)| beam.with(token, average, limits)).collect();
+        self.beams =
+            best.map(|(average, beam, token)| beam.extended(token, average, criteria)).collect();
     }
 
-    /// Gives each live beam a row of its own among `width`: the parent's to its first child, free
-    /// ones to the others. The picture's rows in the cache begin at `first_row`.
-    fn give_rows(&mut self, width: usize, first_row: usize) {
+    /// Assigns each unfinished beam a row: the first child keeps its parent's, others get free
+    /// ones.
+    ///
+    /// `first_row` is the image's first row in the cache.
+    fn assign_rows(&mut self, width: usize, first_row: usize) {
         let mut parents = vec![None; width];
         let mut waiting = Vec::new();
         for beam in self.beams.iter_mut().filter(|beam| !beam.ended) {
@@ -172,7 +175,7 @@ impl Picture {
         self.sources = sources.collect();
     }
 
-    /// What the picture's `width` rows read next: the last tokens of its live beams.
+    /// Returns the next input of the image's `width` rows: the last tokens of its unfinished beams.
     fn last_tokens(&self, width: usize) -> Vec<i64> {
         let mut tokens = vec![0; width];
         for beam in self.beams.iter().filter(|beam| !beam.ended) {

@@ -1,11 +1,11 @@
-//! Sampling: which distribution the next token is drawn from, and the draw.
+//! Sampling: temperature, top-k and top-p filters, and reproducible draws.
 //!
-//! Reference: the warpers of transformers 4.57 (`TemperatureLogitsWarper`, `TopKLogitsWarper`,
-//! `TopPLogitsWarper`, in this order). The nucleus is of Holtzman et al., "The Curious Case of Neural
-//! Text Degeneration" (2020).
+//! Reference: transformers 4.57's `TemperatureLogitsWarper`, `TopKLogitsWarper` and
+//! `TopPLogitsWarper`, in this order. Nucleus (top-p) sampling: Holtzman et al., "The Curious Case
+//! of Neural Text Degeneration" (2020).
 //!
-//! A draw comes from no generator with a state: it is a function of (seed, row's number, sample,
-//! step), so a row's samples are the same in any batch.
+//! A draw is a pure function of (seed, row id, sample, step), so a row's samples are the same in
+//! any batch.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -14,14 +14,15 @@ use tch::{Kind, Tensor};
 
 use crate::device::upload;
 
-/// As many as a double has digits.
+/// Bits of a double's mantissa.
 const DRAW_BITS: u32 = 53;
 
-/// Returns the probabilities (float) that tokens are drawn with, of logits; both `[rows, vocab]`. Zero
-/// for tokens that are filtered out; each row keeps one at the least.
+/// Returns f32 sampling probabilities for logits, both `[rows, vocab]`.
 ///
-/// Of tokens that tie at the nucleus's edge as many stay as with transformers: here those with
-/// the highest ids, there any, since its sort is not stable.
+/// Filtered tokens have probability 0; each row keeps at least one token.
+///
+/// Of tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
+/// arbitrary choice as its sort is not stable; here those with the highest ids stay.
 pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
     let mut logits = logits.to_kind(Kind::Float) / sampling.temperature;
     let vocabulary = logits.size()[1];
@@ -32,8 +33,8 @@ pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
         logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
     }
     if sampling.top_p < 1.0 {
-        // In ascending order a token is outside where it and those before hold what is to be
-        // left out. The last is always kept.
+        // In ascending order a token is filtered while the cumulative probability is within the
+        // excluded mass. The last token always stays.
         let (ascending, order) = logits.sort_stable(true, -1, false);
         let held = ascending.softmax(-1, Kind::Float).cumsum(-1, Kind::Float);
         let outside = held.less_equal(1.0 - sampling.top_p);
@@ -44,8 +45,7 @@ pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
     logits.softmax(-1, Kind::Float)
 }
 
-/// Returns the next tokens `[rows]` behind logits `[rows, vocab]`, for rows known by their numbers and
-/// samples.
+/// Samples the next tokens `[rows]` from logits `[rows, vocab]` for the given row ids and samples.
 pub(super) fn draw_tokens(
     sampling: &Sampling,
     logits: &Tensor,
@@ -53,35 +53,35 @@ pub(super) fn draw_tokens(
     step: usize,
 ) -> Tensor {
     let draws: Vec<i64> =
-        rows.map(|(number, sample)| draw(sampling, number, sample, step)).collect();
+        rows.map(|(row_id, sample)| draw(sampling, row_id, sample, step)).collect();
     invert(&probabilities(sampling, logits), &draws)
 }
 
-/// Returns what decides the token at `step` of a row's sample: 53 random bits, the first output of
-/// `ChaCha8` with the four numbers as its key.
-pub(super) fn draw(sampling: &Sampling, number: u64, sample: usize, step: usize) -> i64 {
+/// Returns 53 random bits for the token at `step` of a row's sample: the first output of `ChaCha8`
+/// with the four numbers as its key.
+pub(super) fn draw(sampling: &Sampling, row_id: u64, sample: usize, step: usize) -> i64 {
     let mut key = [0; 32];
-    let parts = [sampling.seed, number, sample as u64, step as u64];
+    let parts = [sampling.seed, row_id, sample as u64, step as u64];
     for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
         bytes.copy_from_slice(&part.to_le_bytes());
     }
     (ChaCha8Rng::from_seed(key).next_u64() >> (64 - DRAW_BITS)) as i64
 }
 
-/// For each row of `probabilities` `[rows, vocab]` the first token whose cumulative probability
-/// passes the row's draw, never one of probability 0.
+/// Returns, for each row of `probabilities` `[rows, vocab]`, the first token whose cumulative
+/// probability exceeds the row's draw; never a token of probability 0.
 fn invert(probabilities: &Tensor, draws: &[i64]) -> Tensor {
-    // As doubles, so that rare tokens keep their share behind 50,000 others.
+    // In f64, so that rare tokens keep their share behind 50,000 others.
     let cumulative = probabilities.cumsum(-1, Kind::Double);
     let total = cumulative.narrow(1, cumulative.size()[1] - 1, 1);
-    // All uniform draws below 1 are doubles, and travel as the integers of the same bits.
+    // Every multiple of 2^-53 is exact in f64; draws are transferred as integers.
     let unit = (1_i64 << DRAW_BITS) as f64;
     let uniform: Vec<i64> =
         draws.iter().map(|&draw| (draw as f64 / unit).to_bits().cast_signed()).collect();
     let [uniform] = upload([&uniform], probabilities.device());
     let uniform = uniform.view_dtype(Kind::Double).unsqueeze(1);
-    // A parallel sum may rise by a rounding where nothing is added.
+    // Rounding in a parallel sum may raise it where the probability is 0.
     let passed = cumulative.greater_tensor(&(uniform * total)).logical_and(probabilities);
-    // The first true.
+    // Index of the first true value.
     passed.max_dim(-1, false).1
 }

@@ -1,89 +1,90 @@
-//! Continuations that know nothing of each other: a token of each at a time.
+//! Token-by-token generation of independent continuations.
 
 use tch::{Kind, Tensor};
 
-use super::Hypothesis;
-use super::chosen::Chosen;
+use super::hypothesis::Hypothesis;
+use super::pending_tokens::PendingTokens;
 use crate::gpt2::{Gpt2, KvCache};
 
-/// Where a continuation ends.
-pub(super) struct Limits<'a> {
-    /// Above 0, and within the model's positions.
+/// Stopping criteria of a continuation.
+pub(super) struct StopCriteria<'a> {
+    /// Maximum number of new tokens; above 0, and within the model's positions.
     pub max_tokens: usize,
     pub stops: &'a [bool],
 }
 
-impl Limits<'_> {
-    /// Whether a continuation ends with `token`.
-    pub fn stop_at(&self, token: i64) -> bool {
+impl StopCriteria<'_> {
+    /// Returns true if `token` ends a continuation.
+    pub fn is_stop(&self, token: i64) -> bool {
         usize::try_from(token).ok().and_then(|id| self.stops.get(id)) == Some(&true)
     }
 
-    /// Tokens that the model reads: the prompt's, and all that are written but the last.
-    pub fn room(&self, prompt: &Tensor) -> i64 {
+    /// Returns the number of tokens to cache: the prompt's, and all new ones but the last.
+    pub fn cache_tokens(&self, prompt: &Tensor) -> i64 {
         prompt.size()[1] + self.max_tokens as i64 - 1
     }
 }
 
-/// The tokens of one step.
+/// Tokens of one step.
 struct Step {
-    /// The continuation of each row, counted through all prompts.
+    /// Continuation of each row, counted over all prompts.
     rows: Vec<usize>,
-    chosen: Chosen,
+    chosen: PendingTokens,
 }
 
 /// Continuations as far as the host has read them.
-struct Written<'a> {
-    limits: &'a Limits<'a>,
+struct Continuations<'a> {
+    criteria: &'a StopCriteria<'a>,
     hypotheses: Vec<Hypothesis>,
     ended: Vec<bool>,
 }
 
-/// Writes on `copies` times from each row of `prompt`. `choose` is given logits `[rows, vocab]`,
-/// which continuations the rows are, counted through all prompts, and the step from 0, and returns the
-/// rows' next tokens `[rows]`.
+/// Generates `copies` continuations of each row of `prompt`.
 ///
-/// A GPU's tokens are read when it has been given the next step's work already, so that it never waits
-/// for the host: continuations that end are known to have ended one step late.
-pub(super) fn write(
+/// `choose` maps logits `[rows, vocab]`, the continuation of each row (counted over all prompts)
+/// and the step (from 0) to the next tokens `[rows]`.
+///
+/// The host reads a GPU's tokens after it has queued the next step, so that the GPU never waits for
+/// the host. The end of a continuation is therefore noticed one step late.
+pub(super) fn generate(
     gpt2: &Gpt2,
     prompt: &Tensor,
     copies: usize,
-    limits: &Limits,
+    criteria: &StopCriteria,
     choose: impl Fn(&Tensor, &[usize], usize) -> Tensor,
 ) -> Vec<Vec<Hypothesis>> {
-    let (mut cache, mut logits) = read_prompt(gpt2, prompt, copies, limits.room(prompt));
+    let (mut cache, mut logits) = read_prompt(gpt2, prompt, copies, criteria.cache_tokens(prompt));
     let mut rows: Vec<usize> = (0..cache.rows() as usize).collect();
-    let mut written = Written::new(rows.len(), limits);
-    let reads_late = prompt.device().is_cuda();
-    let mut unread = None;
-    for step in 0..limits.max_tokens {
+    let mut continuations = Continuations::new(rows.len(), criteria);
+    let is_asynchronous = prompt.device().is_cuda();
+    let mut pending = None;
+    for step in 0..criteria.max_tokens {
         let mut tokens = choose(&logits, &rows, step);
-        let chosen = Chosen::send(&tokens, &log_probabilities(&logits, &tokens));
-        let now = Step { rows: rows.clone(), chosen };
-        let arrived = if reads_late { unread.replace(now) } else { Some(now) };
-        if let Some(arrived) = arrived {
-            written.append(arrived);
+        let chosen = PendingTokens::start(&tokens, &log_probabilities(&logits, &tokens));
+        let current = Step { rows: rows.clone(), chosen };
+        let ready = if is_asynchronous { pending.replace(current) } else { Some(current) };
+        if let Some(ready) = ready {
+            continuations.append(ready);
         }
-        let goes_on: Vec<bool> = rows.iter().map(|&row| !written.ended[row]).collect();
-        let left = goes_on.iter().filter(|&&goes_on| goes_on).count();
-        if left == 0 || step + 1 == limits.max_tokens {
+        let live: Vec<bool> = rows.iter().map(|&row| !continuations.ended[row]).collect();
+        let left = live.iter().filter(|&&live| live).count();
+        if left == 0 || step + 1 == criteria.max_tokens {
             break;
         }
-        if worth_leaving(left, rows.len()) {
-            let sources = without_gaps(&goes_on);
-            let numbers: Vec<i64> = sources.iter().map(|&source| source as i64).collect();
-            let [numbers] = cache.rearrange(&sources, 0, [&numbers]);
-            tokens = tokens.index_select(0, &numbers);
+        if should_compact(left, rows.len()) {
+            let sources = compacted_rows(&live);
+            let indices: Vec<i64> = sources.iter().map(|&source| source as i64).collect();
+            let [indices] = cache.rearrange(&sources, 0, [&indices]);
+            tokens = tokens.index_select(0, &indices);
             rows = sources.into_iter().map(|source| rows[source]).collect();
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
-    if let Some(last) = unread {
-        written.append(last);
+    if let Some(last) = pending {
+        continuations.append(last);
     }
-    let mut written = written.hypotheses.into_iter();
-    (0..prompt.size()[0]).map(|_| written.by_ref().take(copies).collect()).collect()
+    let mut continuations = continuations.hypotheses.into_iter();
+    (0..prompt.size()[0]).map(|_| continuations.by_ref().take(copies).collect()).collect()
 }
 
 /// Returns the log-probabilities `[rows]` of tokens `[rows]`.
@@ -92,67 +93,66 @@ fn log_probabilities(logits: &Tensor, tokens: &Tensor) -> Tensor {
     all.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1)
 }
 
-impl<'a> Written<'a> {
-    fn new(continuations: usize, limits: &'a Limits<'a>) -> Self {
+impl<'a> Continuations<'a> {
+    fn new(continuations: usize, criteria: &'a StopCriteria<'a>) -> Self {
         Self {
-            limits,
+            criteria,
             hypotheses: vec![Hypothesis::default(); continuations],
             ended: vec![false; continuations],
         }
     }
 
-    /// Appends tokens to the continuations that go on, and notes which have ended.
+    /// Appends tokens to unfinished continuations, and marks those that have ended.
     fn append(&mut self, step: Step) {
-        let (tokens, log_probabilities) = step.chosen.receive();
+        let (tokens, log_probabilities) = step.chosen.wait();
         let chosen = tokens.into_iter().zip(log_probabilities);
         for (row, (token, log_probability)) in step.rows.into_iter().zip(chosen) {
             if !self.ended[row] {
                 let hypothesis = &mut self.hypotheses[row];
                 hypothesis.tokens.push(token);
                 hypothesis.log_probability += log_probability;
-                self.ended[row] = self.limits.stop_at(token);
+                self.ended[row] = self.criteria.is_stop(token);
             }
         }
     }
 }
 
-/// Whether rows that have ended should leave the batch when `left` of `rows` go on: when a quarter
-/// have.
+/// Returns true if finished rows should leave the batch: once a quarter of the rows have ended.
 ///
-/// Leaving costs a copy of what the others hold, staying costs a row's share of every step to come.
-/// This way all copies together are less than three times the first batch's cache. On two CPU cores
-/// (`examples/decoding.rs`) leaving earlier gained nothing more, and leaving at a half less.
-pub(super) fn worth_leaving(left: usize, rows: usize) -> bool {
+/// Compaction copies the cache of the remaining rows; without it, finished rows take their share of
+/// every further step. With this threshold all copies together are less than three times the first
+/// batch's cache. On two CPU cores (`examples/decoding.rs`) a lower threshold gained nothing more,
+/// and a half gained less.
+pub(super) fn should_compact(left: usize, rows: usize) -> bool {
     4 * left <= 3 * rows
 }
 
-/// Returns for each row that is left which one it was: most stay where they are, and those from behind
-/// fill the gaps.
-pub(super) fn without_gaps(stays: &[bool]) -> Vec<usize> {
-    let count = stays.iter().filter(|&&stays| stays).count();
-    let mut behind = (count..stays.len()).filter(|&row| stays[row]);
-    (0..count).filter_map(|row| if stays[row] { Some(row) } else { behind.next() }).collect()
+/// Returns the source of each remaining row when rows from the end fill the gaps of finished ones.
+pub(super) fn compacted_rows(live: &[bool]) -> Vec<usize> {
+    let count = live.iter().filter(|&&live| live).count();
+    let mut from_end = (count..live.len()).filter(|&row| live[row]);
+    (0..count).filter_map(|row| if live[row] { Some(row) } else { from_end.next() }).collect()
 }
 
-/// Reads the prompt once, and returns the cache and the logits of `copies` of each row, side by side.
+/// Computes the prompt once; returns the cache and logits with `copies` adjacent rows per prompt.
 pub(super) fn read_prompt(
     gpt2: &Gpt2,
     prompt: &Tensor,
     copies: usize,
-    room: i64,
+    max_tokens: i64,
 ) -> (KvCache, Tensor) {
     let [batch, tokens] = [prompt.size()[0], prompt.size()[1]];
-    let mut cache = gpt2.cache(batch, if copies == 1 { room } else { tokens });
+    let mut cache = gpt2.cache(batch, if copies == 1 { max_tokens } else { tokens });
     let logits = next_logits(gpt2, prompt, &mut cache);
     if copies == 1 {
         return (cache, logits);
     }
     let copies = copies as i64;
     let repeated = logits.unsqueeze(1).expand([-1, copies, -1], false).flatten(0, 1);
-    (cache.repeat(copies, room), repeated)
+    (cache.repeat(copies, max_tokens), repeated)
 }
 
-/// Logits `[rows, vocab]` behind the last of `inputs` `[rows, tokens, hidden]`.
+/// Returns logits `[rows, vocab]` after the last of `inputs` `[rows, tokens, hidden]`.
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
     gpt2.logits(&states.select(1, states.size()[1] - 1))
@@ -160,12 +160,12 @@ pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::without_gaps;
+    use super::compacted_rows;
 
     #[test]
-    fn rows_from_behind_fill_the_gaps_and_the_others_stay() {
+    fn rows_from_the_end_fill_gaps() {
         let order =
-            |stays: &[u8]| without_gaps(&stays.iter().map(|&stays| stays == 1).collect::<Vec<_>>());
+            |live: &[u8]| compacted_rows(&live.iter().map(|&live| live == 1).collect::<Vec<_>>());
         assert_eq!(order(&[1, 1, 1]), [0, 1, 2]);
         assert_eq!(order(&[0, 1, 0, 1, 1]), [3, 1, 4]);
         assert_eq!(order(&[1, 0, 0, 0]), [0]);

@@ -1,4 +1,4 @@
-//! Sampled texts against the uncached computation, with the draws in hand.
+//! Sampled texts against the uncached computation with the same draws.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::{Hypothesis, Options, Sampling, Strategy, generate};
 use crate::gpt2::{self, Gpt2, Gpt2Config};
 use crate::weights::Checkpoint;
 
-/// How far a draw must be from where another token would be chosen; rounding moves that by 1e-6.
+/// Minimum distance of a draw from the next token's threshold; rounding moves thresholds by 1e-6.
 const MARGIN: f64 = 1e-5;
 const STOPS: [usize; 4] = [13, 0, 29, 56];
 const SAMPLING: Sampling =
@@ -40,7 +40,9 @@ fn write(
     generate(model, &prompts, numbers, &options).unwrap()
 }
 
-/// One sample of one prompt, everything read again for each token. No choice hangs on rounding.
+/// Computes one sample of one prompt without a cache, reading everything again for each token.
+///
+/// Fails if rounding could decide a choice.
 fn write_uncached(
     (model, prompts): &(Gpt2, Tensor),
     number: u64,
@@ -111,7 +113,7 @@ fn samples_are_what_the_uncached_computation_draws_in_any_batch() {
             }
         }
     }
-    // Nor does the number of samples change those that there were before.
+    // More samples do not change the earlier ones.
     let fewer = write(&model, &all, Sampling { num_return_sequences: 1, ..SAMPLING });
     for (ours, theirs) in fewer.iter().zip(&wanted) {
         assert_same(&ours[0], &theirs[0]);
@@ -130,7 +132,7 @@ fn the_same_seed_draws_the_same_and_another_draws_otherwise() {
 }
 
 #[test]
-fn draws_are_uniform_and_those_of_neighbours_have_nothing_in_common() {
+fn draws_are_uniform_and_uncorrelated() {
     let unit = |bits: i64| bits as f64 / 2_f64.powi(53) - 0.5;
     let count = 20_000;
     let draw = |seed: u64, number: usize, sample: usize, step: usize| {
@@ -144,7 +146,7 @@ fn draws_are_uniform_and_those_of_neighbours_have_nothing_in_common() {
         (0..count).map(|place| draw(1, place, 0, 1)).collect(),
     ];
     assert!(base.iter().all(|draw| (-0.5..0.5).contains(draw)));
-    // Of uniform draws: mean 0 with deviation 1 / sqrt(12 n), variance 1/12 with 1 / sqrt(180 n).
+    // For uniform draws: mean 0 with deviation 1 / sqrt(12 n), variance 1/12 with 1 / sqrt(180 n).
     let n = count as f64;
     let mean = base.iter().sum::<f64>() / n;
     let variance = base.iter().map(|draw| draw * draw).sum::<f64>() / n;

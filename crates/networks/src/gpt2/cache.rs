@@ -1,23 +1,24 @@
-//! Queries, keys and values of the tokens so far, so that decoding computes only the new ones.
+//! Key/value cache for decoding.
 
 use tch::{Device, Kind, Tensor};
 
 use super::Gpt2Config;
-use super::cached::Folded;
+use super::folded::FoldedFeedForward;
 use crate::device::upload_list;
 
-/// Queries, keys and values of each layer in one tensor `[layers, max_tokens, rows, 3 * hidden]`, which is
-/// filled from the front.
+/// Cache of each layer's queries, keys and values, `[layers, max_tokens, rows, 3 * hidden]`.
 ///
-/// A layer's product of one token of all rows lies in one piece, so it is written where it stays and
-/// nothing is appended by a copy: queries are kept only because they are part of it. And rows move in
-/// all layers at once.
+/// It is filled from the front.
+///
+/// The joint projection of one token is contiguous for all rows, so it is written in place without
+/// a copy; the queries are stored only because they are part of it. Rows move in all layers at
+/// once.
 #[derive(Debug)]
 pub struct KvCache {
     joint: Tensor,
     tokens: i64,
-    /// For each layer where launches are to be spared, otherwise empty.
-    folded: Vec<Folded>,
+    /// Feed-forward layers with folded biases, one per layer on a GPU, otherwise empty.
+    folded: Vec<FoldedFeedForward>,
 }
 
 impl KvCache {
@@ -33,33 +34,32 @@ impl KvCache {
         Self { joint: Tensor::empty(shape, (kind, device)), tokens: 0, folded: Vec::new() }
     }
 
-    /// Takes the folded feed-forward layers of the model.
-    pub(super) fn fold(&mut self, layers: Vec<Folded>) {
+    /// Stores the folded feed-forward layers of the model.
+    pub(super) fn fold(&mut self, layers: Vec<FoldedFeedForward>) {
         self.folded = layers;
     }
 
-    /// Returns a layer's folded feed-forward part, where there is one.
-    pub(super) fn folded(&self, layer: usize) -> Option<&Folded> {
+    /// Returns a layer's folded feed-forward layer, if any.
+    pub(super) fn folded(&self, layer: usize) -> Option<&FoldedFeedForward> {
         self.folded.get(layer)
     }
 
-    /// Returns how many tokens are held.
+    /// Returns the number of cached tokens.
     #[must_use]
     pub fn tokens(&self) -> i64 {
         self.tokens
     }
 
-    /// Returns how many sequences are held.
+    /// Returns the number of sequences.
     #[must_use]
     pub fn rows(&self) -> i64 {
         self.joint.size()[2]
     }
 
-    /// Returns a cache that holds every row `copies` times, copies side by side, with room for
-    /// `max_tokens` tokens.
+    /// Returns a cache with `copies` adjacent rows per row, and room for `max_tokens` tokens.
     ///
     /// # Panics
-    /// When `max_tokens` is less than it holds, or memory is exhausted.
+    /// Panics if `max_tokens` is below the number of cached tokens, or memory is exhausted.
     #[must_use]
     pub fn repeat(self, copies: i64, max_tokens: i64) -> Self {
         let held = self.joint.narrow(1, 0, self.tokens).unsqueeze(3);
@@ -70,13 +70,14 @@ impl KvCache {
         Self { joint, ..self }
     }
 
-    /// Makes each row what the row was that `sources` names for it, and drops the rows behind the last
-    /// of `sources`. The `first` tokens are left alone: those that a row and its source have in common.
+    /// Replaces row i by row `sources[i]`, and drops rows beyond the end of `sources`.
     ///
-    /// Copies only the rows that move. `others` are integers that go to the device in the same transfer.
+    /// The `first` tokens are not copied: a row and its source must share them.
+    ///
+    /// Copies only rows that move. `others` are integers to upload in the same transfer.
     ///
     /// # Panics
-    /// When a source is not in the cache, or it does not hold `first` tokens.
+    /// Panics if a source is not in the cache, or it holds fewer than `first` tokens.
     pub fn rearrange<const N: usize>(
         &mut self,
         sources: &[usize],
@@ -99,23 +100,22 @@ impl KvCache {
         others
     }
 
-    /// Returns where a layer's queries, keys and values of the next `new` tokens belong: a view
-    /// `[new * rows, 3 * hidden]`, token by token.
+    /// Returns a writable view `[new * rows, 3 * hidden]`, token by token, of a layer's next `new`
+    /// tokens.
     ///
     /// # Panics
-    /// When there is no room, or several tokens are to follow after rows were dropped.
-    pub(super) fn place(&self, layer: usize, new: i64) -> Tensor {
+    /// Panics if the cache is full, or for several tokens after rows were dropped.
+    pub(super) fn write_view(&self, layer: usize, new: i64) -> Tensor {
         let place = self.joint.get(layer as i64).narrow(0, self.tokens, new);
         place.view([new * self.rows(), self.joint.size()[3]])
     }
 
-    /// Returns a layer's queries, keys and values of the tokens held and `new` more: a view `[tokens,
-    /// rows, 3 * hidden]`.
-    pub(super) fn seen(&self, layer: usize, new: i64) -> Tensor {
+    /// Returns a view `[tokens, rows, 3 * hidden]` of a layer's cached tokens and `new` more.
+    pub(super) fn read_view(&self, layer: usize, new: i64) -> Tensor {
         self.joint.get(layer as i64).narrow(0, 0, self.tokens + new)
     }
 
-    /// Counts tokens that every layer has written.
+    /// Advances by `tokens`, which every layer has written.
     pub(super) fn advance(&mut self, tokens: i64) {
         self.tokens += tokens;
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_were_repeated_moved_and_dropped_go_on_as_their_sequences() {
+    fn repeated_moved_and_dropped_rows_continue_their_sequences() {
         tch::manual_seed(3);
         let store = nn::VarStore::new(Device::Cpu);
         let config = Gpt2Config {
@@ -167,7 +167,7 @@ mod tests {
         assert_as_whole(&model, &mut cache, &earlier, &next);
         earlier = Tensor::cat(&[earlier, next], 1);
 
-        // Two rows change places, which have their prompt in common; another is overwritten.
+        // Two rows that share their prompt swap; another is overwritten.
         let [number] = cache.rearrange(&[1, 0, 1, 3, 4, 5], 4, [&[7]]);
         assert_eq!(number, Tensor::from_slice(&[7_i64]));
         earlier = earlier.index_select(0, &sources(&[1, 0, 1, 3, 4, 5]));
@@ -175,7 +175,7 @@ mod tests {
         assert_as_whole(&model, &mut cache, &earlier, &next);
         earlier = Tensor::cat(&[earlier, next], 1);
 
-        // Rows of another prompt take the places of some that are dropped.
+        // Rows of another prompt replace dropped ones.
         let [] = cache.rearrange(&[5, 1, 4], 0, []);
         assert_eq!((cache.rows(), cache.tokens()), (3, 6));
         earlier = earlier.index_select(0, &sources(&[5, 1, 4]));

@@ -1,29 +1,33 @@
-//! The forward pass for the next tokens of sequences whose earlier ones are in a cache.
+//! Forward pass for new tokens, given a cache of the earlier ones.
 //!
-//! Rows are token by token here, as the cache holds them: `[new * sequences, hidden]`. A layer of one new
-//! token is eight launches on a GPU: two norms, four products, attention and one addition.
+//! Rows are token by token, as in the cache: `[new * sequences, hidden]`. A layer takes eight
+//! kernel launches per token on a GPU: two norms, four products, attention and one addition.
 
 use tch::Tensor;
 
-use super::layers::{Attention, Block, FeedForward, Visible, causal_after};
+use super::folded::FoldedFeedForward;
+use super::layers::{Attention, Block, FeedForward, causal_after};
 use super::{Activation, Gpt2, KvCache};
+use crate::layers::AttentionMask;
 use crate::libtorch;
 use crate::pass::Pass;
 
 impl Gpt2 {
-    /// Computes [`Self::forward`] for the next tokens of sequences whose earlier ones are in `cache`,
-    /// and appends them to it. Without gradients and dropout.
+    /// Computes [`Self::forward`] for new tokens `[rows, new, hidden]`, and appends them to
+    /// `cache`.
+    ///
+    /// Runs without gradients and dropout.
     ///
     /// # Panics
-    /// When the cache has no room, there are more than `n_positions` tokens altogether, or several
-    /// tokens are to follow after rows were dropped from the cache.
+    /// Panics if the cache is full, there are more than `n_positions` tokens altogether, or for
+    /// several new tokens after rows were dropped from the cache.
     pub fn forward_cached(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
         tch::no_grad(|| {
             let (past, new) = (cache.tokens(), inputs_embeds.size()[1]);
             let visible = match (past, new) {
-                (0, _) => Visible::Causal,
-                (_, 1) => Visible::All,
-                _ => Visible::Only(causal_after(past, inputs_embeds)),
+                (0, _) => AttentionMask::Causal,
+                (_, 1) => AttentionMask::All,
+                _ => AttentionMask::Custom(causal_after(past, inputs_embeds)),
             };
             let inputs = inputs_embeds + self.position_embedding.narrow(0, past, new);
             let mut rows = inputs.transpose(0, 1).flatten(0, 1);
@@ -35,8 +39,8 @@ impl Gpt2 {
         })
     }
 
-    /// Returns an empty cache for `batch` sequences of at most `max_tokens` tokens, of this model's type
-    /// and on its device.
+    /// Returns an empty cache for `batch` sequences of at most `max_tokens` tokens, with this
+    /// model's type and device.
     #[must_use]
     pub fn cache(&self, batch: i64, max_tokens: i64) -> KvCache {
         let (kind, device) = (self.token_embedding.kind(), self.token_embedding.device());
@@ -50,14 +54,14 @@ impl Gpt2 {
 }
 
 impl Block {
-    /// Adds attention and feed-forward to the residual stream `rows`, in place.
+    /// Adds attention and feed-forward layer to the residual stream `rows` in place.
     fn add_cached(
         &self,
         rows: &mut Tensor,
         cache: &KvCache,
         layer: usize,
         new: i64,
-        visible: &Visible,
+        visible: &AttentionMask,
     ) {
         let normed = self.attention_norm.forward(rows);
         let _ = rows.g_add_(&self.attention.forward_cached(&normed, cache, layer, new, visible));
@@ -73,24 +77,24 @@ impl Attention {
         cache: &KvCache,
         layer: usize,
         new: i64,
-        visible: &Visible,
+        visible: &AttentionMask,
     ) -> Tensor {
         let product = &self.queries_keys_values;
-        let _ = product.bias.addmm_out(&cache.place(layer, new), rows, &product.weight);
+        let _ = product.bias.addmm_out(&cache.write_view(layer, new), rows, &product.weight);
         // [3, sequences, heads, tokens, head_dim]
-        let seen = cache
-            .seen(layer, new)
+        let qkv = cache
+            .read_view(layer, new)
             .unflatten(2, [3, self.heads, self.head_dim])
             .permute([2, 1, 3, 0, 4]);
         let mask = match visible {
-            Visible::Only(mask) => Some(mask),
-            Visible::Causal | Visible::All => None,
+            AttentionMask::Custom(mask) => Some(mask),
+            AttentionMask::Causal | AttentionMask::All => None,
         };
-        let causal = matches!(visible, Visible::Causal);
+        let causal = matches!(visible, AttentionMask::Causal);
         let heads = Tensor::scaled_dot_product_attention(
-            &seen.get(0).narrow(2, cache.tokens(), new),
-            &seen.get(1),
-            &seen.get(2),
+            &qkv.get(0).narrow(2, cache.tokens(), new),
+            &qkv.get(1),
+            &qkv.get(2),
             mask,
             0.0,
             causal,
@@ -103,14 +107,14 @@ impl Attention {
 }
 
 impl FeedForward {
-    /// Adds the layer's result for `normed` to the residual stream `rows`, in place.
-    fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&Folded>) {
+    /// Adds the layer's output for `normed` to the residual stream `rows` in place.
+    fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&FoldedFeedForward>) {
         let _ = match folded {
             None => {
                 let active = self.active(&self.inner.bias, normed, &self.inner.weight);
                 rows.g_add_(&self.output.forward(&active, Pass::EVALUATION))
             }
-            Some(Folded { inner_bias, inner_weight, output_weight }) => {
+            Some(FoldedFeedForward { inner_bias, inner_weight, output_weight }) => {
                 rows.addmm_(&self.active(inner_bias, normed, inner_weight), output_weight)
             }
         };
@@ -118,7 +122,7 @@ impl FeedForward {
 
     fn active(&self, bias: &Tensor, rows: &Tensor, weight: &Tensor) -> Tensor {
         match self.activation {
-            // On the processor this operator's GELU is not the one by tanh.
+            // On the CPU this operator uses the exact GELU, not the tanh approximation.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
                 libtorch::expect(libtorch::addmm_gelu(bias, rows, weight))
             }
@@ -126,16 +130,16 @@ impl FeedForward {
         }
     }
 
-    fn folded(&self) -> Folded {
+    fn folded(&self) -> FoldedFeedForward {
         let Self { inner, output, .. } = self;
         let zeros = |shape: &[i64]| {
             inner.weight.new_zeros(shape, (inner.weight.kind(), inner.weight.device()))
         };
-        let (hidden, more) = (inner.weight.size()[0], Folded::UNITS);
+        let (hidden, more) = (inner.weight.size()[0], FoldedFeedForward::UNITS);
         let unit = zeros(&[more]);
-        let _ = unit.get(0).fill_(Folded::ACTIVE);
-        let output_bias = (&output.bias / Folded::ACTIVE).unsqueeze(0);
-        Folded {
+        let _ = unit.get(0).fill_(FoldedFeedForward::ACTIVE);
+        let output_bias = (&output.bias / FoldedFeedForward::ACTIVE).unsqueeze(0);
+        FoldedFeedForward {
             inner_weight: Tensor::cat(&[&inner.weight, &zeros(&[hidden, more])], 1),
             inner_bias: Tensor::cat(&[&inner.bias, &unit], 0),
             output_weight: Tensor::cat(
@@ -146,34 +150,13 @@ impl FeedForward {
     }
 }
 
-/// A feed-forward layer with the bias of its output as a row of the output's weight.
-///
-/// One more unit has an activation of 8 for any input, and an eighth of the bias as its row. So one
-/// launch adds product, bias and the residual stream.
-#[derive(Debug)]
-pub(super) struct Folded {
-    /// `[hidden, inner + 8]`
-    inner_weight: Tensor,
-    /// `[inner + 8]`
-    inner_bias: Tensor,
-    /// `[inner + 8, hidden]`
-    output_weight: Tensor,
-}
-
-impl Folded {
-    /// Units more than the layer has, of which one is used: sizes stay multiples of 8, as GPUs like them.
-    const UNITS: i64 = 8;
-    /// A value that every activation leaves as it is, and that divides without rounding.
-    const ACTIVE: f64 = 8.0;
-}
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind, nn};
 
     use super::*;
     use crate::gpt2::Gpt2Config;
-    use crate::layers::{Builder, Initial};
+    use crate::layers::{Builder, InitialWeights};
 
     #[test]
     fn a_folded_bias_changes_nothing_but_the_order_of_a_sum() {
@@ -186,14 +169,15 @@ mod tests {
                 ..Gpt2Config::default()
             };
             let store = nn::VarStore::new(Device::Cpu);
-            let layer = FeedForward::new(&Builder::new(store.root(), Initial::Zeros), &config);
+            let layer =
+                FeedForward::new(&Builder::new(store.root(), InitialWeights::Zeros), &config);
             tch::no_grad(|| {
                 for (_, mut variable) in store.variables() {
                     let _ = variable.normal_(0.0, 0.5);
                 }
                 let [rows, normed] =
                     [0, 1].map(|_| Tensor::randn([5, 24], (Kind::Float, Device::Cpu)));
-                let added = |folded: Option<&Folded>| {
+                let added = |folded: Option<&FoldedFeedForward>| {
                     let mut rows = rows.copy();
                     layer.add_cached(&mut rows, &normed, folded);
                     rows

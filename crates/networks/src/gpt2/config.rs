@@ -1,4 +1,4 @@
-//! `config.json` of a GPT-2, checked before a model is built from it.
+//! `config.json` of a GPT-2 model, validated before a model is built from it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,65 +6,66 @@ use std::path::{Path, PathBuf};
 use foreign_text::{printable_path, python_json, read_text};
 use serde::{Deserialize, Serialize};
 
-/// Four thousand million, more than twice the largest GPT-2: a config that asks for more is
-/// mistaken, and refusing it is kinder than running out of memory.
+/// Sanity limit, more than twice the largest GPT-2, so that a wrong config fails before memory runs
+/// out.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
-/// Twenty times the deepest GPT-2: each layer costs memory, however narrow it is.
+/// Sanity limit, twenty times the deepest GPT-2; each layer takes memory, however narrow it is.
 const MAX_LAYERS: i64 = 1_000;
 
-/// A `config.json` that cannot be used.
+/// Failure to read or use a `config.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The operating system refused.
+    /// The operating system reports an error.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
         printable_path(path)
     )]
     Io {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not JSON, a field of the wrong type, or a setting that is not supported.
+    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
     #[error("{}: {reason}", printable_path(path))]
     Invalid {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The field and what is wrong with it.
+        /// Field and problem.
         reason: String,
     },
 }
 
-/// The settings of a GPT-2 that change what it computes; named as in transformers' `GPT2Config`,
-/// absent ones taking its defaults (GPT-2 small). Fields it does not know are passed over.
+/// Settings of a GPT-2, named as in transformers' `GPT2Config`, with its defaults (GPT-2 small).
 ///
-/// Deserialising checks: sizes are positive and fit each other, and settings that would change the
-/// computation in a way not implemented here are refused by name. `reorder_and_upcast_attn` changes
-/// the rounding of half precision only, and the fused attention here adds up in f32 anyway.
+/// Unknown fields, and those without effect on the computation, are ignored.
+///
+/// Deserialisation validates the sizes, and rejects settings that would change the computation in
+/// an unsupported way. `reorder_and_upcast_attn` only changes rounding in half precision, and the
+/// fused attention used here accumulates in f32 anyway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Fields")]
 pub struct Gpt2Config {
-    /// Rows of the token embedding.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: i64,
-    /// Longest sequence, in tokens.
+    /// Maximum sequence length in tokens.
     pub n_positions: i64,
-    /// Width of the hidden states.
+    /// Hidden size.
     pub n_embd: i64,
     /// Number of blocks.
     pub n_layer: i64,
     /// Attention heads; divides `n_embd`.
     pub n_head: i64,
-    /// Width inside the feed-forward layers; none means `4 * n_embd`.
+    /// Feed-forward size; `None` means `4 * n_embd`.
     pub n_inner: Option<i64>,
-    /// The feed-forward layers' activation.
+    /// Activation of the feed-forward layers.
     pub activation_function: Activation,
     /// Dropout after attention and after the feed-forward layer.
     pub resid_pdrop: f64,
     /// Dropout after the embeddings.
     pub embd_pdrop: f64,
-    /// Dropout of the attention weights.
+    /// Dropout of attention weights.
     pub attn_pdrop: f64,
     /// Added to the variance in layer normalisation.
     pub layer_norm_epsilon: f64,
@@ -74,16 +75,16 @@ pub struct Gpt2Config {
     pub scale_attn_weights: bool,
     /// True if attention scores are also divided by the layer's number, counted from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// True if the output head is the token embedding; otherwise it has weights of its own.
+    /// True if the output head is tied to the token embedding; otherwise it has its own weights.
     pub tie_word_embeddings: bool,
 }
 
-/// The feed-forward layers' activation.
+/// Activation of the feed-forward layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// GELU by its tanh approximation, GPT-2's own: `gelu_new`.
+    /// GELU with the tanh approximation, GPT-2's own: `gelu_new`.
     GeluNew,
-    /// The same under transformers' other name: `gelu_pytorch_tanh`.
+    /// Alias of `gelu_new` in transformers: `gelu_pytorch_tanh`.
     GeluPytorchTanh,
     /// GELU by the error function: `gelu`.
     Gelu,
@@ -112,7 +113,7 @@ impl Activation {
 }
 
 impl Default for Gpt2Config {
-    /// GPT-2 small.
+    /// Returns the settings of GPT-2 small.
     fn default() -> Self {
         Self {
             vocab_size: 50_257,
@@ -138,7 +139,7 @@ impl Gpt2Config {
     /// Reads `config.json`, or the one in a model folder.
     ///
     /// # Errors
-    /// Names the file and the field.
+    /// Fails with the file and the field.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
         let text =
@@ -147,8 +148,8 @@ impl Gpt2Config {
             .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
     }
 
-    /// Returns the factor on attention scores in `layer`, counted from 0; none for the usual one, which is
-    /// that of libtorch's fused attention.
+    /// Returns the attention scale of `layer`, counted from 0; `None` for the default `1 /
+    /// sqrt(head_dim)`.
     pub(super) fn attention_scale(&self, layer: i64) -> Option<f64> {
         if self.scale_attn_weights && !self.scale_attn_by_inverse_layer_idx {
             return None;
@@ -159,23 +160,25 @@ impl Gpt2Config {
         Some(by_width / by_layer)
     }
 
-    /// Width of one attention head.
+    /// Returns the size of an attention head.
     #[must_use]
     pub fn head_dim(&self) -> i64 {
         self.n_embd / self.n_head
     }
 
-    /// Width inside the feed-forward layers.
+    /// Returns the feed-forward size.
     #[must_use]
     pub fn inner(&self) -> i64 {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
 
-    /// Checks what every model needs; done by deserialising, and for a config put together by hand
-    /// worth calling before [`Gpt2::new`](super::Gpt2::new).
+    /// Validates the settings.
+    ///
+    /// Deserialisation calls it; call it for a hand-made config before
+    /// [`Gpt2::new`](super::Gpt2::new).
     ///
     /// # Errors
-    /// Says which field is wrong, and how.
+    /// Fails with the field and the problem.
     pub fn check(&self) -> Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size),
@@ -220,13 +223,13 @@ impl Gpt2Config {
         }
         match self.parameters() {
             0..=MAX_PARAMETERS => Ok(()),
-            count => {
-                Err(format!("its sizes make a model of {count} parameters, which is no GPT-2"))
-            }
+            count => Err(format!(
+                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
+            )),
         }
     }
 
-    /// Values in the large matrices; biases and norms are not counted.
+    /// Returns the number of values in the large matrices, without biases and norms.
     #[must_use]
     pub fn parameters(&self) -> u128 {
         let wide = |size: i64| size.unsigned_abs().into();
@@ -238,7 +241,7 @@ impl Gpt2Config {
     }
 }
 
-/// What `config.json` holds: the settings above, and those that must have one value.
+/// Entries of `config.json`: the settings above, and those with a single supported value.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "the format is Hugging Face's")]
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_configs_are_read_back() {
         let config = Gpt2Config {
             n_inner: Some(100),
             activation_function: Activation::Gelu,
@@ -363,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_compute_something_else_are_refused_by_name() {
+    fn unsupported_settings_are_rejected_by_name() {
         let refused = [
             ("add_cross_attention", "true"),
             ("activation_function", "\"silu\""),
@@ -405,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_make_no_model_are_refused_by_name() {
+    fn invalid_sizes_are_rejected_by_name() {
         let refused = [
             ("n_embd", "770", "n_head"),
             ("n_embd", "0", "n_embd"),

@@ -1,48 +1,38 @@
-//! The layers of a block. Shapes as in [`super::model`].
+//! Layers of a transformer block. See [`super::model`] for shapes.
 
 use tch::nn::Init;
 use tch::{Kind, Tensor};
 
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
-use crate::layers::Builder;
+use crate::layers::{AttentionMask, Builder};
 use crate::pass::Pass;
 
-/// How rows make sequences, and what the rows of one attend to.
+/// Arrangement of rows in sequences, and the mask of attention.
 #[derive(Clone, Copy)]
 pub(super) enum Layout<'a> {
-    /// `batch` sequences of one length, one behind the other.
-    Dense { batch: i64, visible: &'a Visible },
-    /// Sequences of any length; with the rows to go on with, all of them where none are named.
-    Packed { packing: &'a Packing, wanted: Option<&'a Selection> },
+    /// `batch` sequences of equal length, one after another.
+    Dense { batch: i64, visible: &'a AttentionMask },
+    /// Packed sequences of any length; only the selected rows are computed, or all for `None`.
+    Packed { packing: &'a Packing, selected: Option<&'a Selection> },
 }
 
-/// Which keys a query attends to.
-pub(super) enum Visible {
-    /// Itself and those before it; the fused kernels' fast path.
-    Causal,
-    /// All.
-    All,
-    /// Those with true in a tensor that broadcasts to `[batch, heads, queries, keys]`.
-    Only(Tensor),
-}
-
-/// `[batch, 1, tokens, tokens]`: true where a key is a real token (1 in `mask`) at or before the
-/// query.
+/// Returns a mask `[batch, 1, tokens, tokens]`: true for real keys (1 in `mask`) up to the query's
+/// position.
 pub(super) fn causal_and_real(mask: &Tensor) -> Tensor {
     let tokens = mask.size()[1];
     let causal = Tensor::ones([tokens, tokens], (Kind::Bool, mask.device())).tril(0);
     mask.ne(0).unsqueeze(1).unsqueeze(1).logical_and(&causal)
 }
 
-/// `[new, past + new]`: true where a key is at or before the query, the queries being the last
-/// `new` tokens.
+/// Returns a mask `[new, past + new]` for the last `new` tokens as queries: true for keys up to the
+/// query's position.
 pub(super) fn causal_after(past: i64, inputs_embeds: &Tensor) -> Tensor {
     let new = inputs_embeds.size()[1];
     Tensor::ones([new, past + new], (Kind::Bool, inputs_embeds.device())).tril(past)
 }
 
-/// Attention and feed-forward, each behind a norm and added to the residual stream.
+/// Attention and feed-forward layer, both pre-norm with a residual connection.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) attention_norm: LayerNorm,
@@ -52,7 +42,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Block `layer`, counted from 0.
+    /// Creates block `layer`, counted from 0.
     pub(super) fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         Self {
             attention_norm: LayerNorm::new(&module.sub("ln_1"), config),
@@ -63,14 +53,14 @@ impl Block {
     }
 
     pub(super) fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
-        let wanted = match layout {
-            Layout::Packed { wanted: Some(wanted), .. } => Some(wanted),
+        let selected = match layout {
+            Layout::Packed { selected: Some(selected), .. } => Some(selected),
             _ => None,
         };
         let attended = self.attention.forward(&self.attention_norm.forward(rows), layout, pass);
-        let rows = match wanted {
+        let rows = match selected {
             None => rows + attended,
-            Some(wanted) => rows.index_select(0, &wanted.rows) + attended,
+            Some(selected) => rows.index_select(0, &selected.rows) + attended,
         };
         let normed = self.feed_forward_norm.forward(&rows);
         rows + self.feed_forward.forward(&normed, pass)
@@ -79,12 +69,12 @@ impl Block {
 
 #[derive(Debug)]
 pub(super) struct Attention {
-    /// Queries, keys and values side by side: `[hidden, 3 * hidden]`.
+    /// Joint projection to queries, keys and values, `[hidden, 3 * hidden]`.
     pub(super) queries_keys_values: Conv1d,
     pub(super) output: Conv1d,
     pub(super) heads: i64,
     pub(super) head_dim: i64,
-    /// See [`Gpt2Config::attention_scale`].
+    /// Factor of [`Gpt2Config::attention_scale`].
     pub(super) scale: Option<f64>,
     weights_dropout: f64,
     output_dropout: f64,
@@ -104,34 +94,34 @@ impl Attention {
         }
     }
 
-    /// Attention among the rows `[rows, hidden]` of each sequence: `[rows, hidden]`, or `[wanted,
-    /// hidden]` where the layout names rows.
+    /// Computes attention within the sequences of `rows` `[rows, hidden]`: `[rows, hidden]`, or
+    /// `[selected, hidden]` if the layout selects rows.
     fn forward(&self, rows: &Tensor, layout: Layout, pass: Pass) -> Tensor {
         let joint = self.queries_keys_values.forward(rows, pass);
         let heads = match layout {
             Layout::Dense { batch, visible } => {
                 self.attend(&joint.unflatten(0, [batch, -1]), visible, pass)
             }
-            Layout::Packed { packing, wanted } => {
-                let spread = self.attend(&packing.spread(&joint), &Visible::Causal, pass);
-                spread.index_select(0, wanted.map_or(packing.slots(), |wanted| &wanted.slots))
+            Layout::Packed { packing, selected } => {
+                let spread = self.attend(&packing.spread(&joint), &AttentionMask::Causal, pass);
+                spread.index_select(0, selected.map_or(packing.slots(), |selected| &selected.slots))
             }
         };
         self.output.forward(&heads, pass).dropout(self.output_dropout, pass.dropout)
     }
 
-    /// Attention within sequences of one length: from queries, keys and values `[batch, tokens,
-    /// 3 * hidden]` to the heads' values `[batch * tokens, hidden]`.
-    fn attend(&self, joint: &Tensor, visible: &Visible, pass: Pass) -> Tensor {
-        // Cut in one operator, whose gradient is one concatenation.
+    /// Computes attention in sequences of equal length: joint queries, keys and values `[batch,
+    /// tokens, 3 * hidden]` to `[batch * tokens, hidden]`.
+    fn attend(&self, joint: &Tensor, visible: &AttentionMask, pass: Pass) -> Tensor {
+        // A single operator, whose gradient is a single concatenation.
         let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
         let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
         let mask = match visible {
-            Visible::Only(mask) => Some(mask),
-            Visible::Causal | Visible::All => None,
+            AttentionMask::Custom(mask) => Some(mask),
+            AttentionMask::Causal | AttentionMask::All => None,
         };
         let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
-        let causal = matches!(visible, Visible::Causal);
+        let causal = matches!(visible, AttentionMask::Causal);
         let heads = Tensor::scaled_dot_product_attention(
             &queries, &keys, &values, mask, dropout, causal, self.scale, false,
         );
@@ -172,8 +162,7 @@ impl FeedForward {
     }
 }
 
-/// A linear layer that stores its weight `[in, out]`: transformers' `Conv1D`, named after a
-/// convolution of width 1.
+/// Linear layer with a weight stored as `[in, out]`, like transformers' `Conv1D`.
 #[derive(Debug)]
 pub(super) struct Conv1d {
     pub(super) weight: Tensor,
@@ -185,8 +174,9 @@ impl Conv1d {
         Self::with_deviation(module, inputs, outputs, config.initializer_range)
     }
 
-    /// One that writes into the residual stream: smaller at the start, so that the stream's
-    /// variance does not grow with the depth.
+    /// Creates a layer that writes to the residual stream.
+    ///
+    /// Its initial weights are smaller, so that the stream's variance does not grow with depth.
     fn residual(module: &Builder, inputs: i64, outputs: i64, config: &Gpt2Config) -> Self {
         let additions = 2.0 * config.n_layer as f64;
         Self::with_deviation(module, inputs, outputs, config.initializer_range / additions.sqrt())
@@ -231,10 +221,10 @@ impl LayerNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Initial;
+    use crate::layers::InitialWeights;
     use tch::{Device, nn};
 
-    /// Attention as it reads on paper: slices of the joint product, and rows by `index_select`.
+    /// Computes attention by the textbook: slices of the joint product, and rows by `index_select`.
     fn plain(attention: &Attention, rows: &Tensor, from: &[i64], slots: &Tensor) -> Tensor {
         let joint = attention.queries_keys_values.forward(rows, Pass::EVALUATION);
         let joint = joint.index_select(0, &Tensor::from_slice(from)).unflatten(0, [2, 4]);
@@ -264,16 +254,16 @@ mod tests {
         tch::manual_seed(5);
         let store = nn::VarStore::new(Device::Cpu);
         let config = Gpt2Config { n_embd: 32, n_head: 4, ..Gpt2Config::default() };
-        let module = Builder::new(store.root(), Initial::Random);
+        let module = Builder::new(store.root(), InitialWeights::Random);
         let attention = Attention::new(&module, &config, 0);
-        // Two sequences of four and two rows: two slots of the second are padding, which hold row 0.
+        // Two sequences of four and two rows: two padding slots of the second hold row 0.
         let sequences = [vec![0, 2, 3, 4], vec![1, 5]];
         let from = [0, 2, 3, 4, 1, 5, 0, 0];
-        for wanted in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
-            let (packing, selection, []) = Packing::new(&sequences, &wanted, [], Device::Cpu);
+        for selected in [vec![0, 1, 2, 3, 4, 5], vec![3, 5]] {
+            let (packing, selection, []) = Packing::new(&sequences, &selected, [], Device::Cpu);
             let rows = Tensor::randn([6, 32], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-            let layout = Layout::Packed { packing: &packing, wanted: Some(&selection) };
-            let weight = Tensor::randn([wanted.len() as i64, 32], (Kind::Float, Device::Cpu));
+            let layout = Layout::Packed { packing: &packing, selected: Some(&selection) };
+            let weight = Tensor::randn([selected.len() as i64, 32], (Kind::Float, Device::Cpu));
             let mut by: Vec<Tensor> = store.variables().into_values().collect();
             by.push(rows.shallow_clone());
             let gradients = |result: &Tensor| {

@@ -1,35 +1,36 @@
-//! GPT-2's names in a checkpoint, and filling a model from a Hugging Face folder.
+//! GPT-2's names in a checkpoint, and loading from a Hugging Face folder.
 
 use tch::{Device, nn};
 
 use crate::weights::{self, Checkpoint, WeightsError};
 
-/// The module that holds everything but the output head.
+/// Prefix of all names but the output head's.
 const BODY: &str = "transformer.";
 
-/// The output head.
+/// Name of the output head.
 const HEAD: &str = "lm_head.weight";
 
-/// How the file's token embeddings fill the model's.
+/// Relation between the token embeddings of the file and of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// They are of the same tokens.
+    /// Both have the same tokens.
     Same,
-    /// The model may have fewer tokens, and then takes the first rows: what transformers'
-    /// `resize_token_embeddings` keeps.
+    /// The model may have fewer tokens; it takes the first rows, like transformers'
+    /// `resize_token_embeddings`.
     FirstRows,
 }
 
-/// Fills the GPT-2 that was built at `module` (`""` for the store's root, or `"gpt"`) and leaves the
-/// store's other variables alone.
+/// Fills the GPT-2 built at `module` (`""` for the store's root, or `"gpt"`).
+///
+/// The store's other variables do not change.
 ///
 /// Reads transformers' `GPT2LMHeadModel`, and bare `GPT2Model` uploads such as the official `gpt2`,
-/// whose names lack `transformer.`. Passes over the causal masks that old versions stored
-/// (`attn.bias`, `attn.masked_bias`), an output head that repeats the token embedding, and
-/// [`other_heads`]. A head that is there in place of the token embedding fills it.
+/// whose names lack `transformer.`. Ignores the causal masks of old versions (`attn.bias`,
+/// `attn.masked_bias`), an output head that repeats the token embedding, and [`other_heads`]. If
+/// only the head is stored, it fills the token embedding.
 ///
 /// # Errors
-/// Names every tensor that does not fit; nothing is changed then.
+/// Fails with every tensor that does not fit; the store is then unchanged.
 pub fn load_pretrained(
     store: &mut nn::VarStore,
     module: &str,
@@ -56,11 +57,11 @@ pub fn load_pretrained(
         };
         Some((name, tensor))
     });
-    let cut = [embedding.as_str(), HEAD];
+    let truncatable = [embedding.as_str(), HEAD];
     weights::load_variables(
         ours,
         checkpoint,
-        if vocabulary == Vocabulary::FirstRows { &cut } else { &[] },
+        if vocabulary == Vocabulary::FirstRows { &truncatable } else { &[] },
         str::to_owned,
         |name| {
             name == HEAD
@@ -70,7 +71,7 @@ pub fn load_pretrained(
     )
 }
 
-/// Returns the tensors of `checkpoint` that are no part of a GPT-2 that writes text, such as
+/// Returns the tensors of `checkpoint` that belong to heads for other tasks, such as
 /// `multiple_choice_head.summary.weight` of `GPT2DoubleHeadsModel`.
 #[must_use]
 pub fn other_heads(checkpoint: &Checkpoint) -> Vec<String> {
@@ -79,24 +80,24 @@ pub fn other_heads(checkpoint: &Checkpoint) -> Vec<String> {
     others.map(str::to_owned).collect()
 }
 
-/// Returns what the names of everything but the heads begin with.
+/// Returns the name prefix of everything but the heads.
 fn body(checkpoint: &Checkpoint) -> &'static str {
     if checkpoint.shape("wpe.weight").is_some() { "" } else { BODY }
 }
 
-/// Returns true if `name` lies outside of the body.
+/// Returns true if `name` lies outside the body.
 fn is_other_head(body: &str, name: &str) -> bool {
     const PARTS: [&str; 4] = ["wte.", "wpe.", "h.", "ln_f."];
     name.strip_prefix(body)
         .is_none_or(|inside| body.is_empty() && !PARTS.iter().any(|part| inside.starts_with(part)))
 }
 
-/// Whether `name`, as transformers' `GPT2LMHeadModel` calls it, is no parameter of its own.
+/// Returns true if `name`, as in transformers' `GPT2LMHeadModel`, is no parameter of its own.
 pub(crate) fn is_ignored(name: &str) -> bool {
     name == HEAD || name.strip_prefix(BODY).is_some_and(is_mask)
 }
 
-/// Whether `name` is a stored causal mask: `h.N.attn.bias` or `h.N.attn.masked_bias`.
+/// Returns true if `name` is a stored causal mask: `h.N.attn.bias` or `h.N.attn.masked_bias`.
 fn is_mask(name: &str) -> bool {
     let Some((layer, rest)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else {
         return false;
@@ -104,7 +105,7 @@ fn is_mask(name: &str) -> bool {
     layer.parse::<u32>().is_ok() && matches!(rest, "attn.bias" | "attn.masked_bias")
 }
 
-/// Refuses a head that is stored and is not the token embedding again.
+/// Fails if the file holds an output head that differs from the token embedding.
 pub(crate) fn check_tied_head(
     checkpoint: &Checkpoint,
     head: &str,

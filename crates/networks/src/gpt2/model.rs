@@ -1,7 +1,7 @@
-//! The network: embeddings, blocks, and the head, which mostly is the token embedding.
+//! The GPT-2 network: embeddings, blocks and output head.
 //!
-//! Shapes: rows `[rows, hidden]` between blocks, one a token, sequence after sequence or packed
-//! ([`Packing`]); `[batch, heads, tokens, head_dim]` in attention.
+//! Shapes: `[rows, hidden]` between blocks with one row per token, either sequence after sequence
+//! or packed ([`Packing`]); `[batch, heads, tokens, head_dim]` in attention.
 
 use std::borrow::Borrow;
 
@@ -9,12 +9,12 @@ use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
 use super::Gpt2Config;
-use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
+use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
-use crate::layers::{Builder, Initial};
+use crate::layers::{AttentionMask, Builder, InitialWeights};
 use crate::pass::{Pass, Precision};
 
-/// A GPT-2 language model.
+/// GPT-2 language model.
 #[derive(Debug)]
 pub struct Gpt2 {
     config: Gpt2Config,
@@ -22,31 +22,33 @@ pub struct Gpt2 {
     pub(super) position_embedding: Tensor,
     pub(super) blocks: Vec<Block>,
     pub(super) final_norm: LayerNorm,
-    /// The output head where it is not the token embedding.
+    /// Output head, unless it is tied to the token embedding.
     own_head: Option<Tensor>,
 }
 
 impl Gpt2 {
-    /// Adds a model's variables under `module`, initialised as transformers does from scratch:
-    /// weights normal with deviation `initializer_range`, those that write into the residual stream
-    /// (`c_proj`) divided by `sqrt(2 * n_layer)`, biases 0, norms 1 and 0.
+    /// Adds a model's variables under `module`, initialised as transformers does from scratch.
+    ///
+    /// Weights are normal with standard deviation `initializer_range`, divided by `sqrt(2 *
+    /// n_layer)` for those that write to the residual stream (`c_proj`). Biases are 0, norms 1 and
+    /// 0.
     ///
     /// # Panics
-    /// When `config` does not pass [`Gpt2Config::check`], or memory is exhausted.
+    /// Panics if `config` fails [`Gpt2Config::check`], or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &Gpt2Config) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
-    /// Adds a model's variables as [`Self::new`], with other initial values.
+    /// Adds a model's variables as [`Self::new`] does, with other initial values.
     ///
     /// # Panics
-    /// As [`Self::new`].
+    /// Same as [`Self::new`].
     #[must_use]
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
         let body = module.sub("transformer");
@@ -68,29 +70,30 @@ impl Gpt2 {
         }
     }
 
-    /// The settings it was built with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Gpt2Config {
         &self.config
     }
 
-    /// Token embeddings `[batch, tokens, hidden]` of ids `[batch, tokens]` (int64).
+    /// Returns token embeddings `[batch, tokens, hidden]` for ids `[batch, tokens]` (int64).
     ///
     /// # Panics
-    /// When an id is not below `vocab_size`.
+    /// Panics if an id is not below `vocab_size`.
     pub fn embed(&self, ids: &Tensor) -> Tensor {
         Tensor::embedding(&self.token_embedding, ids, -1, false, false)
     }
 
-    /// Hidden states `[batch, tokens, hidden]` after the last norm, of input embeddings of the same
-    /// shape (without positions, which are added here from 0).
+    /// Returns hidden states `[batch, tokens, hidden]` after the last norm.
     ///
-    /// `attention_mask` `[batch, tokens]` has 1 for tokens and 0 for padding, which no token then
-    /// attends to. Padding on the right needs none: no token looks ahead. States at padding itself
-    /// are finite and mean nothing.
+    /// `inputs_embeds` has the same shape, without position embeddings, which are added here from
+    /// 0.
+    ///
+    /// `attention_mask` `[batch, tokens]` is 1 for tokens and 0 for padding. Padding on the right
+    /// needs none, as attention is causal. States at padding are finite but meaningless.
     ///
     /// # Panics
-    /// When there are more than `n_positions` tokens.
+    /// Panics if there are more than `n_positions` tokens.
     pub fn forward(
         &self,
         inputs_embeds: &Tensor,
@@ -98,8 +101,8 @@ impl Gpt2 {
         pass: Pass,
     ) -> Tensor {
         let visible = match attention_mask {
-            None => Visible::Causal,
-            Some(mask) => Visible::Only(causal_and_real(mask)),
+            None => AttentionMask::Causal,
+            Some(mask) => AttentionMask::Custom(causal_and_real(mask)),
         };
         let batch = inputs_embeds.size()[0];
         let mut rows = self.with_positions(inputs_embeds, pass).flatten(0, 1);
@@ -109,27 +112,29 @@ impl Gpt2 {
         self.final_norm.forward(&rows).unflatten(0, [batch, -1])
     }
 
-    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for packed input
-    /// embeddings `[rows, hidden]`. As [`Self::forward`], without computing anything for padding, nor
-    /// behind the last attention anything that was not asked for.
+    /// Returns hidden states `[selected, hidden]` after the last norm, for packed input embeddings
+    /// `[rows, hidden]`.
+    ///
+    /// Equals [`Self::forward`], but computes no padding, and in the last block only the selected
+    /// rows.
     ///
     /// # Panics
-    /// When a sequence has more than `n_positions` tokens.
+    /// Panics if a sequence has more than `n_positions` tokens.
     pub fn forward_packed(
         &self,
         inputs_embeds: &Tensor,
         packing: &Packing,
-        wanted: &Selection,
+        selected: &Selection,
         pass: Pass,
     ) -> Tensor {
         let mut rows = self.first_rows(inputs_embeds, packing, pass);
         for index in 0..self.blocks.len() - 1 {
             rows = self.block_rows(index, &rows, packing, pass);
         }
-        self.last_rows(&rows, packing, wanted, pass)
+        self.last_rows(&rows, packing, selected, pass)
     }
 
-    /// The first part of [`Self::forward_packed`]: positions and dropout.
+    /// Computes the first part of [`Self::forward_packed`]: positions and dropout.
     pub(crate) fn first_rows(
         &self,
         inputs_embeds: &Tensor,
@@ -141,7 +146,7 @@ impl Gpt2 {
         (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
     }
 
-    /// A middle part of [`Self::forward_packed`]: block `index`, which is not the last.
+    /// Computes a middle part of [`Self::forward_packed`]: block `index`, not the last.
     pub(crate) fn block_rows(
         &self,
         index: usize,
@@ -149,36 +154,35 @@ impl Gpt2 {
         packing: &Packing,
         pass: Pass,
     ) -> Tensor {
-        self.blocks[index].forward(rows, Layout::Packed { packing, wanted: None }, pass)
+        self.blocks[index].forward(rows, Layout::Packed { packing, selected: None }, pass)
     }
 
-    /// The last part of [`Self::forward_packed`]: the last block and norm.
+    /// Computes the end of [`Self::forward_packed`]: the last block and norm.
     pub(crate) fn last_rows(
         &self,
         rows: &Tensor,
         packing: &Packing,
-        wanted: &Selection,
+        selected: &Selection,
         pass: Pass,
     ) -> Tensor {
-        let layout = Layout::Packed { packing, wanted: Some(wanted) };
+        let layout = Layout::Packed { packing, selected: Some(selected) };
         let last = &self.blocks[self.blocks.len() - 1];
         self.final_norm.forward(&last.forward(rows, layout, pass))
     }
 
-    /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the
-    /// output head.
+    /// Returns logits `[.., vocab]` for hidden states `[.., hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         self.logits_in(hidden, Precision::Full)
     }
 
-    /// [`Self::logits`], multiplied in another precision.
+    /// Returns [`Self::logits`] in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
         let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
         precision.cast(hidden).linear::<Tensor>(&precision.weight(head), None)
     }
 
-    /// Mean cross entropy of the tokens `target_ids` `[targets]`, from the states `[targets, hidden]`
-    /// that predict them.
+    /// Returns the mean cross entropy of `target_ids` `[targets]` given their states `[targets,
+    /// hidden]`.
     pub(crate) fn target_loss(&self, states: &Tensor, target_ids: &Tensor, pass: Pass) -> Tensor {
         let logits = self.logits_in(states, pass.precision).to_kind(states.kind());
         logits.cross_entropy_loss::<Tensor>(target_ids, None, Reduction::Mean, -100, 0.0)

@@ -1,16 +1,16 @@
 //! Sequences of different lengths without padding.
 //!
-//! Everything in GPT-2 but attention works on one token at a time, so the tokens of all sequences are
-//! laid one under the other as rows `[rows, hidden]`. Only inside attention are they spread over
-//! `[batch, longest, ..]`, and gathered again behind it. Of captions padded to their data set's
-//! longest seven slots in ten are padding; here a linear layer sees none.
+//! Every layer of GPT-2 but attention processes tokens independently, so the tokens of all
+//! sequences are concatenated to rows `[rows, hidden]`. Only attention spreads them over `[batch,
+//! longest, ..]` and gathers the results. With captions padded to the longest of their data set, 70
+//! % of all slots would be padding; here linear layers process none.
 
 use tch::{Device, Tensor};
 
 use crate::device::upload_list;
 use crate::libtorch;
 
-/// Where the rows of a batch of sequences lie.
+/// Layout of the rows of a batch of sequences.
 #[derive(Debug)]
 pub struct Packing {
     batch: i64,
@@ -21,77 +21,79 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// Lays out sequences, each given by its rows in order; every row from 0 up belongs to one. Of the
-    /// rows, those that are `wanted` become the selection. `others` are integers that go to the device
-    /// in the same transfer.
+    /// Arranges sequences, each a list of row indices; every row from 0 belongs to exactly one.
     ///
-    /// Nothing waits for the device.
+    /// The rows in `selected` become the [`Selection`]. `others` are integers to upload in the same
+    /// transfer.
+    ///
+    /// Does not wait for the device.
     ///
     /// # Panics
-    /// When a row is in no sequence or in two.
+    /// Panics if a row is in no sequence or in two.
     pub fn new<const N: usize>(
         sequences: &[Vec<i64>],
-        wanted: &[i64],
+        selected: &[i64],
         others: [&[i64]; N],
         device: Device,
     ) -> (Self, Selection, [Tensor; N]) {
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let count: usize = sequences.iter().map(Vec::len).sum();
-        // -1 until its sequence is met.
+        // -1 until its sequence is seen.
         let mut slots = vec![-1; count];
         let mut positions = vec![0; count];
-        // A slot behind a sequence's end holds any row: no token before it looks there.
+        // A slot behind a sequence's end may hold any row: attention is causal.
         let mut rows = vec![0; sequences.len() * longest];
         for (first_slot, sequence) in (0..).step_by(longest.max(1)).zip(sequences) {
             for (position, &row) in sequence.iter().enumerate() {
                 let slot = first_slot + position;
-                let place = &mut slots[row as usize];
-                assert_eq!(*place, -1, "row {row} is in two sequences");
-                *place = slot as i64;
+                let entry = &mut slots[row as usize];
+                assert_eq!(*entry, -1, "row {row} is in two sequences");
+                *entry = slot as i64;
                 positions[row as usize] = position as i64;
                 rows[slot] = row;
             }
         }
-        let wanted_slots: Vec<i64> = wanted.iter().map(|&row| slots[row as usize]).collect();
-        let own = [&positions[..], &slots, &rows, wanted, &wanted_slots];
+        let selected_slots: Vec<i64> = selected.iter().map(|&row| slots[row as usize]).collect();
+        let own = [&positions[..], &slots, &rows, selected, &selected_slots];
         let mut parts = upload_list(&[&own, &others[..]].concat(), device).into_iter();
-        let [positions, slots, rows, wanted, wanted_slots] =
+        let [positions, slots, rows, selected, selected_slots] =
             own.map(|_| parts.next().unwrap_or_default());
         let others = others.map(|_| parts.next().unwrap_or_default());
         let packing =
             Self { batch: sequences.len() as i64, longest: longest as i64, positions, slots, rows };
-        (packing, Selection { rows: wanted, slots: wanted_slots }, others)
+        (packing, Selection { rows: selected, slots: selected_slots }, others)
     }
 
-    /// The place of each row in its sequence, from 0: `[rows]`.
+    /// Returns the position of each row in its sequence, from 0: `[rows]`.
     pub fn positions(&self) -> &Tensor {
         &self.positions
     }
 
-    /// The slot of each row among `batch * longest`: `[rows]`.
+    /// Returns the slot of each row among `batch * longest`: `[rows]`.
     pub(super) fn slots(&self) -> &Tensor {
         &self.slots
     }
 
-    /// Rows `[rows, width]` spread over `[batch, longest, width]`. A row's gradient is that of its own
-    /// slot: padding has none.
+    /// Spreads rows `[rows, width]` to `[batch, longest, width]`.
+    ///
+    /// A row's gradient is that of its own slot; padding has none.
     pub(super) fn spread(&self, rows: &Tensor) -> Tensor {
         let spread = libtorch::expect(libtorch::index_rows(rows, &self.rows, &self.slots));
         spread.unflatten(0, [self.batch, self.longest])
     }
 }
 
-/// The rows that are asked for: behind the last attention, the others need not be computed.
+/// Selected rows: the last block computes no others.
 #[derive(Debug)]
 pub struct Selection {
-    /// Their numbers among all rows.
+    /// Row indices.
     pub(super) rows: Tensor,
-    /// Their slots.
+    /// Slots of the rows.
     pub(super) slots: Tensor,
 }
 
 impl Selection {
-    /// Their numbers among all rows: `[wanted]`.
+    /// Returns the row indices, `[selected]`.
     pub fn rows(&self) -> &Tensor {
         &self.rows
     }
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "row 1 is in two sequences")]
-    fn a_row_has_one_place() {
+    fn a_row_belongs_to_one_sequence() {
         let _ = Packing::new(&[vec![0, 1], vec![1]], &[], [], Device::Cpu);
     }
 }

@@ -1,8 +1,8 @@
-//! Gradients without keeping activations: those of one block at a time are computed again when its
-//! gradients are due (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
+//! Gradient checkpointing: activations of one block at a time are recomputed in the backward pass
+//! (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
 //!
-//! Only the rows between blocks are kept. Dropout is the same both times, since each segment's draws
-//! have a seed of their own.
+//! Only the rows between blocks are stored. Each segment has its own dropout seed, so that both
+//! passes draw the same masks.
 
 use tch::{TchError, Tensor, no_grad};
 
@@ -11,38 +11,40 @@ use super::model::Gpt2;
 use super::packing::{Packing, Selection};
 use crate::pass::{Pass, Precision};
 
-/// The parts that are computed again on their own.
+/// Segment of the network that is recomputed as a unit.
 #[derive(Clone, Copy, PartialEq)]
 enum Segment {
-    /// What the input vectors are made by.
+    /// Computation of the input vectors.
     First,
-    /// A block that is not the last.
+    /// Block other than the last.
     Block(usize),
-    /// The last block, the last norm, the head and the loss.
+    /// Last block, last norm, output head and loss.
     Last,
 }
 
-/// What is computed before the first block and behind the last, and from which rows of which packing.
-pub(crate) struct Ends<'a, Inputs, Loss> {
-    /// Input vectors `[rows, hidden]`.
+/// Computation before the first block and after the last, and the rows in between.
+pub(crate) struct LossGraph<'a, Inputs, Loss> {
+    /// Computes input vectors `[rows, hidden]`.
     pub inputs: Inputs,
-    /// How they make sequences.
+    /// Layout of the rows as sequences.
     pub packing: &'a Packing,
-    /// The rows that the loss is of.
-    pub wanted: &'a Selection,
-    /// A scalar, of the last states `[wanted, hidden]`.
+    /// Rows that enter the loss.
+    pub selected: &'a Selection,
+    /// Computes the loss, a scalar, from the last states `[selected, hidden]`.
     pub loss: Loss,
-    /// Multiplies loss and gradients.
+    /// Factor on loss and gradients.
     pub weight: f64,
 }
 
-/// Returns the loss and its gradients by `parameters`, both times the weight. Parameters have the names of
-/// a store that holds this GPT-2 as `gpt`, and besides only what the input vectors depend on.
+/// Returns the loss and its gradients with respect to `parameters`, times the weight.
 ///
-/// `seed` decides dropout; its draws are others than without recomputing.
+/// `parameters` have their names in a store that holds this GPT-2 as `gpt`, and otherwise only
+/// parameters of the input vectors.
+///
+/// `seed` seeds dropout; its masks differ from those without recomputation.
 pub(crate) fn gradients_recomputing<Inputs, Loss>(
     gpt2: &Gpt2,
-    ends: &Ends<Inputs, Loss>,
+    graph: &LossGraph<Inputs, Loss>,
     pass: Pass,
     parameters: &[(String, Tensor)],
     seed: i64,
@@ -52,47 +54,47 @@ where
     Loss: Fn(&Tensor) -> Tensor,
 {
     let blocks = gpt2.config().n_layer as usize;
-    let packing = ends.packing;
+    let packing = graph.packing;
     let reseed = |segment: usize| tch::manual_seed(seed.wrapping_add(segment as i64));
     let first = || {
         reseed(0);
-        gpt2.first_rows(&(ends.inputs)(), packing, pass)
+        gpt2.first_rows(&(graph.inputs)(), packing, pass)
     };
     let block = |index: usize, rows: &Tensor| {
         reseed(index + 1);
         gpt2.block_rows(index, rows, packing, pass)
     };
-    let mut kept = vec![no_grad(first)];
+    let mut stored = vec![no_grad(first)];
     for index in 0..blocks - 1 {
-        let rows = no_grad(|| block(index, &kept[index]));
-        kept.push(rows);
+        let rows = no_grad(|| block(index, &stored[index]));
+        stored.push(rows);
     }
 
     let mut gradients = Gradients::new(parameters, pass.precision, gpt2.config());
-    let rows = leaf(kept.pop());
+    let rows = leaf(stored.pop());
     reseed(blocks);
-    let loss = (ends.loss)(&gpt2.last_rows(&rows, packing, ends.wanted, pass)) * ends.weight;
-    let mut behind = gradients.add(&loss, Segment::Last, Some(&rows))?;
+    let loss = (graph.loss)(&gpt2.last_rows(&rows, packing, graph.selected, pass)) * graph.weight;
+    let mut upstream = gradients.add(&loss, Segment::Last, Some(&rows))?;
     for index in (0..blocks - 1).rev() {
-        let rows = leaf(kept.pop());
-        let product = (block(index, &rows) * behind).sum(None);
-        behind = gradients.add(&product, Segment::Block(index), Some(&rows))?;
+        let rows = leaf(stored.pop());
+        let product = (block(index, &rows) * upstream).sum(None);
+        upstream = gradients.add(&product, Segment::Block(index), Some(&rows))?;
     }
-    let _ = gradients.add(&(first() * behind).sum(None), Segment::First, None)?;
+    let _ = gradients.add(&(first() * upstream).sum(None), Segment::First, None)?;
     Ok((loss.detach(), gradients.all))
 }
 
-/// Kept rows, ready to take a gradient.
+/// Detaches stored rows, and enables their gradient.
 fn leaf(rows: Option<Tensor>) -> Tensor {
     rows.unwrap_or_default().detach().set_requires_grad(true)
 }
 
-/// The gradients so far, in the parameters' order.
+/// Accumulated gradients, in the parameters' order.
 struct Gradients<'a> {
     parameters: &'a [(String, Tensor)],
     precision: Precision<'a>,
     blocks: usize,
-    /// True if the token embedding is the output head too.
+    /// True if the token embedding is also the output head.
     is_tied: bool,
     all: Vec<Tensor>,
 }
@@ -108,7 +110,7 @@ impl<'a> Gradients<'a> {
         Self { parameters, precision, blocks, is_tied, all }
     }
 
-    /// Adds the gradients of `scalar` by the parameters of a segment, and returns that by `rows`.
+    /// Adds the gradients of `scalar` for a segment's parameters; returns the gradient of `rows`.
     fn add(
         &mut self,
         scalar: &Tensor,
@@ -122,9 +124,9 @@ impl<'a> Gradients<'a> {
         let by: Vec<&Tensor> = by.collect();
         let mut found = self.precision.gradients(scalar, &by)?.into_iter();
         for (&index, gradient) in own.iter().zip(found.by_ref()) {
-            let place = &mut self.all[index];
-            // A tied token embedding has a part in two segments.
-            *place = if place.defined() { &*place + gradient } else { gradient };
+            let total = &mut self.all[index];
+            // A tied token embedding has gradients in two segments.
+            *total = if total.defined() { &*total + gradient } else { gradient };
         }
         Ok(found.next().unwrap_or_default())
     }

@@ -1,12 +1,15 @@
-//! The captions of one training step, laid out on the device.
+//! Captions of one training step on the device.
 
 use tch::{Device, Tensor};
 
-use super::EDGE;
 use crate::device::upload;
 
-/// Captions as word numbers: what is read of each is an edge and its words, and what is to be
-/// predicted its words and an edge.
+/// Id that begins and ends a caption.
+pub const EDGE: i64 = 0;
+/// Id of unknown words; never generated.
+pub const UNKNOWN: i64 = 1;
+
+/// Word ids of captions: inputs start with the edge id, targets end with it.
 #[derive(Debug)]
 pub struct WordBatch {
     inputs: Tensor,
@@ -18,16 +21,17 @@ pub struct WordBatch {
 }
 
 impl WordBatch {
-    /// Lays out `rows`, one caption each, without edges, in one transfer for which nothing waits.
-    /// `images` has the row of each caption's image among the embeddings.
+    /// Lays out `rows`, one caption each without edges, in one asynchronous transfer.
+    ///
+    /// `images` holds each caption's row in the image embeddings.
     ///
     /// # Panics
-    /// When there are not as many images as captions.
+    /// Panics if `rows` and `images` differ in length.
     #[must_use]
     pub fn new(rows: &[&[i64]], images: &[i64], device: Device) -> Self {
-        assert_eq!(rows.len(), images.len(), "each caption has an image");
+        assert_eq!(rows.len(), images.len(), "each caption needs one image");
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0) + 1;
-        // A slot behind a caption's end may hold anything: nothing is predicted there.
+        // Slots behind a caption's end may hold anything: they predict no target.
         let mut inputs = vec![EDGE; rows.len() * longest];
         let (mut predictors, mut captions, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for (caption, row) in rows.iter().enumerate() {
@@ -45,32 +49,32 @@ impl WordBatch {
         Self { inputs, predictors, captions, target_ids, images, targets }
     }
 
-    /// Words to read `[captions, longest + 1]`.
+    /// Returns the input ids `[captions, longest + 1]`.
     pub(super) fn inputs(&self) -> &Tensor {
         &self.inputs
     }
 
-    /// For each target the slot that predicts it, among all slots: `[targets]`.
+    /// Returns, for each target, the flat slot that predicts it: `[targets]`.
     pub(super) fn predictors(&self) -> &Tensor {
         &self.predictors
     }
 
-    /// For each target its caption: `[targets]`.
+    /// Returns the caption of each target: `[targets]`.
     pub(super) fn captions(&self) -> &Tensor {
         &self.captions
     }
 
-    /// The targets' numbers: `[targets]`.
-    pub(super) fn targets_ids(&self) -> &Tensor {
+    /// Returns the target ids: `[targets]`.
+    pub(super) fn target_ids(&self) -> &Tensor {
         &self.target_ids
     }
 
-    /// Returns the row of each caption's image among the embeddings: `[captions]`.
+    /// Returns each caption's row in the image embeddings: `[captions]`.
     pub(super) fn images(&self) -> &Tensor {
         &self.images
     }
 
-    /// How many targets there are: each caption's words and its end.
+    /// Returns the number of targets: each caption's words and its end.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.targets
@@ -88,7 +92,7 @@ mod tests {
         assert_eq!(batch.inputs(), &inputs);
         assert_eq!(batch.predictors(), &Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]));
         assert_eq!(batch.captions(), &Tensor::from_slice(&[0_i64, 0, 0, 0, 1, 1]));
-        assert_eq!(batch.targets_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
+        assert_eq!(batch.target_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
         assert_eq!(batch.images(), &Tensor::from_slice(&[3_i64, 2]));
         assert_eq!(batch.targets(), 6);
     }

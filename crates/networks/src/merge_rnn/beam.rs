@@ -1,44 +1,44 @@
-//! Beam search as Merge-RNN's authors have it, many pictures at a time.
+//! Beam search of the Merge-RNN authors, batched over images.
 //!
-//! A beam holds the `beams` most probable of all sentences so far, whole ones among them. Those that
-//! are not whole go on with every word but the unknown one, or end. The search ends when the most
-//! probable is whole, or has all words that it may have. Probabilities are products over words and
-//! the end, in log space, without regard to length.
+//! A beam holds the `beams` most probable sentences so far, complete or not. In each step an
+//! incomplete sentence continues with every word but the unknown one, or ends. The search stops
+//! when the most probable sentence is complete or has the maximum number of words. The score is the
+//! sum of log-probabilities, without length normalisation.
 
 use tch::{Kind, Tensor};
 
 use super::{EDGE, MergeRnn, State, UNKNOWN};
-use crate::decode::chosen::Chosen;
+use crate::decode::pending_tokens::PendingTokens;
 use crate::device::upload;
 
-/// What was written of a picture.
+/// Generated caption of an image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sentence {
-    /// Word numbers, without edges.
+    /// Word ids, without edges.
     pub words: Vec<i64>,
-    /// The natural logarithm of its probability, its end included where it has one.
+    /// Natural log-probability, including the end if the sentence is complete.
     pub log_probability: f64,
 }
 
-/// A sentence under way.
+/// Sentence in progress.
 #[derive(Clone)]
-struct Prefix {
+struct PartialSentence {
     sentence: Sentence,
-    is_whole: bool,
-    /// The row of states that it goes on from.
+    is_complete: bool,
+    /// Row of its LSTM state.
     row: usize,
 }
 
-/// One picture's search.
+/// Search state of one image.
 struct Search {
-    picture: usize,
-    beam: Vec<Prefix>,
+    image: usize,
+    beam: Vec<PartialSentence>,
 }
 
-/// The most probable sentence found for each row of `images` `[pictures, image_dim]`.
+/// Returns the most probable sentence for each row of `images` `[images, image_dim]`.
 ///
 /// # Panics
-/// When `beams` is 0.
+/// Panics if `beams` is 0.
 #[must_use]
 pub fn beam_search(
     model: &MergeRnn,
@@ -47,103 +47,104 @@ pub fn beam_search(
     max_words: usize,
 ) -> Vec<Sentence> {
     tch::no_grad(|| {
-        let pictures = model.image.forward(images);
+        let projected = model.image.forward(images);
         let count = images.size()[0] as usize;
         let mut found = vec![Sentence::default(); count];
         let mut searches: Vec<Search> =
-            (0..count).map(|picture| Search { picture, beam: vec![first(picture)] }).collect();
-        let mut state = model.start(count as i64);
+            (0..count).map(|image| Search { image, beam: vec![empty_sentence(image)] }).collect();
+        let mut state = model.initial_state(count as i64);
         while !searches.is_empty() && max_words > 0 {
-            let (words, behind) = step(model, &pictures, &mut searches, &state, beams);
+            let (words, next_state) = step(model, &projected, &mut searches, &state, beams);
             for search in &mut searches {
-                search.lengthen(&words, beams);
+                search.extend(&words, beams);
             }
             searches.retain(|search| {
                 let best = &search.beam[0];
-                let ends = best.is_whole || best.sentence.words.len() == max_words;
+                let ends = best.is_complete || best.sentence.words.len() == max_words;
                 if ends {
-                    found[search.picture] = best.sentence.clone();
+                    found[search.image] = best.sentence.clone();
                 }
                 !ends
             });
-            state = behind;
+            state = next_state;
         }
         found
     })
 }
 
-fn first(row: usize) -> Prefix {
-    Prefix { sentence: Sentence::default(), is_whole: false, row }
+fn empty_sentence(row: usize) -> PartialSentence {
+    PartialSentence { sentence: Sentence::default(), is_complete: false, row }
 }
 
-/// For each row of states its most probable next words.
+/// Most probable next words of each state row.
 struct NextWords {
-    each: usize,
+    width: usize,
     words: Vec<i64>,
     log_probabilities: Vec<f64>,
 }
 
 impl NextWords {
-    fn of(&self, row: usize) -> impl Iterator<Item = (i64, f64)> {
-        let range = row * self.each..(row + 1) * self.each;
+    fn row(&self, row: usize) -> impl Iterator<Item = (i64, f64)> {
+        let range = row * self.width..(row + 1) * self.width;
         self.words[range.clone()].iter().copied().zip(self.log_probabilities[range].iter().copied())
     }
 }
 
-/// Reads the last word of every prefix that is not whole; says the next ones, and the states behind,
-/// and gives each prefix its row in both.
+/// Feeds the last word of every incomplete sentence; returns the next words and LSTM states.
+///
+/// Assigns each sentence its row in both.
 fn step(
     model: &MergeRnn,
-    pictures: &Tensor,
+    projected: &Tensor,
     searches: &mut [Search],
     state: &State,
     beams: usize,
 ) -> (NextWords, State) {
     let (mut rows, mut owners, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for search in searches {
-        for prefix in search.beam.iter_mut().filter(|prefix| !prefix.is_whole) {
-            let behind = rows.len();
-            rows.push(std::mem::replace(&mut prefix.row, behind) as i64);
-            owners.push(search.picture as i64);
-            words.push(prefix.sentence.words.last().copied().unwrap_or(EDGE));
+        for partial in search.beam.iter_mut().filter(|partial| !partial.is_complete) {
+            let next_row = rows.len();
+            rows.push(std::mem::replace(&mut partial.row, next_row) as i64);
+            owners.push(search.image as i64);
+            words.push(partial.sentence.words.last().copied().unwrap_or(EDGE));
         }
     }
-    let [rows, owners, words] = upload([&rows, &owners, &words], pictures.device());
+    let [rows, owners, words] = upload([&rows, &owners, &words], projected.device());
     let state = State {
         hidden: state.hidden.index_select(0, &rows),
         cell: state.cell.index_select(0, &rows),
     };
-    let pictures = pictures.index_select(0, &owners);
-    let inputs = model.inputs(&words.unsqueeze(1), &pictures);
-    let (outputs, behind) = model.read(&inputs, &state);
-    let logits = model.logits(&outputs.squeeze_dim(1), &pictures);
-    // The unknown word keeps its share of the probability, but is not written.
+    let projected = projected.index_select(0, &owners);
+    let inputs = model.inputs(&words.unsqueeze(1), &projected);
+    let (outputs, next_state) = model.run_lstm(&inputs, &state);
+    let logits = model.logits(&outputs.squeeze_dim(1), &projected);
+    // The unknown word keeps its share of the probability, but is not generated.
     let log_probabilities = logits.log_softmax(-1, Kind::Double);
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);
-    let each = beams.min(log_probabilities.size()[1] as usize);
-    let (best, words) = log_probabilities.topk(each as i64, -1, true, true);
-    let (words, log_probabilities) = Chosen::send(&words, &best).receive();
-    (NextWords { each, words, log_probabilities }, behind)
+    let width = beams.min(log_probabilities.size()[1] as usize);
+    let (best, words) = log_probabilities.topk(width as i64, -1, true, true);
+    let (words, log_probabilities) = PendingTokens::start(&words, &best).wait();
+    (NextWords { width, words, log_probabilities }, next_state)
 }
 
 impl Search {
-    /// Lengthens every prefix that is not whole, and keeps the most probable sentences.
-    fn lengthen(&mut self, words: &NextWords, beams: usize) {
+    /// Extends every incomplete sentence, and keeps the most probable ones.
+    fn extend(&mut self, words: &NextWords, beams: usize) {
         let mut all = Vec::with_capacity(self.beam.len() * (beams + 1));
-        for prefix in self.beam.drain(..) {
-            if prefix.is_whole {
-                all.push(prefix);
+        for partial in self.beam.drain(..) {
+            if partial.is_complete {
+                all.push(partial);
                 continue;
             }
-            for (word, log_probability) in words.of(prefix.row) {
-                let mut longer = prefix.clone();
-                longer.sentence.log_probability += log_probability;
+            for (word, log_probability) in words.row(partial.row) {
+                let mut extended = partial.clone();
+                extended.sentence.log_probability += log_probability;
                 if word == EDGE {
-                    longer.is_whole = true;
+                    extended.is_complete = true;
                 } else {
-                    longer.sentence.words.push(word);
+                    extended.sentence.words.push(word);
                 }
-                all.push(longer);
+                all.push(extended);
             }
         }
         all.sort_by(|a, b| b.sentence.log_probability.total_cmp(&a.sentence.log_probability));

@@ -1,8 +1,8 @@
-//! Merge-RNN: an LSTM that reads words, and a picture beside it or inside it.
+//! Merge-RNN: an LSTM language model that merges in, or injects, the image embedding.
 //!
 //! Paper: Tanti, Gatt and Camilleri, "Where to put the Image in an Image Caption Generator" (arXiv
-//! 1703.09137), whose code is in TensorFlow. Word embedding, LSTM and projected picture have one
-//! size, the layer size. No dropout. Variables:
+//! 1703.09137), whose code uses TensorFlow. Word embedding, LSTM and projected image have the same
+//! size, the layer size. There is no dropout. Variables:
 //!
 //! | name | shape | |
 //! | --- | --- | --- |
@@ -12,8 +12,8 @@
 //! | `image.weight`, `image.bias` | `[size, image_dim]`, `[size]` | |
 //! | `softmax.weight`, `softmax.bias` | `[vocab, states]`, `[vocab]` | |
 //!
-//! `inputs` is `size`, with `inject` twice that: the word and the picture. `states` is twice `size` with
-//! `merge`: the LSTM's output and the picture.
+//! `inputs` is `size`, or with `inject` `2 size`: word and image. `states` is `size`, or with
+//! `merge` `2 size`: the LSTM's output and the image.
 
 mod batch;
 mod beam;
@@ -23,31 +23,26 @@ use std::borrow::Borrow;
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Reduction, Tensor};
 
-pub use batch::WordBatch;
+pub use batch::{EDGE, UNKNOWN, WordBatch};
 pub use beam::{Sentence, beam_search};
 pub use recipes::Architecture;
 
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 
-/// The number that begins and ends a caption.
-pub const EDGE: i64 = 0;
-/// The number of words that are not known; never written.
-pub const UNKNOWN: i64 = 1;
-
-/// A network's shape.
+/// Settings of a Merge-RNN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MergeRnnConfig {
-    /// Where the picture goes.
+    /// Where the image enters.
     pub architecture: Architecture,
-    /// Words, and the two numbers that are none.
+    /// Number of words, plus the edge and the unknown word.
     pub vocab_size: i64,
-    /// Size of word embeddings, of the LSTM and of the projected picture.
+    /// Size of word embeddings, LSTM and projected image.
     pub layer_size: i64,
-    /// Values in an image embedding.
+    /// Length of an image embedding.
     pub image_dim: i64,
 }
 
-/// A recurrent captioner.
+/// Recurrent captioner.
 #[derive(Debug)]
 pub struct MergeRnn {
     architecture: Architecture,
@@ -56,39 +51,40 @@ pub struct MergeRnn {
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias: Tensor,
-    /// 1 for forget gates, 0 for all others; not trained.
+    /// 1 for forget gates, 0 for the others; not trained.
     forget_bias: Tensor,
     image: Linear,
     softmax: Linear,
 }
 
-/// An LSTM's hidden and cell states, each `[rows, size]`.
+/// Hidden and cell state of the LSTM, `[rows, size]` each.
 struct State {
     hidden: Tensor,
     cell: Tensor,
 }
 
 impl MergeRnn {
-    /// Adds a network's variables under `module`: weights as Glorot and Bengio draw them, uniform over
-    /// +-sqrt(6 / (inputs + outputs)), with the LSTM's weights as one matrix as in TensorFlow; biases
-    /// 0.
+    /// Adds a network's variables under `module`.
+    ///
+    /// Weights are Glorot-uniform, within `sqrt(6 / (inputs + outputs))`, where the LSTM's weights
+    /// count as one matrix as in TensorFlow. Biases are 0.
     ///
     /// # Panics
-    /// When a size is not above 0, or memory is exhausted.
+    /// Panics if a size is below 1, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(module: impl Borrow<nn::Path<'a>>, config: &MergeRnnConfig) -> Self {
-        Self::with_initial(module, config, Initial::Random)
+        Self::with_initial(module, config, InitialWeights::Random)
     }
 
-    /// Adds a network's variables as [`Self::new`], with other initial values.
+    /// Adds a network's variables as [`Self::new`] does, with other initial values.
     ///
     /// # Panics
-    /// As [`Self::new`].
+    /// Same as [`Self::new`].
     #[must_use]
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &MergeRnnConfig,
-        initial: Initial,
+        initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
         let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim } = *config;
@@ -117,39 +113,38 @@ impl MergeRnn {
         }
     }
 
-    /// The training loss, a scalar: the sum over the batch's words and ends of captions of the cross
-    /// entropy of each, given the picture and the words before it.
+    /// Returns the training loss, a scalar: the cross entropy summed over words and caption ends.
     ///
-    /// `images` `[images, image_dim]` are the embeddings of which `batch` names the rows.
+    /// `images` `[images, image_dim]` holds the rows that `batch` refers to.
     ///
     /// # Panics
-    /// When a number is not below `vocab_size`, or an image has no embedding.
+    /// Panics if an id is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let pictures = self.image.forward(&images.index_select(0, batch.images()));
-        let inputs = self.inputs(batch.inputs(), &pictures);
-        let (outputs, _) = self.read(&inputs, &self.start(captions));
+        let images = self.image.forward(&images.index_select(0, batch.images()));
+        let inputs = self.inputs(batch.inputs(), &images);
+        let (outputs, _) = self.run_lstm(&inputs, &self.initial_state(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
-        let pictures = pictures.index_select(0, batch.captions());
-        let logits = self.logits(&outputs, &pictures);
-        logits.cross_entropy_loss::<Tensor>(batch.targets_ids(), None, Reduction::Sum, -100, 0.0)
+        let images = images.index_select(0, batch.captions());
+        let logits = self.logits(&outputs, &images);
+        logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Sum, -100, 0.0)
     }
 
-    /// What the LSTM reads `[rows, words, inputs]`, of word numbers `[rows, words]` and projected
-    /// pictures `[rows, size]`.
-    fn inputs(&self, words: &Tensor, pictures: &Tensor) -> Tensor {
+    /// Returns the LSTM's inputs `[rows, words, inputs]` for word ids `[rows, words]` and projected
+    /// images `[rows, size]`.
+    fn inputs(&self, words: &Tensor, images: &Tensor) -> Tensor {
         let words = Tensor::embedding(&self.word_embedding, words, -1, false, false);
         match self.architecture {
             Architecture::Merge => words,
             Architecture::Inject => {
-                let pictures = pictures.unsqueeze(1).expand_as(&words);
-                Tensor::cat(&[words, pictures], 2)
+                let images = images.unsqueeze(1).expand_as(&words);
+                Tensor::cat(&[words, images], 2)
             }
         }
     }
 
-    /// Outputs `[rows, words, size]` and the states behind them.
-    fn read(&self, inputs: &Tensor, state: &State) -> (Tensor, State) {
+    /// Runs the LSTM; returns its outputs `[rows, words, size]` and final state.
+    fn run_lstm(&self, inputs: &Tensor, state: &State) -> (Tensor, State) {
         let before = [state.hidden.unsqueeze(0), state.cell.unsqueeze(0)];
         let weights = [&self.weight_ih, &self.weight_hh, &self.bias, &self.forget_bias];
         let weights = weights.map(Tensor::shallow_clone);
@@ -158,15 +153,15 @@ impl MergeRnn {
         (outputs, State { hidden: hidden.squeeze_dim(0), cell: cell.squeeze_dim(0) })
     }
 
-    /// Logits `[rows, vocab]` of LSTM outputs and projected pictures, both `[rows, size]`.
-    fn logits(&self, outputs: &Tensor, pictures: &Tensor) -> Tensor {
+    /// Returns logits `[rows, vocab]` for LSTM outputs and projected images, both `[rows, size]`.
+    fn logits(&self, outputs: &Tensor, images: &Tensor) -> Tensor {
         match self.architecture {
-            Architecture::Merge => self.softmax.forward(&Tensor::cat(&[outputs, pictures], 1)),
+            Architecture::Merge => self.softmax.forward(&Tensor::cat(&[outputs, images], 1)),
             Architecture::Inject => self.softmax.forward(outputs),
         }
     }
 
-    fn start(&self, rows: i64) -> State {
+    fn initial_state(&self, rows: i64) -> State {
         let zeros = || Tensor::zeros([rows, self.layer_size], (Kind::Float, self.device()));
         State { hidden: zeros(), cell: zeros() }
     }

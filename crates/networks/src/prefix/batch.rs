@@ -1,14 +1,12 @@
-//! The captions of one training step, laid out on the device without padding.
+//! Captions of one training step, packed without padding on the device.
 
 use tch::{Device, Tensor};
 
 use crate::gpt2::{Packing, Selection};
 
-/// Captions as token ids behind their prefixes, and which of the states that GPT-2 computes for them
-/// predict a target.
+/// Token ids of captions behind their prefixes, with the positions that predict a target.
 ///
-/// Rows for GPT-2 are first the prefix vectors, picture after picture, then the tokens that are read,
-/// caption after caption.
+/// GPT-2's input rows are all prefix vectors, image by image, then all tokens, caption by caption.
 #[derive(Debug)]
 pub struct TokenBatch {
     inputs: Tensor,
@@ -21,21 +19,22 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// Lays out `rows`, one caption each, behind a prefix of `prefix_length` vectors. `images` has the
-    /// row of each caption's image among the embeddings.
+    /// Packs `rows`, one caption each, behind prefixes of `prefix_length` vectors.
     ///
-    /// Every token whose id is not 0 is a target. Id 0 is what ClipCap pads with and leaves out of
-    /// its loss, and with it a true `!`, GPT-2's token 0; that one is still read as input. The last
-    /// token of a caption is predicted, but nothing is predicted from it, so it is not read.
+    /// `images` holds each caption's row in the image embeddings.
     ///
-    /// Everything goes to the device in one transfer, for which nothing waits.
+    /// Every token with a nonzero id is a target. ClipCap pads with id 0 and excludes it from the
+    /// loss, and with it every true `!`, GPT-2's token 0, which stays an input. The last token of a
+    /// caption is a target but not an input.
+    ///
+    /// Copies everything to the device in one asynchronous transfer.
     ///
     /// # Panics
-    /// When `prefix_length` is not above 0, or there are not as many images as captions.
+    /// Panics if `prefix_length` is below 1, or `rows` and `images` differ in length.
     #[must_use]
     pub fn new(rows: &[&[i64]], images: &[i64], prefix_length: i64, device: Device) -> Self {
-        assert!(prefix_length > 0, "the first token needs a state to be predicted from");
-        assert_eq!(rows.len(), images.len(), "each caption has an image");
+        assert!(prefix_length > 0, "prefix_length must be at least 1");
+        assert_eq!(rows.len(), images.len(), "each caption needs one image");
         let mut inputs = Vec::new();
         let mut sequences = Vec::with_capacity(rows.len());
         let (mut predictors, mut ids) = (Vec::new(), Vec::new());
@@ -45,7 +44,7 @@ impl TokenBatch {
             let from = first_token + inputs.len() as i64;
             let mut sequence: Vec<i64> = (first_prefix..first_prefix + prefix_length).collect();
             sequence.extend(from..from + read.len() as i64);
-            // A token is predicted from the state before its own, the first from the prefix's last.
+            // The state before a token predicts it; the last prefix state predicts the first token.
             for (&state, &id) in sequence[prefix_length as usize - 1..].iter().zip(*row) {
                 if id != 0 {
                     predictors.push(state);
@@ -61,38 +60,38 @@ impl TokenBatch {
         Self { inputs, packing, predictors, target_ids, images, targets, prefix_length }
     }
 
-    /// How many targets a caption has.
+    /// Returns the number of targets in one caption.
     #[must_use]
-    pub fn targets_of(row: &[i64]) -> usize {
+    pub fn count_targets(row: &[i64]) -> usize {
         row.iter().filter(|&&id| id != 0).count()
     }
 
-    /// Ids to read `[tokens]`, caption after caption.
+    /// Returns the input ids `[tokens]`, caption by caption.
     pub fn inputs(&self) -> &Tensor {
         &self.inputs
     }
 
-    /// How prefixes and tokens make sequences.
+    /// Returns the layout of prefixes and tokens as sequences.
     pub(super) fn packing(&self) -> &Packing {
         &self.packing
     }
 
-    /// For each target the row of the state that predicts it.
+    /// Returns the state that predicts each target.
     pub(super) fn predictors(&self) -> &Selection {
         &self.predictors
     }
 
-    /// The targets' ids `[targets]`.
+    /// Returns the target ids `[targets]`.
     pub fn target_ids(&self) -> &Tensor {
         &self.target_ids
     }
 
-    /// Returns the row of each caption's image among the embeddings: `[captions]`.
+    /// Returns each caption's row in the image embeddings, `[captions]`.
     pub(super) fn images(&self) -> &Tensor {
         &self.images
     }
 
-    /// How many targets there are.
+    /// Returns the number of targets in the batch.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.targets
@@ -112,8 +111,8 @@ mod tests {
         let rows: [&[i64]; 3] = [&[5, 6, 7, 8], &[9], &[3, 0, 4]];
         let batch = TokenBatch::new(&rows, &[4, 0, 4], 2, Device::Cpu);
         assert_eq!(batch.inputs(), &Tensor::from_slice(&[5_i64, 6, 7, 3, 0]));
-        // Rows 0 to 5 are prefixes, 6 to 8 the first caption's tokens, 9 and 10 the third's. A first
-        // target is predicted from the last row of its prefix. Token 0 is no target.
+        // Rows 0 to 5 are prefixes, 6 to 8 the first caption's tokens, 9 and 10 the third's. The
+        // last row of a prefix predicts the first target. Token 0 is no target.
         let positions = [0_i64, 1, 0, 1, 0, 1, 2, 3, 4, 2, 3];
         assert_eq!(batch.packing().positions(), &Tensor::from_slice(&positions));
         assert_eq!(batch.predictors().rows(), &Tensor::from_slice(&[1_i64, 6, 7, 8, 3, 5, 10]));

@@ -1,12 +1,12 @@
-//! The captioner of ClipCap: an image embedding becomes a few vectors that GPT-2 reads as if they
-//! were the first tokens, and it writes the caption on.
+//! ClipCap's captioner: an image embedding becomes prefix vectors that GPT-2 continues as a
+//! caption.
 //!
-//! Paper: Mokady et al., "ClipCap: CLIP Prefix for Image Captioning" (2021), with the MLP mapper and
-//! a GPT-2 that is trained along, or the transformer mapper and a GPT-2 that is not. Variables have
-//! the names of ClipCap's checkpoints: `clip_project.model.{0,2}.{weight,bias}` or
-//! `clip_project.transformer.*`, and `gpt.transformer.*`. What differs: captions are packed instead
-//! of padded, the last token is not read, and behind the last attention only the states are computed
-//! that predict a target. Loss and gradients are the same.
+//! Paper: Mokady et al., "ClipCap: CLIP Prefix for Image Captioning" (2021), with the MLP mapper
+//! and a trained GPT-2, or the transformer mapper and a frozen GPT-2. Variables have the names of
+//! ClipCap's checkpoints: `clip_project.model.{0,2}.{weight,bias}` or `clip_project.transformer.*`,
+//! and `gpt.transformer.*`. Differences from ClipCap: captions are packed instead of padded, the
+//! last token is no input, and the last block computes only the states that predict a target. Loss
+//! and gradients are the same.
 
 mod batch;
 mod mapper;
@@ -21,7 +21,7 @@ pub use mapper::MapperConfig;
 pub use recipes::MapperKind;
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
-use crate::layers::{Builder, Initial};
+use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
 use crate::weights::{self, Checkpoint, WeightsError};
 
@@ -33,47 +33,51 @@ pub struct ClipCaptioner {
     gpt2: Gpt2,
 }
 
-/// Initial values of a captioner's variables.
+/// Initial values of the two parts of a captioner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitialParts {
-    /// The mapper's variables.
-    pub mapper: Initial,
-    /// The language model's.
-    pub gpt2: Initial,
+pub struct CaptionerInitialWeights {
+    /// Initial values of the mapper.
+    pub mapper: InitialWeights,
+    /// Initial values of the language model.
+    pub gpt2: InitialWeights,
 }
 
-impl InitialParts {
-    /// The initial values of a captioner that a checkpoint fills.
-    pub const ZEROS: Self = Self { mapper: Initial::Zeros, gpt2: Initial::Zeros };
+impl CaptionerInitialWeights {
+    /// Initial values of a captioner that a checkpoint fills.
+    pub const ZEROS: Self = Self { mapper: InitialWeights::Zeros, gpt2: InitialWeights::Zeros };
 }
 
 impl ClipCaptioner {
     /// Adds a captioner's variables under `module`, initialised as PyTorch and transformers do.
     ///
     /// # Panics
-    /// When `config` does not pass [`Gpt2Config::check`], the transformer mapper's eight heads do not
-    /// divide the hidden size, or memory is exhausted.
+    /// Panics if `config` fails [`Gpt2Config::check`], the hidden size is not a multiple of the
+    /// transformer mapper's eight heads, or memory is exhausted.
     #[must_use]
     pub fn new<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
         mapper: &MapperConfig,
     ) -> Self {
-        let initial = InitialParts { mapper: Initial::Random, gpt2: Initial::Random };
+        let initial = CaptionerInitialWeights {
+            mapper: InitialWeights::Random,
+            gpt2: InitialWeights::Random,
+        };
         Self::with_initial(module, config, mapper, initial)
     }
 
-    /// Adds a captioner's variables as [`Self::new`], with other initial values. The mapper's do not
-    /// depend on GPT-2's.
+    /// Adds a captioner's variables as [`Self::new`] does, with other initial values.
+    ///
+    /// The mapper's random values do not depend on the choice for GPT-2.
     ///
     /// # Panics
-    /// As [`Self::new`].
+    /// Same as [`Self::new`].
     #[must_use]
     pub fn with_initial<'a>(
         module: impl Borrow<nn::Path<'a>>,
         config: &Gpt2Config,
         mapper: &MapperConfig,
-        initial: InitialParts,
+        initial: CaptionerInitialWeights,
     ) -> Self {
         let module = module.borrow();
         let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
@@ -84,53 +88,56 @@ impl ClipCaptioner {
         }
     }
 
-    /// The language model.
+    /// Returns the language model.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {
         &self.gpt2
     }
 
-    /// Prefix vectors for each image.
+    /// Returns the number of prefix vectors per image.
     #[must_use]
     pub fn prefix_length(&self) -> i64 {
         self.mapper_config.prefix_length
     }
 
-    /// The longest caption that can be trained on, or generated, in tokens: what the prefix leaves
-    /// of GPT-2's positions, and the last token, which is never read.
+    /// Returns the maximum caption length in tokens, for training and generation.
+    ///
+    /// Prefix and caption share GPT-2's positions; the last token needs none, as it is no input.
     #[must_use]
     pub fn max_caption_tokens(&self) -> i64 {
         self.gpt2.config().n_positions - self.prefix_length() + 1
     }
 
-    /// Prefix vectors `[batch, prefix_length, hidden]` of image embeddings `[batch, clip_dim]`.
+    /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`.
     pub fn prefix(&self, embeddings: &Tensor) -> Tensor {
         self.mapper.forward(embeddings, Pass::EVALUATION)
     }
 
-    /// The training loss, a scalar: the cross entropy of each caption token given the image and the
-    /// tokens before it, averaged over the batch's targets.
+    /// Returns the training loss, a scalar: the mean cross entropy over the batch's targets.
     ///
-    /// `embeddings` `[images, clip_dim]` are those of which `batch` names the rows. Not a number where
+    /// `embeddings` `[images, clip_dim]` holds the rows that `batch` refers to. The loss is NaN if
     /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
-    /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
-    /// an image has no embedding, or `batch` was made for another prefix length.
+    /// Panics if a caption exceeds [`Self::max_caption_tokens`], an id is not below `vocab_size`,
+    /// an image has no embedding, or `batch` has another prefix length.
     pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         let inputs = self.inputs(embeddings, batch, pass);
         let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// Returns [`Self::caption_loss`] and its gradients by `parameters`, both times `weight`. Parameters
-    /// have the names of the store that the captioner was built at the root of. Activations are not kept
-    /// but computed again.
+    /// Returns [`Self::caption_loss`] and its gradients with respect to `parameters`, times
+    /// `weight`.
     ///
-    /// `seed` decides dropout; its draws are others than without recomputing.
+    /// Recomputes activations in the backward pass instead of storing them (gradient
+    /// checkpointing). `parameters` have their names in the store at whose root the captioner was
+    /// built.
+    ///
+    /// `seed` seeds dropout; its masks differ from those without recomputation.
     ///
     /// # Errors
-    /// When libtorch refuses, for want of memory.
+    /// Fails if memory is exhausted.
     pub fn gradients_recomputing(
         &self,
         embeddings: &Tensor,
@@ -140,22 +147,22 @@ impl ClipCaptioner {
         weight: f64,
         seed: i64,
     ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
+        let graph = gpt2::LossGraph {
             inputs: || self.inputs(embeddings, batch, pass),
             packing: batch.packing(),
-            wanted: batch.predictors(),
+            selected: batch.predictors(),
             loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
             weight,
         };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
+        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
     }
 
-    /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.
+    /// Returns GPT-2's input `[rows, hidden]`: prefix vectors, then token embeddings.
     fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
             batch.prefix_length(),
             self.prefix_length(),
-            "a batch for another prefix length"
+            "the batch has another prefix length"
         );
         let tokens = self.gpt2.embed(batch.inputs());
         let embeddings = embeddings.index_select(0, batch.images());
@@ -164,14 +171,13 @@ impl ClipCaptioner {
     }
 }
 
-/// Fills a captioner that was built at the store's root from a checkpoint with ClipCap's names, such
-/// as a run's own.
+/// Fills a captioner, built at the store's root, from a checkpoint with ClipCap's names.
 ///
-/// What ClipCap's own files repeat or keep as buffers is passed over: the output head where it is
-/// the token embedding again, and the causal masks.
+/// Ignores redundant tensors of ClipCap's own files: the output head if it repeats the token
+/// embedding, and the causal masks.
 ///
 /// # Errors
-/// Names every tensor that does not fit; nothing is changed then.
+/// Fails with every tensor that does not fit; the store is then unchanged.
 pub fn load(store: &mut nn::VarStore, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
     const HEAD: &str = "gpt.lm_head.weight";
     if !store.variables().contains_key(HEAD) {
@@ -180,8 +186,7 @@ pub fn load(store: &mut nn::VarStore, checkpoint: &Checkpoint) -> Result<(), Wei
     weights::load(store, checkpoint, str::to_owned, is_ignored)
 }
 
-/// Returns true if [`load`] passes over a tensor of this name, as ClipCap calls it: the output head or
-/// a causal mask.
+/// Returns true if [`load`] ignores the tensor `name`: the output head or a causal mask.
 #[must_use]
 pub fn is_ignored(name: &str) -> bool {
     name.strip_prefix("gpt.").is_some_and(gpt2::is_ignored)

@@ -1,4 +1,4 @@
-//! A checkpoint: one file, or a Hugging Face folder of one or several.
+//! Checkpoint on disk: a single file, or a Hugging Face folder with one or more files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +9,13 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
+use super::error::{WeightsError, io_error};
+use super::finite;
 use super::shard::{Shard, Stored};
-use super::{WeightsError, finite, io_error};
 use crate::transfer;
 
-/// The files that may hold a folder's weights, in the order in which transformers looks for them.
+/// File names of a folder's weights in transformers' order of preference; true for an index of
+/// shards.
 const WHOLE_OR_INDEX: [(&str, bool); 4] = [
     ("model.safetensors", false),
     ("model.safetensors.index.json", true),
@@ -21,28 +23,29 @@ const WHOLE_OR_INDEX: [(&str, bool); 4] = [
     ("pytorch_model.bin.index.json", true),
 ];
 
-/// Tensors on disk, mapped into memory and read one at a time.
+/// Memory-mapped checkpoint that reads one tensor at a time.
 ///
-/// The files must not change while the checkpoint is open. Files written by [`super::save`] never
-/// do: a later save puts a new file in their place.
+/// The files must not change while the checkpoint is open. [`super::save`] is safe: it replaces a
+/// file atomically.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
-    /// Tensor name to its shard's place in `shards`.
+    /// Index into `shards` by tensor name.
     names: BTreeMap<String, usize>,
-    /// Names of tensors that are stored under another name.
+    /// Stored name by alias.
     aliases: BTreeMap<String, String>,
     metadata: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens a file of safetensors or of PyTorch, or a folder that holds `model.safetensors` or
-    /// `pytorch_model.bin`, or one of both in shards with their index. Headers are checked, values
-    /// are not read, and no pickle is executed.
+    /// Opens a safetensors or PyTorch file, or a folder with `model.safetensors` or
+    /// `pytorch_model.bin`, single or sharded with an index.
+    ///
+    /// Checks headers, but reads no values and executes no pickle.
     ///
     /// # Errors
-    /// Names the file that is missing, damaged, cut short, or not what the index says.
+    /// Fails if a file is missing, damaged, truncated, or contradicts the index.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let attributes = fs::metadata(path).map_err(io_error(path))?;
         if !attributes.is_dir() {
@@ -77,7 +80,9 @@ impl Checkpoint {
         for (name, file) in &index.weight_map {
             let shard = shards.iter().find(|shard| shard.path.ends_with(file));
             if shard.is_none_or(|shard| shard.find(name).is_none()) {
-                return Err(wrong(format!("tensor {name} is not in {file}, where it should be")));
+                return Err(wrong(format!(
+                    "tensor {name} is not in {file}, contrary to the index"
+                )));
             }
         }
         Self::from_shards(folder, shards)
@@ -90,7 +95,7 @@ impl Checkpoint {
             metadata.extend(shard.metadata());
             for name in shard.names() {
                 if names.insert(name.clone(), place).is_some() {
-                    let reason = format!("tensor {name} is in another shard too");
+                    let reason = format!("tensor {name} is in two shards");
                     return Err(WeightsError::Index { path: shard.path.clone(), reason });
                 }
             }
@@ -99,30 +104,30 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), shards, names, aliases, metadata })
     }
 
-    /// The file or folder that was opened.
+    /// Returns the path of the file or folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names of all tensors, in alphabetical order.
+    /// Returns the names of all tensors in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor; none where there is no such tensor.
+    /// Returns the shape of a tensor; `None` if it does not exist.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<Vec<i64>> {
         Some(self.find(name)?.1.shape)
     }
 
-    /// The type of a tensor; none where there is no such tensor or its type is not supported.
+    /// Returns the type of a tensor; `None` if it does not exist or its type is unsupported.
     #[must_use]
     pub fn kind(&self, name: &str) -> Option<Kind> {
         self.find(name)?.1.kind
     }
 
-    /// The header's free text (`__metadata__`), of all shards together.
+    /// Returns the header's metadata (`__metadata__`), merged over all shards.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
@@ -131,16 +136,16 @@ impl Checkpoint {
     /// Reads one tensor onto `device`, in the file's own type.
     ///
     /// # Errors
-    /// Names the file and the tensor where it is absent, of an unsupported type, or too large.
+    /// Fails if the tensor is absent, of an unsupported type, or exhausts memory.
     pub fn tensor(&self, name: &str, device: Device) -> Result<Tensor, WeightsError> {
         let (shard, stored, kind) = self.stored(name)?;
         Self::read(shard, name, &stored.bytes(), &stored.shape, kind, device)
     }
 
-    /// Reads one tensor as [`Self::tensor`], to be converted to the type `to`.
+    /// Reads one tensor as [`Self::tensor`] does and checks that it can be converted to `to`.
     ///
     /// # Errors
-    /// As [`Self::tensor`]; also where a value is infinite or not a number, or would be as `to`.
+    /// Same as [`Self::tensor`], and if a value is NaN or infinite, in the file or as `to`.
     pub(crate) fn finite_tensor(
         &self,
         name: &str,
@@ -161,7 +166,7 @@ impl Checkpoint {
         kind: Kind,
         device: Device,
     ) -> Result<Tensor, WeightsError> {
-        // A GPU copies in its own time, and the host goes on with the next tensor.
+        // The copy to a GPU is asynchronous; the host continues with the next tensor.
         let tensor = Tensor::f_from_data_size(bytes, shape, kind)
             .and_then(|tensor| transfer::to_device(&tensor, device));
         tensor.map_err(|source| WeightsError::Tensor {
@@ -184,9 +189,10 @@ impl Checkpoint {
         Ok((shard, stored, kind))
     }
 
-    /// What these weights are, whatever they are called: the SHA-256 of the file's bytes in
-    /// hexadecimal, as `sha256sum` prints it; for several shards, of their bytes one after another
-    /// in the order of their file names. Reads everything.
+    /// Returns the SHA-256 of the checkpoint's bytes in hexadecimal, independent of file names.
+    ///
+    /// For a single file this is `sha256sum`'s output; for shards the hash of their concatenation
+    /// in the order of file names. Reads everything.
     #[must_use]
     pub fn identity(&self) -> String {
         let mut hasher = Sha256::new();
@@ -203,8 +209,10 @@ impl Checkpoint {
     }
 }
 
-/// Returns the other names of tensors by a safetensors header: `safetensors.torch.save_model` writes one of
-/// several tensors that share their values, and notes the names of the others in the metadata.
+/// Returns stored names by alias, as listed in a safetensors header.
+///
+/// `safetensors.torch.save_model` stores one of several tensors that share their values, and lists
+/// the names of the others in the metadata.
 fn aliases(
     names: &BTreeMap<String, usize>,
     metadata: &BTreeMap<String, String>,
@@ -215,13 +223,13 @@ fn aliases(
     metadata.iter().filter(is_alias).map(|(alias, kept)| (alias.clone(), kept.clone())).collect()
 }
 
-/// An index of shards: which tensor lies in which file.
+/// Index of shards: file name by tensor name.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Whether `name` is a file of the folder itself: no way up, no way down, no root.
+/// Returns true if `name` is a plain file name without path separators or `..`.
 fn is_plain_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))

@@ -1,14 +1,15 @@
-//! Weights that are no numbers, or that a narrower type cannot hold.
+//! Detection of NaN, infinity and overflow in weights.
 
 use std::path::Path;
 
 use half::f16;
 use tch::Kind;
 
-use super::WeightsError;
+use super::error::WeightsError;
 
-/// Refuses the values `bytes`, of type `from`, where one is infinite or not a number, or would become
-/// so as `to`. One pass without copies.
+/// Checks that all values in `bytes`, of type `from`, are finite and remain finite as `to`.
+///
+/// Takes one pass without copies.
 pub(super) fn check(
     path: &Path,
     name: &str,
@@ -31,10 +32,10 @@ pub(super) fn check(
     Err(WeightsError::TooLarge { path: path.to_owned(), name: name.to_owned(), largest, kind: to })
 }
 
-/// Returns the largest absolute value of floating-point numbers; not a number where one of them is.
+/// Returns the largest absolute value of floating-point numbers, or NaN if one of them is NaN.
 fn largest_magnitude(bytes: &[u8], kind: Kind) -> Option<f64> {
-    // Without their sign, floating-point numbers are ordered as their bits are, infinity above all
-    // numbers and what is no number above infinity.
+    // Without the sign bit, the bit patterns of floating-point numbers are ordered like the
+    // numbers, with infinity above all of them and NaN above infinity.
     let half = || bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b) & 0x7fff).max();
     Some(match kind {
         Kind::Half => f16::from_bits(half()?).to_f64(),
@@ -51,11 +52,11 @@ fn largest_magnitude(bytes: &[u8], kind: Kind) -> Option<f64> {
     })
 }
 
-/// Returns the least magnitude that rounds to infinity.
+/// Returns the smallest magnitude that rounds to infinity.
 fn first_beyond(kind: Kind) -> f64 {
     match kind {
         Kind::Half => 65_520.0,
-        // Half a unit of the last place above the largest.
+        // Half a unit in the last place above the largest finite number.
         Kind::BFloat16 => 2f64.powi(128) - 2f64.powi(119),
         Kind::Float => 2f64.powi(128) - 2f64.powi(103),
         _ => f64::INFINITY,
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_has_its_largest_magnitude_read_from_its_bits() {
+    fn largest_magnitudes_are_read_from_the_bits_of_each_type() {
         let f32s =
             |values: &[f32]| bytes(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>());
         assert_eq!(largest_magnitude(&f32s(&[1.5, -7.25, 3.0]), Kind::Float), Some(7.25));
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rounds_to_infinity_is_too_large_and_what_rounds_down_is_not() {
+    fn values_that_round_to_infinity_are_too_large() {
         let path = Path::new("w.safetensors");
         let checked = |value: f32, to| check(path, "a", &value.to_le_bytes(), Kind::Float, to);
         assert!(checked(65_519.9, Kind::Half).is_ok());

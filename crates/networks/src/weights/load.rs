@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use tch::{Kind, Tensor, nn};
 
-use super::{Checkpoint, Mismatch, WeightsError};
+use super::checkpoint::Checkpoint;
+use super::error::{Mismatch, WeightsError};
 
 /// Fills every variable of `store` from `checkpoint`.
 ///
-/// `file_name_of` gives a variable's name in the file; `ignored` says which of the file's tensors
-/// the model does without. Values are converted to the type of the variable they fill, so that an
-/// f16 file fills an f32 store; integers never fill floating-point variables. Nothing is changed
-/// unless everything fits.
+/// `file_name_of` maps a variable's name to its name in the file. `ignored` selects tensors of the
+/// file that the model does not need. Values are converted to the variable's type, so an f16 file
+/// fills an f32 store; integers never fill floating-point variables. Nothing changes unless
+/// everything fits.
 ///
 /// # Errors
-/// [`WeightsError::Mismatch`] names what is missing, unexpected and misshapen, by the file's names.
-/// [`WeightsError::NotFinite`] and [`WeightsError::TooLarge`] name the first tensor with a value that
-/// is of no use; the store is then filled in part.
+/// [`WeightsError::Mismatch`] lists missing, unexpected and misshapen tensors by their names in the
+/// file. [`WeightsError::NotFinite`] and [`WeightsError::TooLarge`] report the first tensor with
+/// such a value; the store is then partly filled.
 pub fn load(
     store: &mut nn::VarStore,
     checkpoint: &Checkpoint,
@@ -26,12 +27,11 @@ pub fn load(
     load_variables(store.variables(), checkpoint, &[], file_name_of, ignored)
 }
 
-/// [`load`] as transformers does it: tensors that the model does without are no error. Returns their
-/// names.
+/// Same as [`load`], but accepts unused tensors as transformers does, and returns their names.
 ///
 /// # Errors
-/// As [`load`]; its report has those names too.
-pub(crate) fn load_and_name_others(
+/// Same as [`load`]; the report lists unused tensors too.
+pub(crate) fn load_allowing_unused(
     store: &nn::VarStore,
     checkpoint: &Checkpoint,
     ignored: impl Fn(&str) -> bool,
@@ -45,22 +45,24 @@ pub(crate) fn load_and_name_others(
     Ok(report.unexpected)
 }
 
-/// [`load`] for some of a store's variables. Those that the file calls as in `cut` may have fewer
-/// rows than the file, and take the first.
+/// Same as [`load`] for some of a store's variables.
+///
+/// Variables whose file name is in `truncatable` may have fewer rows than the file, and take its first
+/// rows.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
     file_name_of: impl Fn(&str) -> String,
     ignored: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
     let mut variables =
         sorted(variables.into_iter().map(|(name, tensor)| (file_name_of(&name), tensor)));
-    let report = compare(&variables, checkpoint, cut, ignored);
+    let report = compare(&variables, checkpoint, truncatable, ignored);
     if !report.is_empty() {
         return Err(WeightsError::Mismatch { path: checkpoint.path().to_owned(), report });
     }
-    fill(&mut variables, checkpoint, cut)
+    fill(&mut variables, checkpoint, truncatable)
 }
 
 fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String, Tensor)> {
@@ -69,16 +71,16 @@ fn sorted(variables: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String,
     variables
 }
 
-/// Fills variables that fit, which have the file's names.
+/// Copies values into variables, listed under their names in the file.
 fn fill(
     variables: &mut [(String, Tensor)],
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
 ) -> Result<(), WeightsError> {
     for (name, variable) in variables {
         let (device, kind) = (variable.device(), variable.kind());
         let mut values = checkpoint.finite_tensor(name, device, kind)?;
-        if cut.contains(&name.as_str()) {
+        if truncatable.contains(&name.as_str()) {
             values = values.narrow(0, 0, variable.size()[0]);
         }
         tch::no_grad(|| variable.f_copy_(&values)).map_err(|source| WeightsError::Tensor {
@@ -93,7 +95,7 @@ fn fill(
 fn compare(
     variables: &[(String, Tensor)],
     checkpoint: &Checkpoint,
-    cut: &[&str],
+    truncatable: &[&str],
     ignored: impl Fn(&str) -> bool,
 ) -> Mismatch {
     let mut report = Mismatch::default();
@@ -102,15 +104,15 @@ fn compare(
             report.missing.push(name.clone());
             continue;
         };
-        let wanted = variable.size();
-        let is_cut = cut.contains(&name.as_str())
-            && shape.get(1..) == wanted.get(1..)
-            && shape.first() > wanted.first();
-        if shape != wanted && !is_cut {
+        let expected = variable.size();
+        let is_truncated = truncatable.contains(&name.as_str())
+            && shape.get(1..) == expected.get(1..)
+            && shape.first() > expected.first();
+        if shape != expected && !is_truncated {
             report
                 .misshapen
-                .push(format!("{name}: {shape:?} in the file, {wanted:?} in the model"));
-        } else if !checkpoint.kind(name).is_some_and(|kind| fills(kind, variable.kind())) {
+                .push(format!("{name}: {shape:?} in the file, {expected:?} in the model"));
+        } else if !checkpoint.kind(name).is_some_and(|kind| converts(kind, variable.kind())) {
             report.misshapen.push(format!("{name}: its type cannot fill {:?}", variable.kind()));
         }
     }
@@ -123,8 +125,8 @@ fn compare(
     report
 }
 
-/// Whether values of one type may be converted to another: among floating-point types only.
-fn fills(from: Kind, to: Kind) -> bool {
+/// Returns true if values of type `from` may be converted to `to`: floating-point types only.
+fn converts(from: Kind, to: Kind) -> bool {
     let floating = |kind| matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
     from == to || (floating(from) && floating(to))
 }

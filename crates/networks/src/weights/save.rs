@@ -1,4 +1,4 @@
-//! Writing tensors as one safetensors file, all or nothing.
+//! Atomic writing of safetensors files.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,18 +9,19 @@ use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 use tch::{Device, TchError, Tensor};
 
-use super::{WeightsError, dtype_of};
+use super::dtype::dtype_of;
+use super::error::WeightsError;
 
 const METADATA: &str = "__metadata__";
 
-/// Writes `tensors` and `metadata` to `path`, durably and all or nothing.
+/// Writes `tensors` and `metadata` to `path` durably and atomically.
 ///
-/// Tensors may lie on any device; one at a time is copied to the processor. The same tensors and
-/// metadata give the same bytes, whatever the order they come in.
+/// Tensors may be on any device; they are copied to the host one at a time. The bytes do not depend
+/// on the order of tensors and metadata.
 ///
 /// # Errors
-/// Names the file: a name used twice, a type the format does not hold here, no space. Whatever was
-/// at `path` before is then still there.
+/// Fails for a name used twice, an unsupported type, or an I/O error. A previous file at `path` is
+/// then unchanged.
 pub fn save(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -40,12 +41,12 @@ pub fn save(
     Ok(())
 }
 
-/// Writes tensors as a safetensors file that transformers reads too, all or nothing.
+/// Writes tensors atomically as a safetensors file that transformers can read too.
 ///
 /// # Errors
-/// Names the file.
+/// Same as [`save`].
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
-    // transformers refuses a file that does not say which framework wrote it.
+    // transformers rejects files without this entry.
     save(path, tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
 }
 
@@ -61,8 +62,7 @@ impl Entry<'_> {
     }
 }
 
-/// The tensors in the order of the file: widest type first, so that every tensor is aligned, then
-/// by name.
+/// Returns the tensors in file order: widest type first, for alignment, then by name.
 fn entries<'a>(
     path: &Path,
     tensors: &'a [(String, Tensor)],
@@ -82,8 +82,9 @@ fn entries<'a>(
     Ok(entries)
 }
 
-/// The header's JSON, padded with spaces to eight bytes as the format asks. Not the `safetensors`
-/// crate's own, which puts the metadata in another order each time.
+/// Returns the header's JSON, padded with spaces to a multiple of eight bytes.
+///
+/// The `safetensors` crate's writer is not used because its order of metadata is random.
 fn header(
     path: &Path,
     entries: &[Entry],
@@ -112,7 +113,7 @@ fn header(
     Ok(text)
 }
 
-/// A tensor's values in row order, little-endian as the machine's own.
+/// Returns a tensor's values in row-major order, in the host's byte order (little-endian).
 fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let count = tensor.numel();

@@ -1,4 +1,4 @@
-//! One file of a checkpoint: safetensors, or what `torch.save` wrote.
+//! One file of a checkpoint, in safetensors or `torch.save` format.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,37 +11,38 @@ use safetensors::tensor::Metadata;
 use tch::Kind;
 use torch_files::{Dtype, StateDict};
 
-use super::{WeightsError, io_error, kind_of};
+use super::dtype::kind_of;
+use super::error::{WeightsError, io_error};
 
-/// First bytes of a Git LFS pointer, in a file whose contents were not fetched.
+/// First bytes of a Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
-/// The names that PyTorch's own files end in.
+/// File name extensions of PyTorch checkpoints.
 const TORCH_EXTENSIONS: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 
-/// One mapped file with its checked header.
+/// Memory-mapped file with a validated header.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub path: PathBuf,
-    /// The whole file.
+    /// Bytes of the whole file.
     pub bytes: Mmap,
     format: Format,
 }
 
 #[derive(Debug)]
 enum Format {
-    /// The header, and where the values begin, in bytes from the start of the file.
+    /// Header, and offset of the values in bytes from the start of the file.
     Safetensors { header: Metadata, values: usize },
-    /// Tensors by name. Nothing of the pickle is executed.
+    /// Tensors by name. The pickle is parsed, not executed.
     Torch(BTreeMap<String, torch_files::Tensor>),
 }
 
 /// Shape, type and values of a tensor in a file.
 pub(super) struct Stored<'a> {
     pub shape: Vec<i64>,
-    /// None for a type that is not supported.
+    /// `None` for an unsupported type.
     pub kind: Option<Kind>,
-    /// The type's name.
+    /// Name of the type.
     pub dtype: String,
     tensor: Values<'a>,
 }
@@ -54,8 +55,8 @@ enum Values<'a> {
 impl Shard {
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = open_regular(path).map_err(io_error(path))?;
-        // SAFETY: the map is read-only and private to this struct; that nobody cuts the file short
-        // meanwhile is asked of the caller in the documentation of `Checkpoint`.
+        // SAFETY: the map is read-only and private to this struct. `Checkpoint`'s documentation
+        // requires that nobody truncates the file meanwhile.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io_error(path))?;
         if bytes.starts_with(LFS_POINTER) {
             return Err(WeightsError::LfsPointer(path.to_owned()));
@@ -65,7 +66,7 @@ impl Shard {
             let tensors = dict.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
             Format::Torch(tensors.collect())
         } else {
-            // Bounds every length and offset by the file, before anything is allocated from them.
+            // Validates every length and offset against the file size before anything is allocated.
             let (length, header) = SafeTensors::read_metadata(&bytes)
                 .map_err(|source| WeightsError::Damaged { path: path.to_owned(), source })?;
             Format::Safetensors { header, values: size_of::<u64>() + length }
@@ -81,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// Returns the free text of the header.
+    /// Returns the header's metadata.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         match &self.format {
             Format::Safetensors { header, .. } => {
@@ -117,7 +118,7 @@ impl Shard {
 }
 
 impl<'a> Stored<'a> {
-    /// Returns the values in row order, little-endian.
+    /// Returns the values in row-major order, little-endian.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         match self.tensor {
             Values::Bytes(bytes) => Cow::Borrowed(bytes),
@@ -126,8 +127,9 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Recognises what `torch.save` writes: a zip archive or a pickle. A safetensors file has the `{` of
-/// its header behind the header's length of eight bytes.
+/// Detects `torch.save`'s format: a zip archive or a pickle.
+///
+/// In a safetensors file, `{` follows the eight bytes of the header's length.
 fn is_torch(path: &Path, bytes: &[u8]) -> bool {
     if bytes.get(size_of::<u64>()) == Some(&b'{') {
         return false;

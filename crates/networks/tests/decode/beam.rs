@@ -1,4 +1,4 @@
-//! Beam search against ClipCap's, on prompts with which no choice hangs on rounding.
+//! Beam search compared with ClipCap's, on prompts for which rounding decides no choice.
 
 use networks::decode::{Hypothesis, Options, Strategy, StrategyError, generate};
 use networks::gpt2::Gpt2;
@@ -11,7 +11,7 @@ const PICTURES: i64 = 16;
 const TOLERANCE: f64 = 1e-5;
 const STOP: usize = 13;
 const SEVERAL: [usize; 4] = [STOP, 0, 29, 56];
-/// The fixture's name for it, beams, tokens that stop one, and most tokens.
+/// Name in the fixture, beam width, stop tokens and maximum number of tokens.
 const CASES: [(&str, usize, &[usize], usize); 8] = [
     ("beams_1", 1, &[STOP], 67),
     ("beams_2", 2, &[STOP], 67),
@@ -27,7 +27,7 @@ fn by_id(stops: &[usize]) -> Vec<bool> {
     (0..83).map(|id| stops.contains(&id)).collect()
 }
 
-/// What is written from each row of `prompt`, `batch` rows at a time.
+/// Generates from each row of `prompt`, `batch` rows at a time.
 fn in_batches(
     model: &Gpt2,
     prompt: &Tensor,
@@ -118,7 +118,7 @@ fn one_beam_is_greedy_decoding() {
 }
 
 #[test]
-fn beams_are_no_more_than_the_vocabulary_has_tokens_and_as_long_as_positions_last() {
+fn beams_are_limited_by_vocabulary_and_positions() {
     let prompts = &tensors("decode/beams.safetensors")["prompts"].narrow(0, 0, 2);
     let model = loaded();
     let beams = |beams, max_tokens| {
@@ -129,14 +129,14 @@ fn beams_are_no_more_than_the_vocabulary_has_tokens_and_as_long_as_positions_las
     let sizes = |found: &[Vec<Hypothesis>]| found.iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(sizes(&beams(100, 3)), [83, 83]);
     let longest = beams(2, 1_000_000);
-    // 71 positions, 5 of them the prompt's; the last token is not read.
+    // 71 positions, 5 of them the prompt's; the last token is no input.
     assert!(longest.iter().flatten().all(|hypothesis| hypothesis.tokens.len() == 67));
     assert_eq!(beams(2, 0), vec![vec![Hypothesis::default(); 2]; 2]);
     assert_eq!(Hypothesis::default().score().to_bits(), 0.0_f64.to_bits());
 }
 
 #[test]
-fn a_width_that_is_none_or_beyond_memory_is_refused() {
+fn beam_widths_out_of_range_are_rejected() {
     for beams in [0, 1_001, usize::MAX] {
         let error = Strategy::Beam { num_beams: beams }.check().unwrap_err();
         assert_eq!(error, StrategyError::Continuations { name: "num_beams", count: beams });

@@ -1,4 +1,5 @@
-//! Decoding against ClipCap and transformers, on what `tests/reference/decode_goldens.py` wrote.
+//! Decoding compared with ClipCap and transformers, on results of
+//! `tests/reference/decode_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod beam;
@@ -11,7 +12,7 @@ use networks::gpt2::{self, Gpt2, Gpt2Config};
 use networks::weights::Checkpoint;
 use tch::{Device, nn};
 
-/// The tiny random GPT-2.
+/// Loads the tiny random GPT-2.
 fn loaded() -> Gpt2 {
     let config = Gpt2Config::open(&fixture("decode/config.json")).unwrap();
     let mut store = nn::VarStore::new(Device::Cpu);

@@ -1,5 +1,4 @@
-//! The distributions that tokens are drawn from against transformers' warpers, and the draws against
-//! the distributions.
+//! Sampling distributions compared with transformers' warpers, and draws with the distributions.
 
 use networks::decode::{Options, Sampling, Strategy, generate, probabilities};
 use networks::gpt2::Gpt2;
@@ -12,7 +11,7 @@ const TOLERANCE: f64 = 1e-6;
 const PLAIN: Sampling =
     Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, num_return_sequences: 1, seed: 1 };
 
-/// The setting that a golden distribution is named after, as in `0.5_20_0.903`.
+/// Parses the settings in the name of a golden distribution, such as `0.5_20_0.903`.
 fn setting(name: &str) -> Sampling {
     let parts: Vec<&str> = name.split('_').collect();
     Sampling {
@@ -23,10 +22,10 @@ fn setting(name: &str) -> Sampling {
     }
 }
 
-/// Rows of the golden logits in which tokens tie.
+/// Rows of the golden logits with tied tokens.
 const TIED: [i64; 4] = [4, 5, 6, 8];
 
-/// Ascending within each row, where an unstable sort could let one of tied tokens stay or another.
+/// Sorts each row, because an unstable sort may keep another one of several tied tokens.
 fn values(probabilities: &Tensor) -> Tensor {
     probabilities.sort(-1, false).0
 }
@@ -54,14 +53,14 @@ fn distributions_and_their_supports_equal_transformers() {
 }
 
 #[test]
-fn of_tokens_that_tie_at_the_nucleus_edge_those_with_the_highest_ids_stay() {
+fn ties_at_the_nucleus_edge_keep_the_highest_ids() {
     let logits = Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 1.0, 1.0, 1.0]).unsqueeze(0);
     let nucleus = probabilities(&Sampling { top_p: 0.4, ..PLAIN }, &logits);
     assert_eq!(nucleus, Tensor::from_slice2(&[[0.0_f32, 0.0, 0.0, 0.0, 0.5, 0.5]]));
 }
 
 #[test]
-fn a_filter_left_out_or_otherwise_set_is_noticed() {
+fn omitting_or_changing_a_filter_changes_the_distribution() {
     let expected = tensors("decode/filters.safetensors");
     let notice = |name: &str, change: fn(&mut Sampling)| {
         let mut wrong = setting(name);
@@ -129,8 +128,7 @@ fn fifty_thousand_draws_fit_the_distribution() {
     assert!(warmer > limit, "a temperature of 1.05 goes unnoticed: {warmer}");
 }
 
-/// How much more probable each of `tokens` is than any other token, as a difference of logits; the
-/// least.
+/// Returns the smallest difference of logits between one of `tokens` and any other token.
 fn margin(model: &Gpt2, prompt: &Tensor, tokens: &[i64]) -> f64 {
     let ids = Tensor::from_slice(tokens).unsqueeze(0);
     let inputs = Tensor::cat(&[prompt, &model.embed(&ids)], 1);
@@ -142,7 +140,7 @@ fn margin(model: &Gpt2, prompt: &Tensor, tokens: &[i64]) -> f64 {
 }
 
 #[test]
-fn the_coldest_sampling_and_the_narrowest_are_greedy() {
+fn low_temperature_and_top_k_1_equal_greedy() {
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
     let model = loaded();
     let numbers: Vec<u64> = (0..16).collect();
@@ -153,7 +151,7 @@ fn the_coldest_sampling_and_the_narrowest_are_greedy() {
     let greedy = written(Strategy::Greedy {});
     let margin =
         |row: i64| margin(&model, &prompts.narrow(0, row, 1), &greedy[row as usize][0].tokens);
-    // By 0.03, at a temperature of 0.001, nothing else is drawn but with a chance of e^-30.
+    // Differences of 0.03 at a temperature of 0.001: another token has a probability below e^-30.
     let clear: Vec<usize> =
         (0..16).filter(|&row| margin(row) > 0.03).map(|row| row as usize).collect();
     assert!(clear.len() >= 8, "{clear:?}");
@@ -171,7 +169,7 @@ fn the_coldest_sampling_and_the_narrowest_are_greedy() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused_by_name() {
+fn invalid_values_are_rejected_by_name() {
     let refused =
         |sampling: Sampling| Strategy::Sampling(sampling).check().unwrap_err().to_string();
     for temperature in [0.0, 0.0009, -1.0, f64::NAN, f64::INFINITY] {

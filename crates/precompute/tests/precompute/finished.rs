@@ -151,8 +151,8 @@ fn what_is_no_file_of_embeddings_is_refused_with_what_it_is() {
         ("is of version 2", replaced("\"version\":\"1\"", "\"version\":\"2\"")),
         ("not match its digest", replaced("picture 01.png", "picture 00.png")),
         ("has no names", replaced("\"names\"", "\"Names\"")),
-        ("not a whole safetensors file", b"\x10\0\0\0\0\0\0\0{}".to_vec()),
-        ("not a whole safetensors file", vec![255; 100]),
+        ("not a complete safetensors file", b"\x10\0\0\0\0\0\0\0{}".to_vec()),
+        ("not a complete safetensors file", vec![255; 100]),
     ];
     for (words, bytes) in cases {
         fs::write(&path, bytes).unwrap();

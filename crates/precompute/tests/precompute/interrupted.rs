@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use launchers::Place;
+use launchers::ProcessRank;
 use precompute::{Dtype, Error, Plan, run};
 
 use crate::BATCHES;
@@ -183,22 +183,22 @@ fn several_processes_share_a_run_and_any_number_goes_on_with_it() {
     run_plain(&Plan { batch_size: 1, ..data.plan(&alone) }).unwrap();
     let expected = fs::read(alone).unwrap();
     let output = data.path("out.safetensors");
-    let place = |rank, world_size| Place { rank, world_size, local_rank: 0 };
-    let plan = |place| Plan { batch_size: 1, place, ..data.plan(&output) };
+    let process = |rank, world_size| ProcessRank { rank, world_size, local_rank: 0 };
+    let plan = |process| Plan { batch_size: 1, process, ..data.plan(&output) };
     // Of three processes the last has nothing; the first is stopped in its piece.
-    let (stopped, _) = run_until(&plan(place(0, 3)), 5);
+    let (stopped, _) = run_until(&plan(process(0, 3)), 5);
     assert!(matches!(stopped, Err(Error::Interrupted { done: 5, total: 32, .. })), "{stopped:?}");
-    let nothing = run_plain(&plan(place(2, 3))).unwrap();
+    let nothing = run_plain(&plan(process(2, 3))).unwrap();
     assert_eq!((nothing.encoded, nothing.left), (0, PICTURES - 5));
-    let second = run_plain(&plan(place(1, 3))).unwrap();
+    let second = run_plain(&plan(process(1, 3))).unwrap();
     assert_eq!((second.encoded, second.left), (PICTURES - 32, 32 - 5));
     assert!(!output.exists());
     // Two go on.
-    let idle = run_plain(&plan(place(1, 2))).unwrap();
+    let idle = run_plain(&plan(process(1, 2))).unwrap();
     assert_eq!((idle.encoded, idle.resumed, idle.left), (0, PICTURES - 32, 32 - 5));
-    let last = run_plain(&plan(place(0, 2))).unwrap();
+    let last = run_plain(&plan(process(0, 2))).unwrap();
     assert_eq!((last.encoded, last.resumed, last.left), (32 - 5, 5, 0));
     assert_eq!(fs::read(&output).unwrap(), expected);
     assert!(!partial(&output, "").exists());
-    assert!(run_plain(&plan(place(1, 2))).unwrap().already_finished);
+    assert!(run_plain(&plan(process(1, 2))).unwrap().already_finished);
 }

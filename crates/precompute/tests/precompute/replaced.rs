@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use launchers::Place;
+use launchers::ProcessRank;
 use precompute::{Embeddings, Error, Plan, Summary};
 
 use crate::BATCHES;
@@ -135,10 +135,10 @@ fn several_processes_share_an_update() {
     let output = data.path("out.safetensors");
     let plan = |rank| Plan {
         batch_size: 1,
-        place: Place { rank, world_size: 2, local_rank: 0 },
+        process: ProcessRank { rank, world_size: 2, local_rank: 0 },
         ..data.plan(&output)
     };
-    run_plain(&Plan { place: Place::ALONE, ..plan(0) }).unwrap();
+    run_plain(&Plan { process: ProcessRank::SINGLE, ..plan(0) }).unwrap();
     replace(&data, 2);
     replace(&data, 40);
     let (first, calls) = finish(&plan(0));

@@ -48,7 +48,7 @@ impl DataSet {
             device: Device::Cpu,
             batch_size: BATCH,
             skip_corrupt: false,
-            place: launchers::Place::ALONE,
+            process: launchers::ProcessRank::SINGLE,
             output,
         }
     }

@@ -1,4 +1,4 @@
-//! A server on a free port before a backend that is made for a test, and a client of it.
+//! Test server on a free port with a fake backend, and an HTTP client.
 
 use std::io::{Cursor, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,17 +13,20 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use pictures::Preprocessing;
 use recipes::Config;
 use serde_json::Value;
-use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
+use serve::{
+    Backend, BackendError, Candidate, Limits, PreparedImage, ServedModels, ServedRun, Task,
+    TaskOutput,
+};
 
-/// An exception of libtorch for a full GPU.
+/// libtorch's error for exhausted GPU memory.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
     capacity of 8.00 GiB\nException raised from malloc\nframe #0: c10::Error::Error(std::string)";
 
-/// Captions are the sums of the pixels: quick to make, and another one for each picture.
+/// Fake backend whose captions are sums of pixels: fast, and different for each image.
 pub struct Sums {
-    /// If set, a batch waits for a word: `go`, `panic`, `fail` or `memory`.
+    /// If set, each batch waits for a message: `go`, `panic`, `fail` or `memory`.
     gate: Option<Receiver<&'static str>>,
-    /// Told how many pictures were taken together.
+    /// Receives the size of each batch.
     taken: Sender<usize>,
 }
 
@@ -32,7 +35,7 @@ impl Sums {
         Preprocessing::clip(8)
     }
 
-    /// What is written of a picture that decodes to `picture`.
+    /// Returns the caption of an image that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
         let pixels = pictures::decode_within(picture, u64::MAX).unwrap();
         Self::of(&Self::preprocessing().planes(&pixels), task)
@@ -44,7 +47,7 @@ impl Sums {
     }
 }
 
-/// The runs that the tests' server has: `words` searches beams, `samples` draws, and `any` does all.
+/// Returns the config of a test run: `words` uses beam search, `samples` samples, `any` does both.
 pub fn config(run: &str) -> Config {
     let file = match run {
         "words" => "small/merge-rnn",
@@ -56,33 +59,33 @@ pub fn config(run: &str) -> Config {
 }
 
 impl Backend for Sums {
-    fn served(&self) -> Served {
+    fn served(&self) -> ServedModels {
         let run = |name: &str| ServedRun {
             name: name.to_owned(),
             config: Arc::new(config(name)),
             encoder: 0,
-            most_tokens: 60,
+            max_tokens: 60,
         };
-        Served {
+        ServedModels {
             runs: ["any", "words", "samples"].map(run).to_vec(),
             preprocessings: vec![Self::preprocessing()],
             similarity: None,
         }
     }
 
-    fn caption(&mut self, pictures: &[Picture]) -> Result<Vec<Vec<Written>>, Failure> {
-        self.taken.send(pictures.len()).unwrap();
+    fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError> {
+        self.taken.send(images.len()).unwrap();
         match self.gate.as_ref().map(|gate| gate.recv().unwrap()) {
             Some("panic") => panic!("a tensor of another shape"),
-            Some("fail") => return Err(Failure::Other("no memory is left".to_owned())),
-            // As tch panics with what libtorch throws.
+            Some("fail") => return Err(BackendError::Other("no memory is left".to_owned())),
+            // tch panics like this on a libtorch error.
             Some("memory") => panic!(
                 "called `Result::unwrap()` on an `Err` value: {:?}",
                 tch::TchError::Torch(GPU_IS_FULL.to_owned())
             ),
             _ => {}
         }
-        let written = |picture: &Picture, task: &Task| Written {
+        let written = |picture: &PreparedImage, task: &Task| TaskOutput {
             captions: vec![Candidate {
                 caption: Self::of(picture.pixels[0].as_ref().unwrap(), task),
                 score: 0.5,
@@ -90,25 +93,26 @@ impl Backend for Sums {
             }],
             keywords: None,
         };
-        let of =
-            |picture: &Picture| picture.tasks.iter().map(|task| written(picture, task)).collect();
-        Ok(pictures.iter().map(of).collect())
+        let of = |picture: &PreparedImage| {
+            picture.tasks.iter().map(|task| written(picture, task)).collect()
+        };
+        Ok(images.iter().map(of).collect())
     }
 }
 
-/// A running server; dropping it stops it.
+/// Running server; dropping it stops it.
 pub struct Server {
     pub address: SocketAddr,
-    /// Lets a batch go on, where batches wait.
+    /// Releases a batch, if batches wait.
     pub gate: Sender<&'static str>,
-    /// How many pictures were taken together, a number for each batch.
+    /// Receives the size of each batch.
     pub taken: Receiver<usize>,
     pub stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<bool>>,
 }
 
 impl Server {
-    /// Whose batches wait for a word if `gated`.
+    /// Starts a server; its batches wait for messages if `gated`.
     pub fn start(limits: Limits, gated: bool) -> Self {
         let ((gate, waits), (taken, seen)) = (unbounded(), unbounded());
         #[allow(clippy::result_large_err, reason = "the error's size is the library's")]
@@ -127,18 +131,18 @@ impl Server {
         Self { address, gate, taken: seen, stop, thread: Some(thread) }
     }
 
-    /// Stops it; whether everything in flight was answered.
+    /// Stops the server; returns true if all requests in flight finished.
     pub fn finish(mut self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 
-    /// Posts to `/v1/caption`: the answer's status, and what it says.
+    /// Posts to `/v1/caption`; returns the status and the JSON response.
     pub fn post(&self, content_type: &str, body: &[u8]) -> (u16, Value) {
         post(self.address, content_type, body)
     }
 
-    /// Posts a picture as a form, with more fields.
+    /// Posts an image as a form with additional fields.
     pub fn send(&self, picture: &[u8], more: &[(&str, &str)]) -> (u16, Value) {
         let (content_type, body) = form(picture, more);
         self.post(&content_type, &body)
@@ -149,13 +153,13 @@ impl Server {
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
     }
 
-    /// Sends these bytes, and says all that comes back until the server closes the connection.
+    /// Sends bytes, and returns everything received until the server closes the connection.
     pub fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
-        // What was read before a reset counts.
+        // Bytes received before a reset count.
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -164,7 +168,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Batches that wait would wait for ever.
+        // Waiting batches would block forever.
         for _ in 0..100 {
             let _ = self.gate.send("go");
         }
@@ -192,7 +196,7 @@ pub fn post(address: SocketAddr, content_type: &str, body: &[u8]) -> (u16, Value
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
 }
 
-/// A content type and body of `multipart/form-data`.
+/// Returns content type and body of a `multipart/form-data` request.
 pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     let head = "--edge\r\ncontent-disposition: form-data; name=\"picture\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n";
@@ -207,7 +211,7 @@ pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=edge".to_owned(), body)
 }
 
-/// A PNG whose colours depend on `number`.
+/// Returns a PNG whose colours depend on `number`.
 pub fn png(number: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
         image::Rgb([number.wrapping_mul(37) as u8, (x * 9 + number) as u8, (y * 7) as u8])

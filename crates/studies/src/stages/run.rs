@@ -81,7 +81,7 @@ pub fn run(
         durable::create_dir_all(&plan.folder.join(folder))?;
     }
     let state = Walk {
-        outcomes: Mutex::new(vec![Place::Waiting; plan.stages.len()]),
+        outcomes: Mutex::new(vec![ProcessRank::Waiting; plan.stages.len()]),
         news: Condvar::new(),
     };
     let failure = Mutex::new(None);
@@ -113,22 +113,22 @@ pub fn run(
     Ok(places
         .into_iter()
         .map(|place| match place {
-            Place::Ended(outcome) => outcome,
-            Place::Waiting | Place::Running => Outcome::Stopped,
+            ProcessRank::Ended(outcome) => outcome,
+            ProcessRank::Waiting | ProcessRank::Running => Outcome::Stopped,
         })
         .collect())
 }
 
 /// Where a stage is.
 #[derive(Debug, Clone, PartialEq)]
-enum Place {
+enum ProcessRank {
     Waiting,
     Running,
     Ended(Outcome),
 }
 
 struct Walk {
-    outcomes: Mutex<Vec<Place>>,
+    outcomes: Mutex<Vec<ProcessRank>>,
     news: Condvar,
 }
 
@@ -144,17 +144,17 @@ impl Walk {
         loop {
             let mut waiting = false;
             for at in 0..places.len() {
-                if places[at] != Place::Waiting {
+                if places[at] != ProcessRank::Waiting {
                     continue;
                 }
                 match ready(plan, &places, at) {
                     Ready::Yes => {
-                        places[at] = Place::Running;
+                        places[at] = ProcessRank::Running;
                         return Some(at);
                     }
                     Ready::Never(outcome) => {
                         observer.ended(plan, at, &outcome);
-                        places[at] = Place::Ended(outcome);
+                        places[at] = ProcessRank::Ended(outcome);
                     }
                     Ready::NotYet => waiting = true,
                 }
@@ -168,7 +168,7 @@ impl Walk {
     }
 
     fn end(&self, at: usize, outcome: Outcome) {
-        lock(&self.outcomes)[at] = Place::Ended(outcome);
+        lock(&self.outcomes)[at] = ProcessRank::Ended(outcome);
         self.news.notify_all();
     }
 }
@@ -179,18 +179,18 @@ enum Ready {
     Never(Outcome),
 }
 
-fn ready(plan: &Plan, places: &[Place], at: usize) -> Ready {
+fn ready(plan: &Plan, places: &[ProcessRank], at: usize) -> Ready {
     let mut ready = Ready::Yes;
     for &before in &plan.stages[at].after {
         match &places[before] {
-            Place::Ended(Outcome::Kept | Outcome::Finished { .. }) => {}
-            Place::Ended(Outcome::Stopped) => return Ready::Never(Outcome::Stopped),
-            Place::Ended(Outcome::Failed { .. } | Outcome::Skipped) => {
+            ProcessRank::Ended(Outcome::Kept | Outcome::Finished { .. }) => {}
+            ProcessRank::Ended(Outcome::Stopped) => return Ready::Never(Outcome::Stopped),
+            ProcessRank::Ended(Outcome::Failed { .. } | Outcome::Skipped) => {
                 if !plan.stages[before].optional {
                     return Ready::Never(Outcome::Skipped);
                 }
             }
-            Place::Waiting | Place::Running => ready = Ready::NotYet,
+            ProcessRank::Waiting | ProcessRank::Running => ready = Ready::NotYet,
         }
     }
     ready

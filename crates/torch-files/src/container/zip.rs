@@ -147,7 +147,5 @@ impl<'a> Archive<'a> {
 }
 
 fn refused(error: &ZipError) -> Problem {
-    Problem::Archive(format!(
-        "{error}\nhint: fetch or copy the file again; a file cut short looks like this"
-    ))
+    Problem::Archive(format!("{error}\nhint: fetch or copy the file again; it may be truncated"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives};
-use launchers::Place;
+use launchers::ProcessRank;
 use networks::device;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
@@ -45,24 +45,24 @@ pub struct Together {
 }
 
 impl Bench {
-    /// Measures steps of the processes of a launcher, of which this one is at `place`.
+    /// Measures steps of the processes of a launcher, of which this one is `process`.
     ///
     /// # Errors
     /// When another process is lost, or memory is exhausted.
     pub fn together(
         self,
-        place: Place,
+        process: ProcessRank,
         rounds: usize,
         options: LearnerOptions,
     ) -> Result<Together, Error> {
         device::keep_freed_memory();
-        let group = collectives::connect(place, self.device, Duration::from_mins(10))?;
+        let group = collectives::connect(process, self.device, Duration::from_mins(10))?;
         let batches = 0..=rounds;
         let parts: Vec<(Part, usize)> = batches
             .map(|number| {
                 let batch = &self.batches[number % self.batches.len()];
                 let targets = self.part(batch).tokens.targets();
-                (self.part(&dealt(batch, &self.rows, place)), targets)
+                (self.part(&dealt(batch, &self.rows, process)), targets)
             })
             .collect();
         let captions = self.batches[0].len();
@@ -79,13 +79,13 @@ impl Bench {
             let loss = self.captioner.loss(part, options.pass);
             let leaves: Vec<&Tensor> = parameters.iter().collect();
             let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
-            buckets.add(&gradients, weight)?;
+            buckets.accumulate(&gradients, weight)?;
             drop(gradients);
             waited_for(&loss);
             let computed = start.elapsed().as_secs_f64();
             group.barrier()?;
             let all_there = start.elapsed().as_secs_f64();
-            let sums = buckets.finish(&[loss.detach() * weight])?;
+            let sums = buckets.finish_step(&[loss.detach() * weight])?;
             waited_for(&sums.scalars);
             let summed = start.elapsed().as_secs_f64();
             optimizer.step(&sums.gradients, None, number, 1e-6)?;
@@ -95,7 +95,7 @@ impl Bench {
         }
         drop(buckets);
         let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
-        if !place.is_alone() {
+        if !process.is_single() {
             learner.share(&group)?;
         }
         let mut steps = Vec::new();
@@ -111,7 +111,7 @@ impl Bench {
         let column = |at: usize| apart.iter().map(|row| row[at]).collect::<Vec<_>>();
         let median = |seconds: Vec<f64>| middle(&group, &seconds);
         Ok(Together {
-            processes: place.world_size,
+            processes: process.world_size,
             captions,
             compute: median(column(0))?,
             wait: median(column(1))?,
@@ -119,7 +119,7 @@ impl Bench {
             update: median(column(3))?,
             step: median(steps)?,
             gradient_bytes,
-            least_sent_bytes: 2 * gradient_bytes * (place.world_size - 1) / place.world_size,
+            least_sent_bytes: 2 * gradient_bytes * (process.world_size - 1) / process.world_size,
             peak_memory_bytes: most(&group, peak_memory())?,
         })
     }

@@ -16,7 +16,7 @@ use durable::StagedFolder;
 use durable::digests::{self, Digests};
 use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig};
+use networks::prefix::{self, CaptionerInitialWeights, ClipCaptioner, MapperConfig};
 use networks::weights::WeightsError;
 use tch::{Device, nn};
 
@@ -103,8 +103,12 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     let checkpoint = checkpoints::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = MapperConfig::new(&imported.config.clip_prefix()?.mapper, imported.clip_dim);
-    let _captioner =
-        ClipCaptioner::with_initial(store.root(), &imported.gpt2, &mapper, InitialParts::ZEROS);
+    let _captioner = ClipCaptioner::with_initial(
+        store.root(),
+        &imported.gpt2,
+        &mapper,
+        CaptionerInitialWeights::ZEROS,
+    );
     prefix::load(&mut store, &checkpoint::weights(&checkpoint)?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(
             "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",

@@ -2,7 +2,7 @@
 
 use foreign_text::printable_path;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
-use networks::{Initial, Pass};
+use networks::{InitialWeights, Pass};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
@@ -91,7 +91,11 @@ impl System for MergeRnn {
 
     fn complete(&self, _provenance: &mut Provenance) {}
 
-    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<merge_rnn::MergeRnn, Error> {
+    fn model(
+        &self,
+        store: &nn::VarStore,
+        initial: InitialWeights,
+    ) -> Result<merge_rnn::MergeRnn, Error> {
         Ok(merge_rnn::MergeRnn::with_initial(store.root(), &self.network, initial))
     }
 
@@ -172,7 +176,7 @@ impl MergeRnnWriter {
         let vocabulary = Vocabulary::open(&folder.words())?;
         let mut store = nn::VarStore::new(device);
         let shape = network(settings, &vocabulary, image_dim);
-        let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, Initial::Zeros);
+        let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, InitialWeights::Zeros);
         checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })

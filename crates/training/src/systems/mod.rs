@@ -7,7 +7,7 @@ pub(crate) mod sbg;
 
 use std::path::Path;
 
-use networks::Initial;
+use networks::InitialWeights;
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
@@ -45,7 +45,7 @@ pub(crate) trait System: Sized {
 
     /// Adds the model's variables to a store, at its root. `initial` is what those begin as that
     /// [`Self::fill`] does not fill.
-    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<Self::Model, Error>;
+    fn model(&self, store: &nn::VarStore, initial: InitialWeights) -> Result<Self::Model, Error>;
 
     /// Gives the variables of the model pretrained values, where there are any.
     fn fill(&self, _store: &mut nn::VarStore) -> Result<(), Error> {

@@ -3,8 +3,8 @@
 
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
-use networks::prefix::{ClipCaptioner, InitialParts, MapperConfig, TokenBatch};
-use networks::{Initial, Pass};
+use networks::prefix::{CaptionerInitialWeights, ClipCaptioner, MapperConfig, TokenBatch};
+use networks::{InitialWeights, Pass};
 use tch::{Device, TchError, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -118,9 +118,9 @@ impl System for Prefix {
         provenance.gpt2_sha256 = Some(self.pretrained.identity());
     }
 
-    fn model(&self, store: &nn::VarStore, initial: Initial) -> Result<ClipCaptioner, Error> {
+    fn model(&self, store: &nn::VarStore, initial: InitialWeights) -> Result<ClipCaptioner, Error> {
         let mapper = MapperConfig::new(&self.system.mapper, self.clip_dim);
-        let initial = InitialParts { mapper: initial, gpt2: Initial::Zeros };
+        let initial = CaptionerInitialWeights { mapper: initial, gpt2: InitialWeights::Zeros };
         Ok(ClipCaptioner::with_initial(store.root(), &self.gpt2, &mapper, initial))
     }
 
@@ -166,7 +166,7 @@ impl System for Prefix {
     }
 
     fn targets(&self, row: &TokenRow) -> usize {
-        TokenBatch::targets_of(&row.tokens)
+        TokenBatch::count_targets(&row.tokens)
     }
 
     fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
@@ -245,7 +245,12 @@ impl PrefixWriter {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let mapper = MapperConfig::new(&system.mapper, clip_dim);
-        let model = ClipCaptioner::with_initial(store.root(), &gpt2, &mapper, InitialParts::ZEROS);
+        let model = ClipCaptioner::with_initial(
+            store.root(),
+            &gpt2,
+            &mapper,
+            CaptionerInitialWeights::ZEROS,
+        );
         checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');

@@ -135,7 +135,7 @@ impl Stage {
             device: Device::Cpu,
             batch_size: 1,
             skip_corrupt: false,
-            place: launchers::Place::ALONE,
+            process: launchers::ProcessRank::SINGLE,
             output: &output,
         };
         let mut seen = 0;

@@ -1,8 +1,9 @@
-//! `clip_dim -> hidden * prefix_length / 2 -> hidden * prefix_length`, tanh between.
+//! ClipCap's MLP mapper: `clip_dim -> hidden * prefix_length / 2 -> hidden * prefix_length` with
+//! tanh.
 
 use tch::Tensor;
 
-use super::Linear;
+use super::linear::Linear;
 use crate::layers::Builder;
 use crate::pass::Pass;
 
@@ -16,7 +17,7 @@ pub(in crate::prefix) struct MlpMapper {
 
 impl MlpMapper {
     pub(super) fn new(module: &Builder, clip_dim: i64, hidden: i64, prefix_length: i64) -> Self {
-        // ClipCap's MLP is a list of layers, of which 1 is the tanh.
+        // ClipCap's MLP is a list of layers; number 1 is the tanh.
         let layers = module.sub("model");
         let (outputs, inner) = (hidden * prefix_length, hidden * prefix_length / 2);
         Self {

@@ -1,11 +1,11 @@
 //! Mappers from an image embedding to the vectors that GPT-2 reads in place of its first tokens.
 
+mod linear;
 mod mlp;
 mod transformer;
 
 use recipes::MapperKind;
 use tch::Tensor;
-use tch::nn::Init;
 
 use mlp::MlpMapper;
 use transformer::TransformerMapper;
@@ -13,52 +13,52 @@ use transformer::TransformerMapper;
 use crate::layers::Builder;
 use crate::pass::Pass;
 
-/// A mapper that is larger than the largest GPT-2 is a mistake, and refusing it is kinder than running out
-/// of memory.
+/// Sanity limit, more than the largest GPT-2, so that a wrong config fails before memory runs out.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
-/// A mapper's sizes.
+/// Sizes of a mapper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapperConfig {
-    /// The network.
+    /// Architecture of the mapper.
     pub kind: MapperKind,
-    /// Values in an image embedding.
+    /// Length of an image embedding.
     pub clip_dim: i64,
-    /// Prefix vectors for each image.
+    /// Number of prefix vectors per image.
     pub prefix_length: i64,
 }
 
 impl MapperConfig {
-    /// Returns the network of a config's mapper, for embeddings of `clip_dim` values.
+    /// Returns the sizes of a configured mapper for embeddings of `clip_dim` values.
     #[must_use]
     pub fn new(mapper: &recipes::Mapper, clip_dim: usize) -> Self {
         let recipes::Mapper { kind, prefix_length } = *mapper;
         Self { kind, clip_dim: clip_dim as i64, prefix_length }
     }
 
-    /// Checks that a language model of this hidden size can be mapped to; worth calling before a
-    /// captioner is built.
+    /// Checks that the mapper fits a language model of this hidden size.
+    ///
+    /// Call it before building a captioner.
     ///
     /// # Errors
-    /// Says what does not fit.
+    /// Fails with the reason.
     pub fn check(&self, hidden_size: i64) -> Result<(), String> {
         let is_transformer = matches!(self.kind, MapperKind::Transformer { .. });
         if is_transformer && hidden_size % transformer::HEADS != 0 {
             return Err(format!(
-                "the transformer mapper has {} heads, which do not divide GPT-2's hidden size of {hidden_size}; take the mlp mapper, or another GPT-2",
+                "the transformer mapper has {} heads, which do not divide GPT-2's hidden size of {hidden_size}; use the mlp mapper or another GPT-2",
                 transformer::HEADS
             ));
         }
         match self.parameters(hidden_size) {
             0..=MAX_PARAMETERS => Ok(()),
             count => Err(format!(
-                "mapper.prefix_length is {}: with it the mapper has {count} weights, more than {MAX_PARAMETERS}; lower it, or mapper.clip_length and mapper.layers",
+                "mapper.prefix_length is {}, which gives a mapper of {count} weights, more than {MAX_PARAMETERS}; reduce it, mapper.clip_length or mapper.layers",
                 self.prefix_length
             )),
         }
     }
 
-    /// Values in the large matrices; biases and norms are not counted.
+    /// Returns the number of values in the large matrices, without biases and norms.
     fn parameters(&self, hidden_size: i64) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let (clip_dim, hidden) = (wide(self.clip_dim), wide(hidden_size));
@@ -73,7 +73,7 @@ impl MapperConfig {
     }
 }
 
-/// A mapper of either kind.
+/// Mapper of either kind.
 #[derive(Debug)]
 pub(super) enum Mapper {
     Mlp(MlpMapper),
@@ -81,8 +81,9 @@ pub(super) enum Mapper {
 }
 
 impl Mapper {
-    /// Adds its variables under `module`, initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`,
-    /// for prefix vectors of `hidden` values.
+    /// Adds the mapper's variables under `module` for prefix vectors of `hidden` values.
+    ///
+    /// They are initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`.
     pub(super) fn new(module: &Builder, config: &MapperConfig, hidden: i64) -> Self {
         let MapperConfig { kind, clip_dim, prefix_length } = *config;
         match kind {
@@ -100,44 +101,13 @@ impl Mapper {
         }
     }
 
-    /// Prefix vectors `[batch, prefix_length, hidden]` of image embeddings `[batch, clip_dim]`.
+    /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`.
     pub(super) fn forward(&self, embeddings: &Tensor, pass: Pass) -> Tensor {
         match self {
             Self::Mlp(mapper) => mapper.forward(embeddings, pass),
             Self::Transformer(mapper) => mapper.forward(embeddings, pass),
         }
     }
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Weight `[outputs, inputs]` and bias uniform within `1 / sqrt(inputs)`: PyTorch's default,
-    /// which tch's own linear layer does not share.
-    fn new(module: &Builder, inputs: i64, outputs: i64) -> Self {
-        let bias = module.var("bias", &[outputs], uniform(inputs));
-        Self { bias: Some(bias), ..Self::without_bias(module, inputs, outputs) }
-    }
-
-    fn without_bias(module: &Builder, inputs: i64, outputs: i64) -> Self {
-        let weight = module.var("weight", &[outputs, inputs], uniform(inputs));
-        Self { weight, bias: None }
-    }
-
-    fn forward(&self, inputs: &Tensor, pass: Pass) -> Tensor {
-        let weight = |tensor| pass.precision.weight(tensor);
-        let bias = self.bias.as_ref().map(weight);
-        pass.precision.cast(inputs).linear(&weight(&self.weight), bias.as_ref())
-    }
-}
-
-fn uniform(inputs: i64) -> Init {
-    let bound = 1.0 / (inputs as f64).sqrt();
-    Init::Uniform { lo: -bound, up: bound }
 }
 
 #[cfg(test)]
@@ -154,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapper_that_no_memory_holds_is_refused() {
+    fn too_large_mappers_are_rejected() {
         let transformer = |clip_length, layers| MapperKind::Transformer { clip_length, layers };
         for (kind, prefix_length, fits) in [
             (MapperKind::Mlp, 10, true),

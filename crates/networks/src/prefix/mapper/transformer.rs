@@ -1,20 +1,23 @@
-//! ClipCap's transformer mapper: the image embedding is projected to `clip_length` vectors,
-//! `prefix_length` learned ones are put behind them, and what pre-norm self-attention layers make of
-//! the latter is the prefix.
+//! ClipCap's transformer mapper.
 //!
-//! Names are those of ClipCap's checkpoints: `linear`, `prefix_const`,
-//! `transformer.layers.N.{norm1, attn.{to_queries, to_keys_values, project}, norm2, mlp.{fc1, fc2}}`.
+//! The image embedding is projected to `clip_length` vectors, followed by `prefix_length` learned
+//! vectors. Pre-norm self-attention layers transform both; the outputs of the latter are the
+//! prefix.
+//!
+//! Variables have the names of ClipCap's checkpoints: `linear`, `prefix_const`,
+//! `transformer.layers.N.{norm1, attn.{to_queries, to_keys_values, project}, norm2, mlp.{fc1,
+//! fc2}}`.
 
 use tch::Tensor;
 use tch::nn::Init;
 
-use super::Linear;
+use super::linear::Linear;
 use crate::layers::Builder;
 use crate::pass::Pass;
 
-/// ClipCap's, for every size.
+/// Number of attention heads, for every size.
 pub(super) const HEADS: i64 = 8;
-/// Width inside the feed-forward layers, as a multiple of the hidden size.
+/// Feed-forward size as a multiple of the hidden size.
 pub(super) const MLP_RATIO: i64 = 2;
 
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub(in crate::prefix) struct TransformerMapper {
 
 impl TransformerMapper {
     /// # Panics
-    /// When `hidden` is not a multiple of 8, the number of heads.
+    /// Panics if `hidden` is not a multiple of the eight heads.
     pub(super) fn new(
         module: &Builder,
         clip_dim: i64,
@@ -92,7 +95,7 @@ impl Layer {
         }
     }
 
-    /// `[batch, tokens, hidden]` in and out.
+    /// Computes the layer, `[batch, tokens, hidden]` to the same shape.
     fn forward(&self, states: &Tensor, pass: Pass) -> Tensor {
         let states = states + self.attend(&self.norm1.forward(states), pass);
         let inner = self.fc1.forward(&self.norm2.forward(&states), pass).relu();
@@ -110,7 +113,7 @@ impl Layer {
     }
 }
 
-/// `[batch, tokens, hidden]` as `[batch, heads, tokens, head_dim]`.
+/// Splits `[batch, tokens, hidden]` into `[batch, heads, tokens, head_dim]`.
 fn heads(states: &Tensor) -> Tensor {
     states.unflatten(2, [HEADS, -1]).transpose(1, 2)
 }
@@ -130,7 +133,7 @@ impl Norm {
     }
 
     fn forward(&self, states: &Tensor) -> Tensor {
-        // PyTorch's default epsilon, which ClipCap leaves.
+        // PyTorch's default epsilon, as in ClipCap.
         states.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true)
     }
 }

@@ -11,7 +11,7 @@ use foreign_text::printable_path;
 use keywords::{Encyclopedia, ImageKeywords, prompt};
 use networks::gpt2::Vocabulary;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use networks::{Initial, Pass};
+use networks::{InitialWeights, Pass};
 use tch::{Device, TchError, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -109,8 +109,16 @@ impl System for Sbg {
         provenance.keywords_sha256 = Some(self.keywords_sha256.clone());
     }
 
-    fn model(&self, store: &nn::VarStore, _initial: Initial) -> Result<LanguageModel, Error> {
-        Ok(LanguageModel::with_initial(store.root(), &self.pretrained.config, Initial::Zeros))
+    fn model(
+        &self,
+        store: &nn::VarStore,
+        _initial: InitialWeights,
+    ) -> Result<LanguageModel, Error> {
+        Ok(LanguageModel::with_initial(
+            store.root(),
+            &self.pretrained.config,
+            InitialWeights::Zeros,
+        ))
     }
 
     fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {

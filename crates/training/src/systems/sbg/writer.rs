@@ -6,7 +6,7 @@ use std::path::Path;
 use foreign_text::printable_path;
 use keywords::compare::select_all;
 use keywords::{Keyword, SEPARATOR, Selector, TextEncoder, prompt};
-use networks::Initial;
+use networks::InitialWeights;
 use networks::decode::{self, Options};
 use networks::language_model::LanguageModel;
 use tch::{Device, Kind, Tensor, nn, no_grad};
@@ -70,7 +70,7 @@ impl SbgWriter {
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
-        let model = LanguageModel::with_initial(store.root(), &gpt2, Initial::Zeros);
+        let model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
         checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;

@@ -1,4 +1,4 @@
-//! A stream whose answers must be taken in time.
+//! TCP stream with a timeout for writes.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -10,23 +10,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A connection that breaks off where what was written to it is not taken in time.
+/// TCP stream that fails if the client does not read the data written to it in time.
 ///
-/// The time runs from the first byte that cannot be written until nothing is left to write, however
-/// little the client takes meanwhile.
-pub(crate) struct Patience {
+/// The time runs from the first write that blocks until everything is flushed, even if the client
+/// reads a little meanwhile.
+pub(crate) struct WriteTimeout {
     stream: TcpStream,
     limit: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl WriteTimeout {
     pub fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, deadline: None }
     }
 
-    /// Fails what waits beyond the time for it.
-    fn bounded<T>(
+    /// Returns `polled`, or a timeout error after the deadline of a pending write.
+    fn check_deadline<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
@@ -41,7 +41,7 @@ impl Patience {
     }
 }
 
-impl AsyncRead for Patience {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -51,14 +51,14 @@ impl AsyncRead for Patience {
     }
 }
 
-impl AsyncWrite for Patience {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bounded(polled, cx)
+        self.check_deadline(polled, cx)
     }
 
     fn poll_write_vectored(
@@ -67,7 +67,7 @@ impl AsyncWrite for Patience {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.bounded(polled, cx)
+        self.check_deadline(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -75,7 +75,7 @@ impl AsyncWrite for Patience {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when it has written all that it has.
+        // hyper flushes after writing everything that it has.
         self.deadline = None;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -85,10 +85,10 @@ impl AsyncWrite for Patience {
     }
 }
 
-impl Drop for Patience {
+impl Drop for WriteTimeout {
     fn drop(&mut self) {
         if self.deadline.is_some() {
-            // The system would keep the rest for a client that does not take it.
+            // Otherwise the system would keep the unsent data for a client that does not read it.
             let _ = self.stream.set_zero_linger();
         }
     }

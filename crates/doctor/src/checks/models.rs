@@ -1,18 +1,18 @@
-//! Models with the same random weights on any device.
+//! Models with device-independent random weights.
 
 use networks::gpt2::Gpt2Config;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 
 use crate::error::CheckError;
 
-/// Weights are drawn from it.
+/// Seed of the weights.
 const SEED: i64 = 16;
 
-/// Distance of weights from their initial values: biases of 0 and norms of 1 would hide
+/// Standard deviation of the noise added to initial weights: biases of 0 and norms of 1 would hide
 /// errors.
-const MOVED: f64 = 0.1;
+const NOISE: f64 = 0.1;
 
-/// A GPT-2 of two layers.
+/// Returns the config of a two-layer GPT-2.
 pub(crate) fn small_gpt2() -> Gpt2Config {
     Gpt2Config {
         vocab_size: 211,
@@ -24,8 +24,8 @@ pub(crate) fn small_gpt2() -> Gpt2Config {
     }
 }
 
-/// Builds a model whose weights are drawn on the processor, and copies them to `device` as `kind`.
-pub(crate) fn placed<M>(
+/// Builds a model with weights drawn on the CPU, and copies it to `device` as `kind`.
+pub(crate) fn model_on<M>(
     device: Device,
     kind: Kind,
     build: impl Fn(&nn::Path) -> Result<M, CheckError>,
@@ -34,7 +34,7 @@ pub(crate) fn placed<M>(
     let drawn = nn::VarStore::new(Device::Cpu);
     let model = build(&drawn.root())?;
     for (_, mut variable) in named_variables(&drawn) {
-        let _ = no_grad(|| variable.f_add_(&(variable.f_randn_like()? * MOVED)))?;
+        let _ = no_grad(|| variable.f_add_(&(variable.f_randn_like()? * NOISE)))?;
     }
     if (device, kind) == (Device::Cpu, Kind::Float) {
         return Ok((drawn, model));
@@ -53,14 +53,13 @@ pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
     variables
 }
 
-/// Draws numbers of deviation 1 on the processor, the same for the same seed, and copies them to
-/// `device`.
-pub(crate) fn drawn(seed: i64, size: &[i64], device: Device) -> Tensor {
+/// Draws standard normal numbers on the CPU from `seed`, and copies them to `device`.
+pub(crate) fn random_tensor(seed: i64, size: &[i64], device: Device) -> Tensor {
     tch::manual_seed(seed);
     Tensor::randn(size, (Kind::Float, Device::Cpu)).to_device(device)
 }
 
-/// Makes up a caption of token ids from 1 to `vocabulary` - 1.
+/// Generates a caption of token ids from 1 to `vocabulary` - 1.
 pub(crate) fn caption(number: usize, length: usize, vocabulary: usize) -> Vec<i64> {
     (0..length)
         .map(|place| (1 + (number * 37 + place * place * 11) % (vocabulary - 1)) as i64)
