@@ -1,5 +1,6 @@
 //! One batch through the caller's model, checked.
 
+use durable::kept::Pieces;
 use networks::memory::attempt;
 use networks::transfer::Reading;
 use tch::{Kind, TchError, Tensor};
@@ -7,7 +8,6 @@ use tch::{Kind, TchError, Tensor};
 use crate::ahead::Batch;
 use crate::error::Error;
 use crate::normaliser::Normaliser;
-use crate::partial;
 use crate::plan::Plan;
 
 /// A batch at the model.
@@ -46,7 +46,7 @@ impl Encoding {
             last,
             source,
             batch_size: plan.batch_size,
-            kept: partial::folder_of(plan.output),
+            kept: Pieces::folder_of(plan.output),
         })??;
         let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
         if embeddings.size() != wanted {

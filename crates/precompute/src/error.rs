@@ -113,17 +113,6 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// An unfinished run of other settings is in the way.
-    #[error(
-        "{} is from an unfinished run that cannot be continued:\n  {}\nhint: repeat that run's \
-         settings, or remove the folder to start over", printable_path(path), differences.join("\n  ")
-    )]
-    OtherRun {
-        /// The unfinished run's folder.
-        path: PathBuf,
-        /// What is different, a line each.
-        differences: Vec<String>,
-    },
     /// A finished file of other settings is in the way.
     #[error(
         "{} exists and holds other embeddings:\n  {}\nhint: move it away, or choose another --out",
@@ -164,9 +153,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The reason for a failed `action` on `path`.
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File(durable::Error::Io { action, path: path.to_owned(), source })
+    /// Returns the error for a file that could not be written after `done` images.
+    pub(crate) fn keep(error: durable::Error, path: &Path, done: usize) -> Self {
+        match error {
+            durable::Error::Io { source, .. } => Self::Keep { path: path.to_owned(), done, source },
+            error => error.into(),
+        }
     }
 }
 

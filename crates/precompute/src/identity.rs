@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use durable::kept::Key;
 use flickr::Preprocessing;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
@@ -82,30 +83,29 @@ impl Identity {
         if self.preprocessing == Preprocessing::imagenet() { Network::Vgg } else { Network::Clip }
     }
 
-    /// What of `other` is not as here, a line each: `dtype: f32 there, f16 here`.
+    /// Returns everything that two sets of embeddings have to agree on, by name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let Preprocessing { size, crop, mean, std, filter, rescale_factor } = &self.preprocessing;
+        Key::new([
+            ("model weights (sha256)", self.model_sha256.clone()),
+            (
+                "preprocessing",
+                format!(
+                    "size {size}, crop {crop}, factor {rescale_factor}, mean {mean:?}, \
+                     std {std:?}, filter {filter:?}"
+                ),
+            ),
+            ("normalize", self.normalize.to_string()),
+            ("dtype", self.dtype.to_string()),
+            ("data set fingerprint", self.dataset_fingerprint.clone()),
+            ("dimension", self.dimension.to_string()),
+        ])
+    }
+
+    /// Returns a line for each difference from `other`, such as `dtype: f32 there, f16 here`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let preprocessing = |identity: &Self| {
-            let Preprocessing { size, crop, mean, std, filter, rescale_factor } =
-                &identity.preprocessing;
-            format!(
-                "size {size}, crop {crop}, factor {rescale_factor}, mean {mean:?}, std {std:?}, \
-                 filter {filter:?}"
-            )
-        };
-        let rows = [
-            ("model weights (sha256)", other.model_sha256.clone(), self.model_sha256.clone()),
-            ("preprocessing", preprocessing(other), preprocessing(self)),
-            ("normalize", other.normalize.to_string(), self.normalize.to_string()),
-            ("dtype", other.dtype.to_string(), self.dtype.to_string()),
-            (
-                "data set fingerprint",
-                other.dataset_fingerprint.clone(),
-                self.dataset_fingerprint.clone(),
-            ),
-            ("dimension", other.dimension.to_string(), self.dimension.to_string()),
-        ];
-        let different = rows.into_iter().filter(|(_, there, here)| there != here);
-        different.map(|(what, there, here)| format!("{what}: {there} there, {here} here")).collect()
+        self.key().differences(&other.key())
     }
 }

@@ -48,20 +48,16 @@
 //! ```
 
 mod ahead;
-mod digest;
 mod encode;
 mod encoder;
 mod error;
 mod finished;
 mod identity;
 mod normaliser;
-mod partial;
+mod piece;
 mod plan;
-mod previous;
 mod run;
-mod settings;
 mod sources;
-mod whole;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
 pub use error::{Error, first_of};

@@ -8,10 +8,8 @@ use flickr::PictureFile;
 use foreign_text::{printable, printable_path};
 use launchers::Place;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tch::Device;
 
-use crate::digest;
 use crate::error::Error;
 use crate::identity::Identity;
 
@@ -93,11 +91,31 @@ impl Plan<'_> {
         bound(index)..bound(index.saturating_add(1))
     }
 
-    /// A digest of the names in their order.
-    pub(crate) fn names_sha256(&self) -> String {
-        let mut names = Sha256::new();
-        self.names.iter().for_each(|name| digest::add_text(&mut names, name));
-        hex::encode(names.finalize())
+    /// Returns the number of pieces that processes share.
+    pub(crate) fn pieces(&self) -> usize {
+        self.batches().div_ceil(self.piece_batches())
+    }
+
+    /// Returns the number of batches in a piece: about 1,024 images, which are saved together.
+    fn piece_batches(&self) -> usize {
+        (1024 / self.batch_size).clamp(1, 32)
+    }
+
+    /// Returns the piece of a batch.
+    pub(crate) fn piece_of(&self, batch: usize) -> usize {
+        batch / self.piece_batches()
+    }
+
+    /// Returns the batches of a piece.
+    pub(crate) fn batches_of_piece(&self, piece: usize) -> Range<usize> {
+        let first = piece * self.piece_batches();
+        first..(first + self.piece_batches()).min(self.batches())
+    }
+
+    /// Returns the images of a piece, as indices in the list.
+    pub(crate) fn images_of_piece(&self, piece: usize) -> Range<usize> {
+        let Range { start, end } = self.batches_of_piece(piece);
+        self.batch(start).start..self.batch(end).start
     }
 }
 
