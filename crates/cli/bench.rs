@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use flickr::{Corpus, Preprocessing};
+use datasets::Corpus;
 use foreign_text::printable_path;
 use launchers::Place;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Pass, Precision, device};
+use pictures::Preprocessing;
 use rayon::prelude::*;
 use serde::Deserialize;
 use training::bench::{Bench, SAMPLES, WRITTEN};
@@ -120,7 +121,7 @@ impl Size {
 impl Args {
     fn learner_options(&self) -> LearnerOptions {
         LearnerOptions {
-            max_gradient_norm: 1.0,
+            max_grad_norm: 1.0,
             pass: Pass {
                 dropout: true,
                 precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
@@ -192,7 +193,8 @@ fn decode(args: &Args) -> anyhow::Result<()> {
         args.reference.run("decode", work.path(), args.threads)?;
     terminal::print(&format!("captions of {WRITTEN} tokens\n"))?;
     for batch_size in [1, 40, 128] {
-        let (times, written) = bench.decode(Strategy::Greedy, args.reference.rounds, batch_size)?;
+        let (times, written) =
+            bench.decode(Strategy::Greedy {}, args.reference.rounds, batch_size)?;
         let ours = median(times) / batch_size as f64;
         print_row(&format!("capsmith, batches of {batch_size}"), ours, "s a caption", None)?;
         let Some(reference) = &reference else { continue };
@@ -256,7 +258,7 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
 
     let preprocessing = Preprocessing::clip(224);
     let picture = |path: &PathBuf| -> anyhow::Result<()> {
-        std::hint::black_box(preprocessing.apply(&flickr::decode(path)?));
+        std::hint::black_box(preprocessing.apply(&pictures::decode(path)?));
         Ok(())
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flickr::Preprocessing;
 use foreign_text::{printable, printable_path};
 use networks::device::parse_device;
+use pictures::Preprocessing;
 use precompute::ImageEncoder;
 use rayon::prelude::*;
 use tch::Device;
@@ -64,7 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let encoder = encoder(args, &captioner, device)?;
     let selector = captioner.keyword_selector()?;
     let bar = terminal::bar(args.images.len() as u64, "captioning");
-    for images in args.images.chunks(captioner.config.decoding.pictures_together(device)) {
+    for images in args.images.chunks(captioner.config.decoding.pictures_together(device.is_cuda()))
+    {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {
             let embeddings = encoder.encode_pictures(&pictures)?;
@@ -122,7 +123,7 @@ fn read_pictures<'a>(
 ) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<u8>>)> {
     let read: Vec<_> = images
         .par_iter()
-        .map(|path| flickr::decode(path).map(|pixels| preprocessing.planes(&pixels)))
+        .map(|path| pictures::decode(path).map(|pixels| preprocessing.planes(&pixels)))
         .collect();
     let mut paths = Vec::new();
     let mut pictures = Vec::new();

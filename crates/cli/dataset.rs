@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
-use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
 use foreign_text::printable_path;
 
 use crate::terminal;
@@ -74,7 +74,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let corpus = Corpus::load(&args.dataset, args.layout)?;
     let specs = split_specs(&corpus, args)?;
     let bar = terminal::bar(corpus.images.len() as u64, "checking pictures");
-    let audit = flickr::audit(&corpus, &specs, |_| bar.inc(1));
+    let audit = datasets::audit(&corpus, &specs, |_| bar.inc(1));
     bar.finish_and_clear();
     if args.json {
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?;

@@ -10,10 +10,9 @@ use clap::ValueEnum;
 use foreign_text::printable_path;
 use hub::Wanted;
 use launchers::Place;
+use recipes::{Config, System};
 use tch::Device;
 use training::captioner::{Captioner, Event};
-use training::checkpoint::Which;
-use training::config::{Config, System};
 use training::evaluate::{Evaluated, What, evaluate_run};
 use training::run_folder::RunFolder;
 use training::track::ScoredSplit;
@@ -53,7 +52,7 @@ pub struct Args {
     /// captions.
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.max_tokens=40`, or say where its data lies
+    /// Change how the run decodes, such as `--set decoding.max_new_tokens=40`, or say where its data lies
     /// now: data.dataset, data.embeddings, keywords.selected; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
@@ -80,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;
-    scoring.tokenizer.get_or_insert(system.tokenizer());
+    scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
     let options = scoring.options()?;
     let how = How {
         checkpoint: args.checkpoint,
@@ -116,16 +115,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Which of a run's checkpoints.
+/// One of a run's checkpoints.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum CheckpointChoice {
     /// The newest.
     Newest,
-    /// That of the epoch with the lowest loss.
+    /// The checkpoint of the epoch with the lowest loss.
     Best,
 }
 
-impl From<CheckpointChoice> for Which {
+impl From<CheckpointChoice> for recipes::CheckpointChoice {
     fn from(choice: CheckpointChoice) -> Self {
         match choice {
             CheckpointChoice::Newest => Self::Newest,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
-use flickr::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
 use foreign_text::printable_path;
 use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use flickr::{Corpus, Layout};
+use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
 use hub::Wanted;
 use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};

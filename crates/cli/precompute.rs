@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flickr::{Layout, Pictures};
+use datasets::{ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
 use indicatif::ProgressBar;
 use launchers::Place;
@@ -16,7 +16,7 @@ use crate::{bounds, models, place, terminal};
 
 /// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
 ///
-/// Pictures are decoded and resized on all cores while the model runs. The result is one safetensors
+/// ImageFiles are decoded and resized on all cores while the model runs. The result is one safetensors
 /// file. Stopped or killed, the same command goes on where it was. Once the file is finished, the
 /// same command looks for pictures that were replaced since, and embeds these again.
 ///
@@ -48,7 +48,7 @@ pub struct Args {
     /// Precision of weights and activations; embeddings are stored as f32.
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     pub dtype: Dtype,
-    /// Pictures in a batch.
+    /// ImageFiles in a batch.
     #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=4_096))]
     pub batch_size: usize,
     /// Divide each embedding by its L2 norm.
@@ -62,14 +62,14 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let place = Place::from_env()?;
     let device = place::device(&args.device, place)?;
-    let pictures = Pictures::load(&args.dataset, args.layout)?;
+    let pictures = ImageFiles::load(&args.dataset, args.layout)?;
     for warning in &pictures.warnings {
         terminal::say(&format!("warning: {warning}"));
     }
     let (model, encoder) = encoder(args, device)?;
     let plan = Plan {
         names: pictures.names,
-        find: Box::new(|index, name| pictures.places.find(index, name)),
+        find: Box::new(|index, name| pictures.locations.find(index, name)),
         identity: Identity {
             model,
             model_sha256: encoder.sha256(),

@@ -22,7 +22,7 @@ const ASKED: [(&str, &str, &[&str]); 5] = [
     (
         "prefix",
         r#"{"strategy": {"kind": "beam", "beams": 3}, "max_tokens": 8}"#,
-        &["decoding.strategy={ kind = \"beam\", beams = 3 }", "decoding.max_tokens=8"],
+        &["decoding.strategy={ kind = \"beam\", num_beams = 3 }", "decoding.max_new_tokens=8"],
     ),
     (
         "prefix",
@@ -125,7 +125,7 @@ fn direct(place: &Place, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<
     let encoder = ImageEncoder::load(&source, Device::Cpu).unwrap();
     let selector = captioner.keyword_selector().unwrap();
     let caption = |picture: &PathBuf| {
-        let pixels = encoder.preprocessing().planes(&flickr::decode(picture).unwrap());
+        let pixels = encoder.preprocessing().planes(&pictures::decode(picture).unwrap());
         let embeddings = encoder.encode_pictures(&[pixels]).unwrap();
         let pictures = captioner.pictures(&embeddings, selector.as_ref()).unwrap();
         let mut captions = captioner.caption(&pictures, |_| {}).unwrap().remove(0);

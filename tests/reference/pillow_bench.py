@@ -1,6 +1,6 @@
 """Times capsmith's and Pillow's decoding and resizing in turns on the same pictures, each on one thread.
 
-    cargo build --release -p flickr --example pixels
+    cargo build --release -p pictures --example pixels
     python tests/reference/pillow_bench.py target/release/examples/pixels ../shared/flickr8k/originals [TURNS]
 
 The files are in memory. Of each picture the least time of 15 rounds counts, on either side: what other

@@ -1,6 +1,6 @@
 """Compares capsmith's decoding and resizing with Pillow's on real pictures.
 
-    cargo build --release -p flickr --example pixels
+    cargo build --release -p pictures --example pixels
     python tests/reference/pillow_compare.py target/release/examples/pixels ../shared/flickr8k/originals
 
 Prints the largest and the mean difference of 8-bit values, for decoding, for resizing and cropping

@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/flickr: odd pictures with Pillow's pixels, JPEGs with digests of them, and digests of
+"""Makes tests/fixtures/pictures: odd pictures with Pillow's pixels, JPEGs with digests of them, and digests of
 Pillow's resize.
 
     python tests/reference/pillow_fixtures.py
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-OUT = Path(__file__).parents[1] / "fixtures" / "flickr"
+OUT = Path(__file__).parents[1] / "fixtures" / "pictures"
 WIDTH, HEIGHT = 23, 17
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -26,7 +26,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def noise(width, height, seed):
-    """A hash of each value's index; crates/flickr/tests/resample.rs has the same function."""
+    """A hash of each value's index; crates/pictures/tests/resample.rs has the same function."""
     index = np.arange(width * height * 3, dtype=np.uint64) + seed
     mask = np.uint64(0xFFFFFFFF)
     h = (index * np.uint64(2654435761)) & mask

@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/flickr/processors.json: image processors' settings as users have them, and digests of
+"""Makes tests/fixtures/pictures/processors.json: image processors' settings as users have them, and digests of
 what CLIPImageProcessor of transformers 4.57.6 makes of pictures by them.
 
     pip install --target /tmp/pillow12 pillow==12.3.0
@@ -16,7 +16,7 @@ from pillow_fixtures import noise, steps
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-OUT = Path(__file__).parents[1] / "fixtures" / "flickr" / "processors.json"
+OUT = Path(__file__).parents[1] / "fixtures" / "pictures" / "processors.json"
 
 SIXTEEN = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
 EXACT = {"size": {"height": 16, "width": 16}, "crop_size": 16}

@@ -12,7 +12,7 @@ use crate::digest::Checksum;
 use crate::transfer::{self, Source};
 use crate::{Error, Options, Progress};
 
-/// Image folders after unpacking, in the order in which `flickr::Corpus` looks for them.
+/// Image folders after unpacking, in the order in which `datasets::Corpus` looks for them.
 const PICTURE_FOLDERS: [&str; 7] = [
     "Images",
     "images",

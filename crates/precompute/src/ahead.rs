@@ -157,7 +157,7 @@ mod tests {
             identity: Identity {
                 model: String::new(),
                 model_sha256: String::new(),
-                preprocessing: flickr::Preprocessing::clip(2),
+                preprocessing: pictures::Preprocessing::clip(2),
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: String::new(),

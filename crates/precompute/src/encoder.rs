@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use flickr::{Preprocessing, PreprocessingError};
 use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
 use networks::memory::{OutOfMemory, attempt};
 use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
+use pictures::{Preprocessing, PreprocessingError};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::identity::Dtype;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use durable::kept::Key;
-use flickr::Preprocessing;
+use pictures::Preprocessing;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -70,7 +70,7 @@ pub struct Identity {
     pub normalize: bool,
     /// What the model computed in.
     pub dtype: Dtype,
-    /// The data set's digest ([`flickr::Corpus::fingerprint`]).
+    /// The data set's digest ([`datasets::Corpus::fingerprint`]).
     pub dataset_fingerprint: String,
     /// Values in one embedding.
     pub dimension: usize,

@@ -24,7 +24,7 @@
 //!     identity: Identity {
 //!         model: "mean colour".to_owned(),
 //!         model_sha256: "none".to_owned(),
-//!         preprocessing: flickr::Preprocessing::clip(4),
+//!         preprocessing: pictures::Preprocessing::clip(4),
 //!         normalize: false,
 //!         dtype: Dtype::F32,
 //!         dataset_fingerprint: "two pictures".to_owned(),

@@ -1,7 +1,7 @@
 //! Normalises pictures on the device of the model, from a byte a value.
 
-use flickr::Preprocessing;
 use networks::transfer;
+use pictures::Preprocessing;
 use tch::{Device, Kind, TchError, Tensor};
 
 /// The value of each byte of each channel, as [`Preprocessing`] computes it on the processor.
@@ -39,7 +39,7 @@ impl Normaliser {
 
 #[cfg(test)]
 mod tests {
-    use flickr::{RgbPixels, Size};
+    use pictures::{RgbPixels, Size};
 
     use super::*;
 

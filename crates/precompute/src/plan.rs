@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use flickr::PictureFile;
 use foreign_text::{printable, printable_path};
 use launchers::Place;
+use pictures::PictureFile;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 

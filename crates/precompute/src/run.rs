@@ -240,7 +240,7 @@ fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
     let file = plan.file(image);
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
-        .and_then(|bytes| flickr::decode_bytes(&bytes, file.path()))
+        .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
         .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
     // The reason alone: with the path in it, the file would depend on where the data set lies.
     (source, decoded.map_err(|error| error.problem.to_string()))

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use flickr::{FileStamp, PictureError, PictureFile, PictureProblem};
+use pictures::{FileStamp, PictureError, PictureFile, PictureProblem};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -21,7 +21,7 @@ pub enum Error {
     Keywords(#[from] keywords::Error),
     /// The data set of the images is damaged.
     #[error(transparent)]
-    DataSet(#[from] flickr::LoadError),
+    DataSet(#[from] datasets::LoadError),
     /// A file cannot be used.
     #[error("{}: {reason}", printable_path(path))]
     File {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use flickr::PictureFile;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use maud::{Markup, html};
+use pictures::PictureFile;
 
 /// Maximum of the longer side of an embedded image, in pixels.
 const SIDE: u32 = 288;
@@ -117,7 +117,7 @@ mod tests {
         assert!(embedded.contains(r#"viewBox="0 0 288 144""#), "{embedded}");
         let data = embedded.split("base64,").nth(1).unwrap().split('"').next().unwrap();
         let jpeg = STANDARD.decode(data).unwrap();
-        let decoded = flickr::decode_bytes(&jpeg, &path).unwrap();
+        let decoded = pictures::decode_bytes(&jpeg, &path).unwrap();
         assert_eq!((decoded.width, decoded.height), (288, 144));
         assert!(decoded.data[3 * 287] > 70, "red grows to the right, and wraps at 256 of 600");
     }

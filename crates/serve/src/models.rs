@@ -7,10 +7,10 @@ use keywords::TextEncoder;
 use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
+use recipes::Decoding;
 use tch::{Device, Kind, Tensor};
 use training::KeywordSelector;
 use training::captioner::{Caption, Captioner};
-use training::config::Decoding;
 use training::inputs::normalized;
 use training::run_folder::RunFolder;
 

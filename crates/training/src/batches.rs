@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use launchers::Place;
 
-use crate::config::Training;
 use crate::seeds::{self, Purpose};
+use recipes::Training;
 
 /// Something to learn from.
 pub trait Example {

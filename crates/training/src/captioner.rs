@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 use words::Gpt2Tokenizer;
 
-use crate::checkpoint::{self, Checkpoint, Which};
-use crate::config::{Config, Decoding, System};
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::Error;
 use crate::inputs;
 use crate::memory;
@@ -18,6 +17,8 @@ use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
 use crate::systems::sbg::{KeywordSelector, SbgWriter};
+use recipes::CheckpointChoice;
+use recipes::{Config, Decoding, System};
 
 /// A run's checkpoint, ready to caption.
 pub struct Captioner {
@@ -88,7 +89,7 @@ pub(crate) trait Writer {
     /// Words or tokens that may follow each other.
     fn vocabulary(&self) -> usize;
 
-    /// What `decoding.max_tokens` may be at most.
+    /// What `decoding.max_new_tokens` may be at most.
     fn most_tokens(&self) -> Result<usize, Error> {
         Ok(usize::MAX)
     }
@@ -145,7 +146,7 @@ impl Captioner {
     pub fn load(
         folder: &RunFolder,
         device: Device,
-        which: Option<Which>,
+        which: Option<CheckpointChoice>,
         sets: &[String],
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
@@ -245,7 +246,7 @@ impl Captioner {
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
         let device = pictures.embeddings.device();
-        let together = decoding.pictures_together(device).min(pictures.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(pictures.numbers.len());
         memory::within(&memory::fewer_together(together), || {
             self.caption_with(pictures, decoding, progress)
         })
@@ -263,7 +264,7 @@ impl Captioner {
         mut progress: impl FnMut(Event),
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let device = pictures.embeddings.device();
-        let together = decoding.pictures_together(device).min(pictures.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(pictures.numbers.len());
         memory::check_logits(
             together * decoding.strategy.continuations(),
             self.writer.vocabulary(),

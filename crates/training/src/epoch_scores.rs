@@ -8,13 +8,13 @@ use caption_metrics::{Options, Scores};
 use tch::Device;
 
 use crate::captioner::{Captioner, Choice, Event};
-use crate::checkpoint::{self, Which};
-use crate::config::{Config, Strategy, System};
+use crate::checkpoint::{self};
 use crate::error::Error;
-use crate::evaluate::{chosen, pictures, scores};
+use crate::evaluate::{chosen, pictures, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
 use crate::run_folder::RunFolder;
 use crate::track::{EpochScores, ScoredSplit};
+use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
 
 /// The pictures that are captioned after each epoch.
 pub(crate) struct ScoredPictures {
@@ -59,7 +59,7 @@ impl ScoredPictures {
         device: Device,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<EpochScores, Error> {
-        let checkpoint = checkpoint::find(&folder.checkpoints(), Which::Newest)?;
+        let checkpoint = checkpoint::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let known = pictures(inputs, &captioner, &self.images)?;
         let written = captioner.caption_with(&known, &captioner.config.decoding, |event| {
@@ -69,7 +69,8 @@ impl ScoredPictures {
         })?;
         let choice = Choice { name: None, among: usize::MAX };
         let captions = chosen(inputs, &config.system, &self.images, &written, &choice);
-        let options = Options { tokenizer: config.system.tokenizer(), ..Options::default() };
+        let options =
+            Options { tokenizer: scoring_tokenizer(&config.system), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;
         let position = &checkpoint.position;
         Ok(self.record(position.epoch, position.step, &scores))
@@ -95,7 +96,7 @@ impl ScoredPictures {
 /// Of a system that chooses among captions only the first is written.
 fn one_caption(config: &Config) -> Config {
     let mut config = config.clone();
-    if let (System::Sbg(_), Strategy::Sampling { samples, .. }) =
+    if let (System::Sbg(_), Strategy::Sampling(Sampling { num_return_sequences: samples, .. })) =
         (&config.system, &mut config.decoding.strategy)
     {
         *samples = 1;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::ConfigError;
 use crate::track::TrackError;
 use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
+use recipes::ConfigError;
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +15,13 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The captions cannot be loaded.
     #[error(transparent)]
-    Corpus(#[from] flickr::LoadError),
+    Corpus(#[from] datasets::LoadError),
     /// A picture cannot be read.
     #[error(transparent)]
-    Picture(#[from] flickr::PictureError),
+    Picture(#[from] pictures::PictureError),
     /// The split cannot be made.
     #[error(transparent)]
-    Split(#[from] flickr::SplitError),
+    Split(#[from] datasets::SplitError),
     /// The image embeddings cannot be used.
     #[error(transparent)]
     Embeddings(#[from] precompute::Error),
@@ -93,7 +93,7 @@ pub enum Error {
     Mismatch(String),
     /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
     #[error(
-        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_gradient_norm",
+        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_grad_norm",
         printable_path(list)
     )]
     NotFinite {

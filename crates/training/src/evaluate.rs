@@ -10,7 +10,6 @@ use launchers::Place;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
-use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::KeptCaptions;
@@ -18,6 +17,7 @@ use crate::run_folder::RunFolder;
 use crate::scores_file;
 use crate::seeds::{self, Purpose};
 use crate::track::ScoredSplit;
+use recipes::System;
 
 /// Format number of captions. Raise it where a run would write other captions from the same inputs
 /// than before: kept captions of other numbers are written again.
@@ -248,6 +248,16 @@ fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
         shuffled[index] = rows[order[(position + 1) % order.len()]];
     }
     shuffled
+}
+
+/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or Penn
+/// Treebank tokens, as Merge-RNN's authors score.
+#[must_use]
+pub fn scoring_tokenizer(system: &System) -> caption_metrics::Tokenizer {
+    match system {
+        System::ClipPrefix(_) | System::Sbg(_) => caption_metrics::Tokenizer::None,
+        System::MergeRnn(_) => caption_metrics::Tokenizer::Ptb,
+    }
 }
 
 #[cfg(test)]

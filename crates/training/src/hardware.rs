@@ -8,6 +8,15 @@ use crate::error::Error;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
 
+/// Returns the configured number of CPU threads; for 0, the threads that
+/// [`device::cpu_threads`](networks::device::cpu_threads) gives this process.
+pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
+    match training.threads {
+        0 => networks::device::cpu_threads(launchers::processes_here()),
+        threads => threads,
+    }
+}
+
 /// A device, and from which step on a run is computed there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

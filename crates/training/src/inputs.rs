@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flickr::{Corpus, Split};
+use datasets::{Corpus, Split};
 use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
@@ -10,8 +10,8 @@ use tch::{Device, Kind, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::{Data, System};
 use crate::error::Error;
+use recipes::{Data, System};
 
 /// The data set as a system sees it.
 pub struct Inputs {
@@ -187,7 +187,7 @@ impl Inputs {
 }
 
 /// Returns the words of one caption of an image.
-fn words(image: &flickr::Image, caption: usize) -> Vec<String> {
+fn words(image: &datasets::Image, caption: usize) -> Vec<String> {
     match image.words.get(caption) {
         Some(Some(listed)) => listed.split_whitespace().map(str::to_owned).collect(),
         _ => image.captions.get(caption).map(|text| karpathy_tokens(text)).unwrap_or_default(),

@@ -89,7 +89,7 @@ pub struct Share {
 #[derive(Debug, Clone, Copy)]
 pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
-    pub max_gradient_norm: f64,
+    pub max_grad_norm: f64,
     /// Dropout and precision. A frozen GPT-2 has no dropout.
     pub pass: Pass<'static>,
     /// Compute activations twice instead of keeping them.
@@ -256,7 +256,7 @@ impl<M: Model> Learner<M> {
         gradients: &[Tensor],
         targets: usize,
     ) -> Result<(Tensor, Option<Tensor>), TchError> {
-        let max_norm = self.options.max_gradient_norm;
+        let max_norm = self.options.max_grad_norm;
         let mut norm = total_norm(gradients)?;
         if M::OBJECTIVE == Objective::Sum {
             norm = no_grad(|| norm * targets as f64);

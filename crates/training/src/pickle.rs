@@ -7,9 +7,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use datasets::Corpus;
 use durable::digests;
-use flickr::{Corpus, Preprocessing};
 use foreign_text::printable_path;
+use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity, Skipped};
 use tch::Device;
 use torch_files::Caption;
@@ -257,7 +258,7 @@ mod tests {
     use super::*;
 
     fn corpus(images: &[&[&str]]) -> Corpus {
-        let images = images.iter().enumerate().map(|(index, captions)| flickr::Image {
+        let images = images.iter().enumerate().map(|(index, captions)| datasets::Image {
             file_name: format!("{index}.jpg"),
             captions: captions.iter().map(ToString::to_string).collect(),
             words: Vec::new(),
@@ -265,10 +266,13 @@ mod tests {
         });
         Corpus {
             root: "set".into(),
-            layout: flickr::Layout::Kaggle,
+            layout: datasets::Layout::Kaggle,
             images: images.collect(),
             warnings: Vec::new(),
-            places: flickr::Places { folder: "set/Images".into(), members: Vec::new() },
+            locations: datasets::ImageLocations {
+                folder: "set/Images".into(),
+                members: Vec::new(),
+            },
         }
     }
 

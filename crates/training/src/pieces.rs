@@ -33,7 +33,8 @@ pub(crate) struct KeptCaptions {
 impl KeptCaptions {
     /// Returns the captions of `count` images for an evaluation in `out`.
     pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &Pictures, key: Key) -> Self {
-        let together = captioner.config.decoding.pictures_together(pictures.embeddings.device());
+        let together =
+            captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
         let size = PIECE_IMAGES.next_multiple_of(together);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));

@@ -12,7 +12,6 @@ use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
 use crate::checkpoint::{self, Position};
-use crate::config::{Config, Precision};
 use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
 use crate::hardware::{self, Hardware};
@@ -25,6 +24,7 @@ use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::{Setting, System};
 use crate::trainer::{Observer, Session};
+use recipes::{Config, Precision};
 
 /// A run that is ready for its next step.
 pub(crate) struct Prepared<S: System> {
@@ -58,11 +58,14 @@ pub(crate) fn prepare<S: System>(
         Some(begun) if folder.config()?.training.threads == config.training.threads => {
             begun.threads
         }
-        _ => config.training.cpu_threads(),
+        _ => hardware::cpu_threads(&config.training),
     };
     // A run may go on with more processes of a machine than it began with.
-    let own =
-        if session.place.is_alone() { threads } else { threads.min(config.training.cpu_threads()) };
+    let own = if session.place.is_alone() {
+        threads
+    } else {
+        threads.min(hardware::cpu_threads(&config.training))
+    };
     device::set_threads(own);
     device::keep_freed_memory();
     libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -186,7 +189,7 @@ fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {
         Precision::Bf16 => networks::Precision::Bf16,
     };
     LearnerOptions {
-        max_gradient_norm: config.optimizer.max_gradient_norm,
+        max_grad_norm: config.optimizer.max_grad_norm,
         pass: Pass { dropout, precision },
         recompute: config.training.gradient_checkpointing,
     }
@@ -232,7 +235,10 @@ fn check_room<S: System>(
     device: Device,
 ) -> Result<(), Error> {
     let training = &config.training;
-    let part = training.batch_size.div_ceil(place.world_size).div_ceil(training.accumulation_steps);
+    let part = training
+        .batch_size
+        .div_ceil(place.world_size)
+        .div_ceil(training.gradient_accumulation_steps);
     let mut targets: Vec<usize> =
         system.examples().iter().map(|example| system.targets(example)).collect();
     targets.sort_unstable();
@@ -240,13 +246,13 @@ fn check_room<S: System>(
         targets.iter().take(part).sum(),
         system.vocabulary(),
         device,
-        "lower training.batch_size, or raise training.accumulation_steps",
+        "lower training.batch_size, or raise training.gradient_accumulation_steps",
     )
 }
 
 /// Stopping by a loss needs something to measure it on.
 fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
-    if config.ends_behind_its_best() && held_out == 0 {
+    if config.trains_past_best_epoch() && held_out == 0 {
         return Err(Error::Mismatch(
             "training.early_stop_on is \"held-out\", but no captions are held out; set data.validation_captions, another data.split, or training.early_stop_epochs=0".into(),
         ));

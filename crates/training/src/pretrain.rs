@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Tensor;
 
-use crate::config::{Rule, Schedule};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions, Model};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
+use recipes::{Rule, Schedule};
 
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
@@ -71,7 +71,7 @@ impl Course {
             warmup_steps: self.warmup_steps,
             total_steps: self.steps,
         };
-        let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
+        let options = LearnerOptions { max_grad_norm: 1.0, pass, recompute: false };
         Learner::new(model, AdamW::new(parameters, rule), schedule, options)
     }
 

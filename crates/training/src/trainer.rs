@@ -17,7 +17,6 @@ use tch::Device;
 
 use crate::batches::{Batching, dealt};
 use crate::checkpoint::{self, Keep};
-use crate::config::{self, Config, EarlyStopOn};
 use crate::error::Error;
 use crate::learner::{Model, Share};
 use crate::losses::{self, Pending, Values};
@@ -31,6 +30,7 @@ use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
 use crate::track::{EpochRecord, EpochScores, StepRecord, Tracker};
 use crate::validation::Measured;
+use recipes::{self, Config, EarlyStopOn};
 
 /// How a training run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +111,9 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let train = match &config.system {
-        config::System::ClipPrefix(_) => train_system::<Prefix>,
-        config::System::Sbg(_) => train_system::<Sbg>,
-        config::System::MergeRnn(_) => train_system::<MergeRnn>,
+        recipes::System::ClipPrefix(_) => train_system::<Prefix>,
+        recipes::System::Sbg(_) => train_system::<Sbg>,
+        recipes::System::MergeRnn(_) => train_system::<MergeRnn>,
     };
     train(folder, config, language_model, session, observer, stop)
 }
@@ -284,7 +284,7 @@ impl<S: System> Trainer<'_, S> {
     fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
         let examples = self.at.system.examples();
         let batch = dealt(batch, examples, self.place);
-        let size = batch.len().div_ceil(self.config.training.accumulation_steps).max(1);
+        let size = batch.len().div_ceil(self.config.training.gradient_accumulation_steps).max(1);
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
         examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
     }
@@ -474,7 +474,7 @@ impl<S: System> Trainer<'_, S> {
     fn keep(&self) -> Keep {
         let training = &self.config.training;
         Keep {
-            newest: training.keep_checkpoints,
+            newest: training.save_total_limit,
             best: training.keep_best_checkpoint,
             every_steps: training.keep_every_steps,
         }

@@ -6,11 +6,11 @@ use collectives::Collectives;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::batches::Example;
-use crate::config::Config;
 use crate::error::Error;
 use crate::learner::Model;
 use crate::prepare::Prepared;
 use crate::systems::System;
+use recipes::Config;
 
 /// Result of a measurement.
 pub(crate) enum Measured {
@@ -30,7 +30,7 @@ impl<S: System> Prepared<S> {
         stop: &AtomicBool,
     ) -> Result<Measured, Error> {
         let training = &config.training;
-        let batch_size = training.batch_size.div_ceil(training.accumulation_steps);
+        let batch_size = training.batch_size.div_ceil(training.gradient_accumulation_steps);
         // Examples of like length together: their order changes nothing but speed.
         let mut examples: Vec<&S::Example> = self.system.held_out().iter().collect();
         examples.sort_by_key(|example| example.length());

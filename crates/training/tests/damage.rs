@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use launchers::Place;
+use recipes::CheckpointChoice;
+use recipes::Config;
 use stage::{Stage, Watcher};
 use tch::Device;
 use training::captioner::{Captioner, Event};
-use training::checkpoint::{self, Which};
-use training::config::Config;
+use training::checkpoint::{self};
 use training::evaluate::{Evaluated, What, evaluate_run};
 use training::export::{Format, export};
 use training::run_folder::RunFolder;
@@ -25,7 +26,7 @@ const SETS: [&str; 5] = [
     "optimizer.learning_rate=1e-3",
     "training.epochs=3",
     "training.early_stop_epochs=0",
-    "training.keep_checkpoints=2",
+    "training.save_total_limit=2",
     "training.keep_best_checkpoint=false",
 ];
 
@@ -104,7 +105,7 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
         let path = of.step(3).join(file);
         damage(&path);
         let name = path.display().to_string();
-        for which in [Which::Newest, Which::Best] {
+        for which in [CheckpointChoice::Newest, CheckpointChoice::Best] {
             let error = checkpoint::find(&of.run.checkpoints(), which).unwrap_err().to_string();
             assert!(error.contains(&name) && error.contains("--resume"), "{file}: {error}");
         }

@@ -7,17 +7,19 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flickr::{Corpus, Preprocessing};
+use datasets::Corpus;
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
 use networks::prefix::{ClipCaptioner, TokenBatch};
 use networks::weights::{self, Checkpoint};
+use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
+use recipes::CheckpointChoice;
+use recipes::{ClipPrefix, Config, Mapper, Rule, System};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::captioner::Captioner;
-use training::checkpoint::{self, Which};
-use training::config::{ClipPrefix, Config, Mapper, Rule, System};
+use training::checkpoint::{self};
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
@@ -244,7 +246,7 @@ fn an_imported_run_is_its_own_best_and_what_was_left_unfinished_goes() {
     assert!(!out.join("lock").exists());
     let run = RunFolder::open(&out).unwrap();
     Captioner::load(&run, Device::Cpu, None, &[], None).unwrap();
-    Captioner::load(&run, Device::Cpu, Some(Which::Best), &[], None).unwrap();
+    Captioner::load(&run, Device::Cpu, Some(CheckpointChoice::Best), &[], None).unwrap();
     export(&run, Format::ClipCap, &folder.path().join("all.safetensors")).unwrap();
 }
 
@@ -343,7 +345,7 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         ("b.jpg", ["A dog .", "It sits ."]),
         ("c.jpg", ["A hen .", "A bird ."]),
     ] {
-        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
         fs::copy(picture, place("set/Images").join(name)).unwrap();
         for caption in captions {
             writeln!(rows, "{name},{caption}").unwrap();

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use networks::Pass;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::weights::{self, Checkpoint};
+use recipes::{Rule, Schedule};
 use serde_json::Value;
 use tch::{Device, nn};
 use training::MergeRnnPart;
 use training::batches::TokenRow;
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -54,7 +54,7 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-3, warmup_steps: 0, total_steps: 150 };
     let options =
-        LearnerOptions { max_gradient_norm: max_norm, pass: Pass::TRAINING, recompute: false };
+        LearnerOptions { max_grad_norm: max_norm, pass: Pass::TRAINING, recompute: false };
     let mut learner = Learner::new(network, optimizer, schedule, options);
 
     let captions = numbers["captions"].as_array().unwrap().iter().zip(integers(&numbers["places"]));

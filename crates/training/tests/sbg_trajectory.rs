@@ -8,8 +8,8 @@ use networks::Pass;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::weights::Checkpoint;
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -91,7 +91,7 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
     let schedule =
         RateSchedule { shape: recipe.shape, peak: 2e-3, warmup_steps: 0, total_steps: STEPS };
     let options = LearnerOptions {
-        max_gradient_norm: recipe.max_norm,
+        max_grad_norm: recipe.max_norm,
         pass: Pass::TRAINING,
         recompute: recipe.recompute,
     };

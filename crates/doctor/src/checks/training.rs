@@ -6,10 +6,10 @@ use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::TokenRow;
 use training::checkpoint::{self, Keep, Position};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -168,7 +168,7 @@ fn train<M: Model>(
         checkpoint.load_moments(&optimizer)?;
     }
     let pass = arithmetic.pass();
-    let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
+    let options = LearnerOptions { max_grad_norm: 1.0, pass, recompute: false };
     let mut learner = Learner::new(model, optimizer, RATE, options);
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in from..to {

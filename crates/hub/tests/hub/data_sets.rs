@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use flickr::{Corpus, Layout};
+use datasets::{Corpus, Layout};
 use hub::{Archive, DataSet, Error, FLICKR8K, FLICKR30K, fetch_data_set};
 use sha2::{Digest, Sha256};
 use zip::ZipWriter;
@@ -140,10 +140,10 @@ fn flickr8k_comes_as_the_loader_reads_it_and_only_once() {
     let karpathy = Corpus::load(&tiny.folder, Some(Layout::Karpathy)).unwrap();
     assert_eq!(karpathy.images.len(), 3);
     for kind in [
-        flickr::SplitSpec::OFFICIAL,
-        flickr::SplitSpec { test_captions: 2, ..flickr::SplitSpec::PAPER },
+        datasets::SplitSpec::OFFICIAL,
+        datasets::SplitSpec { test_captions: 2, ..datasets::SplitSpec::PAPER },
     ] {
-        flickr::Split::new(&corpus, &kind).unwrap();
+        datasets::Split::new(&corpus, &kind).unwrap();
     }
     let all = names(&tiny.folder);
     for absent in

@@ -26,7 +26,7 @@ fn each_row_is_of_the_picture_of_its_name() {
     let rows = rows(&output);
     for (index, name) in plan.names.iter().enumerate() {
         let row = embeddings.row_of(name).unwrap();
-        let picture = flickr::decode(&data.path(name)).unwrap();
+        let picture = pictures::decode(&data.path(name)).unwrap();
         let pixels = plan.identity.preprocessing.apply(&picture);
         let batch = BATCH.min(PICTURES - index / BATCH * BATCH);
         for (channel, plane) in pixels.chunks(16).enumerate() {
@@ -157,7 +157,7 @@ fn the_encoder_gets_the_planned_type_and_no_gradients_and_rows_are_f32() {
         };
         run(&plan, encoder, |_| {}, &false.into()).unwrap();
         let pixels =
-            plan.identity.preprocessing.apply(&flickr::decode(&data.path(&name(0))).unwrap());
+            plan.identity.preprocessing.apply(&pictures::decode(&data.path(&name(0))).unwrap());
         let rounded = Tensor::from_slice(&pixels[..1]).to_kind(dtype.kind()).to_kind(Kind::Float);
         assert_eq!(rows(&output)[0][..1], Vec::<f32>::try_from(rounded).unwrap());
         assert_eq!(

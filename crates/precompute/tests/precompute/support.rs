@@ -39,7 +39,7 @@ impl DataSet {
             identity: Identity {
                 model: "stand-in".to_owned(),
                 model_sha256: "1234".to_owned(),
-                preprocessing: flickr::Preprocessing::clip(4),
+                preprocessing: pictures::Preprocessing::clip(4),
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: "5678".to_owned(),

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use flickr::{Corpus, PictureFile};
+use datasets::Corpus;
 use maud::Markup;
+use pictures::PictureFile;
 
 use crate::error::Error;
 use crate::pictures::{Pictures, missing};

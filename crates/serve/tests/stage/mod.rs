@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use flickr::Preprocessing;
+use pictures::Preprocessing;
+use recipes::Config;
 use serde_json::Value;
 use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
-use training::config::Config;
 
 /// An exception of libtorch for a full GPU.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
@@ -34,7 +34,7 @@ impl Sums {
 
     /// What is written of a picture that decodes to `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
-        let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
+        let pixels = pictures::decode_within(picture, u64::MAX).unwrap();
         Self::of(&Self::preprocessing().planes(&pixels), task)
     }
 

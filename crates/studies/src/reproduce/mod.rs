@@ -19,9 +19,9 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use flickr::Pictures;
+use datasets::ImageFiles;
 use foreign_text::printable_path;
-use training::config::{Config, ConfigError, System};
+use recipes::{Config, ConfigError, System};
 
 use crate::stages::{self, Check, Input, Plan, Resume, Stage};
 
@@ -101,7 +101,7 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The data set cannot be read.
     #[error(transparent)]
-    Corpus(#[from] flickr::LoadError),
+    Corpus(#[from] datasets::LoadError),
     /// Stages cannot be planned.
     #[error(transparent)]
     Stages(#[from] stages::Error),
@@ -472,8 +472,7 @@ impl Planner<'_> {
 
     fn parse(&self, config: &str, sets: &[String]) -> Result<Config, Error> {
         let family = &self.request.family;
-        let path = Path::new(&family.name).join(format!("{config}.toml"));
-        Ok(Config::parse(family.config(config), &path, sets)?)
+        Ok(family.config(config, sets)?)
     }
 
     /// The device of the run of that number.
@@ -516,8 +515,8 @@ fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     if !folder.exists() {
         return Ok(vec![Input::Text("no data set yet".to_owned())]);
     }
-    let pictures = Pictures::load(folder, None)?;
-    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.places.folder)?])
+    let pictures = ImageFiles::load(folder, None)?;
+    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.locations.folder)?])
 }
 
 fn words(words: &[&str]) -> Vec<String> {

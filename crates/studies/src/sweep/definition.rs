@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
+use recipes::{Config, System};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use training::config::{Config, System};
 use training::track::ScoredSplit;
 
 use super::Error;
@@ -200,7 +200,7 @@ impl Sweep {
     /// Something is held out where trials are compared by it, and the way of choosing captions is there.
     fn check_split(&self, trial: &Trial) -> Result<(), String> {
         let data = &trial.config.data;
-        let is_empty = data.split == flickr::SplitKind::Paper && data.validation_captions == 0;
+        let is_empty = data.split == datasets::SplitKind::Paper && data.validation_captions == 0;
         if self.split == ScoredSplit::Validation && is_empty {
             return Err("trials are compared on the validation split, but data.validation_captions is 0; hold some out under [fixed], such as data.validation_captions = 1000 (or compare on the test split by split = \"test\", whose scores then say less)".into());
         }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use training::config::Config;
+use recipes::Config;
 use training::run_folder::RunFolder;
 
 use super::definition::{Search, Sweep, shown};

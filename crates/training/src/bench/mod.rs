@@ -17,7 +17,6 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
 use crate::batches::{Batching, TokenRow, cut_long_rows};
-use crate::config::{Rule, Schedule};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
@@ -26,6 +25,7 @@ use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::prefix::Part;
+use recipes::{Rule, Schedule};
 
 pub use together::Together;
 
@@ -240,10 +240,15 @@ impl Bench {
         }
         let prompts = self.prompts(pictures);
         let lengths: BTreeSet<usize> = prompts.iter().map(Vec::len).collect();
-        let sampling =
-            Sampling { temperature: 1.0, top_k: Some(50), top_p: None, samples: SAMPLES, seed: 42 };
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            num_return_sequences: SAMPLES,
+            seed: 42,
+        };
         let options =
-            Options { strategy: Strategy::Sample(sampling), max_tokens: WRITTEN, stops: &[] };
+            Options { strategy: Strategy::Sampling(sampling), max_tokens: WRITTEN, stops: &[] };
         let start = Instant::now();
         for length in lengths {
             let alike: Vec<&Vec<i64>> = prompts.iter().filter(|row| row.len() == length).collect();

@@ -10,8 +10,8 @@ use networks::device;
 use networks::libtorch::{self, AdamWNumbers, AdamWTensors};
 use tch::{Kind, TchError, Tensor, no_grad};
 
-use crate::config::Rule;
 use one_pass::Constants;
+use recipes::Rule;
 
 /// The constants of the update rule.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use flickr::{Corpus, Preprocessing};
+use datasets::Corpus;
 use networks::clip::{self, ClipConfig, ClipModel};
 use networks::{Pass, Precision};
+use pictures::Preprocessing;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 use words::ClipTokenizer;

@@ -10,12 +10,12 @@ use super::{Setting, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captioner::{Caption, Event, Pictures, Progress, Writer};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Architecture, Decoding, MergeRnn as Settings, Strategy};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Model, Objective};
 use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
+use recipes::{Decoding, MergeRnn as Settings, Strategy};
 
 // The vocabulary writes these numbers and the network reads them; neither crate knows the other.
 const _: () = assert!(
@@ -146,10 +146,7 @@ fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Erro
 
 fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> MergeRnnConfig {
     MergeRnnConfig {
-        architecture: match settings.network.architecture {
-            Architecture::Merge => merge_rnn::Architecture::Merge,
-            Architecture::Inject => merge_rnn::Architecture::Inject,
-        },
+        architecture: settings.network.architecture,
         vocab_size: vocabulary.size() as i64,
         layer_size: settings.network.layer_size,
         image_dim: image_dim as i64,
@@ -192,13 +189,14 @@ impl Writer for MergeRnnWriter {
         decoding: &Decoding,
         progress: Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let Strategy::Beam { beams } = decoding.strategy else {
+        let Strategy::Beam { num_beams: beams } = decoding.strategy else {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(pictures.embeddings.device());
+        let together = decoding.pictures_together(pictures.embeddings.device().is_cuda());
         for batch in pictures.embeddings.split(together as i64, 0) {
-            for sentence in merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_tokens)
+            for sentence in
+                merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_new_tokens)
             {
                 captions.push(vec![Caption {
                     text: self.vocabulary.decode(&sentence.words),

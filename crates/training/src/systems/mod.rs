@@ -11,12 +11,12 @@ use networks::Initial;
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
-use crate::config::Config;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
+use recipes::Config;
 
 /// What a system is set up from.
 pub(crate) struct Setting<'a> {

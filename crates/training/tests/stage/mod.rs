@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flickr::{Pictures, Preprocessing};
+use datasets::ImageFiles;
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
+use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
+use recipes::Config;
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
 use training::track::{self, EpochRecord, EpochScores, StepRecord};
@@ -72,7 +73,7 @@ impl Stage {
         let stage = Self { folder: tempfile::tempdir().unwrap() };
         let pictures = stage.path("set/Images");
         fs::create_dir_all(&pictures).unwrap();
-        let picture = Path::new(ROOT).join("tests/fixtures/flickr/decodable/rgb.png");
+        let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
         let mut rows = "image,caption\n".to_owned();
         for (image, captions) in images.iter().enumerate() {
             let name = format!("{image:03}.png");
@@ -117,11 +118,11 @@ impl Stage {
 
     /// Embeddings of no meaning, another one for each picture.
     fn embed(&self) {
-        let pictures = Pictures::load(&self.path("set"), None).unwrap();
+        let pictures = ImageFiles::load(&self.path("set"), None).unwrap();
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
             names: pictures.names,
-            find: Box::new(|index, name| pictures.places.find(index, name)),
+            find: Box::new(|index, name| pictures.locations.find(index, name)),
             identity: Identity {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
@@ -165,7 +166,7 @@ impl Stage {
             "training.batch_size=6".to_owned(),
             "training.scored_pictures=0".to_owned(),
             "optimizer.warmup_steps=2".to_owned(),
-            "decoding.max_tokens=10".to_owned(),
+            "decoding.max_new_tokens=10".to_owned(),
         ];
         all.extend(sets.iter().map(|set| set.as_ref().to_owned()));
         Config::load(&file, &all).unwrap()

@@ -6,8 +6,8 @@ use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::LanguageModel;
 use networks::weights::Checkpoint;
 use networks::{Pass, Precision};
+use recipes::{Rule, Schedule};
 use tch::{Device, Tensor, nn};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -37,6 +37,6 @@ pub fn learner(
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-2, warmup_steps: 0, total_steps: 10 };
     let pass = Pass { dropout: false, precision };
-    let step = LearnerOptions { max_gradient_norm: 1.0, pass, recompute };
+    let step = LearnerOptions { max_grad_norm: 1.0, pass, recompute };
     (Learner::new(network, AdamW::new(parameters, options), schedule, step), store)
 }

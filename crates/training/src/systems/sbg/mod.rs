@@ -17,7 +17,6 @@ use words::Gpt2Tokenizer;
 
 use super::{Setting, System, check_examples};
 use crate::batches::Example;
-use crate::config::{self, Config};
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
@@ -25,6 +24,7 @@ use crate::pretrained::Pretrained;
 use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
+use recipes::{self, Config};
 pub(crate) use texts::end_of_text;
 pub use writer::KeywordSelector;
 pub(crate) use writer::SbgWriter;
@@ -150,7 +150,7 @@ impl System for Sbg {
 
 /// The labels and the encyclopedia that keywords were selected from, to select those of other pictures.
 fn sources(
-    settings: &config::Keywords,
+    settings: &recipes::Keywords,
     selected: &ImageKeywords,
 ) -> Result<(Vec<words::Label>, Option<Encyclopedia>), Error> {
     let identity = selected.identity();
@@ -202,7 +202,7 @@ fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
 }
 
 /// Blocks, prompts and captions must fit into GPT-2's positions.
-fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(), Error> {
+fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<(), Error> {
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {
         return Err(Error::Mismatch(format!(
@@ -210,10 +210,10 @@ fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(
             system.text.block_size
         )));
     }
-    if config.decoding.max_tokens >= positions {
+    if config.decoding.max_new_tokens >= positions {
         return Err(Error::Mismatch(format!(
-            "decoding.max_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
-            config.decoding.max_tokens
+            "decoding.max_new_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
+            config.decoding.max_new_tokens
         )));
     }
     Ok(())

@@ -4,8 +4,8 @@
 use networks::language_model::Block;
 use words::Gpt2Tokenizer;
 
-use crate::config::{Text, TextLoss};
 use crate::error::Error;
+use recipes::{Text, TextLoss};
 
 /// GPT-2's only special token, which ends a text.
 const END: &str = "<|endoftext|>";

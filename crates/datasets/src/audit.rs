@@ -1,0 +1,239 @@
+//! Looking at everything once: what a data set has, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foreign_text::printable_path;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::corpus::{Corpus, Layout};
+use crate::splits::{Split, SplitError, SplitKind, SplitSpec};
+use crate::warnings::Warning;
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Audit {
+    /// The data set's folder.
+    pub root: PathBuf,
+    /// The folder of its pictures.
+    pub images_dir: PathBuf,
+    /// Its layout.
+    pub layout: Layout,
+    /// See [`Corpus::fingerprint`].
+    pub fingerprint: String,
+    /// Images with captions.
+    pub images: usize,
+    /// Captions of all images.
+    pub captions: usize,
+    /// How many images have so many captions.
+    pub images_by_captions: BTreeMap<usize, usize>,
+    /// The lengths of captions.
+    pub words: WordCounts,
+    /// The divisions that were asked for.
+    pub splits: Vec<AuditedSplit>,
+    /// What was odd in the caption files.
+    pub warnings: Vec<Warning>,
+    /// Pictures that are missing or cannot be decoded, in the order of the images.
+    pub unreadable: Vec<UnreadablePicture>,
+}
+
+/// How long captions are, in words between blanks (a lone " ." counts as one).
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct WordCounts {
+    /// How many captions have so many words.
+    pub captions_by_words: BTreeMap<usize, usize>,
+    /// The mean number of words.
+    pub mean: f64,
+}
+
+/// One division that was asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditedSplit {
+    /// Which division.
+    pub kind: SplitKind,
+    /// What it came to.
+    pub outcome: SplitOutcome,
+}
+
+/// What a division came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitOutcome {
+    /// How many images each part has.
+    Made {
+        /// To train on.
+        train: usize,
+        /// To validate on.
+        validation: usize,
+        /// To test on.
+        test: usize,
+    },
+    /// The set is not of that kind: it has no lists, or too few captions, or its rows do not end
+    /// between images.
+    NotApplicable(String),
+    /// The files that tell the division contradict each other or the captions.
+    Broken(String),
+}
+
+/// A picture that cannot be used.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnreadablePicture {
+    /// The image's file name.
+    pub file_name: String,
+    /// The error, which names the file.
+    pub problem: String,
+}
+
+/// Divides `corpus` by each of `specs`, and decodes every picture on all cores. `progress` is called
+/// with the number of pictures done, from any thread, not always in order.
+pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sync) -> Audit {
+    let done = AtomicUsize::new(0);
+    let unreadable = (0..corpus.images.len())
+        .into_par_iter()
+        .filter_map(|index| {
+            let problem = corpus.picture(index).decode().err();
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Some(UnreadablePicture {
+                file_name: corpus.images.get(index)?.file_name.clone(),
+                problem: problem?.to_string(),
+            })
+        })
+        .collect();
+    let mut images_by_captions = BTreeMap::new();
+    for image in &corpus.images {
+        *images_by_captions.entry(image.captions.len()).or_default() += 1;
+    }
+    Audit {
+        root: corpus.root.clone(),
+        images_dir: corpus.locations.folder.clone(),
+        layout: corpus.layout,
+        fingerprint: corpus.fingerprint(),
+        images: corpus.images.len(),
+        captions: corpus.caption_count(),
+        images_by_captions,
+        words: WordCounts::of(corpus),
+        splits: specs.iter().map(|spec| AuditedSplit::of(corpus, spec)).collect(),
+        warnings: corpus.warnings.clone(),
+        unreadable,
+    }
+}
+
+impl WordCounts {
+    fn of(corpus: &Corpus) -> Self {
+        let mut captions_by_words = BTreeMap::new();
+        for caption in corpus.images.iter().flat_map(|image| &image.captions) {
+            *captions_by_words.entry(caption.split_whitespace().count()).or_default() += 1;
+        }
+        let words: usize = captions_by_words.iter().map(|(words, count)| words * count).sum();
+        let captions: usize = captions_by_words.values().sum();
+        Self { captions_by_words, mean: words as f64 / captions.max(1) as f64 }
+    }
+
+    /// The number of words that a share `part` of the captions does not exceed.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> usize {
+        let captions: usize = self.captions_by_words.values().sum();
+        let mut below = 0;
+        for (&words, &count) in &self.captions_by_words {
+            below += count;
+            if below as f64 >= part * captions as f64 {
+                return words;
+            }
+        }
+        0
+    }
+}
+
+impl AuditedSplit {
+    fn of(corpus: &Corpus, spec: &SplitSpec) -> Self {
+        let outcome = match Split::new(corpus, spec) {
+            Ok(split) => SplitOutcome::Made {
+                train: split.train.len(),
+                validation: split.validation.len(),
+                test: split.test.len(),
+            },
+            Err(
+                error @ (SplitError::NoLists { .. }
+                | SplitError::InsideImage { .. }
+                | SplitError::TooFewCaptions { .. }
+                | SplitError::NothingToTrain(_)),
+            ) => SplitOutcome::NotApplicable(error.to_string()),
+            Err(error) => SplitOutcome::Broken(error.to_string()),
+        };
+        Self { kind: spec.kind, outcome }
+    }
+}
+
+impl Audit {
+    /// Whether the set cannot be used as it is: a picture cannot be read, or the files of a division
+    /// contradict each other. A division that does not apply to the set breaks nothing.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        !self.unreadable.is_empty()
+            || self.splits.iter().any(|split| matches!(split.outcome, SplitOutcome::Broken(_)))
+    }
+}
+
+/// At most this many unreadable pictures are written out; the rest is counted.
+const SHOWN: usize = 20;
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "data set     {} ({} layout)", printable_path(&self.root), self.layout)?;
+        writeln!(f, "pictures in  {}", printable_path(&self.images_dir))?;
+        writeln!(f, "fingerprint  {}", self.fingerprint)?;
+        write!(f, "images       {}", self.images)?;
+        for (position, (captions, images)) in self.images_by_captions.iter().enumerate() {
+            let before = if position == 0 { ": " } else { ", " };
+            write!(f, "{before}{images} with {captions} captions")?;
+        }
+        writeln!(f, "\ncaptions     {}", self.captions)?;
+        writeln!(f, "words        {}", self.words)?;
+        for split in &self.splits {
+            let kind = split.kind.to_string();
+            match &split.outcome {
+                SplitOutcome::Made { train, validation, test } => writeln!(
+                    f,
+                    "split        {kind:<9} train {train}, validation {validation}, test {test}"
+                )?,
+                SplitOutcome::NotApplicable(why) => {
+                    writeln!(f, "split        {kind:<9} does not apply: {why}")?;
+                }
+                SplitOutcome::Broken(why) => {
+                    writeln!(f, "split        {kind:<9} is broken: {why}")?;
+                }
+            }
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning      {warning}")?;
+        }
+        for picture in self.unreadable.iter().take(SHOWN) {
+            writeln!(f, "unreadable   {}", picture.problem)?;
+        }
+        if self.unreadable.len() > SHOWN {
+            writeln!(f, "unreadable   and {} more", self.unreadable.len() - SHOWN)?;
+        }
+        let verdict = if self.is_broken() { "broken" } else { "usable" };
+        let unreadable = self.unreadable.len();
+        writeln!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")
+    }
+}
+
+impl fmt::Display for WordCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "mean {:.2}, least {}, 5 % {}, median {}, 95 % {}, 99 % {}, most {}",
+            self.mean,
+            self.captions_by_words.keys().next().unwrap_or(&0),
+            self.quantile(0.05),
+            self.quantile(0.5),
+            self.quantile(0.95),
+            self.quantile(0.99),
+            self.captions_by_words.keys().next_back().unwrap_or(&0),
+        )
+    }
+}

@@ -1,0 +1,180 @@
+//! Kaggle's layout: one CSV row a caption, under one of two headers.
+
+use std::path::Path;
+
+use crate::error::{LoadError, Location};
+use crate::reading::{Reading, is_picture_name};
+use crate::warnings::WarningKind;
+
+/// The caption file's names: Flickr8k's and Flickr30k's, and Flickr30k's first upload.
+pub(crate) const FILES: [&str; 3] = ["captions.txt", "results.csv", "flickr30k_images/results.csv"];
+
+/// Which columns the header names.
+#[derive(Clone, Copy)]
+enum Columns {
+    /// `image,caption`
+    ImageCaption,
+    /// `image_name,comment_number,comment`
+    ImageNumberCaption,
+}
+
+/// Reads `contents` row by row.
+pub(crate) fn read(contents: &str, reading: &mut Reading<'_>) -> Result<(), LoadError> {
+    let (header, _) = contents.split_once('\n').unwrap_or((contents, ""));
+    let (separator, columns) = recognise(header, reading.file)?;
+    // In the file with bars a quotation mark is a character like any other.
+    let quoting = separator == b',';
+    let mut rows = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .quoting(quoting)
+        .flexible(true)
+        .has_headers(true)
+        .from_reader(contents.as_bytes());
+    let mut row = csv::StringRecord::new();
+    loop {
+        let more = rows.read_record(&mut row).map_err(|error| {
+            let line = error.position().map_or(1, csv::Position::line) as usize;
+            LoadError::malformed(reading.file, Location::Line(line), format!("is not CSV: {error}"))
+        })?;
+        if !more {
+            return Ok(());
+        }
+        let start = row.position().map_or(0, csv::Position::byte) as usize;
+        let line = row.position().map_or(1, csv::Position::line) as usize;
+        if quoting {
+            let end = rows.position().byte() as usize;
+            let raw = contents.get(start..end).unwrap_or_default();
+            check_quotes(raw, &row, line, reading)?;
+        }
+        match columns {
+            Columns::ImageCaption => add_two(&row, line, reading)?,
+            Columns::ImageNumberCaption => add_three(&row, char::from(separator), line, reading)?,
+        }
+    }
+}
+
+fn recognise(header: &str, file: &Path) -> Result<(u8, Columns), LoadError> {
+    for separator in [',', '|'] {
+        let names: Vec<&str> =
+            header.split(separator).map(|name| name.trim().trim_matches('"')).collect();
+        let columns = match names[..] {
+            ["image", "caption"] => Columns::ImageCaption,
+            ["image_name", "comment_number", "comment"] => Columns::ImageNumberCaption,
+            _ => continue,
+        };
+        return Ok((separator as u8, columns));
+    }
+    Err(LoadError::malformed(
+        file,
+        Location::Line(1),
+        format!(
+            "has the header {:?}; it must be image,caption or image_name,comment_number,comment",
+            header.trim_end()
+        ),
+    ))
+}
+
+/// A quotation mark out of place can swallow rows: these are refused, other stray marks counted.
+fn check_quotes(
+    raw: &str,
+    row: &csv::StringRecord,
+    line: usize,
+    reading: &mut Reading<'_>,
+) -> Result<(), LoadError> {
+    let is_canonical = !raw.contains('"') || is_canonical(raw, row);
+    let spans_lines = row.iter().any(|field| field.contains(['\n', '\r']));
+    if spans_lines && (!is_canonical || row.iter().any(swallows_a_row)) {
+        return Err(LoadError::malformed(
+            reading.file,
+            Location::Line(line),
+            "opens a quotation mark that does not close on the same line, nor where its caption ends",
+        ));
+    }
+    if !is_canonical {
+        reading.warn(WarningKind::StrayQuote, Location::Line(line), row.get(0).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Returns true if a line of a field but its first begins as a row does, with a picture's name.
+fn swallows_a_row(field: &str) -> bool {
+    field.split(['\n', '\r']).skip(1).any(|line| {
+        line.split_once(',').is_some_and(|(name, _)| is_picture_name(name.trim().trim_matches('"')))
+    })
+}
+
+/// Whether every field is bare, or quoted from end to end with the marks within it doubled.
+fn is_canonical(raw: &str, row: &csv::StringRecord) -> bool {
+    // Blank lines before a record belong to the span that the reader reports.
+    let mut rest = raw.trim_start_matches(['\n', '\r']);
+    for field in row {
+        let written = if rest.starts_with('"') {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            field.to_owned()
+        };
+        let Some(after) = rest.strip_prefix(written.as_str()) else { return false };
+        rest = after.strip_prefix(',').unwrap_or(after);
+    }
+    rest.trim_end_matches(['\n', '\r']).is_empty()
+}
+
+/// `image,caption`. The caption is kept to the character.
+fn add_two(
+    row: &csv::StringRecord,
+    line: usize,
+    reading: &mut Reading<'_>,
+) -> Result<(), LoadError> {
+    let (Some(name), Some(caption)) = (row.get(0), row.get(1)) else {
+        return Err(too_few(row, 2, line, reading.file));
+    };
+    if row.len() > 2 {
+        reading.warn(WarningKind::UnquotedSeparator, Location::Line(line), name);
+        return reading.add_row(name, &rejoin(row, 1, ','), line);
+    }
+    reading.add_row(name, caption, line)
+}
+
+/// `image_name,comment_number,comment`. Blanks round the separators belong to them.
+fn add_three(
+    row: &csv::StringRecord,
+    separator: char,
+    line: usize,
+    reading: &mut Reading<'_>,
+) -> Result<(), LoadError> {
+    let name = row.get(0).unwrap_or_default().trim();
+    let number = row.get(1).unwrap_or_default().trim();
+    let caption = row.get(2).unwrap_or_default().trim();
+    if caption.is_empty()
+        && let Some((digits, caption)) = number.split_once(char::is_whitespace)
+        && is_number(digits)
+    {
+        reading.warn(WarningKind::NumberInCaption, Location::Line(line), name);
+        return reading.add_row(name, caption.trim(), line);
+    }
+    if row.len() < 3 {
+        return Err(too_few(row, 3, line, reading.file));
+    }
+    if !is_number(number) {
+        let problem = format!("has {number:?} where the number of the caption belongs");
+        return Err(LoadError::malformed(reading.file, Location::Line(line), problem));
+    }
+    if row.len() > 3 {
+        reading.warn(WarningKind::UnquotedSeparator, Location::Line(line), name);
+        return reading.add_row(name, rejoin(row, 2, separator).trim(), line);
+    }
+    reading.add_row(name, caption, line)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn rejoin(row: &csv::StringRecord, from: usize, separator: char) -> String {
+    row.iter().skip(from).collect::<Vec<_>>().join(&separator.to_string())
+}
+
+fn too_few(row: &csv::StringRecord, wanted: usize, line: usize, file: &Path) -> LoadError {
+    let problem = format!("has {} of {wanted} fields: {:?}", row.len(), rejoin(row, 0, ','));
+    LoadError::malformed(file, Location::Line(line), problem)
+}

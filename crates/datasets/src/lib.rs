@@ -1,0 +1,51 @@
+//! Data sets: captions, splits and the files of their pictures. Reads, never writes.
+//!
+//! A [`Corpus`] is a folder's captions by image, from any of four layouts; a [`Split`] divides its
+//! images; [`ImageFiles`] finds the pictures alone. [`audit()`] looks at everything once and says
+//! what is wrong.
+//!
+//! ```
+//! use datasets::{Corpus, Split, SplitKind, SplitSpec};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::create_dir(folder.path().join("Images"))?;
+//! # let mut rows = String::from("image,caption\n");
+//! # for name in ["a.jpg", "b.jpg", "c.jpg"] {
+//! #     std::fs::write(folder.path().join("Images").join(name), b"")?;
+//! #     rows += &format!("{name},A dog .\n{name},\"A dog , again .\"\n");
+//! # }
+//! # std::fs::write(folder.path().join("captions.txt"), rows)?;
+//! # let dir = folder.path();
+//! let corpus = Corpus::load(dir, None)?;
+//! for warning in &corpus.warnings {
+//!     eprintln!("warning: {warning}");
+//! }
+//! let spec = SplitSpec { kind: SplitKind::Paper, test_captions: 2, validation_captions: 0 };
+//! let split = Split::new(&corpus, &spec)?;
+//! assert_eq!(corpus.images[split.test[0]].file_name, "c.jpg");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here depends on libtorch; the crate `pictures` decodes what [`Corpus::picture`] finds.
+
+mod audit;
+mod corpus;
+mod error;
+mod fingerprint;
+mod image_files;
+mod kaggle;
+mod karpathy;
+mod original;
+mod reading;
+mod splits;
+mod text;
+mod warnings;
+mod webdataset;
+
+pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
+pub use corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
+pub use error::{LoadError, Location};
+pub use image_files::ImageFiles;
+pub use splits::{Split, SplitError, SplitKind, SplitSpec};
+pub use warnings::{Warning, WarningKind};

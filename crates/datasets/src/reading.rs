@@ -1,0 +1,367 @@
+//! What the three layouts have in common: rows become images, and images find their pictures.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use foreign_text::printable;
+
+use crate::corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
+use crate::error::{LoadError, Location};
+use crate::fingerprint::Fingerprint;
+use crate::text;
+use crate::warnings::{WarningKind, Warnings};
+use pictures::PictureFile;
+
+/// Where pictures may lie under the data set's folder, in the order they are tried.
+const PICTURE_FOLDERS: [&str; 16] = [
+    "Images",
+    "images",
+    "Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "Flicker8k_Dataset/Flicker8k_Dataset",
+    "Flickr8k_Dataset/Flicker8k_Dataset",
+    "Flickr8k_Dataset/Flickr8k_Dataset",
+    "flickr8k_images",
+    "flickr8k-images",
+    "flickr30k_images",
+    "flickr30k-images",
+    "flickr30k_images/flickr30k_images",
+    "Flickr30k_images",
+    "Flickr30k_Images",
+    "imgs",
+    ".",
+];
+
+/// Names a picture may end in; others in a caption file are no pictures.
+const PICTURE_EXTENSIONS: [&str; 12] =
+    ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
+
+/// Flickr8k's captions speak of this picture, but no release of the set ever had it.
+const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
+
+/// What becomes of captions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Captions {
+    /// All are kept.
+    Kept,
+    /// They are digested as they come, and only those of the last image kept.
+    Digested,
+}
+
+/// Gathers rows into images while a caption file is read.
+pub(crate) struct Reading<'f> {
+    /// The caption file, for warnings and errors.
+    pub(crate) file: &'f Path,
+    pub(crate) warnings: Warnings,
+    images: Vec<Image>,
+    /// How many captions each has.
+    counts: Vec<u32>,
+    locations: Vec<Location>,
+    /// The folder of each picture within the pictures' folder; mostly none.
+    subfolders: Vec<String>,
+    index_by_name: HashMap<String, usize>,
+    /// The digest of all images but the last, where captions are digested and can be.
+    fingerprint: Option<Fingerprint>,
+    captions: Captions,
+}
+
+impl<'f> Reading<'f> {
+    pub(crate) fn new(file: &'f Path, captions: Captions) -> Self {
+        Self {
+            file,
+            warnings: Warnings::default(),
+            images: Vec::new(),
+            counts: Vec::new(),
+            locations: Vec::new(),
+            subfolders: Vec::new(),
+            index_by_name: HashMap::new(),
+            fingerprint: (captions == Captions::Digested).then(Fingerprint::default),
+            captions,
+        }
+    }
+
+    /// Adds one row of a text file.
+    pub(crate) fn add_row(
+        &mut self,
+        name: &str,
+        caption: &str,
+        line: usize,
+    ) -> Result<(), LoadError> {
+        let location = Location::Line(line);
+        let index = match self.index_by_name.get(name) {
+            Some(&index) => {
+                if index + 1 != self.images.len() {
+                    self.warn(WarningKind::ScatteredRows, location, name);
+                }
+                index
+            }
+            None => self.add_image(name, None, location)?,
+        };
+        self.add_caption(index, caption, location);
+        Ok(())
+    }
+
+    /// Adds an image that has not been seen yet; its index is returned.
+    pub(crate) fn add_image(
+        &mut self,
+        name: &str,
+        karpathy_split: Option<KarpathySplit>,
+        location: Location,
+    ) -> Result<usize, LoadError> {
+        text::check_name(name, self.file, location)?;
+        self.add_named(name, karpathy_split, location)
+    }
+
+    /// Sets the folder, within the pictures' folder, of the image that was added last.
+    pub(crate) fn set_subfolder(
+        &mut self,
+        folder: &str,
+        location: Location,
+    ) -> Result<(), LoadError> {
+        text::check_folder(folder, self.file, location)?;
+        if let Some(last) = self.subfolders.last_mut() {
+            folder.trim_end_matches('/').clone_into(last);
+        }
+        Ok(())
+    }
+
+    /// The index of the image of that name.
+    pub(crate) fn place_of(&self, name: &str) -> Option<usize> {
+        self.index_by_name.get(name).copied()
+    }
+
+    /// Adds an image under a name that no file of its own must have.
+    pub(crate) fn add_named(
+        &mut self,
+        name: &str,
+        karpathy_split: Option<KarpathySplit>,
+        location: Location,
+    ) -> Result<usize, LoadError> {
+        let index = self.images.len();
+        if self.index_by_name.insert(name.to_owned(), index).is_some() {
+            let problem = format!("lists {} a second time", printable(name));
+            return Err(LoadError::malformed(self.file, location, problem));
+        }
+        self.digest_last();
+        self.counts.push(0);
+        self.images.push(Image {
+            file_name: name.to_owned(),
+            captions: Vec::new(),
+            words: Vec::new(),
+            karpathy_split,
+        });
+        self.locations.push(location);
+        self.subfolders.push(String::new());
+        Ok(index)
+    }
+
+    /// Adds a caption to an image that [`Self::add_image`] gave.
+    pub(crate) fn add_caption(&mut self, index: usize, caption: &str, location: Location) {
+        self.add_caption_with_words(index, caption, None, location);
+    }
+
+    /// Adds a caption with its words, where the file lists them, joined by spaces.
+    pub(crate) fn add_caption_with_words(
+        &mut self,
+        index: usize,
+        caption: &str,
+        words: Option<String>,
+        location: Location,
+    ) {
+        let is_last = index + 1 == self.images.len();
+        let Some(image) = self.images.get_mut(index) else { return };
+        if caption.trim().is_empty() {
+            let name = image.file_name.clone();
+            self.warn(WarningKind::EmptyCaption, location, &name);
+        } else {
+            self.counts[index] += 1;
+            if !is_last {
+                self.fingerprint = None;
+            }
+            if is_last || self.captions == Captions::Kept {
+                image.captions.push(caption.to_owned());
+            }
+            if words.is_some() && self.captions == Captions::Kept {
+                image.words.resize(image.captions.len() - 1, None);
+                image.words.push(words);
+            }
+        }
+    }
+
+    /// Digests the last image, of which all has been said, and drops its captions.
+    fn digest_last(&mut self) {
+        if let (Captions::Digested, Some(image)) = (self.captions, self.images.last_mut()) {
+            let captions = std::mem::take(&mut image.captions);
+            if let Some(fingerprint) = &mut self.fingerprint
+                && !captions.is_empty()
+            {
+                fingerprint.add(&image.file_name, &captions);
+            }
+        }
+    }
+
+    pub(crate) fn warn(&mut self, kind: WarningKind, location: Location, example: &str) {
+        self.warnings.add(kind, self.file, Some(location), example);
+    }
+
+    /// Finds the pictures, and settles what becomes of images without one or without captions.
+    pub(crate) fn finish(
+        mut self,
+        root: &Path,
+        layout: Layout,
+    ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+        self.digest_last();
+        if self.counts.iter().all(|&count| count == 0) {
+            return Err(LoadError::NoCaptions(self.file.to_owned()));
+        }
+        let found = find_pictures(root, self.file, &self.images, &self.subfolders)?;
+        let FoundPictures { folder: images_dir, mut pictures, in_subfolders } = found;
+        let mut images = Vec::with_capacity(self.images.len());
+        let mut members = Vec::new();
+        let read =
+            std::mem::take(&mut self.images).into_iter().zip(&self.counts).zip(&self.locations);
+        for (((image, &captions), location), subfolder) in read.zip(&self.subfolders) {
+            let name = &image.file_name;
+            let subfolder = if in_subfolders { subfolder } else { "" };
+            let relative = relative(subfolder, name);
+            let has_picture = pictures.remove(&*relative);
+            if captions == 0 {
+                self.warnings.add(
+                    WarningKind::ImageWithoutCaptions,
+                    self.file,
+                    Some(*location),
+                    name,
+                );
+                continue;
+            }
+            if !has_picture && (!is_picture_name(name) || name == NEVER_RELEASED) {
+                self.fingerprint = None;
+                for _ in 0..captions {
+                    self.warnings.add(WarningKind::NoSuchPicture, self.file, Some(*location), name);
+                }
+                continue;
+            }
+            if !has_picture {
+                self.warnings.add(WarningKind::MissingPicture, self.file, Some(*location), name);
+            }
+            if in_subfolders {
+                members.push(images_dir.join(&*relative).into());
+            }
+            images.push(image);
+        }
+        let mut spare: Vec<String> =
+            pictures.into_iter().filter(|name| is_spare_picture(name)).collect();
+        spare.sort_unstable();
+        for name in &spare {
+            self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
+        }
+        let warnings = self.warnings.into_vec();
+        let locations = ImageLocations { folder: images_dir, members };
+        let corpus = Corpus { root: root.to_owned(), layout, images, warnings, locations };
+        Ok((corpus, self.fingerprint))
+    }
+
+    /// Settles a set whose pictures are in archives, one for each image.
+    pub(crate) fn finish_in_archives(
+        mut self,
+        root: &Path,
+        layout: Layout,
+        members: Vec<PictureFile>,
+    ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+        self.digest_last();
+        if self.images.is_empty() {
+            return Err(LoadError::NoCaptions(root.to_owned()));
+        }
+        let corpus = Corpus {
+            root: root.to_owned(),
+            layout,
+            images: self.images,
+            warnings: self.warnings.into_vec(),
+            locations: ImageLocations { folder: root.to_owned(), members },
+        };
+        Ok((corpus, self.fingerprint))
+    }
+}
+
+pub(crate) fn is_picture_name(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| {
+        PICTURE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}
+
+/// Returns true if a file without captions is a picture; macOS puts `._` files beside all others.
+fn is_spare_picture(name: &str) -> bool {
+    is_picture_name(name) && !name.starts_with("._") && !name.contains("/._")
+}
+
+/// The pictures that lie in a data set's folder.
+struct FoundPictures {
+    folder: PathBuf,
+    /// Their names, or where they are in subfolders their paths.
+    pictures: HashSet<String>,
+    in_subfolders: bool,
+}
+
+/// A picture's path within the pictures' folder.
+fn relative<'n>(subfolder: &str, name: &'n str) -> Cow<'n, str> {
+    if subfolder.is_empty() { name.into() } else { format!("{subfolder}/{name}").into() }
+}
+
+/// Finds the first of the usual folders with any of the pictures in it: in the subfolders that the
+/// captions name, or where none is there, in the folder itself.
+fn find_pictures(
+    root: &Path,
+    captions: &Path,
+    images: &[Image],
+    subfolders: &[String],
+) -> Result<FoundPictures, LoadError> {
+    let distinct: BTreeSet<&str> = subfolders.iter().map(String::as_str).collect();
+    let flat = BTreeSet::from([""]);
+    for distinct in [&distinct, &flat] {
+        let in_subfolders = *distinct != flat;
+        for folder in PICTURE_FOLDERS {
+            let folder = if folder == "." { root.to_owned() } else { root.join(folder) };
+            let mut pictures = HashSet::new();
+            for subfolder in distinct {
+                let path =
+                    if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
+                match file_names(&path) {
+                    Ok(names) => pictures
+                        .extend(names.iter().map(|name| relative(subfolder, name).into_owned())),
+                    Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(LoadError::Io { path, source }),
+                }
+            }
+            let is_there = |(image, subfolder): (&Image, &String)| {
+                let subfolder = if in_subfolders { subfolder } else { "" };
+                pictures.contains(&*relative(subfolder, &image.file_name))
+            };
+            if images.iter().zip(subfolders).any(is_there) {
+                return Ok(FoundPictures { folder, pictures, in_subfolders });
+            }
+        }
+    }
+    Err(LoadError::NoPictures {
+        root: root.to_owned(),
+        captions: captions.to_owned(),
+        images: images.len(),
+        tried: PICTURE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
+    })
+}
+
+/// Names that are not UTF-8 are left out: no caption can speak of them.
+fn file_names(folder: &Path) -> io::Result<HashSet<String>> {
+    if !folder.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let mut names = HashSet::new();
+    for entry in fs::read_dir(folder)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,328 @@
+//! Dividing a corpus: by position as the paper does, by the release's lists, or as Karpathy did.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use foreign_text::{printable, printable_path, python_json};
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::{Corpus, KarpathySplit, Layout};
+use crate::error::{LoadError, Location};
+use crate::{karpathy, text};
+
+/// Which division.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitKind {
+    /// By position: the last caption rows are the test set, those before it the validation set.
+    Paper,
+    /// The lists of Flickr8k's release, `Flickr_8k.{train,dev,test}Images.txt`.
+    Official,
+    /// The division written in `dataset_flickr8k.json` or `dataset_flickr30k.json`.
+    Karpathy,
+}
+
+impl fmt::Display for SplitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paper => "paper",
+            Self::Official => "official",
+            Self::Karpathy => "karpathy",
+        })
+    }
+}
+
+impl FromStr for SplitKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Paper, Self::Official, Self::Karpathy]
+            .into_iter()
+            .find(|kind| kind.to_string() == name)
+            .ok_or_else(|| {
+                format!("unknown split {name:?}; it is one of paper, official, karpathy")
+            })
+    }
+}
+
+/// A division and its sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitSpec {
+    /// Which division.
+    pub kind: SplitKind,
+    /// For [`SplitKind::Paper`], the number of caption rows at the end that are the test set.
+    pub test_captions: usize,
+    /// For [`SplitKind::Paper`], the number of caption rows before the test set that are held out
+    /// for validation.
+    pub validation_captions: usize,
+}
+
+impl SplitSpec {
+    /// The paper's division for its prefix models: 5,000 rows for the test, none held out. SBG also
+    /// holds out 5,000 for validation.
+    pub const PAPER: Self =
+        Self { kind: SplitKind::Paper, test_captions: 5000, validation_captions: 0 };
+    /// The release's lists.
+    pub const OFFICIAL: Self =
+        Self { kind: SplitKind::Official, test_captions: 0, validation_captions: 0 };
+    /// Karpathy's division.
+    pub const KARPATHY: Self =
+        Self { kind: SplitKind::Karpathy, test_captions: 0, validation_captions: 0 };
+}
+
+/// Indexes into [`Corpus::images`]; no image is in two parts, and some may be in none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Images to train on; never empty.
+    pub train: Vec<usize>,
+    /// Images to watch while training.
+    pub validation: Vec<usize>,
+    /// Images to report on.
+    pub test: Vec<usize>,
+}
+
+/// Why a corpus cannot be divided so.
+#[derive(Debug, thiserror::Error)]
+pub enum SplitError {
+    /// Nothing beside the captions tells the division.
+    #[error(
+        "{} has no {kind} split: it needs {} there; the split `paper` needs no file",
+        printable_path(root), needs.join(" or ")
+    )]
+    NoLists {
+        /// The division asked for.
+        kind: SplitKind,
+        /// The data set's folder.
+        root: PathBuf,
+        /// The files that would tell.
+        needs: Vec<String>,
+    },
+    /// The rows asked for begin inside an image.
+    #[error(
+        "the last {rows} captions begin inside image {}; choose {below} or {above} captions \
+         ({dropped} captions were dropped while loading, see the warnings)",
+        printable(image)
+    )]
+    InsideImage {
+        /// The rows asked for, counted from the end of the file.
+        rows: usize,
+        /// The image that the boundary cuts.
+        image: String,
+        /// The next smaller number of rows that ends between images.
+        below: usize,
+        /// The next larger.
+        above: usize,
+        /// How many captions loading dropped, which may have moved the boundary.
+        dropped: usize,
+    },
+    /// More rows are asked for than there are.
+    #[error("{wanted} captions are asked for testing and validation, but there are only {have}")]
+    TooFewCaptions {
+        /// The captions of the corpus.
+        have: usize,
+        /// Those asked for.
+        wanted: usize,
+    },
+    /// No image is left to train on.
+    #[error("the {0} split leaves no image to train on")]
+    NothingToTrain(SplitKind),
+    /// A list names an image that the corpus does not have.
+    #[error(
+        "{}:{line} lists {}, of which {} has no captions",
+        printable_path(file),
+        printable(image),
+        printable_path(root)
+    )]
+    UnknownImage {
+        /// The list.
+        file: PathBuf,
+        /// Its line, or the entry of a JSON file.
+        line: usize,
+        /// The image.
+        image: String,
+        /// The data set's folder.
+        root: PathBuf,
+    },
+    /// An image is listed twice, in one part or in two.
+    #[error(
+        "{}:{line} lists {}, which {}:{first_line} lists already",
+        printable_path(file),
+        printable(image),
+        printable_path(first_file)
+    )]
+    ListedTwice {
+        /// The second list.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+        /// The image.
+        image: String,
+        /// The first list.
+        first_file: PathBuf,
+        /// Its line.
+        first_line: usize,
+    },
+    /// A list cannot be read.
+    #[error(transparent)]
+    List(#[from] LoadError),
+}
+
+impl Split {
+    /// Divides `corpus` as `spec` says.
+    ///
+    /// [`SplitKind::Paper`] goes by position in the order of Kaggle's files: the rows' own order in
+    /// that layout, and the order of the file names in the others, so that every layout of Flickr8k
+    /// gives the same parts.
+    pub fn new(corpus: &Corpus, spec: &SplitSpec) -> Result<Self, SplitError> {
+        let split = match spec.kind {
+            SplitKind::Paper => by_position(corpus, spec)?,
+            SplitKind::Official => by_lists(corpus)?,
+            SplitKind::Karpathy => by_karpathy(corpus)?,
+        };
+        if split.train.is_empty() {
+            return Err(SplitError::NothingToTrain(spec.kind));
+        }
+        Ok(split)
+    }
+}
+
+fn by_position(corpus: &Corpus, spec: &SplitSpec) -> Result<Split, SplitError> {
+    let mut order: Vec<usize> = (0..corpus.images.len()).collect();
+    if corpus.layout != Layout::Kaggle {
+        order.sort_by_key(|&index| corpus.images.get(index).map(|image| &image.file_name));
+    }
+    let held_out = spec.test_captions.saturating_add(spec.validation_captions);
+    let have = corpus.caption_count();
+    if held_out > have {
+        return Err(SplitError::TooFewCaptions { have, wanted: held_out });
+    }
+    let test = last_images(corpus, &order, spec.test_captions)?;
+    let validation = last_images(corpus, &order, held_out)?;
+    let test = order.split_off(order.len() - test);
+    let validation = order.split_off(order.len() + test.len() - validation);
+    Ok(Split { train: order, validation, test })
+}
+
+/// How many images at the end of `order` have `rows` captions together.
+fn last_images(corpus: &Corpus, order: &[usize], rows: usize) -> Result<usize, SplitError> {
+    let mut seen = 0;
+    for (count, image) in
+        order.iter().rev().filter_map(|&index| corpus.images.get(index)).enumerate()
+    {
+        if seen == rows {
+            return Ok(count);
+        }
+        let below = seen;
+        seen += image.captions.len();
+        if seen > rows {
+            let dropped = corpus.warnings.iter().filter(|w| w.kind.drops_captions());
+            return Err(SplitError::InsideImage {
+                rows,
+                image: image.file_name.clone(),
+                below,
+                above: seen,
+                dropped: dropped.map(|warning| warning.count).sum(),
+            });
+        }
+    }
+    Ok(order.len())
+}
+
+/// Assigns listed images to parts, each at most once.
+struct Assignment<'c> {
+    corpus: &'c Corpus,
+    index_by_name: HashMap<&'c str, usize>,
+    listed: HashMap<usize, (PathBuf, usize)>,
+}
+
+impl<'c> Assignment<'c> {
+    fn new(corpus: &'c Corpus) -> Self {
+        let names = corpus.images.iter().enumerate();
+        let index_by_name = names.map(|(index, image)| (image.file_name.as_str(), index)).collect();
+        Self { corpus, index_by_name, listed: HashMap::new() }
+    }
+
+    fn take(&mut self, name: &str, file: &Path, line: usize) -> Result<usize, SplitError> {
+        let Some(&index) = self.index_by_name.get(name) else {
+            return Err(SplitError::UnknownImage {
+                file: file.to_owned(),
+                line,
+                image: name.to_owned(),
+                root: self.corpus.root.clone(),
+            });
+        };
+        if let Some((first_file, first_line)) = self.listed.get(&index) {
+            return Err(SplitError::ListedTwice {
+                file: file.to_owned(),
+                line,
+                image: name.to_owned(),
+                first_file: first_file.clone(),
+                first_line: *first_line,
+            });
+        }
+        self.listed.insert(index, (file.to_owned(), line));
+        Ok(index)
+    }
+}
+
+fn by_lists(corpus: &Corpus) -> Result<Split, SplitError> {
+    const LISTS: [&str; 3] =
+        ["Flickr_8k.trainImages.txt", "Flickr_8k.devImages.txt", "Flickr_8k.testImages.txt"];
+    let folder = ["", "Flickr8k_text"]
+        .into_iter()
+        .map(|folder| corpus.root.join(folder))
+        .find(|folder| LISTS.iter().any(|list| folder.join(list).is_file()))
+        .ok_or_else(|| SplitError::NoLists {
+            kind: SplitKind::Official,
+            root: corpus.root.clone(),
+            needs: vec!["Flickr_8k.{train,dev,test}Images.txt".to_owned()],
+        })?;
+    let mut assignment = Assignment::new(corpus);
+    let mut part = |list: &str| -> Result<Vec<usize>, SplitError> {
+        let file = folder.join(list);
+        let contents = text::read(&file)?;
+        text::lines(&contents)
+            .map(|(line, name)| {
+                let name = name.trim();
+                text::check_name(name, &file, Location::Line(line))?;
+                assignment.take(name, &file, line)
+            })
+            .collect()
+    };
+    let [train, validation, test] = LISTS;
+    Ok(Split { train: part(train)?, validation: part(validation)?, test: part(test)? })
+}
+
+fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
+    let mut parts = Split { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
+    let mut put = |part: KarpathySplit, index: usize| match part {
+        KarpathySplit::Train | KarpathySplit::RestVal => parts.train.push(index),
+        KarpathySplit::Val => parts.validation.push(index),
+        KarpathySplit::Test => parts.test.push(index),
+    };
+    if corpus.layout == Layout::Karpathy {
+        for (index, image) in corpus.images.iter().enumerate() {
+            if let Some(part) = image.karpathy_split {
+                put(part, index);
+            }
+        }
+        return Ok(parts);
+    }
+    let files = karpathy::find(&corpus.root)
+        .map_err(|source| LoadError::Io { path: corpus.root.clone(), source })?;
+    let file = LoadError::only_one(&corpus.root, files)?.ok_or_else(|| SplitError::NoLists {
+        kind: SplitKind::Karpathy,
+        root: corpus.root.clone(),
+        needs: karpathy::FILES.iter().map(|&name| name.to_owned()).collect(),
+    })?;
+    let contents = text::read(&file)?;
+    let contents = python_json(&contents);
+    let mut assignment = Assignment::new(corpus);
+    for (index, record) in karpathy::parse(&contents, &file)?.images.iter().enumerate() {
+        put(record.split, assignment.take(&record.filename, &file, index + 1)?);
+    }
+    Ok(parts)
+}

@@ -1,0 +1,25 @@
+//! Loading a set twice over.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::path::Path;
+
+use datasets::{Corpus, ImageFiles, Layout, LoadError};
+
+/// The set in a folder, whose pictures alone are found the same, or refused for the same reason.
+pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Corpus, LoadError> {
+    let corpus = Corpus::load(dir, layout);
+    match (&corpus, ImageFiles::load(dir, layout)) {
+        (Ok(corpus), Ok(pictures)) => {
+            assert_eq!(pictures.fingerprint, corpus.fingerprint());
+            assert_eq!(pictures.warnings, corpus.warnings);
+            assert_eq!(pictures.names.len(), corpus.images.len());
+            for (index, name) in pictures.names.iter().enumerate() {
+                assert_eq!(*name, corpus.images[index].file_name);
+                assert_eq!(pictures.locations.find(index, name), corpus.picture(index));
+            }
+        }
+        (Err(error), Err(same)) => assert_eq!(error.to_string(), same.to_string()),
+        (corpus, pictures) => panic!("{:?} and {:?}", corpus.is_ok(), pictures.is_ok()),
+    }
+    corpus
+}

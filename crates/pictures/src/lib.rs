@@ -1,0 +1,35 @@
+//! Pictures as models take them: files decoded into the pixels that Pillow gives, and image processors.
+//!
+//! [`PictureFile`] is a file, or a member of an archive; [`decode`] reads one as Pillow would, and
+//! [`Preprocessing`] resizes, crops and normalizes its pixels as Hugging Face's image processors do.
+//!
+//! ```no_run
+//! use pictures::{Preprocessing, decode};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pixels = decode("dog.jpg".as_ref())?; // [height, width, 3], u8
+//! let planes = Preprocessing::clip(224).planes(&pixels); // [3, 224, 224]
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here depends on libtorch: pictures leave as `u8` pixels or `f32` planes.
+
+mod gif;
+mod jpeg;
+mod picture_file;
+mod pixels;
+mod png;
+mod pnm;
+mod preprocessing;
+mod resample;
+mod tiff;
+mod transpose;
+mod unpacked;
+
+pub use picture_file::{FileStamp, PictureFile, decode, open_regular};
+pub use pixels::{
+    MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode_bytes, decode_within,
+};
+pub use preprocessing::{Preprocessing, PreprocessingError, Size};
+pub use resample::Filter;
+pub use unpacked::stream;

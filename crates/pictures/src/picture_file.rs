@@ -1,0 +1,146 @@
+//! The file of a picture: its place and its bytes.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use crate::pixels::{MAX_BYTES, PictureError, PictureProblem, RgbPixels, decode_bytes, format_of};
+use crate::unpacked;
+
+/// Bytes that tell a picture's format.
+const HEAD: u64 = 64;
+
+/// Place of a picture: a file, or a member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PictureFile {
+    /// In a file of its own.
+    File(PathBuf),
+    /// In an archive, as it is.
+    Member {
+        /// The archive.
+        archive: Arc<Path>,
+        /// True if the archive as a whole is compressed.
+        compressed: bool,
+        /// Bytes before it in the uncompressed archive.
+        offset: u64,
+        /// Its bytes.
+        length: u64,
+    },
+}
+
+/// Size and time of change of a picture's file: other contents nearly always have another stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Bytes of the picture.
+    pub size: u64,
+    /// When its file, or the archive that it is in, was last written: nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl From<PathBuf> for PictureFile {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl PictureFile {
+    /// Reads and decodes the picture as [`decode`] does.
+    pub fn decode(&self) -> Result<RgbPixels, PictureError> {
+        let (bytes, _) = self.read()?;
+        decode_bytes(&bytes, self.path())
+    }
+
+    /// Returns the file that it is, or is in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Member { archive, .. } => archive,
+        }
+    }
+
+    /// Returns the stamp of a picture without reading it.
+    pub fn stamp(&self) -> Result<FileStamp, PictureError> {
+        let metadata = fs::metadata(self.path()).map_err(PictureProblem::from);
+        metadata.and_then(|metadata| self.stamp_from(&metadata)).map_err(|error| self.error(error))
+    }
+
+    /// Reads the picture's bytes, with the stamp that the file had when it was opened.
+    ///
+    /// # Errors
+    /// Anything but a regular file is refused before it is opened; a file that does not begin as a
+    /// picture does, before the rest of it is read.
+    pub fn read(&self) -> Result<(Vec<u8>, FileStamp), PictureError> {
+        self.open_and_read().map_err(|error| self.error(error))
+    }
+
+    fn open_and_read(&self) -> Result<(Vec<u8>, FileStamp), PictureProblem> {
+        let mut file = open_regular(self.path())?;
+        let stamp = self.stamp_from(&file.metadata()?)?;
+        let bytes = match self {
+            Self::File(_) => read_picture(&mut file, 0, stamp.size),
+            Self::Member { archive, compressed: true, offset, .. } => {
+                unpacked::read(archive, |copy| read_picture(copy, *offset, stamp.size))
+            }
+            Self::Member { offset, .. } => read_picture(&mut file, *offset, stamp.size),
+        };
+        Ok((bytes?, stamp))
+    }
+
+    fn stamp_from(&self, metadata: &Metadata) -> Result<FileStamp, PictureProblem> {
+        if !metadata.is_file() {
+            return Err(PictureProblem::NotRegular);
+        }
+        let size = match self {
+            Self::File(_) => metadata.len(),
+            Self::Member { length, .. } => *length,
+        };
+        if size > MAX_BYTES {
+            return Err(PictureProblem::TooLong(size));
+        }
+        Ok(FileStamp { size, modified: nanoseconds(metadata)? })
+    }
+
+    fn error(&self, problem: PictureProblem) -> PictureError {
+        PictureError { path: self.path().to_owned(), problem }
+    }
+}
+
+/// Reads and decodes the picture at `path`; its bytes tell the format, not its name.
+pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
+    PictureFile::File(path.to_owned()).decode()
+}
+
+/// Opens a regular file. Opening a pipe would wait for its writer, and a device may have no end.
+pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(PictureProblem::NotRegular);
+    }
+    Ok(File::open(path)?)
+}
+
+/// Reads the picture of `size` bytes at `offset`; its first bytes must be of a known format.
+fn read_picture(file: &mut File, offset: u64, size: u64) -> Result<Vec<u8>, PictureProblem> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(size.min(HEAD)).read_to_end(&mut bytes)?;
+    format_of(&bytes)?;
+    let rest = size.saturating_sub(bytes.len() as u64);
+    bytes.reserve_exact(rest as usize);
+    file.take(rest).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < size {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(bytes)
+}
+
+fn nanoseconds(metadata: &Metadata) -> io::Result<i64> {
+    let modified = metadata.modified()?;
+    let nanoseconds = match modified.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map(|before| -before),
+    };
+    Ok(nanoseconds.unwrap_or(i64::MAX))
+}
