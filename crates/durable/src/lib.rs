@@ -4,6 +4,7 @@
 //! to a temporary file beside the destination, sync it, rename it over the destination and sync the
 //! directory. After a crash, a kill or a full disk the destination holds the old bytes or the new
 //! ones. The next write to the same destination reuses the temporary file of a killed process.
+//! [`kept`] builds on this: finished work is kept by a key and reused.
 //!
 //! ```
 //! # fn main() -> Result<(), durable::Error> {

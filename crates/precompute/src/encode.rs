@@ -1,4 +1,4 @@
-//! One batch through the caller's model, checked.
+//! Runs one batch through the caller's model and checks the result.
 
 use durable::kept::Pieces;
 use networks::memory::attempt;
@@ -12,14 +12,14 @@ use crate::plan::Plan;
 
 /// A batch at the model.
 pub(crate) struct Encoding {
-    /// The batch, whose memory is its own until it is read.
+    /// The batch; its memory stays in use until the result is read.
     pub(crate) batch: Batch,
-    /// `[pictures, dimension]`, none for no pictures.
+    /// `[images, dimension]`; `None` without images.
     embeddings: Option<Reading>,
 }
 
 impl Encoding {
-    /// Gives a batch to the model.
+    /// Passes a batch to the model.
     pub(crate) fn start<E>(
         plan: &Plan,
         batch: Batch,
@@ -55,7 +55,7 @@ impl Encoding {
         Ok(Self { embeddings: Some(Reading::start(&embeddings)?), batch })
     }
 
-    /// Waits for the embeddings: the batch, and its rows one after the other.
+    /// Waits for the embeddings and returns the batch with its rows, one after the other.
     pub(crate) fn finish(self, plan: &Plan) -> Result<(Batch, Vec<f32>), Error> {
         let Self { batch, embeddings } = self;
         let Some(embeddings) = embeddings else { return Ok((batch, Vec::new())) };

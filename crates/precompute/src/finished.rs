@@ -1,16 +1,16 @@
-//! The finished file: one safetensors file with the tensor `embeddings`, f32 `[pictures, dimension]`,
+//! File of embeddings: one safetensors file with the tensor `embeddings`, f32 `[images, dimension]`,
 //! and in its metadata
 //! - `format`: `capsmith-embeddings`, and `version`: `1`,
-//! - `names`: the pictures' names as a JSON array, in the order of the rows,
-//! - `skipped`: the pictures without a row, as JSON, each with the reason,
+//! - `names`: the images' names as a JSON array, in the order of the rows,
+//! - `skipped`: the images without a row, as JSON, each with the reason,
 //! - `identity`: [`Identity`] as JSON,
 //! - `sha256`: the digest of these three texts (each after its length, 8 bytes little-endian) and
 //!   the rows.
 //!
-//! Files that [`crate::run`] made also hold the tensor `pictures`, u8 `[names + skipped, 48]`: of the
-//! file of each picture its size, its time of change in nanoseconds since 1970 (both 8 bytes
-//! little-endian) and the SHA-256 of its contents; zeros for one that could not be read. The digest
-//! of this tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
+//! Files of [`crate::run`] also hold the tensor `pictures`, u8 `[names + skipped, 48]`: for the file
+//! of each image its size, its modification time in nanoseconds since 1970 (both 8 bytes
+//! little-endian) and the SHA-256 of its contents; zeros if it could not be read. The digest of this
+//! tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
 //!
 //! The same embeddings of the same files give the same bytes.
 

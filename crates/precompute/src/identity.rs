@@ -1,4 +1,4 @@
-//! What embeddings are of: two sets with the same identity and names are interchangeable.
+//! Identity of embeddings: two sets with the same identity and names are interchangeable.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,9 @@ use tch::Kind;
 
 use crate::encoder::Network;
 
-/// The floating-point type that the model computes in. Embeddings are stored as f32 whichever it is:
-/// both shorter types convert to it exactly, and what reads the file meets one type.
+/// Floating-point type of the model's weights and activations.
+///
+/// Embeddings are always stored as f32: both shorter types convert to it exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -24,7 +25,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The type under libtorch's name.
+    /// Returns libtorch's name of the type.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
@@ -56,28 +57,28 @@ impl FromStr for Dtype {
     }
 }
 
-/// What embeddings were made with and from; written into their file.
+/// Model, preprocessing and data set of embeddings, written into their file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Where the model came from, as given: for people, not compared.
+    /// Source of the model as the user named it: for people, not compared.
     pub model: String,
-    /// The digest of the model's weights.
+    /// SHA-256 of the model's weights.
     pub model_sha256: String,
-    /// What was done to the pixels before the model saw them.
+    /// Preprocessing of the pixels.
     pub preprocessing: Preprocessing,
     /// Whether each embedding was divided by its L2 norm, in f32.
     pub normalize: bool,
-    /// What the model computed in.
+    /// Type of the model's weights and activations.
     pub dtype: Dtype,
     /// The data set's digest ([`datasets::Corpus::fingerprint`]).
     pub dataset_fingerprint: String,
-    /// Values in one embedding.
+    /// Number of values in one embedding.
     pub dimension: usize,
 }
 
 impl Identity {
-    /// The network that they are of, told by its preprocessing.
+    /// Returns the kind of network, which its preprocessing tells.
     #[must_use]
     pub fn network(&self) -> Network {
         if self.preprocessing == Preprocessing::imagenet() { Network::Vgg } else { Network::Clip }
