@@ -9,9 +9,9 @@ use networks::device::parse_device;
 use pictures::Preprocessing;
 use precompute::ImageEncoder;
 use rayon::prelude::*;
+use runs::RunFolder;
 use tch::Device;
 use training::captioner::{Caption, Captioner, Event};
-use training::run_folder::RunFolder;
 
 use crate::evaluate::{CheckpointChoice, How};
 use crate::{evaluate, models, terminal};

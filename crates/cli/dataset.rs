@@ -40,7 +40,8 @@ pub struct CheckArgs {
 }
 
 /// The set that is drawn unless told otherwise.
-pub const DRAWN: scenes::Options = scenes::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
+pub const DRAWN: demo_data::Options =
+    demo_data::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
 
 #[derive(clap::Args)]
 pub struct DrawArgs {
@@ -65,7 +66,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check(args) => check(&args),
         Command::Draw(DrawArgs { out, count, seed, size, alt_texts }) => {
-            draw(&out, &scenes::Options { count, seed, size, alt_texts })
+            draw(&out, &demo_data::Options { count, seed, size, alt_texts })
         }
     }
 }
@@ -98,9 +99,9 @@ fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpe
 }
 
 /// Draws a set, unless it is there already.
-pub fn draw(out: &Path, options: &scenes::Options) -> anyhow::Result<()> {
+pub fn draw(out: &Path, options: &demo_data::Options) -> anyhow::Result<()> {
     let bar = terminal::bar(options.count as u64, "drawing");
-    let summary = scenes::draw(out, options, |_| bar.inc(1))?;
+    let summary = demo_data::draw(out, options, |_| bar.inc(1))?;
     bar.finish_and_clear();
     let verb = if summary.was_there { "were drawn before" } else { "drawn" };
     terminal::say(&format!(

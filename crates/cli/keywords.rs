@@ -8,8 +8,8 @@ use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
 use hub::Wanted;
 use keywords::{
-    BuildEvent, Categories, Encyclopedia, Folder, Identity, ImageKeywords, LABELS, LabelSource,
-    Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
+    BuildEvent, Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS,
+    LabelSource, Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
@@ -212,7 +212,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     let embeddings = Embeddings::open(&args.embeddings)?;
     let encoder = encoder(&args.clip, &args.device)?;
     check(args, &corpus, &embeddings, &encoder)?;
-    let identity = Identity::new(
+    let identity = KeywordsIdentity::new(
         corpus.fingerprint(),
         embeddings.sha256().to_owned(),
         encoder.identity().to_owned(),

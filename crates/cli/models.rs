@@ -7,7 +7,7 @@ use foreign_text::{printable, printable_path};
 use hub::{ModelReference, Options, Unit, Wanted};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
-use training::run_folder::Provenance;
+use runs::Provenance;
 
 use crate::terminal;
 

@@ -7,8 +7,8 @@ use foreign_text::printable_path;
 use indicatif::ProgressBar;
 use launchers::Place;
 use recipes::Config;
-use training::run_folder::RunFolder;
-use training::track::{EpochRecord, EpochScores, StepRecord};
+use runs::RunFolder;
+use runs::metrics::{EpochRecord, EpochScores, StepRecord};
 use training::trainer::{self, Observer, Outcome, Session};
 
 use crate::{models, terminal};

@@ -6,11 +6,11 @@ use std::process::Stdio;
 
 use durable::sealed;
 use networks::gpt2::Gpt2Config;
+use runs::RunFolder;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use training::captioner::{Captioner, Event, Pictures, best};
-use training::run_folder::RunFolder;
 
 use super::stage::{
     Stage, capsmith, failure, init_clip, newest_checkpoint, success, without_dropout,

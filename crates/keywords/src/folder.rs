@@ -166,7 +166,7 @@ mod tests {
         files::write_labels(&folder.file(ALL_LABELS), &old, &labels).unwrap();
         assert!(build("2").unwrap().is_empty());
 
-        let mut refused = |expected: &str| {
+        let refused = |expected: &str| {
             for error in [build("2").unwrap_err(), folder.labels(LABELS).unwrap_err()] {
                 let error = error.to_string();
                 assert!(error.contains("labels.json") && error.contains(expected), "{error}");

@@ -34,7 +34,6 @@ mod folder;
 mod hypernyms;
 mod nli;
 mod prompt;
-mod selected;
 mod selection;
 mod text_encoder;
 
@@ -46,6 +45,6 @@ pub use folder::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 pub use hypernyms::nearest_by_wordnet;
 pub use nli::ZeroShot;
 pub use prompt::{SEPARATOR, prompt};
-pub use selected::{Identity, ImageKeywords, Keyword};
+pub use runs::{ImageKeywords, Keyword, KeywordsIdentity};
 pub use selection::Selector;
 pub use text_encoder::TextEncoder;

@@ -31,10 +31,10 @@ use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::piece::EncodedBatch;
 use crate::plan::{Plan, Skipped};
 use crate::sources::{self, RECORD, Source, Verdict};
+use runs::Identity;
 
 const FORMAT: &str = "capsmith-embeddings";
 const VERSION: &str = "1";

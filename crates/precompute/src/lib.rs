@@ -52,16 +52,15 @@ mod encode;
 mod encoder;
 mod error;
 mod finished;
-mod identity;
 mod normaliser;
 mod piece;
 mod plan;
 mod run;
 mod sources;
 
-pub use encoder::{EncoderError, EncoderSource, ImageEncoder, Network};
+pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
 pub use error::{Error, first_of};
 pub use finished::Embeddings;
-pub use identity::{Dtype, Identity};
 pub use plan::{Find, Phase, Plan, Progress, Skipped, Summary};
 pub use run::run;
+pub use runs::{Dtype, Identity, Network};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::error::Error;
-use crate::identity::Identity;
+use runs::Identity;
 
 /// Returns the file of an image, given its index in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;

@@ -64,8 +64,11 @@ where
     accept(plan, pieces.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
-    let normaliser =
-        Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
+    let normaliser = Normaliser::new(
+        &plan.identity.preprocessing,
+        crate::kind_of(plan.identity.dtype),
+        plan.device,
+    )?;
     let decode = |image, pixels: &mut [u8]| decode(plan, image, pixels);
     let left = std::mem::take(&mut share.left);
     let mut at_work = AtWork { share: &mut share, progress, encodings: VecDeque::new() };

@@ -8,11 +8,11 @@ use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use recipes::Decoding;
+use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
 use training::KeywordSelector;
 use training::captioner::{Caption, Captioner};
 use training::inputs::normalized;
-use training::run_folder::RunFolder;
 
 use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
 use crate::error::Error;

@@ -9,16 +9,17 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 use words::Gpt2Tokenizer;
 
-use crate::checkpoint::{self, Checkpoint};
 use crate::error::Error;
 use crate::inputs;
 use crate::memory;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
 use crate::systems::sbg::{KeywordSelector, SbgWriter};
 use recipes::CheckpointChoice;
 use recipes::{Config, Decoding, System};
+use runs::UsedCheckpoint;
+use runs::checkpoints::{self, Checkpoint};
+use runs::{Provenance, RunFolder};
 
 /// A run's checkpoint, ready to caption.
 pub struct Captioner {
@@ -29,16 +30,6 @@ pub struct Captioner {
     /// The checkpoint that captions.
     pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
-}
-
-/// A checkpoint that wrote captions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UsedCheckpoint {
-    /// Steps that it was trained.
-    pub step: u64,
-    /// SHA-256 of its weights.
-    pub model_sha256: String,
 }
 
 /// What is known of pictures, one entry or row for each.
@@ -157,7 +148,7 @@ impl Captioner {
             ));
         }
         let which = which.unwrap_or_else(|| config.usual_checkpoint());
-        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        let checkpoint = checkpoints::find(&folder.checkpoints(), which)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
 
@@ -183,7 +174,7 @@ impl Captioner {
         };
         let checkpoint = UsedCheckpoint {
             step: checkpoint.position.step,
-            model_sha256: checkpoint.model_sha256.clone(),
+            model_sha256: checkpoint.model_sha256().to_owned(),
         };
         Ok(Self { config, provenance, checkpoint, writer })
     }

@@ -8,13 +8,13 @@ use caption_metrics::{Options, Scores};
 use tch::Device;
 
 use crate::captioner::{Captioner, Choice, Event};
-use crate::checkpoint::{self};
 use crate::error::Error;
 use crate::evaluate::{chosen, pictures, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
-use crate::run_folder::RunFolder;
-use crate::track::{EpochScores, ScoredSplit};
 use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
+use runs::RunFolder;
+use runs::checkpoints;
+use runs::metrics::{EpochScores, ScoredSplit};
 
 /// The pictures that are captioned after each epoch.
 pub(crate) struct ScoredPictures {
@@ -59,7 +59,7 @@ impl ScoredPictures {
         device: Device,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<EpochScores, Error> {
-        let checkpoint = checkpoint::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
+        let checkpoint = checkpoints::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let known = pictures(inputs, &captioner, &self.images)?;
         let written = captioner.caption_with(&known, &captioner.config.decoding, |event| {

@@ -13,11 +13,11 @@ use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::KeptCaptions;
-use crate::run_folder::RunFolder;
-use crate::scores_file;
 use crate::seeds::{self, Purpose};
-use crate::track::ScoredSplit;
 use recipes::System;
+use runs::RunFolder;
+use runs::metrics::ScoredSplit;
+use runs::scores_file;
 
 /// Format number of captions. Raise it where a run would write other captions from the same inputs
 /// than before: kept captions of other numbers are written again.
@@ -145,7 +145,12 @@ pub fn evaluate_run(
         let system = &captioner.config.system;
         let captions = chosen(&inputs, system, &images, &written, &choice);
         let evaluation = scores(&captions, options)?;
-        scores_file::write(&folder, captioner, &captions, &evaluation)?;
+        let scored = captions.iter().map(|one| scores_file::Scored {
+            file_name: &one.file_name,
+            prediction: &one.prediction,
+            references: &one.references,
+        });
+        scores_file::write(&folder, &captioner.checkpoint, scored, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;

@@ -1,7 +1,7 @@
 //! All that owns a run folder: configuration, batches, optimizer, trainer, checkpoints, captioning and
 //! evaluation.
 //!
-//! A run is one [`recipes::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
+//! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] walks the
 //! training loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
 //! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
 //!
@@ -18,9 +18,9 @@ mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;
-mod hardware;
 pub mod import;
 pub mod inputs;
+mod language_model;
 pub mod learner;
 mod losses;
 mod memory;
@@ -30,19 +30,15 @@ mod pieces;
 mod prepare;
 pub mod pretrain;
 mod pretrained;
-pub mod run_folder;
 pub mod schedule;
-pub mod scores_file;
 pub mod scratch;
 pub mod seeds;
 mod systems;
 pub mod tokenizers;
-pub mod track;
 pub mod trainer;
 mod validation;
 
 pub use error::Error;
-pub use hardware::Hardware;
 pub use pretrained::first_names;
 pub use systems::merge_rnn::Part as MergeRnnPart;
 pub use systems::prefix::Part as PrefixPart;

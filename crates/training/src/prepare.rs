@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
-use crate::checkpoint::{self, Position};
+use crate::checkpoint;
 use crate::epoch_scores::ScoredPictures;
 use crate::error::Error;
-use crate::hardware::{self, Hardware};
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::memory;
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::run_folder::{Provenance, RunFolder};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::{Setting, System};
 use crate::trainer::{Observer, Session};
 use recipes::{Config, Precision};
+use runs::checkpoints::{self, Checkpoint, Position};
+use runs::{Hardware, Provenance, RunFolder};
 
 /// A run that is ready for its next step.
 pub(crate) struct Prepared<S: System> {
@@ -58,14 +58,11 @@ pub(crate) fn prepare<S: System>(
         Some(begun) if folder.config()?.training.threads == config.training.threads => {
             begun.threads
         }
-        _ => hardware::cpu_threads(&config.training),
+        _ => cpu_threads(&config.training),
     };
     // A run may go on with more processes of a machine than it began with.
-    let own = if session.place.is_alone() {
-        threads
-    } else {
-        threads.min(hardware::cpu_threads(&config.training))
-    };
+    let own =
+        if session.place.is_alone() { threads } else { threads.min(cpu_threads(&config.training)) };
     device::set_threads(own);
     device::keep_freed_memory();
     libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -78,7 +75,7 @@ pub(crate) fn prepare<S: System>(
     check_room(config, &system, session.place, device)?;
     let scored = ScoredPictures::new(config, &inputs)?;
 
-    let mut provenance = Provenance::new(config, &inputs, threads);
+    let mut provenance = Provenance::new(config, &inputs.identity, threads);
     system.complete(&mut provenance);
     check_same_run(folder, config, &provenance)?;
 
@@ -88,13 +85,13 @@ pub(crate) fn prepare<S: System>(
     let initial = if newest.is_some() { Initial::Zeros } else { Initial::Random };
     let model = system.model(&store, initial)?;
     match &newest {
-        Some(checkpoint) => checkpoint.load_model(&mut store)?,
+        Some(checkpoint) => checkpoint::load_model(&checkpoint, &mut store)?,
         None => system.fill(&mut store)?,
     }
     let optimizer = AdamW::new(system.trained(named_variables(&store)), optimizer_options(config));
     let mut position = Position::default();
     if let Some(checkpoint) = newest {
-        checkpoint.load_moments(&optimizer)?;
+        checkpoint::load_moments(&checkpoint, &optimizer)?;
         position = checkpoint.position;
         observer.note(&format!("resuming after step {}", position.step));
     }
@@ -103,7 +100,9 @@ pub(crate) fn prepare<S: System>(
     {
         let device = config.training.device.clone();
         let now = Hardware { after_step: position.step, device, threads };
-        hardware::resume_on(now, folder, begun, observer)?;
+        if let Some(note) = folder.resume_on(now, begun)? {
+            observer.note(&note);
+        }
     }
     if !folder.exists() && session.place.rank == 0 {
         system.save(folder)?;
@@ -205,8 +204,8 @@ pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 fn newest_checkpoint(
     folder: &RunFolder,
     observer: &mut dyn Observer,
-) -> Result<Option<checkpoint::Checkpoint>, Error> {
-    let (newest, damaged) = checkpoint::latest(&folder.checkpoints())?;
+) -> Result<Option<Checkpoint>, Error> {
+    let (newest, damaged) = checkpoints::latest(&folder.checkpoints())?;
     for error in damaged {
         observer.note(&format!("passed over a damaged checkpoint: {error}"));
     }
@@ -293,4 +292,13 @@ fn check_same_run(
         )));
     }
     Ok(())
+}
+
+/// Returns the configured number of CPU threads; for 0, the threads that [`device::cpu_threads`] gives
+/// this process.
+pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
+    match training.threads {
+        0 => device::cpu_threads(launchers::processes_here()),
+        threads => threads,
+    }
 }

@@ -10,8 +10,9 @@ use tch::nn;
 
 use crate::checkpoint;
 use crate::error::Error;
-use crate::run_folder::RunFolder;
 use crate::trainer::Observer;
+use runs::RunFolder;
+use runs::checkpoints;
 
 /// Weights with the config and the tokenizer that belong to them.
 pub(crate) struct Pretrained {
@@ -41,11 +42,11 @@ impl Pretrained {
         }
         run.check_files()?;
         let which = run.config()?.usual_checkpoint();
-        let checkpoint = checkpoint::find(&run.checkpoints(), which)?;
+        let checkpoint = checkpoints::find(&run.checkpoints(), which)?;
         Ok(Self {
             folder: run.gpt2(),
             config: Gpt2Config::open(&run.gpt2())?,
-            weights: checkpoint.weights()?,
+            weights: checkpoint::weights(&checkpoint)?,
             is_captioner: true,
         })
     }

@@ -16,21 +16,22 @@ use networks::libtorch;
 use tch::Device;
 
 use crate::batches::{Batching, dealt};
-use crate::checkpoint::{self, Keep};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::learner::{Model, Share};
 use crate::losses::{self, Pending, Values};
 use crate::memory;
 use crate::prepare::{Prepared, device_of, named_variables, prepare};
-use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
 use crate::systems::System;
 use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
-use crate::track::{EpochRecord, EpochScores, StepRecord, Tracker};
 use crate::validation::Measured;
 use recipes::{self, Config, EarlyStopOn};
+use runs::RunFolder;
+use runs::checkpoints::{self, Keep};
+use runs::metrics::{EpochRecord, EpochScores, StepRecord, Tracker};
 
 /// How a training run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -468,7 +469,7 @@ impl<S: System> Trainer<'_, S> {
         if self.place.rank > 0 || self.at.position.step == 0 {
             return Ok(());
         }
-        checkpoint::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())
+        Ok(checkpoints::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())?)
     }
 
     fn keep(&self) -> Keep {

@@ -7,10 +7,11 @@ mod stage;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use runs::Hardware;
+use runs::RunFolder;
 use stage::{Stage, Watcher};
-use training::run_folder::RunFolder;
+use training::Error;
 use training::trainer::{Session, train};
-use training::{Error, Hardware};
 
 /// Threads and determinism are settings of the whole process.
 fn alone() -> MutexGuard<'static, ()> {

@@ -10,21 +10,22 @@ use std::path::{Path, PathBuf};
 use datasets::Corpus;
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
-use networks::prefix::{ClipCaptioner, TokenBatch};
+use networks::prefix::{ClipCaptioner, MapperConfig, TokenBatch};
 use networks::weights::{self, Checkpoint};
 use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
 use recipes::CheckpointChoice;
-use recipes::{ClipPrefix, Config, Mapper, Rule, System};
+use recipes::{ClipPrefix, Config, Mapper, MapperKind, Rule, System};
+use runs::RunFolder;
+use runs::checkpoints;
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::captioner::Captioner;
-use training::checkpoint::{self};
+use training::checkpoint;
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::pickle;
-use training::run_folder::RunFolder;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const TOLERANCE: f64 = 1e-5;
@@ -59,11 +60,11 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let (config, provenance) = (run.config().unwrap(), run.provenance().unwrap());
     let mut store = nn::VarStore::new(Device::Cpu);
-    let mapper = config.clip_prefix().unwrap().mapper.network(provenance.clip_dim);
+    let mapper = MapperConfig::new(&config.clip_prefix().unwrap().mapper, provenance.clip_dim);
     let gpt2 = Gpt2Config::open(&run.gpt2()).unwrap();
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
-    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
-    newest.load_model(&mut store).unwrap();
+    let newest = checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
+    checkpoint::load_model(&newest, &mut store).unwrap();
     let (embeddings, tokens) = (expected("embeddings"), expected("tokens"));
     let inputs = Tensor::cat(&[captioner.prefix(&embeddings), captioner.gpt2().embed(&tokens)], 1);
     let states = captioner.gpt2().forward(&inputs, None, Pass::EVALUATION);
@@ -84,11 +85,12 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
         let imported = imported(&fixture(&format!("{name}.pt")), Some(4), &out).unwrap();
         assert_eq!((imported.clip_dim, imported.gpt2.n_inner), (16, inner));
         assert_eq!(imported.gpt2.tie_word_embeddings, name != "untied");
-        let mapper = match name {
-            "mlp" | "untied" => Mapper::Mlp { prefix_length: 3 },
-            _ => Mapper::Transformer { prefix_length: 3, clip_length: 2, layers: 2 },
+        let kind = match name {
+            "mlp" | "untied" => MapperKind::Mlp,
+            _ => MapperKind::Transformer { clip_length: 2, layers: 2 },
         };
         let run = RunFolder::open(&out).unwrap();
+        let mapper = Mapper { kind, prefix_length: 3 };
         let system = ClipPrefix { mapper, ..config().clip_prefix().unwrap().clone() };
         let configured = Config { system: System::ClipPrefix(system), ..config() };
         assert_eq!(run.config().unwrap(), configured);
@@ -104,7 +106,7 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
 /// The weights of an imported run.
 fn weights_of(out: &Path) -> Vec<u8> {
     let run = RunFolder::open(out).unwrap();
-    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    let newest = checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
     fs::read(newest.path.join("model.safetensors")).unwrap()
 }
 
@@ -255,7 +257,7 @@ fn an_imported_run_has_no_moments_to_resume_from() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     imported(&fixture("mlp.pt"), Some(4), &out).unwrap();
-    let newest = checkpoint::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
+    let newest = checkpoints::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
     assert!(newest.position.finished);
     let options = AdamWOptions {
         rule: Rule::Transformers,
@@ -264,7 +266,9 @@ fn an_imported_run_has_no_moments_to_resume_from() {
         epsilon: 1e-6,
         weight_decay: 0.0,
     };
-    let error = newest.load_moments(&AdamW::new(Vec::new(), options)).unwrap_err().to_string();
+    let error = checkpoint::load_moments(&newest, &AdamW::new(Vec::new(), options))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("imported") && error.contains("gpt2.model"), "{error}");
 }
 

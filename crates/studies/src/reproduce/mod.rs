@@ -107,7 +107,7 @@ pub enum Error {
     Stages(#[from] stages::Error),
     /// The device cannot be used.
     #[error(transparent)]
-    Training(#[from] training::Error),
+    Training(#[from] runs::Error),
     /// Results cannot be read.
     #[error("{}: {reason}", printable_path(path))]
     Results {

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use recipes::Config;
-use training::run_folder::RunFolder;
+use runs::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};

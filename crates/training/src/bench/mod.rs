@@ -21,11 +21,12 @@ use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::prepare::named_variables;
-use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::systems::prefix::Part;
+use networks::weights::write_tensors;
 use recipes::{Rule, Schedule};
+use runs::write_json;
 
 pub use together::Together;
 
@@ -169,7 +170,7 @@ impl Bench {
             ("prompt", Tensor::from_slice(&self.prompts(1).concat())),
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-        write_tensors(&folder.join("batches.safetensors"), &tensors)
+        Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
     /// Rows that GPT-2 computes in a training step, and targets, on average: prefix vectors and tokens, of

@@ -13,9 +13,10 @@ use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::memory;
 use crate::prepare::named_variables;
-use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
 use crate::systems::sbg::end_of_text;
+use networks::weights::write_tensors;
+use runs::write_json;
 
 /// What GPT-2 to train, and how.
 #[derive(Debug, Clone)]

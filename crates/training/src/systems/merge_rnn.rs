@@ -9,13 +9,14 @@ use words::Vocabulary;
 use super::{Setting, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captioner::{Caption, Event, Pictures, Progress, Writer};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Model, Objective};
-use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
 use recipes::{Decoding, MergeRnn as Settings, Strategy};
+use runs::checkpoints::Checkpoint;
+use runs::{Provenance, RunFolder};
 
 // The vocabulary writes these numbers and the network reads them; neither crate knows the other.
 const _: () = assert!(
@@ -172,7 +173,7 @@ impl MergeRnnWriter {
         let mut store = nn::VarStore::new(device);
         let shape = network(settings, &vocabulary, image_dim);
         let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, Initial::Zeros);
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })
     }

@@ -14,9 +14,9 @@ use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::trainer::Observer;
 use recipes::Config;
+use runs::{Provenance, RunFolder};
 
 /// What a system is set up from.
 pub(crate) struct Setting<'a> {

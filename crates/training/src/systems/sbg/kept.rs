@@ -6,7 +6,7 @@ use keywords::{ENCYCLOPEDIA, Encyclopedia, Folder, LABELS};
 use words::Label;
 
 use crate::error::Error;
-use crate::run_folder::RunFolder;
+use runs::RunFolder;
 
 /// Returns the sources of both files: the run's keywords, and whether there is an encyclopedia.
 fn sources(selected_sha256: &str, encyclopedia: Option<&Encyclopedia>) -> Key {

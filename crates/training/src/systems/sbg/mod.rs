@@ -19,12 +19,13 @@ use super::{Setting, System, check_examples};
 use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 use crate::trainer::Observer;
 use recipes::{self, Config};
+use runs::{Provenance, RunFolder};
 pub(crate) use texts::end_of_text;
 pub use writer::KeywordSelector;
 pub(crate) use writer::SbgWriter;
@@ -117,7 +118,7 @@ impl System for Sbg {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        folder.save_language_model(&self.pretrained.config, &self.tokenizer)?;
+        language_model::save(folder, &self.pretrained.config, &self.tokenizer)?;
         kept::save(folder, &self.keywords_sha256, &self.labels, self.encyclopedia.as_ref())
     }
 

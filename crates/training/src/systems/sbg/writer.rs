@@ -15,10 +15,12 @@ use words::Gpt2Tokenizer;
 use super::kept;
 use super::texts::{end_of_text, token_rows};
 use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::Error;
-use crate::run_folder::RunFolder;
+use crate::language_model;
 use recipes::Decoding;
+use runs::RunFolder;
+use runs::checkpoints::Checkpoint;
 
 /// A trained SBG captioner.
 pub(crate) struct SbgWriter {
@@ -66,10 +68,10 @@ impl SbgWriter {
         clip: Option<&Path>,
         device: Device,
     ) -> Result<Self, Error> {
-        let (gpt2, tokenizer) = folder.language_model()?;
+        let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let model = LanguageModel::with_initial(store.root(), &gpt2, Initial::Zeros);
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;
