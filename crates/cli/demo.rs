@@ -47,6 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         rows: Vec::new(),
         seeds: None,
         resume: true,
+        rerun: false,
         dry_run: false,
         data: Some(pictures.clone()),
         weights: Some(weights.clone()),

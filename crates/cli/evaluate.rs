@@ -90,7 +90,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
             process: ProcessRank::from_env()?,
-            code: crate::reproduce::code(),
         },
     };
     let scored = match evaluate(run, &args.device, &how, &options)? {

@@ -1,4 +1,4 @@
-//! `capsmith keywords`: what SBG says of pictures.
+//! `capsmith keywords`: keyword files for SBG.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,15 @@ use clap::{Subcommand, ValueEnum};
 use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
 use hub::Wanted;
-use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use keywords::{
-    Encyclopedia, ImageKeywords, KeywordsIdentity, Selector, TextEncoder, ZeroShot, compare,
-    labels_sha256, nearest_by_wordnet, read_labels, write_labels,
+    BuildEvent, Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS,
+    LabelSource, Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
 use tch::Kind;
 use training::inputs::{check_data_set, check_pictures, normalized};
-use words::{Label, labels};
+use words::Label;
 
 use crate::{models, terminal};
 
@@ -25,8 +24,8 @@ pub enum Command {
     /// Make labels and an encyclopedia of a data set's captions.
     ///
     /// Three stages, each a readable file in the folder: all words (all-labels.json), those without
-    /// near-synonyms (labels.json), and those filed under categories (encyclopedia.json). Run again, only
-    /// what has other inputs than before is made again.
+    /// near-synonyms (labels.json), and those filed under categories (encyclopedia.json). Run again, it
+    /// rebuilds only the files whose inputs have changed.
     Build(BuildArgs),
     /// Choose the keywords of every picture of a data set.
     ///
@@ -35,9 +34,9 @@ pub enum Command {
     Select(SelectArgs),
 }
 
-/// How near-synonyms are told.
+/// Method of finding near-synonyms.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Synonyms {
+enum SynonymsBy {
     /// A cosine above 0.8 by CLIP's text tower; the paper has a model of sentence-transformers.
     Clip,
     /// The same most frequent sense in WordNet.
@@ -46,9 +45,9 @@ enum Synonyms {
     None,
 }
 
-/// How labels are filed.
+/// Method of filing labels.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Categories {
+enum CategoriesBy {
     /// By the cosine with the category's name, by CLIP's text tower.
     Clip,
     /// By the distance in WordNet.
@@ -72,12 +71,12 @@ pub struct BuildArgs {
     /// openai/clip-vit-large-patch14.
     #[arg(long)]
     clip: Option<String>,
-    /// How near-synonyms are told, of which the most frequent is kept.
+    /// Method of finding near-synonyms, of which the most frequent is kept.
     #[arg(long, value_enum, default_value = "wordnet")]
-    synonyms: Synonyms,
-    /// How labels are filed under categories.
+    synonyms: SynonymsBy,
+    /// Method of filing labels under categories.
     #[arg(long, value_enum, default_value = "clip")]
-    categories: Categories,
+    categories: CategoriesBy,
     /// BART for --categories nli: a Hugging Face folder, or facebook/bart-large-mnli of the hub.
     #[arg(long, value_name = "MODEL", required_if_eq("categories", "nli"))]
     nli: Option<String>,
@@ -132,152 +131,65 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 
 fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let corpus = load(&args.dataset, args.layout)?;
-    let mut stages = Stages {
-        args,
-        folder: Folder::new(&args.out),
-        clip: Clip { args, encoder: None },
-        nli: zero_shot(args)?,
-        made: 0,
+    let source = match &args.labels {
+        Some(file) => LabelSource::List(read_labels(file)?),
+        None => LabelSource::Captions {
+            captions: corpus.images.iter().flat_map(|image| &image.captions).collect(),
+            fingerprint: corpus.fingerprint(),
+        },
     };
-    let labels = match &args.labels {
-        Some(file) => read_labels(file)?,
-        None => stages.all_labels(&corpus)?,
+    let by_clip = (args.synonyms == SynonymsBy::Clip && args.labels.is_none())
+        || args.categories == CategoriesBy::Clip;
+    let clip = match &args.clip {
+        Some(clip) if by_clip => Some(encoder(clip, &args.device)?),
+        _ => None,
     };
-    let labels = stages.labels(labels)?;
-    stages.encyclopedia(&labels)?;
-    if stages.made == 0 {
+    let clip = || {
+        clip.as_ref().context(
+            "--categories clip and --synonyms clip compare words by a CLIP; name it with --clip, or say --categories wordnet",
+        )
+    };
+    let bart = zero_shot(args)?;
+    let synonyms = match args.synonyms {
+        _ if args.labels.is_some() => Synonyms::None,
+        SynonymsBy::Clip => Synonyms::Clip(clip()?),
+        SynonymsBy::Wordnet => Synonyms::Wordnet,
+        SynonymsBy::None => Synonyms::None,
+    };
+    let categories = match args.categories {
+        CategoriesBy::Clip => Categories::Clip(clip()?),
+        CategoriesBy::Wordnet => Categories::Wordnet,
+        CategoriesBy::Nli => Categories::Nli(bart.as_ref().context("name BART with --nli")?),
+    };
+    let (bar, mut is_changed) = (terminal::bar(0, "asking BART"), false);
+    keywords::build(&Folder::new(&args.out), source, &synonyms, &categories, &mut |event| {
+        match event {
+            BuildEvent::Written { file, count, entries } => {
+                is_changed = true;
+                let line = format!("{}: {count} {entries}", printable_path(file));
+                bar.suspend(|| terminal::say(&line));
+            }
+            BuildEvent::Filed { done, total } => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            }
+        }
+    })?;
+    bar.finish_and_clear();
+    if !is_changed {
         terminal::say(&format!("{} is up to date", printable_path(&args.out)));
     }
     Ok(())
 }
 
-/// BART, where labels are filed by it.
+/// Loads BART for `--categories nli`.
 fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
-    let Some(nli) = args.nli.as_ref().filter(|_| args.categories == Categories::Nli) else {
+    let Some(nli) = args.nli.as_ref().filter(|_| args.categories == CategoriesBy::Nli) else {
         return Ok(None);
     };
     let folder = models::find(nli, Wanted::LanguageModel)?;
     let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
     Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(&folder)))?))
-}
-
-/// The stages of a keywords folder, and how many had to be made.
-struct Stages<'a> {
-    args: &'a BuildArgs,
-    folder: Folder,
-    clip: Clip<'a>,
-    /// Loaded for `--categories nli`.
-    nli: Option<ZeroShot>,
-    made: usize,
-}
-
-impl Stages<'_> {
-    /// All words of the captions.
-    fn all_labels(&mut self, corpus: &Corpus) -> anyhow::Result<Vec<Label>> {
-        let from = [
-            ("captions", corpus.fingerprint()),
-            ("capsmith", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
-        if !self.folder.has(ALL_LABELS, &from)? {
-            let captions: Vec<&String> =
-                corpus.images.iter().flat_map(|image| &image.captions).collect();
-            let all = labels::count(&captions);
-            self.make(ALL_LABELS, all.len(), "words", |path| write_labels(path, &from, &all))?;
-        }
-        Ok(self.folder.labels(ALL_LABELS)?)
-    }
-
-    /// Those of `labels` that are kept.
-    fn labels(&mut self, labels: Vec<Label>) -> anyhow::Result<Vec<Label>> {
-        let synonyms = if self.args.labels.is_some() { Synonyms::None } else { self.args.synonyms };
-        let mode = match synonyms {
-            Synonyms::Clip => format!("clip {}", self.clip.encoder()?.identity()),
-            Synonyms::Wordnet => "wordnet".to_owned(),
-            Synonyms::None => "none".to_owned(),
-        };
-        let from = [("labels", labels_sha256(&labels)), ("synonyms", mode)];
-        if !self.folder.has(LABELS, &from)? {
-            let kept = match synonyms {
-                Synonyms::Clip => compare::without_synonyms(self.clip.encoder()?, labels)?,
-                Synonyms::Wordnet => labels::without_synonyms(labels),
-                Synonyms::None => labels,
-            };
-            self.make(LABELS, kept.len(), "labels", |path| write_labels(path, &from, &kept))?;
-        }
-        Ok(self.folder.labels(LABELS)?)
-    }
-
-    /// The labels filed under categories.
-    fn encyclopedia(&mut self, labels: &[Label]) -> anyhow::Result<()> {
-        let mode = match self.args.categories {
-            Categories::Clip => format!("clip {}", self.clip.encoder()?.identity()),
-            Categories::Wordnet => "wordnet".to_owned(),
-            Categories::Nli => {
-                format!("nli {}", self.nli.as_ref().map_or("", ZeroShot::identity))
-            }
-        };
-        let from = [("labels", labels_sha256(labels)), ("categories", mode)];
-        if self.folder.has(ENCYCLOPEDIA, &from)? {
-            return Ok(());
-        }
-        let filed = Encyclopedia::file::<anyhow::Error>(labels, |labels, categories| {
-            Ok(match self.args.categories {
-                Categories::Clip => {
-                    compare::nearest_by_clip(self.clip.encoder()?, labels, categories)?
-                }
-                Categories::Wordnet => nearest_by_wordnet(labels, categories),
-                Categories::Nli => self.nearest_by_nli(labels, categories)?,
-            })
-        })?;
-        self.make(ENCYCLOPEDIA, labels.len(), "labels filed", |path| filed.save(path, &from))?;
-        Ok(self.folder.forget_partials()?)
-    }
-
-    fn nearest_by_nli(&self, labels: &[&Label], categories: &[&str]) -> anyhow::Result<Vec<usize>> {
-        let nli = self.nli.as_ref().context("name BART's folder with --nli")?;
-        let owned: Vec<Label> = labels.iter().map(|label| (*label).clone()).collect();
-        let key = format!("nli-{:.16}-{:.16}", nli.identity(), labels_sha256(&owned));
-        let bar = terminal::bar(labels.len() as u64, "asking BART");
-        let nearest = nli.nearest(labels, categories, self.folder.partial(&key), |found| {
-            bar.set_position(found.len() as u64);
-            self.folder.keep_partial(&key, found)
-        })?;
-        bar.finish_and_clear();
-        Ok(nearest)
-    }
-
-    fn make(
-        &mut self,
-        name: &str,
-        count: usize,
-        what: &str,
-        write: impl FnOnce(&Path) -> Result<(), keywords::Error>,
-    ) -> anyhow::Result<()> {
-        self.folder.make(name, write)?;
-        self.made += 1;
-        terminal::say(&format!("{}: {count} {what}", printable_path(&self.folder.file(name))));
-        Ok(())
-    }
-}
-
-/// CLIP's text tower, loaded where a stage asks for it.
-struct Clip<'a> {
-    args: &'a BuildArgs,
-    encoder: Option<TextEncoder>,
-}
-
-impl Clip<'_> {
-    fn encoder(&mut self) -> anyhow::Result<&TextEncoder> {
-        if self.encoder.is_none() {
-            let Some(clip) = &self.args.clip else {
-                bail!(
-                    "--categories clip and --synonyms clip compare words by a CLIP; name it with --clip, or say --categories wordnet"
-                );
-            };
-            self.encoder = Some(encoder(clip, &self.args.device)?);
-        }
-        self.encoder.as_ref().context("CLIP is loaded")
-    }
 }
 
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
@@ -307,18 +219,9 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
         labels_sha256(&labels),
         encyclopedia.as_ref().map(Encyclopedia::sha256),
     );
-    if args.out.exists() {
-        if *ImageKeywords::open(&args.out)?.identity() == identity {
-            terminal::say(&format!(
-                "{} is finished already; nothing to do",
-                printable_path(&args.out)
-            ));
-            return Ok(());
-        }
-        bail!(
-            "{} holds keywords selected from something else; choose another --out, or move it away",
-            printable_path(&args.out)
-        );
+    if ImageKeywords::is_finished(&args.out, &identity)? {
+        terminal::say(&format!("{} is finished already; nothing to do", printable_path(&args.out)));
+        return Ok(());
     }
     let selector = Selector::new(&labels, encyclopedia.as_ref());
     let bar = terminal::bar(embeddings.names().len() as u64, "selecting keywords");
@@ -339,8 +242,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the labels, and the encyclopedia where it is wanted: files that are named, or else the
-/// folder's own.
+/// Reads the labels and, with a hierarchy, the encyclopedia: named files, or else the folder's own.
 fn sources(args: &SelectArgs) -> anyhow::Result<(Vec<Label>, Option<Encyclopedia>)> {
     let folder = |option: &str| {
         args.keywords.as_deref().map(Folder::new).with_context(|| {
@@ -361,7 +263,7 @@ fn sources(args: &SelectArgs) -> anyhow::Result<(Vec<Label>, Option<Encyclopedia
     Ok((labels, Some(encyclopedia)))
 }
 
-/// Embeddings must be of this data set, by this CLIP.
+/// Fails unless the embeddings are of this data set, by this CLIP.
 fn check(
     args: &SelectArgs,
     corpus: &Corpus,

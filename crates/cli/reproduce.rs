@@ -13,7 +13,7 @@ use networks::device::parse_device;
 use studies::reproduce::{
     Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page,
 };
-use studies::stages::{self, Outcome, Plan, Runner, Todo};
+use studies::stages::{self, Outcome, Plan, Runner, StageAction};
 use tch::{Kind, Tensor};
 
 use crate::stage_screen::Screen;
@@ -28,8 +28,8 @@ const RANDOM: &str = "random";
 ///
 /// Fetches what is missing, computes embeddings and keywords, trains, captions and evaluates, and writes the
 /// table beside the published one (table1.md, .csv, .json, .html). Each step is a `capsmith` command that
-/// --dry-run shows; with --resume, finished ones are kept, and what has other inputs than before is made anew
-/// with all that depends on it. A row that fails does not stop the others, but the exit code says so.
+/// --dry-run shows; with --resume, finished ones are kept, and those with other inputs than before are run
+/// again with all that depends on them. A row that fails does not stop the others, but the exit code says so.
 #[derive(ClapArgs)]
 pub struct Args {
     /// Which table: of Flickr8k, or of Flickr30k.
@@ -45,9 +45,12 @@ pub struct Args {
     /// Runs of each row, for a mean and a standard deviation; the recipe's number unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: Option<u64>,
-    /// Keep what is finished and go on with the rest.
+    /// Keep finished steps and resume the others.
     #[arg(long)]
     pub resume: bool,
+    /// Run every step again in the study's folder, in place of what is finished there.
+    #[arg(long, conflicts_with = "resume")]
+    pub rerun: bool,
     /// Only show the commands, and how long they may take by a quick measurement.
     #[arg(long)]
     pub dry_run: bool,
@@ -124,14 +127,14 @@ pub struct Finished {
 pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let table = Table::from(args.table);
     let out = args.out.clone().unwrap_or_else(|| Path::new("reproduce").join(table.name()));
-    if out.join("stages").is_dir() && !args.resume && !args.dry_run {
+    if out.join("stages").is_dir() && !(args.resume || args.rerun || args.dry_run) {
         bail!(
-            "{} holds a study already; add --resume to go on with it, or choose another --out",
+            "{} holds a study already; add --resume to resume it, --rerun to run all of it again, or choose another --out",
             printable_path(&out)
         );
     }
     let request = request(args, table, out)?;
-    let reproduction = request.plan(&code())?;
+    let reproduction = request.plan()?;
     if args.dry_run {
         show(
             &reproduction.plan,
@@ -142,6 +145,9 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     durable::create_dir_all(&request.out)?;
     let _lock = durable::lock(&request.out.join("lock"))?;
     reproduction.write_configs()?;
+    if args.rerun {
+        reproduction.plan.outdate()?;
+    }
     let outcomes = run_stages(&reproduction.plan, args.jobs)?;
     let results = results(&reproduction, &outcomes, table, &request.rows)?;
     results.write(&request.out)?;
@@ -150,11 +156,6 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     write_page(&page, &results, &reproduction)?;
     terminal::say(&format!("the table with its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
-}
-
-/// Stands for the code that runs.
-pub fn code() -> String {
-    stages::code_version(env!("CARGO_PKG_VERSION"), env!("CAPSMITH_SOURCES"))
 }
 
 /// This program, to run stages with.
@@ -284,19 +285,19 @@ fn find(args: &Args, name: &str, wanted: Wanted) -> anyhow::Result<String> {
     Ok(path.display().to_string())
 }
 
-/// The plan, with what would be done and how long it may take.
+/// Prints the plan, with the action and estimated time of each step.
 fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
     let (mut text, mut left) = (String::new(), 0.0);
     for (at, stage) in plan.stages().iter().enumerate() {
-        let (todo, seconds) = match plan.todo(at)? {
-            Todo::Keep => ("finished", 0.0),
-            Todo::Resume => ("to be gone on with", estimate.seconds(at)),
-            Todo::Run => ("to be run", estimate.seconds(at)),
-            Todo::Redo => ("to be run again, with other inputs", estimate.seconds(at)),
-            Todo::Restore => {
-                ("to be run again, since its results are damaged", estimate.seconds(at))
-            }
+        let action = plan.action(at)?;
+        let todo = match action {
+            StageAction::Keep => "finished".to_owned(),
+            StageAction::Resume => "to resume".to_owned(),
+            StageAction::Run => "to be run".to_owned(),
+            StageAction::Redo => format!("to be run again{}", changes(plan, at)),
+            StageAction::Restore => "to be run again, since its results are damaged".to_owned(),
         };
+        let seconds = if action == StageAction::Keep { 0.0 } else { estimate.seconds(at) };
         left += seconds;
         let (name, arguments) = (&stage.name, stage.arguments.join(" "));
         let time =
@@ -310,6 +311,14 @@ fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
         estimate.speed() / 1e9,
     );
     terminal::print(&text)
+}
+
+/// Returns why a stage is run again: the names of its changed inputs.
+pub fn changes(plan: &Plan, at: usize) -> String {
+    match plan.changes(at).unwrap_or_default() {
+        names if names.is_empty() => String::new(),
+        names => format!(", with other inputs: {}", names.join(", ")),
+    }
 }
 
 fn duration(seconds: f64) -> HumanDuration {

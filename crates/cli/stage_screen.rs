@@ -1,4 +1,4 @@
-//! The stages of a study on the screen: a line for each that runs, with what it said last.
+//! Shows the stages of a study: a line for each running one, with the last line of its log.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use foreign_text::printable_path;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use studies::stages::{Damage, Observer, Outcome, Plan, Todo};
+use studies::stages::{Damage, Observer, Outcome, Plan, StageAction};
 
-use crate::terminal;
+use crate::{reproduce, terminal};
 
 /// Shows a plan's stages; lines only where there is no terminal.
 pub struct Screen {
@@ -43,19 +43,19 @@ impl Observer for Screen {
         self.say(&format!("! {name} is run again: {}{kept}", damage.reason()));
     }
 
-    fn started(&self, plan: &Plan, at: usize, todo: Todo) {
+    fn started(&self, plan: &Plan, at: usize, action: StageAction) {
         let name = &plan.stages()[at].name;
-        let what = match todo {
-            Todo::Resume => "goes on",
-            Todo::Redo => "again, with other inputs",
-            Todo::Restore => "again, since its results are damaged",
-            Todo::Keep | Todo::Run => "started",
+        let what = match action {
+            StageAction::Resume => "resumed".to_owned(),
+            StageAction::Redo => format!("again{}", reproduce::changes(plan, at)),
+            StageAction::Restore => "again, since its results are damaged".to_owned(),
+            StageAction::Keep | StageAction::Run => "started".to_owned(),
         };
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style);
         let bar = self.all.add(bar.with_prefix(format!("{name:<0$}", self.width)));
-        bar.set_message(what);
+        bar.set_message(what.clone());
         bar.enable_steady_tick(Duration::from_millis(250));
         if bar.is_hidden() {
             terminal::say(&format!("{name}: {what}"));
@@ -88,7 +88,7 @@ impl Observer for Screen {
                 ));
             }
             Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),
-            Outcome::Stopped => self.say(&format!("- {name} stopped; --resume goes on with it")),
+            Outcome::Stopped => self.say(&format!("- {name} stopped; --resume resumes it")),
         }
     }
 }

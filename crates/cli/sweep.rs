@@ -51,10 +51,13 @@ struct RunArgs {
     /// given.
     #[arg(long, value_delimiter = ',', value_name = "DEVICES")]
     device: Vec<String>,
-    /// Go on with the sweep in the folder. Trials that failed are tried again, and those whose values
-    /// have changed in the file are made anew.
+    /// Resume the sweep in the folder. Failed trials are tried again, and those whose values have
+    /// changed in the file are run again.
     #[arg(long)]
     resume: bool,
+    /// Run everything again in the sweep's folder, in place of what is finished there.
+    #[arg(long, conflicts_with_all = ["resume", "task"])]
+    rerun: bool,
     /// Run share I, from 0, of N of the trials, where several processes carry a sweep in one --out on
     /// shared storage: I is `SLURM_ARRAY_TASK_ID` of an array from 0, or `JOB_COMPLETION_INDEX` of an
     /// indexed Kubernetes job. Goes on with what is there, as --resume does. Whoever ends last writes
@@ -112,11 +115,11 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
     let options = Options {
         out: folder(args.out.as_ref(), &sweep),
         resume: args.resume,
+        rerun: args.rerun,
         jobs: args.jobs.map_or(args.device.len().max(1), usize::from),
         devices: args.device.clone(),
         task: args.task,
         program: reproduce::program()?,
-        code: reproduce::code(),
     };
     // The runs under way save what they have.
     terminal::hold_stops(true);

@@ -157,6 +157,11 @@ fn what_a_study_kept_is_checked_and_made_again_where_it_has_changed() {
     let rows = ["--rows", "prefix-original"];
     success(&study.words(&rows));
     let table = fs::read_to_string(study.out().join("table1.csv")).unwrap();
+    let first = study.records();
+    success(&study.words(&[&rows[..], &["--rerun"]].concat()));
+    let second = study.records();
+    assert!(first.iter().all(|(stage, time)| second[stage] != *time), "{first:?} {second:?}");
+    assert_eq!(fs::read_to_string(study.out().join("table1.csv")).unwrap(), table);
     let run = study.out().join("runs/prefix-original-seed-42");
     let again = |what: &str, file: &str, stages: &[&str]| {
         let before = study.records();

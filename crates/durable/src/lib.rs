@@ -4,6 +4,7 @@
 //! to a temporary file beside the destination, sync it, rename it over the destination and sync the
 //! directory. After a crash, a kill or a full disk the destination holds the old bytes or the new
 //! ones. The next write to the same destination reuses the temporary file of a killed process.
+//! [`kept`] builds on this: finished work is kept by a key and reused.
 //!
 //! ```
 //! # fn main() -> Result<(), durable::Error> {
@@ -15,6 +16,7 @@
 //! ```
 
 pub mod digests;
+pub mod kept;
 pub mod sealed;
 mod staged;
 mod temporary;
@@ -46,6 +48,26 @@ pub enum Error {
     /// Another process holds the lock.
     #[error("{} is in use by another capsmith process; wait for it to end, or choose another folder", printable_path(.0))]
     Locked(PathBuf),
+    /// A folder holds unfinished work with another key.
+    #[error(
+        "{} is from an unfinished run that cannot be resumed:\n  {}\nhint: repeat that run's \
+         settings, or remove the folder to start over",
+        printable_path(folder), differences.join("\n  ")
+    )]
+    OtherKey {
+        /// Folder of the unfinished work.
+        folder: PathBuf,
+        /// Differences of the keys, one per line.
+        differences: Vec<String>,
+    },
+    /// The key of unfinished work cannot be read.
+    #[error("{} {reason}\nhint: remove the folder it lies in to start over", printable_path(path))]
+    BadKey {
+        /// File of the key.
+        path: PathBuf,
+        /// Damage.
+        reason: String,
+    },
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -141,7 +163,7 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
 /// Released when it is dropped or when the process ends, even by a kill.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Takes the lock file at `path`, creating it if needed.
@@ -151,7 +173,7 @@ pub struct Lock {
 pub fn lock(path: &Path) -> Result<Lock, Error> {
     let file = open_lock(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
+        Ok(()) => Ok(Lock { file }),
         Err(fs::TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
         Err(fs::TryLockError::Error(source)) => {
             Err(Error::Io { action: "lock", path: path.to_owned(), source })
@@ -166,7 +188,7 @@ pub fn lock(path: &Path) -> Result<Lock, Error> {
 pub fn wait_for_lock(path: &Path) -> Result<Lock, Error> {
     let file = open_lock(path)?;
     file.lock().map_err(io_error("lock", path))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 fn open_lock(path: &Path) -> Result<File, Error> {

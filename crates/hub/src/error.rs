@@ -220,7 +220,7 @@ impl From<durable::Error> for Error {
                 Self::Full { path, source, is_cache: false }
             }
             durable::Error::Io { action, path, source } => Self::Io { action, path, source },
-            durable::Error::Locked(_) => Self::Lock(error),
+            error => Self::Lock(error),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use durable::kept::Key;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -233,9 +234,9 @@ impl Encyclopedia {
     ///
     /// # Errors
     /// Names the file.
-    pub fn save(&self, path: &Path, from: &[(&str, String)]) -> Result<(), Error> {
+    pub fn save(&self, path: &Path, from: &Key) -> Result<(), Error> {
         let contents = BTreeMap::from([(files::ENCYCLOPEDIA.to_owned(), self)]);
-        let derived = Derived { from: files::made_from(from), contents };
+        let derived = Derived { from: from.clone(), contents };
         Ok(durable::sealed::write_json(path, &derived)?)
     }
 
@@ -348,7 +349,7 @@ mod tests {
     fn what_is_saved_is_read_back_and_gaps_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("encyclopedia.json");
-        filed().save(&path, &[("labels", "1".into())]).unwrap();
+        filed().save(&path, &Key::new([("labels", "1")])).unwrap();
         assert_eq!(Encyclopedia::open(&path).unwrap(), filed());
         let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(whole["from"]["labels"], "1");
@@ -377,7 +378,7 @@ mod tests {
     fn any_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("encyclopedia.json");
-        filed().save(&path, &[("labels", "1".into())]).unwrap();
+        filed().save(&path, &Key::new([("labels", "1")])).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for bit in (0..whole.len() * 8).step_by(29) {
             let mut bytes = whole.clone();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
+use durable::kept::Key;
 use durable::sealed::{self, SealError};
 use foreign_text::{open_regular, python_json};
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,6 @@ use words::Label;
 
 use crate::error::Error;
 
-/// Sources of a file by name, such as digests of its inputs.
-pub(crate) type MadeFrom = BTreeMap<String, String>;
-
 /// Key of the labels in a file.
 pub(crate) const LABELS: &str = "labels";
 /// Key of the encyclopedia in a file.
@@ -30,20 +28,15 @@ pub(crate) const ENCYCLOPEDIA: &str = "encyclopedia";
 /// Contents of a file that capsmith wrote, without its digest.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Derived<T> {
-    pub from: MadeFrom,
+    pub from: Key,
     #[serde(flatten)]
     pub contents: BTreeMap<String, T>,
-}
-
-/// Converts pairs to [`MadeFrom`].
-pub(crate) fn made_from(pairs: &[(&str, String)]) -> MadeFrom {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// Reads a file that capsmith wrote and checks its digest.
 ///
 /// Returns its sources and its value under `key`.
-pub(crate) fn read_own(path: &Path, key: &str) -> Result<(MadeFrom, Value), Error> {
+pub(crate) fn read_own(path: &Path, key: &str) -> Result<(Key, Value), Error> {
     match own(&read_bytes(path)?, key) {
         Ok(found) => Ok(found),
         Err(SealError::Missing) => Err(Error::file(
@@ -88,7 +81,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn own(bytes: &[u8], key: &str) -> Result<(MadeFrom, Value), SealError> {
+fn own(bytes: &[u8], key: &str) -> Result<(Key, Value), SealError> {
     let Derived { from, mut contents } = serde_json::from_str(&sealed::unseal(bytes)?)?;
     let value = contents.remove(key).ok_or_else(|| {
         let other = contents.into_keys().next().unwrap_or_default();
@@ -135,9 +128,9 @@ pub(crate) fn labels(path: &Path, value: Value) -> Result<Vec<Label>, Error> {
 ///
 /// # Errors
 /// Names the file.
-pub fn write_labels(path: &Path, from: &[(&str, String)], labels: &[Label]) -> Result<(), Error> {
+pub fn write_labels(path: &Path, from: &Key, labels: &[Label]) -> Result<(), Error> {
     let json = |error: serde_json::Error| Error::file(path, error.to_string());
-    let from = serde_json::to_string(&made_from(from)).map_err(json)?;
+    let from = serde_json::to_string(from).map_err(json)?;
     let lines = labels.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
     let lines = lines.map_err(json)?.join(",\n");
     let text = sealed::seal(&format!("{{\n\"from\": {from},\n\"{LABELS}\": [\n{lines}\n]}}\n"));
@@ -180,10 +173,10 @@ mod tests {
     fn labels_are_read_back_and_bad_ones_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("labels.json");
-        write_labels(&path, &[("captions", "1".into())], &some()).unwrap();
+        write_labels(&path, &Key::new([("captions", "1")]), &some()).unwrap();
         assert_eq!(read_labels(&path).unwrap(), some());
         let (from, value) = read_own(&path, LABELS).unwrap();
-        assert_eq!(from["captions"], "1");
+        assert_eq!(from.get("captions"), Some("1"));
         assert_eq!(labels(&path, value).unwrap(), some());
         assert!(read(&path, ENCYCLOPEDIA).unwrap_err().to_string().contains("labels"));
         for (text, expected) in [
@@ -204,7 +197,7 @@ mod tests {
         assert_eq!(read_labels(&path).unwrap(), some());
         assert!(read_own(&path, LABELS).unwrap_err().to_string().contains("no digest"));
 
-        write_labels(&path, &[("captions", "1".into())], &some()).unwrap();
+        write_labels(&path, &Key::new([("captions", "1")]), &some()).unwrap();
         let whole = fs::read(&path).unwrap();
         for bit in (0..whole.len() * 8).step_by(3) {
             let mut bytes = whole.clone();

@@ -1,6 +1,7 @@
 //! SBG's keywords: captions to labels, labels to an encyclopedia, images to keywords.
 //!
-//! `words` makes labels from captions. This crate files them in an [`Encyclopedia`], by CLIP
+//! [`build`] makes a [`Folder`] of labels and an encyclopedia: `words` makes labels from captions,
+//! and this crate files them in an [`Encyclopedia`], by CLIP
 //! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] holds the paper's
 //! rules and the texts to compare images with. [`TextEncoder`] computes embeddings of texts, and
 //! [`compare`]'s `select_all` applies the rules to all images. [`ImageKeywords`] is the file of the
@@ -24,20 +25,23 @@
 //! assert_eq!(prompt(&words), "dog, grass ###");
 //! ```
 
+mod build;
 pub mod compare;
 mod encyclopedia;
 mod error;
 mod files;
+mod folder;
 mod hypernyms;
 mod nli;
 mod prompt;
 mod selection;
-pub mod stages;
 mod text_encoder;
 
+pub use build::{BuildEvent, Categories, LabelSource, Synonyms, build};
 pub use encyclopedia::{Encyclopedia, Leaf, TREE};
 pub use error::Error;
 pub use files::{labels_sha256, read_labels, write_labels};
+pub use folder::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 pub use hypernyms::nearest_by_wordnet;
 pub use nli::ZeroShot;
 pub use prompt::{SEPARATOR, prompt};

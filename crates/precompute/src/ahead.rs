@@ -1,10 +1,10 @@
-//! Decoding ahead of the model, a bounded number of batches.
+//! Decodes a bounded number of batches ahead of the model.
 //!
-//! One thread gathers batches, each decoded on all cores; the caller's thread consumes them. Batches
-//! circulate between the two and are never more than [`in_memory`], so memory is a constant times
-//! the batch size, and pixels are allocated once.
+//! One thread fills batches, each decoded on all cores; the caller's thread consumes them. At most
+//! [`in_memory`] batches circulate between the two, so memory is a constant times the batch size, and
+//! pixels are allocated once.
 //!
-//! Decoding and libtorch both use all cores, unregulated: decoding takes so small a part (measured on
+//! Decoding and libtorch both use all cores: decoding takes so small a part (measured on
 //! 2 cores: 5,000 pictures of 112x112 a second and core, where a model of 6 layers of 192 encodes
 //! 470; 250 of 500x375, where ViT-B/32 encodes 27) that a run reaches 94 to 97 % of the model's own
 //! speed, and to take a core from either would cost far more.
@@ -17,32 +17,32 @@ use tch::{Device, TchError, Tensor};
 use crate::plan::{Plan, Skipped};
 use crate::sources::Source;
 
-/// Batches that are at the model together. A GPU has the next one before the host waits for the one
-/// before it; the processor is done with a batch when it returns from it.
+/// Returns the number of batches at the model. A GPU gets the next one before the host waits for the
+/// previous one; a CPU has finished a batch when it returns from it.
 pub(crate) fn at_the_model(device: Device) -> usize {
     if device.is_cuda() { 2 } else { 1 }
 }
 
-/// Batches in memory: at the model, one waiting for it, one being decoded.
+/// Returns the number of batches in memory: at the model, one waiting, one being decoded.
 fn in_memory(device: Device) -> usize {
     at_the_model(device) + 2
 }
 
-/// Decoded pictures, in order, without those that could not be decoded.
+/// Decoded images in order, without those that could not be decoded.
 pub(crate) struct Batch {
-    /// Its number in the plan.
+    /// Index in the plan.
     pub(crate) index: usize,
-    /// The places of its pictures in the plan's list.
+    /// Indices of its images in the plan's list.
     pub(crate) pictures: Vec<usize>,
-    /// What was not decoded.
+    /// Images that could not be decoded.
     pub(crate) skipped: Vec<Skipped>,
-    /// The file of each picture of the batch, skipped ones included.
+    /// File of each image of the batch, skipped ones included.
     pub(crate) sources: Vec<Source>,
-    /// `[batch_size, 3, n, n]`, of which the first `pictures.len()` rows hold the pictures.
+    /// `[batch_size, 3, n, n]`; the first `pictures.len()` rows hold the images.
     pixels: HostBytes,
 }
 
-/// Result of reading a picture: its file, and why it could not be decoded.
+/// Result of reading an image: its file, and why it could not be decoded.
 pub(crate) type Decoded = (Source, Result<(), String>);
 
 impl Batch {
@@ -53,17 +53,17 @@ impl Batch {
         Ok(Self { index: 0, pictures, skipped, sources, pixels })
     }
 
-    /// Returns the bytes of its pictures on the model's device, `[pictures, 3, n, n]`.
+    /// Returns the bytes of its images on the model's device, `[images, 3, n, n]`.
     pub(crate) fn upload(&self, plan: &Plan) -> Result<Tensor, TchError> {
         let side = i64::from(plan.identity.preprocessing.crop);
         self.pixels.upload(&[self.pictures.len() as i64, 3, side, side], plan.device)
     }
 }
 
-/// Hands batch after batch, by `numbers`, to `consume` until that fails. `consume` returns a batch
-/// that it is done with, this one or an earlier one, if there is one.
+/// Passes the batches `numbers` one by one to `consume` until that fails.
 ///
-/// `decode` fills the memory of one picture, or says why it cannot.
+/// `consume` returns a batch that it has finished, this one or an earlier one. `decode` fills the
+/// memory of one image, or returns why it cannot.
 pub(crate) fn for_each_batch<E: From<TchError>>(
     plan: &Plan,
     numbers: Vec<usize>,
@@ -91,7 +91,7 @@ pub(crate) fn for_each_batch<E: From<TchError>>(
     })
 }
 
-/// Fills free batches until all are done, or the consumer has hung up.
+/// Fills free batches until all are done or the consumer has hung up.
 fn produce(
     plan: &Plan,
     numbers: Vec<usize>,

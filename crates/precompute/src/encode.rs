@@ -1,5 +1,6 @@
-//! One batch through the caller's model, checked.
+//! Runs one batch through the caller's model and checks the result.
 
+use durable::kept::Pieces;
 use networks::memory::try_catch_out_of_memory;
 use networks::transfer::PendingCopy;
 use tch::{Kind, TchError, Tensor};
@@ -7,19 +8,18 @@ use tch::{Kind, TchError, Tensor};
 use crate::ahead::Batch;
 use crate::error::Error;
 use crate::normaliser::Normaliser;
-use crate::partial;
 use crate::plan::Plan;
 
 /// A batch at the model.
 pub(crate) struct Encoding {
-    /// The batch, whose memory is its own until it is read.
+    /// The batch; its memory stays in use until the result is read.
     pub(crate) batch: Batch,
-    /// `[pictures, dimension]`, none for no pictures.
+    /// `[images, dimension]`; `None` without images.
     embeddings: Option<PendingCopy>,
 }
 
 impl Encoding {
-    /// Gives a batch to the model.
+    /// Passes a batch to the model.
     pub(crate) fn start<E>(
         plan: &Plan,
         batch: Batch,
@@ -46,7 +46,7 @@ impl Encoding {
             last,
             source,
             batch_size: plan.batch_size,
-            kept: partial::folder_of(plan.output),
+            kept: Pieces::folder_of(plan.output),
         })??;
         let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
         if embeddings.size() != wanted {
@@ -55,7 +55,7 @@ impl Encoding {
         Ok(Self { embeddings: Some(PendingCopy::start(&embeddings)?), batch })
     }
 
-    /// Waits for the embeddings: the batch, and its rows one after the other.
+    /// Waits for the embeddings and returns the batch with its rows, one after the other.
     pub(crate) fn finish(self, plan: &Plan) -> Result<(Batch, Vec<f32>), Error> {
         let Self { batch, embeddings } = self;
         let Some(embeddings) = embeddings else { return Ok((batch, Vec::new())) };

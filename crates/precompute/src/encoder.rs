@@ -1,4 +1,4 @@
-//! The models that make embeddings of pictures: CLIP's vision tower and VGG-16, each with its preprocessing.
+//! Image encoders: CLIP's vision tower and VGG-16, each with its preprocessing.
 
 use std::path::{Path, PathBuf};
 
@@ -24,10 +24,10 @@ pub fn kind_of(dtype: Dtype) -> Kind {
     }
 }
 
-/// A model's files.
+/// Files of an image encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderSource {
-    /// What they are of.
+    /// Kind of the encoder.
     pub network: Network,
     /// CLIP's Hugging Face folder or a weights file in it, or VGG-16's weights file.
     pub path: PathBuf,
@@ -35,7 +35,7 @@ pub struct EncoderSource {
     pub dtype: Dtype,
 }
 
-/// A model of pictures with its preprocessing.
+/// Image encoder with its preprocessing.
 #[derive(Debug)]
 pub struct ImageEncoder {
     tower: Tower,
@@ -50,7 +50,7 @@ enum Tower {
     Vgg(Vgg16),
 }
 
-/// An image encoder that cannot be loaded, or fails.
+/// Error of loading or running an image encoder.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
     /// CLIP cannot be loaded or used.
@@ -59,7 +59,7 @@ pub enum EncoderError {
     /// VGG-16's weights cannot be loaded.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// CLIP's preprocessing is not known.
+    /// CLIP's preprocessing cannot be used.
     #[error(transparent)]
     Preprocessing(#[from] PreprocessingError),
     /// The files of a folder contradict each other.
@@ -123,7 +123,7 @@ impl ImageEncoder {
         Ok(Self { tower, preprocessing, normaliser, device })
     }
 
-    /// SHA-256 of the weights. Reads the whole file.
+    /// Returns the SHA-256 of the weights. Reads the whole file.
     #[must_use]
     pub fn sha256(&self) -> String {
         match &self.tower {
@@ -132,7 +132,7 @@ impl ImageEncoder {
         }
     }
 
-    /// Tensors of the weights that the model does without.
+    /// Returns the names of tensors in the weights that the model does not use.
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         match &self.tower {
@@ -141,7 +141,7 @@ impl ImageEncoder {
         }
     }
 
-    /// Values in an embedding.
+    /// Returns the number of values in an embedding.
     #[must_use]
     pub fn dimension(&self) -> usize {
         match &self.tower {
@@ -150,17 +150,17 @@ impl ImageEncoder {
         }
     }
 
-    /// What is done to the pixels before the model sees them.
+    /// Returns the preprocessing of the pixels.
     #[must_use]
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// Embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`, both on the model's device and in its
-    /// type.
+    /// Returns embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`, both on the model's device and
+    /// in its type.
     ///
     /// # Errors
-    /// When memory is exhausted.
+    /// Fails if memory is exhausted.
     pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, EncoderError> {
         tch::no_grad(|| {
             Ok(match &self.tower {
@@ -170,11 +170,11 @@ impl ImageEncoder {
         })
     }
 
-    /// Returns embeddings `[pictures, dim]`, f32, of one or more pictures, each as
-    /// [`Preprocessing::planes`] makes them.
+    /// Returns embeddings `[images, dim]`, f32, of one or more images, each preprocessed by
+    /// [`Preprocessing::planes`].
     ///
     /// # Errors
-    /// Fails when memory is exhausted, or a picture was preprocessed otherwise.
+    /// Fails if memory is exhausted or an image was preprocessed in another way.
     pub fn encode_pictures<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
         try_catch_out_of_memory(|| self.encode_together(pictures))?
     }

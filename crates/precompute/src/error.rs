@@ -1,4 +1,4 @@
-//! What can go wrong, with the file concerned and what to do.
+//! Errors of making and reading embeddings.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use tch::TchError;
 
 use crate::plan::Skipped;
 
-/// Embeddings that could not be made, or a file of them that cannot be used.
+/// Error of making embeddings or of using a file of them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The plan contradicts itself.
     #[error("{0}")]
     Plan(String),
-    /// Pictures that cannot be decoded, all of one batch.
+    /// Images of one batch cannot be decoded.
     #[error(
         "{}\nhint: replace {}, or pass --skip-corrupt to leave such pictures out",
         list(.0),
         if .0.len() == 1 { "it" } else { "them" }
     )]
     Pictures(Vec<Skipped>),
-    /// What was made before leaves out pictures, and this run was not told to accept that.
+    /// An earlier run left out images, and this run was not told to accept that.
     #[error(
         "{} was begun with --skip-corrupt and leaves out {}\nhint: pass --skip-corrupt again to \
          accept that, or move it away to start over",
@@ -30,12 +30,12 @@ pub enum Error {
         list(skipped)
     )]
     LeavesOut {
-        /// The finished file, or the folder of the unfinished one.
+        /// Finished file, or folder of the unfinished run.
         path: PathBuf,
         /// The pictures left out.
         skipped: Vec<Skipped>,
     },
-    /// No picture at all could be decoded.
+    /// No image could be decoded.
     #[error("none of the {0} pictures could be decoded; there is nothing to write")]
     NothingLeft(usize),
     /// The encoder failed.
@@ -48,7 +48,7 @@ pub enum Error {
         /// The encoder's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The model has no memory for a batch.
+    /// Memory is exhausted by a batch.
     #[error(
         "cannot encode the batch {} to {}: {source}\nhint: {}",
         printable(first), printable(last), less_memory(*batch_size, kept)
@@ -62,10 +62,10 @@ pub enum Error {
         source: OutOfMemory,
         /// Pictures in a batch.
         batch_size: usize,
-        /// The folder with what is done, in batches of this size.
+        /// Folder with the finished batches of this size.
         kept: PathBuf,
     },
-    /// The encoder does not do what the plan says.
+    /// The encoder's output has another shape than planned.
     #[error("the encoder gave a tensor of shape {got:?} where {wanted:?} was planned")]
     Shape {
         /// `[batch, dimension]` of the plan.
@@ -73,7 +73,7 @@ pub enum Error {
         /// The encoder's.
         got: Vec<i64>,
     },
-    /// Embeddings with an infinity or not-a-number.
+    /// Embeddings hold an infinity or NaN.
     #[error(
         "the embeddings of {} are not finite\nhint: with --dtype f16 the model may overflow; try \
          bf16 or f32. Otherwise its weights are damaged", first_of(.0)
@@ -87,7 +87,7 @@ pub enum Error {
     Torch(#[from] TchError),
     /// The stop flag was raised.
     #[error(
-        "stopped with {done} of {total} pictures done\nhint: the same command goes on from there \
+        "stopped with {done} of {total} pictures done\nhint: the same command resumes there \
          (kept in {})",
         printable_path(kept)
     )]
@@ -96,13 +96,13 @@ pub enum Error {
         done: usize,
         /// Pictures of the plan.
         total: usize,
-        /// The folder with what is done.
+        /// Folder with the finished batches.
         kept: PathBuf,
     },
-    /// A batch could not be kept: a full disk, mostly.
+    /// Embeddings could not be written, mostly because the disk is full.
     #[error(
         "cannot write {}: {source}\nhint: the {done} pictures done before are kept; once there is \
-         room the same command goes on from there",
+         room the same command resumes there",
         printable_path(path)
     )]
     Keep {
@@ -110,19 +110,8 @@ pub enum Error {
         path: PathBuf,
         /// Pictures done and kept.
         done: usize,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
-    },
-    /// An unfinished run of other settings is in the way.
-    #[error(
-        "{} is from an unfinished run that cannot be continued:\n  {}\nhint: repeat that run's \
-         settings, or remove the folder to start over", printable_path(path), differences.join("\n  ")
-    )]
-    OtherRun {
-        /// The unfinished run's folder.
-        path: PathBuf,
-        /// What is different, a line each.
-        differences: Vec<String>,
     },
     /// A finished file of other settings is in the way.
     #[error(
@@ -132,10 +121,10 @@ pub enum Error {
     OtherOutput {
         /// The finished file.
         path: PathBuf,
-        /// What is different, a line each.
+        /// Differences, one per line.
         differences: Vec<String>,
     },
-    /// Pictures that are others now than those whose embeddings a file holds.
+    /// Images have changed since a file's embeddings were made.
     #[error(
         "{} holds embeddings of pictures that have changed since: {}\nhint: put the old pictures \
          back, or repeat the `capsmith precompute` that wrote it: it embeds them again",
@@ -148,12 +137,12 @@ pub enum Error {
         /// The pictures.
         pictures: Vec<String>,
     },
-    /// A file of embeddings, or of an unfinished run, that is damaged or something else.
+    /// A file of embeddings or of an unfinished run is damaged or something else.
     #[error("{}: {reason}\nhint: {hint}", printable_path(path))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Damage.
         reason: String,
         /// What to do.
         hint: &'static str,
@@ -164,13 +153,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// The reason for a failed `action` on `path`.
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File(durable::Error::Io { action, path: path.to_owned(), source })
+    /// Returns the error for a file that could not be written after `done` images.
+    pub(crate) fn keep(error: durable::Error, path: &Path, done: usize) -> Self {
+        match error {
+            durable::Error::Io { source, .. } => Self::Keep { path: path.to_owned(), done, source },
+            error => error.into(),
+        }
     }
 }
 
-/// Returns what needs less memory.
+/// Returns the hint for using less memory.
 fn less_memory(batch_size: usize, kept: &Path) -> String {
     if batch_size == 1 {
         return "not even one picture at a time has room: try --dtype f16, or another --device"
@@ -184,7 +176,7 @@ fn less_memory(batch_size: usize, kept: &Path) -> String {
     )
 }
 
-/// The names of the first few pictures, and how many more there are.
+/// Returns the names of the first few images and the number of the others.
 pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 5;
     let shown = pictures.iter().take(SHOWN).map(|name| printable(name.as_ref()).to_string());
@@ -195,7 +187,7 @@ pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
     }
 }
 
-/// The first few pictures with their reasons, and how many more there are.
+/// Returns the first few images with their reasons and the number of the others.
 fn list(pictures: &[Skipped]) -> String {
     const SHOWN: usize = 5;
     let shown = pictures

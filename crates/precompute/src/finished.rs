@@ -1,23 +1,25 @@
-//! The finished file: one safetensors file with the tensor `embeddings`, f32 `[pictures, dimension]`,
+//! File of embeddings: one safetensors file with the tensor `embeddings`, f32 `[images, dimension]`,
 //! and in its metadata
 //! - `format`: `capsmith-embeddings`, and `version`: `1`,
-//! - `names`: the pictures' names as a JSON array, in the order of the rows,
-//! - `skipped`: the pictures without a row, as JSON, each with the reason,
+//! - `names`: the images' names as a JSON array, in the order of the rows,
+//! - `skipped`: the images without a row, as JSON, each with the reason,
 //! - `identity`: [`Identity`] as JSON,
 //! - `sha256`: the digest of these three texts (each after its length, 8 bytes little-endian) and
 //!   the rows.
 //!
-//! Files that [`crate::run`] made also hold the tensor `pictures`, u8 `[names + skipped, 48]`: of the
-//! file of each picture its size, its time of change in nanoseconds since 1970 (both 8 bytes
-//! little-endian) and the SHA-256 of its contents; zeros for one that could not be read. The digest
-//! of this tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
+//! Files of [`crate::run`] also hold the tensor `pictures`, u8 `[names + skipped, 48]`: for the file
+//! of each image its size, its modification time in nanoseconds since 1970 (both 8 bytes
+//! little-endian) and the SHA-256 of its contents; zeros if it could not be read. The digest of this
+//! tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
 //!
 //! The same embeddings of the same files give the same bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use memmap2::Mmap;
 use pictures::PictureFile;
@@ -28,11 +30,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use crate::digest;
 use crate::error::Error;
+use crate::piece::EncodedBatch;
 use crate::plan::{Plan, Skipped};
-use crate::previous::Previous;
-use crate::sources::{self, RECORD, Source};
+use crate::sources::{self, RECORD, Source, Verdict};
 use runs::Identity;
 
 const FORMAT: &str = "capsmith-embeddings";
@@ -41,7 +42,7 @@ const TENSOR: &str = "embeddings";
 const PICTURES: &str = "pictures";
 const PICTURES_SHA256: &str = "pictures_sha256";
 
-/// The metadata that a digest covers, as text.
+/// Metadata that the file's digest covers, as text.
 struct Texts {
     names: String,
     skipped: String,
@@ -52,85 +53,94 @@ impl Texts {
     fn digest(&self) -> Sha256 {
         let mut sha256 = Sha256::new();
         for text in [&self.names, &self.skipped, &self.identity] {
-            digest::add_text(&mut sha256, text);
+            // With its length, which keeps "ab", "c" apart from "a", "bc".
+            sha256.update((text.len() as u64).to_le_bytes());
+            sha256.update(text);
         }
         sha256
     }
 }
 
-/// All of the file but its rows.
-pub(crate) struct Header {
-    bytes: Vec<u8>,
-    /// Records of the pictures' files, which follow the rows.
-    records: Vec<u8>,
+/// Contents of a file of embeddings besides its identity and rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contents {
+    /// Images with a row, in the order of the rows.
+    pub(crate) names: Vec<String>,
+    /// Images without a row.
+    pub(crate) skipped: Vec<Skipped>,
+    /// File of each image of `names` and then of `skipped`; empty if they were not recorded.
+    pub(crate) sources: Vec<Source>,
 }
 
-impl Header {
-    /// The header over the plan's `rows`, which are read to their end, and the records of the files
-    /// of its pictures, those without a row last.
-    pub(crate) fn new(
-        plan: &Plan,
-        skipped: &[Skipped],
-        rows: &mut impl Read,
-        records: Vec<u8>,
-    ) -> io::Result<Self> {
-        Self::of(&plan.identity, &names_without(plan, skipped), skipped, rows, records)
+impl Contents {
+    /// Appends the contents of a file whose rows follow.
+    pub(crate) fn append(&mut self, mut next: Self) {
+        let end = self.names.len();
+        self.sources.extend(next.sources.split_off(next.names.len()));
+        self.sources.splice(end..end, next.sources);
+        self.names.append(&mut next.names);
+        self.skipped.append(&mut next.skipped);
     }
+}
 
-    /// The header over `rows`, which are read to their end; `records` may be none.
-    fn of(
-        identity: &Identity,
-        names: &[impl serde::Serialize],
-        skipped: &[Skipped],
-        rows: &mut impl Read,
-        records: Vec<u8>,
-    ) -> io::Result<Self> {
-        let texts = Texts {
-            names: serde_json::to_string(names)?,
-            skipped: serde_json::to_string(skipped)?,
-            identity: serde_json::to_string(identity)?,
-        };
-        let mut sha256 = texts.digest();
-        let length = add_rows(&mut sha256, rows)?;
-        let mut header = json!({
-            "__metadata__": {
-                "format": FORMAT,
-                "version": VERSION,
-                "identity": texts.identity,
-                "names": texts.names,
-                "skipped": texts.skipped,
-                "sha256": hex::encode(sha256.finalize()),
-            },
-            TENSOR: {
-                "dtype": "F32",
-                "shape": [names.len(), identity.dimension],
-                "data_offsets": [0, length],
-            },
+/// Writes a file of embeddings, all or nothing. `rows` is read twice.
+pub(crate) fn write<R: Read>(
+    path: &Path,
+    identity: &Identity,
+    contents: &Contents,
+    rows: impl Fn() -> R,
+) -> Result<(), durable::Error> {
+    let mut records = Vec::new();
+    contents.sources.iter().for_each(|source| sources::append(*source, &mut records));
+    let header = header(identity, contents, &mut rows(), &records)
+        .map_err(|source| durable::Error::Io { action: "write", path: path.to_owned(), source })?;
+    durable::write_with(path, |file| {
+        file.write_all(&header)?;
+        io::copy(&mut rows(), file)?;
+        file.write_all(&records)
+    })
+}
+
+fn header(
+    identity: &Identity,
+    contents: &Contents,
+    rows: &mut impl Read,
+    records: &[u8],
+) -> io::Result<Vec<u8>> {
+    let texts = Texts {
+        names: serde_json::to_string(&contents.names)?,
+        skipped: serde_json::to_string(&contents.skipped)?,
+        identity: serde_json::to_string(identity)?,
+    };
+    let mut sha256 = texts.digest();
+    let length = add_rows(&mut sha256, rows)?;
+    let mut header = json!({
+        "__metadata__": {
+            "format": FORMAT,
+            "version": VERSION,
+            "identity": texts.identity,
+            "names": texts.names,
+            "skipped": texts.skipped,
+            "sha256": hex::encode(sha256.finalize()),
+        },
+        TENSOR: {
+            "dtype": "F32",
+            "shape": [contents.names.len(), identity.dimension],
+            "data_offsets": [0, length],
+        },
+    });
+    if !records.is_empty() {
+        header["__metadata__"][PICTURES_SHA256] = hex::encode(Sha256::digest(records)).into();
+        header[PICTURES] = json!({
+            "dtype": "U8",
+            "shape": [records.len() / RECORD, RECORD],
+            "data_offsets": [length, length + records.len()],
         });
-        if !records.is_empty() {
-            header["__metadata__"][PICTURES_SHA256] = hex::encode(Sha256::digest(&records)).into();
-            header[PICTURES] = json!({
-                "dtype": "U8",
-                "shape": [records.len() / RECORD, RECORD],
-                "data_offsets": [length, length + records.len()],
-            });
-        }
-        let mut text = header.to_string().into_bytes();
-        // The format asks for rows that begin at a multiple of eight bytes.
-        text.resize(text.len().next_multiple_of(8), b' ');
-        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-        bytes.append(&mut text);
-        Ok(Self { bytes, records })
     }
-
-    /// Writes the file: this header, then `rows` to their end, then the records.
-    pub(crate) fn write(&self, path: &Path, rows: &mut impl Read) -> Result<(), durable::Error> {
-        durable::write_with(path, |file| {
-            file.write_all(&self.bytes)?;
-            io::copy(rows, file)?;
-            file.write_all(&self.records)
-        })
-    }
+    let mut text = header.to_string().into_bytes();
+    // The format asks for rows that begin at a multiple of eight bytes.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok([&(text.len() as u64).to_le_bytes(), &text[..]].concat())
 }
 
 fn add_rows(sha256: &mut Sha256, rows: &mut impl Read) -> io::Result<usize> {
@@ -146,17 +156,38 @@ fn add_rows(sha256: &mut Sha256, rows: &mut impl Read) -> io::Result<usize> {
     }
 }
 
-/// The plan's names but for the skipped ones.
-fn names_without<'p>(plan: &'p Plan, skipped: &[Skipped]) -> Vec<&'p str> {
-    let skipped: HashSet<&str> = skipped.iter().map(|skipped| skipped.name.as_str()).collect();
-    let names = plan.names.iter().map(String::as_str);
-    names.filter(|name| !skipped.contains(name)).collect()
+/// Reader of blocks of values, one block in memory at a time.
+pub(crate) struct Blocks<I> {
+    blocks: I,
+    bytes: io::Cursor<Vec<u8>>,
 }
 
-/// Why a finished file is not what the plan would make, a line each.
+impl<I: Iterator<Item = Result<Vec<f32>, Error>>> Blocks<I> {
+    pub(crate) fn new(blocks: I) -> Self {
+        Self { blocks, bytes: io::Cursor::default() }
+    }
+}
+
+impl<I: Iterator<Item = Result<Vec<f32>, Error>>> Read for Blocks<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.bytes.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(block) = self.blocks.next() else { return Ok(0) };
+            let values = block.map_err(io::Error::other)?;
+            self.bytes = io::Cursor::new(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        }
+    }
+}
+
+/// Returns why a finished file is not what the plan would make, one difference per line.
 pub(crate) fn differences(plan: &Plan, found: &Embeddings) -> Vec<String> {
     let mut differences = plan.identity.differences(found.identity());
-    if names_without(plan, found.skipped()) != found.names() {
+    let skipped: HashSet<&str> = found.skipped().iter().map(|one| one.name.as_str()).collect();
+    let names = plan.names.iter().filter(|name| !skipped.contains(name.as_str()));
+    if !names.eq(found.names()) {
         let (there, here) = (found.names().len() + found.skipped().len(), plan.names.len());
         differences.push(if there == here {
             "pictures: other names, or another order".to_owned()
@@ -167,19 +198,25 @@ pub(crate) fn differences(plan: &Plan, found: &Embeddings) -> Vec<String> {
     differences
 }
 
-/// A finished file of embeddings, checked and in memory.
+/// Result of comparing a file's images with what they are now.
+pub(crate) struct Compared {
+    /// Changed images, as indices in the plan's list.
+    pub(crate) changed: Vec<usize>,
+    /// Whether the file of an unchanged image has another modification time.
+    pub(crate) touched: bool,
+}
+
+/// File of embeddings, checked and in memory.
 #[derive(Debug)]
 pub struct Embeddings {
     path: PathBuf,
-    names: Vec<String>,
-    rows_by_name: HashMap<String, usize>,
-    skipped: Vec<Skipped>,
+    contents: Contents,
+    /// Index of each image in `contents.names` and then `contents.skipped`.
+    indices: HashMap<String, usize>,
     identity: Identity,
     sha256: String,
-    /// f32 `[pictures, dimension]` on the processor.
+    /// f32 `[images, dimension]` on the CPU.
     rows: Tensor,
-    /// The file of each picture, those without a row last; none where they were not recorded.
-    sources: Option<Vec<Source>>,
 }
 
 impl Embeddings {
@@ -232,11 +269,9 @@ impl Embeddings {
         let sources = sources_of(&file, &metadata, names.len() + skipped.len())?;
         Ok(Self {
             path: path.to_owned(),
-            rows_by_name: rows_by_name(&names)?,
-            skipped,
-            sources,
+            indices: indices(&names, &skipped)?,
             rows: to_tensor(&rows, &[names.len(), identity.dimension])?,
-            names,
+            contents: Contents { names, skipped, sources },
             identity,
             sha256,
         })
@@ -275,31 +310,87 @@ impl Embeddings {
         if !not_finite.is_empty() {
             return Err(Error::NotFinite(not_finite));
         }
-        let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let header = Header::of(identity, names, skipped, &mut bytes.as_slice(), Vec::new())
-            .map_err(|error| Error::io("write", path, error))?;
-        Ok(header.write(path, &mut bytes.as_slice())?)
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let contents = Contents { names, skipped: skipped.to_vec(), sources: Vec::new() };
+        let rows = || Blocks::new(std::iter::once(Ok(rows.to_vec())));
+        Ok(write(path, identity, &contents, rows)?)
     }
 
-    /// Writes the file again with the present times of its pictures, of which none has changed.
-    pub(crate) fn renew(previous: &Previous, plan: &Plan) -> Result<(), Error> {
-        let Self { path, identity, names, skipped, .. } = &previous.embeddings;
-        let left_out: HashSet<&str> = skipped.iter().map(|skipped| skipped.name.as_str()).collect();
-        let (mut records, mut last) = (Vec::new(), Vec::new());
-        for (name, source) in plan.names.iter().zip(previous.sources()) {
-            let part = if left_out.contains(name.as_str()) { &mut last } else { &mut records };
-            sources::append(*source, part);
+    /// Returns whether the file records the files of its images, so that changes are noticed.
+    pub(crate) fn is_recorded(&self) -> bool {
+        !self.contents.sources.is_empty()
+    }
+
+    /// Writes the file again with the present modification times of its images.
+    pub(crate) fn renew(&self) -> Result<(), Error> {
+        let all: Vec<usize> = (0..self.contents.names.len()).collect();
+        let rows = || Blocks::new(all.chunks(ROWS_AT_ONCE).map(|rows| self.values(rows)));
+        Ok(write(&self.path, &self.identity, &self.contents, rows)?)
+    }
+
+    /// Compares images of the plan with the files that they were made from.
+    ///
+    /// Forgets the images that have changed and renews the records of touched ones. Returns `None`
+    /// if `stop` was raised meanwhile.
+    pub(crate) fn compare(
+        &mut self,
+        plan: &Plan,
+        images: Range<usize>,
+        progress: impl FnMut(usize, usize),
+        stop: &AtomicBool,
+    ) -> Option<Compared> {
+        let index = |image: usize| self.indices.get(&plan.names[image]);
+        let record = |image| Some((image, *self.contents.sources.get(*index(image)?)?));
+        let records: Vec<_> = images.filter_map(record).collect();
+        let verdicts = sources::compare(&records, |image| plan.file(image), progress, stop)?;
+        let mut compared = Compared { changed: Vec::new(), touched: false };
+        for ((image, _), verdict) in records.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Same => {}
+                Verdict::Touched(record) => {
+                    self.contents.sources[self.indices[&plan.names[image]]] = Some(record);
+                    compared.touched = true;
+                }
+                Verdict::Changed => {
+                    self.indices.remove(&plan.names[image]);
+                    compared.changed.push(image);
+                }
+            }
         }
-        records.append(&mut last);
-        let rows = || Rows { embeddings: &previous.embeddings, next: 0, bytes: Cursor::default() };
-        let header = Header::of(identity, names, skipped, &mut rows(), records)
-            .map_err(|error| Error::io("write", path, error))?;
-        Ok(header.write(path, &mut rows())?)
+        Some(compared)
     }
 
-    /// Refuses embeddings of which a picture has changed since they were made. `find` tells where
-    /// each of the pictures called `names` is. Of pictures that differ in the time of change alone
-    /// the contents are compared, but of no more than a few thousand of them.
+    /// Returns a batch of the plan; `None` if one of its images is missing or was forgotten.
+    pub(crate) fn batch(&self, plan: &Plan, batch: usize) -> Result<Option<EncodedBatch>, Error> {
+        let index = |name: &String| self.indices.get(name).copied();
+        let images = plan.names[plan.batch(batch)].iter().map(index);
+        let Some(images) = images.collect::<Option<Vec<usize>>>() else { return Ok(None) };
+        let Contents { names, skipped, sources } = &self.contents;
+        let (rows, without): (Vec<_>, Vec<_>) =
+            images.into_iter().partition(|&image| image < names.len());
+        let contents = Contents {
+            names: rows.iter().map(|&row| names[row].clone()).collect(),
+            skipped: without.iter().map(|&image| skipped[image - names.len()].clone()).collect(),
+            sources: rows.iter().chain(&without).map(|&image| sources[image]).collect(),
+        };
+        Ok(Some(EncodedBatch { contents, rows: self.values(&rows)? }))
+    }
+
+    /// Returns the skipped images that were not forgotten.
+    pub(crate) fn still_skipped(&self) -> Vec<Skipped> {
+        let is_known = |one: &&Skipped| self.indices.contains_key(&one.name);
+        self.contents.skipped.iter().filter(is_known).cloned().collect()
+    }
+
+    /// Returns the values of all rows.
+    pub(crate) fn all_values(&self) -> Result<Vec<f32>, Error> {
+        self.values(&(0..self.contents.names.len()).collect::<Vec<_>>())
+    }
+
+    /// Fails if an image has changed since its embedding was made.
+    ///
+    /// `find` returns the file of each of the images `names`. If only the modification time of a
+    /// file differs, its contents are compared, but of no more than a few thousand files.
     ///
     /// # Errors
     /// [`Error::PicturesChanged`] names the pictures.
@@ -308,9 +399,9 @@ impl Embeddings {
         names: impl Iterator<Item = &'n str>,
         find: impl Fn(usize) -> PictureFile + Sync,
     ) -> Result<(), Error> {
-        let Some(sources) = &self.sources else { return Ok(()) };
         let names: Vec<&str> = names.collect();
-        let with_row = |(index, name): (usize, &&str)| Some((index, sources[self.row_of(name)?]));
+        let source = |name: &&str| self.contents.sources.get(self.row_of(name)?).copied();
+        let with_row = |(index, name)| Some((index, source(name)?));
         let records: Vec<_> = names.iter().enumerate().filter_map(with_row).collect();
         let changed = sources::glance(&records, find);
         if changed.is_empty() {
@@ -320,72 +411,60 @@ impl Embeddings {
         Err(Error::PicturesChanged { path: self.path.clone(), pictures })
     }
 
-    /// The values of some rows, one row after the other.
-    pub(crate) fn values(&self, rows: &[usize]) -> Result<Vec<f32>, Error> {
-        let places: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-        let rows = self.rows.f_index_select(0, &Tensor::f_from_slice(&places)?)?;
+    /// Returns the values of some rows, one row after the other.
+    fn values(&self, rows: &[usize]) -> Result<Vec<f32>, Error> {
+        let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+        let rows = self.rows.f_index_select(0, &Tensor::f_from_slice(&rows)?)?;
         let mut values = vec![0.0; rows.numel()];
         rows.f_copy_data(&mut values, rows.numel())?;
         Ok(values)
     }
 
-    /// The file of each picture of the plan, whose names are this file's; none where they were not
-    /// recorded.
-    pub(crate) fn sources(&self, plan: &Plan) -> Option<Vec<Source>> {
-        let recorded = self.sources.as_ref()?;
-        let skipped = self.skipped.iter().map(|skipped| skipped.name.as_str());
-        let skipped: HashMap<&str, usize> = skipped.zip(self.names.len()..).collect();
-        let places = plan
-            .names
-            .iter()
-            .map(|name| self.row_of(name).or_else(|| skipped.get(name.as_str()).copied()));
-        Some(places.map(|place| place.and_then(|place| recorded[place])).collect())
-    }
-
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The pictures' names, in the order of the rows.
+    /// Returns the names of the images in the order of the rows.
     #[must_use]
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.contents.names
     }
 
-    /// The row of a picture; none where it has no embedding.
+    /// Returns the row of an image; `None` if it has no embedding.
     #[must_use]
     pub fn row_of(&self, name: &str) -> Option<usize> {
-        self.rows_by_name.get(name).copied()
+        self.indices.get(name).copied().filter(|&index| index < self.contents.names.len())
     }
 
-    /// The pictures that were left out, with the reasons.
+    /// Returns the images that were left out, with the reasons.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+        &self.contents.skipped
     }
 
-    /// What the embeddings are of.
+    /// Returns the model, preprocessing and data set of the embeddings.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Values in one embedding.
+    /// Returns the number of values in one embedding.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.identity.dimension
     }
 
-    /// A digest of names, identity and values, in hexadecimal: equal for equal embeddings.
+    /// Returns the SHA-256 of names, identity and values, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// All embeddings on `device`, f32 `[pictures, dimension]`. On the processor it is the memory of
-    /// this very value: do not change it in place.
+    /// Returns all embeddings on `device`, f32 `[images, dimension]`.
+    ///
+    /// On the CPU the tensor shares the memory of this value: do not change it in place.
     ///
     /// # Errors
     /// [`Error::Torch`] when the device has no memory for it.
@@ -396,29 +475,6 @@ impl Embeddings {
 
 /// Rows that are copied together.
 const ROWS_AT_ONCE: usize = 1024;
-
-/// The rows of embeddings as bytes, some at a time.
-struct Rows<'e> {
-    embeddings: &'e Embeddings,
-    /// The first row that was not copied.
-    next: usize,
-    bytes: Cursor<Vec<u8>>,
-}
-
-impl Read for Rows<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.bytes.read(buffer)?;
-        let end = (self.next + ROWS_AT_ONCE).min(self.embeddings.names.len());
-        if read > 0 || self.next == end {
-            return Ok(read);
-        }
-        let rows: Vec<usize> = (self.next..end).collect();
-        let values = self.embeddings.values(&rows).map_err(io::Error::other)?;
-        self.bytes = Cursor::new(values.iter().flat_map(|value| value.to_le_bytes()).collect());
-        self.next = end;
-        self.bytes.read(buffer)
-    }
-}
 
 fn damaged(path: &Path, reason: String) -> Error {
     let hint = "`capsmith precompute` makes such a file; it overwrites none, so move this one away";
@@ -437,10 +493,10 @@ fn sources_of(
     file: &SafeTensors,
     metadata: &HashMap<String, String>,
     pictures: usize,
-) -> Result<Option<Vec<Source>>, String> {
+) -> Result<Vec<Source>, String> {
     // The tensor and its digest are both there, or neither is.
     if !metadata.contains_key(PICTURES_SHA256) && !file.names().contains(&PICTURES) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let digest = text(metadata, PICTURES_SHA256)?;
     let tensor = file.tensor(PICTURES).map_err(|error| format!("is damaged: {error}"))?;
@@ -451,17 +507,18 @@ fn sources_of(
     if hex::encode(Sha256::digest(tensor.data())) != digest {
         return Err("is damaged: the files of its pictures do not match their digest".to_owned());
     }
-    Ok(Some(records.iter().map(sources::parse).collect()))
+    Ok(records.iter().map(sources::parse).collect())
 }
 
-fn rows_by_name(names: &[String]) -> Result<HashMap<String, usize>, String> {
-    let mut rows = HashMap::with_capacity(names.len());
-    for (row, name) in names.iter().enumerate() {
-        if rows.insert(name.clone(), row).is_some() {
+fn indices(names: &[String], skipped: &[Skipped]) -> Result<HashMap<String, usize>, String> {
+    let mut indices = HashMap::with_capacity(names.len() + skipped.len());
+    let all = names.iter().chain(skipped.iter().map(|skipped| &skipped.name));
+    for (index, name) in all.enumerate() {
+        if indices.insert(name.clone(), index).is_some() {
             return Err(format!("has two embeddings of {name}"));
         }
     }
-    Ok(rows)
+    Ok(indices)
 }
 
 fn to_tensor(rows: &TensorView, shape: &[usize; 2]) -> Result<Tensor, String> {

@@ -1,12 +1,12 @@
-//! The CLIP feature step: decode ahead on all cores, encode in batches, store.
+//! Image embeddings of a data set: decode ahead on all cores, encode in batches, store.
 //!
-//! [`run`] takes pictures on disk to one file of embeddings. Pictures are decoded and preprocessed
-//! on all cores while the model works on the batch before; memory does not grow with the data set.
-//! Whatever interrupts it, the same call goes on where it stopped and ends with the same bytes (see
-//! [`run`]). [`Embeddings`] reads the finished file.
+//! [`run`] writes one file of embeddings of images on disk. Images are decoded and preprocessed on
+//! all cores while the model works on the previous batch; memory does not grow with the data set.
+//! After any interruption, the same call resumes and ends with the same bytes. [`Embeddings`] reads
+//! the finished file.
 //!
-//! The model is the caller's: any function from pixels `[batch, 3, n, n]` to `[batch, dimension]`, such as
-//! an [`ImageEncoder`].
+//! The model is any function from pixels `[batch, 3, n, n]` to `[batch, dimension]`, such as an
+//! [`ImageEncoder`].
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -48,19 +48,15 @@
 //! ```
 
 mod ahead;
-mod digest;
 mod encode;
 mod encoder;
 mod error;
 mod finished;
 mod normaliser;
-mod partial;
+mod piece;
 mod plan;
-mod previous;
 mod run;
-mod settings;
 mod sources;
-mod whole;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
 pub use error::{Error, first_of};

@@ -1,22 +1,22 @@
-//! Normalises pictures on the device of the model, from a byte a value.
+//! Normalises images on the device of the model, given one byte per value.
 
 use networks::transfer;
 use pictures::Preprocessing;
 use tch::{Device, Kind, TchError, Tensor};
 
-/// The value of each byte of each channel, as [`Preprocessing`] computes it on the processor.
+/// Table of the value of each byte of each channel, as [`Preprocessing`] computes it on the CPU.
 ///
-/// Looked up rather than computed: so it is the same to the bit on every device.
+/// A look-up gives the same bits on every device.
 #[derive(Debug)]
 pub(crate) struct Normaliser {
     /// `[3 * 256]`, channel after channel.
     values: Tensor,
-    /// `[3, 1, 1]`: where each channel begins in it.
+    /// `[3, 1, 1]`: index of each channel's first value.
     first: Tensor,
 }
 
 impl Normaliser {
-    /// Makes the table for a model of type `kind` on `device`.
+    /// Builds the table for a model of type `kind` on `device`.
     pub(crate) fn new(
         preprocessing: &Preprocessing,
         kind: Kind,
@@ -30,7 +30,7 @@ impl Normaliser {
         })
     }
 
-    /// Returns the values of `[pictures, 3, n, n]` bytes.
+    /// Returns the values of `[images, 3, n, n]` bytes.
     pub(crate) fn apply(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
         let places = bytes.f_to_kind(Kind::Int)?.f_add_(&self.first)?;
         self.values.f_index_select(0, &places.f_view(-1)?)?.f_view(bytes.size().as_slice())

@@ -1,4 +1,4 @@
-//! What is to be done, how far it is, and what was done.
+//! Plan, progress and summary of a run.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -8,49 +8,46 @@ use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
 use pictures::PictureFile;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tch::Device;
 
-use crate::digest;
 use crate::error::Error;
 use runs::Identity;
 
-/// Where a picture is, by its place in the list and its name.
+/// Returns the file of an image, given its index in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;
 
-/// A picture that has no embedding, since it could not be decoded.
+/// An image that has no embedding because it could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Its name in the data set.
+    /// Name in the data set.
     pub name: String,
-    /// What is wrong with it.
+    /// Reason.
     pub reason: String,
 }
 
-/// Which pictures to embed, how, and into which file.
+/// Images to embed, the settings and the output file.
 pub struct Plan<'a> {
-    /// The pictures' names in the data set, by which their embeddings are found again, in the order
-    /// of the rows to come. They are unique.
+    /// Unique names of the images in the data set, in the order of the rows. Embeddings are found by
+    /// them.
     pub names: Vec<String>,
-    /// Where each picture is.
+    /// Finds the file of each image.
     pub find: Find<'a>,
-    /// What the embeddings will be of, written into the file.
+    /// Identity of the embeddings, written into the file.
     pub identity: Identity,
-    /// Where the model is.
+    /// Device of the model.
     pub device: Device,
-    /// Pictures encoded together. It moves the last bits of a result, so a run that is resumed must
-    /// keep it.
+    /// Images encoded together. It changes the last bits of a result, so a resumed run must keep it.
     pub batch_size: usize,
-    /// Leave out pictures that cannot be decoded, where else the first of them is an error.
+    /// Leaves out images that cannot be decoded; otherwise the first of them is an error.
     pub skip_corrupt: bool,
-    /// Which of how many processes that share the work this one is.
+    /// Rank of this process and number of processes that share the work.
     pub process: ProcessRank,
-    /// The file to write.
+    /// File to write.
     pub output: &'a Path,
 }
 
 impl Plan<'_> {
-    /// Refuses what cannot be carried out.
+    /// Checks that the plan can be carried out.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let impossible = |reason: &str| Err(Error::Plan(reason.to_owned()));
         if self.names.is_empty() {
@@ -77,71 +74,90 @@ impl Plan<'_> {
         }
     }
 
-    /// Returns the file of a picture of the list.
+    /// Returns the file of an image of the list.
     pub(crate) fn file(&self, picture: usize) -> PictureFile {
         (self.find)(picture, &self.names[picture])
     }
 
-    /// How many batches the pictures make.
+    /// Returns the number of batches.
     pub(crate) fn batches(&self) -> usize {
         self.names.len().div_ceil(self.batch_size)
     }
 
-    /// The pictures of a batch, as places in the list; none past the end.
+    /// Returns the images of a batch, as indices in the list; empty past the end.
     pub(crate) fn batch(&self, index: usize) -> Range<usize> {
         let bound = |batch: usize| batch.saturating_mul(self.batch_size).min(self.names.len());
         bound(index)..bound(index.saturating_add(1))
     }
 
-    /// A digest of the names in their order.
-    pub(crate) fn names_sha256(&self) -> String {
-        let mut names = Sha256::new();
-        self.names.iter().for_each(|name| digest::add_text(&mut names, name));
-        hex::encode(names.finalize())
+    /// Returns the number of pieces that processes share.
+    pub(crate) fn pieces(&self) -> usize {
+        self.batches().div_ceil(self.piece_batches())
+    }
+
+    /// Returns the number of batches in a piece: about 1,024 images, which are saved together.
+    fn piece_batches(&self) -> usize {
+        (1024 / self.batch_size).clamp(1, 32)
+    }
+
+    /// Returns the piece of a batch.
+    pub(crate) fn piece_of(&self, batch: usize) -> usize {
+        batch / self.piece_batches()
+    }
+
+    /// Returns the batches of a piece.
+    pub(crate) fn batches_of_piece(&self, piece: usize) -> Range<usize> {
+        let first = piece * self.piece_batches();
+        first..(first + self.piece_batches()).min(self.batches())
+    }
+
+    /// Returns the images of a piece, as indices in the list.
+    pub(crate) fn images_of_piece(&self, piece: usize) -> Range<usize> {
+        let Range { start, end } = self.batches_of_piece(piece);
+        self.batch(start).start..self.batch(end).start
     }
 }
 
-/// The two things that a run does with pictures.
+/// Phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Reads pictures whose file has another time of change than their embedding was made at.
+    /// Reads images whose files have other modification times than when they were embedded.
     Comparing,
-    /// Embeds pictures.
+    /// Embeds images.
     Embedding,
 }
 
-/// How far a run is, in pictures.
+/// Progress of a run, in images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Current phase, which the numbers below are of.
+    /// Current phase; the numbers below belong to it.
     pub phase: Phase,
-    /// All pictures that are this process's.
+    /// All images of this process.
     pub total: usize,
-    /// Encoded or skipped, by this run or an earlier one that it resumes.
+    /// Encoded or skipped images, by this run or an earlier one that it resumes.
     pub done: usize,
-    /// Those of `done` that an earlier run did: a speed is of `done - resumed`.
+    /// Images of `done` that an earlier run did: the speed is that of `done - resumed`.
     pub resumed: usize,
-    /// Those of `done` that were skipped.
+    /// Images of `done` that were skipped.
     pub skipped: usize,
 }
 
-/// What a run did.
+/// Summary of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Embeddings made by this run.
+    /// Embeddings computed by this run.
     pub encoded: usize,
-    /// Embeddings that an earlier run had made.
+    /// Embeddings computed by an earlier run.
     pub resumed: usize,
-    /// Pictures without an embedding, in the order of the plan.
+    /// Images without an embedding, in the order of the plan.
     pub skipped: Vec<Skipped>,
-    /// Pictures that had changed since an earlier run read them, as places in the plan's list.
-    /// Their batches were encoded again.
+    /// Images that had changed since an earlier run read them, as indices in the plan's list. Their
+    /// batches were encoded again.
     pub changed: Vec<usize>,
-    /// The output was finished already, and no picture has changed since.
+    /// Whether the output was finished already and no image has changed since.
     pub already_finished: bool,
-    /// The output does not tell which files its pictures were read from, so that no change is
-    /// noticed.
+    /// Whether the output does not record the files of its images, so that no change is noticed.
     pub unrecorded: bool,
-    /// Pictures that are other processes' and not done: the last of them writes the output.
+    /// Images of other processes that are not done: the last process writes the output.
     pub left: usize,
 }

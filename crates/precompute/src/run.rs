@@ -1,9 +1,11 @@
-//! The run: what is there already, the loop, the finished file.
+//! The run: finds what is there, encodes the rest and writes the finished file.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use durable::kept::{self, Pieces};
 use tch::Tensor;
 
 use crate::ahead::{Batch, Decoded, at_the_model, for_each_batch};
@@ -11,31 +13,30 @@ use crate::encode::Encoding;
 use crate::error::Error;
 use crate::finished::{self, Embeddings};
 use crate::normaliser::Normaliser;
-use crate::partial::{self, Merged, PIECE_BATCHES, Partial, Piece};
+use crate::piece::{EncodedBatch, Merged, Piece, merge, open_pieces};
 use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
-use crate::previous::{FileVersion, Previous};
 use crate::sources;
 
-/// Embeds the plan's pictures with `encoder` and writes them to the plan's output.
+/// Embeds the plan's images with `encoder` and writes them to the plan's output.
 ///
-/// `encoder` gets pixels `[batch, 3, n, n]` on the plan's device in its type, and gives
-/// `[batch, dimension]`; it runs on the caller's thread, without gradients. `progress` is called
+/// `encoder` gets pixels `[batch, 3, n, n]` on the plan's device in its type, and returns
+/// `[batch, dimension]`. It runs on the caller's thread, without gradients. `progress` is called
 /// before the first batch and after each.
 ///
-/// Of several processes each embeds the pieces that are its own, and the last to be done puts all
-/// together; they need the folder of the output in common, and nothing else.
+/// Each of several processes embeds its own pieces, and the last to finish merges all of them. They
+/// need the folder of the output in common, and nothing else.
 ///
-/// Finished batches are kept in the folder `OUTPUT.partial`. Killed at any moment, stopped by
-/// `stop` (batches at the model are finished first) or out of disk space, the same call goes on
-/// where it stopped, and ends with the same bytes as an uninterrupted one. A finished output of the
-/// same plan is left as it is; another one is never overwritten.
+/// Finished batches are kept in the folder `OUTPUT.partial`. After a kill, a stop by `stop`
+/// (batches at the model are finished first) or a full disk, the same call resumes and ends with
+/// the same bytes as an uninterrupted one. A finished output of the same plan is left as it is;
+/// another one is never overwritten.
 ///
-/// Pictures whose contents have changed since they were embedded, in a finished output or in an
-/// unfinished run, are embedded again with the rest of their batches, so that the bytes are those
-/// of a run that begins now.
+/// Images whose contents have changed since they were embedded, in a finished output or in an
+/// unfinished run, are embedded again with the rest of their batches. The bytes are those of a run
+/// that begins now.
 ///
 /// # Errors
-/// All of [`Error`]; each names the file or pictures concerned, and what to do.
+/// All of [`Error`]; each names the file or images concerned, and what to do.
 pub fn run<E>(
     plan: &Plan,
     mut encoder: impl FnMut(&Tensor) -> Result<Tensor, E>,
@@ -46,20 +47,21 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     plan.check()?;
-    let replaces = FileVersion::of(plan.output);
+    let version = || fs::metadata(plan.output).ok().map(|file| (file.len(), file.modified().ok()));
+    let before = version();
     let previous = match look_for_output(plan, &mut progress, stop)? {
         Found::Finished(summary) => return Ok(summary),
-        Found::Changed(previous) => Some(previous),
+        Found::Changed(previous, changed) => Some((previous, changed)),
         Found::Nothing => None,
     };
-    let partial = Partial::open(plan, replaces)?;
+    let pieces = open_pieces(plan)?;
     // Another process may have finished it meanwhile.
-    if partial.is_finished() {
+    if version() != before {
+        drop(pieces);
         return run(plan, encoder, progress, stop);
     }
-    let mut share = Share::new(plan, &partial, previous.as_deref(), &mut progress, stop)?;
-    drop(previous);
-    accept(plan, partial.folder(), &share.skipped)?;
+    let mut share = Share::new(plan, &pieces, previous, &mut progress, stop)?;
+    accept(plan, pieces.folder(), &share.skipped)?;
     progress(share.progress);
     let _no_grad = tch::no_grad_guard();
     let normaliser = Normaliser::new(
@@ -67,13 +69,13 @@ where
         crate::kind_of(plan.identity.dtype),
         plan.device,
     )?;
-    let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
+    let decode = |image, pixels: &mut [u8]| decode(plan, image, pixels);
     let left = std::mem::take(&mut share.left);
-    let mut at_work = AtWork::new(plan, &partial, &mut share, &mut progress);
-    for_each_batch(plan, left, decode, |batch| {
+    let mut at_work = AtWork { share: &mut share, progress, encodings: VecDeque::new() };
+    let walked = for_each_batch(plan, left, decode, |batch| {
         if stop.load(Ordering::Relaxed) {
             at_work.finish_all()?;
-            return Err(at_work.share.interrupted(&partial));
+            return Err(at_work.share.interrupted());
         }
         let started = refuse_corrupt(plan, &batch)
             .and_then(|()| Encoding::start(plan, batch, &normaliser, &mut encoder));
@@ -84,58 +86,43 @@ where
                 Err(error)
             }
         }
-    })?;
-    at_work.finish_all()?;
-    share.close()?;
-    let (skipped, left) = match partial.merge()? {
+    });
+    let walked = walked.and_then(|()| at_work.finish_all());
+    // After an error too, the batches since the last save are kept.
+    let closed = share.close();
+    walked.and(closed)?;
+    let Share { skipped, encoded, resumed_rows: resumed, changed, .. } = share;
+    let (skipped, left) = match merge(plan, pieces)? {
         Merged::Finished(skipped) => (skipped, 0),
-        Merged::Waiting(left) => (share.skipped, left),
+        Merged::Waiting(left) => (skipped, left),
         Merged::ByAnother => (Embeddings::open(plan.output)?.skipped().to_vec(), 0),
     };
-    Ok(Summary {
-        encoded: share.encoded,
-        resumed: share.resumed_rows,
-        skipped,
-        changed: share.changed,
-        already_finished: false,
-        unrecorded: false,
-        left,
-    })
+    let (already_finished, unrecorded) = (false, false);
+    Ok(Summary { encoded, resumed, skipped, changed, already_finished, unrecorded, left })
 }
 
-/// Batches at the model, to be kept in their order.
+/// Batches at the model, finished in their order.
 struct AtWork<'a, 'p, P> {
-    plan: &'a Plan<'p>,
-    partial: &'a Partial<'p>,
     share: &'a mut Share<'p>,
     progress: P,
     encodings: VecDeque<Encoding>,
 }
 
-impl<'a, 'p, P: FnMut(Progress)> AtWork<'a, 'p, P> {
-    fn new(
-        plan: &'a Plan<'p>,
-        partial: &'a Partial<'p>,
-        share: &'a mut Share<'p>,
-        progress: P,
-    ) -> Self {
-        Self { plan, partial, share, progress, encodings: VecDeque::new() }
-    }
-
-    /// Adds a batch, and finishes the first where there are enough: returns that.
+impl<P: FnMut(Progress)> AtWork<'_, '_, P> {
+    /// Adds a batch. Finishes and returns the first one if there are enough.
     fn add(&mut self, encoding: Encoding) -> Result<Option<Batch>, Error> {
         self.encodings.push_back(encoding);
-        if self.encodings.len() < at_the_model(self.plan.device) {
+        if self.encodings.len() < at_the_model(self.share.plan.device) {
             return Ok(None);
         }
         self.finish_first()
     }
 
-    /// Waits for the first batch and keeps it.
+    /// Waits for the first batch and adds it to its piece.
     fn finish_first(&mut self) -> Result<Option<Batch>, Error> {
         let Some(encoding) = self.encodings.pop_front() else { return Ok(None) };
-        let (batch, rows) = encoding.finish(self.plan)?;
-        self.share.keep(self.partial, &batch, &rows)?;
+        let (batch, rows) = encoding.finish(self.share.plan)?;
+        self.share.add(&batch, rows)?;
         (self.progress)(self.share.progress);
         Ok(Some(batch))
     }
@@ -146,58 +133,60 @@ impl<'a, 'p, P: FnMut(Progress)> AtWork<'a, 'p, P> {
     }
 }
 
-/// The pieces of a run that are this process's.
+/// Pieces of a run that belong to this process.
 struct Share<'p> {
-    /// The batches that are not done.
+    plan: &'p Plan<'p>,
+    pieces: &'p Pieces,
+    /// Batches that are not done.
     left: Vec<usize>,
-    /// The piece that is worked on.
+    /// Piece at work.
     piece: Option<Piece<'p>>,
     skipped: Vec<Skipped>,
     progress: Progress,
     encoded: usize,
     resumed_rows: usize,
-    /// Pictures that had changed since they were done.
+    /// Images that had changed since they were embedded.
     changed: Vec<usize>,
 }
 
 impl<'p> Share<'p> {
-    /// Looks how far each of the pieces is, and which of their pictures have changed since.
+    /// Reads the state of each piece, and finds its images that have changed since.
     fn new(
-        plan: &Plan,
-        partial: &Partial<'p>,
-        previous: Option<&Previous>,
+        plan: &'p Plan<'p>,
+        pieces: &'p Pieces,
+        previous: Option<(Box<Embeddings>, Vec<usize>)>,
         mut progress: impl FnMut(Progress),
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
+        let (previous, changed) = previous.unzip();
         let mut share = Self {
+            plan,
+            pieces,
             left: Vec::new(),
             piece: None,
             skipped: Vec::new(),
             progress: at(Phase::Embedding, 0, 0),
             encoded: 0,
             resumed_rows: 0,
-            changed: previous.map(Previous::changed).unwrap_or_default(),
+            changed: changed.unwrap_or_default(),
         };
         let mut compared = 0;
-        for number in plan.process.shard(partial.pieces()) {
-            let mut piece = partial.piece(number)?;
-            if let Some(previous) = previous {
-                piece.take_over(previous)?;
-            }
+        for number in plan.process.shard(plan.pieces()) {
             let mut of_piece = 0;
             let comparing = |done, total| {
                 of_piece = total;
                 progress(at(Phase::Comparing, compared + done, compared + total));
             };
-            let Some(changed) = piece.compare(comparing, stop)? else {
-                return Err(share.interrupted(partial));
-            };
+            let previous = previous.as_deref();
+            let opened = Piece::open_compared(plan, pieces, number, previous, comparing, stop)?;
+            let Some((mut piece, changed)) = opened else { return Err(share.interrupted()) };
+            piece.save()?;
             share.changed.extend(changed);
             compared += of_piece;
             share.left.extend(piece.left());
             share.skipped.extend(piece.skipped().cloned());
             share.resumed_rows += piece.rows();
-            share.progress.total += piece.pictures();
+            share.progress.total += piece.images().len();
             share.progress.done += piece.done();
             if share.piece.is_none() && !piece.left().is_empty() {
                 share.piece = Some(piece);
@@ -208,20 +197,18 @@ impl<'p> Share<'p> {
         Ok(share)
     }
 
-    /// Keeps a batch in the piece that it is of.
-    fn keep(&mut self, partial: &Partial<'p>, batch: &Batch, rows: &[f32]) -> Result<(), Error> {
-        let number = batch.index / PIECE_BATCHES;
+    /// Adds a batch to its piece.
+    fn add(&mut self, batch: &Batch, rows: Vec<f32>) -> Result<(), Error> {
+        let number = self.plan.piece_of(batch.index);
+        if self.piece.as_ref().is_none_or(|piece| piece.number != number) {
+            self.close()?;
+        }
         let piece = match self.piece.take() {
-            Some(piece) if piece.number() == number => piece,
-            other => {
-                if let Some(mut done) = other {
-                    done.sync()?;
-                }
-                partial.piece(number)?
-            }
+            Some(piece) => piece,
+            None => Piece::open(self.plan, self.pieces, number)?,
         };
         let piece = self.piece.insert(piece);
-        piece.append(batch, rows)?;
+        piece.add(batch.index, EncodedBatch::new(self.plan, batch, rows))?;
         self.encoded += batch.pictures.len();
         self.skipped.extend_from_slice(&batch.skipped);
         self.progress.done += batch.pictures.len() + batch.skipped.len();
@@ -229,31 +216,31 @@ impl<'p> Share<'p> {
         Ok(())
     }
 
-    /// Leaves the piece that was worked on.
+    /// Saves the piece at work and releases it.
     fn close(&mut self) -> Result<(), Error> {
-        self.piece.take().map_or(Ok(()), |mut piece| piece.sync())
+        self.piece.take().map_or(Ok(()), |mut piece| piece.save())
     }
 
-    fn interrupted(&mut self, partial: &Partial) -> Error {
+    fn interrupted(&mut self) -> Error {
         if let Err(error) = self.close() {
             return error;
         }
         Error::Interrupted {
             done: self.progress.done,
             total: self.progress.total,
-            kept: partial.folder().to_owned(),
+            kept: self.pieces.folder().to_owned(),
         }
     }
 }
 
-/// Progress of a phase that began with nothing.
+/// Returns the progress of a phase that began with nothing.
 fn at(phase: Phase, done: usize, total: usize) -> Progress {
     Progress { phase, total, done, resumed: 0, skipped: 0 }
 }
 
-/// Decodes and preprocesses a picture of the plan into `pixels`.
-fn decode(plan: &Plan, picture: usize, pixels: &mut [u8]) -> Decoded {
-    let file = plan.file(picture);
+/// Decodes and preprocesses an image of the plan into `pixels`.
+fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
+    let file = plan.file(image);
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
         .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
@@ -269,7 +256,7 @@ fn refuse_corrupt(plan: &Plan, batch: &Batch) -> Result<(), Error> {
     Err(Error::Pictures(batch.skipped.clone()))
 }
 
-/// What an earlier run skipped must be allowed in this one.
+/// Refuses images that an earlier run skipped unless this one may skip them too.
 fn accept(plan: &Plan, path: &Path, skipped: &[Skipped]) -> Result<(), Error> {
     if skipped.is_empty() || plan.skip_corrupt {
         return Ok(());
@@ -281,12 +268,13 @@ fn accept(plan: &Plan, path: &Path, skipped: &[Skipped]) -> Result<(), Error> {
 enum Found {
     /// A finished file of this plan.
     Finished(Summary),
-    /// A finished file of this plan, some of whose pictures have changed since.
-    Changed(Box<Previous>),
+    /// A finished file of this plan that has forgotten the images that have changed since.
+    Changed(Box<Embeddings>, Vec<usize>),
+    /// No file.
     Nothing,
 }
 
-/// A finished output is what was asked for, or has to be brought up to date, or is in the way.
+/// Looks for a finished output, and compares it with the plan and the images as they are now.
 fn look_for_output(
     plan: &Plan,
     mut progress: impl FnMut(Progress),
@@ -295,44 +283,36 @@ fn look_for_output(
     if !plan.output.exists() {
         return Ok(Found::Nothing);
     }
-    let embeddings = Embeddings::open(plan.output)?;
+    let mut embeddings = Embeddings::open(plan.output)?;
     let differences = finished::differences(plan, &embeddings);
     if !differences.is_empty() {
         return Err(Error::OtherOutput { path: plan.output.to_owned(), differences });
     }
-    let Some(recorded) = embeddings.sources(plan) else {
-        return finished(plan, &embeddings, true);
-    };
     let mut total = 0;
     let comparing = |done, all| {
         total = all;
         progress(at(Phase::Comparing, done, all));
     };
-    let Some(previous) = Previous::compare(plan, embeddings, recorded, comparing, stop) else {
+    let Some(compared) = embeddings.compare(plan, 0..plan.names.len(), comparing, stop) else {
         return Err(Error::Interrupted { done: 0, total, kept: plan.output.to_owned() });
     };
-    if !previous.changed().is_empty() {
-        accept(plan, plan.output, &previous.still_skipped(plan))?;
-        return Ok(Found::Changed(Box::new(previous)));
+    accept(plan, plan.output, &embeddings.still_skipped())?;
+    if !compared.changed.is_empty() {
+        return Ok(Found::Changed(Box::new(embeddings), compared.changed));
     }
     // One process is enough to write the file.
-    if previous.touched && plan.process.rank == 0 {
-        Embeddings::renew(&previous, plan)?;
+    if compared.touched && plan.process.rank == 0 {
+        embeddings.renew()?;
     }
-    finished(plan, &previous.embeddings, false)
-}
-
-fn finished(plan: &Plan, embeddings: &Embeddings, unrecorded: bool) -> Result<Found, Error> {
-    accept(plan, plan.output, embeddings.skipped())?;
-    // Left behind where a run was killed between its last two steps.
-    partial::remove(plan.output)?;
+    // Left behind if a run was killed between its last two steps.
+    kept::remove_leftover(&Pieces::folder_of(plan.output))?;
     Ok(Found::Finished(Summary {
         encoded: 0,
         resumed: embeddings.names().len(),
         skipped: embeddings.skipped().to_vec(),
         changed: Vec::new(),
         already_finished: true,
-        unrecorded,
+        unrecorded: !embeddings.is_recorded(),
         left: 0,
     }))
 }

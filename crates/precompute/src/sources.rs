@@ -1,7 +1,7 @@
-//! The pictures' files that embeddings were made from: sizes, times of change and contents.
+//! Files that embeddings were made from: sizes, modification times and digests.
 //!
-//! A picture whose size and time are those that were recorded is taken to be the same. Where they
-//! differ, its contents are digested: a copied or touched picture is the same still.
+//! An image whose file has the recorded size and time counts as unchanged. If the time differs, its
+//! contents are digested: a copied or touched image is unchanged too.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,22 +11,22 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a record in a finished file.
+/// Bytes of a record in a file of embeddings.
 pub(crate) const RECORD: usize = 48;
 
-/// Pictures whose size and time are compared between two looks at the stop flag.
+/// Images whose size and time are compared between two checks of the stop flag.
 const LOOKS: usize = 1 << 14;
 
-/// Pictures whose contents are compared between two looks at the stop flag.
+/// Images whose contents are compared between two checks of the stop flag.
 const CHUNK: usize = 256;
 
-/// Pictures whose contents are compared in passing.
+/// Images whose contents [`glance`] compares at most.
 const MOST_DIGESTED: usize = 4096;
 
-/// The file that a picture was read from; none where there was none.
+/// Record of an image's file; `None` if there was no file.
 pub(crate) type Source = Option<Record>;
 
-/// Size, time of change and digest of a picture's file.
+/// Size, modification time and digest of an image's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
@@ -37,10 +37,10 @@ pub(crate) struct Record {
     sha256: [u8; 32],
 }
 
-/// Stands for the digest of a file that cannot be read, or is no picture by its first bytes.
+/// Digest of a file that cannot be read, or is no image by its first bytes.
 const UNREAD: [u8; 32] = [0; 32];
 
-/// Reads a picture's bytes, and records its file.
+/// Reads an image's bytes and records its file.
 pub(crate) fn read(file: &PictureFile) -> (Source, Result<Vec<u8>, PictureError>) {
     let record = |stamp, sha256| {
         let FileStamp { size, modified } = stamp;
@@ -58,7 +58,7 @@ impl Record {
     }
 }
 
-/// Appends `source` to the records of a finished file; zeros stand for none.
+/// Appends `source` to the records of a file; zeros stand for `None`.
 pub(crate) fn append(source: Source, records: &mut Vec<u8>) {
     let Some(Record { size, modified, sha256 }) = source else {
         records.extend([0; RECORD]);
@@ -69,7 +69,7 @@ pub(crate) fn append(source: Source, records: &mut Vec<u8>) {
     records.extend(sha256);
 }
 
-/// Reads what [`append`] wrote.
+/// Parses a record that [`append`] wrote.
 pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
     if *record == [0; RECORD] {
         return None;
@@ -83,21 +83,21 @@ pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
     })
 }
 
-/// Result of comparing a picture with its record.
+/// Result of comparing an image with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Its size and time are the recorded ones.
     Same,
     /// Its contents are the recorded ones under another time.
     Touched(Record),
-    /// It is another picture, or is there where none was, or the other way round.
+    /// It is another image, or exists where none was, or the other way round.
     Changed,
 }
 
-/// Compares pictures with their records; none where `stop` was raised meanwhile.
+/// Compares images with their records; `None` if `stop` was raised meanwhile.
 ///
-/// `find` tells where a picture is. `progress` gets the number of pictures whose contents were
-/// digested and the number of all that will be; it is not called where there are none.
+/// `find` returns the file of an image. `progress` gets the number of images whose contents were
+/// digested and the number of all that will be; it is not called if there are none.
 pub(crate) fn compare(
     records: &[(usize, Source)],
     find: impl Fn(usize) -> PictureFile + Sync,
@@ -138,9 +138,9 @@ pub(crate) fn compare(
     Some(verdicts)
 }
 
-/// Compares sizes and times, and of pictures that differ in the time alone the contents of at most
-/// [`MOST_DIGESTED`], evenly spread; returns those that have changed. A copy of a data set has
-/// other times throughout, and reading all of it would take too long for a look in passing.
+/// Returns the changed images, comparing the contents of at most [`MOST_DIGESTED`], evenly spread.
+///
+/// A copy of a data set has other times throughout, and reading all of it would take too long.
 pub(crate) fn glance(
     records: &[(usize, Source)],
     find: impl Fn(usize) -> PictureFile + Sync,
@@ -172,7 +172,7 @@ pub(crate) fn glance(
     suspects.into_par_iter().filter_map(has_changed).collect()
 }
 
-/// Compares size and time alone. A picture that was removed leaves its embedding as it is.
+/// Compares size and time only. The embedding of a removed image stays as it is.
 fn look(file: &PictureFile, source: Source) -> Verdict {
     match (source, file.stamp()) {
         (Some(record), Ok(stamp)) if record.stamp() == stamp => Verdict::Same,

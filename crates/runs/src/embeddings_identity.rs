@@ -1,13 +1,15 @@
-//! What embeddings are of: two sets with the same identity and names are interchangeable.
+//! Identity of embeddings: two sets with the same identity and names are interchangeable.
 
 use std::fmt;
 use std::str::FromStr;
 
+use durable::kept::Key;
 use pictures::Preprocessing;
 use serde::{Deserialize, Serialize};
 
-/// The floating-point type that the model computes in. Embeddings are stored as f32 whichever it is:
-/// both shorter types convert to it exactly, and what reads the file meets one type.
+/// Floating-point type of the model's weights and activations.
+///
+/// Embeddings are always stored as f32: both shorter types convert to it exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -40,7 +42,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// The kind of network that makes embeddings.
+/// Kind of network that makes embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// CLIP's vision tower.
@@ -49,57 +51,56 @@ pub enum Network {
     Vgg,
 }
 
-/// What embeddings were made with and from; written into their file.
+/// Model, preprocessing and data set of embeddings, written into their file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Where the model came from, as given: for people, not compared.
+    /// Source of the model as the user named it: for people, not compared.
     pub model: String,
-    /// The digest of the model's weights.
+    /// SHA-256 of the model's weights.
     pub model_sha256: String,
-    /// What was done to the pixels before the model saw them.
+    /// Preprocessing of the pixels.
     pub preprocessing: Preprocessing,
     /// Whether each embedding was divided by its L2 norm, in f32.
     pub normalize: bool,
-    /// What the model computed in.
+    /// Type of the model's weights and activations.
     pub dtype: Dtype,
     /// The data set's digest ([`datasets::Corpus::fingerprint`]).
     pub dataset_fingerprint: String,
-    /// Values in one embedding.
+    /// Number of values in one embedding.
     pub dimension: usize,
 }
 
 impl Identity {
-    /// The network that they are of, told by its preprocessing.
+    /// Returns the kind of network, which its preprocessing tells.
     #[must_use]
     pub fn network(&self) -> Network {
         if self.preprocessing == Preprocessing::imagenet() { Network::Vgg } else { Network::Clip }
     }
 
-    /// What of `other` is not as here, a line each: `dtype: f32 there, f16 here`.
+    /// Returns everything that two sets of embeddings have to agree on, by name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let Preprocessing { size, crop, mean, std, filter, rescale_factor } = &self.preprocessing;
+        Key::new([
+            ("model weights (sha256)", self.model_sha256.clone()),
+            (
+                "preprocessing",
+                format!(
+                    "size {size}, crop {crop}, factor {rescale_factor}, mean {mean:?}, \
+                     std {std:?}, filter {filter:?}"
+                ),
+            ),
+            ("normalize", self.normalize.to_string()),
+            ("dtype", self.dtype.to_string()),
+            ("data set fingerprint", self.dataset_fingerprint.clone()),
+            ("dimension", self.dimension.to_string()),
+        ])
+    }
+
+    /// Returns a line for each difference from `other`, such as `dtype: f32 there, f16 here`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let preprocessing = |identity: &Self| {
-            let Preprocessing { size, crop, mean, std, filter, rescale_factor } =
-                &identity.preprocessing;
-            format!(
-                "size {size}, crop {crop}, factor {rescale_factor}, mean {mean:?}, std {std:?}, \
-                 filter {filter:?}"
-            )
-        };
-        let rows = [
-            ("model weights (sha256)", other.model_sha256.clone(), self.model_sha256.clone()),
-            ("preprocessing", preprocessing(other), preprocessing(self)),
-            ("normalize", other.normalize.to_string(), self.normalize.to_string()),
-            ("dtype", other.dtype.to_string(), self.dtype.to_string()),
-            (
-                "data set fingerprint",
-                other.dataset_fingerprint.clone(),
-                self.dataset_fingerprint.clone(),
-            ),
-            ("dimension", other.dimension.to_string(), self.dimension.to_string()),
-        ];
-        let different = rows.into_iter().filter(|(_, there, here)| there != here);
-        different.map(|(what, there, here)| format!("{what}: {there} there, {here} here")).collect()
+        self.key().differences(&other.key())
     }
 }

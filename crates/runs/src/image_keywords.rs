@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use durable::kept::Key;
 use durable::sealed::{self, SealError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -66,6 +67,18 @@ impl KeywordsIdentity {
             labels_sha256,
             encyclopedia_sha256,
         }
+    }
+}
+
+impl KeywordsIdentity {
+    fn key(&self) -> Key {
+        Key::new([
+            ("captions or images", self.dataset_fingerprint.as_str()),
+            ("embeddings", &self.embeddings_sha256),
+            ("CLIP", &self.clip_sha256),
+            ("labels", &self.labels_sha256),
+            ("encyclopedia", self.encyclopedia_sha256.as_deref().unwrap_or("none")),
+        ])
     }
 }
 
@@ -142,6 +155,27 @@ impl ImageKeywords {
         }
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
+    }
+
+    /// Returns whether `path` holds keywords with this identity; false if there is no file.
+    ///
+    /// # Errors
+    /// Fails for a file of other keywords, which is never overwritten, and for a damaged one.
+    pub fn is_finished(path: &Path, identity: &KeywordsIdentity) -> Result<bool, Error> {
+        if !path.exists() {
+            return Ok(false);
+        }
+        let differences = identity.key().changed_names(&Self::open(path)?.identity.key());
+        if differences.is_empty() {
+            return Ok(true);
+        }
+        Err(Error::file(
+            path,
+            format!(
+                "holds keywords selected from something else (other {}); choose another --out, or move it away",
+                differences.join(", ")
+            ),
+        ))
     }
 
     /// Writes the keywords of images, given with their file names, all or nothing.

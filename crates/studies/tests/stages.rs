@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use studies::stages::{
-    Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, State, Todo, run,
+    Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, StageAction, State, run,
 };
 
 /// Understands `write FILE TEXT`, `fail TEXT`, and `wait FILE`, which writes `going on` when told --resume,
@@ -31,7 +31,7 @@ struct Place {
 
 #[derive(Default)]
 struct Heard {
-    started: Mutex<Vec<(String, Todo)>>,
+    started: Mutex<Vec<(String, StageAction)>>,
     damaged: Mutex<Vec<String>>,
 }
 
@@ -39,8 +39,8 @@ impl Observer for Heard {
     fn damaged(&self, _: &Plan, _: usize, damage: &Damage) {
         self.damaged.lock().unwrap().push(damage.reason().to_owned());
     }
-    fn started(&self, plan: &Plan, at: usize, todo: Todo) {
-        self.started.lock().unwrap().push((plan.stages()[at].name.clone(), todo));
+    fn started(&self, plan: &Plan, at: usize, action: StageAction) {
+        self.started.lock().unwrap().push((plan.stages()[at].name.clone(), action));
     }
     fn said(&self, _: &Plan, _: usize, _: &str) {}
     fn ended(&self, _: &Plan, _: usize, _: &Outcome) {}
@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// Runs a plan, and says which stages were started and what became of all.
-    fn run(&self, plan: &Plan) -> (Vec<(String, Todo)>, Vec<Outcome>) {
+    fn run(&self, plan: &Plan) -> (Vec<(String, StageAction)>, Vec<Outcome>) {
         let heard = Heard::default();
         let outcomes = run(plan, &self.runner, &heard, &AtomicBool::new(false)).unwrap();
         let mut started = heard.started.into_inner().unwrap();
@@ -91,10 +91,10 @@ impl Place {
 }
 
 fn add(plan: &mut Plan, stage: Stage) -> usize {
-    plan.add(stage, "code").unwrap()
+    plan.add(stage).unwrap()
 }
 
-fn names(started: &[(String, Todo)]) -> Vec<&str> {
+fn names(started: &[(String, StageAction)]) -> Vec<&str> {
     started.iter().map(|(name, _)| name.as_str()).collect()
 }
 
@@ -102,7 +102,7 @@ fn names(started: &[(String, Todo)]) -> Vec<&str> {
 fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it() {
     let place = Place::new();
     let data = place.file("data");
-    let three = |data_text: &str, middle: &str, code: &str| {
+    let three = |data_text: &str, middle: &str| {
         // Written only where it is to change: its time counts.
         if fs::read_to_string(&data).ok().as_deref() != Some(data_text) {
             fs::write(&data, data_text).unwrap();
@@ -110,28 +110,30 @@ fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it()
         let mut plan = place.plan();
         let first =
             Stage { inputs: vec![Input::Path(data.clone())], ..place.write("first", "a", &[]) };
-        let first = plan.add(first, code).unwrap();
-        let other = plan.add(place.write("other", "b", &[]), code).unwrap();
-        let middle = plan.add(place.write("middle", middle, &[first]), code).unwrap();
-        plan.add(place.write("last", "d", &[middle, other]), code).unwrap();
+        let first = plan.add(first).unwrap();
+        let other = plan.add(place.write("other", "b", &[])).unwrap();
+        let middle = plan.add(place.write("middle", middle, &[first])).unwrap();
+        plan.add(place.write("last", "d", &[middle, other])).unwrap();
         plan
     };
-    let plan = three("one", "c", "code");
+    let plan = three("one", "c");
     assert_eq!(names(&place.run(&plan).0), ["first", "last", "middle", "other"]);
     let (started, outcomes) = place.run(&plan);
     assert!(started.is_empty() && outcomes.iter().all(|outcome| *outcome == Outcome::Kept));
 
-    assert_eq!(names(&place.run(&three("one", "C", "code")).0), ["last", "middle"]);
-    let (started, _) = place.run(&three("other data", "C", "code"));
+    assert_eq!(names(&place.run(&three("one", "C")).0), ["last", "middle"]);
+    let (started, _) = place.run(&three("other data", "C"));
     assert_eq!(names(&started), ["first", "last", "middle"]);
-    assert!(started.iter().all(|(_, todo)| *todo == Todo::Redo));
+    assert!(started.iter().all(|(_, action)| *action == StageAction::Redo));
     // What was redone was removed first.
     assert_eq!(fs::read_to_string(place.file("middle")).unwrap(), "C\n");
-    assert_eq!(names(&place.run(&three("other data", "C", "new code")).0).len(), 4);
+    let plan = three("other data", "C");
+    plan.outdate().unwrap();
+    assert_eq!(plan.action(1).unwrap(), StageAction::Redo);
+    assert_eq!(names(&place.run(&plan).0).len(), 4);
 
     // A lost output is made again.
-    let plan = three("other data", "C", "new code");
-    place.run(&plan);
+    assert!(place.run(&plan).0.is_empty());
     fs::remove_file(place.file("other")).unwrap();
     assert_eq!(names(&place.run(&plan).0), ["other"]);
 }
@@ -146,10 +148,10 @@ fn a_changed_output_is_noticed_and_made_again_and_a_changed_record_is_refused() 
     let (file, changed) = (place.file("first"), fs::FileTimes::new());
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     fs::write(&file, "onf\n").unwrap();
-    assert_eq!(plan.todo(0).unwrap(), Todo::Restore);
+    assert_eq!(plan.action(0).unwrap(), StageAction::Restore);
     let heard = Heard::default();
     run(&plan, &place.runner, &heard, &AtomicBool::new(false)).unwrap();
-    assert_eq!(*heard.started.lock().unwrap(), [("first".to_owned(), Todo::Restore)]);
+    assert_eq!(*heard.started.lock().unwrap(), [("first".to_owned(), StageAction::Restore)]);
     let said = heard.damaged.lock().unwrap().join(" ");
     assert!(said.contains(&file.display().to_string()), "{said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
@@ -170,9 +172,34 @@ fn a_changed_output_is_noticed_and_made_again_and_a_changed_record_is_refused() 
         let mut bytes = text.clone().into_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(&record, bytes).unwrap();
-        let error = plan.todo(1).unwrap_err().to_string();
+        let error = plan.action(1).unwrap_err().to_string();
         assert!(error.contains("second.json") && error.contains("hint"), "{error}");
     }
+}
+
+#[test]
+fn a_stage_of_version_0_1_0_is_kept_and_its_later_changes_are_noticed_by_name() {
+    let place = Place::new();
+    let plan = |config: &str| {
+        let mut plan = place.plan();
+        let inputs = vec![Input::text("config", config)];
+        add(&mut plan, Stage { inputs, ..place.write("first", "one", &[]) });
+        plan
+    };
+    place.run(&plan("old"));
+    let file = place.file("study/stages/first.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record["key"] = "0f3a".into();
+    record.as_object_mut().unwrap().remove("sha256");
+    fs::write(&file, record.to_string()).unwrap();
+    assert!(place.run(&plan("old")).0.is_empty(), "the command is the same");
+    let changed = plan("new");
+    assert_eq!(changed.action(0).unwrap(), StageAction::Redo);
+    assert_eq!(changed.changes(0).unwrap(), ["config"]);
+
+    record["command"] = "capsmith write elsewhere".into();
+    fs::write(&file, record.to_string()).unwrap();
+    assert_eq!(plan("old").action(0).unwrap(), StageAction::Redo);
 }
 
 #[test]
@@ -220,7 +247,7 @@ fn a_stopped_stage_goes_on_where_it_was() {
         assert_eq!(outcomes, [Outcome::Stopped]);
     });
     let (started, outcomes) = place.run(&plan);
-    assert_eq!(started, [("slow".to_owned(), Todo::Resume)]);
+    assert_eq!(started, [("slow".to_owned(), StageAction::Resume)]);
     assert!(matches!(outcomes[..], [Outcome::Finished { .. }]));
     assert_eq!(fs::read_to_string(&file).unwrap(), "going on\n");
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
+use durable::kept::Key;
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::ProcessRank;
@@ -11,12 +12,16 @@ use tch::{Device, Tensor};
 use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::pieces::Pieces;
+use crate::pieces::KeptCaptions;
 use crate::seeds::{self, Purpose};
 use recipes::System;
 use runs::RunFolder;
 use runs::metrics::ScoredSplit;
 use runs::scores_file;
+
+/// Format number of captions. Raise it where a run would write other captions from the same inputs
+/// than before: kept captions of other numbers are written again.
+const RESULTS_VERSION: u32 = 1;
 
 /// What of a data set is captioned.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +35,6 @@ pub struct What {
     pub out: Option<PathBuf>,
     /// Which of how many processes that share the work this one is.
     pub process: ProcessRank,
-    /// Stands for the code: captions that another one wrote are written anew.
-    pub code: String,
 }
 
 /// How far a split is.
@@ -105,27 +108,32 @@ pub fn evaluate_run(
     let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
-    let depends_on = (names, &seen, &inputs.embeddings_sha256, &what.code);
-    let pieces = Pieces::new(&out, captioner, &pictures, &depends_on)?;
-    let (written, lock) = if let Some(written) = pieces.kept() {
-        let note = format!("captioned before: {}", printable_path(pieces.file()));
+    let key = Key::new([
+        ("version", RESULTS_VERSION.to_string()),
+        ("model", captioner.checkpoint.model_sha256.clone()),
+        ("embeddings", inputs.embeddings_sha256.clone()),
+    ]);
+    let key = key
+        .with_digest("config", &captioner.config.to_toml())
+        .with_digest("images", &(names, &seen))
+        .with_digest("keywords", &pictures.keywords);
+    let kept = KeptCaptions::new(&out, captioner, &pictures, key);
+    let (written, merging) = if let Some(written) = kept.finished() {
+        let note = format!("captioned before: {}", printable_path(kept.file()));
         progress(Event::Note(&note), images.len());
         (written, None)
     } else {
-        if let Some(error) = pieces.damage() {
-            let note = format!("{} {error}: captioning again", printable_path(pieces.file()));
+        if let Some(error) = kept.damage() {
+            let note = format!("{} {error}: captioning again", printable_path(kept.file()));
             progress(Event::Note(&note), images.len());
         }
-        if !pieces.write(captioner, &pictures, what.process, progress)? {
-            return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
-        }
-        let lock = pieces.lock()?;
-        if pieces.kept().is_some() {
-            pieces.remove(lock)?;
-            return Ok(Evaluated::Left(0));
-        }
-        match pieces.all() {
-            Ok(written) => (written, Some(lock)),
+        let Some(pieces) = kept.write(captioner, &pictures, what.process, progress)? else {
+            return Ok(Evaluated::Left(kept.all().err().unwrap_or_default()));
+        };
+        // None if another process has scored all captions.
+        let Some(lock) = pieces.lock()? else { return Ok(Evaluated::Left(0)) };
+        match kept.all() {
+            Ok(written) => (written, Some((pieces, lock))),
             Err(missing) => return Ok(Evaluated::Left(missing)),
         }
     };
@@ -146,9 +154,8 @@ pub fn evaluate_run(
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
-    if let Some(lock) = lock {
-        pieces.keep(&written)?;
-        pieces.remove(lock)?;
+    if let Some(merging) = merging {
+        kept.finish(&written, merging)?;
     }
     Ok(Evaluated::Scored(scored))
 }

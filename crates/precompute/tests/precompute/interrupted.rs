@@ -1,7 +1,6 @@
 //! Stops and damage: the same call goes on, and the bytes are the same. Kills are in `tests/killed`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use launchers::ProcessRank;
@@ -14,9 +13,9 @@ fn partial(output: &Path, file: &str) -> PathBuf {
     output.with_extension("safetensors.partial").join(file)
 }
 
-/// The file of the only piece there is.
-fn piece(output: &Path, file: &str) -> PathBuf {
-    partial(output, "piece-00000").join(file)
+/// File of the only piece.
+fn piece(output: &Path) -> PathBuf {
+    partial(output, "piece-00000.safetensors")
 }
 
 #[test]
@@ -47,7 +46,7 @@ fn a_stopped_run_goes_on_where_it_stopped_and_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn rows_and_journal_cut_anywhere_cost_work_but_no_bytes() {
+fn a_piece_cut_anywhere_costs_work_but_no_bytes() {
     let data = DataSet::new();
     fs::write(data.path("picture 05.png"), "no picture").unwrap();
     let expected = data.uninterrupted(true);
@@ -57,12 +56,10 @@ fn rows_and_journal_cut_anywhere_cost_work_but_no_bytes() {
         let plan = Plan { skip_corrupt: true, ..data.plan(&output) };
         let stop_at = 1 + random.below(BATCHES as u64 - 1) as usize;
         run_until(&plan, stop_at).0.unwrap_err();
-        for file in ["rows", "journal"] {
-            let path = piece(&output, file);
-            let length = fs::metadata(&path).unwrap().len();
-            let kept = if random.below(3) == 0 { length } else { random.below(length + 1) };
-            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(kept).unwrap();
-        }
+        let path = piece(&output);
+        let length = fs::metadata(&path).unwrap().len();
+        let kept = if random.below(3) == 0 { length } else { random.below(length + 1) };
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(kept).unwrap();
         let summary = run_plain(&plan).unwrap();
         assert_eq!(summary.encoded + summary.resumed, PICTURES - 1);
         assert_eq!(fs::read(&output).unwrap(), expected);
@@ -71,16 +68,16 @@ fn rows_and_journal_cut_anywhere_cost_work_but_no_bytes() {
 }
 
 #[test]
-fn a_flipped_bit_in_rows_or_journal_costs_work_but_no_bytes() {
+fn a_flipped_bit_in_a_piece_costs_work_but_no_bytes() {
     let data = DataSet::new();
     fs::write(data.path("picture 05.png"), "no picture").unwrap();
     let expected = data.uninterrupted(true);
     let output = data.path("out.safetensors");
     let mut random = Random(2);
-    for turn in 0..50 {
+    for _ in 0..50 {
         let plan = Plan { skip_corrupt: true, ..data.plan(&output) };
         run_until(&plan, BATCHES - 1).0.unwrap_err();
-        let path = piece(&output, if turn % 2 == 0 { "rows" } else { "journal" });
+        let path = piece(&output);
         let mut bytes = fs::read(&path).unwrap();
         let at = random.below(bytes.len() as u64) as usize;
         bytes[at] ^= 1 << random.below(8);
@@ -93,19 +90,19 @@ fn a_flipped_bit_in_rows_or_journal_costs_work_but_no_bytes() {
 }
 
 #[test]
-fn half_written_tails_are_cut_off() {
+fn what_a_killed_process_half_wrote_costs_nothing() {
     let data = DataSet::new();
     let expected = data.uninterrupted(false);
     let output = data.path("out.safetensors");
     let plan = data.plan(&output);
     run_until(&plan, 3).0.unwrap_err();
-    for (file, tail) in [("rows", &b"\x00\x00\x80"[..]), ("journal", b"{\"entry\":{\"batch\":3,")] {
-        let mut file = fs::OpenOptions::new().append(true).open(piece(&output, file)).unwrap();
-        file.write_all(tail).unwrap();
+    for file in ["piece-00000.safetensors.partial", "finished.partial", "finished"] {
+        fs::write(partial(&output, file), "half").unwrap();
     }
     let summary = run_plain(&plan).unwrap();
     assert_eq!(summary.resumed, 3 * BATCH);
     assert_eq!(fs::read(&output).unwrap(), expected);
+    assert!(!partial(&output, "").exists());
 }
 
 #[test]
@@ -117,7 +114,7 @@ fn a_run_with_other_settings_is_refused_and_says_which() {
     let changes: [(&str, Change); 9] = [
         ("batch size: 4 there, 8 here", |plan| plan.batch_size = 8),
         ("pictures: 43 there, 42 here", |plan| drop(plan.names.pop())),
-        ("pictures: other names", |plan| plan.names.swap(0, 1)),
+        ("picture names (sha256)", |plan| plan.names.swap(0, 1)),
         ("model weights", |plan| plan.identity.model_sha256 = "9".to_owned()),
         ("size 4, crop 4", |plan| plan.identity.preprocessing = pictures::Preprocessing::clip(5)),
         ("normalize: false there, true here", |plan| plan.identity.normalize = true),
@@ -129,7 +126,7 @@ fn a_run_with_other_settings_is_refused_and_says_which() {
         let mut plan = data.plan(&output);
         change(&mut plan);
         let error = run_plain(&plan).unwrap_err();
-        assert!(matches!(error, Error::OtherRun { .. }), "{error}");
+        let Error::File(durable::Error::OtherKey { .. }) = error else { panic!("{error}") };
         let error = error.to_string();
         assert!(error.contains(words) && error.contains("remove the folder"), "{error}");
     }
@@ -139,13 +136,15 @@ fn a_run_with_other_settings_is_refused_and_says_which() {
 }
 
 #[test]
-fn a_damaged_description_of_the_run_is_refused() {
+fn a_damaged_key_and_an_unfinished_run_of_version_0_1_0_are_refused() {
     let data = DataSet::new();
     let output = data.path("out.safetensors");
     run_until(&data.plan(&output), 2).0.unwrap_err();
-    fs::write(partial(&output, "run.json"), "{\"version\":").unwrap();
-    let error = run_plain(&data.plan(&output)).unwrap_err().to_string();
-    assert!(error.contains("run.json") && error.contains("start over"), "{error}");
+    for (file, text) in [("key.json", "{\"sha256\":"), ("run.json", "{\"version\":3}")] {
+        fs::write(partial(&output, file), text).unwrap();
+        let error = run_plain(&data.plan(&output)).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("start over"), "{error}");
+    }
 }
 
 #[test]

@@ -131,12 +131,11 @@ impl Request {
     ///
     /// # Errors
     /// Names the configuration or input that cannot be used.
-    pub fn plan(&self, code: &str) -> Result<Reproduction, Error> {
+    pub fn plan(&self) -> Result<Reproduction, Error> {
         let mut configs: Vec<&'static str> = self.rows.iter().map(|row| row.config()).collect();
         configs.dedup();
         let mut planner = Planner {
             request: self,
-            code,
             data_set: data_set(&self.dataset)?,
             plan: Plan::new(&self.out),
             runs: Vec::new(),
@@ -176,7 +175,6 @@ struct Shared {
 
 struct Planner<'a> {
     request: &'a Request,
-    code: &'a str,
     data_set: Vec<Input>,
     plan: Plan,
     runs: Vec<Run>,
@@ -360,7 +358,7 @@ impl Planner<'_> {
             System::Sbg(_) => [shared.keywords, shared.gpt2_stage],
             System::MergeRnn(_) => [shared.features, None],
         };
-        let mut inputs = self.data_set_and([Input::Text(resolved.to_toml())]);
+        let mut inputs = self.data_set_and([Input::text("config", resolved.to_toml())]);
         inputs.extend(resolved.system.language_model().and_then(|model| self.model(model)));
         let trained = self.add(Stage {
             name: format!("train/{name}"),
@@ -403,7 +401,10 @@ impl Planner<'_> {
                 &shared.gpt2,
             ]),
             resume: Resume::Anew,
-            inputs: vec![Input::Text(resolved.to_toml()), Input::Path(PathBuf::from(checkpoint))],
+            inputs: vec![
+                Input::text("config", resolved.to_toml()),
+                Input::Path(PathBuf::from(checkpoint)),
+            ],
             after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
             check: Check::Run { folder: folder.clone(), epochs: None },
@@ -433,7 +434,7 @@ impl Planner<'_> {
                 device,
             ]),
             resume: Resume::Anew,
-            inputs: vec![Input::Text(meteor.to_owned())],
+            inputs: vec![Input::text("metrics", meteor)],
             after: vec![after],
             outputs: vec![folder.join("evaluation")],
             check: Check::Contents,
@@ -511,17 +512,20 @@ impl Planner<'_> {
     }
 
     fn add(&mut self, stage: Stage) -> Result<usize, Error> {
-        Ok(self.plan.add(stage, self.code)?)
+        Ok(self.plan.add(stage)?)
     }
 }
 
-/// The captions by what they say, the pictures by what the file system says of them.
+/// Returns the captions by their text, the images by their sizes and modification times.
 fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
     if !folder.exists() {
-        return Ok(vec![Input::Text("no data set yet".to_owned())]);
+        return Ok(vec![Input::text("captions", "no data set yet")]);
     }
     let pictures = ImageFiles::load(folder, None)?;
-    Ok(vec![Input::Text(pictures.fingerprint), Input::listing(&pictures.locations.folder)?])
+    Ok(vec![
+        Input::text("captions", pictures.fingerprint),
+        Input::listing(&pictures.locations.folder)?,
+    ])
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -551,9 +555,8 @@ mod tests {
             meteor: false,
             out: out.clone(),
         };
-        let planned = |models: &FoundModels| {
-            format!("{:?}", request(models.clone()).plan("code").unwrap().plan)
-        };
+        let planned =
+            |models: &FoundModels| format!("{:?}", request(models.clone()).plan().unwrap().plan);
         let made = FoundModels::default();
         let before = planned(&made);
         for model in ["clip", "gpt2"] {

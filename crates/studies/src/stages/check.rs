@@ -16,37 +16,37 @@ use super::{Error, Record, Stage};
 /// Method of checking that the outputs of a stage are those that it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// By the digests of all their files, which the stage's record keeps.
+    /// Compares the digests of all output files with those in the stage's record.
     Contents,
-    /// As [`Check::Contents`], of the scores of a run after so many epochs: they can be made again only
-    /// until the run is trained on.
+    /// Same as [`Check::Contents`], for scores of a run after some epochs. They can be made again
+    /// only until the run is trained further.
     Scores {
         /// The run's folder.
         run: PathBuf,
-        /// Epochs that it was trained when it was scored.
+        /// Epochs of training when it was scored.
         epochs: u64,
     },
-    /// By the digests that a run has of its own, since evaluations and more epochs are added to its
-    /// folder. It must be trained to its end, or for so many epochs.
+    /// Checks the run's own digests, since evaluations and more epochs are added to its folder. It
+    /// must be trained to its end, or for some epochs.
     Run {
         /// The run's folder.
         folder: PathBuf,
-        /// Epochs after which the stage stops, where it does not train to the end.
+        /// Epochs after which the stage stops; `None` to train to the end.
         epochs: Option<u64>,
     },
 }
 
-/// Why the outputs of a finished stage are not used, in words.
+/// Damage for which the outputs of a finished stage are not reused, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// The stage's command can go on from what is there.
+    /// The stage's command can resume.
     Resumable(String),
-    /// All of it is made again.
+    /// The stage has to be run from the start.
     Lost(String),
 }
 
 impl Damage {
-    /// Returns what is damaged, and how.
+    /// Returns the damaged file and its damage.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -55,7 +55,7 @@ impl Damage {
     }
 }
 
-/// Returns the digests of what a stage has made, for its record.
+/// Returns the digests of a stage's outputs, for its record.
 pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
     let mut all = Digests::new();
     if matches!(stage.check, Check::Contents | Check::Scores { .. }) {
@@ -66,8 +66,9 @@ pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
     Ok(all)
 }
 
-/// Returns what is wrong with the outputs of a finished stage. Files that look the same as when they were
-/// checked last by this process are not read again.
+/// Checks the outputs of a finished stage.
+///
+/// Files with the same sizes and times as in this process's last check are not read again.
 pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
     static SEEN: Mutex<Option<HashMap<String, Option<Damage>>>> = Mutex::new(None);
     let looks = looks(stage, record)?;
@@ -91,7 +92,7 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
     Ok(found)
 }
 
-/// Returns what is checked, as far as the file system tells without reading it.
+/// Returns names, sizes and times of everything that is checked.
 fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
     let mut looks = format!("{:?} {:?}\n", stage.check, record.files);
     let run = match &stage.check {
@@ -104,7 +105,7 @@ fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
     Ok(looks)
 }
 
-/// Refuses to score a run again that has been trained on since: it would be another score.
+/// Refuses to score a run again that was trained further: it would be another score.
 pub(super) fn refuse_later_scores(stage: &Stage, damage: &Damage) -> Result<(), Error> {
     let Check::Scores { run, epochs } = &stage.check else { return Ok(()) };
     // A damaged run is trained again before it is scored.

@@ -1,71 +1,68 @@
-//! What a stage's result depends on, as one digest.
+//! Key of a stage: everything that its result depends on, by name.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use sha2::{Digest, Sha256};
+use durable::kept::Key;
 
 use super::{Error, Stage, io_error};
+
+/// Format number of the stages' results. Raise it where a command makes other results from the same
+/// inputs than before: a resumed study then runs every stage again.
+const RESULTS_VERSION: u32 = 1;
 
 /// Something that a stage reads.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A text, such as a resolved configuration.
-    Text(String),
-    /// A file or folder, by names, sizes and times of change of what is in it: for data sets, whose contents
-    /// would take long to read. One that is not there is that.
+    /// A text by name, such as a resolved configuration.
+    Text(String, String),
+    /// A file or folder, by names, sizes and modification times of the files in it: for data sets,
+    /// whose contents would take long to read. May be missing.
     Path(PathBuf),
 }
 
 impl Input {
-    /// What [`Self::Path`] would find now: for many stages that read the same.
+    /// Returns a named text.
+    pub fn text(name: &str, text: impl Into<String>) -> Self {
+        Self::Text(name.to_owned(), text.into())
+    }
+
+    /// Returns what [`Self::Path`] would find now, for many stages that read the same files.
     ///
     /// # Errors
-    /// When something there cannot be read.
+    /// Fails if something there cannot be read.
     pub fn listing(path: &Path) -> Result<Self, Error> {
-        Ok(Self::Text(listing(path)?))
+        Ok(Self::Text(path.display().to_string(), listing(path)?))
     }
 }
 
-/// What stands for the code: a change of it makes everything anew.
-#[must_use]
-pub fn code_version(version: &str, sources_sha256: &str) -> String {
-    format!("{version} {sources_sha256}")
-}
-
-/// The key of a stage that comes after those with the keys `before`.
-pub(super) fn key(stage: &Stage, before: &[&str], code: &str) -> Result<String, Error> {
-    let mut digest = Sha256::new();
-    let mut add = |kind: &str, text: &str| {
-        digest.update(format!("{kind} {}\n", text.len()));
-        digest.update(text);
-    };
-    add("code", code);
-    for argument in &stage.arguments {
-        add("argument", argument);
-    }
+/// Returns the key of a stage that comes after stages with these names and keys.
+pub(super) fn key<'p>(
+    stage: &Stage,
+    before: impl Iterator<Item = (&'p str, &'p Key)>,
+) -> Result<Key, Error> {
+    let mut key = Key::new([("results version", RESULTS_VERSION)])
+        .with_digest("arguments", &stage.arguments)
+        .and(Key::new(before.map(|(name, key)| (format!("stage {name}"), key.sha256()))));
     for input in &stage.inputs {
-        match input {
-            Input::Text(text) => add("text", text),
-            Input::Path(path) => add("path", &listing(path)?),
-        }
+        key = match input {
+            Input::Text(name, text) => key.with_digest(name, text),
+            Input::Path(path) => key.with_digest(&path.display().to_string(), &listing(path)?),
+        };
     }
-    for before in before {
-        add("after", before);
-    }
-    Ok(hex::encode(digest.finalize()))
+    Ok(key)
 }
 
-/// Returns names, sizes and times of change of the files under `path`.
+/// Returns names, sizes and modification times of the files under `path`.
 pub(super) fn listing(path: &Path) -> Result<String, Error> {
     let mut listing = String::new();
     list(path, path, &mut listing).map_err(io_error("read", path))?;
     Ok(listing)
 }
 
-/// A line for each file under `path`, sorted by name.
+/// Appends a line for each file under `path`, sorted by name.
 fn list(root: &Path, path: &Path, listing: &mut String) -> io::Result<()> {
     let attributes = match fs::metadata(path) {
         Ok(attributes) => attributes,

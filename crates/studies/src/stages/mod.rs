@@ -1,19 +1,20 @@
 //! Stages: `capsmith` commands that depend on each other, run as processes of their own.
 //!
-//! Each stage has a key: the SHA-256 of its arguments, of what it reads, of the code, and of the keys of the
-//! stages before it. A finished stage whose key is the same is kept where its outputs are as it left them
-//! ([`Check`]); one that was cut short resumes where its command can; one whose key has changed loses its
-//! outputs and is run again, and with it just what depends on it.
+//! Each stage has a key: its arguments, its inputs, the keys of the stages before it and a format
+//! number ([`durable::kept::Key`]). A finished stage with the same key is reused if its outputs are
+//! as it left them ([`Check`]). An interrupted one resumes if its command can. One whose key has
+//! changed loses its outputs and is run again, and with it only what depends on it.
 //!
 //! ```text
 //! STUDY/
-//!   stages/NAME.json   its key, whether it is finished, how long it took, why it failed, and digests
-//!   logs/NAME.log      what it said; locked while it runs
+//!   stages/NAME.json   key, state, seconds, error and digests of the outputs
+//!   logs/NAME.log      output; locked while the stage runs
 //! ```
 //!
-//! A stage's process watches its standard input and stops when that ends ([`STOP_WITH_STDIN`]): so it ends
-//! with the study, even when that is killed. Its log is its standard output and error, and the lock on the
-//! log is theirs too: until the last process that writes to it is gone, no other study starts the stage.
+//! A stage's process watches its standard input and stops when that ends ([`STOP_WITH_STDIN`]), so
+//! it ends with the study, even if that is killed. Its log is its standard output and error, and it
+//! shares the lock on the log: until the last process that writes to it has ended, no other study
+//! starts the stage.
 
 mod check;
 mod key;
@@ -22,73 +23,88 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
+use durable::kept::Key;
 use foreign_text::printable_path;
 
 pub use check::{Check, Damage};
-pub use key::{Input, code_version};
+pub use key::Input;
 pub use record::{Record, State};
 pub use run::{Observer, Outcome, Runner, run};
 
-/// Set for the process of a stage: stop as for Ctrl-C when standard input ends, and say often how far it is.
+/// Environment variable of a stage's process: stop as for Ctrl-C when standard input ends, and show
+/// progress often.
 pub const STOP_WITH_STDIN: &str = "CAPSMITH_STOP_WITH_STDIN";
 
-/// One command.
+/// One `capsmith` command.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    /// What it is called, with `/` between parts.
+    /// Name, with `/` between parts.
     pub name: String,
-    /// What stands behind `capsmith`.
+    /// Arguments of `capsmith`.
     pub arguments: Vec<String>,
-    /// What is done when it was cut short.
+    /// Method of resuming it after an interruption.
     pub resume: Resume,
-    /// What the command reads besides what stages before it made.
+    /// Inputs besides the outputs of stages before it.
     pub inputs: Vec<Input>,
-    /// The stages, by place in the plan, that must be finished before.
+    /// Stages that must be finished before, as indices in the plan.
     pub after: Vec<usize>,
-    /// Files and folders that it makes, and that nothing else makes. They are removed before the stage is
-    /// run with another key.
+    /// Files and folders that it makes, and that nothing else makes. They are removed before the
+    /// stage is run with another key.
     pub outputs: Vec<PathBuf>,
     /// Method of checking that its outputs are those that it made.
     pub check: Check,
-    /// Whether what depends on it can do without.
+    /// Whether stages after it can do without it.
     pub optional: bool,
 }
 
-/// What is done with a stage that was cut short.
+impl Stage {
+    /// Returns the command as a person would type it.
+    fn command(&self) -> String {
+        format!("capsmith {}", self.arguments.join(" "))
+    }
+}
+
+/// Method of resuming a stage that was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// Its outputs are removed and it is run anew.
+    /// Removes its outputs and runs it from the start.
     Anew,
-    /// It is run again, and goes on by itself.
+    /// Runs it again; its command resumes by itself.
     Itself,
-    /// It is run again with this argument.
+    /// Runs it again with this argument.
     With(&'static str),
 }
 
-/// Stages in an order in which they can be run, in one folder.
+impl Resume {
+    fn argument(self) -> Option<&'static str> {
+        if let Self::With(argument) = self { Some(argument) } else { None }
+    }
+}
+
+/// Stages of a study's folder, in an order in which they can be run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     folder: PathBuf,
     stages: Vec<Stage>,
-    keys: Vec<String>,
+    keys: Vec<Key>,
 }
 
-/// What a run of a plan will do with a stage.
+/// Action of a run for a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Todo {
-    /// Nothing: it is finished.
+pub enum StageAction {
+    /// Reuses its finished outputs.
     Keep,
-    /// Go on with what is there.
+    /// Resumes it.
     Resume,
-    /// Run it for the first time.
+    /// Runs it for the first time.
     Run,
-    /// Remove what other inputs gave, and run it.
+    /// Removes outputs of other inputs and runs it.
     Redo,
-    /// Set aside what is damaged or incomplete, and run it.
+    /// Moves damaged or incomplete outputs aside and runs it.
     Restore,
 }
 
-/// Why a study cannot go on.
+/// Error of planning or running a study.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be written, or another study runs in the folder.
@@ -97,11 +113,11 @@ pub enum Error {
     /// A file cannot be read, locked or removed.
     #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
-        /// What was being done, as a verb.
+        /// Verb for the operation.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A stage's record is damaged.
@@ -112,23 +128,23 @@ pub enum Error {
     Record {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Damage.
         reason: String,
     },
-    /// Scores of a run in the middle of its training are damaged, and it has been trained on.
+    /// Scores from the middle of a training are damaged, and the run was trained further.
     #[error(
         "{reason}, and the run was trained on since, so its scores after {epochs} epochs cannot be made again\nhint: remove {} to train and score it again with --resume",
         printable_path(run)
     )]
     TrainedOn {
-        /// The damage, in words.
+        /// Description of the damage.
         reason: String,
         /// The run's folder.
         run: PathBuf,
-        /// Epochs after which it was scored.
+        /// Epochs after which the run was scored.
         epochs: u64,
     },
-    /// Something is where a stage would write, and no stage has made it.
+    /// A file that no stage made is where a stage would write.
     #[error(
         "{} is in the way of stage {stage}, which did not make it; move it, or choose another folder",
         printable_path(path)
@@ -149,95 +165,121 @@ pub(crate) fn io_error<'p>(
 }
 
 impl Plan {
-    /// An empty plan for a folder, which is made when the plan is run.
+    /// Returns an empty plan for a folder, which a run creates.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), stages: Vec::new(), keys: Vec::new() }
     }
 
-    /// Adds a stage, and gives its place.
+    /// Adds a stage and returns its index.
     ///
     /// # Errors
-    /// When one of its inputs cannot be read.
+    /// Fails if one of its inputs cannot be read.
     ///
     /// # Panics
-    /// When it comes after a stage that is not there yet, or a stage has its name.
-    pub fn add(&mut self, stage: Stage, code: &str) -> Result<usize, Error> {
+    /// Panics if it comes after a stage that was not added, or another stage has its name.
+    pub fn add(&mut self, stage: Stage) -> Result<usize, Error> {
         let is_known = |before: &usize| *before < self.stages.len();
         assert!(stage.after.iter().all(is_known), "{} comes before what it is after", stage.name);
         let has_name = |other: &Stage| other.name == stage.name;
         assert!(!self.stages.iter().any(has_name), "two stages are called {}", stage.name);
-        let before: Vec<&str> = stage.after.iter().map(|&at| self.keys[at].as_str()).collect();
-        self.keys.push(key::key(&stage, &before, code)?);
+        let before = stage.after.iter().map(|&at| (self.stages[at].name.as_str(), &self.keys[at]));
+        self.keys.push(key::key(&stage, before)?);
         self.stages.push(stage);
         Ok(self.stages.len() - 1)
     }
 
-    /// The study's folder.
+    /// Marks all recorded stages as outdated: the next run makes them again, whatever their keys.
+    ///
+    /// # Errors
+    /// Names a record that is damaged or cannot be written.
+    pub fn outdate(&self) -> Result<(), Error> {
+        for at in 0..self.stages.len() {
+            if let Some(record) = self.record(at)? {
+                Record { state: State::Outdated, ..record }.write(&self.record_file(at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the study's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The stages.
+    /// Returns the stages.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// What a stage has left in the folder, if anything.
+    /// Reads the record of a stage; `None` if it was never started.
     ///
     /// # Errors
-    /// When its record is damaged.
+    /// Fails if the record is damaged.
     pub fn record(&self, at: usize) -> Result<Option<Record>, Error> {
         Record::read(&self.record_file(at))
     }
 
-    /// Why a stage failed, where it did when it was run as it would be now.
+    /// Reads the record of a stage that was started with its present key.
+    fn current_record(&self, at: usize) -> Result<Option<Record>, Error> {
+        let is_current = |record: &Record| record.is_of(&self.stages[at], &self.keys[at]);
+        Ok(self.record(at)?.filter(is_current))
+    }
+
+    /// Returns the error of a stage that failed with its present key.
     ///
     /// # Errors
-    /// When its record is damaged.
+    /// Fails if its record is damaged.
     pub fn failure(&self, at: usize) -> Result<Option<String>, Error> {
-        let record = self.record(at)?.filter(|record| record.key == self.keys[at]);
-        let failed = record.filter(|record| record.state == State::Failed);
+        let failed = self.current_record(at)?.filter(|record| record.state == State::Failed);
         Ok(failed.map(|record| record.error.unwrap_or_default()))
     }
 
-    /// What a run would do with a stage now.
+    /// Returns the names of inputs that differ from those that a stage was started with.
     ///
     /// # Errors
-    /// When its record is damaged, or something else is where it would write.
-    pub fn todo(&self, at: usize) -> Result<Todo, Error> {
+    /// Fails if its record is damaged.
+    pub fn changes(&self, at: usize) -> Result<Vec<String>, Error> {
+        let record = self.record(at)?.filter(|record| !record.is_old());
+        Ok(record.map_or_else(Vec::new, |record| self.keys[at].changed_names(&record.key)))
+    }
+
+    /// Returns the action of a run for a stage.
+    ///
+    /// # Errors
+    /// Fails if its record is damaged, or something else is where it would write.
+    pub fn action(&self, at: usize) -> Result<StageAction, Error> {
         let stage = &self.stages[at];
         let Some(record) = self.record(at)? else {
             return match stage.outputs.iter().find(|output| output.exists()) {
-                None => Ok(Todo::Run),
+                None => Ok(StageAction::Run),
                 Some(output) => {
                     Err(Error::Foreign { path: output.clone(), stage: stage.name.clone() })
                 }
             };
         };
-        if record.key != self.keys[at] {
-            return Ok(Todo::Redo);
+        if !record.is_of(stage, &self.keys[at]) {
+            return Ok(StageAction::Redo);
         }
         Ok(match record.state {
-            State::Started | State::Failed => Todo::Resume,
+            State::Outdated => StageAction::Redo,
+            State::Started | State::Failed => StageAction::Resume,
             State::Finished => match self.found_damage(at, &record)? {
-                None => Todo::Keep,
-                Some(Damage::Resumable(_)) => Todo::Resume,
-                Some(Damage::Lost(_)) => Todo::Restore,
+                None => StageAction::Keep,
+                Some(Damage::Resumable(_)) => StageAction::Resume,
+                Some(Damage::Lost(_)) => StageAction::Restore,
             },
         })
     }
 
-    /// Returns why a finished stage is not kept although its inputs are the same.
+    /// Returns the damage for which a finished stage is not reused.
     ///
     /// # Errors
-    /// When its record is damaged.
+    /// Fails if its record is damaged.
     pub fn damage(&self, at: usize) -> Result<Option<Damage>, Error> {
-        let finished =
-            |record: &Record| record.key == self.keys[at] && record.state == State::Finished;
-        match self.record(at)?.filter(finished) {
+        match self.current_record(at)?.filter(|record| record.state == State::Finished) {
             Some(record) => self.found_damage(at, &record),
             None => Ok(None),
         }
@@ -256,7 +298,7 @@ impl Plan {
         Ok(damage)
     }
 
-    /// What a stage has said.
+    /// Returns the log file of a stage.
     #[must_use]
     pub fn log_file(&self, at: usize) -> PathBuf {
         self.file(at, "logs", "log")

@@ -1,42 +1,47 @@
-//! What is remembered of a stage, in a file that is whole or absent.
+//! Record of a stage: its key, its state and the digests of its outputs.
 
 use std::io;
 use std::path::Path;
 
 use durable::digests::Digests;
+use durable::kept::Key;
 use durable::sealed::{self, SealError};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Error;
+use super::{Error, Stage};
 
-/// How far a stage is.
+/// State of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Its command was started, and may be running still.
+    /// Its command was started, and may still run.
     Started,
-    /// Its command ended well.
+    /// Its command succeeded.
     Finished,
     /// Its command failed.
     Failed,
+    /// Its command is to be run again, by [`super::Plan::outdate`].
+    Outdated,
 }
 
-/// Record of a stage. One of version 0.1.0 has no digests.
+/// Record of a stage. One of version 0.1.0 has no named key and no digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The stage's key when it was started.
-    pub key: String,
-    /// How far it is.
+    /// The stage's key when it was started; empty in a record of version 0.1.0.
+    #[serde(deserialize_with = "key_of_any_version")]
+    pub key: Key,
+    /// State of the stage.
     pub state: State,
-    /// The command, as a person would type it.
+    /// Command as a person would type it.
     pub command: String,
-    /// Seconds that its processes ran, those before a resumption included.
+    /// Seconds that its processes ran, including those before it was resumed.
     pub seconds: f64,
-    /// The last lines that a failed command said.
+    /// Last lines of a failed command's output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// SHA-256 of each file of its outputs when it was finished, where they are checked by that.
+    /// SHA-256 of each output file of a finished stage, if its check uses them.
     #[serde(default, skip_serializing_if = "Digests::is_empty")]
     pub files: Digests,
 }
@@ -52,7 +57,35 @@ impl Record {
         }
     }
 
+    /// Returns whether the stage was started with this key.
+    ///
+    /// A record of version 0.1.0 has a digest of sources that are not known any more. Its command
+    /// is compared, and it counts as one of the first results version.
+    pub(super) fn is_of(&self, stage: &Stage, key: &Key) -> bool {
+        if !self.is_old() {
+            return self.key == *key;
+        }
+        let resumed =
+            format!("{} {}", stage.command(), stage.resume.argument().unwrap_or_default());
+        self.command == stage.command() || self.command == resumed
+    }
+
+    /// Returns whether version 0.1.0 wrote the record.
+    pub(super) fn is_old(&self) -> bool {
+        self.key == Key::default()
+    }
+
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
         Ok(sealed::write_json(path, self)?)
+    }
+}
+
+fn key_of_any_version<'de, D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    // Version 0.1.0 wrote one digest.
+    if value.is_string() {
+        Ok(Key::default())
+    } else {
+        Key::deserialize(value).map_err(D::Error::custom)
     }
 }

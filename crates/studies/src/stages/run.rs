@@ -1,4 +1,4 @@
-//! Walking a plan: several stages at a time, each as soon as what it is after is finished.
+//! Runs a plan: several stages at a time, each as soon as the stages before it are finished.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,65 +12,66 @@ use std::time::{Duration, Instant};
 use durable::digests::Digests;
 
 use super::check;
-use super::{Damage, Error, Plan, Record, Resume, STOP_WITH_STDIN, State, Todo, io_error};
+use super::{Damage, Error, Plan, Record, Resume, STOP_WITH_STDIN, StageAction, State, io_error};
 
-/// How often a running stage is looked at.
+/// Interval of polling a running stage.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a stage may take to stop, for it may be writing a checkpoint.
+/// Time for a stage to stop: it may be writing a checkpoint.
 const GRACE: Duration = Duration::from_mins(2);
 
-/// With what stages are run.
+/// Program and resources of the stages.
 #[derive(Debug, Clone)]
 pub struct Runner {
     /// The `capsmith` program.
     pub program: PathBuf,
-    /// Stages at a time.
+    /// Number of stages at a time.
     pub slots: usize,
     /// CPU threads of a stage; 0 for all cores.
     pub threads: usize,
-    /// `CUDA_VISIBLE_DEVICES` of the slots, in turn; empty to leave it as it is.
+    /// `CUDA_VISIBLE_DEVICES` of the slots, in turn; empty to inherit it.
     pub visible_devices: Vec<String>,
 }
 
-/// What became of a stage.
+/// Outcome of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// It was finished before.
     Kept,
-    /// It was run, for so many seconds in all.
+    /// Its command succeeded.
     Finished {
-        /// With what was run before a resumption.
+        /// Seconds in all, including those before it was resumed.
         seconds: f64,
     },
-    /// Its command failed, with what it said last.
+    /// Its command failed.
     Failed {
-        /// The last lines of its log.
+        /// Last lines of its log.
         error: String,
     },
-    /// What it is after failed.
+    /// A stage before it failed.
     Skipped,
     /// The study was stopped before or while it ran.
     Stopped,
 }
 
-/// Told what happens, from several threads.
+/// Receives the events of a run, from several threads.
 pub trait Observer: Sync {
-    /// A finished stage is run again, since its outputs are not those that it made.
+    /// A finished stage is run again because its outputs are not those that it made.
     fn damaged(&self, plan: &Plan, at: usize, damage: &Damage);
-    /// A stage is about to be run.
-    fn started(&self, plan: &Plan, at: usize, todo: Todo);
-    /// A running stage has said this, its last line.
+    /// A stage starts.
+    fn started(&self, plan: &Plan, at: usize, action: StageAction);
+    /// The last line of a running stage's log.
     fn said(&self, plan: &Plan, at: usize, line: &str);
-    /// A stage has come to its end.
+    /// A stage ended.
     fn ended(&self, plan: &Plan, at: usize, outcome: &Outcome);
 }
 
-/// Runs what is to be run of a plan, and says what became of each stage. Setting `stop` stops what runs,
-/// and starts nothing more.
+/// Runs the stages of a plan that are not finished, and returns the outcome of each stage.
+///
+/// Setting `stop` stops running stages and starts no more.
 ///
 /// # Errors
-/// When another study runs in the folder, or a record or log cannot be read or written; what runs is
-/// stopped then. A stage that fails is no error: its [`Outcome`] says so.
+/// Fails if a record or log cannot be read or written; running stages are stopped then. A stage that
+/// fails is no error: its [`Outcome`] says so.
 pub fn run(
     plan: &Plan,
     runner: &Runner,
@@ -81,7 +82,7 @@ pub fn run(
         durable::create_dir_all(&plan.folder.join(folder))?;
     }
     let state = Walk {
-        outcomes: Mutex::new(vec![ProcessRank::Waiting; plan.stages.len()]),
+        outcomes: Mutex::new(vec![StageState::Waiting; plan.stages.len()]),
         news: Condvar::new(),
     };
     let failure = Mutex::new(None);
@@ -113,22 +114,22 @@ pub fn run(
     Ok(places
         .into_iter()
         .map(|place| match place {
-            ProcessRank::Ended(outcome) => outcome,
-            ProcessRank::Waiting | ProcessRank::Running => Outcome::Stopped,
+            StageState::Ended(outcome) => outcome,
+            StageState::Waiting | StageState::Running => Outcome::Stopped,
         })
         .collect())
 }
 
-/// Where a stage is.
+/// State of a stage in this run.
 #[derive(Debug, Clone, PartialEq)]
-enum ProcessRank {
+enum StageState {
     Waiting,
     Running,
     Ended(Outcome),
 }
 
 struct Walk {
-    outcomes: Mutex<Vec<ProcessRank>>,
+    outcomes: Mutex<Vec<StageState>>,
     news: Condvar,
 }
 
@@ -138,23 +139,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Walk {
-    /// The first stage that can be run now, waiting for one; none when there will be none.
+    /// Waits for a stage that can be run and returns it; `None` if there will be none.
     fn next(&self, plan: &Plan, observer: &dyn Observer) -> Option<usize> {
         let mut places = lock(&self.outcomes);
         loop {
             let mut waiting = false;
             for at in 0..places.len() {
-                if places[at] != ProcessRank::Waiting {
+                if places[at] != StageState::Waiting {
                     continue;
                 }
                 match ready(plan, &places, at) {
                     Ready::Yes => {
-                        places[at] = ProcessRank::Running;
+                        places[at] = StageState::Running;
                         return Some(at);
                     }
                     Ready::Never(outcome) => {
                         observer.ended(plan, at, &outcome);
-                        places[at] = ProcessRank::Ended(outcome);
+                        places[at] = StageState::Ended(outcome);
                     }
                     Ready::NotYet => waiting = true,
                 }
@@ -168,7 +169,7 @@ impl Walk {
     }
 
     fn end(&self, at: usize, outcome: Outcome) {
-        lock(&self.outcomes)[at] = ProcessRank::Ended(outcome);
+        lock(&self.outcomes)[at] = StageState::Ended(outcome);
         self.news.notify_all();
     }
 }
@@ -179,18 +180,18 @@ enum Ready {
     Never(Outcome),
 }
 
-fn ready(plan: &Plan, places: &[ProcessRank], at: usize) -> Ready {
+fn ready(plan: &Plan, places: &[StageState], at: usize) -> Ready {
     let mut ready = Ready::Yes;
     for &before in &plan.stages[at].after {
         match &places[before] {
-            ProcessRank::Ended(Outcome::Kept | Outcome::Finished { .. }) => {}
-            ProcessRank::Ended(Outcome::Stopped) => return Ready::Never(Outcome::Stopped),
-            ProcessRank::Ended(Outcome::Failed { .. } | Outcome::Skipped) => {
+            StageState::Ended(Outcome::Kept | Outcome::Finished { .. }) => {}
+            StageState::Ended(Outcome::Stopped) => return Ready::Never(Outcome::Stopped),
+            StageState::Ended(Outcome::Failed { .. } | Outcome::Skipped) => {
                 if !plan.stages[before].optional {
                     return Ready::Never(Outcome::Skipped);
                 }
             }
-            ProcessRank::Waiting | ProcessRank::Running => ready = Ready::NotYet,
+            StageState::Waiting | StageState::Running => ready = Ready::NotYet,
         }
     }
     ready
@@ -223,24 +224,29 @@ fn run_stage(
     let log_file = plan.log_file(at);
     let Some(mut log) = lock_log(&log_file, stops)? else { return Ok(Outcome::Stopped) };
     // Looked at behind the lock: another study may just have finished it.
-    let todo = plan.todo(at)?;
-    if todo == Todo::Keep {
+    let action = plan.action(at)?;
+    if action == StageAction::Keep {
+        if let Some(record) = plan.record(at)?.filter(Record::is_old) {
+            // From now on changes of its inputs are noticed.
+            Record { key: plan.keys[at].clone(), ..record }.write(&plan.record_file(at))?;
+        }
         return Ok(Outcome::Kept);
     }
     let stage = &plan.stages[at];
     if let Some(damage) = plan.damage(at)? {
         observer.damaged(plan, at, &damage);
     }
-    if todo == Todo::Restore {
+    let resumes = action == StageAction::Resume;
+    if action == StageAction::Restore {
         stage.outputs.iter().try_for_each(|output| set_aside(output))?;
-    } else if todo == Todo::Redo || (todo == Todo::Resume && stage.resume == Resume::Anew) {
+    } else if action == StageAction::Redo || (resumes && stage.resume == Resume::Anew) {
         stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
-    let before = plan.record(at)?.filter(|_| todo == Todo::Resume);
+    let before = plan.record(at)?.filter(|_| resumes);
     let mut arguments = stage.arguments.clone();
-    if let (Todo::Resume, Resume::With(argument)) = (todo, stage.resume) {
-        arguments.push(argument.to_owned());
-    }
+    arguments.extend(stage.resume.argument().filter(|_| resumes).map(str::to_owned));
+    // Before the record is written: until then it tells what has changed.
+    observer.started(plan, at, action);
     let mut record = Record {
         key: plan.keys[at].clone(),
         state: State::Started,
@@ -250,7 +256,6 @@ fn run_stage(
         files: Digests::new(),
     };
     record.write(&plan.record_file(at))?;
-    observer.started(plan, at, todo);
     let begin = log.seek(SeekFrom::End(0)).map_err(io_error("read", &log_file))?;
     writeln!(log, "$ {}", record.command).map_err(io_error("write", &log_file))?;
 
@@ -281,7 +286,7 @@ fn run_stage(
     Ok(outcome)
 }
 
-/// The log, locked; none where the study is stopped while another process has it.
+/// Opens and locks the log; `None` if the study is stopped while another process holds it.
 fn lock_log(path: &Path, stops: &dyn Fn() -> bool) -> Result<Option<File>, Error> {
     let mut options = OpenOptions::new();
     let log = options.create(true).append(true).read(true).open(path);
@@ -320,8 +325,7 @@ enum Ended {
     Badly(String),
 }
 
-/// Waits for a process, looking at it now and then; when the study stops, ends its standard input and
-/// gives it time to save.
+/// Waits for a process. If the study stops, ends its standard input and gives it time to save.
 fn watch(mut child: Child, stops: &dyn Fn() -> bool, mut look: impl FnMut()) -> io::Result<Ended> {
     let mut stopped: Option<Instant> = None;
     let mut looks = 0_u32;
@@ -351,7 +355,7 @@ fn watch(mut child: Child, stops: &dyn Fn() -> bool, mut look: impl FnMut()) -> 
     }
 }
 
-/// What a log holds from `begin` on, at most its last part.
+/// Reads the log from `begin`, at most its last part.
 fn tail(path: &Path, begin: u64) -> Option<String> {
     const MOST: u64 = 4096;
     let mut file = File::open(path).ok()?;
@@ -368,7 +372,7 @@ fn last_line(path: &Path, begin: u64) -> Option<String> {
     (!line.starts_with("$ ")).then(|| line.trim().to_owned())
 }
 
-/// The error that a command ended with, or the last that it said.
+/// Returns the error that a command ended with, or its last line.
 fn complaint(path: &Path, begin: u64) -> Option<String> {
     let tail = tail(path, begin)?;
     let from = tail.rfind("error: ").map(|at| at + "error: ".len());

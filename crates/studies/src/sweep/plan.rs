@@ -33,8 +33,6 @@ pub(super) struct Planner<'a> {
     pub out: &'a Path,
     /// Of each trial, as it is trained.
     pub configs: Vec<Config>,
-    /// Stands for the code in stages' keys.
-    pub code: &'a str,
     /// What is known of files that many stages read.
     pub looked_at: BTreeMap<PathBuf, Input>,
 }
@@ -81,6 +79,15 @@ impl Planner<'_> {
         Ok(planned)
     }
 
+    /// Returns the plan of every run up to the highest rung.
+    pub fn plan_of_all(&mut self) -> Result<Planned, Error> {
+        let (sweep, rung) = (self.sweep, self.sweep.rungs.len() - 1);
+        let runs = sweep.trials.iter().flat_map(|trial| {
+            sweep.seeds.iter().map(move |&seed| Goal { trial: trial.number, seed, rung })
+        });
+        self.plan(&runs.collect::<Vec<_>>())
+    }
+
     /// Training to a rung, and the scores there.
     fn goal(
         &mut self,
@@ -106,24 +113,21 @@ impl Planner<'_> {
         if let Some(epochs) = stop {
             arguments.extend(["--stop-after-epochs".to_owned(), epochs.to_string()]);
         }
-        let mut inputs = vec![Input::Text(config.to_toml())];
+        let mut inputs = vec![Input::text("config", config.to_toml())];
         if goal.rung == 0 {
             inputs.extend(self.inputs(&config)?);
         }
-        let train = plan.add(
-            Stage {
-                name: name("train"),
-                arguments,
-                resume: Resume::Itself,
-                inputs,
-                after,
-                // The rungs above go on with the same run.
-                outputs: if goal.rung == 0 { vec![run.clone()] } else { Vec::new() },
-                check: Check::Run { folder: run.clone(), epochs: stop },
-                optional: false,
-            },
-            self.code,
-        )?;
+        let train = plan.add(Stage {
+            name: name("train"),
+            arguments,
+            resume: Resume::Itself,
+            inputs,
+            after,
+            // The rungs above go on with the same run.
+            outputs: if goal.rung == 0 { vec![run.clone()] } else { Vec::new() },
+            check: Check::Run { folder: run.clone(), epochs: stop },
+            optional: false,
+        })?;
         if !self.sweep.is_by_score() {
             return Ok(vec![train]);
         }
@@ -132,22 +136,19 @@ impl Planner<'_> {
         arguments.extend(["--split".to_owned(), self.sweep.split.to_string()]);
         arguments.extend(words(&["--out"], &out));
         arguments.extend(["--device".to_owned(), config.training.device.clone()]);
-        let evaluate = plan.add(
-            Stage {
-                name: name("evaluate"),
-                arguments,
-                resume: Resume::Anew,
-                inputs: Vec::new(),
-                after: vec![train],
-                outputs: vec![scored(&out, self.sweep.choice.as_deref())],
-                check: match stop {
-                    Some(epochs) => Check::Scores { run: run.clone(), epochs },
-                    None => Check::Contents,
-                },
-                optional: false,
+        let evaluate = plan.add(Stage {
+            name: name("evaluate"),
+            arguments,
+            resume: Resume::Anew,
+            inputs: Vec::new(),
+            after: vec![train],
+            outputs: vec![scored(&out, self.sweep.choice.as_deref())],
+            check: match stop {
+                Some(epochs) => Check::Scores { run: run.clone(), epochs },
+                None => Check::Contents,
             },
-            self.code,
-        )?;
+            optional: false,
+        })?;
         Ok(vec![train, evaluate])
     }
 
@@ -185,7 +186,7 @@ impl Planner<'_> {
         let mut plan = Plan::new(self.out);
         let stages = self.shared_stages(config);
         let made = stages.into_iter().filter(|stage| {
-            let at = plan.add(Stage { after: Vec::new(), ..stage.clone() }, self.code);
+            let at = plan.add(Stage { after: Vec::new(), ..stage.clone() });
             let record = at.and_then(|at| plan.record(at));
             let is_missing = stage.outputs.iter().any(|output| !output.exists());
             is_missing || !matches!(record, Ok(None))
@@ -210,7 +211,7 @@ impl Planner<'_> {
             }
             let at = match known.get(&stage.name) {
                 Some(&at) => at,
-                None => plan.add(Stage { after: all.clone(), ..stage.clone() }, self.code)?,
+                None => plan.add(Stage { after: all.clone(), ..stage.clone() })?,
             };
             known.insert(stage.name, at);
             all.push(at);

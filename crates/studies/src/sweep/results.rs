@@ -13,6 +13,7 @@ use super::halving::Direction;
 use super::plan::{Goal, Planned, Planner, scored};
 use super::space::Settings;
 use super::{Error, hparams, page};
+use crate::stages::StageAction;
 use crate::statistics;
 
 /// The name of [`Results`]' file in a sweep's folder.
@@ -110,7 +111,7 @@ impl Planner<'_> {
             if let Some(error) = planned.plan.failure(at)? {
                 return Ok(Standing::Failed(error));
             }
-            if planned.plan.todo(at)? != crate::stages::Todo::Keep {
+            if planned.plan.action(at)? != StageAction::Keep {
                 return Ok(Standing::Open);
             }
         }

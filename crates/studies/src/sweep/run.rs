@@ -20,9 +20,9 @@ use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};
 use super::results::{self, Results, Standing};
 use super::{Error, halving};
-use crate::stages::{self, Damage, Outcome, Plan, Runner, Todo};
+use crate::stages::{self, Damage, Outcome, Plan, Runner, StageAction};
 
-/// How often another process's lock is looked at.
+/// Interval of polling another process's lock.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// One of several processes that carry a sweep together.
@@ -54,13 +54,15 @@ impl fmt::Display for Task {
     }
 }
 
-/// How a sweep is run.
+/// Options of running a sweep.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The sweep's folder.
     pub out: PathBuf,
-    /// Go on with the sweep that is there.
+    /// Resume the sweep that is there.
     pub resume: bool,
+    /// Run everything again that the sweep in the folder has finished.
+    pub rerun: bool,
     /// Runs at a time.
     pub jobs: usize,
     /// Devices that runs are spread over, all of one kind: `cpu`, `cuda` or `cuda:N`; none for what the
@@ -70,24 +72,22 @@ pub struct Options {
     pub task: Option<Task>,
     /// The `capsmith` program.
     pub program: PathBuf,
-    /// Stands for the code in stages' keys.
-    pub code: String,
 }
 
-/// How a walk through a sweep ended.
+/// Result of running a sweep.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// What has come out, also of other tasks.
+    /// Results so far, those of other tasks included.
     pub results: Results,
-    /// What other tasks have still to run, or to run again.
+    /// Number of trials that other tasks have still to run.
     pub left_to_others: usize,
 }
 
-/// Told what happens, from several threads.
+/// Receives the events of a sweep, from several threads.
 pub trait Observer: Sync {
-    /// Something a person should know.
+    /// A note for a person.
     fn note(&self, line: &str);
-    /// So many of the stages under way or to come are done; what runs now, with what it said last.
+    /// Numbers of finished stages and of all, and the running ones with their last lines.
     fn progress(&self, done: usize, of: usize, running: &[String]);
 }
 
@@ -102,7 +102,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ended, Error> {
     let started = options.out.join(results::FILE).exists();
-    if started && !options.resume && options.task.is_none() {
+    if started && !options.resume && !options.rerun && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
     }
     durable::create_dir_all(&options.out)?;
@@ -110,13 +110,7 @@ pub fn run(
         .out
         .canonicalize()
         .map_err(|source| Error::Read { path: options.out.clone(), source })?;
-    let mut planner = Planner {
-        sweep,
-        out: &out,
-        configs: Vec::new(),
-        code: &options.code,
-        looked_at: BTreeMap::new(),
-    };
+    let mut planner = Planner { sweep, out: &out, configs: Vec::new(), looked_at: BTreeMap::new() };
     {
         let Some(_lock) = wait_for(&out.join("lock"), stop)? else {
             return Walk { planner, options, observer, stop }.ended(&[]);
@@ -127,6 +121,9 @@ pub fn run(
             planner.check_inputs(trial).map_err(invalid)?;
         }
         write_configs(&planner)?;
+        if options.rerun {
+            planner.plan_of_all()?.plan.outdate()?;
+        }
     }
     Walk { planner, options, observer, stop }.run()
 }
@@ -418,7 +415,7 @@ impl stages::Observer for Watch<'_> {
         self.observer.note(&format!("{name} is run again: {}", damage.reason()));
     }
 
-    fn started(&self, plan: &Plan, at: usize, _todo: Todo) {
+    fn started(&self, plan: &Plan, at: usize, _action: StageAction) {
         self.show(|running| {
             running.insert(at, plan.stages()[at].name.clone());
         });

@@ -1,24 +1,17 @@
-//! The labels and the encyclopedia that a run folder keeps, to select the keywords of other pictures.
+//! Labels and encyclopedia in a run folder, to select the keywords of other images.
 
+use durable::kept::Key;
 use foreign_text::printable_path;
-use keywords::Encyclopedia;
-use keywords::stages::{ENCYCLOPEDIA, Folder, LABELS};
+use keywords::{ENCYCLOPEDIA, Encyclopedia, Folder, LABELS};
 use words::Label;
 
 use crate::error::Error;
 use runs::RunFolder;
 
-/// Stands for the encyclopedia of keywords that were selected without one.
-const NONE: &str = "none";
-
-/// Returns what both files say that they were made from: the run's keywords, and whether there are
-/// two files or one.
-fn made_from(
-    selected_sha256: &str,
-    encyclopedia: Option<&Encyclopedia>,
-) -> [(&'static str, String); 2] {
-    let encyclopedia = encyclopedia.map_or_else(|| NONE.to_owned(), Encyclopedia::sha256);
-    [("selected keywords", selected_sha256.to_owned()), ("encyclopedia", encyclopedia)]
+/// Returns the sources of both files: the run's keywords, and whether there is an encyclopedia.
+fn sources(selected_sha256: &str, encyclopedia: Option<&Encyclopedia>) -> Key {
+    let encyclopedia = encyclopedia.map_or_else(|| "none".to_owned(), Encyclopedia::sha256);
+    Key::new([("selected keywords", selected_sha256.to_owned()), ("encyclopedia", encyclopedia)])
 }
 
 /// Writes the files of a run on keywords with that digest.
@@ -29,10 +22,10 @@ pub(super) fn save(
     encyclopedia: Option<&Encyclopedia>,
 ) -> Result<(), Error> {
     let folder = Folder::new(&run.keywords());
-    let from = made_from(selected_sha256, encyclopedia);
-    folder.make(LABELS, |path| keywords::write_labels(path, &from, labels))?;
+    let from = sources(selected_sha256, encyclopedia);
+    folder.write(LABELS, |path| keywords::write_labels(path, &from, labels))?;
     if let Some(encyclopedia) = encyclopedia {
-        folder.make(ENCYCLOPEDIA, |path| encyclopedia.save(path, &from))?;
+        folder.write(ENCYCLOPEDIA, |path| encyclopedia.save(path, &from))?;
     }
     Ok(())
 }
@@ -43,13 +36,13 @@ pub(super) fn open(run: &RunFolder) -> Result<(Vec<Label>, Option<Encyclopedia>)
     let selected = run.provenance()?.keywords_sha256.unwrap_or_default();
     let labels = folder.labels(LABELS)?;
     // Without the file, keywords would be selected by other rules.
-    if folder.has(LABELS, &made_from(&selected, None))? {
+    if folder.sources(LABELS)? == Some(sources(&selected, None)) {
         return Ok((labels, None));
     }
     let encyclopedia = folder.encyclopedia()?;
-    let from = made_from(&selected, Some(&encyclopedia));
+    let from = Some(sources(&selected, Some(&encyclopedia)));
     for name in [LABELS, ENCYCLOPEDIA] {
-        if !folder.has(name, &from)? {
+        if folder.sources(name)? != from {
             return Err(Error::Mismatch(format!(
                 "{} is not of this run: it was made from other keywords than run.json names; copy it from the run that it was taken from, or train again",
                 printable_path(&folder.file(name))

@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
+use durable::kept::Key;
 use durable::sealed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use words::Label;
 
 use crate::encyclopedia::Encyclopedia;
 use crate::error::Error;
-use crate::files::{self, made_from};
+use crate::files;
 
 /// File name of all labels.
 pub const ALL_LABELS: &str = "all-labels.json";
@@ -54,17 +55,17 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Returns whether `name` exists and was made from exactly the sources `from`.
+    /// Reads the sources of a file; `None` if the file does not exist.
     ///
     /// # Errors
     /// Fails if the file is damaged or was not made by capsmith: neither may be overwritten.
-    pub fn has(&self, name: &str, from: &[(&str, String)]) -> Result<bool, Error> {
+    pub fn sources(&self, name: &str) -> Result<Option<Key>, Error> {
         let path = self.file(name);
         if !path.exists() {
-            return Ok(false);
+            return Ok(None);
         }
         let key = if name == ENCYCLOPEDIA { files::ENCYCLOPEDIA } else { files::LABELS };
-        Ok(files::read_own(&path, key)?.0 == made_from(from))
+        Ok(Some(files::read_own(&path, key)?.0))
     }
 
     /// Reads the labels in `name`, which must be a file that capsmith wrote.
@@ -89,7 +90,7 @@ impl Folder {
     ///
     /// # Errors
     /// Names the file.
-    pub fn make(
+    pub fn write(
         &self,
         name: &str,
         write: impl FnOnce(&Path) -> Result<(), Error>,
@@ -101,8 +102,7 @@ impl Folder {
     /// Returns the results of an interrupted stage; empty if they are missing or damaged.
     ///
     /// `key` identifies the stage's sources.
-    #[must_use]
-    pub fn partial<T: DeserializeOwned>(&self, key: &str) -> Vec<T> {
+    pub(crate) fn partial<T: DeserializeOwned>(&self, key: &str) -> Vec<T> {
         let found = sealed::read_json(&self.partial_file(key));
         found.map_or_else(|_| Vec::new(), |Partial { found }| found)
     }
@@ -111,7 +111,7 @@ impl Folder {
     ///
     /// # Errors
     /// Names the file.
-    pub fn keep_partial<T: Serialize>(&self, key: &str, found: &[T]) -> Result<(), Error> {
+    pub(crate) fn write_partial<T: Serialize>(&self, key: &str, found: &[T]) -> Result<(), Error> {
         durable::create_dir_all(&self.partials())?;
         Ok(sealed::write_json(&self.partial_file(key), &Partial { found })?)
     }
@@ -120,7 +120,7 @@ impl Folder {
     ///
     /// # Errors
     /// Names the folder.
-    pub fn forget_partials(&self) -> Result<(), Error> {
+    pub(crate) fn remove_partials(&self) -> Result<(), Error> {
         Ok(durable::remove(&self.partials())?)
     }
 
@@ -136,29 +136,39 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::{BuildEvent, Categories, LabelSource, Synonyms, build};
 
     #[test]
-    fn a_stage_is_made_again_only_when_its_inputs_change() {
+    fn stages_are_rebuilt_only_when_their_sources_change() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::new(place.path());
-        let labels: Vec<Label> = serde_json::from_str(r#"[["dog", "NOUN", 3]]"#).unwrap();
-        let from = |value: &str| [("captions", value.to_owned())];
-        let make = |value: &str| {
-            folder.make(LABELS, |path| files::write_labels(path, &from(value), &labels)).unwrap();
+        let captions = ["a dog runs".to_owned(), "two dogs run on grass".to_owned()];
+        let build = |fingerprint: &str| {
+            let source = LabelSource::Captions {
+                captions: captions.iter().collect(),
+                fingerprint: fingerprint.to_owned(),
+            };
+            let mut written = Vec::new();
+            build(&folder, source, &Synonyms::Wordnet, &Categories::Wordnet, &mut |event| {
+                if let BuildEvent::Written { file, .. } = event {
+                    written.push(file.file_name().unwrap().to_str().unwrap().to_owned());
+                }
+            })
+            .map(|()| written)
         };
-        assert!(!folder.has(LABELS, &from("1")).unwrap());
-        make("1");
-        assert!(folder.has(LABELS, &from("1")).unwrap());
-        assert!(!folder.has(LABELS, &from("2")).unwrap());
-        make("2");
-        assert!(folder.has(LABELS, &from("2")).unwrap());
-        assert_eq!(folder.labels(LABELS).unwrap(), labels);
+        assert_eq!(build("1").unwrap(), [ALL_LABELS, LABELS, ENCYCLOPEDIA]);
+        assert!(build("1").unwrap().is_empty());
+        assert_eq!(build("2").unwrap(), [ALL_LABELS], "the same labels");
+
+        // A file of version 0.1.0 has the program's version in place of the results' version.
+        let labels = folder.labels(ALL_LABELS).unwrap();
+        let old = Key::new([("captions", "2"), ("capsmith", "0.1.0")]);
+        files::write_labels(&folder.file(ALL_LABELS), &old, &labels).unwrap();
+        assert!(build("2").unwrap().is_empty());
 
         let refused = |expected: &str| {
-            for error in [
-                folder.has(LABELS, &from("2")).unwrap_err().to_string(),
-                folder.labels(LABELS).unwrap_err().to_string(),
-            ] {
+            for error in [build("2").unwrap_err(), folder.labels(LABELS).unwrap_err()] {
+                let error = error.to_string();
                 assert!(error.contains("labels.json") && error.contains(expected), "{error}");
             }
         };
@@ -174,13 +184,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::new(place.path());
         assert!(folder.partial::<usize>("x").is_empty());
-        folder.keep_partial("x", &[3, 1]).unwrap();
+        folder.write_partial("x", &[3, 1]).unwrap();
         assert_eq!(folder.partial::<usize>("x"), [3, 1]);
         let file = folder.partial_file("x");
         let whole = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, whole.replace('3', "2")).unwrap();
         assert!(folder.partial::<usize>("x").is_empty());
-        folder.forget_partials().unwrap();
+        folder.remove_partials().unwrap();
         assert!(!folder.partials().exists());
     }
 }
