@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use flickr::{Corpus, Layout};
 use foreign_text::printable_path;
-use hub::Wanted;
+use hub::ModelFiles;
 use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use keywords::{
     Encyclopedia, Identity, ImageKeywords, Selector, TextEncoder, ZeroShot, compare, labels_sha256,
@@ -156,7 +156,7 @@ fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
     let Some(nli) = args.nli.as_ref().filter(|_| args.categories == Categories::Nli) else {
         return Ok(None);
     };
-    let folder = models::find(nli, Wanted::LanguageModel)?;
+    let folder = models::find(nli, ModelFiles::LanguageModel)?;
     let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
     Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(&folder)))?))
 }
@@ -281,7 +281,7 @@ impl Clip<'_> {
 }
 
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
-    let folder = models::find(clip, Wanted::ClipText)?;
+    let folder = models::find(clip, ModelFiles::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
         .with_context(|| format!("cannot load CLIP from {}", printable_path(&folder)))
 }

@@ -1,6 +1,7 @@
 //! Cache, hub address and retry settings, from Hugging Face's environment variables.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,24 +64,24 @@ impl Options {
             caches.extend(home.as_ref().map(|home| home.join("hub")));
         }
         let mut caches = caches.into_iter();
-        let cache = caches.next().ok_or(Error::NoCacheFolder)?;
+        let cache = caches.next().ok_or_else(|| {
+            let problem = "there is no folder for the cache\nhint: set HF_HOME to a folder";
+            Error::Environment(problem.to_owned())
+        })?;
         let token_file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
         let token = text("HF_TOKEN")?
             .or_else(|| token_file.and_then(|file| fs::read_to_string(file).ok()))
             .map(|token| token.trim().to_owned())
             .filter(|token| !token.is_empty());
         if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::Environment {
-                variable: "HF_TOKEN",
-                problem: "(or the token file) holds characters that no token has".to_owned(),
-            });
+            let problem = "HF_TOKEN (or the token file) has characters that no token has";
+            return Err(Error::Environment(problem.to_owned()));
         }
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| ENDPOINT.to_owned());
         if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(Error::Environment {
-                variable: "HF_ENDPOINT",
-                problem: format!("is {endpoint}, which is no address such as {ENDPOINT}"),
-            });
+            let problem =
+                format!("HF_ENDPOINT is {endpoint}, which is no address such as {ENDPOINT}");
+            return Err(Error::Environment(problem));
         }
         Ok(Self {
             cache,
@@ -104,14 +105,9 @@ fn path(variable: &'static str) -> Option<PathBuf> {
 }
 
 fn text(variable: &'static str) -> Result<Option<String>, Error> {
-    env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map(|value| {
-            value
-                .into_string()
-                .map_err(|_| Error::Environment { variable, problem: "is not text".to_owned() })
-        })
-        .transpose()
+    let value = env::var_os(variable).filter(|value| !value.is_empty());
+    let text = value.map(OsString::into_string).transpose();
+    text.map_err(|_| Error::Environment(format!("{variable} is not text")))
 }
 
 fn is_true(value: &str) -> bool {

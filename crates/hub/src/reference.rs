@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 use crate::known;
 
@@ -38,7 +37,7 @@ pub struct HubReference {
     pub repository: String,
     /// File in the repository, with `/` between folders.
     pub file: Option<String>,
-    /// Branch, tag or commit. Without one, a [known](crate::known::KNOWN) model is at its pinned
+    /// Branch, tag or commit. Without one, a known model is at its pinned
     /// commit and any other at `main`.
     pub revision: Option<String>,
 }
@@ -66,7 +65,7 @@ impl ModelReference {
     ///    more than one `/` or a `\`, has the extension of a weights file (`.safetensors`, `.pt`,
     ///    …), or its first folder exists or is one of capsmith's own (`weights/`, `data/`, `runs/`,
     ///    …).
-    /// 5. Otherwise: hub, as a [known](crate::known::KNOWN) short name, `OWNER/NAME` or `NAME`.
+    /// 5. Otherwise: hub, as a known short name, `OWNER/NAME` or `NAME`.
     ///
     /// `@REVISION` may follow the name of a hub model. `~` is the home folder.
     ///
@@ -85,14 +84,6 @@ impl ModelReference {
             return Ok(Self::Local(expand_home(text)));
         }
         hub(text, text, false).map(Self::Hub)
-    }
-}
-
-impl FromStr for ModelReference {
-    type Err = InvalidReference;
-
-    fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        Self::parse(text)
     }
 }
 

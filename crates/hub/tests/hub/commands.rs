@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use hub::Silent;
+use hub::NoProgress;
 use hub::cli::{FetchWeightsArgs, fetch_weights};
 
 use crate::server::{Fault, git_id, sha256};
@@ -36,7 +36,7 @@ fn fetch_weights_in_a_child() {
     let mut arguments = arguments.lines().map(str::to_owned);
     let out = arguments.next().filter(|out| !out.is_empty()).map(Into::into);
     let args = FetchWeightsArgs { names: arguments.collect(), out };
-    match fetch_weights(&args, &mut Silent, &mut std::io::stdout().lock()) {
+    match fetch_weights(&args, &mut NoProgress, &mut std::io::stdout().lock()) {
         Ok(()) => println!("DONE"),
         Err(error) => println!("ERROR {error}"),
     }
