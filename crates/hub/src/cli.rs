@@ -13,8 +13,8 @@ use foreign_text::printable_path;
 use crate::digest::{Algorithm, Checksum};
 use crate::known::{self, KNOWN_MODELS};
 use crate::model_files::{self, ModelFiles};
-use crate::reference::ModelReference;
-use crate::{DataSet, DownloadProgress, Error, HubReference, Options, copy_model, resolve};
+use crate::reference::{HubReference, ModelReference};
+use crate::{DataSet, DownloadProgress, Error, Options, copy_model, resolve};
 
 /// Fetch pretrained models from the Hugging Face hub into its cache.
 ///
@@ -62,15 +62,15 @@ pub fn fetch_weights(
 ) -> Result<(), Error> {
     let options = Options::from_environment()?;
     for name in &args.names {
-        let parsed = ModelReference::parse(&format!("hf:{}", name.trim_start_matches("hf:")))?;
-        let ModelReference::Hub(reference) = &parsed else { continue };
+        let reference = HubReference::parse(name)?;
         let known = KNOWN_MODELS.iter().find(|known| {
             known.repository == reference.repository && known.file == reference.file.as_deref()
         });
         let needed = known.map_or(ModelFiles::LanguageModel, |known| known.files);
-        let resolved = resolve(&parsed, needed, &options, progress)?;
+        let model = ModelReference::Hub(reference.clone());
+        let resolved = resolve(&model, needed, &options, progress)?;
         for (path, file) in model_files::paths(&resolved)? {
-            let line = checked(&path, &file, reference)?;
+            let line = checked(&path, &file, &reference)?;
             writeln!(out, "{line}").map_err(Error::Stream)?;
         }
         let Some(folder) = &args.out else { continue };
@@ -90,11 +90,8 @@ fn checked(path: &Path, file: &str, reference: &HubReference) -> Result<String, 
     let blob = fs::canonicalize(path).map_err(Error::io("find", path))?;
     let length = fs::metadata(&blob).map_err(Error::io("read", &blob))?.len();
     let digest = Algorithm::Sha256.digest(&blob)?;
-    let commit = path
-        .ancestors()
-        .find(|folder| folder.parent().is_some_and(|parent| parent.ends_with("snapshots")))
-        .and_then(|folder| folder.file_name()?.to_str())
-        .unwrap_or_default();
+    let snapshot = path.ancestors().nth(file.split('/').count());
+    let commit = snapshot.and_then(|folder| folder.file_name()?.to_str()).unwrap_or_default();
     let pin = known::pinned_sha256(&reference.repository, commit, file).map(Checksum::pinned);
     let etag = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let announced = Checksum::from_etag(etag).filter(|etag| etag.algorithm == Algorithm::Sha256);

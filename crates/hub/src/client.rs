@@ -61,8 +61,8 @@ impl<'o> Client<'o> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(options.silence))
-            .timeout_per_read(Some(options.silence))
+            .timeout_recv_response(Some(options.read_timeout))
+            .timeout_per_read(Some(options.read_timeout))
             .user_agent(concat!("capsmith/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.into(), options }
@@ -160,18 +160,22 @@ impl<'o> Client<'o> {
     ) -> RequestError {
         let page = self.page(repository);
         match response.status() {
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Error::Denied {
-                url,
-                status: status.as_u16(),
-                repository: repository.to_owned(),
-                page,
-                has_token: self.options.token.is_some(),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                let then = match self.options.token {
+                    Some(_) => "check that the token in HF_TOKEN or $HF_HOME/token may read it",
+                    None => "set HF_TOKEN to a token from https://huggingface.co/settings/tokens",
+                };
+                let hint = format!("accept its licence at {page}, then {then}");
+                let repository = repository.to_owned();
+                Error::Denied { url, status: status.as_u16(), repository, hint }.into()
+            }
+            StatusCode::NOT_FOUND => Error::NotFound {
+                missing: format!(
+                    "{repository} has no {missing} at revision {revision} ({url} answered 404)"
+                ),
+                page: format!("{page}/tree/{revision}"),
             }
             .into(),
-            StatusCode::NOT_FOUND => {
-                let missing = format!("{repository} has no {missing} at revision {revision}");
-                Error::NotFound { missing, url, page: format!("{page}/tree/{revision}") }.into()
-            }
             _ => RequestError::of_status(response, &url),
         }
     }
@@ -276,9 +280,9 @@ mod tests {
             endpoint: format!("http://127.0.0.1:{port}"),
             token: None,
             offline: false,
-            tries: 1,
-            first_pause: Duration::ZERO,
-            silence: Duration::from_secs(1),
+            max_tries: 1,
+            initial_backoff: Duration::ZERO,
+            read_timeout: Duration::from_secs(1),
         }
     }
 

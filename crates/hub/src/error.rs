@@ -45,7 +45,7 @@ pub enum Error {
     /// The server asks for a token or refuses the given one.
     #[error(
         "{url}: the server answered {status}: {repository} is private, gated, or does not exist\n\
-         hint: accept its licence at {page}, then {}", token_hint(*has_token)
+         hint: {hint}"
     )]
     Denied {
         /// Requested address.
@@ -54,19 +54,15 @@ pub enum Error {
         status: u16,
         /// `OWNER/NAME`.
         repository: String,
-        /// Web page where its terms are accepted.
-        page: String,
-        /// True if a token was sent.
-        has_token: bool,
+        /// Hint for the user.
+        hint: String,
     },
-    /// The repository, revision or file does not exist.
-    #[error("{missing} ({url} answered 404)\nhint: see the files at {page}")]
+    /// The repository, revision or file does not exist, or the repository is no supported model.
+    #[error("{missing}\nhint: see the files at {page}")]
     NotFound {
-        /// `OWNER/NAME has no FILE at revision REVISION`.
+        /// Names the repository, the revision and the missing file.
         missing: String,
-        /// Requested address.
-        url: String,
-        /// Web page of the repository.
+        /// Web page of the repository's files.
         page: String,
     },
     /// The server did not send the requested file in any of the tries.
@@ -117,17 +113,6 @@ pub enum Error {
         /// Hint for the user.
         hint: &'static str,
     },
-    /// The repository has no weights in a supported format.
-    #[error(
-        "{missing}\nhint: see the files at {page}; capsmith reads safetensors and \
-         pytorch_model.bin, with config.json and the tokenizer in the same folder"
-    )]
-    NotAModel {
-        /// `OWNER/NAME at revision COMMIT has no FILE`.
-        missing: String,
-        /// Web page of the repository's files.
-        page: String,
-    },
     /// The operating system refused an operation: no space, no permission.
     #[error("{0}{hint}", hint = disk_hint(.0))]
     Disk(#[from] durable::Error),
@@ -163,32 +148,19 @@ impl Error {
 
     /// Returns whether no space is left on the disk, in a quota or below a limit.
     pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Disk(durable::Error::Io { source, .. }) if is_full(source))
+        matches!(self, Self::Disk(error) if disk_hint(error) == DISK_FULL)
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-fn token_hint(has_token: bool) -> &'static str {
-    if has_token {
-        "check that the token in HF_TOKEN (or in the file $HF_HOME/token) may read it"
-    } else {
-        "set HF_TOKEN to a token from https://huggingface.co/settings/tokens"
-    }
-}
+const DISK_FULL: &str =
+    "\nhint: make room, or choose another disk: HF_HOME for the cache, --out for the rest";
 
 fn disk_hint(error: &durable::Error) -> &'static str {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match error {
-        durable::Error::Io { source, .. } if is_full(source) => {
-            "\nhint: make room, or choose another disk: HF_HOME for the cache, --out for the rest"
-        }
-        durable::Error::Io { source, .. }
-            if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) =>
-        {
+    use io::ErrorKind as Kind;
+    let durable::Error::Io { source, .. } = error else { return "" };
+    match source.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => DISK_FULL,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
             "\nhint: choose a folder that you can write to: HF_HOME for the cache, --out for the rest"
         }
         _ => "",

@@ -29,11 +29,11 @@ pub struct Options {
     /// True if the network must not be used.
     pub offline: bool,
     /// Maximum number of tries of a request that fails temporarily.
-    pub tries: u32,
-    /// Pause before the second try; doubles with each try.
-    pub first_pause: Duration,
+    pub max_tries: u32,
+    /// Pause before the second try. Each further pause is twice as long.
+    pub initial_backoff: Duration,
     /// Timeout for a server that sends nothing.
-    pub silence: Duration,
+    pub read_timeout: Duration,
 }
 
 impl Options {
@@ -83,18 +83,16 @@ impl Options {
                 format!("HF_ENDPOINT is {endpoint}, which is no address such as {ENDPOINT}");
             return Err(Error::Environment(problem));
         }
+        let offline = text("HF_HUB_OFFLINE")?.or(text("TRANSFORMERS_OFFLINE")?);
         Ok(Self {
             cache,
             other_caches: caches.collect(),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
-            offline: match text("HF_HUB_OFFLINE")? {
-                Some(value) => is_true(&value),
-                None => text("TRANSFORMERS_OFFLINE")?.is_some_and(|value| is_true(&value)),
-            },
-            tries: 5,
-            first_pause: Duration::from_secs(1),
-            silence: Duration::from_mins(1),
+            offline: offline.is_some_and(|value| is_true(&value)),
+            max_tries: 5,
+            initial_backoff: Duration::from_secs(1),
+            read_timeout: Duration::from_mins(1),
         })
     }
 }

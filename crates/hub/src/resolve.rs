@@ -153,8 +153,11 @@ impl<'a> Resolution<'a> {
         let repository = self.reference.repository.as_str();
         let (commit, available) =
             self.client.files(Remote { repository, revision: self.revision }, progress)?;
-        let not_a_model = |missing: String| Error::NotAModel {
-            missing: format!("{repository} at revision {commit} has no {missing}"),
+        let not_a_model = |missing: String| Error::NotFound {
+            missing: format!(
+                "{repository} at revision {commit} has no {missing}; a model needs config.json, its \
+                 tokenizer, and its weights as safetensors or pytorch_model.bin"
+            ),
             page: format!("{}/tree/{commit}", self.client.page(repository)),
         };
         let files = self

@@ -81,10 +81,10 @@ pub(crate) fn with_retries<T>(
             Err(RequestError::Temporary { reason, retry_after }) => (reason, retry_after),
         };
         tries += 1;
-        if tries >= options.tries {
+        if tries >= options.max_tries {
             return Err(Error::Unreachable { url: url.to_owned(), reason, tries });
         }
-        let backoff = options.first_pause * 2_u32.saturating_pow(tries - 1);
+        let backoff = options.initial_backoff * 2_u32.saturating_pow(tries - 1);
         let pause = retry_after.max(backoff).min(MAX_PAUSE);
         progress.message(&format!("{url}: {reason}; trying again in {:.1} s", pause.as_secs_f32()));
         thread::sleep(pause);

@@ -36,9 +36,9 @@ impl Machine {
             endpoint: server.url(),
             token: None,
             offline: false,
-            tries: 4,
-            first_pause: Duration::from_millis(2),
-            silence: Duration::from_secs(20),
+            max_tries: 4,
+            initial_backoff: Duration::from_millis(2),
+            read_timeout: Duration::from_secs(20),
         };
         Self { folder, server, options, said: Vec::new() }
     }
