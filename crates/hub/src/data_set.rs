@@ -73,7 +73,11 @@ pub const FLICKR8K: DataSet<'static> = DataSet {
                 "Flickr_8k.testImages.txt",
             ],
         },
-        Archive { keep: is_flickr8k_split, files: &["dataset_flickr8k.json"], ..KARPATHY },
+        Archive {
+            keep: |path| path == Path::new("dataset_flickr8k.json"),
+            files: &["dataset_flickr8k.json"],
+            ..KARPATHY
+        },
         Archive {
             file: "Flickr8k_Dataset.zip",
             url: "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_Dataset.zip",
@@ -91,7 +95,7 @@ pub const FLICKR8K: DataSet<'static> = DataSet {
 pub const FLICKR30K: DataSet<'static> = DataSet {
     name: "flickr30k",
     archives: &[Archive {
-        keep: is_flickr30k_split,
+        keep: |path| path == Path::new("dataset_flickr30k.json"),
         files: &["dataset_flickr30k.json"],
         ..KARPATHY
     }],
@@ -125,14 +129,6 @@ pub(crate) fn is_image(path: &Path) -> bool {
 pub(crate) fn is_text(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     !is_litter(path) && TEXTS.contains(&name)
-}
-
-fn is_flickr8k_split(path: &Path) -> bool {
-    path == Path::new("dataset_flickr8k.json")
-}
-
-fn is_flickr30k_split(path: &Path) -> bool {
-    path == Path::new("dataset_flickr30k.json")
 }
 
 /// Returns whether `path` is a hidden file or one that macOS adds to archives.

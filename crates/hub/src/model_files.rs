@@ -1,4 +1,4 @@
-//! The files that make up a model.
+//! The files that make up a model, and their copies for machines without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,6 +8,8 @@ use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 
 use crate::Error;
+use crate::cache::{copy, create_parent};
+use crate::digest::Algorithm::Sha256;
 use crate::reference::is_file;
 
 const CONFIG: &str = "config.json";
@@ -95,6 +97,32 @@ pub(crate) fn paths(resolved: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     let shards = shards(resolved, &files)?;
     let names = files.into_iter().map(str::to_owned).chain(shards);
     Ok(names.map(|name| (resolved.join(&name), name)).collect())
+}
+
+/// Links or copies a model that [`resolve`](crate::resolve()) returned into `folder`.
+///
+/// The model is a folder of files or a single file. Files are hard links if possible, else copies.
+/// Existing files of the same contents stay. Returns the new paths.
+///
+/// # Errors
+/// A file of other contents is in the way, or `folder` cannot be written.
+pub fn copy_model(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut targets = Vec::new();
+    for (source, name) in paths(resolved)? {
+        // The blob itself, not the link to it in the cache's snapshot.
+        let source = fs::canonicalize(&source).map_err(Error::io("find", &source))?;
+        let target = folder.join(name);
+        create_parent(&target)?;
+        if target.exists() {
+            if Sha256.digest(&source)? != Sha256.digest(&target)? {
+                return Err(Error::InTheWay(target, "it has other contents"));
+            }
+        } else if fs::hard_link(&source, &target).is_err() {
+            copy(&source, &target)?;
+        }
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
 /// Returns the shards of the weights if the last of `files` is their index.

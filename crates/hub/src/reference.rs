@@ -143,7 +143,9 @@ impl HubReference {
             Some((name, revision)) => (name, Some(revision.to_owned())),
             None => (name, None),
         };
-        if revision.as_deref().is_some_and(|revision| !is_revision(revision)) {
+        let is_revision =
+            |text: &String| is_file(text) && text.bytes().all(|b| b.is_ascii_graphic());
+        if !revision.iter().all(is_revision) {
             return Err(invalid(text, "the revision after @ is no branch, tag or commit"));
         }
         if let Some(known) = known::by_name(name) {
@@ -182,10 +184,6 @@ pub(crate) fn is_file(path: &str) -> bool {
         && !path.ends_with('/')
         && !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-fn is_revision(revision: &str) -> bool {
-    is_file(revision) && revision.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Returns whether a revision is a commit, which never moves.

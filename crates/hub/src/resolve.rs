@@ -187,10 +187,10 @@ impl<'a> Resolution<'a> {
         let metadata = self.client.metadata(Remote { repository, revision }, file, progress)?;
         let FileMetadata { url, commit, etag, size } = metadata;
         let name = format!("{repository}/{file}");
-        let announced = Checksum::from_etag(&etag);
+        let mut announced = Checksum::from_etag(&etag);
         let pin = known::pinned_sha256(repository, &commit, file).map(Checksum::pinned);
-        if let (Some(pin), Some(announced)) = (&pin, &announced)
-            && announced.algorithm == Algorithm::Sha256
+        if let Some(pin) = &pin
+            && let Some(announced) = announced.take_if(|sum| sum.algorithm == Algorithm::Sha256)
         {
             let hint = "the hub announces another file at this commit, so it was not fetched; check \
                         HF_ENDPOINT";
@@ -200,7 +200,9 @@ impl<'a> Resolution<'a> {
         create_parent(&blob)?;
         let _lock = self.cache.lock(&etag, progress)?;
         // Another process may have fetched it during the wait.
-        if !is_whole(&blob, size) {
+        let is_whole =
+            fs::metadata(&blob).is_ok_and(|blob| size.is_none_or(|size| blob.len() == size));
+        if !is_whole {
             let checksums: Vec<Checksum> = announced.into_iter().chain(pin).collect();
             if checksums.is_empty() {
                 let warning = "the hub announces no checksum, so only the size is checked";
@@ -212,9 +214,4 @@ impl<'a> Resolution<'a> {
         self.cache.link(&etag, &commit, file)?;
         Ok(commit)
     }
-}
-
-fn is_whole(blob: &Path, size: Option<u64>) -> bool {
-    fs::metadata(blob)
-        .is_ok_and(|metadata| metadata.is_file() && size.is_none_or(|size| metadata.len() == size))
 }
