@@ -8,7 +8,7 @@ use caption_metrics::Options;
 use caption_metrics::cli::{EvaluateArgs, print_scores};
 use clap::ValueEnum;
 use foreign_text::printable_path;
-use hub::Wanted;
+use hub::ModelFiles;
 use launchers::ProcessRank;
 use recipes::{Config, System};
 use runs::RunFolder;
@@ -168,7 +168,7 @@ pub struct How<'a> {
 pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
     let System::Sbg(system) = &config.system else { return Ok(None) };
     let clip = moved.unwrap_or(&system.reranking.clip);
-    let found = models::find(clip, Wanted::ClipText)
+    let found = models::find(clip, ModelFiles::ClipText)
         .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
     Ok(Some(found))
 }

@@ -2,33 +2,32 @@
 
 use caption_metrics::cli::{FetchMeteorArgs, fetch_meteor};
 use clap::Subcommand;
-use hub::cli::{
-    FetchDataSetArgs, FetchWeightsArgs, fetch_flickr8k, fetch_flickr30k, fetch_weights,
-};
+use hub::cli::{FetchDataSetArgs, FetchWeightsArgs, fetch_data_set, fetch_weights};
+use hub::{FLICKR8K, FLICKR30K};
 
-use crate::models::Shown;
+use crate::models::DownloadBar;
 
 #[derive(Subcommand)]
 pub enum Command {
     Meteor(FetchMeteorArgs),
     Weights(FetchWeightsArgs),
-    /// Fetch Flickr8k and Karpathy's splits of it, check and unpack them.
+    /// Fetch, check and unpack Flickr8k and Karpathy's splits of it.
     ///
-    /// Stopped or cut off, the same command goes on where it was.
+    /// Run the command again to resume an interrupted download.
     Flickr8k(FetchDataSetArgs),
-    /// Fetch Karpathy's split of Flickr30k, and unpack the pictures where you have put them.
+    /// Fetch Karpathy's split of Flickr30k, and unpack the pictures that you provide.
     ///
-    /// The pictures are given only to who accepts their terms; the command says where.
+    /// Only you can request the pictures, by accepting their terms; the command prints where.
     Flickr30k(FetchDataSetArgs),
 }
 
 pub fn run(command: &Command) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
-    let shown = &mut Shown::default();
+    let progress = &mut DownloadBar::default();
     match command {
         Command::Meteor(args) => Ok(fetch_meteor(args, out)?),
-        Command::Weights(args) => Ok(fetch_weights(args, shown, out)?),
-        Command::Flickr8k(args) => Ok(fetch_flickr8k(args, shown, out)?),
-        Command::Flickr30k(args) => Ok(fetch_flickr30k(args, shown, out)?),
+        Command::Weights(args) => Ok(fetch_weights(args, progress, out)?),
+        Command::Flickr8k(args) => Ok(fetch_data_set(&FLICKR8K, args, progress, out)?),
+        Command::Flickr30k(args) => Ok(fetch_data_set(&FLICKR30K, args, progress, out)?),
     }
 }

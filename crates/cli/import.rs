@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use foreign_text::printable_path;
-use hub::Wanted;
+use hub::ModelFiles;
 use recipes::{Config, MapperKind};
 use training::import::{Import, import};
 use training::pickle;
@@ -41,7 +41,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let file = models::find(&args.file, Wanted::File)?;
+    let file = models::find(&args.file, ModelFiles::File)?;
     match &args.dataset {
         Some(dataset) => embeddings(&file, dataset, &args.out),
         None => captioner(
@@ -69,7 +69,7 @@ pub fn captioner(
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
     let tokenizer = tokenizer.unwrap_or(default);
-    let tokenizer = models::find(tokenizer, Wanted::LanguageModel)
+    let tokenizer = models::find(tokenizer, ModelFiles::LanguageModel)
         .context("cannot find the tokenizer (--tokenizer says where it is)")?;
     let imported = import(&Import { file, config, tokenizer: &tokenizer, heads, out })?;
     let gpt2 = &imported.gpt2;

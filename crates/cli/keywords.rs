@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
-use hub::Wanted;
+use hub::ModelFiles;
 use keywords::{
     BuildEvent, Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS,
     LabelSource, Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
@@ -187,13 +187,13 @@ fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
     let Some(nli) = args.nli.as_ref().filter(|_| args.categories == CategoriesBy::Nli) else {
         return Ok(None);
     };
-    let folder = models::find(nli, Wanted::LanguageModel)?;
+    let folder = models::find(nli, ModelFiles::LanguageModel)?;
     let loaded = ZeroShot::load(&folder, parse_device(&args.device)?);
     Ok(Some(loaded.with_context(|| format!("cannot load BART from {}", printable_path(&folder)))?))
 }
 
 fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
-    let folder = models::find(clip, Wanted::ClipText)?;
+    let folder = models::find(clip, ModelFiles::ClipText)?;
     TextEncoder::load(&folder, parse_device(device)?, Kind::Float)
         .with_context(|| format!("cannot load CLIP from {}", printable_path(&folder)))
 }

@@ -1,28 +1,28 @@
-//! Where models lie: on the disk, in the hub's cache, or still at the hub.
+//! Resolution of model names to paths, fetching models from the hub as needed.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
-use hub::{ModelReference, Options, Unit, Wanted};
+use hub::{DownloadProgress, ModelFiles, ModelReference, Options, Unit};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
 use runs::Provenance;
 
 use crate::terminal;
 
-/// The path of the model that `text` names, fetched where that is needed.
-pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
+/// Returns the path of the model that `text` names, fetching its missing files.
+pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
-    hub::resolve(&reference, wanted, &Options::from_environment()?, &mut Shown::default())
+    hub::resolve(&reference, needed, &Options::from_environment()?, &mut DownloadBar::default())
         .with_context(|| format!("cannot find the model {}", printable(text)))
 }
 
-/// What the hub is asked for where a network is wanted.
-pub fn wanted(network: Network) -> Wanted {
+/// Returns the files that an image encoder needs.
+pub fn encoder_files(network: Network) -> ModelFiles {
     match network {
-        Network::Clip => Wanted::ClipVision,
-        Network::Vgg => Wanted::File,
+        Network::Clip => ModelFiles::ClipVision,
+        Network::Vgg => ModelFiles::File,
     }
 }
 
@@ -47,7 +47,7 @@ pub fn image_encoder(
         );
     };
     let network = network(provenance);
-    let path = find(model, wanted(network)).with_context(|| {
+    let path = find(model, encoder_files(network)).with_context(|| {
         format!(
             "the run {} needs the model that it was trained on; say where it is with {option}",
             printable_path(run)
@@ -68,7 +68,7 @@ pub fn note_ignored(model: &str, encoder: &ImageEncoder) {
 /// [`find`] for what training starts from. A checkpoint of PyTorch's is imported first, once, beside
 /// the hub's cache; the weights file of a model folder stands for the folder.
 pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
-    let path = find(text, Wanted::LanguageModel)?;
+    let path = find(text, ModelFiles::LanguageModel)?;
     if !path.is_file() {
         return Ok(path);
     }
@@ -80,7 +80,7 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
         return Ok(folder.to_owned());
     }
     let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
-    let run = imported.join(hub::sha256(&path)?);
+    let run = imported.join(durable::digests::of_file(&path)?);
     if !run.exists() {
         durable::create_dir_all(&imported)?;
         crate::import::captioner(&path, None, None, None, &run)?;
@@ -88,16 +88,16 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     Ok(run)
 }
 
-/// A bar for what is under way; lines where bars are not shown.
+/// Progress bar of a download, or lines where bars are not shown.
 #[derive(Default)]
-pub struct Shown {
+pub struct DownloadBar {
     bar: Option<ProgressBar>,
     lines: terminal::Lines,
-    what: String,
+    task: String,
     unit: Option<Unit>,
 }
 
-impl Shown {
+impl DownloadBar {
     fn amount(&self, number: u64) -> String {
         match self.unit {
             Some(Unit::Bytes) => HumanBytes(number).to_string(),
@@ -106,9 +106,9 @@ impl Shown {
     }
 }
 
-impl hub::Progress for Shown {
-    fn start(&mut self, what: &str, unit: Unit, total: Option<u64>, done: u64) {
-        let mut bar = terminal::bar(total.unwrap_or_default(), what);
+impl DownloadProgress for DownloadBar {
+    fn start(&mut self, task: &str, unit: Unit, total: Option<u64>, done: u64) {
+        let mut bar = terminal::bar(total.unwrap_or_default(), task);
         let template =
             "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
         if unit == Unit::Bytes
@@ -119,7 +119,7 @@ impl hub::Progress for Shown {
         self.unit = Some(unit);
         bar.set_position(done);
         bar.reset_eta();
-        what.clone_into(&mut self.what);
+        task.clone_into(&mut self.task);
         self.bar = Some(bar);
     }
 
@@ -130,7 +130,7 @@ impl hub::Progress for Shown {
             let total = bar.length().filter(|total| *total > 0);
             let total = total.map(|total| format!(" of {}", self.amount(total)));
             let total = total.unwrap_or_default();
-            terminal::say(&format!("{}: {}{total}", self.what, self.amount(done)));
+            terminal::say(&format!("{}: {}{total}", self.task, self.amount(done)));
         }
     }
 
@@ -140,7 +140,7 @@ impl hub::Progress for Shown {
         }
     }
 
-    fn say(&mut self, line: &str) {
+    fn message(&mut self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| terminal::say(line)),
             None => terminal::say(line),

@@ -106,7 +106,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
         (None, Some(clip)) => (clip, Network::Clip),
         (None, None) => bail!("name a model with --clip or --vgg"),
     };
-    let path = models::find(model, models::wanted(network))?;
+    let path = models::find(model, models::encoder_files(network))?;
     let source = EncoderSource { network, path, dtype: args.dtype };
     let encoder = ImageEncoder::load(&source, device)
         .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use foreign_text::printable_path;
-use hub::Wanted;
+use hub::ModelFiles;
 use indicatif::HumanDuration;
 use networks::device::parse_device;
 use studies::reproduce::{
@@ -189,7 +189,7 @@ fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
         fetch_meteor();
     }
     let published_checkpoint =
-        args.from_published.then(|| find(args, PUBLISHED, Wanted::File)).transpose()?;
+        args.from_published.then(|| find(args, PUBLISHED, ModelFiles::File)).transpose()?;
     Ok(Request {
         table,
         rows: if args.rows.is_empty() { Row::ALL.to_vec() } else { in_order(&args.rows) },
@@ -218,13 +218,19 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         printable_path(dataset),
         table.data_set()
     ));
-    let fetch = match table {
-        Table::One => hub::cli::fetch_flickr8k,
-        Table::Two => hub::cli::fetch_flickr30k,
+    let set = match table {
+        Table::One => &hub::FLICKR8K,
+        Table::Two => &hub::FLICKR30K,
     };
     let args = hub::cli::FetchDataSetArgs { out: Some(dataset.to_owned()), mirror: None };
-    fetch(&args, &mut models::Shown::default(), &mut std::io::stderr()).with_context(|| {
-        format!("cannot fetch {}; --data says where it is on this machine", table.data_set())
+    hub::cli::fetch_data_set(
+        set,
+        &args,
+        &mut models::DownloadBar::default(),
+        &mut std::io::stderr(),
+    )
+    .with_context(|| {
+        format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
     })
 }
 
@@ -248,23 +254,23 @@ fn fetch_meteor() {
 
 fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
     let recipe = &family.recipe;
-    let find = |name: &str, wanted| -> anyhow::Result<Option<String>> {
+    let find = |name: &str, needed| -> anyhow::Result<Option<String>> {
         if name.is_empty() || name == RANDOM {
             return Ok(None);
         }
-        find(args, name, wanted).map(Some)
+        find(args, name, needed).map(Some)
     };
     let nli = if recipe.keywords.categories == "nli" { recipe.keywords.nli.as_str() } else { "" };
     Ok(FoundModels {
-        clip: find(&recipe.models.clip, Wanted::Clip)?,
-        gpt2: find(&recipe.models.gpt2, Wanted::LanguageModel)?,
-        vgg: find(&recipe.models.vgg, Wanted::File)?,
-        nli: find(nli, Wanted::LanguageModel)?,
+        clip: find(&recipe.models.clip, ModelFiles::Clip)?,
+        gpt2: find(&recipe.models.gpt2, ModelFiles::LanguageModel)?,
+        vgg: find(&recipe.models.vgg, ModelFiles::File)?,
+        nli: find(nli, ModelFiles::LanguageModel)?,
     })
 }
 
 /// A model in the folder of `--weights`, or one that is fetched; only its name for a dry run without.
-fn find(args: &Args, name: &str, wanted: Wanted) -> anyhow::Result<String> {
+fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
     if let Some(folder) = &args.weights {
         let local = name.trim_start_matches("hf:").rsplit('/').next().unwrap_or(name);
         let path = folder.join(local);
@@ -280,7 +286,7 @@ fn find(args: &Args, name: &str, wanted: Wanted) -> anyhow::Result<String> {
     if args.dry_run {
         return Ok(name.to_owned());
     }
-    let path = models::find(name, wanted)
+    let path = models::find(name, needed)
         .context("--weights names a folder with the models, for machines without a network")?;
     Ok(path.display().to_string())
 }

@@ -113,7 +113,7 @@ fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSou
     let found = match (of_a_run, &args.clip) {
         (Some(encoder), _) => encoder,
         (None, Some(clip)) => {
-            let path = models::find(clip, models::wanted(Network::Clip))?;
+            let path = models::find(clip, models::encoder_files(Network::Clip))?;
             EncoderSource { network: Network::Clip, path, dtype: Dtype::F32 }
         }
         (None, None) => return Ok(None),

@@ -3,31 +3,31 @@
 //! ```text
 //! models--OWNER--NAME/
 //!   blobs/ETAG                    contents; ETAG.incomplete while they are fetched
-//!   refs/REVISION                 the commit that a branch or tag was
-//!   snapshots/COMMIT/path/FILE    a link to the blob
+//!   refs/REVISION                 commit of a branch or tag
+//!   snapshots/COMMIT/path/FILE    link to the blob
 //! .locks/models--OWNER--NAME/ETAG.lock
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use crate::reference::is_commit;
-use crate::{Error, Progress};
 use foreign_text::printable_path;
 
+use crate::reference::is_commit;
+use crate::{DownloadProgress, Error};
+
 /// A repository's folder in the cache.
-#[derive(Debug, Clone)]
-pub(crate) struct Repository {
+#[derive(Debug)]
+pub(crate) struct CachedRepository {
     folder: PathBuf,
     locks: PathBuf,
 }
 
-impl Repository {
-    pub fn new(cache: &Path, id: &str) -> Self {
-        let name = format!("models--{}", id.replace('/', "--"));
+impl CachedRepository {
+    pub fn new(cache: &Path, repository: &str) -> Self {
+        let name = format!("models--{}", repository.replace('/', "--"));
         Self { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
@@ -50,75 +50,66 @@ impl Repository {
     }
 
     /// Returns the commits that have a snapshot folder.
-    pub fn commits(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.folder.join("snapshots")) else { return Vec::new() };
+    pub fn commits(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(self.folder.join("snapshots")).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter(|name| is_commit(name)).collect()
+        names.filter(|name| is_commit(name))
     }
 
     /// Records the commit of a branch or tag.
-    pub fn remember(&self, revision: &str, commit: &str) -> Result<(), Error> {
-        if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
+    pub fn record_commit(&self, revision: &str, commit: &str) -> Result<(), Error> {
+        if is_commit(revision) {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
         create_parent(&path)?;
-        Ok(durable::write(&path, commit.as_bytes())?)
+        Ok(durable::write_if_other(&path, commit.as_bytes())?)
     }
 
     /// Waits until no other process fetches the blob. `huggingface_hub` takes the same lock.
-    pub fn lock(&self, etag: &str, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
+    pub fn lock(
+        &self,
+        etag: &str,
+        progress: &mut dyn DownloadProgress,
+    ) -> Result<durable::Lock, Error> {
         durable::create_dir_all(&self.locks)?;
         lock(&self.locks.join(format!("{etag}.lock")), progress)
     }
 
-    /// Links the blob as `file` in the snapshot of `commit`.
-    pub fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf, Error> {
+    /// Links the blob as `file` in the snapshot of `commit`. The caller holds the blob's lock.
+    pub fn link(&self, etag: &str, commit: &str, file: &str) -> Result<(), Error> {
         let path = self.snapshot(commit).join(file);
         create_parent(&path)?;
-        let up = "../".repeat(2 + file.split('/').count() - 1);
+        let up = "../".repeat(1 + file.split('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
         if fs::read_link(&path).is_ok_and(|present| present == target) {
-            return Ok(path);
+            return Ok(());
         }
-        let temporary = temporary(&path);
-        // A hard link if symbolic links are not possible; a copy if neither is.
-        let made = symlink(&target, &temporary)
-            .or_else(|_| fs::hard_link(self.blob(etag), &temporary))
-            .or_else(|_| fs::copy(self.blob(etag), &temporary).map(drop));
-        let placed = made
-            .map_err(|error| Error::write(&path, error, true))
-            .and_then(|()| Ok(durable::replace(&temporary, &path)?));
-        if placed.is_err() {
-            // The first error is the one to report.
-            let _ = fs::remove_file(&temporary);
-        }
-        placed.map(|()| path)
+        durable::remove(&path)?;
+        // Some file systems have no symbolic links.
+        symlink(&target, &path).or_else(|_| copy(&self.blob(etag), &path))
     }
 }
 
 /// Takes the lock at `path`, waiting while another process holds it.
-pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
-    let mut told = false;
-    loop {
-        match durable::lock(path) {
-            Err(durable::Error::Locked(_)) => {}
-            result => return Ok(result?),
+pub(crate) fn lock(
+    path: &Path,
+    progress: &mut dyn DownloadProgress,
+) -> Result<durable::Lock, Error> {
+    match durable::lock(path) {
+        Err(durable::Error::Locked(_)) => {
+            let path_text = printable_path(path);
+            progress.message(&format!("waiting for another process that uses {path_text}"));
+            Ok(durable::wait_for_lock(path)?)
         }
-        if !told {
-            progress
-                .say(&format!("another process is at work on {}; waiting", printable_path(path)));
-            told = true;
-        }
-        thread::sleep(Duration::from_millis(100));
+        lock => Ok(lock?),
     }
 }
 
-/// Returns a name beside `path` that no other process uses.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.link", std::process::id()));
-    path.with_file_name(name)
+/// Copies a file; the copy is whole or absent.
+pub(crate) fn copy(source: &Path, target: &Path) -> Result<(), Error> {
+    let mut file = File::open(source).map_err(Error::io("read", source))?;
+    Ok(durable::write_with(target, |out| io::copy(&mut file, out).map(drop))?)
 }
 
 pub(crate) fn create_parent(path: &Path) -> Result<(), Error> {
@@ -126,14 +117,4 @@ pub(crate) fn create_parent(path: &Path) -> Result<(), Error> {
         Some(parent) if !parent.is_dir() => Ok(durable::create_dir_all(parent)?),
         _ => Ok(()),
     }
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, path: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, path)
-}
-
-#[cfg(not(unix))]
-fn symlink(_target: &Path, _path: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

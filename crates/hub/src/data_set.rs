@@ -29,11 +29,11 @@ pub struct DataSet<'a> {
     /// Archives that can be fetched.
     pub archives: &'a [Archive<'a>],
     /// Number of images.
-    pub pictures: usize,
+    pub images: usize,
     /// Instructions for the user, if the images are only given on request.
     ///
     /// `FOLDER` in the text stands for the data set's folder.
-    pub by_hand: Option<&'a str>,
+    pub instructions: Option<&'a str>,
 }
 
 /// A public archive.
@@ -49,8 +49,8 @@ pub struct Archive<'a> {
     pub digest: &'a str,
     /// Selects the files to unpack.
     pub keep: fn(&Path) -> bool,
-    /// Files in the data set's folder after unpacking; empty for an archive of the images.
-    pub gives: &'a [&'a str],
+    /// Files in the data set's folder after unpacking; none are listed for the images.
+    pub files: &'a [&'a str],
 }
 
 /// Flickr8k: 8,091 images, the original release and Karpathy's splits.
@@ -66,45 +66,49 @@ pub const FLICKR8K: DataSet<'static> = DataSet {
             size: None,
             digest: "md5:bf6c1abcb8e4a833b7f922104de18627",
             keep: is_text,
-            gives: &[
+            files: &[
                 "Flickr8k.token.txt",
                 "Flickr_8k.trainImages.txt",
                 "Flickr_8k.devImages.txt",
                 "Flickr_8k.testImages.txt",
             ],
         },
-        Archive { keep: is_flickr8k_split, gives: &["dataset_flickr8k.json"], ..KARPATHY },
+        Archive {
+            keep: |path| path == Path::new("dataset_flickr8k.json"),
+            files: &["dataset_flickr8k.json"],
+            ..KARPATHY
+        },
         Archive {
             file: "Flickr8k_Dataset.zip",
             url: "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_Dataset.zip",
             size: None,
             digest: "md5:f18a1e2920de5bd84dae7cf08ec78978",
-            keep: is_picture,
-            gives: &[],
+            keep: is_image,
+            files: &[],
         },
     ],
-    pictures: 8_091,
-    by_hand: None,
+    images: 8_091,
+    instructions: None,
 };
 
 /// Flickr30k: 31,783 images, given only on request; captions and Karpathy's split are public.
 pub const FLICKR30K: DataSet<'static> = DataSet {
     name: "flickr30k",
     archives: &[Archive {
-        keep: is_flickr30k_split,
-        gives: &["dataset_flickr30k.json"],
+        keep: |path| path == Path::new("dataset_flickr30k.json"),
+        files: &["dataset_flickr30k.json"],
         ..KARPATHY
     }],
-    pictures: 31_783,
-    by_hand: Some(
-        "Flickr30k's pictures are given to researchers who accept its terms. Either\n\
+    images: 31_783,
+    instructions: Some(
+        "Flickr30k's pictures are for researchers who accept its terms. Either\n\
             \x20 a. fill in https://forms.illinois.edu/sec/229675 (from https://shannon.cs.illinois.edu/DenotationGraph/)\n\
-            \x20    and unpack what you are sent: tar -xzf flickr30k-images.tar.gz -C FOLDER\n\
+            \x20    and unpack the archive that you receive: tar -xzf flickr30k-images.tar.gz -C FOLDER\n\
             \x20 b. or log in at https://www.kaggle.com/datasets/adityajn105/flickr30k (or\n\
             \x20    https://www.kaggle.com/datasets/hsankesara/flickr-image-dataset), accept the terms, and put\n\
-            \x20    what you download into FOLDER as it is: archive.zip\n\
-            Then run this command again. In the end FOLDER has flickr30k-images/*.jpg, flickr30k_images/*.jpg\n\
-            or Images/*.jpg, and beside it dataset_flickr30k.json (there already), captions.txt or results.csv.",
+            \x20    the download, archive.zip, into FOLDER\n\
+            Then run this command again. FOLDER then has flickr30k-images/*.jpg, flickr30k_images/*.jpg or\n\
+            Images/*.jpg, and dataset_flickr30k.json (there already), captions.txt or results.csv.",
     ),
 };
 
@@ -115,24 +119,16 @@ const KARPATHY: Archive<'static> = Archive {
     size: Some(36_745_453),
     digest: "sha256:4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
     keep: is_text,
-    gives: &[],
+    files: &[],
 };
 
-pub(crate) fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     !is_litter(path) && has_extension(path, &["jpg", "jpeg"])
 }
 
 pub(crate) fn is_text(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     !is_litter(path) && TEXTS.contains(&name)
-}
-
-fn is_flickr8k_split(path: &Path) -> bool {
-    path == Path::new("dataset_flickr8k.json")
-}
-
-fn is_flickr30k_split(path: &Path) -> bool {
-    path == Path::new("dataset_flickr30k.json")
 }
 
 /// Returns whether `path` is a hidden file or one that macOS adds to archives.

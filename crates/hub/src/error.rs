@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::reference::InvalidReference;
 use foreign_text::printable_path;
+
+use crate::reference::InvalidReference;
 
 /// Error of fetching a model or data set.
 #[derive(Debug, thiserror::Error)]
@@ -24,37 +25,27 @@ pub enum Error {
     /// The reference names a whole repository where one file is needed.
     #[error("{0} names no file\nhint: write hf:{0}/FILE")]
     NoFile(String),
-    /// Neither `HF_HOME` nor a home folder is known.
-    #[error("there is no folder for the cache\nhint: set HF_HOME to a folder")]
-    NoCacheFolder,
-    /// The value of an environment variable cannot be used.
-    #[error("{variable} {problem}")]
-    Environment {
-        /// Name of the variable.
-        variable: &'static str,
-        /// Reason.
-        problem: String,
-    },
+    /// An environment variable has an invalid value, or none names a cache folder.
+    #[error("{0}")]
+    Environment(String),
     /// A file has to be fetched, but the network must not be used.
     #[error(
-        "{what} is not in {}, and HF_HUB_OFFLINE is set\nhint: {other}unset it and run `{command}`, \
-         or copy the files from a machine that has them",
-        printable_path(place)
+        "{missing} is not in {}, and HF_HUB_OFFLINE is set\nhint: {hint}, or copy the files from a \
+         machine that has them",
+        printable_path(folder)
     )]
     Offline {
         /// Missing file or model.
-        what: String,
+        missing: String,
         /// Folder that was searched.
-        place: PathBuf,
-        /// Hint at another cached revision, ending in `; or `.
-        other: String,
-        /// Command that fetches the file.
-        command: String,
+        folder: PathBuf,
+        /// Hint for the user.
+        hint: String,
     },
     /// The server asks for a token or refuses the given one.
     #[error(
         "{url}: the server answered {status}: {repository} is private, gated, or does not exist\n\
-         hint: accept its licence at {page}, then {}", token_hint(*token)
+         hint: {hint}"
     )]
     Denied {
         /// Requested address.
@@ -63,32 +54,21 @@ pub enum Error {
         status: u16,
         /// `OWNER/NAME`.
         repository: String,
-        /// Web page where its terms are accepted.
-        page: String,
-        /// Whether a token was sent.
-        token: bool,
+        /// Hint for the user.
+        hint: String,
     },
-    /// The repository, revision or file does not exist.
-    #[error(
-        "{repository} has no {} at revision {revision} ({url} answered 404)\nhint: look at {page}",
-        file.as_deref().unwrap_or("files")
-    )]
+    /// The repository, revision or file does not exist, or the repository is no supported model.
+    #[error("{missing}\nhint: see the files at {page}")]
     NotFound {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The file, if one was requested.
-        file: Option<String>,
-        /// Branch, tag or commit.
-        revision: String,
-        /// Requested address.
-        url: Box<str>,
-        /// Web page of the repository.
-        page: Box<str>,
+        /// Names the repository, the revision and the missing file.
+        missing: String,
+        /// Web page of the repository's files.
+        page: String,
     },
     /// The server did not send the requested file in any of the tries.
     #[error(
         "cannot fetch {url}: {reason} ({tries} tries)\n\
-         hint: run the same command again; what has arrived is kept and not fetched twice"
+         hint: run the same command again; it resumes the download"
     )]
     Unreachable {
         /// Requested address.
@@ -117,73 +97,25 @@ pub enum Error {
         /// Reason.
         problem: String,
     },
-    /// A received file has another size than announced.
-    #[error(
-        "{name} has {actual} bytes where {expected} were announced; it is not kept\nhint: run the same command again"
-    )]
-    Size {
+    /// A file has another size or digest than announced or pinned.
+    #[error("{name} has {property} {actual}, but {expected} is {origin}\nhint: {hint}")]
+    Mismatch {
         /// The file.
         name: String,
-        /// Announced size in bytes.
-        expected: u64,
-        /// Received size in bytes.
-        actual: u64,
-    },
-    /// A file has another digest than announced or pinned.
-    #[error("{name} has {algorithm} {actual}, but {expected} is {origin}\nhint: {hint}")]
-    Checksum {
-        /// The file.
-        name: String,
-        /// Name of the digest's algorithm.
-        algorithm: &'static str,
-        /// Expected digest.
+        /// The size, or the name of the digest's algorithm.
+        property: &'static str,
+        /// Expected value.
         expected: Box<str>,
-        /// Actual digest.
+        /// Actual value.
         actual: Box<str>,
-        /// Source of the expected digest.
+        /// Source of the expected value.
         origin: &'static str,
         /// Hint for the user.
         hint: &'static str,
     },
-    /// The repository has no weights in a supported format.
-    #[error(
-        "{repository} at revision {revision} has no {missing}\nhint: see the files at {page}; \
-         capsmith reads safetensors and pytorch_model.bin, with config.json and the tokenizer beside \
-         them"
-    )]
-    NotAModel {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The commit.
-        revision: String,
-        /// Name of the missing file.
-        missing: String,
-        /// Web page of the repository's files.
-        page: String,
-    },
-    /// The disk is full, or a limit on file sizes is reached.
-    #[error("cannot write {}: {source}\nhint: make room, or choose another disk{}", printable_path(path), cache_hint(*is_cache))]
-    Full {
-        /// File.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-        /// True if the file is in the cache.
-        is_cache: bool,
-    },
-    /// The operating system refused the operation.
-    #[error("cannot {action} {}: {source}{}", printable_path(path), permission_hint(source))]
-    Io {
-        /// Verb for the operation.
-        action: &'static str,
-        /// File or folder.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// A lock could not be taken.
-    #[error(transparent)]
-    Lock(durable::Error),
+    /// The operating system refused an operation: no space, no permission.
+    #[error("{0}{hint}", hint = disk_hint(.0))]
+    Disk(#[from] durable::Error),
     /// An archive or an index of weights is damaged or has another format.
     #[error("{} cannot be used: {problem}\nhint: {hint}", printable_path(path))]
     Unusable {
@@ -194,17 +126,12 @@ pub enum Error {
         /// Hint for the user.
         hint: &'static str,
     },
-    /// A file or folder of other contents is at the destination.
+    /// A file or folder of other contents is at the destination. Holds its path and the reason.
     #[error(
-        "{} is in the way: {problem}\nhint: move it away and run the same command again",
-        printable_path(path)
+        "{path} is in the way: {1}\nhint: move it away and run the same command again",
+        path = printable_path(.0)
     )]
-    InTheWay {
-        /// File or folder.
-        path: PathBuf,
-        /// Reason why it cannot stay.
-        problem: String,
-    },
+    InTheWay(PathBuf, &'static str),
     /// Some files can only be fetched by the user. Holds the instructions.
     #[error("{0}")]
     ByHand(String),
@@ -213,56 +140,27 @@ pub enum Error {
     Stream(#[source] io::Error),
 }
 
-impl From<durable::Error> for Error {
-    fn from(error: durable::Error) -> Self {
-        match error {
-            durable::Error::Io { path, source, .. } if is_full(&source) => {
-                Self::Full { path, source, is_cache: false }
-            }
-            durable::Error::Io { action, path, source } => Self::Io { action, path, source },
-            error => Self::Lock(error),
-        }
-    }
-}
-
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| durable::Error::Io { action, path, source }.into()
     }
 
-    /// Returns the error of a failed write; [`Error::Full`] for a full disk.
-    pub(crate) fn write(path: &Path, source: io::Error, is_cache: bool) -> Self {
-        let path = path.to_owned();
-        if is_full(&source) {
-            Self::Full { path, source, is_cache }
-        } else {
-            Self::Io { action: "write", path, source }
-        }
+    /// Returns whether no space is left on the disk, in a quota or below a limit.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Disk(error) if disk_hint(error) == DISK_FULL)
     }
 }
 
-/// Returns whether no space is left on the disk, in a quota or below a limit.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
+const DISK_FULL: &str =
+    "\nhint: make room, or choose another disk: HF_HOME for the cache, --out for the rest";
 
-fn token_hint(token: bool) -> &'static str {
-    if token {
-        "check that the token in HF_TOKEN (or in the file $HF_HOME/token) may read it"
-    } else {
-        "set HF_TOKEN to a token from https://huggingface.co/settings/tokens"
-    }
-}
-
-fn cache_hint(is_cache: bool) -> &'static str {
-    if is_cache { " by setting HF_HOME to a folder there" } else { " with --out" }
-}
-
-fn permission_hint(source: &io::Error) -> &'static str {
+fn disk_hint(error: &durable::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    let durable::Error::Io { source, .. } = error else { return "" };
     match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => DISK_FULL,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
             "\nhint: choose a folder that you can write to: HF_HOME for the cache, --out for the rest"
         }
         _ => "",

@@ -1,14 +1,15 @@
-//! The files that make up a model.
+//! The files that make up a model, and their copies for machines without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foreign_text::{python_json, read_text};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::Error;
+use crate::cache::{copy, create_parent};
+use crate::digest::Algorithm::Sha256;
 use crate::reference::is_file;
 
 const CONFIG: &str = "config.json";
@@ -16,126 +17,143 @@ const CONFIG: &str = "config.json";
 const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-/// Single weights file and index of sharded weights, in order of preference.
-const WEIGHTS: [(&str, &str); 2] = [
-    ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+/// Optional files, which transformers reads if a repository has them.
+const OPTIONAL: [&str; 3] =
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+/// Weights files and indexes of sharded weights, in order of preference.
+const WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 ];
 
-/// Optional files, which transformers reads if a repository has them.
-const COMPANIONS: [&str; 3] =
-    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
-
 /// Maximum size of an index, in bytes. A larger file is no index.
-const LONGEST_INDEX: u64 = 64 << 20;
+const MAX_INDEX_LENGTH: u64 = 64 << 20;
 
-/// Required files besides config and weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Needs {
-    pub preprocessor: bool,
-    pub tokenizer: bool,
+/// Files of a model that are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelFiles {
+    /// CLIP model: `config.json`, the image processor's settings, the tokenizer and weights.
+    Clip,
+    /// CLIP model without the tokenizer, for its vision tower only.
+    ClipVision,
+    /// CLIP model without the image processor's settings, for its text tower only.
+    ClipText,
+    /// Language model: `config.json`, the tokenizer and weights.
+    LanguageModel,
+    /// Single file, which the reference names.
+    File,
 }
 
-/// Files to fetch, weights last: a folder with weights is complete.
-#[derive(Debug)]
-pub(crate) struct Selection<'a> {
-    pub files: Vec<&'a str>,
-    /// Index of sharded weights, which lists the shards to fetch.
-    pub index: Option<&'static str>,
+impl ModelFiles {
+    /// Selects the files to fetch, of those that are available; weights or their index last.
+    ///
+    /// # Errors
+    /// Returns the name of a missing file.
+    pub(crate) fn select(self, has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, String> {
+        let needs_preprocessor = matches!(self, Self::Clip | Self::ClipVision);
+        if !has(CONFIG) {
+            return Err(CONFIG.to_owned());
+        }
+        if needs_preprocessor && !PREPROCESSORS.iter().any(|name| has(name)) {
+            return Err(PREPROCESSORS[0].to_owned());
+        }
+        let has_tokenizer = has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name));
+        if self != Self::ClipVision && !has_tokenizer {
+            return Err(format!("{TOKENIZER} and no {}", VOCABULARY.join(" with ")));
+        }
+        let files = available(&has);
+        if files.last().is_some_and(|last| WEIGHTS.contains(last)) {
+            return Ok(files);
+        }
+        Err(WEIGHTS.join(" and no "))
+    }
+
+    /// Returns whether a folder has all needed files.
+    pub(crate) fn are_in(self, folder: &Path) -> bool {
+        let has = |name: &str| folder.join(name).is_file();
+        self.select(has).is_ok_and(|files| {
+            shards(folder, &files).is_ok_and(|shards| shards.iter().all(|file| has(file)))
+        })
+    }
 }
 
-/// Selects the files to fetch from a repository's file list.
+/// Returns the files of a model that are available; weights or their index last.
+fn available(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let small =
+        [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(OPTIONAL);
+    let weights = WEIGHTS.into_iter().find(|name| has(name));
+    small.filter(|name| has(name)).chain(weights).collect()
+}
+
+/// Returns the paths of a resolved model's files, with their names within the model.
+pub(crate) fn paths(resolved: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
+    if !resolved.is_dir() {
+        let name = resolved.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![(resolved.to_owned(), name)]);
+    }
+    let files = available(|name| resolved.join(name).is_file());
+    let shards = shards(resolved, &files)?;
+    let names = files.into_iter().map(str::to_owned).chain(shards);
+    Ok(names.map(|name| (resolved.join(&name), name)).collect())
+}
+
+/// Links or copies a model that [`resolve`](crate::resolve()) returned into `folder`.
+///
+/// The model is a folder of files or a single file. Files are hard links if possible, else copies.
+/// Existing files of the same contents stay. Returns the new paths.
 ///
 /// # Errors
-/// Returns the name of a missing file.
-pub(crate) fn select(files: &[String], needs: Needs) -> Result<Selection<'_>, String> {
-    let has = |name: &str| files.iter().any(|file| file == name);
-    if !has(CONFIG) {
-        return Err(CONFIG.to_owned());
-    }
-    if needs.preprocessor && !PREPROCESSORS.iter().any(|name| has(name)) {
-        return Err(PREPROCESSORS[0].to_owned());
-    }
-    if needs.tokenizer && !has(TOKENIZER) && !VOCABULARY.iter().all(|name| has(name)) {
-        return Err(format!("{TOKENIZER} and no {}", VOCABULARY.join(" with ")));
-    }
-    let mut files: Vec<&str> = small_files().filter(|name| has(name)).collect();
-    for (whole, index) in WEIGHTS {
-        if has(whole) {
-            files.push(whole);
-            return Ok(Selection { files, index: None });
+/// A file of other contents is in the way, or `folder` cannot be written.
+pub fn copy_model(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut targets = Vec::new();
+    for (source, name) in paths(resolved)? {
+        // The blob itself, not the link to it in the cache's snapshot.
+        let source = fs::canonicalize(&source).map_err(Error::io("find", &source))?;
+        let target = folder.join(name);
+        create_parent(&target)?;
+        if target.exists() {
+            if Sha256.digest(&source)? != Sha256.digest(&target)? {
+                return Err(Error::InTheWay(target, "it has other contents"));
+            }
+        } else if fs::hard_link(&source, &target).is_err() {
+            copy(&source, &target)?;
         }
-        if has(index) {
-            return Ok(Selection { files, index: Some(index) });
-        }
+        targets.push(target);
     }
-    let names: Vec<&str> = WEIGHTS.iter().flat_map(|&(whole, index)| [whole, index]).collect();
-    Err(names.join(" and no "))
+    Ok(targets)
 }
 
-/// Returns the names of all files of a model except its weights.
-fn small_files() -> impl Iterator<Item = &'static str> {
-    [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(COMPANIONS)
-}
-
-/// Returns whether a folder has all files that a model needs.
-pub(crate) fn is_complete(folder: &Path, needs: Needs) -> bool {
-    let has = |name: &str| folder.join(name).is_file();
-    let has_shards = |index: &str| {
-        has(index)
-            && shards(&folder.join(index)).is_ok_and(|shards| shards.iter().all(|file| has(file)))
-    };
-    has(CONFIG)
-        && (!needs.preprocessor || PREPROCESSORS.iter().any(|name| has(name)))
-        && (!needs.tokenizer || has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name)))
-        && WEIGHTS.iter().any(|(whole, index)| has(whole) || has_shards(index))
-}
-
-/// Returns the shards that an index lists.
+/// Returns the shards of the weights if the last of `files` is their index.
 ///
 /// # Errors
-/// The file cannot be read or is no index.
-pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, Error> {
+/// The index cannot be read or is none.
+pub(crate) fn shards(folder: &Path, files: &[&str]) -> Result<BTreeSet<String>, Error> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
-        #[serde(rename = "metadata")]
-        _metadata: Option<IgnoredAny>,
     }
-    let no_index = |problem: String| Error::Unusable {
-        path: index.to_owned(),
-        problem,
-        hint: "it is to be an index of a model's shards; remove it and fetch the model again",
+    let index = match files.last() {
+        Some(last) if last.ends_with(".index.json") => folder.join(last),
+        _ => return Ok(BTreeSet::new()),
     };
-    let length = fs::metadata(index).map_err(Error::io("read", index))?.len();
-    if length > LONGEST_INDEX {
+    let no_index = |problem: String| Error::Unusable {
+        path: index.clone(),
+        problem,
+        hint: "this file should list a model's shards; remove it and fetch the model again",
+    };
+    let length = fs::metadata(&index).map_err(Error::io("read", &index))?.len();
+    if length > MAX_INDEX_LENGTH {
         return Err(no_index(format!("it has {length} bytes")));
     }
-    let text = read_text(index).map_err(Error::io("read", index))?;
+    let text = read_text(&index).map_err(Error::io("read", &index))?;
     let parsed: Index =
         serde_json::from_str(&python_json(&text)).map_err(|error| no_index(error.to_string()))?;
     let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
     match shards.iter().find(|shard| !is_file(shard)) {
-        Some(shard) => Err(no_index(format!("it speaks of {shard:?}"))),
+        Some(shard) => Err(no_index(format!("it names {shard:?}"))),
         None if shards.is_empty() => Err(no_index("it names no shard".to_owned())),
         None => Ok(shards),
     }
-}
-
-/// Returns the model's files that `folder` has, without unrelated files.
-pub(crate) fn present(folder: &Path) -> Result<Vec<String>, Error> {
-    let mut files: Vec<String> = small_files().map(str::to_owned).collect();
-    for (whole, index) in WEIGHTS {
-        if folder.join(whole).is_file() {
-            files.push(whole.to_owned());
-            break;
-        }
-        if folder.join(index).is_file() {
-            files.push(index.to_owned());
-            files.extend(shards(&folder.join(index))?);
-            break;
-        }
-    }
-    files.retain(|file| folder.join(file).is_file());
-    Ok(files)
 }

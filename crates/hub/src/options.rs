@@ -1,6 +1,7 @@
 //! Cache, hub address and retry settings, from Hugging Face's environment variables.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,11 +29,11 @@ pub struct Options {
     /// True if the network must not be used.
     pub offline: bool,
     /// Maximum number of tries of a request that fails temporarily.
-    pub tries: u32,
-    /// Pause before the second try; doubles with each try.
-    pub first_pause: Duration,
+    pub max_tries: u32,
+    /// Pause before the second try. Each further pause is twice as long.
+    pub initial_backoff: Duration,
     /// Timeout for a server that sends nothing.
-    pub silence: Duration,
+    pub read_timeout: Duration,
 }
 
 impl Options {
@@ -63,37 +64,35 @@ impl Options {
             caches.extend(home.as_ref().map(|home| home.join("hub")));
         }
         let mut caches = caches.into_iter();
-        let cache = caches.next().ok_or(Error::NoCacheFolder)?;
+        let cache = caches.next().ok_or_else(|| {
+            let problem = "there is no folder for the cache\nhint: set HF_HOME to a folder";
+            Error::Environment(problem.to_owned())
+        })?;
         let token_file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
         let token = text("HF_TOKEN")?
             .or_else(|| token_file.and_then(|file| fs::read_to_string(file).ok()))
             .map(|token| token.trim().to_owned())
             .filter(|token| !token.is_empty());
         if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::Environment {
-                variable: "HF_TOKEN",
-                problem: "(or the token file) holds characters that no token has".to_owned(),
-            });
+            let problem = "HF_TOKEN (or the token file) has characters that no token has";
+            return Err(Error::Environment(problem.to_owned()));
         }
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| ENDPOINT.to_owned());
         if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(Error::Environment {
-                variable: "HF_ENDPOINT",
-                problem: format!("is {endpoint}, which is no address such as {ENDPOINT}"),
-            });
+            let problem =
+                format!("HF_ENDPOINT is {endpoint}, which is no address such as {ENDPOINT}");
+            return Err(Error::Environment(problem));
         }
+        let offline = text("HF_HUB_OFFLINE")?.or(text("TRANSFORMERS_OFFLINE")?);
         Ok(Self {
             cache,
             other_caches: caches.collect(),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
-            offline: match text("HF_HUB_OFFLINE")? {
-                Some(value) => is_true(&value),
-                None => text("TRANSFORMERS_OFFLINE")?.is_some_and(|value| is_true(&value)),
-            },
-            tries: 5,
-            first_pause: Duration::from_secs(1),
-            silence: Duration::from_mins(1),
+            offline: offline.is_some_and(|value| is_true(&value)),
+            max_tries: 5,
+            initial_backoff: Duration::from_secs(1),
+            read_timeout: Duration::from_mins(1),
         })
     }
 }
@@ -104,14 +103,9 @@ fn path(variable: &'static str) -> Option<PathBuf> {
 }
 
 fn text(variable: &'static str) -> Result<Option<String>, Error> {
-    env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map(|value| {
-            value
-                .into_string()
-                .map_err(|_| Error::Environment { variable, problem: "is not text".to_owned() })
-        })
-        .transpose()
+    let value = env::var_os(variable).filter(|value| !value.is_empty());
+    let text = value.map(OsString::into_string).transpose();
+    text.map_err(|_| Error::Environment(format!("{variable} is not text")))
 }
 
 fn is_true(value: &str) -> bool {

@@ -1,8 +1,9 @@
 //! References to models, as written in configs.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 use crate::known;
 
@@ -38,8 +39,7 @@ pub struct HubReference {
     pub repository: String,
     /// File in the repository, with `/` between folders.
     pub file: Option<String>,
-    /// Branch, tag or commit. Without one, a [known](crate::known::KNOWN) model is at its pinned
-    /// commit and any other at `main`.
+    /// Branch, tag or commit. The default is the pinned commit of a known model, `main` of others.
     pub revision: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct HubReference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` names no model: {problem}\nhint: give a folder such as weights/gpt2, a name such as \
-     openai/clip-vit-large-patch14, or hf:OWNER/NAME/FILE, the last two with @REVISION if wanted"
+     openai/clip-vit-large-patch14, or hf:OWNER/NAME/FILE; @REVISION may follow the last two"
 )]
 pub struct InvalidReference {
     /// The text.
@@ -66,7 +66,7 @@ impl ModelReference {
     ///    more than one `/` or a `\`, has the extension of a weights file (`.safetensors`, `.pt`,
     ///    …), or its first folder exists or is one of capsmith's own (`weights/`, `data/`, `runs/`,
     ///    …).
-    /// 5. Otherwise: hub, as a [known](crate::known::KNOWN) short name, `OWNER/NAME` or `NAME`.
+    /// 5. Otherwise: hub, as a known short name, `OWNER/NAME` or `NAME`.
     ///
     /// `@REVISION` may follow the name of a hub model. `~` is the home folder.
     ///
@@ -74,25 +74,16 @@ impl ModelReference {
     /// The text is empty, or is neither a path nor a valid hub name.
     pub fn parse(text: &str) -> Result<Self, InvalidReference> {
         let text = text.trim();
-        if let Some(rest) = text.strip_prefix("hf:") {
-            return hub(text, rest, true).map(Self::Hub);
-        }
         if text.is_empty() {
             return Err(invalid(text, "it is empty"));
         }
-        let path = Path::new(text);
-        if path.exists() || (known::openai_clip(text).is_none() && looks_local(text)) {
+        let is_local = || {
+            Path::new(text).exists() || (known::openai_clip(text).is_none() && looks_local(text))
+        };
+        if !text.starts_with("hf:") && is_local() {
             return Ok(Self::Local(expand_home(text)));
         }
-        hub(text, text, false).map(Self::Hub)
-    }
-}
-
-impl FromStr for ModelReference {
-    type Err = InvalidReference;
-
-    fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        Self::parse(text)
+        HubReference::parse(text).map(Self::Hub)
     }
 }
 
@@ -122,61 +113,57 @@ impl fmt::Display for HubReference {
 fn looks_local(text: &str) -> bool {
     let first = text.split('/').next().unwrap_or_default();
     let is_nested = text.contains('/');
+    let extension = Path::new(text).extension().and_then(OsStr::to_str);
     text.starts_with(['.', '/', '~'])
         || text.ends_with('/')
         || text.contains('\\')
         // Slashes of a revision such as refs/pr/15 do not count.
         || text.split('@').next().unwrap_or_default().matches('/').count() > 1
-        || FILE_EXTENSIONS
-            .iter()
-            .any(|known| Path::new(text).extension().is_some_and(|end| end == *known))
+        || extension.is_some_and(|extension| FILE_EXTENSIONS.contains(&extension))
         || (is_nested && (OWN_FOLDERS.contains(&first) || Path::new(first).is_dir()))
 }
 
 /// Expands `~` and `~/…` to the home folder; leaves `~name/…` unchanged.
 pub(crate) fn expand_home(text: &str) -> PathBuf {
-    let rest = match text.strip_prefix('~') {
-        Some("") => Some(""),
-        Some(rest) => rest.strip_prefix('/'),
-        None => None,
-    };
-    match (rest, std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(text),
+    let rest = text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match rest.zip(env::home_dir()) {
+        Some((rest, home)) => home.join(rest.trim_start_matches('/')),
+        None => PathBuf::from(text),
     }
 }
 
-fn hub(text: &str, rest: &str, may_name_file: bool) -> Result<HubReference, InvalidReference> {
-    if let Some(repository) = known::openai_clip(rest) {
-        let (repository, file) = (repository.to_owned(), None);
-        return Ok(HubReference { repository, file, revision: None });
+impl HubReference {
+    /// Parses `[hf:]NAME[@REVISION]`, where `NAME` is a short name or `OWNER/NAME[/FILE]`.
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidReference> {
+        let name = text.strip_prefix("hf:").unwrap_or(text);
+        if let Some(repository) = known::openai_clip(name) {
+            return Ok(Self { repository: repository.to_owned(), file: None, revision: None });
+        }
+        let (name, revision) = match name.split_once('@') {
+            Some((name, revision)) => (name, Some(revision.to_owned())),
+            None => (name, None),
+        };
+        let is_revision =
+            |text: &String| is_file(text) && text.bytes().all(|b| b.is_ascii_graphic());
+        if !revision.iter().all(is_revision) {
+            return Err(invalid(text, "the revision after @ is no branch, tag or commit"));
+        }
+        if let Some(known) = known::by_name(name) {
+            let file = known.file.map(str::to_owned);
+            return Ok(Self { repository: known.repository.to_owned(), file, revision });
+        }
+        let name = known::openai_clip(name).unwrap_or(name);
+        let mut parts = name.splitn(3, '/');
+        let repository: Vec<&str> = parts.by_ref().take(2).collect();
+        let file = parts.next().map(str::to_owned);
+        if !repository.iter().all(|part| is_name(part)) {
+            return Err(invalid(text, "the hub's names are letters, digits, `-`, `_` and `.`"));
+        }
+        if file.as_deref().is_some_and(|file| !is_file(file)) {
+            return Err(invalid(text, "what follows OWNER/NAME is no path within a repository"));
+        }
+        Ok(Self { repository: repository.join("/"), file, revision })
     }
-    let (name, revision) = match rest.split_once('@') {
-        Some((name, revision)) => (name, Some(revision.to_owned())),
-        None => (rest, None),
-    };
-    if let Some(revision) = &revision
-        && !is_revision(revision)
-    {
-        return Err(invalid(text, "the revision after @ is no branch, tag or commit"));
-    }
-    if let Some(known) = known::by_name(name) {
-        let file = known.file.map(str::to_owned);
-        return Ok(HubReference { repository: known.repository.to_owned(), file, revision });
-    }
-    let name = known::openai_clip(name).unwrap_or(name);
-    let mut parts = name.splitn(3, '/');
-    let (owner, model, file) = (parts.next(), parts.next(), parts.next());
-    let repository: Vec<&str> = owner.into_iter().chain(model).collect();
-    if !repository.iter().all(|part| is_name(part)) {
-        return Err(invalid(text, "the hub's names are letters, digits, `-`, `_` and `.`"));
-    }
-    if let Some(file) = file
-        && !(may_name_file && is_file(file))
-    {
-        return Err(invalid(text, "what follows OWNER/NAME is no path within a repository"));
-    }
-    Ok(HubReference { repository: repository.join("/"), file: file.map(str::to_owned), revision })
 }
 
 /// Returns whether `part` is a valid owner or name by Hugging Face's rules.
@@ -197,10 +184,6 @@ pub(crate) fn is_file(path: &str) -> bool {
         && !path.ends_with('/')
         && !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-fn is_revision(revision: &str) -> bool {
-    is_file(revision) && revision.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Returns whether a revision is a commit, which never moves.
@@ -280,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_home_folder_is_put_in() {
-        let home = std::env::home_dir().unwrap();
+        let home = env::home_dir().unwrap();
         assert_eq!(
             ModelReference::parse("~/models/gpt2").unwrap(),
             ModelReference::Local(home.join("models/gpt2"))

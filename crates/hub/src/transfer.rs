@@ -1,18 +1,20 @@
 //! Downloads of single files, which resume where an earlier try ended.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use crate::client::{Client, header_text, is_html};
-use crate::retry::{Fault, Patience};
-use crate::{Error, Progress, Unit};
+use crate::client::{Client, header_text};
+use crate::data_set::has_extension;
+use crate::digest::{Checksum, each_piece};
+use crate::retry::{RequestError, with_retries};
+use crate::{DownloadProgress, Error, Unit};
 
-/// Number of new bytes from which a failed try resets the retry counter.
-const PROGRESS: u64 = 1 << 20;
+/// Number of new bytes from which a failed try resets the count of tries.
+const MIN_PROGRESS: u64 = 1 << 20;
 
 /// A file to fetch.
 pub(crate) struct Source<'a> {
@@ -21,175 +23,158 @@ pub(crate) struct Source<'a> {
     pub name: &'a str,
     /// Announced size in bytes.
     pub size: Option<u64>,
-    /// True if the file goes to the cache; chooses the hint for a full disk.
-    pub is_cache: bool,
+    pub checksums: Vec<Checksum>,
 }
 
-/// Downloads `source` into `partial`, resuming at the end of `partial`.
+impl Source<'_> {
+    fn check_size(&self, actual: u64) -> Result<(), Error> {
+        let Some(expected) = self.size.filter(|size| *size != actual) else { return Ok(()) };
+        Err(Error::Mismatch {
+            name: self.name.to_owned(),
+            property: "size",
+            expected: format!("{expected} bytes").into(),
+            actual: format!("{actual} bytes").into(),
+            origin: "announced",
+            hint: "it is not kept; run the same command again",
+        })
+    }
+}
+
+/// Downloads `source` to `target`, which appears only if its size and digests are right.
 ///
-/// The caller holds a lock on `partial` and checks the contents before use.
+/// Resumes `target` with the suffix `.incomplete`. The caller holds a lock on `target`.
 ///
 /// # Errors
-/// `partial` is kept for a later resume, unless its size is wrong or the disk is full.
+/// The incomplete file is kept, unless it has wrong contents or the disk is full.
 pub(crate) fn download(
     client: &Client<'_>,
     source: &Source<'_>,
-    partial: &Path,
-    progress: &mut dyn Progress,
+    target: &Path,
+    progress: &mut dyn DownloadProgress,
 ) -> Result<(), Error> {
-    let result = fetch(client, source, partial, progress);
+    let incomplete = target.with_added_extension("incomplete");
+    let fetched = fetch(client, source, &incomplete, progress);
     progress.finish();
-    if matches!(result, Err(Error::Size { .. } | Error::Full { .. })) {
+    let hint = "it is not kept; run the same command again, and if that does not help, a proxy or \
+                the server changes it";
+    let mut checksums = source.checksums.iter();
+    let checked = fetched
+        .and_then(|()| checksums.try_for_each(|sum| sum.check(&incomplete, source.name, hint)));
+    if let Err(error) = &checked
+        && (matches!(error, Error::Mismatch { .. }) || error.is_disk_full())
+    {
         // The first error is the one to report.
-        let _ = fs::remove_file(partial);
+        let _ = fs::remove_file(&incomplete);
     }
-    result
+    checked?;
+    Ok(durable::replace(&incomplete, target)?)
 }
 
 fn fetch(
     client: &Client<'_>,
     source: &Source<'_>,
-    partial: &Path,
-    progress: &mut dyn Progress,
+    path: &Path,
+    progress: &mut dyn DownloadProgress,
 ) -> Result<(), Error> {
-    let mut patience = Patience::new(client.options);
-    let mut done = length(partial)?;
-    if source.size.is_some_and(|size| done > size) {
-        truncate(partial, source)?;
-        done = 0;
+    let mut file = IncompleteFile::open(path)?;
+    if source.size.is_some_and(|size| file.length > size) {
+        file.clear()?;
     }
-    progress.start(source.name, Unit::Bytes, source.size, done);
-    while source.size.is_none_or(|size| done < size) || done == 0 {
-        match attempt(client, source, partial, done, progress) {
-            Ok(()) => break,
-            Err(fault) => {
-                let now = length(partial)?;
-                if now >= done + PROGRESS {
-                    patience.renew();
-                }
-                done = now;
-                patience.pause(source.url, fault, progress)?;
-            }
+    progress.start(source.name, Unit::Bytes, source.size, file.length);
+    with_retries(client.options, source.url, progress, |progress, tries| {
+        if file.length > 0 && source.size == Some(file.length) {
+            return Ok(());
         }
-    }
-    let file = OpenOptions::new().append(true).open(partial).map_err(Error::io("open", partial))?;
-    file.sync_all().map_err(|error| Error::write(partial, error, source.is_cache))
+        let before = file.length;
+        let result = request(client, source, &mut file, progress);
+        if file.length >= before + MIN_PROGRESS {
+            *tries = 0;
+        }
+        result
+    })?;
+    file.file.sync_all().map_err(Error::io("write", path))
 }
 
-/// Makes one request and appends the received bytes to `partial`, even if it fails midway.
-fn attempt(
+/// Makes one request and appends the received bytes to `file`, even if it fails midway.
+fn request(
     client: &Client<'_>,
     source: &Source<'_>,
-    partial: &Path,
-    have: u64,
-    progress: &mut dyn Progress,
-) -> Result<(), Fault> {
-    let answer = client.get(source.url, have)?;
-    let start = match answer.status() {
-        StatusCode::PARTIAL_CONTENT => {
-            let (start, total) = content_range(&answer)
-                .ok_or_else(|| Fault::passing("the server sent an unusable Content-Range"))?;
-            check_size(source, total)?;
-            if start != have {
-                truncate(partial, source)?;
-                return Err(Fault::passing("the server sent another part than was asked for"));
+    file: &mut IncompleteFile<'_>,
+    progress: &mut dyn DownloadProgress,
+) -> Result<(), RequestError> {
+    let response = client.get(source.url, file.length)?;
+    let start =
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => Some(range_start(&response).ok_or_else(|| {
+                RequestError::temporary("the server sent an unusable Content-Range")
+            })?),
+            StatusCode::OK => {
+                let has_page = header_text(&response, "content-type")
+                    .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+                if has_page && !has_extension(Path::new(source.name), &["html", "htm"]) {
+                    let problem = "it sent a web page instead of the file".to_owned();
+                    return Err(Error::NotTheHub { url: source.url.to_owned(), problem }.into());
+                }
+                Some(0)
             }
-            start
-        }
-        StatusCode::OK => {
-            if is_html(&answer) && !has_html_name(source.name) {
-                let problem = "it sent a page for people instead of the file".to_owned();
-                return Err(Error::NotTheHub { url: source.url.to_owned(), problem }.into());
-            }
-            if let Some(length) = body_length(&answer) {
-                check_size(source, length)?;
-            }
-            truncate(partial, source)?;
-            0
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            truncate(partial, source)?;
-            return Err(Fault::passing("the server has less of the file than is here"));
-        }
-        _ => return Err(Fault::of_status(&answer, source.url)),
-    };
-    let end = body_length(&answer).map(|length| start.saturating_add(length)).or(source.size);
-    progress.position(start);
-    let arrived = append(answer, source, partial, start, progress)?;
-    match end {
-        Some(end) if arrived < end => {
-            Err(Fault::passing(format!("the connection was cut at {arrived} of {end} bytes")))
-        }
-        _ => Ok(check_size(source, arrived)?),
-    }
-}
-
-/// Writes the body to the end of `partial` and returns the new length.
-fn append(
-    answer: Response<Body>,
-    source: &Source<'_>,
-    partial: &Path,
-    start: u64,
-    progress: &mut dyn Progress,
-) -> Result<u64, Fault> {
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(partial)
-        .map_err(|error| Error::write(partial, error, source.is_cache))?;
-    let mut body = answer.into_body().into_reader();
-    let mut buffer = vec![0; 1 << 17];
-    let mut arrived = start;
-    loop {
-        let count = body.read(&mut buffer).map_err(|error| Fault::passing(error.to_string()))?;
-        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(arrived);
+            StatusCode::RANGE_NOT_SATISFIABLE => None,
+            _ => return Err(RequestError::of_status(&response, source.url)),
         };
-        arrived += bytes.len() as u64;
-        if let Some(size) = source.size
-            && arrived > size
-        {
-            return Err(wrong_size(source, size, arrived).into());
+    if start != Some(file.length) {
+        file.clear()?;
+    }
+    if start != Some(file.length) {
+        return Err(RequestError::temporary("the server sent another part than the requested one"));
+    }
+    let length = header_text(&response, "content-length").and_then(|text| text.parse::<u64>().ok());
+    let end = length.map(|length| file.length.saturating_add(length));
+    end.map_or(Ok(()), |end| source.check_size(end))?;
+    progress.position(file.length);
+    each_piece(response.into_body().into_reader(), |piece| {
+        file.append(piece.map_err(|error| RequestError::temporary(error.to_string()))?)?;
+        if source.size.is_some_and(|size| file.length > size) {
+            source.check_size(file.length)?;
         }
-        file.write_all(bytes).map_err(|error| Error::write(partial, error, source.is_cache))?;
-        progress.position(arrived);
+        progress.position(file.length);
+        Ok::<_, RequestError>(())
+    })?;
+    match end.or(source.size) {
+        Some(end) if file.length < end => Err(RequestError::temporary(format!(
+            "the connection was cut at {} of {end} bytes",
+            file.length
+        ))),
+        _ => Ok(source.check_size(file.length)?),
     }
 }
 
-fn length(path: &Path) -> Result<u64, Error> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(Error::Io { action: "read", path: path.to_owned(), source: error }),
+/// Returns START of `bytes START-END/TOTAL`.
+fn range_start(response: &Response<Body>) -> Option<u64> {
+    let range = header_text(response, "content-range")?.strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
+}
+
+/// A file that grows while it is fetched.
+struct IncompleteFile<'p> {
+    file: File,
+    path: &'p Path,
+    length: u64,
+}
+
+impl<'p> IncompleteFile<'p> {
+    fn open(path: &'p Path) -> Result<Self, Error> {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        let file = opened.map_err(Error::io("write", path))?;
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        Ok(Self { file, path, length })
     }
-}
 
-fn truncate(path: &Path, source: &Source<'_>) -> Result<(), Error> {
-    File::create(path).map(drop).map_err(|error| Error::write(path, error, source.is_cache))
-}
-
-fn check_size(source: &Source<'_>, actual: u64) -> Result<(), Error> {
-    match source.size {
-        Some(expected) if expected != actual => Err(wrong_size(source, expected, actual)),
-        _ => Ok(()),
+    fn clear(&mut self) -> Result<(), Error> {
+        self.length = 0;
+        self.file.set_len(0).map_err(Error::io("write", self.path))
     }
-}
 
-fn wrong_size(source: &Source<'_>, expected: u64, actual: u64) -> Error {
-    Error::Size { name: source.name.to_owned(), expected, actual }
-}
-
-fn body_length(answer: &Response<Body>) -> Option<u64> {
-    header_text(answer, "content-length")?.parse().ok()
-}
-
-/// Returns start and total of `bytes START-END/TOTAL`.
-fn content_range(answer: &Response<Body>) -> Option<(u64, u64)> {
-    let (range, total) =
-        header_text(answer, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
-    Some((range.split_once('-')?.0.trim().parse().ok()?, total.trim().parse().ok()?))
-}
-
-fn has_html_name(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|end| end == "html" || end == "htm")
+    fn append(&mut self, piece: &[u8]) -> Result<(), Error> {
+        self.length += piece.len() as u64;
+        self.file.write_all(piece).map_err(Error::io("write", self.path))
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn hub() -> Verdict {
         Ok(options) => options,
         Err(error) => return Verdict::failed(error.to_string()),
     };
-    match hub::reach(&options, TIME_LIMIT) {
+    match hub::ping(&options, TIME_LIMIT) {
         Ok(()) => Verdict::ok(format!("{} answers", options.endpoint)),
         Err(reason) => Verdict::skipped(format!("{} is out of reach: {reason}", options.endpoint))
             .with_hint("models in the cache, and folders named in a config, work without it"),

@@ -1,12 +1,13 @@
 //! Commands and the environment variables that they read.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use hub::Silent;
+use hub::NoProgress;
 use hub::cli::{FetchWeightsArgs, fetch_weights};
 
-use crate::server::{Fault, git_id, sha256};
+use crate::server::{COMMIT, Fault, git_id, sha256};
 use crate::{Machine, child, names, weights};
 
 /// Runs `fetch weights` in a child process with the environment variables `settings`.
@@ -36,7 +37,7 @@ fn fetch_weights_in_a_child() {
     let mut arguments = arguments.lines().map(str::to_owned);
     let out = arguments.next().filter(|out| !out.is_empty()).map(Into::into);
     let args = FetchWeightsArgs { names: arguments.collect(), out };
-    match fetch_weights(&args, &mut Silent, &mut std::io::stdout().lock()) {
+    match fetch_weights(&args, &mut NoProgress, &mut std::io::stdout().lock()) {
         Ok(()) => println!("DONE"),
         Err(error) => println!("ERROR {error}"),
     }
@@ -78,6 +79,40 @@ fn every_variable_that_names_a_cache_is_followed() {
     assert!(machine.server.requests().is_empty());
     let text = fetch(&[both[0].clone(), offline]);
     assert!(text.contains("ERROR") && text.contains("HF_HUB_OFFLINE is set"), "{text}");
+}
+
+/// The cache is as Python leaves it: links from the snapshot to blobs, and the commit of `main`.
+#[test]
+fn a_cache_that_python_filled_is_used_offline_under_both_names_of_a_model() {
+    let machine = Machine::new();
+    for (folder, name) in [
+        ("models--distilgpt2", "distilbert/distilgpt2"),
+        ("models--distilbert--distilgpt2", "distilgpt2"),
+    ] {
+        let cache = machine.folder.path().join(folder);
+        let repository = cache.join(folder);
+        let snapshot = repository.join("snapshots").join(COMMIT);
+        for folder in [&repository.join("blobs"), &repository.join("refs"), &snapshot] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(repository.join("refs/main"), COMMIT).unwrap();
+        let files = [("config.json", b"{}".to_vec()), ("tokenizer.json", b"{}".to_vec())];
+        for (file, bytes) in files.into_iter().chain([("model.safetensors", weights())]) {
+            let etag = if bytes.len() > 1000 { sha256(&bytes) } else { git_id(&bytes) };
+            fs::write(repository.join("blobs").join(&etag), bytes).unwrap();
+            symlink(format!("../../blobs/{etag}"), snapshot.join(file)).unwrap();
+        }
+        let settings = [
+            ("HUGGINGFACE_HUB_CACHE", cache.to_str().unwrap()),
+            ("HF_ENDPOINT", &machine.server.url()),
+            ("HF_HUB_OFFLINE", "1"),
+        ];
+        let (_, text) = run(&["", name], &settings);
+        let line = format!("{}/model.safetensors  300000 bytes", snapshot.display());
+        assert!(text.contains("DONE") && text.contains(&line), "{text}");
+        assert!(text.contains("as announced by the hub"), "{text}");
+    }
+    assert!(machine.server.requests().is_empty());
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Tiny {
                 Archive { digest, size: None, ..*archive }
             })
             .collect();
-        let tiny = DataSet { archives: &archives, pictures: PICTURES.len(), ..*set };
+        let tiny = DataSet { archives: &archives, images: PICTURES.len(), ..*set };
         let mirror = self.machine.server.url();
         let options = self.machine.options.clone();
         fetch_data_set(&tiny, &self.folder, Some(&mirror), &options, &mut self.machine)

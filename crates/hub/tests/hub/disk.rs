@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use hub::Wanted;
+use hub::ModelFiles;
 
 use crate::{Machine, child, names};
 
@@ -16,7 +16,7 @@ fn a_full_disk_is_named_and_leaves_no_damaged_file() {
         let mut machine = Machine::new();
         machine.options.cache = cache.into();
         machine.options.endpoint = endpoint.to_owned();
-        let error = machine.resolve(file, Wanted::File).unwrap_err();
+        let error = machine.resolve(file, ModelFiles::File).unwrap_err();
         println!("ERROR {error}");
         return;
     }
@@ -31,7 +31,7 @@ fn a_full_disk_is_named_and_leaves_no_damaged_file() {
     assert!(text.contains(&format!("ERROR cannot write {}", blobs.display())), "{text}");
     assert!(text.contains("hint: make room") && text.contains("HF_HOME"), "{text}");
     assert!(names(&blobs).is_empty(), "{:?}", names(&blobs));
-    machine.resolve(file, Wanted::File).unwrap();
+    machine.resolve(file, ModelFiles::File).unwrap();
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_cache_that_may_not_be_written_is_named() {
         eprintln!("skipped: this user may write everywhere");
         return;
     }
-    let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains(machine.options.cache.to_str().unwrap()), "{error}");
     assert!(error.contains("HF_HOME"), "{error}");
 }
@@ -57,6 +57,6 @@ fn a_cache_that_may_not_be_written_is_named() {
 fn a_file_where_the_cache_should_be_is_named() {
     let mut machine = Machine::with_models();
     fs::write(&machine.options.cache, "").unwrap();
-    let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains(machine.options.cache.to_str().unwrap()), "{error}");
 }

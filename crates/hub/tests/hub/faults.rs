@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use hub::{Error, Wanted};
+use hub::{Error, ModelFiles};
 
 use crate::server::{COMMIT, Fault, sha256};
 use crate::{Machine, child, names, weights};
@@ -18,7 +18,7 @@ fn blobs(machine: &Machine) -> Vec<String> {
 }
 
 fn fetch(machine: &mut Machine) -> Result<Vec<u8>, Error> {
-    machine.resolve(FILE, Wanted::File).map(|path| fs::read(path).unwrap())
+    machine.resolve(FILE, ModelFiles::File).map(|path| fs::read(path).unwrap())
 }
 
 /// Asserts that a temporary failure leaves only incomplete blobs.
@@ -50,7 +50,7 @@ fn a_cut_connection_is_taken_up_where_it_ended() {
 #[test]
 fn a_server_that_falls_silent_is_asked_again() {
     let mut machine = Machine::with_models();
-    machine.options.silence = Duration::from_millis(300);
+    machine.options.read_timeout = Duration::from_millis(300);
     machine.server.fault("GET", "cdn", 1, Fault::Stall(100_000));
     let start = std::time::Instant::now();
     assert_eq!(fetch(&mut machine).unwrap(), weights());
@@ -122,7 +122,7 @@ fn a_large_file_of_another_content_is_not_kept() {
 fn a_small_file_of_another_content_is_not_kept_either() {
     let mut machine = Machine::with_models();
     machine.server.fault("GET", "config.json", 1, Fault::OtherBytes);
-    let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains("a/lm/config.json") && error.contains("git object id"), "{error}");
     assert_nothing_is_taken_for_whole(&machine);
 }
@@ -130,7 +130,7 @@ fn a_small_file_of_another_content_is_not_kept_either() {
 #[test]
 fn a_blob_that_was_cut_short_in_the_cache_is_fetched_again() {
     let mut machine = Machine::with_models();
-    let path = machine.resolve(FILE, Wanted::File).unwrap();
+    let path = machine.resolve(FILE, ModelFiles::File).unwrap();
     let blob = fs::canonicalize(&path).unwrap();
     fs::write(&blob, "short").unwrap();
     fs::remove_file(&path).unwrap();
@@ -140,10 +140,10 @@ fn a_blob_that_was_cut_short_in_the_cache_is_fetched_again() {
 #[test]
 fn what_is_not_there_is_named() {
     let mut machine = Machine::with_models();
-    let error = machine.resolve("hf:a/lm/gone.pt@v2", Wanted::File).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/lm/gone.pt@v2", ModelFiles::File).unwrap_err().to_string();
     assert!(error.contains("a/lm has no gone.pt at revision v2"), "{error}");
     assert!(error.contains("/a/lm/tree/v2"), "{error}");
-    let error = machine.resolve("hf:a/none", Wanted::Clip).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/none", ModelFiles::Clip).unwrap_err().to_string();
     assert!(error.contains("a/none has no files at revision main"), "{error}");
     assert_eq!(machine.server.requests().len(), 2, "404 is not tried again");
 }
@@ -154,11 +154,13 @@ fn a_refusal_says_to_accept_the_licence_or_to_set_a_token() {
         for (method, path) in [("HEAD", "resolve"), ("GET", "api")] {
             let mut machine = Machine::with_models();
             machine.server.fault(method, path, ALWAYS, Fault::Status(status, 0));
-            let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+            let error =
+                machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
             let page = format!("accept its licence at {}/a/lm", machine.server.url());
             assert!(error.contains(&page) && error.contains("set HF_TOKEN"), "{error}");
             machine.options.token = Some("mine".to_owned());
-            let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+            let error =
+                machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
             assert!(error.contains("check that the token"), "{error}");
             assert!(!error.contains("mine"), "the token is told: {error}");
         }
@@ -172,7 +174,7 @@ fn a_busy_or_broken_server_is_asked_again() {
         for (method, path) in [("GET", "api"), ("HEAD", "config.json"), ("GET", "cdn")] {
             machine.server.fault(method, path, 2, Fault::Status(status, 0));
         }
-        let folder = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+        let folder = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
         assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights());
         assert_eq!(machine.said.len(), 6, "{:?}", machine.said);
     }
@@ -208,7 +210,7 @@ fn a_log_in_page_is_not_taken_for_a_file() {
     {
         let mut machine = Machine::with_models();
         machine.server.fault(method, path, ALWAYS, Fault::Html);
-        let error = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap_err().to_string();
+        let error = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap_err().to_string();
         assert!(error.contains("did not answer as a model hub"), "{error}");
         assert!(error.contains("HF_ENDPOINT"), "{error}");
     }
@@ -217,11 +219,11 @@ fn a_log_in_page_is_not_taken_for_a_file() {
 #[test]
 fn what_is_in_the_cache_needs_no_server() {
     let mut machine = Machine::with_models();
-    let folder = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     machine.options.endpoint = "http://127.0.0.1:9".to_owned();
-    assert_eq!(machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap(), folder);
+    assert_eq!(machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap(), folder);
     assert!(machine.said.is_empty());
-    let error = machine.resolve("hf:a/clip", Wanted::Clip).unwrap_err();
+    let error = machine.resolve("hf:a/clip", ModelFiles::Clip).unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("http://127.0.0.1:9/api/models/a/clip"), "{error}");
 }
@@ -229,13 +231,13 @@ fn what_is_in_the_cache_needs_no_server() {
 #[test]
 fn offline_the_cache_is_used_and_nothing_else() {
     let mut machine = Machine::with_models();
-    machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     machine.options.offline = true;
     machine.server.requests();
-    machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
-    machine.resolve(FILE, Wanted::File).unwrap();
+    machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
+    machine.resolve(FILE, ModelFiles::File).unwrap();
     for text in ["hf:a/clip", "hf:a/lm@v2", "hf:a/lm/README.md"] {
-        let error = machine.resolve(text, Wanted::LanguageModel).unwrap_err().to_string();
+        let error = machine.resolve(text, ModelFiles::LanguageModel).unwrap_err().to_string();
         assert!(error.contains("HF_HUB_OFFLINE is set"), "{error}");
         assert!(error.contains(&format!("capsmith fetch weights {text}")), "{error}");
         assert!(error.contains(machine.options.cache.to_str().unwrap()), "{error}");
@@ -257,7 +259,7 @@ fn names_that_would_leave_the_cache_are_refused() {
     }
     let index = r#"{"weight_map": {"x": "../../../evil.safetensors"}}"#;
     machine.server.file("a/evil", "model.safetensors.index.json", index);
-    let error = machine.resolve("hf:a/evil", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/evil", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains("../../../evil.safetensors"), "{error}");
 }
 
@@ -299,7 +301,8 @@ fn threads_that_want_the_same_file_fetch_it_once() {
             let options = options.clone();
             scope.spawn(move || {
                 let reference = hub::ModelReference::parse(FILE).unwrap();
-                let path = hub::resolve(&reference, Wanted::File, &options, &mut hub::Silent);
+                let path =
+                    hub::resolve(&reference, ModelFiles::File, &options, &mut hub::NoProgress);
                 assert_eq!(fs::read(path.unwrap()).unwrap(), weights());
             });
         }

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hub::{Error, ModelReference, Options, Progress, Unit, Wanted};
+use hub::{DownloadProgress, Error, ModelFiles, ModelReference, Options, Unit};
 use server::Server;
 use tempfile::TempDir;
 
@@ -36,9 +36,9 @@ impl Machine {
             endpoint: server.url(),
             token: None,
             offline: false,
-            tries: 4,
-            first_pause: Duration::from_millis(2),
-            silence: Duration::from_secs(20),
+            max_tries: 4,
+            initial_backoff: Duration::from_millis(2),
+            read_timeout: Duration::from_secs(20),
         };
         Self { folder, server, options, said: Vec::new() }
     }
@@ -59,7 +59,7 @@ impl Machine {
         machine
     }
 
-    fn resolve(&mut self, text: &str, wanted: Wanted) -> Result<PathBuf, Error> {
+    fn resolve(&mut self, text: &str, wanted: ModelFiles) -> Result<PathBuf, Error> {
         let reference = ModelReference::parse(text).unwrap();
         let options = self.options.clone();
         hub::resolve(&reference, wanted, &options, self)
@@ -70,11 +70,11 @@ impl Machine {
     }
 }
 
-impl Progress for Machine {
-    fn start(&mut self, _what: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
+impl DownloadProgress for Machine {
+    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
     fn position(&mut self, _done: u64) {}
     fn finish(&mut self) {}
-    fn say(&mut self, line: &str) {
+    fn message(&mut self, line: &str) {
         self.said.push(line.to_owned());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use hub::{Error, HubReference, Wanted, place};
+use hub::{Error, HubReference, ModelFiles, copy_model};
 
 use crate::server::{COMMIT, git_id, sha256};
 use crate::{Machine, names, weights};
@@ -12,7 +12,7 @@ use crate::{Machine, names, weights};
 #[test]
 fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
     let mut machine = Machine::with_models();
-    let folder = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     assert_eq!(folder, machine.repository("a/lm").join("snapshots").join(COMMIT));
     assert_eq!(
         names(&folder),
@@ -27,9 +27,9 @@ fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
     assert_eq!(fs::read_to_string(reference).unwrap(), COMMIT);
 
     machine.server.requests();
-    assert_eq!(machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap(), folder);
+    assert_eq!(machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap(), folder);
     let by_commit = format!("hf:a/lm@{COMMIT}");
-    assert_eq!(machine.resolve(&by_commit, Wanted::LanguageModel).unwrap(), folder);
+    assert_eq!(machine.resolve(&by_commit, ModelFiles::LanguageModel).unwrap(), folder);
     assert!(machine.server.requests().is_empty());
 }
 
@@ -37,7 +37,7 @@ fn a_model_is_fetched_once_and_lies_as_python_would_have_put_it() {
 #[test]
 fn the_cache_is_file_by_file_what_huggingface_hub_makes() {
     let mut machine = Machine::with_models();
-    machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     let mut ours = String::new();
     describe(&machine.options.cache, &machine.options.cache, &mut ours);
     assert_eq!(ours, include_str!("../../../../tests/fixtures/hub/cache.txt"));
@@ -62,9 +62,9 @@ fn describe(folder: &Path, root: &Path, text: &mut String) {
 #[test]
 fn clip_comes_with_its_preprocessing_or_not_at_all() {
     let mut machine = Machine::with_models();
-    let folder = machine.resolve("hf:a/clip", Wanted::Clip).unwrap();
+    let folder = machine.resolve("hf:a/clip", ModelFiles::Clip).unwrap();
     assert!(folder.join("preprocessor_config.json").is_file());
-    let error = machine.resolve("hf:a/lm", Wanted::Clip).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/lm", ModelFiles::Clip).unwrap_err().to_string();
     assert!(
         error.contains("a/lm at revision") && error.contains("preprocessor_config.json"),
         "{error}"
@@ -80,16 +80,16 @@ fn weights_in_shards_are_fetched_by_their_index() {
     let index = r#"{"metadata": {"total_size": 9}, "weight_map": {"x": "model-1.safetensors", "y": "parts/model-2.safetensors", "z": "model-1.safetensors"}}"#;
     machine.server.file("a/big", "model.safetensors.index.json", index);
     machine.server.file("a/big", "model-1.safetensors", vec![1; 2000]);
-    let error = machine.resolve("hf:a/big", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/big", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains("no parts/model-2.safetensors, which"), "{error}");
     machine.server.file("a/big", "parts/model-2.safetensors", vec![2; 2000]);
-    let folder = machine.resolve("hf:a/big", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/big", ModelFiles::LanguageModel).unwrap();
     assert_eq!(fs::read(folder.join("model-1.safetensors")).unwrap(), vec![1; 2000]);
     assert_eq!(fs::read(folder.join("parts/model-2.safetensors")).unwrap(), vec![2; 2000]);
     let link = fs::read_link(folder.join("parts/model-2.safetensors")).unwrap();
     assert!(link.starts_with("../../../blobs"), "{}", link.display());
     machine.server.requests();
-    machine.resolve("hf:a/big", Wanted::LanguageModel).unwrap();
+    machine.resolve("hf:a/big", ModelFiles::LanguageModel).unwrap();
     assert!(machine.server.requests().is_empty());
 }
 
@@ -97,21 +97,21 @@ fn weights_in_shards_are_fetched_by_their_index() {
 fn one_file_is_fetched_alone_at_its_revision() {
     let mut machine = Machine::with_models();
     machine.server.file("a/prefix", "deep/x.pt", weights());
-    let path = machine.resolve("hf:a/prefix/deep/x.pt@v1/beta", Wanted::File).unwrap();
+    let path = machine.resolve("hf:a/prefix/deep/x.pt@v1/beta", ModelFiles::File).unwrap();
     assert_eq!(fs::read(&path).unwrap(), weights());
     let paths: Vec<String> =
         machine.server.requests().into_iter().map(|request| request.path).collect();
     assert!(paths.contains(&"/a/prefix/resolve/v1%2Fbeta/deep/x.pt".to_owned()), "{paths:?}");
-    machine.resolve("hf:a/prefix/deep/x.pt@v1/beta", Wanted::File).unwrap();
+    machine.resolve("hf:a/prefix/deep/x.pt@v1/beta", ModelFiles::File).unwrap();
     assert!(machine.server.requests().is_empty());
-    let error = machine.resolve("hf:a/prefix", Wanted::File).unwrap_err();
+    let error = machine.resolve("hf:a/prefix", ModelFiles::File).unwrap_err();
     assert!(matches!(error, Error::NoFile(_)), "{error}");
 }
 
 #[test]
 fn weights_of_pytorch_are_fetched_where_there_are_no_safetensors() {
     let mut machine = Machine::with_models();
-    let folder = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     assert!(!folder.join("pytorch_model.bin").exists());
     for (name, text) in
         [("config.json", "{}"), ("tokenizer.json", "{}"), ("added_tokens.json", "{}")]
@@ -120,20 +120,20 @@ fn weights_of_pytorch_are_fetched_where_there_are_no_safetensors() {
         machine.server.file("a/parts", name, text);
     }
     machine.server.file("a/old", "pytorch_model.bin", weights());
-    let folder = machine.resolve("hf:a/old", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/old", ModelFiles::LanguageModel).unwrap();
     let files = ["added_tokens.json", "config.json", "pytorch_model.bin", "tokenizer.json"];
     assert_eq!(names(&folder), files);
     let out = machine.folder.path().join("out");
-    assert_eq!(place(&folder, &out).unwrap().len(), 4);
+    assert_eq!(copy_model(&folder, &out).unwrap().len(), 4);
     let index = r#"{"weight_map": {"x": "pytorch_model-1.bin", "y": "pytorch_model-2.bin"}}"#;
     machine.server.file("a/parts", "pytorch_model.bin.index.json", index);
     for part in ["pytorch_model-1.bin", "pytorch_model-2.bin"] {
         machine.server.file("a/parts", part, part.as_bytes().to_vec());
     }
-    let folder = machine.resolve("hf:a/parts", Wanted::LanguageModel).unwrap();
+    let folder = machine.resolve("hf:a/parts", ModelFiles::LanguageModel).unwrap();
     assert_eq!(fs::read(folder.join("pytorch_model-2.bin")).unwrap(), b"pytorch_model-2.bin");
     machine.server.requests();
-    machine.resolve("hf:a/parts", Wanted::LanguageModel).unwrap();
+    machine.resolve("hf:a/parts", ModelFiles::LanguageModel).unwrap();
     assert!(machine.server.requests().is_empty());
 }
 
@@ -160,7 +160,7 @@ fn a_cache_under_a_models_other_name_is_used() {
         let mut machine = Machine::new();
         machine.options.offline = true;
         let snapshot = fill(&machine.options.cache.join(folder), PINNED, &MODEL);
-        assert_eq!(machine.resolve(reference, Wanted::LanguageModel).unwrap(), snapshot);
+        assert_eq!(machine.resolve(reference, ModelFiles::LanguageModel).unwrap(), snapshot);
     }
     for (folder, reference) in [
         ("models--distilgpt2", "distilbert/distilgpt2"),
@@ -171,7 +171,7 @@ fn a_cache_under_a_models_other_name_is_used() {
         let snapshot = fill(&machine.options.cache.join(folder), COMMIT, &MODEL);
         fs::create_dir_all(machine.options.cache.join(folder).join("refs")).unwrap();
         fs::write(machine.options.cache.join(folder).join("refs/main"), COMMIT).unwrap();
-        assert_eq!(machine.resolve(reference, Wanted::LanguageModel).unwrap(), snapshot);
+        assert_eq!(machine.resolve(reference, ModelFiles::LanguageModel).unwrap(), snapshot);
     }
 }
 
@@ -183,13 +183,13 @@ fn other_caches_are_looked_in_and_not_written() {
     let snapshot = fill(&other.join("models--a--lm"), COMMIT, &["config.json"]);
     let by_commit = format!("hf:a/lm@{COMMIT}");
     // A partial model does not suffice, and no files are added to it.
-    let fetched = machine.resolve(&by_commit, Wanted::LanguageModel).unwrap();
+    let fetched = machine.resolve(&by_commit, ModelFiles::LanguageModel).unwrap();
     assert!(fetched.starts_with(&machine.options.cache));
     assert_eq!(names(&snapshot), ["config.json"]);
     fs::remove_dir_all(&machine.options.cache).unwrap();
     fill(&other.join("models--a--lm"), COMMIT, &MODEL);
     machine.server.requests();
-    assert_eq!(machine.resolve(&by_commit, Wanted::LanguageModel).unwrap(), snapshot);
+    assert_eq!(machine.resolve(&by_commit, ModelFiles::LanguageModel).unwrap(), snapshot);
     assert!(machine.server.requests().is_empty());
 }
 
@@ -201,17 +201,17 @@ fn a_clip_needs_of_the_cache_what_its_tower_needs() {
     let clip = format!("hf:a/clip@{COMMIT}");
     let files = ["config.json", "preprocessor_config.json", "pytorch_model.bin"];
     let snapshot = fill(&repository, COMMIT, &files);
-    assert_eq!(machine.resolve(&clip, Wanted::ClipVision).unwrap(), snapshot);
-    machine.resolve(&clip, Wanted::ClipText).unwrap_err();
-    machine.resolve(&clip, Wanted::Clip).unwrap_err();
+    assert_eq!(machine.resolve(&clip, ModelFiles::ClipVision).unwrap(), snapshot);
+    machine.resolve(&clip, ModelFiles::ClipText).unwrap_err();
+    machine.resolve(&clip, ModelFiles::Clip).unwrap_err();
     fill(&repository, COMMIT, &["tokenizer.json"]);
-    assert_eq!(machine.resolve(&clip, Wanted::Clip).unwrap(), snapshot);
+    assert_eq!(machine.resolve(&clip, ModelFiles::Clip).unwrap(), snapshot);
     fs::remove_file(snapshot.join("preprocessor_config.json")).unwrap();
-    assert_eq!(machine.resolve(&clip, Wanted::ClipText).unwrap(), snapshot);
-    machine.resolve(&clip, Wanted::ClipVision).unwrap_err();
+    assert_eq!(machine.resolve(&clip, ModelFiles::ClipText).unwrap(), snapshot);
+    machine.resolve(&clip, ModelFiles::ClipVision).unwrap_err();
     // The file name as of transformers 5.
     fill(&repository, COMMIT, &["processor_config.json"]);
-    assert_eq!(machine.resolve(&clip, Wanted::Clip).unwrap(), snapshot);
+    assert_eq!(machine.resolve(&clip, ModelFiles::Clip).unwrap(), snapshot);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_revision_that_is_not_there_hints_at_the_one_that_is() {
     machine.options.offline = true;
     let repository = machine.options.cache.join("models--gpt2");
     fill(&repository, COMMIT, &MODEL[..2]);
-    let mut error = || machine.resolve("gpt2", Wanted::LanguageModel).unwrap_err().to_string();
+    let mut error = || machine.resolve("gpt2", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(!error().contains("takes the revision"), "an incomplete one is of no use");
     fill(&repository, COMMIT, &MODEL);
     let by_commit = format!("hf:openai-community/gpt2@{COMMIT} takes the revision that is in");
@@ -229,7 +229,7 @@ fn a_revision_that_is_not_there_hints_at_the_one_that_is() {
     fs::write(repository.join("refs/main"), COMMIT).unwrap();
     assert!(error().contains("hint: hf:openai-community/gpt2@main takes the"), "{}", error());
     assert!(error().contains(PINNED), "{}", error());
-    let found = machine.resolve("gpt2@main", Wanted::LanguageModel).unwrap();
+    let found = machine.resolve("gpt2@main", ModelFiles::LanguageModel).unwrap();
     assert_eq!(found, repository.join("snapshots").join(COMMIT));
 }
 
@@ -239,7 +239,7 @@ fn a_repository_without_weights_says_so() {
     for (name, text) in [("config.json", "{}"), ("tokenizer.json", "{}"), ("tf_model.h5", "x")] {
         machine.server.file("a/old", name, text);
     }
-    let error = machine.resolve("hf:a/old", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("hf:a/old", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains("a/old") && error.contains("model.safetensors"), "{error}");
     assert!(error.contains(&format!("/a/old/tree/{COMMIT}")), "{error}");
 }
@@ -248,10 +248,10 @@ fn a_repository_without_weights_says_so() {
 fn a_renamed_repository_is_followed() {
     let mut machine = Machine::with_models();
     machine.server.rename("old", "a/lm");
-    let path = machine.resolve("hf:old/x/model.safetensors", Wanted::File);
+    let path = machine.resolve("hf:old/x/model.safetensors", ModelFiles::File);
     assert!(matches!(path, Err(Error::NotFound { .. })));
     machine.server.rename("b/lm", "a/lm");
-    let path = machine.resolve("hf:b/lm/model.safetensors", Wanted::File).unwrap();
+    let path = machine.resolve("hf:b/lm/model.safetensors", ModelFiles::File).unwrap();
     assert_eq!(fs::read(path).unwrap(), weights());
 }
 
@@ -259,7 +259,7 @@ fn a_renamed_repository_is_followed() {
 fn the_token_goes_to_the_hub_and_not_to_the_storage_behind_it() {
     let mut machine = Machine::with_models();
     machine.options.token = Some("secret".to_owned());
-    machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     let (storage, hub): (Vec<_>, Vec<_>) = machine
         .server
         .requests()
@@ -281,7 +281,7 @@ fn a_cache_that_python_filled_is_used() {
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         fs::write(snapshot.join(name), "x").unwrap();
     }
-    assert_eq!(machine.resolve("gpt2", Wanted::LanguageModel).unwrap(), snapshot);
+    assert_eq!(machine.resolve("gpt2", ModelFiles::LanguageModel).unwrap(), snapshot);
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_known_model_is_taken_at_its_commit_and_with_its_digest_only() {
     }
     machine.server.file(repository, "model.safetensors", weights());
     // This hub has another commit.
-    let error = machine.resolve("gpt2", Wanted::LanguageModel).unwrap_err().to_string();
+    let error = machine.resolve("gpt2", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains(COMMIT) && error.contains("607a30d7"), "{error}");
     // This hub claims the pinned commit but has other weights.
     let claim = || {
@@ -304,7 +304,7 @@ fn a_known_model_is_taken_at_its_commit_and_with_its_digest_only() {
     machine.server.requests();
     let error = machine.resolve(
         "hf:openai-community/gpt2/model.safetensors@607a30d783dfa663caf39e06633721c8d4cfcd7e",
-        Wanted::File,
+        ModelFiles::File,
     );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("248dfc3911869ec4") && error.contains(&sha256(&weights())), "{error}");
@@ -319,38 +319,39 @@ fn a_local_path_is_returned_and_a_missing_one_says_how_to_fetch() {
     let folder = machine.folder.path().join("gpt2");
     fs::create_dir(&folder).unwrap();
     let text = folder.to_str().unwrap().to_owned();
-    assert_eq!(machine.resolve(&text, Wanted::LanguageModel).unwrap(), folder);
-    let error = machine.resolve("weights/gpt2-xl", Wanted::LanguageModel).unwrap_err().to_string();
+    assert_eq!(machine.resolve(&text, ModelFiles::LanguageModel).unwrap(), folder);
+    let error =
+        machine.resolve("weights/gpt2-xl", ModelFiles::LanguageModel).unwrap_err().to_string();
     assert!(error.contains("there is no weights/gpt2-xl"), "{error}");
     assert!(error.contains("capsmith fetch weights gpt2-xl --out weights"), "{error}");
-    let error = machine.resolve("/nowhere/x", Wanted::Clip).unwrap_err().to_string();
+    let error = machine.resolve("/nowhere/x", ModelFiles::Clip).unwrap_err().to_string();
     assert!(error.contains("hf:OWNER/NAME"), "{error}");
 }
 
 #[test]
 fn a_folder_of_ones_own_gets_the_files_and_keeps_what_is_there() {
     let mut machine = Machine::with_models();
-    let resolved = machine.resolve("hf:a/lm", Wanted::LanguageModel).unwrap();
+    let resolved = machine.resolve("hf:a/lm", ModelFiles::LanguageModel).unwrap();
     // Files that another program put into the snapshot are not copied.
     fs::write(resolved.join("flax_model.msgpack"), "x").unwrap();
     let out = machine.folder.path().join("weights/lm");
-    assert_eq!(place(&resolved, &out).unwrap().len(), 5);
+    assert_eq!(copy_model(&resolved, &out).unwrap().len(), 5);
     assert_eq!(
         names(&out),
         ["config.json", "merges.txt", "model.safetensors", "tokenizer_config.json", "vocab.json"]
     );
     assert!(!fs::symlink_metadata(out.join("config.json")).unwrap().is_symlink());
     assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), weights());
-    place(&resolved, &out).unwrap();
+    copy_model(&resolved, &out).unwrap();
     fs::remove_file(out.join("merges.txt")).unwrap();
     fs::write(out.join("merges.txt"), "mine").unwrap();
-    let error = place(&resolved, &out).unwrap_err().to_string();
+    let error = copy_model(&resolved, &out).unwrap_err().to_string();
     assert!(error.contains("merges.txt is in the way"), "{error}");
     assert_eq!(fs::read_to_string(out.join("merges.txt")).unwrap(), "mine");
 
-    let file = machine.resolve("hf:a/lm/model.safetensors", Wanted::File).unwrap();
+    let file = machine.resolve("hf:a/lm/model.safetensors", ModelFiles::File).unwrap();
     let out = machine.folder.path().join("weights/one");
-    assert_eq!(place(&file, &out).unwrap(), [out.join("model.safetensors")]);
+    assert_eq!(copy_model(&file, &out).unwrap(), [out.join("model.safetensors")]);
 }
 
 #[test]
