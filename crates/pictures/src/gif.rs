@@ -1,10 +1,10 @@
-//! GIF: the first frame on its canvas, as Pillow shows it.
+//! GIF decoding: the first frame on its canvas, as Pillow shows it.
 //!
-//! Outside the frame Pillow fills the canvas with entry 0 of the palette, or with the transparent
-//! one where there is such; the background that the file names does not count. A canvas grows to a
-//! frame that reaches beyond it. A palette in which each entry is its own shade of grey counts as
-//! none: then the global one counts, or where that is none either, indexes are shades of grey.
-//! Entries beyond a palette are black.
+//! `image` leaves the canvas outside the frame transparent black. Pillow fills it with the
+//! transparent entry of the palette, or with entry 0 if there is none, and ignores the background
+//! that the file names. The canvas grows to a frame that reaches beyond it. Pillow ignores a
+//! palette whose entry `i` is grey `i` throughout: then the global palette counts, and without that
+//! one too an index is a shade of grey. Entries beyond a palette are black.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     options.set_color_output(ColorOutput::Indexed);
     options.check_frame_consistency(false);
     options.allow_unknown_blocks(true);
-    // The frame goes to memory of ours, which is checked first.
+    // The frame goes into our own buffer, whose size is checked first.
     options.set_memory_limit(MemoryLimit::Unlimited);
     let bytes = with_palette(bytes);
     let mut decoder = options.read_info(&*bytes).map_err(problem)?;
@@ -47,13 +47,13 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     Ok(RgbPixels { width, height, data: data.into_flattened() })
 }
 
-/// Byte that holds the global palette's size and its presence.
+/// Offset of the byte with the global palette's size and presence.
 const FLAGS: usize = 10;
 const HAS_PALETTE: u8 = 0x80;
 /// Bytes before the global palette.
 const SCREEN: usize = 13;
 
-/// A GIF with a global palette, for without any the decoder refuses it: shades of grey.
+/// Adds a global palette of greys to a GIF without one, which the decoder would refuse.
 fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
     match bytes.split_at_checked(SCREEN) {
         Some((screen, rest)) if screen[FLAGS] & HAS_PALETTE == 0 => {
@@ -67,18 +67,19 @@ fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The colour of each index.
+/// Returns the colour of each index.
 fn colours(local: Option<&[u8]>, global: Option<&[u8]>) -> [[u8; 3]; 256] {
-    let own_grey = |index: usize| [index as u8; 3];
+    let grey = |index: usize| [index as u8; 3];
     for palette in [local, global].into_iter().flatten() {
         let entries: &[[u8; 3]] = palette.as_chunks().0;
-        if entries.iter().enumerate().any(|(index, entry)| *entry != own_grey(index)) {
+        if entries.iter().enumerate().any(|(index, entry)| *entry != grey(index)) {
             return std::array::from_fn(|index| entries.get(index).copied().unwrap_or_default());
         }
     }
-    std::array::from_fn(own_grey)
+    std::array::from_fn(grey)
 }
 
+/// Converts an error of the `gif` crate.
 fn problem(error: DecodingError) -> PictureProblem {
     match error {
         DecodingError::Io(error) => PictureProblem::CutShort(error.to_string()),

@@ -1,4 +1,4 @@
-//! The file of a picture: its place and its bytes.
+//! Image files: location, stamp and bytes.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,33 +9,33 @@ use std::time::UNIX_EPOCH;
 use crate::pixels::{MAX_BYTES, PictureError, PictureProblem, RgbPixels, decode_bytes, format_of};
 use crate::unpacked;
 
-/// Bytes that tell a picture's format.
+/// Bytes that tell an image's format.
 const HEAD: u64 = 64;
 
-/// Place of a picture: a file, or a member of an archive.
+/// Location of an image: a file or a member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PictureFile {
-    /// In a file of its own.
+    /// Separate file.
     File(PathBuf),
-    /// In an archive, as it is.
+    /// Uncompressed member of an archive.
     Member {
-        /// The archive.
+        /// Path of the archive.
         archive: Arc<Path>,
         /// True if the archive as a whole is compressed.
         compressed: bool,
-        /// Bytes before it in the uncompressed archive.
+        /// Offset in the uncompressed archive, in bytes.
         offset: u64,
-        /// Its bytes.
+        /// Size in bytes.
         length: u64,
     },
 }
 
-/// Size and time of change of a picture's file: other contents nearly always have another stamp.
+/// Size and modification time of an image; a changed image nearly always has another stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
-    /// Bytes of the picture.
+    /// Size of the image in bytes.
     pub size: u64,
-    /// When its file, or the archive that it is in, was last written: nanoseconds since 1970.
+    /// Modification time of the file or archive, in nanoseconds since 1970.
     pub modified: i64,
 }
 
@@ -46,13 +46,13 @@ impl From<PathBuf> for PictureFile {
 }
 
 impl PictureFile {
-    /// Reads and decodes the picture as [`decode`] does.
+    /// Reads and decodes the image as [`decode`] does.
     pub fn decode(&self) -> Result<RgbPixels, PictureError> {
         let (bytes, _) = self.read()?;
         decode_bytes(&bytes, self.path())
     }
 
-    /// Returns the file that it is, or is in.
+    /// Returns the path of the file or of the archive.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -61,17 +61,17 @@ impl PictureFile {
         }
     }
 
-    /// Returns the stamp of a picture without reading it.
+    /// Returns the stamp of the image without reading it.
     pub fn stamp(&self) -> Result<FileStamp, PictureError> {
         let metadata = fs::metadata(self.path()).map_err(PictureProblem::from);
         metadata.and_then(|metadata| self.stamp_from(&metadata)).map_err(|error| self.error(error))
     }
 
-    /// Reads the picture's bytes, with the stamp that the file had when it was opened.
+    /// Reads the bytes of the image and the stamp that the file had when it was opened.
     ///
     /// # Errors
-    /// Anything but a regular file is refused before it is opened; a file that does not begin as a
-    /// picture does, before the rest of it is read.
+    /// Refuses anything but a regular file before opening it, and a file whose first bytes are of no
+    /// supported format before reading the rest.
     pub fn read(&self) -> Result<(Vec<u8>, FileStamp), PictureError> {
         self.open_and_read().map_err(|error| self.error(error))
     }
@@ -108,12 +108,12 @@ impl PictureFile {
     }
 }
 
-/// Reads and decodes the picture at `path`; its bytes tell the format, not its name.
+/// Reads and decodes the image at `path`. Its first bytes tell the format, not its name.
 pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
     PictureFile::File(path.to_owned()).decode()
 }
 
-/// Opens a regular file. Opening a pipe would wait for its writer, and a device may have no end.
+/// Opens a regular file. Opening a pipe waits for its writer, and a device may have no end.
 pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
     if !fs::metadata(path)?.is_file() {
         return Err(PictureProblem::NotRegular);
@@ -121,7 +121,7 @@ pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
     Ok(File::open(path)?)
 }
 
-/// Reads the picture of `size` bytes at `offset`; its first bytes must be of a known format.
+/// Reads the image of `size` bytes at `offset`; its first bytes must be of a supported format.
 fn read_picture(file: &mut File, offset: u64, size: u64) -> Result<Vec<u8>, PictureProblem> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
@@ -136,6 +136,7 @@ fn read_picture(file: &mut File, offset: u64, size: u64) -> Result<Vec<u8>, Pict
     Ok(bytes)
 }
 
+/// Returns the modification time in nanoseconds since 1970.
 fn nanoseconds(metadata: &Metadata) -> io::Result<i64> {
     let modified = metadata.modified()?;
     let nanoseconds = match modified.duration_since(UNIX_EPOCH) {

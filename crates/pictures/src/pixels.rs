@@ -1,10 +1,13 @@
-//! Decoding a picture into RGB, as Pillow's `Image.open(path).convert("RGB")` does.
+//! Image decoding into RGB, as Pillow's `Image.open(path).convert("RGB")` does it.
 //!
-//! Alpha is dropped without blending, palettes are looked up, an EXIF orientation is not applied,
-//! and of an animation the first frame counts: all as in Pillow. What cannot be decoded whole is an
-//! error with the file's name, never a picture with a grey or black part. Two limits are stricter
-//! than Pillow's: 16-bit grey (which Pillow clips rather than scales), and more than
-//! [`MAX_PIXELS`].
+//! As in Pillow, alpha is dropped without blending, palettes are looked up, an EXIF orientation is
+//! not applied, and an animation is its first frame. An image that cannot be decoded whole is an
+//! error with the file's name, never an image with a grey or black part. Two limits are stricter
+//! than Pillow's: 16-bit grey is refused, because Pillow clips instead of scaling it, and so are
+//! more than [`MAX_PIXELS`].
+//!
+//! BMP and WebP go to the `image` crate as they are. The module of each other format says what
+//! `image` does differently from Pillow.
 
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -14,35 +17,36 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use crate::{gif, jpeg, png, pnm, tiff};
 
-/// Pictures with more pixels are refused before anything is allocated for them. Pillow warns of a
-/// decompression bomb at this number.
+/// Largest number of pixels that an image may have; Pillow warns of a decompression bomb beyond it.
+///
+/// Images that claim more are refused before memory is allocated for them.
 pub const MAX_PIXELS: u64 = 89_478_485;
 
-/// Files with more bytes are refused: [`MAX_PIXELS`] of 16-bit colour take less.
+/// Largest size of an image file; [`MAX_PIXELS`] of 16-bit RGBA take less.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-/// A decoded picture.
+/// Decoded image in RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbPixels {
-    /// Pixels in a row, at least 1.
+    /// Width in pixels, at least 1.
     pub width: u32,
-    /// Rows, at least 1.
+    /// Height in pixels, at least 1.
     pub height: u32,
     /// Red, green and blue of each pixel, row by row: `[height, width, 3]`.
     pub data: Vec<u8>,
 }
 
-/// A picture that cannot be used.
+/// Error of a file that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", printable_path(path))]
 pub struct PictureError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Reason for the error.
     pub problem: PictureProblem,
 }
 
-/// What is wrong with a picture.
+/// Reason why an image cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureProblem {
     /// The file cannot be read.
@@ -51,50 +55,54 @@ pub enum PictureProblem {
     /// A folder, a device, a pipe or a socket.
     #[error("is not a regular file")]
     NotRegular,
-    /// More bytes than [`MAX_BYTES`].
+    /// The file has more bytes than [`MAX_BYTES`].
     #[error("has {0} bytes, more than the {MAX_BYTES} that a picture may have")]
     TooLong(u64),
     /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
-    /// The bytes are of no picture format that is read here.
+    /// The first bytes are not those of a supported format.
     #[error("is not a JPEG, PNG, GIF, BMP, WebP, PNM or TIFF picture; it begins with {0:?}")]
     NotAPicture(String),
-    /// More pixels than are allowed, by the file's header.
+    /// The header claims more pixels than are allowed.
     #[error("claims {width}x{height} pixels, more than the {allowed} that are allowed")]
     TooLarge {
-        /// Pixels at most.
+        /// Largest allowed number of pixels.
         allowed: u64,
-        /// Pixels in a row.
+        /// Claimed width.
         width: u32,
-        /// Rows.
+        /// Claimed height.
         height: u32,
     },
-    /// The file ends before the picture does.
+    /// The file ends before the image does.
     #[error("is cut short: {0}")]
     CutShort(String),
-    /// The bytes contradict their format.
+    /// The file breaks the rules of its format.
     #[error("is damaged: {0}")]
     Damaged(String),
-    /// A kind of picture that cannot be turned into RGB as Pillow does.
+    /// The image cannot be converted to RGB as Pillow does it.
     #[error("is of an unsupported kind: {0}")]
     Unsupported(String),
 }
 
 impl PictureProblem {
+    /// Returns the error for 16-bit grey, which Pillow clips.
     pub(crate) fn sixteen_bit_grey() -> Self {
         Self::Unsupported("16-bit grey; convert it to 8 bits a channel".to_owned())
     }
 }
 
-/// Decodes a picture that is in memory; `name` is for the error.
+/// Decodes an image in memory; errors name it `name`.
 pub fn decode_bytes(bytes: &[u8], name: &Path) -> Result<RgbPixels, PictureError> {
     decode_within(bytes, MAX_PIXELS)
         .map_err(|problem| PictureError { path: name.to_owned(), problem })
 }
 
-/// Decodes a picture that is in memory, unless its header claims more than `allowed` pixels: then
-/// nothing is allocated for them.
+/// Decodes an image of at most `allowed` pixels in memory.
+///
+/// # Errors
+/// Fails with [`PictureProblem::TooLarge`], before memory is allocated for pixels, if the header
+/// claims more of them.
 pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
     match format_of(bytes)? {
         ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
@@ -106,7 +114,7 @@ pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     }
 }
 
-/// Tells the format by a picture's first bytes.
+/// Returns the format that the first bytes of a file belong to.
 pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
     if bytes.is_empty() {
         return Err(PictureProblem::Empty);
@@ -121,7 +129,7 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
     })
 }
 
-/// Refuses a header's claim of no pixels, or of more than are allowed.
+/// Fails if a header claims no pixels or more than `allowed`.
 pub(crate) fn check_size(width: u32, height: u32, allowed: u64) -> Result<(), PictureProblem> {
     if width == 0 || height == 0 {
         return Err(PictureProblem::Damaged(format!("it claims {width}x{height} pixels")));
@@ -132,6 +140,7 @@ pub(crate) fn check_size(width: u32, height: u32, allowed: u64) -> Result<(), Pi
     Ok(())
 }
 
+/// Decodes an image of at most `allowed` pixels with the `image` crate.
 pub(crate) fn decode_with_image(
     bytes: &[u8],
     format: ImageFormat,
@@ -144,7 +153,7 @@ pub(crate) fn decode_with_image(
     into_rgb(DynamicImage::from_decoder(decoder).map_err(problem)?)
 }
 
-/// Drops alpha and doubles grey, as Pillow's `convert("RGB")` does.
+/// Drops alpha and triples grey, as Pillow's `convert("RGB")` does.
 pub(crate) fn into_rgb(picture: DynamicImage) -> Result<RgbPixels, PictureProblem> {
     let (width, height) = (picture.width(), picture.height());
     let data = match picture {
@@ -163,7 +172,7 @@ pub(crate) fn into_rgb(picture: DynamicImage) -> Result<RgbPixels, PictureProble
     Ok(RgbPixels { width, height, data })
 }
 
-/// Pillow takes the high byte of a 16-bit colour; rounding would be off by one at times.
+/// Returns the high byte of red, green and blue, as Pillow does; rounding is off by one at times.
 fn high_bytes(samples: &[u16], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)
@@ -172,6 +181,16 @@ fn high_bytes(samples: &[u16], channels: usize) -> Vec<u8> {
         .collect()
 }
 
+/// Converts CMYK, where 255 is full ink, to RGB with Pillow's arithmetic.
+pub(crate) fn rgb_of_cmyk([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    [cyan, magenta, yellow].map(|ink| {
+        let product = u32::from(ink) * u32::from(255 - black) + 128;
+        let hidden = (product + (product >> 8)) >> 8;
+        255 - black - hidden as u8
+    })
+}
+
+/// Converts an error of the `image` crate.
 pub(crate) fn problem(error: ImageError) -> PictureProblem {
     match error {
         ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -1,16 +1,20 @@
-//! PNG without what is no picture.
+//! PNG decoding from the chunks that decide pixels.
 //!
-//! Colour profiles and texts can be a thousand times as large as they are in the file, so only what
-//! decides pixels reaches the decoder. Pillow needs no more either: it reads a file whose pixels
-//! are whole but which ends before its last chunk does.
+//! `image` inflates colour profiles, which can be a thousand times as large as they are in the
+//! file, and needs the last chunk and its checksum. So it gets a copy of the file without metadata
+//! and with an end. Pillow also reads a file that ends after its pixels and before its last chunk.
 
 use image::ImageFormat;
 
 use crate::pixels::{PictureProblem, RgbPixels, decode_with_image};
 
+/// Bytes of the signature before the first chunk.
 const SIGNATURE: usize = 8;
 
-/// Chunks that decide pixels.
+/// Bytes of the checksum after a chunk's body.
+const CHECKSUM: usize = 4;
+
+/// Chunks that are copied.
 const KEPT: [&[u8; 4]; 4] = [b"IHDR", b"PLTE", b"tRNS", b"IDAT"];
 
 /// Decodes a PNG of at most `allowed` pixels into RGB.
@@ -22,9 +26,10 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     })
 }
 
-/// Returns the PNG of a header, a palette and pixels alone, and whether it had an end. Where the
-/// file ends within the pixels' last chunk, that chunk is closed there: whether all pixels are in
-/// it is the decoder's to tell.
+/// Returns a copy of header, palette and pixels, and true if the file has an end chunk.
+///
+/// A last chunk of pixels that is cut is closed where the file ends. The decoder then fails if
+/// pixels are missing.
 fn without_metadata(bytes: &[u8]) -> Result<(Vec<u8>, bool), PictureProblem> {
     let (signature, mut rest) = bytes
         .split_at_checked(SIGNATURE)
@@ -58,8 +63,7 @@ fn without_metadata(bytes: &[u8]) -> Result<(Vec<u8>, bool), PictureProblem> {
     Ok((clean, has_end))
 }
 
-const CHECKSUM: usize = 4;
-
+/// Appends a chunk with its length and checksum.
 fn push_chunk(png: &mut Vec<u8>, kind: [u8; 4], body: &[u8]) {
     png.extend((body.len() as u32).to_be_bytes());
     let start = png.len();

@@ -1,10 +1,11 @@
-//! PBM, PGM and PPM, plain and raw.
+//! PBM, PGM and PPM decoding, plain and raw.
 //!
-//! Samples are scaled to 255 as Pillow scales them, rounding half to even.
+//! Samples are scaled to 0 to 255 as in Pillow, rounding half to even. `image` rounds half up, in
+//! `f32`, and scales 16-bit samples to 65,535: its pixels are off by one.
 
 use crate::pixels::{PictureProblem, RgbPixels, check_size};
 
-/// Longest number that a header or plain data may have.
+/// Largest number of digits in a header or in plain data.
 const LONGEST_TOKEN: usize = 10;
 
 /// Decodes a PBM, PGM or PPM of at most `allowed` pixels into RGB.
@@ -40,13 +41,13 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     Ok(RgbPixels { width, height, data })
 }
 
-/// The rest of a file.
+/// Reader of the numbers and samples in the rest of a file.
 struct Tokens<'b> {
     rest: &'b [u8],
 }
 
 impl Tokens<'_> {
-    /// The next byte, with comments left out.
+    /// Returns the next byte outside comments.
     fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -58,7 +59,7 @@ impl Tokens<'_> {
         self.byte()
     }
 
-    /// The next number, and the one blank behind it.
+    /// Reads the next number and the one blank after it.
     fn number(&mut self) -> Result<u32, PictureProblem> {
         let mut digits = String::new();
         while let Some(byte) = self.byte() {
@@ -76,9 +77,10 @@ impl Tokens<'_> {
         if digits.is_empty() {
             return Err(cut());
         }
-        digits.parse().map_err(|_| PictureProblem::Damaged(format!("{digits:?} is no number")))
+        digits.parse().map_err(|_| PictureProblem::Damaged(format!("{digits:?} is not a number")))
     }
 
+    /// Reads pixels written as `0` and `1`; true is black.
     fn plain_bits(&mut self, (width, height): (usize, usize)) -> Result<Vec<bool>, PictureProblem> {
         let mut bits = Vec::with_capacity(width * height);
         while bits.len() < width * height {
@@ -86,7 +88,7 @@ impl Tokens<'_> {
                 byte if is_blank(byte) => {}
                 bit @ (b'0' | b'1') => bits.push(bit == b'1'),
                 other => {
-                    let problem = format!("{:?} is no bit", char::from(other));
+                    let problem = format!("{:?} is not a bit", char::from(other));
                     return Err(PictureProblem::Damaged(problem));
                 }
             }
@@ -94,7 +96,7 @@ impl Tokens<'_> {
         Ok(bits)
     }
 
-    /// Rows begin at a byte.
+    /// Reads packed pixels; each row begins at a byte. True is black.
     fn raw_bits(&mut self, (width, height): (usize, usize)) -> Result<Vec<bool>, PictureProblem> {
         let row = width.div_ceil(8);
         let bytes = self.rest.get(..row * height).ok_or_else(cut)?;
@@ -103,14 +105,16 @@ impl Tokens<'_> {
         Ok(bits.collect())
     }
 
+    /// Reads samples written as decimal numbers.
     fn plain_samples(&mut self, count: usize, highest: u32) -> Result<Vec<u8>, PictureProblem> {
         let sample = |_| match self.number()? {
             sample if sample <= highest => Ok(scaled(sample, highest)),
-            sample => Err(PictureProblem::Damaged(format!("{sample} is beyond its highest value"))),
+            sample => Err(PictureProblem::Damaged(format!("sample {sample} exceeds {highest}"))),
         };
         (0..count).map(sample).collect()
     }
 
+    /// Reads samples of one byte each, or two if `highest` is more than 255.
     fn raw_samples(&mut self, count: usize, highest: u32) -> Result<Vec<u8>, PictureProblem> {
         let bytes = if highest > 255 { 2 } else { 1 };
         let samples = self.rest.get(..count * bytes).ok_or_else(cut)?;
@@ -125,6 +129,7 @@ impl Tokens<'_> {
     }
 }
 
+/// Scales a sample from `0..=highest` to `0..=255`.
 fn scaled(sample: u32, highest: u32) -> u8 {
     let scaled = f64::from(sample) / f64::from(highest) * 255.0;
     scaled.round_ties_even().min(255.0) as u8

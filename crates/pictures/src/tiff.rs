@@ -1,8 +1,10 @@
-//! TIFF: its first picture, turned as it says.
+//! TIFF decoding: the first image, turned as its orientation tag says.
 //!
-//! Grey, RGB, RGBA and CMYK have Pillow's pixels; what is compressed as JPEG is within 1. Palettes,
-//! YCbCr, grey of 2, 4 and 16 bits and floating point are refused, and so is what the decoder takes
-//! for something else.
+//! Grey, RGB, RGBA and CMYK have Pillow's pixels; with JPEG compression they are within 1 of 255.
+//! Palettes, YCbCr, grey of 2, 4 and 16 bits and floating point are refused.
+//!
+//! `image` decodes all but CMYK, which it converts with other rounding: those samples come from the
+//! `tiff` crate. The `tiff` crate also reads the tags of kinds that `image` decodes wrongly.
 
 use std::io::Cursor;
 
@@ -12,7 +14,7 @@ use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
-use crate::pixels::{PictureProblem, RgbPixels, check_size, into_rgb, problem};
+use crate::pixels::{PictureProblem, RgbPixels, check_size, into_rgb, problem, rgb_of_cmyk};
 
 /// Decodes a TIFF of at most `allowed` pixels into RGB.
 pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
@@ -22,12 +24,12 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     let (width, height) = decoder.dimensions();
     check_size(width, height, allowed)?;
     let mut limits = Limits::default();
-    // Of 16-bit colour with transparency, twice: its strips and the picture.
+    // Twice 8 bytes a pixel of 16-bit RGBA: its strips and the image.
     limits.max_alloc = Some(allowed.saturating_mul(16));
     decoder.set_limits(limits).map_err(problem)?;
     let orientation = decoder.orientation().map_err(problem)?;
     let mut picture = if let ColorType::CMYK(_) = tags.colortype().map_err(damaged)? {
-        RgbImage::from_raw(width, height, rgb_of_cmyk(&mut tags)?)
+        RgbImage::from_raw(width, height, read_cmyk(&mut tags)?)
             .map(DynamicImage::ImageRgb8)
             .ok_or_else(|| PictureProblem::CutShort("data end too early".to_owned()))?
     } else {
@@ -37,8 +39,8 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     into_rgb(picture)
 }
 
-/// Reads CMYK pixels and turns them into RGB by Pillow's arithmetic.
-fn rgb_of_cmyk(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<Vec<u8>, PictureProblem> {
+/// Reads CMYK pixels and returns them in RGB.
+fn read_cmyk(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<Vec<u8>, PictureProblem> {
     let samples = match decoder.read_image().map_err(damaged)? {
         DecodingResult::U8(samples) => samples,
         DecodingResult::U16(samples) => {
@@ -47,17 +49,10 @@ fn rgb_of_cmyk(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<Vec<u8>, PictureP
         _ => return Err(PictureProblem::Unsupported("a TIFF of unusual CMYK".to_owned())),
     };
     let pixels: &[[u8; 4]] = samples.as_chunks().0;
-    let colour = |[cyan, magenta, yellow, black]: &[u8; 4]| {
-        [cyan, magenta, yellow].map(|ink| {
-            let product = u32::from(*ink) * u32::from(255 - black) + 128;
-            let hidden = (product + (product >> 8)) >> 8;
-            255 - black - hidden as u8
-        })
-    };
-    Ok(pixels.iter().flat_map(colour).collect())
+    Ok(pixels.iter().flat_map(|&pixel| rgb_of_cmyk(pixel)).collect())
 }
 
-/// Refuses kinds that the decoder gives other pixels than Pillow.
+/// Fails for kinds of TIFF that the decoder reads differently from Pillow.
 fn check_tags(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), PictureProblem> {
     let mut values = |tag| -> Result<Vec<u32>, PictureProblem> {
         Ok(decoder.find_tag_unsigned_vec(tag).map_err(damaged)?.unwrap_or_default())
@@ -65,17 +60,18 @@ fn check_tags(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), PictureProblem
     let is_planar = values(Tag::PlanarConfiguration)?.contains(&2);
     let bits = values(Tag::BitsPerSample)?;
     let kind = if values(Tag::FillOrder)?.contains(&2) {
-        "a TIFF whose bits are in reverse order"
+        "a TIFF with bits in reverse order"
     } else if values(Tag::ExtraSamples)?.contains(&1) {
-        "a TIFF whose colours are multiplied by its transparency"
+        "a TIFF with premultiplied alpha"
     } else if is_planar && (bits.contains(&16) || bits.len() > 3) {
-        "a TIFF with a plane for each of its colours, of 16 bits or of more than three"
+        "a TIFF with a plane for each channel, of 16 bits or of more than three channels"
     } else {
         return Ok(());
     };
     Err(PictureProblem::Unsupported(format!("{kind}; convert it to PNG")))
 }
 
+/// Converts an error of the `tiff` crate.
 #[allow(clippy::needless_pass_by_value, reason = "`map_err` passes a value")]
 fn damaged(error: TiffError) -> PictureProblem {
     PictureProblem::Damaged(error.to_string())

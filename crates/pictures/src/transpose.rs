@@ -1,7 +1,9 @@
-//! Squares of bytes, turned.
+//! Transposition of squares of bytes.
 
-/// Transposes each 8 x 8 square of bytes, of which a block has one a word: exchanges the two
-/// off-diagonal quarters of the square, then of each quarter, then of each quarter of those.
+/// Transposes squares of 8 x 8 bytes; word `i` of each row belongs to square `i`.
+///
+/// Swaps the two off-diagonal quarters of a square, then of each quarter, then of each quarter of
+/// those.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 pub(crate) fn transpose<const SQUARES: usize>(block: &mut [[u64; SQUARES]; 8]) {

@@ -1,13 +1,13 @@
-//! From luma and chroma to RGB, as libjpeg does it.
+//! Chroma upsampling and conversion of `YCbCr` to RGB, bit for bit as in libjpeg.
 
-/// Pixels that are converted together.
+/// Number of pixels that are converted together.
 pub(super) const PIXELS: usize = 32;
 
-/// Fractional bits of the constants below.
+/// Fractional bits of the conversion factors.
 const BITS: u32 = 16;
 const HALF: i32 = 1 << (BITS - 1);
 
-/// A row in RGB. `luma` and the chromas are padded to a multiple of [`PIXELS`].
+/// Converts a row to RGB. `luma`, `blue` and `red` are padded to a multiple of [`PIXELS`].
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 pub(super) fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
@@ -23,6 +23,7 @@ pub(super) fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
     }
 }
 
+/// Converts [`PIXELS`] pixels.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn pixels(luma: &[u8; PIXELS], blue: &[u8; PIXELS], red: &[u8; PIXELS]) -> [[u8; 3]; PIXELS] {
@@ -41,21 +42,22 @@ fn pixels(luma: &[u8; PIXELS], blue: &[u8; PIXELS], red: &[u8; PIXELS]) -> [[u8;
     pixels
 }
 
-/// Makes a row of chroma twice as wide. Each output lies a quarter of a sample off an input and is
-/// three parts of this and one of the next nearest; beyond the ends the last input goes on. A row of one
-/// or two samples is not smoothed, only repeated.
-pub(super) struct Doubling {
-    /// The row, with one more sample at each end.
+/// Upsampler of chroma rows to twice their width ("fancy upsampling" in libjpeg).
+///
+/// Each output is 3/4 of the nearest input and 1/4 of the second nearest; the first and last input
+/// count as their own neighbours. A row of one or two samples is repeated without smoothing.
+pub(super) struct Upsampler {
+    /// Row with one more sample at each end.
     padded: Vec<u16>,
 }
 
-impl Doubling {
-    /// For rows of `width` samples.
+impl Upsampler {
+    /// Creates an upsampler of rows of `width` samples.
     pub(super) fn new(width: usize) -> Self {
         Self { padded: vec![0; width + 2] }
     }
 
-    /// Of a picture with as many rows of chroma as of luma.
+    /// Upsamples a row of an image with as many rows of chroma as of luma.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     pub(super) fn across(&mut self, row: &[u8], out: &mut [u8]) {
@@ -65,10 +67,10 @@ impl Doubling {
         for (padded, &sample) in self.padded[1..].iter_mut().zip(row) {
             *padded = sample.into();
         }
-        self.double::<2>([1, 2], out);
+        self.upsample::<2>([1, 2], out);
     }
 
-    /// Of a picture with half as many rows: three parts of `near` and one of `far` are the row.
+    /// Upsamples the row 3/4 `near` + 1/4 `far` of an image with half as many rows of chroma.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     pub(super) fn both_ways(&mut self, near: &[u8], far: &[u8], out: &mut [u8]) {
@@ -78,17 +80,18 @@ impl Doubling {
         for (padded, (&near, &far)) in self.padded[1..].iter_mut().zip(near.iter().zip(far)) {
             *padded = 3 * u16::from(near) + u16::from(far);
         }
-        self.double::<4>([8, 7], out);
+        self.upsample::<4>([8, 7], out);
     }
 
+    /// Returns true if rows are too short to be smoothed.
     fn is_narrow(&self) -> bool {
         self.padded.len() <= 4
     }
 
-    /// `rounding` is added to the outputs left and right of an input.
+    /// Upsamples the padded row. `rounding` is for the outputs left and right of an input.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
-    fn double<const SHIFT: u32>(&mut self, rounding: [u16; 2], out: &mut [u8]) {
+    fn upsample<const SHIFT: u32>(&mut self, rounding: [u16; 2], out: &mut [u8]) {
         let end = self.padded.len() - 1;
         self.padded[0] = self.padded[1];
         self.padded[end] = self.padded[end - 1];
@@ -103,6 +106,7 @@ impl Doubling {
     }
 }
 
+/// Writes each sample twice.
 fn repeat(row: &[u8], out: &mut [u8]) {
     for (out, &sample) in out.as_chunks_mut::<2>().0.iter_mut().zip(row) {
         *out = [sample; 2];

@@ -1,60 +1,63 @@
-//! The headers of a JPEG that [`super::sequential`] can decode: what stands before the compressed data.
+//! Parser of the segments before the compressed data, for [`super::sequential`].
 
 use std::rc::Rc;
 
 use super::huffman::Table;
 use super::idct::NATURAL_ORDER;
 
-/// A quantisation table in natural order, row by row.
+/// Quantisation table in natural order, row by row.
 pub(super) type Quantisation = [u16; 64];
 
-/// One of a picture's components: luma, or one of the two chromas.
+/// Luma or one of the two chromas, with its tables.
 pub(super) struct Component {
-    /// Blocks across in a minimum coded unit: 1 or 2.
+    /// Columns of blocks in a minimum coded unit: 1 or 2.
     pub(super) across: usize,
-    /// Blocks down in a minimum coded unit: 1 or 2.
+    /// Rows of blocks in a minimum coded unit: 1 or 2.
     pub(super) down: usize,
     pub(super) quantisation: Quantisation,
     pub(super) dc: Rc<Table>,
     pub(super) ac: Rc<Table>,
 }
 
-/// What the headers say.
+/// Contents of the headers.
 pub(super) struct Headers<'b> {
     pub(super) width: usize,
     pub(super) height: usize,
-    /// One of grey; of colour luma first, of 1 or 2 blocks each way, and two chromas of one.
+    /// Grey alone, or luma and two chromas; each chroma has one block in a minimum coded unit.
     pub(super) components: Vec<Component>,
-    /// Minimum coded units between two restart markers; without these the largest number.
+    /// Minimum coded units between two restart markers, or `usize::MAX` without restarts.
     pub(super) restart_interval: usize,
-    /// What stands after the headers.
+    /// Bytes after the headers: compressed data and markers.
     pub(super) data: &'b [u8],
 }
 
-/// A component as the frame header describes it.
-struct Described {
+/// Component in the frame header.
+struct FrameComponent {
     id: u8,
     across: usize,
     down: usize,
     quantisation: usize,
 }
 
+/// State of the headers read so far.
 #[derive(Default)]
 struct Reader {
     size: Option<(usize, usize)>,
-    described: Vec<Described>,
+    components: Vec<FrameComponent>,
     quantisations: [Option<Quantisation>; 4],
     dc: [Option<Rc<Table>>; 4],
     ac: [Option<Rc<Table>>; 4],
     restart_interval: usize,
     jfif: bool,
-    /// Adobe's marker says how colours are stored: 1 is luma and chroma.
+    /// Colour transform in Adobe's segment: 1 is `YCbCr`.
     adobe: Option<u8>,
 }
 
 impl<'b> Headers<'b> {
-    /// Reads what stands after the start-of-image marker up to the compressed data. `None`: not a
-    /// sequential JPEG of 8-bit grey or of luma and chroma in one scan, or damaged.
+    /// Reads the segments up to the compressed data.
+    ///
+    /// Returns `None` if the file is damaged or not a sequential, Huffman-coded JPEG of 8-bit grey or
+    /// `YCbCr` in one scan.
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
         let mut reader = Reader::default();
@@ -68,7 +71,7 @@ impl<'b> Headers<'b> {
                 0xdd => reader.restart_interval = usize::from(be_u16(segment)?),
                 0xe0 => reader.jfif |= segment.len() >= 14 && segment.starts_with(b"JFIF\0"),
                 0xee if segment.starts_with(b"Adobe") => reader.adobe = Some(*segment.get(11)?),
-                // Other applications' data, and comments.
+                // Data of applications, and comments.
                 0xe1..=0xef | 0xfe => {}
                 _ => return None,
             }
@@ -76,6 +79,7 @@ impl<'b> Headers<'b> {
     }
 }
 
+/// Splits the first segment off `bytes`: its marker code and its contents.
 fn next_segment<'b>(bytes: &mut &'b [u8]) -> Option<(u8, &'b [u8])> {
     let rest = bytes.strip_prefix(&[0xff])?;
     let fill = rest.iter().position(|&byte| byte != 0xff)?;
@@ -90,6 +94,7 @@ fn be_u16(bytes: &[u8]) -> Option<u16> {
 }
 
 impl Reader {
+    /// Reads a frame header: size and components.
     fn frame(&mut self, segment: &[u8]) -> Option<()> {
         let (&[8, h1, h0, w1, w0, count], rest) = segment.split_first_chunk()? else {
             return None;
@@ -105,9 +110,9 @@ impl Reader {
             return None;
         }
         self.size = Some((width.into(), height.into()));
-        self.described = components
+        self.components = components
             .iter()
-            .map(|&[id, sampling, quantisation]| Described {
+            .map(|&[id, sampling, quantisation]| FrameComponent {
                 id,
                 across: usize::from(sampling >> 4),
                 down: usize::from(sampling & 15),
@@ -117,6 +122,7 @@ impl Reader {
         Some(())
     }
 
+    /// Reads quantisation tables.
     fn quantisation_tables(&mut self, mut segment: &[u8]) -> Option<()> {
         while let Some((&head, rest)) = segment.split_first() {
             let bytes = if head >> 4 == 0 { 1 } else { 2 };
@@ -132,6 +138,7 @@ impl Reader {
         Some(())
     }
 
+    /// Reads Huffman tables.
     fn huffman_tables(&mut self, mut segment: &[u8]) -> Option<()> {
         while let Some((&head, rest)) = segment.split_first() {
             let (counts, rest) = rest.split_first_chunk()?;
@@ -148,27 +155,28 @@ impl Reader {
         Some(())
     }
 
+    /// Reads the scan header and completes the headers.
     fn scan<'b>(self, segment: &[u8], data: &'b [u8]) -> Option<Headers<'b>> {
         let (&count, rest) = segment.split_first()?;
-        // The whole spectrum at full precision, as it must be outside of progressive pictures.
+        // Only progressive files have scans of part of the spectrum or precision.
         let (selectors, [0, 63, 0]) = rest.split_last_chunk()? else { return None };
         let (selectors, []) = selectors.as_chunks::<2>() else { return None };
-        let grey = self.described.len() == 1;
+        let grey = self.components.len() == 1;
         let plain = grey || self.is_luma_and_chroma();
         if !plain
-            || selectors.len() != self.described.len()
+            || selectors.len() != self.components.len()
             || usize::from(count) != selectors.len()
         {
             return None;
         }
         let mut components = Vec::with_capacity(selectors.len());
-        for (described, &[id, tables]) in self.described.iter().zip(selectors) {
+        for (described, &[id, tables]) in self.components.iter().zip(selectors) {
             if described.id != id {
                 return None;
             }
             let (dc, ac) = (usize::from(tables >> 4), usize::from(tables & 15));
             components.push(Component {
-                // A component that is alone comes block by block, whatever its sampling.
+                // A single component is stored block by block, whatever its sampling.
                 across: if grey { 1 } else { described.across },
                 down: if grey { 1 } else { described.down },
                 quantisation: (*self.quantisations.get(described.quantisation)?)?,
@@ -182,10 +190,10 @@ impl Reader {
         Some(Headers { width, height, components, restart_interval, data })
     }
 
-    /// Luma and two chromas in one of the usual samplings, by libjpeg's rules for telling colours.
+    /// Returns true for `YCbCr` by libjpeg's rules, in 4:4:4, 4:2:2 or 4:2:0 sampling.
     fn is_luma_and_chroma(&self) -> bool {
-        let [luma, blue, red] = &self.described[..] else { return false };
-        let sampled = |component: &Described| (component.across, component.down);
+        let [luma, blue, red] = &self.components[..] else { return false };
+        let sampled = |component: &FrameComponent| (component.across, component.down);
         matches!(sampled(luma), (1 | 2, 1) | (2, 2))
             && sampled(blue) == (1, 1)
             && sampled(red) == (1, 1)

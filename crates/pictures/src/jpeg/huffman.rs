@@ -1,65 +1,66 @@
-//! Huffman-coded coefficients, from the compressed data of a JPEG.
+//! Huffman decoder of a JPEG's coefficients.
 //!
-//! A symbol says how many zero coefficients to skip and how many bits the next coefficient has,
-//! which follow the symbol's code. The compressed data are first freed of stuffed bytes, so that
-//! eight bytes can be taken at a time; that no more bits were used than there are is checked at the
-//! end of each stretch of data.
+//! A symbol tells how many zero coefficients to skip and how many bits the next coefficient has;
+//! these bits follow the symbol's code. Stuffed bytes are removed from a segment of data first, so
+//! that the reader can take eight bytes at a time. At the end of each segment it checks that it
+//! used all bits and no more.
 
 use memchr::memchr;
 
 use super::idct::{Blocks, LANES, NATURAL_ORDER};
 
-/// Codes of up to this many bits are looked up at once.
+/// Length of the longest codes in the lookup table, in bits.
 const LOOKUP_BITS: u32 = 9;
 
-/// [`Symbol::skip`] of the symbol that ends a block.
+/// Value of [`Symbol::skip`] that ends a block.
 const END_OF_BLOCK: u8 = 64;
 
-/// What follows the data, so that eight bytes can always be read where bits are left.
+/// Bytes after a segment, so that eight bytes can be read while bits are left.
 const PADDING: [u8; 16] = [0xff; 16];
 
-/// A symbol: how the coefficient that it announces is read, and where it belongs.
+/// Decoded code: how to read the coefficient after it, and where the coefficient belongs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Symbol {
-    /// Bits of the code and the coefficient; 0 stands for no symbol.
+    /// Bits of the code and the coefficient; 0 if the table has no symbol here.
     length: u8,
     /// Bits of the code.
     code: u8,
-    /// 63 less the bits of the coefficient.
+    /// 63 minus the bits of the coefficient.
     shift: u8,
-    /// The distance from the coefficient before, or [`END_OF_BLOCK`].
+    /// Distance from the previous coefficient, or [`END_OF_BLOCK`].
     skip: u8,
-    /// Added to a negative coefficient.
+    /// Number that is added to a negative coefficient.
     offset: i32,
 }
 
 impl Symbol {
-    /// A coefficient of `size` bits after a code of `code` bits. One whose first bit is 0 is negative
-    /// and stored as itself plus 2^size - 1.
+    /// Creates the symbol of a `size`-bit coefficient after a `code`-bit code.
+    ///
+    /// A coefficient whose first bit is 0 is negative and stored as itself plus 2^size - 1.
     fn new(code: u8, skip: u8, size: u8) -> Self {
         Self { length: code + size, code, shift: 63 - size, skip, offset: 1 - (1 << size) }
     }
 }
 
-/// A Huffman code.
+/// Huffman table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// By the next [`LOOKUP_BITS`] bits.
+    /// Symbols by the next [`LOOKUP_BITS`] bits.
     lookup: [Symbol; 1 << LOOKUP_BITS],
-    /// The symbols in the order of their codes.
+    /// Symbols in the order of their codes.
     symbols: Vec<Symbol>,
-    /// For each length of a code: one more than the largest such code, and how many fewer symbols
-    /// there are before the code's than its number.
+    /// For each code length: the largest such code plus 1, and the difference between a code and the
+    /// index of its symbol.
     lengths: [(u32, u32); 17],
 }
 
 impl Table {
-    /// The code of a block's first coefficient; `counts` has the codes of each length from 1.
+    /// Builds the table of first coefficients. `counts` has the number of codes of each length.
     pub(super) fn dc(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         Self::new(counts, symbols, |symbol| (symbol < 16).then_some((0, symbol)))
     }
 
-    /// The code of a block's other coefficients.
+    /// Builds the table of a block's other coefficients.
     pub(super) fn ac(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         Self::new(counts, symbols, |symbol| match (symbol >> 4, symbol & 15) {
             (0..15, 0) => Some((END_OF_BLOCK, 0)),
@@ -67,7 +68,9 @@ impl Table {
         })
     }
 
-    /// `meaning` gives skip and size of a symbol. `None` if there are more codes than bits allow.
+    /// Builds a table; `meaning` gives skip and size of a symbol.
+    ///
+    /// Returns `None` for an unknown symbol or more codes than their lengths allow.
     fn new(
         counts: &[u8; 16],
         symbols: &[u8],
@@ -103,7 +106,7 @@ impl Table {
         Some(table)
     }
 
-    /// The symbol at the head of `bits` where its code is longer than [`LOOKUP_BITS`].
+    /// Finds the symbol at the head of `bits` whose code is longer than [`LOOKUP_BITS`].
     #[cold]
     fn search(&self, bits: u64) -> Option<Symbol> {
         (LOOKUP_BITS + 1..=16).find_map(|length| {
@@ -115,31 +118,33 @@ impl Table {
     }
 }
 
-/// A place in the data: up to 64 bits of it, the next one highest.
+/// Bit buffer: up to 64 bits of the data, the next one in the highest bit.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bits {
     buffer: u64,
-    /// How many bits of the buffer count.
+    /// Number of valid bits in the buffer.
     count: u32,
-    /// The first byte that none of these is from.
+    /// Offset of the first byte after the valid bits.
     at: usize,
 }
 
 impl Bits {
+    /// Fills the buffer up to 56 valid bits or more.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn refill(&mut self, data: &[u8]) -> Option<()> {
         let word = u64::from_be_bytes(*data.get(self.at..)?.first_chunk()?);
-        // The bits beyond `count` are those that the same bytes give again next time.
+        // Bits beyond `count` stay: the next refill reads the same bytes again.
         self.buffer |= word >> self.count;
         self.at += (63 - self.count as usize) / 8;
-        // 56 or more: whole bytes were added to what was there.
+        // At least 56, because whole bytes were added.
         self.count |= 0b11_1000;
         Some(())
     }
 
-    /// The next coefficient and its distance from the one before. Needs 24 bits: a code that is looked
-    /// up, and the largest coefficient. After [`Self::refill`] there are enough for two.
+    /// Returns the next coefficient and its distance from the previous one.
+    ///
+    /// Needs at most 24 bits, 9 of a code and 15 of a coefficient: one refill is enough for two.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn coefficient(&mut self, data: &[u8], table: &Table) -> Option<(u8, i16)> {
@@ -159,58 +164,61 @@ impl Bits {
     }
 }
 
-/// Compressed data, one stretch between restart markers at a time.
+/// Reader of compressed data, one segment between restart markers at a time.
 pub(super) struct Data<'b> {
-    /// The stretch without its stuffed bytes, and [`PADDING`].
-    stretch: Vec<u8>,
+    /// Segment without its stuffed bytes, and [`PADDING`].
+    segment: Vec<u8>,
     bits: Bits,
-    /// The marker after the stretch.
+    /// Marker after the segment.
     marker: u8,
     rest: &'b [u8],
 }
 
 impl<'b> Data<'b> {
-    /// `None` if the data are not ended by a marker.
+    /// Starts at the first segment. Returns `None` if no marker ends it.
     pub(super) fn new(rest: &'b [u8]) -> Option<Self> {
-        let stretch = Vec::with_capacity(rest.len() + PADDING.len());
-        let mut data = Self { stretch, bits: Bits::default(), marker: 0, rest };
-        data.next_stretch()?;
+        let segment = Vec::with_capacity(rest.len() + PADDING.len());
+        let mut data = Self { segment, bits: Bits::default(), marker: 0, rest };
+        data.next_segment()?;
         Some(data)
     }
 
-    fn next_stretch(&mut self) -> Option<()> {
-        self.stretch.clear();
+    /// Reads the bytes up to the next marker and removes stuffed ones.
+    fn next_segment(&mut self) -> Option<()> {
+        self.segment.clear();
         loop {
             let (plain, rest) = self.rest.split_at_checked(memchr(0xff, self.rest)?)?;
-            self.stretch.extend_from_slice(plain);
+            self.segment.extend_from_slice(plain);
             let (&after, rest) = rest.get(1..)?.split_first()?;
             self.rest = rest;
             if after != 0 {
                 self.marker = after;
                 break;
             }
-            self.stretch.push(0xff);
+            self.segment.push(0xff);
         }
-        self.stretch.extend_from_slice(&PADDING);
+        self.segment.extend_from_slice(&PADDING);
         self.bits = Bits::default();
         Some(())
     }
 
-    /// Goes on after restart marker `number`, counted from 0 and modulo 8.
+    /// Continues after restart marker `number`, counted from 0.
     pub(super) fn restart(&mut self, number: usize) -> Option<()> {
         (self.ended_with(0xd0 + (number % 8) as u8)).then_some(())?;
-        self.next_stretch()
+        self.next_segment()
     }
 
-    /// Whether all bits were used, but for the padding of the last byte, and `marker` is next.
+    /// Returns true if all bits but the padding of the last byte are used and `marker` is next.
     pub(super) fn ended_with(&self, marker: u8) -> bool {
         let used = self.bits.at * 8 - self.bits.count as usize;
-        let there = (self.stretch.len() - PADDING.len()) * 8;
+        let there = (self.segment.len() - PADDING.len()) * 8;
         self.marker == marker && (there < used + 8 && used <= there)
     }
 
-    /// Reads a block into `lane` of `blocks`, where all coefficients are 0. `previous` is the first
-    /// coefficient of the component's block before. `None` if the data are damaged or at an end.
+    /// Reads a block into `lane` of `blocks`, where all coefficients are 0.
+    ///
+    /// `previous` is the first coefficient of the component's previous block. Returns `None` if the
+    /// data are damaged or too short.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     pub(super) fn block(
@@ -222,14 +230,14 @@ impl<'b> Data<'b> {
     ) -> Option<()> {
         let lane = lane % LANES;
         let mut bits = self.bits;
-        bits.refill(&self.stretch)?;
-        *previous = previous.wrapping_add(bits.coefficient(&self.stretch, dc)?.1);
+        bits.refill(&self.segment)?;
+        *previous = previous.wrapping_add(bits.coefficient(&self.segment, dc)?.1);
         blocks[0][lane] = *previous;
         let mut at = 0;
         'block: loop {
-            bits.refill(&self.stretch)?;
+            bits.refill(&self.segment)?;
             for _ in 0..2 {
-                let (skip, value) = bits.coefficient(&self.stretch, ac)?;
+                let (skip, value) = bits.coefficient(&self.segment, ac)?;
                 at += usize::from(skip);
                 blocks[usize::from(NATURAL_ORDER[at % 128]) % 64][lane] = value;
                 if at >= 63 {

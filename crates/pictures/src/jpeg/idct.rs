@@ -1,19 +1,19 @@
-//! The inverse discrete cosine transform of a JPEG's blocks, as libjpeg's accurate one does it.
+//! Inverse discrete cosine transform, bit for bit libjpeg's `islow`.
 //!
-//! The algorithm of Loeffler, Ligtenberg and Moschytz (1989) with 11 multiplications for eight values,
-//! in 13-bit fixed point, down the columns and then along the rows. Eight blocks are transformed
-//! together: their coefficients of one place lie side by side, so that one instruction works on all.
+//! The algorithm of Loeffler, Ligtenberg and Moschytz (1989) with 11 multiplications for eight
+//! values, in 13-bit fixed point, first in columns, then in rows. Eight blocks are transformed
+//! together: their coefficients of one position are adjacent, so one instruction works on all.
 
 use crate::transpose::transpose;
 
-/// Blocks that are transformed together.
+/// Number of blocks that are transformed together.
 pub(super) const LANES: usize = 8;
 
-/// The coefficients of [`LANES`] blocks, by place in natural order and then by block.
+/// Coefficients of [`LANES`] blocks, by position in natural order, then by block.
 pub(super) type Blocks = [[i16; LANES]; 64];
 
-/// The place, row by row, of each coefficient in the order in which they are stored; for what would
-/// come after the last coefficient, the last place.
+/// Position, row by row, of each coefficient in storage order. Coefficients beyond the last one,
+/// which damaged data may have, get the last position.
 pub(super) const NATURAL_ORDER: [u8; 128] = {
     let mut order = [63; 128];
     let mut at = 0;
@@ -32,14 +32,16 @@ const ZIGZAG: [u8; 64] = [
     58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// Fractional bits of the constants.
+/// Fractional bits of the multipliers.
 const CONSTANT_BITS: u32 = 13;
 
-/// Fractional bits that are kept between the passes.
+/// Fractional bits of the values between the passes.
 const BETWEEN_BITS: u32 = 2;
 
-/// Transforms eight values and divides the results by 2^`SHIFT`, rounding half up; `offset` is added.
-/// The sums have [`CONSTANT_BITS`] more fractional bits. Values that no real picture has wrap around.
+/// Transforms eight values, divides by 2^`SHIFT`, rounding half up, and adds `offset`.
+///
+/// The sums have [`CONSTANT_BITS`] more fractional bits. Values that overflow, which no encoder
+/// writes, wrap around.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn transform<const SHIFT: u32>(input: [i32; 8], offset: i32) -> [i32; 8] {
@@ -51,7 +53,7 @@ fn transform<const SHIFT: u32>(input: [i32; 8], offset: i32) -> [i32; 8] {
     let rotated = mul(add(i2, i6), 4433);
     let even2 = sub(rotated, mul(i6, 15137));
     let even3 = add(rotated, mul(i2, 6270));
-    // All results have this as a summand.
+    // Summand of all results.
     let first = add(mul(i0, 1 << CONSTANT_BITS), (offset << SHIFT) + (1 << (SHIFT - 1)));
     let even0 = add(first, mul(i4, 1 << CONSTANT_BITS));
     let even1 = sub(first, mul(i4, 1 << CONSTANT_BITS));
@@ -83,7 +85,7 @@ fn transform<const SHIFT: u32>(input: [i32; 8], offset: i32) -> [i32; 8] {
     .map(|sum| sum >> SHIFT)
 }
 
-/// The samples of `blocks`: rows of `LANES * 8` in `out`, `stride` apart.
+/// Writes the samples of `blocks` to `out`: 8 rows of `LANES * 8`, `stride` apart.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 pub(super) fn samples(blocks: &Blocks, quantisation: &[u16; 64], out: &mut [u8], stride: usize) {
@@ -100,13 +102,13 @@ pub(super) fn samples(blocks: &Blocks, quantisation: &[u16; 64], out: &mut [u8],
             }
         }
     }
-    // One word a row and column, of a byte a block.
+    // Words by row and column, with a byte for each block.
     let mut words = [[0_u64; 8]; 8];
     for (row, between) in between.as_chunks::<8>().0.iter().enumerate() {
         let mut samples = [[0_u8; LANES]; 8];
         for lane in 0..LANES {
             let input = std::array::from_fn(|column| between[column][lane]);
-            // Sums of eight in both directions are three bits too large.
+            // The two passes scale by 8 together.
             let results = transform::<{ CONSTANT_BITS + BETWEEN_BITS + 3 }>(input, 128);
             for (column, result) in results.into_iter().enumerate() {
                 samples[column][lane] = result.clamp(0, 255) as u8;
@@ -116,7 +118,7 @@ pub(super) fn samples(blocks: &Blocks, quantisation: &[u16; 64], out: &mut [u8],
             words[row] = u64::from_le_bytes(samples);
         }
     }
-    // Now one word a row and block, of a byte a column.
+    // Words by row and block, with a byte for each column.
     transpose(&mut words);
     for (row, out) in out.chunks_mut(stride).enumerate().take(8) {
         for (out, words) in out.as_chunks_mut().0.iter_mut().zip(&words) {

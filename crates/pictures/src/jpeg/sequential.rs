@@ -1,10 +1,9 @@
-//! The JPEGs that cameras and web sites make, decoded to the bytes that Pillow (libjpeg-turbo) gives:
-//! sequential, 8 bits, grey or luma and chroma in one scan.
+//! Decoder of ordinary JPEGs: sequential, Huffman-coded, 8-bit grey or `YCbCr` in one scan.
 //!
-//! All else is declined, and so is whatever looks damaged: who asked has another decoder that can
-//! say what is wrong.
+//! It declines all other JPEGs and any that look damaged; the caller's other decoder reads them or
+//! reports the damage.
 
-use super::colour::{self, Doubling};
+use super::colour::{self, Upsampler};
 use super::headers::{Component, Headers};
 use super::huffman::Data;
 use super::idct::{self, Blocks, LANES};
@@ -12,29 +11,30 @@ use crate::pixels::{RgbPixels, check_size};
 
 const END_OF_IMAGE: u8 = 0xd9;
 
-/// Samples across or down in a block.
+/// Width and height of a block in samples.
 const SIDE: usize = 8;
 
-/// Decodes a JPEG of at most `allowed` pixels into RGB, or declines.
+/// Decodes a JPEG of at most `allowed` pixels into RGB. Returns `None` to decline.
 pub(super) fn decode(bytes: &[u8], allowed: u64) -> Option<RgbPixels> {
     let headers = Headers::read(bytes)?;
     check_size(headers.width as u32, headers.height as u32, allowed).ok()?;
     let planes = Planes::new(&headers)?;
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-        // SAFETY: the processor was just asked for both.
+        // SAFETY: the processor has both features.
         return unsafe { decode_avx2(&headers, planes) };
     }
     decode_scan(&headers, planes)
 }
 
-/// [`decode_scan`] compiled for a processor that works on eight 32-bit integers at once.
+/// Runs [`decode_scan`] compiled for AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 fn decode_avx2(headers: &Headers, planes: Planes) -> Option<RgbPixels> {
     decode_scan(headers, planes)
 }
 
+/// Decodes the scan into RGB.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn decode_scan(headers: &Headers, mut planes: Planes) -> Option<RgbPixels> {
@@ -43,22 +43,23 @@ fn decode_scan(headers: &Headers, mut planes: Planes) -> Option<RgbPixels> {
     Some(RgbPixels { width: headers.width as u32, height: headers.height as u32, data })
 }
 
-/// A component's samples.
+/// Samples of a component.
 struct Plane<'h> {
     component: &'h Component,
-    /// Samples from one row to the next: whole groups of [`LANES`] blocks.
+    /// Samples from one row to the next, a multiple of [`LANES`] blocks.
     stride: usize,
-    /// Columns and rows that belong to the picture.
+    /// Columns inside the image.
     width: usize,
+    /// Rows inside the image.
     height: usize,
     samples: Vec<u8>,
-    /// The coefficients of [`LANES`] minimum coded units: rows of blocks, cut into groups.
+    /// Coefficients of [`LANES`] minimum coded units: rows of blocks, in groups of [`LANES`].
     blocks: Vec<Blocks>,
-    /// The first coefficient of the block before.
+    /// First coefficient of the previous block.
     previous: i16,
 }
 
-/// All components' samples, and how the picture is cut into minimum coded units.
+/// Samples of all components, and the size of the image in minimum coded units.
 struct Planes<'h> {
     all: Vec<Plane<'h>>,
     units_across: usize,
@@ -66,13 +67,14 @@ struct Planes<'h> {
 }
 
 impl<'h> Planes<'h> {
+    /// Allocates the planes. Returns `None` if the data are too short to fill them.
     fn new(headers: &'h Headers) -> Option<Self> {
         let luma = headers.components.first()?;
         let units_across = headers.width.div_ceil(luma.across * SIDE);
         let units_down = headers.height.div_ceil(luma.down * SIDE);
         let blocks: usize =
             headers.components.iter().map(|component| component.across * component.down).sum();
-        // A block takes two bits or more: memory is for what the data can fill.
+        // A block takes two bits or more: allocate no more than the data can fill.
         if units_across * units_down * blocks > headers.data.len() * 4 {
             return None;
         }
@@ -91,6 +93,7 @@ impl<'h> Planes<'h> {
         Some(Self { all: planes.collect(), units_across, units_down })
     }
 
+    /// Decodes the scan into samples. Returns `None` if it is damaged or not followed by the end.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn read(&mut self, headers: &Headers) -> Option<()> {
@@ -121,6 +124,7 @@ impl<'h> Planes<'h> {
         data.ended_with(END_OF_IMAGE).then_some(())
     }
 
+    /// Upsamples chroma and converts the samples to RGB.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn to_rgb(&self, width: usize, height: usize) -> Vec<u8> {
@@ -133,17 +137,17 @@ impl<'h> Planes<'h> {
                 }
             }
             [luma, blue, red] => {
-                let mut doubling = Doubling::new(blue.width);
+                let mut upsampler = Upsampler::new(blue.width);
                 let mut wide = [vec![0; luma.stride], vec![0; luma.stride]];
                 for (y, out) in rows {
                     for (chroma, wide) in [blue, red].into_iter().zip(&mut wide) {
                         if luma.component.down == 1 {
-                            doubling.across(chroma.row(y), wide);
+                            upsampler.across(chroma.row(y), wide);
                         } else {
                             let near = y / 2;
                             let far = if y % 2 == 0 { near.saturating_sub(1) } else { near + 1 };
                             let far = chroma.row(far.min(chroma.height - 1));
-                            doubling.both_ways(chroma.row(near), far, wide);
+                            upsampler.both_ways(chroma.row(near), far, wide);
                         }
                     }
                     colour::to_rgb(luma.row(y), &wide[0], &wide[1], out);
@@ -162,6 +166,7 @@ impl<'h> Planes<'h> {
 }
 
 impl Plane<'_> {
+    /// Returns row `y` with its padding.
     fn row(&self, y: usize) -> &[u8] {
         &self.samples[y * self.stride..(y + 1) * self.stride]
     }
@@ -180,8 +185,7 @@ impl Plane<'_> {
         Some(())
     }
 
-    /// Turns the coefficients of [`LANES`] minimum coded units, from number `first` of a row on, into
-    /// samples.
+    /// Transforms the coefficients of [`LANES`] minimum coded units, from number `first` of a row on.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn transform(&mut self, first: usize, unit_row: usize) {
@@ -208,7 +212,7 @@ mod tests {
         decode_scan(&headers, Planes::new(&headers)?)
     }
 
-    /// A grey JPEG of 8 rows with these compressed data.
+    /// Returns a grey JPEG of 8 rows with these compressed data.
     fn grey(width: u8, data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
         bytes.extend([8; 64]);
