@@ -10,16 +10,11 @@ use super::stage::success;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
-/// A copy of the runs of version 0.1.0, with the picture files that its data set had.
+/// A copy of the runs of version 0.1.0, beside the data set that they were trained on.
 fn copied() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(&Path::new(FIXTURES).join("runs/0.1.0"), folder.path());
-    let images = folder.path().join("pictures/Images");
-    fs::create_dir(&images).unwrap();
-    let captions = fs::read_to_string(folder.path().join("pictures/captions.txt")).unwrap();
-    for line in captions.lines().skip(1) {
-        fs::write(images.join(line.split(',').next().unwrap()), "").unwrap();
-    }
+    success(&["dataset", "draw", "--count", "24", "--out", &path(folder.path(), "pictures")]);
     folder
 }
 

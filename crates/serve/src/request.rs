@@ -210,5 +210,11 @@ fn complete_strategy(own: &Strategy, given: &Value) -> Value {
         return Value::Object(given.clone());
     }
     own.extend(given.clone());
+    // The names of version 0.1.0.
+    for (old, new) in [("beams", "num_beams"), ("samples", "num_return_sequences")] {
+        if let Some(value) = own.remove(old) {
+            own.insert(new.to_owned(), value);
+        }
+    }
     Value::Object(own)
 }
