@@ -26,7 +26,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     let shown = &mut Shown::default();
     match command {
-        Command::Meteor(args) => Ok(fetch_meteor(args, out)?),
+        Command::Meteor(args) => fetch_meteor(args, out),
         Command::Weights(args) => Ok(fetch_weights(args, shown, out)?),
         Command::Flickr8k(args) => Ok(fetch_flickr8k(args, shown, out)?),
         Command::Flickr30k(args) => Ok(fetch_flickr30k(args, shown, out)?),
