@@ -24,8 +24,6 @@ use crate::{models, process, terminal};
 /// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores. Merge-RNN's runs are
 /// scored as its authors do: on Penn Treebank tokens, with Karpathy's tokens as references.
 ///
-/// Files of captions may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
-///
 /// Started by torchrun (`torchrun --no-python ... -- capsmith evaluate ...`, with that `--`), mpirun, srun or
 /// an indexed job of Kubernetes, each process captions a part of the pictures, and the last to be done
 /// scores all. Killed, the same command goes on where it was. Captions stay in captions.json: with another
@@ -75,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if args.files.command.is_none() && args.files.references.is_none() {
             bail!("name a run with --run, or files with --references and --predictions");
         }
-        return Ok(caption_metrics::cli::evaluate(&args.files, &mut out)?);
+        return caption_metrics::cli::evaluate(&args.files, &mut out);
     };
     let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;

@@ -25,7 +25,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     let progress = &mut DownloadBar::default();
     match command {
-        Command::Meteor(args) => Ok(fetch_meteor(args, out)?),
+        Command::Meteor(args) => fetch_meteor(args, out),
         Command::Weights(args) => Ok(fetch_weights(args, progress, out)?),
         Command::Flickr8k(args) => Ok(fetch_data_set(&FLICKR8K, args, progress, out)?),
         Command::Flickr30k(args) => Ok(fetch_data_set(&FLICKR30K, args, progress, out)?),

@@ -50,8 +50,7 @@ fn bench(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_millis(500))
         .sample_size(20);
 
-    let captions: Vec<&str> =
-        references.iter().flat_map(|(_, captions)| captions.iter().map(String::as_str)).collect();
+    let captions: Vec<String> = references.iter().flat_map(|(_, captions)| captions).collect();
     group.bench_function("PTB tokens of the references", |b| {
         b.iter(|| ptb::tokenize(black_box(&captions)));
     });

@@ -19,17 +19,17 @@ use crate::ngrams::{Counts, ORDER};
 const TINY: f64 = 1e-15;
 const SMALL: f64 = 1e-9;
 
-/// What BLEU needs to know of an image; sums over images give the corpus.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Statistics {
-    prediction_length: u64,
-    reference_length: u64,
-    guess: [u64; ORDER],
-    correct: [u64; ORDER],
+/// The counts behind BLEU, `u32` for an image and `f64` for a corpus: sums below 2^53 are exact.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Statistics<N = u32> {
+    prediction_length: N,
+    reference_length: N,
+    guess: [N; ORDER],
+    correct: [N; ORDER],
 }
 
 impl Statistics {
-    /// Of one image. `most[i]` is how often the reference that has the prediction's i-th n-gram
+    /// Counts one image. `most[i]` is how often the reference that has the prediction's i-th n-gram
     /// (in the order of [`Counts::all`]) most often has it.
     pub(crate) fn new(
         prediction: &Counts,
@@ -37,44 +37,43 @@ impl Statistics {
         prediction_length: usize,
         reference_lengths: impl Iterator<Item = usize>,
     ) -> Self {
-        let mut statistics = Self {
-            prediction_length: prediction_length as u64,
-            reference_length: reference_lengths
-                .min_by_key(|&length| (length.abs_diff(prediction_length), length))
-                .unwrap_or_default() as u64,
-            ..Self::default()
+        let closest = reference_lengths
+            .min_by_key(|&length| (length.abs_diff(prediction_length), length))
+            .unwrap_or_default();
+        let correct = |n: usize| {
+            let counts = prediction.of_length(n).iter().zip(&most[prediction.range(n)]);
+            counts.map(|(count, &most)| count.count.min(most)).sum()
         };
-        for k in 0..ORDER {
-            statistics.guess[k] = prediction_length.saturating_sub(k) as u64;
-            statistics.correct[k] = prediction
-                .range(k + 1)
-                .zip(prediction.of_length(k + 1))
-                .map(|(at, count)| u64::from(count.count.min(most[at])))
-                .sum();
+        Self {
+            prediction_length: prediction_length as u32,
+            reference_length: closest as u32,
+            guess: std::array::from_fn(|k| prediction_length.saturating_sub(k) as u32),
+            correct: std::array::from_fn(|k| correct(k + 1)),
         }
-        statistics
     }
+}
 
-    /// BLEU-1, BLEU-2, BLEU-3, BLEU-4.
+impl<N: Copy + Into<f64>> Statistics<N> {
+    /// Returns BLEU-1, BLEU-2, BLEU-3, BLEU-4.
     pub(crate) fn scores(&self) -> [f64; ORDER] {
-        let ratio = (self.prediction_length as f64 + TINY) / (self.reference_length as f64 + SMALL);
+        let ratio = (self.prediction_length.into() + TINY) / (self.reference_length.into() + SMALL);
         let brevity = if ratio < 1.0 { Some((1.0 - 1.0 / ratio).exp()) } else { None };
         let mut product = 1.0;
         std::array::from_fn(|k| {
-            product *= (self.correct[k] as f64 + TINY) / (self.guess[k] as f64 + SMALL);
+            product *= (self.correct[k].into() + TINY) / (self.guess[k].into() + SMALL);
             let score = f64::powf(product, 1.0 / (k as f64 + 1.0));
             brevity.map_or(score, |brevity| score * brevity)
         })
     }
 }
 
-impl AddAssign<&Statistics> for Statistics {
-    fn add_assign(&mut self, other: &Self) {
-        self.prediction_length += other.prediction_length;
-        self.reference_length += other.reference_length;
+impl AddAssign<&Statistics> for Statistics<f64> {
+    fn add_assign(&mut self, image: &Statistics) {
+        self.prediction_length += f64::from(image.prediction_length);
+        self.reference_length += f64::from(image.reference_length);
         for k in 0..ORDER {
-            self.guess[k] += other.guess[k];
-            self.correct[k] += other.correct[k];
+            self.guess[k] += f64::from(image.guess[k]);
+            self.correct[k] += f64::from(image.correct[k]);
         }
     }
 }

@@ -1,112 +1,85 @@
 //! Images by the thousand, cut into tokens.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
+use rayon::prelude::*;
 
-use crate::corpus::Image;
+use crate::corpus::{Image, Pairs};
 use crate::options::Tokenizer;
-use crate::{Error, ptb};
+use crate::ptb;
 
-/// Images of a block: words and n-grams of an image are some kilobytes, and only a block's are held.
+/// Images of a block: an image's words and n-grams take some kilobytes, so few are held at a time.
 const IMAGES: usize = 8192;
 
-/// Images that are scored together.
+/// Images that are scored together, as tokens.
 pub(crate) struct Block<'a> {
     pub(crate) images: Vec<Image<'a>>,
-    /// How many of the captions held a line separator.
+    /// The number of captions that held a line separator.
     pub(crate) line_separators: usize,
 }
 
-/// All images of a source, block by block.
-pub(crate) struct Blocks<'a, I> {
-    images: I,
+/// Returns all images, block by block.
+pub(crate) fn blocks<'a>(
+    pairs: &'a Pairs<'a>,
     tokenizer: Tokenizer,
-    /// Images that have been read, because tokens before them depend on them.
-    ahead: VecDeque<Image<'a>>,
-}
-
-impl<'a, I: Iterator<Item = Result<Image<'a>, Error>>> Blocks<'a, I> {
-    pub(crate) fn new(images: I, tokenizer: Tokenizer) -> Self {
-        Self { images, tokenizer, ahead: VecDeque::new() }
-    }
-
-    fn next_block(&mut self) -> Result<Option<Block<'a>>, Error> {
-        let at_hand = self.ahead.len().min(IMAGES);
-        let mut images: Vec<Image> = self.ahead.drain(..at_hand).collect();
-        for image in self.images.by_ref().take(IMAGES - at_hand) {
-            images.push(image?);
-        }
-        if images.is_empty() {
-            return Ok(None);
-        }
-        let line_separators = match self.tokenizer {
+) -> impl Iterator<Item = Block<'a>> {
+    (0..pairs.len()).step_by(IMAGES).map(move |start| {
+        let end = pairs.len().min(start + IMAGES);
+        let mut images: Vec<Image> =
+            (start..end).into_par_iter().map(|index| pairs.image(index)).collect();
+        let line_separators = match tokenizer {
             Tokenizer::None => images.iter().map(Image::line_separators).sum(),
             Tokenizer::Ptb => {
-                self.look_ahead()?;
-                self.tokenize(&mut images)
+                images.extend(context(pairs, end));
+                let line_separators = tokenize(&mut images, end - start);
+                images.truncate(end - start);
+                line_separators
             }
         };
-        Ok(Some(Block { images, line_separators }))
-    }
-
-    /// Reads as far as tokens of the images before may depend on, on both sides.
-    fn look_ahead(&mut self) -> Result<(), Error> {
-        let (mut predictions, mut references) = (ptb::Ahead::default(), ptb::Ahead::default());
-        let mut see = |image: &Image| {
-            predictions.see(&image.prediction);
-            image.references.iter().for_each(|reference| references.see(reference));
-            predictions.is_enough() && references.is_enough()
-        };
-        if self.ahead.iter().any(&mut see) {
-            return Ok(());
-        }
-        for image in self.images.by_ref() {
-            let image = image?;
-            let is_enough = see(&image);
-            self.ahead.push_back(image);
-            if is_enough {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Replaces captions by their tokens, references and predictions each as part of one text. Returns
-    /// how many captions held a line separator.
-    fn tokenize(&self, images: &mut [Image]) -> usize {
-        let all = || images.iter().chain(&self.ahead);
-        let predictions: Vec<&str> = all().map(|image| image.prediction.as_ref()).collect();
-        let predictions = ptb::tokenize_first(&predictions, images.len());
-        let references: Vec<&str> =
-            all().flat_map(|image| image.references.iter().map(AsRef::as_ref)).collect();
-        let count = images.iter().map(|image| image.references.len()).sum();
-        let references = ptb::tokenize_first(&references, count);
-        let mut tokenized = references.captions.into_iter();
-        for (image, prediction) in images.iter_mut().zip(predictions.captions) {
-            image.prediction = Cow::Owned(prediction);
-            for (reference, tokens) in image.references.iter_mut().zip(&mut tokenized) {
-                *reference = Cow::Owned(tokens);
-            }
-        }
-        predictions.with_line_separators + references.with_line_separators
-    }
+        Block { images, line_separators }
+    })
 }
 
-impl<'a, I: Iterator<Item = Result<Image<'a>, Error>>> Iterator for Blocks<'a, I> {
-    type Item = Result<Block<'a>, Error>;
+/// Returns as many of the images from `start` on as tokens of those before may depend on.
+fn context<'a>(pairs: &'a Pairs<'a>, start: usize) -> impl Iterator<Item = Image<'a>> {
+    let (mut predictions, mut references) = (ptb::Ahead::default(), ptb::Ahead::default());
+    (start..pairs.len()).map_while(move |index| {
+        let is_enough = predictions.is_enough() && references.is_enough();
+        (!is_enough).then(|| {
+            let image = pairs.image(index);
+            predictions.see(&image.prediction);
+            image.references.iter().for_each(|reference| references.see(reference));
+            image
+        })
+    })
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_block().transpose()
+/// Replaces the captions of the first `count` images by their tokens.
+///
+/// References and predictions are one text each. Returns how many captions held a line separator.
+fn tokenize(images: &mut [Image], count: usize) -> usize {
+    let predictions: Vec<&str> = images.iter().map(|image| image.prediction.as_str()).collect();
+    let predictions = ptb::tokenize_first(&predictions, count);
+    let references: Vec<&str> =
+        images.iter().flat_map(|image| &image.references).map(String::as_str).collect();
+    let of_images = images[..count].iter().map(|image| image.references.len()).sum();
+    let references = ptb::tokenize_first(&references, of_images);
+    let mut tokenized = references.captions.into_iter();
+    for (image, prediction) in images.iter_mut().zip(predictions.captions) {
+        image.prediction = prediction;
+        for (reference, tokens) in image.references.iter_mut().zip(&mut tokenized) {
+            *reference = tokens;
+        }
     }
+    predictions.with_line_separators + references.with_line_separators
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Error, Predictions, References};
 
-    /// Captions whose last token depends on what comes next. At the ends of the two first blocks it is far away:
-    /// for predictions behind a word, and for references behind blank captions.
-    fn images() -> Vec<Image<'static>> {
+    /// Captions whose last token depends on what comes next. At the ends of the two first blocks
+    /// that is far away: for predictions behind a word, for references behind blank captions.
+    fn captions() -> impl Iterator<Item = (String, [&'static str; 3])> {
         let caption = |number: usize| match number % 5 {
             0 => "plan b.",
             1 => "The dog",
@@ -114,49 +87,41 @@ mod tests {
             3 => "It is '12",
             _ => "two cats etc.",
         };
-        // A period goes before a word that starts a sentence, if that is whole: if a line end follows.
-        let prediction = |number: usize| match (number + 1).checked_sub(IMAGES) {
+        // A period goes before a word that starts a sentence, if a line end follows that word.
+        let prediction = move |number: usize| match (number + 1).checked_sub(IMAGES) {
             Some(0) => "plan b.",
             Some(1) => "The",
             _ => caption(number * number / 3),
         };
-        let reference = |number: usize, k: usize| match (number + 20).checked_sub(2 * IMAGES) {
+        let reference = move |number: usize, k: usize| match (number + 20).checked_sub(2 * IMAGES) {
             Some(0) => "plan b.",
             Some(1..40) => " ",
             Some(40) => "The dog",
             _ => caption(number / 2 + k * k),
         };
-        let image = |number: usize| Image {
-            id: number.to_string().into(),
-            prediction: prediction(number).into(),
-            references: (0..3).map(|k| reference(number, k).into()).collect(),
-        };
-        (0..2 * IMAGES + 100).map(image).collect()
+        (0..2 * IMAGES + 100).map(move |number| {
+            let references = [0, 1].map(|k| reference(number, k));
+            (number.to_string(), [prediction(number), references[0], references[1]])
+        })
     }
 
     #[test]
     fn tokens_do_not_depend_on_where_blocks_end() -> Result<(), Error> {
-        let images = images();
-        let mut tokenized = Vec::new();
-        for block in Blocks::new(images.iter().cloned().map(Ok), Tokenizer::Ptb) {
-            tokenized.extend(block?.images);
-        }
-        let predictions: Vec<&str> = images.iter().map(|image| image.prediction.as_ref()).collect();
-        let references: Vec<&str> =
-            images.iter().flat_map(|image| image.references.iter().map(AsRef::as_ref)).collect();
-        assert_eq!(tokenized.len(), images.len());
-        assert!(
-            tokenized
-                .iter()
-                .map(|image| &*image.prediction)
-                .eq(ptb::tokenize(&predictions).captions.iter().map(String::as_str))
+        let (predictions, references): (Vec<&str>, Vec<[&str; 2]>) =
+            captions().map(|(_, [prediction, a, b])| (prediction, [a, b])).unzip();
+        let ids = || captions().map(|(id, _)| id);
+        let pairs = (
+            References::new(ids().zip(&references).map(|(id, &list)| (id, list)))?,
+            Predictions::new(ids().zip(&predictions))?,
         );
-        assert!(
-            tokenized
-                .iter()
-                .flat_map(|image| image.references.iter().map(AsRef::as_ref))
-                .eq(ptb::tokenize(&references).captions.iter().map(String::as_str))
-        );
+        let pairs = Pairs::new(&pairs.0, &pairs.1, false)?;
+        let images: Vec<Image> =
+            blocks(&pairs, Tokenizer::Ptb).flat_map(|block| block.images).collect();
+        let found: Vec<&str> = images.iter().map(|image| image.prediction.as_str()).collect();
+        assert_eq!(found, ptb::tokenize(&predictions).captions);
+        let found: Vec<&String> = images.iter().flat_map(|image| &image.references).collect();
+        let expected = ptb::tokenize(&references.concat()).captions;
+        assert!(found.into_iter().eq(&expected));
         Ok(())
     }
 }

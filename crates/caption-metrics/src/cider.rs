@@ -30,12 +30,12 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// By the references of so many images.
+    /// Returns weights from the references of all images.
     pub(crate) fn new(frequencies: DocumentFrequencies, images: usize) -> Self {
         Self { frequencies, log_images: (images as f64).ln() }
     }
 
-    /// Of each of an image's n-grams.
+    /// Returns the weight of each of an image's n-grams.
     pub(crate) fn of(&self, image: &ImageGrams) -> Vec<f64> {
         let frequencies = self.frequencies.of(image);
         frequencies.map(|df| self.log_images - f64::from(df.max(1)).ln()).collect()
@@ -64,8 +64,10 @@ impl Vector {
     }
 }
 
-/// CIDEr of one image with these weights of its n-grams. `shared[i]` lists, for reference i, pairs of positions in the prediction's
-/// and the reference's counts that hold the same n-gram, in the prediction's order.
+/// Returns CIDEr of one image with these weights of its n-grams.
+///
+/// `shared[i]` lists, for reference i, pairs of positions in the prediction's and the reference's
+/// counts that hold the same n-gram, in the prediction's order.
 pub(crate) fn score(
     weights: &[f64],
     prediction: &Counts,

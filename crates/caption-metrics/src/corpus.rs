@@ -3,63 +3,31 @@
 //! Image identifiers are strings; an integer in a file is its decimal string, so that `7` and `"7"`
 //! name the same image. Both sides keep the order in which images were given.
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use rustc_hash::FxHashMap;
-
-use crate::meteor::Segment;
-use crate::{Error, readers};
-
-/// A map from image identifier to `T` that keeps the order of insertion.
-#[derive(Clone, Debug, PartialEq)]
-struct ByImage<T> {
-    entries: Vec<(String, T)>,
-    positions: FxHashMap<String, usize>,
-}
-
-impl<T> ByImage<T> {
-    fn new(entries: impl IntoIterator<Item = (String, T)>) -> Result<Self, Error> {
-        let entries: Vec<_> = entries.into_iter().collect();
-        let mut positions = FxHashMap::default();
-        positions.reserve(entries.len());
-        for (position, (id, _)) in entries.iter().enumerate() {
-            if positions.insert(id.clone(), position).is_some() {
-                return Err(Error::DuplicateId { id: id.clone() });
-            }
-        }
-        Ok(Self { entries, positions })
-    }
-
-    fn get(&self, id: &str) -> Option<&T> {
-        let position = *self.positions.get(id)?;
-        self.entries.get(position).map(|(_, value)| value)
-    }
-}
+use crate::captions::{Builder, Captions};
+use crate::readers::{self, Side};
+use crate::{Error, meteor::Segment};
 
 /// The reference captions of every image, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct References(ByImage<Vec<String>>);
+pub struct References(pub(crate) Captions);
 
 impl References {
-    /// References from `(image, captions)` pairs.
+    /// Collects `(image, captions)` pairs.
     ///
     /// # Errors
     /// [`Error::DuplicateId`] for an image given twice, [`Error::NoReferences`] for an empty list.
     /// An empty *caption* is allowed.
     pub fn new<I, C, S>(pairs: impl IntoIterator<Item = (I, C)>) -> Result<Self, Error>
     where
-        I: Into<String>,
+        I: AsRef<str>,
         C: IntoIterator<Item = S>,
-        S: Into<String>,
+        S: AsRef<str>,
     {
-        let images = ByImage::new(pairs.into_iter().map(|(id, captions)| {
-            (id.into(), captions.into_iter().map(Into::into).collect::<Vec<String>>())
-        }))?;
-        match images.entries.iter().find(|(_, captions)| captions.is_empty()) {
-            Some((id, _)) => Err(Error::NoReferences { id: id.clone() }),
-            None => Ok(Self(images)),
-        }
+        let mut builder = Builder::default();
+        pairs.into_iter().try_for_each(|(id, captions)| builder.all(id.as_ref(), captions))?;
+        builder.finish().map(Self)
     }
 
     /// Reads a file: `{image_id: [captions]}`, COCO annotations, JSONL or CSV (see
@@ -68,51 +36,50 @@ impl References {
     /// # Errors
     /// Names the file, the place and the rule that is broken.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        Self::new(readers::references(path)?).map_err(|error| error.in_file(path))
+        readers::read(path.as_ref(), Side::References).map(Self)
     }
 
-    /// The captions of one image.
+    /// Returns the captions of one image.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&[String]> {
-        self.0.get(id).map(Vec::as_slice)
+    pub fn get(&self, id: &str) -> Option<Vec<String>> {
+        self.0.find(id).map(|image| self.0.of(image as usize).collect())
     }
 
-    /// Images and their captions, in order.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[String])> {
-        self.0.entries.iter().map(|(id, captions)| (id.as_str(), captions.as_slice()))
+    /// Returns images and their captions, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Vec<String>)> {
+        self.0.ids().iter().enumerate().map(|(image, id)| (id, self.0.of(image).collect()))
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.entries.len()
+        self.0.ids().len()
     }
 
-    /// Whether there is no image.
+    /// Returns whether there is no image.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.entries.is_empty()
+        self.len() == 0
     }
 }
 
 /// One predicted caption for every image, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Predictions(ByImage<String>);
+pub struct Predictions(pub(crate) Captions);
 
 impl Predictions {
-    /// Predictions from `(image, caption)` pairs.
+    /// Collects `(image, caption)` pairs.
     ///
     /// # Errors
     /// [`Error::DuplicateId`] for an image given twice. An empty caption is allowed.
     pub fn new<I, S>(pairs: impl IntoIterator<Item = (I, S)>) -> Result<Self, Error>
     where
-        I: Into<String>,
-        S: Into<String>,
+        I: AsRef<str>,
+        S: AsRef<str>,
     {
-        let pairs = pairs.into_iter().map(|(id, caption)| (id.into(), caption.into()));
-        ByImage::new(pairs).map(Self)
+        let mut builder = Builder::default();
+        pairs.into_iter().try_for_each(|(id, caption)| builder.all(id.as_ref(), [caption]))?;
+        builder.finish().map(Self)
     }
 
     /// Reads a file: `{image_id: caption}`, COCO results, JSONL or CSV (see
@@ -121,51 +88,39 @@ impl Predictions {
     /// # Errors
     /// Names the file, the place and the rule that is broken.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        Self::new(readers::predictions(path)?).map_err(|error| error.in_file(path))
+        readers::read(path.as_ref(), Side::Predictions).map(Self)
     }
 
-    /// The caption of one image.
+    /// Returns the caption of one image.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&str> {
-        self.0.get(id).map(String::as_str)
+    pub fn get(&self, id: &str) -> Option<String> {
+        self.0.of(self.0.find(id)? as usize).next()
     }
 
-    /// Images and their captions, in order.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.entries.iter().map(|(id, caption)| (id.as_str(), caption.as_str()))
+    /// Returns images and their captions, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, String)> {
+        self.0.ids().iter().enumerate().map(|(image, id)| (id, self.0.of(image).collect()))
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.entries.len()
+        self.0.ids().len()
     }
 
-    /// Whether there is no image.
+    /// Returns whether there is no image.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.entries.is_empty()
+        self.len() == 0
     }
 }
 
-/// What is scored: images in the order of the references, which can be gone through again and again.
-pub(crate) trait Source {
-    /// The number of images.
-    fn len(&self) -> usize;
-
-    /// The number of images with references that are left out, as they have no prediction.
-    fn without_prediction(&self) -> usize;
-
-    /// The images; one that cannot be had is the last.
-    fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>>;
-}
-
-/// Two sides in memory that name the same images.
+/// The images that are scored, in the order of the references.
 pub(crate) struct Pairs<'a> {
-    references: &'a References,
-    predictions: &'a Predictions,
+    references: &'a Captions,
+    predictions: &'a Captions,
+    /// The number of each image among the references and among the predictions.
+    images: Vec<(u32, u32)>,
 }
 
 impl<'a> Pairs<'a> {
@@ -179,94 +134,67 @@ impl<'a> Pairs<'a> {
         predictions: &'a Predictions,
         only_predicted: bool,
     ) -> Result<Self, Error> {
-        let mut missing = Unpaired::default();
-        for (id, _) in references.iter().filter(|(id, _)| predictions.get(id).is_none()) {
-            missing.add(|| Ok(id.to_owned()))?;
+        let (references, predictions) = (&references.0, &predictions.0);
+        let numbered = (0..).zip(references.ids().iter());
+        let paired = |(image, id)| Some((image, predictions.find(id)?));
+        let pairs = Self { references, predictions, images: numbered.filter_map(paired).collect() };
+        let missing = pairs.without_prediction();
+        if missing > 0 && !only_predicted {
+            return Err(Error::MissingPredictions {
+                count: missing,
+                examples: examples_missing_in(references, predictions),
+            });
         }
-        let mut extra = Unpaired::default();
-        for (id, _) in predictions.iter().filter(|(id, _)| references.get(id).is_none()) {
-            extra.add(|| Ok(id.to_owned()))?;
+        let count = predictions.ids().len() - pairs.len();
+        if count > 0 {
+            let examples = examples_missing_in(predictions, references);
+            return Err(Error::ExtraPredictions { count, examples });
         }
-        check(predictions.len(), &missing, &extra, only_predicted)?;
-        Ok(Self { references, predictions })
-    }
-}
-
-impl Source for Pairs<'_> {
-    fn len(&self) -> usize {
-        self.predictions.len()
+        if pairs.len() == 0 { Err(Error::NoImages) } else { Ok(pairs) }
     }
 
-    fn without_prediction(&self) -> usize {
-        self.references.len() - self.predictions.len()
+    /// Returns the number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.images.len()
     }
 
-    fn images(&self) -> impl Iterator<Item = Result<Image<'_>, Error>> {
-        self.references.iter().filter_map(|(id, references)| {
-            let prediction = self.predictions.get(id)?;
-            Some(Ok(Image {
-                id: Cow::Borrowed(id),
-                prediction: Cow::Borrowed(prediction),
-                references: references.iter().map(|text| Cow::Borrowed(text.as_str())).collect(),
-            }))
-        })
+    /// Returns the number of images with references that are left out, as they have no prediction.
+    pub(crate) fn without_prediction(&self) -> usize {
+        self.references.ids().len() - self.len()
     }
-}
 
-/// Images of one side that the other does not name.
-#[derive(Default)]
-pub(crate) struct Unpaired {
-    count: usize,
-    examples: Vec<String>,
-}
-
-impl Unpaired {
-    /// Counts one, whose identifier is asked for if it is one of the first.
-    pub(crate) fn add(&mut self, id: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
-        self.count += 1;
-        if self.examples.len() < 3 {
-            self.examples.push(format!("{:?}", id()?));
+    /// Returns image `index` of those that are scored.
+    pub(crate) fn image(&self, index: usize) -> Image<'a> {
+        let (references, prediction) = self.images[index];
+        Image {
+            id: self.references.ids().get(references as usize),
+            prediction: self.predictions.of(prediction as usize).collect(),
+            references: self.references.of(references as usize).collect(),
         }
-        Ok(())
     }
 }
 
-/// Checks that the two sides of `predictions` images name the same ones, at least one; with
-/// `only_predicted`, some may have no prediction.
-pub(crate) fn check(
-    predictions: usize,
-    missing: &Unpaired,
-    extra: &Unpaired,
-    only_predicted: bool,
-) -> Result<(), Error> {
-    let examples = |unpaired: &Unpaired| unpaired.examples.join(", ");
-    if missing.count > 0 && !only_predicted {
-        return Err(Error::MissingPredictions {
-            count: missing.count,
-            examples: examples(missing),
-        });
-    }
-    if extra.count > 0 {
-        return Err(Error::ExtraPredictions { count: extra.count, examples: examples(extra) });
-    }
-    if predictions == 0 { Err(Error::NoImages) } else { Ok(()) }
+/// Returns the first few identifiers of `side` that `other` lacks.
+fn examples_missing_in(side: &Captions, other: &Captions) -> String {
+    let missing = side.ids().iter().filter(|id| other.find(id).is_none());
+    missing.take(3).map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// One image to score.
+/// An image to score.
 #[derive(Clone, Debug)]
 pub(crate) struct Image<'a> {
-    pub(crate) id: Cow<'a, str>,
-    pub(crate) prediction: Cow<'a, str>,
-    pub(crate) references: Vec<Cow<'a, str>>,
+    pub(crate) id: &'a str,
+    pub(crate) prediction: String,
+    pub(crate) references: Vec<String>,
 }
 
-impl<'a> Image<'a> {
-    /// The image as METEOR scores it.
-    pub(crate) fn segment(&self) -> Segment<'_, Cow<'a, str>> {
-        Segment { id: &self.id, hypothesis: &self.prediction, references: &self.references }
+impl Image<'_> {
+    /// Returns the image as METEOR scores it.
+    pub(crate) fn segment(&self) -> Segment<'_, String> {
+        Segment { id: self.id, hypothesis: &self.prediction, references: &self.references }
     }
 
-    /// How many of the captions hold a character at which METEOR's line protocol would end the line.
+    /// Counts the captions with a character at which METEOR's line protocol would end the line.
     pub(crate) fn line_separators(&self) -> usize {
         let captions = self.references.iter().chain([&self.prediction]);
         captions.filter(|caption| caption.contains(['\n', '\r'])).count()

@@ -1,4 +1,4 @@
-//! How well scores agree with people: Kendall's rank correlation with ratings of captions.
+//! Agreement of scores with people: Kendall's rank correlation with ratings of captions.
 //!
 //! A rated pair is an image, a caption and one or more ratings. Every pair is scored as if it were
 //! an image of its own (so CIDEr counts an image's references once for each of its pairs, as the
@@ -6,7 +6,7 @@
 //! [`ratings`](crate::ratings) reads them.
 
 use crate::ratings::Ratings;
-use crate::{Error, Metric, Options, Predictions, References, Scores, evaluate};
+use crate::{Error, Options, Predictions, References, Scores, evaluate};
 
 /// Rank correlation of scores with ratings.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -50,22 +50,17 @@ pub fn correlate(
         let caption = find(references, candidates, &rated.caption)
             .ok_or_else(|| Error::UnknownCaption { id: rated.caption.clone() })?;
         pairs.push((id.to_string(), caption));
-        lists.push((id.to_string(), captions.iter().map(String::as_str)));
+        lists.push((id.to_string(), captions));
         points.extend(rated.ratings.iter().map(|&rating| (id, rating)));
     }
     let evaluation = evaluate(&References::new(lists)?, &Predictions::new(pairs)?, options)?;
     let (mut tau_b, mut tau_c) = (Scores::default(), Scores::default());
-    for metric in Metric::ALL {
-        for name in metric.names() {
-            let scores: Option<Vec<f64>> =
-                evaluation.per_image.iter().map(|image| image.scores.get(name)).collect();
-            if let Some(scores) = scores {
-                let points = points.iter().map(|&(pair, rating)| (scores[pair], rating));
-                let kendall = Kendall::new(points);
-                tau_b.push(name, kendall.tau_b());
-                tau_c.push(name, kendall.tau_c());
-            }
-        }
+    for (name, _) in evaluation.summary.corpus.iter() {
+        let images = evaluation.per_image();
+        let scores: Vec<f64> = images.filter_map(|image| image.scores.get(name)).collect();
+        let kendall = Kendall::new(points.iter().map(|&(pair, rating)| (scores[pair], rating)));
+        tau_b.push(name, kendall.tau_b());
+        tau_c.push(name, kendall.tau_c());
     }
     Ok(Correlation {
         ratings: ratings.source.clone(),
@@ -78,16 +73,12 @@ pub fn correlate(
     })
 }
 
-fn find<'a>(
-    references: &'a References,
-    candidates: Option<&'a Predictions>,
-    id: &str,
-) -> Option<&'a str> {
+fn find(references: &References, candidates: Option<&Predictions>, id: &str) -> Option<String> {
     if let Some(candidates) = candidates {
         return candidates.get(id);
     }
     let (image, number) = id.rsplit_once('#')?;
-    references.get(image)?.get(number.parse::<usize>().ok()?).map(String::as_str)
+    references.get(image)?.into_iter().nth(number.parse().ok()?)
 }
 
 /// Kendall's rank correlation of points (x, y), of whose pairs P agree in order and Q disagree.
@@ -155,7 +146,7 @@ impl Kendall {
     }
 }
 
-/// The number of runs of equal neighbours, and of pairs within runs.
+/// Returns the number of runs of equal neighbours, and of pairs within runs.
 fn ties<T>(sorted: &[T], same: impl Fn(&T, &T) -> bool) -> (usize, f64) {
     sorted.chunk_by(same).fold((0, 0.0), |(runs, pairs), run| {
         let length = run.len() as f64;
@@ -163,7 +154,7 @@ fn ties<T>(sorted: &[T], same: impl Fn(&T, &T) -> bool) -> (usize, f64) {
     })
 }
 
-/// Sorts, and counts the pairs that stood in the wrong order.
+/// Sorts the values, and counts the pairs that were in the wrong order.
 fn inversions(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     if middle == 0 {

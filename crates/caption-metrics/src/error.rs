@@ -1,4 +1,4 @@
-//! What can go wrong between a file of captions and its scores.
+//! Errors between a file of captions and its scores.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,60 +17,15 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The file is not UTF-8 text.
-    #[error(
-        "{}: line {line}, byte {byte} is not UTF-8; save the file as UTF-8",
-        printable_path(path)
-    )]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The byte within the line, counted from 1.
-        byte: usize,
-    },
-    /// The file is UTF-16 or UTF-32.
-    #[error("{} is UTF-16 or UTF-32, or binary; save the file as UTF-8", printable_path(path))]
-    Utf16 {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file holds nothing.
-    #[error("{} is empty", printable_path(path))]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The path is a folder, a device or a named pipe.
-    #[error(
-        "{} is not a regular file; save the captions to a file and name that",
-        printable_path(path)
-    )]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The temporary file that captions or scores are kept in cannot be written or read.
-    #[error(
-        "cannot keep captions in a temporary file in {}: {source}; make room there, or name another folder by TMPDIR",
-        printable_path(folder)
-    )]
-    Temporary {
-        /// The folder of temporary files.
-        folder: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The text is not in the format that its name promises, or not one that this crate reads.
+    /// The file is not text of a format that this crate reads.
     #[error("{}: {message}", printable_path(path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The place, what stands there, and what was expected.
+        /// The place, what is there, what was expected, and what to do.
         message: String,
     },
-    /// What is inside a file breaks a rule; the rule is in `source`.
+    /// The contents of a file break a rule; `source` is the rule.
     #[error("{}: {source}", printable_path(path))]
     InFile {
         /// The file.
@@ -78,7 +33,7 @@ pub enum Error {
         /// The rule that is broken.
         source: Box<Error>,
     },
-    /// One image identifier stands twice where it may stand once.
+    /// An image identifier occurs twice where it may occur once.
     #[error("image {id:?} is given twice; keep one of the two entries")]
     DuplicateId {
         /// The identifier.
@@ -99,7 +54,7 @@ pub enum Error {
          every image needs exactly one, or score only the images that have one with --only-predicted"
     )]
     MissingPredictions {
-        /// Number of pictures.
+        /// Number of images.
         count: usize,
         /// The first few identifiers.
         examples: String,
@@ -110,7 +65,7 @@ pub enum Error {
          {examples}; remove them or add references"
     )]
     ExtraPredictions {
-        /// Number of pictures.
+        /// Number of images.
         count: usize,
         /// The first few identifiers.
         examples: String,
@@ -147,7 +102,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same error, saying which file it was found in.
+    /// Adds the file that the error was found in.
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         Self::InFile { path: path.to_owned(), source: Box::new(self) }
     }

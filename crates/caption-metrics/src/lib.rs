@@ -3,9 +3,9 @@
 //!
 //! # A tour
 //!
-//! References and predictions are maps from image identifiers to captions, made from
-//! [iterators](References::new) or [read](References::read) from [files](readers) of the usual kinds.
-//! [`evaluate`] scores all of them and each image alone:
+//! References and predictions are maps from image identifiers to captions, collected from
+//! [iterators](References::new) or [read](References::read) from [files](readers) of the usual
+//! kinds. [`evaluate`] scores all of them and each image alone:
 //!
 //! ```
 //! use caption_metrics::{Options, Predictions, References, Tokenizer, evaluate};
@@ -20,15 +20,17 @@
 //! let options = Options { tokenizer: Tokenizer::Ptb, ..Options::default() };
 //! let evaluation = evaluate(&references, &predictions, &options)?;
 //!
-//! assert_eq!(evaluation.summary.corpus.get("BLEU-1").map(|score| (score * 1e4).round()), Some(5488.0));
-//! assert_eq!(evaluation.per_image[1].scores.get("METEOR"), None); // not asked for
-//! println!("{}", evaluation.per_image_csv());
+//! let bleu = evaluation.summary.corpus.get("BLEU-1").unwrap();
+//! assert_eq!((bleu * 1e4).round(), 5488.0);
+//! for image in evaluation.per_image() {
+//!     println!("{}: {:?}", image.id, image.scores.get("CIDEr"));
+//! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! METEOR needs synonyms and paraphrases, which are [fetched](meteor::resources::fetch) once (`caption-eval
-//! fetch meteor`) and then memory-mapped in a few milliseconds:
+//! METEOR needs synonyms and paraphrases, which are [fetched](meteor::resources::fetch) once
+//! (`caption-eval fetch meteor`) and then memory-mapped in a few milliseconds:
 //!
 //! ```no_run
 //! use caption_metrics::meteor::Resources;
@@ -44,12 +46,19 @@
 //! # }
 //! ```
 //!
-//! From there: [`files`] scores files that may be larger than memory, [`significance`] has bootstrap intervals and a paired test of two systems,
-//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer alone, [`meteor`] its
-//! statistics alone. The feature `cli`, on by default, adds the program `caption-eval` and the module
-//! `cli` with its commands.
+//! [`significance`] has bootstrap intervals and a paired test of two systems,
+//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer
+//! alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
+//! `caption-eval` and the module `cli` with its commands.
 //!
-//! # What each number is
+//! # Memory
+//!
+//! Captions stay in memory as numbers of interned words, in about 1.5 bytes a word. Scoring one
+//! million images, each with a prediction and five references of 12 words, with every metric and the
+//! PTB tokenizer takes 697 MiB at its peak, file reading and result files included. The largest part
+//! is CIDEr's document frequencies.
+//!
+//! # Formulas
 //!
 //! Let c be a prediction and `r_1`, …, `r_m` its references, as words. With [`Tokenizer::None`] the words of
 //! BLEU and CIDEr are what Python's `str.split()` gives, those of ROUGE-L what stands between single
@@ -122,13 +131,14 @@
 
 mod bleu;
 mod blocks;
+mod captions;
 mod cider;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod corpus;
 pub mod correlate;
 mod error;
-pub mod files;
+mod interner;
 pub mod meteor;
 mod ngrams;
 pub mod numerics;
@@ -136,12 +146,10 @@ mod options;
 pub mod ptb;
 pub mod ratings;
 pub mod readers;
-mod records;
 mod report;
 mod rouge_l;
 mod scorer;
 pub mod significance;
-mod spool;
 mod text;
 mod words;
 
@@ -149,4 +157,4 @@ pub use corpus::{Predictions, References};
 pub use error::Error;
 pub use options::{Metric, Options, Tokenizer, UnknownName};
 pub use report::{Confidence, Evaluation, ImageScores, Protocol, Scores, Summary};
-pub use scorer::evaluate;
+pub use scorer::{evaluate, evaluate_with_progress};

@@ -1,21 +1,20 @@
 //! N-grams of one to four words, counted once for BLEU and CIDEr.
 //!
-//! The n-grams of an image's captions are numbered among themselves, which any thread can do alone, and only then
-//! looked up among those of all images' references.
+//! The n-grams of an image's captions are numbered among themselves, which any thread can do alone,
+//! and only then looked up among those of all images' references.
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
-
+use crate::interner::PairInterner;
 use crate::words::Caption;
 
 /// The longest n-gram that BLEU-4 and CIDEr count.
 pub(crate) const ORDER: usize = 4;
 
-/// An n-gram and how often a caption holds it.
+/// An n-gram of a caption with its count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
-    /// Its number among those of the image.
+    /// The n-gram's number among those of the image.
     pub(crate) gram: u32,
     pub(crate) count: u32,
 }
@@ -29,37 +28,35 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The n-grams of `n` words, `n` from 1.
+    /// Returns the n-grams of `n` words, `n` from 1.
     pub(crate) fn of_length(&self, n: usize) -> &[Count] {
         &self.counts[self.range(n)]
     }
 
-    /// All n-grams.
+    /// Returns all n-grams.
     pub(crate) fn all(&self) -> &[Count] {
         &self.counts
     }
 
-    /// Where the n-grams of `n` words stand within [`all`](Self::all).
+    /// Returns the positions of the n-grams of `n` words within [`all`](Self::all).
     pub(crate) fn range(&self, n: usize) -> Range<usize> {
         self.starts[n - 1] as usize..self.starts[n] as usize
     }
 }
 
-/// What a single word extends.
-const NOTHING: u32 = u32::MAX;
-/// An n-gram that no reference holds, and all that extend it.
+/// The prefix of a single word.
+const NO_PREFIX: u32 = u32::MAX;
+/// The number of an n-gram that no reference holds, and of all that extend it.
 const UNKNOWN: u32 = u32::MAX - 1;
-
-/// An n-gram as the one without its last word, and its last word.
+/// An n-gram as the number of the one without its last word, and its last word.
 type Parts = (u32, u32);
 
 /// The distinct n-grams of one image's captions.
 #[derive(Default)]
 pub(crate) struct ImageGrams {
-    ids: FxHashMap<Parts, u32>,
-    /// Each after those that it extends.
-    parts: Vec<Parts>,
-    /// Of each, the caption that held it last, and where in that caption's counts it stands.
+    /// Each n-gram comes after those that it extends.
+    grams: PairInterner,
+    /// For each n-gram the last caption with it, and its position in that caption's counts.
     last: Vec<(u32, u32)>,
     captions: u32,
 }
@@ -72,13 +69,16 @@ impl ImageGrams {
         self.captions += 1;
         let mut counts: Vec<Count> = Vec::with_capacity(words.len() * ORDER);
         let mut starts = [0; ORDER + 1];
-        // prefixes[i]: the n-gram of the length before that starts at word i.
-        let mut prefixes = vec![NOTHING; words.len()];
+        // prefixes[i] is the n-gram of the length before that starts at word i.
+        let mut prefixes = vec![NO_PREFIX; words.len()];
         for (n, start) in (1..).zip(&mut starts[1..]) {
             prefixes.truncate((words.len() + 1).saturating_sub(n));
             for (prefix, &word) in prefixes.iter_mut().zip(words.iter().skip(n - 1)) {
-                let gram = self.gram((*prefix, word));
+                let gram = self.grams.intern((*prefix, word));
                 *prefix = gram;
+                if gram as usize == self.last.len() {
+                    self.last.push((u32::MAX, 0));
+                }
                 let (caption, position) = &mut self.last[gram as usize];
                 if *caption == this {
                     counts[*position as usize].count += 1;
@@ -92,31 +92,21 @@ impl ImageGrams {
         Counts { counts, starts }
     }
 
-    fn gram(&mut self, parts: Parts) -> u32 {
-        let next = self.parts.len() as u32;
-        let gram = *self.ids.entry(parts).or_insert(next);
-        if gram == next {
-            self.parts.push(parts);
-            self.last.push((NOTHING, 0));
-        }
-        gram
-    }
-
-    /// The numbers of all n-grams elsewhere, where `number` gives that of an n-gram's parts.
+    /// Returns the numbers of all n-grams elsewhere, where `number` numbers an n-gram's parts.
     fn numbered(&self, mut number: impl FnMut(Parts) -> u32) -> Vec<u32> {
-        let mut numbers: Vec<u32> = Vec::with_capacity(self.parts.len());
-        for &(prefix, word) in &self.parts {
-            let prefix = numbers.get(prefix as usize).copied().unwrap_or(NOTHING);
+        let mut numbers: Vec<u32> = Vec::with_capacity(self.grams.pairs().len());
+        for &(prefix, word) in self.grams.pairs() {
+            let prefix = numbers.get(prefix as usize).copied().unwrap_or(NO_PREFIX);
             numbers.push(number((prefix, word)));
         }
         numbers
     }
 }
 
-/// In how many images' references each n-gram occurs.
+/// For each n-gram the number of images whose references hold it.
 #[derive(Default)]
 pub(crate) struct DocumentFrequencies {
-    ids: FxHashMap<Parts, u32>,
+    grams: PairInterner,
     frequencies: Vec<u32>,
 }
 
@@ -124,9 +114,8 @@ impl DocumentFrequencies {
     /// Adds the n-grams of an image's references.
     pub(crate) fn add(&mut self, references: &ImageGrams) {
         references.numbered(|parts| {
-            let next = self.frequencies.len() as u32;
-            let gram = *self.ids.entry(parts).or_insert(next);
-            if gram == next {
+            let gram = self.grams.intern(parts);
+            if gram as usize == self.frequencies.len() {
                 self.frequencies.push(0);
             }
             self.frequencies[gram as usize] += 1;
@@ -134,14 +123,15 @@ impl DocumentFrequencies {
         });
     }
 
-    /// Whether no reference holds a word.
+    /// Returns whether no reference holds a word.
     pub(crate) fn is_empty(&self) -> bool {
         self.frequencies.is_empty()
     }
 
-    /// Of each of an image's n-grams, in how many images' references it occurs.
+    /// Returns for each of an image's n-grams the number of images whose references hold it.
     pub(crate) fn of(&self, image: &ImageGrams) -> impl Iterator<Item = u32> {
-        let ids = image.numbered(|parts| self.ids.get(&parts).copied().unwrap_or(UNKNOWN));
-        ids.into_iter().map(|id| self.frequencies.get(id as usize).copied().unwrap_or_default())
+        let numbers = image.numbered(|parts| self.grams.find(parts).unwrap_or(UNKNOWN));
+        let frequency = |gram: u32| self.frequencies.get(gram as usize).copied();
+        numbers.into_iter().map(move |gram| frequency(gram).unwrap_or_default())
     }
 }

@@ -3,91 +3,20 @@
 //! pycocoevalcap's means are `numpy.mean`, whose rounding comes from pairwise summation; the same
 //! order of additions gives the same last bit, however many threads computed the terms.
 
-/// Below this length numpy adds from left to right.
+/// The length below which numpy adds from left to right.
 const SHORT: usize = 8;
-/// Up to this length numpy adds in eight interleaved lanes; beyond it, in two halves.
+/// The length up to which numpy adds in eight interleaved lanes; it halves longer arrays.
 const BLOCK: usize = 128;
 
-/// The sum of a known number of doubles that come one after the other, with numpy's rounding for a
-/// contiguous array of them. It holds no more than one block of them.
-#[derive(Clone, Debug)]
-pub struct PairwiseSum {
-    /// The halves that are being summed, from the outermost to the innermost.
-    halves: Vec<Half>,
-    /// The values of the current block so far, and how many it has.
-    block: Vec<f64>,
-    block_len: usize,
-    sum: f64,
-}
-
-/// Which half is being summed.
-#[derive(Clone, Copy, Debug)]
-enum Half {
-    /// The left one; so many values are in the right one.
-    Left(usize),
-    /// The right one; the left one's sum is this.
-    Right(f64),
-}
-
-impl PairwiseSum {
-    /// Of `values` doubles.
-    #[must_use]
-    pub fn new(values: usize) -> Self {
-        let mut this = Self { halves: Vec::new(), block: Vec::new(), block_len: 0, sum: 0.0 };
-        this.descend(values);
-        this
-    }
-
-    /// Halves `values` until the left half is a block.
-    fn descend(&mut self, mut values: usize) {
-        while values > BLOCK {
-            let half = values / 2;
-            let left = half - half % SHORT;
-            self.halves.push(Half::Left(values - left));
-            values = left;
-        }
-        self.block_len = values;
-    }
-
-    /// The next one; those beyond the number that was promised do not count.
-    pub fn push(&mut self, value: f64) {
-        if self.block_len == 0 {
-            return;
-        }
-        self.block.push(value);
-        if self.block.len() < self.block_len {
-            return;
-        }
-        let mut sum = block_sum(&self.block);
-        self.block.clear();
-        self.block_len = 0;
-        while let Some(half) = self.halves.pop() {
-            match half {
-                Half::Left(right) => {
-                    self.halves.push(Half::Right(sum));
-                    return self.descend(right);
-                }
-                Half::Right(left) => sum += left,
-            }
-        }
-        self.sum = sum;
-    }
-
-    /// The sum, once as many have come as were promised.
-    #[must_use]
-    pub fn sum(&self) -> f64 {
-        self.sum
-    }
-}
-
-/// The sum of `values` with numpy's rounding for a contiguous array of doubles.
+/// Returns the sum of `values` with numpy's rounding for a contiguous array of doubles.
 #[must_use]
 pub fn pairwise_sum(values: &[f64]) -> f64 {
-    let mut sum = PairwiseSum::new(values.len());
-    for &value in values {
-        sum.push(value);
+    if values.len() <= BLOCK {
+        return block_sum(values);
     }
-    sum.sum()
+    let half = values.len() / 2;
+    let (left, right) = values.split_at(half - half % SHORT);
+    pairwise_sum(left) + pairwise_sum(right)
 }
 
 fn block_sum(values: &[f64]) -> f64 {
@@ -107,7 +36,7 @@ fn block_sum(values: &[f64]) -> f64 {
     rest.iter().fold(sum, |sum, value| sum + value)
 }
 
-/// The mean of `values` with numpy's rounding; not a number for no values.
+/// Returns the mean of `values` with numpy's rounding; not a number for no values.
 #[must_use]
 pub fn mean(values: &[f64]) -> f64 {
     pairwise_sum(values) / values.len() as f64

@@ -1,4 +1,4 @@
-//! What to compute, and how captions are cut into words.
+//! The metrics to compute and the tokenizer of captions.
 
 use std::str::FromStr;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use crate::meteor::Resources;
 
-/// How captions become words before they are scored.
+/// Tokenizer of captions before they are scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
-    /// The captions are scored as they stand, case and punctuation included: what pycocoevalcap's
-    /// scorers do when they are called directly, and what the notebooks behind the paper's tables do.
+    /// Captions are scored unchanged, case and punctuation included, as pycocoevalcap's scorers do
+    /// when they are called directly, and as the notebooks behind the paper's tables do.
     #[default]
     None,
-    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped. What
-    /// its `COCOEvalCap` does.
+    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped, as its
+    /// `COCOEvalCap` does.
     Ptb,
 }
 
@@ -36,7 +36,7 @@ impl Metric {
     /// Every metric, in the order of results.
     pub const ALL: [Self; 4] = [Self::Bleu, Self::Meteor, Self::Rouge, Self::Cider];
 
-    /// The names of its scores, as in results.
+    /// Returns the names of its scores, as in results.
     #[must_use]
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -50,28 +50,29 @@ impl Metric {
 
 /// A name that is none of the known ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {what} {name:?}; known are {known}")]
+#[error("unknown {kind} {name:?}; known are {known}")]
 pub struct UnknownName {
-    what: &'static str,
+    kind: &'static str,
     name: String,
-    known: &'static str,
+    known: String,
+}
+
+/// Returns the value of a name among those of one kind.
+fn parse<T: Copy>(kind: &'static str, name: &str, known: &[(&str, T)]) -> Result<T, UnknownName> {
+    let found = known.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let known = known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        UnknownName { kind, name: name.to_owned(), known }
+    })
 }
 
 impl FromStr for Metric {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name {
-            "bleu" => Ok(Self::Bleu),
-            "meteor" => Ok(Self::Meteor),
-            "rouge" => Ok(Self::Rouge),
-            "cider" => Ok(Self::Cider),
-            _ => Err(UnknownName {
-                what: "metric",
-                name: name.to_owned(),
-                known: "bleu, meteor, rouge, cider",
-            }),
-        }
+        let names = ["bleu", "meteor", "rouge", "cider"];
+        let known: Vec<_> = names.into_iter().zip(Self::ALL).collect();
+        parse("metric", name, &known)
     }
 }
 
@@ -79,22 +80,18 @@ impl FromStr for Tokenizer {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name {
-            "none" => Ok(Self::None),
-            "ptb" => Ok(Self::Ptb),
-            _ => Err(UnknownName { what: "tokenizer", name: name.to_owned(), known: "none, ptb" }),
-        }
+        parse("tokenizer", name, &[("none", Self::None), ("ptb", Self::Ptb)])
     }
 }
 
-/// What [`evaluate`](crate::evaluate) computes.
+/// Settings of [`evaluate`](crate::evaluate).
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How captions become words; as they stand unless said otherwise.
+    /// Tokenizer of captions; none by default.
     pub tokenizer: Tokenizer,
-    /// Which scores; order and repetition do not matter. All but METEOR unless said otherwise.
+    /// Metrics, where order and repetition do not matter; all but METEOR by default.
     pub metrics: Vec<Metric>,
-    /// What METEOR needs, if METEOR is among the metrics.
+    /// Resources of METEOR, if METEOR is among the metrics.
     pub meteor: Option<Resources>,
     /// Scores only the images that have a prediction, as pycocoevalcap's example does; else an
     /// image with references and no prediction is an error.

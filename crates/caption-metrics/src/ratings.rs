@@ -1,10 +1,10 @@
-//! People's ratings of captions, from Flickr8k's two files or a table of one's own.
+//! People's ratings of captions, from Flickr8k's two files or another table.
 
 use std::path::Path;
 
 use crate::{Error, text};
 
-/// One image and caption that people rated.
+/// An image and a caption that people rated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rated {
     /// The image.
@@ -56,27 +56,26 @@ pub fn read(path: &Path, columns: &[String]) -> Result<Ratings, Error> {
     let malformed = |message| Error::Malformed { path: path.to_owned(), message };
     let text = text::read(path)?;
     let table = Table::new(&text).map_err(malformed)?;
-    let (ratings, source) = table.rating_columns(columns).map_err(malformed)?;
+    let (columns, source) = table.rating_columns(columns).map_err(malformed)?;
     let mut found = Ratings { rated: Vec::new(), source, missing: 0 };
     for (line, row) in &table.rows {
-        let cell = |column: usize| row.get(column).map_or("", String::as_str);
-        let mut of_people = Vec::new();
-        for &column in &ratings {
-            match value(cell(column)) {
-                Some(Value::Number(rating)) => of_people.push(rating),
-                Some(Value::Missing) => found.missing += 1,
+        let mut ratings = Vec::new();
+        for &column in &columns {
+            let cell = &row[column];
+            match rating(cell) {
+                Some(Some(rating)) => ratings.push(rating),
+                Some(None) => found.missing += 1,
                 None => {
                     return Err(malformed(format!(
-                        "line {line}: expected a rating in column {}, found {:?}",
-                        column + 1,
-                        cell(column)
+                        "line {line}: expected a rating in column {}, found {cell:?}",
+                        column + 1
                     )));
                 }
             }
         }
-        if !of_people.is_empty() {
-            let [image, caption] = table.pair.map(|column| cell(column).to_owned());
-            found.rated.push(Rated { image, caption, ratings: of_people });
+        if !ratings.is_empty() {
+            let [image, caption] = table.pair.map(|column| row[column].clone());
+            found.rated.push(Rated { image, caption, ratings });
         }
     }
     if found.rated.is_empty() {
@@ -85,18 +84,12 @@ pub fn read(path: &Path, columns: &[String]) -> Result<Ratings, Error> {
     Ok(found)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Value {
-    Number(f64),
-    Missing,
-}
-
-/// Returns the rating of a cell; `None` for other text.
-fn value(cell: &str) -> Option<Value> {
+/// Returns the rating of a cell, `Some(None)` for a missing one and `None` for other text.
+fn rating(cell: &str) -> Option<Option<f64>> {
     if MISSING.contains(&cell.to_ascii_lowercase().as_str()) {
-        return Some(Value::Missing);
+        return Some(None);
     }
-    cell.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Number)
+    cell.parse().ok().filter(|number: &f64| number.is_finite()).map(Some)
 }
 
 /// A file of ratings as rows of cells.
@@ -135,7 +128,7 @@ impl Table {
         if let Some((line, cells)) = rows.iter().find(|(_, cells)| cells.len() != width) {
             return Err(format!("line {line}: {} cells, but {width} in line 1", cells.len()));
         }
-        let is_header = first[PAIR.len()..].iter().all(|cell| value(cell).is_none());
+        let is_header = first[PAIR.len()..].iter().all(|cell| rating(cell).is_none());
         let header = is_header.then(|| rows.remove(0).1);
         let named = |names: &[&str]| {
             header.as_ref()?.iter().position(|h| names.contains(&h.to_ascii_lowercase().as_str()))
@@ -147,43 +140,38 @@ impl Table {
         Ok(Self { header, rows, pair, width })
     }
 
-    /// The columns of ratings, and what they are.
+    /// Returns the columns of ratings, and a description of them.
     fn rating_columns(&self, chosen: &[String]) -> Result<(Vec<usize>, String), String> {
-        let others: Vec<usize> =
-            (0..self.width).filter(|column| !self.pair.contains(column)).collect();
         if !chosen.is_empty() {
-            let columns: Result<Vec<usize>, String> =
-                chosen.iter().map(|column| self.column(column)).collect();
+            let columns: Result<_, String> = chosen.iter().map(|name| self.column(name)).collect();
             return Ok((columns?, format!("columns {}", chosen.join(", "))));
         }
-        if let Some(header) = &self.header {
-            let named: Vec<usize> =
-                others.iter().copied().filter(|&column| is_rating(&header[column])).collect();
-            if !named.is_empty() {
-                let names: Vec<&str> = named.iter().map(|&c| header[c].as_str()).collect();
-                return Ok((named.clone(), format!("columns {}", names.join(", "))));
-            }
-        }
-        if self.is_crowd_flower() {
-            return Ok((vec![2], "the share of yes, as in CrowdFlowerAnnotations.txt".to_owned()));
-        }
-        if self.are_experts() {
-            return Ok((
-                others,
-                "three ratings from 1 to 4, as in ExpertAnnotations.txt".to_owned(),
+        let others: Vec<usize> =
+            (0..self.width).filter(|column| !self.pair.contains(column)).collect();
+        let is_named = |&column: &usize| {
+            self.header.as_ref().is_some_and(|header| is_rating_name(&header[column]))
+        };
+        let named: Vec<usize> = others.iter().copied().filter(is_named).collect();
+        let (columns, description) = if !named.is_empty() {
+            let description = format!("columns {}", self.names(&named).join(", "));
+            (named, description)
+        } else if self.is_crowd_flower() {
+            (vec![2], "the share of yes, as in CrowdFlowerAnnotations.txt".to_owned())
+        } else if self.is_expert() {
+            (others, "three ratings from 1 to 4, as in ExpertAnnotations.txt".to_owned())
+        } else if let [only] = others[..] {
+            (vec![only], format!("column {}", only + 1))
+        } else {
+            return Err(format!(
+                "several columns could be ratings; name those that are with --rating-columns, such \
+                 as --rating-columns {}",
+                self.names(&others).join(",")
             ));
-        }
-        if let [only] = others[..] {
-            return Ok((vec![only], format!("column {}", only + 1)));
-        }
-        Err(format!(
-            "several columns could be ratings; name those that are with --rating-columns, such as \
-             --rating-columns {}",
-            self.names(&others)
-        ))
+        };
+        Ok((columns, description))
     }
 
-    /// The column of a name in the header, or of a number from 1.
+    /// Returns the column of a name in the header, or of a number from 1.
     fn column(&self, chosen: &str) -> Result<usize, String> {
         let named = self.header.iter().flatten().position(|header| header == chosen);
         let numbered = chosen.parse().ok().filter(|number| (1..=self.width).contains(number));
@@ -194,63 +182,56 @@ impl Table {
             Some(column) => Ok(column),
             None => {
                 let all: Vec<usize> = (0..self.width).collect();
-                Err(format!("there is no column {chosen:?}; there are {}", self.names(&all)))
+                Err(format!(
+                    "there is no column {chosen:?}; there are {}",
+                    self.names(&all).join(",")
+                ))
             }
         }
     }
 
-    fn names(&self, columns: &[usize]) -> String {
+    fn names(&self, columns: &[usize]) -> Vec<String> {
         let name = |&column: &usize| match &self.header {
             Some(header) => header[column].clone(),
             None => (column + 1).to_string(),
         };
-        columns.iter().map(name).collect::<Vec<_>>().join(",")
+        columns.iter().map(name).collect()
+    }
+
+    /// Returns the ratings of every row, if rows are image, caption and three cells of ratings.
+    fn three_ratings(&self) -> Option<Vec<[Option<f64>; 3]>> {
+        let three = |(_, row): &(u64, Vec<String>)| match &row[PAIR.len()..] {
+            [a, b, c] => Some([rating(a)?, rating(b)?, rating(c)?]),
+            _ => None,
+        };
+        if self.pair == PAIR { self.rows.iter().map(three).collect() } else { None }
     }
 
     /// Returns whether every row is the share of yes and at least three judgments, of yes and of
     /// no. Rows where one is missing are passed over.
     fn is_crowd_flower(&self) -> bool {
-        let is_judged = |&[share, yes, no]: &[f64; 3]| {
+        let mut rows = self.three_ratings().into_iter().flatten().filter_map(|row| match row {
+            [Some(share), Some(yes), Some(no)] => Some([share, yes, no]),
+            _ => None,
+        });
+        let is_judged = |[share, yes, no]: [f64; 3]| {
             let are_counts = [yes, no].iter().all(|n| *n >= 0.0 && n.fract() == 0.0);
             are_counts && yes + no >= 3.0 && (share - yes / (yes + no)).abs() < 0.0051
         };
-        self.has_three_ratings()
-            && self.rows.iter().any(|(_, row)| three(row).is_some())
-            && self.rows.iter().filter_map(|(_, row)| three(row)).all(|row| is_judged(&row))
-    }
-
-    /// Returns whether the table is image, caption, and three cells of ratings.
-    fn has_three_ratings(&self) -> bool {
-        let are_ratings =
-            |(_, row): &(u64, Vec<String>)| row[PAIR.len()..].iter().all(|c| value(c).is_some());
-        self.width == 5 && self.pair == PAIR && self.rows.iter().all(are_ratings)
+        rows.next().is_some_and(is_judged) && rows.all(is_judged)
     }
 
     /// Returns whether every row is three ratings from 1 to 4, some of which may be missing.
-    fn are_experts(&self) -> bool {
-        let is_rating = |cell: &String| match value(cell) {
-            Some(Value::Number(rating)) => [1.0, 2.0, 3.0, 4.0].contains(&rating),
-            Some(Value::Missing) => true,
-            None => false,
-        };
-        self.has_three_ratings()
-            && self.rows.iter().all(|(_, row)| row[PAIR.len()..].iter().all(is_rating))
+    fn is_expert(&self) -> bool {
+        let is_valid = |rating: f64| [1.0, 2.0, 3.0, 4.0].contains(&rating);
+        let rows = self.three_ratings();
+        rows.is_some_and(|rows| rows.iter().flatten().all(|rating| rating.is_none_or(is_valid)))
     }
-}
-
-/// The three numbers behind image and caption, if none is missing.
-fn three(row: &[String]) -> Option<[f64; 3]> {
-    let number = |cell: &str| match value(cell) {
-        Some(Value::Number(number)) => Some(number),
-        _ => None,
-    };
-    let [_, _, a, b, c] = row else { return None };
-    Some([number(a)?, number(b)?, number(c)?])
 }
 
 /// Returns true for `rating`, `ratings`, `rating_1`, `Rating 2` and alike, and not for a count or a
 /// mean of ratings.
-fn is_rating(name: &str) -> bool {
+fn is_rating_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.strip_prefix("rating").is_some_and(|rest| {
         let number = rest.trim_start_matches(['_', '-', ' ', '.']);

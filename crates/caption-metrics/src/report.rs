@@ -1,14 +1,13 @@
-//! Results, and the two files they are written to.
+//! Results, and the two files for them.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::io::{self, Write};
 
-use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::Error;
+use crate::interner::Strings;
 use crate::options::Tokenizer;
-use crate::scorer::Statistics;
+use crate::scorer::{Statistics, corpus};
 use crate::significance::{self, Interval, Resampling};
 
 /// Scores by name, in the order BLEU-1..4, METEOR, `ROUGE_L`, `CIDEr`; those not asked for are left
@@ -21,13 +20,13 @@ impl Scores {
         self.0.push((name, score));
     }
 
-    /// The score of that name (`"BLEU-1"`, `"METEOR"`, `"ROUGE_L"`, `"CIDEr"`).
+    /// Returns the score of a name (`"BLEU-1"`, `"METEOR"`, `"ROUGE_L"`, `"CIDEr"`).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, score)| *score)
     }
 
-    /// Names and scores, in order.
+    /// Returns names and scores, in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, f64)> {
         self.0.iter().copied()
@@ -43,9 +42,9 @@ impl Serialize for Scores {
 /// Protocol of the scores.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Protocol {
-    /// What else gives these numbers.
+    /// The program that gives the same numbers.
     pub equivalent: &'static str,
-    /// How captions became words.
+    /// The tokenizer of the captions.
     pub tokenizer: Tokenizer,
     /// Captions in which a line separator is read as white space, while in pycocoevalcap it would
     /// pair the captions after it with the wrong images: with the PTB tokenizer CR, VT, FF, U+2028
@@ -59,9 +58,9 @@ pub struct Protocol {
 
 /// The scores of one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ImageScores {
+pub struct ImageScores<'a> {
     /// The image.
-    pub id: String,
+    pub id: &'a str,
     /// Its scores.
     pub scores: Scores,
 }
@@ -84,18 +83,72 @@ pub struct Summary {
 pub struct Evaluation {
     /// The scores of the corpus.
     pub summary: Summary,
-    /// The scores of every image, in the order of the references.
-    pub per_image: Vec<ImageScores>,
-    /// What corpus scores of any selection of images are computed from.
+    pub(crate) ids: Strings,
     pub(crate) statistics: Vec<Statistics>,
+}
+
+impl Evaluation {
+    /// Returns the scores of every image, in the order of the references.
+    pub fn per_image(&self) -> impl ExactSizeIterator<Item = ImageScores<'_>> {
+        let images = self.ids.iter().zip(&self.statistics);
+        images.map(|(id, image)| ImageScores { id, scores: corpus(&[image]) })
+    }
+
+    /// Computes bootstrap intervals of the corpus scores.
+    pub fn add_confidence(&mut self, resampling: Resampling) {
+        let intervals = significance::bootstrap(&self.summary.corpus, &self.statistics, resampling);
+        self.summary.confidence = Some(Confidence { resampling, intervals });
+    }
+
+    /// Writes all scores as JSON, every number so that it reads back as the same double.
+    ///
+    /// # Errors
+    /// Fails if `out` does.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        out.write_all(b"\n")
+    }
+
+    /// Writes the scores of every image as CSV: `image_id`, then a column a score.
+    ///
+    /// # Errors
+    /// Fails if `out` does.
+    pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "image_id")?;
+        self.summary.corpus.iter().try_for_each(|(name, _)| write!(out, ",{name}"))?;
+        writeln!(out)?;
+        for image in self.per_image() {
+            write!(out, "{}", quoted(image.id))?;
+            image.scores.iter().try_for_each(|(_, score)| write!(out, ",{score}"))?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Evaluation {
+    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
+    /// `"confidence"` where it was asked for.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("protocol", &self.summary.protocol)?;
+        map.serialize_entry("n", &self.summary.n)?;
+        map.serialize_entry("corpus", &self.summary.corpus)?;
+        if let Some(confidence) = &self.summary.confidence {
+            map.serialize_entry("confidence", confidence)?;
+        }
+        let images = || self.per_image().map(|image| (image.id, image.scores));
+        map.serialize_entry("per_image", &Entries(images))?;
+        map.end()
+    }
 }
 
 /// Bootstrap intervals of corpus scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confidence {
-    /// How they were computed.
+    /// The number of resamples and the seed.
     pub resampling: Resampling,
-    /// One for each corpus score.
+    /// An interval for each corpus score.
     pub intervals: Vec<Interval>,
 }
 
@@ -106,134 +159,23 @@ impl Serialize for Confidence {
         map.serialize_entry("level", &significance::LEVEL)?;
         map.serialize_entry("resamples", &self.resampling.resamples)?;
         map.serialize_entry("seed", &self.resampling.seed)?;
-        let intervals: Vec<_> = self.intervals.iter().map(|i| (i.name, i)).collect();
-        map.serialize_entry("intervals", &Pairs(&intervals))?;
+        map.serialize_entry("intervals", &Entries(|| self.intervals.iter().map(|i| (i.name, i))))?;
         map.end()
     }
 }
 
-/// Pairs as a map, in order.
-struct Pairs<'a, K, V>(&'a [(K, V)]);
+/// A map of the entries that a function gives.
+struct Entries<F>(F);
 
-impl<K: Serialize, V: Serialize> Serialize for Pairs<'_, K, V> {
+impl<F: Fn() -> I, I: Iterator<Item = (K, V)>, K: Serialize, V: Serialize> Serialize
+    for Entries<F>
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+        serializer.collect_map((self.0)())
     }
 }
 
-/// Scores of images as a map; an image that cannot be had is an error.
-struct PerImage<I>(Cell<Option<I>>);
-
-impl<I: Iterator<Item = Result<ImageScores, Error>>> Serialize for PerImage<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for image in self.0.take().into_iter().flatten() {
-            let image = image.map_err(S::Error::custom)?;
-            map.serialize_entry(&image.id, &image.scores)?;
-        }
-        map.end()
-    }
-}
-
-/// Serializes `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
-/// `"confidence"` where it was asked for.
-fn serialize<S: Serializer>(
-    serializer: S,
-    summary: &Summary,
-    images: impl Iterator<Item = Result<ImageScores, Error>>,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("protocol", &summary.protocol)?;
-    map.serialize_entry("n", &summary.n)?;
-    map.serialize_entry("corpus", &summary.corpus)?;
-    if let Some(confidence) = &summary.confidence {
-        map.serialize_entry("confidence", confidence)?;
-    }
-    map.serialize_entry("per_image", &PerImage(Cell::new(Some(images))))?;
-    map.end()
-}
-
-impl Serialize for Evaluation {
-    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
-    /// `"confidence"` where it was asked for.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize(serializer, &self.summary, self.per_image.iter().cloned().map(Ok))
-    }
-}
-
-impl Evaluation {
-    /// Computes bootstrap intervals of the corpus scores.
-    pub fn add_confidence(&mut self, resampling: Resampling) {
-        self.summary.add_confidence(&self.statistics, resampling);
-    }
-
-    /// The result as JSON, every number so that it reads back as the same double.
-    ///
-    /// # Errors
-    /// None that this type can cause; the signature is `serde_json`'s.
-    pub fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self).map(|json| json + "\n")
-    }
-
-    /// The scores of every image as CSV: `image_id`, then a column a score.
-    #[must_use]
-    pub fn per_image_csv(&self) -> String {
-        let mut csv = csv_header(&self.summary);
-        for image in &self.per_image {
-            csv_row(image, &mut csv);
-        }
-        csv
-    }
-}
-
-impl Summary {
-    /// Computes bootstrap intervals from what the images' scores are made of.
-    pub(crate) fn add_confidence(&mut self, statistics: &[Statistics], resampling: Resampling) {
-        let intervals = significance::bootstrap(&self.corpus, statistics, resampling);
-        self.confidence = Some(Confidence { resampling, intervals });
-    }
-}
-
-/// Writes what [`Evaluation::to_json`] gives.
-pub(crate) fn write_json(
-    out: &mut dyn Write,
-    summary: &Summary,
-    images: impl Iterator<Item = Result<ImageScores, Error>>,
-) -> io::Result<()> {
-    serialize(&mut serde_json::Serializer::pretty(&mut *out), summary, images)?;
-    out.write_all(b"\n")
-}
-
-/// Writes what [`Evaluation::per_image_csv`] gives.
-pub(crate) fn write_csv(
-    out: &mut dyn Write,
-    summary: &Summary,
-    images: impl Iterator<Item = Result<ImageScores, Error>>,
-) -> io::Result<()> {
-    let mut text = csv_header(summary);
-    for image in images {
-        out.write_all(text.as_bytes())?;
-        text.clear();
-        csv_row(&image.map_err(io::Error::other)?, &mut text);
-    }
-    out.write_all(text.as_bytes())
-}
-
-fn csv_header(summary: &Summary) -> String {
-    let names = summary.corpus.iter().map(|(name, _)| name);
-    std::iter::once("image_id").chain(names).collect::<Vec<&str>>().join(",") + "\n"
-}
-
-fn csv_row(image: &ImageScores, csv: &mut String) {
-    csv.push_str(&quoted(&image.id));
-    for (_, score) in image.scores.iter() {
-        csv.push(',');
-        csv.push_str(&score.to_string());
-    }
-    csv.push('\n');
-}
-
-/// A CSV cell, quoted where RFC 4180 asks for it.
+/// Quotes a CSV cell where RFC 4180 asks for it.
 fn quoted(cell: &str) -> Cow<'_, str> {
     if cell.contains(['"', ',', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 const BETA: f64 = 1.2;
 
-/// ROUGE-L of one image, from words split at single spaces.
+/// Returns ROUGE-L of one image, from words split at single spaces.
 pub(crate) fn score<'a>(prediction: &[u32], references: impl Iterator<Item = &'a [u32]>) -> f64 {
     let pattern = Pattern::new(prediction);
     let (mut precision, mut recall) = (0.0_f64, 0.0_f64);
@@ -35,7 +35,7 @@ const BITS: usize = u64::BITS as usize;
 /// A sequence prepared for the bit-parallel computation of common subsequences (Hyyrö 2004): a row
 /// of the usual table is a vector of bits, 64 columns a machine word.
 struct Pattern {
-    /// For each word, at which positions it stands.
+    /// For each word the bits of its positions.
     positions: FxHashMap<u32, Vec<u64>>,
     blocks: usize,
 }

@@ -1,7 +1,7 @@
-//! How sure a score is, and whether two systems differ: resampling images.
+//! Confidence of scores and significance of differences, by resampling images.
 //!
-//! Corpus scores are computed anew for every resample from the images' counts: BLEU and METEOR from
-//! sums, ROUGE-L and CIDEr as means. CIDEr's document frequencies stay those of all references.
+//! Each resample gets corpus scores from the images' counts: BLEU and METEOR from sums, ROUGE-L and
+//! CIDEr as means. CIDEr's document frequencies stay those of all references.
 //! Resample k draws from stream k of a `ChaCha8` generator, so that results depend on the seed alone.
 
 use rand::{Rng, RngExt, SeedableRng};
@@ -12,10 +12,10 @@ use serde::Serialize;
 use crate::scorer::{Statistics, corpus};
 use crate::{Error, Evaluation, Scores};
 
-/// How much of the resamples an interval holds.
+/// The share of the resamples that an interval holds.
 pub(crate) const LEVEL: f64 = 0.95;
 
-/// How many resamples, and from which seed.
+/// The number of resamples and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Resampling {
     /// The number of resamples; 1,000 is usual.
@@ -52,7 +52,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Bootstrap intervals (Efron 1979; Koehn 2004) of a corpus' scores: images are drawn with replacement.
+/// Returns bootstrap intervals (Efron 1979; Koehn 2004) of a corpus' scores, where images are drawn
+/// with replacement.
 pub(crate) fn bootstrap(
     scores: &Scores,
     statistics: &[Statistics],
@@ -62,7 +63,7 @@ pub(crate) fn bootstrap(
         .generators()
         .map(|mut generator| {
             let drawn = draw(&mut generator, statistics.len());
-            corpus(drawn.map(|image| &statistics[image]))
+            corpus(&drawn.map(|image| &statistics[image]).collect::<Vec<_>>())
         })
         .collect();
     scores
@@ -78,7 +79,7 @@ pub(crate) fn bootstrap(
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The score's name, as in [`Scores`].
-    #[serde(skip)]
+    #[serde(rename = "metric")]
     pub name: &'static str,
     /// The first system's score.
     pub a: f64,
@@ -90,8 +91,8 @@ pub struct Difference {
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// How probable so large a difference, in either direction, would be if the two systems were
-    /// the same: approximate randomisation (Noreen 1989), in which every image's two predictions
+    /// The probability of so large a difference, in either direction, if the two systems were the
+    /// same: approximate randomisation (Noreen 1989), in which every image's two predictions
     /// are exchanged with probability one half. It is (1 + as large) / (1 + resamples).
     pub p: f64,
 }
@@ -106,11 +107,9 @@ pub fn compare(
     resampling: Resampling,
 ) -> Result<Vec<Difference>, Error> {
     let (of_a, of_b) = (&a.summary, &b.summary);
-    let same_images =
-        a.per_image.iter().map(|image| &image.id).eq(b.per_image.iter().map(|i| &i.id));
     let same_names =
         of_a.corpus.iter().map(|(name, _)| name).eq(of_b.corpus.iter().map(|(name, _)| name));
-    if !same_images || !same_names || of_a.protocol.tokenizer != of_b.protocol.tokenizer {
+    if a.ids != b.ids || !same_names || of_a.protocol.tokenizer != of_b.protocol.tokenizer {
         return Err(Error::NotComparable);
     }
     let (first, second) = (&a.statistics, &b.statistics);
@@ -143,22 +142,21 @@ pub fn compare(
         .collect())
 }
 
-fn draw(generator: &mut impl Rng, images: usize) -> impl ExactSizeIterator<Item = usize> {
+fn draw(generator: &mut impl Rng, images: usize) -> impl Iterator<Item = usize> {
     (0..images).map(move |_| generator.random_range(0..images))
 }
 
-/// The second corpus' scores less the first's.
+/// Returns the second corpus' scores less the first's.
 fn difference<'a>(pairs: impl Iterator<Item = (&'a Statistics, &'a Statistics)>) -> Scores {
     let (first, second): (Vec<&Statistics>, Vec<&Statistics>) = pairs.unzip();
-    let scores = |images: Vec<&'a Statistics>| corpus(images.into_iter());
     let mut differences = Scores::default();
-    for ((name, a), (_, b)) in scores(first).iter().zip(scores(second).iter()) {
+    for ((name, a), (_, b)) in corpus(&first).iter().zip(corpus(&second).iter()) {
         differences.push(name, b - a);
     }
     differences
 }
 
-/// The values between which [`LEVEL`] of all values lie.
+/// Returns the values between which [`LEVEL`] of all values lie.
 fn interval(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);

@@ -1,61 +1,42 @@
-//! Captions as numbers: every distinct word gets an integer, once.
+//! The words of captions, as pycocoevalcap splits them.
 //!
-//! BLEU and CIDEr of pycocoevalcap split as Python's `str.split()` does, ROUGE-L at every single
-//! space. For nearly all captions the two give the same words.
+//! BLEU and CIDEr split as Python's `str.split()` does, ROUGE-L at every single space. For nearly
+//! all captions the two give the same words.
 
-use rustc_hash::FxHashMap;
+use crate::interner::Interner;
 
-/// What Python's `str.isspace` calls white space.
-#[must_use]
-pub fn is_python_space(c: char) -> bool {
+/// Returns whether Python's `str.isspace` calls a character white space.
+pub(crate) fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
-}
-
-/// The words of a caption as Python's `str.split()` gives them.
-pub fn split_like_python(text: &str) -> impl Iterator<Item = &str> {
-    text.split(is_python_space).filter(|word| !word.is_empty())
-}
-
-/// Distinct words and their numbers.
-#[derive(Debug, Default)]
-pub(crate) struct Vocabulary {
-    ids: FxHashMap<Box<str>, u32>,
-}
-
-impl Vocabulary {
-    fn id(&mut self, word: &str) -> u32 {
-        if let Some(&id) = self.ids.get(word) {
-            return id;
-        }
-        let id = self.ids.len() as u32;
-        self.ids.insert(word.into(), id);
-        id
-    }
-
-    /// The caption's words, both ways of splitting.
-    pub(crate) fn caption(&mut self, text: &str) -> Caption {
-        let words: Vec<u32> = split_like_python(text).map(|word| self.id(word)).collect();
-        let spaced: Vec<u32> = text.split(' ').map(|word| self.id(word)).collect();
-        let spaced = if spaced == words { None } else { Some(spaced) };
-        Caption { words, spaced }
-    }
 }
 
 /// One caption's words as numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caption {
     words: Vec<u32>,
-    /// Only where splitting at single spaces gives something else.
+    /// Set only where splitting at single spaces gives something else.
     spaced: Option<Vec<u32>>,
 }
 
 impl Caption {
-    /// Split at runs of white space, for BLEU and CIDEr.
+    /// Splits a caption both ways.
+    pub(crate) fn new(text: &str, vocabulary: &mut Interner) -> Self {
+        let mut number = |word| vocabulary.intern(word);
+        let spaced = text.split(' ').map(&mut number).collect();
+        let is_plain = |word: &str| !word.is_empty() && !word.contains(is_python_space);
+        if text.split(' ').all(is_plain) {
+            return Self { words: spaced, spaced: None };
+        }
+        let words = text.split(is_python_space).filter(|word| !word.is_empty());
+        Self { words: words.map(number).collect(), spaced: Some(spaced) }
+    }
+
+    /// Returns the words between runs of white space, for BLEU and CIDEr.
     pub(crate) fn words(&self) -> &[u32] {
         &self.words
     }
 
-    /// Split at every single space, empty words included, for ROUGE-L.
+    /// Returns the words between single spaces, empty ones included, for ROUGE-L.
     pub(crate) fn spaced(&self) -> &[u32] {
         self.spaced.as_deref().unwrap_or(&self.words)
     }
@@ -67,17 +48,19 @@ mod tests {
 
     #[test]
     fn splitting_follows_python() {
+        let mut vocabulary = Interner::default();
         let text = "\u{1c}a\u{a0}b\u{200b}c\u{2003}d\u{85}e\u{1f} f\t\n";
-        let words: Vec<_> = split_like_python(text).collect();
-        assert_eq!(words, ["a", "b\u{200b}c", "d", "e", "f"]);
+        let caption = Caption::new(text, &mut vocabulary);
+        let words = caption.words().iter().map(|&word| vocabulary.strings().get(word as usize));
+        assert_eq!(words.collect::<Vec<_>>(), ["a", "b\u{200b}c", "d", "e", "f"]);
     }
 
     #[test]
     fn a_double_space_is_an_empty_word_for_rouge_only() {
-        let mut vocabulary = Vocabulary::default();
-        let caption = vocabulary.caption("a  dog");
-        assert_eq!(caption.words(), [0, 1]);
-        assert_eq!(caption.spaced(), [0, 2, 1]);
-        assert_eq!(vocabulary.caption("").spaced(), [2]);
+        let mut vocabulary = Interner::default();
+        let caption = Caption::new("a  dog", &mut vocabulary);
+        assert_eq!(caption.spaced(), [0, 1, 2]);
+        assert_eq!(caption.words(), [0, 2]);
+        assert_eq!(Caption::new("", &mut vocabulary).spaced(), [1]);
     }
 }

@@ -190,27 +190,6 @@ fn tokenize_takes_and_gives_lines_or_json_strings() {
     }
 }
 
-/// Captions that are too many for memory go to the folder of temporary files.
-#[test]
-fn without_room_for_temporary_files_the_folder_is_named() {
-    let folder = folder();
-    let many: Vec<String> = (0..80_000)
-        .map(|n| format!("\"{n}\": [\"a dog runs on the beach near {n} people and a cat\"]"))
-        .collect();
-    std::fs::write(folder.path().join("many.json"), format!("{{{}}}", many.join(","))).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
-        .args(["evaluate", "--references", "many.json", "--predictions", "many.json"])
-        .args(["--metrics", "rouge", "--json", "out.json"])
-        .env("TMPDIR", "/nowhere")
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let stderr = text(&output.stderr);
-    assert!(!output.status.success() && stderr.contains("/nowhere"), "{stderr}");
-    assert!(stderr.contains("TMPDIR"), "{stderr}");
-    assert!(!folder.path().join("out.json").exists());
-}
-
 #[test]
 fn failures_say_what_to_do_and_write_nothing() {
     let folder = folder();

@@ -38,7 +38,7 @@ proptest! {
         ).unwrap();
         for tokenizer in [Tokenizer::None, Tokenizer::Ptb] {
             match evaluate(&references, &predictions, &scores::options(tokenizer)) {
-                Ok(evaluation) => for image in &evaluation.per_image {
+                Ok(evaluation) => for image in evaluation.per_image() {
                     for (name, score) in image.scores.iter() {
                         prop_assert!((0.0..=10.0 + 1e-9).contains(&score), "{name} {score}");
                     }
@@ -109,7 +109,7 @@ fn captions_of_a_megabyte_are_scored_on_either_side() {
                 let r = References::new([("1", [reference]), ("2", ["a cat"])]).unwrap();
                 let p = Predictions::new([("1", prediction), ("2", "a cat")]).unwrap();
                 let evaluation = evaluate(&r, &p, &scores::options(tokenizer)).unwrap();
-                assert_eq!(evaluation.per_image.len(), 2, "{unit}");
+                assert_eq!(evaluation.per_image().len(), 2, "{unit}");
             }
         }
     }
@@ -169,7 +169,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
                     resamples: 20,
                     seed: 3,
                 });
-                evaluation.to_json().unwrap()
+                scores::to_json(&evaluation)
             })
         })
         .collect();

@@ -187,12 +187,7 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
             .per_image
             .get(picture)
             .ok_or_else(|| again(&path, format!("{picture} has no scores")))?;
-        Ok(Captioned {
-            picture: picture.to_owned(),
-            caption: caption.to_owned(),
-            references: references.to_vec(),
-            scores: scores.clone(),
-        })
+        Ok(Captioned { picture: picture.to_owned(), caption, references, scores: scores.clone() })
     });
     let captions = captions.collect::<Result<_, Error>>()?;
     let Kind { control, choice, .. } = Kind::of(folder);

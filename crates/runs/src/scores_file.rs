@@ -122,7 +122,7 @@ pub fn write<'a>(
     let references: serde_json::Map<String, serde_json::Value> =
         captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
     write_json(&folder.join(REFERENCES), &references)?;
-    durable::write(&folder.join(PER_IMAGE), evaluation.per_image_csv().as_bytes())?;
+    durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out))?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;

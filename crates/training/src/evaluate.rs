@@ -236,12 +236,9 @@ pub(crate) fn chosen(
 
 /// Scores captions against their references.
 pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evaluation, Error> {
-    let references = References::new(
-        captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
-    )?;
-    let predictions = Predictions::new(
-        captions.iter().map(|one| (one.file_name.clone(), one.prediction.clone())),
-    )?;
+    let references = References::new(captions.iter().map(|one| (&one.file_name, &one.references)))?;
+    let predictions =
+        Predictions::new(captions.iter().map(|one| (&one.file_name, &one.prediction)))?;
     Ok(evaluate(&references, &predictions, options)?)
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use caption_metrics::cli::{
-    EvaluateArgs, Failure, FetchMeteorArgs, TokenizeArgs, evaluate, fetch_meteor, tokenize,
+    EvaluateArgs, FetchMeteorArgs, TokenizeArgs, evaluate, fetch_meteor, tokenize,
 };
 use clap::{Parser, Subcommand};
 
@@ -20,27 +20,33 @@ struct Cli {
 enum Command {
     Evaluate(Box<EvaluateArgs>),
     Tokenize(TokenizeArgs),
-    /// Bring what the metrics need
+    /// Fetch resources of a metric
     Fetch {
         #[command(subcommand)]
-        what: Fetch,
+        resource: Resource,
     },
 }
 
 #[derive(Subcommand)]
-enum Fetch {
+enum Resource {
     Meteor(FetchMeteorArgs),
 }
 
-fn run(cli: &Cli) -> Result<(), Failure> {
+fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match &cli.command {
         Command::Evaluate(args) => evaluate(args, &mut out)?,
         Command::Tokenize(args) => tokenize(*args, io::stdin().lock(), &mut out)?,
-        Command::Fetch { what: Fetch::Meteor(args) } => fetch_meteor(args, &mut out)?,
+        Command::Fetch { resource: Resource::Meteor(args) } => fetch_meteor(args, &mut out)?,
     }
     out.flush()?;
     Ok(())
+}
+
+/// Returns whether the reader of the output went away, which is no failure to report.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn main() -> ExitCode {
@@ -48,10 +54,10 @@ fn main() -> ExitCode {
     let _ = durable::fail_at_the_size_limit();
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Nobody can be told when stderr is closed or its disk full.
-            let _ = writeln!(io::stderr(), "error: {failure}");
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error or a full disk leaves nobody to tell.
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }

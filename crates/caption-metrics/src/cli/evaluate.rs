@@ -1,29 +1,29 @@
 //! `evaluate`, `evaluate compare` and `evaluate correlate`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use foreign_text::{printable, printable_path};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, check_threads};
-use crate::correlate::{Correlation, correlate};
+use super::check_threads;
+use crate::correlate::correlate;
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
 use crate::{
-    Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, files, ratings,
+    Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, evaluate_with_progress,
+    ratings,
 };
 
 /// Score predicted captions against reference captions.
-///
-/// Files may be larger than memory: captions wait in the folder of temporary files (TMPDIR).
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct EvaluateArgs {
-    /// Something else to do with scores.
+    /// Another use of the scores.
     #[command(subcommand)]
     pub command: Option<EvaluateCommand>,
 
@@ -43,12 +43,12 @@ pub struct EvaluateArgs {
     )]
     pub predictions: Option<PathBuf>,
 
-    /// How to score.
+    /// Tokenizer and metrics.
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
     /// Score only the images that have a prediction, as pycocoevalcap's example does with results
-    /// for a part of COCO; CIDEr's weights are those of these images
+    /// for a part of COCO; CIDEr's document frequencies come from these images only
     #[arg(long)]
     pub only_predicted: bool,
 
@@ -60,21 +60,21 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     pub per_image: Option<PathBuf>,
 
-    /// Add 95% bootstrap intervals from so many resamples of the images (1000 is usual)
+    /// Add 95% bootstrap intervals from this number of resamples of the images (1000 is usual)
     #[arg(long, value_name = "RESAMPLES", value_parser = resamples())]
     pub bootstrap: Option<usize>,
 
-    /// The seed of the resampling
+    /// Seed of the resampling
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
 
-/// Numbers of resamples that are taken: each holds some 200 bytes, and takes as long as all images.
+/// Returns the range of resamples: each holds some 200 bytes, and takes as long as all images.
 fn resamples() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1_000_000)
 }
 
-/// What else can be done with scores.
+/// Other uses of scores.
 #[derive(Subcommand, Clone, Debug)]
 pub enum EvaluateCommand {
     /// Test whether two systems' predictions differ
@@ -83,40 +83,43 @@ pub enum EvaluateCommand {
     Correlate(CorrelateArgs),
 }
 
-/// How to score.
+/// Tokenizer and metrics.
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
-    /// none: captions as they stand, as the paper's notebooks score them; ptb: pycocoevalcap's Penn
-    /// Treebank tokenizer, as in `COCOEvalCap` [default: none]
+    /// none: score captions unchanged, as the paper's notebooks do; ptb: use pycocoevalcap's Penn
+    /// Treebank tokenizer, as `COCOEvalCap` does [default: none]
     #[arg(long, value_name = "none|ptb")]
     pub tokenizer: Option<Tokenizer>,
 
-    /// Which metrics, out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
+    /// Metrics out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub metrics: Option<Vec<Metric>>,
 }
 
 impl ScoringArgs {
-    /// Options with METEOR's resources opened where they are needed. Without `--metrics` a METEOR that
-    /// has not been fetched is left out, and standard error says so.
+    /// Returns the options, with METEOR's resources opened where they are needed.
+    ///
+    /// Without `--metrics`, METEOR is left out if it has not been fetched, and standard error says
+    /// so.
     ///
     /// # Errors
-    /// [`Failure::Resources`] where METEOR is asked for and its resources cannot be opened.
-    pub fn options(&self) -> Result<Options, Failure> {
-        let (metrics, meteor) = match &self.metrics {
-            Some(metrics) => {
-                let wanted = metrics.contains(&Metric::Meteor);
-                (metrics.clone(), wanted.then(Resources::open_default).transpose()?)
+    /// Fails if METEOR is asked for and its resources cannot be opened.
+    pub fn options(&self) -> Result<Options, resources::Error> {
+        let (metrics, meteor) = match (&self.metrics, Resources::open_default()) {
+            (Some(metrics), resources) => {
+                let needed = metrics.contains(&Metric::Meteor).then_some(resources);
+                (metrics.clone(), needed.transpose()?)
             }
-            None => match Resources::open_default() {
-                Ok(resources) => (Metric::ALL.to_vec(), Some(resources)),
-                Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)) => {
-                    // Nobody can be told when stderr is closed or its disk full.
-                    let _ = writeln!(io::stderr(), "METEOR is left out: {error}");
-                    (Options::default().metrics, None)
-                }
-                Err(error) => return Err(error.into()),
-            },
+            (None, Ok(resources)) => (Metric::ALL.to_vec(), Some(resources)),
+            (
+                None,
+                Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)),
+            ) => {
+                // A closed standard error or a full disk leaves nobody to tell.
+                let _ = writeln!(io::stderr(), "METEOR is left out: {error}");
+                (Options::default().metrics, None)
+            }
+            (None, Err(error)) => return Err(error),
         };
         let tokenizer = self.tokenizer.unwrap_or_default();
         Ok(Options { tokenizer, metrics, meteor, only_predicted: false })
@@ -126,17 +129,17 @@ impl ScoringArgs {
 /// Test whether two systems' predictions differ.
 #[derive(Args, Clone, Debug)]
 pub struct CompareArgs {
-    /// The first system's predictions
+    /// Predictions of the first system
     pub a: PathBuf,
 
-    /// The second system's predictions
+    /// Predictions of the second system
     pub b: PathBuf,
 
     /// Reference captions
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
 
-    /// How to score.
+    /// Tokenizer and metrics.
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
@@ -144,11 +147,11 @@ pub struct CompareArgs {
     #[arg(long)]
     pub only_predicted: bool,
 
-    /// How often to resample the images
+    /// Number of resamples of the images
     #[arg(long, default_value_t = 1000, value_parser = resamples())]
     pub resamples: usize,
 
-    /// The seed of the resampling
+    /// Seed of the resampling
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
@@ -164,8 +167,8 @@ pub struct CorrelateArgs {
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
 
-    /// Ratings: a line is image, caption identifier and ratings, between tabs or commas; Flickr8k's
-    /// ExpertAnnotations.txt and CrowdFlowerAnnotations.txt are known
+    /// Ratings: each line has an image, a caption identifier and ratings, separated by tabs or
+    /// commas; Flickr8k's ExpertAnnotations.txt and CrowdFlowerAnnotations.txt are recognised
     #[arg(long, value_name = "FILE")]
     pub ratings: PathBuf,
 
@@ -173,11 +176,11 @@ pub struct CorrelateArgs {
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub rating_columns: Vec<String>,
 
-    /// The rated captions by identifier; without it `image#k` is the k-th reference of the image
+    /// Rated captions by identifier; without it `image#k` is the k-th reference of the image
     #[arg(long, value_name = "FILE")]
     pub candidates: Option<PathBuf>,
 
-    /// How to score.
+    /// Tokenizer and metrics.
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
@@ -186,61 +189,58 @@ pub struct CorrelateArgs {
     pub json: Option<PathBuf>,
 }
 
-/// Runs `evaluate` with its sub-commands; results go to `out` and to the files that are named.
+/// Runs `evaluate` with its subcommands; results go to `out` and to the named files.
 ///
 /// # Errors
-/// Says what is wrong with the input, and writes nothing then.
-pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+/// Fails with what is wrong with the input, and writes nothing then.
+pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     check_threads()?;
     match &args.command {
-        None => run(args, out),
+        None => run_scores(args, out),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
         Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out),
     }
 }
 
-fn run(args: &EvaluateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+fn run_scores(args: &EvaluateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
-        return Err(Failure::Usage("evaluate needs --references FILE and --predictions FILE"));
+        bail!("evaluate needs --references FILE and --predictions FILE");
     };
     let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
-    let resampling = args.bootstrap.map(|resamples| Resampling { resamples, seed: args.seed });
-    let bar = bar();
+    let (references, predictions) =
+        rayon::join(|| References::read(references), || Predictions::read(predictions));
+    let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(0).with_style(style);
     let progress = |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     };
-    let evaluation = files::evaluate(references, predictions, &options, resampling, progress);
+    let evaluation = evaluate_with_progress(&references?, &predictions?, &options, progress);
     bar.finish_and_clear();
-    let evaluation = evaluation?;
+    let mut evaluation = evaluation?;
+    if let Some(resamples) = args.bootstrap {
+        evaluation.add_confidence(Resampling { resamples, seed: args.seed });
+    }
     if let Some(path) = &args.json {
-        evaluation.write_json(path)?;
+        durable::write_with(path, |out| evaluation.write_json(out))?;
     }
     if let Some(path) = &args.per_image {
-        evaluation.write_csv(path)?;
+        durable::write_with(path, |out| evaluation.write_csv(out))?;
     }
-    print_scores(&evaluation.summary, out)
-}
-
-/// Shows on a terminal how far the scores are.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    Ok(print_scores(&evaluation.summary, out)?)
 }
 
 /// Writes the scores of the corpus as a table for people.
 ///
 /// # Errors
-/// When `out` cannot be written to.
-pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "{} images, {}", summary.n, protocol(&summary.protocol))?;
+/// Fails if `out` cannot be written to.
+pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{} images, {}", summary.n, describe(&summary.protocol))?;
+    let intervals = summary.confidence.as_ref().map(|confidence| &confidence.intervals);
     for (name, score) in summary.corpus.iter() {
         write!(out, "{name:8} {score:.6}")?;
-        let interval = summary
-            .confidence
-            .as_ref()
-            .and_then(|confidence| confidence.intervals.iter().find(|i| i.name == name));
-        if let Some(interval) = interval {
+        if let Some(interval) = intervals.into_iter().flatten().find(|i| i.name == name) {
             write!(out, "  [{:.6}, {:.6}]", interval.low, interval.high)?;
         }
         writeln!(out)?;
@@ -248,7 +248,7 @@ pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> Result<(), Failur
     Ok(())
 }
 
-fn protocol(protocol: &Protocol) -> String {
+fn describe(protocol: &Protocol) -> String {
     let tokenizer = match protocol.tokenizer {
         Tokenizer::None => "captions as they stand",
         Tokenizer::Ptb => "PTB tokens",
@@ -263,22 +263,23 @@ fn protocol(protocol: &Protocol) -> String {
     format!("{tokenizer}{left_out}{separators}")
 }
 
+/// Writes a result as JSON, if a file is named.
+fn write_json(path: Option<&Path>, result: &impl Serialize) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        durable::write(path, (serde_json::to_string_pretty(result)? + "\n").as_bytes())?;
+    }
+    Ok(())
+}
+
 #[derive(Serialize)]
 struct Comparison<'a> {
     protocol: &'a Protocol,
     n: usize,
     resampling: Resampling,
-    differences: Vec<Named<'a>>,
+    differences: &'a [Difference],
 }
 
-#[derive(Serialize)]
-struct Named<'a> {
-    metric: &'static str,
-    #[serde(flatten)]
-    difference: &'a Difference,
-}
-
-fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
+fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
     let references = References::read(&args.references)?;
     let read = |path| {
@@ -288,21 +289,13 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let (a, b) = (read(&args.a)?, read(&args.b)?);
     let resampling = Resampling { resamples: args.resamples, seed: args.seed };
     let differences = compare(&a, &b, resampling)?;
-    let a = a.summary;
-    if let Some(path) = &args.json {
-        let named = differences
-            .iter()
-            .map(|difference| Named { metric: difference.name, difference })
-            .collect();
-        let comparison =
-            Comparison { protocol: &a.protocol, n: a.n, resampling, differences: named };
-        durable::write(path, (serde_json::to_string_pretty(&comparison)? + "\n").as_bytes())?;
-    }
+    let Summary { protocol, n, .. } = &a.summary;
+    let comparison = Comparison { protocol, n: *n, resampling, differences: &differences };
+    write_json(args.json.as_deref(), &comparison)?;
     writeln!(
         out,
-        "{} images, {}; A = {}, B = {}; {} resamples",
-        a.n,
-        protocol(&a.protocol),
+        "{n} images, {}; A = {}, B = {}; {} resamples",
+        describe(protocol),
         printable_path(&args.a),
         printable_path(&args.b),
         args.resamples
@@ -313,25 +306,20 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> Result<(), Failure> {
         "", "A", "B", "B - A", "95% interval", "p"
     )?;
     for row in differences {
-        let interval = format!("[{:+.6}, {:+.6}]", row.low, row.high);
-        writeln!(
-            out,
-            "{:8} {:9.6} {:9.6} {:+9.6}  {interval:22} {:6.4}",
-            row.name, row.a, row.b, row.difference, row.p
-        )?;
+        let Difference { name, a, b, difference, low, high, p } = row;
+        let interval = format!("[{low:+.6}, {high:+.6}]");
+        writeln!(out, "{name:8} {a:9.6} {b:9.6} {difference:+9.6}  {interval:22} {p:6.4}")?;
     }
     Ok(())
 }
 
-fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let options = args.scoring.options()?;
     let references = References::read(&args.references)?;
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
-    let found: Correlation = correlate(&references, &ratings, candidates.as_ref(), &options)?;
-    if let Some(path) = &args.json {
-        durable::write(path, (serde_json::to_string_pretty(&found)? + "\n").as_bytes())?;
-    }
+    let found = correlate(&references, &ratings, candidates.as_ref(), &options)?;
+    write_json(args.json.as_deref(), &found)?;
     writeln!(
         out,
         "{} rated pairs, {} ratings ({}); {} pairs left out, whose caption is the image's own",

@@ -6,22 +6,21 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::Failure;
 use crate::meteor::resources::{Resources, build, default_path, fetch};
 
-/// Make METEOR's resources from the Python package pycocoevalcap 1.2.
+/// Convert METEOR's resources from the Python package pycocoevalcap 1.2.
 #[derive(Args, Clone, Debug)]
 pub struct FetchMeteorArgs {
-    /// The wheel of pycocoevalcap 1.2 or a folder that has it unpacked; without it pip downloads it
+    /// Wheel of pycocoevalcap 1.2 or a folder with its contents; without it pip downloads the wheel
     #[arg(long, value_name = "PATH")]
     pub from: Option<PathBuf>,
 }
 
-/// Makes the resources where programs look for them.
+/// Builds the resources at their default path.
 ///
 /// # Errors
 /// Those of [`fetch`](crate::meteor::resources::fetch) and [`build`](crate::meteor::resources::build).
-pub fn fetch_meteor(args: &FetchMeteorArgs, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn fetch_meteor(args: &FetchMeteorArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let destination = default_path()?;
     let built = match &args.from {
         Some(package) => build(package, &destination)?,

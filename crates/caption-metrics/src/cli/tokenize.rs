@@ -2,53 +2,51 @@
 
 use std::io::{BufRead, Write};
 
+use anyhow::anyhow;
 use clap::Args;
 
-use super::{Failure, check_threads};
+use super::check_threads;
 use crate::ptb;
 
-/// Tokenize standard input as pycocoevalcap's PTB tokenizer does: a caption a line.
+/// Tokenize standard input, one caption per line, as pycocoevalcap's PTB tokenizer does.
 ///
-/// All lines are taken together, because a caption's last token may depend on the next caption.
+/// The tokenizer reads all lines together, because a caption's last token may depend on the next
+/// caption.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct TokenizeArgs {
-    /// A line is a JSON string, in and out
+    /// Read and write each line as a JSON string
     #[arg(long)]
     pub json: bool,
 }
 
-/// Tokenizes `input`, a caption a line.
+/// Tokenizes `input`, one caption per line.
 ///
 /// # Errors
-/// [`Failure::StandardInput`] names the line that is not UTF-8 or no JSON string.
+/// Names the line that is not UTF-8 or no JSON string.
 pub fn tokenize(
     args: TokenizeArgs,
     mut input: impl BufRead,
     out: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> anyhow::Result<()> {
     check_threads()?;
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
-    if lines.last().is_some_and(|last| last.is_empty()) {
-        // What stands after the last line end is no line.
-        lines.pop();
-    }
-    let captions = lines
-        .iter()
-        .zip(1..)
-        .map(|(bytes, line)| {
-            let wrong = |message: String| Failure::StandardInput { line, message };
-            let text = std::str::from_utf8(bytes)
-                .map_err(|error| wrong(format!("byte {} is not UTF-8", error.valid_up_to() + 1)))?;
-            if args.json {
-                serde_json::from_str(text)
-                    .map_err(|error| wrong(format!("expected a JSON string: {error}")))
-            } else {
-                Ok(text.to_owned())
-            }
+    // The end of the last line starts no other.
+    lines.pop_if(|last| last.is_empty());
+    let captions = lines.iter().zip(1..).map(|(bytes, line)| {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let byte = error.valid_up_to() + 1;
+            anyhow!("standard input, line {line}: byte {byte} is not UTF-8")
+        })?;
+        if !args.json {
+            return Ok(text.to_owned());
+        }
+        serde_json::from_str(text).map_err(|error| {
+            anyhow!("standard input, line {line}: expected a JSON string: {error}")
         })
-        .collect::<Result<Vec<String>, Failure>>()?;
+    });
+    let captions = captions.collect::<anyhow::Result<Vec<String>>>()?;
     for tokens in ptb::tokenize(&captions).captions {
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&tokens)?)?;

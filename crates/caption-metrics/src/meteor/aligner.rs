@@ -7,7 +7,7 @@
 //! distance of a match is charged to the state that it was branched *from*; and matches without any
 //! competitor are fixed before the search.
 
-/// Which matcher proposed a match.
+/// The matcher that proposed a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Module {
     Exact = 0,
@@ -16,7 +16,7 @@ pub(super) enum Module {
     Paraphrase = 3,
 }
 
-/// Words `reference..reference + reference_words` stand for `hypothesis..hypothesis +
+/// A match of the words `reference..reference + reference_words` with `hypothesis..hypothesis +
 /// hypothesis_words`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Match {
@@ -32,7 +32,7 @@ impl Match {
         u64::from(self.reference.abs_diff(self.hypothesis))
     }
 
-    /// What taking the match adds for a side on which it covers so many words.
+    /// Returns the gain of the match for a side on which it covers `words` words.
     fn gain(&self, words: u8) -> u64 {
         u64::from(if self.module == Module::Exact { words } else { words / 2 })
     }
@@ -45,14 +45,14 @@ impl Match {
         self.reference + u32::from(self.reference_words)
     }
 
-    /// The hypothesis words as bits; only for hypotheses of at most [`MASK_WORDS`] words.
+    /// Returns the hypothesis words as bits, only for hypotheses of at most [`MASK_WORDS`] words.
     fn mask(&self) -> u128 {
         let ones = (1_u128 << self.hypothesis_words) - 1;
         ones.checked_shl(self.hypothesis).unwrap_or(0)
     }
 }
 
-/// All candidates, by the first reference word that they cover.
+/// The candidates, by the first reference word that they cover.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     by_start: Vec<Vec<Match>>,
@@ -69,8 +69,8 @@ impl Candidates {
         self.by_start[candidate.reference as usize].push(candidate);
     }
 
-    /// For every reference position the candidate that nothing competes with, if there is one: the
-    /// only one that starts there, whose words no other candidate covers.
+    /// Returns for every reference position the candidate without a competitor, if there is one:
+    /// the only one that starts there, whose words no other candidate covers.
     fn fixed(&self) -> Vec<Option<Match>> {
         let mut over_reference = vec![0_u32; self.by_start.len()];
         let mut over_hypothesis = vec![0_u32; self.hypothesis_words];
@@ -84,17 +84,11 @@ impl Candidates {
         }
         self.by_start
             .iter()
-            .map(|candidates| match candidates.as_slice() {
-                [m] => {
-                    let alone = words_of(&mut over_reference, m.reference, m.reference_words)
-                        .iter()
-                        .all(|&n| n == 1)
-                        && words_of(&mut over_hypothesis, m.hypothesis, m.hypothesis_words)
-                            .iter()
-                            .all(|&n| n == 1);
-                    alone.then_some(*m)
-                }
-                _ => None,
+            .map(|candidates| {
+                let [m] = candidates.as_slice() else { return None };
+                let reference = words_of(&mut over_reference, m.reference, m.reference_words);
+                let hypothesis = words_of(&mut over_hypothesis, m.hypothesis, m.hypothesis_words);
+                reference.iter().chain(hypothesis.iter()).all(|&n| n == 1).then_some(*m)
             })
             .collect()
     }
@@ -105,11 +99,11 @@ fn words_of(counts: &mut [u32], start: u32, words: u8) -> &mut [u32] {
     counts.get_mut(start..start + usize::from(words)).unwrap_or_default()
 }
 
-/// How many states survive a step.
+/// The number of states that survive a step.
 const BEAM: usize = 40;
 /// Hypotheses up to this length have their used words in one machine integer.
 const MASK_WORDS: usize = 128;
-/// No match has been taken.
+/// The [`State::last`] of a state without a match.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +113,7 @@ struct State {
     distance: u64,
     /// The reference word after the last match or skipped word.
     next: u32,
-    /// Where the open chunk ends in the hypothesis.
+    /// The end of the open chunk in the hypothesis.
     open: Option<u32>,
     /// Hypothesis words in use, for hypotheses of at most [`MASK_WORDS`] words.
     used: u128,
@@ -128,7 +122,7 @@ struct State {
 }
 
 impl State {
-    /// Whether this state goes before the other. Equal states keep their order.
+    /// Returns whether this state goes before the other. Equal states keep their order.
     fn is_before(&self, other: &Self) -> bool {
         (other.gain, self.chunks, self.distance) < (self.gain, other.chunks, other.distance)
     }
@@ -154,7 +148,7 @@ impl State {
 struct Queue(Vec<State>);
 
 impl Queue {
-    /// Whether a state with this order could still enter.
+    /// Returns whether a state with this order could still enter.
     fn admits(&self, state: &State) -> bool {
         self.0.len() < BEAM || self.0.last().is_some_and(|worst| state.is_before(worst))
     }
@@ -179,7 +173,7 @@ struct Search<'a> {
     taken: Vec<(u32, Match)>,
 }
 
-/// The alignment: for every reference position the match that starts there.
+/// Aligns: returns for every reference position the match that starts there.
 pub(super) fn align(candidates: &Candidates) -> Vec<Option<Match>> {
     let mut search = Search::new(candidates);
     let best = search.run();
@@ -230,7 +224,7 @@ impl<'a> Search<'a> {
         finished.0.first().copied().unwrap_or(start)
     }
 
-    /// Pushes what a state can become at a reference word.
+    /// Pushes the successors of a state at a reference word.
     fn step(&mut self, mut state: State, position: u32, following: &mut Queue) {
         if position < state.next {
             // Inside a match of several words.
@@ -266,7 +260,7 @@ impl<'a> Search<'a> {
         following.push(state);
     }
 
-    /// Whether no word of the match is in use.
+    /// Returns whether no word of the match is in use.
     fn is_free(&self, state: &State, m: &Match) -> bool {
         let reference = m.reference as usize..m.reference_end() as usize;
         if self.fixed_reference[reference].contains(&true) {
@@ -281,7 +275,7 @@ impl<'a> Search<'a> {
         self.fixed.iter().flatten().all(apart) && self.chain(state.last).all(|other| apart(&other))
     }
 
-    /// The matches that led to a state, latest first.
+    /// Returns the matches that led to a state, latest first.
     fn chain(&self, last: u32) -> impl Iterator<Item = Match> {
         let link = |at: u32| self.taken.get(at as usize);
         std::iter::successors(link(last), move |(before, _)| link(*before)).map(|(_, m)| *m)

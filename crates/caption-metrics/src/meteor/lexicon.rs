@@ -1,4 +1,4 @@
-//! What METEOR knows of each distinct word of the captions.
+//! The distinct words of captions, with METEOR's knowledge of each.
 
 use rayon::prelude::*;
 use rust_stemmers::{Algorithm, Stemmer};
@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::normalizer;
 use super::resources::Resources;
 
-/// What decides whether a word matches another.
+/// The properties that decide whether a word matches another.
 #[derive(Clone, Debug)]
 pub(super) struct Word {
     /// Java's hash of the word; METEOR takes words with equal hashes for equal.
@@ -42,7 +42,7 @@ impl Word {
     }
 }
 
-/// A caption as METEOR sees it: word numbers into a [`Lexicon`].
+/// A caption as word numbers into a [`Lexicon`].
 pub(super) type Sentence = Vec<u32>;
 
 /// The distinct words of a set of captions.
@@ -51,7 +51,7 @@ pub(super) struct Lexicon {
 }
 
 impl Lexicon {
-    /// Normalises captions and looks their words up.
+    /// Normalises captions and looks up their words.
     pub(super) fn new(resources: &Resources, captions: &[&str]) -> (Self, Vec<Sentence>) {
         let normalised: Vec<Vec<String>> = captions
             .par_iter()
@@ -88,7 +88,7 @@ impl Lexicon {
     }
 }
 
-/// `String.hashCode` of Java: over UTF-16 units, wrapping.
+/// Returns `String.hashCode` of Java: over UTF-16 units, wrapping.
 fn java_hash(word: &str) -> i32 {
     word.encode_utf16()
         .fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))

@@ -9,11 +9,11 @@ pub(super) struct Side<'a> {
     words: Vec<&'a Word>,
     /// Occurrences by first word, then length.
     phrases: Vec<Occurrence>,
-    /// The same in text order of the phrases, then by first word.
+    /// Occurrences in text order of the phrases, then by first word.
     in_text_order: Vec<Occurrence>,
 }
 
-/// A phrase of the paraphrase table at a place in a caption.
+/// An occurrence of a phrase of the paraphrase table in a caption.
 #[derive(Clone, Copy)]
 struct Occurrence {
     phrase: u32,
@@ -51,13 +51,13 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The numbers of a phrase's words; they are in text order, so their sequences are too.
+/// Returns the numbers of a phrase's words; they are in text order, so their sequences are too.
 fn text_of(words: &[&Word], at: &Occurrence) -> impl Iterator<Item = Option<u16>> {
     let start = at.start as usize;
     words[start..start + usize::from(at.words)].iter().map(|word| word.in_phrases)
 }
 
-/// Every candidate match, in METEOR's order.
+/// Returns every candidate match, in METEOR's order.
 pub(super) fn candidates(
     hypothesis: &Side,
     reference: &Side,
@@ -110,7 +110,7 @@ fn single_words(
     }
 }
 
-/// Whether two ascending lists share an element.
+/// Returns whether two ascending lists share an element.
 fn intersect(mut a: &[u32], mut b: &[u32]) -> bool {
     while let ([x, a_rest @ ..], [y, b_rest @ ..]) = (a, b) {
         match x.cmp(y) {
@@ -122,7 +122,7 @@ fn intersect(mut a: &[u32], mut b: &[u32]) -> bool {
     false
 }
 
-/// Those occurrences that the table lists as paraphrases of `source`, in the table's order.
+/// Returns the occurrences that the table lists as paraphrases of `source`, in the table's order.
 fn paraphrases_of<'a>(
     source: &Occurrence,
     others: &'a [Occurrence],

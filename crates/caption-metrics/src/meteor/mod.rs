@@ -61,7 +61,7 @@ use lexicon::{Lexicon, Sentence};
 use matchers::Side;
 use resources::Paraphrases;
 
-/// The most candidates that single words can make.
+/// The most pairs of words that may be compared.
 const MOST_PAIRS: usize = 1 << 24;
 
 /// Two captions are too long to be aligned.
@@ -90,12 +90,13 @@ pub struct Segment<'a, S> {
     pub references: &'a [S],
 }
 
-/// The statistics of every image for its best reference, in order. [`Statistics::score`] makes a score
-/// of them, and of their [sum](Statistics::sum) that of the corpus. The words of all segments are held
-/// meanwhile.
+/// Returns the statistics of every image for its best reference, in order.
+///
+/// [`Statistics::score`] gives the score of an image, and of their [sum](Statistics::sum) that of
+/// the corpus. The words of all segments are in memory meanwhile.
 ///
 /// # Errors
-/// [`TooLong`] for the first image that is.
+/// [`TooLong`] for the first image with captions that are too long.
 pub fn score<S: AsRef<str> + Sync>(
     resources: &Resources,
     segments: &[Segment<S>],
@@ -120,12 +121,12 @@ pub fn score<S: AsRef<str> + Sync>(
     images.par_iter().map(|(id, sentences)| best(id, &lexicon, sentences, &paraphrases)).collect()
 }
 
-/// What pycocoevalcap does to a hypothesis before the jar sees it.
+/// Cleans a hypothesis as pycocoevalcap does before the jar sees it.
 fn clean(hypothesis: &str) -> String {
     hypothesis.replace("|||", "").replace("  ", " ")
 }
 
-/// The statistics for the first reference with the largest score.
+/// Returns the statistics for the first reference with the largest score.
 fn best(
     id: &str,
     lexicon: &Lexicon,

@@ -1,4 +1,4 @@
-//! METEOR's `-norm`: how it cuts raw text into words.
+//! METEOR's `-norm`: the steps that cut raw text into words.
 //!
 //! The steps are rewritings of the whole text, one after the other. Each is a single pass from left
 //! to right over matches that do not overlap, so that a character that one match has consumed
@@ -7,7 +7,7 @@
 
 use super::resources::Prefixes;
 
-/// The words of a text, normalised and in small letters.
+/// Returns the words of a text, normalised and lower-cased.
 pub(super) fn words(text: &str, prefixes: &Prefixes) -> Vec<String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b' ');
     if is_plain && !text.contains(MULTI) {
@@ -22,7 +22,7 @@ pub(super) fn words(text: &str, prefixes: &Prefixes) -> Vec<String> {
     joined.split(is_final_space).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// A letter to METEOR: Latin and Cyrillic blocks only.
+/// Returns whether METEOR takes a character for a letter: Latin and Cyrillic blocks only.
 fn is_letter(c: char) -> bool {
     matches!(c,
         'A'..='Z' | 'a'..='z'
@@ -39,7 +39,7 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\u{0B}' | '\u{0C}' | '\r')
 }
 
-/// At these the text is split into words.
+/// Returns whether METEOR splits the text into words here.
 fn is_word_break(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{0C}')
 }
@@ -49,7 +49,7 @@ fn is_final_space(c: char) -> bool {
         || matches!(c, '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}')
 }
 
-/// Everything that does not look beyond its neighbours.
+/// Takes all steps that look no further than at neighbours.
 fn rewrite(text: &str) -> Vec<char> {
     let digit = |c: char| c.is_ascii_digit();
     let mut text = set_off_symbols(text);
@@ -59,16 +59,17 @@ fn rewrite(text: &str) -> Vec<char> {
     text = between(&text, ',', |a, b| digit(a) && !digit(b), &comma);
     text = between(&text, ',', |a, b| !digit(a) && digit(b), &comma);
     for c in &mut text {
-        if matches!(c, '`' | '\u{2018}' | '\u{2019}') {
-            *c = '\'';
+        match c {
+            '`' | '\u{2018}' | '\u{2019}' => *c = '\'',
+            '\u{2013}' => *c = '-',
+            _ => {}
         }
     }
-    text = quotes(&text);
-    for c in &mut text {
-        if *c == '\u{2013}' {
-            *c = '-';
-        }
-    }
+    // Double quotes, curly or written as two single ones, become one that stands alone.
+    let quote = [' ', '"', ' '];
+    let curly = |c: &char| matches!(c, '\u{201C}' | '\u{201D}');
+    text = text.split(curly).collect::<Vec<_>>().join(&quote[..]);
+    text = pairs(&text, '\'', &quote);
     text = pairs(&text, '-', &['-']);
     text =
         between(&text, '-', |a, b| (is_alphanumeric(a) || a == '.') && is_alphanumeric(b), &[' ']);
@@ -80,7 +81,7 @@ fn rewrite(text: &str) -> Vec<char> {
     between(&text, '\'', |a, b| digit(a) && b == 's', &[' ', '\''])
 }
 
-/// Spaces around the text and around every character that no later step looks at.
+/// Puts spaces around the text and around every character that no later step looks at.
 fn set_off_symbols(text: &str) -> Vec<char> {
     let mut out = Vec::with_capacity(text.len() + 16);
     out.push(' ');
@@ -143,8 +144,23 @@ fn restore_dots(text: &str) -> String {
     out
 }
 
-/// Replaces `mark`, where `fits` says so of both its neighbours, by `by`. The neighbours are part of
-/// the match.
+/// Replaces two marks in a row.
+fn pairs(text: &[char], mark: char, by: &[char]) -> Vec<char> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        if *first == mark && tail.first() == Some(&mark) {
+            out.extend(by);
+            rest = &tail[1..];
+        } else {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Replaces `mark` between two characters that fit by `by`. The neighbours are part of the match.
 fn between(text: &[char], mark: char, fits: impl Fn(char, char) -> bool, by: &[char]) -> Vec<char> {
     if !text.contains(&mark) {
         return text.to_vec();
@@ -166,39 +182,6 @@ fn between(text: &[char], mark: char, fits: impl Fn(char, char) -> bool, by: &[c
             [] => return out,
         }
     }
-}
-
-/// Replaces two marks in a row.
-fn pairs(text: &[char], mark: char, by: &[char]) -> Vec<char> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    loop {
-        match rest {
-            [a, b, tail @ ..] if *a == mark && *b == mark => {
-                out.extend(by);
-                rest = tail;
-            }
-            [a, tail @ ..] => {
-                out.push(*a);
-                rest = tail;
-            }
-            [] => return out,
-        }
-    }
-}
-
-/// Curly double quotes, and two single quotes, become a double quote that stands alone.
-fn quotes(text: &[char]) -> Vec<char> {
-    const ALONE: [char; 3] = [' ', '"', ' '];
-    let mut out = Vec::with_capacity(text.len());
-    for &c in text {
-        if matches!(c, '\u{201C}' | '\u{201D}') {
-            out.extend(ALONE);
-        } else {
-            out.push(c);
-        }
-    }
-    pairs(&out, '\'', &ALONE)
 }
 
 /// Splits at white space and decides which words keep a final period.

@@ -7,10 +7,10 @@ const ENDING: &str = "jan feb mar apr jun jul aug sep sept oct nov dec mon tue t
     rt bancorp bhd assn univ intl sys tel est ext sq jr sr bros ed.d ph.d blvd rd esq etc al seq \
     bldg";
 
-/// The same for words that are abbreviations only with a capital.
+/// Words like these that are abbreviations only with a capital.
 const ENDING_CAPITAL: &str = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash";
 
-/// Kept with their period in any place. Any case. (Acronyms too; see [`acronym`].)
+/// Kept with their period anywhere. Any case. (Acronyms too; see [`acronym`].)
 const INNER: &str = "mr mrs ms dr drs prof profs sen sens rep reps atty attys lt col gen messrs gov \
     govs adm rev maj sgt cpl pvt capt st ste ave pres lieut hon brig cmdr comdr pfc spc supt supts \
     det mt ft adj adv asst assoc ens insp mlle mme msgr sfc vs alex wm jos cie a.k.a cf treas ph \
@@ -49,19 +49,20 @@ pub(super) fn sentence_start() -> String {
     capital_first(SENTENCE_START)
 }
 
-/// A letter, or letters with dots between, or two countries; without a final period.
+/// Returns the pattern of a letter, letters with dots between, or two countries, without a final
+/// period.
 pub(super) fn acronym() -> String {
     format!("(?:[A-Za-z]|{})", dotted_acronym())
 }
 
-/// An acronym that holds a dot.
+/// Returns the pattern of an acronym with a dot.
 pub(super) fn dotted_acronym() -> String {
     "(?:[A-Za-z](?:\\.[A-Za-z])+|(?i:canada|sino|korean|eu|japan|non)(?i:-u\\.s)|\
      (?i:u\\.s\\.-u\\.k|u\\.s\\.-u\\.s\\.s\\.r))"
         .to_owned()
 }
 
-/// Whether a period after this word, in small letters, may be part of a token.
+/// Returns whether a period after this word may be part of a token.
 pub(super) fn may_keep_period(word: &str) -> bool {
     word.len() == 1
         || [ENDING, ENDING_CAPITAL, INNER, INNER_CAPITAL, NUMBERED, LIMITED]

@@ -1,7 +1,7 @@
 //! Characters as the lexer sees them: one byte each.
 //!
 //! ASCII stands for itself. Every other UTF-16 unit becomes one of a few classes, because no rule
-//! tells their members apart. Which character is in which class was measured: `classes.txt` lists
+//! tells their members apart. The classes were measured: `classes.txt` lists
 //! what the tokenizer of `CoreNLP` 3.4.1 does with each of the 63,488 characters of the basic plane
 //! (`tests/reference/metrics_ptb_classes.py`). The letters are those of Unicode 6.
 
@@ -110,7 +110,7 @@ fn is_capital(unit: u16) -> bool {
     !cherokee && char::from_u32(u32::from(unit)).is_some_and(char::is_uppercase)
 }
 
-/// The class of one UTF-16 unit.
+/// Returns the class of one UTF-16 unit.
 pub(super) fn class(unit: u16) -> u8 {
     if unit < 0x80 { unit as u8 } else { CLASSES[usize::from(unit)] }
 }

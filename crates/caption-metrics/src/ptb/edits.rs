@@ -1,4 +1,4 @@
-//! What the lexer does to a token's text before it is lower-cased.
+//! Edits of a token's text before it is lower-cased.
 
 use std::borrow::Cow;
 
@@ -20,14 +20,10 @@ pub(super) enum Edit {
     Quotes,
     /// `( )` become `-LRB- -RRB-`.
     RoundBrackets,
-    /// A bracket becomes its name.
-    Bracket,
+    /// Brackets, fractions and currencies become what the treebank wrote for them.
+    Treebank,
     /// A run of three or four becomes two.
     Dash,
-    /// Quarters, halves and thirds become ASCII.
-    Fraction,
-    /// Cents, pounds and euros become what the treebank wrote.
-    Currency,
 }
 
 impl Edit {
@@ -41,10 +37,8 @@ impl Edit {
             Self::Ampersand => Cow::Owned(replace_entity(token, "&amp;", "&")),
             Self::Quotes => Cow::Owned(quotes(token)),
             Self::RoundBrackets => Cow::Owned(round_brackets(token)),
-            Self::Bracket => Cow::Borrowed(bracket(token)),
+            Self::Treebank => Cow::Borrowed(treebank(token)),
             Self::Dash => Cow::Borrowed(if matches!(token.len(), 3 | 4) { "--" } else { token }),
-            Self::Fraction => Cow::Borrowed(fraction(token)),
-            Self::Currency => Cow::Borrowed(currency(token)),
         }
     }
 }
@@ -98,7 +92,7 @@ fn round_brackets(token: &str) -> String {
     token.replace('(', "-LRB-").replace(')', "-RRB-")
 }
 
-fn bracket(token: &str) -> &str {
+fn treebank(token: &str) -> &str {
     match token {
         "{" => "-LCB-",
         "}" => "-RCB-",
@@ -106,23 +100,11 @@ fn bracket(token: &str) -> &str {
         "]" => "-RSB-",
         "(" => "-LRB-",
         ")" => "-RRB-",
-        other => other,
-    }
-}
-
-fn fraction(token: &str) -> &str {
-    match token {
         "\u{bc}" => "1/4",
         "\u{bd}" => "1/2",
         "\u{be}" => "3/4",
         "\u{2153}" => "1/3",
         "\u{2154}" => "2/3",
-        other => other,
-    }
-}
-
-fn currency(token: &str) -> &str {
-    match token {
         "\u{a2}" => "cents",
         "\u{a3}" => "#",
         "\u{80}" | "\u{a4}" | "\u{20a0}" | "\u{20ac}" => "$",

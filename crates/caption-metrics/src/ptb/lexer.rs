@@ -8,7 +8,8 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use super::classes::{self, class};
-use super::rules::{Head, Outcome, Rule, rules};
+use super::edits::Edit;
+use super::rules::{Head, Rule, rules};
 
 /// The rules and their automaton. Memory that grows while scanning is in a [`Scanner`].
 struct Lexer {
@@ -28,12 +29,12 @@ static LEXER: LazyLock<Lexer> = LazyLock::new(|| {
     Lexer { rules, automaton }
 });
 
-/// Enough for every state that captions have been seen to reach; beyond it states are built anew.
+/// Enough for every state that captions have been seen to reach; beyond it states are rebuilt.
 const CACHE_BYTES: usize = 16 << 20;
 
 /// Units read per unit of a caption, on average, before its tokens are presumed to be no language.
 const PATIENCE: usize = 100;
-/// How far a token may then reach.
+/// Units that a token may then reach.
 const SHORT_REACH: usize = 1000;
 
 /// A caption as the lexer reads it, with what follows.
@@ -61,7 +62,7 @@ impl Text {
         self.units.len()
     }
 
-    /// Whether all from `start` on is white space.
+    /// Returns whether all from `start` on is white space.
     pub(super) fn is_blank_from(&self, start: usize) -> bool {
         self.classes.get(start..).unwrap_or_default().iter().all(|&class| is_white(class))
     }
@@ -81,7 +82,7 @@ impl Scanner {
         Self { cache: LEXER.automaton.create_cache() }
     }
 
-    /// Calls `emit` with every token that starts before `end`, in small letters.
+    /// Calls `emit` with every token that starts before `end`, lower-cased.
     pub(super) fn tokens(&mut self, text: &Text, end: usize, mut emit: impl FnMut(&str)) {
         let mut at = 0;
         let mut patience = end.saturating_mul(PATIENCE).saturating_add(SHORT_REACH * PATIENCE);
@@ -93,17 +94,14 @@ impl Scanner {
                 found = self.longest(text, at, end + 1, &mut patience);
             }
             let Some(found) = found else { return };
-            match found.outcome {
-                Outcome::Token(edit) => {
-                    emit(&small_letters(&edit.apply(&text.decode(at, found.token_end))));
-                }
-                Outcome::Skip | Outcome::LineBreak => {}
+            if let Some(edit) = found.edit {
+                emit(&lower_case(&edit.apply(&text.decode(at, found.token_end))));
             }
             at = found.next.max(at + 1);
         }
     }
 
-    /// The rule whose match from `at` is longest, the first of several such.
+    /// Finds the rule with the longest match from `at`, the first of several such.
     fn longest(
         &mut self,
         text: &Text,
@@ -143,21 +141,21 @@ impl Scanner {
         let (rule, length) = best?;
         let rule = rules.get(rule)?;
         let (token, next) = split(rule.head, haystack.get(..length)?);
-        Some(Found { outcome: rule.outcome, token_end: at + token, next: at + next })
+        Some(Found { edit: rule.token, token_end: at + token, next: at + next })
     }
 }
 
 #[derive(Clone, Copy)]
 struct Found {
-    outcome: Outcome,
+    edit: Option<Edit>,
     token_end: usize,
-    /// Where the next token starts, which may be inside this one.
+    /// The start of the next token, which may be inside this one.
     next: usize,
 }
 
-/// Small letters as Java makes them: a capital sigma is final where no other letter of its word
-/// follows, and hyphens, periods and digits do not end a word.
-fn small_letters(token: &str) -> String {
+/// Lower-cases as Java does: a capital sigma is final where no other letter of its word follows,
+/// and hyphens, periods and digits do not end a word.
+fn lower_case(token: &str) -> String {
     const SIGMA: char = '\u{3a3}';
     if !token.contains(SIGMA) {
         return token.to_lowercase();
@@ -185,7 +183,7 @@ fn small_letters(token: &str) -> String {
     out
 }
 
-/// The length of the token within a match, and where reading goes on.
+/// Returns the length of the token within a match, and where the next token starts.
 fn split(head: Head, matched: &[u8]) -> (usize, usize) {
     let all = matched.len();
     let same = |length: usize| (length, length);
@@ -226,21 +224,16 @@ fn before_space(matched: &[u8]) -> usize {
     matched.iter().position(|&class| is_white(class)).unwrap_or(matched.len())
 }
 
-/// How many letters follow the apostrophe of a final clitic.
+/// Returns the number of letters behind the apostrophe of a final clitic.
 fn clitic_letters(matched: &[u8]) -> usize {
     match matched {
-        [.., last] if last.is_ascii_alphabetic() => {
-            if b"msdMSD".contains(last) {
-                1
-            } else {
-                2
-            }
-        }
+        [.., b'm' | b's' | b'd' | b'M' | b'S' | b'D'] => 1,
+        [.., last] if last.is_ascii_alphabetic() => 2,
         _ => 0,
     }
 }
 
-/// Where the apostrophe starts that stands before the last `letters` units.
+/// Returns the start of the apostrophe before the last `letters` units.
 fn before_apostrophe(matched: &[u8], letters: usize) -> usize {
     let end = matched.len().saturating_sub(letters);
     let width = if matched.get(end.wrapping_sub(1)) == Some(&b';') { "&apos;".len() } else { 1 };

@@ -42,12 +42,12 @@ use lexer::{Scanner, Text};
 const PUNCTUATION: [&str; 13] =
     ["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
 
-/// Captions cut into tokens.
+/// The tokens of captions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokenized {
-    /// For every caption its tokens, joined by single spaces.
+    /// The tokens of every caption, joined by single spaces.
     pub captions: Vec<String>,
-    /// How many captions hold a line separator other than LF.
+    /// The number of captions with a line separator other than LF.
     pub with_line_separators: usize,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn tokenize_first<S: AsRef<str> + Sync>(captions: &[S], count: usize)
     Tokenized { captions: tokenized, with_line_separators }
 }
 
-/// Captions after others, as they come: how many of them the tokens of those may depend on.
+/// The captions behind others that the tokens of those may depend on, counted as they come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ahead {
     /// Captions seen, from the first on that surely is not blank.
@@ -93,7 +93,7 @@ impl Ahead {
         }
     }
 
-    /// Whether there are words, and a line end behind them.
+    /// Returns whether there are words, and a line end behind them.
     pub(crate) fn is_enough(self) -> bool {
         self.from_words_on > 1
     }
@@ -103,8 +103,9 @@ fn is_separator(c: char) -> bool {
     matches!(c, '\r' | '\u{0B}' | '\u{0C}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The tokens of a caption to which no special rule can apply: ASCII words, and commas and periods
-/// after words that are no abbreviations. `None` where that is not certain.
+/// Returns the tokens of a caption to which no special rule can apply, else `None`.
+///
+/// It has ASCII words, and commas and periods after words that are no abbreviations.
 fn plain_tokens(caption: &str) -> Option<String> {
     let mut tokens = String::with_capacity(caption.len());
     let mut after_period = false;
@@ -135,7 +136,7 @@ fn plain_tokens(caption: &str) -> Option<String> {
     Some(tokens)
 }
 
-/// Whether a word is one of those that are cut in two.
+/// Returns whether the lexer cuts the word in two.
 fn is_contraction(word: &str) -> bool {
     matches!(word.len(), 5 | 6)
         && ["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"]
@@ -143,7 +144,7 @@ fn is_contraction(word: &str) -> bool {
             .any(|known| known.eq_ignore_ascii_case(word))
 }
 
-/// One thread's scanner and buffers.
+/// The scanner and buffers of a thread.
 #[derive(Default)]
 struct Worker {
     scanner: Option<Scanner>,
@@ -151,7 +152,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// The tokens of one caption, given all of them.
+    /// Returns the tokens of one of the captions.
     fn tokens<S: AsRef<str>>(&mut self, captions: &[S], index: usize) -> String {
         let end = self.load(captions, index);
         let mut line = String::new();

@@ -8,7 +8,7 @@ use super::abbreviations::{
 };
 use super::edits::Edit;
 
-/// Where in a match the token ends; what follows is read again.
+/// The end of the token in a match; the lexer reads the rest again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Head {
     /// At the match's end.
@@ -25,23 +25,16 @@ pub(super) enum Head {
     AfterPeriod,
     /// At the match's end (before the first white space), but the final period is read again.
     PeriodTwice,
-    /// Of a single letter and a period only the letter; otherwise as [`Head::PeriodTwice`].
+    /// Behind the letter of a single letter and a period; otherwise as [`Head::PeriodTwice`].
     LetterOrPeriodTwice,
-}
-
-/// What becomes of a match.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome {
-    Token(Edit),
-    Skip,
-    LineBreak,
 }
 
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) pattern: String,
     pub(super) head: Head,
-    pub(super) outcome: Outcome,
+    /// The edit of the token; `None` drops the match.
+    pub(super) token: Option<Edit>,
 }
 
 /// Classes of characters, for use inside and outside of brackets.
@@ -110,7 +103,7 @@ impl Shapes {
     }
 }
 
-/// All rules; the index is the priority, lowest first.
+/// Returns the rules; the index is the priority, lowest first.
 pub(super) fn rules() -> Vec<Rule> {
     let shapes = Shapes::new();
     let mut rules = contractions_and_words(&shapes);
@@ -123,7 +116,7 @@ pub(super) fn rules() -> Vec<Rule> {
 }
 
 fn rule(pattern: impl Into<String>, head: Head, edit: Edit) -> Rule {
-    Rule { pattern: pattern.into(), head, outcome: Outcome::Token(edit) }
+    Rule { pattern: pattern.into(), head, token: Some(edit) }
 }
 
 fn whole(pattern: impl Into<String>, edit: Edit) -> Rule {
@@ -131,7 +124,7 @@ fn whole(pattern: impl Into<String>, edit: Edit) -> Rule {
 }
 
 fn skip(pattern: impl Into<String>) -> Rule {
-    Rule { pattern: pattern.into(), head: Head::All, outcome: Outcome::Skip }
+    Rule { pattern: pattern.into(), head: Head::All, token: None }
 }
 
 fn contractions_and_words(s: &Shapes) -> Vec<Rule> {
@@ -202,7 +195,7 @@ fn addresses_and_numbers(s: &Shapes) -> Vec<Rule> {
         whole(format!(r"[+-]?(?:{d}+|{d}*(?:[.:,\x84\x95]{d}+)+)"), Edit::DropSoftHyphens),
         whole(r"[\x90\x92]?(?:\x8F+|\x91+)", Edit::None),
         whole(format!(r"(?:{d}{{1,4}}[- \x89])?{d}{{1,4}}(?:\\?/|\x96){d}{{1,4}}"), Edit::Join),
-        whole(r"\x8E", Edit::Fraction),
+        whole(r"\x8E", Edit::Treebank),
     ]
 }
 
@@ -218,7 +211,7 @@ fn names_and_compounds() -> Vec<Rule> {
         ),
         whole(format!(r"{part}(?:\\?/{part}){{1,2}}"), Edit::None),
         whole(r"[A-Z]*\$|#", Edit::None),
-        whole(r"\x93", Edit::Currency),
+        whole(r"\x93", Edit::Treebank),
     ]
 }
 
@@ -277,7 +270,7 @@ fn marks(s: &Shapes) -> Vec<Rule> {
             Edit::RoundBrackets,
         ),
         whole(format!(r"{eye}_{eye}|\({eye}[_.-]?{eye}\)"), Edit::RoundBrackets),
-        whole(r"[{}\[\]()]", Edit::Bracket),
+        whole(r"[{}\[\]()]", Edit::Treebank),
         whole("-+", Edit::Dash),
         whole(r"\.{3,5}|(?:\.[ \x89]){2,4}\.|[\x97\x8B]", Edit::Become("...")),
         whole("@+|#+|_+", Edit::None),
@@ -305,7 +298,7 @@ fn compounds_and_quotes(s: &Shapes) -> Vec<Rule> {
         whole("<<|>>", Edit::None),
         whole(r"[#$%&*+/:;=<>@\\^_|~\x90\x92\x96\x98]", Edit::None),
         skip(format!(r"\x00|{}+|\x99", s.space)),
-        Rule { pattern: format!("[{}]", c::BREAKS), head: Head::All, outcome: Outcome::LineBreak },
+        skip(format!("[{}]", c::BREAKS)),
         skip("(?i:&nbsp;)"),
         skip(r"[\x00-\xFF]"),
     ]

@@ -19,7 +19,7 @@
 //! images, as in pycocotools, and an image without a caption is an error. A file with any other
 //! extension is read as JSON.
 
-mod loading;
+mod loader;
 mod numbers;
 mod python;
 mod shapes;
@@ -30,54 +30,35 @@ use std::path::Path;
 use serde::de::DeserializeSeed;
 
 use crate::Error;
-use crate::spool::Spool;
+use crate::captions::Captions;
 use crate::text::Text;
-use loading::{Loading, Problem};
+use loader::Loader;
 use python::PythonJson;
 use shapes::{Document, Record};
 
-pub(crate) use loading::Side;
+pub(crate) use loader::Side;
 
-/// Reads references as `(image, captions)` pairs, in order.
-///
-/// # Errors
-/// Names the file and the place.
-pub fn references(path: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
-    read(path, Side::References)?.images().collect()
-}
-
-/// Reads predictions as `(image, caption)` pairs, in order.
-///
-/// # Errors
-/// Names the file and the place.
-pub fn predictions(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let spool = read(path, Side::Predictions)?;
-    spool.images().map(|image| image.map(|(id, captions)| (id, captions.concat()))).collect()
-}
-
-/// Reads a file into a spool. Little more than an entry of it is in memory at a time.
-pub(crate) fn read(path: &Path, side: Side) -> Result<Spool, Error> {
+/// Reads a file, an entry at a time.
+pub(crate) fn read(path: &Path, side: Side) -> Result<Captions, Error> {
     let mut text = Text::open(path)?;
     let reader = BufReader::with_capacity(BUFFER, &mut text);
-    let mut loading = Loading::new(side);
-    let read = match family(path) {
-        Family::Csv => csv_rows(reader, b',', &mut loading),
-        Family::Tsv => csv_rows(reader, b'\t', &mut loading),
-        Family::Lines => json_lines(reader, &mut loading),
-        Family::Json => json(reader, &mut loading),
+    let mut loader = Loader::new(side);
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let read = match extension.to_ascii_lowercase().as_str() {
+        "csv" | "txt" => csv_rows(reader, b',', &mut loader),
+        "tsv" => csv_rows(reader, b'\t', &mut loader),
+        "jsonl" | "ndjson" => json_lines(reader, &mut loader),
+        _ => json(reader, &mut loader),
     };
     if read.is_err() {
         // That a file is no UTF-8 is the better reason, wherever it shows soon.
         let _ = std::io::copy(&mut text.by_ref().take(LOOK_AHEAD), &mut std::io::sink());
     }
-    if let Some(failure) = text.failure(path) {
+    if let Some(failure) = text.failure() {
         return Err(failure);
     }
-    read.and_then(|()| loading.finish()).map_err(|problem| match problem {
-        Problem::Malformed(message) => Error::Malformed { path: path.to_owned(), message },
-        Problem::Refused(error @ Error::Temporary { .. }) => error,
-        Problem::Refused(error) => error.in_file(path),
-    })
+    read.map_err(|message| Error::Malformed { path: path.to_owned(), message })?;
+    loader.finish(path)
 }
 
 /// Bytes of a file that are read at once.
@@ -86,37 +67,17 @@ const BUFFER: usize = 1 << 16;
 /// Bytes behind an error that are checked to be UTF-8; a pipe may never end.
 const LOOK_AHEAD: u64 = 1 << 28;
 
-#[derive(Clone, Copy)]
-enum Family {
-    Json,
-    Lines,
-    Csv,
-    Tsv,
-}
-
-fn family(path: &Path) -> Family {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    match extension.to_ascii_lowercase().as_str() {
-        "csv" | "txt" => Family::Csv,
-        "tsv" => Family::Tsv,
-        "jsonl" | "ndjson" => Family::Lines,
-        _ => Family::Json,
-    }
-}
-
-fn json(reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
+fn json(reader: impl BufRead, loader: &mut Loader) -> Result<(), String> {
     let reader = BufReader::with_capacity(BUFFER, PythonJson::new(reader, 2));
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    if let Err(error) = Document(&mut *loading).deserialize(&mut deserializer) {
-        return Err(loading.refusal().unwrap_or_else(|| Problem::Malformed(explained(&error))));
-    }
-    deserializer.end().map_err(|error| {
-        Problem::Malformed(format!("{error}; if the file has a JSON value a line, name it .jsonl"))
-    })
+    Document(loader).deserialize(&mut deserializer).map_err(|error| explain(&error))?;
+    deserializer
+        .end()
+        .map_err(|error| format!("{error}; if the file has a JSON value a line, name it .jsonl"))
 }
 
 /// Returns the error of a parser with what to do about it, where that is known.
-fn explained(error: &serde_json::Error) -> String {
+fn explain(error: &serde_json::Error) -> String {
     let message = error.to_string();
     if message.contains("surrogate") || message.contains("unexpected end of hex escape") {
         return format!(
@@ -127,27 +88,26 @@ fn explained(error: &serde_json::Error) -> String {
     message
 }
 
-fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Problem> {
+fn json_lines(mut reader: impl BufRead, loader: &mut Loader) -> Result<(), String> {
     let (mut line, mut strict) = (String::new(), String::new());
     for number in 1.. {
-        let at = |message: String| Problem::Malformed(format!("line {number}: {message}"));
         line.clear();
-        if reader.read_line(&mut line).map_err(|error| at(error.to_string()))? == 0 {
+        let mut add = || {
+            if reader.read_line(&mut line).map_err(|error| error.to_string())? == 0 {
+                return Ok(false);
+            }
+            if line.trim().is_empty() {
+                return Ok(true);
+            }
+            strict.clear();
+            let read = PythonJson::new(line.trim().as_bytes(), 1).read_to_string(&mut strict);
+            read.map_err(|error| error.to_string())?;
+            let record: Record = serde_json::from_str(&strict).map_err(|error| explain(&error))?;
+            loader.line(record).map(|()| true)
+        };
+        if !add().map_err(|message: String| format!("line {number}: {message}"))? {
             break;
         }
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
-        }
-        strict.clear();
-        let read = PythonJson::new(line.as_bytes(), 1).read_to_string(&mut strict);
-        read.map_err(|error| at(error.to_string()))?;
-        let record: Record =
-            serde_json::from_str(&strict).map_err(|error| at(explained(&error)))?;
-        loading.line(record).map_err(|problem| match problem {
-            Problem::Malformed(message) => at(message),
-            refused @ Problem::Refused(_) => refused,
-        })?;
     }
     Ok(())
 }
@@ -155,8 +115,8 @@ fn json_lines(mut reader: impl BufRead, loading: &mut Loading) -> Result<(), Pro
 /// A line behind the last: in a cell, it shows that a quotation mark was never closed.
 const END: &str = "\n\0\n";
 
-fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Result<(), Problem> {
-    let malformed = |error: csv::Error| Problem::Malformed(error.to_string());
+fn csv_rows(reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Result<(), String> {
+    let malformed = |error: csv::Error| error.to_string();
     let reader = reader.chain(END.as_bytes());
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
@@ -165,10 +125,10 @@ fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Resul
         headers.iter().position(|header| names.contains(&header.trim())).ok_or_else(|| {
             let names = names.join(" or ");
             let there: Vec<String> = headers.iter().take(10).map(|h| format!("{h:?}")).collect();
-            Problem::Malformed(format!(
+            format!(
                 "the header (line 1) has no column named {names}; its columns are {}",
                 there.join(", ")
-            ))
+            )
         })
     };
     let (id, caption) = (column(&["image_id", "image"])?, column(&["caption"])?);
@@ -176,9 +136,7 @@ fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Resul
     while reader.read_record(&mut row).map_err(malformed)? {
         let line = row.position().map_or(0, csv::Position::line);
         if row.iter().any(|cell| cell.ends_with(END)) {
-            return Err(Problem::Malformed(format!(
-                "line {line}: a quotation mark opens a cell that never ends"
-            )));
+            return Err(format!("line {line}: a quotation mark opens a cell that never ends"));
         }
         let (cells, columns) = (row.len(), headers.len());
         let is_end = cells == 1 && row.get(0) == Some(END.trim_matches('\n'));
@@ -186,24 +144,19 @@ fn csv_rows(reader: impl BufRead, delimiter: u8, loading: &mut Loading) -> Resul
             break;
         }
         if is_end || cells != columns {
-            return Err(Problem::Malformed(format!(
+            return Err(format!(
                 "line {line}: expected {columns} cells as in the header, found {cells}"
-            )));
+            ));
         }
         let cell = |column| row.get(column).unwrap_or_default();
-        loading.row(whole(cell(id)), cell(caption)).map_err(Problem::Refused)?;
+        let added = loader.row(whole(cell(id)), cell(caption));
+        added.map_err(|message| format!("line {line}: {message}"))?;
     }
     Ok(())
 }
 
 /// Returns an identifier without the `.0` that pandas gives to integers of a column with gaps.
 fn whole(id: &str) -> &str {
-    match id.split_once('.') {
-        Some((digits, zeros)) if is_number(digits) && zeros == "0" => digits,
-        _ => id,
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    id.strip_suffix(".0").filter(|digits| is_number(digits)).unwrap_or(id)
 }

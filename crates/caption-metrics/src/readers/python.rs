@@ -99,7 +99,7 @@ impl Translator {
                 }
                 State::Escaped => {
                     if self.string.len() <= KEYS[0].len() {
-                        // No key that is looked for has one.
+                        // No key of an identifier has one.
                         self.string.push(b'\\');
                     }
                     self.translated.push(byte);
@@ -114,17 +114,12 @@ impl Translator {
     /// Takes a byte that is in no string.
     fn outside(&mut self, byte: u8) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_') {
-            match self.state {
-                State::InLongToken => self.translated.push(byte),
-                _ if self.token.len() < TOKEN => {
-                    self.token.push(byte);
-                    self.state = State::InToken;
-                }
-                _ => {
-                    self.translated.append(&mut self.token);
-                    self.translated.push(byte);
-                    self.state = State::InLongToken;
-                }
+            self.token.push(byte);
+            if self.state == State::InLongToken || self.token.len() > TOKEN {
+                self.translated.append(&mut self.token);
+                self.state = State::InLongToken;
+            } else {
+                self.state = State::InToken;
             }
             return;
         }
@@ -152,13 +147,9 @@ impl Translator {
             let identifier = if self.is_identifier { identifier(&self.token) } else { None };
             match (&self.token[..], identifier) {
                 (_, Some(identifier)) => {
-                    self.translated.push(b'"');
-                    self.translated.extend_from_slice(identifier.as_bytes());
-                    self.translated.push(b'"');
+                    self.translated.extend_from_slice(format!("\"{identifier}\"").as_bytes());
                 }
-                (b"NaN" | b"Infinity" | b"-Infinity", None) => {
-                    self.translated.extend_from_slice(b"null");
-                }
+                (b"NaN" | b"Infinity" | b"-Infinity", None) => self.translated.extend(b"null"),
                 (token, None) => self.translated.extend_from_slice(token),
             }
             self.token.clear();

@@ -1,111 +1,67 @@
-//! The shapes that JSON caption files have, read entry by entry.
+//! The shapes of JSON caption files, read entry by entry.
 
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::loading::Loading;
+use super::loader::Loader;
 
-/// An identifier: a string, or a number as [`PythonJson`](super::python::PythonJson) writes it.
-pub(super) struct Id(pub(super) String);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IdVisitor;
-        impl Visitor<'_> for IdVisitor {
-            type Value = Id;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an image identifier (a string or a number)")
-            }
-            fn visit_str<E>(self, id: &str) -> Result<Id, E> {
-                Ok(Id(id.to_owned()))
-            }
-            fn visit_string<E>(self, id: String) -> Result<Id, E> {
-                Ok(Id(id))
-            }
-        }
-        deserializer.deserialize_any(IdVisitor)
-    }
+/// An identifier: a string, or a number, which [`PythonJson`](super::python::PythonJson) quotes.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected an image identifier (a string or a number)")]
+enum Id {
+    Text(String),
 }
 
-/// Reads an identifier if there is one, and passes over anything else: most records' `id` is not
-/// used.
-fn any_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
-    struct AnyVisitor;
-    impl<'de> Visitor<'de> for AnyVisitor {
-        type Value = Option<Id>;
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("anything")
-        }
-        fn visit_str<E>(self, id: &str) -> Result<Option<Id>, E> {
-            Ok(Some(Id(id.to_owned())))
-        }
-        fn visit_bool<E>(self, _: bool) -> Result<Option<Id>, E> {
-            Ok(None)
-        }
-        fn visit_unit<E>(self) -> Result<Option<Id>, E> {
-            Ok(None)
-        }
-        fn visit_f64<E>(self, _: f64) -> Result<Option<Id>, E> {
-            Ok(None)
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<Id>, A::Error> {
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(None)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Id>, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok(None)
-        }
-    }
-    deserializer.deserialize_any(AnyVisitor)
+/// A field that may be an identifier or anything else: most records' `id` is not used.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MaybeId {
+    Text(String),
+    Other(IgnoredAny),
 }
 
-/// One object of a COCO list or one line of JSONL.
+fn maybe_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match MaybeId::deserialize(deserializer)? {
+        MaybeId::Text(id) => Some(id),
+        MaybeId::Other(_) => None,
+    })
+}
+
+/// An object of a COCO list or a line of JSONL.
 #[derive(Deserialize)]
 pub(super) struct Record {
     /// Present in the `images` list of COCO annotations.
-    #[serde(default, deserialize_with = "any_id")]
-    pub(super) id: Option<Id>,
+    #[serde(default, deserialize_with = "maybe_id")]
+    pub(super) id: Option<String>,
     image_id: Option<Id>,
     pub(super) caption: Option<String>,
-    captions: Option<Vec<String>>,
+    pub(super) captions: Option<Vec<String>>,
 }
 
 impl Record {
-    fn image(id: Option<Id>) -> Result<String, String> {
-        id.map(|id| id.0).ok_or_else(|| "there is no \"image_id\"".to_owned())
+    /// Takes the image's identifier.
+    pub(super) fn image(&mut self) -> Result<String, String> {
+        match self.image_id.take() {
+            Some(Id::Text(id)) => Ok(id),
+            None => Err("there is no \"image_id\"".to_owned()),
+        }
     }
 
-    pub(super) fn into_prediction(self) -> Result<(String, String), String> {
-        let id = Self::image(self.image_id)?;
+    /// Returns the image's identifier and its one caption.
+    pub(super) fn into_caption(mut self) -> Result<(String, String), String> {
+        let id = self.image()?;
         let caption = self.caption.ok_or_else(|| format!("image {id:?} has no \"caption\""))?;
         Ok((id, caption))
     }
-
-    pub(super) fn into_reference(self) -> Result<(String, ReferenceEntry), String> {
-        let id = Self::image(self.image_id)?;
-        match (self.caption, self.captions) {
-            (Some(caption), None) => Ok((id, ReferenceEntry::One(caption))),
-            (None, Some(captions)) => Ok((id, ReferenceEntry::List(captions))),
-            (None, None) => Err(format!("image {id:?} has neither \"caption\" nor \"captions\"")),
-            (Some(_), Some(_)) => {
-                Err(format!("image {id:?} has both \"caption\" and \"captions\"; keep one"))
-            }
-        }
-    }
 }
 
-pub(super) enum ReferenceEntry {
-    One(String),
-    List(Vec<String>),
-}
-
-/// One element of a JSON list; a list may only hold elements of one kind.
+/// An element of a JSON list; a list may only hold elements of one kind.
 enum Element {
     Text(String),
     Texts(Vec<String>),
@@ -123,9 +79,6 @@ impl<'de> Deserialize<'de> for Element {
             fn visit_str<E>(self, text: &str) -> Result<Element, E> {
                 Ok(Element::Text(text.to_owned()))
             }
-            fn visit_string<E>(self, text: String) -> Result<Element, E> {
-                Ok(Element::Text(text))
-            }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Element, A::Error> {
                 let mut texts = Vec::new();
                 while let Some(text) = list.next_element()? {
@@ -134,15 +87,14 @@ impl<'de> Deserialize<'de> for Element {
                 Ok(Element::Texts(texts))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
-                Record::deserialize(serde::de::value::MapAccessDeserializer::new(map))
-                    .map(Element::Record)
+                Record::deserialize(MapAccessDeserializer::new(map)).map(Element::Record)
             }
         }
         deserializer.deserialize_any(ElementVisitor)
     }
 }
 
-/// Checks that all elements of a list are of one kind.
+/// The kind that all elements of a list must have.
 #[derive(Default)]
 struct OneKind(Option<Discriminant<Element>>);
 
@@ -156,10 +108,20 @@ impl OneKind {
     }
 }
 
+/// Visits values that are neither text nor list: their entry is no caption.
+macro_rules! visit_other {
+    ($($visit:ident($value:ty))*) => {
+        $(fn $visit<E>(self, _: $value) -> Result<(), E> {
+            self.loader.other(&self.key);
+            Ok(())
+        })*
+    };
+}
+
 /// The value of one entry of a JSON object.
 struct Value<'l> {
     key: String,
-    loading: &'l mut Loading,
+    loader: &'l mut Loader,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
@@ -177,11 +139,11 @@ impl<'de> Visitor<'de> for Value<'_> {
         f.write_str("a caption or a list of captions")
     }
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.loading.text_of(&self.key, text).map_err(E::custom)
+        self.loader.text(&self.key, text).map_err(E::custom)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Self { key, loading } = self;
-        let is_coco = Loading::is_coco_list(&key);
+        let Self { key, loader } = self;
+        let is_coco = Loader::is_coco_list(&key);
         let (mut kind, mut captions) = (OneKind::default(), Vec::new());
         let (mut is_empty, mut is_captions) = (true, true);
         while let Some(element) = list.next_element()? {
@@ -189,51 +151,37 @@ impl<'de> Visitor<'de> for Value<'_> {
             kind.check(&element)?;
             match element {
                 Element::Record(record) if is_coco => {
-                    loading.record_of(&key, record).map_err(A::Error::custom)?;
+                    loader.coco_record(&key, record).map_err(A::Error::custom)?;
                 }
                 Element::Text(caption) | Element::Record(Record { caption: Some(caption), .. }) => {
                     captions.push(caption);
                 }
                 Element::Record(_) | Element::Texts(_) => is_captions = false,
             }
-            loading.check_count(&key, captions.len()).map_err(A::Error::custom)?;
+            loader.check_count(&key, captions.len()).map_err(A::Error::custom)?;
         }
         if is_empty || !captions.is_empty() && is_captions {
-            return loading.texts_of(&key, &captions).map_err(A::Error::custom);
+            return loader.texts(&key, &captions).map_err(A::Error::custom);
         }
-        loading.other_of(&key);
+        loader.other(&key);
         Ok(())
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        self.loading.other_of(&self.key);
-        Ok(())
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.loading.other_of(&self.key);
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.loading.other_of(&self.key);
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.loading.other_of(&self.key);
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.loading.other_of(&self.key);
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        IgnoredAny.visit_map(map)?;
+        self.loader.other(&self.key);
         Ok(())
     }
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.loading.other_of(&self.key);
+        self.loader.other(&self.key);
         Ok(())
     }
+    visit_other! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) }
 }
 
-/// A whole JSON file. Its entries go where they are kept one by one: a map would hide an identifier that
-/// stands twice.
-pub(super) struct Document<'l>(pub(super) &'l mut Loading);
+/// A whole JSON file, whose entries go to the loader one by one.
+///
+/// A map would hide an identifier that occurs twice.
+pub(super) struct Document<'l>(pub(super) &'l mut Loader);
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
     type Value = ();
@@ -251,7 +199,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key()? {
-            map.next_value_seed(Value { key, loading: &mut *self.0 })?;
+            map.next_value_seed(Value { key, loader: &mut *self.0 })?;
         }
         Ok(())
     }
@@ -263,7 +211,7 @@ impl<'de> Visitor<'de> for Document<'_> {
             match element {
                 Element::Record(record) => self.0.record(record),
                 Element::Text(caption) => self.0.text_at(position, &caption),
-                Element::Texts(captions) => self.0.texts_of(&position.to_string(), &captions),
+                Element::Texts(captions) => self.0.texts(&position.to_string(), &captions),
             }
             .map_err(A::Error::custom)?;
         }

@@ -28,6 +28,12 @@ pub fn corpus(references: &Value, predictions: &Value) -> (References, Predictio
     )
 }
 
+pub fn to_json(evaluation: &Evaluation) -> String {
+    let mut json = Vec::new();
+    evaluation.write_json(&mut json).unwrap();
+    String::from_utf8(json).unwrap()
+}
+
 pub fn assert_close(actual: f64, expected: &Value, what: &str) {
     let expected = expected.as_f64().unwrap_or_else(|| panic!("{what}: no number expected"));
     let bound = TOLERANCE * expected.abs().max(1.0);
@@ -44,8 +50,8 @@ pub fn assert_scores(
     assert!(evaluation.summary.corpus.iter().count() >= 6, "{what}: too few scores");
     for (name, score) in evaluation.summary.corpus.iter() {
         assert_close(score, &corpus[name], &format!("{what}: corpus {name}"));
-        for (at, image) in evaluation.per_image.iter().enumerate() {
-            let expected = of_image(&image.id, at, name);
+        for (at, image) in evaluation.per_image().enumerate() {
+            let expected = of_image(image.id, at, name);
             let what = format!("{what}: image {} {name}", image.id);
             assert_close(image.scores.get(name).unwrap(), &expected, &what);
         }

@@ -1,38 +1,21 @@
-//! Reading single files out of zip archives (wheels and jars are both zip).
+//! Single files of zip archives (wheels and jars are both zip).
 
-use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-const END_SIGNATURE: [u8; 4] = *b"PK\x05\x06";
-const ENTRY_SIGNATURE: [u8; 4] = *b"PK\x01\x02";
-const END_SIZE: usize = 22;
+const END_SIGNATURE: &[u8] = b"PK\x05\x06";
+const ENTRY_SIGNATURE: &[u8] = b"PK\x01\x02";
 const ENTRY_SIZE: usize = 46;
-const LOCAL_HEADER_SIZE: u64 = 30;
+const LOCAL_HEADER_SIZE: usize = 30;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 
-/// A source that can be read from any place.
-pub(super) trait Source: Read + Seek {}
-impl Source for File {}
-impl Source for Cursor<Vec<u8>> {}
-
-/// A zip archive.
-pub(super) struct Archive<R> {
-    source: R,
-    directory: Vec<u8>,
-}
-
-struct Entry {
-    method: u16,
-    crc: u32,
-    compressed: u64,
-    header_at: u64,
-}
-
-fn invalid(message: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
+/// A zip archive in memory.
+pub(super) struct Archive<'a> {
+    bytes: &'a [u8],
+    /// The entries of its directory, from the first one on.
+    directory: &'a [u8],
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -43,69 +26,59 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|&bytes| u32::from_le_bytes(bytes))
 }
 
-impl<R: Source> Archive<R> {
-    /// Reads the directory at the archive's end.
-    pub(super) fn new(mut source: R) -> io::Result<Self> {
-        let not_zip = || invalid("it is not a zip archive");
-        let length = source.seek(SeekFrom::End(0))?;
-        // The end record may be followed by a comment of up to 64 KiB.
-        let tail_at = length.saturating_sub(END_SIZE as u64 + 0xFFFF);
-        source.seek(SeekFrom::Start(tail_at))?;
-        let mut tail = Vec::new();
-        source.read_to_end(&mut tail)?;
-        let end = tail
-            .windows(END_SIGNATURE.len())
+impl<'a> Archive<'a> {
+    /// Finds the directory, which the record at the archive's end points to.
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        let mut starts = bytes.windows(END_SIGNATURE.len());
+        let directory = starts
             .rposition(|window| window == END_SIGNATURE)
-            .and_then(|at| tail.get(at..at + END_SIZE))
-            .ok_or_else(not_zip)?;
-        let (Some(size), Some(at)) = (u32_at(end, 12), u32_at(end, 16)) else {
-            return Err(not_zip());
-        };
-        source.seek(SeekFrom::Start(u64::from(at)))?;
-        let mut directory = Vec::new();
-        source.by_ref().take(u64::from(size)).read_to_end(&mut directory)?;
-        Ok(Self { source, directory })
+            .and_then(|end| u32_at(bytes, end + 16))
+            .and_then(|at| bytes.get(at as usize..));
+        directory
+            .map(|directory| Self { bytes, directory })
+            .ok_or_else(|| "it is not a zip archive".to_owned())
     }
 
-    fn find(&self, name: &str) -> Option<Entry> {
-        let mut rest = self.directory.as_slice();
-        while rest.get(..4)? == ENTRY_SIGNATURE {
-            let variable = |at| u16_at(rest, at).map(usize::from);
-            let name_length = variable(28)?;
+    /// Returns the directory's entry of a file.
+    fn entry(&self, name: &str) -> Option<&'a [u8]> {
+        let mut rest = self.directory;
+        while rest.starts_with(ENTRY_SIGNATURE) {
+            let length = |at| u16_at(rest, at).map(usize::from);
+            let name_length = length(28)?;
             if rest.get(ENTRY_SIZE..ENTRY_SIZE + name_length)? == name.as_bytes() {
-                return Some(Entry {
-                    method: u16_at(rest, 10)?,
-                    crc: u32_at(rest, 16)?,
-                    compressed: u64::from(u32_at(rest, 20)?),
-                    header_at: u64::from(u32_at(rest, 42)?),
-                });
+                return Some(rest);
             }
-            rest = rest.get(ENTRY_SIZE + name_length + variable(30)? + variable(32)?..)?;
+            rest = rest.get(ENTRY_SIZE + name_length + length(30)? + length(32)?..)?;
         }
         None
     }
 
-    /// The contents of one file, checked.
-    pub(super) fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
-        let entry = self.find(name).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("{name} is not in it"))
-        })?;
-        self.source.seek(SeekFrom::Start(entry.header_at))?;
-        let mut header = [0; LOCAL_HEADER_SIZE as usize];
-        self.source.read_exact(&mut header)?;
-        let skip = |at| u16_at(&header, at).map_or(0, i64::from);
-        self.source.seek(SeekFrom::Current(skip(26) + skip(28)))?;
-        let compressed = self.source.by_ref().take(entry.compressed);
-        let mut contents = Vec::new();
-        match entry.method {
-            STORED => io::copy(&mut { compressed }, &mut contents)?,
-            DEFLATED => io::copy(&mut DeflateDecoder::new(compressed), &mut contents)?,
-            _ => return Err(invalid("it is compressed in an unknown way")),
+    /// Returns the compressed bytes of an entry, which follow its second header.
+    fn contents(&self, entry: &[u8]) -> Option<&'a [u8]> {
+        let header = self.bytes.get(u32_at(entry, 42)? as usize..)?;
+        let length = |at| u16_at(header, at).map(usize::from);
+        let start = LOCAL_HEADER_SIZE + length(26)? + length(28)?;
+        header.get(start..start + u32_at(entry, 20)? as usize)
+    }
+
+    /// Unpacks and checks one file.
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        let entry = self.entry(name).ok_or_else(|| format!("{name} is not in it"))?;
+        let damaged = || format!("{name} is cut short");
+        let compressed = self.contents(entry).ok_or_else(damaged)?;
+        let contents = match u16_at(entry, 10) {
+            Some(STORED) => compressed.to_owned(),
+            Some(DEFLATED) => {
+                let mut contents = Vec::new();
+                let read = DeflateDecoder::new(compressed).read_to_end(&mut contents);
+                read.map_err(|error| format!("{name}: {error}"))?;
+                contents
+            }
+            _ => return Err(format!("{name} is compressed in an unknown way")),
         };
-        if crc32fast::hash(&contents) == entry.crc {
-            Ok(contents)
-        } else {
-            Err(invalid(&format!("the checksum of {name} is wrong")))
+        if Some(crc32fast::hash(&contents)) != u32_at(entry, 16) {
+            return Err(format!("the checksum of {name} is wrong"));
         }
+        Ok(contents)
     }
 }

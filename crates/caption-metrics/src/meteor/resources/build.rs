@@ -1,13 +1,12 @@
-//! From pycocoevalcap's package to one file of resources.
+//! Builds the file of resources from pycocoevalcap's package.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::archive::{Archive, Source};
+use super::archive::Archive;
 use super::layout::assemble;
 use super::{Error, section};
 
@@ -20,7 +19,7 @@ const PARAPHRASES: &str = "meteor/data/paraphrase-en.gz";
 const JAR_DIGEST: &str = "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2";
 const PARAPHRASES_DIGEST: &str = "c147ac7d2c91f2fbb3ad31e4b352235061eb83145e0434daf217ee9ca5975f48";
 
-/// What stands beside the file of resources.
+/// The note beside the file of resources.
 const LICENCES: &str = "\
 The file of METEOR resources in this folder was made by caption-metrics from the Python package
 pycocoevalcap 1.2. It holds
@@ -33,10 +32,10 @@ pycocoevalcap 1.2. It holds
   granted without fee provided that this notice is kept; the database is provided \"as is\" and
   Princeton University makes no representations or warranties, express or implied.
 
-The file may be deleted and made again with `caption-eval fetch meteor`.
+The file may be deleted and rebuilt with `caption-eval fetch meteor`.
 ";
 
-/// A file of resources that was made.
+/// Description of a new file of resources.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// The file.
@@ -47,18 +46,19 @@ pub struct Built {
     pub paraphrases: usize,
 }
 
-/// Makes the file of resources at `destination` from `package`: the wheel of pycocoevalcap 1.2, or a
-/// folder that holds the package unpacked (`site-packages`, the package itself, or its `meteor`
-/// folder). Takes some seconds and about 700 MB of memory.
+/// Builds the file of resources at `destination` from pycocoevalcap 1.2.
+///
+/// `package` is its wheel, or a folder that holds it unpacked (`site-packages`, the package itself,
+/// or its `meteor` folder). Takes some seconds and about 700 MB of memory.
 ///
 /// # Errors
 /// [`Error::Package`] where the package is another or damaged, [`Error::Write`].
 pub fn build(package: &Path, destination: &Path) -> Result<Built, Error> {
-    let (jar, paraphrases) = open_package(package)?;
+    let [jar, paraphrases] = open_package(package)?;
     let wrong = |message| Error::Package { path: package.to_owned(), message };
-    let mut jar = Archive::new(Cursor::new(jar)).map_err(|error| wrong(error.to_string()))?;
-    let mut text = |name: &str| {
-        let bytes = jar.read(name).map_err(|error| wrong(format!("{JAR}: {error}")))?;
+    let jar = Archive::new(&jar).map_err(wrong)?;
+    let text = |name: &str| {
+        let bytes = jar.read(name).map_err(|message| wrong(format!("{JAR}: {message}")))?;
         String::from_utf8(bytes).map_err(|_| wrong(format!("{JAR}: {name} is not UTF-8")))
     };
     let material = Material {
@@ -73,12 +73,12 @@ pub fn build(package: &Path, destination: &Path) -> Result<Built, Error> {
     if let Some(folder) = destination.parent() {
         durable::create_dir_all(folder)?;
     }
-    durable::write_with(destination, |writer| writer.write_all(&file))?;
+    durable::write(destination, &file)?;
     durable::write(&destination.with_extension("LICENCES.txt"), LICENCES.as_bytes())?;
     Ok(Built { path: destination.to_owned(), bytes: file.len(), paraphrases: packed.paraphrases })
 }
 
-/// METEOR's files as text.
+/// METEOR's files, as text.
 pub(super) struct Material<R> {
     pub(super) function_words: String,
     pub(super) prefixes: String,
@@ -92,10 +92,10 @@ pub(super) struct Packed {
     paraphrases: usize,
 }
 
-/// Makes the sections of the file.
+/// Packs the sections of the file.
 ///
 /// # Errors
-/// Says where the material is malformed.
+/// Names the malformed entry of the material.
 pub(super) fn pack<R: BufRead>(material: Material<R>) -> Result<Packed, String> {
     let synonyms = lists::Synsets::parse(&material.synsets)?;
     let forms = synonyms.of_irregular_forms(&material.exceptions)?;
@@ -115,48 +115,34 @@ fn place<const N: usize>(sections: &mut [Vec<u8>], first: usize, contents: [Vec<
     }
 }
 
-/// The jar and the compressed paraphrase table of a package, checked.
-fn open_package(package: &Path) -> Result<(Vec<u8>, Vec<u8>), Error> {
-    let (jar, paraphrases) = if package.is_dir() {
+/// Returns the jar and the compressed paraphrase table of a package, checked.
+fn open_package(package: &Path) -> Result<[Vec<u8>; 2], Error> {
+    let wrong = |message| Error::Package { path: package.to_owned(), message };
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    };
+    let files = if package.is_dir() {
         let inside = ["", "pycocoevalcap"].map(|folder| package.join(folder));
         let above = package.parent().map(Path::to_owned).unwrap_or_default();
-        let root =
-            inside.into_iter().chain([above]).find(|root| root.join(JAR).is_file()).ok_or_else(
-                || Error::Package {
-                    path: package.to_owned(),
-                    message: format!("there is no {JAR} in it"),
-                },
-            )?;
-        (read_file(&root.join(JAR))?, read_file(&root.join(PARAPHRASES))?)
+        let mut roots = inside.into_iter().chain([above]);
+        let root = roots
+            .find(|root| root.join(JAR).is_file())
+            .ok_or_else(|| wrong(format!("there is no {JAR} in it")))?;
+        [read(&root.join(JAR))?, read(&root.join(PARAPHRASES))?]
     } else {
-        let file = File::open(package)
-            .map_err(|source| Error::Read { path: package.to_owned(), source })?;
-        from_wheel(file).map_err(|message| Error::Package { path: package.to_owned(), message })?
+        let wheel = read(package)?;
+        let wheel = Archive::new(&wheel).map_err(wrong)?;
+        let read = |name| wheel.read(&format!("pycocoevalcap/{name}")).map_err(wrong);
+        [read(JAR)?, read(PARAPHRASES)?]
     };
-    for (name, bytes, digest) in
-        [(JAR, &jar, JAR_DIGEST), (PARAPHRASES, &paraphrases, PARAPHRASES_DIGEST)]
+    for ((name, digest), bytes) in
+        [(JAR, JAR_DIGEST), (PARAPHRASES, PARAPHRASES_DIGEST)].into_iter().zip(&files)
     {
         if hex::encode(Sha256::digest(bytes)) != digest {
-            return Err(Error::Package {
-                path: package.to_owned(),
-                message: format!("{name} is another file or damaged (its SHA-256 is not {digest})"),
-            });
+            return Err(wrong(format!(
+                "{name} is another file or damaged (its SHA-256 is not {digest})"
+            )));
         }
     }
-    Ok((jar, paraphrases))
-}
-
-fn from_wheel(file: impl Source) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let mut wheel = Archive::new(file).map_err(|error| error.to_string())?;
-    let mut read =
-        |name| wheel.read(&format!("pycocoevalcap/{name}")).map_err(|error| error.to_string());
-    Ok((read(JAR)?, read(PARAPHRASES)?))
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Ok(bytes)
+    Ok(files)
 }

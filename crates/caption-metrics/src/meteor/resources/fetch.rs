@@ -1,4 +1,4 @@
-//! Letting pip bring the package.
+//! Download of the package with pip.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,16 @@ use std::process::Command;
 use super::Error;
 use super::build::{Built, build};
 
-/// What pip is asked for.
+/// The requirement that pip downloads.
 const REQUIREMENT: &str = "pycocoevalcap==1.2";
 
-/// Downloads pycocoevalcap 1.2 with `python3 -m pip download` (`$PYTHON` instead of `python3` where it
-/// is set) into a folder beside `destination`, [builds](build) the resources, and removes the
-/// download. pip's own settings say from where.
+/// Downloads pycocoevalcap 1.2 with pip and [builds](build) the resources at `destination`.
+///
+/// It runs `python3 -m pip download` (`$PYTHON` instead of `python3` where it is set) with pip's own
+/// settings, into a folder beside `destination` that it removes afterwards.
 ///
 /// # Errors
-/// [`Error::Pip`] with what pip said, or as [`build`].
+/// [`Error::Pip`] with pip's output, and the errors of [`build`].
 pub fn fetch(destination: &Path) -> Result<Built, Error> {
     let folder = destination.with_extension(format!("download.{}", std::process::id()));
     durable::create_dir_all(&folder)?;
@@ -47,5 +48,5 @@ fn download(folder: &Path) -> Result<PathBuf, Error> {
         .map(|entry| entry.path());
     files
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| failed("it brought no wheel".to_owned()))
+        .ok_or_else(|| failed("it downloaded no wheel".to_owned()))
 }

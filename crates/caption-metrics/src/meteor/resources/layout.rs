@@ -1,4 +1,4 @@
-//! The file of resources: a header, then sections that are used where they lie.
+//! The file of resources: a header, then sections that are used in place.
 //!
 //! ```text
 //! magic (32 bytes) · CRC-32 of all that follows (4) · 4 zeros · number of sections (8)
@@ -16,7 +16,7 @@ pub(super) const MAGIC: &[u8; 32] = b"caption-metrics METEOR 1.5 en 1\n";
 const CRC_AT: usize = MAGIC.len();
 const TABLE_AT: usize = CRC_AT + 8;
 
-/// Where the sections of a file lie.
+/// The positions of a file's sections.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     sections: Vec<Range<usize>>,
@@ -26,7 +26,7 @@ impl Layout {
     /// Checks header and checksum.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// Describes the damage.
     pub(super) fn read(bytes: &[u8], sections: usize) -> Result<Self, &'static str> {
         if bytes.get(..MAGIC.len()) != Some(MAGIC.as_slice()) {
             return Err("it is not a file of METEOR resources of this version");
@@ -54,14 +54,14 @@ impl Layout {
         }
     }
 
-    /// The bytes of one section.
+    /// Returns the bytes of one section.
     pub(super) fn section<'a>(&self, bytes: &'a [u8], index: usize) -> &'a [u8] {
         let range = self.sections.get(index).cloned().unwrap_or_default();
         bytes.get(range).unwrap_or_default()
     }
 }
 
-/// A whole file made of these sections.
+/// Assembles a file of these sections.
 pub(super) fn assemble(sections: &[Vec<u8>]) -> Vec<u8> {
     let mut rest = vec![0; 4];
     rest.extend((sections.len() as u64).to_le_bytes());
@@ -109,7 +109,7 @@ impl<'a, const WIDTH: usize> Numbers<'a, WIDTH> {
         self.elements().get(index).map(Self::value)
     }
 
-    /// The numbers from index `range.start` to `range.end`, or none where the file is damaged.
+    /// Returns the numbers of a range of indices, or none where the file is damaged.
     pub(super) fn slice(self, range: Range<u32>) -> Self {
         let bytes = range.start as usize * WIDTH..range.end as usize * WIDTH;
         Self(self.0.get(bytes).unwrap_or_default())
@@ -119,7 +119,7 @@ impl<'a, const WIDTH: usize> Numbers<'a, WIDTH> {
         self.elements().iter().map(Self::value)
     }
 
-    /// Where `wanted` stands in an ascending array.
+    /// Returns the position of `wanted` in an ascending array.
     pub(super) fn position(self, wanted: u32) -> Option<usize> {
         self.elements().binary_search_by_key(&wanted, Self::value).ok()
     }
@@ -145,7 +145,7 @@ impl<'a> Strings<'a> {
         self.text.get(start as usize..self.ends.get(index)? as usize)
     }
 
-    /// Where `wanted` stands.
+    /// Returns the position of `wanted`.
     pub(super) fn position(self, wanted: &str) -> Option<usize> {
         let (mut low, mut high) = (0, self.ends.len());
         while low < high {
@@ -159,7 +159,7 @@ impl<'a> Strings<'a> {
         None
     }
 
-    /// The two sections of a table of strings.
+    /// Encodes the two sections of a table of strings.
     pub(super) fn sections_of<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> [Vec<u8>; 2] {
         let (mut ends, mut text) = (Vec::new(), Vec::new());
         for string in strings {
@@ -177,7 +177,7 @@ pub(super) struct RankedBits<'a>(pub(super) &'a [u8]);
 impl RankedBits<'_> {
     const BLOCK: usize = 12;
 
-    /// How many members are smaller, if `member` is one.
+    /// Returns the number of smaller members, if `member` is one.
     pub(super) fn rank(self, member: u32) -> Option<u32> {
         let block = (member / 64) as usize * Self::BLOCK;
         let bits = number(self.0, block, 8)?;
@@ -186,7 +186,7 @@ impl RankedBits<'_> {
         (bits >> (member % 64) & 1 == 1).then(|| before as u32 + below.count_ones())
     }
 
-    /// From one flag an integer.
+    /// Encodes one flag per integer.
     pub(super) fn bytes_of(flags: &[bool]) -> Vec<u8> {
         let mut before = 0_u32;
         let mut out = Vec::with_capacity(flags.len().div_ceil(64) * Self::BLOCK);

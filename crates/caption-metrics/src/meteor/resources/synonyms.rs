@@ -2,11 +2,11 @@
 
 use super::layout::{Numbers, Strings};
 
-/// Words and irregular forms with their synsets, where they lie.
+/// Words and irregular forms with their synsets, in the mapped file.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Synonyms<'a> {
     pub(super) words: Strings<'a>,
-    /// For each word where its synsets start; one more than there are words.
+    /// The start of each word's synsets; one more than there are words.
     pub(super) word_starts: Numbers<'a, 4>,
     pub(super) word_synsets: Numbers<'a, 4>,
     pub(super) forms: Strings<'a>,
@@ -14,7 +14,7 @@ pub(in super::super) struct Synonyms<'a> {
     pub(super) form_synsets: Numbers<'a, 4>,
 }
 
-/// Endings and what they become, in the order in which they are tried.
+/// Endings with their replacements, in the order in which they are tried.
 const ENDINGS: [(&str, &str); 20] = [
     ("s", ""),
     ("ses", "s"),
@@ -39,8 +39,9 @@ const ENDINGS: [(&str, &str); 20] = [
 ];
 
 impl Synonyms<'_> {
-    /// The synsets of a word, ascending: its own, and those of its base forms. Offsets of nouns,
-    /// verbs and adjectives are not told apart.
+    /// Returns the synsets of a word, ascending: its own, and those of its base forms.
+    ///
+    /// Nouns, verbs and adjectives with the same offset count as the same synset.
     pub(in super::super) fn of(&self, word: &str) -> Vec<u32> {
         let mut synsets: Vec<u32> =
             self.of_word(word).map(Numbers::iter).into_iter().flatten().collect();
@@ -57,7 +58,7 @@ impl Synonyms<'_> {
         self.words.position(word).map(|at| row(self.word_starts, self.word_synsets, at))
     }
 
-    /// The synsets of the first known word that a change of ending makes.
+    /// Returns the synsets of the first known word that a change of ending makes.
     fn of_base(&self, word: &str) -> Numbers<'_, 4> {
         if word.ends_with("ss") || word.encode_utf16().count() <= 2 {
             return self.of_word(word).unwrap_or(Numbers(&[]));

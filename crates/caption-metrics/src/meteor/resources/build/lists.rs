@@ -9,8 +9,9 @@ use super::super::layout::{Numbers, Strings};
 pub(super) struct Synsets<'a>(BTreeMap<&'a str, Vec<u32>>);
 
 impl<'a> Synsets<'a> {
-    /// From pairs of lines: a word, then its synset numbers. Words with `_` cannot match a word of a
-    /// caption and are left out.
+    /// Parses pairs of lines: a word, then its synset numbers.
+    ///
+    /// Words with `_` cannot match a word of a caption and are left out.
     pub(super) fn parse(text: &'a str) -> Result<Self, String> {
         let mut synsets = BTreeMap::new();
         for (number, (word, ids)) in pairs(text).enumerate() {
@@ -25,8 +26,9 @@ impl<'a> Synsets<'a> {
         Ok(Self(synsets))
     }
 
-    /// The synsets of irregular forms, each the union over its base forms, from pairs of lines: a base
-    /// form, then the forms that are irregular.
+    /// Returns the synsets of irregular forms, each the union over its base forms.
+    ///
+    /// `text` has pairs of lines: a base form, then its irregular forms.
     pub(super) fn of_irregular_forms(&self, text: &'a str) -> Result<Self, String> {
         let mut forms: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (base, irregular) in pairs(text) {
@@ -44,7 +46,7 @@ impl<'a> Synsets<'a> {
         Ok(Self(forms))
     }
 
-    /// Words (two sections), where each word's synsets start, and synsets.
+    /// Encodes words (two sections), the start of each word's synsets, and synsets.
     pub(super) fn sections(&self) -> [Vec<u8>; 4] {
         let [ends, text] = Strings::sections_of(self.0.keys());
         let mut starts = vec![0];

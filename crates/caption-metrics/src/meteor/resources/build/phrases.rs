@@ -1,4 +1,4 @@
-//! The paraphrase table, from text to a trie.
+//! The paraphrase table as a trie, built from text.
 
 use std::io::BufRead;
 
@@ -14,7 +14,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// From groups of three lines: a probability, the source, the target.
+    /// Reads groups of three lines: a probability, the source, the target.
     pub(super) fn read(mut text: impl BufRead) -> Result<Self, String> {
         let mut numbers: FxHashMap<Box<str>, u32> = FxHashMap::default();
         let mut phrases: Vec<Box<str>> = Vec::new();
@@ -51,8 +51,8 @@ impl Table {
         self.pairs.len()
     }
 
-    /// Words (two sections), the nodes' last words, which nodes are parents, where children start,
-    /// which nodes are sources, where targets start, targets.
+    /// Encodes words (two sections), the nodes' last words, the parents, the starts of children, the
+    /// sources, the starts of targets, and targets.
     pub(super) fn sections(&self) -> Result<[Vec<u8>; 8], String> {
         let mut words: Vec<&str> =
             self.phrases.iter().flat_map(|phrase| phrase.split(' ')).collect();
@@ -63,119 +63,76 @@ impl Table {
         if ranks.len() < words.len() {
             return Err(format!("the paraphrases have {} words, which is too many", words.len()));
         }
-        let trie = Trie::new(&self.phrases, &ranks);
-        if trie.nodes.len() >= 1 << 24 || self.pairs.len() >= 1 << 24 {
+        let phrases: Vec<Vec<u16>> = self
+            .phrases
+            .iter()
+            .map(|phrase| phrase.split(' ').map(|word| ranks[word]).collect())
+            .collect();
+        let trie = Trie::new(&phrases);
+        if trie.0.len() >= 1 << 24 || self.pairs.len() >= 1 << 24 {
             return Err("there are too many paraphrases".to_owned());
         }
+        let nodes: Vec<u32> = phrases.iter().map(|phrase| trie.node(phrase)).collect();
         let [ends, text] = Strings::sections_of(&words);
         let [last_words, parents, children] = trie.sections();
-        let [sources, starts, targets] = self.targets(&trie);
+        let [sources, starts, targets] = self.targets(&nodes, trie.0.len());
         Ok([ends, text, last_words, parents, children, sources, starts, targets])
     }
 
-    fn targets(&self, trie: &Trie) -> [Vec<u8>; 3] {
-        let node = |phrase: u32| trie.numbers[trie.node_of_phrase[phrase as usize] as usize];
+    /// Encodes the sources, the starts of targets, and targets, given the node of each phrase.
+    fn targets(&self, nodes: &[u32], count: usize) -> [Vec<u8>; 3] {
+        let node = |phrase: u32| nodes[phrase as usize];
         let mut pairs: Vec<(u32, u32)> =
             self.pairs.iter().map(|&(source, target)| (node(source), node(target))).collect();
         pairs.sort_unstable();
-        let mut is_source = vec![false; trie.nodes.len()];
-        let mut starts = Vec::new();
-        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
-            is_source[group[0].0 as usize] = true;
-            starts.push(group.len() as u32);
-        }
-        let starts = std::iter::once(0).chain(starts.into_iter().scan(0, |sum, length| {
-            *sum += length;
-            Some(*sum)
-        }));
-        [
-            RankedBits::bytes_of(&is_source),
-            Numbers::<3>::bytes_of(starts),
-            Numbers::<3>::bytes_of(pairs.iter().map(|pair| pair.1)),
-        ]
+        let mut lengths = vec![0; count];
+        pairs.iter().for_each(|&(source, _)| lengths[source as usize] += 1);
+        let (sources, starts) = groups(0, &lengths);
+        [sources, starts, Numbers::<3>::bytes_of(pairs.iter().map(|pair| pair.1))]
     }
 }
 
-/// All starts of phrases, in text order.
-struct Trie {
-    nodes: Vec<Node>,
-    node_of_phrase: Vec<u32>,
-    /// For each node its number level by level.
-    numbers: Vec<u32>,
-}
+/// The starts of phrases as word numbers, shorter ones first, then in text order.
+///
+/// An index is a node's number. The children of a node are neighbours, in the order of their parents.
+struct Trie<'a>(Vec<&'a [u16]>);
 
-struct Node {
-    /// Counted from 0.
-    level: usize,
-    last_word: u16,
-    children: u32,
-}
+impl<'a> Trie<'a> {
+    fn new(phrases: &'a [Vec<u16>]) -> Self {
+        let starts = |phrase: &'a Vec<u16>| (1..=phrase.len()).map(|length| &phrase[..length]);
+        let mut nodes: Vec<&[u16]> = phrases.iter().flat_map(starts).collect();
+        nodes.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then(a.cmp(b)));
+        nodes.dedup();
+        Self(nodes)
+    }
 
-impl Trie {
-    fn new(phrases: &[Box<str>], ranks: &FxHashMap<&str, u16>) -> Self {
-        let mut order: Vec<u32> = (0..phrases.len() as u32).collect();
-        order.sort_unstable_by_key(|&phrase| &phrases[phrase as usize]);
-        let mut nodes: Vec<Node> = Vec::new();
-        let mut node_of_phrase = vec![0; phrases.len()];
-        // The nodes from the top to the phrase before.
-        let mut path: Vec<u32> = Vec::new();
-        for phrase in order {
-            let words = phrases[phrase as usize].split(' ').map(|word| ranks[word]);
-            for (level, last_word) in words.enumerate() {
-                let same =
-                    path.get(level).is_some_and(|&n| nodes[n as usize].last_word == last_word);
-                if !same {
-                    path.truncate(level);
-                    if let Some(&parent) = path.last() {
-                        nodes[parent as usize].children += 1;
-                    }
-                    path.push(nodes.len() as u32);
-                    nodes.push(Node { level, last_word, children: 0 });
-                }
-                node_of_phrase[phrase as usize] = path[level];
-            }
-        }
-        let numbers = level_by_level(&nodes);
-        Self { nodes, node_of_phrase, numbers }
+    fn node(&self, start: &[u16]) -> u32 {
+        let before = |node: &&[u16]| (node.len(), *node) < (start.len(), start);
+        self.0.partition_point(before) as u32
     }
 
     fn sections(&self) -> [Vec<u8>; 3] {
-        let mut order: Vec<u32> = (0..self.nodes.len() as u32).collect();
-        order.sort_unstable_by_key(|&node| self.numbers[node as usize]);
-        let nodes = || order.iter().map(|&node| &self.nodes[node as usize]);
-        let tops = self.nodes.iter().filter(|node| node.level == 0).count() as u32;
-        let is_parent: Vec<bool> = nodes().map(|node| node.children > 0).collect();
-        let children = std::iter::once(tops).chain(nodes().filter(|node| node.children > 0).scan(
-            tops,
-            |end, node| {
-                *end += node.children;
-                Some(*end)
-            },
-        ));
-        [
-            Numbers::<2>::bytes_of(nodes().map(|node| u32::from(node.last_word))),
-            RankedBits::bytes_of(&is_parent),
-            Numbers::<3>::bytes_of(children),
-        ]
+        let mut children = vec![0; self.0.len()];
+        let mut tops = 0;
+        for node in &self.0 {
+            match node.split_last() {
+                Some((_, [])) => tops += 1,
+                Some((_, parent)) => children[self.node(parent) as usize] += 1,
+                None => {}
+            }
+        }
+        let (parents, starts) = groups(tops, &children);
+        let last_words = self.0.iter().filter_map(|node| node.last()).map(|&word| word.into());
+        [Numbers::<2>::bytes_of(last_words), parents, starts]
     }
 }
 
-/// Numbers nodes that are given in text order: first all of the top level, then all of the next.
-fn level_by_level(nodes: &[Node]) -> Vec<u32> {
-    let levels = nodes.iter().map(|node| node.level + 1).max().unwrap_or(0);
-    let mut next = vec![0_u32; levels + 1];
-    for node in nodes {
-        next[node.level + 1] += 1;
+/// Encodes the indices with a group of positive length, and the bounds of the groups from `start`.
+fn groups(start: u32, lengths: &[u32]) -> (Vec<u8>, Vec<u8>) {
+    let has_group: Vec<bool> = lengths.iter().map(|&length| length > 0).collect();
+    let mut bounds = vec![start];
+    for length in lengths.iter().filter(|&&length| length > 0) {
+        bounds.push(bounds[bounds.len() - 1] + length);
     }
-    for level in 0..levels {
-        next[level + 1] += next[level];
-    }
-    nodes
-        .iter()
-        .map(|node| {
-            let number = next[node.level];
-            next[node.level] += 1;
-            number
-        })
-        .collect()
+    (RankedBits::bytes_of(&has_group), Numbers::<3>::bytes_of(bounds))
 }
