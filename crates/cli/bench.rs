@@ -122,11 +122,9 @@ impl Args {
     fn learner_options(&self) -> LearnerOptions {
         LearnerOptions {
             max_gradient_norm: 1.0,
-            pass: Pass {
-                dropout: true,
-                precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
-            },
-            recompute: self.gradient_checkpointing,
+            dropout: true,
+            precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
+            gradient_checkpointing: self.gradient_checkpointing,
         }
     }
 }

@@ -11,10 +11,10 @@ use foreign_text::printable_path;
 use hub::Wanted;
 use launchers::Place;
 use tch::Device;
-use training::captioner::{Captioner, Event};
+use training::captioner::Captioner;
 use training::checkpoint::Which;
 use training::config::{Config, System};
-use training::evaluate::{Evaluated, What, evaluate_run};
+use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 use training::run_folder::RunFolder;
 use training::track::ScoredSplit;
 
@@ -82,11 +82,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let system = RunFolder::open(run)?.config()?.system;
     scoring.tokenizer.get_or_insert(system.tokenizer());
     let options = scoring.options()?;
-    let how = How {
+    let how = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        what: What {
+        evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
@@ -153,17 +153,17 @@ impl From<SplitChoice> for ScoredSplit {
     }
 }
 
-/// How a run captions a split.
+/// Options of captioning a split.
 #[derive(Default)]
-pub struct How<'a> {
-    /// Which checkpoint.
+pub struct CaptionOptions<'a> {
+    /// Checkpoint that captions.
     pub checkpoint: Option<CheckpointChoice>,
-    /// Changes of its decoding, and of where its data lies.
+    /// Changes of its configuration of decoding, and of the paths of its data.
     pub sets: &'a [String],
-    /// Where its CLIP has moved.
+    /// Path of its CLIP, if that has moved.
     pub clip: Option<&'a str>,
-    /// Which pictures, and whether as a control.
-    pub what: What,
+    /// Images, and whether they are captioned as a control.
+    pub evaluation: EvaluateOptions,
 }
 
 /// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
@@ -176,7 +176,7 @@ pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Op
 }
 
 /// A run's captioner, with the CLIP that it compares captions by where it does.
-pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Result<Captioner> {
+pub fn captioner(folder: &RunFolder, device: Device, how: &CaptionOptions) -> anyhow::Result<Captioner> {
     let clip = reranking_clip(&folder.config()?, how.clip)?;
     let which = how.checkpoint.map(Into::into);
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
@@ -186,22 +186,13 @@ pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Resul
 pub fn evaluate(
     run: &Path,
     device: &str,
-    how: &How,
+    how: &CaptionOptions,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = place::device(device, how.what.place)?;
+    let device = place::device(device, how.evaluation.place)?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
-    let bar = terminal::bar(0, "captioning");
-    let progress = |event: Event, total: usize| match event {
-        Event::Done(done) => {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        }
-        Event::Note(note) => bar.suspend(|| terminal::say(note)),
-    };
-    let scored = evaluate_run(&folder, &captioner, device, &how.what, options, progress)
-        .with_context(|| format!("cannot evaluate {}", printable_path(run)))?;
-    bar.finish_and_clear();
-    Ok(scored)
+    let mut bar = terminal::Bar::default();
+    evaluate_run(&folder, &captioner, device, &how.evaluation, options, &mut bar)
+        .with_context(|| format!("cannot evaluate {}", printable_path(run)))
 }

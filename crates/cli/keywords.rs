@@ -14,10 +14,12 @@ use keywords::{
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
+use progress::{Progress, Unit};
 use tch::Kind;
 use training::inputs::{check_data_set, check_pictures, normalized};
 use words::{Label, labels};
 
+use crate::terminal::Bar;
 use crate::{models, terminal};
 
 #[derive(Subcommand)]
@@ -237,12 +239,12 @@ impl Stages<'_> {
         let nli = self.nli.as_ref().context("name BART's folder with --nli")?;
         let owned: Vec<Label> = labels.iter().map(|label| (*label).clone()).collect();
         let key = format!("nli-{:.16}-{:.16}", nli.identity(), labels_sha256(&owned));
-        let bar = terminal::bar(labels.len() as u64, "asking BART");
+        let mut bar = Bar::new("asking BART", Unit::Count("labels"), labels.len() as u64);
         let nearest = nli.nearest(labels, categories, self.folder.partial(&key), |found| {
-            bar.set_position(found.len() as u64);
+            bar.position(found.len() as u64);
             self.folder.keep_partial(&key, found)
         })?;
-        bar.finish_and_clear();
+        bar.finish();
         Ok(nearest)
     }
 
@@ -321,12 +323,9 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
         );
     }
     let selector = Selector::new(&labels, encyclopedia.as_ref());
-    let bar = terminal::bar(embeddings.names().len() as u64, "selecting keywords");
     let texts = encoder.encode(selector.texts())?;
     let images = normalized(&embeddings.tensor(encoder.device())?);
-    let all =
-        compare::select_all(&selector, &images, &texts, |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+    let all = compare::select_all(&selector, &images, &texts, &mut Bar::default())?;
     let count: usize = all.iter().map(Vec::len).sum();
     let pictures = embeddings.names().iter().cloned().zip(all);
     ImageKeywords::save(&args.out, &identity, pictures)?;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use hub::{ModelReference, Options, Unit, Wanted};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
+use progress::Progress;
 use training::run_folder::Provenance;
 
-use crate::terminal;
+use crate::terminal::{self, Bar};
 
 /// The path of the model that `text` names, fetched where that is needed.
 pub fn find(text: &str, wanted: Wanted) -> anyhow::Result<PathBuf> {
@@ -88,62 +88,28 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     Ok(run)
 }
 
-/// A bar for what is under way; lines where bars are not shown.
+/// Shows what the hub fetches and unpacks.
 #[derive(Default)]
-pub struct Shown {
-    bar: Option<ProgressBar>,
-    lines: terminal::Lines,
-    what: String,
-    unit: Option<Unit>,
-}
-
-impl Shown {
-    fn amount(&self, number: u64) -> String {
-        match self.unit {
-            Some(Unit::Bytes) => HumanBytes(number).to_string(),
-            _ => number.to_string(),
-        }
-    }
-}
+pub struct Shown(Bar);
 
 impl hub::Progress for Shown {
     fn start(&mut self, what: &str, unit: Unit, total: Option<u64>, done: u64) {
-        let mut bar = terminal::bar(total.unwrap_or_default(), what);
-        let template =
-            "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-        if unit == Unit::Bytes
-            && let Ok(style) = ProgressStyle::with_template(template)
-        {
-            bar = bar.with_style(style);
-        }
-        self.unit = Some(unit);
-        bar.set_position(done);
-        bar.reset_eta();
-        what.clone_into(&mut self.what);
-        self.bar = Some(bar);
+        let unit = match unit {
+            Unit::Bytes => progress::Unit::Bytes,
+            Unit::Files => progress::Unit::Count("files"),
+        };
+        self.0.start(what, unit, total, done);
     }
 
     fn position(&mut self, done: u64) {
-        let Some(bar) = &self.bar else { return };
-        bar.set_position(done);
-        if self.lines.due() {
-            let total = bar.length().filter(|total| *total > 0);
-            let total = total.map(|total| format!(" of {}", self.amount(total)));
-            let total = total.unwrap_or_default();
-            terminal::say(&format!("{}: {}{total}", self.what, self.amount(done)));
-        }
+        self.0.position(done);
     }
 
     fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.0.finish();
     }
 
     fn say(&mut self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| terminal::say(line)),
-            None => terminal::say(line),
-        }
+        self.0.note(line);
     }
 }

@@ -35,9 +35,9 @@ impl Arithmetic {
     }
 
     /// A pass without dropout, for networks that keep their weights in f32.
-    pub(crate) fn pass(self) -> Pass<'static> {
+    pub(crate) fn pass<'m>(self) -> Pass<'static, 'm> {
         let precision = if self == Self::Bf16 { Precision::Bf16 } else { Precision::Full };
-        Pass { dropout: false, precision }
+        Pass { dropout: false, precision, checkpointing: None }
     }
 
     /// The largest difference from the processor's f32, relative to the largest magnitude, that is

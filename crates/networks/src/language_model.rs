@@ -7,9 +7,9 @@
 
 use std::borrow::Borrow;
 
-use tch::{Device, TchError, Tensor, nn};
+use tch::{Device, Tensor, nn};
 
-use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
+use crate::gpt2::{Gpt2, Gpt2Config, Packing, Selection};
 use crate::layers::Initial;
 use crate::pass::Pass;
 
@@ -53,36 +53,10 @@ impl LanguageModel {
     ///
     /// # Panics
     /// When a block is longer than GPT-2's positions, or an id is not below `vocab_size`.
-    pub fn loss(&self, blocks: &Blocks, pass: Pass) -> Tensor {
-        let inputs = self.gpt2.embed(&blocks.inputs);
-        let states = self.gpt2.forward_packed(&inputs, &blocks.packing, &blocks.predictors, pass);
+    pub fn loss<'m>(&'m self, blocks: &'m Blocks, pass: Pass<'_, 'm>) -> Tensor {
+        let inputs = move |_: Pass<'_, 'm>| self.gpt2.embed(&blocks.inputs);
+        let states = self.gpt2.forward_packed(inputs, &blocks.packing, &blocks.predictors, pass);
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
-    }
-
-    /// Returns [`Self::loss`] and its gradients by `parameters`, both times `weight`. Parameters have the
-    /// names of the store that the model was built at the root of. Activations are not kept but computed
-    /// again.
-    ///
-    /// `seed` decides dropout; its draws are others than without recomputing.
-    ///
-    /// # Errors
-    /// When libtorch refuses, for want of memory.
-    pub fn gradients_recomputing(
-        &self,
-        blocks: &Blocks,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
-            inputs: || self.gpt2.embed(&blocks.inputs),
-            packing: &blocks.packing,
-            wanted: &blocks.predictors,
-            loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
-            weight,
-        };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
 }
 

@@ -35,6 +35,7 @@
 
 pub mod bart;
 mod bf16;
+mod checkpointing;
 pub mod clip;
 pub mod decode;
 pub mod device;
@@ -52,5 +53,6 @@ pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
+pub use checkpointing::GradientCheckpointing;
 pub use layers::Initial;
 pub use pass::{Pass, Precision};

@@ -3,21 +3,28 @@
 use tch::{Kind, TchError, Tensor};
 
 use crate::bf16::Bf16Copies;
+use crate::checkpointing::GradientCheckpointing;
 
-/// Whether dropout is active, and in which type matrices are multiplied.
+/// Dropout, precision and gradient checkpointing of a forward pass.
+///
+/// `'m` is the lifetime of the models and batches that a pass with checkpointing reads again.
 #[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
+pub struct Pass<'t, 'm> {
     /// Whether dropout is active.
     pub dropout: bool,
     /// The type of matrix products.
-    pub precision: Precision<'a>,
+    pub precision: Precision<'t>,
+    /// Computes activations again instead of keeping them, where it is given.
+    pub checkpointing: Option<&'t GradientCheckpointing<'m>>,
 }
 
-impl Pass<'_> {
+impl Pass<'_, '_> {
     /// With dropout, in the parameters' own type.
-    pub const TRAINING: Self = Self { dropout: true, precision: Precision::Full };
+    pub const TRAINING: Self =
+        Self { dropout: true, precision: Precision::Full, checkpointing: None };
     /// Without dropout, in the parameters' own type.
-    pub const EVALUATION: Self = Self { dropout: false, precision: Precision::Full };
+    pub const EVALUATION: Self =
+        Self { dropout: false, precision: Precision::Full, checkpointing: None };
 }
 
 /// The type in which matrices are multiplied. Parameters, norms, the residual stream and the loss
@@ -54,7 +61,7 @@ impl Precision<'_> {
     ///
     /// # Errors
     /// Fails if libtorch refuses, for want of memory.
-    pub fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+    pub(crate) fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
         match self {
             Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], by, false, false),
             Self::Bf16Copies(copies) => copies.gradients(scalar, by),

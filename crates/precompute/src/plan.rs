@@ -101,30 +101,6 @@ impl Plan<'_> {
     }
 }
 
-/// The two things that a run does with pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Reads pictures whose file has another time of change than their embedding was made at.
-    Comparing,
-    /// Embeds pictures.
-    Embedding,
-}
-
-/// How far a run is, in pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Current phase, which the numbers below are of.
-    pub phase: Phase,
-    /// All pictures that are this process's.
-    pub total: usize,
-    /// Encoded or skipped, by this run or an earlier one that it resumes.
-    pub done: usize,
-    /// Those of `done` that an earlier run did: a speed is of `done - resumed`.
-    pub resumed: usize,
-    /// Those of `done` that were skipped.
-    pub skipped: usize,
-}
-
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use progress::{Progress, Unit};
 use tch::Tensor;
 
 use crate::ahead::{Batch, Decoded, at_the_model, for_each_batch};
@@ -12,15 +13,14 @@ use crate::error::Error;
 use crate::finished::{self, Embeddings};
 use crate::normaliser::Normaliser;
 use crate::partial::{self, Merged, PIECE_BATCHES, Partial, Piece};
-use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
+use crate::plan::{Plan, Skipped, Summary};
 use crate::previous::{FileVersion, Previous};
 use crate::sources;
 
 /// Embeds the plan's pictures with `encoder` and writes them to the plan's output.
 ///
 /// `encoder` gets pixels `[batch, 3, n, n]` on the plan's device in its type, and gives
-/// `[batch, dimension]`; it runs on the caller's thread, without gradients. `progress` is called
-/// before the first batch and after each.
+/// `[batch, dimension]`; it runs on the caller's thread, without gradients.
 ///
 /// Of several processes each embeds the pieces that are its own, and the last to be done puts all
 /// together; they need the folder of the output in common, and nothing else.
@@ -39,7 +39,7 @@ use crate::sources;
 pub fn run<E>(
     plan: &Plan,
     mut encoder: impl FnMut(&Tensor) -> Result<Tensor, E>,
-    mut progress: impl FnMut(Progress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Summary, Error>
 where
@@ -47,7 +47,7 @@ where
 {
     plan.check()?;
     let replaces = FileVersion::of(plan.output);
-    let previous = match look_for_output(plan, &mut progress, stop)? {
+    let previous = match look_for_output(plan, progress, stop)? {
         Found::Finished(summary) => return Ok(summary),
         Found::Changed(previous) => Some(previous),
         Found::Nothing => None,
@@ -57,16 +57,17 @@ where
     if partial.is_finished() {
         return run(plan, encoder, progress, stop);
     }
-    let mut share = Share::new(plan, &partial, previous.as_deref(), &mut progress, stop)?;
+    let mut share = Share::new(plan, &partial, previous.as_deref(), progress, stop)?;
     drop(previous);
     accept(plan, partial.folder(), &share.skipped)?;
-    progress(share.progress);
+    let (total, done) = (Some(share.total as u64), share.done as u64);
+    progress.start("embedding pictures", Unit::Count("pictures"), total, done);
     let _no_grad = tch::no_grad_guard();
     let normaliser =
         Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
     let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
     let left = std::mem::take(&mut share.left);
-    let mut at_work = AtWork::new(plan, &partial, &mut share, &mut progress);
+    let mut at_work = AtWork::new(plan, &partial, &mut share, progress);
     for_each_batch(plan, left, decode, |batch| {
         if stop.load(Ordering::Relaxed) {
             at_work.finish_all()?;
@@ -83,6 +84,7 @@ where
         }
     })?;
     at_work.finish_all()?;
+    progress.finish();
     share.close()?;
     let (skipped, left) = match partial.merge()? {
         Merged::Finished(skipped) => (skipped, 0),
@@ -101,20 +103,20 @@ where
 }
 
 /// Batches at the model, to be kept in their order.
-struct AtWork<'a, 'p, P> {
+struct AtWork<'a, 'p> {
     plan: &'a Plan<'p>,
     partial: &'a Partial<'p>,
     share: &'a mut Share<'p>,
-    progress: P,
+    progress: &'a mut dyn Progress,
     encodings: VecDeque<Encoding>,
 }
 
-impl<'a, 'p, P: FnMut(Progress)> AtWork<'a, 'p, P> {
+impl<'a, 'p> AtWork<'a, 'p> {
     fn new(
         plan: &'a Plan<'p>,
         partial: &'a Partial<'p>,
         share: &'a mut Share<'p>,
-        progress: P,
+        progress: &'a mut dyn Progress,
     ) -> Self {
         Self { plan, partial, share, progress, encodings: VecDeque::new() }
     }
@@ -133,7 +135,7 @@ impl<'a, 'p, P: FnMut(Progress)> AtWork<'a, 'p, P> {
         let Some(encoding) = self.encodings.pop_front() else { return Ok(None) };
         let (batch, rows) = encoding.finish(self.plan)?;
         self.share.keep(self.partial, &batch, &rows)?;
-        (self.progress)(self.share.progress);
+        self.progress.position(self.share.done as u64);
         Ok(Some(batch))
     }
 
@@ -150,7 +152,10 @@ struct Share<'p> {
     /// The piece that is worked on.
     piece: Option<Piece<'p>>,
     skipped: Vec<Skipped>,
-    progress: Progress,
+    /// Pictures of all pieces.
+    total: usize,
+    /// Pictures that are encoded or skipped, by this run or an earlier one.
+    done: usize,
     encoded: usize,
     resumed_rows: usize,
     /// Pictures that had changed since they were done.
@@ -163,14 +168,15 @@ impl<'p> Share<'p> {
         plan: &Plan,
         partial: &Partial<'p>,
         previous: Option<&Previous>,
-        mut progress: impl FnMut(Progress),
+        progress: &mut dyn Progress,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
         let mut share = Self {
             left: Vec::new(),
             piece: None,
             skipped: Vec::new(),
-            progress: at(Phase::Embedding, 0, 0),
+            total: 0,
+            done: 0,
             encoded: 0,
             resumed_rows: 0,
             changed: previous.map(Previous::changed).unwrap_or_default(),
@@ -184,7 +190,7 @@ impl<'p> Share<'p> {
             let mut of_piece = 0;
             let comparing = |done, total| {
                 of_piece = total;
-                progress(at(Phase::Comparing, compared + done, compared + total));
+                report_comparing(progress, compared, done, total);
             };
             let Some(changed) = piece.compare(comparing, stop)? else {
                 return Err(share.interrupted(partial));
@@ -194,14 +200,12 @@ impl<'p> Share<'p> {
             share.left.extend(piece.left());
             share.skipped.extend(piece.skipped().cloned());
             share.resumed_rows += piece.rows();
-            share.progress.total += piece.pictures();
-            share.progress.done += piece.done();
+            share.total += piece.pictures();
+            share.done += piece.done();
             if share.piece.is_none() && !piece.left().is_empty() {
                 share.piece = Some(piece);
             }
         }
-        share.progress.resumed = share.progress.done;
-        share.progress.skipped = share.skipped.len();
         Ok(share)
     }
 
@@ -221,8 +225,7 @@ impl<'p> Share<'p> {
         piece.append(batch, rows)?;
         self.encoded += batch.pictures.len();
         self.skipped.extend_from_slice(&batch.skipped);
-        self.progress.done += batch.pictures.len() + batch.skipped.len();
-        self.progress.skipped = self.skipped.len();
+        self.done += batch.pictures.len() + batch.skipped.len();
         Ok(())
     }
 
@@ -236,16 +239,24 @@ impl<'p> Share<'p> {
             return error;
         }
         Error::Interrupted {
-            done: self.progress.done,
-            total: self.progress.total,
+            done: self.done,
+            total: self.total,
             kept: partial.folder().to_owned(),
         }
     }
 }
 
-/// Progress of a phase that began with nothing.
-fn at(phase: Phase, done: usize, total: usize) -> Progress {
-    Progress { phase, total, done, resumed: 0, skipped: 0 }
+/// Reports the comparison of `total` pictures, `done` of which are compared, after `before` others.
+fn report_comparing(progress: &mut dyn Progress, before: usize, done: usize, total: usize) {
+    if done > 0 {
+        progress.position((before + done) as u64);
+        return;
+    }
+    progress.note(&format!(
+        "pictures whose files have another time of change than when they were embedded: {total}; comparing their contents"
+    ));
+    let (all, before) = (Some((before + total) as u64), before as u64);
+    progress.start("comparing pictures", Unit::Count("pictures"), all, before);
 }
 
 /// Decodes and preprocesses a picture of the plan into `pixels`.
@@ -286,7 +297,7 @@ enum Found {
 /// A finished output is what was asked for, or has to be brought up to date, or is in the way.
 fn look_for_output(
     plan: &Plan,
-    mut progress: impl FnMut(Progress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Error> {
     if !plan.output.exists() {
@@ -303,7 +314,7 @@ fn look_for_output(
     let mut total = 0;
     let comparing = |done, all| {
         total = all;
-        progress(at(Phase::Comparing, done, all));
+        report_comparing(progress, 0, done, all);
     };
     let Some(previous) = Previous::compare(plan, embeddings, recorded, comparing, stop) else {
         return Err(Error::Interrupted { done: 0, total, kept: plan.output.to_owned() });

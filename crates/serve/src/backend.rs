@@ -102,7 +102,7 @@ pub struct Written {
 pub struct Candidate {
     /// Its text.
     pub caption: String,
-    /// What captions of the run are compared by: see [`training::captioner::Caption::score`].
+    /// What captions of the run are compared by: see [`training::captions::Caption::score`].
     pub score: f64,
     /// Its cosine with the picture by CLIP, where one is served.
     pub similarity: Option<f64>,

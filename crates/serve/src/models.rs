@@ -7,11 +7,13 @@ use keywords::TextEncoder;
 use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
+use progress::{Progress, Silent, Unit};
 use tch::{Device, Kind, Tensor};
-use training::KeywordSelector;
-use training::captioner::{Caption, Captioner};
+use training::captioner::Captioner;
+use training::captions::Caption;
 use training::config::Decoding;
 use training::inputs::normalized;
+use training::keyword_selector::KeywordSelector;
 use training::run_folder::RunFolder;
 
 use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
@@ -59,7 +61,7 @@ struct Judge {
 
 impl Models {
     /// Loads runs, and the CLIP at `judge` to compare captions with pictures. What several runs need is
-    /// loaded once. `progress` is told after each run.
+    /// loaded once.
     ///
     /// # Errors
     /// Names the run or file.
@@ -67,14 +69,17 @@ impl Models {
         sources: &[RunSource],
         judge: Option<&EncoderSource>,
         device: Device,
-        mut progress: impl FnMut(),
+        progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
         let mut models = Self { runs: Vec::new(), encoders: Vec::new(), judge: None, device };
+        let total = Some(sources.len() as u64);
+        progress.start("loading runs", Unit::Count("runs"), total, 0);
         for source in sources {
             let run = models.load_run(source)?;
             models.runs.push(run);
-            progress();
+            progress.position(models.runs.len() as u64);
         }
+        progress.finish();
         if let Some(source) = judge {
             let encoder = models.encoder(source)?;
             let texts = TextEncoder::load(&source.path, device, Kind::Float)?;
@@ -160,10 +165,10 @@ impl Run {
     /// What it writes of pictures with these embeddings `[pictures, dim]`.
     fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<Written>, Error> {
         let fail = |error| Error::Run { run: self.name.clone(), source: Box::new(error) };
-        let pictures = self.captioner.pictures(embeddings, self.selector.as_ref()).map_err(fail)?;
+        let pictures = self.captioner.image_inputs(embeddings, self.selector.as_ref()).map_err(fail)?;
         let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
         let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions = self.captioner.caption_with(&pictures, &decoding, |_| {}).map_err(fail)?;
+        let captions = self.captioner.caption_with(&pictures, &decoding, &mut Silent).map_err(fail)?;
         let mut keywords = pictures.keywords.map(Vec::into_iter);
         let written = captions.into_iter().map(|captions| Written {
             captions: ranked(captions),

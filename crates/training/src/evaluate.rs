@@ -6,71 +6,63 @@ use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::Place;
+use progress::Progress;
 use tch::{Device, Tensor};
 
-use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
+use crate::captioner::{Captioner, Choice};
+use crate::captions::{Caption, ImageInputs, best};
 use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
 use crate::run_folder::RunFolder;
-use crate::scores_file;
+use crate::scores_file::{self, CaptionedImage};
 use crate::seeds::{self, Purpose};
 use crate::track::ScoredSplit;
 
-/// What of a data set is captioned.
+/// Scope of an evaluation.
 #[derive(Debug, Clone, Default)]
-pub struct What {
-    /// Which pictures.
+pub struct EvaluateOptions {
+    /// Split that is captioned.
     pub split: ScoredSplit,
-    /// Each picture is captioned from what is known of another one, by this seed: the control that
-    /// shows whether captions depend on the picture.
+    /// Captions each image from the embedding of another one, drawn by this seed: the control that
+    /// shows whether captions depend on the image.
     pub shuffle_seed: Option<u64>,
-    /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
+    /// Output folder. By default a folder in the run's `evaluation/`, named after split and control.
     pub out: Option<PathBuf>,
-    /// Which of how many processes that share the work this one is.
+    /// Rank of this process, and the number of processes that share the work.
     pub place: Place,
-    /// Stands for the code: captions that another one wrote are written anew.
+    /// Digest of the code: captions that other code wrote are written again.
     pub code: String,
 }
 
-/// How far a split is.
+/// State of a split after an evaluation.
 pub enum Evaluated {
-    /// Captioned and scored, once for each choice.
+    /// Captioned and scored, once for each choice of captions.
     Scored(Vec<Scored>),
-    /// So many pictures are left to other processes, the last of which scores all; 0 where all have captions.
+    /// Left to other processes, the last of which scores all: this number of images, 0 if all have
+    /// captions.
     Left(usize),
 }
 
 /// A scored split.
 pub struct Scored {
-    /// How each caption was chosen, where there are several ways, such as `best-of-2`.
+    /// Name of the choice of captions if there are several, such as `best-of-2`.
     pub choice: Option<String>,
-    /// Where the files are.
+    /// Folder of the files.
     pub folder: PathBuf,
-    /// The scores.
+    /// Scores.
     pub evaluation: Evaluation,
-    /// Picture, references and prediction, in the order of the split.
-    pub captions: Vec<Captioned>,
-}
-
-/// One picture of a scored split.
-#[derive(Debug, Clone)]
-pub struct Captioned {
-    /// Its file name.
-    pub file_name: String,
-    /// The captions that people wrote, lower-cased; for Merge-RNN only their words.
-    pub references: Vec<String>,
-    /// What the run wrote.
-    pub prediction: String,
+    /// Images with references and predictions, in the order of the split.
+    pub captions: Vec<CaptionedImage>,
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
 /// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all captions.
 ///
-/// Of several processes each captions a part, and the last to be done scores all; they need the run's
-/// folder in common. What a process that was killed had written is taken up, and captions that are all
-/// there are only scored. `progress` is told how many pictures are this process's.
+/// Of several processes each captions a part, and the last one scores all; they need the run's folder
+/// in common. Pieces that a killed process finished are reused, and captions that are all there are
+/// only scored.
 ///
 /// # Errors
 /// Bad input is named.
@@ -78,13 +70,13 @@ pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
     device: Device,
-    what: &What,
-    options: &Options,
-    mut progress: impl FnMut(Event, usize),
+    options: &EvaluateOptions,
+    metrics: &Options,
+    progress: &mut dyn Progress,
 ) -> Result<Evaluated, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
-    let split = what.split;
+    let split = options.split;
     let all = match split {
         ScoredSplit::Validation => &inputs.split.validation,
         ScoredSplit::Test => &inputs.split.test,
@@ -96,27 +88,25 @@ pub fn evaluate_run(
             "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
         )));
     }
-    let seen = match what.shuffle_seed {
+    let seen = match options.shuffle_seed {
         None => images.clone(),
         Some(seed) => deranged(seed, &images),
     };
-    let pictures = pictures(&inputs, captioner, &seen)?;
-    let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
+    let known = image_inputs(&inputs, captioner, &seen)?;
+    let shuffled = if options.shuffle_seed.is_some() { "-shuffled" } else { "" };
+    let out = options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
-    let depends_on = (names, &seen, &inputs.embeddings_sha256, &what.code);
-    let pieces = Pieces::new(&out, captioner, &pictures, &depends_on)?;
+    let depends_on = (names, &seen, &inputs.embeddings_sha256, &options.code);
+    let pieces = Pieces::new(&out, captioner, &known, &depends_on)?;
     let (written, lock) = if let Some(written) = pieces.kept() {
-        let note = format!("captioned before: {}", printable_path(pieces.file()));
-        progress(Event::Note(&note), images.len());
+        progress.note(&format!("captioned before: {}", printable_path(pieces.file())));
         (written, None)
     } else {
         if let Some(error) = pieces.damage() {
-            let note = format!("{} {error}: captioning again", printable_path(pieces.file()));
-            progress(Event::Note(&note), images.len());
+            progress.note(&format!("{} {error}: captioning again", printable_path(pieces.file())));
         }
-        if !pieces.write(captioner, &pictures, what.place, progress)? {
+        if !pieces.write(captioner, &known, options.place, progress)? {
             return Ok(Evaluated::Left(pieces.all().err().unwrap_or_default()));
         }
         let lock = pieces.lock()?;
@@ -136,7 +126,7 @@ pub fn evaluate_run(
         };
         let system = &captioner.config.system;
         let captions = chosen(&inputs, system, &images, &written, &choice);
-        let evaluation = scores(&captions, options)?;
+        let evaluation = scores(&captions, metrics)?;
         scores_file::write(&folder, captioner, &captions, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
@@ -154,7 +144,7 @@ fn with_ending(folder: &Path, ending: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// The embeddings that the run was trained on, and no others.
+/// Refuses embeddings other than those that the run was trained on.
 fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     let (dimension, wanted) = (inputs.identity.dimension, captioner.provenance.clip_dim);
     let differences = match &captioner.provenance.embeddings {
@@ -172,12 +162,12 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     )))
 }
 
-/// What is known of pictures of the corpus, all of which have embeddings.
-pub(crate) fn pictures(
+/// Collects what images of the corpus, all of which have embeddings, are captioned from.
+pub(crate) fn image_inputs(
     inputs: &Inputs,
     captioner: &Captioner,
     images: &[usize],
-) -> Result<Pictures, Error> {
+) -> Result<ImageInputs, Error> {
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let device = inputs.embeddings.device();
     let embeddings =
@@ -191,7 +181,7 @@ pub(crate) fn pictures(
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
     let numbers = (0..images.len() as u64).collect();
-    Ok(Pictures { embeddings, keywords, numbers })
+    Ok(ImageInputs { embeddings, keywords, numbers })
 }
 
 /// Refuses keywords that are not those that the run was trained on.
@@ -206,15 +196,15 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
     )))
 }
 
-/// Each picture with the caption that is chosen among those written for it.
+/// Returns each image with the caption that is chosen among those written for it.
 pub(crate) fn chosen(
     inputs: &Inputs,
     system: &System,
     images: &[usize],
     written: &[Vec<Caption>],
     choice: &Choice,
-) -> Vec<Captioned> {
-    let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
+) -> Vec<CaptionedImage> {
+    let captioned = images.iter().zip(written).map(|(&image, captions)| CaptionedImage {
         file_name: inputs.corpus.images[image].file_name.clone(),
         references: inputs.references(image, system),
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
@@ -223,7 +213,7 @@ pub(crate) fn chosen(
 }
 
 /// Scores captions against their references.
-pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evaluation, Error> {
+pub(crate) fn scores(captions: &[CaptionedImage], options: &Options) -> Result<Evaluation, Error> {
     let references = References::new(
         captions.iter().map(|one| (one.file_name.clone(), one.references.clone())),
     )?;
@@ -233,7 +223,7 @@ pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evalua
     Ok(evaluate(&references, &predictions, options)?)
 }
 
-/// Every picture replaced by another one: a random cycle through all of them.
+/// Replaces every image by another one, in a random cycle through all of them.
 fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
     let order = seeds::permutation(seed, Purpose::Shuffle, 0, rows.len());
     let mut shuffled = rows.to_vec();

@@ -1,14 +1,10 @@
-//! The hardware of a run. Resuming on other hardware is recorded in `run.json`.
+//! The hardware of a run, as `run.json` records it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::run_folder::{Provenance, RunFolder};
-use crate::trainer::Observer;
-
-/// A device, and from which step on a run is computed there.
+/// Device of a run from some step on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
@@ -26,14 +22,16 @@ impl Hardware {
     }
 
     /// Returns true if it is the same device, with as many threads where they compute.
-    fn is_same(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
         let name =
             |device: &str| if device == "cuda" { "cuda:0".to_owned() } else { device.to_owned() };
         name(&self.device) == name(&other.device) && self.gives_the_same(other)
     }
 
     /// Returns true if results are expected to be the same.
-    fn gives_the_same(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn gives_the_same(&self, other: &Self) -> bool {
         self.is_processor() == other.is_processor()
             && (!self.is_processor() || self.threads == other.threads)
     }
@@ -47,32 +45,6 @@ impl fmt::Display for Hardware {
             (true, threads) => write!(f, "cpu with {threads} threads"),
         }
     }
-}
-
-/// Writes down in `run.json` that a run is resumed on other hardware than it was computed on last, and notes
-/// it where its results change by that.
-///
-/// # Errors
-/// Fails if the file cannot be written.
-pub(crate) fn resume_on(
-    now: Hardware,
-    run: &RunFolder,
-    mut provenance: Provenance,
-    observer: &mut dyn Observer,
-) -> Result<(), Error> {
-    // Nothing is left of what was computed after the checkpoint.
-    provenance.resumed_on.retain(|before| before.after_step < now.after_step);
-    let before = provenance.hardware();
-    if now.is_same(&before) {
-        return Ok(());
-    }
-    if !now.gives_the_same(&before) {
-        observer.note(&format!(
-            "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
-        ));
-    }
-    provenance.resumed_on.push(now);
-    run.save_provenance(&provenance)
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use durable::sealed::{self, SealError};
 use foreign_text::printable_path;
 use launchers::Place;
+use progress::{Part, Progress, Unit};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::captioner::{Caption, Captioner, Event, Pictures};
+use crate::captioner::Captioner;
+use crate::captions::{Caption, ImageInputs};
 use crate::error::Error;
 
 /// Pictures of a piece, or a batch where that is more.
@@ -51,7 +53,7 @@ impl Pieces {
     pub(crate) fn new(
         out: &Path,
         captioner: &Captioner,
-        pictures: &Pictures,
+        pictures: &ImageInputs,
         what: &impl Serialize,
     ) -> Result<Self, Error> {
         let fail = |error: serde_json::Error| Error::RunFile {
@@ -104,14 +106,14 @@ impl Pieces {
         (captions.len() == self.ranges[piece].len()).then_some(captions)
     }
 
-    /// Captions those pieces of `place` that are not there. `progress` is told how many of its pictures
-    /// are done, and of how many. False where it has none, and so nothing to put together.
+    /// Captions those pieces of this process that are not there. Returns false if it has none, and so
+    /// nothing to put together.
     pub(crate) fn write(
         &self,
         captioner: &Captioner,
-        pictures: &Pictures,
+        pictures: &ImageInputs,
         place: Place,
-        mut progress: impl FnMut(Event, usize),
+        progress: &mut dyn Progress,
     ) -> Result<bool, Error> {
         let own: Vec<usize> = place.share(self.ranges.len()).collect();
         if own.is_empty() {
@@ -121,27 +123,25 @@ impl Pieces {
         // A file system without locks keeps the leftovers of killed processes.
         let at_work = File::open(&self.folder).ok();
         let _ = at_work.as_ref().map(File::lock_shared);
-        let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
+        let total: usize = own.iter().map(|&piece| self.ranges[piece].len()).sum();
+        progress.start("captioning", Unit::Count("pictures"), Some(total as u64), 0);
         let mut before = 0;
         for piece in own {
             let (path, range) = (self.path(piece), self.ranges[piece].clone());
             // One that is damaged is made again, but not those that others have put together meanwhile.
             if self.piece(piece).is_none() && self.kept().is_none() {
                 if path.exists() {
-                    let note = format!("{} is damaged: captioned again", printable_path(&path));
-                    progress(Event::Note(&note), total);
+                    progress.note(&format!("{} is damaged: captioned again", printable_path(&path)));
                 }
                 let some = pictures.slice(range.clone());
-                let written = captioner.caption(&some, |event| match event {
-                    Event::Done(done) => progress(Event::Done(before + done), total),
-                    Event::Note(_) => progress(event, total),
-                })?;
+                let written = captioner.caption(&some, &mut Part::new(progress, before as u64))?;
                 durable::create_dir_all(&self.folder)?;
                 self.write_captions(&path, &written)?;
             }
             before += range.len();
-            progress(Event::Done(before), total);
+            progress.position(before as u64);
         }
+        progress.finish();
         Ok(true)
     }
 

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::captioner::{Captioner, UsedCheckpoint};
 use crate::error::Error;
-use crate::evaluate::Captioned;
 use crate::run_folder::write_json;
 
 const SCORES: &str = "scores.json";
@@ -19,14 +18,25 @@ const PREDICTIONS: &str = "predictions.json";
 const REFERENCES: &str = "references.json";
 const PER_IMAGE: &str = "per-image.csv";
 
-/// COCO's results format.
+/// One image of a scored split.
+#[derive(Debug, Clone)]
+pub struct CaptionedImage {
+    /// File name.
+    pub file_name: String,
+    /// Reference captions, lower-cased; for Merge-RNN only their words.
+    pub references: Vec<String>,
+    /// Predicted caption.
+    pub prediction: String,
+}
+
+/// An entry of COCO's results format.
 #[derive(Serialize)]
 struct CocoResult<'a> {
     image_id: &'a str,
     caption: &'a str,
 }
 
-/// `scores.json` as it is written: as `caption-eval` writes it, and what it belongs to.
+/// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint, and digests.
 #[derive(Serialize)]
 struct Written<'a> {
     checkpoint: &'a UsedCheckpoint,
@@ -88,7 +98,7 @@ impl ScoresFile {
 pub(crate) fn write(
     folder: &Path,
     captioner: &Captioner,
-    captions: &[Captioned],
+    captions: &[CaptionedImage],
     evaluation: &Evaluation,
 ) -> Result<(), Error> {
     durable::create_dir_all(folder)?;

@@ -11,15 +11,16 @@ use std::sync::atomic::AtomicBool;
 use launchers::Place;
 use stage::{Stage, Watcher};
 use tch::Device;
-use training::captioner::{Captioner, Event};
+use training::captioner::Captioner;
 use training::checkpoint::{self, Which};
 use training::config::Config;
-use training::evaluate::{Evaluated, What, evaluate_run};
+use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 use training::export::{Format, export};
 use training::run_folder::RunFolder;
 use training::scores_file::ScoresFile;
 use training::track::{self, StepRecord};
-use training::trainer::{Outcome, Session, train};
+use training::session::{Outcome, TrainOptions};
+use training::trainer::train;
 
 const SETS: [&str; 5] = [
     "optimizer.learning_rate=1e-3",
@@ -50,11 +51,11 @@ impl Trained {
 
     /// Trains the run again, and returns what was said of it.
     fn resume(&self) -> Result<(Outcome, Vec<String>), String> {
-        let session = Session { resume: true, ..Session::default() };
+        let options = TrainOptions { resume: true, ..TrainOptions::default() };
         let mut watcher = Watcher::default();
         let stop = AtomicBool::new(false);
         let gpt2 = self.stage.gpt2();
-        train(&self.run, &self.config, Some(&gpt2), &session, &mut watcher, &stop)
+        train(&self.run, &self.config, Some(&gpt2), &options, &mut watcher, &stop)
             .map(|outcome| (outcome, watcher.notes))
             .map_err(|error| error.to_string())
     }
@@ -63,16 +64,11 @@ impl Trained {
         let told = |error: training::Error| error.to_string();
         let run = RunFolder::open(self.run.path()).map_err(told)?;
         let captioner = Captioner::load(&run, Device::Cpu, None, &[], None).map_err(told)?;
-        let what = What { place: Place::ALONE, ..What::default() };
-        let mut notes = Vec::new();
-        let progress = |event: Event, _| {
-            if let Event::Note(note) = event {
-                notes.push(note.to_owned());
-            }
-        };
-        let options = caption_metrics::Options::default();
-        match evaluate_run(&run, &captioner, Device::Cpu, &what, &options, progress) {
-            Ok(Evaluated::Scored(_)) => Ok(notes),
+        let options = EvaluateOptions { place: Place::ALONE, ..EvaluateOptions::default() };
+        let mut watcher = Watcher::default();
+        let metrics = caption_metrics::Options::default();
+        match evaluate_run(&run, &captioner, Device::Cpu, &options, &metrics, &mut watcher) {
+            Ok(Evaluated::Scored(_)) => Ok(watcher.notes),
             Ok(Evaluated::Left(left)) => Err(format!("{left} left")),
             Err(error) => Err(error.to_string()),
         }
@@ -117,7 +113,7 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
             &of.stage.run("next"),
             &model,
             Some(of.run.path()),
-            &Session::default(),
+            &TrainOptions::default(),
             &mut Watcher::default(),
             &AtomicBool::new(false),
         );
@@ -307,10 +303,10 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
     };
     fs::create_dir_all(run.path()).unwrap();
     fs::write(run.checkpoints(), "").unwrap();
-    let error = start(&Session::default()).unwrap_err().to_string();
+    let error = start(&TrainOptions::default()).unwrap_err().to_string();
     assert!(error.contains("checkpoints"), "{error}");
     fs::remove_file(run.checkpoints()).unwrap();
-    let resumed = Session { resume: true, ..Session::default() };
+    let resumed = TrainOptions { resume: true, ..TrainOptions::default() };
     assert_eq!(start(&resumed).unwrap(), Outcome::Finished { steps: 3 * Stage::BATCHES });
 
     // Where the run could not even begin, its folder goes.
@@ -319,7 +315,7 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
         &stage_file,
         &config,
         Some(Path::new("nowhere")),
-        &Session::default(),
+        &TrainOptions::default(),
         &mut Watcher::default(),
         &stop,
     );

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stage::{Stage, Watcher};
 use training::run_folder::RunFolder;
-use training::trainer::{Session, train};
+use training::session::TrainOptions;
+use training::trainer::train;
 use training::{Error, Hardware};
 
 /// Threads and determinism are settings of the whole process.
@@ -21,10 +22,10 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Trains until so many epochs are done, and returns what was noted.
 fn trained(stage: &Stage, run: &RunFolder, epochs: u64, set: &str) -> Result<Vec<String>, Error> {
     let config = stage.config(&["training.epochs=4", "training.early_stop_epochs=0", set]);
-    let session = Session { resume: true, stop_after_epochs: Some(epochs), ..Session::default() };
+    let options = TrainOptions { resume: true, stop_after_epochs: Some(epochs), ..TrainOptions::default() };
     let mut watcher = Watcher::default();
     let stop = AtomicBool::new(false);
-    train(run, &config, Some(&stage.gpt2()), &session, &mut watcher, &stop)?;
+    train(run, &config, Some(&stage.gpt2()), &options, &mut watcher, &stop)?;
     Ok(watcher.notes)
 }
 

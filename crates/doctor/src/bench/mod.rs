@@ -213,8 +213,9 @@ fn train(
     let precision = if arithmetic == Arithmetic::Bf16 { Precision::Bf16 } else { Precision::Full };
     let options = LearnerOptions {
         max_gradient_norm: 1.0,
-        pass: Pass { dropout: true, precision },
-        recompute: false,
+        dropout: true,
+        precision,
+        gradient_checkpointing: false,
     };
     let operations = operations(&sizes.gpt2, &bench);
     let seconds = middle(bench.train(sizes.rounds, options)?);

@@ -13,7 +13,7 @@ use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
-use training::{MergeRnnPart, PrefixPart};
+use training::{MergeRnnBatch, PrefixBatch};
 
 use super::placed::{caption, drawn, named_variables, placed, small_gpt2};
 use crate::compare::{Arithmetic, judge};
@@ -43,7 +43,7 @@ struct Task<M: Model> {
     arithmetics: &'static [Arithmetic],
     model: fn(&nn::Path) -> M,
     /// Makes the batch of this number.
-    part: fn(u64, Device) -> M::Part,
+    part: fn(u64, Device) -> M::Batch,
 }
 
 const PREFIX_TASK: Task<ClipCaptioner> = Task {
@@ -53,7 +53,7 @@ const PREFIX_TASK: Task<ClipCaptioner> = Task {
     part: |batch, device| {
         let (rows, embeddings) = rows(batch, small_gpt2().vocab_size as usize, device);
         let rows: Vec<&TokenRow> = rows.iter().collect();
-        PrefixPart::new(&rows, &embeddings, PREFIX.prefix_length, device)
+        PrefixBatch::new(&rows, &embeddings, PREFIX.prefix_length, device)
     },
 };
 
@@ -80,7 +80,7 @@ const RNN_TASK: Task<MergeRnn> = Task {
     model: |root| MergeRnn::new(root, &RNN),
     part: |batch, device| {
         let (rows, embeddings) = rows(batch, RNN.vocab_size as usize, device);
-        MergeRnnPart::new(&rows.iter().collect::<Vec<_>>(), &embeddings, device)
+        MergeRnnBatch::new(&rows.iter().collect::<Vec<_>>(), &embeddings, device)
     },
 };
 
@@ -168,13 +168,17 @@ fn train<M: Model>(
         checkpoint.load_moments(&optimizer)?;
     }
     let pass = arithmetic.pass();
-    let options = LearnerOptions { max_gradient_norm: 1.0, pass, recompute: false };
+    let options = LearnerOptions {
+        max_gradient_norm: 1.0,
+        dropout: pass.dropout,
+        precision: pass.precision,
+        gradient_checkpointing: false,
+    };
     let mut learner = Learner::new(model, optimizer, RATE, options);
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in from..to {
-        let computed = learner
-            .compute(&[(task.part)(step % BATCHES, device)], step, step as i64)
-            .map_err(training::Error::from)?;
+        let batch = (task.part)(step % BATCHES, device);
+        let computed = learner.compute(&[batch], step, step as i64)?;
         learner.apply(&computed)?;
         losses.push(computed.loss.f_double_value(&[])?);
         norms.push(computed.norm.f_double_value(&[])?);

@@ -13,7 +13,6 @@ mod layers;
 mod load;
 mod model;
 mod packing;
-mod recompute;
 
 pub use cache::KvCache;
 pub use config::{Activation, ConfigError, Gpt2Config};
@@ -21,4 +20,3 @@ pub use load::{Vocabulary, load_pretrained, other_heads};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
 pub use packing::{Packing, Selection};
-pub(crate) use recompute::{Ends, gradients_recomputing};

@@ -11,6 +11,7 @@ use tch::{Reduction, Tensor};
 use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, Visible, causal_and_real};
 use super::packing::{Packing, Selection};
+use crate::checkpointing::Segment;
 use crate::layers::{Builder, Initial};
 use crate::pass::{Pass, Precision};
 
@@ -109,60 +110,37 @@ impl Gpt2 {
         self.final_norm.forward(&rows).unflatten(0, [batch, -1])
     }
 
-    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for packed input
-    /// embeddings `[rows, hidden]`. As [`Self::forward`], without computing anything for padding, nor
-    /// behind the last attention anything that was not asked for.
+    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for the packed
+    /// input embeddings `[rows, hidden]` that `inputs` returns. As [`Self::forward`], without
+    /// computing anything for padding, nor behind the last attention anything that was not asked for.
+    ///
+    /// With [`Pass::checkpointing`] the inputs and each block but the last are a segment.
     ///
     /// # Panics
     /// When a sequence has more than `n_positions` tokens.
-    pub fn forward_packed(
-        &self,
-        inputs_embeds: &Tensor,
-        packing: &Packing,
+    pub fn forward_packed<'m>(
+        &'m self,
+        inputs: impl Fn(Pass<'_, 'm>) -> Tensor + 'm,
+        packing: &'m Packing,
         wanted: &Selection,
-        pass: Pass,
+        pass: Pass<'_, 'm>,
     ) -> Tensor {
-        let mut rows = self.first_rows(inputs_embeds, packing, pass);
-        for index in 0..self.blocks.len() - 1 {
-            rows = self.block_rows(index, &rows, packing, pass);
-        }
-        self.last_rows(&rows, packing, wanted, pass)
-    }
-
-    /// The first part of [`Self::forward_packed`]: positions and dropout.
-    pub(crate) fn first_rows(
-        &self,
-        inputs_embeds: &Tensor,
-        packing: &Packing,
-        pass: Pass,
-    ) -> Tensor {
-        let positions =
-            Tensor::embedding(&self.position_embedding, packing.positions(), -1, false, false);
-        (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
-    }
-
-    /// A middle part of [`Self::forward_packed`]: block `index`, which is not the last.
-    pub(crate) fn block_rows(
-        &self,
-        index: usize,
-        rows: &Tensor,
-        packing: &Packing,
-        pass: Pass,
-    ) -> Tensor {
-        self.blocks[index].forward(rows, Layout::Packed { packing, wanted: None }, pass)
-    }
-
-    /// The last part of [`Self::forward_packed`]: the last block and norm.
-    pub(crate) fn last_rows(
-        &self,
-        rows: &Tensor,
-        packing: &Packing,
-        wanted: &Selection,
-        pass: Pass,
-    ) -> Tensor {
+        let last = self.blocks.len() - 1;
+        let first = move |_: &Tensor, pass: Pass<'_, 'm>| {
+            let inputs = inputs(pass);
+            let positions =
+                Tensor::embedding(&self.position_embedding, packing.positions(), -1, false, false);
+            (inputs + positions).dropout(self.config.embd_pdrop, pass.dropout)
+        };
+        let block = |block: &'m Block| -> Segment<'m> {
+            let layout = Layout::Packed { packing, wanted: None };
+            Box::new(move |rows, pass| block.forward(rows, layout, pass))
+        };
+        let first: Segment<'m> = Box::new(first);
+        let segments = std::iter::once(first).chain(self.blocks[..last].iter().map(block));
+        let rows = pass.forward(segments.collect());
         let layout = Layout::Packed { packing, wanted: Some(wanted) };
-        let last = &self.blocks[self.blocks.len() - 1];
-        self.final_norm.forward(&last.forward(rows, layout, pass))
+        self.final_norm.forward(&self.blocks[last].forward(&rows, layout, pass))
     }
 
     /// Logits `[.., vocab]` of hidden states `[.., hidden]`: their products with every row of the

@@ -13,7 +13,7 @@ mod mapper;
 
 use std::borrow::Borrow;
 
-use tch::{TchError, Tensor, nn};
+use tch::{Tensor, nn};
 
 pub use batch::TokenBatch;
 use mapper::Mapper;
@@ -116,37 +116,15 @@ impl ClipCaptioner {
     /// # Panics
     /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
     /// an image has no embedding, or `batch` was made for another prefix length.
-    pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
-        let inputs = self.inputs(embeddings, batch, pass);
-        let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
+    pub fn caption_loss<'m>(
+        &'m self,
+        embeddings: &'m Tensor,
+        batch: &'m TokenBatch,
+        pass: Pass<'_, 'm>,
+    ) -> Tensor {
+        let inputs = move |pass: Pass<'_, 'm>| self.inputs(embeddings, batch, pass);
+        let states = self.gpt2.forward_packed(inputs, batch.packing(), batch.predictors(), pass);
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
-    }
-
-    /// Returns [`Self::caption_loss`] and its gradients by `parameters`, both times `weight`. Parameters
-    /// have the names of the store that the captioner was built at the root of. Activations are not kept
-    /// but computed again.
-    ///
-    /// `seed` decides dropout; its draws are others than without recomputing.
-    ///
-    /// # Errors
-    /// When libtorch refuses, for want of memory.
-    pub fn gradients_recomputing(
-        &self,
-        embeddings: &Tensor,
-        batch: &TokenBatch,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let ends = gpt2::Ends {
-            inputs: || self.inputs(embeddings, batch, pass),
-            packing: batch.packing(),
-            wanted: batch.predictors(),
-            loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
-            weight,
-        };
-        gpt2::gradients_recomputing(&self.gpt2, &ends, pass, parameters, seed)
     }
 
     /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use precompute::{Dtype, Embeddings, Error, Plan, Progress, run};
+use precompute::{Dtype, Embeddings, Error, Plan, run};
 use tch::{Device, IndexOp as _, Kind, Tensor};
 
 use crate::BATCHES;
@@ -74,12 +74,10 @@ fn skipped_pictures_have_no_row_and_shift_no_other() {
         fs::write(data.path(&name(index)), "").unwrap();
     }
     let output = data.path("out.safetensors");
-    let mut last = None;
-    let watch = |progress: Progress| last = Some(progress);
+    let mut watcher = Watcher::default();
     let plan = Plan { skip_corrupt: true, ..data.plan(&output) };
-    let summary = run(&plan, encode, watch, &false.into()).unwrap();
-    let last = last.unwrap();
-    assert_eq!((last.total, last.done, last.skipped), (PICTURES, PICTURES, bad.len()));
+    let summary = run(&plan, encode, &mut watcher, &false.into()).unwrap();
+    assert_eq!(watcher.seen.last(), Some(&(PICTURES, PICTURES)));
     assert_eq!(summary.skipped.len(), bad.len());
 
     let embeddings = Embeddings::open(&output).unwrap();
@@ -234,10 +232,9 @@ fn progress_starts_with_what_was_resumed_and_ends_with_all() {
     let data = DataSet::new();
     let output = data.path("out.safetensors");
     crate::support::run_until(&data.plan(&output), 3).0.unwrap_err();
-    let mut seen = Vec::new();
-    run(&data.plan(&output), encode, |progress| seen.push(progress), &false.into()).unwrap();
-    assert_eq!(seen.len(), 1 + BATCHES - 3);
-    assert!(seen.iter().all(|progress| progress.resumed == 3 * BATCH));
-    assert_eq!(seen.first().unwrap().done, 3 * BATCH);
-    assert_eq!(seen.last().unwrap().done, PICTURES);
+    let mut watcher = Watcher::default();
+    run(&data.plan(&output), encode, &mut watcher, &false.into()).unwrap();
+    assert_eq!(watcher.seen.len(), 1 + BATCHES - 3);
+    assert_eq!(watcher.seen.first(), Some(&(3 * BATCH, PICTURES)));
+    assert_eq!(watcher.seen.last(), Some(&(PICTURES, PICTURES)));
 }

@@ -21,11 +21,11 @@ use crate::config::{Rule, Schedule};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::prepare::named_variables;
+use crate::state::named_variables;
 use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
-use crate::systems::prefix::Part;
+use crate::systems::prefix::Batch;
 
 pub use together::Together;
 
@@ -189,15 +189,15 @@ impl Bench {
         (captions, tokens as f64 / self.rows.len() as f64 * captions as f64, captions * longest)
     }
 
-    fn part(&self, batch: &[usize]) -> Part {
+    fn part(&self, batch: &[usize]) -> Batch {
         let rows: Vec<&TokenRow> = batch.iter().map(|&row| &self.rows[row]).collect();
-        Part::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
+        Batch::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
     }
 
     /// The first batch's loss without dropout, to compare with the reference's.
     #[must_use]
     pub fn first_loss(&self) -> f64 {
-        let Part { embeddings, tokens } = self.part(&self.batches[0]);
+        let Batch { embeddings, tokens } = self.part(&self.batches[0]);
         no_grad(|| self.captioner.caption_loss(&embeddings, &tokens, Pass::EVALUATION))
             .double_value(&[])
     }
@@ -209,7 +209,7 @@ impl Bench {
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
         device::keep_freed_memory();
         let optimizer = AdamW::new(named_variables(&self.store), adamw());
-        let parts: Vec<Part> = (0..=rounds)
+        let parts: Vec<Batch> = (0..=rounds)
             .map(|number| self.part(&self.batches[number % self.batches.len()]))
             .collect();
         let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
