@@ -11,7 +11,7 @@ use foreign_text::printable_path;
 use launchers::Place;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
-use networks::{Pass, Precision, device};
+use networks::{Precision, device};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -121,7 +121,7 @@ impl Size {
 impl Args {
     fn learner_options(&self) -> LearnerOptions {
         LearnerOptions {
-            max_gradient_norm: 1.0,
+            max_grad_norm: 1.0,
             dropout: true,
             precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
             gradient_checkpointing: self.gradient_checkpointing,
@@ -191,7 +191,8 @@ fn decode(args: &Args) -> anyhow::Result<()> {
         args.reference.run("decode", work.path(), args.threads)?;
     terminal::print(&format!("captions of {WRITTEN} tokens\n"))?;
     for batch_size in [1, 40, 128] {
-        let (times, written) = bench.decode(Strategy::Greedy, args.reference.rounds, batch_size)?;
+        let (times, written) =
+            bench.decode(Strategy::Greedy {}, args.reference.rounds, batch_size)?;
         let ours = median(times) / batch_size as f64;
         print_row(&format!("capsmith, batches of {batch_size}"), ours, "s a caption", None)?;
         let Some(reference) = &reference else { continue };

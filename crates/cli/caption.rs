@@ -38,7 +38,7 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// CheckpointChoice of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,
@@ -68,7 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let selector = captioner.keyword_selector()?;
     let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);
     let mut done = 0;
-    for images in args.images.chunks(captioner.config.decoding.pictures_together(device)) {
+    for images in args.images.chunks(captioner.config.decoding.pictures_together(device.is_cuda()))
+    {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {
             let embeddings = encoder.encode_pictures(&pictures)?;

@@ -10,10 +10,9 @@ use clap::ValueEnum;
 use foreign_text::printable_path;
 use hub::Wanted;
 use launchers::Place;
+use recipes::{Config, System};
 use tch::Device;
 use training::captioner::Captioner;
-use training::checkpoint::Which;
-use training::config::{Config, System};
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 use training::run_folder::RunFolder;
 use training::track::ScoredSplit;
@@ -43,17 +42,17 @@ pub struct Args {
         ]
     )]
     run: Option<PathBuf>,
-    /// Which of the run's pictures: those to report on, or those held out to choose by.
+    /// CheckpointChoice of the run's pictures: those to report on, or those held out to choose by.
     #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
     split: Option<SplitChoice>,
     /// Folder for a run's predictions and scores, in place of one under the run's evaluation/.
     #[arg(long, requires = "run", value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// CheckpointChoice of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.max_tokens=40`, or say where its data lies
+    /// Change how the run decodes, such as `--set decoding.max_new_tokens=40`, or say where its data lies
     /// now: data.dataset, data.embeddings, keywords.selected; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
@@ -80,7 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;
-    scoring.tokenizer.get_or_insert(system.tokenizer());
+    scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
     let options = scoring.options()?;
     let how = CaptionOptions {
         checkpoint: args.checkpoint,
@@ -117,16 +116,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Which of a run's checkpoints.
+/// One of a run's checkpoints.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum CheckpointChoice {
     /// The newest.
     Newest,
-    /// That of the epoch with the lowest loss.
+    /// The checkpoint of the epoch with the lowest loss.
     Best,
 }
 
-impl From<CheckpointChoice> for Which {
+impl From<CheckpointChoice> for recipes::CheckpointChoice {
     fn from(choice: CheckpointChoice) -> Self {
         match choice {
             CheckpointChoice::Newest => Self::Newest,
@@ -135,7 +134,7 @@ impl From<CheckpointChoice> for Which {
     }
 }
 
-/// Which of a run's pictures.
+/// CheckpointChoice of a run's pictures.
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitChoice {
     /// The test pictures.
@@ -176,7 +175,11 @@ pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Op
 }
 
 /// A run's captioner, with the CLIP that it compares captions by where it does.
-pub fn captioner(folder: &RunFolder, device: Device, how: &CaptionOptions) -> anyhow::Result<Captioner> {
+pub fn captioner(
+    folder: &RunFolder,
+    device: Device,
+    how: &CaptionOptions,
+) -> anyhow::Result<Captioner> {
     let clip = reranking_clip(&folder.config()?, how.clip)?;
     let which = how.checkpoint.map(Into::into);
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)

@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use foreign_text::printable_path;
 use hub::Wanted;
-use training::config::{Config, Mapper};
+use recipes::{Config, MapperKind};
 use training::import::{Import, import};
 use training::pickle;
 
 use crate::{models, terminal};
-
-/// The paper's own configuration, for what a checkpoint does not say.
-const PAPER: &str = include_str!("../../configs/flickr8k/prefix-gradient-clipping.toml");
 
 /// Take over a captioner or embeddings made in Python.
 ///
@@ -67,7 +64,7 @@ pub fn captioner(
 ) -> anyhow::Result<()> {
     let config = match config {
         Some(path) => Config::load(path, &[])?,
-        None => Config::parse(PAPER, Path::new("the paper's config"), &cpu())?,
+        None => Config::built_in("flickr8k/prefix-gradient-clipping.toml", &cpu())?,
     };
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
@@ -77,9 +74,9 @@ pub fn captioner(
     let imported = import(&Import { file, config, tokenizer: &tokenizer, heads, out })?;
     let gpt2 = &imported.gpt2;
     let system = imported.config.clip_prefix()?;
-    let mapper = match system.mapper {
-        Mapper::Mlp { .. } => "an MLP",
-        Mapper::Transformer { .. } => "a transformer",
+    let mapper = match system.mapper.kind {
+        MapperKind::Mlp => "an MLP",
+        MapperKind::Transformer { .. } => "a transformer",
     };
     let run = printable_path(out);
     terminal::say(&format!(
@@ -90,7 +87,7 @@ pub fn captioner(
         gpt2.n_embd,
         gpt2.vocab_size,
         imported.clip_dim,
-        system.mapper.prefix_length(),
+        system.mapper.prefix_length,
     ));
     Ok(())
 }

@@ -6,9 +6,7 @@ use anyhow::{Context, bail};
 use datasets::{ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
 use launchers::Place;
-use precompute::{
-    Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Skipped, Summary,
-};
+use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Skipped, Summary};
 use tch::Device;
 
 use crate::{bounds, models, place, terminal};

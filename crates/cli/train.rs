@@ -1,11 +1,12 @@
 //! `capsmith train`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use launchers::Place;
 use progress::Progress;
-use training::config::Config;
+use recipes::Config;
 use training::run_folder::RunFolder;
 use training::session::{Outcome, TrainOptions};
 use training::trainer;
@@ -24,17 +25,22 @@ use crate::{models, terminal};
 /// nccl for GPUs.
 #[derive(clap::Args)]
 pub struct Args {
-    /// TOML file that names every value; see configs/.
+    /// TOML file with the values that differ from the defaults of its system, or from the file that
+    /// its `base` names; see configs/.
     #[arg(long)]
     config: PathBuf,
     /// Change a value of the config, such as --set training.epochs=3; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Print the config with every value named, and stop.
+    #[arg(long)]
+    print_config: bool,
     /// Run folder; runs/ and the name of the config file unless given.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Continue the run in the folder, or start it where there is none yet. --set training.device and
-    /// training.threads may name other hardware than it was started on.
+    /// Continue the run in the folder, or start it where there is none yet. The device, threads, logging,
+    /// which checkpoints are kept and the paths of data and models may be other ones; the rest of the
+    /// config must be the run's.
     #[arg(long)]
     resume: bool,
     /// Stop once so many epochs of the run are done, on the schedule of all of them; --resume continues
@@ -49,6 +55,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config, &args.overrides)?;
+    if args.print_config {
+        std::io::stdout().write_all(config.to_toml().as_bytes())?;
+        return Ok(());
+    }
     let out = args.out.clone().unwrap_or_else(|| default_run(&args.config));
     let options = TrainOptions {
         resume: args.resume,

@@ -152,7 +152,7 @@ fn a_loss_that_is_not_finite_stops_with_the_step_and_the_captions_named() {
     let run = folder.path().join("run");
     let error = failure(&stage.train(
         &run,
-        &["--set", "optimizer.learning_rate=1e30", "--set", "optimizer.max_gradient_norm=0"],
+        &["--set", "optimizer.learning_rate=1e30", "--set", "optimizer.max_grad_norm=0"],
     ));
     assert!(error.contains("at step") && error.contains("10 captions"), "{error}");
     let list = fs::read_to_string(run.join("not-finite-batch.txt")).unwrap();
@@ -235,7 +235,7 @@ fn exhausted_memory_is_an_error_that_names_the_keys_to_change() {
     assert_eq!(limited.status.code(), Some(1), "{error}");
     assert!(error.contains("error: out of memory: this machine has no"), "{error}");
     assert!(error.contains("training.batch_size"), "{error}");
-    assert!(error.contains("training.accumulation_steps"), "{error}");
+    assert!(error.contains("training.gradient_accumulation_steps"), "{error}");
     assert!(!error.contains("panicked") && !error.contains("frame"), "{error}");
     assert!(!run.exists(), "a run that could not start leaves nothing");
 }

@@ -113,7 +113,7 @@ fn captions_of_several_processes_are_scored_once_and_killed_ones_leave_their_pie
     assert!(errors(&penn).contains("captioned before"), "{}", errors(&penn));
     assert!(bytes(alone.join("scores.json")) != bytes(shared.join("scores.json")));
     // Other decoding writes other captions.
-    let shorter = ["--set", "decoding.max_tokens=3"].map(str::to_owned);
+    let shorter = ["--set", "decoding.max_new_tokens=3"].map(str::to_owned);
     let other = success(&[&evaluate(&shared)[..], &shorter].concat());
     assert!(!errors(&other).contains("captioned before"), "{}", errors(&other));
     assert!(captions != bytes(shared.join("captions.json")));
@@ -211,7 +211,7 @@ mod training {
         let gpt2 = without_dropout(folder.path());
         for (kind, more) in [
             ("plain", &[][..]),
-            ("in parts", &["--set", "training.accumulation_steps=3"][..]),
+            ("in parts", &["--set", "training.gradient_accumulation_steps=3"][..]),
             ("recomputing", &["--set", "training.gradient_checkpointing=true"][..]),
         ] {
             let words = |size: usize| {

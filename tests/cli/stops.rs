@@ -56,7 +56,7 @@ fn while_an_epoch_is_captioned_and_scored() {
         "data.validation_captions=100",
         "training.scored_pictures=20",
         "decoding.batch_size=20",
-        "decoding.max_tokens=110",
+        "decoding.max_new_tokens=110",
         "decoding.strategy={ kind = \"sampling\", samples = 1000, temperature = 2.0, top_k = 0, top_p = 0.99, seed = 1 }",
     ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();

@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use durable::sealed;
 use networks::gpt2::Gpt2Config;
+use progress::{Progress, Unit};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
-use progress::{Progress, Unit};
 use training::captioner::Captioner;
 use training::captions::{ImageInputs, best};
 use training::run_folder::RunFolder;
@@ -430,8 +430,11 @@ fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
     };
     let whole = train("whole", &[]);
     for (run, sets) in [
-        ("parts", &["training.accumulation_steps=8"][..]),
-        ("again", &["training.accumulation_steps=8", "training.gradient_checkpointing=true"]),
+        ("parts", &["training.gradient_accumulation_steps=8"][..]),
+        (
+            "again",
+            &["training.gradient_accumulation_steps=8", "training.gradient_checkpointing=true"],
+        ),
     ] {
         let parts = train(run, sets);
         assert_eq!(parts.len(), whole.len());

@@ -17,7 +17,7 @@ const SYSTEMS: [&str; 3] = ["prefix", "sbg", "merge-rnn"];
 /// Systems with the strategies that they decode by.
 const STRATEGIES: [(&str, &str); 7] = [
     ("prefix", r#"{ kind = "greedy" }"#),
-    ("prefix", r#"{ kind = "beam", beams = 5 }"#),
+    ("prefix", r#"{ kind = "beam", num_beams = 5 }"#),
     (
         "prefix",
         r#"{ kind = "sampling", samples = 3, temperature = 1.0, top_k = 20, top_p = 1.0, seed = 5 }"#,
@@ -30,8 +30,8 @@ const STRATEGIES: [(&str, &str); 7] = [
         "sbg",
         r#"{ kind = "sampling", samples = 5, temperature = 1.0, top_k = 50, top_p = 0.95, seed = 7 }"#,
     ),
-    ("merge-rnn", r#"{ kind = "beam", beams = 3 }"#),
-    ("merge-rnn", r#"{ kind = "beam", beams = 1 }"#),
+    ("merge-rnn", r#"{ kind = "beam", num_beams = 3 }"#),
+    ("merge-rnn", r#"{ kind = "beam", num_beams = 1 }"#),
 ];
 
 /// Trains a run of each system on the processor.
@@ -67,7 +67,7 @@ fn gpu_captions_of_every_strategy_are_the_processors() {
         let words = |device: &str| {
             let set = format!("decoding.strategy={strategy}");
             let words = ["caption", "--run", &place.of(system), "--device", device, "--all"];
-            let more = ["--set", &set, "--set", "decoding.max_tokens=15"];
+            let more = ["--set", &set, "--set", "decoding.max_new_tokens=15"];
             let words = words.into_iter().chain(more).map(str::to_owned);
             words.chain(pictures.iter().cloned()).collect::<Vec<_>>()
         };

@@ -67,7 +67,7 @@ const fn prefix(name: &'static str, sets: &'static [&'static str]) -> Config {
     Config { name, system: "prefix", sets }
 }
 
-const CLIPPED: &str = "optimizer.max_gradient_norm=1.0";
+const CLIPPED: &str = "optimizer.max_grad_norm=1.0";
 const BF16: &str = "training.precision=bf16";
 
 /// Configurations with the most operators that a step of 12 layers may take.
@@ -76,13 +76,13 @@ const STEPS: [(Config, Option<u64>); 9] = [
     (
         prefix(
             "prefix, unclipped, torch's rule",
-            &["optimizer.max_gradient_norm=0", "optimizer.rule=torch"],
+            &["optimizer.max_grad_norm=0", "optimizer.rule=torch"],
         ),
         Some(F32_STEP),
     ),
     (prefix("prefix, bf16", &[CLIPPED, BF16]), Some(BF16_STEP)),
     (prefix("prefix, frozen", &["gpt2.tuning=frozen"]), Some(F32_STEP)),
-    (prefix("prefix, 4 parts", &["training.accumulation_steps=4"]), None),
+    (prefix("prefix, 4 parts", &["training.gradient_accumulation_steps=4"]), None),
     (prefix("prefix, recomputing", &["training.gradient_checkpointing=true"]), None),
     (
         prefix(
@@ -151,7 +151,7 @@ fn gpu_launches_of_a_training_step_are_few_and_known() {
 /// beside those of its layers.
 const STRATEGIES: [(&str, &str, &str, u64); 5] = [
     ("greedy", "prefix", r#"{ kind = "greedy" }"#, 9),
-    ("beams of 5", "prefix", r#"{ kind = "beam", beams = 5 }"#, 10),
+    ("beams of 5", "prefix", r#"{ kind = "beam", num_beams = 5 }"#, 10),
     (
         "sampling, top-k",
         "prefix",
@@ -164,7 +164,7 @@ const STRATEGIES: [(&str, &str, &str, u64); 5] = [
         r#"{ kind = "sampling", samples = 2, temperature = 1.0, top_k = 50, top_p = 0.9, seed = 5 }"#,
         28,
     ),
-    ("Merge-RNN, beams of 3", "merge-rnn", r#"{ kind = "beam", beams = 3 }"#, 18),
+    ("Merge-RNN, beams of 3", "merge-rnn", r#"{ kind = "beam", num_beams = 3 }"#, 18),
 ];
 
 /// Tokens of which the counts are taken: those behind the first few.
@@ -192,7 +192,7 @@ fn gpu_launches_of_a_decoded_token_are_few_and_known() {
             let ran = |tokens: u64, pictures: usize| {
                 let (strategy, tokens) = (
                     format!("decoding.strategy={strategy}"),
-                    format!("decoding.max_tokens={tokens}"),
+                    format!("decoding.max_new_tokens={tokens}"),
                 );
                 let run = place.of(&format!("{system}-{layers}"));
                 let words = ["caption", "--run", &run, "--device", "cuda:0"];

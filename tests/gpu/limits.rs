@@ -60,7 +60,7 @@ fn gpu_out_of_memory_in_precomputation_and_captioning_names_the_batch_size() {
         &[&model],
     ));
     let words = ["caption", "--run", &place.of("prefix"), "--device", "cuda:0"];
-    let beams = "decoding.strategy={ kind = \"beam\", beams = 10 }";
+    let beams = "decoding.strategy={ kind = \"beam\", num_beams = 10 }";
     let beams = ["--set", "decoding.batch_size=20", "--set", beams];
     let words = words.iter().chain(&beams).map(ToString::to_string).chain(pictures(&place, 20));
     check(&gpu, &words.collect::<Vec<_>>(), &[95], 90, &["decoding.batch_size=10"]);
@@ -75,7 +75,7 @@ fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
         let sets = if system == "prefix" { &[model.as_str()][..] } else { &[] };
         on_processor(&Config { name: system, system, sets: &[] }.train(&place, system, sets));
         let words = ["evaluate", "--run", &place.of(system), "--device", "cuda:0"];
-        let beams = "decoding.strategy={ kind = \"beam\", beams = 10 }";
+        let beams = "decoding.strategy={ kind = \"beam\", num_beams = 10 }";
         let out = [
             "--set",
             "decoding.batch_size=10",

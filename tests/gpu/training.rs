@@ -11,7 +11,7 @@ use crate::cli::systems::Place;
 /// Copies to the device that a step, or one of its parts, may make. The host waits for none of them.
 const COPIES: u64 = 2;
 /// A batch in parts.
-const IN_PARTS: &str = "training.accumulation_steps=4";
+const IN_PARTS: &str = "training.gradient_accumulation_steps=4";
 const PARTS: u64 = 4;
 /// Waits at a log point: for one copy of all values to the host.
 const LOG_POINT_WAITS: u64 = 1;
@@ -28,10 +28,7 @@ const PREFIX: [(Config, f64); 9] = [
     (prefix("full", &[]), F32),
     (prefix("frozen", &["gpt2.tuning=frozen"]), F32),
     (
-        prefix(
-            "unclipped, torch's rule",
-            &["optimizer.max_gradient_norm=0", "optimizer.rule=torch"],
-        ),
+        prefix("unclipped, torch's rule", &["optimizer.max_grad_norm=0", "optimizer.rule=torch"]),
         F32,
     ),
     (

@@ -35,7 +35,7 @@ impl Arithmetic {
     }
 
     /// A pass without dropout, for networks that keep their weights in f32.
-    pub(crate) fn pass<'m>(self) -> Pass<'static, 'm> {
+    pub(crate) fn pass<'t, 'm>(self) -> Pass<'t, 'm> {
         let precision = if self == Self::Bf16 { Precision::Bf16 } else { Precision::Full };
         Pass { dropout: false, precision, checkpointing: None }
     }

@@ -26,14 +26,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prompt = Tensor::randn([pictures, 10, 768], (Kind::Float, device));
     let numbers: Vec<u64> = (0..pictures as u64).collect();
     let stops: Vec<bool> = (0..50_257).map(|id| id % 12 == 5).collect();
-    let plain = Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 1, seed: 1 };
+    let plain =
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, num_return_sequences: 1, seed: 1 };
     for strategy in [
-        Strategy::Greedy,
-        Strategy::Sample(plain),
-        Strategy::Sample(Sampling { top_k: Some(50), ..plain }),
-        Strategy::Sample(Sampling { top_p: Some(0.9), ..plain }),
-        Strategy::Sample(Sampling { top_k: Some(50), samples: 5, ..plain }),
-        Strategy::Beam { beams: 5 },
+        Strategy::Greedy {},
+        Strategy::Sampling(plain),
+        Strategy::Sampling(Sampling { top_k: 50, ..plain }),
+        Strategy::Sampling(Sampling { top_p: 0.9, ..plain }),
+        Strategy::Sampling(Sampling { top_k: 50, num_return_sequences: 5, ..plain }),
+        Strategy::Beam { num_beams: 5 },
     ] {
         let options = Options { strategy, max_tokens: 67, stops: &stops };
         let start = Instant::now();

@@ -79,7 +79,12 @@ impl<'m> GradientCheckpointing<'m> {
         let mut sums = pass.precision.gradients(scalar, &[parameters, &outputs].concat())?;
         let by_outputs = sums.split_off(parameters.len());
         for (network, by_output) in networks.into_iter().zip(by_outputs).rev() {
-            network.add_gradients(by_output, &mut sums, parameters, pass.without_checkpointing())?;
+            network.add_gradients(
+                by_output,
+                &mut sums,
+                parameters,
+                pass.without_checkpointing(),
+            )?;
         }
         Ok(sums)
     }

@@ -61,7 +61,11 @@ impl Precision<'_> {
     ///
     /// # Errors
     /// Fails if libtorch refuses, for want of memory.
-    pub(crate) fn gradients(self, scalar: &Tensor, by: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+    pub(crate) fn gradients(
+        self,
+        scalar: &Tensor,
+        by: &[&Tensor],
+    ) -> Result<Vec<Tensor>, TchError> {
         match self {
             Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], by, false, false),
             Self::Bf16Copies(copies) => copies.gradients(scalar, by),

@@ -238,11 +238,7 @@ impl<'p> Share<'p> {
         if let Err(error) = self.close() {
             return error;
         }
-        Error::Interrupted {
-            done: self.done,
-            total: self.total,
-            kept: partial.folder().to_owned(),
-        }
+        Error::Interrupted { done: self.done, total: self.total, kept: partial.folder().to_owned() }
     }
 }
 

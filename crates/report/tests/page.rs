@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use durable::digests::Digests;
 use image::{Rgb, RgbImage};
 use keywords::{Identity, ImageKeywords, Keyword};
+use recipes::Config;
 use report::{Run, names, sections};
 use tempfile::TempDir;
-use training::config::Config;
 use training::run_folder::{Provenance, RunFolder};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

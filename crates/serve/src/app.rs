@@ -11,12 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use pictures::RgbPixels;
+use recipes::{Decoding, System};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
-use training::config::{Decoding, System};
 
 use crate::backend::{Candidate, Picture, Served, ServedRun, Task, Written};
 use crate::body::{self, Received};
@@ -159,8 +159,8 @@ fn described(run: &ServedRun, limits: &Limits) -> Value {
 
 /// Decoding as requests name it.
 fn shown(decoding: &Decoding) -> Value {
-    let Decoding { max_tokens, strategy, .. } = decoding;
-    json!({ "max_tokens": max_tokens, "strategy": strategy })
+    let Decoding { max_new_tokens, strategy, .. } = decoding;
+    json!({ "max_new_tokens": max_new_tokens, "strategy": strategy })
 }
 
 async fn caption(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use networks::memory::OutOfMemory;
 use pictures::Preprocessing;
+use recipes::{Config, Decoding};
 use serde::Serialize;
-use training::config::{Config, Decoding};
 
 use crate::limits::Limits;
 
@@ -53,14 +53,14 @@ pub struct ServedRun {
     pub config: Arc<Config>,
     /// Its image encoder, by number.
     pub encoder: usize,
-    /// What `decoding.max_tokens` may be at most.
+    /// What `decoding.max_new_tokens` may be at most.
     pub most_tokens: usize,
 }
 
 impl ServedRun {
     /// The longest caption that a request may ask for, in tokens.
     pub(crate) fn longest(&self, limits: &Limits) -> usize {
-        limits.max_tokens.max(self.config.decoding.max_tokens).min(self.most_tokens)
+        limits.max_tokens.max(self.config.decoding.max_new_tokens).min(self.most_tokens)
     }
 
     /// The most beams or samples that a request may ask for.

@@ -8,10 +8,10 @@ use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use progress::{Progress, Silent, Unit};
+use recipes::Decoding;
 use tch::{Device, Kind, Tensor};
 use training::captioner::Captioner;
 use training::captions::Caption;
-use training::config::Decoding;
 use training::inputs::normalized;
 use training::keyword_selector::KeywordSelector;
 use training::run_folder::RunFolder;
@@ -165,10 +165,12 @@ impl Run {
     /// What it writes of pictures with these embeddings `[pictures, dim]`.
     fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<Written>, Error> {
         let fail = |error| Error::Run { run: self.name.clone(), source: Box::new(error) };
-        let pictures = self.captioner.image_inputs(embeddings, self.selector.as_ref()).map_err(fail)?;
+        let pictures =
+            self.captioner.image_inputs(embeddings, self.selector.as_ref()).map_err(fail)?;
         let batch_size = CAPTIONS_TOGETHER / decoding.strategy.continuations();
         let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions = self.captioner.caption_with(&pictures, &decoding, &mut Silent).map_err(fail)?;
+        let captions =
+            self.captioner.caption_with(&pictures, &decoding, &mut Silent).map_err(fail)?;
         let mut keywords = pictures.keywords.map(Vec::into_iter);
         let written = captions.into_iter().map(|captions| Written {
             captions: ranked(captions),

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
 use multer::Multipart;
+use recipes::{Decoding, Strategy};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use training::config::{Decoding, Strategy};
 
 use crate::backend::{Served, ServedRun, Task};
 use crate::error::Refusal;
@@ -155,9 +155,10 @@ fn decoding(run: &ServedRun, options: &Options, limits: &Limits) -> Result<Decod
     let mut decoding = run.config.decoding.clone();
     for (key, value) in options {
         match key.as_str() {
-            "max_tokens" => {
-                decoding.max_tokens = serde_json::from_value(value.clone())
-                    .map_err(|error| refused(format!("max_tokens: {error}")))?;
+            // Version 0.1.0 had max_tokens.
+            "max_new_tokens" | "max_tokens" => {
+                decoding.max_new_tokens = serde_json::from_value(value.clone())
+                    .map_err(|error| refused(format!("{key}: {error}")))?;
             }
             "strategy" => {
                 let strategy = completed(&run.config.decoding.strategy, value);
@@ -166,17 +167,17 @@ fn decoding(run: &ServedRun, options: &Options, limits: &Limits) -> Result<Decod
             }
             _ => {
                 return Err(refused(format!(
-                    "there is no option {key:?}; the options are max_tokens and strategy"
+                    "there is no option {key:?}; the options are max_new_tokens and strategy"
                 )));
             }
         }
     }
     run.config.check_decoding(&decoding).map_err(|error| refused(error.to_string()))?;
     let most = run.longest(limits);
-    if decoding.max_tokens > most {
+    if decoding.max_new_tokens > most {
         return Err(refused(format!(
-            "max_tokens is {}, but must be from 1 to {most}",
-            decoding.max_tokens
+            "max_new_tokens is {}, but must be from 1 to {most}",
+            decoding.max_new_tokens
         )));
     }
     let most = run.most_captions(limits);

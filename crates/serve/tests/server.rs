@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use recipes::{Sampling, Strategy};
 use serde_json::json;
 use serve::{Limits, Task};
-use training::config::Strategy;
 
 use stage::{Server, Sums, config, form, png};
 
@@ -48,8 +48,8 @@ fn a_form_and_json_get_the_same_captions_of_the_runs_that_they_name() {
         server.send(&picture, &[("runs", "words"), ("runs", "any"), ("decoding", beams)]);
     assert_eq!(status, 200, "{some}");
     let mut words = task(1, "words");
-    words.decoding.max_tokens = 7;
-    words.decoding.strategy = Strategy::Beam { beams: 2 };
+    words.decoding.max_new_tokens = 7;
+    words.decoding.strategy = Strategy::Beam { num_beams: 2 };
     assert_eq!(some["runs"][0]["caption"], Sums::caption(&picture, &words));
     assert_eq!(some["runs"][1]["caption"], Sums::caption(&picture, &task(0, "any")));
 
@@ -70,7 +70,7 @@ fn a_strategy_of_the_runs_own_kind_may_be_named_in_part() {
     let (status, answer) = server.send(&picture, &[("runs", "samples"), ("decoding", seed)]);
     assert_eq!(status, 200, "{answer}");
     let mut seeded = task(2, "samples");
-    let Strategy::Sampling { seed, .. } = &mut seeded.decoding.strategy else { panic!("samples") };
+    let Strategy::Sampling(Sampling { seed, .. }) = &mut seeded.decoding.strategy else { panic!() };
     *seed = 7;
     assert_eq!(answer["runs"][0]["caption"], Sums::caption(&picture, &seeded));
 }
@@ -95,14 +95,14 @@ fn what_cannot_be_done_is_refused_with_what_can() {
     decoding("{", &["decoding"]);
     decoding("[]", &["decoding"]);
     decoding(r#"{"other": {}}"#, &["other", "any, words, samples"]);
-    decoding(r#"{"any": {"beams": 2}}"#, &["beams", "max_tokens and strategy"]);
+    decoding(r#"{"any": {"beams": 2}}"#, &["beams", "max_new_tokens and strategy"]);
     decoding(r#"{"any": {"max_tokens": 0}}"#, &["max_tokens", "from 1 to"]);
     decoding(r#"{"any": {"max_tokens": -1}}"#, &["max_tokens"]);
     decoding(r#"{"any": {"max_tokens": 61}}"#, &["61", "from 1 to 60"]);
     decoding(r#"{"any": {"max_tokens": "many"}}"#, &["max_tokens"]);
     decoding(r#"{"any": {"strategy": {"kind": "best"}}}"#, &["best", "greedy", "beam", "sampling"]);
-    decoding(r#"{"any": {"strategy": {"kind": "beam"}}}"#, &["beams"]);
-    decoding(r#"{"any": {"strategy": {"kind": "beam", "beams": 2, "b": 1}}}"#, &["b", "beams"]);
+    decoding(r#"{"any": {"strategy": {"kind": "beam"}}}"#, &["num_beams"]);
+    decoding(r#"{"any": {"strategy": {"kind": "beam", "beams": 2, "b": 1}}}"#, &["b", "num_beams"]);
     decoding(r#"{"any": {"strategy": {"kind": "beam", "beams": 21}}}"#, &["21", "from 1 to 20"]);
     decoding(r#"{"any": {"strategy": 3}}"#, &["strategy"]);
     decoding(r#"{"words": {"strategy": {"kind": "greedy"}}}"#, &["merge-rnn", "beam"]);
@@ -189,7 +189,7 @@ fn the_page_health_and_what_is_served_can_be_had_by_this_machine_alone() {
     let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
     assert_eq!(runs["runs"][1]["name"], "words");
     assert_eq!(runs["runs"][1]["strategies"], json!(["beam"]));
-    assert_eq!(runs["runs"][1]["decoding"]["strategy"], json!({"kind": "beam", "beams": 3}));
+    assert_eq!(runs["runs"][1]["decoding"]["strategy"], json!({"kind": "beam", "num_beams": 3}));
     let (status, text) = server.get("/v1/other");
     assert!(status == 404 && text.starts_with("{\"error\""), "{text}");
     let (status, text) = server.get("/v1/caption");

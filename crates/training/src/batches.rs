@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use launchers::Place;
+use recipes::Training;
 
-use crate::config::Training;
 use crate::seeds::{self, Purpose};
 
 /// A training example.
@@ -197,13 +197,17 @@ mod tests {
         let batch: Vec<usize> = (0..103).rev().collect();
         for world_size in 1..=4 {
             let shares: Vec<Vec<usize>> = (0..world_size)
-                .map(|rank| share_of_batch(&batch, &rows, Place { rank, world_size, local_rank: 0 }))
+                .map(|rank| {
+                    share_of_batch(&batch, &rows, Place { rank, world_size, local_rank: 0 })
+                })
                 .collect();
             let tokens = |share: &Vec<usize>| -> usize {
                 share.iter().map(|&row| rows[row].tokens.len()).sum()
             };
-            let (most, least) =
-                (shares.iter().map(tokens).max().unwrap(), shares.iter().map(tokens).min().unwrap());
+            let (most, least) = (
+                shares.iter().map(tokens).max().unwrap(),
+                shares.iter().map(tokens).min().unwrap(),
+            );
             assert!(most - least <= 13, "{most} {least}");
             let mut all = shares.concat();
             all.sort_unstable();

@@ -5,12 +5,12 @@ use std::path::Path;
 use keywords::Keyword;
 use precompute::ImageEncoder;
 use progress::Progress;
+use recipes::{CheckpointChoice, Config, Decoding, System};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::captions::{Caption, ImageInputs, Writer};
-use crate::checkpoint::{self, Checkpoint, Which};
-use crate::config::{Config, Decoding, System};
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::Error;
 use crate::inputs;
 use crate::keyword_selector::KeywordSelector;
@@ -61,7 +61,7 @@ impl Captioner {
     pub fn load(
         folder: &RunFolder,
         device: Device,
-        which: Option<Which>,
+        which: Option<CheckpointChoice>,
         sets: &[String],
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
@@ -161,7 +161,7 @@ impl Captioner {
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device).min(images.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
         memory::within(&memory::fewer_together(together), || {
             self.caption_with(images, decoding, progress)
         })
@@ -179,7 +179,7 @@ impl Captioner {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device).min(images.numbers.len());
+        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
         memory::check_logits(
             together * decoding.strategy.continuations(),
             self.writer.vocabulary(),
@@ -189,7 +189,7 @@ impl Captioner {
         self.writer.write(images, decoding, progress)
     }
 
-    /// Returns the limit of [`Decoding::max_tokens`], if captions are written behind a prompt in a
+    /// Returns the limit of [`Decoding::max_new_tokens`], if captions are written behind a prompt in a
     /// model of limited positions.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use progress::Progress;
+use recipes::Decoding;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use words::Gpt2Tokenizer;
 
-use crate::config::Decoding;
 use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
 

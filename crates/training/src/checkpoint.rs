@@ -14,6 +14,7 @@ use durable::digests::Digests;
 use durable::sealed;
 use foreign_text::printable_path;
 use networks::weights;
+use recipes::CheckpointChoice;
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn, no_grad};
 
@@ -240,11 +241,11 @@ fn read_state(folder: &Path) -> Result<State, Error> {
 ///
 /// # Errors
 /// Names the state that is damaged.
-pub fn step(folder: &Path, which: Which) -> Result<Option<u64>, Error> {
+pub fn step(folder: &Path, choice: CheckpointChoice) -> Result<Option<u64>, Error> {
     let Some((newest, path)) = list(folder)?.pop() else { return Ok(None) };
-    Ok(match which {
-        Which::Newest => Some(newest),
-        Which::Best => read_state(&path)?.position.best.map(|(_, step)| step),
+    Ok(match choice {
+        CheckpointChoice::Newest => Some(newest),
+        CheckpointChoice::Best => read_state(&path)?.position.best.map(|(_, step)| step),
     })
 }
 
@@ -279,24 +280,14 @@ fn digest(path: &Path) -> Result<String, Error> {
     Ok(weights::Checkpoint::open(path)?.identity())
 }
 
-/// Which of a run's checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Which {
-    /// The newest.
-    #[default]
-    Newest,
-    /// That of the epoch with the lowest loss.
-    Best,
-}
-
 /// One of a run's checkpoints.
 ///
 /// # Errors
 /// Names the file that is damaged; says so when there is none.
-pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
+pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
     let fail = |reason: String| fail(folder, reason);
     let newest = newest(folder)?;
-    if which == Which::Newest {
+    if choice == CheckpointChoice::Newest {
         return Ok(newest);
     }
     let Some((_, step)) = newest.position.best else {

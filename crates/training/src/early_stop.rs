@@ -1,7 +1,8 @@
 //! The end of an epoch: which loss is the best so far, and whether training is finished.
 
+use recipes::{EarlyStopOn, Training};
+
 use crate::checkpoint::Position;
-use crate::config::{EarlyStopOn, Training};
 
 /// Moves `position` to the next epoch, and decides whether training is finished: all epochs are
 /// done, or the deciding loss has not beaten its best for `early_stop_epochs` epochs in a row.

@@ -6,13 +6,13 @@
 
 use caption_metrics::{Options, Scores};
 use progress::{Progress, Unit};
+use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
 use tch::Device;
 
 use crate::captioner::{Captioner, Choice};
-use crate::checkpoint::{self, Which};
-use crate::config::{Config, Strategy, System};
+use crate::checkpoint;
 use crate::error::Error;
-use crate::evaluate::{chosen, image_inputs, scores};
+use crate::evaluate::{chosen, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
 use crate::run_folder::RunFolder;
 use crate::track::{EpochScores, ScoredSplit};
@@ -59,16 +59,22 @@ impl ScoredImages {
         device: Device,
         progress: &mut dyn Progress,
     ) -> Result<EpochScores, Error> {
-        let checkpoint = checkpoint::find(&folder.checkpoints(), Which::Newest)?;
+        let checkpoint = checkpoint::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let known = image_inputs(inputs, &captioner, &self.images)?;
         let epoch = checkpoint.position.epoch;
         let total = Some(self.images.len() as u64);
-        progress.start(&format!("captioning after epoch {epoch}"), Unit::Count("pictures"), total, 0);
+        progress.start(
+            &format!("captioning after epoch {epoch}"),
+            Unit::Count("pictures"),
+            total,
+            0,
+        );
         let written = captioner.caption_with(&known, &captioner.config.decoding, progress)?;
         let choice = Choice { name: None, among: usize::MAX };
         let captions = chosen(inputs, &config.system, &self.images, &written, &choice);
-        let options = Options { tokenizer: config.system.tokenizer(), ..Options::default() };
+        let options =
+            Options { tokenizer: scoring_tokenizer(&config.system), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;
         let position = &checkpoint.position;
         Ok(self.record(position.epoch, position.step, &scores))
@@ -94,7 +100,7 @@ impl ScoredImages {
 /// Returns the configuration with one caption for each image, for systems that choose among several.
 fn one_caption(config: &Config) -> Config {
     let mut config = config.clone();
-    if let (System::Sbg(_), Strategy::Sampling { samples, .. }) =
+    if let (System::Sbg(_), Strategy::Sampling(Sampling { num_return_sequences: samples, .. })) =
         (&config.system, &mut config.decoding.strategy)
     {
         *samples = 1;

@@ -7,11 +7,11 @@ use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::Place;
 use progress::Progress;
+use recipes::System;
 use tch::{Device, Tensor};
 
 use crate::captioner::{Captioner, Choice};
 use crate::captions::{Caption, ImageInputs, best};
-use crate::config::System;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
@@ -94,7 +94,8 @@ pub fn evaluate_run(
     };
     let known = image_inputs(&inputs, captioner, &seen)?;
     let shuffled = if options.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let out = options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
+    let out =
+        options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
     let depends_on = (names, &seen, &inputs.embeddings_sha256, &options.code);
@@ -231,6 +232,16 @@ fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
         shuffled[index] = rows[order[(position + 1) % order.len()]];
     }
     shuffled
+}
+
+/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or Penn
+/// Treebank tokens, as Merge-RNN's authors score.
+#[must_use]
+pub fn scoring_tokenizer(system: &System) -> caption_metrics::Tokenizer {
+    match system {
+        System::ClipPrefix(_) | System::Sbg(_) => caption_metrics::Tokenizer::None,
+        System::MergeRnn(_) => caption_metrics::Tokenizer::Ptb,
+    }
 }
 
 #[cfg(test)]

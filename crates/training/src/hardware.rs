@@ -37,6 +37,15 @@ impl Hardware {
     }
 }
 
+/// Returns the configured number of CPU threads; for 0, the threads that
+/// [`device::cpu_threads`](networks::device::cpu_threads) gives this process.
+pub(crate) fn cpu_threads(training: &recipes::Training) -> usize {
+    match training.threads {
+        0 => networks::device::cpu_threads(launchers::processes_here()),
+        threads => threads,
+    }
+}
+
 impl fmt::Display for Hardware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.is_processor(), self.threads) {

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use collectives::Collectives;
+use recipes::Config;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::batches::Example;
-use crate::config::Config;
 use crate::error::Error;
 use crate::learner::Model;
 use crate::state::TrainState;
@@ -32,7 +32,7 @@ impl<S: System> TrainState<S> {
         stop: &AtomicBool,
     ) -> Result<HeldOutLoss, Error> {
         let training = &config.training;
-        let batch_size = training.batch_size.div_ceil(training.accumulation_steps);
+        let batch_size = training.batch_size.div_ceil(training.gradient_accumulation_steps);
         // Batches hold examples of like length: their order changes nothing but speed.
         let mut examples: Vec<&S::Example> = self.system.held_out().iter().collect();
         examples.sort_by_key(|example| example.length());

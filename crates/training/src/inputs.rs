@@ -6,11 +6,11 @@ use datasets::{Corpus, Split};
 use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
+use recipes::{Data, System};
 use tch::{Device, Kind, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
-use crate::config::{Data, System};
 use crate::error::Error;
 
 /// The data set as a system sees it.

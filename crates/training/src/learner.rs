@@ -63,7 +63,7 @@ pub struct Learner<M> {
 #[derive(Debug, Clone, Copy)]
 pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
-    pub max_gradient_norm: f64,
+    pub max_grad_norm: f64,
     /// Whether dropout is active. A frozen GPT-2 has none.
     pub dropout: bool,
     /// Type of matrix products.
@@ -230,7 +230,7 @@ impl<M: Model> Learner<M> {
         gradients: &[Tensor],
         targets: usize,
     ) -> Result<(Tensor, Option<Tensor>), TchError> {
-        let max_norm = self.options.max_gradient_norm;
+        let max_norm = self.options.max_grad_norm;
         let mut norm = total_norm(gradients)?;
         if M::REDUCTION == Reduction::Sum {
             norm = no_grad(|| norm * targets as f64);

@@ -1,7 +1,7 @@
 //! All that owns a run folder: configuration, batches, optimizer, trainer, checkpoints, captioning and
 //! evaluation.
 //!
-//! A run is one [`config::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
+//! A run is one [`recipes::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] walks the
 //! training loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
 //! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
 //!
@@ -15,7 +15,6 @@ pub mod bench;
 pub mod captioner;
 pub mod captions;
 pub mod checkpoint;
-pub mod config;
 mod early_stop;
 mod epoch_scores;
 mod error;

@@ -3,9 +3,9 @@
 
 use networks::device;
 use networks::memory::{OutOfMemory, catch_out_of_memory};
+use recipes::System;
 use tch::Device;
 
-use crate::config::System;
 use crate::error::Error;
 
 /// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all of the
@@ -86,10 +86,10 @@ pub(crate) const DECODING: &str = "lower decoding.batch_size, or set training.sc
 pub(crate) fn advice(system: &System) -> &'static str {
     match system {
         System::ClipPrefix(_) | System::Sbg(_) => {
-            "lower training.batch_size, raise training.accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
+            "lower training.batch_size, raise training.gradient_accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
         }
         System::MergeRnn(_) => {
-            "lower training.batch_size or raise training.accumulation_steps, in a new run; checkpoints that are written are whole"
+            "lower training.batch_size or raise training.gradient_accumulation_steps, in a new run; checkpoints that are written are whole"
         }
     }
 }

@@ -65,7 +65,8 @@ impl Pieces {
         let key = hex::encode(Sha256::digest(serde_json::to_vec(&known).map_err(fail)?));
         let out_name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let folder = format!("{out_name}.{}.partial", &key[..KEY_DIGITS]);
-        let together = captioner.config.decoding.pictures_together(pictures.embeddings.device());
+        let together =
+            captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
         let size = PIECE_PICTURES.next_multiple_of(together);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));
@@ -131,7 +132,8 @@ impl Pieces {
             // One that is damaged is made again, but not those that others have put together meanwhile.
             if self.piece(piece).is_none() && self.kept().is_none() {
                 if path.exists() {
-                    progress.note(&format!("{} is damaged: captioned again", printable_path(&path)));
+                    progress
+                        .note(&format!("{} is damaged: captioned again", printable_path(&path)));
                 }
                 let some = pictures.slice(range.clone());
                 let written = captioner.caption(&some, &mut Part::new(progress, before as u64))?;

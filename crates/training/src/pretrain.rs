@@ -11,9 +11,9 @@ mod language;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use networks::Precision;
+use recipes::{Rule, Schedule};
 use tch::Tensor;
 
-use crate::config::{Rule, Schedule};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions, Model};
 use crate::optimizer::{AdamW, AdamWOptions};
@@ -73,7 +73,7 @@ impl Course {
             total_steps: self.steps,
         };
         let options = LearnerOptions {
-            max_gradient_norm: 1.0,
+            max_grad_norm: 1.0,
             dropout,
             precision: Precision::Full,
             gradient_checkpointing: false,

@@ -31,10 +31,10 @@ use sha2::{Digest as _, Sha256};
 use tch::Tensor;
 use words::Gpt2Tokenizer;
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::hardware::Hardware;
 use crate::inputs::{Inputs, load_tokenizer};
+use recipes::Config;
 
 const CONFIG: &str = "config.toml";
 
@@ -258,7 +258,7 @@ impl RunFolder {
     /// # Errors
     /// Names the file.
     pub fn config(&self) -> Result<Config, Error> {
-        Ok(Config::load(&self.config_file(), &[])?)
+        Ok(Config::load_saved(&self.config_file())?)
     }
 
     /// What the run was trained from and with.

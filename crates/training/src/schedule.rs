@@ -1,6 +1,6 @@
 //! The learning rate as a pure function of the step.
 
-use crate::config::Schedule;
+use recipes::Schedule;
 
 /// Linear warm-up, then linear decay to zero, or none.
 ///

@@ -9,15 +9,15 @@ use foreign_text::printable_path;
 use launchers::Place;
 use networks::{Initial, device, libtorch};
 use progress::Progress;
+use recipes::{Config, Precision, Training};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
 use crate::checkpoint::{self, Keep, Position};
-use crate::config::{Config, Precision, Training};
 use crate::epoch_scores::ScoredImages;
 use crate::error::Error;
-use crate::hardware::Hardware;
+use crate::hardware::{self, Hardware};
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::memory;
@@ -63,11 +63,14 @@ impl<S: System> TrainState<S> {
             Some(earlier) if folder.config()?.training.threads == config.training.threads => {
                 earlier.threads
             }
-            _ => config.training.cpu_threads(),
+            _ => hardware::cpu_threads(&config.training),
         };
         // A run may be resumed with more processes of a machine than it was started with.
-        let own_threads =
-            if place.is_alone() { threads } else { threads.min(config.training.cpu_threads()) };
+        let own_threads = if place.is_alone() {
+            threads
+        } else {
+            threads.min(hardware::cpu_threads(&config.training))
+        };
         device::set_threads(own_threads);
         device::keep_freed_memory();
         libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -201,7 +204,7 @@ struct Common {
 
 fn keep(training: &Training) -> Keep {
     Keep {
-        newest: training.keep_checkpoints,
+        newest: training.save_total_limit,
         best: training.keep_best_checkpoint,
         every_steps: training.keep_every_steps,
     }
@@ -213,7 +216,7 @@ fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {
         Precision::Bf16 => networks::Precision::Bf16,
     };
     LearnerOptions {
-        max_gradient_norm: config.optimizer.max_gradient_norm,
+        max_grad_norm: config.optimizer.max_grad_norm,
         dropout,
         precision,
         gradient_checkpointing: config.training.gradient_checkpointing,
@@ -261,7 +264,7 @@ fn check_memory<S: System>(
 ) -> Result<(), Error> {
     let training = &config.training;
     let share = training.batch_size.div_ceil(place.world_size);
-    let microbatch = share.div_ceil(training.accumulation_steps);
+    let microbatch = share.div_ceil(training.gradient_accumulation_steps);
     let mut targets: Vec<usize> =
         system.examples().iter().map(|example| system.targets(example)).collect();
     targets.sort_unstable();
@@ -269,13 +272,13 @@ fn check_memory<S: System>(
         targets.iter().take(microbatch).sum(),
         system.vocabulary(),
         device,
-        "lower training.batch_size, or raise training.accumulation_steps",
+        "lower training.batch_size, or raise training.gradient_accumulation_steps",
     )
 }
 
 /// Refuses to stop by the held-out loss if nothing is held out.
 fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
-    if config.ends_behind_its_best() && held_out == 0 {
+    if config.trains_past_best_epoch() && held_out == 0 {
         return Err(Error::Mismatch(
             "training.early_stop_on is \"held-out\", but no captions are held out; set data.validation_captions, another data.split, or training.early_stop_epochs=0".into(),
         ));

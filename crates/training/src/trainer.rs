@@ -12,10 +12,10 @@ use std::time::Duration;
 use collectives::Collectives;
 use networks::{device, libtorch};
 use progress::{Progress, Unit};
+use recipes::Config;
 use tch::Device;
 
 use crate::batches::{Batching, share_of_batch};
-use crate::config::{self, Config};
 use crate::early_stop;
 use crate::error::Error;
 use crate::held_out::HeldOutLoss;
@@ -49,9 +49,9 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let train = match &config.system {
-        config::System::ClipPrefix(_) => train_system::<Prefix>,
-        config::System::Sbg(_) => train_system::<Sbg>,
-        config::System::MergeRnn(_) => train_system::<MergeRnn>,
+        recipes::System::ClipPrefix(_) => train_system::<Prefix>,
+        recipes::System::Sbg(_) => train_system::<Sbg>,
+        recipes::System::MergeRnn(_) => train_system::<MergeRnn>,
     };
     train(folder, config, language_model, options, progress, stop)
 }
@@ -184,7 +184,7 @@ impl<S: System> Trainer<'_, S> {
         let TrainState { system, inputs, place, .. } = &self.state;
         let examples = system.examples();
         let batch = share_of_batch(batch, examples, *place);
-        let size = batch.len().div_ceil(self.config.training.accumulation_steps).max(1);
+        let size = batch.len().div_ceil(self.config.training.gradient_accumulation_steps).max(1);
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
         examples.chunks(size).map(|some| system.batch(some, inputs)).collect()
     }
@@ -224,11 +224,7 @@ impl<S: System> Trainer<'_, S> {
 
     /// Measures the held-out loss, decides whether training is finished, saves and scores. Returns
     /// false if `stop` was set before the loss was measured.
-    fn end_epoch(
-        &mut self,
-        progress: &mut dyn Progress,
-        stop: &AtomicBool,
-    ) -> Result<bool, Error> {
+    fn end_epoch(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<bool, Error> {
         self.log.read(&self.state, self.folder, progress)?;
         let measured = self.state.held_out_loss(self.config, self.group.as_ref(), stop)?;
         let HeldOutLoss::Measured(held_out_loss) = measured else {

@@ -2,6 +2,7 @@
 //! without gradient checkpointing, in one batch and in microbatches, alone and with others.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
+#[allow(dead_code, reason = "each file of tests uses some of it")]
 mod tiny;
 
 use std::time::Duration;

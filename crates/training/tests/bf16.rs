@@ -5,10 +5,10 @@
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use networks::{GradientCheckpointing, Pass, Precision};
+use recipes::{Rule, Schedule};
 use tch::{Device, Tensor, nn, no_grad};
 use training::PrefixBatch as Part;
 use training::batches::TokenRow;
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
 use training::schedule::RateSchedule;
@@ -87,13 +87,12 @@ fn weights(trained: &[(String, Tensor)]) -> Vec<Tensor> {
 /// As a run trains.
 fn walk(way: Way) -> Walk {
     let (captioner, trained, optimizer) = start(way);
-    let options =
-        LearnerOptions {
-            max_gradient_norm: MAX_NORM,
-            dropout: true,
-            precision: Precision::Bf16,
-            gradient_checkpointing: way.recompute,
-        };
+    let options = LearnerOptions {
+        max_grad_norm: MAX_NORM,
+        dropout: true,
+        precision: Precision::Bf16,
+        gradient_checkpointing: way.recompute,
+    };
     let mut learner = Learner::new(captioner, optimizer, schedule(), options);
     let mut series = Vec::new();
     for step in 0..STEPS {

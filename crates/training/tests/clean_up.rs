@@ -14,7 +14,7 @@ fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
     let stage = Stage::of_one_caption_written("two boys ' dogs , isn 't 's n't it ! run .");
     let sets =
         ["training.epochs=60", "training.early_stop_epochs=0", "optimizer.learning_rate=0.02"];
-    let sets = [&sets[..], &["decoding.max_tokens=36", "training.batch_size=5"]].concat();
+    let sets = [&sets[..], &["decoding.max_new_tokens=36", "training.batch_size=5"]].concat();
     let (run, _, records) = stage.trained("run", &sets);
     assert!(records.last().unwrap().loss < 0.05, "the caption is not learned");
     let caption = |sets: &[&str]| {
@@ -27,7 +27,9 @@ fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
     };
     let cleaned = "two boys'dogs, isn 't'sn't it! run .";
     let raw = "two boys ' dogs , isn 't 's n't it ! run .";
-    for strategy in ["strategy={ kind = \"greedy\" }", "strategy={ kind = \"beam\", beams = 2 }"] {
+    for strategy in
+        ["strategy={ kind = \"greedy\" }", "strategy={ kind = \"beam\", num_beams = 2 }"]
+    {
         assert_eq!(caption(&[strategy]), cleaned);
         assert_eq!(caption(&[strategy, "clean_up_tokenization_spaces=false"]), raw);
     }

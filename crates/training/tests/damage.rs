@@ -9,24 +9,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use launchers::Place;
+use recipes::CheckpointChoice;
+use recipes::Config;
 use stage::{Stage, Watcher};
 use tch::Device;
 use training::captioner::Captioner;
-use training::checkpoint::{self, Which};
-use training::config::Config;
+use training::checkpoint;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 use training::export::{Format, export};
 use training::run_folder::RunFolder;
 use training::scores_file::ScoresFile;
-use training::track::{self, StepRecord};
 use training::session::{Outcome, TrainOptions};
+use training::track::{self, StepRecord};
 use training::trainer::train;
 
 const SETS: [&str; 5] = [
     "optimizer.learning_rate=1e-3",
     "training.epochs=3",
     "training.early_stop_epochs=0",
-    "training.keep_checkpoints=2",
+    "training.save_total_limit=2",
     "training.keep_best_checkpoint=false",
 ];
 
@@ -100,7 +101,7 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
         let path = of.step(3).join(file);
         damage(&path);
         let name = path.display().to_string();
-        for which in [Which::Newest, Which::Best] {
+        for which in [CheckpointChoice::Newest, CheckpointChoice::Best] {
             let error = checkpoint::find(&of.run.checkpoints(), which).unwrap_err().to_string();
             assert!(error.contains(&name) && error.contains("--resume"), "{file}: {error}");
         }
@@ -297,9 +298,9 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
     let run = stage.run("blocked");
     // A file is where checkpoints go, so that the first one cannot be saved.
     let (config, stop) = (stage.config(&SETS), AtomicBool::new(false));
-    let start = |session: &Session| {
+    let start = |options: &TrainOptions| {
         let gpt2 = stage.gpt2();
-        train(&run, &config, Some(&gpt2), session, &mut Watcher::default(), &stop)
+        train(&run, &config, Some(&gpt2), options, &mut Watcher::default(), &stop)
     };
     fs::create_dir_all(run.path()).unwrap();
     fs::write(run.checkpoints(), "").unwrap();

@@ -22,7 +22,8 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Trains until so many epochs are done, and returns what was noted.
 fn trained(stage: &Stage, run: &RunFolder, epochs: u64, set: &str) -> Result<Vec<String>, Error> {
     let config = stage.config(&["training.epochs=4", "training.early_stop_epochs=0", set]);
-    let options = TrainOptions { resume: true, stop_after_epochs: Some(epochs), ..TrainOptions::default() };
+    let options =
+        TrainOptions { resume: true, stop_after_epochs: Some(epochs), ..TrainOptions::default() };
     let mut watcher = Watcher::default();
     let stop = AtomicBool::new(false);
     train(run, &config, Some(&stage.gpt2()), &options, &mut watcher, &stop)?;

@@ -14,11 +14,12 @@ use networks::prefix::{ClipCaptioner, TokenBatch};
 use networks::weights::{self, Checkpoint};
 use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
+use recipes::CheckpointChoice;
+use recipes::{ClipPrefix, Config, Mapper, Rule, System};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::captioner::Captioner;
-use training::checkpoint::{self, Which};
-use training::config::{ClipPrefix, Config, Mapper, Rule, System};
+use training::checkpoint::{self};
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
@@ -245,7 +246,7 @@ fn an_imported_run_is_its_own_best_and_what_was_left_unfinished_goes() {
     assert!(!out.join("lock").exists());
     let run = RunFolder::open(&out).unwrap();
     Captioner::load(&run, Device::Cpu, None, &[], None).unwrap();
-    Captioner::load(&run, Device::Cpu, Some(Which::Best), &[], None).unwrap();
+    Captioner::load(&run, Device::Cpu, Some(CheckpointChoice::Best), &[], None).unwrap();
     export(&run, Format::ClipCap, &folder.path().join("all.safetensors")).unwrap();
 }
 

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use networks::Precision;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::weights::{self, Checkpoint};
+use recipes::{Rule, Schedule};
 use serde_json::Value;
 use tch::{Device, nn};
 use training::MergeRnnBatch;
 use training::batches::TokenRow;
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -53,13 +53,12 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
     let optimizer = AdamW::new(store.variables().into_iter().collect(), options);
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-3, warmup_steps: 0, total_steps: 150 };
-    let options =
-        LearnerOptions {
-            max_gradient_norm: max_norm,
-            dropout: true,
-            precision: Precision::Full,
-            gradient_checkpointing: false,
-        };
+    let options = LearnerOptions {
+        max_grad_norm: max_norm,
+        dropout: true,
+        precision: Precision::Full,
+        gradient_checkpointing: false,
+    };
     let mut learner = Learner::new(network, optimizer, schedule, options);
 
     let captions = numbers["captions"].as_array().unwrap().iter().zip(integers(&numbers["places"]));

@@ -8,8 +8,8 @@ use networks::Precision;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::weights::Checkpoint;
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -91,7 +91,7 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
     let schedule =
         RateSchedule { shape: recipe.shape, peak: 2e-3, warmup_steps: 0, total_steps: STEPS };
     let options = LearnerOptions {
-        max_gradient_norm: recipe.max_norm,
+        max_grad_norm: recipe.max_norm,
         dropout: true,
         precision: Precision::Full,
         gradient_checkpointing: recipe.recompute,
@@ -115,7 +115,8 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
                 .map(|blocks| Blocks::new(blocks, Device::Cpu))
                 .collect();
             let step = learner.compute(&parts, finished, 1).unwrap();
-            let ours = [step.loss.double_value(&[]), step.norm.double_value(&[]), step.learning_rate];
+            let ours =
+                [step.loss.double_value(&[]), step.norm.double_value(&[]), step.learning_rate];
             for (place, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
                 let theirs = theirs[finished as usize];
                 off[place] = larger(off[place], ((ours - theirs) / theirs).abs());

@@ -136,8 +136,11 @@ fn captions_without_targets_train_as_in_whole_batches() {
     };
     let whole = losses("whole", &[]);
     for (name, sets) in [
-        ("parts", &["training.accumulation_steps=6"][..]),
-        ("again", &["training.accumulation_steps=6", "training.gradient_checkpointing=true"]),
+        ("parts", &["training.gradient_accumulation_steps=6"][..]),
+        (
+            "again",
+            &["training.gradient_accumulation_steps=6", "training.gradient_checkpointing=true"],
+        ),
     ] {
         let parts = losses(name, sets);
         assert_eq!(parts.len(), whole.len());

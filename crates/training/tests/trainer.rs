@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use networks::weights::Checkpoint;
+use recipes::CheckpointChoice;
 use stage::{Stage, Watcher};
 use tch::Device;
-use training::checkpoint::{self, Position, Which};
+use training::checkpoint::{self, Position};
 use training::export::{Format, export};
 use training::run_folder::RunFolder;
-use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::session::{Outcome, TrainOptions};
+use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::trainer::train;
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
@@ -147,7 +148,7 @@ fn the_rate_starts_at_zero_and_ends_one_step_above_it() {
         "training.epochs=3",
         "training.early_stop_epochs=0",
         "training.checkpoint_every_steps=1",
-        "training.keep_checkpoints=99",
+        "training.save_total_limit=99",
     ];
     let (run, outcome, records) = stage.trained("run", &sets);
     assert_eq!(outcome, Outcome::Finished { steps: total });
@@ -302,7 +303,7 @@ fn every_kind_of_run_repeats_to_the_bit() {
                 "mapper.layers=2",
             ],
         ),
-        ("parts", &["training.accumulation_steps=4"]),
+        ("parts", &["training.gradient_accumulation_steps=4"]),
         ("sorted", &["training.sort_by_length=true"]),
         ("bf16", &["training.precision=bf16"]),
         ("recomputed", &["training.gradient_checkpointing=true"]),
@@ -389,11 +390,11 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     // So many passes over so few captions that the loss on others rises again.
     let sets = [
         "optimizer.learning_rate=0.03",
-        "optimizer.max_gradient_norm=0",
+        "optimizer.max_grad_norm=0",
         "data.validation_captions=5",
         "training.epochs=40",
         "training.early_stop_epochs=0",
-        "training.keep_checkpoints=1",
+        "training.save_total_limit=1",
         "training.keep_every_steps=8",
     ];
     let (run, ..) = stage.trained("run", &sets);
@@ -403,7 +404,7 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     let best = epochs.iter().find(|epoch| epoch.validation_loss == Some(least(&losses))).unwrap();
     assert!(best.epoch < 40, "{losses:?}");
     assert_eq!(newest(&run).best, Some((least(&losses), best.step)));
-    let found = checkpoint::find(&run.checkpoints(), Which::Best).unwrap();
+    let found = checkpoint::find(&run.checkpoints(), CheckpointChoice::Best).unwrap();
     assert_eq!(found.position.step, best.step);
     let last = 40 * Stage::BATCHES_WITHOUT_HELD_OUT;
     let kept: BTreeSet<u64> = stage::kept_steps(&run);
@@ -426,25 +427,26 @@ fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
         "run",
         &[
             "optimizer.learning_rate=0.03",
-            "optimizer.max_gradient_norm=0",
+            "optimizer.max_grad_norm=0",
             "data.validation_captions=5",
             "training.epochs=40",
             "training.early_stop_epochs=2",
             "training.early_stop_on=held-out",
             "training.keep_best_checkpoint=true",
-            "training.keep_checkpoints=1",
+            "training.save_total_limit=1",
         ],
     );
     let sha256 = |which| {
         let found = checkpoint::find(&run.checkpoints(), which).unwrap();
         Checkpoint::open(&found.path.join("model.safetensors")).unwrap().identity()
     };
-    assert_ne!(sha256(Which::Best), sha256(Which::Newest));
+    assert_ne!(sha256(CheckpointChoice::Best), sha256(CheckpointChoice::Newest));
 
     let exported = run.path().with_file_name("exported.safetensors");
     export(&run, Format::ClipCap, &exported).unwrap();
     let exported = Checkpoint::open(&exported).unwrap();
-    let best = checkpoint::find(&run.checkpoints(), Which::Best).unwrap().weights().unwrap();
+    let best =
+        checkpoint::find(&run.checkpoints(), CheckpointChoice::Best).unwrap().weights().unwrap();
     for name in best.names() {
         let of = |file: &Checkpoint| file.tensor(name, Device::Cpu).unwrap();
         assert_eq!(of(&exported), of(&best), "{name}");
@@ -453,7 +455,7 @@ fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
     let model = format!("gpt2.model={}", run.path().display());
     let (next, ..) = stage.trained("next", &[model.as_str(), "training.epochs=1"]);
     let started_from = next.provenance().unwrap().gpt2_sha256;
-    assert_eq!(started_from, Some(sha256(Which::Best)));
+    assert_eq!(started_from, Some(sha256(CheckpointChoice::Best)));
 }
 
 #[test]
@@ -542,8 +544,14 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     assert_eq!((scores(&run)[0].split, scores(&run)[0].pictures), (ScoredSplit::Test, 1));
     let (run, config) =
         (stage.run("none"), stage.config(&["data.test_captions=0", "training.scored_pictures=1"]));
-    let error =
-        train(&run, &config, Some(&model), &TrainOptions::default(), &mut Watcher::default(), &stop);
+    let error = train(
+        &run,
+        &config,
+        Some(&model),
+        &TrainOptions::default(),
+        &mut Watcher::default(),
+        &stop,
+    );
     assert!(error.unwrap_err().to_string().contains("training.scored_pictures"), "named");
     assert!(!run.path().exists(), "nothing is left of a run that could not start");
 }

@@ -9,15 +9,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use networks::{Pass, Precision};
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
+use networks::{Pass, Precision};
+use recipes::{Rule, Schedule};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
 use training::PrefixBatch as Part;
 use training::batches::{TokenRow, cut_long_rows};
-use training::config::{Rule, Schedule};
 use training::inputs::normalized;
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
@@ -252,7 +252,7 @@ fn walk(recipe: &Recipe) -> Walk {
     let (weights, captioner) = initial(recipe);
     let optimizer = AdamW::new(shared(&weights), recipe.optimizer);
     let options = LearnerOptions {
-        max_gradient_norm: recipe.max_norm,
+        max_grad_norm: recipe.max_norm,
         dropout: recipe.way != Way::PrefixOnly,
         precision: Precision::Full,
         gradient_checkpointing: recipe.recompute,

@@ -15,7 +15,7 @@ pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Corpus, LoadError> {
             assert_eq!(pictures.names.len(), corpus.images.len());
             for (index, name) in pictures.names.iter().enumerate() {
                 assert_eq!(*name, corpus.images[index].file_name);
-                assert_eq!(pictures.places.find(index, name), corpus.picture(index));
+                assert_eq!(pictures.locations.find(index, name), corpus.picture(index));
             }
         }
         (Err(error), Err(same)) => assert_eq!(error.to_string(), same.to_string()),

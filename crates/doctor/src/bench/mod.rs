@@ -8,11 +8,11 @@ mod plain;
 
 use std::time::{Duration, Instant};
 
+use networks::Precision;
 use networks::clip::{ClipConfig, ClipModel, Towers, VisionConfig};
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::libtorch;
-use networks::{Pass, Precision};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
@@ -148,9 +148,9 @@ pub(crate) fn measure(
         add(name, arithmetic, STEP, job, &|| train(&sizes, batch, arithmetic, device, peaks));
     }
     for (name, strategy) in
-        [("greedy", Strategy::Greedy), ("beams of 5", Strategy::Beam { beams: 5 })]
+        [("greedy", Strategy::Greedy {}), ("beams of 5", Strategy::Beam { num_beams: 5 })]
     {
-        let beams = if let Strategy::Beam { beams } = strategy { beams } else { 1 };
+        let beams = if let Strategy::Beam { num_beams: beams } = strategy { beams } else { 1 };
         let job = Job::decode(&sizes.gpt2, beams, sizes.rounds);
         let name = format!("caption by {}, {name}", sizes.gpt2_name);
         add(name, Arithmetic::F32, "captions/s", job, &|| decode(&sizes, strategy, device));
@@ -212,7 +212,7 @@ fn train(
     let bench = Bench::drawn(&sizes.gpt2, 10 * batch, batch, device)?;
     let precision = if arithmetic == Arithmetic::Bf16 { Precision::Bf16 } else { Precision::Full };
     let options = LearnerOptions {
-        max_gradient_norm: 1.0,
+        max_grad_norm: 1.0,
         dropout: true,
         precision,
         gradient_checkpointing: false,

@@ -18,17 +18,17 @@ const IMAGE_DIM: i64 = 24;
 const TOLERANCE: f64 = 1e-4;
 
 const SAMPLING: Sampling =
-    Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 3, seed: 16 };
+    Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, num_return_sequences: 3, seed: 16 };
 
 const STRATEGIES: [(&str, Strategy); 5] = [
-    ("greedy", Strategy::Greedy),
-    ("sampling", Strategy::Sample(SAMPLING)),
-    ("sampling, top-k 20", Strategy::Sample(Sampling { top_k: Some(20), ..SAMPLING })),
+    ("greedy", Strategy::Greedy {}),
+    ("sampling", Strategy::Sampling(SAMPLING)),
+    ("sampling, top-k 20", Strategy::Sampling(Sampling { top_k: 20, ..SAMPLING })),
     (
         "sampling, top-k 50 and top-p 0.9",
-        Strategy::Sample(Sampling { top_k: Some(50), top_p: Some(0.9), ..SAMPLING }),
+        Strategy::Sampling(Sampling { top_k: 50, top_p: 0.9, ..SAMPLING }),
     ),
-    ("beams of 5", Strategy::Beam { beams: 5 }),
+    ("beams of 5", Strategy::Beam { num_beams: 5 }),
 ];
 
 pub(super) fn check(examination: &mut Examination, device: Device) {

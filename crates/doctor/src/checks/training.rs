@@ -6,10 +6,10 @@ use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::TokenRow;
 use training::checkpoint::{self, Keep, Position};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -169,7 +169,7 @@ fn train<M: Model>(
     }
     let pass = arithmetic.pass();
     let options = LearnerOptions {
-        max_gradient_norm: 1.0,
+        max_grad_norm: 1.0,
         dropout: pass.dropout,
         precision: pass.precision,
         gradient_checkpointing: false,

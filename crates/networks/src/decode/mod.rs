@@ -19,94 +19,11 @@ mod steps;
 
 use tch::Tensor;
 
-pub use sampling::Sampling;
+pub use recipes::{Sampling, Strategy, StrategyError};
+pub use sampling::probabilities;
 
 use crate::gpt2::Gpt2;
 use steps::Limits;
-
-/// More continuations of one prompt than this are a mistake, and refusing it is kinder than running
-/// out of memory.
-const MAX_CONTINUATIONS: usize = 1_000;
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Strategy {
-    /// The most probable one. One continuation of each prompt.
-    Greedy,
-    /// Drawn at random; [`Sampling::samples`] continuations of each prompt, in the order of their
-    /// draws.
-    Sample(Sampling),
-    /// ClipCap's beam search: at each step, of all beams lengthened by any token, those of the
-    /// highest [`Hypothesis::score`] go on. A beam that has ended stays as it is among the others
-    /// until better ones push it out. All beams are returned, best first.
-    ///
-    /// ClipCap stops a beam at the token `.` alone. With more stop tokens, beams end earlier and
-    /// others may win, whereas a greedy caption is only cut.
-    Beam {
-        /// Beams of each prompt; ClipCap's default is 5. No more than the vocabulary has tokens.
-        beams: usize,
-    },
-}
-
-/// A strategy that cannot be followed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StrategyError {
-    /// Too low for the arithmetic, infinite, or not a number.
-    #[error(
-        "temperature is {0}, but must be a number from {min}\n\
-         hint: greedy decoding is what sampling comes to as the temperature falls",
-        min = sampling::MIN_TEMPERATURE
-    )]
-    Temperature(f64),
-    /// No token would be left.
-    #[error("top_k is 0, but must be 1 or more\nhint: leave it out to draw from all tokens")]
-    TopK,
-    /// Not a share of the probability.
-    #[error(
-        "top_p is {0}, but must be above 0 and at most 1\nhint: leave it out to draw from all tokens"
-    )]
-    TopP(f64),
-    /// None, or more continuations than memory is made for.
-    #[error("{name} is {count}, but must be from 1 to {MAX_CONTINUATIONS}")]
-    Continuations {
-        /// `samples` or `beams`.
-        name: &'static str,
-        /// How many were asked for.
-        count: usize,
-    },
-}
-
-impl Strategy {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// Names the value and says what it may be.
-    pub fn check(&self) -> Result<(), StrategyError> {
-        match *self {
-            Self::Greedy => Ok(()),
-            Self::Sample(sampling) => sampling.check(),
-            Self::Beam { beams } => check_count("beams", beams),
-        }
-    }
-
-    /// Continuations of each prompt.
-    #[must_use]
-    pub fn continuations(&self) -> usize {
-        match *self {
-            Self::Greedy => 1,
-            Self::Sample(Sampling { samples, .. }) => samples,
-            Self::Beam { beams } => beams,
-        }
-    }
-}
-
-fn check_count(name: &'static str, count: usize) -> Result<(), StrategyError> {
-    if (1..=MAX_CONTINUATIONS).contains(&count) {
-        Ok(())
-    } else {
-        Err(StrategyError::Continuations { name, count })
-    }
-}
 
 /// How tokens are chosen, and when a continuation ends.
 #[derive(Debug, Clone, Copy)]
@@ -167,17 +84,17 @@ pub fn generate(
     }
     let limits = Limits { max_tokens, stops: options.stops };
     Ok(tch::no_grad(|| match options.strategy {
-        Strategy::Greedy => {
+        Strategy::Greedy {} => {
             steps::write(gpt2, prompt, 1, &limits, |logits, _, _| logits.argmax(-1, false))
         }
-        Strategy::Sample(sampling) => {
+        Strategy::Sampling(sampling) => {
             steps::write(gpt2, prompt, continuations, &limits, |logits, rows, step| {
                 let sources =
                     rows.iter().map(|row| (numbers[row / continuations], row % continuations));
-                sampling.draw_tokens(logits, sources, step)
+                sampling::draw_tokens(&sampling, logits, sources, step)
             })
         }
-        Strategy::Beam { beams } => beam::search(gpt2, prompt, beams, &limits),
+        Strategy::Beam { num_beams } => beam::search(gpt2, prompt, num_beams, &limits),
     }))
 }
 

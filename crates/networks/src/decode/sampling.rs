@@ -9,99 +9,63 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use recipes::Sampling;
 use tch::{Kind, Tensor};
 
-use super::{StrategyError, check_count};
 use crate::device::upload;
-
-/// Logits of some tens divided by this still have their digits as floats.
-pub(super) const MIN_TEMPERATURE: f64 = 0.001;
 
 /// As many as a double has digits.
 const DRAW_BITS: u32 = 53;
 
-/// How tokens are drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by it: below 1 the probable becomes more probable. From 0.001; what lower
-    /// ones come to is [`super::Strategy::Greedy`].
-    pub temperature: f64,
-    /// Draws from the most probable tokens only, this many and those that tie with the last; none
-    /// means all.
-    pub top_k: Option<usize>,
-    /// Draws from the nucleus only, the fewest most probable tokens that hold this share of the
-    /// probability (what top-k has left counting as all); above 0, none means all.
-    pub top_p: Option<f64>,
-    /// Continuations of each prompt.
-    pub samples: usize,
-    /// Another seed, other draws.
-    pub seed: u64,
+/// Returns the probabilities (float) that tokens are drawn with, of logits; both `[rows, vocab]`. Zero
+/// for tokens that are filtered out; each row keeps one at the least.
+///
+/// Of tokens that tie at the nucleus's edge as many stay as with transformers: here those with
+/// the highest ids, there any, since its sort is not stable.
+pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
+    let mut logits = logits.to_kind(Kind::Float) / sampling.temperature;
+    let vocabulary = logits.size()[1];
+    if sampling.top_k > 0 {
+        let kept = i64::try_from(sampling.top_k).unwrap_or(i64::MAX).min(vocabulary);
+        let least = logits.topk(kept, -1, true, false).0.amin([-1_i64].as_slice(), true);
+        let removed = logits.less_tensor(&least);
+        logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
+    }
+    if sampling.top_p < 1.0 {
+        // In ascending order a token is outside where it and those before hold what is to be
+        // left out. The last is always kept.
+        let (ascending, order) = logits.sort_stable(true, -1, false);
+        let held = ascending.softmax(-1, Kind::Float).cumsum(-1, Kind::Float);
+        let outside = held.less_equal(1.0 - sampling.top_p);
+        let _ = outside.narrow(1, vocabulary - 1, 1).fill_(0);
+        let removed = outside.scatter(1, &order, &outside);
+        logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
+    }
+    logits.softmax(-1, Kind::Float)
 }
 
-impl Sampling {
-    pub(super) fn check(&self) -> Result<(), StrategyError> {
-        if !(self.temperature >= MIN_TEMPERATURE && self.temperature.is_finite()) {
-            return Err(StrategyError::Temperature(self.temperature));
-        }
-        if self.top_k == Some(0) {
-            return Err(StrategyError::TopK);
-        }
-        if let Some(top_p) = self.top_p.filter(|&top_p| !(top_p > 0.0 && top_p <= 1.0)) {
-            return Err(StrategyError::TopP(top_p));
-        }
-        check_count("samples", self.samples)
-    }
+/// Returns the next tokens `[rows]` behind logits `[rows, vocab]`, for rows known by their numbers and
+/// samples.
+pub(super) fn draw_tokens(
+    sampling: &Sampling,
+    logits: &Tensor,
+    rows: impl Iterator<Item = (u64, usize)>,
+    step: usize,
+) -> Tensor {
+    let draws: Vec<i64> =
+        rows.map(|(number, sample)| draw(sampling, number, sample, step)).collect();
+    invert(&probabilities(sampling, logits), &draws)
+}
 
-    /// The probabilities (float) that tokens are drawn with, of logits; both `[rows, vocab]`. Zero
-    /// for tokens that are filtered out; each row keeps one at the least.
-    ///
-    /// Of tokens that tie at the nucleus's edge as many stay as with transformers: here those with
-    /// the highest ids, there any, since its sort is not stable.
-    pub fn probabilities(&self, logits: &Tensor) -> Tensor {
-        let mut logits = logits.to_kind(Kind::Float) / self.temperature;
-        let vocabulary = logits.size()[1];
-        if let Some(top_k) = self.top_k {
-            let kept = i64::try_from(top_k).unwrap_or(i64::MAX).min(vocabulary);
-            let least = logits.topk(kept, -1, true, false).0.amin([-1_i64].as_slice(), true);
-            let removed = logits.less_tensor(&least);
-            logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
-        }
-        if let Some(top_p) = self.top_p {
-            // In ascending order a token is outside where it and those before hold what is to be
-            // left out. The last is always kept.
-            let (ascending, order) = logits.sort_stable(true, -1, false);
-            let held = ascending.softmax(-1, Kind::Float).cumsum(-1, Kind::Float);
-            let outside = held.less_equal(1.0 - top_p);
-            let _ = outside.narrow(1, vocabulary - 1, 1).fill_(0);
-            let removed = outside.scatter(1, &order, &outside);
-            logits = logits.masked_fill(&removed, f64::NEG_INFINITY);
-        }
-        logits.softmax(-1, Kind::Float)
+/// Returns what decides the token at `step` of a row's sample: 53 random bits, the first output of
+/// `ChaCha8` with the four numbers as its key.
+pub(super) fn draw(sampling: &Sampling, number: u64, sample: usize, step: usize) -> i64 {
+    let mut key = [0; 32];
+    let parts = [sampling.seed, number, sample as u64, step as u64];
+    for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
+        bytes.copy_from_slice(&part.to_le_bytes());
     }
-
-    /// The next tokens `[rows]` behind logits `[rows, vocab]`, for rows known by their numbers and
-    /// samples.
-    pub(super) fn draw_tokens(
-        &self,
-        logits: &Tensor,
-        rows: impl Iterator<Item = (u64, usize)>,
-        step: usize,
-    ) -> Tensor {
-        let draws: Vec<i64> =
-            rows.map(|(number, sample)| self.draw(number, sample, step)).collect();
-        invert(&self.probabilities(logits), &draws)
-    }
-
-    /// What decides the token at `step` of a row's sample: 53 random bits, the first output of
-    /// `ChaCha8` with the four numbers as its key.
-    pub(super) fn draw(&self, number: u64, sample: usize, step: usize) -> i64 {
-        let mut key = [0; 32];
-        let parts = [self.seed, number, sample as u64, step as u64];
-        for (bytes, part) in key.chunks_exact_mut(8).zip(parts) {
-            bytes.copy_from_slice(&part.to_le_bytes());
-        }
-        (ChaCha8Rng::from_seed(key).next_u64() >> (64 - DRAW_BITS)) as i64
-    }
+    (ChaCha8Rng::from_seed(key).next_u64() >> (64 - DRAW_BITS)) as i64
 }
 
 /// For each row of `probabilities` `[rows, vocab]` the first token whose cumulative probability

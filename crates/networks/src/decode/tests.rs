@@ -12,7 +12,7 @@ use crate::weights::Checkpoint;
 const MARGIN: f64 = 1e-5;
 const STOPS: [usize; 4] = [13, 0, 29, 56];
 const SAMPLING: Sampling =
-    Sampling { temperature: 1.2, top_k: Some(40), top_p: Some(0.95), samples: 3, seed: 5 };
+    Sampling { temperature: 1.2, top_k: 40, top_p: 0.95, num_return_sequences: 3, seed: 5 };
 
 fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/decode", name].iter().collect()
@@ -34,7 +34,7 @@ fn write(
     sampling: Sampling,
 ) -> Vec<Vec<Hypothesis>> {
     let stops: Vec<bool> = (0..83).map(|id| STOPS.contains(&id)).collect();
-    let options = Options { strategy: Strategy::Sample(sampling), max_tokens: 40, stops: &stops };
+    let options = Options { strategy: Strategy::Sampling(sampling), max_tokens: 40, stops: &stops };
     let rows: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
     let prompts = prompts.index_select(0, &Tensor::from_slice(&rows));
     generate(model, &prompts, numbers, &options).unwrap()
@@ -54,7 +54,7 @@ fn write_uncached(
         let mut cache = model.cache(1, inputs.size()[1]);
         let states = model.forward_cached(&inputs, &mut cache);
         let logits = model.logits(&states.select(1, inputs.size()[1] - 1));
-        let probabilities = sampling.probabilities(&logits).to_kind(Kind::Double);
+        let probabilities = super::probabilities(&sampling, &logits).to_kind(Kind::Double);
         let probabilities = Vec::<f64>::try_from(probabilities.squeeze_dim(0)).unwrap();
         let draw = sampling.draw(number, sample, step) as f64 / 2_f64.powi(53);
         let mut passed = 0.0;
@@ -112,7 +112,7 @@ fn samples_are_what_the_uncached_computation_draws_in_any_batch() {
         }
     }
     // Nor does the number of samples change those that there were before.
-    let fewer = write(&model, &all, Sampling { samples: 1, ..SAMPLING });
+    let fewer = write(&model, &all, Sampling { num_return_sequences: 1, ..SAMPLING });
     for (ours, theirs) in fewer.iter().zip(&wanted) {
         assert_same(&ours[0], &theirs[0]);
     }
@@ -134,7 +134,7 @@ fn draws_are_uniform_and_those_of_neighbours_have_nothing_in_common() {
     let unit = |bits: i64| bits as f64 / 2_f64.powi(53) - 0.5;
     let count = 20_000;
     let draw = |seed: u64, number: usize, sample: usize, step: usize| {
-        unit(Sampling { seed, ..SAMPLING }.draw(number as u64, sample, step))
+        unit(super::sampling::draw(&Sampling { seed, ..SAMPLING }, number as u64, sample, step))
     };
     let base: Vec<f64> = (0..count).map(|place| draw(1, place, 0, 0)).collect();
     let neighbours: [Vec<f64>; 4] = [

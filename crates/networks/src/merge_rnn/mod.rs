@@ -25,6 +25,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 pub use batch::WordBatch;
 pub use beam::{Sentence, beam_search};
+pub use recipes::Architecture;
 
 use crate::layers::{Builder, Initial};
 
@@ -32,15 +33,6 @@ use crate::layers::{Builder, Initial};
 pub const EDGE: i64 = 0;
 /// The number of words that are not known; never written.
 pub const UNKNOWN: i64 = 1;
-
-/// Where the picture goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// Beside the LSTM's output: the LSTM reads only words.
-    Merge,
-    /// Into the LSTM, beside each word.
-    Inject,
-}
 
 /// A network's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

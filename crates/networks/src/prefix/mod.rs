@@ -17,7 +17,8 @@ use tch::{Tensor, nn};
 
 pub use batch::TokenBatch;
 use mapper::Mapper;
-pub use mapper::{MapperConfig, MapperKind};
+pub use mapper::MapperConfig;
+pub use recipes::MapperKind;
 
 use crate::gpt2::{self, Gpt2, Gpt2Config};
 use crate::layers::{Builder, Initial};

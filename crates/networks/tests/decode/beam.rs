@@ -48,7 +48,8 @@ fn beams_equal_the_uncached_references_in_every_batch_size() {
     let mut largest = 0_f64;
     for (name, beams, stops, max_tokens) in CASES {
         let stops = by_id(stops);
-        let options = Options { strategy: Strategy::Beam { beams }, max_tokens, stops: &stops };
+        let options =
+            Options { strategy: Strategy::Beam { num_beams: beams }, max_tokens, stops: &stops };
         let of = |part: &str| &expected[&format!("{name}.{part}")];
         let tokens = of("tokens").to_kind(Kind::Int64);
         for batch in [1, 5, PICTURES] {
@@ -80,7 +81,8 @@ fn a_beams_log_probability_is_that_of_its_tokens_read_at_once() {
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
     let model = loaded();
     let stops = by_id(&[STOP]);
-    let options = Options { strategy: Strategy::Beam { beams: 5 }, max_tokens: 67, stops: &stops };
+    let options =
+        Options { strategy: Strategy::Beam { num_beams: 5 }, max_tokens: 67, stops: &stops };
     for (hypotheses, picture) in in_batches(&model, prompts, &options, PICTURES).iter().zip(0..) {
         for Hypothesis { tokens, log_probability } in hypotheses {
             let ids = Tensor::from_slice(tokens).unsqueeze(0);
@@ -105,7 +107,8 @@ fn one_beam_is_greedy_decoding() {
             let options = Options { strategy, max_tokens: 67, stops: &stops };
             in_batches(&model, prompts, &options, PICTURES)
         };
-        let both = written(Strategy::Greedy).into_iter().zip(written(Strategy::Beam { beams: 1 }));
+        let both =
+            written(Strategy::Greedy {}).into_iter().zip(written(Strategy::Beam { num_beams: 1 }));
         for (greedy, beam) in both {
             assert_eq!((greedy.len(), beam.len()), (1, 1));
             assert_eq!(greedy[0].tokens, beam[0].tokens);
@@ -119,7 +122,8 @@ fn beams_are_no_more_than_the_vocabulary_has_tokens_and_as_long_as_positions_las
     let prompts = &tensors("decode/beams.safetensors")["prompts"].narrow(0, 0, 2);
     let model = loaded();
     let beams = |beams, max_tokens| {
-        let options = Options { strategy: Strategy::Beam { beams }, max_tokens, stops: &[] };
+        let options =
+            Options { strategy: Strategy::Beam { num_beams: beams }, max_tokens, stops: &[] };
         in_batches(&model, prompts, &options, 2)
     };
     let sizes = |found: &[Vec<Hypothesis>]| found.iter().map(Vec::len).collect::<Vec<_>>();
@@ -134,11 +138,11 @@ fn beams_are_no_more_than_the_vocabulary_has_tokens_and_as_long_as_positions_las
 #[test]
 fn a_width_that_is_none_or_beyond_memory_is_refused() {
     for beams in [0, 1_001, usize::MAX] {
-        let error = Strategy::Beam { beams }.check().unwrap_err();
+        let error = Strategy::Beam { num_beams: beams }.check().unwrap_err();
         assert_eq!(error, StrategyError::Continuations { name: "beams", count: beams });
         assert!(error.to_string().contains(&format!("beams is {beams}")), "{error}");
     }
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
-    let options = Options { strategy: Strategy::Beam { beams: 0 }, max_tokens: 67, stops: &[] };
+    let options = Options { strategy: Strategy::Beam { num_beams: 0 }, max_tokens: 67, stops: &[] };
     assert!(generate(&loaded(), &prompts.narrow(0, 0, 1), &[0], &options).is_err());
 }

@@ -1,7 +1,7 @@
 //! The distributions that tokens are drawn from against transformers' warpers, and the draws against
 //! the distributions.
 
-use networks::decode::{Options, Sampling, Strategy, generate};
+use networks::decode::{Options, Sampling, Strategy, generate, probabilities};
 use networks::gpt2::Gpt2;
 use tch::{Kind, Tensor};
 
@@ -10,15 +10,15 @@ use crate::loaded;
 
 const TOLERANCE: f64 = 1e-6;
 const PLAIN: Sampling =
-    Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 1, seed: 1 };
+    Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, num_return_sequences: 1, seed: 1 };
 
 /// The setting that a golden distribution is named after, as in `0.5_20_0.903`.
 fn setting(name: &str) -> Sampling {
     let parts: Vec<&str> = name.split('_').collect();
     Sampling {
         temperature: parts[0].parse().unwrap(),
-        top_k: parts[1].parse().ok(),
-        top_p: parts[2].parse().ok(),
+        top_k: parts[1].parse().unwrap_or(0),
+        top_p: parts[2].parse().unwrap_or(1.0),
         ..PLAIN
     }
 }
@@ -38,7 +38,7 @@ fn distributions_and_their_supports_equal_transformers() {
     let mut largest = 0_f64;
     for (name, theirs) in expected.iter().filter(|(name, _)| *name != "logits") {
         let sampling = setting(name);
-        let ours = sampling.probabilities(logits);
+        let ours = probabilities(&sampling, logits);
         for row in 0..logits.size()[0] {
             let (mut ours, mut theirs) = (ours.get(row), theirs.get(row));
             if sampling.top_p.is_some() && TIED.contains(&row) {
@@ -56,7 +56,7 @@ fn distributions_and_their_supports_equal_transformers() {
 #[test]
 fn of_tokens_that_tie_at_the_nucleus_edge_those_with_the_highest_ids_stay() {
     let logits = Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 1.0, 1.0, 1.0]).unsqueeze(0);
-    let nucleus = Sampling { top_p: Some(0.4), ..PLAIN }.probabilities(&logits);
+    let nucleus = probabilities(&Sampling { top_p: 0.4, ..PLAIN }, &logits);
     assert_eq!(nucleus, Tensor::from_slice2(&[[0.0_f32, 0.0, 0.0, 0.0, 0.5, 0.5]]));
 }
 
@@ -66,18 +66,18 @@ fn a_filter_left_out_or_otherwise_set_is_noticed() {
     let notice = |name: &str, change: fn(&mut Sampling)| {
         let mut wrong = setting(name);
         change(&mut wrong);
-        let probabilities = wrong.probabilities(&expected["logits"]);
+        let probabilities = probabilities(&wrong, &expected["logits"]);
         let off = difference(&values(&probabilities), &values(&expected[name]));
         assert!(off > 10.0 * TOLERANCE, "{name} and {wrong:?} are the same");
     };
     notice("0.7_none_none", |sampling| sampling.temperature = 0.701);
     notice("1.3_50_none", |sampling| sampling.top_k = None);
-    notice("1.3_50_none", |sampling| sampling.top_k = Some(51));
+    notice("1.3_50_none", |sampling| sampling.top_k = 51);
     notice("1.3_50_none", |sampling| sampling.temperature = 1.0);
     // Both filters, of which a nucleus alone or a top-k alone keeps more.
     notice("0.5_20_0.903", |sampling| sampling.top_k = None);
     notice("0.5_20_0.903", |sampling| sampling.top_p = None);
-    notice("0.5_20_0.903", |sampling| sampling.top_p = Some(0.95));
+    notice("0.5_20_0.903", |sampling| sampling.top_p = 0.95);
 }
 
 /// Pearson's statistic of how often tokens came, against how often they should have, and its
@@ -104,8 +104,8 @@ fn fifty_thousand_draws_fit_the_distribution() {
     let model = loaded();
     let mut cache = model.cache(1, 5);
     let logits = model.logits(&model.forward_cached(&prompt, &mut cache).select(1, 4));
-    let sampling = Sampling { top_k: Some(30), top_p: Some(0.97), samples: 100, ..PLAIN };
-    let options = Options { strategy: Strategy::Sample(sampling), max_tokens: 1, stops: &[] };
+    let sampling = Sampling { top_k: 30, top_p: 0.97, num_return_sequences: 100, ..PLAIN };
+    let options = Options { strategy: Strategy::Sampling(sampling), max_tokens: 1, stops: &[] };
     // Draws differ by the row's number and by the sample.
     let numbers: Vec<u64> = (0..500).collect();
     let prompts = prompt.expand([500, -1, -1], false);
@@ -116,7 +116,7 @@ fn fifty_thousand_draws_fit_the_distribution() {
         counts[hypothesis.tokens[0] as usize] += 1.0;
     }
     let against = |sampling: &Sampling| {
-        let probabilities = sampling.probabilities(&logits).to_kind(Kind::Double).squeeze_dim(0);
+        let probabilities = probabilities(&sampling, &logits).to_kind(Kind::Double).squeeze_dim(0);
         chi_square(&counts, &Vec::<f64>::try_from(probabilities).unwrap())
     };
     let (statistic, freedom) = against(&sampling);
@@ -150,7 +150,7 @@ fn the_coldest_sampling_and_the_narrowest_are_greedy() {
         let options = Options { strategy, max_tokens: 12, stops: &[] };
         generate(&model, prompts, &numbers, &options).unwrap()
     };
-    let greedy = written(Strategy::Greedy);
+    let greedy = written(Strategy::Greedy {});
     let margin =
         |row: i64| margin(&model, &prompts.narrow(0, row, 1), &greedy[row as usize][0].tokens);
     // By 0.03, at a temperature of 0.001, nothing else is drawn but with a chance of e^-30.
@@ -159,32 +159,35 @@ fn the_coldest_sampling_and_the_narrowest_are_greedy() {
     assert!(clear.len() >= 8, "{clear:?}");
     for sampling in [
         Sampling { temperature: 0.001, ..PLAIN },
-        Sampling { top_k: Some(1), ..PLAIN },
-        Sampling { top_p: Some(1e-9), ..PLAIN },
+        Sampling { top_k: 1, ..PLAIN },
+        Sampling { top_p: 1e-9, ..PLAIN },
     ] {
-        let sampled = written(Strategy::Sample(sampling));
+        let sampled = written(Strategy::Sampling(sampling));
         for &row in &clear {
             assert_eq!(sampled[row], greedy[row], "{sampling:?}");
         }
     }
-    assert_ne!(written(Strategy::Sample(PLAIN)), greedy);
+    assert_ne!(written(Strategy::Sampling(PLAIN)), greedy);
 }
 
 #[test]
 fn values_that_mean_nothing_are_refused_by_name() {
-    let refused = |sampling: Sampling| Strategy::Sample(sampling).check().unwrap_err().to_string();
+    let refused =
+        |sampling: Sampling| Strategy::Sampling(sampling).check().unwrap_err().to_string();
     for temperature in [0.0, 0.0009, -1.0, f64::NAN, f64::INFINITY] {
         let words = refused(Sampling { temperature, ..PLAIN });
         assert!(words.starts_with("temperature is ") && words.contains("hint: "), "{words}");
     }
     for top_p in [0.0, -0.5, 1.1, f64::NAN] {
-        let words = refused(Sampling { top_p: Some(top_p), ..PLAIN });
+        let words = refused(Sampling { top_p: top_p, ..PLAIN });
         assert!(words.starts_with("top_p is ") && words.contains("hint: "), "{words}");
     }
-    assert!(refused(Sampling { top_k: Some(0), ..PLAIN }).starts_with("top_k is 0"));
+    assert!(refused(Sampling { top_k: 0, ..PLAIN }).starts_with("top_k is 0"));
     for samples in [0, 1_001] {
-        assert!(refused(Sampling { samples, ..PLAIN }).starts_with("samples is "));
+        assert!(
+            refused(Sampling { num_return_sequences: samples, ..PLAIN }).starts_with("samples is ")
+        );
     }
-    let widest = Sampling { top_k: Some(usize::MAX), top_p: Some(1.0), samples: 1_000, ..PLAIN };
-    Strategy::Sample(widest).check().unwrap();
+    let widest = Sampling { top_k: usize::MAX, top_p: 1.0, num_return_sequences: 1_000, ..PLAIN };
+    Strategy::Sampling(widest).check().unwrap();
 }

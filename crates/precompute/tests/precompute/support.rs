@@ -88,18 +88,25 @@ pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize)
         calls += 1;
         encode(pixels)
     };
-    let mut watcher = Watcher::default();
-    watcher.stop = Some((&stop, batches * plan.batch_size));
+    let mut watcher = Watcher::calling(|done| {
+        stop.fetch_or(done >= batches * plan.batch_size, Ordering::Relaxed);
+    });
     let result = run(plan, encoder, &mut watcher, &stop);
     (result, calls)
 }
 
-/// Records the number of done units and the total at each event, and raises a flag at a number.
+/// Records the number of done units and the total at each event, and calls a function with the first.
 #[derive(Default)]
 pub struct Watcher<'a> {
     pub seen: Vec<(usize, usize)>,
-    pub stop: Option<(&'a AtomicBool, usize)>,
+    call: Option<Box<dyn FnMut(usize) + 'a>>,
     total: usize,
+}
+
+impl<'a> Watcher<'a> {
+    pub fn calling(call: impl FnMut(usize) + 'a) -> Self {
+        Self { call: Some(Box::new(call)), ..Self::default() }
+    }
 }
 
 impl Progress for Watcher<'_> {
@@ -110,8 +117,8 @@ impl Progress for Watcher<'_> {
 
     fn position(&mut self, done: u64) {
         self.seen.push((done as usize, self.total));
-        if let Some((stop, limit)) = self.stop {
-            stop.fetch_or(done as usize >= limit, Ordering::Relaxed);
+        if let Some(call) = &mut self.call {
+            call(done as usize);
         }
     }
 

@@ -3,8 +3,8 @@
 const $ = (id) => document.getElementById(id);
 const STRATEGIES = { greedy: "greedy", beam: "beam search", sampling: "sampling" };
 /** What a strategy starts from where the run is configured to another one. */
-const STARTS = { beam: { beams: 5 }, sampling: { samples: 5, temperature: 1, top_k: 50, top_p: 1, seed: 42 } };
-const WHOLE = ["beams", "samples", "top_k", "seed", "max_tokens"];
+const STARTS = { beam: { num_beams: 5 }, sampling: { num_return_sequences: 5, temperature: 1, top_k: 50, top_p: 1, seed: 42 } };
+const WHOLE = ["num_beams", "num_return_sequences", "top_k", "seed", "max_new_tokens"];
 
 let picture = null;
 let served = null;
@@ -29,10 +29,10 @@ function addRun(run) {
   element.querySelector(".name").textContent = run.name;
   element.querySelector(".system").textContent = run.system;
   field("kind").append(...run.strategies.map((kind) => new Option(STRATEGIES[kind], kind)));
-  const { max_tokens, strategy } = run.decoding;
-  field("max_tokens").max = run.most_tokens;
-  for (const key of ["beams", "samples"]) field(key).max = run.most_captions;
-  const values = { ...STARTS.beam, ...STARTS.sampling, ...strategy, max_tokens };
+  const { max_new_tokens, strategy } = run.decoding;
+  field("max_new_tokens").max = run.most_tokens;
+  for (const key of ["num_beams", "num_return_sequences"]) field(key).max = run.most_captions;
+  const values = { ...STARTS.beam, ...STARTS.sampling, ...strategy, max_new_tokens };
   for (const [key, value] of Object.entries(values)) field(key).value = value;
   for (const kind of ["input", "change"]) element.addEventListener(kind, () => summarise(element));
   summarise(element);
@@ -40,15 +40,15 @@ function addRun(run) {
 }
 
 function summarise(element) {
-  const { max_tokens, strategy } = decodingOf(element);
+  const { max_new_tokens, strategy } = decodingOf(element);
   for (const label of element.querySelectorAll("[data-kind]")) {
     label.hidden = label.dataset.kind !== strategy.kind;
     // What is not shown need not be right.
     label.querySelector("input").disabled = label.hidden;
   }
-  const count = strategy.beams ?? strategy.samples;
+  const count = strategy.num_beams ?? strategy.num_return_sequences;
   element.querySelector(".summary").textContent =
-    [count && `${count} ×`, STRATEGIES[strategy.kind]].filter(Boolean).join(" ") + `, up to ${max_tokens} tokens`;
+    [count && `${count} ×`, STRATEGIES[strategy.kind]].filter(Boolean).join(" ") + `, up to ${max_new_tokens} tokens`;
 }
 
 function decodingOf(element) {
@@ -59,7 +59,7 @@ function decodingOf(element) {
   const kind = element.querySelector("[data-key=kind]").value;
   const keys = Object.keys(STARTS[kind] ?? {});
   const strategy = Object.fromEntries([["kind", kind], ...keys.map((key) => [key, value(key)])]);
-  return { max_tokens: value("max_tokens"), strategy };
+  return { max_new_tokens: value("max_new_tokens"), strategy };
 }
 
 const chosenRuns = () =>

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pictures::Preprocessing;
+use recipes::Config;
 use serde_json::Value;
 use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
-use training::config::Config;
 
 /// An exception of libtorch for a full GPU.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \

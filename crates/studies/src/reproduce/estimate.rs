@@ -13,8 +13,8 @@ use datasets::Corpus;
 use networks::clip::ClipConfig;
 use networks::device::parse_device;
 use networks::gpt2::Gpt2Config;
+use recipes::{Config, System};
 use tch::{Kind, Tensor};
-use training::config::{Config, Strategy, System};
 
 use super::{Error, Reproduction, Request};
 
@@ -134,7 +134,7 @@ impl Sizes {
     fn training(&self, config: &Config) -> f64 {
         let epochs = config.training.epochs as f64;
         let tokens = match &config.system {
-            System::ClipPrefix(system) => CAPTION_TOKENS + system.mapper.prefix_length() as f64,
+            System::ClipPrefix(system) => CAPTION_TOKENS + system.mapper.prefix_length as f64,
             System::Sbg(_) => CAPTION_TOKENS + KEYWORD_TOKENS,
             System::MergeRnn(system) => {
                 let weights = self.merge_rnn_weights(system.network.layer_size);
@@ -146,11 +146,7 @@ impl Sizes {
     }
 
     fn captioning(&self, config: &Config) -> f64 {
-        let rows = match config.decoding.strategy {
-            Strategy::Greedy {} => 1,
-            Strategy::Beam { beams } => beams,
-            Strategy::Sampling { samples, .. } => samples,
-        };
+        let rows = config.decoding.strategy.continuations();
         let (weights, tokens) = match &config.system {
             System::MergeRnn(system) => {
                 ((system.network.layer_size * 12_000) as f64, CAPTION_TOKENS)

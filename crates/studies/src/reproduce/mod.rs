@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use datasets::ImageFiles;
 use foreign_text::printable_path;
-use training::config::{Config, ConfigError, System};
+use recipes::{Config, ConfigError, System};
 
 use crate::stages::{self, Check, Input, Plan, Resume, Stage};
 
@@ -472,8 +472,7 @@ impl Planner<'_> {
 
     fn parse(&self, config: &str, sets: &[String]) -> Result<Config, Error> {
         let family = &self.request.family;
-        let path = Path::new(&family.name).join(format!("{config}.toml"));
-        Ok(Config::parse(family.config(config), &path, sets)?)
+        Ok(family.config(config, sets)?)
     }
 
     /// The device of the run of that number.

@@ -4,17 +4,17 @@
 use std::path::Path;
 
 use foreign_text::printable_path;
+use recipes::{Config, ConfigError};
 use serde::Deserialize;
 
 /// A folder of configurations.
 #[derive(Debug, Clone)]
 pub struct Family {
-    /// What it is called in messages.
+    /// Name of a built-in family, or path of its folder.
     pub name: String,
     /// What its rows share.
     pub recipe: Recipe,
-    /// Each configuration's name and text.
-    configs: Vec<(String, String)>,
+    is_built_in: bool,
 }
 
 /// What the rows of a table share.
@@ -99,37 +99,8 @@ impl Seeds {
 const CONFIGS: [&str; 5] =
     ["prefix-original", "prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"];
 
-macro_rules! built_in {
-    ($name:literal, $folder:literal) => {
-        (
-            $name,
-            include_str!(concat!("../../../../configs/", $folder, "/recipe.toml")),
-            [
-                include_str!(concat!("../../../../configs/", $folder, "/prefix-original.toml")),
-                include_str!(concat!(
-                    "../../../../configs/",
-                    $folder,
-                    "/prefix-gradient-clipping.toml"
-                )),
-                include_str!(concat!(
-                    "../../../../configs/",
-                    $folder,
-                    "/prefix-custom-tokenizer.toml"
-                )),
-                include_str!(concat!("../../../../configs/", $folder, "/sbg.toml")),
-                include_str!(concat!("../../../../configs/", $folder, "/merge-rnn.toml")),
-            ],
-        )
-    };
-}
-
-/// The repository's own families, so that the program needs no repository.
-const BUILT_IN: [(&str, &str, [&str; 5]); 4] = [
-    built_in!("flickr8k", "flickr8k"),
-    built_in!("flickr30k", "flickr30k"),
-    built_in!("small", "small"),
-    built_in!("demo", "demo"),
-];
+/// The families that are built in, so that the program needs no repository.
+const BUILT_IN: [&str; 4] = ["flickr8k", "flickr30k", "small", "demo"];
 
 /// Why a family cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -156,22 +127,24 @@ pub enum FamilyError {
 }
 
 impl Family {
-    /// A family of that name, or of the folder at that path.
+    /// Opens a built-in family by its name, or the family in the folder at that path.
     ///
     /// # Errors
     /// Names the file that is missing or wrong.
     pub fn open(name: &str) -> Result<Self, FamilyError> {
-        let built_in = BUILT_IN.iter().find(|(known, ..)| *known == name);
-        let read = |file: &str| {
-            let path = Path::new(name).join(file);
-            std::fs::read_to_string(&path).map_err(|source| FamilyError::Read { path, source })
-        };
-        let (recipe, configs) = if let Some((_, recipe, configs)) = built_in {
-            ((*recipe).to_owned(), configs.map(ToOwned::to_owned).to_vec())
+        let built_in = if BUILT_IN.contains(&name) {
+            Config::built_in_text(&format!("{name}/recipe.toml")).map(str::to_owned)
         } else {
-            let configs = CONFIGS.iter().map(|config| read(&format!("{config}.toml")));
-            (read("recipe.toml")?, configs.collect::<Result<_, _>>()?)
+            None
         };
+        let is_built_in = built_in.is_some();
+        let recipe = built_in.map_or_else(
+            || {
+                let path = Path::new(name).join("recipe.toml");
+                std::fs::read_to_string(&path).map_err(|source| FamilyError::Read { path, source })
+            },
+            Ok,
+        )?;
         let wrong = |reason: String| FamilyError::Recipe { name: name.to_owned(), reason };
         let recipe: Recipe =
             toml::from_str(&recipe).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
@@ -183,15 +156,20 @@ impl Family {
                 )));
             }
         }
-        let configs = CONFIGS.iter().map(|name| (*name).to_owned()).zip(configs).collect();
-        Ok(Self { name: name.to_owned(), recipe, configs })
+        Ok(Self { name: name.to_owned(), recipe, is_built_in })
     }
 
-    /// The text of the configuration of that name.
-    #[must_use]
-    pub fn config(&self, name: &str) -> &str {
-        let config = self.configs.iter().find(|(known, _)| known == name);
-        config.map_or("", |(_, text)| text)
+    /// Loads the config of that name, with `key=value` overrides.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn config(&self, name: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+        let file = format!("{name}.toml");
+        if self.is_built_in {
+            Config::built_in(&format!("{}/{file}", self.name), overrides)
+        } else {
+            Config::load(&Path::new(&self.name).join(file), overrides)
+        }
     }
 }
 
@@ -201,11 +179,8 @@ mod tests {
 
     #[test]
     fn the_number_of_runs_has_bounds() {
-        let (_, recipe, configs) = BUILT_IN[0];
+        let recipe = Config::built_in_text("flickr8k/recipe.toml").unwrap();
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in CONFIGS.iter().zip(configs) {
-            std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
-        }
         let opened = |count: &str| {
             let recipe = recipe.replace("sbg = 1", &format!("sbg = {count}"));
             std::fs::write(folder.path().join("recipe.toml"), recipe).unwrap();

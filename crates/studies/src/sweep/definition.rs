@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
+use recipes::{Config, System};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use training::config::{Config, System};
 use training::track::ScoredSplit;
 
 use super::Error;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
-use training::config::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
+use recipes::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
 
 use super::Error;
 use super::definition::{Sweep, Trial};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use recipes::Config;
 use serde::Serialize;
-use training::config::Config;
 use training::scores_file::ScoresFile;
 use training::track::{self, EpochRecord, ScoredSplit};
 
@@ -215,7 +215,7 @@ impl Planner<'_> {
 /// training, the last one's elsewhere.
 fn validation_loss(config: &Config, epochs: &[EpochRecord]) -> Option<f64> {
     let mut losses = epochs.iter().filter_map(|record| record.validation_loss);
-    if config.ends_behind_its_best() { losses.reduce(f64::min) } else { losses.next_back() }
+    if config.trains_past_best_epoch() { losses.reduce(f64::min) } else { losses.next_back() }
 }
 
 fn order(direction: Direction, a: &TrialResult, b: &TrialResult) -> std::cmp::Ordering {

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use progress::{Progress, Unit};
-use training::config::Config;
+use recipes::Config;
 use training::run_folder::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
@@ -67,7 +67,7 @@ pub struct Options {
     /// Devices that runs are spread over, all of one kind: `cpu`, `cuda` or `cuda:N`; none for what the
     /// configs say.
     pub devices: Vec<String>,
-    /// Which part of the sweep this process has, where several carry it.
+    /// CheckpointChoice part of the sweep this process has, where several carry it.
     pub task: Option<Task>,
     /// The `capsmith` program.
     pub program: PathBuf,
@@ -94,7 +94,7 @@ pub fn run(
     progress: &mut (dyn Progress + Send),
     stop: &AtomicBool,
 ) -> Result<Ended, Error> {
-    let progress = Mutex::new(progress);
+    let progress: Reports = Mutex::new(&mut *progress);
     let started = options.out.join(results::FILE).exists();
     if started && !options.resume && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
@@ -131,7 +131,7 @@ fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
     let trials = planner.sweep.trials.iter().map(|trial| {
         let mut config = trial.config.clone();
         if let Some(device) = options.devices.first() {
-            // Which of several GPUs is a slot's matter: a run may go on with another one.
+            // CheckpointChoice of several GPUs is a slot's matter: a run may go on with another one.
             device.split(':').next().unwrap_or(device).clone_into(&mut config.training.device);
         }
         if config.training.threads == 0 {
@@ -303,7 +303,8 @@ impl Walk<'_> {
                 return Ok(values);
             }
             if !has_waited {
-                reports(self.progress).note("waiting for other tasks, whose trials are compared with these");
+                reports(self.progress)
+                    .note("waiting for other tasks, whose trials are compared with these");
                 has_waited = true;
             }
             thread::sleep(LOOK);
@@ -377,15 +378,15 @@ fn visible(device: &str) -> Option<String> {
 }
 
 /// Says of stages what they mean to the sweep.
-struct Watch<'a> {
+struct Watch<'a, 'p> {
     planner: &'a Planner<'a>,
     planned: &'a Planned,
-    progress: &'a Reports<'a>,
+    progress: &'a Reports<'p>,
     done: AtomicUsize,
     running: Mutex<BTreeMap<usize, String>>,
 }
 
-impl Watch<'_> {
+impl Watch<'_, '_> {
     fn show(&self, change: impl FnOnce(&mut BTreeMap<usize, String>)) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut running);
@@ -417,7 +418,7 @@ impl Watch<'_> {
     }
 }
 
-impl stages::Observer for Watch<'_> {
+impl stages::Observer for Watch<'_, '_> {
     fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
         let name = &plan.stages()[at].name;
         reports(self.progress).note(&format!("{name} is run again: {}", damage.reason()));

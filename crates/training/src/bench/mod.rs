@@ -13,18 +13,18 @@ use networks::decode::{self, Options, Sampling, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use networks::{Pass, device};
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
 use crate::batches::{Batching, TokenRow, cut_long_rows};
-use crate::config::{Rule, Schedule};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::state::named_variables;
 use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
+use crate::state::named_variables;
 use crate::systems::prefix::Batch;
 
 pub use together::Together;
@@ -240,10 +240,15 @@ impl Bench {
         }
         let prompts = self.prompts(pictures);
         let lengths: BTreeSet<usize> = prompts.iter().map(Vec::len).collect();
-        let sampling =
-            Sampling { temperature: 1.0, top_k: Some(50), top_p: None, samples: SAMPLES, seed: 42 };
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            num_return_sequences: SAMPLES,
+            seed: 42,
+        };
         let options =
-            Options { strategy: Strategy::Sample(sampling), max_tokens: WRITTEN, stops: &[] };
+            Options { strategy: Strategy::Sampling(sampling), max_tokens: WRITTEN, stops: &[] };
         let start = Instant::now();
         for length in lengths {
             let alike: Vec<&Vec<i64>> = prompts.iter().filter(|row| row.len() == length).collect();

@@ -16,15 +16,15 @@ use durable::StagedFolder;
 use durable::digests::{self, Digests};
 use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
-use networks::prefix::{self, ClipCaptioner, InitialParts};
+use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig};
 use networks::weights::WeightsError;
 use tch::{Device, nn};
 
 use crate::checkpoint::{self, Position};
-use crate::config::{ClipPrefix, Config, System};
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::run_folder::{Provenance, RunFolder};
+use recipes::{ClipPrefix, Config, System};
 
 use shapes::Sizes;
 use weights::Weights;
@@ -78,7 +78,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         clip_dim,
         gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
-        threads: config.training.cpu_threads(),
+        threads: crate::hardware::cpu_threads(&config.training),
         device: config.training.device.clone(),
         resumed_on: Vec::new(),
         files: Digests::new(),
@@ -100,7 +100,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
     let checkpoint = checkpoint::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
-    let mapper = imported.config.clip_prefix()?.mapper.network(imported.clip_dim);
+    let mapper = MapperConfig::new(&imported.config.clip_prefix()?.mapper, imported.clip_dim);
     let _captioner =
         ClipCaptioner::with_initial(store.root(), &imported.gpt2, &mapper, InitialParts::ZEROS);
     prefix::load(&mut store, &checkpoint.weights()?).map_err(|error| match error {

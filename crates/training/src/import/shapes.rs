@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use networks::gpt2::Gpt2Config;
 
 use super::HEAD;
-use crate::config::Mapper;
+use networks::prefix::MapperConfig;
+use recipes::{Mapper, MapperKind};
 
 /// Width of an attention head in every published GPT-2.
 const HEAD_WIDTH: i64 = 64;
@@ -27,10 +28,10 @@ impl Sizes {
         let rows = vocabularies * wide(self.gpt2.vocab_size) + wide(self.gpt2.n_positions);
         let blocks = wide(self.gpt2.n_layer) * hidden * (4 * hidden + 2 * inner);
         let (clip, outputs) =
-            (self.clip_dim as u128, wide(self.mapper.prefix_length()).saturating_mul(hidden));
-        let mapper = match self.mapper {
-            Mapper::Mlp { .. } => (outputs / 2).saturating_mul(clip.saturating_add(outputs)),
-            Mapper::Transformer { clip_length, layers, .. } => clip
+            (self.clip_dim as u128, wide(self.mapper.prefix_length).saturating_mul(hidden));
+        let mapper = match self.mapper.kind {
+            MapperKind::Mlp => (outputs / 2).saturating_mul(clip.saturating_add(outputs)),
+            MapperKind::Transformer { clip_length, layers } => clip
                 .saturating_mul(wide(clip_length))
                 .saturating_mul(hidden)
                 .saturating_add(wide(layers) * 8 * hidden * hidden)
@@ -57,21 +58,22 @@ pub(super) fn infer(
         let name = "clip_project.model.2.weight";
         let [outputs, _] = matrix(name)?;
         let prefix_length = whole(name, outputs, hidden)?;
-        (Mapper::Mlp { prefix_length }, clip_dim)
+        (Mapper { kind: MapperKind::Mlp, prefix_length }, clip_dim)
     } else if shape("clip_project.prefix_const").is_some() {
         let [prefix_length, _] = matrix("clip_project.prefix_const")?;
         let name = "clip_project.linear.weight";
         let [outputs, clip_dim] = matrix(name)?;
         let clip_length = whole(name, outputs, hidden)?;
         let layers = count(names, "clip_project.transformer.layers.")?;
-        (Mapper::Transformer { prefix_length, clip_length, layers }, clip_dim)
+        let kind = MapperKind::Transformer { clip_length, layers };
+        (Mapper { kind, prefix_length }, clip_dim)
     } else {
         return Err(
             "it has no mapper of ClipCap's: neither clip_project.model.0.weight (MLP) nor clip_project.prefix_const (transformer)"
                 .to_owned(),
         );
     };
-    mapper.network(clip_dim as usize).check(hidden)?;
+    MapperConfig::new(&mapper, clip_dim as usize).check(hidden)?;
     Ok(Sizes { gpt2, mapper, clip_dim: clip_dim as usize })
 }
 

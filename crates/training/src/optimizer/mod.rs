@@ -8,9 +8,9 @@ mod one_pass;
 
 use networks::device;
 use networks::libtorch::{self, AdamWNumbers, AdamWTensors};
+use recipes::Rule;
 use tch::{Kind, TchError, Tensor, no_grad};
 
-use crate::config::Rule;
 use one_pass::Constants;
 
 /// The constants of the update rule.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use datasets::Corpus;
-use networks::clip::{self, ClipConfig, ClipModel};
 use networks::Pass;
+use networks::clip::{self, ClipConfig, ClipModel};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
@@ -15,8 +15,8 @@ use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::learner::Model;
 use crate::memory;
-use crate::state::named_variables;
 use crate::seeds::{self, Purpose};
+use crate::state::named_variables;
 
 /// What CLIP to train, and how.
 #[derive(Debug, Clone)]

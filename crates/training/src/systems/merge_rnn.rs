@@ -4,6 +4,7 @@ use foreign_text::printable_path;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
 use networks::{Initial, Pass};
 use progress::Progress;
+use recipes::{Decoding, MergeRnn as Settings, Strategy};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
@@ -11,7 +12,6 @@ use super::{Setup, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captions::{Caption, ImageInputs, Writer};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Architecture, Decoding, MergeRnn as Settings, Strategy};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Model, Reduction};
@@ -91,7 +91,11 @@ impl System for MergeRnn {
 
     fn record_provenance(&self, _provenance: &mut Provenance) {}
 
-    fn build_model(&self, store: &nn::VarStore, initial: Initial) -> Result<merge_rnn::MergeRnn, Error> {
+    fn build_model(
+        &self,
+        store: &nn::VarStore,
+        initial: Initial,
+    ) -> Result<merge_rnn::MergeRnn, Error> {
         Ok(merge_rnn::MergeRnn::with_initial(store.root(), &self.network, initial))
     }
 
@@ -147,10 +151,7 @@ fn vocabulary(setup: &Setup, settings: &Settings) -> Result<Vocabulary, Error> {
 
 fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> MergeRnnConfig {
     MergeRnnConfig {
-        architecture: match settings.network.architecture {
-            Architecture::Merge => merge_rnn::Architecture::Merge,
-            Architecture::Inject => merge_rnn::Architecture::Inject,
-        },
+        architecture: settings.network.architecture,
         vocab_size: vocabulary.size() as i64,
         layer_size: settings.network.layer_size,
         image_dim: image_dim as i64,
@@ -193,13 +194,14 @@ impl Writer for MergeRnnWriter {
         decoding: &Decoding,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let Strategy::Beam { beams } = decoding.strategy else {
+        let Strategy::Beam { num_beams: beams } = decoding.strategy else {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device());
+        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
         for batch in images.embeddings.split(together as i64, 0) {
-            for sentence in merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_tokens)
+            for sentence in
+                merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_new_tokens)
             {
                 captions.push(vec![Caption {
                     text: self.vocabulary.decode(&sentence.words),

@@ -3,7 +3,7 @@
 //! evaluation around them are the same for all.
 //!
 //! To add a system: a network in `networks`, a module here that implements the three traits, and a
-//! variant of [`crate::config::System`]; the compiler then names the few places that match on it.
+//! variant of [`recipes::System`]; the compiler then names the few places that match on it.
 
 pub(crate) mod merge_rnn;
 pub(crate) mod prefix;
@@ -13,10 +13,10 @@ use std::path::Path;
 
 use networks::Initial;
 use progress::Progress;
+use recipes::Config;
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
-use crate::config::Config;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;

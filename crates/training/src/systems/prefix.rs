@@ -3,9 +3,10 @@
 
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
-use networks::prefix::{ClipCaptioner, InitialParts, TokenBatch};
+use networks::prefix::{ClipCaptioner, InitialParts, MapperConfig, TokenBatch};
 use networks::{Initial, Pass};
 use progress::Progress;
+use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -13,7 +14,6 @@ use super::{Setup, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, ClipPrefix, Decoding, Strategy, Tokenizer, Tuning};
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
@@ -94,10 +94,10 @@ impl System for Prefix {
         check_lengths(setup.config, &system, &gpt2, &rows)?;
         // Without the captions that are too long for the model.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
-        let room = (gpt2.n_positions - system.mapper.prefix_length() + 1) as usize;
+        let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
         held_out.retain(|row| row.tokens.len() <= room);
         let (clip_dim, device) = (inputs.identity.dimension, setup.device);
-        system.mapper.network(clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
+        MapperConfig::new(&system.mapper, clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
         Ok(Self { system, pretrained, tokenizer, gpt2, clip_dim, device, rows, held_out })
     }
 
@@ -106,7 +106,7 @@ impl System for Prefix {
     }
 
     fn build_model(&self, store: &nn::VarStore, initial: Initial) -> Result<ClipCaptioner, Error> {
-        let mapper = self.system.mapper.network(self.clip_dim);
+        let mapper = MapperConfig::new(&self.system.mapper, self.clip_dim);
         let initial = InitialParts { mapper: initial, gpt2: Initial::Zeros };
         Ok(ClipCaptioner::with_initial(store.root(), &self.gpt2, &mapper, initial))
     }
@@ -157,7 +157,7 @@ impl System for Prefix {
     }
 
     fn batch(&self, rows: &[&TokenRow], inputs: &Inputs) -> Batch {
-        Batch::new(rows, &inputs.embeddings, self.system.mapper.prefix_length(), self.device)
+        Batch::new(rows, &inputs.embeddings, self.system.mapper.prefix_length, self.device)
     }
 
     fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
@@ -192,18 +192,18 @@ fn tokenizer(
     }
 }
 
-/// Refuses captions or `decoding.max_tokens` that do not fit into GPT-2's positions.
+/// Refuses captions or `decoding.max_new_tokens` that do not fit into GPT-2's positions.
 fn check_lengths(
-    config: &config::Config,
+    config: &Config,
     system: &ClipPrefix,
     gpt2: &Gpt2Config,
     rows: &[TokenRow],
 ) -> Result<(), Error> {
     let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = system.mapper.prefix_length() + longest.max(config.decoding.max_tokens as i64);
+    let needed = system.mapper.prefix_length + longest.max(config.decoding.max_new_tokens as i64);
     if needed > gpt2.n_positions {
         return Err(Error::Mismatch(format!(
-            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_tokens",
+            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_new_tokens",
             gpt2.n_positions,
         )));
     }
@@ -232,7 +232,7 @@ impl PrefixWriter {
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = folder.language_model()?;
         let mut store = nn::VarStore::new(device);
-        let mapper = system.mapper.network(clip_dim);
+        let mapper = MapperConfig::new(&system.mapper, clip_dim);
         let model = ClipCaptioner::with_initial(store.root(), &gpt2, &mapper, InitialParts::ZEROS);
         checkpoint.load_model(&mut store)?;
         store.freeze();
@@ -255,15 +255,15 @@ impl Writer for PrefixWriter {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let options = Options {
-            strategy: decoding.strategy.steps(),
-            max_tokens: decoding.max_tokens,
+            strategy: decoding.strategy,
+            max_tokens: decoding.max_new_tokens,
             stops: match decoding.strategy {
                 Strategy::Beam { .. } => &self.beam_stops,
-                Strategy::Greedy {} | Strategy::Sampling { .. } => &self.stops,
+                Strategy::Greedy {} | Strategy::Sampling(_) => &self.stops,
             },
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device());
+        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
         let batches = images.embeddings.split(together as i64, 0);
         for (batch, numbers) in batches.iter().zip(images.numbers.chunks(together)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));

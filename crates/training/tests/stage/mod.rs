@@ -12,14 +12,14 @@ use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
 use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
+use progress::{Progress, Silent, Unit};
+use recipes::Config;
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::config::Config;
 use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
-use training::track::{self, StepRecord};
-use progress::{Progress, Silent, Unit};
 use training::session::{Outcome, TrainOptions};
+use training::track::{self, StepRecord};
 use training::trainer::train;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -124,7 +124,7 @@ impl Stage {
         let output = self.path("embeddings.safetensors");
         let plan = Plan {
             names: pictures.names,
-            find: Box::new(|index, name| pictures.places.find(index, name)),
+            find: Box::new(|index, name| pictures.locations.find(index, name)),
             identity: Identity {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
@@ -168,7 +168,7 @@ impl Stage {
             "training.batch_size=6".to_owned(),
             "training.scored_pictures=0".to_owned(),
             "optimizer.warmup_steps=2".to_owned(),
-            "decoding.max_tokens=10".to_owned(),
+            "decoding.max_new_tokens=10".to_owned(),
         ];
         all.extend(sets.iter().map(|set| set.as_ref().to_owned()));
         Config::load(&file, &all).unwrap()

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use networks::Precision;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::LanguageModel;
 use networks::weights::Checkpoint;
-use networks::Precision;
+use recipes::{Rule, Schedule};
 use tch::{Device, Tensor, nn};
-use training::config::{Rule, Schedule};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -46,11 +46,7 @@ pub fn learner_of<M: Model>(
     };
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-2, warmup_steps: 0, total_steps: 10 };
-    let step = LearnerOptions {
-        max_gradient_norm: 1.0,
-        dropout: false,
-        precision,
-        gradient_checkpointing,
-    };
+    let step =
+        LearnerOptions { max_grad_norm: 1.0, dropout: false, precision, gradient_checkpointing };
     (Learner::new(wrap(network), AdamW::new(parameters, options), schedule, step), store)
 }

@@ -3,6 +3,7 @@
 mod mlp;
 mod transformer;
 
+use recipes::MapperKind;
 use tch::Tensor;
 use tch::nn::Init;
 
@@ -16,20 +17,6 @@ use crate::pass::Pass;
 /// of memory.
 const MAX_PARAMETERS: u128 = 4_000_000_000;
 
-/// Which network maps image embeddings to prefix vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MapperKind {
-    /// Two linear layers with tanh between.
-    Mlp,
-    /// Self-attention over vectors projected from the embedding and learned constants.
-    Transformer {
-        /// Vectors projected from the image embedding.
-        clip_length: i64,
-        /// Layers; ClipCap's has 8.
-        layers: i64,
-    },
-}
-
 /// A mapper's sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapperConfig {
@@ -42,6 +29,13 @@ pub struct MapperConfig {
 }
 
 impl MapperConfig {
+    /// Returns the network of a config's mapper, for embeddings of `clip_dim` values.
+    #[must_use]
+    pub fn new(mapper: &recipes::Mapper, clip_dim: usize) -> Self {
+        let recipes::Mapper { kind, prefix_length } = *mapper;
+        Self { kind, clip_dim: clip_dim as i64, prefix_length }
+    }
+
     /// Checks that a language model of this hidden size can be mapped to; worth calling before a
     /// captioner is built.
     ///

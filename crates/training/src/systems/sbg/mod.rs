@@ -13,12 +13,12 @@ use networks::gpt2::Vocabulary;
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::{Initial, Pass};
 use progress::Progress;
+use recipes::Config;
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{Setup, System, check_examples};
 use crate::batches::Example;
-use crate::config::{self, Config};
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
 use crate::learner::Model;
@@ -139,7 +139,7 @@ impl System for Sbg {
 /// Reads the labels and the encyclopedia that keywords were selected from, to select those of other
 /// images.
 fn sources(
-    settings: &config::Keywords,
+    settings: &recipes::Keywords,
     selected: &ImageKeywords,
 ) -> Result<(Vec<words::Label>, Option<Encyclopedia>), Error> {
     let identity = selected.identity();
@@ -191,7 +191,7 @@ fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
 }
 
 /// Refuses blocks, prompts and captions that do not fit into GPT-2's positions.
-fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(), Error> {
+fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<(), Error> {
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {
         return Err(Error::Mismatch(format!(
@@ -199,10 +199,10 @@ fn check_room(config: &Config, system: &config::Sbg, positions: i64) -> Result<(
             system.text.block_size
         )));
     }
-    if config.decoding.max_tokens >= positions {
+    if config.decoding.max_new_tokens >= positions {
         return Err(Error::Mismatch(format!(
-            "decoding.max_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
-            config.decoding.max_tokens
+            "decoding.max_new_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
+            config.decoding.max_new_tokens
         )));
     }
     Ok(())

@@ -2,9 +2,9 @@
 //! cut into blocks.
 
 use networks::language_model::Block;
+use recipes::{Text, TextLoss};
 use words::Gpt2Tokenizer;
 
-use crate::config::{Text, TextLoss};
 use crate::error::Error;
 
 /// GPT-2's only special token, which ends a text.

@@ -9,6 +9,7 @@ use networks::Initial;
 use networks::decode::{self, Options};
 use networks::language_model::LanguageModel;
 use progress::Progress;
+use recipes::Decoding;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
@@ -16,7 +17,6 @@ use super::kept;
 use super::texts::{end_of_text, token_rows};
 use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
 use crate::checkpoint::Checkpoint;
-use crate::config::Decoding;
 use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
 use crate::run_folder::RunFolder;
@@ -98,7 +98,7 @@ impl SbgWriter {
             token_rows(&self.tokenizer, &texts)?.into_iter().filter(|row| row.len() <= room);
         fitting.next_back().ok_or_else(|| {
             Error::Mismatch(format!(
-                "decoding.max_tokens leaves {room} positions for a prompt, too few for any; lower it"
+                "decoding.max_new_tokens leaves {room} positions for a prompt, too few for any; lower it"
             ))
         })
     }
@@ -180,16 +180,16 @@ impl Writer for SbgWriter {
         let keywords = images.keywords.as_ref().ok_or_else(|| {
             Error::Mismatch("captions are written from keywords, and none are given".to_owned())
         })?;
-        let (prompts, cut) = self.prompts(keywords, decoding.max_tokens)?;
+        let (prompts, cut) = self.prompts(keywords, decoding.max_new_tokens)?;
         if cut > 0 {
             progress.note(&format!(
-                "the keywords of {cut} pictures leave no room for a caption of decoding.max_tokens={}; their last ones are left out",
-                decoding.max_tokens
+                "the keywords of {cut} pictures leave no room for a caption of decoding.max_new_tokens={}; their last ones are left out",
+                decoding.max_new_tokens
             ));
         }
         let options = Options {
-            strategy: decoding.strategy.steps(),
-            max_tokens: decoding.max_tokens,
+            strategy: decoding.strategy,
+            max_tokens: decoding.max_new_tokens,
             stops: &self.stops,
         };
         // Prompts of one length make a batch without padding.
@@ -199,7 +199,7 @@ impl Writer for SbgWriter {
         }
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
-        let together = decoding.pictures_together(self.device);
+        let together = decoding.pictures_together(self.device.is_cuda());
         for batch in by_length.values().flat_map(|alike| alike.chunks(together)) {
             let numbers: Vec<u64> =
                 batch.iter().map(|prompt| images.numbers[prompt.image]).collect();

@@ -1,17 +1,17 @@
-//! What is wrong with a configuration, and what to change.
+//! Errors of configs, each with what to change.
 
 use std::path::PathBuf;
 
+use crate::strategy::StrategyError;
 use foreign_text::{printable, printable_path};
-use networks::decode;
 
-/// A configuration that cannot be used, with what to change.
+/// A config that cannot be used, with what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", printable_path(path))]
     Read {
-        /// The configuration file.
+        /// The config file.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
@@ -19,7 +19,7 @@ pub enum ConfigError {
     /// The file is not TOML, or a value has the wrong type.
     #[error("{}: {message}", printable_path(path))]
     Invalid {
-        /// The configuration file.
+        /// The config file.
         path: PathBuf,
         /// Where and why.
         message: String,
@@ -32,15 +32,23 @@ pub enum ConfigError {
         /// The nearest known key.
         suggestion: Option<String>,
     },
-    /// A strategy of decoding that cannot be followed.
+    /// A key of another kind of its section.
+    #[error("`{key}` has no use with kind = {kind}; set `kind` to one that has it, or leave the key out", key = printable(key))]
+    NotOfKind {
+        /// The key in dotted form.
+        key: String,
+        /// The section's kind, as TOML.
+        kind: String,
+    },
+    /// A decoding strategy whose values cannot be used.
     #[error("decoding.strategy: {0}")]
-    Strategy(#[source] decode::StrategyError),
+    Strategy(#[source] StrategyError),
     /// A `--set` argument that is not `key=value`.
     #[error("`--set {}` is not of the form key=value, such as --set training.epochs=3", printable(.0))]
     Override(String),
     /// A change to a trained run that would be another run.
     #[error(
-        "`--set {}`: of a trained run only keys of `decoding` can be changed, such as --set decoding.max_tokens=40, and where its data lies (data.dataset, data.embeddings, keywords.selected)",
+        "`--set {}`: a trained run takes changes to keys of `decoding` only, such as --set decoding.max_new_tokens=40, and to the paths of its data (data.dataset, data.embeddings, keywords.selected)",
         printable(.0)
     )]
     Settled(String),
@@ -60,7 +68,7 @@ pub enum ConfigError {
     NotOfSystem {
         /// The key in dotted form.
         key: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
         /// The system's name.
         system: &'static str,
@@ -71,17 +79,17 @@ pub enum ConfigError {
     #[error("`{key}` is {value}, but must be {expected}")]
     OutOfRange {
         /// The key in dotted form.
-        key: &'static str,
-        /// What was given.
+        key: String,
+        /// The value given.
         value: String,
-        /// What is accepted.
+        /// The values accepted.
         expected: String,
     },
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(
-        || "; its system's file in configs/flickr8k names every key".to_owned(),
+        || "; `capsmith train --config FILE --print-config` prints every key".to_owned(),
         |key| format!("; did you mean `{key}`?"),
     )
 }

@@ -1,8 +1,8 @@
-//! Ranges, and what goes together.
+//! Ranges of values, and values that exclude each other.
 
-use super::{
-    ClipPrefix, Config, ConfigError, Decoding, Mapper, MergeRnn, Precision, Sbg, Strategy, System,
-    Tokenizer,
+use crate::{
+    ClipPrefix, Config, ConfigError, Decoding, MapperKind, MergeRnn, Precision, Sampling, Sbg,
+    Strategy, System, Tokenizer,
 };
 
 // Upper bounds: each far beyond what anybody trains with, and low enough that no product of them
@@ -14,6 +14,8 @@ const MOST_CHECKPOINTS: u64 = 1_000_000;
 const MOST_THREADS: u64 = 1_024;
 /// A year.
 const MOST_SECONDS: u64 = 31_536_000;
+/// Tokens of a byte-level BPE at least: the 256 bytes and the end of text.
+const SMALLEST_VOCABULARY: u64 = 257;
 /// Tokens of a text: more than GPT-2 has positions, so that the model's own bound is what counts.
 const MOST_TOKENS: u64 = 100_000;
 /// Vectors that an image embedding becomes within the mapper; `ClipCap` has 10.
@@ -32,7 +34,7 @@ const MOST_TOGETHER: usize = 1_000_000;
 
 impl Config {
     /// Refuses what is out of range, and what the system has no use for.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_data()?;
         self.validate_training()?;
         self.validate_optimizer()?;
@@ -52,10 +54,10 @@ impl Config {
         let words = matches!(self.system, System::MergeRnn(_));
         within("decoding.batch_size", decoding.batch_size, 0, MOST_ROWS)?;
         let most = if words { MOST_WORDS } else { MOST_TOKENS };
-        within("decoding.max_tokens", decoding.max_tokens, 1, most)?;
-        decoding.strategy.steps().check().map_err(ConfigError::Strategy)?;
+        within("decoding.max_new_tokens", decoding.max_new_tokens, 1, most)?;
+        decoding.strategy.check().map_err(ConfigError::Strategy)?;
         let strategy = &decoding.strategy;
-        if let Strategy::Sampling { temperature, top_k, .. } = *strategy {
+        if let Strategy::Sampling(Sampling { temperature, top_k, .. }) = *strategy {
             let key = "decoding.strategy.temperature";
             check(temperature <= MOST_TEMPERATURE, key, &temperature, "at most 1000000")?;
             within("decoding.strategy.top_k", top_k, 0, MOST_ROWS)?;
@@ -70,7 +72,7 @@ impl Config {
         let (fits, otherwise, reason) = match &self.system {
             System::ClipPrefix(_) => return Ok(()),
             System::Sbg(_) => (
-                matches!(strategy, Strategy::Sampling { .. }),
+                matches!(strategy, Strategy::Sampling(_)),
                 "not sampling",
                 "chooses among captions drawn at random; set it to sampling",
             ),
@@ -93,8 +95,13 @@ impl Config {
         let training = &self.training;
         within("training.threads", training.threads, 0, MOST_THREADS)?;
         within("training.batch_size", training.batch_size, 1, MOST_ROWS)?;
-        within("training.accumulation_steps", training.accumulation_steps, 1, MOST_ROWS)?;
-        within("training.keep_checkpoints", training.keep_checkpoints, 1, MOST_CHECKPOINTS)?;
+        within(
+            "training.gradient_accumulation_steps",
+            training.gradient_accumulation_steps,
+            1,
+            MOST_ROWS,
+        )?;
+        within("training.save_total_limit", training.save_total_limit, 1, MOST_CHECKPOINTS)?;
         within("training.scored_pictures", training.scored_pictures, 0, MOST_ROWS)?;
         for (key, value, least, most) in [
             ("training.epochs", training.epochs, 1, MOST_EPOCHS),
@@ -107,13 +114,13 @@ impl Config {
             within(key, value, least, most)?;
         }
         check(
-            training.accumulation_steps <= training.batch_size,
-            "training.accumulation_steps",
-            &training.accumulation_steps,
+            training.gradient_accumulation_steps <= training.batch_size,
+            "training.gradient_accumulation_steps",
+            &training.gradient_accumulation_steps,
             "at most training.batch_size",
         )?;
         check(
-            !self.ends_behind_its_best() || training.keep_best_checkpoint,
+            !self.trains_past_best_epoch() || training.keep_best_checkpoint,
             "training.keep_best_checkpoint",
             &false,
             "true where training.early_stop_on is \"held-out\"",
@@ -131,7 +138,7 @@ impl Config {
             ("optimizer.learning_rate", optimizer.learning_rate),
             ("optimizer.epsilon", optimizer.epsilon),
             ("optimizer.weight_decay", optimizer.weight_decay),
-            ("optimizer.max_gradient_norm", optimizer.max_gradient_norm),
+            ("optimizer.max_grad_norm", optimizer.max_grad_norm),
         ] {
             check((0.0..=MOST_RATE).contains(&value), key, &value, "from 0 to 1e38")?;
         }
@@ -154,14 +161,13 @@ impl Config {
 
 impl ClipPrefix {
     fn validate(&self) -> Result<(), ConfigError> {
-        within("mapper.prefix_length", self.mapper.prefix_length(), 1, MOST_TOKENS)?;
-        if let Mapper::Transformer { clip_length, layers, .. } = self.mapper {
+        within("mapper.prefix_length", self.mapper.prefix_length, 1, MOST_TOKENS)?;
+        if let MapperKind::Transformer { clip_length, layers } = self.mapper.kind {
             within("mapper.clip_length", clip_length, 1, MOST_CLIP_VECTORS)?;
             within("mapper.layers", layers, 1, MOST_LAYERS)?;
         }
         if let Tokenizer::Custom { vocab_size } = self.tokenizer {
-            let least = words::Gpt2Tokenizer::SMALLEST_VOCABULARY as u64;
-            within("tokenizer.vocab_size", vocab_size, least, MOST_ROWS)?;
+            within("tokenizer.vocab_size", vocab_size, SMALLEST_VOCABULARY, MOST_ROWS)?;
         }
         Ok(())
     }
@@ -191,7 +197,7 @@ impl Sbg {
             fits,
             "reranking.best_of",
             &format!("{best_of:?}"),
-            "numbers from 1 to decoding.strategy.samples",
+            "numbers from 1 to decoding.strategy.num_return_sequences",
         )
     }
 }
@@ -225,7 +231,7 @@ fn check(
     if fits {
         Ok(())
     } else {
-        let (value, expected) = (value.to_string(), expected.into());
+        let (key, value, expected) = (key.to_owned(), value.to_string(), expected.into());
         Err(ConfigError::OutOfRange { key, value, expected })
     }
 }
@@ -244,7 +250,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::keys::{dotted_keys, find, reference};
+    use crate::config::tests::reference;
+    use crate::keys::{dotted_keys, find};
 
     /// Keys of which every value is as good as another.
     const UNBOUNDED: [&str; 2] = ["training.seed", "decoding.strategy.seed"];
@@ -256,7 +263,7 @@ mod tests {
             "clip-prefix",
             &[
                 "mapper={ kind = \"transformer\", prefix_length = 10, clip_length = 10, layers = 8 }",
-                "decoding.strategy={ kind = \"beam\", beams = 5 }",
+                "decoding.strategy={ kind = \"beam\", num_beams = 5 }",
             ],
         ),
         ("sbg", &[]),
@@ -266,7 +273,7 @@ mod tests {
     ];
 
     fn parse(system: &str, sets: &[String]) -> Result<Config, ConfigError> {
-        Config::parse(reference(system), Path::new("reference.toml"), sets)
+        Config::parse(&reference(system), Path::new("reference.toml"), sets)
     }
 
     #[test]
@@ -309,7 +316,7 @@ mod tests {
     #[test]
     fn beams_or_samples_of_all_pictures_together_have_a_bound() {
         let sets =
-            ["decoding.batch_size=2000", "decoding.strategy={ kind = \"beam\", beams = 600 }"];
+            ["decoding.batch_size=2000", "decoding.strategy={ kind = \"beam\", num_beams = 600 }"];
         let error = parse("clip-prefix", &sets.map(str::to_owned)).unwrap_err().to_string();
         assert!(
             error.contains("`decoding.batch_size` is 2000, but must be at most 1666"),

@@ -1,0 +1,582 @@
+//! One run, fully specified: loading it from its layers, and comparing it with another.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::error::ConfigError;
+use crate::keys::{check, flatten, nested};
+use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, without_dots};
+use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
+use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
+
+/// The folder `configs` as it was when capsmith was built.
+static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
+
+/// Keys of paths. Digests tell if what is in the files has changed.
+const PATHS: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
+
+/// Keys that decide no bit of a run's weights beyond rounding. A run may be resumed with other values: other
+/// hardware, logs, checkpoints, and models and data at other paths, which are compared by digest.
+const OPEN_ON_RESUME: [&str; 17] = [
+    "training.device",
+    "training.threads",
+    "training.peer_timeout_seconds",
+    "training.log_every_steps",
+    "training.checkpoint_every_steps",
+    "training.save_total_limit",
+    "training.keep_best_checkpoint",
+    "training.keep_every_steps",
+    "training.scored_pictures",
+    "decoding.batch_size",
+    "data.dataset",
+    "data.embeddings",
+    "gpt2.model",
+    "keywords.selected",
+    "keywords.labels",
+    "keywords.encyclopedia",
+    "reranking.clip",
+];
+
+/// Keys that older runs lack, and the value with which those runs were trained.
+const ADDED: [(&str, Value); 2] = [
+    ("decoding.clean_up_tokenization_spaces", Value::Boolean(false)),
+    ("training.deterministic", Value::Boolean(false)),
+];
+
+/// One run, fully specified.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// The system that is trained, and its own sections.
+    #[serde(flatten)]
+    pub system: System,
+    /// Captions, split and image embeddings.
+    pub data: Data,
+    /// The training loop.
+    pub training: Training,
+    /// The update rule.
+    pub optimizer: Optimizer,
+    /// Generation of captions.
+    pub decoding: Decoding,
+}
+
+/// The sections that every system has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Common {
+    data: Data,
+    training: Training,
+    optimizer: Optimizer,
+    decoding: Decoding,
+}
+
+impl Config {
+    /// Reads a config file: defaults, below its `base` files, below the file, below `key=value` overrides.
+    ///
+    /// # Errors
+    /// Names the file, the key and what is expected.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let read: ReadFile = &|path| std::fs::read_to_string(path);
+        let text =
+            read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::resolve(with_bases(&text, path, read)?, path, overrides)
+    }
+
+    /// Parses the text of a config file at `path`, to which its `base` is relative.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let table = with_bases(text, path, &|path| std::fs::read_to_string(path))?;
+        Self::resolve(table, path, overrides)
+    }
+
+    /// Loads one of the configs that are built into capsmith, such as `flickr8k/sbg.toml`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn built_in(name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let path = Path::new("configs").join(name);
+        let read: ReadFile = &|path| {
+            let path = without_dots(path);
+            let file = path.strip_prefix("configs").ok().and_then(|path| BUILT_IN.get_file(path));
+            let text = file.and_then(include_dir::File::contents_utf8).map(str::to_owned);
+            text.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
+        };
+        let text =
+            read(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Self::resolve(with_bases(&text, &path, read)?, &path, overrides)
+    }
+
+    /// Returns the text of a file that is built into capsmith, such as `flickr8k/recipe.toml`.
+    #[must_use]
+    pub fn built_in_text(name: &str) -> Option<&'static str> {
+        BUILT_IN.get_file(name).and_then(include_dir::File::contents_utf8)
+    }
+
+    /// Reads the config of a run folder, of this or an earlier version.
+    ///
+    /// A key that was added later takes the value with which the run was trained, not today's default.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_saved(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse_saved(&text, path, &[])
+    }
+
+    fn parse_saved(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let saved = with_bases(text, path, &|path| std::fs::read_to_string(path))?;
+        let writes_words = saved.get("system").and_then(Value::as_str) == Some("merge-rnn");
+        let mut table = Table::new();
+        for (key, value) in ADDED {
+            if !(writes_words && key == "decoding.clean_up_tokenization_spaces") {
+                merge(&mut table, nested(key, value), "");
+            }
+        }
+        merge(&mut table, saved, "");
+        Self::resolve(table, path, overrides)
+    }
+
+    /// Lays overrides over `table`, and that over the defaults of its system; checks the result.
+    fn resolve(mut table: Table, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        for argument in overrides {
+            merge(&mut table, parse_override(argument)?, "");
+        }
+        let system = table.get("system").map_or_else(|| "missing".to_owned(), ToString::to_string);
+        let defaults = Self::default_of(system.trim_matches('"'))
+            .ok_or(ConfigError::System(system))?
+            .to_table();
+        let mut all = defaults.clone();
+        merge(&mut all, table, "");
+        fill_kinds(&mut all);
+        check(&all, &defaults)?;
+        let config = Self::from_table(all).map_err(|error| ConfigError::Invalid {
+            path: path.to_owned(),
+            message: error.to_string().trim().to_owned(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Converts a table that has every key.
+    fn from_table(mut table: Table) -> Result<Self, toml::de::Error> {
+        let names = ["data", "training", "optimizer", "decoding"];
+        let common: Table = names.iter().filter_map(|name| table.remove_entry(*name)).collect();
+        let Common { data, training, optimizer, decoding } = common.try_into()?;
+        let name = table.remove("system");
+        fn section<T: DeserializeOwned>(table: Table) -> Result<T, toml::de::Error> {
+            table.try_into()
+        }
+        let system = match name.as_ref().and_then(Value::as_str) {
+            Some("sbg") => System::Sbg(section::<Sbg>(table)?),
+            Some("merge-rnn") => System::MergeRnn(section::<MergeRnn>(table)?),
+            _ => System::ClipPrefix(section::<ClipPrefix>(table)?),
+        };
+        Ok(Self { system, data, training, optimizer, decoding })
+    }
+
+    fn to_table(&self) -> Table {
+        Table::try_from(self).unwrap_or_default()
+    }
+
+    /// Changes how captions are generated, or where the data lies now.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also for any other key, since a trained run's are settled.
+    pub fn with_settings(&self, overrides: &[String]) -> Result<Self, ConfigError> {
+        let is_open = |set: &&String| {
+            let key = set.split('=').next().unwrap_or_default().trim();
+            key.starts_with("decoding.") || PATHS.contains(&key)
+        };
+        if let Some(other) = overrides.iter().find(|set| !is_open(set)) {
+            return Err(ConfigError::Settled(other.clone()));
+        }
+        Self::parse_saved(&self.to_toml(), Path::new("the run's config.toml"), overrides)
+    }
+
+    /// Returns the system's own sections, of a run of CLIP-prefix.
+    ///
+    /// # Errors
+    /// Fails if it is of another system.
+    pub fn clip_prefix(&self) -> Result<&ClipPrefix, ConfigError> {
+        match &self.system {
+            System::ClipPrefix(system) => Ok(system),
+            other => Err(ConfigError::OtherSystem { needed: "clip-prefix", found: other.name() }),
+        }
+    }
+
+    /// Returns the system's own sections, of a run of SBG.
+    ///
+    /// # Errors
+    /// Fails if it is of another system.
+    pub fn sbg(&self) -> Result<&Sbg, ConfigError> {
+        match &self.system {
+            System::Sbg(system) => Ok(system),
+            other => Err(ConfigError::OtherSystem { needed: "sbg", found: other.name() }),
+        }
+    }
+
+    /// Returns the system's own sections, of a run of Merge-RNN.
+    ///
+    /// # Errors
+    /// Fails if it is of another system.
+    pub fn merge_rnn(&self) -> Result<&MergeRnn, ConfigError> {
+        match &self.system {
+            System::MergeRnn(system) => Ok(system),
+            other => Err(ConfigError::OtherSystem { needed: "merge-rnn", found: other.name() }),
+        }
+    }
+
+    /// Returns true if training continues past the best epoch before it stops.
+    #[must_use]
+    pub fn trains_past_best_epoch(&self) -> bool {
+        let training = &self.training;
+        training.early_stop_epochs > 0 && training.early_stop_on == EarlyStopOn::HeldOut
+    }
+
+    /// Returns the checkpoint that commands use unless they are told another: the best epoch's where
+    /// the held-out captions end training, since it continues past that one; else the newest.
+    #[must_use]
+    pub fn usual_checkpoint(&self) -> CheckpointChoice {
+        if self.trains_past_best_epoch() {
+            CheckpointChoice::Best
+        } else {
+            CheckpointChoice::Newest
+        }
+    }
+
+    /// Returns the config as TOML, every key named, as the run folder keeps it.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns dotted keys and their values as TOML writes them.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, String)> {
+        flatten(&self.to_table())
+    }
+
+    /// Returns a line `key: before -> after` for every value that differs; empty when none does.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> String {
+        self.difference_except(&[], other)
+    }
+
+    /// Returns [`Self::difference`] in the keys that decide a run's weights: none when a run with the
+    /// config `self` can be resumed with `other`.
+    #[must_use]
+    pub fn difference_of_run(&self, other: &Self) -> String {
+        self.difference_except(&OPEN_ON_RESUME, other)
+    }
+
+    fn difference_except(&self, keys: &[&str], other: &Self) -> String {
+        let (before, after) = (self.values(), other.values());
+        let mut lines = String::new();
+        for (key, value) in before.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
+            match after.iter().find(|(name, _)| name == key) {
+                Some((_, changed)) if changed != value => {
+                    let _ = writeln!(lines, "  {key}: {value} -> {changed}");
+                }
+                _ => {}
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A config of that system which names every key.
+    pub(crate) fn reference(system: &str) -> String {
+        Config::default_of(system).unwrap().to_toml()
+    }
+
+    fn parse(overrides: &[&str]) -> Result<Config, ConfigError> {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        Config::parse(&reference("clip-prefix"), Path::new("reference.toml"), &overrides)
+    }
+
+    #[test]
+    fn pictures_are_captioned_in_larger_batches_on_a_gpu_unless_the_batch_is_set() {
+        let together = |sets: &[&str]| {
+            let decoding = parse(sets).unwrap().decoding;
+            [false, true].map(|on_gpu| decoding.pictures_together(on_gpu))
+        };
+        assert_eq!(together(&[]), [64, 256]);
+        assert_eq!(together(&["decoding.strategy={ kind = \"beam\", num_beams = 5 }"]), [64, 64]);
+        assert_eq!(together(&["decoding.batch_size=9"]), [9, 9]);
+    }
+
+    #[test]
+    fn overrides_replace_values_and_paths_need_no_quotes() {
+        let config = parse(&[
+            "training.epochs=3",
+            "data.dataset=/tmp/some set",
+            "optimizer.max_grad_norm=0",
+            "training.device=cpu",
+        ])
+        .unwrap();
+        assert_eq!(config.training.epochs, 3);
+        assert_eq!(config.data.dataset, Path::new("/tmp/some set"));
+        assert!(config.optimizer.max_grad_norm.abs() < f64::EPSILON);
+        assert_eq!(config.training.device, "cpu");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let error = parse(&["optimizer.learning_rat=1e-3"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `optimizer.learning_rate`"), "{error}");
+        let error = parse(&["epochs=3"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `training.epochs`"), "{error}");
+        assert!(parse(&["zzz.q=3"]).unwrap_err().to_string().contains("prints every key"));
+    }
+
+    #[test]
+    fn a_kind_has_its_own_keys_and_defaults() {
+        let value = |sets: &[&str], key: &str| {
+            let values = parse(sets).unwrap().values();
+            values.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+        };
+        let transformer = ["mapper.kind=transformer"];
+        assert_eq!(value(&transformer, "mapper.layers").as_deref(), Some("8"));
+        assert_eq!(
+            value(&["mapper.prefix_length=4", transformer[0]], "mapper.prefix_length").unwrap(),
+            "4"
+        );
+        let sampling = "decoding.strategy={ kind = \"sampling\", top_p = 0.9 }";
+        assert_eq!(value(&[sampling], "decoding.strategy.top_k").as_deref(), Some("50"));
+        // Another kind drops what only the previous one had.
+        let beams = [sampling, "decoding.strategy.kind=beam"];
+        assert_eq!(value(&beams, "decoding.strategy.num_beams").as_deref(), Some("5"));
+        assert_eq!(value(&beams, "decoding.strategy.top_p"), None);
+        for (set, expected) in [
+            ("mapper.layers=4", "`mapper.layers` has no use with kind = \"mlp\""),
+            ("decoding.strategy.num_beams=4", "has no use with kind = \"greedy\""),
+            ("tokenizer={ kind = \"custom\", vocabsize = 300 }", "`tokenizer.vocab_size`"),
+        ] {
+            let error = parse(&[set]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_names_only_what_it_decides_and_bases_may_be_chained() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let first = write("first.toml", "system = \"sbg\"\n[training]\nepochs = 3\nseed = 1");
+        write("rows/second.toml", "base = \"../first.toml\"\n[training]\nseed = 2");
+        let third = write(
+            "third.toml",
+            "base = \"rows/second.toml\"\n[decoding.strategy]\nkind = \"sampling\"\ntop_k = 7",
+        );
+        let (first, third) =
+            (Config::load(&first, &[]).unwrap(), Config::load(&third, &[]).unwrap());
+        assert_eq!(
+            first.difference(&third),
+            "  decoding.strategy.top_k: 50 -> 7\n  training.seed: 1 -> 2\n"
+        );
+        let defaults = Config::default_of("sbg").unwrap();
+        assert_eq!(
+            defaults.difference(&first),
+            "  training.epochs: 10 -> 3\n  training.seed: 42 -> 1\n"
+        );
+        let error =
+            |name: &str, text: &str| Config::load(&write(name, text), &[]).unwrap_err().to_string();
+        assert!(error("lost.toml", "base = \"gone.toml\"").contains("gone.toml"));
+        write("a.toml", "base = \"rows/b.toml\"");
+        let cycle = error("rows/b.toml", "base = \"../a.toml\"");
+        assert!(cycle.contains("leads back"), "{cycle}");
+        assert!(error("list.toml", "base = [1]").contains("must be the path"));
+        let typo = error("typo.toml", "base = \"first.toml\"\n[optimizer]\nlearning_rat = 1e-3");
+        assert!(typo.contains("did you mean `optimizer.learning_rate`"), "{typo}");
+    }
+
+    #[test]
+    fn the_built_in_configs_load_and_two_rows_differ_in_under_ten_lines() {
+        let mut rows = 0;
+        for folder in ["flickr8k", "flickr30k", "small", "demo"] {
+            let plain = Config::built_in(&format!("{folder}/prefix-original.toml"), &[]).unwrap();
+            for row in ["prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"] {
+                let row = Config::built_in(&format!("{folder}/{row}.toml"), &[]).unwrap();
+                rows += 1;
+                if row.clip_prefix().is_ok() {
+                    let lines = plain.difference(&row).lines().count();
+                    assert!((1..10).contains(&lines), "{folder}: {lines} lines");
+                }
+            }
+        }
+        assert_eq!(rows, 16);
+    }
+
+    /// `tests/fixtures/configs/0.1.0` has the configs that version 0.1.0 came with.
+    #[test]
+    fn configs_of_version_0_1_0_are_read_and_mean_what_they_meant() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/configs/0.1.0");
+        for family in ["flickr8k", "flickr30k", "small", "demo"] {
+            for row in [
+                "prefix-original",
+                "prefix-gradient-clipping",
+                "prefix-custom-tokenizer",
+                "sbg",
+                "merge-rnn",
+            ] {
+                let name = format!("{family}/{row}.toml");
+                let old = Config::load(&Path::new(folder).join(&name), &[]).unwrap();
+                let now = Config::built_in(&name, &[]).unwrap();
+                assert_eq!(old.difference(&now), "", "{name}");
+                assert_eq!(old, now, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_version_0_1_0_are_read_under_their_names_of_then() {
+        let old = [
+            "training.accumulation_steps=4",
+            "training.keep_checkpoints=3",
+            "optimizer.max_gradient_norm=1",
+            "decoding.max_tokens=9",
+            "decoding.strategy={ kind = \"sampling\", samples = 2 }",
+        ];
+        let new = [
+            "training.gradient_accumulation_steps=4",
+            "training.save_total_limit=3",
+            "optimizer.max_grad_norm=1",
+            "decoding.max_new_tokens=9",
+            "decoding.strategy={ kind = \"sampling\", num_return_sequences = 2 }",
+        ];
+        assert_eq!(parse(&old).unwrap(), parse(&new).unwrap());
+        let beams =
+            ["decoding.strategy={ kind = \"beam\", beams = 3 }", "decoding.strategy.beams=4"];
+        assert_eq!(parse(&beams).unwrap().decoding.strategy.continuations(), 4);
+        let both = "[optimizer]\nmax_grad_norm = 1.0\nmax_gradient_norm = 2.0";
+        let error = Config::parse(both, Path::new("both.toml"), &[]).unwrap_err().to_string();
+        assert!(error.contains("both.toml") && error.contains("max_grad_norm"), "{error}");
+    }
+
+    #[test]
+    fn saved_runs_without_later_keys_have_the_values_they_were_trained_with() {
+        let saved = |text: &str| Config::parse_saved(text, Path::new("config.toml"), &[]).unwrap();
+        for system in ["clip-prefix", "sbg"] {
+            let text = reference(system);
+            let named = saved(&text);
+            assert_eq!(named.decoding.clean_up_tokenization_spaces, Some(true));
+            let is_later = |line: &&str| {
+                line.starts_with("clean_up_tokenization_spaces")
+                    || line.starts_with("deterministic")
+            };
+            let lines: Vec<&str> = text.lines().filter(|line| !is_later(line)).collect();
+            assert_eq!(text.lines().count() - lines.len(), 2);
+            let before = saved(&lines.join("\n"));
+            assert_eq!(before.decoding.clean_up_tokenization_spaces, Some(false));
+            assert!(!before.training.deterministic);
+            assert!(before.difference(&named).contains("clean_up_tokenization_spaces"));
+            assert_eq!(saved(&before.to_toml()), before);
+            let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+            assert_eq!(before.with_settings(&set).unwrap(), named);
+        }
+        let words = saved(&reference("merge-rnn"));
+        assert!(!words.to_toml().contains("clean_up"));
+        assert_eq!(saved(&words.to_toml()), words);
+        let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
+        let error = words.with_settings(&set).unwrap_err().to_string();
+        assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
+    }
+
+    #[test]
+    fn each_system_has_its_own_sections_and_refuses_what_it_has_no_use_for() {
+        let parse = |system: &str, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+            Config::parse(&reference(system), Path::new("reference.toml"), &sets)
+        };
+        assert!(parse("sbg", &[]).unwrap().sbg().is_ok());
+        assert!(parse("merge-rnn", &[]).unwrap().trains_past_best_epoch());
+        let error = parse("sbg", &[]).unwrap().clip_prefix().unwrap_err().to_string();
+        assert!(error.contains("a run of sbg") && error.contains("clip-prefix"), "{error}");
+        for (system, set, expected) in [
+            ("sbg", "mapper.kind=mlp", "unknown key `mapper.kind`"),
+            ("sbg", "gpt2.tuning=frozen", "unknown key `gpt2.tuning`"),
+            ("sbg", "data.normalize_embeddings=false", "normalize_embeddings"),
+            ("sbg", "training.sort_by_length=true", "sort_by_length"),
+            ("sbg", "decoding.strategy={ kind = \"greedy\" }", "drawn at random"),
+            ("sbg", "reranking.best_of=[1, 6]", "reranking.best_of"),
+            ("sbg", "reranking.best_of=[]", "reranking.best_of"),
+            ("sbg", "text.block_size=1", "text.block_size"),
+            ("sbg", "text.loss=some", "loss"),
+            ("merge-rnn", "gpt2.model=gpt2", "unknown key `gpt2.model`"),
+            ("merge-rnn", "training.precision=bf16", "training.precision"),
+            ("merge-rnn", "training.gradient_checkpointing=true", "gradient_checkpointing"),
+            ("merge-rnn", "network.architecture=append", "architecture"),
+            ("merge-rnn", "network.layer_size=0", "network.layer_size"),
+            ("merge-rnn", "training.keep_best_checkpoint=false", "keep_best_checkpoint"),
+            ("merge-rnn", "system=rnn", "`system` is \"rnn\""),
+        ] {
+            let error = parse(system, &[set]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn wrong_types_ranges_and_forms_are_named() {
+        for (argument, expected) in [
+            ("training.epochs=many", "epochs"),
+            ("training.epochs=0", "`training.epochs` is 0"),
+            ("training.gradient_accumulation_steps=41", "training.gradient_accumulation_steps"),
+            ("training.precision=f16", "f32"),
+            ("gpt2.tuning=half", "frozen"),
+            ("mapper.kind=linear", "transformer"),
+            ("decoding.strategy={ kind = \"beam\", num_beams = 0 }", "num_beams is 0"),
+            ("mapper.prefix_length=0", "mapper.prefix_length"),
+            ("optimizer.beta1=1.0", "optimizer.beta1"),
+            ("optimizer.learning_rate=-1.0", "optimizer.learning_rate"),
+            ("data.split=random", "split"),
+            ("data.layout=zip", "data.layout"),
+            ("training.epochs", "key=value"),
+            ("training..epochs=3", "key=value"),
+        ] {
+            let error = parse(&[argument]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{argument}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_saved_configuration_reads_back_the_same() {
+        for system in ["clip-prefix", "sbg", "merge-rnn"] {
+            let config =
+                Config::parse(&reference(system), Path::new("reference.toml"), &[]).unwrap();
+            let again = Config::parse(&config.to_toml(), Path::new("saved.toml"), &[]).unwrap();
+            assert_eq!(config, again);
+        }
+    }
+
+    #[test]
+    fn a_difference_names_the_keys_that_changed() {
+        let (before, after) = (parse(&[]).unwrap(), parse(&["training.seed=7"]).unwrap());
+        assert_eq!(before.difference(&before), "");
+        assert_eq!(before.difference(&after), "  training.seed: 42 -> 7\n");
+        assert_eq!(before.difference_of_run(&after), "  training.seed: 42 -> 7\n");
+        let elsewhere = parse(&[
+            "training.device=cpu",
+            "training.threads=7",
+            "decoding.batch_size=9",
+            "data.dataset=/x",
+        ])
+        .unwrap();
+        assert_eq!(before.difference(&elsewhere).lines().count(), 4);
+        assert_eq!(before.difference_of_run(&elsewhere), "");
+    }
+}

@@ -1,0 +1,181 @@
+//! The layers of a config: defaults, base files, the file itself, and overrides, merged as TOML tables.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::error::ConfigError;
+use crate::keys::nested;
+use crate::{Mapper, Strategy, Tokenizer};
+
+/// Keys that have been renamed: the name in version 0.1.0, and the name now.
+const RENAMED: [(&str, &str); 6] = [
+    ("training.accumulation_steps", "gradient_accumulation_steps"),
+    ("training.keep_checkpoints", "save_total_limit"),
+    ("optimizer.max_gradient_norm", "max_grad_norm"),
+    ("decoding.max_tokens", "max_new_tokens"),
+    ("decoding.strategy.beams", "num_beams"),
+    ("decoding.strategy.samples", "num_return_sequences"),
+];
+
+/// Most files that a chain of `base` may have.
+const MOST_BASES: usize = 32;
+
+/// Reads the text of a config file.
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
+
+/// Parses a file's text, and lays it over the files that its `base` names.
+pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Table, ConfigError> {
+    let mut chain = vec![path.to_owned()];
+    let mut table = parse(text, path)?;
+    while let Some(base) = table.remove("base") {
+        let base = base_of(&base, &chain)?;
+        let text =
+            read(&base).map_err(|source| ConfigError::Read { path: base.clone(), source })?;
+        let mut merged = parse(&text, &base)?;
+        let next = merged.remove("base");
+        merge(&mut merged, table, "");
+        table = merged;
+        if let Some(next) = next {
+            table.insert("base".to_owned(), next);
+        }
+        chain.push(base);
+    }
+    Ok(table)
+}
+
+/// Resolves `base` relative to the last file of `chain`, and refuses a file that is there already.
+fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
+    let [.., file] = chain else { return Err(ConfigError::Override("base".to_owned())) };
+    let invalid = |message: String| ConfigError::Invalid { path: file.clone(), message };
+    let Value::String(base) = base else {
+        return Err(invalid(format!("`base` is {base}, but must be the path of a config file")));
+    };
+    let path = file.parent().unwrap_or(Path::new("")).join(base);
+    let is_cycle = chain.iter().any(|seen| without_dots(seen) == without_dots(&path));
+    if is_cycle || chain.len() > MOST_BASES {
+        return Err(invalid(format!(
+            "`base` = \"{base}\" leads back to a file that is based on it"
+        )));
+    }
+    Ok(path)
+}
+
+/// Returns `path` with `folder/..` removed, to compare paths by their names.
+pub(crate) fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir if plain.file_name().is_some() => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+fn parse(text: &str, path: &Path) -> Result<Table, ConfigError> {
+    let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+    let mut table: Table =
+        text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+    rename_old_keys(&mut table).map_err(|key| {
+        invalid(format!("`{key}` is given under its name of version 0.1.0, too; keep one of both"))
+    })?;
+    Ok(table)
+}
+
+/// Parses `key=value` as a table of that one key.
+pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
+    let malformed = || ConfigError::Override(argument.to_owned());
+    let (key, text) = argument.split_once('=').ok_or_else(malformed)?;
+    let (key, text) = (key.trim(), text.trim());
+    if key.is_empty() || key.split('.').any(str::is_empty) {
+        return Err(malformed());
+    }
+    // Anything that is not a TOML value is meant as a string: paths need no quotes.
+    let value = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .filter(|parsed| parsed.len() == 1)
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut table = nested(key, value);
+    rename_old_keys(&mut table).map_err(|_| malformed())?;
+    Ok(table)
+}
+
+/// Gives old keys their present names; fails with a key that is there under both.
+fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
+    for (old, new) in RENAMED {
+        let Some((sections, old)) = old.rsplit_once('.') else { continue };
+        let section = sections.split('.').try_fold(&mut *table, |table, section| {
+            table.get_mut(section).and_then(Value::as_table_mut)
+        });
+        let Some(section) = section else { continue };
+        if let Some(value) = section.remove(old)
+            && section.insert(new.to_owned(), value).is_some()
+        {
+            return Err(new);
+        }
+    }
+    Ok(())
+}
+
+/// Lays `over` on `table`, key by key. A section of another `kind` keeps what both kinds have.
+pub(crate) fn merge(table: &mut Table, over: Table, section: &str) {
+    if let Some(kind) = over.get("kind").filter(|kind| table.get("kind") != Some(*kind)) {
+        let keys = keys_of_kind(section, kind);
+        table.retain(|key, _| keys.iter().any(|known| known == key));
+    }
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => {
+                let section = if section.is_empty() { key } else { format!("{section}.{key}") };
+                merge(below, above, &section);
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Sections that have several kinds, each kind with its default values.
+pub(crate) fn kinds() -> [(&'static str, Vec<Table>); 3] {
+    [
+        ("tokenizer", tables(&Tokenizer::kinds())),
+        ("mapper", tables(&Mapper::kinds())),
+        ("decoding.strategy", tables(&Strategy::kinds())),
+    ]
+}
+
+fn tables<T: Serialize>(kinds: &[T]) -> Vec<Table> {
+    kinds.iter().filter_map(|kind| Table::try_from(kind).ok()).collect()
+}
+
+/// Returns the keys that a section of that kind has.
+pub(crate) fn keys_of_kind(section: &str, kind: &Value) -> Vec<String> {
+    defaults_of_kind(section, kind).map_or_else(Vec::new, |table| table.keys().cloned().collect())
+}
+
+fn defaults_of_kind(section: &str, kind: &Value) -> Option<Table> {
+    let (_, kinds) = kinds().into_iter().find(|(name, _)| *name == section)?;
+    kinds.into_iter().find(|table| table.get("kind") == Some(kind))
+}
+
+/// Gives the sections of several kinds the defaults of the kind that they have.
+pub(crate) fn fill_kinds(table: &mut Table) {
+    for (name, _) in kinds() {
+        let section = name.split('.').try_fold(&mut *table, |table, section| {
+            table.get_mut(section).and_then(Value::as_table_mut)
+        });
+        let Some(section) = section else { continue };
+        let defaults = section.get("kind").and_then(|kind| defaults_of_kind(name, kind));
+        for (key, value) in defaults.into_iter().flatten() {
+            section.entry(key).or_insert(value);
+        }
+    }
+}

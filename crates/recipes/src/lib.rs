@@ -1,0 +1,45 @@
+//! The config of a run as plain types: sections, defaults, `base` files, overrides and validation.
+//!
+//! A config file names only what it decides. [`Config::load`] lays it over the files that its `base`
+//! names and over the [defaults](Config::default_of) of its system, applies `--set key=value`
+//! overrides, and returns one validated value, which the run folder keeps whole.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let plain = folder.path().join("plain.toml");
+//! std::fs::write(&plain, "system = \"clip-prefix\"\n[training]\nepochs = 10")?;
+//! let clipped = folder.path().join("clipped.toml");
+//! std::fs::write(&clipped, "base = \"plain.toml\"\n[optimizer]\nmax_grad_norm = 1.0")?;
+//! let plain = recipes::Config::load(&plain, &[])?;
+//! let clipped = recipes::Config::load(&clipped, &["training.seed=7".to_owned()])?;
+//! assert_eq!(
+//!     plain.difference(&clipped),
+//!     "  optimizer.max_grad_norm: 0.0 -> 1.0\n  training.seed: 42 -> 7\n"
+//! );
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The networks take their enums from here, so that a config and a network speak of one type:
+//! [`MapperKind`], [`Strategy`], [`Architecture`].
+
+mod config;
+mod error;
+mod keys;
+mod layers;
+mod sections;
+mod strategy;
+mod systems;
+mod validate;
+
+pub use config::Config;
+pub use error::ConfigError;
+pub use sections::{
+    CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
+};
+pub use strategy::{MIN_TEMPERATURE, Sampling, Strategy, StrategyError};
+pub use systems::{
+    Architecture, ClipPrefix, Gpt2, Keywords, LanguageModel, Mapper, MapperKind, MergeRnn, Network,
+    Reranking, Sbg, System, Text, TextLoss, Tokenizer, Tuning, Vocabulary,
+};

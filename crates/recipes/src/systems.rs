@@ -1,0 +1,406 @@
+//! The captioning systems, the sections that only one of them has, and each system's defaults.
+
+use std::path::PathBuf;
+
+use datasets::SplitKind;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::sections::{
+    Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
+};
+use crate::strategy::{Sampling, Strategy};
+
+/// The captioning system that a run trains.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "system", rename_all = "kebab-case")]
+pub enum System {
+    /// A mapper from a CLIP image embedding to GPT-2's prefix, and GPT-2, trained together.
+    ClipPrefix(ClipPrefix),
+    /// Selective blind guessing: GPT-2 writes captions from keywords that CLIP chose, and CLIP chooses
+    /// among them.
+    Sbg(Sbg),
+    /// A recurrent network over words and image features.
+    MergeRnn(MergeRnn),
+}
+
+impl System {
+    /// Returns the name that configs have for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClipPrefix(_) => "clip-prefix",
+            Self::Sbg(_) => "sbg",
+            Self::MergeRnn(_) => "merge-rnn",
+        }
+    }
+
+    /// Returns the language model that training starts from, where there is one.
+    #[must_use]
+    pub fn language_model(&self) -> Option<&str> {
+        match self {
+            Self::ClipPrefix(ClipPrefix { gpt2, .. }) => Some(&gpt2.model),
+            Self::Sbg(Sbg { gpt2, .. }) => Some(&gpt2.model),
+            Self::MergeRnn(_) => None,
+        }
+    }
+}
+
+/// Settings of the CLIP-prefix system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipPrefix {
+    /// Language model.
+    pub gpt2: Gpt2,
+    /// Tokenizer of the captions.
+    pub tokenizer: Tokenizer,
+    /// Mapper from image embedding to prefix vectors.
+    pub mapper: Mapper,
+}
+
+/// Settings of selective blind guessing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sbg {
+    /// Language model, all of which is trained.
+    pub gpt2: LanguageModel,
+    /// Keyword files.
+    pub keywords: Keywords,
+    /// Texts that the language model learns from.
+    pub text: Text,
+    /// Choice of one of several captions.
+    pub reranking: Reranking,
+}
+
+/// Settings of the recurrent captioners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeRnn {
+    /// Vocabulary.
+    pub vocabulary: Vocabulary,
+    /// Shape of the network.
+    pub network: Network,
+}
+
+/// The language model of the CLIP-prefix system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpt2 {
+    /// A Hugging Face folder, a run folder, or a model of the hub, as `hub::ModelReference` reads it.
+    /// Default `weights/gpt2`.
+    pub model: String,
+    /// `full` (default) or `frozen`.
+    pub tuning: Tuning,
+}
+
+/// Training of GPT-2's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tuning {
+    /// All weights are trained, with dropout.
+    Full,
+    /// No weight is trained, and there is no dropout: `ClipCap`'s "prefix only".
+    Frozen,
+}
+
+/// Tokenizer of the captions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Tokenizer {
+    /// The tokenizer beside the language model (default).
+    Pretrained {},
+    /// A byte-level BPE trained on the training captions; GPT-2's embeddings are resized to it, rows
+    /// kept by index.
+    Custom {
+        /// Most tokens it may have. Default 50,257: GPT-2's.
+        vocab_size: usize,
+    },
+}
+
+impl Tokenizer {
+    pub(crate) fn kinds() -> [Self; 2] {
+        [Self::Pretrained {}, Self::Custom { vocab_size: 50_257 }]
+    }
+}
+
+/// Mapper from an image embedding to prefix vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapper {
+    /// `mlp` (default) or `transformer`.
+    #[serde(flatten)]
+    pub kind: MapperKind,
+    /// Prefix vectors before the caption. Default 10 (`ClipCap`).
+    pub prefix_length: i64,
+}
+
+/// Network of the mapper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum MapperKind {
+    /// Two linear layers with tanh between them.
+    Mlp,
+    /// `ClipCap`'s transformer.
+    Transformer {
+        /// Vectors that the image embedding is projected to. Default 10 (`ClipCap`).
+        clip_length: i64,
+        /// Layers. Default 8 (`ClipCap`).
+        layers: i64,
+    },
+}
+
+impl Mapper {
+    pub(crate) fn kinds() -> [Self; 2] {
+        let transformer = MapperKind::Transformer { clip_length: 10, layers: 8 };
+        [MapperKind::Mlp, transformer].map(|kind| Self { kind, prefix_length: 10 })
+    }
+}
+
+impl Strategy {
+    pub(crate) fn kinds() -> [Self; 3] {
+        [Self::Greedy {}, Self::Beam { num_beams: 5 }, Self::Sampling(Sampling::default())]
+    }
+}
+
+/// The language model of selective blind guessing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageModel {
+    /// As [`Gpt2::model`].
+    pub model: String,
+}
+
+/// Keyword files for SBG, of the commands `capsmith keywords build` and `select`. Default: in
+/// `data/flickr8k/keywords`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keywords {
+    /// Keywords selected for the pictures of the data set.
+    pub selected: PathBuf,
+    /// Labels that they were selected among, to caption other pictures.
+    pub labels: PathBuf,
+    /// Encyclopedia that they were selected in, to caption other pictures.
+    pub encyclopedia: PathBuf,
+}
+
+/// Training texts of SBG: `kw1, kw2, ... ### caption<|endoftext|>`, shuffled, joined and cut into blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Tokens in a block. Default 480 (paper).
+    pub block_size: usize,
+    /// Texts that are joined before they are cut; a remainder that fills no block is left out.
+    /// Default 1,000 (`map` of Hugging Face's datasets).
+    pub texts_together: usize,
+    /// `all` (default) or `caption`.
+    pub loss: TextLoss,
+}
+
+/// Tokens that the loss is computed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextLoss {
+    /// All tokens: the paper's.
+    All,
+    /// Tokens of captions and their ends, without keywords.
+    Caption,
+}
+
+/// Choice of one of several captions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reranking {
+    /// CLIP whose text tower compares captions with pictures: that of the embeddings. Default
+    /// `weights/clip-vit-large-patch14`.
+    pub clip: String,
+    /// Numbers of captions to choose among; each is scored. Default 1, 2 and 5 (paper).
+    pub best_of: Vec<usize>,
+}
+
+/// Vocabulary of a recurrent captioner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vocabulary {
+    /// Words that the training captions have less often are unknown. Default 3; the authors have 3, 4
+    /// and 5.
+    pub min_frequency: u64,
+}
+
+/// Shape of a recurrent captioner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// `merge` (default) or `inject`.
+    pub architecture: Architecture,
+    /// Size of word embeddings, of the recurrent layer and of the projected picture. Default 256; the
+    /// authors have 128, 256 and 512.
+    pub layer_size: i64,
+}
+
+/// Entry point of the picture into a recurrent captioner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Beside the LSTM's output: the LSTM reads only words.
+    Merge,
+    /// Into the LSTM, beside each word.
+    Inject,
+}
+
+impl Config {
+    /// Returns the defaults of a system, `None` where there is none of that name.
+    ///
+    /// These are the paper's rows on Flickr8k: "CLIP-prefix (Original)", SBG and Merge-RNN. Their
+    /// sources stand at each field.
+    #[must_use]
+    pub fn default_of(system: &str) -> Option<Self> {
+        match system {
+            "clip-prefix" => Some(clip_prefix()),
+            "sbg" => Some(sbg()),
+            "merge-rnn" => Some(merge_rnn()),
+            _ => None,
+        }
+    }
+}
+
+fn clip_prefix() -> Config {
+    let system = ClipPrefix {
+        gpt2: Gpt2 { model: "weights/gpt2".to_owned(), tuning: Tuning::Full },
+        tokenizer: Tokenizer::Pretrained {},
+        mapper: Mapper { kind: MapperKind::Mlp, prefix_length: 10 },
+    };
+    Config {
+        system: System::ClipPrefix(system),
+        data: Data {
+            dataset: "data/flickr8k".into(),
+            layout: "auto".to_owned(),
+            split: SplitKind::Paper,
+            test_captions: 5_000,
+            validation_captions: 0,
+            embeddings: "data/flickr8k/clip-vit-large-patch14.safetensors".into(),
+            normalize_embeddings: false,
+        },
+        training: Training {
+            device: "cuda:0".to_owned(),
+            threads: 0,
+            peer_timeout_seconds: 600,
+            seed: 42,
+            epochs: 30,
+            batch_size: 40,
+            gradient_accumulation_steps: 1,
+            sort_by_length: false,
+            precision: Precision::F32,
+            deterministic: false,
+            gradient_checkpointing: false,
+            drop_last_batch: true,
+            early_stop_epochs: 3,
+            early_stop_on: EarlyStopOn::LastBatch,
+            log_every_steps: 10,
+            checkpoint_every_steps: 500,
+            save_total_limit: 2,
+            keep_best_checkpoint: true,
+            keep_every_steps: 0,
+            scored_pictures: 200,
+        },
+        optimizer: Optimizer {
+            rule: Rule::Transformers,
+            schedule: Schedule::Linear,
+            learning_rate: 2e-5,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-6,
+            weight_decay: 0.0,
+            warmup_steps: 100,
+            max_grad_norm: 0.0,
+        },
+        decoding: Decoding {
+            max_new_tokens: 67,
+            clean_up_tokenization_spaces: Some(true),
+            batch_size: 0,
+            strategy: Strategy::Greedy {},
+        },
+    }
+}
+
+fn sbg() -> Config {
+    let Config { data, training, optimizer, decoding, .. } = clip_prefix();
+    let keywords = |file: &str| PathBuf::from("data/flickr8k/keywords").join(file);
+    let system = Sbg {
+        gpt2: LanguageModel { model: "weights/gpt2".to_owned() },
+        keywords: Keywords {
+            selected: keywords("selected.jsonl"),
+            labels: keywords("labels.json"),
+            encyclopedia: keywords("encyclopedia.json"),
+        },
+        text: Text { block_size: 480, texts_together: 1_000, loss: TextLoss::All },
+        reranking: Reranking {
+            clip: "weights/clip-vit-large-patch14".to_owned(),
+            best_of: vec![1, 2, 5],
+        },
+    };
+    Config {
+        system: System::Sbg(system),
+        data: Data { validation_captions: 5_000, normalize_embeddings: true, ..data },
+        training: Training {
+            epochs: 10,
+            batch_size: 8,
+            drop_last_batch: false,
+            early_stop_epochs: 0,
+            early_stop_on: EarlyStopOn::HeldOut,
+            ..training
+        },
+        optimizer: Optimizer {
+            rule: Rule::Torch,
+            learning_rate: 5e-5,
+            epsilon: 1e-8,
+            warmup_steps: 0,
+            max_grad_norm: 1.0,
+            ..optimizer
+        },
+        decoding: Decoding {
+            max_new_tokens: 256,
+            strategy: Strategy::Sampling(Sampling::default()),
+            ..decoding
+        },
+    }
+}
+
+fn merge_rnn() -> Config {
+    let Config { data, training, optimizer, decoding, .. } = clip_prefix();
+    let system = MergeRnn {
+        vocabulary: Vocabulary { min_frequency: 3 },
+        network: Network { architecture: Architecture::Merge, layer_size: 256 },
+    };
+    Config {
+        system: System::MergeRnn(system),
+        data: Data {
+            split: SplitKind::Official,
+            validation_captions: 5_000,
+            embeddings: "data/flickr8k/vgg16.safetensors".into(),
+            normalize_embeddings: true,
+            ..data
+        },
+        training: Training {
+            device: "cpu".to_owned(),
+            epochs: 100,
+            batch_size: 50,
+            drop_last_batch: false,
+            early_stop_epochs: 1,
+            early_stop_on: EarlyStopOn::HeldOut,
+            checkpoint_every_steps: 0,
+            ..training
+        },
+        optimizer: Optimizer {
+            schedule: Schedule::Constant,
+            learning_rate: 1e-3,
+            epsilon: 1e-8,
+            warmup_steps: 0,
+            ..optimizer
+        },
+        decoding: Decoding {
+            max_new_tokens: 20,
+            clean_up_tokenization_spaces: None,
+            strategy: Strategy::Beam { num_beams: 3 },
+            ..decoding
+        },
+    }
+}
