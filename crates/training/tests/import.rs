@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use datasets::Corpus;
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
-use networks::prefix::{ClipCaptioner, TokenBatch};
+use networks::prefix::{ClipCaptioner, MapperConfig, TokenBatch};
 use networks::weights::{self, Checkpoint};
 use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
 use recipes::CheckpointChoice;
-use recipes::{ClipPrefix, Config, Mapper, Rule, System};
+use recipes::{ClipPrefix, Config, Mapper, MapperKind, Rule, System};
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::captioner::Captioner;
@@ -59,7 +59,7 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let (config, provenance) = (run.config().unwrap(), run.provenance().unwrap());
     let mut store = nn::VarStore::new(Device::Cpu);
-    let mapper = config.clip_prefix().unwrap().mapper.network(provenance.clip_dim);
+    let mapper = MapperConfig::new(&config.clip_prefix().unwrap().mapper, provenance.clip_dim);
     let gpt2 = Gpt2Config::open(&run.gpt2()).unwrap();
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
     let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
@@ -84,11 +84,12 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
         let imported = imported(&fixture(&format!("{name}.pt")), Some(4), &out).unwrap();
         assert_eq!((imported.clip_dim, imported.gpt2.n_inner), (16, inner));
         assert_eq!(imported.gpt2.tie_word_embeddings, name != "untied");
-        let mapper = match name {
-            "mlp" | "untied" => Mapper::Mlp { prefix_length: 3 },
-            _ => Mapper::Transformer { prefix_length: 3, clip_length: 2, layers: 2 },
+        let kind = match name {
+            "mlp" | "untied" => MapperKind::Mlp,
+            _ => MapperKind::Transformer { clip_length: 2, layers: 2 },
         };
         let run = RunFolder::open(&out).unwrap();
+        let mapper = Mapper { kind, prefix_length: 3 };
         let system = ClipPrefix { mapper, ..config().clip_prefix().unwrap().clone() };
         let configured = Config { system: System::ClipPrefix(system), ..config() };
         assert_eq!(run.config().unwrap(), configured);

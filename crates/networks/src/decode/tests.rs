@@ -56,7 +56,7 @@ fn write_uncached(
         let logits = model.logits(&states.select(1, inputs.size()[1] - 1));
         let probabilities = super::probabilities(&sampling, &logits).to_kind(Kind::Double);
         let probabilities = Vec::<f64>::try_from(probabilities.squeeze_dim(0)).unwrap();
-        let draw = sampling.draw(number, sample, step) as f64 / 2_f64.powi(53);
+        let draw = super::sampling::draw(&sampling, number, sample, step) as f64 / 2_f64.powi(53);
         let mut passed = 0.0;
         let token = probabilities
             .iter()
@@ -88,7 +88,7 @@ fn samples_are_what_the_uncached_computation_draws_in_any_batch() {
     let wanted: Vec<Vec<Hypothesis>> = all
         .iter()
         .map(|&number| {
-            let samples = 0..SAMPLING.samples;
+            let samples = 0..SAMPLING.num_return_sequences;
             samples.map(|sample| write_uncached(&model, number, SAMPLING, sample)).collect()
         })
         .collect();
@@ -104,7 +104,7 @@ fn samples_are_what_the_uncached_computation_draws_in_any_batch() {
             let found = write(&model, numbers, SAMPLING);
             assert_eq!(found.len(), numbers.len());
             for (samples, &number) in found.iter().zip(numbers) {
-                assert_eq!(samples.len(), SAMPLING.samples);
+                assert_eq!(samples.len(), SAMPLING.num_return_sequences);
                 for (ours, theirs) in samples.iter().zip(&wanted[number as usize]) {
                     assert_same(ours, theirs);
                 }

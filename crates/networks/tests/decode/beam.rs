@@ -139,8 +139,8 @@ fn beams_are_no_more_than_the_vocabulary_has_tokens_and_as_long_as_positions_las
 fn a_width_that_is_none_or_beyond_memory_is_refused() {
     for beams in [0, 1_001, usize::MAX] {
         let error = Strategy::Beam { num_beams: beams }.check().unwrap_err();
-        assert_eq!(error, StrategyError::Continuations { name: "beams", count: beams });
-        assert!(error.to_string().contains(&format!("beams is {beams}")), "{error}");
+        assert_eq!(error, StrategyError::Continuations { name: "num_beams", count: beams });
+        assert!(error.to_string().contains(&format!("num_beams is {beams}")), "{error}");
     }
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
     let options = Options { strategy: Strategy::Beam { num_beams: 0 }, max_tokens: 67, stops: &[] };
