@@ -38,7 +38,7 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// CheckpointChoice of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,

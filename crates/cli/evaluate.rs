@@ -42,13 +42,13 @@ pub struct Args {
         ]
     )]
     run: Option<PathBuf>,
-    /// CheckpointChoice of the run's pictures: those to report on, or those held out to choose by.
+    /// Which of the run's pictures: those to report on, or those held out to choose by.
     #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
     split: Option<SplitChoice>,
     /// Folder for a run's predictions and scores, in place of one under the run's evaluation/.
     #[arg(long, requires = "run", value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// CheckpointChoice of the run's checkpoints; the newest, or the best where training stops by held-out
+    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
     /// captions.
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
@@ -134,7 +134,7 @@ impl From<CheckpointChoice> for recipes::CheckpointChoice {
     }
 }
 
-/// CheckpointChoice of a run's pictures.
+/// One of a run's splits.
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitChoice {
     /// The test pictures.

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::error::Error;
+use crate::pending::{PendingStep, StepValues};
 use crate::run_folder::RunFolder;
 use crate::state::TrainState;
-use crate::step_log::{PendingStep, StepValues};
 use crate::systems::System;
 
 /// File in the run folder that lists the captions of the batch.

@@ -131,7 +131,7 @@ fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
     let trials = planner.sweep.trials.iter().map(|trial| {
         let mut config = trial.config.clone();
         if let Some(device) = options.devices.first() {
-            // CheckpointChoice of several GPUs is a slot's matter: a run may go on with another one.
+            // Which of several GPUs is a slot's matter: a run may go on with another one.
             device.split(':').next().unwrap_or(device).clone_into(&mut config.training.device);
         }
         if config.training.threads == 0 {
