@@ -9,6 +9,7 @@ mod cli {
     mod exchange;
     mod interruption;
     mod main_path;
+    mod old_versions;
     mod processes;
     pub mod reproduce;
     pub mod serve;

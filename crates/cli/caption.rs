@@ -10,10 +10,10 @@ use pictures::Preprocessing;
 use precompute::ImageEncoder;
 use progress::{Part, Progress, Unit};
 use rayon::prelude::*;
+use runs::RunFolder;
 use tch::Device;
 use training::captioner::Captioner;
 use training::captions::Caption;
-use training::run_folder::RunFolder;
 
 use crate::evaluate::{CaptionOptions, CheckpointChoice};
 use crate::terminal::Bar;

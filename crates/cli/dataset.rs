@@ -42,7 +42,8 @@ pub struct CheckArgs {
 }
 
 /// The set that is drawn unless told otherwise.
-pub const DRAWN: scenes::Options = scenes::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
+pub const DRAWN: demo_data::Options =
+    demo_data::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
 
 #[derive(clap::Args)]
 pub struct DrawArgs {
@@ -67,7 +68,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check(args) => check(&args),
         Command::Draw(DrawArgs { out, count, seed, size, alt_texts }) => {
-            draw(&out, &scenes::Options { count, seed, size, alt_texts })
+            draw(&out, &demo_data::Options { count, seed, size, alt_texts })
         }
     }
 }
@@ -106,9 +107,9 @@ fn show(bar: &Mutex<Bar>, done: usize) {
 }
 
 /// Draws a set, unless it is there already.
-pub fn draw(out: &Path, options: &scenes::Options) -> anyhow::Result<()> {
+pub fn draw(out: &Path, options: &demo_data::Options) -> anyhow::Result<()> {
     let bar = Mutex::new(Bar::new("drawing", Unit::Count("pictures"), options.count as u64));
-    let summary = scenes::draw(out, options, |done| show(&bar, done))?;
+    let summary = demo_data::draw(out, options, |done| show(&bar, done))?;
     drop(bar);
     let verb = if summary.was_there { "were drawn before" } else { "drawn" };
     terminal::say(&format!(

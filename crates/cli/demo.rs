@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         printable_path(&pictures),
         args.count
     ));
-    dataset::draw(&pictures, &scenes::Options { count: args.count, ..dataset::DRAWN })?;
+    dataset::draw(&pictures, &demo_data::Options { count: args.count, ..dataset::DRAWN })?;
     let weights = args.out.join("weights");
     lay_out(&MODELS, &weights)?;
     let line = reproduce::Args {

@@ -11,11 +11,11 @@ use foreign_text::printable_path;
 use hub::Wanted;
 use launchers::Place;
 use recipes::{Config, System};
+use runs::RunFolder;
+use runs::metrics::ScoredSplit;
 use tch::Device;
 use training::captioner::Captioner;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
-use training::run_folder::RunFolder;
-use training::track::ScoredSplit;
 
 use crate::{models, place, terminal};
 

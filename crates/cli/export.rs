@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
+use runs::RunFolder;
 use training::export::{Format, export};
 use training::pickle;
-use training::run_folder::RunFolder;
 
 use crate::terminal;
 

@@ -9,8 +9,8 @@ use foreign_text::printable_path;
 use hub::Wanted;
 use keywords::stages::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use keywords::{
-    Encyclopedia, Identity, ImageKeywords, Selector, TextEncoder, ZeroShot, compare, labels_sha256,
-    nearest_by_wordnet, read_labels, write_labels,
+    Encyclopedia, ImageKeywords, KeywordsIdentity, Selector, TextEncoder, ZeroShot, compare,
+    labels_sha256, nearest_by_wordnet, read_labels, write_labels,
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
@@ -302,7 +302,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     let embeddings = Embeddings::open(&args.embeddings)?;
     let encoder = encoder(&args.clip, &args.device)?;
     check(args, &corpus, &embeddings, &encoder)?;
-    let identity = Identity::new(
+    let identity = KeywordsIdentity::new(
         corpus.fingerprint(),
         embeddings.sha256().to_owned(),
         encoder.identity().to_owned(),

@@ -21,7 +21,6 @@ mod reproduce;
 mod serve;
 mod stage_screen;
 mod sweep;
-mod table_page;
 mod terminal;
 mod train;
 

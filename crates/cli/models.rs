@@ -7,7 +7,7 @@ use foreign_text::{printable, printable_path};
 use hub::{ModelReference, Options, Unit, Wanted};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
 use progress::Progress;
-use training::run_folder::Provenance;
+use runs::Provenance;
 
 use crate::terminal::{self, Bar};
 

@@ -111,7 +111,7 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
         config: args.shape.config(1.0)?,
         vocab_size: args.vocab_size,
         course: args.course.course(args.batch_size),
-        kind: args.course.dtype.kind(),
+        kind: precompute::kind_of(args.course.dtype),
     };
     let (stop, mut screen) = (terminal::stop_flag()?, Screen::new(args.course.steps));
     let finished = pretrain::clip(
@@ -132,7 +132,7 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
         config: args.shape.config()?,
         block_size: args.block_size,
         course: args.course.course(args.batch_size),
-        kind: args.course.dtype.kind(),
+        kind: precompute::kind_of(args.course.dtype),
     };
     let texts = args.pictures.texts()?;
     let stop: Arc<AtomicBool> = terminal::stop_flag()?;

@@ -2,15 +2,19 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use foreign_text::printable_path;
 use hub::Wanted;
 use indicatif::HumanDuration;
-use studies::reproduce::{Estimate, Family, FoundModels, Request, Results, Row, Table, results};
+use networks::device::parse_device;
+use studies::reproduce::{
+    Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page,
+};
 use studies::stages::{self, Outcome, Plan, Runner, Todo};
+use tch::{Kind, Tensor};
 
 use crate::stage_screen::Screen;
 use crate::{bounds, models, terminal};
@@ -129,7 +133,10 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let request = request(args, table, out)?;
     let reproduction = request.plan(&code())?;
     if args.dry_run {
-        show(&reproduction.plan, &Estimate::measure(&request, &reproduction)?)?;
+        show(
+            &reproduction.plan,
+            &Estimate::new(&request, &reproduction, speed(Estimate::device(&reproduction))?),
+        )?;
         return Ok(None);
     }
     durable::create_dir_all(&request.out)?;
@@ -140,7 +147,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     results.write(&request.out)?;
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
-    crate::table_page::write(&page, &results, &reproduction)?;
+    write_page(&page, &results, &reproduction)?;
     terminal::say(&format!("the table with its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
 }
@@ -307,4 +314,21 @@ fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
 
 fn duration(seconds: f64) -> HumanDuration {
     HumanDuration(Duration::from_secs_f64(seconds))
+}
+
+/// Measures for half a second how many floating-point operations a second a device computes, by a product
+/// of matrices of GPT-2 small's size.
+fn speed(device: &str) -> anyhow::Result<f64> {
+    let options = (Kind::Float, parse_device(device)?);
+    let left = Tensor::f_rand([512, 768], options)?;
+    let right = Tensor::f_rand([768, 3072], options)?;
+    // Reading a value waits for a GPU.
+    let once = || left.matmul(&right).double_value(&[0, 0]);
+    once();
+    let (started, mut products) = (Instant::now(), 0.0);
+    while started.elapsed() < Duration::from_millis(500) {
+        once();
+        products += 1.0;
+    }
+    Ok(2.0 * 512.0 * 768.0 * 3072.0 * products / started.elapsed().as_secs_f64())
 }

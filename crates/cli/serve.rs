@@ -8,8 +8,8 @@ use foreign_text::printable;
 use networks::clip;
 use networks::device::{self, parse_device};
 use precompute::{Dtype, EncoderSource, Network};
+use runs::RunFolder;
 use serve::{Host, Limits, Models, RunSource};
-use training::run_folder::RunFolder;
 use words::ClipTokenizer;
 
 use crate::{evaluate, models, terminal};

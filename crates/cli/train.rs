@@ -7,7 +7,7 @@ use foreign_text::printable_path;
 use launchers::Place;
 use progress::Progress;
 use recipes::Config;
-use training::run_folder::RunFolder;
+use runs::RunFolder;
 use training::session::{Outcome, TrainOptions};
 use training::trainer;
 

@@ -73,7 +73,7 @@ fn a_runs_configuration_is_its_own_and_data_that_has_moved_is_named() {
 
     let config = run.join("config.toml");
     let whole = fs::read_to_string(&config).unwrap();
-    let edited = whole.replace("max_tokens = ", "max_tokens = 1");
+    let edited = whole.replace("max_new_tokens = ", "max_new_tokens = 1");
     assert_ne!(edited, whole);
     fs::write(&config, edited).unwrap();
     for words in [vec!["evaluate", "--run", &text], vec!["report", &text]] {

@@ -19,19 +19,13 @@ fn clip_and_embeddings(folder: &Path) -> (String, String) {
     (clip, embeddings)
 }
 
-/// The demo's configuration with the drawn set and these embeddings.
+/// A config on the demo's, with the drawn set and these embeddings.
 fn config_for(folder: &Path, embeddings: &str) -> String {
-    let changed = [
-        ("dataset = ", format!("dataset = \"{}\"", Stage::get().pictures())),
-        ("embeddings = ", format!("embeddings = \"{embeddings}\"")),
-        ("test_captions = ", "test_captions = 50".to_owned()),
-    ];
-    let text = fs::read_to_string(config()).unwrap();
-    let lines = text.lines().map(|line| {
-        let found = changed.iter().find(|(key, _)| line.starts_with(key));
-        found.map_or(line, |(_, whole)| whole)
-    });
-    let text = lines.collect::<Vec<_>>().join("\n");
+    let (base, pictures) = (config(), Stage::get().pictures());
+    let text = format!(
+        "base = {base:?}\n[data]\ndataset = {pictures:?}\nembeddings = {embeddings:?}\n\
+         test_captions = 50\n"
+    );
     let path = folder.join("config.toml");
     fs::write(&path, text).unwrap();
     path.display().to_string()

@@ -9,30 +9,26 @@ use std::time::{Duration, Instant};
 use super::damage::flip;
 use super::stage::{Stage, capsmith, failure, success};
 
-/// The demo's configurations, made short: 10 test pictures, one epoch.
+/// The demo's configs, made short: 10 test pictures, one epoch.
 fn configs(folder: &Path) -> PathBuf {
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/demo");
     let configs = folder.join("configs");
     fs::create_dir_all(&configs).unwrap();
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/demo")).unwrap() {
-        let file = entry.unwrap().path();
-        let text = fs::read_to_string(&file).unwrap();
-        let lines = text.lines().map(|line| match line.split(" = ").next().unwrap_or_default() {
-            "test_captions" => "test_captions = 50",
-            "validation_captions" if !line.starts_with("validation_captions = 0") => {
-                "validation_captions = 50"
-            }
-            "epochs" => "epochs = 1",
-            "scored_pictures" => "scored_pictures = 0",
-            "batch_size" if line.contains("pictures captioned") => "batch_size = 64",
-            "batch_size" => "batch_size = 8",
-            "block_size" => "block_size = 64",
-            "vocab_size" => "vocab_size = 300",
-            "max_tokens" => "max_tokens = 12",
-            "threads" => "threads = 1",
-            _ => line,
-        });
-        let text: Vec<&str> = lines.collect();
-        fs::write(configs.join(file.file_name().unwrap()), text.join("\n") + "\n").unwrap();
+    fs::copy(format!("{DEMO}/recipe.toml"), configs.join("recipe.toml")).unwrap();
+    for (row, held_out, own) in [
+        ("prefix-original", 0, ""),
+        ("prefix-gradient-clipping", 0, ""),
+        ("prefix-custom-tokenizer", 0, "[tokenizer]\nvocab_size = 300\n"),
+        ("sbg", 50, "[text]\nblock_size = 64\n[optimizer]\nlearning_rate = 1e-3\n"),
+        ("merge-rnn", 50, ""),
+    ] {
+        let text = format!(
+            "base = \"{DEMO}/{row}.toml\"\n\
+             [data]\ntest_captions = 50\nvalidation_captions = {held_out}\n\
+             [training]\nepochs = 1\nbatch_size = 8\nscored_pictures = 0\nthreads = 1\n\
+             [decoding]\nmax_new_tokens = 12\nbatch_size = 64\n{own}"
+        );
+        fs::write(configs.join(format!("{row}.toml")), text).unwrap();
     }
     configs
 }

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use precompute::{Dtype, EncoderSource, ImageEncoder, Network};
+use runs::RunFolder;
 use serde_json::{Value, json};
 use tch::Device;
 use training::captioner::Captioner;
-use training::run_folder::RunFolder;
 
 use super::stage::{capsmith, failure, success};
 use super::systems::Place;

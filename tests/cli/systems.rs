@@ -7,12 +7,12 @@ use std::process::Stdio;
 use durable::sealed;
 use networks::gpt2::Gpt2Config;
 use progress::{Progress, Unit};
+use runs::RunFolder;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use training::captioner::Captioner;
 use training::captions::{ImageInputs, best};
-use training::run_folder::RunFolder;
 
 use super::stage::{
     Stage, capsmith, failure, init_clip, newest_checkpoint, success, without_dropout,

@@ -26,7 +26,7 @@ use std::collections::{HashMap, HashSet};
 use words::{Label, PartOfSpeech};
 
 use crate::encyclopedia::{Encyclopedia, Leaf};
-use crate::selected::Keyword;
+use runs::Keyword;
 
 /// Scale of similarities in the softmax, the same as in `OpenAI`'s CLIP models.
 const SCALE: f64 = 100.0;

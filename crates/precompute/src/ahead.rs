@@ -148,7 +148,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::identity::{Dtype, Identity};
+    use runs::{Dtype, Identity};
 
     fn plan(pictures: usize) -> Plan<'static> {
         Plan {

@@ -9,18 +9,19 @@ use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
 use pictures::{Preprocessing, PreprocessingError};
+use runs::{Dtype, Network};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::identity::Dtype;
 use crate::normaliser::Normaliser;
 
-/// A kind of model that makes embeddings of pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// CLIP's vision tower.
-    Clip,
-    /// VGG-16 up to fc7.
-    Vgg,
+/// Returns libtorch's name of a type.
+#[must_use]
+pub fn kind_of(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::Bf16 => Kind::BFloat16,
+    }
 }
 
 /// A model's files.
@@ -96,14 +97,14 @@ impl ImageEncoder {
     }
 
     fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
-        let vgg = Vgg16::from_file(file, device, dtype.kind())?;
+        let vgg = Vgg16::from_file(file, device, kind_of(dtype))?;
         Self::new(Tower::Vgg(vgg), Preprocessing::imagenet(), device, dtype)
     }
 
     fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
         let folder = clip::folder_of(path)?;
         let preprocessing = Preprocessing::from_folder(folder)?;
-        let clip = LoadedClip::from_folder(path, device, dtype.kind())?.with_vision()?;
+        let clip = LoadedClip::from_folder(path, device, kind_of(dtype))?.with_vision()?;
         let size = clip.model.config().vision_config.image_size;
         if i64::from(preprocessing.crop) != size {
             let (folder, crop) = (folder.to_owned(), preprocessing.crop);
@@ -118,7 +119,7 @@ impl ImageEncoder {
         device: Device,
         dtype: Dtype,
     ) -> Result<Self, EncoderError> {
-        let normaliser = Normaliser::new(&preprocessing, dtype.kind(), device)?;
+        let normaliser = Normaliser::new(&preprocessing, kind_of(dtype), device)?;
         Ok(Self { tower, preprocessing, normaliser, device })
     }
 

@@ -30,10 +30,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::digest;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::plan::{Plan, Skipped};
 use crate::previous::Previous;
 use crate::sources::{self, RECORD, Source};
+use runs::Identity;
 
 const FORMAT: &str = "capsmith-embeddings";
 const VERSION: &str = "1";

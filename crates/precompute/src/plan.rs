@@ -13,7 +13,7 @@ use tch::Device;
 
 use crate::digest;
 use crate::error::Error;
-use crate::identity::Identity;
+use runs::Identity;
 
 /// Where a picture is, by its place in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;

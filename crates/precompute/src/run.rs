@@ -63,8 +63,11 @@ where
     let (total, done) = (Some(share.total as u64), share.done as u64);
     progress.start("embedding pictures", Unit::Count("pictures"), total, done);
     let _no_grad = tch::no_grad_guard();
-    let normaliser =
-        Normaliser::new(&plan.identity.preprocessing, plan.identity.dtype.kind(), plan.device)?;
+    let normaliser = Normaliser::new(
+        &plan.identity.preprocessing,
+        crate::kind_of(plan.identity.dtype),
+        plan.device,
+    )?;
     let decode = |picture, pixels: &mut [u8]| decode(plan, picture, pixels);
     let left = std::mem::take(&mut share.left);
     let mut at_work = AtWork::new(plan, &partial, &mut share, progress);

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::plan::Plan;
+use runs::Identity;
 
 /// The format of the folder of an unfinished run.
 const VERSION: u32 = 3;

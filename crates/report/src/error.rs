@@ -7,18 +7,15 @@ use foreign_text::printable_path;
 /// Error of reading a run for a report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The folder is not a run, or its configuration cannot be read.
+    /// The folder is not a run, or its config or keywords cannot be read.
     #[error(transparent)]
-    Run(#[from] training::Error),
+    Run(#[from] runs::Error),
     /// A training record is damaged.
     #[error(transparent)]
-    Track(#[from] training::track::TrackError),
+    Metrics(#[from] runs::metrics::MetricsError),
     /// The captions or references of an evaluation are damaged.
     #[error(transparent)]
     Captions(#[from] caption_metrics::Error),
-    /// The keywords file is damaged.
-    #[error(transparent)]
-    Keywords(#[from] keywords::Error),
     /// The data set of the images is damaged.
     #[error(transparent)]
     DataSet(#[from] datasets::LoadError),

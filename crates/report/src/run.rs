@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use caption_metrics::{Metric, Predictions, References};
 use foreign_text::printable_path;
-use keywords::ImageKeywords;
 use recipes::{Config, System};
-use training::checkpoint;
-use training::run_folder::RunFolder;
-use training::scores_file::ScoresFile;
-use training::track::{self, EpochRecord, EpochScores, StepRecord};
+use runs::ImageKeywords;
+use runs::RunFolder;
+use runs::ScoresFile;
+use runs::checkpoints;
+use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
 
 use crate::error::Error;
 
@@ -71,7 +71,7 @@ impl Run {
     pub fn open(path: &Path, name: String) -> Result<Self, Error> {
         let run = RunFolder::open(path)?;
         let config = run.config().map_err(|error| in_file(path, error))?;
-        let step = checkpoint::step(&run.checkpoints(), config.usual_checkpoint())?;
+        let step = checkpoints::step(&run.checkpoints(), config.usual_checkpoint())?;
         let keywords = match &config.system {
             System::Sbg(system) if system.keywords.selected.exists() => {
                 Some(ImageKeywords::open(&system.keywords.selected)?)
@@ -81,9 +81,9 @@ impl Run {
         Ok(Self {
             name,
             path: path.to_owned(),
-            steps: track::records(&path.join("metrics.csv"))?,
-            epochs: track::records(&path.join("epochs.csv"))?,
-            epoch_scores: track::records(&path.join("epoch-scores.csv"))?,
+            steps: metrics::records(&path.join("metrics.csv"))?,
+            epochs: metrics::records(&path.join("epochs.csv"))?,
+            epoch_scores: metrics::records(&path.join("epoch-scores.csv"))?,
             evaluations: evaluations(path, step)?,
             config,
             keywords,
@@ -118,7 +118,7 @@ impl Evaluation {
 }
 
 /// Adds the file's path to a configuration error, unless the error has it already.
-fn in_file(run: &Path, error: training::Error) -> Error {
+fn in_file(run: &Path, error: runs::Error) -> Error {
     let path = run.join("config.toml");
     let reason = error.to_string();
     if reason.contains(&path.display().to_string()) {

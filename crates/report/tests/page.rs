@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use durable::digests::Digests;
 use image::{Rgb, RgbImage};
-use keywords::{Identity, ImageKeywords, Keyword};
 use recipes::Config;
 use report::{Run, names, sections};
+use runs::{ImageKeywords, Keyword, KeywordsIdentity as Identity};
+use runs::{Provenance, RunFolder};
 use tempfile::TempDir;
-use training::run_folder::{Provenance, RunFolder};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 

@@ -9,12 +9,12 @@ use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use progress::{Progress, Silent, Unit};
 use recipes::Decoding;
+use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
 use training::captioner::Captioner;
 use training::captions::Caption;
 use training::inputs::normalized;
 use training::keyword_selector::KeywordSelector;
-use training::run_folder::RunFolder;
 
 use crate::backend::{Backend, Candidate, Failure, Picture, Served, ServedRun, Written};
 use crate::error::Error;

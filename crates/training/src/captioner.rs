@@ -6,16 +6,15 @@ use keywords::Keyword;
 use precompute::ImageEncoder;
 use progress::Progress;
 use recipes::{CheckpointChoice, Config, Decoding, System};
-use serde::{Deserialize, Serialize};
+use runs::checkpoints::{self, Checkpoint};
+use runs::{Provenance, RunFolder, UsedCheckpoint};
 use tch::{Device, Tensor};
 
 use crate::captions::{Caption, ImageInputs, Writer};
-use crate::checkpoint::{self, Checkpoint};
 use crate::error::Error;
 use crate::inputs;
 use crate::keyword_selector::KeywordSelector;
 use crate::memory;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
 use crate::systems::sbg::SbgWriter;
@@ -29,16 +28,6 @@ pub struct Captioner {
     /// Checkpoint that captions.
     pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
-}
-
-/// The checkpoint that wrote captions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UsedCheckpoint {
-    /// Training steps.
-    pub step: u64,
-    /// SHA-256 of the weights.
-    pub model_sha256: String,
 }
 
 /// One way of choosing an image's caption among those written for it.
@@ -72,7 +61,7 @@ impl Captioner {
             ));
         }
         let which = which.unwrap_or_else(|| config.usual_checkpoint());
-        let checkpoint = checkpoint::find(&folder.checkpoints(), which)?;
+        let checkpoint = checkpoints::find(&folder.checkpoints(), which)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
 
@@ -98,7 +87,7 @@ impl Captioner {
         };
         let checkpoint = UsedCheckpoint {
             step: checkpoint.position.step,
-            model_sha256: checkpoint.model_sha256.clone(),
+            model_sha256: checkpoint.model_sha256().to_owned(),
         };
         Ok(Self { config, provenance, checkpoint, writer })
     }

@@ -1,8 +1,7 @@
 //! The end of an epoch: which loss is the best so far, and whether training is finished.
 
 use recipes::{EarlyStopOn, Training};
-
-use crate::checkpoint::Position;
+use runs::checkpoints::Position;
 
 /// Moves `position` to the next epoch, and decides whether training is finished: all epochs are
 /// done, or the deciding loss has not beaten its best for `early_stop_epochs` epochs in a row.

@@ -7,15 +7,14 @@
 use caption_metrics::{Options, Scores};
 use progress::{Progress, Unit};
 use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
+use runs::metrics::{EpochScores, ScoredSplit};
+use runs::{RunFolder, checkpoints};
 use tch::Device;
 
 use crate::captioner::{Captioner, Choice};
-use crate::checkpoint;
 use crate::error::Error;
 use crate::evaluate::{chosen, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
-use crate::run_folder::RunFolder;
-use crate::track::{EpochScores, ScoredSplit};
 
 /// The images that are captioned and scored after each epoch.
 pub(crate) struct ScoredImages {
@@ -59,7 +58,7 @@ impl ScoredImages {
         device: Device,
         progress: &mut dyn Progress,
     ) -> Result<EpochScores, Error> {
-        let checkpoint = checkpoint::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
+        let checkpoint = checkpoints::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let known = image_inputs(inputs, &captioner, &self.images)?;
         let epoch = checkpoint.position.epoch;

@@ -6,8 +6,6 @@ use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
 use recipes::ConfigError;
 
-use crate::track::TrackError;
-
 /// A run that cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -50,15 +48,18 @@ pub enum Error {
     /// Other processes cannot be found, or were lost.
     #[error(transparent)]
     Collectives(#[from] collectives::Error),
+    /// A run folder cannot be used.
+    #[error(transparent)]
+    Run(#[from] runs::Error),
     /// Metrics cannot be written.
     #[error(transparent)]
-    Track(#[from] TrackError),
+    Metrics(#[from] runs::metrics::MetricsError),
     /// A file cannot be written.
     #[error(transparent)]
     Durable(#[from] durable::Error),
     /// Captions cannot be scored.
     #[error(transparent)]
-    Metrics(#[from] caption_metrics::Error),
+    Scores(#[from] caption_metrics::Error),
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
@@ -80,14 +81,6 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
-    },
-    /// The newest checkpoint is damaged, and an older one is not taken in its place.
-    #[error(
-        "{source}\nhint: capsmith train --resume trains on from the checkpoint before it; to use that one as it is, move the damaged folder out of checkpoints/"
-    )]
-    DamagedCheckpoint {
-        /// The file, and what is wrong with it.
-        source: Box<Error>,
     },
     /// Parts of a run do not fit together.
     #[error("{0}")]

@@ -8,6 +8,8 @@ use keywords::ImageKeywords;
 use launchers::Place;
 use progress::Progress;
 use recipes::System;
+use runs::metrics::ScoredSplit;
+use runs::{RunFolder, scores_file};
 use tch::{Device, Tensor};
 
 use crate::captioner::{Captioner, Choice};
@@ -15,10 +17,7 @@ use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::Pieces;
-use crate::run_folder::RunFolder;
-use crate::scores_file::{self, CaptionedImage};
 use crate::seeds::{self, Purpose};
-use crate::track::ScoredSplit;
 
 /// Scope of an evaluation.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +33,17 @@ pub struct EvaluateOptions {
     pub place: Place,
     /// Digest of the code: captions that other code wrote are written again.
     pub code: String,
+}
+
+/// One image of a scored split.
+#[derive(Debug, Clone)]
+pub struct CaptionedImage {
+    /// File name.
+    pub file_name: String,
+    /// Reference captions, lower-cased; for Merge-RNN only their words.
+    pub references: Vec<String>,
+    /// Predicted caption.
+    pub prediction: String,
 }
 
 /// State of a split after an evaluation.
@@ -128,7 +138,12 @@ pub fn evaluate_run(
         let system = &captioner.config.system;
         let captions = chosen(&inputs, system, &images, &written, &choice);
         let evaluation = scores(&captions, metrics)?;
-        scores_file::write(&folder, captioner, &captions, &evaluation)?;
+        let scored = captions.iter().map(|one| scores_file::Scored {
+            file_name: &one.file_name,
+            prediction: &one.prediction,
+            references: &one.references,
+        });
+        scores_file::write(&folder, &captioner.checkpoint, scored, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;

@@ -9,7 +9,10 @@ use tch::Device;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
-use crate::run_folder::{RunFolder, write_json, write_tensors};
+use crate::language_model;
+use networks::weights::write_tensors;
+use runs::checkpoints;
+use runs::{RunFolder, write_json};
 
 /// Prefix of the language model's names in ClipCap's checkpoints; Hugging Face's have none.
 const LANGUAGE_MODEL: &str = "gpt.";
@@ -43,7 +46,8 @@ pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> 
     refuse_existing(out)?;
     let config = run.config()?;
     config.clip_prefix()?;
-    let file = checkpoint::find(&run.checkpoints(), config.usual_checkpoint())?.weights()?;
+    let file =
+        checkpoint::weights(&checkpoints::find(&run.checkpoints(), config.usual_checkpoint())?)?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),
         Format::ClipCap => clipcap(&file, out),
@@ -51,7 +55,7 @@ pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> 
 }
 
 fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let (config, tokenizer) = run.language_model()?;
+    let (config, tokenizer) = language_model::load(&run)?;
     let tensors = file
         .names()
         .filter_map(|name| Some((name, name.strip_prefix(LANGUAGE_MODEL)?)))

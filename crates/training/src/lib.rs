@@ -1,6 +1,6 @@
 //! Training, captioning and evaluation of a run, whatever its system.
 //!
-//! A run is one [`recipes::Config`] and one [`run_folder::RunFolder`]. [`trainer::train`] trains it
+//! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] trains it
 //! and writes checkpoints; [`captioner::Captioner`] loads the newest or the best of them;
 //! [`evaluate::evaluate_run`] captions a split with it and scores the captions.
 //!
@@ -47,11 +47,11 @@ mod error;
 pub mod evaluate;
 pub mod export;
 mod gradients;
-mod hardware;
 mod held_out;
 pub mod import;
 pub mod inputs;
 pub mod keyword_selector;
+mod language_model;
 pub mod learner;
 mod memory;
 mod not_finite;
@@ -61,9 +61,7 @@ pub mod pickle;
 mod pieces;
 pub mod pretrain;
 mod pretrained;
-pub mod run_folder;
 pub mod schedule;
-pub mod scores_file;
 pub mod scratch;
 pub mod seeds;
 pub mod session;
@@ -71,11 +69,9 @@ mod state;
 mod step_log;
 mod systems;
 pub mod tokenizers;
-pub mod track;
 pub mod trainer;
 
 pub use error::Error;
-pub use hardware::Hardware;
 pub use pretrained::first_names;
 pub use systems::merge_rnn::Batch as MergeRnnBatch;
 pub use systems::prefix::Batch as PrefixBatch;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use runs::RunFolder;
+
 use crate::error::Error;
 use crate::pending::{PendingStep, StepValues};
-use crate::run_folder::RunFolder;
 use crate::state::TrainState;
 use crate::systems::System;
 

@@ -1,8 +1,8 @@
 //! Steps whose losses and gradient norms are still on the device, and their transfer at a log point.
 
+use runs::checkpoints::Position;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::checkpoint::Position;
 use crate::learner::Step;
 
 /// A step that is computed and not read yet.

@@ -7,11 +7,11 @@ use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix;
 use networks::weights::Checkpoint;
 use progress::Progress;
+use runs::{RunFolder, checkpoints};
 use tch::nn;
 
 use crate::checkpoint;
 use crate::error::Error;
-use crate::run_folder::RunFolder;
 
 /// Weights with the config and the tokenizer that belong to them.
 pub(crate) struct Pretrained {
@@ -41,11 +41,11 @@ impl Pretrained {
         }
         run.check_files()?;
         let which = run.config()?.usual_checkpoint();
-        let checkpoint = checkpoint::find(&run.checkpoints(), which)?;
+        let checkpoint = checkpoints::find(&run.checkpoints(), which)?;
         Ok(Self {
             folder: run.gpt2(),
             config: Gpt2Config::open(&run.gpt2())?,
-            weights: checkpoint.weights()?,
+            weights: checkpoint::weights(&checkpoint)?,
             is_captioner: true,
         })
     }

@@ -12,8 +12,9 @@ use words::{ClipTokenizer, Gpt2Tokenizer};
 
 use crate::error::Error;
 use crate::memory;
-use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
+use networks::weights::write_tensors;
+use runs::write_json;
 
 /// Weights, and the bytes of the file that they are written to.
 const WRITTEN_COPIES: u128 = 2;
@@ -65,5 +66,5 @@ pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(),
 
 fn save_store(store: &nn::VarStore, folder: &Path) -> Result<(), Error> {
     let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    write_tensors(&folder.join("model.safetensors"), &tensors)
+    Ok(write_tensors(&folder.join("model.safetensors"), &tensors)?)
 }

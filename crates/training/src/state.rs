@@ -10,19 +10,19 @@ use launchers::Place;
 use networks::{Initial, device, libtorch};
 use progress::Progress;
 use recipes::{Config, Precision, Training};
+use runs::checkpoints::{self, Checkpoint, Keep, Position};
+use runs::{Hardware, Provenance, RunFolder};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batches::Batching;
-use crate::checkpoint::{self, Keep, Position};
+use crate::checkpoint;
 use crate::epoch_scores::ScoredImages;
 use crate::error::Error;
-use crate::hardware::{self, Hardware};
 use crate::inputs::Inputs;
 use crate::learner::{Learner, LearnerOptions};
 use crate::memory;
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::run_folder::{Provenance, RunFolder};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::session::TrainOptions;
@@ -63,14 +63,11 @@ impl<S: System> TrainState<S> {
             Some(earlier) if folder.config()?.training.threads == config.training.threads => {
                 earlier.threads
             }
-            _ => hardware::cpu_threads(&config.training),
+            _ => cpu_threads(&config.training),
         };
         // A run may be resumed with more processes of a machine than it was started with.
-        let own_threads = if place.is_alone() {
-            threads
-        } else {
-            threads.min(hardware::cpu_threads(&config.training))
-        };
+        let own_threads =
+            if place.is_alone() { threads } else { threads.min(cpu_threads(&config.training)) };
         device::set_threads(own_threads);
         device::keep_freed_memory();
         libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -83,7 +80,7 @@ impl<S: System> TrainState<S> {
         check_memory(config, &system, place, device)?;
         let scored = ScoredImages::new(config, &inputs)?;
 
-        let mut provenance = Provenance::new(config, &inputs, threads);
+        let mut provenance = Provenance::new(config, &inputs.identity, threads);
         system.record_provenance(&mut provenance);
         check_same_run(folder, config, &provenance)?;
 
@@ -93,14 +90,14 @@ impl<S: System> TrainState<S> {
         let initial = if newest.is_some() { Initial::Zeros } else { Initial::Random };
         let model = system.build_model(&store, initial)?;
         match &newest {
-            Some(checkpoint) => checkpoint.load_model(&mut store)?,
+            Some(checkpoint) => checkpoint::load_model(checkpoint, &mut store)?,
             None => system.load_pretrained(&mut store)?,
         }
         let trained = system.trained_parameters(named_variables(&store));
         let optimizer = AdamW::new(trained, optimizer_options(config));
         let mut position = Position::default();
         if let Some(checkpoint) = newest {
-            checkpoint.load_moments(&optimizer)?;
+            checkpoint::load_moments(&checkpoint, &optimizer)?;
             position = checkpoint.position;
             progress.note(&format!("resuming after step {}", position.step));
         }
@@ -109,7 +106,9 @@ impl<S: System> TrainState<S> {
         {
             let device = config.training.device.clone();
             let now = Hardware { after_step: position.step, device, threads };
-            resume_on(now, folder, earlier, progress)?;
+            if let Some(note) = folder.resume_on(now, earlier)? {
+                progress.note(&note);
+            }
         }
         if !folder.exists() && place.rank == 0 {
             system.save(folder)?;
@@ -189,7 +188,7 @@ impl<S: System> TrainState<S> {
         if self.place.rank > 0 || self.position.step == 0 {
             return Ok(());
         }
-        checkpoint::rotate(&folder.checkpoints(), &self.position, keep(training))
+        Ok(checkpoints::rotate(&folder.checkpoints(), &self.position, keep(training))?)
     }
 }
 
@@ -233,8 +232,8 @@ pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
 fn newest_checkpoint(
     folder: &RunFolder,
     progress: &mut dyn Progress,
-) -> Result<Option<checkpoint::Checkpoint>, Error> {
-    let (newest, damaged) = checkpoint::latest(&folder.checkpoints())?;
+) -> Result<Option<Checkpoint>, Error> {
+    let (newest, damaged) = checkpoints::latest(&folder.checkpoints())?;
     for error in damaged {
         progress.note(&format!("passed over a damaged checkpoint: {error}"));
     }
@@ -321,28 +320,11 @@ fn check_same_run(
     Ok(())
 }
 
-/// Records in `run.json` that a run is resumed on other hardware than it was computed on last, and
-/// notes it if that changes its results.
-///
-/// # Errors
-/// Fails if the file cannot be written.
-fn resume_on(
-    now: Hardware,
-    run: &RunFolder,
-    mut provenance: Provenance,
-    progress: &mut dyn Progress,
-) -> Result<(), Error> {
-    // Nothing is left of what was computed after the checkpoint.
-    provenance.resumed_on.retain(|before| before.after_step < now.after_step);
-    let before = provenance.hardware();
-    if now.is_same(&before) {
-        return Ok(());
+/// Returns the configured number of CPU threads; for 0, the threads that [`device::cpu_threads`]
+/// gives this process.
+pub(crate) fn cpu_threads(training: &Training) -> usize {
+    match training.threads {
+        0 => device::cpu_threads(launchers::processes_here()),
+        threads => threads,
     }
-    if !now.gives_the_same(&before) {
-        progress.note(&format!(
-            "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
-        ));
-    }
-    provenance.resumed_on.push(now);
-    run.save_provenance(&provenance)
 }

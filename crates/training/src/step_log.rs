@@ -4,14 +4,14 @@ use std::slice;
 use std::time::Instant;
 
 use progress::Progress;
+use runs::RunFolder;
+use runs::metrics::{MetricsError, StepRecord, Tracker};
 
 use crate::error::Error;
 use crate::not_finite;
 use crate::pending::{self, PendingStep};
-use crate::run_folder::RunFolder;
 use crate::state::TrainState;
 use crate::systems::System;
-use crate::track::{StepRecord, TrackError, Tracker};
 
 /// Steps that are computed, and the logs that they are written to.
 pub(crate) struct StepLog {
@@ -99,7 +99,7 @@ impl StepLog {
     }
 
     /// Seals the log files, after a checkpoint is written.
-    pub(crate) fn seal(&mut self) -> Result<(), TrackError> {
+    pub(crate) fn seal(&mut self) -> Result<(), MetricsError> {
         if let Some(tracker) = &mut self.tracker {
             tracker.seal()?;
         }

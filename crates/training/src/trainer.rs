@@ -13,6 +13,8 @@ use collectives::Collectives;
 use networks::{device, libtorch};
 use progress::{Progress, Unit};
 use recipes::Config;
+use runs::RunFolder;
+use runs::metrics::{EpochRecord, Tracker};
 use tch::Device;
 
 use crate::batches::{Batching, share_of_batch};
@@ -22,7 +24,6 @@ use crate::held_out::HeldOutLoss;
 use crate::learner::{Model, Share};
 use crate::memory;
 use crate::pending::PendingStep;
-use crate::run_folder::RunFolder;
 use crate::seeds::{self, Purpose};
 use crate::session::{Outcome, TrainOptions};
 use crate::state::TrainState;
@@ -31,7 +32,6 @@ use crate::systems::System;
 use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
-use crate::track::{EpochRecord, Tracker};
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
 /// the folder of a model or of a run, where `gpt2.model` was found.

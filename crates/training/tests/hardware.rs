@@ -7,11 +7,12 @@ mod stage;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use runs::Hardware;
+use runs::RunFolder;
 use stage::{Stage, Watcher};
-use training::run_folder::RunFolder;
+use training::Error;
 use training::session::TrainOptions;
 use training::trainer::train;
-use training::{Error, Hardware};
 
 /// Threads and determinism are settings of the whole process.
 fn alone() -> MutexGuard<'static, ()> {

@@ -16,15 +16,16 @@ use pictures::Preprocessing;
 use precompute::{Dtype, Embeddings, Identity};
 use recipes::CheckpointChoice;
 use recipes::{ClipPrefix, Config, Mapper, MapperKind, Rule, System};
+use runs::RunFolder;
+use runs::checkpoints;
 use tch::{Device, Tensor, nn};
 use torch_files::StateDict;
 use training::captioner::Captioner;
-use training::checkpoint::{self};
+use training::checkpoint;
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::pickle;
-use training::run_folder::RunFolder;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const TOLERANCE: f64 = 1e-5;
@@ -62,8 +63,8 @@ fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let mapper = MapperConfig::new(&config.clip_prefix().unwrap().mapper, provenance.clip_dim);
     let gpt2 = Gpt2Config::open(&run.gpt2()).unwrap();
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
-    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
-    newest.load_model(&mut store).unwrap();
+    let newest = checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
+    checkpoint::load_model(&newest, &mut store).unwrap();
     let (embeddings, tokens) = (expected("embeddings"), expected("tokens"));
     let inputs = Tensor::cat(&[captioner.prefix(&embeddings), captioner.gpt2().embed(&tokens)], 1);
     let states = captioner.gpt2().forward(&inputs, None, Pass::EVALUATION);
@@ -105,7 +106,7 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
 /// The weights of an imported run.
 fn weights_of(out: &Path) -> Vec<u8> {
     let run = RunFolder::open(out).unwrap();
-    let newest = checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    let newest = checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
     fs::read(newest.path.join("model.safetensors")).unwrap()
 }
 
@@ -256,7 +257,7 @@ fn an_imported_run_has_no_moments_to_resume_from() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     imported(&fixture("mlp.pt"), Some(4), &out).unwrap();
-    let newest = checkpoint::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
+    let newest = checkpoints::latest(&RunFolder::new(&out).checkpoints()).unwrap().0.unwrap();
     assert!(newest.position.finished);
     let options = AdamWOptions {
         rule: Rule::Transformers,
@@ -265,7 +266,9 @@ fn an_imported_run_has_no_moments_to_resume_from() {
         epsilon: 1e-6,
         weight_decay: 0.0,
     };
-    let error = newest.load_moments(&AdamW::new(Vec::new(), options)).unwrap_err().to_string();
+    let error = checkpoint::load_moments(&newest, &AdamW::new(Vec::new(), options))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("imported") && error.contains("gpt2.model"), "{error}");
 }
 

@@ -11,13 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use networks::weights::Checkpoint;
 use recipes::CheckpointChoice;
+use runs::RunFolder;
+use runs::checkpoints::{self, Position};
+use runs::metrics::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use stage::{Stage, Watcher};
 use tch::Device;
-use training::checkpoint::{self, Position};
+use training::checkpoint;
 use training::export::{Format, export};
-use training::run_folder::RunFolder;
 use training::session::{Outcome, TrainOptions};
-use training::track::{self, EpochRecord, EpochScores, ScoredSplit, StepRecord};
 use training::trainer::train;
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
@@ -58,7 +59,7 @@ fn resumed() -> TrainOptions {
 }
 
 fn newest(run: &RunFolder) -> Position {
-    checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap().position
+    checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap().position
 }
 
 #[test]
@@ -398,13 +399,13 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
         "training.keep_every_steps=8",
     ];
     let (run, ..) = stage.trained("run", &sets);
-    let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
+    let epochs: Vec<EpochRecord> = metrics::records(&run.path().join("epochs.csv")).unwrap();
     assert_eq!(epochs.len(), 40);
     let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.validation_loss.unwrap()).collect();
     let best = epochs.iter().find(|epoch| epoch.validation_loss == Some(least(&losses))).unwrap();
     assert!(best.epoch < 40, "{losses:?}");
     assert_eq!(newest(&run).best, Some((least(&losses), best.step)));
-    let found = checkpoint::find(&run.checkpoints(), CheckpointChoice::Best).unwrap();
+    let found = checkpoints::find(&run.checkpoints(), CheckpointChoice::Best).unwrap();
     assert_eq!(found.position.step, best.step);
     let last = 40 * Stage::BATCHES_WITHOUT_HELD_OUT;
     let kept: BTreeSet<u64> = stage::kept_steps(&run);
@@ -414,7 +415,7 @@ fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     // The loss is of the held-out captions: without dropout and update it is the same each time.
     let still = ["optimizer.learning_rate=0", "data.validation_captions=5", "training.epochs=2"];
     let (run, ..) = stage.trained("still", &still);
-    let epochs: Vec<EpochRecord> = track::records(&run.path().join("epochs.csv")).unwrap();
+    let epochs: Vec<EpochRecord> = metrics::records(&run.path().join("epochs.csv")).unwrap();
     assert_eq!(epochs[0].validation_loss, epochs[1].validation_loss);
     assert_ne!(epochs[0].last_loss.to_bits(), epochs[1].last_loss.to_bits());
 }
@@ -437,7 +438,7 @@ fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
         ],
     );
     let sha256 = |which| {
-        let found = checkpoint::find(&run.checkpoints(), which).unwrap();
+        let found = checkpoints::find(&run.checkpoints(), which).unwrap();
         Checkpoint::open(&found.path.join("model.safetensors")).unwrap().identity()
     };
     assert_ne!(sha256(CheckpointChoice::Best), sha256(CheckpointChoice::Newest));
@@ -445,8 +446,10 @@ fn what_goes_on_from_a_run_takes_the_checkpoint_that_it_captions_with() {
     let exported = run.path().with_file_name("exported.safetensors");
     export(&run, Format::ClipCap, &exported).unwrap();
     let exported = Checkpoint::open(&exported).unwrap();
-    let best =
-        checkpoint::find(&run.checkpoints(), CheckpointChoice::Best).unwrap().weights().unwrap();
+    let best = checkpoint::weights(
+        &checkpoints::find(&run.checkpoints(), CheckpointChoice::Best).unwrap(),
+    )
+    .unwrap();
     for name in best.names() {
         let of = |file: &Checkpoint| file.tensor(name, Device::Cpu).unwrap();
         assert_eq!(of(&exported), of(&best), "{name}");
@@ -469,7 +472,7 @@ fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
         "training.early_stop_epochs=2",
     ];
     let epochs = |run: &RunFolder| -> Vec<EpochRecord> {
-        track::records(&run.path().join("epochs.csv")).unwrap()
+        metrics::records(&run.path().join("epochs.csv")).unwrap()
     };
     let (whole, _, records) = stage.trained("whole", &sets);
     let (run, config) = (stage.run("cut"), stage.config(&sets));
@@ -493,7 +496,7 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     let _alone = alone();
     let stage = Stage::new();
     let scores = |run: &RunFolder| -> Vec<EpochScores> {
-        track::records(&run.path().join("epoch-scores.csv")).unwrap()
+        metrics::records(&run.path().join("epoch-scores.csv")).unwrap()
     };
     let model = stage.gpt2_with_dropout();
     let set = |pictures: usize| {

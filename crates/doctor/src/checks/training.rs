@@ -7,9 +7,10 @@ use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use recipes::{Rule, Schedule};
+use runs::checkpoints::{self, Keep, Position};
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::TokenRow;
-use training::checkpoint::{self, Keep, Position};
+use training::checkpoint;
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -163,9 +164,9 @@ fn train<M: Model>(
         for mut variable in store.variables().into_values() {
             let _ = tch::no_grad(|| variable.f_zero_())?;
         }
-        let checkpoint = checkpoint::newest(folder)?;
-        checkpoint.load_model(&mut store)?;
-        checkpoint.load_moments(&optimizer)?;
+        let checkpoint = checkpoints::newest(folder).map_err(training::Error::from)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
+        checkpoint::load_moments(&checkpoint, &optimizer)?;
     }
     let pass = arithmetic.pass();
     let options = LearnerOptions {

@@ -24,7 +24,7 @@ use crate::libtorch::reason;
 pub use checkpoint::Checkpoint;
 pub use load::load;
 pub(crate) use load::{load_and_name_others, load_variables};
-pub use save::save;
+pub use save::{save, write_tensors};
 
 /// Weights that cannot be read or written, with the file concerned.
 #[derive(Debug, thiserror::Error)]

@@ -40,6 +40,15 @@ pub fn save(
     Ok(())
 }
 
+/// Writes tensors as a safetensors file that transformers reads too, all or nothing.
+///
+/// # Errors
+/// Names the file.
+pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
+    // transformers refuses a file that does not say which framework wrote it.
+    save(path, tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+}
+
 struct Entry<'a> {
     name: &'a str,
     tensor: &'a Tensor,

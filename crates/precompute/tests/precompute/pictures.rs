@@ -147,9 +147,10 @@ fn the_encoder_gets_the_planned_type_and_no_gradients_and_rows_are_f32() {
         let mut plan = data.plan(&output);
         plan.identity.dtype = dtype;
         let encoder = |pixels: &Tensor| {
-            assert_eq!(pixels.kind(), dtype.kind());
+            assert_eq!(pixels.kind(), precompute::kind_of(dtype));
             assert_eq!(pixels.size()[1..], [3, 4, 4]);
-            let weight = Tensor::ones([1], (dtype.kind(), Device::Cpu)).set_requires_grad(true);
+            let weight = Tensor::ones([1], (precompute::kind_of(dtype), Device::Cpu))
+                .set_requires_grad(true);
             let out = pixels.i((.., .., 0, 0)) * weight;
             assert!(!out.requires_grad());
             Tensor::f_cat(&[&out, &out.i((.., ..2))], 1)
@@ -157,7 +158,9 @@ fn the_encoder_gets_the_planned_type_and_no_gradients_and_rows_are_f32() {
         run(&plan, encoder, &mut Silent, &false.into()).unwrap();
         let pixels =
             plan.identity.preprocessing.apply(&pictures::decode(&data.path(&name(0))).unwrap());
-        let rounded = Tensor::from_slice(&pixels[..1]).to_kind(dtype.kind()).to_kind(Kind::Float);
+        let rounded = Tensor::from_slice(&pixels[..1])
+            .to_kind(precompute::kind_of(dtype))
+            .to_kind(Kind::Float);
         assert_eq!(rows(&output)[0][..1], Vec::<f32>::try_from(rounded).unwrap());
         assert_eq!(
             Embeddings::open(&output).unwrap().tensor(Device::Cpu).unwrap().kind(),

@@ -1,7 +1,7 @@
 //! Training curves by step.
 
 use maud::{Markup, html};
-use training::track::StepRecord;
+use runs::metrics::StepRecord;
 
 use super::absent;
 use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, smooth, thin};

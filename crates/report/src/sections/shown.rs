@@ -25,7 +25,7 @@ impl Shown {
         for run in runs {
             let data = &run.config.data;
             if data.dataset.is_dir() && !sets.contains_key(&data.dataset) {
-                let layout = data.layout().map_err(training::Error::from)?;
+                let layout = data.layout().map_err(runs::Error::from)?;
                 let corpus = Corpus::load(&data.dataset, layout)?;
                 let named = corpus.images.iter().enumerate();
                 let files = named.map(|(at, image)| (image.file_name.clone(), corpus.picture(at)));

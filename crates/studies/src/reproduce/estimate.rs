@@ -7,16 +7,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use datasets::Corpus;
-use networks::clip::ClipConfig;
-use networks::device::parse_device;
-use networks::gpt2::Gpt2Config;
 use recipes::{Config, System};
-use tch::{Kind, Tensor};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{Error, Reproduction, Request};
+use super::{Reproduction, Request};
 
 /// The part of the measured speed that models reach.
 const REACHED: f64 = 0.5;
@@ -55,14 +52,17 @@ struct Sizes {
 }
 
 impl Estimate {
-    /// Measures the speed of the study's device for half a second, and estimates each stage.
-    ///
-    /// # Errors
-    /// When the device cannot be used.
-    pub fn measure(request: &Request, reproduction: &Reproduction) -> Result<Self, Error> {
+    /// Returns the device whose speed counts: that of the first run.
+    #[must_use]
+    pub fn device(reproduction: &Reproduction) -> &str {
+        let mut configs = reproduction.runs.iter().filter_map(|run| run.resolved.as_ref());
+        configs.next().map_or("cpu", |(_, config)| &config.training.device)
+    }
+
+    /// Estimates each stage on a device that computes `speed` floating-point operations a second.
+    #[must_use]
+    pub fn new(request: &Request, reproduction: &Reproduction, speed: f64) -> Self {
         let configs = reproduction.runs.iter().filter_map(|run| run.resolved.as_ref());
-        let device = configs.clone().next().map_or("cpu", |(_, config)| &config.training.device);
-        let speed = speed(device)?;
         let sizes = Sizes::of(request, configs.clone().next().map(|(_, config)| config));
         let seconds = reproduction.plan.stages().iter().map(|stage| {
             let (kind, run) = stage.name.split_once('/').unwrap_or((&stage.name, ""));
@@ -79,7 +79,7 @@ impl Estimate {
             };
             START_SECONDS + operations / (speed * REACHED)
         });
-        Ok(Self { seconds: seconds.collect(), speed })
+        Self { seconds: seconds.collect(), speed }
     }
 
     /// Seconds of a stage, by its place in the plan.
@@ -88,7 +88,7 @@ impl Estimate {
         self.seconds[at]
     }
 
-    /// Operations a second that were measured.
+    /// Returns the floating-point operations a second of the device.
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
@@ -109,12 +109,12 @@ impl Sizes {
         let test = config.map_or(5000, |config| config.data.test_captions) as f64;
         let models = &request.models;
         let clip = models.clip.as_deref().map_or_else(random_clip, |clip| {
-            ClipConfig::from_folder(Path::new(clip)).unwrap_or_else(|_| large_clip())
+            sizes::<ClipSize>(clip).map_or_else(large_clip, |clip| clip.vision_config)
         });
         let gpt2 = models
             .gpt2
             .as_deref()
-            .map_or_else(random_gpt2, |gpt2| Gpt2Config::open(Path::new(gpt2)).unwrap_or_default());
+            .map_or_else(random_gpt2, |gpt2| sizes(gpt2).unwrap_or(SMALL_GPT2));
         Self {
             pictures,
             captions,
@@ -168,56 +168,64 @@ fn words(corpus: &Corpus) -> f64 {
     counts.into_values().filter(|&count| count >= KNOWN_WORD).count() as f64
 }
 
-/// ViT-L/14, where the model is not on this machine yet.
-fn large_clip() -> ClipConfig {
-    clip(1024, 24, 224, 14)
+/// The numbers in CLIP's `config.json` that its work depends on.
+#[derive(Deserialize)]
+struct ClipSize {
+    vision_config: VisionSize,
 }
 
-/// What `capsmith init clip` makes.
-fn random_clip() -> ClipConfig {
-    clip(256, 2, 112, 16)
+#[derive(Deserialize)]
+struct VisionSize {
+    hidden_size: f64,
+    intermediate_size: f64,
+    num_hidden_layers: f64,
+    image_size: f64,
+    patch_size: f64,
 }
 
-fn clip(hidden_size: i64, layers: i64, image_size: i64, patch_size: i64) -> ClipConfig {
-    let mut config = ClipConfig::default();
-    let vision = &mut config.vision_config;
-    (vision.hidden_size, vision.intermediate_size) = (hidden_size, 4 * hidden_size);
-    (vision.num_hidden_layers, vision.image_size, vision.patch_size) =
-        (layers, image_size, patch_size);
-    config
+/// The numbers in GPT-2's `config.json` that its work depends on.
+#[derive(Deserialize)]
+struct Gpt2Size {
+    n_embd: f64,
+    n_layer: f64,
+    vocab_size: f64,
 }
 
-/// What `capsmith init gpt2` makes.
-fn random_gpt2() -> Gpt2Config {
-    Gpt2Config { n_embd: 192, n_layer: 3, vocab_size: 4000, ..Gpt2Config::default() }
+const SMALL_GPT2: Gpt2Size = Gpt2Size { n_embd: 768.0, n_layer: 12.0, vocab_size: 50_257.0 };
+
+/// Reads a model's `config.json`; a model that is not on this machine yet has none.
+fn sizes<T: DeserializeOwned>(folder: &str) -> Option<T> {
+    let text = std::fs::read(Path::new(folder).join("config.json")).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
-fn clip_operations(config: &ClipConfig) -> f64 {
-    let vision = &config.vision_config;
-    let tokens = ((vision.image_size / vision.patch_size).pow(2) + 1) as f64;
-    let hidden = vision.hidden_size as f64;
-    let weights = 4.0 * hidden * hidden + 2.0 * hidden * vision.intermediate_size as f64;
-    2.0 * weights * vision.num_hidden_layers as f64 * tokens
+/// ViT-L/14.
+fn large_clip() -> VisionSize {
+    clip(1024.0, 24.0, 224.0, 14.0)
 }
 
-fn gpt2_weights(config: &Gpt2Config) -> f64 {
-    let hidden = config.n_embd as f64;
-    12.0 * hidden * hidden * config.n_layer as f64 + config.vocab_size as f64 * hidden
+/// The model that `capsmith init clip` makes.
+fn random_clip() -> VisionSize {
+    clip(256.0, 2.0, 112.0, 16.0)
 }
 
-/// Operations a second of a product of matrices of GPT-2 small's size.
-fn speed(device: &str) -> Result<f64, Error> {
-    let device = parse_device(device).map_err(training::Error::from)?;
-    let options = (Kind::Float, device);
-    let left = Tensor::f_rand([512, 768], options).map_err(training::Error::from)?;
-    let right = Tensor::f_rand([768, 3072], options).map_err(training::Error::from)?;
-    // Reading a value waits for a GPU.
-    let once = || left.matmul(&right).double_value(&[0, 0]);
-    once();
-    let (started, mut products) = (Instant::now(), 0.0);
-    while started.elapsed() < Duration::from_millis(500) {
-        once();
-        products += 1.0;
-    }
-    Ok(2.0 * 512.0 * 768.0 * 3072.0 * products / started.elapsed().as_secs_f64())
+fn clip(hidden_size: f64, layers: f64, image_size: f64, patch_size: f64) -> VisionSize {
+    let intermediate_size = 4.0 * hidden_size;
+    VisionSize { hidden_size, intermediate_size, num_hidden_layers: layers, image_size, patch_size }
+}
+
+/// The model that `capsmith init gpt2` makes.
+fn random_gpt2() -> Gpt2Size {
+    Gpt2Size { n_embd: 192.0, n_layer: 3.0, vocab_size: 4000.0 }
+}
+
+fn clip_operations(vision: &VisionSize) -> f64 {
+    let tokens = (vision.image_size / vision.patch_size).floor().powi(2) + 1.0;
+    let hidden = vision.hidden_size;
+    let weights = 4.0 * hidden * hidden + 2.0 * hidden * vision.intermediate_size;
+    2.0 * weights * vision.num_hidden_layers * tokens
+}
+
+fn gpt2_weights(gpt2: &Gpt2Size) -> f64 {
+    12.0 * gpt2.n_embd * gpt2.n_embd * gpt2.n_layer + gpt2.vocab_size * gpt2.n_embd
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod estimate;
+mod page;
 mod published;
 mod recipe;
 mod table;
@@ -26,6 +27,7 @@ use recipes::{Config, ConfigError, System};
 use crate::stages::{self, Check, Input, Plan, Resume, Stage};
 
 pub use estimate::Estimate;
+pub use page::write_page;
 pub use published::{COLUMNS, Row, Table};
 pub use recipe::{Family, FamilyError, Keywords, Models, Precompute, Recipe, Seeds};
 pub use table::{Cell, Line, Results, results};
@@ -105,9 +107,12 @@ pub enum Error {
     /// Stages cannot be planned.
     #[error(transparent)]
     Stages(#[from] stages::Error),
-    /// The device cannot be used.
+    /// The scores of a run cannot be read.
     #[error(transparent)]
-    Training(#[from] training::Error),
+    Run(#[from] runs::Error),
+    /// A run cannot be shown.
+    #[error(transparent)]
+    Report(#[from] report::Error),
     /// Results cannot be read.
     #[error("{}: {reason}", printable_path(path))]
     Results {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use foreign_text::printable_path;
+use runs::ScoresFile;
 use serde::Serialize;
-use training::scores_file::ScoresFile;
 
 use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
 use crate::stages::Outcome;

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use durable::digests::{self, Digests};
 use foreign_text::printable_path;
-use training::checkpoint;
-use training::run_folder::RunFolder;
-use training::track::{self, EpochRecord, EpochScores, StepRecord};
+use runs::RunFolder;
+use runs::checkpoints;
+use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
 
 use super::key::listing;
 use super::{Error, Record, Stage};
@@ -108,7 +108,7 @@ fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
 pub(super) fn refuse_later_scores(stage: &Stage, damage: &Damage) -> Result<(), Error> {
     let Check::Scores { run, epochs } = &stage.check else { return Ok(()) };
     // A damaged run is trained again before it is scored.
-    match checkpoint::newest(&RunFolder::new(run).checkpoints()) {
+    match checkpoints::newest(&RunFolder::new(run).checkpoints()) {
         Ok(newest) if newest.position.epoch > *epochs => Err(Error::TrainedOn {
             reason: damage.reason().to_owned(),
             run: run.clone(),
@@ -124,13 +124,14 @@ fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {
         Err(error) => return Some(Damage::Lost(first_line(&error))),
     };
     let path = |name: &str| folder.join(name);
-    let logs = track::records::<StepRecord>(&path("metrics.csv"))
-        .and_then(|_| track::records::<EpochRecord>(&path("epochs.csv")))
-        .and_then(|_| track::records::<EpochScores>(&path("epoch-scores.csv")));
+    let logs = metrics::records::<StepRecord>(&path("metrics.csv"))
+        .and_then(|_| metrics::records::<EpochRecord>(&path("epochs.csv")))
+        .and_then(|_| metrics::records::<EpochScores>(&path("epoch-scores.csv")));
     if let Err(error) = logs {
         return Some(Damage::Lost(first_line(&error)));
     }
-    let position = match checkpoint::newest(&run.checkpoints()) {
+    // With the moments, from which the run may be trained on.
+    let position = match checkpoints::newest_whole(&run.checkpoints()) {
         Ok(newest) => newest.position,
         Err(error) => return Some(Damage::Resumable(first_line(&error))),
     };

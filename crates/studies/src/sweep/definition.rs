@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use recipes::{Config, System};
+use runs::metrics::ScoredSplit;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use training::track::ScoredSplit;
 
 use super::Error;
 use super::halving::{self, Direction};

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use protobuf::Message;
 use protobuf::well_known_types::{ListValue, Value as ProtoValue};
+use runs::metrics::{EventFile, ScoredSplit};
 use tensorboard_proto::api::{
     DataType, DatasetType, Experiment, HParamInfo, Interval, MetricInfo, Status,
 };
@@ -13,7 +14,6 @@ use tensorboard_proto::summary::{
     Summary, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
 };
 use toml::Value;
-use training::track::{EventFile, ScoredSplit};
 
 use super::Error;
 use super::definition::{Sweep, shown_value};

@@ -70,8 +70,8 @@ pub enum Error {
     Durable(#[from] durable::Error),
     /// A run's scores cannot be read.
     #[error(transparent)]
-    Training(#[from] training::Error),
+    Training(#[from] runs::Error),
     /// A run's records cannot be read, or TensorBoard's cannot be written.
     #[error(transparent)]
-    Track(#[from] training::track::TrackError),
+    Metrics(#[from] runs::metrics::MetricsError),
 }

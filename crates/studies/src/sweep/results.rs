@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use recipes::Config;
+use runs::ScoresFile;
+use runs::metrics::{self, EpochRecord, ScoredSplit};
 use serde::Serialize;
-use training::scores_file::ScoresFile;
-use training::track::{self, EpochRecord, ScoredSplit};
 
 use super::definition::{Search, Sweep, VALIDATION_LOSS, shown_value};
 use super::halving::Direction;
@@ -123,7 +123,7 @@ impl Planner<'_> {
     fn measured(&self, goal: Goal) -> Result<Result<Measured, String>, Error> {
         let run = self.run_folder(goal.trial, goal.seed);
         let last = self.sweep.rungs[goal.rung].unwrap_or(u64::MAX);
-        let mut epochs: Vec<EpochRecord> = track::records(&run.join("epochs.csv"))?;
+        let mut epochs: Vec<EpochRecord> = metrics::records(&run.join("epochs.csv"))?;
         epochs.retain(|record| record.epoch <= last);
         let mut values = BTreeMap::new();
         if self.sweep.is_by_score() {

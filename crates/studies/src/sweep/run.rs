@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use progress::{Progress, Unit};
 use recipes::Config;
-use training::run_folder::RunFolder;
+use runs::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};

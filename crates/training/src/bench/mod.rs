@@ -21,11 +21,12 @@ use crate::batches::{Batching, TokenRow, cut_long_rows};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::run_folder::{write_json, write_tensors};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
 use crate::state::named_variables;
 use crate::systems::prefix::Batch;
+use networks::weights::write_tensors;
+use runs::write_json;
 
 pub use together::Together;
 
@@ -169,7 +170,7 @@ impl Bench {
             ("prompt", Tensor::from_slice(&self.prompts(1).concat())),
         ];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-        write_tensors(&folder.join("batches.safetensors"), &tensors)
+        Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
     /// Rows that GPT-2 computes in a training step, and targets, on average: prefix vectors and tokens, of

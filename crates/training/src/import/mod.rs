@@ -20,11 +20,13 @@ use networks::prefix::{self, ClipCaptioner, InitialParts, MapperConfig};
 use networks::weights::WeightsError;
 use tch::{Device, nn};
 
-use crate::checkpoint::{self, Position};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
-use crate::run_folder::{Provenance, RunFolder};
+use crate::language_model;
 use recipes::{ClipPrefix, Config, System};
+use runs::checkpoints::{self, Position};
+use runs::{Provenance, RunFolder};
 
 use shapes::Sizes;
 use weights::Weights;
@@ -78,7 +80,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         clip_dim,
         gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
-        threads: crate::hardware::cpu_threads(&config.training),
+        threads: crate::state::cpu_threads(&config.training),
         device: config.training.device.clone(),
         resumed_on: Vec::new(),
         files: Digests::new(),
@@ -87,7 +89,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 
     let staging = staged(import.out)?;
     let run = RunFolder::new(staging.path());
-    run.save_language_model(&imported.gpt2, &tokenizer)?;
+    language_model::save(&run, &imported.gpt2, &tokenizer)?;
     let finished = Position { finished: true, ..Position::default() };
     checkpoint::save_model(&run.checkpoints(), &finished, &weights.read()?)?;
     read_back(&run, import.file, &imported)?;
@@ -98,12 +100,12 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
 
 /// Builds the model and fills it, strictly. Errors name `source`, which the weights are from.
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
-    let checkpoint = checkpoint::newest(&run.checkpoints())?;
+    let checkpoint = checkpoints::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
     let mapper = MapperConfig::new(&imported.config.clip_prefix()?.mapper, imported.clip_dim);
     let _captioner =
         ClipCaptioner::with_initial(store.root(), &imported.gpt2, &mapper, InitialParts::ZEROS);
-    prefix::load(&mut store, &checkpoint.weights()?).map_err(|error| match error {
+    prefix::load(&mut store, &checkpoint::weights(&checkpoint)?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(
             "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",
             printable_path(source)

@@ -11,10 +11,11 @@ use words::Gpt2Tokenizer;
 use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::memory;
-use crate::run_folder::{write_json, write_tensors};
 use crate::seeds::{self, Purpose};
 use crate::state::named_variables;
 use crate::systems::sbg::end_of_text;
+use networks::weights::write_tensors;
+use runs::write_json;
 
 /// What GPT-2 to train, and how.
 #[derive(Debug, Clone)]

@@ -5,17 +5,18 @@ use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
 use networks::{Initial, Pass};
 use progress::Progress;
 use recipes::{Decoding, MergeRnn as Settings, Strategy};
+use runs::checkpoints::Checkpoint;
+use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
 use super::{Setup, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captions::{Caption, ImageInputs, Writer};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Model, Reduction};
-use crate::run_folder::{Provenance, RunFolder};
 
 // The vocabulary writes these numbers and the network reads them; neither crate knows the other.
 const _: () = assert!(
@@ -177,7 +178,7 @@ impl MergeRnnWriter {
         let mut store = nn::VarStore::new(device);
         let shape = network(settings, &vocabulary, image_dim);
         let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, Initial::Zeros);
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })
     }

@@ -14,13 +14,13 @@ use std::path::Path;
 use networks::Initial;
 use progress::Progress;
 use recipes::Config;
+use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;
-use crate::run_folder::{Provenance, RunFolder};
 
 /// Everything that a system is loaded from.
 pub(crate) struct Setup<'a> {

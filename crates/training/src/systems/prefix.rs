@@ -7,18 +7,20 @@ use networks::prefix::{ClipCaptioner, InitialParts, MapperConfig, TokenBatch};
 use networks::{Initial, Pass};
 use progress::Progress;
 use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
+use runs::checkpoints::Checkpoint;
+use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{Setup, System, check_examples};
 use crate::batches::TokenRow;
 use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::tokenizers;
 
 /// Captions on the device.
@@ -137,7 +139,7 @@ impl System for Prefix {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        folder.save_language_model(&self.gpt2, &self.tokenizer)
+        language_model::save(folder, &self.gpt2, &self.tokenizer)
     }
 
     fn examples(&self) -> &[TokenRow] {
@@ -230,11 +232,11 @@ impl PrefixWriter {
         checkpoint: &Checkpoint,
         device: Device,
     ) -> Result<Self, Error> {
-        let (gpt2, tokenizer) = folder.language_model()?;
+        let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let mapper = MapperConfig::new(&system.mapper, clip_dim);
         let model = ClipCaptioner::with_initial(store.root(), &gpt2, &mapper, InitialParts::ZEROS);
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');
         let full_stop = tokenizer.encode(".")?.first().copied();

@@ -14,12 +14,12 @@ use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
 use progress::{Progress, Silent, Unit};
 use recipes::Config;
+use runs::RunFolder;
+use runs::metrics::{self, StepRecord};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::run_folder::RunFolder;
 use training::scratch::init_gpt2;
 use training::session::{Outcome, TrainOptions};
-use training::track::{self, StepRecord};
 use training::trainer::train;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -203,7 +203,7 @@ impl Stage {
 
 /// The lines of a run's `metrics.csv`.
 pub fn records(run: &RunFolder) -> Vec<StepRecord> {
-    track::records(&run.path().join("metrics.csv")).unwrap()
+    metrics::records(&run.path().join("metrics.csv")).unwrap()
 }
 
 /// A tensor of the checkpoint after `step` steps.
@@ -214,7 +214,7 @@ pub fn weight(run: &RunFolder, step: u64, name: &str) -> Tensor {
 
 /// The bytes of each file of the newest checkpoint.
 pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
-    let newest = training::checkpoint::latest(&run.checkpoints()).unwrap().0.unwrap();
+    let newest = runs::checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
     let files = fs::read_dir(newest.path).unwrap().map(|entry| entry.unwrap());
     files
         .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))

@@ -6,7 +6,7 @@ use keywords::stages::{ENCYCLOPEDIA, Folder, LABELS};
 use words::Label;
 
 use crate::error::Error;
-use crate::run_folder::RunFolder;
+use runs::RunFolder;
 
 /// Stands for the encyclopedia of keywords that were selected without one.
 const NONE: &str = "none";

@@ -14,6 +14,7 @@ use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::{Initial, Pass};
 use progress::Progress;
 use recipes::Config;
+use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
@@ -21,9 +22,9 @@ use super::{Setup, System, check_examples};
 use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
+use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
-use crate::run_folder::{Provenance, RunFolder};
 use crate::seeds::{self, Purpose};
 pub(crate) use texts::end_of_text;
 pub(crate) use writer::SbgWriter;
@@ -105,7 +106,7 @@ impl System for Sbg {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
-        folder.save_language_model(&self.pretrained.config, &self.tokenizer)?;
+        language_model::save(folder, &self.pretrained.config, &self.tokenizer)?;
         kept::save(folder, &self.keywords_sha256, &self.labels, self.encyclopedia.as_ref())
     }
 

@@ -10,16 +10,18 @@ use networks::decode::{self, Options};
 use networks::language_model::LanguageModel;
 use progress::Progress;
 use recipes::Decoding;
+use runs::RunFolder;
+use runs::checkpoints::Checkpoint;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
 use super::kept;
 use super::texts::{end_of_text, token_rows};
 use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint;
 use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
-use crate::run_folder::RunFolder;
+use crate::language_model;
 
 /// A trained SBG captioner.
 pub(crate) struct SbgWriter {
@@ -50,10 +52,10 @@ impl SbgWriter {
         clip: Option<&Path>,
         device: Device,
     ) -> Result<Self, Error> {
-        let (gpt2, tokenizer) = folder.language_model()?;
+        let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let model = LanguageModel::with_initial(store.root(), &gpt2, Initial::Zeros);
-        checkpoint.load_model(&mut store)?;
+        checkpoint::load_model(&checkpoint, &mut store)?;
         store.freeze();
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;

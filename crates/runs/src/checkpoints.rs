@@ -1,0 +1,383 @@
+//! Checkpoints as files: weights, optimizer moments and position, whole or absent, and checked by digest.
+//!
+//! A checkpoint is a folder that is named after its step. It is filled under another name, synced, and
+//! renamed; one that is no longer kept is renamed before it is removed. `state.json` holds the SHA-256
+//! of its safetensors files and of its own contents, so damage is noticed before anything is loaded.
+//! An older checkpoint takes the place of a damaged one only where training resumes, and only there the
+//! moments are read. An imported model has weights and no moments.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use durable::digests::{self, Digests};
+use durable::sealed;
+use foreign_text::printable_path;
+use recipes::CheckpointChoice;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// Where training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Steps finished.
+    pub step: u64,
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Batches finished in the epoch under way.
+    pub batch: usize,
+    /// The best last loss of an epoch so far.
+    pub best_loss: Option<f64>,
+    /// Epochs in a row whose last loss did not beat it.
+    pub epochs_without_improvement: u64,
+    /// The lowest loss after an epoch so far, on the held-out captions where there are any, and the
+    /// step it was measured after.
+    pub best: Option<(f64, u64)>,
+    /// Nothing is left to train.
+    pub finished: bool,
+    /// The loss of the last batch, where training was stopped between an epoch's last batch and its
+    /// measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_loss: Option<f64>,
+}
+
+/// Which checkpoints are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// So many of the newest.
+    pub newest: usize,
+    /// That of the best epoch.
+    pub best: bool,
+    /// Those of every so many steps; 0 for none.
+    pub every_steps: u64,
+}
+
+/// Contents of `state.json`. In version 0.1.0 it had no digest of its own.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    position: Position,
+    /// SHA-256 of the checkpoint's other files; version 0.1.0 called it `sha256`.
+    #[serde(alias = "sha256")]
+    files: Digests,
+}
+
+/// A checkpoint whose weights had the right digest.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Position of training.
+    pub position: Position,
+    files: Digests,
+}
+
+impl Checkpoint {
+    /// Returns the file of its weights.
+    #[must_use]
+    pub fn model(&self) -> PathBuf {
+        self.path.join(MODEL)
+    }
+
+    /// Returns the SHA-256 of its weights.
+    #[must_use]
+    pub fn model_sha256(&self) -> &str {
+        self.files.get(MODEL).map_or("", String::as_str)
+    }
+
+    fn has_moments(&self) -> bool {
+        self.files.contains_key(OPTIMIZER)
+    }
+
+    /// Returns the file of its moments, checked by digest.
+    ///
+    /// # Errors
+    /// Names the file that is damaged; says so if the checkpoint has none.
+    pub fn moments(&self) -> Result<PathBuf, Error> {
+        if !self.has_moments() {
+            return Err(fail(
+                &self.path,
+                "this model was imported, without the optimizer's state, so its training cannot be resumed; begin a new run from it by setting gpt2.model to this run's folder".into(),
+            ));
+        }
+        self.check(OPTIMIZER)?;
+        Ok(self.path.join(OPTIMIZER))
+    }
+
+    fn check(&self, name: &str) -> Result<(), Error> {
+        let file = self.path.join(name);
+        if self.files.get(name) == Some(&digests::of_file(&file)?) {
+            return Ok(());
+        }
+        Err(fail(&file, format!("is damaged: its SHA-256 is not the one in {STATE}")))
+    }
+}
+
+/// Writes a file of a checkpoint at the path it is given.
+pub type WriteFile<'a, E> = &'a dyn Fn(&Path) -> Result<(), E>;
+
+/// Writes a checkpoint under `folder`: `model`, and the optimizer's `moments` if it has any.
+///
+/// # Errors
+/// Names the file; earlier checkpoints are untouched.
+pub fn write<E: From<Error>>(
+    folder: &Path,
+    position: &Position,
+    model: WriteFile<E>,
+    moments: Option<WriteFile<E>>,
+) -> Result<(), E> {
+    let path = path_of(folder, position.step);
+    let partial = unfinished(&path);
+    let prepared = durable::create_dir_all(folder).and_then(|()| durable::remove(&partial));
+    prepared.map_err(Error::from)?;
+    if let Err(error) = fill(&partial, position, model, moments) {
+        // The error is the one to tell; a leftover would only take space.
+        let _ = durable::remove(&partial);
+        return Err(error);
+    }
+    // A damaged checkpoint of the same step may be in the way.
+    let placed = durable::remove(&path).and_then(|()| durable::replace(&partial, &path));
+    Ok(placed.map_err(Error::from)?)
+}
+
+fn fill<E: From<Error>>(
+    partial: &Path,
+    position: &Position,
+    model: WriteFile<E>,
+    moments: Option<WriteFile<E>>,
+) -> Result<(), E> {
+    durable::create_dir_all(partial).map_err(Error::from)?;
+    let mut state = State { position: position.clone(), files: Digests::new() };
+    let files = [Some((MODEL, model)), moments.map(|moments| (OPTIMIZER, moments))];
+    for (name, write) in files.into_iter().flatten() {
+        let file = partial.join(name);
+        write(&file)?;
+        state.files.insert(name.to_owned(), digests::of_file(&file).map_err(Error::from)?);
+    }
+    Ok(sealed::write_json(&partial.join(STATE), &state).map_err(Error::from)?)
+}
+
+/// Removes the checkpoints after `step`, which were damaged and passed over.
+///
+/// # Errors
+/// Names the folder that cannot be removed.
+pub fn remove_later(folder: &Path, step: u64) -> Result<(), Error> {
+    let later = list(folder)?.into_iter().filter(|(later, _)| *later > step);
+    later.map(|(_, path)| path).try_for_each(|path| retire(&path))
+}
+
+/// Returns the newest checkpoint whose weights and moments are whole, and why newer ones were passed
+/// over, newest first.
+///
+/// # Errors
+/// Only when the folder cannot be listed.
+pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
+    latest_with(folder, true)
+}
+
+fn latest_with(
+    folder: &Path,
+    with_moments: bool,
+) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
+    let checkpoints = list(folder)?;
+    let newest = checkpoints.last().map(|(step, _)| *step);
+    let mut damaged = renamed(folder, newest)?;
+    for (step, path) in checkpoints.into_iter().rev() {
+        match verify(&path, step, with_moments) {
+            Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// Returns the newest checkpoint, whose weights must be whole. Moments are not read.
+///
+/// # Errors
+/// Names the file that is damaged, missing or under another name; says so where there is none.
+pub fn newest(folder: &Path) -> Result<Checkpoint, Error> {
+    undamaged(folder, latest_with(folder, false)?)
+}
+
+/// Returns [`newest`], whose moments must be whole, too.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_whole(folder: &Path) -> Result<Checkpoint, Error> {
+    undamaged(folder, latest(folder)?)
+}
+
+fn undamaged(
+    folder: &Path,
+    (newest, damaged): (Option<Checkpoint>, Vec<Error>),
+) -> Result<Checkpoint, Error> {
+    if let Some(error) = damaged.into_iter().next() {
+        return Err(Error::DamagedCheckpoint { source: Box::new(error) });
+    }
+    newest.ok_or_else(|| {
+        fail(folder, "there is no checkpoint; train first: capsmith train --resume".to_owned())
+    })
+}
+
+fn fail(path: &Path, reason: String) -> Error {
+    Error::File { path: path.to_owned(), reason }
+}
+
+fn read_state(folder: &Path) -> Result<State, Error> {
+    let path = folder.join(STATE);
+    sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
+}
+
+/// Returns the step of one of a run's checkpoints; none where there is no checkpoint. The weights are
+/// not read.
+///
+/// # Errors
+/// Names the state that is damaged.
+pub fn step(folder: &Path, choice: CheckpointChoice) -> Result<Option<u64>, Error> {
+    let Some((newest, path)) = list(folder)?.pop() else { return Ok(None) };
+    Ok(match choice {
+        CheckpointChoice::Newest => Some(newest),
+        CheckpointChoice::Best => read_state(&path)?.position.best.map(|(_, step)| step),
+    })
+}
+
+fn verify(path: &Path, step: u64, with_moments: bool) -> Result<Checkpoint, Error> {
+    let State { position, files } = read_state(path)?;
+    if position.step != step {
+        return Err(fail(
+            path,
+            format!(
+                "is the checkpoint of step {}, as its {STATE} says; rename it to {}",
+                position.step,
+                name_of(position.step)
+            ),
+        ));
+    }
+    let checkpoint = Checkpoint { path: path.to_owned(), position, files };
+    checkpoint.check(MODEL)?;
+    if with_moments && checkpoint.has_moments() {
+        checkpoint.check(OPTIMIZER)?;
+    }
+    Ok(checkpoint)
+}
+
+/// Returns one of a run's checkpoints, whose weights must be whole.
+///
+/// # Errors
+/// Names the file that is damaged; says so when there is none.
+pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
+    let fail = |reason: String| fail(folder, reason);
+    let newest = newest(folder)?;
+    if choice == CheckpointChoice::Newest {
+        return Ok(newest);
+    }
+    let Some((_, step)) = newest.position.best else {
+        // An imported model has no epochs, and no other checkpoint.
+        if !newest.has_moments() {
+            return Ok(newest);
+        }
+        return Err(fail("no epoch is finished yet, so none is best".to_owned()));
+    };
+    let path = path_of(folder, step);
+    if !path.exists() {
+        return Err(fail(format!(
+            "the best epoch's checkpoint, {}, was not kept; training.keep_best_checkpoint keeps it",
+            printable_path(&path)
+        )));
+    }
+    verify(&path, step, false)
+}
+
+fn name_of(step: u64) -> String {
+    format!("step-{step:09}")
+}
+
+fn path_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(name_of(step))
+}
+
+/// Returns the name of a checkpoint that is being written or removed.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("partial")
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "partial")
+}
+
+/// Returns checkpoint folders with their steps, oldest first.
+fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let steps = entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
+    let mut steps: Vec<(u64, PathBuf)> = steps.collect();
+    steps.sort();
+    Ok(steps)
+}
+
+/// Returns the step that a checkpoint's name says; none of a name that is no checkpoint's.
+fn step_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (name_of(step) == name).then_some(step)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error: io::Error| fail(folder, error.to_string());
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry.map_err(unreadable)?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Returns an error for each checkpoint that is newer than step `newest` and under a name that is no
+/// checkpoint's. Copies of older ones do no harm.
+fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
+    let others = entries(folder)?
+        .into_iter()
+        .filter(|path| path.is_dir() && step_of(path).is_none() && !is_unfinished(path));
+    let newer = others.filter_map(|path| {
+        let step = read_state(&path).ok()?.position.step;
+        newest.is_none_or(|newest| step > newest).then(|| {
+            let name = name_of(step);
+            fail(&path, format!("is the checkpoint of step {step}; rename it to {name}"))
+        })
+    });
+    Ok(newer.collect())
+}
+
+/// Removes the checkpoints that need not be kept where training is at `position`, and what a killed
+/// process left unfinished.
+///
+/// # Errors
+/// Names the folder that cannot be removed.
+pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Error> {
+    let mut done = list(folder)?;
+    // A later one is damaged, and does not count among those that are kept.
+    done.retain(|(step, _)| *step <= position.step);
+    let best = position.best.map(|(_, step)| step);
+    for (step, path) in &done[..done.len().saturating_sub(keep.newest)] {
+        let is_best = keep.best && best == Some(*step);
+        let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
+        if !is_best && !is_due {
+            retire(path)?;
+        }
+    }
+    for path in entries(folder)?.iter().filter(|path| is_unfinished(path)) {
+        durable::remove(path)?;
+    }
+    Ok(())
+}
+
+/// Removes a checkpoint. It is renamed first: half removed, it would look like a damaged one.
+fn retire(path: &Path) -> Result<(), Error> {
+    let unfinished = unfinished(path);
+    durable::remove(&unfinished)?;
+    durable::replace(path, &unfinished)?;
+    Ok(durable::remove(&unfinished)?)
+}

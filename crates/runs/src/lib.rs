@@ -1,0 +1,35 @@
+//! Run folders: the files of a run, what it was trained from, its metrics and its scores.
+//!
+//! [`RunFolder`] knows where each file lies, and [`Provenance`] is the record of what the run was
+//! trained from and with. [`checkpoints`] finds, checks
+//! and rotates checkpoints as files; [`metrics`] has the tables and TensorBoard events that training writes;
+//! [`ScoresFile`] the scores of an evaluation. [`Identity`] tells which embeddings a run is trained
+//! on, and [`ImageKeywords`] are the keywords that SBG writes captions from.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let run = runs::RunFolder::open("runs/flickr8k-clipping".as_ref())?;
+//! println!("{} epochs on {}", run.config()?.training.epochs, run.provenance()?.hardware());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here depends on libtorch, so reports and studies read runs without it.
+
+pub mod checkpoints;
+mod embeddings_identity;
+mod error;
+mod hardware;
+mod image_keywords;
+pub mod metrics;
+mod provenance;
+mod run_folder;
+pub mod scores_file;
+
+pub use embeddings_identity::{Dtype, Identity, Network};
+pub use error::Error;
+pub use hardware::Hardware;
+pub use image_keywords::{ImageKeywords, Keyword, KeywordsIdentity};
+pub use provenance::Provenance;
+pub use run_folder::{RunFolder, write_json};
+pub use scores_file::{ScoresFile, UsedCheckpoint};

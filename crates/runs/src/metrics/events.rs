@@ -1,0 +1,95 @@
+//! Event files of TensorBoard's.
+//!
+//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
+//! its `FileWriter`: that one writes on a thread of its own which panics when the disk is full, and
+//! two of them opened in the same second overwrite each other. Here every failure is returned.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protobuf::Message;
+use tensorboard_proto::event::Event;
+use tensorboard_proto::summary::{Summary, Summary_Value};
+use tensorboard_rs::record_writer::RecordWriter;
+
+use super::{MetricsError, failed};
+
+/// An event file of TensorBoard's.
+pub struct EventFile {
+    path: PathBuf,
+    writer: RecordWriter<BufWriter<File>>,
+}
+
+impl EventFile {
+    /// A new file in `folder`, beside those that are there.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn create(folder: &Path) -> Result<Self, MetricsError> {
+        let (path, file) = create_event_file(folder)?;
+        let mut file = Self { path, writer: RecordWriter::new(BufWriter::new(file)) };
+        file.write(0, |event| event.set_file_version("brain.Event:2".to_owned()))?;
+        Ok(file)
+    }
+
+    /// Writes numbers under their tags.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_scalars(
+        &mut self,
+        step: u64,
+        scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
+    ) -> Result<(), MetricsError> {
+        let mut summary = Summary::new();
+        for (tag, value) in scalars {
+            let mut entry = Summary_Value::new();
+            entry.set_tag(tag.into());
+            entry.set_simple_value(value as f32);
+            summary.mut_value().push(entry);
+        }
+        self.write(step, |event| event.set_summary(summary))
+    }
+
+    /// Writes an event of now with what `fill` puts in.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write(&mut self, step: u64, fill: impl FnOnce(&mut Event)) -> Result<(), MetricsError> {
+        let mut event = Event::new();
+        event.set_wall_time(unix_seconds());
+        event.set_step(i64::try_from(step).unwrap_or(i64::MAX));
+        fill(&mut event);
+        let bytes = event.write_to_bytes().map_err(failed(&self.path))?;
+        self.writer.write(&bytes).map_err(failed(&self.path))
+    }
+
+    /// Hands everything written to the operating system.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn flush(&mut self) -> Result<(), MetricsError> {
+        self.writer.flush().map_err(failed(&self.path))
+    }
+}
+
+fn create_event_file(folder: &Path) -> Result<(PathBuf, File), MetricsError> {
+    std::fs::create_dir_all(folder).map_err(failed(folder))?;
+    let seconds = unix_seconds() as u64;
+    // Sessions that start within one second must not share a file.
+    for number in 0.. {
+        let path = folder.join(format!("events.out.tfevents.{seconds:010}.capsmith.{number}"));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&path)(error)),
+        }
+    }
+    Err(failed(folder)("no free file name"))
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}

@@ -1,0 +1,140 @@
+//! The record of what a run was trained from and with: `run.json`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use durable::digests::Digests;
+use recipes::Config;
+use serde::{Deserialize, Serialize};
+
+use crate::embeddings_identity::Identity;
+use crate::hardware::Hardware;
+
+/// What a run was trained from and with; a resumed run must find the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// capsmith's version.
+    pub capsmith: String,
+    /// Where the image embeddings come from, the data set's fingerprint among it; of an imported
+    /// model nobody knows.
+    pub embeddings: Option<Identity>,
+    /// Values in an image embedding. Runs of before there was this key have it in `embeddings` only.
+    #[serde(default)]
+    pub clip_dim: usize,
+    /// SHA-256 of the GPT-2 weights that training started from, or of the file that was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpt2_sha256: Option<String>,
+    /// SHA-256 of the keywords that captions are written from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keywords_sha256: Option<String>,
+    /// CPU threads when the run was started: another number gives other last bits.
+    pub threads: usize,
+    /// The device as configured when the run was started.
+    pub device: String,
+    /// Other hardware that the run was resumed on, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_on: Vec<Hardware>,
+    /// SHA-256 of `config.toml` and of the files that captions are written with; runs of version 0.1.0
+    /// have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: Digests,
+}
+
+impl Provenance {
+    /// Returns the record of a run on embeddings of that identity, without the models and keywords that
+    /// its system starts from.
+    #[must_use]
+    pub fn new(config: &Config, embeddings: &Identity, threads: usize) -> Self {
+        Self {
+            capsmith: env!("CARGO_PKG_VERSION").to_owned(),
+            embeddings: Some(embeddings.clone()),
+            clip_dim: embeddings.dimension,
+            gpt2_sha256: None,
+            keywords_sha256: None,
+            threads,
+            device: config.training.device.clone(),
+            resumed_on: Vec::new(),
+            files: Digests::new(),
+        }
+    }
+
+    /// Returns what the run was computed on last.
+    #[must_use]
+    pub fn hardware(&self) -> Hardware {
+        self.resumed_on.last().cloned().unwrap_or_else(|| Hardware {
+            after_step: 0,
+            device: self.device.clone(),
+            threads: self.threads,
+        })
+    }
+
+    /// Lines `what: before -> after` for what would change the course of training; empty when
+    /// nothing would.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> String {
+        let mut lines = String::new();
+        for (what, before, after) in [
+            ("GPT-2 weights", &self.gpt2_sha256, &other.gpt2_sha256),
+            ("keywords", &self.keywords_sha256, &other.keywords_sha256),
+        ] {
+            let text = |digest: &Option<String>| digest.clone().unwrap_or_else(|| "none".into());
+            if before != after {
+                let _ = writeln!(lines, "  {what}: {} -> {}", text(before), text(after));
+            }
+        }
+        for line in self.embeddings_difference(other) {
+            let _ = writeln!(lines, "  embeddings: {line}");
+        }
+        lines
+    }
+
+    /// In what `other`'s embeddings are not those of this run, a line each; of an imported model only
+    /// their length is known.
+    fn embeddings_difference(&self, other: &Self) -> Vec<String> {
+        match (&self.embeddings, &other.embeddings) {
+            (Some(before), Some(after)) => after.differences(before),
+            _ if self.clip_dim != other.clip_dim => {
+                vec![format!("dimension: {} -> {}", self.clip_dim, other.clip_dim)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::run_folder::RunFolder;
+
+    const IDENTITY: &str = r#"{"model": "clip", "model_sha256": "0", "preprocessing":
+        {"size": 4, "crop": 4, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+        "normalize": false, "dtype": "f32", "dataset_fingerprint": "1", "dimension": 24}"#;
+
+    fn read(embeddings: &str, more: &str) -> Result<Provenance, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"{{"capsmith": "0", "embeddings": {embeddings}, "gpt2_sha256": "2", "threads": 1,
+                "device": "cpu"{more}}}"#
+        );
+        std::fs::write(folder.path().join("run.json"), text).unwrap();
+        RunFolder::new(folder.path()).provenance()
+    }
+
+    #[test]
+    fn the_length_of_embeddings_is_known_with_and_without_their_identity() {
+        assert_eq!(read(IDENTITY, "").unwrap().clip_dim, 24);
+        assert_eq!(read("null", r#", "clip_dim": 16"#).unwrap().clip_dim, 16);
+        let error = read("null", "").unwrap_err().to_string();
+        assert!(error.contains("run.json") && error.contains("clip_dim"), "{error}");
+    }
+
+    #[test]
+    fn a_run_and_an_imported_one_differ_in_the_length_of_embeddings_alone() {
+        let run = read(IDENTITY, "").unwrap();
+        let imported = |length| read("null", &format!(r#", "clip_dim": {length}"#)).unwrap();
+        assert_eq!(imported(24).difference(&run), "");
+        assert_eq!(imported(16).difference(&run), "  embeddings: dimension: 16 -> 24\n");
+    }
+}

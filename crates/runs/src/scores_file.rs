@@ -1,0 +1,132 @@
+//! The files of a scored split: `predictions.json`, `references.json`, `per-image.csv` and, last,
+//! `scores.json`, which carries the digests of the others and of its own contents.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use caption_metrics::Evaluation;
+use durable::digests::{self, Digests};
+use durable::sealed;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::run_folder::write_json;
+
+const SCORES: &str = "scores.json";
+const PREDICTIONS: &str = "predictions.json";
+const REFERENCES: &str = "references.json";
+const PER_IMAGE: &str = "per-image.csv";
+
+/// COCO's results format.
+#[derive(Serialize)]
+struct CocoResult<'a> {
+    image_id: &'a str,
+    caption: &'a str,
+}
+
+/// `scores.json` as it is written: as `caption-eval` writes it, and what it belongs to.
+#[derive(Serialize)]
+struct Written<'a> {
+    checkpoint: &'a UsedCheckpoint,
+    files: Digests,
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+}
+
+/// Contents of `scores.json` of a run. Those of version 0.1.0 have no digests and no checkpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoresFile {
+    /// The checkpoint that wrote the captions.
+    pub checkpoint: Option<UsedCheckpoint>,
+    /// SHA-256 of the files beside it.
+    #[serde(default)]
+    pub files: Digests,
+    /// Protocol of the scores.
+    pub protocol: Protocol,
+    /// Number of images.
+    pub n: usize,
+    /// Scores of the whole split, by name; none where a score is not a number.
+    pub corpus: BTreeMap<String, Option<f64>>,
+    /// Scores of each image, by its file name.
+    pub per_image: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// Protocol of scores.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Protocol {
+    /// Tokenizer of the captions: `none` or `ptb`.
+    pub tokenizer: String,
+}
+
+impl ScoresFile {
+    /// Reads the scores in an evaluation's folder, which must be as they were written.
+    ///
+    /// # Errors
+    /// Names the file that is missing, damaged, or not of these scores, and says what to do.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let fail = |path: PathBuf, reason: &str| Error::File {
+            path,
+            reason: format!("{reason}\nhint: capsmith evaluate makes the scores of a run again"),
+        };
+        let path = folder.join(SCORES);
+        let scores: Self = sealed::read_json_of_any_version(&path)
+            .map_err(|error| fail(path, &error.to_string()))?;
+        match digests::first_changed(&scores.files, folder) {
+            None => Ok(scores),
+            Some(changed) => Err(fail(
+                changed,
+                "is damaged or missing: its SHA-256 is not the one in scores.json",
+            )),
+        }
+    }
+}
+
+/// A checkpoint that wrote captions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedCheckpoint {
+    /// Steps that it was trained.
+    pub step: u64,
+    /// SHA-256 of its weights.
+    pub model_sha256: String,
+}
+
+/// A caption that was scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// File name of the image.
+    pub file_name: &'a str,
+    /// Generated caption.
+    pub prediction: &'a str,
+    /// Reference captions.
+    pub references: &'a [String],
+}
+
+/// Writes captions and scores into `folder`.
+///
+/// # Errors
+/// Names the file.
+pub fn write<'a>(
+    folder: &Path,
+    checkpoint: &UsedCheckpoint,
+    captions: impl Iterator<Item = Scored<'a>> + Clone,
+    evaluation: &Evaluation,
+) -> Result<(), Error> {
+    durable::create_dir_all(folder)?;
+    let results: Vec<CocoResult> = captions
+        .clone()
+        .map(|one| CocoResult { image_id: one.file_name, caption: one.prediction })
+        .collect();
+    write_json(&folder.join(PREDICTIONS), &results)?;
+    let references: serde_json::Map<String, serde_json::Value> =
+        captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
+    write_json(&folder.join(REFERENCES), &references)?;
+    durable::write(&folder.join(PER_IMAGE), evaluation.per_image_csv().as_bytes())?;
+    let mut files = Digests::new();
+    for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
+        digests::add(&mut files, folder, &folder.join(name))?;
+    }
+    let written = Written { checkpoint, files, evaluation };
+    Ok(sealed::write_json(&folder.join(SCORES), &written)?)
+}

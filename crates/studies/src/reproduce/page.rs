@@ -1,0 +1,92 @@
+//! The HTML page of a reproduced table: the table, and its runs side by side.
+
+use std::path::Path;
+
+use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
+use maud::{Markup, html};
+use report::Run;
+
+/// Writes the page of a table.
+///
+/// # Errors
+/// Names a file of a run that is damaged, or the page if it cannot be written.
+pub fn write_page(
+    path: &Path,
+    results: &Results,
+    reproduction: &Reproduction,
+) -> Result<(), Error> {
+    let (title, heading) = match results.table {
+        "table1" => ("Table 1, reproduced", "Table 1"),
+        _ => ("Table 2, reproduced", "Table 2"),
+    };
+    let body = html! {
+        p.lead {
+            (heading) " of \u{201c}CLIP-Prefix for Image Captioning and an Experiment on Blind Image Guessing\u{201d}: the same "
+            "test pictures captioned by every system, and how captions compare with what people wrote."
+        }
+        (report::sections_around(&runs(results, reproduction)?, scores(results))?)
+    };
+    Ok(durable::write(path, report::page(title, &body).as_bytes())?)
+}
+
+fn scores(results: &Results) -> Markup {
+    html! {
+        (table(results))
+        p.note {
+            "Below each score: the paper's, and the difference from it. The paper's are of " (results.published_data_set)
+            ". Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on captions as they stand."
+        }
+        @for line in &results.rows {
+            @for failure in &line.failures { p.absent { (line.title) ": " (failure) } }
+        }
+    }
+}
+
+/// Returns the first scored run of each configuration, under its name.
+fn runs(results: &Results, reproduction: &Reproduction) -> Result<Vec<Run>, Error> {
+    let mut shown: Vec<&str> = Vec::new();
+    let mut runs = Vec::new();
+    for run in &reproduction.runs {
+        let is_scored = run.folder.join("evaluation").is_dir()
+            && results.rows.iter().any(|line| line.seeds.contains(&run.seed));
+        if is_scored && !shown.contains(&run.config) {
+            shown.push(run.config);
+            runs.push(Run::open(&run.folder, run.config.to_owned())?);
+        }
+    }
+    Ok(runs)
+}
+
+fn table(results: &Results) -> Markup {
+    let columns: Vec<&str> = COLUMNS.iter().copied().chain(["CIDEr"]).collect();
+    html! {
+        div.scroll {
+            table {
+                thead { tr { th { "row" } @for name in &columns { th.number { (name) } } } }
+                tbody { @for line in &results.rows { (row(line, results)) } }
+            }
+        }
+    }
+}
+
+fn row(line: &Line, results: &Results) -> Markup {
+    html! {
+        tr {
+            td { (line.title) }
+            @for (number, cell) in line.cells.iter().enumerate() {
+                td.number.best[is_best(results, number, cell)] {
+                    (cell.text())
+                    @if let Some(published) = cell.published {
+                        small { "paper " (format!("{published:.3}")) " · " (cell.difference_text()) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns true if no row has a higher score in the column of that number.
+fn is_best(results: &Results, number: usize, cell: &Cell) -> bool {
+    let others = results.rows.iter().filter_map(|line| line.cells.get(number)?.mean);
+    cell.mean.is_some_and(|mean| others.fold(mean, f64::max) <= mean)
+}
