@@ -11,7 +11,7 @@ use foreign_text::printable_path;
 use launchers::ProcessRank;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
-use networks::{Pass, Precision, device};
+use networks::{Precision, device};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -122,11 +122,9 @@ impl Args {
     fn learner_options(&self) -> LearnerOptions {
         LearnerOptions {
             max_grad_norm: 1.0,
-            pass: Pass {
-                dropout: true,
-                precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
-            },
-            recompute: self.gradient_checkpointing,
+            dropout: true,
+            precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
+            gradient_checkpointing: self.gradient_checkpointing,
         }
     }
 }

@@ -8,12 +8,15 @@ use foreign_text::{printable, printable_path};
 use networks::device::parse_device;
 use pictures::Preprocessing;
 use precompute::ImageEncoder;
+use progress::{Part, Progress, Unit};
 use rayon::prelude::*;
 use runs::RunFolder;
 use tch::Device;
-use training::captioner::{Caption, Captioner, Event};
+use training::captioner::Captioner;
+use training::captions::Caption;
 
-use crate::evaluate::{CheckpointChoice, How};
+use crate::evaluate::{CaptionOptions, CheckpointChoice};
+use crate::terminal::Bar;
 use crate::{evaluate, models, terminal};
 
 /// Caption pictures with a trained run.
@@ -54,27 +57,24 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
-    let how = How {
+    let how = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        ..How::default()
+        ..CaptionOptions::default()
     };
     let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
     let encoder = encoder(args, &captioner, device)?;
     let selector = captioner.keyword_selector()?;
-    let bar = terminal::bar(args.images.len() as u64, "captioning");
+    let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);
+    let mut done = 0;
     for images in args.images.chunks(captioner.config.decoding.pictures_together(device.is_cuda()))
     {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {
             let embeddings = encoder.encode_pictures(&pictures)?;
-            let pictures = captioner.pictures(&embeddings, selector.as_ref())?;
-            let captions = captioner.caption(&pictures, |event| {
-                if let Event::Note(note) = event {
-                    bar.suspend(|| terminal::say(note));
-                }
-            })?;
+            let known = captioner.image_inputs(&embeddings, selector.as_ref())?;
+            let captions = captioner.caption(&known, &mut Part::new(&mut bar, done))?;
             bar.suspend(|| {
                 paths.iter().zip(captions).try_for_each(|(path, mut captions)| {
                     captions.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -82,9 +82,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 })
             })?;
         }
-        bar.inc(images.len() as u64);
+        done += images.len() as u64;
+        bar.position(done);
     }
-    bar.finish_and_clear();
+    bar.finish();
     Ok(())
 }
 

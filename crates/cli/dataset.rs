@@ -1,13 +1,15 @@
 //! `capsmith dataset check` and `capsmith dataset draw`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::bail;
 use clap::Subcommand;
 use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
 use foreign_text::printable_path;
+use progress::{Progress, Unit};
 
-use crate::terminal;
+use crate::terminal::{self, Bar};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -74,9 +76,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let corpus = Corpus::load(&args.dataset, args.layout)?;
     let specs = split_specs(&corpus, args)?;
-    let bar = terminal::bar(corpus.images.len() as u64, "checking pictures");
-    let audit = datasets::audit(&corpus, &specs, |_| bar.inc(1));
-    bar.finish_and_clear();
+    let total = corpus.images.len() as u64;
+    let bar = Mutex::new(Bar::new("checking pictures", Unit::Count("pictures"), total));
+    let audit = datasets::audit(&corpus, &specs, |done| show(&bar, done));
+    drop(bar);
     if args.json {
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?;
     } else {
@@ -98,11 +101,16 @@ fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpe
     Ok(vec![spec(kind)])
 }
 
+/// Moves a bar, from any thread.
+fn show(bar: &Mutex<Bar>, done: usize) {
+    bar.lock().unwrap_or_else(PoisonError::into_inner).position(done as u64);
+}
+
 /// Draws a set, unless it is there already.
 pub fn draw(out: &Path, options: &demo_data::Options) -> anyhow::Result<()> {
-    let bar = terminal::bar(options.count as u64, "drawing");
-    let summary = demo_data::draw(out, options, |_| bar.inc(1))?;
-    bar.finish_and_clear();
+    let bar = Mutex::new(Bar::new("drawing", Unit::Count("pictures"), options.count as u64));
+    let summary = demo_data::draw(out, options, |done| show(&bar, done))?;
+    drop(bar);
     let verb = if summary.was_there { "were drawn before" } else { "drawn" };
     terminal::say(&format!(
         "{}: {} pictures and {} captions {verb}",

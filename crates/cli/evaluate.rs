@@ -14,8 +14,8 @@ use recipes::{Config, System};
 use runs::RunFolder;
 use runs::metrics::ScoredSplit;
 use tch::Device;
-use training::captioner::{Captioner, Event};
-use training::evaluate::{Evaluated, What, evaluate_run};
+use training::captioner::Captioner;
+use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
 use crate::{models, process, terminal};
 
@@ -79,11 +79,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let system = RunFolder::open(run)?.config()?.system;
     scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
     let options = scoring.options()?;
-    let how = How {
+    let how = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
-        what: What {
+        evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             shuffle_seed: args.shuffle_embeddings,
             out: args.out.clone(),
@@ -131,7 +131,7 @@ impl From<CheckpointChoice> for recipes::CheckpointChoice {
     }
 }
 
-/// Which of a run's pictures.
+/// One of a run's splits.
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitChoice {
     /// The test pictures.
@@ -149,17 +149,17 @@ impl From<SplitChoice> for ScoredSplit {
     }
 }
 
-/// How a run captions a split.
+/// Options of captioning a split.
 #[derive(Default)]
-pub struct How<'a> {
-    /// Which checkpoint.
+pub struct CaptionOptions<'a> {
+    /// Checkpoint that captions.
     pub checkpoint: Option<CheckpointChoice>,
-    /// Changes of its decoding, and of where its data lies.
+    /// Changes of its configuration of decoding, and of the paths of its data.
     pub sets: &'a [String],
-    /// Where its CLIP has moved.
+    /// Path of its CLIP, if that has moved.
     pub clip: Option<&'a str>,
-    /// Which pictures, and whether as a control.
-    pub what: What,
+    /// Images, and whether they are captioned as a control.
+    pub evaluation: EvaluateOptions,
 }
 
 /// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
@@ -172,7 +172,11 @@ pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Op
 }
 
 /// A run's captioner, with the CLIP that it compares captions by where it does.
-pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Result<Captioner> {
+pub fn captioner(
+    folder: &RunFolder,
+    device: Device,
+    how: &CaptionOptions,
+) -> anyhow::Result<Captioner> {
     let clip = reranking_clip(&folder.config()?, how.clip)?;
     let which = how.checkpoint.map(Into::into);
     Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
@@ -182,22 +186,13 @@ pub fn captioner(folder: &RunFolder, device: Device, how: &How) -> anyhow::Resul
 pub fn evaluate(
     run: &Path,
     device: &str,
-    how: &How,
+    how: &CaptionOptions,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = process::device(device, how.what.process)?;
+    let device = process::device(device, how.evaluation.process)?;
     let folder = RunFolder::open(run)?;
     let captioner = captioner(&folder, device, how)?;
-    let bar = terminal::bar(0, "captioning");
-    let progress = |event: Event, total: usize| match event {
-        Event::Done(done) => {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        }
-        Event::Note(note) => bar.suspend(|| terminal::say(note)),
-    };
-    let scored = evaluate_run(&folder, &captioner, device, &how.what, options, progress)
-        .with_context(|| format!("cannot evaluate {}", printable_path(run)))?;
-    bar.finish_and_clear();
-    Ok(scored)
+    let mut bar = terminal::Bar::default();
+    evaluate_run(&folder, &captioner, device, &how.evaluation, options, &mut bar)
+        .with_context(|| format!("cannot evaluate {}", printable_path(run)))
 }

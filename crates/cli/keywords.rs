@@ -8,8 +8,8 @@ use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
 use hub::ModelFiles;
 use keywords::{
-    BuildEvent, Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS,
-    LabelSource, Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
+    Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS, LabelSource,
+    Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
@@ -17,6 +17,7 @@ use tch::Kind;
 use training::inputs::{check_data_set, check_pictures, normalized};
 use words::Label;
 
+use crate::terminal::Bar;
 use crate::{models, terminal};
 
 #[derive(Subcommand)]
@@ -161,22 +162,9 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         CategoriesBy::Wordnet => Categories::Wordnet,
         CategoriesBy::Nli => Categories::Nli(bart.as_ref().context("name BART with --nli")?),
     };
-    let (bar, mut is_changed) = (terminal::bar(0, "asking BART"), false);
-    keywords::build(&Folder::new(&args.out), source, &synonyms, &categories, &mut |event| {
-        match event {
-            BuildEvent::Written { file, count, entries } => {
-                is_changed = true;
-                let line = format!("{}: {count} {entries}", printable_path(file));
-                bar.suspend(|| terminal::say(&line));
-            }
-            BuildEvent::Filed { done, total } => {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-            }
-        }
-    })?;
-    bar.finish_and_clear();
-    if !is_changed {
+    let folder = Folder::new(&args.out);
+    let written = keywords::build(&folder, source, &synonyms, &categories, &mut Bar::default())?;
+    if written.is_empty() {
         terminal::say(&format!("{} is up to date", printable_path(&args.out)));
     }
     Ok(())
@@ -224,12 +212,9 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let selector = Selector::new(&labels, encyclopedia.as_ref());
-    let bar = terminal::bar(embeddings.names().len() as u64, "selecting keywords");
     let texts = encoder.encode(selector.texts())?;
     let images = normalized(&embeddings.tensor(encoder.device())?);
-    let all =
-        compare::select_all(&selector, &images, &texts, |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+    let all = compare::select_all(&selector, &images, &texts, &mut Bar::default())?;
     let count: usize = all.iter().map(Vec::len).sum();
     let pictures = embeddings.names().iter().cloned().zip(all);
     ImageKeywords::save(&args.out, &identity, pictures)?;

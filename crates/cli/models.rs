@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use hub::{DownloadProgress, ModelFiles, ModelReference, Options, Unit};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
+use progress::Progress;
 use runs::Provenance;
 
-use crate::terminal;
+use crate::terminal::{self, Bar};
 
 /// Returns the path of the model that `text` names, fetching its missing files.
 pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
@@ -88,62 +88,28 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     Ok(run)
 }
 
-/// Progress bar of a download, or lines where bars are not shown.
+/// Progress bar of what the hub fetches and unpacks.
 #[derive(Default)]
-pub struct DownloadBar {
-    bar: Option<ProgressBar>,
-    lines: terminal::Lines,
-    task: String,
-    unit: Option<Unit>,
-}
-
-impl DownloadBar {
-    fn amount(&self, number: u64) -> String {
-        match self.unit {
-            Some(Unit::Bytes) => HumanBytes(number).to_string(),
-            _ => number.to_string(),
-        }
-    }
-}
+pub struct DownloadBar(Bar);
 
 impl DownloadProgress for DownloadBar {
     fn start(&mut self, task: &str, unit: Unit, total: Option<u64>, done: u64) {
-        let mut bar = terminal::bar(total.unwrap_or_default(), task);
-        let template =
-            "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-        if unit == Unit::Bytes
-            && let Ok(style) = ProgressStyle::with_template(template)
-        {
-            bar = bar.with_style(style);
-        }
-        self.unit = Some(unit);
-        bar.set_position(done);
-        bar.reset_eta();
-        task.clone_into(&mut self.task);
-        self.bar = Some(bar);
+        let unit = match unit {
+            Unit::Bytes => progress::Unit::Bytes,
+            Unit::Files => progress::Unit::Count("files"),
+        };
+        self.0.start(task, unit, total, done);
     }
 
     fn position(&mut self, done: u64) {
-        let Some(bar) = &self.bar else { return };
-        bar.set_position(done);
-        if self.lines.due() {
-            let total = bar.length().filter(|total| *total > 0);
-            let total = total.map(|total| format!(" of {}", self.amount(total)));
-            let total = total.unwrap_or_default();
-            terminal::say(&format!("{}: {}{total}", self.task, self.amount(done)));
-        }
+        self.0.position(done);
     }
 
     fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.0.finish();
     }
 
     fn message(&mut self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| terminal::say(line)),
-            None => terminal::say(line),
-        }
+        self.0.note(line);
     }
 }

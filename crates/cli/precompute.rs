@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use datasets::{ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
-use indicatif::ProgressBar;
 use launchers::ProcessRank;
-use precompute::{
-    Dtype, EncoderSource, Identity, ImageEncoder, Network, Phase, Plan, Progress, Skipped, Summary,
-};
+use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Skipped, Summary};
 use tch::Device;
 
 use crate::{bounds, models, process, terminal};
@@ -86,15 +83,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output: &args.out,
     };
     let stop = terminal::stop_flag()?;
-    let bar = terminal::bar(0, "embedding pictures");
-    let mut lines = terminal::Lines::default();
-    let summary = precompute::run(
-        &plan,
-        |pixels| encoder.encode(pixels),
-        |progress| show(&bar, &mut lines, progress),
-        &stop,
-    )?;
-    bar.finish_and_clear();
+    let mut bar = terminal::Bar::default();
+    let summary = precompute::run(&plan, |pixels| encoder.encode(pixels), &mut bar, &stop)?;
     report(&summary, &plan.names, &args.out);
     Ok(())
 }
@@ -112,33 +102,6 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
         .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;
     models::note_ignored(model, &encoder);
     Ok((model.clone(), encoder))
-}
-
-fn show(bar: &ProgressBar, lines: &mut terminal::Lines, progress: Progress) {
-    let Progress { phase, done, total, .. } = progress;
-    if phase == Phase::Comparing {
-        if done == 0 {
-            bar.suspend(|| {
-                terminal::say(&format!(
-                    "pictures whose files have another time of change than when they were embedded: {total}; comparing their contents"
-                ));
-            });
-        }
-        if done > 0 && lines.due() {
-            terminal::say(&format!("{done} of {total} pictures compared"));
-        }
-        return;
-    }
-    if bar.position() == 0 {
-        bar.set_length(progress.total as u64);
-        // Rate and time left are of what is still to do.
-        bar.set_position(progress.resumed as u64);
-        bar.reset_eta();
-    }
-    bar.set_position(progress.done as u64);
-    if lines.due() {
-        terminal::say(&format!("{done} of {total} pictures"));
-    }
 }
 
 fn report(summary: &Summary, names: &[String], out: &Path) {

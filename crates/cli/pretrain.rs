@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
 use foreign_text::printable_path;
-use indicatif::ProgressBar;
 use precompute::Dtype;
+use progress::{Progress as _, Unit};
 use training::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
@@ -145,28 +145,24 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
 
 /// A bar over all steps, or a line now and then where there is no terminal.
 struct Screen {
-    bar: ProgressBar,
-    lines: terminal::Lines,
+    bar: terminal::Bar,
     steps: u64,
 }
 
 impl Screen {
     fn new(steps: u64) -> Self {
-        Self { bar: terminal::bar(steps, "training"), lines: terminal::Lines::default(), steps }
+        Self { bar: terminal::Bar::new("training", Unit::Count("steps"), steps), steps }
     }
 
     fn show(&mut self, Progress { step, loss }: Progress) {
         // After the last step the folder is written.
         terminal::hold_stops(step == self.steps);
-        self.bar.set_position(step);
-        self.bar.set_message(format!("loss {loss:.3}"));
-        if self.lines.due() {
-            terminal::say(&format!("step {step} of {}, loss {loss:.3}", self.steps));
-        }
+        self.bar.detail(&format!("loss {loss:.3}"));
+        self.bar.position(step);
     }
 
-    fn end(&self, finished: bool, what: &str, out: &Path) {
-        self.bar.finish_and_clear();
+    fn end(&mut self, finished: bool, what: &str, out: &Path) {
+        self.bar.finish();
         terminal::say(&if finished {
             format!("a {what} trained in {} steps is in {}", self.steps, printable_path(out))
         } else {

@@ -65,15 +65,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     allowed.extend(args.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok()));
     let stop = terminal::stop_flag()?;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
-    let bar = terminal::bar(sources.len() as u64, "loading runs");
-    let loading = bar.clone();
     #[allow(clippy::result_large_err, reason = "made once, at the start")]
     let load = move || {
         device::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
-        Models::load(&sources, judge.as_ref(), device, || loading.inc(1))
+        Models::load(&sources, judge.as_ref(), device, &mut terminal::Bar::default())
     };
     let ready = || {
-        bar.finish_and_clear();
         // Requests in flight are answered.
         terminal::hold_stops(true);
         if !address.ip().is_loopback() {

@@ -8,9 +8,8 @@ use anyhow::{Context, bail};
 use caption_metrics::meteor::Resources;
 use clap::Subcommand;
 use foreign_text::printable_path;
-use indicatif::ProgressBar;
 use networks::device::parse_device;
-use studies::sweep::{self, Ended, Observer, Options, Sweep, Task};
+use studies::sweep::{self, Ended, Options, Sweep, Task};
 
 use crate::{reproduce, terminal};
 
@@ -123,10 +122,8 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
     };
     // The runs under way save what they have.
     terminal::hold_stops(true);
-    let screen = Screen { bar: terminal::bar(0, &sweep.name) };
-    let ended = sweep::run(&sweep, &options, &screen, &stop);
-    screen.bar.finish_and_clear();
-    report(&ended?, &options, &stop)
+    let ended = sweep::run(&sweep, &options, &mut terminal::Bar::default(), &stop)?;
+    report(&ended, &options, &stop)
 }
 
 /// GPUs are told apart for each run by what it sees, and a run may go on with another one; but not with
@@ -181,21 +178,4 @@ fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result
         results.trials.len(),
         failed.join(", ")
     );
-}
-
-/// A bar over stages, with what runs; lines for what has ended.
-struct Screen {
-    bar: ProgressBar,
-}
-
-impl Observer for Screen {
-    fn note(&self, line: &str) {
-        self.bar.suspend(|| terminal::say(line));
-    }
-
-    fn progress(&self, done: usize, of: usize, running: &[String]) {
-        self.bar.set_length(of as u64);
-        self.bar.set_position(done as u64);
-        self.bar.set_message(running.join(" | "));
-    }
 }

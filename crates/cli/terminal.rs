@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use foreign_text::printable;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use progress::{Progress, Unit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use studies::stages::STOP_WITH_STDIN;
 
@@ -106,34 +107,119 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
-/// A bar with a count, a rate and the time left; hidden when stderr is no terminal.
-pub fn bar(length: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix} {wide_bar:.cyan/dim} {pos}/{len} {per_sec} {eta} left {msg}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(length).with_style(style).with_prefix(what.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
-}
-
-/// Says how far a bar is where bars are not shown: at most twice a minute, in a stage of a study, whose last
-/// line is shown, each second.
+/// Shows the task in progress: a bar with a count, a rate and the time left, or a line now and then
+/// if stderr is no terminal.
 #[derive(Default)]
-pub struct Lines {
-    last: Option<Instant>,
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    task: String,
+    unit: Option<Unit>,
+    detail: String,
+    last_line: Option<Instant>,
 }
 
-impl Lines {
-    /// Whether it is time for a line.
-    pub fn due(&mut self) -> bool {
-        let pause = Duration::from_secs(if is_stage() { 1 } else { 30 });
-        let due = self.last.is_none_or(|last| last.elapsed() >= pause);
-        let shown = due && !std::io::stderr().is_terminal();
-        if shown {
-            self.last = Some(Instant::now());
+impl Bar {
+    /// Starts a task.
+    pub fn new(task: &str, unit: Unit, total: u64) -> Self {
+        let mut bar = Self::default();
+        bar.start(task, unit, Some(total), 0);
+        bar
+    }
+
+    /// Runs `print` while the bar is out of its way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
-        shown
+    }
+
+    /// Prints a line if it is time: at most twice a minute, or each second in a stage of a study,
+    /// whose last line is shown.
+    fn line(&mut self, done: u64, total: Option<u64>) {
+        let pause = Duration::from_secs(if is_stage() { 1 } else { 30 });
+        let is_due = self.last_line.is_none_or(|last| last.elapsed() >= pause);
+        if !is_due || std::io::stderr().is_terminal() {
+            return;
+        }
+        self.last_line = Some(Instant::now());
+        let amount = |number: u64| match self.unit {
+            Some(Unit::Bytes) => HumanBytes(number).to_string(),
+            _ => number.to_string(),
+        };
+        let total = total.map(|total| format!(" of {}", amount(total))).unwrap_or_default();
+        let unit = match self.unit {
+            Some(Unit::Count(unit)) => format!(" {unit}"),
+            _ => String::new(),
+        };
+        let detail = if self.detail.is_empty() { "" } else { ", " };
+        let Self { task, detail: text, .. } = self;
+        say(&format!("{task}: {}{total}{unit}{detail}{text}", amount(done)));
+    }
+}
+
+impl Progress for Bar {
+    fn start(&mut self, task: &str, unit: Unit, total: Option<u64>, done: u64) {
+        self.finish();
+        let amounts = match unit {
+            Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
+            Unit::Count(_) => "{pos}/{len} {per_sec}",
+        };
+        let template = format!("{{prefix}} {{wide_bar:.cyan/dim}} {amounts} {{eta}} left {{msg}}");
+        let style = ProgressStyle::with_template(&template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(total.unwrap_or_default()).with_style(style);
+        let bar = bar.with_prefix(task.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        // Rate and time left are of what is still to do.
+        bar.set_position(done);
+        bar.reset_eta();
+        self.bar = Some(bar);
+        self.unit = Some(unit);
+        task.clone_into(&mut self.task);
+        self.detail.clear();
+    }
+
+    fn position(&mut self, done: u64) {
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(done);
+        let total = bar.length().filter(|total| *total > 0);
+        self.line(done, total);
+    }
+
+    fn detail(&mut self, text: &str) {
+        text.clone_into(&mut self.detail);
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn note(&mut self, message: &str) {
+        self.suspend(|| say(message));
+    }
+
+    fn unsaved(&mut self, is_unsaved: bool) {
+        hold_stops(is_unsaved);
+    }
+}
+
+/// Shows nothing, and leaves stops to the command while there is unsaved work.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
+    fn position(&mut self, _done: u64) {}
+    fn finish(&mut self) {}
+    fn note(&mut self, _message: &str) {}
+
+    fn unsaved(&mut self, is_unsaved: bool) {
+        hold_stops(is_unsaved);
     }
 }
 

@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
-use indicatif::ProgressBar;
 use launchers::ProcessRank;
+use progress::Progress;
 use recipes::Config;
 use runs::RunFolder;
-use runs::metrics::{EpochRecord, EpochScores, StepRecord};
-use training::trainer::{self, Observer, Outcome, Session};
+use training::session::{Outcome, TrainOptions};
+use training::trainer;
 
 use crate::{models, terminal};
 
@@ -60,31 +60,30 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let out = args.out.clone().unwrap_or_else(|| default_run(&args.config));
-    let session = Session {
+    let options = TrainOptions {
         resume: args.resume,
         stop_after_epochs: args.stop_after_epochs,
         tokenizers: args.tokenizers.clone(),
         process: ProcessRank::from_env()?,
     };
-    train(&config, &out, &session)
+    train(&config, &out, &options)
 }
 
 fn default_run(config: &Path) -> PathBuf {
     Path::new("runs").join(config.file_stem().unwrap_or_default())
 }
 
-/// Trains and says how it ended.
-pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<()> {
+/// Trains, and prints how it ended.
+pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
-    let is_first = session.process.rank == 0;
-    let mut screen = Screen::default();
-    let observer: &mut dyn Observer = if is_first { &mut screen } else { &mut Silent };
+    // Of the processes that train a run together, rank 0 alone shows progress.
+    let is_first = options.process.rank == 0;
+    let mut bar = terminal::Bar::default();
+    let progress: &mut dyn Progress = if is_first { &mut bar } else { &mut terminal::Quiet };
     let model = config.system.language_model().map(models::find_language_model).transpose()?;
     let run = RunFolder::new(out);
-    let outcome = trainer::train(&run, config, model.as_deref(), session, observer, &stop)?;
-    if let Some(bar) = screen.bar.take() {
-        bar.finish_and_clear();
-    }
+    let outcome = trainer::train(&run, config, model.as_deref(), options, progress, &stop)?;
+    bar.finish();
     if !is_first {
         return Ok(());
     }
@@ -97,99 +96,12 @@ pub fn train(config: &Config, out: &Path, session: &Session) -> anyhow::Result<(
             "stopped early after {epochs} epochs: the loss no longer improved; next: capsmith evaluate --run {run}"
         ),
         Outcome::Paused { epochs } => format!(
-            "{epochs} of {} epochs are done; go on with --resume, without --stop-after-epochs or with more",
+            "{epochs} of {} epochs are done; resume with --resume, without --stop-after-epochs or with more",
             config.training.epochs
         ),
         Outcome::Interrupted { steps } => format!(
-            "interrupted after step {steps}; a checkpoint is written, go on with the same command and --resume"
+            "interrupted after step {steps}; a checkpoint is written, resume with the same command and --resume"
         ),
     });
     Ok(())
-}
-
-/// Of the processes that train a run together, rank 0 alone shows how it goes.
-struct Silent;
-
-impl Observer for Silent {
-    fn note(&mut self, _: &str) {}
-    fn epoch(&mut self, _: u64, _: u64, _: usize, _: usize) {}
-    fn batch(&mut self) {}
-    fn record(&mut self, _: &StepRecord) {}
-    fn epoch_record(&mut self, _: &EpochRecord) {}
-    fn captioned(&mut self, _: usize, _: usize) {}
-    fn epoch_scores(&mut self, _: &EpochScores) {}
-
-    fn unsaved(&mut self, is_unsaved: bool) {
-        terminal::hold_stops(is_unsaved);
-    }
-}
-
-/// A bar per epoch, or a line now and then where there is no terminal.
-#[derive(Default)]
-struct Screen {
-    bar: Option<ProgressBar>,
-    epochs: u64,
-    lines: terminal::Lines,
-}
-
-impl Observer for Screen {
-    fn note(&mut self, message: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| terminal::say(message)),
-            None => terminal::say(message),
-        }
-    }
-
-    fn epoch(&mut self, epoch: u64, epochs: u64, done: usize, batches: usize) {
-        self.epochs = epochs;
-        if let Some(bar) = self.bar.take() {
-            bar.finish();
-        }
-        let bar = terminal::bar(batches as u64, &format!("epoch {epoch}/{epochs}"));
-        bar.set_position(done as u64);
-        bar.reset_eta();
-        self.bar = Some(bar);
-    }
-
-    fn batch(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.inc(1);
-        }
-    }
-
-    fn record(&mut self, record: &StepRecord) {
-        let line = format!("loss {:.3} {:.0} tokens/s", record.loss, record.tokens_per_second);
-        if let Some(bar) = &self.bar {
-            bar.set_message(line.clone());
-        }
-        if self.lines.due() {
-            terminal::say(&format!(
-                "epoch {}/{} step {} {line}",
-                record.epoch, self.epochs, record.step
-            ));
-        }
-    }
-
-    fn epoch_record(&mut self, record: &EpochRecord) {
-        if let Some(loss) = record.validation_loss {
-            self.note(&format!("epoch {}: loss {loss:.3} on held-out captions", record.epoch));
-        }
-    }
-
-    fn captioned(&mut self, done: usize, pictures: usize) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(format!("captioned {done}/{pictures}"));
-        }
-    }
-
-    fn epoch_scores(&mut self, scores: &EpochScores) {
-        let EpochScores { epoch, split, pictures, bleu_4, cider, .. } = scores;
-        self.note(&format!(
-            "epoch {epoch}: BLEU-4 {bleu_4:.3}, CIDEr {cider:.3} on {pictures} {split} pictures"
-        ));
-    }
-
-    fn unsaved(&mut self, is_unsaved: bool) {
-        terminal::hold_stops(is_unsaved);
-    }
 }

@@ -127,8 +127,8 @@ fn direct(place: &Place, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<
     let caption = |picture: &PathBuf| {
         let pixels = encoder.preprocessing().planes(&pictures::decode(picture).unwrap());
         let embeddings = encoder.encode_pictures(&[pixels]).unwrap();
-        let pictures = captioner.pictures(&embeddings, selector.as_ref()).unwrap();
-        let mut captions = captioner.caption(&pictures, |_| {}).unwrap().remove(0);
+        let pictures = captioner.image_inputs(&embeddings, selector.as_ref()).unwrap();
+        let mut captions = captioner.caption(&pictures, &mut progress::Silent).unwrap().remove(0);
         captions.sort_by(|a, b| b.score.total_cmp(&a.score));
         let captions = captions.into_iter().map(|one| (one.text, one.score)).collect();
         (captions, pictures.keywords.map(|mut all| all.remove(0)))

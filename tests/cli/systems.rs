@@ -6,11 +6,13 @@ use std::process::Stdio;
 
 use durable::sealed;
 use networks::gpt2::Gpt2Config;
+use progress::{Progress, Unit};
 use runs::RunFolder;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
-use training::captioner::{Captioner, Event, Pictures, best};
+use training::captioner::Captioner;
+use training::captions::{ImageInputs, best};
 
 use super::stage::{
     Stage, capsmith, failure, init_clip, newest_checkpoint, success, without_dropout,
@@ -162,19 +164,29 @@ fn written(
     captioner: &Captioner,
     embeddings: &Tensor,
     keywords: &[Vec<String>],
-) -> (Vec<Vec<training::captioner::Caption>>, Vec<String>) {
-    let pictures = Pictures {
+) -> (Vec<Vec<training::captions::Caption>>, Vec<String>) {
+    let pictures = ImageInputs {
         embeddings: embeddings.shallow_clone(),
         keywords: Some(keywords.to_vec()),
         numbers: (0..keywords.len() as u64).collect(),
     };
-    let mut notes = Vec::new();
-    let captions = captioner.caption(&pictures, |event| {
-        if let Event::Note(note) = event {
-            notes.push(note.to_owned());
-        }
-    });
-    (captions.unwrap(), notes)
+    let mut notes = Notes::default();
+    let captions = captioner.caption(&pictures, &mut notes);
+    (captions.unwrap(), notes.0)
+}
+
+/// Keeps the notes of progress.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Progress for Notes {
+    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
+    fn position(&mut self, _done: u64) {}
+    fn finish(&mut self) {}
+
+    fn note(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
 }
 
 #[test]
@@ -199,7 +211,7 @@ fn sbgs_language_model_knows_a_picture_by_its_keywords_alone() {
     ];
     let (first, _) = written(&captioner, &drawn(), &keywords);
     let (second, _) = written(&captioner, &drawn(), &keywords);
-    let texts = |captions: &[Vec<training::captioner::Caption>]| -> Vec<Vec<String>> {
+    let texts = |captions: &[Vec<training::captions::Caption>]| -> Vec<Vec<String>> {
         captions.iter().map(|all| all.iter().map(|one| one.text.clone()).collect()).collect()
     };
     // Other pictures with the same keywords: the same captions, only compared with another result.

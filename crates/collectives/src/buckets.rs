@@ -16,13 +16,13 @@ use crate::hooks::GradientHooks;
 /// Default bucket size in bytes, the 25 MiB of `DistributedDataParallel`.
 pub const BUCKET_BYTES: usize = 25 << 20;
 
-/// StepSums over all processes for one step.
+/// Sums over all processes for one step.
 #[derive(Debug)]
 pub struct StepSums {
     /// Weighted sums of the gradients, in the parameters' order. They are views of the buckets,
     /// which the next step overwrites.
     pub gradients: Vec<Tensor>,
-    /// StepSums of the scalars, f64 `[scalars]`.
+    /// Sums of the scalars, f64 `[scalars]`.
     pub scalars: Tensor,
 }
 

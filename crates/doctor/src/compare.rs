@@ -34,10 +34,10 @@ impl Arithmetic {
         }
     }
 
-    /// Returns a forward pass without dropout, for networks with f32 weights.
-    pub(crate) fn pass(self) -> Pass<'static> {
+    /// A pass without dropout, for networks that keep their weights in f32.
+    pub(crate) fn pass<'t, 'm>(self) -> Pass<'t, 'm> {
         let precision = if self == Self::Bf16 { Precision::Bf16 } else { Precision::Full };
-        Pass { dropout: false, precision }
+        Pass { dropout: false, precision, checkpointing: None }
     }
 
     /// Returns the largest difference from the CPU's f32 result, relative to the largest magnitude,

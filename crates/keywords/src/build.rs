@@ -1,8 +1,10 @@
 //! Labels and an encyclopedia of a data set's captions, in stages that are files of a [`Folder`].
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use durable::kept::Key;
+use foreign_text::printable_path;
+use progress::{Progress, Unit};
 use words::{Label, labels};
 
 use crate::compare;
@@ -51,26 +53,6 @@ pub enum Categories<'a> {
     Nli(&'a ZeroShot),
 }
 
-/// Progress of [`build`].
-pub enum BuildEvent<'a> {
-    /// A file was written.
-    Written {
-        /// File.
-        file: &'a Path,
-        /// Number of its entries.
-        count: usize,
-        /// Plural noun for its entries.
-        entries: &'static str,
-    },
-    /// BART has filed some labels.
-    Filed {
-        /// Number of filed labels.
-        done: usize,
-        /// Number of all labels of the part of speech.
-        total: usize,
-    },
-}
-
 impl Synonyms<'_> {
     fn name(&self) -> String {
         match self {
@@ -91,7 +73,8 @@ impl Categories<'_> {
     }
 }
 
-/// Builds the files of `folder` that are missing or were made from other sources.
+/// Builds the files of `folder` that are missing or were made from other sources, and returns the
+/// files that it wrote.
 ///
 /// # Errors
 /// Names a file that is damaged or cannot be written. Also fails if memory is exhausted.
@@ -100,9 +83,9 @@ pub fn build(
     source: LabelSource,
     synonyms: &Synonyms,
     categories: &Categories,
-    progress: &mut dyn FnMut(BuildEvent),
-) -> Result<(), Error> {
-    let mut builder = Builder { folder, progress };
+    progress: &mut dyn Progress,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut builder = Builder { folder, progress, written: Vec::new() };
     let (labels, synonyms) = match source {
         LabelSource::List(labels) => (labels, &Synonyms::None),
         LabelSource::Captions { captions, fingerprint } => {
@@ -119,7 +102,8 @@ pub fn build(
             Synonyms::None => labels,
         })
     })?;
-    builder.encyclopedia(&labels, categories)
+    builder.encyclopedia(&labels, categories)?;
+    Ok(builder.written)
 }
 
 /// Returns the sources of a file, with the version of the results.
@@ -129,7 +113,8 @@ fn sources<const N: usize>(named: [(&str, String); N]) -> Key {
 
 struct Builder<'a> {
     folder: &'a Folder,
-    progress: &'a mut dyn FnMut(BuildEvent),
+    progress: &'a mut dyn Progress,
+    written: Vec<PathBuf>,
 }
 
 impl Builder<'_> {
@@ -178,13 +163,19 @@ impl Builder<'_> {
     ) -> Result<Vec<usize>, Error> {
         let owned: Vec<Label> = labels.iter().map(|label| (*label).clone()).collect();
         let key = format!("nli-{:.16}-{:.16}", bart.identity(), labels_sha256(&owned));
-        bart.nearest(labels, categories, self.folder.partial(&key), |found| {
-            (self.progress)(BuildEvent::Filed { done: found.len(), total: labels.len() });
+        let total = Some(labels.len() as u64);
+        self.progress.start("asking BART", Unit::Count("labels"), total, 0);
+        let nearest = bart.nearest(labels, categories, self.folder.partial(&key), |found| {
+            self.progress.position(found.len() as u64);
             self.folder.write_partial(&key, found)
-        })
+        })?;
+        self.progress.finish();
+        Ok(nearest)
     }
 
     fn written(&mut self, name: &str, count: usize, entries: &'static str) {
-        (self.progress)(BuildEvent::Written { file: &self.folder.file(name), count, entries });
+        let file = self.folder.file(name);
+        self.progress.note(&format!("{}: {count} {entries}", printable_path(&file)));
+        self.written.push(file);
     }
 }

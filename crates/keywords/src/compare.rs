@@ -1,5 +1,6 @@
 //! Comparison of images with texts, and of words with words, by matrix products.
 
+use progress::{Progress, Unit};
 use rayon::prelude::*;
 use tch::{Kind, Tensor, no_grad};
 use words::Label;
@@ -17,7 +18,7 @@ pub const SAME: f64 = 0.8;
 /// Selects the keywords of each image.
 ///
 /// `images` `[images, dim]` and `texts` `[texts, dim]`, those of [`Selector::texts`], are unit
-/// vectors on one device. `progress` receives the number of finished images.
+/// vectors on one device.
 ///
 /// # Errors
 /// Fails if the dimensions differ, no label is a noun, adverb or adjective, or memory is exhausted.
@@ -25,7 +26,7 @@ pub fn select_all(
     selector: &Selector,
     images: &Tensor,
     texts: &Tensor,
-    mut progress: impl FnMut(usize),
+    progress: &mut dyn Progress,
 ) -> Result<Vec<Vec<Keyword>>, Error> {
     let count = selector.texts().len();
     if count == 0 {
@@ -35,13 +36,16 @@ pub fn select_all(
         ));
     }
     let transposed = texts.f_tr()?;
-    let mut all = Vec::with_capacity(images.size()[0] as usize);
+    let total = images.size()[0] as u64;
+    progress.start("selecting keywords", Unit::Count("pictures"), Some(total), 0);
+    let mut all = Vec::with_capacity(total as usize);
     for chunk in images.split(ROWS, 0) {
         let similarities = values(&no_grad(|| chunk.f_matmul(&transposed))?);
         let selected = similarities.par_chunks_exact(count).map(|row| selector.select(row));
         all.par_extend(selected);
-        progress(all.len());
+        progress.position(all.len() as u64);
     }
+    progress.finish();
     Ok(all)
 }
 

@@ -136,7 +136,8 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::{BuildEvent, Categories, LabelSource, Synonyms, build};
+    use crate::build::{Categories, LabelSource, Synonyms, build};
+    use progress::Silent;
 
     #[test]
     fn stages_are_rebuilt_only_when_their_sources_change() {
@@ -148,13 +149,10 @@ mod tests {
                 captions: captions.iter().collect(),
                 fingerprint: fingerprint.to_owned(),
             };
-            let mut written = Vec::new();
-            build(&folder, source, &Synonyms::Wordnet, &Categories::Wordnet, &mut |event| {
-                if let BuildEvent::Written { file, .. } = event {
-                    written.push(file.file_name().unwrap().to_str().unwrap().to_owned());
-                }
-            })
-            .map(|()| written)
+            let methods = (Synonyms::Wordnet, Categories::Wordnet);
+            let written = build(&folder, source, &methods.0, &methods.1, &mut Silent);
+            let name = |file: PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
+            written.map(|files| files.into_iter().map(name).collect::<Vec<_>>())
         };
         assert_eq!(build("1").unwrap(), [ALL_LABELS, LABELS, ENCYCLOPEDIA]);
         assert!(build("1").unwrap().is_empty());

@@ -37,7 +37,7 @@ mod prompt;
 mod selection;
 mod text_encoder;
 
-pub use build::{BuildEvent, Categories, LabelSource, Synonyms, build};
+pub use build::{Categories, LabelSource, Synonyms, build};
 pub use encyclopedia::{Encyclopedia, Leaf, TREE};
 pub use error::Error;
 pub use files::{labels_sha256, read_labels, write_labels};

@@ -7,9 +7,9 @@
 
 use std::borrow::Borrow;
 
-use tch::{Device, TchError, Tensor, nn};
+use tch::{Device, Tensor, nn};
 
-use crate::gpt2::{self, Gpt2, Gpt2Config, Packing, Selection};
+use crate::gpt2::{Gpt2, Gpt2Config, Packing, Selection};
 use crate::layers::InitialWeights;
 use crate::pass::Pass;
 
@@ -53,39 +53,11 @@ impl LanguageModel {
     /// It is NaN if there is no target.
     ///
     /// # Panics
-    /// Panics if a block exceeds GPT-2's positions, or an id is not below `vocab_size`.
-    pub fn loss(&self, blocks: &Blocks, pass: Pass) -> Tensor {
-        let inputs = self.gpt2.embed(&blocks.inputs);
-        let states = self.gpt2.forward_packed(&inputs, &blocks.packing, &blocks.predictors, pass);
+    /// When a block is longer than GPT-2's positions, or an id is not below `vocab_size`.
+    pub fn loss<'m>(&'m self, blocks: &'m Blocks, pass: Pass<'_, 'm>) -> Tensor {
+        let inputs = move |_: Pass<'_, 'm>| self.gpt2.embed(&blocks.inputs);
+        let states = self.gpt2.forward_packed(inputs, &blocks.packing, &blocks.predictors, pass);
         self.gpt2.target_loss(&states, &blocks.target_ids, pass)
-    }
-
-    /// Returns [`Self::loss`] and its gradients with respect to `parameters`, times `weight`.
-    ///
-    /// Recomputes activations in the backward pass instead of storing them (gradient
-    /// checkpointing). `parameters` have their names in the store at whose root the model was
-    /// built.
-    ///
-    /// `seed` seeds dropout; its masks differ from those without recomputation.
-    ///
-    /// # Errors
-    /// Fails if memory is exhausted.
-    pub fn gradients_recomputing(
-        &self,
-        blocks: &Blocks,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let graph = gpt2::LossGraph {
-            inputs: || self.gpt2.embed(&blocks.inputs),
-            packing: &blocks.packing,
-            selected: &blocks.predictors,
-            loss: |states: &Tensor| self.gpt2.target_loss(states, &blocks.target_ids, pass),
-            weight,
-        };
-        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
     }
 }
 

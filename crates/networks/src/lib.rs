@@ -34,6 +34,7 @@
 
 pub mod bart;
 mod bf16;
+mod checkpointing;
 pub mod clip;
 pub mod decode;
 pub mod device;
@@ -50,5 +51,6 @@ pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
+pub use checkpointing::GradientCheckpointing;
 pub use layers::InitialWeights;
 pub use pass::{Pass, Precision};

@@ -3,21 +3,28 @@
 use tch::{Kind, TchError, Tensor};
 
 use crate::bf16::Bf16Copies;
+use crate::checkpointing::GradientCheckpointing;
 
-/// Mode of a forward pass: dropout and the precision of matrix products.
+/// Dropout, precision and gradient checkpointing of a forward pass.
+///
+/// `'m` is the lifetime of the models and batches that a pass with checkpointing reads again.
 #[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
-    /// True if dropout is active.
+pub struct Pass<'t, 'm> {
+    /// Whether dropout is active.
     pub dropout: bool,
-    /// Type of matrix products.
-    pub precision: Precision<'a>,
+    /// The type of matrix products.
+    pub precision: Precision<'t>,
+    /// Computes activations again instead of keeping them, where it is given.
+    pub checkpointing: Option<&'t GradientCheckpointing<'m>>,
 }
 
-impl Pass<'_> {
-    /// Dropout, in the parameters' own type.
-    pub const TRAINING: Self = Self { dropout: true, precision: Precision::Full };
-    /// No dropout, in the parameters' own type.
-    pub const EVALUATION: Self = Self { dropout: false, precision: Precision::Full };
+impl Pass<'_, '_> {
+    /// With dropout, in the parameters' own type.
+    pub const TRAINING: Self =
+        Self { dropout: true, precision: Precision::Full, checkpointing: None };
+    /// Without dropout, in the parameters' own type.
+    pub const EVALUATION: Self =
+        Self { dropout: false, precision: Precision::Full, checkpointing: None };
 }
 
 /// The type in which matrices are multiplied. Parameters, norms, the residual stream and the loss
@@ -54,8 +61,12 @@ impl Precision<'_> {
     /// A gradient is an undefined tensor if the scalar does not depend on that tensor.
     ///
     /// # Errors
-    /// Fails if memory is exhausted.
-    pub fn gradients(self, scalar: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
+    /// Fails if libtorch refuses, for want of memory.
+    pub(crate) fn gradients(
+        self,
+        scalar: &Tensor,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Tensor>, TchError> {
         match self {
             Self::Full | Self::Bf16 => Tensor::f_run_backward(&[scalar], inputs, false, false),
             Self::Bf16Copies(copies) => copies.gradients(scalar, inputs),

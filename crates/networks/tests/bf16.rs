@@ -3,7 +3,7 @@
 
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
-use networks::{Bf16Copies, Pass, Precision};
+use networks::{Bf16Copies, GradientCheckpointing, Pass, Precision};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 
 const MLP: MapperKind = MapperKind::Mlp;
@@ -49,18 +49,12 @@ fn case(kind: MapperKind, is_tied: bool, is_frozen: bool) -> Case {
 impl Case {
     /// Returns the loss and its gradients, with dropout.
     fn gradients(&self, precision: Precision, recompute: bool) -> (Tensor, Vec<Tensor>) {
-        let pass = Pass { dropout: true, precision };
-        let (embeddings, batch) = (&self.embeddings, &self.batch);
+        let checkpointing = recompute.then(|| GradientCheckpointing::new(8));
+        let pass = Pass { dropout: true, precision, checkpointing: checkpointing.as_ref() };
         tch::manual_seed(8);
-        if recompute {
-            return self
-                .captioner
-                .gradients_recomputing(embeddings, batch, pass, &self.parameters, 1.0, 8)
-                .unwrap();
-        }
-        let loss = self.captioner.caption_loss(embeddings, batch, pass);
+        let loss = self.captioner.caption_loss(&self.embeddings, &self.batch, pass);
         let parameters: Vec<&Tensor> = self.parameters.iter().map(|(_, tensor)| tensor).collect();
-        let gradients = precision.gradients(&loss, &parameters).unwrap();
+        let gradients = pass.gradients(&loss, &parameters).unwrap();
         (loss.detach(), gradients)
     }
 }

@@ -37,7 +37,7 @@
 //!     output: &output,
 //! };
 //! let mean = |pixels: &tch::Tensor| pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float);
-//! let summary = run(&plan, mean, |_progress| {}, &AtomicBool::new(false))?;
+//! let summary = run(&plan, mean, &mut progress::Silent, &AtomicBool::new(false))?;
 //! assert_eq!(summary.encoded, 2);
 //!
 //! let embeddings = Embeddings::open(&output)?;
@@ -61,6 +61,6 @@ mod sources;
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
 pub use error::{Error, first_of};
 pub use finished::Embeddings;
-pub use plan::{Find, Phase, Plan, Progress, Skipped, Summary};
+pub use plan::{Find, Plan, Skipped, Summary};
 pub use run::run;
 pub use runs::{Dtype, Identity, Network};

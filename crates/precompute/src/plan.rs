@@ -118,30 +118,6 @@ impl Plan<'_> {
     }
 }
 
-/// Phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Reads images whose files have other modification times than when they were embedded.
-    Comparing,
-    /// Embeds images.
-    Embedding,
-}
-
-/// Progress of a run, in images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Current phase; the numbers below belong to it.
-    pub phase: Phase,
-    /// All images of this process.
-    pub total: usize,
-    /// Encoded or skipped images, by this run or an earlier one that it resumes.
-    pub done: usize,
-    /// Images of `done` that an earlier run did: the speed is that of `done - resumed`.
-    pub resumed: usize,
-    /// Images of `done` that were skipped.
-    pub skipped: usize,
-}
-
 /// Summary of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {

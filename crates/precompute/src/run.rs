@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable::kept::{self, Pieces};
+use progress::{Progress, Unit};
 use tch::Tensor;
 
 use crate::ahead::{Batch, Decoded, at_the_model, for_each_batch};
@@ -14,14 +15,13 @@ use crate::error::Error;
 use crate::finished::{self, Embeddings};
 use crate::normaliser::Normaliser;
 use crate::piece::{EncodedBatch, Merged, Piece, merge, open_pieces};
-use crate::plan::{Phase, Plan, Progress, Skipped, Summary};
+use crate::plan::{Plan, Skipped, Summary};
 use crate::sources;
 
 /// Embeds the plan's images with `encoder` and writes them to the plan's output.
 ///
 /// `encoder` gets pixels `[batch, 3, n, n]` on the plan's device in its type, and returns
-/// `[batch, dimension]`. It runs on the caller's thread, without gradients. `progress` is called
-/// before the first batch and after each.
+/// `[batch, dimension]`. It runs on the caller's thread, without gradients.
 ///
 /// Each of several processes embeds its own pieces, and the last to finish merges all of them. They
 /// need the folder of the output in common, and nothing else.
@@ -40,7 +40,7 @@ use crate::sources;
 pub fn run<E>(
     plan: &Plan,
     mut encoder: impl FnMut(&Tensor) -> Result<Tensor, E>,
-    mut progress: impl FnMut(Progress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Summary, Error>
 where
@@ -49,7 +49,7 @@ where
     plan.check()?;
     let version = || fs::metadata(plan.output).ok().map(|file| (file.len(), file.modified().ok()));
     let before = version();
-    let previous = match look_for_output(plan, &mut progress, stop)? {
+    let previous = match look_for_output(plan, progress, stop)? {
         Found::Finished(summary) => return Ok(summary),
         Found::Changed(previous, changed) => Some((previous, changed)),
         Found::Nothing => None,
@@ -60,9 +60,10 @@ where
         drop(pieces);
         return run(plan, encoder, progress, stop);
     }
-    let mut share = Share::new(plan, &pieces, previous, &mut progress, stop)?;
+    let mut share = Share::new(plan, &pieces, previous, progress, stop)?;
     accept(plan, pieces.folder(), &share.skipped)?;
-    progress(share.progress);
+    let (total, done) = (Some(share.total as u64), share.done as u64);
+    progress.start("embedding pictures", Unit::Count("pictures"), total, done);
     let _no_grad = tch::no_grad_guard();
     let normaliser = Normaliser::new(
         &plan.identity.preprocessing,
@@ -91,6 +92,7 @@ where
     // After an error too, the batches since the last save are kept.
     let closed = share.close();
     walked.and(closed)?;
+    progress.finish();
     let Share { skipped, encoded, resumed_rows: resumed, changed, .. } = share;
     let (skipped, left) = match merge(plan, pieces)? {
         Merged::Finished(skipped) => (skipped, 0),
@@ -102,13 +104,13 @@ where
 }
 
 /// Batches at the model, finished in their order.
-struct AtWork<'a, 'p, P> {
+struct AtWork<'a, 'p> {
     share: &'a mut Share<'p>,
-    progress: P,
+    progress: &'a mut dyn Progress,
     encodings: VecDeque<Encoding>,
 }
 
-impl<P: FnMut(Progress)> AtWork<'_, '_, P> {
+impl AtWork<'_, '_> {
     /// Adds a batch. Finishes and returns the first one if there are enough.
     fn add(&mut self, encoding: Encoding) -> Result<Option<Batch>, Error> {
         self.encodings.push_back(encoding);
@@ -123,7 +125,7 @@ impl<P: FnMut(Progress)> AtWork<'_, '_, P> {
         let Some(encoding) = self.encodings.pop_front() else { return Ok(None) };
         let (batch, rows) = encoding.finish(self.share.plan)?;
         self.share.add(&batch, rows)?;
-        (self.progress)(self.share.progress);
+        self.progress.position(self.share.done as u64);
         Ok(Some(batch))
     }
 
@@ -142,7 +144,10 @@ struct Share<'p> {
     /// Piece at work.
     piece: Option<Piece<'p>>,
     skipped: Vec<Skipped>,
-    progress: Progress,
+    /// Pictures of all pieces.
+    total: usize,
+    /// Pictures that are encoded or skipped, by this run or an earlier one.
+    done: usize,
     encoded: usize,
     resumed_rows: usize,
     /// Images that had changed since they were embedded.
@@ -155,7 +160,7 @@ impl<'p> Share<'p> {
         plan: &'p Plan<'p>,
         pieces: &'p Pieces,
         previous: Option<(Box<Embeddings>, Vec<usize>)>,
-        mut progress: impl FnMut(Progress),
+        progress: &mut dyn Progress,
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
         let (previous, changed) = previous.unzip();
@@ -165,7 +170,8 @@ impl<'p> Share<'p> {
             left: Vec::new(),
             piece: None,
             skipped: Vec::new(),
-            progress: at(Phase::Embedding, 0, 0),
+            total: 0,
+            done: 0,
             encoded: 0,
             resumed_rows: 0,
             changed: changed.unwrap_or_default(),
@@ -175,7 +181,7 @@ impl<'p> Share<'p> {
             let mut of_piece = 0;
             let comparing = |done, total| {
                 of_piece = total;
-                progress(at(Phase::Comparing, compared + done, compared + total));
+                report_comparing(progress, compared, done, total);
             };
             let previous = previous.as_deref();
             let opened = Piece::open_compared(plan, pieces, number, previous, comparing, stop)?;
@@ -186,14 +192,12 @@ impl<'p> Share<'p> {
             share.left.extend(piece.left());
             share.skipped.extend(piece.skipped().cloned());
             share.resumed_rows += piece.rows();
-            share.progress.total += piece.images().len();
-            share.progress.done += piece.done();
+            share.total += piece.images().len();
+            share.done += piece.done();
             if share.piece.is_none() && !piece.left().is_empty() {
                 share.piece = Some(piece);
             }
         }
-        share.progress.resumed = share.progress.done;
-        share.progress.skipped = share.skipped.len();
         Ok(share)
     }
 
@@ -211,8 +215,7 @@ impl<'p> Share<'p> {
         piece.add(batch.index, EncodedBatch::new(self.plan, batch, rows))?;
         self.encoded += batch.pictures.len();
         self.skipped.extend_from_slice(&batch.skipped);
-        self.progress.done += batch.pictures.len() + batch.skipped.len();
-        self.progress.skipped = self.skipped.len();
+        self.done += batch.pictures.len() + batch.skipped.len();
         Ok(())
     }
 
@@ -225,17 +228,22 @@ impl<'p> Share<'p> {
         if let Err(error) = self.close() {
             return error;
         }
-        Error::Interrupted {
-            done: self.progress.done,
-            total: self.progress.total,
-            kept: self.pieces.folder().to_owned(),
-        }
+        let (done, total) = (self.done, self.total);
+        Error::Interrupted { done, total, kept: self.pieces.folder().to_owned() }
     }
 }
 
-/// Returns the progress of a phase that began with nothing.
-fn at(phase: Phase, done: usize, total: usize) -> Progress {
-    Progress { phase, total, done, resumed: 0, skipped: 0 }
+/// Reports the comparison of `total` pictures, `done` of which are compared, after `before` others.
+fn report_comparing(progress: &mut dyn Progress, before: usize, done: usize, total: usize) {
+    if done > 0 {
+        progress.position((before + done) as u64);
+        return;
+    }
+    progress.note(&format!(
+        "pictures whose files have another time of change than when they were embedded: {total}; comparing their contents"
+    ));
+    let (all, before) = (Some((before + total) as u64), before as u64);
+    progress.start("comparing pictures", Unit::Count("pictures"), all, before);
 }
 
 /// Decodes and preprocesses an image of the plan into `pixels`.
@@ -277,7 +285,7 @@ enum Found {
 /// Looks for a finished output, and compares it with the plan and the images as they are now.
 fn look_for_output(
     plan: &Plan,
-    mut progress: impl FnMut(Progress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Error> {
     if !plan.output.exists() {
@@ -291,7 +299,7 @@ fn look_for_output(
     let mut total = 0;
     let comparing = |done, all| {
         total = all;
-        progress(at(Phase::Comparing, done, all));
+        report_comparing(progress, 0, done, all);
     };
     let Some(compared) = embeddings.compare(plan, 0..plan.names.len(), comparing, stop) else {
         return Err(Error::Interrupted { done: 0, total, kept: plan.output.to_owned() });

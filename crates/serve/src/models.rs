@@ -7,12 +7,14 @@ use keywords::TextEncoder;
 use networks::memory::OutOfMemory;
 use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
+use progress::{Progress, Silent, Unit};
 use recipes::Decoding;
 use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
-use training::KeywordSelector;
-use training::captioner::{Caption, Captioner};
+use training::captioner::Captioner;
+use training::captions::Caption;
 use training::inputs::normalized;
+use training::keyword_selector::KeywordSelector;
 
 use crate::backend::{
     Backend, BackendError, Candidate, PreparedImage, ServedModels, ServedRun, TaskOutput,
@@ -22,12 +24,12 @@ use crate::error::Error;
 /// Maximum number of captions that a run generates at a time, which bounds memory.
 const CAPTIONS_PER_BATCH: usize = 64;
 
-/// LoadedRun to serve, with the paths of its files.
+/// Run to serve, with the paths of its files.
 #[derive(Debug, Clone)]
 pub struct RunSource {
     /// Name in requests.
     pub name: String,
-    /// LoadedRun folder.
+    /// Run folder.
     pub folder: RunFolder,
     /// Name of the image encoder.
     pub model: String,
@@ -62,7 +64,7 @@ struct SimilarityModel {
 impl Models {
     /// Loads runs, and the CLIP model at `similarity_model` for caption similarities, if given.
     ///
-    /// Models that several runs share are loaded once. Calls `progress` after each run.
+    /// Models that several runs share are loaded once.
     ///
     /// # Errors
     /// Fails with the run or file.
@@ -70,15 +72,18 @@ impl Models {
         sources: &[RunSource],
         similarity_model: Option<&EncoderSource>,
         device: Device,
-        mut progress: impl FnMut(),
+        progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
         let mut models =
             Self { runs: Vec::new(), encoders: Vec::new(), similarity_model: None, device };
+        let total = Some(sources.len() as u64);
+        progress.start("loading runs", Unit::Count("runs"), total, 0);
         for source in sources {
             let run = models.load_run(source)?;
             models.runs.push(run);
-            progress();
+            progress.position(models.runs.len() as u64);
         }
+        progress.finish();
         if let Some(source) = similarity_model {
             let encoder = models.encoder(source)?;
             let texts = TextEncoder::load(&source.path, device, Kind::Float)?;
@@ -170,10 +175,12 @@ impl LoadedRun {
     /// Generates captions for images with embeddings `[images, dim]`.
     fn write(&self, embeddings: &Tensor, decoding: &Decoding) -> Result<Vec<TaskOutput>, Error> {
         let fail = |error| Error::Run { run: self.name.clone(), source: Box::new(error) };
-        let images = self.captioner.pictures(embeddings, self.selector.as_ref()).map_err(fail)?;
+        let images =
+            self.captioner.image_inputs(embeddings, self.selector.as_ref()).map_err(fail)?;
         let batch_size = CAPTIONS_PER_BATCH / decoding.strategy.continuations();
         let decoding = Decoding { batch_size: batch_size.max(1), ..decoding.clone() };
-        let captions = self.captioner.caption_with(&images, &decoding, |_| {}).map_err(fail)?;
+        let captions =
+            self.captioner.caption_with(&images, &decoding, &mut Silent).map_err(fail)?;
         let mut keywords = images.keywords.map(Vec::into_iter);
         let outputs = captions.into_iter().map(|captions| TaskOutput {
             captions: sorted_by_score(captions),

@@ -3,26 +3,26 @@
 use std::cmp::Reverse;
 
 use launchers::ProcessRank;
-
-use crate::seeds::{self, Purpose};
 use recipes::Training;
 
-/// Something to learn from.
+use crate::seeds::{self, Purpose};
+
+/// A training example.
 pub trait Example {
-    /// How long it is, for batches of examples of like length.
+    /// Returns its length in tokens, for batches of examples of like length.
     fn length(&self) -> usize;
 }
 
-/// One caption of one picture, as token ids.
+/// One caption of one image, as token ids.
 #[derive(Debug, Clone)]
 pub struct TokenRow {
-    /// Row of the picture in the embeddings.
+    /// Row of the image in the embeddings.
     pub embedding: i64,
-    /// The caption's tokens, without padding.
+    /// Tokens of the caption, without padding.
     pub tokens: Vec<i64>,
-    /// Index of the picture in the corpus, for messages.
+    /// Index of the image in the corpus, for messages.
     pub image: usize,
-    /// Index of the caption among the picture's, for messages.
+    /// Index of the caption among the image's, for messages.
     pub caption: usize,
 }
 
@@ -55,14 +55,14 @@ fn longest_kept(lengths: &[f64]) -> usize {
     (mean + 10.0 * deviation).min(max) as usize
 }
 
-/// Which examples make a batch.
+/// Division of an epoch into batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
-    /// Decides the order.
+    /// Seed of the order.
     pub seed: u64,
     /// Examples in a batch.
     pub size: usize,
-    /// Whether an epoch's last batch is left out where it is not whole.
+    /// Whether an epoch's last batch is left out if it is not whole.
     pub drop_last: bool,
     /// Whether the shuffled examples of every fifty batches are sorted by length before they are cut
     /// into batches, and the batches shuffled again.
@@ -79,13 +79,13 @@ impl Batching {
         }
     }
 
-    /// How many batches an epoch of so many examples has.
+    /// Returns the number of batches in an epoch of this many examples.
     #[must_use]
     pub fn count(&self, examples: usize) -> usize {
         if self.drop_last { examples / self.size } else { examples.div_ceil(self.size) }
     }
 
-    /// The batches of one epoch, as indexes into `examples`: all of them shuffled, then cut.
+    /// Returns the batches of one epoch, as indexes into `examples`: shuffled, then cut.
     #[must_use]
     pub fn epoch(&self, epoch: u64, examples: &[impl Example]) -> Vec<Vec<usize>> {
         let mut order = seeds::permutation(self.seed, Purpose::Order, epoch, examples.len());
@@ -104,10 +104,15 @@ impl Batching {
     }
 }
 
-/// What one of several processes takes of a batch, so that all have about as much to do: the examples are
-/// dealt by their length, the longest first, to and fro. A process by itself takes it as it is.
+/// Returns the examples of a batch that one of several processes computes, so that all have about the
+/// same work: from the longest to the shortest they go to the ranks in turn, to and fro. A process by
+/// itself takes the batch as it is.
 #[must_use]
-pub fn dealt(batch: &[usize], examples: &[impl Example], process: ProcessRank) -> Vec<usize> {
+pub fn share_of_batch(
+    batch: &[usize],
+    examples: &[impl Example],
+    process: ProcessRank,
+) -> Vec<usize> {
     if process.is_single() {
         return batch.to_vec();
     }
@@ -115,13 +120,13 @@ pub fn dealt(batch: &[usize], examples: &[impl Example], process: ProcessRank) -
     batch.sort_by_key(|&example| Reverse(examples[example].length()));
     let size = process.world_size;
     let rounds = batch.chunks(size).enumerate();
-    let mine = rounds.filter_map(|(round, hand)| {
-        hand.get(if round % 2 == 0 { process.rank } else { size - 1 - process.rank })
+    let mine = rounds.filter_map(|(round, examples)| {
+        examples.get(if round % 2 == 0 { process.rank } else { size - 1 - process.rank })
     });
     mine.copied().collect()
 }
 
-/// Batches whose rows are sorted together.
+/// Number of batches whose examples are sorted together.
 const SORTED_TOGETHER: usize = 50;
 
 #[cfg(test)]
@@ -191,28 +196,32 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_dealt_whole_and_in_even_hands() {
+    fn a_batch_is_shared_whole_and_evenly() {
         let rows = rows(103);
         let batch: Vec<usize> = (0..103).rev().collect();
         for world_size in 1..=4 {
-            let hands: Vec<Vec<usize>> = (0..world_size)
-                .map(|rank| dealt(&batch, &rows, ProcessRank { rank, world_size, local_rank: 0 }))
+            let shares: Vec<Vec<usize>> = (0..world_size)
+                .map(|rank| {
+                    share_of_batch(&batch, &rows, ProcessRank { rank, world_size, local_rank: 0 })
+                })
                 .collect();
-            let tokens = |hand: &Vec<usize>| -> usize {
-                hand.iter().map(|&row| rows[row].tokens.len()).sum()
+            let tokens = |share: &Vec<usize>| -> usize {
+                share.iter().map(|&row| rows[row].tokens.len()).sum()
             };
-            let (most, least) =
-                (hands.iter().map(tokens).max().unwrap(), hands.iter().map(tokens).min().unwrap());
+            let (most, least) = (
+                shares.iter().map(tokens).max().unwrap(),
+                shares.iter().map(tokens).min().unwrap(),
+            );
             assert!(most - least <= 13, "{most} {least}");
-            let mut all = hands.concat();
+            let mut all = shares.concat();
             all.sort_unstable();
             assert!(all.into_iter().eq(0..103));
         }
-        let alone = dealt(&batch, &rows, ProcessRank::SINGLE);
+        let alone = share_of_batch(&batch, &rows, ProcessRank::SINGLE);
         assert_eq!(alone, batch);
         // More processes than examples: some have none.
         let process = ProcessRank { rank: 3, world_size: 4, local_rank: 0 };
-        assert!(dealt(&batch[..2], &rows, process).is_empty());
+        assert!(share_of_batch(&batch[..2], &rows, process).is_empty());
     }
 
     #[test]

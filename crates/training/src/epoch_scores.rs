@@ -1,32 +1,32 @@
-//! How well a run captions after each epoch, on a few pictures that it does not learn from.
+//! Scores of a small fixed set of images after each epoch.
 //!
-//! The pictures are the first of the validation split, or of the test split where none is held out.
-//! Captions are those of the epoch's checkpoint, loaded beside the model that trains, so that training
-//! goes on to the same bits. SBG writes one caption for each and compares none.
+//! The images are the first of the validation split, or of the test split if none is held out. The
+//! epoch's checkpoint captions them, loaded beside the model that is trained, so that training
+//! continues to the same bits. SBG writes one caption for each and compares none.
 
 use caption_metrics::{Options, Scores};
+use progress::{Progress, Unit};
+use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
+use runs::metrics::{EpochScores, ScoredSplit};
+use runs::{RunFolder, checkpoints};
 use tch::Device;
 
-use crate::captioner::{Captioner, Choice, Event};
+use crate::captioner::{Captioner, Choice};
 use crate::error::Error;
-use crate::evaluate::{chosen, pictures, scores, scoring_tokenizer};
+use crate::evaluate::{chosen, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
-use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
-use runs::RunFolder;
-use runs::checkpoints;
-use runs::metrics::{EpochScores, ScoredSplit};
 
-/// The pictures that are captioned after each epoch.
-pub(crate) struct ScoredPictures {
+/// The images that are captioned and scored after each epoch.
+pub(crate) struct ScoredImages {
     split: ScoredSplit,
     images: Vec<usize>,
 }
 
-impl ScoredPictures {
-    /// As many as `training.scored_pictures` asks for, or as there are; `None` where it is 0.
+impl ScoredImages {
+    /// Returns the first `training.scored_pictures` images, or as many as there are; `None` for 0.
     ///
     /// # Errors
-    /// When there is no such picture.
+    /// Fails if there is no such image.
     pub(crate) fn new(config: &Config, inputs: &Inputs) -> Result<Option<Self>, Error> {
         let wanted = config.training.scored_pictures;
         if wanted == 0 {
@@ -46,27 +46,30 @@ impl ScoredPictures {
         Ok(Some(Self { split, images }))
     }
 
-    /// Captions the pictures with the newest checkpoint, and scores the captions. `progress` is told
-    /// how many of how many pictures are captioned.
+    /// Captions the images with the newest checkpoint, and scores the captions.
     ///
     /// # Errors
-    /// Bad input is named.
+    /// Names bad input.
     pub(crate) fn score(
         &self,
         folder: &RunFolder,
         config: &Config,
         inputs: &Inputs,
         device: Device,
-        mut progress: impl FnMut(usize, usize),
+        progress: &mut dyn Progress,
     ) -> Result<EpochScores, Error> {
         let checkpoint = checkpoints::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
-        let known = pictures(inputs, &captioner, &self.images)?;
-        let written = captioner.caption_with(&known, &captioner.config.decoding, |event| {
-            if let Event::Done(done) = event {
-                progress(done, self.images.len());
-            }
-        })?;
+        let known = image_inputs(inputs, &captioner, &self.images)?;
+        let epoch = checkpoint.position.epoch;
+        let total = Some(self.images.len() as u64);
+        progress.start(
+            &format!("captioning after epoch {epoch}"),
+            Unit::Count("pictures"),
+            total,
+            0,
+        );
+        let written = captioner.caption_with(&known, &captioner.config.decoding, progress)?;
         let choice = Choice { name: None, among: usize::MAX };
         let captions = chosen(inputs, &config.system, &self.images, &written, &choice);
         let options =
@@ -93,7 +96,7 @@ impl ScoredPictures {
     }
 }
 
-/// Of a system that chooses among captions only the first is written.
+/// Returns the configuration with one caption for each image, for systems that choose among several.
 fn one_caption(config: &Config) -> Config {
     let mut config = config.clone();
     if let (System::Sbg(_), Strategy::Sampling(Sampling { num_return_sequences: samples, .. })) =

@@ -1,4 +1,4 @@
-//! What can go wrong in a run, with the file and what to do.
+//! Errors of a run, with the file concerned and what to do.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
 use recipes::ConfigError;
 
-/// A run that cannot start or go on.
+/// A run that cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration cannot be used.

@@ -7,73 +7,75 @@ use durable::kept::Key;
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::ProcessRank;
+use progress::Progress;
+use recipes::System;
+use runs::metrics::ScoredSplit;
+use runs::{RunFolder, scores_file};
 use tch::{Device, Tensor};
 
-use crate::captioner::{Caption, Captioner, Choice, Event, Pictures, best};
+use crate::captioner::{Captioner, Choice};
+use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::pieces::KeptCaptions;
 use crate::seeds::{self, Purpose};
-use recipes::System;
-use runs::RunFolder;
-use runs::metrics::ScoredSplit;
-use runs::scores_file;
 
 /// Format number of captions. Raise it where a run would write other captions from the same inputs
 /// than before: kept captions of other numbers are written again.
 const RESULTS_VERSION: u32 = 1;
 
-/// What of a data set is captioned.
+/// Scope of an evaluation.
 #[derive(Debug, Clone, Default)]
-pub struct What {
-    /// Which pictures.
+pub struct EvaluateOptions {
+    /// Split that is captioned.
     pub split: ScoredSplit,
-    /// Each picture is captioned from what is known of another one, by this seed: the control that
-    /// shows whether captions depend on the picture.
+    /// Captions each image from the embedding of another one, drawn by this seed: the control that
+    /// shows whether captions depend on the image.
     pub shuffle_seed: Option<u64>,
-    /// Where the files go; else into a folder of the run's `evaluation/` that is named after these.
+    /// Output folder. By default a folder in the run's `evaluation/`, named after split and control.
     pub out: Option<PathBuf>,
-    /// Which of how many processes that share the work this one is.
+    /// Rank of this process, and the number of processes that share the work.
     pub process: ProcessRank,
 }
 
-/// How far a split is.
+/// One image of a scored split.
+#[derive(Debug, Clone)]
+pub struct CaptionedImage {
+    /// File name.
+    pub file_name: String,
+    /// Reference captions, lower-cased; for Merge-RNN only their words.
+    pub references: Vec<String>,
+    /// Predicted caption.
+    pub prediction: String,
+}
+
+/// State of a split after an evaluation.
 pub enum Evaluated {
-    /// Captioned and scored, once for each choice.
+    /// Captioned and scored, once for each choice of captions.
     Scored(Vec<Scored>),
-    /// So many pictures are left to other processes, the last of which scores all; 0 where all have captions.
+    /// Left to other processes, the last of which scores all: this number of images, 0 if all have
+    /// captions.
     Left(usize),
 }
 
 /// A scored split.
 pub struct Scored {
-    /// How each caption was chosen, where there are several ways, such as `best-of-2`.
+    /// Name of the choice of captions if there are several, such as `best-of-2`.
     pub choice: Option<String>,
-    /// Where the files are.
+    /// Folder of the files.
     pub folder: PathBuf,
-    /// The scores.
+    /// Scores.
     pub evaluation: Evaluation,
-    /// Picture, references and prediction, in the order of the split.
-    pub captions: Vec<Captioned>,
-}
-
-/// One picture of a scored split.
-#[derive(Debug, Clone)]
-pub struct Captioned {
-    /// Its file name.
-    pub file_name: String,
-    /// The captions that people wrote, lower-cased; for Merge-RNN only their words.
-    pub references: Vec<String>,
-    /// What the run wrote.
-    pub prediction: String,
+    /// Images with references and predictions, in the order of the split.
+    pub captions: Vec<CaptionedImage>,
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
 /// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all captions.
 ///
-/// Of several processes each captions a part, and the last to be done scores all; they need the run's
-/// folder in common. What a process that was killed had written is taken up, and captions that are all
-/// there are only scored. `progress` is told how many pictures are this process's.
+/// Of several processes each captions a part, and the last one scores all; they need the run's folder
+/// in common. Pieces that a killed process finished are reused, and captions that are all there are
+/// only scored.
 ///
 /// # Errors
 /// Bad input is named.
@@ -81,13 +83,13 @@ pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
     device: Device,
-    what: &What,
-    options: &Options,
-    mut progress: impl FnMut(Event, usize),
+    options: &EvaluateOptions,
+    metrics: &Options,
+    progress: &mut dyn Progress,
 ) -> Result<Evaluated, Error> {
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
-    let split = what.split;
+    let split = options.split;
     let all = match split {
         ScoredSplit::Validation => &inputs.split.validation,
         ScoredSplit::Test => &inputs.split.test,
@@ -99,13 +101,14 @@ pub fn evaluate_run(
             "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
         )));
     }
-    let seen = match what.shuffle_seed {
+    let seen = match options.shuffle_seed {
         None => images.clone(),
         Some(seed) => deranged(seed, &images),
     };
-    let pictures = pictures(&inputs, captioner, &seen)?;
-    let shuffled = if what.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let out = what.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
+    let known = image_inputs(&inputs, captioner, &seen)?;
+    let shuffled = if options.shuffle_seed.is_some() { "-shuffled" } else { "" };
+    let out =
+        options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
     let key = Key::new([
@@ -116,18 +119,16 @@ pub fn evaluate_run(
     let key = key
         .with_digest("config", &captioner.config.to_toml())
         .with_digest("images", &(names, &seen))
-        .with_digest("keywords", &pictures.keywords);
-    let kept = KeptCaptions::new(&out, captioner, &pictures, key);
+        .with_digest("keywords", &known.keywords);
+    let kept = KeptCaptions::new(&out, captioner, &known, key);
     let (written, merging) = if let Some(written) = kept.finished() {
-        let note = format!("captioned before: {}", printable_path(kept.file()));
-        progress(Event::Note(&note), images.len());
+        progress.note(&format!("captioned before: {}", printable_path(kept.file())));
         (written, None)
     } else {
         if let Some(error) = kept.damage() {
-            let note = format!("{} {error}: captioning again", printable_path(kept.file()));
-            progress(Event::Note(&note), images.len());
+            progress.note(&format!("{} {error}: captioning again", printable_path(kept.file())));
         }
-        let Some(pieces) = kept.write(captioner, &pictures, what.process, progress)? else {
+        let Some(pieces) = kept.write(captioner, &known, options.process, progress)? else {
             return Ok(Evaluated::Left(kept.all().err().unwrap_or_default()));
         };
         // None if another process has scored all captions.
@@ -144,7 +145,7 @@ pub fn evaluate_run(
         };
         let system = &captioner.config.system;
         let captions = chosen(&inputs, system, &images, &written, &choice);
-        let evaluation = scores(&captions, options)?;
+        let evaluation = scores(&captions, metrics)?;
         let scored = captions.iter().map(|one| scores_file::Scored {
             file_name: &one.file_name,
             prediction: &one.prediction,
@@ -166,7 +167,7 @@ fn with_ending(folder: &Path, ending: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// The embeddings that the run was trained on, and no others.
+/// Refuses embeddings other than those that the run was trained on.
 fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     let (dimension, wanted) = (inputs.identity.dimension, captioner.provenance.clip_dim);
     let differences = match &captioner.provenance.embeddings {
@@ -184,12 +185,12 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     )))
 }
 
-/// What is known of pictures of the corpus, all of which have embeddings.
-pub(crate) fn pictures(
+/// Collects what images of the corpus, all of which have embeddings, are captioned from.
+pub(crate) fn image_inputs(
     inputs: &Inputs,
     captioner: &Captioner,
     images: &[usize],
-) -> Result<Pictures, Error> {
+) -> Result<ImageInputs, Error> {
     let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
     let device = inputs.embeddings.device();
     let embeddings =
@@ -203,7 +204,7 @@ pub(crate) fn pictures(
         System::ClipPrefix(_) | System::MergeRnn(_) => None,
     };
     let numbers = (0..images.len() as u64).collect();
-    Ok(Pictures { embeddings, keywords, numbers })
+    Ok(ImageInputs { embeddings, keywords, numbers })
 }
 
 /// Refuses keywords that are not those that the run was trained on.
@@ -218,15 +219,15 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
     )))
 }
 
-/// Each picture with the caption that is chosen among those written for it.
+/// Returns each image with the caption that is chosen among those written for it.
 pub(crate) fn chosen(
     inputs: &Inputs,
     system: &System,
     images: &[usize],
     written: &[Vec<Caption>],
     choice: &Choice,
-) -> Vec<Captioned> {
-    let captioned = images.iter().zip(written).map(|(&image, captions)| Captioned {
+) -> Vec<CaptionedImage> {
+    let captioned = images.iter().zip(written).map(|(&image, captions)| CaptionedImage {
         file_name: inputs.corpus.images[image].file_name.clone(),
         references: inputs.references(image, system),
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
@@ -235,14 +236,14 @@ pub(crate) fn chosen(
 }
 
 /// Scores captions against their references.
-pub(crate) fn scores(captions: &[Captioned], options: &Options) -> Result<Evaluation, Error> {
+pub(crate) fn scores(captions: &[CaptionedImage], options: &Options) -> Result<Evaluation, Error> {
     let references = References::new(captions.iter().map(|one| (&one.file_name, &one.references)))?;
     let predictions =
         Predictions::new(captions.iter().map(|one| (&one.file_name, &one.prediction)))?;
     Ok(evaluate(&references, &predictions, options)?)
 }
 
-/// Every picture replaced by another one: a random cycle through all of them.
+/// Replaces every image by another one, in a random cycle through all of them.
 fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
     let order = seeds::permutation(seed, Purpose::Shuffle, 0, rows.len());
     let mut shuffled = rows.to_vec();

@@ -1,4 +1,4 @@
-//! A run's weights as Python reads them.
+//! Export of a run's weights for Python.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use networks::weights::write_tensors;
 use runs::checkpoints;
 use runs::{RunFolder, write_json};
 
-/// The language model's names begin so in ClipCap's checkpoints, and without it in Hugging Face's.
+/// Prefix of the language model's names in ClipCap's checkpoints; Hugging Face's have none.
 const LANGUAGE_MODEL: &str = "gpt.";
 
-/// What is written.
+/// Format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The language model alone, as a folder for transformers' `from_pretrained`.
@@ -41,7 +41,7 @@ impl FromStr for Format {
 /// Writes the checkpoint that a run captions with to `out`, whole or not at all.
 ///
 /// # Errors
-/// `out` exists; the run has no whole checkpoint; a file cannot be written.
+/// Fails if `out` exists, the run has no whole checkpoint, or a file cannot be written.
 pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> {
     refuse_existing(out)?;
     let config = run.config()?;

@@ -1,4 +1,4 @@
-//! What a run reads: captions, split, embeddings and tokenizer, checked against each other.
+//! Inputs of a run: captions, split and embeddings, checked against each other; and the tokenizer.
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use datasets::{Corpus, Split};
 use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::Embeddings;
+use recipes::{Data, System};
 use tch::{Device, Kind, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
 use crate::error::Error;
-use recipes::{Data, System};
 
 /// The data set as a system sees it.
 pub struct Inputs {
-    /// Pictures and captions.
+    /// Images and captions.
     pub corpus: Corpus,
-    /// Which pictures are for what, as indexes into the corpus.
+    /// Images of each split, as indexes into the corpus.
     pub split: Split,
-    /// Where the embeddings come from.
+    /// Origin of the embeddings.
     pub identity: precompute::Identity,
-    /// Image embeddings, `[pictures, clip_dim]`, f32, normalised if the configuration says so.
+    /// Image embeddings, `[images, clip_dim]`, f32, normalised if the configuration says so.
     pub embeddings: Tensor,
-    /// SHA-256 of the embeddings as they are in their file.
+    /// SHA-256 of the embeddings file's values.
     pub embeddings_sha256: String,
     rows: Vec<Option<i64>>,
 }
@@ -32,8 +32,8 @@ impl Inputs {
     /// Loads captions and embeddings, and checks that they belong together.
     ///
     /// # Errors
-    /// Names the file; says how to make the embeddings when they are of another data set, or
-    /// normalised although raw ones are asked for.
+    /// Names the file, and the command that makes it again if it is of another data set, or
+    /// normalised although raw embeddings are configured.
     pub fn load(data: &Data, device: Device) -> Result<Self, Error> {
         let corpus = Corpus::load(&data.dataset, data.layout()?)?;
         let split = Split::new(&corpus, &data.split_spec())?;
@@ -54,13 +54,13 @@ impl Inputs {
         Ok(Self { corpus, split, identity, embeddings, embeddings_sha256, rows })
     }
 
-    /// Row of a picture in [`Self::embeddings`]; `None` when it was skipped as unreadable.
+    /// Returns the row of an image in [`Self::embeddings`]; `None` if it was skipped as unreadable.
     #[must_use]
     pub fn row(&self, image: usize) -> Option<i64> {
         self.rows[image]
     }
 
-    /// How many of `images` have no embedding.
+    /// Returns the number of `images` without an embedding.
     #[must_use]
     pub fn without_embedding(&self, images: &[usize]) -> usize {
         images.iter().filter(|image| self.row(**image).is_none()).count()
@@ -96,10 +96,10 @@ impl Inputs {
         }
     }
 
-    /// The lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
+    /// Returns the lower-cased captions of `images` as tokens, cut as ClipCap cuts them.
     ///
     /// # Errors
-    /// When the tokenizer fails, or no caption is left.
+    /// Fails if the tokenizer does.
     pub fn token_rows(
         &self,
         images: &[usize],
@@ -138,12 +138,12 @@ impl Inputs {
         captions.collect()
     }
 
-    /// Those `selected` keywords that are of `images`, all of which have embeddings, in the order of the
+    /// Returns the `selected` keywords of `images`, all of which have embeddings, in the order of the
     /// prompt.
     ///
     /// # Errors
-    /// When they were selected for other captions or pictures, by another CLIP than the embeddings',
-    /// or not for all of the images.
+    /// Fails if they were selected for other captions or images, by another CLIP than that of the
+    /// embeddings, or not for all of the images.
     pub fn keywords(
         &self,
         selected: &ImageKeywords,
@@ -178,7 +178,7 @@ impl Inputs {
         words.collect()
     }
 
-    /// `image file: caption` for messages.
+    /// Returns `image file: caption` for messages.
     #[must_use]
     pub fn describe(&self, row: &TokenRow) -> String {
         let image = &self.corpus.images[row.image];
@@ -212,7 +212,7 @@ fn check_identity(
 /// Refuses embeddings in `file` that are not of the data set in `folder`.
 ///
 /// # Errors
-/// Says how to make them.
+/// Names the command that makes them.
 pub fn check_data_set(
     file: &Path,
     identity: &precompute::Identity,
@@ -224,31 +224,30 @@ pub fn check_data_set(
     }
     let (file, folder) = (printable_path(file), printable_path(folder));
     Err(Error::Mismatch(format!(
-        "{file} was made from other captions or pictures than {folder}; make it anew: capsmith precompute --dataset {folder} --clip {} --out {file}",
+        "{file} was made from other captions or pictures than {folder}; make it again: capsmith precompute --dataset {folder} --clip {} --out {file}",
         identity.model,
     )))
 }
 
-/// Refuses embeddings of pictures that have changed since; a picture that was removed is none of
-/// them.
+/// Refuses embeddings of images that have changed since. Images that were removed do not count.
 ///
 /// # Errors
-/// Names the pictures; says what to do.
+/// Names the images, and what to do.
 pub fn check_pictures(file: &Embeddings, corpus: &Corpus) -> Result<(), Error> {
     let names = corpus.images.iter().map(|image| image.file_name.as_str());
     Ok(file.check_pictures(names, |index| corpus.picture(index))?)
 }
 
-/// Rows divided by their L2 norms; `[rows, dim]` in and out.
+/// Divides rows by their L2 norms; `[rows, dim]` in and out.
 pub fn normalized(embeddings: &Tensor) -> Tensor {
     let norms = embeddings.norm_scalaropt_dim(2.0, [-1], true);
     (embeddings / norms).to_kind(Kind::Float)
 }
 
-/// The tokenizer that lies beside the configured GPT-2, checked against the model's vocabulary.
+/// Reads the tokenizer in a GPT-2's folder, and checks it against the model's vocabulary.
 ///
 /// # Errors
-/// When it has tokens that the model has no embedding for.
+/// Fails if it has tokens that the model has no embedding for.
 pub fn load_tokenizer(folder: &Path, vocab_size: i64) -> Result<Gpt2Tokenizer, Error> {
     let tokenizer = Gpt2Tokenizer::from_folder(folder)?;
     if tokenizer.vocab_size() as i64 > vocab_size {

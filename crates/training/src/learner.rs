@@ -1,67 +1,50 @@
-//! One training step: loss, gradients, clipping, update. Of any model.
+//! One training step of any model: loss, gradients, clipping, update.
+//!
+//! [`Learner::compute`] sums the gradients of a step's microbatches and clips their norm;
+//! [`Learner::apply`] updates the weights. A step of several processes is the same, but its
+//! gradients are summed over all of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use collectives::{BUCKET_BYTES, Buckets, Collectives, StepSums};
-use networks::{Bf16Copies, Pass, Precision, libtorch};
-use tch::{Kind, TchError, Tensor, no_grad};
+use collectives::{BUCKET_BYTES, Buckets, Collectives};
+use networks::{Bf16Copies, GradientCheckpointing, Pass, Precision, libtorch};
+use tch::{TchError, Tensor, no_grad};
 
 use crate::error::Error;
+use crate::gradients::{GradientSum, Sum};
 use crate::optimizer::{AdamW, clipping_factor, total_norm};
 use crate::schedule::RateSchedule;
 
 /// A model that has a loss.
 pub trait Model {
     /// Some of a step's examples, on the device.
-    type Part;
+    type Batch;
 
-    /// What gradients are taken of.
-    const OBJECTIVE: Objective = Objective::Mean;
+    /// How losses of targets make the loss that gradients are taken of.
+    const REDUCTION: Reduction = Reduction::Mean;
 
-    /// How many targets the loss of a part is the mean of.
-    fn targets(part: &Self::Part) -> usize;
+    /// Returns the number of targets that the loss of a batch is the mean of.
+    fn targets(batch: &Self::Batch) -> usize;
 
-    /// The mean loss of a part's targets, a scalar.
-    fn loss(&self, part: &Self::Part, pass: Pass) -> Tensor;
-
-    /// Returns the loss and its gradients by `parameters`, both times `weight`, with activations computed
-    /// again instead of kept; `seed` decides dropout. A model with few activations keeps them.
+    /// Returns the mean loss of a batch's targets, a scalar.
     ///
-    /// # Errors
-    /// When libtorch refuses, for want of memory.
-    fn gradients_recomputing(
-        &self,
-        part: &Self::Part,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        _seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let parameters: Vec<&Tensor> = parameters.iter().map(|(_, parameter)| parameter).collect();
-        gradients(&weighted(self.loss(part, pass), weight), &parameters, pass)
-    }
+    /// This is the one place that composes a model's loss: a term that is added here is trained on
+    /// with and without gradient checkpointing, by one process and by several, and is in the
+    /// held-out loss.
+    fn loss<'m>(&'m self, batch: &'m Self::Batch, pass: Pass<'_, 'm>) -> Tensor;
 }
 
-/// What gradients are taken of.
+/// How losses of targets make the loss that gradients are taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Objective {
-    /// The mean over a batch's targets.
+pub enum Reduction {
+    /// The mean over a step's targets.
     Mean,
-    /// Their sum.
+    /// The sum over a step's targets.
     Sum,
 }
 
-fn gradients(
-    loss: &Tensor,
-    parameters: &[&Tensor],
-    pass: Pass,
-) -> Result<(Tensor, Vec<Tensor>), TchError> {
-    let gradients = pass.precision.gradients(loss, parameters)?;
-    Ok((loss.detach(), gradients))
-}
-
-/// A model with what changes it.
+/// A model with its optimizer and learning rate schedule.
 #[derive(Debug)]
 pub struct Learner<M> {
     model: M,
@@ -69,20 +52,11 @@ pub struct Learner<M> {
     parameters: Vec<Tensor>,
     schedule: RateSchedule,
     options: LearnerOptions,
-    /// StepSums over all processes, where there are several.
+    /// Sums of gradients over all processes, if there are several.
     buckets: Option<Buckets>,
-    /// The weights in bf16, where products are and the process is alone: buckets take gradients from the
-    /// parameters themselves.
-    copies: Option<Bf16Copies>,
-}
-
-/// This process's share of a step that several compute together.
-#[derive(Debug, Clone, Copy)]
-pub struct Share {
-    /// Targets of the whole batch.
-    pub targets: usize,
-    /// This process was asked to stop.
-    pub wants_to_stop: bool,
+    /// The weights in bf16, if products are and the process is alone: buckets take gradients from
+    /// the parameters themselves.
+    bf16_copies: Option<Bf16Copies>,
 }
 
 /// How steps are computed.
@@ -90,10 +64,21 @@ pub struct Share {
 pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
     pub max_grad_norm: f64,
-    /// Dropout and precision. A frozen GPT-2 has no dropout.
-    pub pass: Pass<'static>,
-    /// Compute activations twice instead of keeping them.
-    pub recompute: bool,
+    /// Whether dropout is active. A frozen GPT-2 has none.
+    pub dropout: bool,
+    /// Type of matrix products.
+    pub precision: Precision<'static>,
+    /// Whether activations are computed twice instead of kept.
+    pub gradient_checkpointing: bool,
+}
+
+/// What all processes of a step need to know of each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// Targets of the whole batch, over all processes.
+    pub targets: usize,
+    /// Whether this process was asked to stop.
+    pub stop_requested: bool,
 }
 
 /// A step that is computed but not applied. Loss and norm are scalars on the model's device.
@@ -103,19 +88,20 @@ pub struct Step {
     pub loss: Tensor,
     /// Total L2 norm of the gradients, before clipping.
     pub norm: Tensor,
-    /// Loss and norm beside each other, `[2]`, to be read together.
+    /// Loss and norm side by side, `[2]`, to be read together.
     pub values: Tensor,
     /// Learning rate.
-    pub rate: f64,
-    /// How many processes were asked to stop, where there are several.
-    pub wanting_to_stop: Option<Tensor>,
+    pub learning_rate: f64,
+    /// Number of processes that were asked to stop, if there are several.
+    pub stop_requests: Option<Tensor>,
     number: u64,
     gradients: Vec<Tensor>,
-    factor: Option<Tensor>,
+    /// Factor of the gradients in the update, which clips them.
+    scale: Option<Tensor>,
 }
 
 impl<M: Model> Learner<M> {
-    /// `optimizer` holds those parameters of `model` that are trained.
+    /// Combines a model with an optimizer that holds its trained parameters.
     #[must_use]
     pub fn new(
         model: M,
@@ -124,209 +110,170 @@ impl<M: Model> Learner<M> {
         options: LearnerOptions,
     ) -> Self {
         let parameters = optimizer.parameters();
-        let is_bf16 = matches!(options.pass.precision, Precision::Bf16);
-        let copies = is_bf16.then(Bf16Copies::default);
-        Self { model, optimizer, parameters, schedule, options, buckets: None, copies }
+        let is_bf16 = matches!(options.precision, Precision::Bf16);
+        let bf16_copies = is_bf16.then(Bf16Copies::default);
+        Self { model, optimizer, parameters, schedule, options, buckets: None, bf16_copies }
     }
 
     /// Lets the processes of `group` compute each step together. Each must have the same parameters.
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// Fails if libtorch refuses.
     pub fn share(&mut self, group: &Arc<dyn Collectives>) -> Result<(), Error> {
-        // Where activations are computed again, gradients of one parameter are made in several passes.
-        let overlap = !self.options.recompute;
+        // With checkpointing, gradients of one parameter are made in several backward passes.
+        let overlap = !self.options.gradient_checkpointing;
         let parameters = &self.parameters;
         self.buckets = Some(Buckets::new(Arc::clone(group), parameters, BUCKET_BYTES, overlap)?);
-        self.copies = None;
+        self.bf16_copies = None;
         Ok(())
     }
 
-    /// The model, to change what the optimizer does not.
+    /// Returns the model, to change what the optimizer does not.
     pub fn model_mut(&mut self) -> &mut M {
         &mut self.model
     }
 
-    /// The optimizer, for checkpoints.
+    /// Returns the optimizer, for checkpoints.
     #[must_use]
     pub fn optimizer(&self) -> &AdamW {
         &self.optimizer
     }
 
-    /// Loss and gradients on a batch, computed in `parts`, after `finished` steps; `seed` decides
-    /// dropout. Parts without targets do not count.
+    /// Computes loss and gradients of a batch, given as microbatches, after `finished` steps;
+    /// `seed` decides dropout. Microbatches without targets do not count.
     ///
     /// # Errors
-    /// When libtorch refuses, for want of memory.
-    pub fn compute(&self, parts: &[M::Part], finished: u64, seed: i64) -> Result<Step, TchError> {
-        let parts = with_targets::<M>(parts);
-        let all: usize = parts.iter().map(|part| M::targets(part)).sum();
-        tch::manual_seed(seed);
-        let (loss, gradients) = self.sum(&parts, all, seed)?;
-        self.step(loss, gradients, all, finished)
-    }
-
-    fn sum(
+    /// Fails if libtorch refuses, for want of memory.
+    pub fn compute(
         &self,
-        parts: &[&M::Part],
-        all: usize,
+        microbatches: &[M::Batch],
+        finished: u64,
         seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
-        for (number, part) in (0..).zip(parts.iter().copied()) {
-            // Each target weighs the same, whichever part it is in.
-            let weight = M::targets(part) as f64 / all as f64;
-            // Far enough apart that no two segments of two parts share a seed.
-            let (loss, gradients) =
-                self.gradients(part, weight, seed.wrapping_add(number << 32))?;
-            match &mut sum {
-                None => sum = Some((loss, gradients)),
-                Some((total, totals)) => no_grad(|| {
-                    let _ = total.f_add_(&loss)?;
-                    libtorch::foreach_add(totals, &gradients)
-                })?,
-            }
-        }
-        let none = || (Tensor::zeros([], (Kind::Float, self.parameters[0].device())), Vec::new());
-        Ok(sum.unwrap_or_else(none))
+    ) -> Result<Step, Error> {
+        let targets = microbatches.iter().map(M::targets).sum();
+        self.compute_share(microbatches, Share { targets, stop_requested: false }, finished, seed)
     }
 
-    /// [`Self::compute`] of a batch of which each process has some `parts`, or none. The step is the
-    /// same on all of them: of the mean over all targets of the batch, whoever has how many.
+    /// As [`Self::compute`], for a batch of which each process has some microbatches, or none. The
+    /// step is the same on all processes: the mean over all targets of the batch, wherever they are.
     ///
     /// # Errors
-    /// When libtorch refuses, or another process is lost.
+    /// Fails if libtorch refuses, or another process is lost.
     pub fn compute_share(
         &self,
-        parts: &[M::Part],
+        microbatches: &[M::Batch],
         share: Share,
         finished: u64,
         seed: i64,
     ) -> Result<Step, Error> {
-        let Some(buckets) = &self.buckets else { return Ok(self.compute(parts, finished, seed)?) };
         tch::manual_seed(seed);
-        let mut mean = Tensor::zeros([], (Kind::Double, self.parameters[0].device()));
-        let parts = with_targets::<M>(parts);
-        for (number, part) in (0..).zip(parts.iter().copied()) {
-            let weight = M::targets(part) as f64 / share.targets as f64;
-            buckets.prepare_backward(weight, number as usize + 1 == parts.len());
-            let (loss, gradients) = self.gradients(part, 1.0, seed.wrapping_add(number << 32))?;
-            buckets.accumulate(&gradients, weight)?;
-            no_grad(|| mean += loss.to_kind(Kind::Double) * weight);
+        // The mean over no targets is not a number.
+        let with_targets = microbatches.iter().filter(|batch| M::targets(batch) > 0);
+        let microbatches: Vec<&M::Batch> = with_targets.collect();
+        let mut sum = GradientSum::new(self.buckets.as_ref(), self.parameters[0].device());
+        for (number, microbatch) in microbatches.iter().copied().enumerate() {
+            // Each target weighs the same, whichever microbatch it is in.
+            let weight = M::targets(microbatch) as f64 / share.targets as f64;
+            let factor = sum.begin(weight, number + 1 == microbatches.len());
+            // Far enough apart that no two segments of two microbatches share a seed.
+            let seed = seed.wrapping_add((number as i64) << 32);
+            let (loss, gradients) = self.loss_and_gradients(microbatch, factor, seed)?;
+            sum.add(&loss, gradients, weight)?;
         }
-        // Made where it is summed: a copy of it would make the host wait.
-        let stop = f64::from(u8::from(share.wants_to_stop));
-        let stop = Tensor::full(1, stop, (Kind::Double, mean.device())).squeeze();
-        let StepSums { gradients, scalars } = buckets.finish_step(&[mean, stop])?;
-        let loss = scalars.get(0).to_kind(Kind::Float);
-        let step = self.step(loss, gradients, share.targets, finished)?;
-        Ok(Step { wanting_to_stop: Some(scalars.get(1)), ..step })
-    }
-
-    /// A step without targets has loss 0 and no gradients: nothing moves, moments included.
-    fn step(
-        &self,
-        loss: Tensor,
-        gradients: Vec<Tensor>,
-        targets: usize,
-        finished: u64,
-    ) -> Result<Step, TchError> {
-        let (gradients, (norm, factor)) = if targets == 0 {
+        let Sum { loss, gradients, stop_requests } = sum.finish(share.stop_requested)?;
+        // A step without targets has loss 0 and no gradients: nothing moves, moments included.
+        let (gradients, (norm, scale)) = if share.targets == 0 {
             (Vec::new(), (loss.zeros_like(), None))
         } else {
-            let scale = self.norm_and_factor(&gradients, targets)?;
-            (gradients, scale)
+            let clipped = self.clip(&gradients, share.targets)?;
+            (gradients, clipped)
         };
         Ok(Step {
             values: Tensor::f_stack(&[&loss, &norm], 0)?,
             loss,
             norm,
-            rate: self.schedule.rate(finished),
-            wanting_to_stop: None,
+            learning_rate: self.schedule.rate(finished),
+            stop_requests,
             number: finished + 1,
             gradients,
-            factor,
+            scale,
         })
     }
 
-    /// The norm of the objective's gradients, and what those of the mean are multiplied with before
-    /// the update.
-    fn norm_and_factor(
+    /// Returns a microbatch's loss and its gradients, both times `factor`.
+    fn loss_and_gradients(
+        &self,
+        microbatch: &M::Batch,
+        factor: f64,
+        seed: i64,
+    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
+        let checkpointing =
+            self.options.gradient_checkpointing.then(|| GradientCheckpointing::new(seed));
+        let pass = Pass {
+            dropout: self.options.dropout,
+            precision: self.precision(),
+            checkpointing: checkpointing.as_ref(),
+        };
+        let loss = self.model.loss(microbatch, pass);
+        let loss = if factor.to_bits() == 1.0_f64.to_bits() { loss } else { loss * factor };
+        let parameters: Vec<&Tensor> = self.parameters.iter().collect();
+        let gradients = pass.gradients(&loss, &parameters)?;
+        Ok((loss.detach(), separate(gradients)))
+    }
+
+    /// Returns the gradients' total norm, and the factor that clips it to the configured maximum.
+    ///
+    /// Gradients are those of the mean loss. Where the model's loss is the sum, norm and factor are
+    /// those of the sum's gradients.
+    fn clip(
         &self,
         gradients: &[Tensor],
         targets: usize,
     ) -> Result<(Tensor, Option<Tensor>), TchError> {
         let max_norm = self.options.max_grad_norm;
         let mut norm = total_norm(gradients)?;
-        if M::OBJECTIVE == Objective::Sum {
+        if M::REDUCTION == Reduction::Sum {
             norm = no_grad(|| norm * targets as f64);
         }
         let clipping = (max_norm > 0.0).then(|| clipping_factor(&norm, max_norm));
-        let factor = match M::OBJECTIVE {
-            Objective::Mean => clipping,
-            Objective::Sum => {
+        let scale = match M::REDUCTION {
+            Reduction::Mean => clipping,
+            Reduction::Sum => {
                 let clipping = clipping.unwrap_or_else(|| norm.ones_like());
                 Some(no_grad(|| clipping * targets as f64))
             }
         };
-        Ok((norm, factor))
+        Ok((norm, scale))
     }
 
-    fn gradients(
-        &self,
-        part: &M::Part,
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let pass = self.pass();
-        let (loss, gradients) = if self.options.recompute {
-            let parameters = self.optimizer.named_parameters();
-            self.model.gradients_recomputing(part, pass, parameters, weight, seed)?
-        } else {
-            let parameters: Vec<&Tensor> = self.parameters.iter().collect();
-            gradients(&weighted(self.model.loss(part, pass), weight), &parameters, pass)?
-        };
-        Ok((loss, separate(gradients)))
-    }
-
-    /// Moves the parameters. On a GPU, where loss and norm are not read at each step, nothing moves if one
-    /// of them is not finite.
+    /// Updates the parameters. On a GPU, where loss and norm are not read at each step, nothing
+    /// moves if one of them is not finite.
     ///
     /// # Errors
     /// Fails if libtorch refuses, for want of memory.
     pub fn apply(&mut self, step: &Step) -> Result<(), TchError> {
         let is_on_gpu = step.values.device().is_cuda();
         let skip = is_on_gpu.then(|| libtorch::any_non_finite(&step.values)).transpose()?;
-        let Step { gradients, factor, number, rate, .. } = step;
-        self.optimizer.step_unless(skip.as_ref(), gradients, factor.as_ref(), *number, *rate)?;
-        self.copies.as_ref().map_or(Ok(()), Bf16Copies::refresh)
+        let Step { gradients, scale, number, learning_rate, .. } = step;
+        let (skip, scale) = (skip.as_ref(), scale.as_ref());
+        self.optimizer.step_unless(skip, gradients, scale, *number, *learning_rate)?;
+        self.bf16_copies.as_ref().map_or(Ok(()), Bf16Copies::refresh)
     }
 
-    /// The loss on a part without dropout.
-    pub fn evaluate(&self, part: &M::Part) -> Tensor {
-        let pass = Pass { dropout: false, ..self.pass() };
-        no_grad(|| self.model.loss(part, pass))
+    /// Returns the loss of a batch without dropout.
+    pub fn evaluate(&self, batch: &M::Batch) -> Tensor {
+        let pass = Pass { dropout: false, precision: self.precision(), checkpointing: None };
+        no_grad(|| self.model.loss(batch, pass))
     }
 
-    /// Returns how passes are computed: with the copies of the weights, where there are any.
-    fn pass(&self) -> Pass<'_> {
-        let precision = self.copies.as_ref().map(Precision::Bf16Copies);
-        Pass { precision: precision.unwrap_or(self.options.pass.precision), ..self.options.pass }
+    /// Returns the precision of matrix products, with the bf16 copies of the weights if there are any.
+    fn precision(&self) -> Precision<'_> {
+        self.bf16_copies.as_ref().map_or(self.options.precision, Precision::Bf16Copies)
     }
 }
 
-/// Returns the parts that have a target: the mean of none is no number.
-fn with_targets<M: Model>(parts: &[M::Part]) -> Vec<&M::Part> {
-    parts.iter().filter(|part| M::targets(part) > 0).collect()
-}
-
-/// Returns the loss times `weight`, so that its gradients need not be multiplied.
-fn weighted(loss: Tensor, weight: f64) -> Tensor {
-    if weight.to_bits() == 1.0_f64.to_bits() { loss } else { loss * weight }
-}
-
-/// Gives each gradient memory of its own. Autograd may return one tensor for two parameters, and updates
-/// write to gradients.
+/// Gives each gradient memory of its own. Autograd may return one tensor for two parameters, and
+/// updates write to gradients.
 fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
     let mut taken = HashSet::with_capacity(gradients.len());
     let separate = |gradient: Tensor| {
@@ -338,6 +285,8 @@ fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     #[test]

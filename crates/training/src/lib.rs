@@ -1,45 +1,77 @@
-//! All that owns a run folder: configuration, batches, optimizer, trainer, checkpoints, captioning and
-//! evaluation.
+//! Training, captioning and evaluation of a run, whatever its system.
 //!
-//! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] walks the
-//! training loop and leaves checkpoints; [`captioner::Captioner`] loads the newest or the best;
-//! [`evaluate::evaluate_run`] captions the test split with it and scores the captions.
+//! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] trains it
+//! and writes checkpoints; [`captioner::Captioner`] loads the newest or the best of them;
+//! [`evaluate::evaluate_run`] captions a split with it and scores the captions.
+//!
+//! # Where to look
+//!
+//! | question | answer |
+//! | --- | --- |
+//! | What happens in a run, in order? | `trainer.rs`, from top to bottom |
+//! | Where is the loss? | [`learner::Model::loss`], implemented in `systems/`; a term added there counts with and without gradient checkpointing, for one process and for several, and in the held-out loss |
+//! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
+//! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
+//! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
+//! | Where does an option of the config act? | `state.rs` hands each to the part that it is for: `learner_options`, `optimizer_options`, `keep`, [`batches::Batching`]; what ends an epoch is in `early_stop.rs` |
+//! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
+//! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
+//! | How is a system added? | `systems/mod.rs` lists the steps |
+//!
+//! # Arrows
+//!
+//! Modules use each other one way only:
+//!
+//! ```text
+//! trainer ─> state, step_log, held_out, early_stop, epoch_scores
+//!    └─────────> systems ─> captions, learner, inputs ─> batches
+//! epoch_scores ─> evaluate ─> captioner ─> systems
+//! learner ─> gradients, optimizer, schedule
+//! ```
+//!
+//! # Why a resumed run has the same bits
 //!
 //! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
 //! optimizer is this crate's own ([`optimizer`]), since tch's can neither be saved nor return the
-//! gradient norm. So a run that was killed is resumed to the same bits, on a GPU where
+//! gradient norm. So a run that was killed is resumed to the same bits, on a GPU if
 //! `training.deterministic` is set.
 
 pub mod batches;
 pub mod bench;
 pub mod captioner;
+pub mod captions;
 pub mod checkpoint;
+mod early_stop;
 mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;
+mod gradients;
+mod held_out;
 pub mod import;
 pub mod inputs;
+pub mod keyword_selector;
 mod language_model;
 pub mod learner;
-mod losses;
 mod memory;
+mod not_finite;
 pub mod optimizer;
+mod pending;
 pub mod pickle;
 mod pieces;
-mod prepare;
 pub mod pretrain;
 mod pretrained;
 pub mod schedule;
 pub mod scratch;
 pub mod seeds;
+pub mod session;
+mod state;
+mod step_log;
 mod systems;
 pub mod tokenizers;
 pub mod trainer;
-mod validation;
 
 pub use error::Error;
 pub use pretrained::first_names;
-pub use systems::merge_rnn::Part as MergeRnnPart;
-pub use systems::prefix::Part as PrefixPart;
-pub use systems::sbg::KeywordSelector;
+pub use systems::merge_rnn::Batch as MergeRnnBatch;
+pub use systems::prefix::Batch as PrefixBatch;

@@ -1,15 +1,15 @@
-//! Checks that what a configuration asks for has room in memory at all, and names what takes less where it
-//! turns out to have none.
+//! Refuses configurations that need more than all memory, and names keys that need less when memory
+//! is exhausted.
 
 use networks::device;
 use networks::memory::{OutOfMemory, catch_out_of_memory};
+use recipes::System;
 use tch::Device;
 
 use crate::error::Error;
-use recipes::System;
 
-/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all of the
-/// machine's memory. A GPU's own memory is not known here. `advice` says which keys to change.
+/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all
+/// of the machine's memory. A GPU's own memory is not known here. `advice` names the keys to change.
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.
@@ -32,8 +32,8 @@ pub(crate) fn check_logits(
     )))
 }
 
-/// Refuses a model of which the machine's memory does not hold so many `copies`: its weights, and where it is
-/// trained their gradients and moments.
+/// Refuses a model of which the machine's memory does not hold this number of `copies`: its weights,
+/// and in training their gradients and moments.
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.
@@ -49,8 +49,8 @@ pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     }
 }
 
-/// Runs `work`, and returns exhausted memory, whether libtorch's error or a panic of tch's, as an error with
-/// `advice`.
+/// Runs `work`, and returns exhausted memory, whether libtorch's error or a panic of tch's, as an
+/// error with `advice`.
 ///
 /// # Errors
 /// Fails as `work` does, or if memory is exhausted.
@@ -65,7 +65,7 @@ pub(crate) fn within<T>(advice: &str, work: impl FnOnce() -> Result<T, Error>) -
     Err(Error::OutOfMemory { source, hint: advice.to_owned() })
 }
 
-/// Returns what makes captioning so many pictures together take less memory.
+/// Returns advice for captioning this number of images together in less memory.
 pub(crate) fn fewer_together(pictures: usize) -> String {
     if pictures > 1 {
         return format!(
@@ -82,7 +82,7 @@ pub(crate) fn fewer_together(pictures: usize) -> String {
 /// Advice for captioning after an epoch in less memory.
 pub(crate) const DECODING: &str = "lower decoding.batch_size, or set training.scored_pictures=0, in a new run; --resume --set training.device=cpu continues this one";
 
-/// Returns what makes training take less memory.
+/// Returns advice for training in less memory.
 pub(crate) fn advice(system: &System) -> &'static str {
     match system {
         System::ClipPrefix(_) | System::Sbg(_) => {

@@ -10,8 +10,10 @@ use durable::kept::{self, Key, Pieces};
 use durable::sealed::SealError;
 use foreign_text::printable_path;
 use launchers::ProcessRank;
+use progress::{Part, Progress, Unit};
 
-use crate::captioner::{Caption, Captioner, Event, Pictures};
+use crate::captioner::Captioner;
+use crate::captions::{Caption, ImageInputs};
 use crate::error::Error;
 
 /// Images in a piece, unless a batch has more.
@@ -32,7 +34,7 @@ pub(crate) struct KeptCaptions {
 
 impl KeptCaptions {
     /// Returns the captions of `count` images for an evaluation in `out`.
-    pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &Pictures, key: Key) -> Self {
+    pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &ImageInputs, key: Key) -> Self {
         let together =
             captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
         let size = PIECE_IMAGES.next_multiple_of(together);
@@ -70,23 +72,22 @@ impl KeptCaptions {
         (captions.len() == self.ranges[piece].len()).then_some(captions)
     }
 
-    /// Captions the pieces of this process that are missing.
-    ///
-    /// `progress` gets the number of its images that are done, and of all its images. Returns
-    /// `None` if this process has no pieces, and so nothing to merge.
+    /// Captions the pieces of this process that are missing. Returns `None` if this process has no
+    /// pieces, and so nothing to merge.
     pub(crate) fn write(
         &self,
         captioner: &Captioner,
-        pictures: &Pictures,
+        pictures: &ImageInputs,
         process: ProcessRank,
-        mut progress: impl FnMut(Event, usize),
+        progress: &mut dyn Progress,
     ) -> Result<Option<Pieces>, Error> {
         let own: Vec<usize> = process.shard(self.ranges.len()).collect();
         if own.is_empty() {
             return Ok(None);
         }
         let pieces = Pieces::open(&self.folder(), &self.key)?;
-        let total = own.iter().map(|&piece| self.ranges[piece].len()).sum();
+        let total: usize = own.iter().map(|&piece| self.ranges[piece].len()).sum();
+        progress.start("captioning", Unit::Count("pictures"), Some(total as u64), 0);
         let mut before = 0;
         for piece in own {
             let _lock = pieces.wait_for(piece)?;
@@ -94,19 +95,17 @@ impl KeptCaptions {
             // Another process may have merged all pieces meanwhile.
             if self.piece(piece).is_none() && self.finished().is_none() {
                 if path.exists() {
-                    let note = format!("{} is damaged: captioned again", printable_path(&path));
-                    progress(Event::Note(&note), total);
+                    progress
+                        .note(&format!("{} is damaged: captioned again", printable_path(&path)));
                 }
                 let some = pictures.slice(range.clone());
-                let written = captioner.caption(&some, |event| match event {
-                    Event::Done(done) => progress(Event::Done(before + done), total),
-                    Event::Note(_) => progress(event, total),
-                })?;
+                let written = captioner.caption(&some, &mut Part::new(progress, before as u64))?;
                 kept::write_json(&path, &self.key, &written)?;
             }
             before += range.len();
-            progress(Event::Done(before), total);
+            progress.position(before as u64);
         }
+        progress.finish();
         Ok(Some(pieces))
     }
 

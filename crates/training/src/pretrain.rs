@@ -10,6 +10,8 @@ mod language;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use networks::Precision;
+use recipes::{Rule, Schedule};
 use tch::Tensor;
 
 use crate::error::Error;
@@ -17,7 +19,6 @@ use crate::learner::{Learner, LearnerOptions, Model};
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
-use recipes::{Rule, Schedule};
 
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
@@ -56,7 +57,7 @@ impl Course {
         &self,
         model: M,
         parameters: Vec<(String, Tensor)>,
-        pass: networks::Pass<'static>,
+        dropout: bool,
     ) -> Learner<M> {
         let rule = AdamWOptions {
             rule: Rule::Torch,
@@ -71,7 +72,12 @@ impl Course {
             warmup_steps: self.warmup_steps,
             total_steps: self.steps,
         };
-        let options = LearnerOptions { max_grad_norm: 1.0, pass, recompute: false };
+        let options = LearnerOptions {
+            max_grad_norm: 1.0,
+            dropout,
+            precision: Precision::Full,
+            gradient_checkpointing: false,
+        };
         Learner::new(model, AdamW::new(parameters, rule), schedule, options)
     }
 
@@ -79,7 +85,7 @@ impl Course {
     fn walk<M: Model>(
         &self,
         learner: &mut Learner<M>,
-        mut part: impl FnMut(u64) -> Result<M::Part, Error>,
+        mut part: impl FnMut(u64) -> Result<M::Batch, Error>,
         mut behind: impl FnMut(&mut M) -> Result<(), Error>,
         progress: &mut dyn FnMut(Progress),
         stop: &AtomicBool,

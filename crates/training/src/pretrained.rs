@@ -1,4 +1,4 @@
-//! What training starts from: a GPT-2, or a captioner that was trained or imported before.
+//! Weights that training starts from: a GPT-2, or a captioner that was trained or imported before.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +6,21 @@ use foreign_text::printable_path;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix;
 use networks::weights::Checkpoint;
+use progress::Progress;
+use runs::{RunFolder, checkpoints};
 use tch::nn;
 
 use crate::checkpoint;
 use crate::error::Error;
-use crate::trainer::Observer;
-use runs::RunFolder;
-use runs::checkpoints;
 
 /// Weights with the config and the tokenizer that belong to them.
 pub(crate) struct Pretrained {
     /// Folder with `config.json` and the tokenizer.
     pub folder: PathBuf,
-    /// GPT-2's settings.
+    /// GPT-2's configuration.
     pub config: Gpt2Config,
     weights: Checkpoint,
-    /// Whether the weights are a mapper's too.
+    /// Whether the weights include a mapper.
     is_captioner: bool,
 }
 
@@ -52,15 +51,15 @@ impl Pretrained {
     }
 
     /// Notes the tensors of a published model that are no part of a language model.
-    pub(crate) fn note_other_heads(&self, observer: &mut dyn Observer) {
+    pub(crate) fn note_other_heads(&self, progress: &mut dyn Progress) {
         let others = if self.is_captioner { Vec::new() } else { gpt2::other_heads(&self.weights) };
         if !others.is_empty() {
             let (folder, names) = (printable_path(&self.folder), first_names(&others));
-            observer.note(&format!("tensors of {folder} that GPT-2 does not use: {names}"));
+            progress.note(&format!("tensors of {folder} that GPT-2 does not use: {names}"));
         }
     }
 
-    /// SHA-256 of the weights.
+    /// Returns the SHA-256 of the weights.
     pub(crate) fn identity(&self) -> String {
         self.weights.identity()
     }

@@ -8,18 +8,18 @@ use recipes::Schedule;
 /// first step of a schedule with warm-up has rate 0.
 #[derive(Debug, Clone, Copy)]
 pub struct RateSchedule {
-    /// What happens behind the warm-up.
+    /// Shape after the warm-up.
     pub shape: Schedule,
-    /// The rate at the end of warm-up.
+    /// Rate at the end of the warm-up.
     pub peak: f64,
     /// Steps from 0 to `peak`.
     pub warmup_steps: u64,
-    /// The step at which a linear rate reaches 0 again.
+    /// Step at which a linear rate reaches 0 again.
     pub total_steps: u64,
 }
 
 impl RateSchedule {
-    /// The learning rate of the step that follows `step` finished ones.
+    /// Returns the learning rate of the step that follows `step` finished ones.
     #[must_use]
     pub fn rate(&self, step: u64) -> f64 {
         let factor = if step < self.warmup_steps {

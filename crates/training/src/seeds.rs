@@ -8,10 +8,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// What random numbers are drawn for.
+/// Purpose of random numbers.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
-    /// Initial weights of what has no checkpoint.
+    /// Initial weights.
     Initialisation,
     /// The order of captions in an epoch.
     Order,
@@ -21,9 +21,9 @@ pub enum Purpose {
     BatchOrder,
     /// Dropout in a step.
     Dropout,
-    /// The control evaluation's permutation of pictures.
+    /// Permutation of images in the control evaluation.
     Shuffle,
-    /// Which of a picture's texts a step of pretraining sees.
+    /// Choice among an image's texts in a step of pretraining.
     Text,
 }
 
@@ -41,7 +41,7 @@ impl Purpose {
     }
 }
 
-/// A seed for libtorch's generator (non-negative) that depends on all three arguments.
+/// Returns a seed for libtorch's generator (non-negative) that depends on all three arguments.
 #[must_use]
 pub fn derive(seed: u64, purpose: Purpose, number: u64) -> i64 {
     let mut hash = Sha256::new();
@@ -54,7 +54,7 @@ pub fn derive(seed: u64, purpose: Purpose, number: u64) -> i64 {
     i64::from_le_bytes(bytes) & i64::MAX
 }
 
-/// A permutation of `0..length`.
+/// Returns a permutation of `0..length`.
 #[must_use]
 pub fn permutation(seed: u64, purpose: Purpose, number: u64, length: usize) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(derive(seed, purpose, number).unsigned_abs());

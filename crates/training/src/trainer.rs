@@ -1,114 +1,52 @@
-//! The training loop, the same for every system.
+//! The training loop, the same for every system. It reads from top to bottom.
 //!
-//! Shuffled batches, AdamW with a schedule, optional clipping, a loss on held-out examples after each
-//! epoch, early stop, checkpoints, and scores of captions after each. Losses and norms stay on the device
-//! and are fetched every `log_every_steps`.
+//! [`train`] prepares a run or resumes it, and walks its epochs: shuffled batches, a step for each,
+//! and after each epoch the loss on held-out examples, a checkpoint, and scores of captions. Losses
+//! and norms stay on the device and are read every `log_every_steps`.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use collectives::Collectives;
-use launchers::ProcessRank;
-use networks::libtorch;
+use networks::{device, libtorch};
+use progress::{Progress, Unit};
+use recipes::Config;
+use runs::RunFolder;
+use runs::metrics::{EpochRecord, Tracker};
 use tch::Device;
 
-use crate::batches::{Batching, dealt};
-use crate::checkpoint;
+use crate::batches::{Batching, share_of_batch};
+use crate::early_stop;
 use crate::error::Error;
+use crate::held_out::HeldOutLoss;
 use crate::learner::{Model, Share};
-use crate::losses::{self, Pending, Values};
 use crate::memory;
-use crate::prepare::{Prepared, device_of, named_variables, prepare};
+use crate::pending::PendingStep;
 use crate::seeds::{self, Purpose};
+use crate::session::{Outcome, TrainOptions};
+use crate::state::TrainState;
+use crate::step_log::StepLog;
 use crate::systems::System;
 use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
-use crate::validation::Measured;
-use recipes::{self, Config, EarlyStopOn};
-use runs::RunFolder;
-use runs::checkpoints::{self, Keep};
-use runs::metrics::{EpochRecord, EpochScores, StepRecord, Tracker};
-
-/// How a training run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All epochs are done.
-    Finished {
-        /// Steps in all.
-        steps: u64,
-    },
-    /// The loss had not improved for the configured number of epochs.
-    StoppedEarly {
-        /// Epochs done.
-        epochs: u64,
-    },
-    /// As many epochs are done as were asked for now; a checkpoint was written and `--resume` goes on
-    /// from it.
-    Paused {
-        /// Epochs done.
-        epochs: u64,
-    },
-    /// Asked to stop; a checkpoint was written and `--resume` goes on from it.
-    Interrupted {
-        /// Steps done.
-        steps: u64,
-    },
-}
-
-/// What one call of [`train`] does of a run; the run itself is its configuration's.
-#[derive(Debug, Clone, Default)]
-pub struct Session {
-    /// Go on with a run that is there; without it there must be none.
-    pub resume: bool,
-    /// Stop once so many epochs of the run are done, with the schedule of all of them.
-    pub stop_after_epochs: Option<u64>,
-    /// Where custom tokenizers are kept for runs that need the same ([`crate::tokenizers`]).
-    pub tokenizers: Option<PathBuf>,
-    /// Which of how many processes that train the run together this one is.
-    pub process: ProcessRank,
-}
-
-/// Told what happens, to show it.
-pub trait Observer {
-    /// Something a person should know.
-    fn note(&mut self, message: &str);
-    /// An epoch (from 1) begins at batch `done` of `batches`.
-    fn epoch(&mut self, epoch: u64, epochs: u64, done: usize, batches: usize);
-    /// One more batch is done.
-    fn batch(&mut self);
-    /// Losses were fetched; the newest.
-    fn record(&mut self, record: &StepRecord);
-    /// An epoch is done and measured.
-    fn epoch_record(&mut self, record: &EpochRecord);
-    /// So many of the pictures that an epoch is scored on are captioned.
-    fn captioned(&mut self, done: usize, pictures: usize);
-    /// An epoch's captions are scored.
-    fn epoch_scores(&mut self, scores: &EpochScores);
-    /// There is work now, or there is none any more, that is not saved. Where there is, training heeds a
-    /// stop and saves it; where there is none, the process may end at once.
-    fn unsaved(&mut self, is_unsaved: bool) {
-        let _ = is_unsaved;
-    }
-}
 
 /// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
-/// the folder of a model or of a run, which is where `gpt2.model` was found.
+/// the folder of a model or of a run, where `gpt2.model` was found.
 ///
-/// A run that is resumed must have the same configuration and data. Setting `stop` ends training after the
-/// step under way, or the batch of held-out captions, with a checkpoint.
+/// A run that is resumed must have the same configuration and data. Setting `stop` ends training
+/// with a checkpoint, after the step or the batch of held-out captions in progress.
 ///
 /// # Errors
-/// Bad input is named; after an error the last checkpoint is whole.
+/// Names bad input. After an error the last checkpoint is whole.
 pub fn train(
     folder: &RunFolder,
     config: &Config,
     language_model: Option<&Path>,
-    session: &Session,
-    observer: &mut dyn Observer,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let train = match &config.system {
@@ -116,41 +54,40 @@ pub fn train(
         recipes::System::Sbg(_) => train_system::<Sbg>,
         recipes::System::MergeRnn(_) => train_system::<MergeRnn>,
     };
-    train(folder, config, language_model, session, observer, stop)
+    train(folder, config, language_model, options, progress, stop)
 }
 
 fn train_system<S: System>(
     folder: &RunFolder,
     config: &Config,
     language_model: Option<&Path>,
-    session: &Session,
-    observer: &mut dyn Observer,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    let process = session.process;
+    let process = options.process;
     libtorch::use_deterministic_algorithms(config.training.deterministic);
-    let device = device_of(config, process)?;
+    let device = device::parse_device(&process.device_name(&config.training.device))?;
     let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
     let group = collectives::connect(process, device, timeout)?;
     // The run folder is rank 0's; the others wait until it is there.
     if process.rank > 0 {
         group.barrier()?;
-    } else if folder.exists() && !session.resume {
+    } else if folder.exists() && !options.resume {
         return Err(Error::RunFile {
             path: folder.path().to_owned(),
-            reason:
-                "a run was started here; add --resume to go on with it, or choose another --out"
-                    .into(),
+            reason: "a run was started here; add --resume to resume it, or choose another --out"
+                .into(),
         });
     }
     let is_new = !folder.path().exists();
     let mut lock = if process.rank == 0 { Some(folder.lock()?) } else { None };
     let advice = memory::advice(&config.system);
     let prepared = memory::within(advice, || {
-        prepare::<S>(folder, config, language_model, session, device, observer)
+        TrainState::<S>::prepare(folder, config, language_model, options, device, progress)
     });
-    let mut at = match prepared {
-        Ok(at) => at,
+    let mut state = match prepared {
+        Ok(state) => state,
         Err(error) => {
             if let Some(lock) = lock.take() {
                 folder.forget(is_new, lock);
@@ -162,322 +99,189 @@ fn train_system<S: System>(
         if process.rank == 0 {
             group.barrier()?;
         }
-        memory::within(advice, || at.join(&group, config))?;
+        memory::within(advice, || state.join(&group, config))?;
     }
     let tracker = match lock {
-        Some(_) => Some(Tracker::open(folder.path(), at.position.step)?),
+        Some(_) => Some(Tracker::open(folder.path(), state.position.step)?),
         None => None,
     };
-    let mut trainer = Trainer {
-        tracker,
-        process,
-        group,
-        asked_to_stop: false,
+    let last_loss = state.position.last_loss.unwrap_or(f64::NAN);
+    let trainer = Trainer {
         config,
         folder,
-        last_epoch: session.stop_after_epochs.unwrap_or(u64::MAX),
-        at,
-        ahead: None,
-        pending: Vec::new(),
-        pending_since: Instant::now(),
-        last_loss: f64::NAN,
+        last_epoch: options.stop_after_epochs.unwrap_or(u64::MAX),
+        state,
+        group,
+        log: StepLog::new(tracker, last_loss),
     };
-    trainer.last_loss = trainer.at.position.last_loss.unwrap_or(f64::NAN);
-    memory::within(advice, || trainer.run(observer, stop))
+    memory::within(advice, || trainer.run(progress, stop))
 }
 
 struct Trainer<'a, S: System> {
     config: &'a Config,
     folder: &'a RunFolder,
-    /// The epoch after which this session stops.
+    /// The epoch after which this call stops.
     last_epoch: u64,
-    /// Data, model, and where training is.
-    at: Prepared<S>,
-    /// Rank 0's.
-    tracker: Option<Tracker>,
-    process: ProcessRank,
+    state: TrainState<S>,
     group: Arc<dyn Collectives>,
-    /// Another process, or this one, was asked to stop, and all know.
-    asked_to_stop: bool,
-    /// The parts of the next batch of the epoch, which are made before the device is waited for.
-    ahead: Option<Vec<<S::Model as Model>::Part>>,
-    pending: Vec<Pending>,
-    pending_since: Instant,
-    last_loss: f64,
+    log: StepLog,
 }
 
+/// A process's share of a batch, on the device.
+type Microbatches<S> = Vec<<<S as System>::Model as Model>::Batch>;
+
 impl<S: System> Trainer<'_, S> {
-    fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, Error> {
+    fn run(mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
-        self.end_rotation()?;
+        self.state.finish_rotation(self.folder, training)?;
         // A run that was killed while it captioned has a checkpoint without scores.
-        self.score_epoch(observer)?;
-        observer.unsaved(true);
-        while !self.at.position.finished {
-            let epoch = self.at.position.epoch;
+        self.score_epoch(progress)?;
+        progress.unsaved(true);
+        while !self.state.position.finished {
+            let epoch = self.state.position.epoch;
             if epoch >= self.last_epoch {
                 return Ok(Outcome::Paused { epochs: epoch });
             }
-            let batches = Batching::new(training).epoch(epoch, self.at.system.examples());
-            observer.epoch(epoch + 1, training.epochs, self.at.position.batch, batches.len());
-            let mut left = batches.iter().skip(self.at.position.batch).peekable();
+            let batches = Batching::new(training).epoch(epoch, self.state.system.examples());
+            let task = format!("epoch {}/{}", epoch + 1, training.epochs);
+            let (total, done) = (batches.len() as u64, self.state.position.batch as u64);
+            progress.start(&task, Unit::Count("batches"), Some(total), done);
+            let mut left = batches.iter().skip(self.state.position.batch).peekable();
+            let mut ahead = None;
             while let Some(batch) = left.next() {
-                self.step(batch, stop)?;
-                self.ahead = left.peek().map(|next| self.parts(next));
-                observer.batch();
-                if self.pending.len() as u64 >= training.log_every_steps {
-                    self.fetch(observer)?;
+                let microbatches = ahead.take().unwrap_or_else(|| self.microbatches(batch));
+                self.step(batch, &microbatches, stop)?;
+                // The next batch is made ready before the device is waited for.
+                ahead = left.peek().map(|next| self.microbatches(next));
+                progress.position(self.state.position.batch as u64);
+                if self.log.pending() >= training.log_every_steps {
+                    self.log.read(&self.state, self.folder, progress)?;
                 }
-                if self.at.position.batch == batches.len() {
+                if self.state.position.batch == batches.len() {
                     break;
                 }
-                if self.stops(stop) {
-                    self.save(observer)?;
-                    return Ok(Outcome::Interrupted { steps: self.at.position.step });
+                if self.should_stop(stop) {
+                    self.save(progress)?;
+                    return Ok(Outcome::Interrupted { steps: self.state.position.step });
                 }
                 let every = training.checkpoint_every_steps;
-                if every > 0 && self.at.position.step.is_multiple_of(every) {
-                    self.save(observer)?;
+                if every > 0 && self.state.position.step.is_multiple_of(every) {
+                    self.save(progress)?;
                 }
             }
-            let is_measured = self.end_epoch(observer, stop)?;
-            if !is_measured || self.stops(stop) && !self.at.position.finished {
-                return Ok(Outcome::Interrupted { steps: self.at.position.step });
+            let is_measured = self.end_epoch(progress, stop)?;
+            if !is_measured || self.should_stop(stop) && !self.state.position.finished {
+                return Ok(Outcome::Interrupted { steps: self.state.position.step });
             }
         }
-        if self.at.position.epoch < training.epochs {
-            return Ok(Outcome::StoppedEarly { epochs: self.at.position.epoch });
+        if self.state.position.epoch < training.epochs {
+            return Ok(Outcome::StoppedEarly { epochs: self.state.position.epoch });
         }
-        Ok(Outcome::Finished { steps: self.at.position.step })
+        Ok(Outcome::Finished { steps: self.state.position.step })
     }
 
-    /// Whether to stop. Of several processes all stop after the same step, which is known where losses
-    /// are fetched.
-    fn stops(&self, stop: &AtomicBool) -> bool {
-        if self.process.is_single() { stop.load(Ordering::Relaxed) } else { self.asked_to_stop }
-    }
-
-    /// One batch. On a CPU, where fetching is free, loss and norm are checked before the update; from
-    /// a GPU they are fetched every `log_every_steps`, so that no step waits for the device.
-    fn step(&mut self, batch: &[usize], stop: &AtomicBool) -> Result<(), Error> {
-        let finished = self.at.position.step;
-        let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, finished);
-        // Far enough apart that no two parts of two processes share a seed.
-        let seed = seed.wrapping_add((self.process.rank as i64) << 48);
-        let parts = self.ahead.take().unwrap_or_else(|| self.parts(batch));
-        let examples = self.at.system.examples();
-        let targets = batch.iter().map(|&index| self.at.system.targets(&examples[index])).sum();
-        let share = Share { targets, wants_to_stop: stop.load(Ordering::Relaxed) };
-        let step = self.at.learner.compute_share(&parts, share, finished, seed)?;
-        let epoch = self.at.position.epoch + 1;
-        let pending = [Pending::new(&step, finished + 1, epoch, targets, batch)];
-        if self.at.device == Device::Cpu {
-            self.check_finite(&pending, &losses::read(&pending)?)?;
-        }
-        self.at.learner.apply(&step)?;
-        self.pending.extend(pending);
-        self.at.position.step += 1;
-        self.at.position.batch += 1;
-        Ok(())
-    }
-
-    /// Returns this process's share of a batch on the device, in as many parts as are configured.
-    fn parts(&self, batch: &[usize]) -> Vec<<S::Model as Model>::Part> {
-        let examples = self.at.system.examples();
-        let batch = dealt(batch, examples, self.process);
+    /// Returns this process's share of a batch on the device, as the configured microbatches.
+    fn microbatches(&self, batch: &[usize]) -> Microbatches<S> {
+        let TrainState { system, inputs, process, .. } = &self.state;
+        let examples = system.examples();
+        let batch = share_of_batch(batch, examples, *process);
         let size = batch.len().div_ceil(self.config.training.gradient_accumulation_steps).max(1);
         let examples: Vec<&S::Example> = batch.iter().map(|&index| &examples[index]).collect();
-        examples.chunks(size).map(|some| self.at.system.part(some, &self.at.inputs)).collect()
+        examples.chunks(size).map(|some| system.batch(some, inputs)).collect()
     }
 
-    /// Fetches what is pending, refuses what is not finite, and writes it down.
-    fn fetch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        if self.pending.is_empty() {
-            return Ok(());
+    /// Trains on one batch. On a CPU, where reading is free, loss and norm are checked before the
+    /// update; from a GPU they are read every `log_every_steps`, so that no step waits for it.
+    fn step(
+        &mut self,
+        batch: &[usize],
+        microbatches: &Microbatches<S>,
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
+        let TrainState { system, learner, position, device, process, .. } = &self.state;
+        let seed = seeds::derive(self.config.training.seed, Purpose::Dropout, position.step);
+        // Far enough apart that no two microbatches of two processes share a seed.
+        let seed = seed.wrapping_add((process.rank as i64) << 48);
+        let examples = system.examples();
+        let targets = batch.iter().map(|&index| system.targets(&examples[index])).sum();
+        let share = Share { targets, stop_requested: stop.load(Ordering::Relaxed) };
+        let step = learner.compute_share(microbatches, share, position.step, seed)?;
+        self.log.push(PendingStep::new(&step, position, targets, batch));
+        if *device == Device::Cpu {
+            self.log.check_newest(&self.state, self.folder)?;
         }
-        let values = losses::read(&self.pending)?;
-        self.check_finite(&self.pending, &values)?;
-        let targets: usize = self.pending.iter().map(|pending| pending.targets).sum();
-        let tokens_per_second = targets as f64 / self.pending_since.elapsed().as_secs_f64();
-        let mut newest = None;
-        for (pending, values) in self.pending.drain(..).zip(values) {
-            let record = StepRecord {
-                step: pending.step,
-                epoch: pending.epoch,
-                loss: values.loss,
-                learning_rate: pending.rate,
-                gradient_norm: values.norm,
-                tokens_per_second,
-            };
-            if pending.targets > 0 {
-                self.last_loss = record.loss;
-            } else {
-                observer.note(&format!(
-                    "step {}: no token of its batch counts in the loss, so nothing was learned from it",
-                    pending.step
-                ));
-            }
-            self.asked_to_stop |= values.wanting_to_stop > 0.0;
-            if let Some(tracker) = &mut self.tracker {
-                tracker.record(&record)?;
-            }
-            newest = Some(record);
-        }
-        if let Some(record) = newest {
-            observer.record(&record);
-        }
-        if let Some(tracker) = &mut self.tracker {
-            tracker.flush()?;
-        }
-        self.pending_since = Instant::now();
+        self.state.learner.apply(&step)?;
+        self.state.position.step += 1;
+        self.state.position.batch += 1;
         Ok(())
     }
 
-    /// Refuses the first step whose loss or norm is not finite. On a GPU it moved nothing.
-    fn check_finite(&self, pending: &[Pending], values: &[Values]) -> Result<(), Error> {
-        for (pending, values) in pending.iter().zip(values) {
-            for (what, value) in [("loss", values.loss), ("gradient norm", values.norm)] {
-                if !value.is_finite() {
-                    return Err(self.not_finite(what, value, pending)?);
-                }
-            }
-        }
-        Ok(())
+    /// Returns whether to stop. Several processes stop after the same step, which they learn where
+    /// losses are read.
+    fn should_stop(&self, stop: &AtomicBool) -> bool {
+        let is_alone = self.state.process.is_single();
+        if is_alone { stop.load(Ordering::Relaxed) } else { self.log.stop_agreed }
     }
 
-    fn not_finite(
-        &self,
-        what: &'static str,
-        value: f64,
-        pending: &Pending,
-    ) -> Result<Error, Error> {
-        let mut captions = String::new();
-        for &index in &pending.batch {
-            let example = &self.at.system.examples()[index];
-            let _ = writeln!(captions, "{}", self.at.system.describe(example, &self.at.inputs));
-        }
-        let list = self.folder.path().join("not-finite-batch.txt");
-        if self.process.rank == 0 {
-            durable::write(&list, captions.as_bytes())?;
-        }
-        let first: Vec<String> = captions.lines().take(3).map(|line| format!("  {line}")).collect();
-        Ok(Error::NotFinite {
-            what,
-            value,
-            step: pending.step,
-            captions: pending.batch.len(),
-            list,
-            first: first.join("\n"),
-        })
-    }
-
-    /// Measures the epoch, and decides whether to stop early: the loss has not beaten the best such
-    /// loss for so many epochs in a row. Returns whether it was measured before `stop` was set.
-    fn end_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool, Error> {
-        self.fetch(observer)?;
-        let measured = self.at.held_out_loss(self.config, self.group.as_ref(), stop)?;
-        let Measured::Loss(validation_loss) = measured else {
-            self.at.position.last_loss = Some(self.last_loss);
-            self.save(observer)?;
+    /// Measures the held-out loss, decides whether training is finished, saves and scores. Returns
+    /// false if `stop` was set before the loss was measured.
+    fn end_epoch(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<bool, Error> {
+        self.log.read(&self.state, self.folder, progress)?;
+        let measured = self.state.held_out_loss(self.config, self.group.as_ref(), stop)?;
+        let HeldOutLoss::Measured(held_out_loss) = measured else {
+            self.state.position.last_loss = Some(self.log.last_loss);
+            self.save(progress)?;
             return Ok(false);
         };
-        let training = &self.config.training;
-        let deciding_loss = match training.early_stop_on {
-            EarlyStopOn::LastBatch => self.last_loss,
-            EarlyStopOn::HeldOut => validation_loss.unwrap_or(self.last_loss),
-        };
-        let position = &mut self.at.position;
-        position.epoch += 1;
-        position.batch = 0;
-        position.last_loss = None;
-        // No number only where none of the epoch's batches since a resume had a target.
-        let is_better =
-            |loss: f64, best: Option<f64>| loss.is_finite() && best.is_none_or(|best| loss < best);
-        if is_better(deciding_loss, position.best_loss) {
-            position.best_loss = Some(deciding_loss);
-            position.epochs_without_improvement = 0;
-        } else {
-            position.epochs_without_improvement += 1;
+        let position = &mut self.state.position;
+        let last_loss = self.log.last_loss;
+        early_stop::end_epoch(position, &self.config.training, last_loss, held_out_loss);
+        let (epoch, step) = (position.epoch, position.step);
+        if let Some(tracker) = &mut self.log.tracker {
+            let validation_loss = held_out_loss;
+            tracker.record_epoch(&EpochRecord { epoch, step, last_loss, validation_loss })?;
         }
-        let measure = validation_loss.unwrap_or(self.last_loss);
-        if is_better(measure, position.best.map(|(best, _)| best)) {
-            position.best = Some((measure, position.step));
+        if let Some(loss) = held_out_loss {
+            progress.note(&format!("epoch {epoch}: loss {loss:.3} on held-out captions"));
         }
-        let patience = training.early_stop_epochs;
-        position.finished = position.epoch >= training.epochs
-            || (patience > 0 && position.epochs_without_improvement >= patience);
-        let record = EpochRecord {
-            epoch: position.epoch,
-            step: position.step,
-            last_loss: self.last_loss,
-            validation_loss,
-        };
-        if let Some(tracker) = &mut self.tracker {
-            tracker.record_epoch(&record)?;
-        }
-        observer.epoch_record(&record);
-        self.save(observer)?;
-        self.score_epoch(observer)?;
+        self.save(progress)?;
+        self.score_epoch(progress)?;
         Ok(true)
     }
 
-    /// Captions and scores some pictures with the checkpoint of the last epoch, unless that is done.
-    fn score_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let (Some(scored), Some(tracker)) = (&self.at.scored, &mut self.tracker) else {
+    /// Captions and scores some images with the checkpoint of the last epoch, unless that is done.
+    fn score_epoch(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
+        let TrainState { scored, position, inputs, device, .. } = &self.state;
+        let (Some(scored), Some(tracker)) = (scored, &mut self.log.tracker) else {
             return Ok(());
         };
-        let position = &self.at.position;
         if position.batch > 0 || position.epoch == tracker.scored_epochs() {
             return Ok(());
         }
-        observer.unsaved(false);
-        let progress = |done, pictures| observer.captioned(done, pictures);
+        progress.unsaved(false);
         // Sampling has no deterministic algorithm on a GPU, and training does not depend on scores.
         libtorch::use_deterministic_algorithms(false);
         let scores = memory::within(memory::DECODING, || {
-            scored.score(self.folder, self.config, &self.at.inputs, self.at.device, progress)
+            scored.score(self.folder, self.config, inputs, *device, progress)
         })?;
         libtorch::use_deterministic_algorithms(self.config.training.deterministic);
-        observer.unsaved(true);
+        progress.unsaved(true);
         tracker.record_scores(&scores)?;
-        observer.epoch_scores(&scores);
-        self.pending_since = Instant::now();
+        progress.note(&format!(
+            "epoch {}: BLEU-4 {:.3}, CIDEr {:.3} on {} {} pictures",
+            scores.epoch, scores.bleu_4, scores.cider, scores.pictures, scores.split
+        ));
+        self.log.restart_clock();
         Ok(())
     }
 
-    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        self.fetch(observer)?;
-        if self.process.rank > 0 {
-            return Ok(());
+    /// Writes a checkpoint, after all losses before it are read and found finite.
+    fn save(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
+        self.log.read(&self.state, self.folder, progress)?;
+        if self.state.process.rank == 0 {
+            self.state.save(self.folder, &self.config.training)?;
+            self.log.seal()?;
         }
-        checkpoint::save(
-            &self.folder.checkpoints(),
-            &self.at.position,
-            &named_variables(&self.at.store),
-            self.at.learner.optimizer(),
-            self.keep(),
-        )?;
-        if let Some(tracker) = &mut self.tracker {
-            tracker.seal()?;
-        }
-        self.pending_since = Instant::now();
         Ok(())
-    }
-
-    /// Removes the checkpoints that a process which was killed at it would have removed.
-    fn end_rotation(&self) -> Result<(), Error> {
-        if self.process.rank > 0 || self.at.position.step == 0 {
-            return Ok(());
-        }
-        Ok(checkpoints::rotate(&self.folder.checkpoints(), &self.at.position, self.keep())?)
-    }
-
-    fn keep(&self) -> Keep {
-        let training = &self.config.training;
-        Keep {
-            newest: training.save_total_limit,
-            best: training.keep_best_checkpoint,
-            every_steps: training.keep_every_steps,
-        }
     }
 }

@@ -4,10 +4,10 @@
 
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
-use networks::{Pass, Precision};
+use networks::{GradientCheckpointing, Pass, Precision};
 use recipes::{Rule, Schedule};
 use tch::{Device, Tensor, nn, no_grad};
-use training::PrefixPart as Part;
+use training::PrefixBatch as Part;
 use training::batches::TokenRow;
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
@@ -15,7 +15,6 @@ use training::schedule::RateSchedule;
 
 const STEPS: u64 = 8;
 const MAX_NORM: f64 = 0.5;
-const CASTS: Pass = Pass { dropout: true, precision: Precision::Bf16 };
 
 #[derive(Debug, Clone, Copy)]
 struct Way {
@@ -88,7 +87,12 @@ fn weights(trained: &[(String, Tensor)]) -> Vec<Tensor> {
 /// As a run trains.
 fn walk(way: Way) -> Walk {
     let (captioner, trained, optimizer) = start(way);
-    let options = LearnerOptions { max_grad_norm: MAX_NORM, pass: CASTS, recompute: way.recompute };
+    let options = LearnerOptions {
+        max_grad_norm: MAX_NORM,
+        dropout: true,
+        precision: Precision::Bf16,
+        gradient_checkpointing: way.recompute,
+    };
     let mut learner = Learner::new(captioner, optimizer, schedule(), options);
     let mut series = Vec::new();
     for step in 0..STEPS {
@@ -110,18 +114,17 @@ fn walk_by_casts(way: Way) -> Walk {
         let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
         for (number, part) in (0..).zip(&parts) {
             let weight = ClipCaptioner::targets(part) as f64 / all as f64;
-            let (loss, gradients) = if way.recompute {
-                let (embeddings, tokens) = (&part.embeddings, &part.tokens);
-                let seed = step as i64 + (number << 32);
-                captioner
-                    .gradients_recomputing(embeddings, tokens, CASTS, &trained, weight, seed)
-                    .unwrap()
-            } else {
-                let loss = captioner.caption_loss(&part.embeddings, &part.tokens, CASTS) * weight;
-                let gradients =
-                    Tensor::run_backward(&[&loss], &optimizer.parameters(), false, false);
-                (loss.detach(), gradients)
+            let seed = step as i64 + (number << 32);
+            let checkpointing = way.recompute.then(|| GradientCheckpointing::new(seed));
+            let pass = Pass {
+                dropout: true,
+                precision: Precision::Bf16,
+                checkpointing: checkpointing.as_ref(),
             };
+            let loss = captioner.caption_loss(&part.embeddings, &part.tokens, pass) * weight;
+            let by: Vec<&Tensor> = trained.iter().map(|(_, tensor)| tensor).collect();
+            let gradients = pass.gradients(&loss, &by).unwrap();
+            let loss = loss.detach();
             sum = Some(match sum {
                 None => (loss, gradients),
                 Some((total, totals)) => {
@@ -137,7 +140,7 @@ fn walk_by_casts(way: Way) -> Walk {
         series.push((loss, norm));
     }
     let part = &batch(way, 0)[0];
-    let pass = Pass { dropout: false, ..CASTS };
+    let pass = Pass { dropout: false, precision: Precision::Bf16, checkpointing: None };
     let last = no_grad(|| captioner.caption_loss(&part.embeddings, &part.tokens, pass));
     (series, last, weights(&trained))
 }

@@ -6,7 +6,8 @@ mod stage;
 
 use stage::Stage;
 use tch::{Device, Kind, Tensor};
-use training::captioner::{Captioner, Pictures};
+use training::captioner::Captioner;
+use training::captions::ImageInputs;
 
 #[test]
 fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
@@ -21,8 +22,8 @@ fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
         let captioner = Captioner::load(&run, Device::Cpu, None, &sets, None).unwrap();
         let embeddings = Tensor::arange_start(0, 8, (Kind::Float, Device::Cpu)).square().sin();
         let embeddings = training::inputs::normalized(&embeddings.unsqueeze(0));
-        let pictures = Pictures { embeddings, keywords: None, numbers: vec![0] };
-        captioner.caption(&pictures, |_| {}).unwrap()[0][0].text.clone()
+        let pictures = ImageInputs { embeddings, keywords: None, numbers: vec![0] };
+        captioner.caption(&pictures, &mut progress::Silent).unwrap()[0][0].text.clone()
     };
     let cleaned = "two boys'dogs, isn 't'sn't it! run .";
     let raw = "two boys ' dogs , isn 't 's n't it ! run .";

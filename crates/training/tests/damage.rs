@@ -17,10 +17,11 @@ use runs::checkpoints;
 use runs::metrics::{self, StepRecord};
 use stage::{Stage, Watcher};
 use tch::Device;
-use training::captioner::{Captioner, Event};
-use training::evaluate::{Evaluated, What, evaluate_run};
+use training::captioner::Captioner;
+use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 use training::export::{Format, export};
-use training::trainer::{Outcome, Session, train};
+use training::session::{Outcome, TrainOptions};
+use training::trainer::train;
 
 const SETS: [&str; 5] = [
     "optimizer.learning_rate=1e-3",
@@ -51,11 +52,11 @@ impl Trained {
 
     /// Trains the run again, and returns what was said of it.
     fn resume(&self) -> Result<(Outcome, Vec<String>), String> {
-        let session = Session { resume: true, ..Session::default() };
+        let options = TrainOptions { resume: true, ..TrainOptions::default() };
         let mut watcher = Watcher::default();
         let stop = AtomicBool::new(false);
         let gpt2 = self.stage.gpt2();
-        train(&self.run, &self.config, Some(&gpt2), &session, &mut watcher, &stop)
+        train(&self.run, &self.config, Some(&gpt2), &options, &mut watcher, &stop)
             .map(|outcome| (outcome, watcher.notes))
             .map_err(|error| error.to_string())
     }
@@ -65,16 +66,12 @@ impl Trained {
         let unopened = |error: runs::Error| error.to_string();
         let run = RunFolder::open(self.run.path()).map_err(unopened)?;
         let captioner = Captioner::load(&run, Device::Cpu, None, &[], None).map_err(told)?;
-        let what = What { process: ProcessRank::SINGLE, ..What::default() };
-        let mut notes = Vec::new();
-        let progress = |event: Event, _| {
-            if let Event::Note(note) = event {
-                notes.push(note.to_owned());
-            }
-        };
-        let options = caption_metrics::Options::default();
-        match evaluate_run(&run, &captioner, Device::Cpu, &what, &options, progress) {
-            Ok(Evaluated::Scored(_)) => Ok(notes),
+        let options =
+            EvaluateOptions { process: ProcessRank::SINGLE, ..EvaluateOptions::default() };
+        let mut watcher = Watcher::default();
+        let metrics = caption_metrics::Options::default();
+        match evaluate_run(&run, &captioner, Device::Cpu, &options, &metrics, &mut watcher) {
+            Ok(Evaluated::Scored(_)) => Ok(watcher.notes),
             Ok(Evaluated::Left(left)) => Err(format!("{left} left")),
             Err(error) => Err(error.to_string()),
         }
@@ -129,12 +126,26 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
                 &of.stage.run("next"),
                 &model,
                 Some(of.run.path()),
-                &Session::default(),
+                &TrainOptions::default(),
                 &mut Watcher::default(),
                 &AtomicBool::new(false),
             );
             assert!(error.unwrap_err().to_string().contains(&name));
         }
+        assert!(of.evaluate().unwrap_err().contains(&name));
+        let out = of.run.path().with_file_name("exported");
+        let error = export(&of.run, Format::HuggingFace, &out).unwrap_err().to_string();
+        assert!(error.contains(&name) && !out.exists(), "{error}");
+        let model = of.stage.config(&[format!("gpt2.model={}", of.run.path().display())]);
+        let error = train(
+            &of.stage.run("next"),
+            &model,
+            Some(of.run.path()),
+            &TrainOptions::default(),
+            &mut Watcher::default(),
+            &AtomicBool::new(false),
+        );
+        assert!(error.unwrap_err().to_string().contains(&name));
 
         let (outcome, notes) = of.resume().unwrap();
         assert_eq!(outcome, Outcome::Finished { steps: 3 * Stage::BATCHES });
@@ -314,16 +325,16 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
     let run = stage.run("blocked");
     // A file is where checkpoints go, so that the first one cannot be saved.
     let (config, stop) = (stage.config(&SETS), AtomicBool::new(false));
-    let start = |session: &Session| {
+    let start = |options: &TrainOptions| {
         let gpt2 = stage.gpt2();
-        train(&run, &config, Some(&gpt2), session, &mut Watcher::default(), &stop)
+        train(&run, &config, Some(&gpt2), options, &mut Watcher::default(), &stop)
     };
     fs::create_dir_all(run.path()).unwrap();
     fs::write(run.checkpoints(), "").unwrap();
-    let error = start(&Session::default()).unwrap_err().to_string();
+    let error = start(&TrainOptions::default()).unwrap_err().to_string();
     assert!(error.contains("checkpoints"), "{error}");
     fs::remove_file(run.checkpoints()).unwrap();
-    let resumed = Session { resume: true, ..Session::default() };
+    let resumed = TrainOptions { resume: true, ..TrainOptions::default() };
     assert_eq!(start(&resumed).unwrap(), Outcome::Finished { steps: 3 * Stage::BATCHES });
 
     // Where the run could not even begin, its folder goes.
@@ -332,7 +343,7 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
         &stage_file,
         &config,
         Some(Path::new("nowhere")),
-        &Session::default(),
+        &TrainOptions::default(),
         &mut Watcher::default(),
         &stop,
     );

@@ -11,7 +11,8 @@ use runs::Hardware;
 use runs::RunFolder;
 use stage::{Stage, Watcher};
 use training::Error;
-use training::trainer::{Session, train};
+use training::session::TrainOptions;
+use training::trainer::train;
 
 /// Threads and determinism are settings of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
@@ -22,10 +23,11 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Trains until so many epochs are done, and returns what was noted.
 fn trained(stage: &Stage, run: &RunFolder, epochs: u64, set: &str) -> Result<Vec<String>, Error> {
     let config = stage.config(&["training.epochs=4", "training.early_stop_epochs=0", set]);
-    let session = Session { resume: true, stop_after_epochs: Some(epochs), ..Session::default() };
+    let options =
+        TrainOptions { resume: true, stop_after_epochs: Some(epochs), ..TrainOptions::default() };
     let mut watcher = Watcher::default();
     let stop = AtomicBool::new(false);
-    train(run, &config, Some(&stage.gpt2()), &session, &mut watcher, &stop)?;
+    train(run, &config, Some(&stage.gpt2()), &options, &mut watcher, &stop)?;
     Ok(watcher.notes)
 }
 

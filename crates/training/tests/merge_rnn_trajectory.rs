@@ -4,13 +4,13 @@
 
 use std::path::PathBuf;
 
-use networks::Pass;
+use networks::Precision;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::weights::{self, Checkpoint};
 use recipes::{Rule, Schedule};
 use serde_json::Value;
 use tch::{Device, nn};
-use training::MergeRnnPart;
+use training::MergeRnnBatch;
 use training::batches::TokenRow;
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
@@ -53,8 +53,12 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
     let optimizer = AdamW::new(store.variables().into_iter().collect(), options);
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-3, warmup_steps: 0, total_steps: 150 };
-    let options =
-        LearnerOptions { max_grad_norm: max_norm, pass: Pass::TRAINING, recompute: false };
+    let options = LearnerOptions {
+        max_grad_norm: max_norm,
+        dropout: true,
+        precision: Precision::Full,
+        gradient_checkpointing: false,
+    };
     let mut learner = Learner::new(network, optimizer, schedule, options);
 
     let captions = numbers["captions"].as_array().unwrap().iter().zip(integers(&numbers["places"]));
@@ -71,9 +75,9 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
     for (finished, batch) in numbers["order"].as_array().unwrap().iter().enumerate() {
         let batch: Vec<&TokenRow> =
             integers(batch).into_iter().map(|row| &rows[row as usize]).collect();
-        let parts: Vec<MergeRnnPart> = batch
+        let parts: Vec<MergeRnnBatch> = batch
             .chunks(batch.len().div_ceil(parts))
-            .map(|rows| MergeRnnPart::new(rows, &images, Device::Cpu))
+            .map(|rows| MergeRnnBatch::new(rows, &images, Device::Cpu))
             .collect();
         let step = learner.compute(&parts, finished as u64, 1).unwrap();
         let theirs = losses[finished].as_f64().unwrap();

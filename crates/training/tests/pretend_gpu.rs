@@ -126,7 +126,7 @@ impl Language {
         let size = blocks.len().div_ceil(parts);
         let part = |some: &[Block]| Blocks::new(&some.iter().collect::<Vec<_>>(), self.device);
         let parts: Vec<Blocks> = blocks.chunks(size).map(part).collect();
-        let share = Share { targets, wants_to_stop: false };
+        let share = Share { targets, stop_requested: false };
         let step = self.learner.compute_share(&parts, share, finished, 1).unwrap();
         self.learner.apply(&step).unwrap();
         [step.loss, step.norm]

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use networks::Pass;
+use networks::Precision;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::weights::Checkpoint;
@@ -92,8 +92,9 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
         RateSchedule { shape: recipe.shape, peak: 2e-3, warmup_steps: 0, total_steps: STEPS };
     let options = LearnerOptions {
         max_grad_norm: recipe.max_norm,
-        pass: Pass::TRAINING,
-        recompute: recipe.recompute,
+        dropout: true,
+        precision: Precision::Full,
+        gradient_checkpointing: recipe.recompute,
     };
     let mut learner = Learner::new(network, optimizer, schedule, options);
 
@@ -114,7 +115,8 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
                 .map(|blocks| Blocks::new(blocks, Device::Cpu))
                 .collect();
             let step = learner.compute(&parts, finished, 1).unwrap();
-            let ours = [step.loss.double_value(&[]), step.norm.double_value(&[]), step.rate];
+            let ours =
+                [step.loss.double_value(&[]), step.norm.double_value(&[]), step.learning_rate];
             for (place, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
                 let theirs = theirs[finished as usize];
                 off[place] = larger(off[place], ((ours - theirs) / theirs).abs());

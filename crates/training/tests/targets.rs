@@ -14,7 +14,7 @@ use networks::language_model::{Block, Blocks, LanguageModel};
 use stage::Stage;
 use tch::{Device, Tensor, nn, no_grad};
 use training::learner::{Learner, Share, Step};
-use training::trainer::Outcome;
+use training::session::Outcome;
 
 struct Language {
     learner: Learner<LanguageModel>,
@@ -38,7 +38,7 @@ impl Language {
         let of = |blocks: &Vec<Block>| Blocks::new(&blocks.iter().collect::<Vec<_>>(), Device::Cpu);
         let parts: Vec<Blocks> = parts.iter().map(of).collect();
         let share =
-            Share { targets: parts.iter().map(Blocks::targets).sum(), wants_to_stop: false };
+            Share { targets: parts.iter().map(Blocks::targets).sum(), stop_requested: false };
         self.learner.compute_share(&parts, share, finished, 1).unwrap()
     }
 

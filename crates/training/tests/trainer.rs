@@ -18,7 +18,8 @@ use stage::{Stage, Watcher};
 use tch::Device;
 use training::checkpoint;
 use training::export::{Format, export};
-use training::trainer::{Outcome, Session, train};
+use training::session::{Outcome, TrainOptions};
+use training::trainer::train;
 
 /// libtorch has one generator for all threads, which training seeds at every step: two runs at a
 /// time would draw each other's dropout.
@@ -53,8 +54,8 @@ fn by_epoch(records: &[StepRecord]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-fn resumed() -> Session {
-    Session { resume: true, ..Session::default() }
+fn resumed() -> TrainOptions {
+    TrainOptions { resume: true, ..TrainOptions::default() }
 }
 
 fn newest(run: &RunFolder) -> Position {
@@ -214,13 +215,13 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
         let run = stage.run(&format!("interrupted-{steps}"));
         let config = stage.config(&sets(1));
         let stop = AtomicBool::new(false);
-        let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, steps)) };
+        let mut watcher = Watcher::stopping(&stop, steps);
         let outcome = train(
             &run,
             &config,
             Some(&stage.gpt2_with_dropout()),
-            &Session::default(),
-            &mut observer,
+            &TrainOptions::default(),
+            &mut watcher,
             &stop,
         )
         .unwrap();
@@ -258,13 +259,13 @@ fn a_run_that_stops_after_some_epochs_goes_on_to_the_same_bits() {
     let (run, config, stop) = (stage.run("parts"), stage.config(&sets), AtomicBool::new(false));
     let kept = stage.run("tokenizers").path().to_owned();
     let until = |epochs| {
-        let session = Session {
+        let options = TrainOptions {
             resume: true,
             stop_after_epochs: Some(epochs),
             tokenizers: Some(kept.clone()),
             process: launchers::ProcessRank::SINGLE,
         };
-        train(&run, &config, Some(&stage.gpt2()), &session, &mut Watcher::default(), &stop).unwrap()
+        train(&run, &config, Some(&stage.gpt2()), &options, &mut Watcher::default(), &stop).unwrap()
     };
     for epochs in [1, 3] {
         assert_eq!(until(epochs), Outcome::Paused { epochs });
@@ -332,8 +333,8 @@ fn every_kind_of_run_repeats_to_the_bit() {
         let config = stage.config(&sets);
         let model = stage.gpt2_with_dropout();
         let stop = AtomicBool::new(false);
-        let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 3)) };
-        train(&cut, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+        let mut watcher = Watcher::stopping(&stop, 3);
+        train(&cut, &config, Some(&model), &TrainOptions::default(), &mut watcher, &stop).unwrap();
         stop.store(false, Ordering::Relaxed);
         train(&cut, &config, Some(&model), &resumed(), &mut Watcher::default(), &stop).unwrap();
         assert!(stage::newest_files(&cut) == bytes, "{name} stopped on the way");
@@ -376,7 +377,7 @@ fn a_frozen_gpt2_stays_as_it_is_and_a_custom_tokenizer_cuts_its_embeddings() {
         &run,
         &config,
         Some(&stage.gpt2()),
-        &Session::default(),
+        &TrainOptions::default(),
         &mut Watcher::default(),
         &stop,
     );
@@ -476,9 +477,9 @@ fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
     let (whole, _, records) = stage.trained("whole", &sets);
     let (run, config) = (stage.run("cut"), stage.config(&sets));
     let (model, stop) = (stage.gpt2(), AtomicBool::new(false));
-    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 4)) };
+    let mut watcher = Watcher::stopping(&stop, 4);
     let outcome =
-        train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+        train(&run, &config, Some(&model), &TrainOptions::default(), &mut watcher, &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted { steps: 4 });
     let Position { epoch, batch, last_loss, .. } = newest(&run);
     assert_eq!((epoch, batch, last_loss), (0, 4, Some(records[3].loss)));
@@ -524,16 +525,16 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     // Killed before an epoch's line was written, stopped within an epoch, and run again at the end.
     let run = stage.run("cut");
     let (config, stop) = (stage.config(&set(2)), AtomicBool::new(false));
-    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 8)) };
-    train(&run, &config, Some(&model), &Session::default(), &mut observer, &stop).unwrap();
+    let mut watcher = Watcher::stopping(&stop, 8);
+    train(&run, &config, Some(&model), &TrainOptions::default(), &mut watcher, &stop).unwrap();
     let path = run.path().join("epoch-scores.csv");
     let text = std::fs::read_to_string(&path).unwrap();
     let kept = text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
     std::fs::write(&path, kept).unwrap();
     std::fs::remove_file(run.path().join("logs.json")).unwrap();
     stop.store(false, Ordering::Relaxed);
-    let mut observer = Watcher { notes: Vec::new(), steps: 0, stop: Some((&stop, 2)) };
-    train(&run, &config, Some(&model), &resumed(), &mut observer, &stop).unwrap();
+    let mut watcher = Watcher::stopping(&stop, 2);
+    train(&run, &config, Some(&model), &resumed(), &mut watcher, &stop).unwrap();
     assert_eq!(scores(&run), whole[..2]);
     for _ in 0..2 {
         stop.store(false, Ordering::Relaxed);
@@ -546,8 +547,14 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     assert_eq!((scores(&run)[0].split, scores(&run)[0].pictures), (ScoredSplit::Test, 1));
     let (run, config) =
         (stage.run("none"), stage.config(&["data.test_captions=0", "training.scored_pictures=1"]));
-    let error =
-        train(&run, &config, Some(&model), &Session::default(), &mut Watcher::default(), &stop);
+    let error = train(
+        &run,
+        &config,
+        Some(&model),
+        &TrainOptions::default(),
+        &mut Watcher::default(),
+        &stop,
+    );
     assert!(error.unwrap_err().to_string().contains("training.scored_pictures"), "named");
     assert!(!run.path().exists(), "nothing is left of a run that could not start");
 }

@@ -9,14 +9,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use networks::Pass;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
+use networks::{Pass, Precision};
 use recipes::{Rule, Schedule};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
-use training::PrefixPart as Part;
+use training::PrefixBatch as Part;
 use training::batches::{TokenRow, cut_long_rows};
 use training::inputs::normalized;
 use training::learner::{Learner, LearnerOptions};
@@ -253,14 +253,15 @@ fn walk(recipe: &Recipe) -> Walk {
     let optimizer = AdamW::new(shared(&weights), recipe.optimizer);
     let options = LearnerOptions {
         max_grad_norm: recipe.max_norm,
-        pass: Pass { dropout: recipe.way != Way::PrefixOnly, ..Pass::TRAINING },
-        recompute: recipe.recompute,
+        dropout: recipe.way != Way::PrefixOnly,
+        precision: Precision::Full,
+        gradient_checkpointing: recipe.recompute,
     };
     let mut learner = Learner::new(captioner, optimizer, recipe.schedule, options);
     let mut walk = Walk { weights, ..Walk::default() };
     for (finished, parts) in (0..).zip(batches(recipe)) {
         let step = learner.compute(&parts, finished, 1).unwrap();
-        walk.record(&step.loss, &step.norm, step.rate);
+        walk.record(&step.loss, &step.norm, step.learning_rate);
         learner.apply(&step).unwrap();
     }
     walk

@@ -9,11 +9,11 @@ mod plain;
 
 use std::time::{Duration, Instant};
 
+use networks::Precision;
 use networks::clip::{ClipConfig, ClipModel, Towers, VisionConfig};
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::libtorch;
-use networks::{Pass, Precision};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
 use training::learner::LearnerOptions;
@@ -165,8 +165,9 @@ fn train(
     let precision = if arithmetic == Arithmetic::Bf16 { Precision::Bf16 } else { Precision::Full };
     let options = LearnerOptions {
         max_grad_norm: 1.0,
-        pass: Pass { dropout: true, precision },
-        recompute: false,
+        dropout: true,
+        precision,
+        gradient_checkpointing: false,
     };
     let operations = operations(&sizes.gpt2, &bench);
     let seconds = median(bench.train(sizes.rounds, options)?);

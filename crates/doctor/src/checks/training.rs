@@ -14,7 +14,7 @@ use training::checkpoint;
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
-use training::{MergeRnnPart, PrefixPart};
+use training::{MergeRnnBatch, PrefixBatch};
 
 use super::models::{caption, model_on, named_variables, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, judge};
@@ -43,8 +43,8 @@ struct Task<M: Model> {
     name: &'static str,
     arithmetics: &'static [Arithmetic],
     model: fn(&nn::Path) -> M,
-    /// Creates the batch of the given index.
-    part: fn(u64, Device) -> M::Part,
+    /// Makes the batch of this number.
+    part: fn(u64, Device) -> M::Batch,
 }
 
 const PREFIX_TASK: Task<ClipCaptioner> = Task {
@@ -54,7 +54,7 @@ const PREFIX_TASK: Task<ClipCaptioner> = Task {
     part: |batch, device| {
         let (rows, embeddings) = rows(batch, small_gpt2().vocab_size as usize, device);
         let rows: Vec<&TokenRow> = rows.iter().collect();
-        PrefixPart::new(&rows, &embeddings, PREFIX.prefix_length, device)
+        PrefixBatch::new(&rows, &embeddings, PREFIX.prefix_length, device)
     },
 };
 
@@ -81,7 +81,7 @@ const RNN_TASK: Task<MergeRnn> = Task {
     model: |root| MergeRnn::new(root, &RNN),
     part: |batch, device| {
         let (rows, embeddings) = rows(batch, RNN.vocab_size as usize, device);
-        MergeRnnPart::new(&rows.iter().collect::<Vec<_>>(), &embeddings, device)
+        MergeRnnBatch::new(&rows.iter().collect::<Vec<_>>(), &embeddings, device)
     },
 };
 
@@ -169,13 +169,17 @@ fn train<M: Model>(
         checkpoint::load_moments(&checkpoint, &optimizer)?;
     }
     let pass = arithmetic.pass();
-    let options = LearnerOptions { max_grad_norm: 1.0, pass, recompute: false };
+    let options = LearnerOptions {
+        max_grad_norm: 1.0,
+        dropout: pass.dropout,
+        precision: pass.precision,
+        gradient_checkpointing: false,
+    };
     let mut learner = Learner::new(model, optimizer, RATE, options);
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in from..to {
-        let computed = learner
-            .compute(&[(task.part)(step % BATCHES, device)], step, step as i64)
-            .map_err(training::Error::from)?;
+        let batch = (task.part)(step % BATCHES, device);
+        let computed = learner.compute(&[batch], step, step as i64)?;
         learner.apply(&computed)?;
         losses.push(computed.loss.f_double_value(&[])?);
         norms.push(computed.norm.f_double_value(&[])?);

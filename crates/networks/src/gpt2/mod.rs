@@ -14,7 +14,6 @@ mod layers;
 mod load;
 mod model;
 mod packing;
-mod recompute;
 
 pub use cache::KvCache;
 pub use config::{Activation, ConfigError, Gpt2Config};
@@ -22,4 +21,3 @@ pub use load::{Vocabulary, load_pretrained, other_heads};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;
 pub use packing::{Packing, Selection};
-pub(crate) use recompute::{LossGraph, gradients_recomputing};

@@ -11,6 +11,7 @@ use tch::{Reduction, Tensor};
 use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
+use crate::checkpointing::Segment;
 use crate::layers::{AttentionMask, Builder, InitialWeights};
 use crate::pass::{Pass, Precision};
 
@@ -112,62 +113,37 @@ impl Gpt2 {
         self.final_norm.forward(&rows).unflatten(0, [batch, -1])
     }
 
-    /// Returns hidden states `[selected, hidden]` after the last norm, for packed input embeddings
-    /// `[rows, hidden]`.
+    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for the packed
+    /// input embeddings `[rows, hidden]` that `inputs` returns. As [`Self::forward`], without
+    /// computing anything for padding, nor behind the last attention anything that was not asked for.
     ///
-    /// Equals [`Self::forward`], but computes no padding, and in the last block only the selected
-    /// rows.
+    /// With [`Pass::checkpointing`] the inputs and each block but the last are a segment.
     ///
     /// # Panics
-    /// Panics if a sequence has more than `n_positions` tokens.
-    pub fn forward_packed(
-        &self,
-        inputs_embeds: &Tensor,
-        packing: &Packing,
-        selected: &Selection,
-        pass: Pass,
+    /// When a sequence has more than `n_positions` tokens.
+    pub fn forward_packed<'m>(
+        &'m self,
+        inputs: impl Fn(Pass<'_, 'm>) -> Tensor + 'm,
+        packing: &'m Packing,
+        wanted: &Selection,
+        pass: Pass<'_, 'm>,
     ) -> Tensor {
-        let mut rows = self.first_rows(inputs_embeds, packing, pass);
-        for index in 0..self.blocks.len() - 1 {
-            rows = self.block_rows(index, &rows, packing, pass);
-        }
-        self.last_rows(&rows, packing, selected, pass)
-    }
-
-    /// Computes the first part of [`Self::forward_packed`]: positions and dropout.
-    pub(crate) fn first_rows(
-        &self,
-        inputs_embeds: &Tensor,
-        packing: &Packing,
-        pass: Pass,
-    ) -> Tensor {
-        let positions =
-            Tensor::embedding(&self.position_embedding, packing.positions(), -1, false, false);
-        (inputs_embeds + positions).dropout(self.config.embd_pdrop, pass.dropout)
-    }
-
-    /// Computes a middle part of [`Self::forward_packed`]: block `index`, not the last.
-    pub(crate) fn block_rows(
-        &self,
-        index: usize,
-        rows: &Tensor,
-        packing: &Packing,
-        pass: Pass,
-    ) -> Tensor {
-        self.blocks[index].forward(rows, Layout::Packed { packing, selected: None }, pass)
-    }
-
-    /// Computes the end of [`Self::forward_packed`]: the last block and norm.
-    pub(crate) fn last_rows(
-        &self,
-        rows: &Tensor,
-        packing: &Packing,
-        selected: &Selection,
-        pass: Pass,
-    ) -> Tensor {
-        let layout = Layout::Packed { packing, selected: Some(selected) };
-        let last = &self.blocks[self.blocks.len() - 1];
-        self.final_norm.forward(&last.forward(rows, layout, pass))
+        let last = self.blocks.len() - 1;
+        let first = move |_: &Tensor, pass: Pass<'_, 'm>| {
+            let inputs = inputs(pass);
+            let positions =
+                Tensor::embedding(&self.position_embedding, packing.positions(), -1, false, false);
+            (inputs + positions).dropout(self.config.embd_pdrop, pass.dropout)
+        };
+        let block = |block: &'m Block| -> Segment<'m> {
+            let layout = Layout::Packed { packing, selected: None };
+            Box::new(move |rows, pass| block.forward(rows, layout, pass))
+        };
+        let first: Segment<'m> = Box::new(first);
+        let segments = std::iter::once(first).chain(self.blocks[..last].iter().map(block));
+        let rows = pass.forward(segments.collect());
+        let layout = Layout::Packed { packing, selected: Some(wanted) };
+        self.final_norm.forward(&self.blocks[last].forward(&rows, layout, pass))
     }
 
     /// Returns logits `[.., vocab]` for hidden states `[.., hidden]`.

@@ -13,7 +13,7 @@ mod mapper;
 
 use std::borrow::Borrow;
 
-use tch::{TchError, Tensor, nn};
+use tch::{Tensor, nn};
 
 pub use batch::TokenBatch;
 use mapper::Mapper;
@@ -119,45 +119,20 @@ impl ClipCaptioner {
     /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
-    /// Panics if a caption exceeds [`Self::max_caption_tokens`], an id is not below `vocab_size`,
-    /// an image has no embedding, or `batch` has another prefix length.
-    pub fn caption_loss(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
-        let inputs = self.inputs(embeddings, batch, pass);
-        let states = self.gpt2.forward_packed(&inputs, batch.packing(), batch.predictors(), pass);
+    /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
+    /// an image has no embedding, or `batch` was made for another prefix length.
+    pub fn caption_loss<'m>(
+        &'m self,
+        embeddings: &'m Tensor,
+        batch: &'m TokenBatch,
+        pass: Pass<'_, 'm>,
+    ) -> Tensor {
+        let inputs = move |pass: Pass<'_, 'm>| self.inputs(embeddings, batch, pass);
+        let states = self.gpt2.forward_packed(inputs, batch.packing(), batch.predictors(), pass);
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// Returns [`Self::caption_loss`] and its gradients with respect to `parameters`, times
-    /// `weight`.
-    ///
-    /// Recomputes activations in the backward pass instead of storing them (gradient
-    /// checkpointing). `parameters` have their names in the store at whose root the captioner was
-    /// built.
-    ///
-    /// `seed` seeds dropout; its masks differ from those without recomputation.
-    ///
-    /// # Errors
-    /// Fails if memory is exhausted.
-    pub fn gradients_recomputing(
-        &self,
-        embeddings: &Tensor,
-        batch: &TokenBatch,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        let graph = gpt2::LossGraph {
-            inputs: || self.inputs(embeddings, batch, pass),
-            packing: batch.packing(),
-            selected: batch.predictors(),
-            loss: |states: &Tensor| self.gpt2.target_loss(states, batch.target_ids(), pass),
-            weight,
-        };
-        gpt2::gradients_recomputing(&self.gpt2, &graph, pass, parameters, seed)
-    }
-
-    /// Returns GPT-2's input `[rows, hidden]`: prefix vectors, then token embeddings.
+    /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.
     fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
             batch.prefix_length(),

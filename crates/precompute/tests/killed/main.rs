@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use precompute::run;
+use progress::Silent;
 
 use support::{BATCH, DataSet, PICTURES, Random, encode, run_plain, run_until};
 
@@ -35,7 +36,7 @@ fn child() {
         std::thread::sleep(Duration::from_millis(5));
         encode(pixels)
     };
-    if let Err(error) = run(&plan, slow, |_| {}, &false.into()) {
+    if let Err(error) = run(&plan, slow, &mut Silent, &false.into()) {
         eprintln!("child: {error}");
         std::process::exit(3);
     }

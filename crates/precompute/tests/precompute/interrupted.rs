@@ -7,7 +7,7 @@ use launchers::ProcessRank;
 use precompute::{Dtype, Error, Plan, run};
 
 use crate::BATCHES;
-use crate::support::{BATCH, DataSet, PICTURES, Random, encode, run_plain, run_until};
+use crate::support::{BATCH, DataSet, PICTURES, Random, Watcher, encode, run_plain, run_until};
 
 fn partial(output: &Path, file: &str) -> PathBuf {
     output.with_extension("safetensors.partial").join(file)
@@ -153,12 +153,13 @@ fn a_second_run_at_the_same_output_is_refused_while_the_first_works() {
     let output = data.path("out.safetensors");
     let plan = data.plan(&output);
     let mut refused = 0;
-    let watch = |_| {
+    let mut watcher = Watcher::calling(|_| {
         let error = run_plain(&data.plan(&output)).unwrap_err();
         assert!(matches!(error, Error::File(durable::Error::Locked(_))), "{error}");
         refused += 1;
-    };
-    run(&plan, encode, watch, &false.into()).unwrap();
+    });
+    run(&plan, encode, &mut watcher, &false.into()).unwrap();
+    drop(watcher);
     assert_eq!(refused, BATCHES + 1);
 }
 

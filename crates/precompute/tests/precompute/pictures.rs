@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use precompute::{Dtype, Embeddings, Error, Plan, Progress, run};
+use precompute::{Dtype, Embeddings, Error, Plan, run};
+use progress::Silent;
 use tch::{Device, IndexOp as _, Kind, Tensor};
 
 use crate::BATCHES;
-use crate::support::{BATCH, DataSet, PICTURES, encode, name, run_plain};
+use crate::support::{BATCH, DataSet, PICTURES, Watcher, encode, name, run_plain};
 
 fn rows(path: &Path) -> Vec<Vec<f32>> {
     Embeddings::open(path).unwrap().tensor(Device::Cpu).unwrap().try_into().unwrap()
@@ -74,12 +75,10 @@ fn skipped_pictures_have_no_row_and_shift_no_other() {
         fs::write(data.path(&name(index)), "").unwrap();
     }
     let output = data.path("out.safetensors");
-    let mut last = None;
-    let watch = |progress: Progress| last = Some(progress);
+    let mut watcher = Watcher::default();
     let plan = Plan { skip_corrupt: true, ..data.plan(&output) };
-    let summary = run(&plan, encode, watch, &false.into()).unwrap();
-    let last = last.unwrap();
-    assert_eq!((last.total, last.done, last.skipped), (PICTURES, PICTURES, bad.len()));
+    let summary = run(&plan, encode, &mut watcher, &false.into()).unwrap();
+    assert_eq!(watcher.seen.last(), Some(&(PICTURES, PICTURES)));
     assert_eq!(summary.skipped.len(), bad.len());
 
     let embeddings = Embeddings::open(&output).unwrap();
@@ -156,7 +155,7 @@ fn the_encoder_gets_the_planned_type_and_no_gradients_and_rows_are_f32() {
             assert!(!out.requires_grad());
             Tensor::f_cat(&[&out, &out.i((.., ..2))], 1)
         };
-        run(&plan, encoder, |_| {}, &false.into()).unwrap();
+        run(&plan, encoder, &mut Silent, &false.into()).unwrap();
         let pixels =
             plan.identity.preprocessing.apply(&pictures::decode(&data.path(&name(0))).unwrap());
         let rounded = Tensor::from_slice(&pixels[..1])
@@ -184,7 +183,7 @@ fn embeddings_that_are_not_finite_are_refused_with_the_pictures_named() {
             }
             Ok::<_, tch::TchError>(rows)
         };
-        let error = run(&data.plan(&output), encoder, |_| {}, &false.into()).unwrap_err();
+        let error = run(&data.plan(&output), encoder, &mut Silent, &false.into()).unwrap_err();
         let Error::NotFinite(names) = &error else { panic!("{error}") };
         assert_eq!(names, &[name(BATCH + 1)]);
         fs::remove_dir_all(data.path("out.safetensors.partial")).unwrap();
@@ -194,7 +193,7 @@ fn embeddings_that_are_not_finite_are_refused_with_the_pictures_named() {
     plan.identity.normalize = true;
     let zeros =
         |pixels: &Tensor| Tensor::f_zeros([pixels.size()[0], 5], (Kind::Float, Device::Cpu));
-    let error = run(&plan, zeros, |_| {}, &false.into()).unwrap_err();
+    let error = run(&plan, zeros, &mut Silent, &false.into()).unwrap_err();
     assert!(matches!(error, Error::NotFinite(names) if names.len() == BATCH));
 }
 
@@ -203,11 +202,12 @@ fn an_encoder_that_fails_or_gives_another_shape_is_reported() {
     let data = DataSet::new();
     let output = data.path("out.safetensors");
     let failing = |_: &Tensor| Err(std::io::Error::other("out of memory"));
-    let error = run(&data.plan(&output), failing, |_| {}, &false.into()).unwrap_err().to_string();
+    let error =
+        run(&data.plan(&output), failing, &mut Silent, &false.into()).unwrap_err().to_string();
     assert!(error.contains("picture 00.png to picture 03.png: out of memory"), "{error}");
 
     let wide = |pixels: &Tensor| Tensor::f_zeros([pixels.size()[0], 6], (Kind::Float, Device::Cpu));
-    let error = run(&data.plan(&output), wide, |_| {}, &false.into()).unwrap_err();
+    let error = run(&data.plan(&output), wide, &mut Silent, &false.into()).unwrap_err();
     assert!(matches!(&error, Error::Shape { wanted: [4, 5], got } if got == &[4, 6]), "{error}");
 }
 
@@ -237,10 +237,9 @@ fn progress_starts_with_what_was_resumed_and_ends_with_all() {
     let data = DataSet::new();
     let output = data.path("out.safetensors");
     crate::support::run_until(&data.plan(&output), 3).0.unwrap_err();
-    let mut seen = Vec::new();
-    run(&data.plan(&output), encode, |progress| seen.push(progress), &false.into()).unwrap();
-    assert_eq!(seen.len(), 1 + BATCHES - 3);
-    assert!(seen.iter().all(|progress| progress.resumed == 3 * BATCH));
-    assert_eq!(seen.first().unwrap().done, 3 * BATCH);
-    assert_eq!(seen.last().unwrap().done, PICTURES);
+    let mut watcher = Watcher::default();
+    run(&data.plan(&output), encode, &mut watcher, &false.into()).unwrap();
+    assert_eq!(watcher.seen.len(), 1 + BATCHES - 3);
+    assert_eq!(watcher.seen.first(), Some(&(3 * BATCH, PICTURES)));
+    assert_eq!(watcher.seen.last(), Some(&(PICTURES, PICTURES)));
 }

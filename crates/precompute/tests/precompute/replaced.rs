@@ -80,13 +80,13 @@ fn a_touched_picture_costs_no_work_and_its_new_time_is_kept() {
     run_plain(&plan).unwrap();
     let digest = Embeddings::open(&output).unwrap().sha256().to_owned();
     touch(&data, 5);
-    let mut compared = Vec::new();
     for expected in [vec![(0, 1), (1, 1)], vec![]] {
         let stop = false.into();
-        let watch = |progress: precompute::Progress| compared.push((progress.done, progress.total));
-        let summary = precompute::run(&plan, crate::support::encode, watch, &stop).unwrap();
+        let mut watcher = crate::support::Watcher::default();
+        let encode = crate::support::encode;
+        let summary = precompute::run(&plan, encode, &mut watcher, &stop).unwrap();
         assert!(summary.already_finished && summary.changed.is_empty());
-        assert_eq!(std::mem::take(&mut compared), expected);
+        assert_eq!(watcher.seen, expected);
     }
     assert_eq!(fs::read(&output).unwrap(), fresh(&data, false));
     assert_eq!(Embeddings::open(&output).unwrap().sha256(), digest);

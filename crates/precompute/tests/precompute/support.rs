@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use precompute::{Dtype, Error, Identity, Plan, Progress, Summary, run};
+use precompute::{Dtype, Error, Identity, Plan, Summary, run};
+use progress::{Progress, Silent, Unit};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
 
@@ -75,7 +76,7 @@ pub fn encode(pixels: &Tensor) -> Result<Tensor, TchError> {
 }
 
 pub fn run_plain(plan: &Plan) -> Result<Summary, Error> {
-    run(plan, encode, |_| {}, &AtomicBool::new(false))
+    run(plan, encode, &mut Silent, &AtomicBool::new(false))
 }
 
 /// Runs until `batches` batches are done, then raises the stop flag; returns what the run did with
@@ -87,13 +88,43 @@ pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize)
         calls += 1;
         encode(pixels)
     };
-    let watch = |progress: Progress| {
-        if progress.done >= batches * plan.batch_size {
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    let result = run(plan, encoder, watch, &stop);
+    let mut watcher = Watcher::calling(|done| {
+        stop.fetch_or(done >= batches * plan.batch_size, Ordering::Relaxed);
+    });
+    let result = run(plan, encoder, &mut watcher, &stop);
     (result, calls)
+}
+
+/// Records the number of done units and the total at each event, and calls a function with the first.
+#[derive(Default)]
+pub struct Watcher<'a> {
+    pub seen: Vec<(usize, usize)>,
+    call: Option<Box<dyn FnMut(usize) + 'a>>,
+    total: usize,
+}
+
+impl<'a> Watcher<'a> {
+    pub fn calling(call: impl FnMut(usize) + 'a) -> Self {
+        Self { call: Some(Box::new(call)), ..Self::default() }
+    }
+}
+
+impl Progress for Watcher<'_> {
+    fn start(&mut self, _task: &str, _unit: Unit, total: Option<u64>, done: u64) {
+        self.total = total.unwrap() as usize;
+        self.position(done);
+    }
+
+    fn position(&mut self, done: u64) {
+        self.seen.push((done as usize, self.total));
+        if let Some(call) = &mut self.call {
+            call(done as usize);
+        }
+    }
+
+    fn finish(&mut self) {}
+
+    fn note(&mut self, _message: &str) {}
 }
 
 /// Steps of a linear congruential generator: the same in each run of a test.

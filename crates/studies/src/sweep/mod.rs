@@ -31,7 +31,7 @@ use std::path::PathBuf;
 pub use definition::{Search, Sweep, Trial};
 pub use halving::Direction;
 pub use results::{Results, TrialResult};
-pub use run::{Ended, Observer, Options, Task, run};
+pub use run::{Ended, Options, Task, run};
 pub use slurm::batch_script;
 pub use space::{Axis, Domain, Settings, Space};
 

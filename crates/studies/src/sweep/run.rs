@@ -9,10 +9,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use progress::{Progress, Unit};
 use recipes::Config;
 use runs::RunFolder;
 
@@ -68,7 +69,7 @@ pub struct Options {
     /// Devices that runs are spread over, all of one kind: `cpu`, `cuda` or `cuda:N`; none for what the
     /// configs say.
     pub devices: Vec<String>,
-    /// Which part of the sweep this process has, where several carry it.
+    /// CheckpointChoice part of the sweep this process has, where several carry it.
     pub task: Option<Task>,
     /// The `capsmith` program.
     pub program: PathBuf,
@@ -83,14 +84,6 @@ pub struct Ended {
     pub left_to_others: usize,
 }
 
-/// Receives the events of a sweep, from several threads.
-pub trait Observer: Sync {
-    /// A note for a person.
-    fn note(&self, line: &str);
-    /// Numbers of finished stages and of all, and the running ones with their last lines.
-    fn progress(&self, done: usize, of: usize, running: &[String]);
-}
-
 /// Runs what is left of a sweep, and writes its results.
 ///
 /// # Errors
@@ -98,9 +91,10 @@ pub trait Observer: Sync {
 pub fn run(
     sweep: &Sweep,
     options: &Options,
-    observer: &dyn Observer,
+    progress: &mut (dyn Progress + Send),
     stop: &AtomicBool,
 ) -> Result<Ended, Error> {
+    let progress: Reports = Mutex::new(&mut *progress);
     let started = options.out.join(results::FILE).exists();
     if started && !options.resume && !options.rerun && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
@@ -113,7 +107,7 @@ pub fn run(
     let mut planner = Planner { sweep, out: &out, configs: Vec::new(), looked_at: BTreeMap::new() };
     {
         let Some(_lock) = wait_for(&out.join("lock"), stop)? else {
-            return Walk { planner, options, observer, stop }.ended(&[]);
+            return Walk { planner, options, progress: &progress, stop }.ended(&[]);
         };
         planner.configs = configs(&planner, options)?;
         for trial in &sweep.trials {
@@ -125,7 +119,7 @@ pub fn run(
             planner.plan_of_all()?.plan.outdate()?;
         }
     }
-    Walk { planner, options, observer, stop }.run()
+    Walk { planner, options, progress: &progress, stop }.run()
 }
 
 /// Of each trial, on the devices and threads it is trained with.
@@ -190,10 +184,17 @@ enum Mean {
     Of(f64),
 }
 
+/// Progress that several threads report.
+type Reports<'a> = Mutex<&'a mut (dyn Progress + Send)>;
+
+fn reports<'r, 'a>(progress: &'r Reports<'a>) -> MutexGuard<'r, &'a mut (dyn Progress + Send)> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Walk<'a> {
     planner: Planner<'a>,
     options: &'a Options,
-    observer: &'a dyn Observer,
+    progress: &'a Reports<'a>,
     stop: &'a AtomicBool,
 }
 
@@ -213,7 +214,7 @@ impl Walk<'_> {
             let Some(values) = self.values(&going[rung], rung)? else { break };
             let next = halving::survivors(&values, eta, sweep.direction);
             let epochs = sweep.rungs[rung].unwrap_or_default();
-            self.observer.note(&format!(
+            reports(self.progress).note(&format!(
                 "after {epochs} epochs {} of {} trials go on: {next:?}",
                 next.len(),
                 values.len()
@@ -254,11 +255,14 @@ impl Walk<'_> {
         let watch = Watch {
             planner: &self.planner,
             planned: &planned,
-            observer: self.observer,
+            progress: self.progress,
             done: AtomicUsize::new(0),
             running: Mutex::default(),
         };
+        let total = Some(planned.plan.stages().len() as u64);
+        reports(self.progress).start(&self.planner.sweep.name, Unit::Count("stages"), total, 0);
         let outcomes = stages::run(&planned.plan, &runner, &watch, self.stop)?;
+        reports(self.progress).finish();
         // Without what trials share there is nothing to compare.
         for (at, outcome) in outcomes.iter().enumerate() {
             let is_shared = !planned.goals.values().any(|stages| stages.contains(&at));
@@ -296,7 +300,8 @@ impl Walk<'_> {
                 return Ok(values);
             }
             if !has_waited {
-                self.observer.note("waiting for other tasks, whose trials are compared with these");
+                reports(self.progress)
+                    .note("waiting for other tasks, whose trials are compared with these");
                 has_waited = true;
             }
             thread::sleep(LOOK);
@@ -370,21 +375,22 @@ fn visible(device: &str) -> Option<String> {
 }
 
 /// Says of stages what they mean to the sweep.
-struct Watch<'a> {
+struct Watch<'a, 'p> {
     planner: &'a Planner<'a>,
     planned: &'a Planned,
-    observer: &'a dyn Observer,
+    progress: &'a Reports<'p>,
     done: AtomicUsize,
     running: Mutex<BTreeMap<usize, String>>,
 }
 
-impl Watch<'_> {
+impl Watch<'_, '_> {
     fn show(&self, change: impl FnOnce(&mut BTreeMap<usize, String>)) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut running);
         let lines: Vec<String> = running.values().cloned().collect();
-        let of = self.planned.plan.stages().len();
-        self.observer.progress(self.done.load(Ordering::Relaxed), of, &lines);
+        let mut reports = reports(self.progress);
+        reports.detail(&lines.join(" | "));
+        reports.position(self.done.load(Ordering::Relaxed) as u64);
     }
 
     /// What there is to say of a run whose stage has ended.
@@ -409,10 +415,10 @@ impl Watch<'_> {
     }
 }
 
-impl stages::Observer for Watch<'_> {
+impl stages::Observer for Watch<'_, '_> {
     fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
         let name = &plan.stages()[at].name;
-        self.observer.note(&format!("{name} is run again: {}", damage.reason()));
+        reports(self.progress).note(&format!("{name} is run again: {}", damage.reason()));
     }
 
     fn started(&self, plan: &Plan, at: usize, _action: StageAction) {
@@ -429,7 +435,7 @@ impl stages::Observer for Watch<'_> {
 
     fn ended(&self, _plan: &Plan, at: usize, outcome: &Outcome) {
         if let Some(news) = self.news(at, outcome) {
-            self.observer.note(&news);
+            reports(self.progress).note(&news);
         }
         self.done.fetch_add(1, Ordering::Relaxed);
         self.show(|running| {

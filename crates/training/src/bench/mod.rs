@@ -13,6 +13,7 @@ use networks::decode::{self, Options, Sampling, Strategy};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use networks::{Pass, device};
+use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
@@ -20,12 +21,11 @@ use crate::batches::{Batching, TokenRow, cut_long_rows};
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions};
 use crate::optimizer::{AdamW, AdamWOptions};
-use crate::prepare::named_variables;
 use crate::schedule::RateSchedule;
 use crate::seeds::{self, Purpose};
-use crate::systems::prefix::Part;
+use crate::state::named_variables;
+use crate::systems::prefix::Batch;
 use networks::weights::write_tensors;
-use recipes::{Rule, Schedule};
 use runs::write_json;
 
 pub use together::Together;
@@ -190,15 +190,15 @@ impl Bench {
         (captions, tokens as f64 / self.rows.len() as f64 * captions as f64, captions * longest)
     }
 
-    fn part(&self, batch: &[usize]) -> Part {
+    fn part(&self, batch: &[usize]) -> Batch {
         let rows: Vec<&TokenRow> = batch.iter().map(|&row| &self.rows[row]).collect();
-        Part::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
+        Batch::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
     }
 
     /// The first batch's loss without dropout, to compare with the reference's.
     #[must_use]
     pub fn first_loss(&self) -> f64 {
-        let Part { embeddings, tokens } = self.part(&self.batches[0]);
+        let Batch { embeddings, tokens } = self.part(&self.batches[0]);
         no_grad(|| self.captioner.caption_loss(&embeddings, &tokens, Pass::EVALUATION))
             .double_value(&[])
     }
@@ -210,7 +210,7 @@ impl Bench {
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
         device::keep_freed_memory();
         let optimizer = AdamW::new(named_variables(&self.store), adamw());
-        let parts: Vec<Part> = (0..=rounds)
+        let parts: Vec<Batch> = (0..=rounds)
             .map(|number| self.part(&self.batches[number % self.batches.len()]))
             .collect();
         let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);

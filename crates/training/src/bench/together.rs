@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives};
 use launchers::ProcessRank;
-use networks::device;
+use networks::{Pass, device};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::{Bench, adamw, schedule};
-use crate::batches::dealt;
+use crate::batches::share_of_batch;
 use crate::error::Error;
 use crate::learner::{Learner, LearnerOptions, Model, Share};
 use crate::optimizer::AdamW;
-use crate::prepare::named_variables;
-use crate::systems::prefix::Part;
+use crate::state::named_variables;
+use crate::systems::prefix::Batch;
 
 /// A step of several processes. Seconds are medians over the rounds of the mean over the processes.
 #[derive(Debug, Clone, Serialize)]
@@ -58,11 +58,11 @@ impl Bench {
         device::keep_freed_memory();
         let group = collectives::connect(process, self.device, Duration::from_mins(10))?;
         let batches = 0..=rounds;
-        let parts: Vec<(Part, usize)> = batches
+        let parts: Vec<(Batch, usize)> = batches
             .map(|number| {
                 let batch = &self.batches[number % self.batches.len()];
                 let targets = self.part(batch).tokens.targets();
-                (self.part(&dealt(batch, &self.rows, process)), targets)
+                (self.part(&share_of_batch(batch, &self.rows, process)), targets)
             })
             .collect();
         let captions = self.batches[0].len();
@@ -76,7 +76,12 @@ impl Bench {
             let weight = part.tokens.targets() as f64 / *targets as f64;
             group.barrier()?;
             let start = Instant::now();
-            let loss = self.captioner.loss(part, options.pass);
+            let pass = Pass {
+                dropout: options.dropout,
+                precision: options.precision,
+                checkpointing: None,
+            };
+            let loss = self.captioner.loss(part, pass);
             let leaves: Vec<&Tensor> = parameters.iter().collect();
             let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
             buckets.accumulate(&gradients, weight)?;
@@ -102,7 +107,7 @@ impl Bench {
         for (number, (part, targets)) in (0..).zip(parts) {
             group.barrier()?;
             let start = Instant::now();
-            let share = Share { targets, wants_to_stop: false };
+            let share = Share { targets, stop_requested: false };
             let step = learner.compute_share(&[part], share, number, number as i64)?;
             learner.apply(&step)?;
             waited_for(&step.norm);

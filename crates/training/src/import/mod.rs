@@ -80,7 +80,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         clip_dim,
         gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
-        threads: crate::prepare::cpu_threads(&config.training),
+        threads: crate::state::cpu_threads(&config.training),
         device: config.training.device.clone(),
         resumed_on: Vec::new(),
         files: Digests::new(),

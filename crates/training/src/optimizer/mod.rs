@@ -8,15 +8,15 @@ mod one_pass;
 
 use networks::device;
 use networks::libtorch::{self, AdamWNumbers, AdamWTensors};
+use recipes::Rule;
 use tch::{Kind, TchError, Tensor, no_grad};
 
 use one_pass::Constants;
-use recipes::Rule;
 
 /// The constants of the update rule.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWOptions {
-    /// Where epsilon is added, and when parameters decay.
+    /// Rule: where epsilon is added, and when parameters decay.
     pub rule: Rule,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -62,18 +62,13 @@ impl AdamW {
         Self { options, parameters, first_moments, second_moments }
     }
 
-    /// The parameters, in the order that gradients must have.
+    /// Returns the parameters, in the order that gradients must have.
     #[must_use]
     pub fn parameters(&self) -> Vec<Tensor> {
         self.parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect()
     }
 
-    /// The parameters with their names, in the order that gradients must have.
-    pub fn named_parameters(&self) -> &[(String, Tensor)] {
-        &self.parameters
-    }
-
-    /// Moves the parameters by one step.
+    /// Updates the parameters by one step.
     ///
     /// `gradients` are in the parameters' order, and are multiplied with `factor`, a scalar on their
     /// device, first; `step` counts from 1; `rate` is the learning rate. Without gradients nothing moves.
@@ -127,7 +122,7 @@ impl AdamW {
         })
     }
 
-    /// The numbers with which `torch.optim.AdamW`'s step is that of this rule.
+    /// Returns the numbers with which `torch.optim.AdamW`'s step is that of this rule.
     fn numbers(&self, step: u64, rate: f64) -> AdamWNumbers {
         let AdamWOptions { rule, beta1, beta2, epsilon, weight_decay } = self.options;
         let (lr, weight_decay, eps) = match rule {
@@ -173,7 +168,7 @@ impl AdamW {
         }
     }
 
-    /// The moments under the names `first.<parameter>` and `second.<parameter>`.
+    /// Returns the moments under the names `first.<parameter>` and `second.<parameter>`.
     #[must_use]
     pub fn moments(&self) -> Vec<(String, Tensor)> {
         let named = |prefix: &'static str, moments: &[Tensor]| -> Vec<(String, Tensor)> {
@@ -189,7 +184,7 @@ impl AdamW {
     }
 }
 
-/// What gradients of this total norm are multiplied with, so that it becomes at most `max_norm`.
+/// Returns the factor by which gradients of this total norm are clipped to at most `max_norm`.
 ///
 /// As `torch.nn.utils.clip_grad_norm_`: `min(1, max_norm / (norm + 1e-6))`. Scalars on one device.
 pub fn clipping_factor(norm: &Tensor, max_norm: f64) -> Tensor {

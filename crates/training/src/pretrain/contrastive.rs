@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use datasets::Corpus;
+use networks::Pass;
 use networks::clip::{self, ClipConfig, ClipModel};
-use networks::{Pass, Precision};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
@@ -15,8 +15,8 @@ use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::learner::Model;
 use crate::memory;
-use crate::prepare::named_variables;
 use crate::seeds::{self, Purpose};
+use crate::state::named_variables;
 
 /// What CLIP to train, and how.
 #[derive(Debug, Clone)]
@@ -42,14 +42,14 @@ struct Pairs {
 }
 
 impl Model for Contrastive {
-    type Part = Pairs;
+    type Batch = Pairs;
 
     fn targets(part: &Pairs) -> usize {
         part.ids.size().first().map_or(0, |&rows| rows as usize)
     }
 
     /// Not a number where libtorch refuses, which ends training.
-    fn loss(&self, part: &Pairs, _pass: Pass) -> Tensor {
+    fn loss<'m>(&'m self, part: &'m Pairs, _pass: Pass<'_, 'm>) -> Tensor {
         self.0
             .contrastive_loss(&part.pixels, &part.ids, Some(&part.attention_mask))
             .unwrap_or_else(|_| Tensor::from(f32::NAN))
@@ -82,8 +82,7 @@ pub fn clip(
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));
     let model = ClipModel::new(store.root(), &config)?;
-    let pass = Pass { dropout: false, precision: Precision::Full };
-    let mut learner = course.learner(Contrastive(model), named_variables(&store), pass);
+    let mut learner = course.learner(Contrastive(model), named_variables(&store), false);
     let size = u32::try_from(config.vision_config.image_size).unwrap_or(u32::MAX);
     let data =
         Data { corpus, images, tokenizer: &tokenizer, preprocessing: Preprocessing::clip(size) };

@@ -5,15 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use networks::gpt2::Gpt2Config;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use networks::{Pass, Precision};
 use tch::{Device, Kind, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{Course, Progress, TRAINED_COPIES};
 use crate::error::Error;
 use crate::memory;
-use crate::prepare::named_variables;
 use crate::seeds::{self, Purpose};
+use crate::state::named_variables;
 use crate::systems::sbg::end_of_text;
 use networks::weights::write_tensors;
 use runs::write_json;
@@ -58,8 +57,7 @@ pub fn gpt2(
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));
     let model = LanguageModel::new(store.root(), &config);
-    let pass = Pass { dropout: true, precision: Precision::Full };
-    let mut learner = course.learner(model, named_variables(&store), pass);
+    let mut learner = course.learner(model, named_variables(&store), true);
     let finished = course.walk(
         &mut learner,
         |step| {

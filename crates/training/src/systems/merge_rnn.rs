@@ -3,20 +3,20 @@
 use foreign_text::printable_path;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
 use networks::{InitialWeights, Pass};
-use tch::{Device, Tensor, nn};
-use words::Vocabulary;
-
-use super::{Setting, System, check_examples};
-use crate::batches::TokenRow;
-use crate::captioner::{Caption, Event, Pictures, Progress, Writer};
-use crate::checkpoint;
-use crate::error::Error;
-use crate::inputs::Inputs;
-use crate::learner::{Model, Objective};
-use crate::trainer::Observer;
+use progress::Progress;
 use recipes::{Decoding, MergeRnn as Settings, Strategy};
 use runs::checkpoints::Checkpoint;
 use runs::{Provenance, RunFolder};
+use tch::{Device, Tensor, nn};
+use words::Vocabulary;
+
+use super::{Setup, System, check_examples};
+use crate::batches::TokenRow;
+use crate::captions::{Caption, ImageInputs, Writer};
+use crate::checkpoint;
+use crate::error::Error;
+use crate::inputs::Inputs;
+use crate::learner::{Model, Reduction};
 
 // The vocabulary writes these numbers and the network reads them; neither crate knows the other.
 const _: () = assert!(
@@ -24,17 +24,17 @@ const _: () = assert!(
     "words and networks number the edge and the unknown word alike"
 );
 
-/// Captions of a step, on the device.
+/// Captions on the device.
 #[derive(Debug)]
-pub struct Part {
-    /// Embeddings of all images, of which the captions name theirs: `[images, image_dim]`.
+pub struct Batch {
+    /// Embeddings of all images of the data set, `[images, image_dim]`. Captions name their rows.
     pub embeddings: Tensor,
-    /// The captions.
+    /// Words of the captions.
     pub words: WordBatch,
 }
 
-impl Part {
-    /// Rows on the device, with their pictures' embeddings from those of the data set.
+impl Batch {
+    /// Lays out captions on `device`, where the data set's `embeddings` are.
     #[must_use]
     pub fn new(rows: &[&TokenRow], embeddings: &Tensor, device: Device) -> Self {
         let words: Vec<&[i64]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
@@ -47,20 +47,21 @@ impl Part {
 }
 
 impl Model for merge_rnn::MergeRnn {
-    type Part = Part;
+    type Batch = Batch;
 
-    const OBJECTIVE: Objective = Objective::Sum;
+    const REDUCTION: Reduction = Reduction::Sum;
 
-    fn targets(part: &Part) -> usize {
-        part.words.targets()
+    fn targets(batch: &Batch) -> usize {
+        batch.words.targets()
     }
 
-    fn loss(&self, part: &Part, _pass: Pass) -> Tensor {
-        self.loss(&part.embeddings, &part.words) / part.words.targets() as f64
+    /// Keeps its activations, which are few, with gradient checkpointing too.
+    fn loss<'m>(&'m self, batch: &'m Batch, _pass: Pass<'_, 'm>) -> Tensor {
+        self.loss(&batch.embeddings, &batch.words) / batch.words.targets() as f64
     }
 }
 
-/// What a Merge-RNN learns from.
+/// Examples of the Merge-RNN system, and its vocabulary.
 pub(crate) struct MergeRnn {
     network: MergeRnnConfig,
     vocabulary: Vocabulary,
@@ -73,25 +74,25 @@ impl System for MergeRnn {
     type Example = TokenRow;
     type Model = merge_rnn::MergeRnn;
 
-    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
-        let Setting { config, inputs, .. } = *setting;
+    fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let Setup { config, inputs, .. } = *setup;
         let settings = config.merge_rnn()?;
-        let vocabulary = vocabulary(setting, settings)?;
+        let vocabulary = vocabulary(setup, settings)?;
         let rows = |images: &[usize]| inputs.rows(images, |words| vocabulary.encode(words));
         let (rows, held_out) = (rows(&inputs.split.train), rows(&inputs.split.validation));
-        check_examples(config, inputs, rows.len(), "captions", observer)?;
+        check_examples(config, inputs, rows.len(), "captions", progress)?;
         Ok(Self {
             network: network(settings, &vocabulary, inputs.identity.dimension),
             vocabulary,
-            device: setting.device,
+            device: setup.device,
             rows,
             held_out,
         })
     }
 
-    fn complete(&self, _provenance: &mut Provenance) {}
+    fn record_provenance(&self, _provenance: &mut Provenance) {}
 
-    fn model(
+    fn build_model(
         &self,
         store: &nn::VarStore,
         initial: InitialWeights,
@@ -99,7 +100,7 @@ impl System for MergeRnn {
         Ok(merge_rnn::MergeRnn::with_initial(store.root(), &self.network, initial))
     }
 
-    fn drops_out(&self) -> bool {
+    fn has_dropout(&self) -> bool {
         false
     }
 
@@ -124,8 +125,8 @@ impl System for MergeRnn {
         row.tokens.len() + 1
     }
 
-    fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
-        Part::new(rows, &inputs.embeddings, self.device)
+    fn batch(&self, rows: &[&TokenRow], inputs: &Inputs) -> Batch {
+        Batch::new(rows, &inputs.embeddings, self.device)
     }
 
     fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
@@ -133,9 +134,9 @@ impl System for MergeRnn {
     }
 }
 
-/// Returns the words of the training captions, which must be those that a resumed run began with.
-fn vocabulary(setting: &Setting, settings: &Settings) -> Result<Vocabulary, Error> {
-    let Setting { folder, config, inputs, .. } = *setting;
+/// Returns the words of the training captions, which must be those that a resumed run was started with.
+fn vocabulary(setup: &Setup, settings: &Settings) -> Result<Vocabulary, Error> {
+    let Setup { folder, config, inputs, .. } = *setup;
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
     // Another configuration is refused later, with what differs.
@@ -190,16 +191,16 @@ impl Writer for MergeRnnWriter {
 
     fn write(
         &self,
-        pictures: &Pictures,
+        images: &ImageInputs,
         decoding: &Decoding,
-        progress: Progress,
+        progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let Strategy::Beam { num_beams: beams } = decoding.strategy else {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(pictures.embeddings.device().is_cuda());
-        for batch in pictures.embeddings.split(together as i64, 0) {
+        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
+        for batch in images.embeddings.split(together as i64, 0) {
             for sentence in
                 merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_new_tokens)
             {
@@ -208,7 +209,7 @@ impl Writer for MergeRnnWriter {
                     score: sentence.log_probability,
                 }]);
             }
-            progress(Event::Done(captions.len()));
+            progress.position(captions.len() as u64);
         }
         Ok(captions)
     }

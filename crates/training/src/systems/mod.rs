@@ -1,5 +1,9 @@
-//! The captioning systems. Each module holds all that is its own: what it learns from, its model, and
-//! how it captions. The loop, optimizer, checkpoints and evaluation around them are the same for all.
+//! The captioning systems. Each module holds all that is its own: its examples, its loss
+//! ([`Model`]), and its captions ([`crate::captions::Writer`]). The loop, optimizer, checkpoints and
+//! evaluation around them are the same for all.
+//!
+//! To add a system: a network in `networks`, a module here that implements the three traits, and a
+//! variant of [`recipes::System`]; the compiler then names the few places that match on it.
 
 pub(crate) mod merge_rnn;
 pub(crate) mod prefix;
@@ -8,23 +12,23 @@ pub(crate) mod sbg;
 use std::path::Path;
 
 use networks::InitialWeights;
+use progress::Progress;
+use recipes::Config;
+use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 
 use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;
-use crate::trainer::Observer;
-use recipes::Config;
-use runs::{Provenance, RunFolder};
 
-/// What a system is set up from.
-pub(crate) struct Setting<'a> {
+/// Everything that a system is loaded from.
+pub(crate) struct Setup<'a> {
     pub folder: &'a RunFolder,
     pub config: &'a Config,
-    /// Where the language model of the configuration was found, for systems that start from one.
+    /// Folder of the configured language model, for systems that start from one.
     pub language_model: Option<&'a Path>,
-    /// Where custom tokenizers are kept for other runs, where they are.
+    /// Folder of custom tokenizers that runs share, if there is one.
     pub tokenizers: Option<&'a Path>,
     pub inputs: &'a Inputs,
     pub device: Device,
@@ -32,55 +36,59 @@ pub(crate) struct Setting<'a> {
 
 /// A captioning system as the training loop sees it.
 pub(crate) trait System: Sized {
-    /// What is learned from, one by one.
+    /// A training example.
     type Example: Example;
-    /// What learns.
+    /// The model that is trained, with its loss.
     type Model: Model;
 
-    /// Reads what is learned from, and checks that it goes together.
-    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error>;
+    /// Reads the examples and all that they need, and checks that it fits together.
+    fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error>;
 
-    /// Says what of the run's origin this system knows.
-    fn complete(&self, provenance: &mut Provenance);
+    /// Adds the run's origin as far as this system knows it.
+    fn record_provenance(&self, provenance: &mut Provenance);
 
-    /// Adds the model's variables to a store, at its root. `initial` is what those begin as that
-    /// [`Self::fill`] does not fill.
-    fn model(&self, store: &nn::VarStore, initial: InitialWeights) -> Result<Self::Model, Error>;
+    /// Adds the model's variables to a store, at its root. `initial` is the value of those that
+    /// [`Self::load_pretrained`] does not fill.
+    fn build_model(
+        &self,
+        store: &nn::VarStore,
+        initial: InitialWeights,
+    ) -> Result<Self::Model, Error>;
 
-    /// Gives the variables of the model pretrained values, where there are any.
-    fn fill(&self, _store: &mut nn::VarStore) -> Result<(), Error> {
+    /// Fills the variables of the model with pretrained values, if there are any.
+    fn load_pretrained(&self, _store: &mut nn::VarStore) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Of all variables, sorted by name, those that are trained; the others take no gradients.
-    fn trained(&self, variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    /// Returns those of all variables, sorted by name, that are trained. The others take no gradients.
+    fn trained_parameters(&self, variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
         variables
     }
 
-    /// Whether the model has dropout in training.
-    fn drops_out(&self) -> bool {
+    /// Returns true if the model has dropout in training.
+    fn has_dropout(&self) -> bool {
         true
     }
 
-    /// Writes what captions are read and written with to the run folder.
+    /// Writes the files that captioning needs, such as the tokenizer, to the run folder.
     fn save(&self, folder: &RunFolder) -> Result<(), Error>;
 
-    /// All examples to learn from.
+    /// Returns all training examples.
     fn examples(&self) -> &[Self::Example];
 
-    /// Examples to measure on.
+    /// Returns the held-out examples.
     fn held_out(&self) -> &[Self::Example];
 
-    /// Words or tokens that may follow each other: a logit for each.
+    /// Returns the number of words or tokens that may follow each other: of logits.
     fn vocabulary(&self) -> usize;
 
-    /// How many targets an example has.
+    /// Returns the number of an example's targets.
     fn targets(&self, example: &Self::Example) -> usize;
 
-    /// Some examples on the device.
-    fn part(&self, examples: &[&Self::Example], inputs: &Inputs) -> <Self::Model as Model>::Part;
+    /// Lays out examples on the device.
+    fn batch(&self, examples: &[&Self::Example], inputs: &Inputs) -> <Self::Model as Model>::Batch;
 
-    /// An example for people to find.
+    /// Returns a text by which people find an example.
     fn describe(&self, example: &Self::Example, inputs: &Inputs) -> String;
 }
 
@@ -90,11 +98,11 @@ pub(crate) fn check_examples(
     inputs: &Inputs,
     examples: usize,
     what: &str,
-    observer: &mut dyn Observer,
+    progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let skipped = inputs.without_embedding(&inputs.split.train);
     if skipped > 0 {
-        observer.note(&format!("{skipped} training pictures have no embedding and are left out"));
+        progress.note(&format!("{skipped} training pictures have no embedding and are left out"));
     }
     let training = &config.training;
     let least = if training.drop_last_batch { training.batch_size } else { 1 };

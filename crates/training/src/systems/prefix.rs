@@ -1,16 +1,20 @@
-//! CLIP-prefix: a mapper makes GPT-2's first input vectors of a picture's embedding, and GPT-2 writes
-//! the caption on.
+//! CLIP-prefix: a mapper turns an image embedding into GPT-2's first input vectors, and GPT-2
+//! continues them with the caption.
 
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
 use networks::prefix::{CaptionerInitialWeights, ClipCaptioner, MapperConfig, TokenBatch};
 use networks::{InitialWeights, Pass};
-use tch::{Device, TchError, Tensor, nn};
+use progress::Progress;
+use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
+use runs::checkpoints::Checkpoint;
+use runs::{Provenance, RunFolder};
+use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
-use super::{Setting, System, check_examples};
+use super::{Setup, System, check_examples};
 use crate::batches::TokenRow;
-use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
+use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
 use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
@@ -18,22 +22,18 @@ use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
 use crate::tokenizers;
-use crate::trainer::Observer;
-use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
-use runs::checkpoints::Checkpoint;
-use runs::{Provenance, RunFolder};
 
-/// Captions of a step, on the device.
+/// Captions on the device.
 #[derive(Debug)]
-pub struct Part {
-    /// Embeddings of all images, of which the captions name theirs: `[images, clip_dim]`.
+pub struct Batch {
+    /// Embeddings of all images of the data set, `[images, clip_dim]`. Captions name their rows.
     pub embeddings: Tensor,
-    /// The captions.
+    /// Tokens of the captions.
     pub tokens: TokenBatch,
 }
 
-impl Part {
-    /// Rows on the device, with their pictures' embeddings from those of the data set.
+impl Batch {
+    /// Lays out captions on `device`, where the data set's `embeddings` are.
     #[must_use]
     pub fn new(
         rows: &[&TokenRow],
@@ -51,29 +51,18 @@ impl Part {
 }
 
 impl Model for ClipCaptioner {
-    type Part = Part;
+    type Batch = Batch;
 
-    fn targets(part: &Part) -> usize {
-        part.tokens.targets()
+    fn targets(batch: &Batch) -> usize {
+        batch.tokens.targets()
     }
 
-    fn loss(&self, part: &Part, pass: Pass) -> Tensor {
-        self.caption_loss(&part.embeddings, &part.tokens, pass)
-    }
-
-    fn gradients_recomputing(
-        &self,
-        part: &Part,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(&part.embeddings, &part.tokens, pass, parameters, weight, seed)
+    fn loss<'m>(&'m self, batch: &'m Batch, pass: Pass<'_, 'm>) -> Tensor {
+        self.caption_loss(&batch.embeddings, &batch.tokens, pass)
     }
 }
 
-/// What a CLIP-prefix captioner learns from.
+/// Examples of the CLIP-prefix system, and the models it starts from.
 pub(crate) struct Prefix {
     system: ClipPrefix,
     pretrained: Pretrained,
@@ -89,12 +78,12 @@ impl System for Prefix {
     type Example = TokenRow;
     type Model = ClipCaptioner;
 
-    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
-        let system = setting.config.clip_prefix()?.clone();
-        let inputs = setting.inputs;
-        let pretrained = Pretrained::open(setting.language_model)?;
-        pretrained.note_other_heads(observer);
-        let tokenizer = tokenizer(setting, &system, &pretrained)?;
+    fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let system = setup.config.clip_prefix()?.clone();
+        let inputs = setup.inputs;
+        let pretrained = Pretrained::open(setup.language_model)?;
+        pretrained.note_other_heads(progress);
+        let tokenizer = tokenizer(setup, &system, &pretrained)?;
         let gpt2 = match system.tokenizer {
             Tokenizer::Pretrained {} => pretrained.config.clone(),
             Tokenizer::Custom { .. } => Gpt2Config {
@@ -103,28 +92,32 @@ impl System for Prefix {
             },
         };
         let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
-        check_examples(setting.config, inputs, rows.len(), "captions", observer)?;
-        check_lengths(setting.config, &system, &gpt2, &rows)?;
-        // Those left out that are too long for the model.
+        check_examples(setup.config, inputs, rows.len(), "captions", progress)?;
+        check_lengths(setup.config, &system, &gpt2, &rows)?;
+        // Without the captions that are too long for the model.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
         let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
         held_out.retain(|row| row.tokens.len() <= room);
-        let (clip_dim, device) = (inputs.identity.dimension, setting.device);
+        let (clip_dim, device) = (inputs.identity.dimension, setup.device);
         MapperConfig::new(&system.mapper, clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
         Ok(Self { system, pretrained, tokenizer, gpt2, clip_dim, device, rows, held_out })
     }
 
-    fn complete(&self, provenance: &mut Provenance) {
+    fn record_provenance(&self, provenance: &mut Provenance) {
         provenance.gpt2_sha256 = Some(self.pretrained.identity());
     }
 
-    fn model(&self, store: &nn::VarStore, initial: InitialWeights) -> Result<ClipCaptioner, Error> {
+    fn build_model(
+        &self,
+        store: &nn::VarStore,
+        initial: InitialWeights,
+    ) -> Result<ClipCaptioner, Error> {
         let mapper = MapperConfig::new(&self.system.mapper, self.clip_dim);
         let initial = CaptionerInitialWeights { mapper: initial, gpt2: InitialWeights::Zeros };
         Ok(ClipCaptioner::with_initial(store.root(), &self.gpt2, &mapper, initial))
     }
 
-    fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {
+    fn load_pretrained(&self, store: &mut nn::VarStore) -> Result<(), Error> {
         let vocabulary = match self.system.tokenizer {
             Tokenizer::Pretrained {} => Vocabulary::Same,
             Tokenizer::Custom { .. } => Vocabulary::FirstRows,
@@ -132,7 +125,7 @@ impl System for Prefix {
         self.pretrained.fill(store, vocabulary)
     }
 
-    fn trained(&self, mut variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    fn trained_parameters(&self, mut variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
         if self.system.gpt2.tuning == Tuning::Frozen {
             variables.retain(|(name, variable)| {
                 let is_frozen = name.starts_with("gpt.");
@@ -145,7 +138,7 @@ impl System for Prefix {
         variables
     }
 
-    fn drops_out(&self) -> bool {
+    fn has_dropout(&self) -> bool {
         self.system.gpt2.tuning == Tuning::Full
     }
 
@@ -169,8 +162,8 @@ impl System for Prefix {
         TokenBatch::count_targets(&row.tokens)
     }
 
-    fn part(&self, rows: &[&TokenRow], inputs: &Inputs) -> Part {
-        Part::new(rows, &inputs.embeddings, self.system.mapper.prefix_length, self.device)
+    fn batch(&self, rows: &[&TokenRow], inputs: &Inputs) -> Batch {
+        Batch::new(rows, &inputs.embeddings, self.system.mapper.prefix_length, self.device)
     }
 
     fn describe(&self, row: &TokenRow, inputs: &Inputs) -> String {
@@ -178,14 +171,14 @@ impl System for Prefix {
     }
 }
 
-/// The tokenizer beside GPT-2, or one trained on the training captions. A run keeps the one that it
-/// began with.
+/// Returns GPT-2's own tokenizer, or one trained on the training captions. A resumed run keeps the
+/// one that it was started with.
 fn tokenizer(
-    setting: &Setting,
+    setup: &Setup,
     system: &ClipPrefix,
     pretrained: &Pretrained,
 ) -> Result<Gpt2Tokenizer, Error> {
-    let (folder, gpt2) = (setting.folder, &pretrained.config);
+    let (folder, gpt2) = (setup.folder, &pretrained.config);
     let Tokenizer::Custom { vocab_size } = system.tokenizer else {
         return load_tokenizer(&pretrained.folder, gpt2.vocab_size);
     };
@@ -198,13 +191,14 @@ fn tokenizer(
             gpt2.vocab_size
         )));
     }
-    let captions = setting.inputs.captions(&setting.inputs.split.train);
-    match setting.tokenizers {
+    let captions = setup.inputs.captions(&setup.inputs.split.train);
+    match setup.tokenizers {
         None => Ok(Gpt2Tokenizer::train(captions, vocab_size)?),
         Some(kept) => tokenizers::trained_once(kept, &captions, vocab_size),
     }
 }
 
+/// Refuses captions or `decoding.max_new_tokens` that do not fit into GPT-2's positions.
 fn check_lengths(
     config: &Config,
     system: &ClipPrefix,
@@ -226,10 +220,10 @@ fn check_lengths(
 pub(crate) struct PrefixWriter {
     model: ClipCaptioner,
     tokenizer: Gpt2Tokenizer,
-    /// The tokens that end a caption: those whose text has a full stop.
+    /// For each token whether it ends a caption: its text has a full stop.
     stops: Vec<bool>,
-    /// The token `.` alone, which ends ClipCap's beams. They are cut afterwards; other ends would let
-    /// other beams win.
+    /// As `stops`, for beams: the token `.` alone, as in ClipCap. Captions are cut afterwards; other
+    /// ends would let other beams win.
     beam_stops: Vec<bool>,
 }
 
@@ -267,9 +261,9 @@ impl Writer for PrefixWriter {
 
     fn write(
         &self,
-        pictures: &Pictures,
+        images: &ImageInputs,
         decoding: &Decoding,
-        progress: Progress,
+        progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let options = Options {
             strategy: decoding.strategy,
@@ -280,9 +274,9 @@ impl Writer for PrefixWriter {
             },
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(pictures.embeddings.device().is_cuda());
-        let batches = pictures.embeddings.split(together as i64, 0);
-        for (batch, numbers) in batches.iter().zip(pictures.numbers.chunks(together)) {
+        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
+        let batches = images.embeddings.split(together as i64, 0);
+        for (batch, numbers) in batches.iter().zip(images.numbers.chunks(together)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));
             for written in decode::generate(self.model.gpt2(), &prompt, numbers, &options)? {
                 let mut all = Vec::with_capacity(written.len());
@@ -293,7 +287,7 @@ impl Writer for PrefixWriter {
                 }
                 captions.push(all);
             }
-            progress(Event::Done(captions.len()));
+            progress.position(captions.len() as u64);
         }
         Ok(captions)
     }

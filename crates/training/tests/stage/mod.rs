@@ -12,13 +12,15 @@ use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
 use pictures::Preprocessing;
 use precompute::{Dtype, Identity, Plan};
+use progress::{Progress, Silent, Unit};
 use recipes::Config;
 use runs::RunFolder;
-use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
+use runs::metrics::{self, StepRecord};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
 use training::scratch::init_gpt2;
-use training::trainer::{Observer, Outcome, Session, train};
+use training::session::{Outcome, TrainOptions};
+use training::trainer::train;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const EMBEDDING: i64 = 8;
@@ -144,7 +146,7 @@ impl Stage {
             let values = Tensor::arange_start(seen - EMBEDDING, seen, (Kind::Float, Device::Cpu));
             values.square().sin().f_unsqueeze(0)
         };
-        precompute::run(&plan, encoder, |_| {}, &AtomicBool::new(false)).unwrap();
+        precompute::run(&plan, encoder, &mut Silent, &AtomicBool::new(false)).unwrap();
     }
 
     /// A run folder by this name.
@@ -184,7 +186,7 @@ impl Stage {
             &run,
             &config,
             config.system.language_model().map(Path::new),
-            &Session::default(),
+            &TrainOptions::default(),
             &mut Watcher::default(),
             &stop,
         )
@@ -219,35 +221,39 @@ pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Keeps what is said, and raises a flag after so many steps.
+/// Keeps notes, and raises a flag after this many training steps.
 #[derive(Default)]
 pub struct Watcher<'a> {
     pub notes: Vec<String>,
     pub steps: u64,
     pub stop: Option<(&'a AtomicBool, u64)>,
+    is_epoch: bool,
 }
 
-impl Observer for Watcher<'_> {
-    fn note(&mut self, message: &str) {
-        self.notes.push(message.to_owned());
+impl<'a> Watcher<'a> {
+    /// Raises `stop` after `steps` steps.
+    pub fn stopping(stop: &'a AtomicBool, steps: u64) -> Self {
+        Self { stop: Some((stop, steps)), ..Self::default() }
+    }
+}
+
+impl Progress for Watcher<'_> {
+    fn start(&mut self, task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {
+        self.is_epoch = task.starts_with("epoch ");
     }
 
-    fn epoch(&mut self, _epoch: u64, _epochs: u64, _done: usize, _batches: usize) {}
-
-    fn batch(&mut self) {
-        self.steps += 1;
+    fn position(&mut self, _done: u64) {
+        self.steps += u64::from(self.is_epoch);
         if let Some((stop, steps)) = self.stop {
-            stop.fetch_or(self.steps == steps, Ordering::Relaxed);
+            stop.fetch_or(self.is_epoch && self.steps == steps, Ordering::Relaxed);
         }
     }
 
-    fn record(&mut self, _record: &StepRecord) {}
+    fn finish(&mut self) {}
 
-    fn epoch_record(&mut self, _record: &EpochRecord) {}
-
-    fn captioned(&mut self, _done: usize, _pictures: usize) {}
-
-    fn epoch_scores(&mut self, _scores: &EpochScores) {}
+    fn note(&mut self, message: &str) {
+        self.notes.push(message.to_owned());
+    }
 }
 
 /// The steps whose checkpoints are there.

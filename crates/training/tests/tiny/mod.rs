@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use networks::Precision;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::LanguageModel;
 use networks::weights::Checkpoint;
-use networks::{Pass, Precision};
 use recipes::{Rule, Schedule};
 use tch::{Device, Tensor, nn};
-use training::learner::{Learner, LearnerOptions};
+use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 
@@ -16,8 +16,18 @@ use training::schedule::RateSchedule;
 pub fn learner(
     device: Device,
     precision: Precision<'static>,
-    recompute: bool,
+    gradient_checkpointing: bool,
 ) -> (Learner<LanguageModel>, nn::VarStore) {
+    learner_of(device, precision, gradient_checkpointing, |model| model)
+}
+
+/// Returns a learner of what `wrap` makes of the model, and the store of its weights.
+pub fn learner_of<M: Model>(
+    device: Device,
+    precision: Precision<'static>,
+    gradient_checkpointing: bool,
+    wrap: impl FnOnce(LanguageModel) -> M,
+) -> (Learner<M>, nn::VarStore) {
     let folder: PathBuf =
         [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/sbg_trajectory"].iter().collect();
     let mut store = nn::VarStore::new(device);
@@ -36,7 +46,7 @@ pub fn learner(
     };
     let schedule =
         RateSchedule { shape: Schedule::Constant, peak: 1e-2, warmup_steps: 0, total_steps: 10 };
-    let pass = Pass { dropout: false, precision };
-    let step = LearnerOptions { max_grad_norm: 1.0, pass, recompute };
-    (Learner::new(network, AdamW::new(parameters, options), schedule, step), store)
+    let step =
+        LearnerOptions { max_grad_norm: 1.0, dropout: false, precision, gradient_checkpointing };
+    (Learner::new(wrap(network), AdamW::new(parameters, options), schedule, step), store)
 }

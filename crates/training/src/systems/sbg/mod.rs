@@ -1,5 +1,5 @@
-//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees a picture.
-//! CLIP chose the keywords, and chooses among the captions.
+//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees an image.
+//! CLIP has selected the keywords, and chooses among the captions.
 
 mod kept;
 mod texts;
@@ -12,10 +12,13 @@ use keywords::{Encyclopedia, ImageKeywords, prompt};
 use networks::gpt2::Vocabulary;
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::{InitialWeights, Pass};
-use tch::{Device, TchError, Tensor, nn};
+use progress::Progress;
+use recipes::Config;
+use runs::{Provenance, RunFolder};
+use tch::{Device, Tensor, nn};
 use words::Gpt2Tokenizer;
 
-use super::{Setting, System, check_examples};
+use super::{Setup, System, check_examples};
 use crate::batches::Example;
 use crate::error::Error;
 use crate::inputs::{Inputs, load_tokenizer};
@@ -23,11 +26,7 @@ use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
 use crate::seeds::{self, Purpose};
-use crate::trainer::Observer;
-use recipes::{self, Config};
-use runs::{Provenance, RunFolder};
 pub(crate) use texts::end_of_text;
-pub use writer::KeywordSelector;
 pub(crate) use writer::SbgWriter;
 
 impl Example for Block {
@@ -37,36 +36,25 @@ impl Example for Block {
 }
 
 impl Model for LanguageModel {
-    type Part = Blocks;
+    type Batch = Blocks;
 
-    fn targets(part: &Blocks) -> usize {
-        part.targets()
+    fn targets(blocks: &Blocks) -> usize {
+        blocks.targets()
     }
 
-    fn loss(&self, part: &Blocks, pass: Pass) -> Tensor {
-        self.loss(part, pass)
-    }
-
-    fn gradients_recomputing(
-        &self,
-        part: &Blocks,
-        pass: Pass,
-        parameters: &[(String, Tensor)],
-        weight: f64,
-        seed: i64,
-    ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-        self.gradients_recomputing(part, pass, parameters, weight, seed)
+    fn loss<'m>(&'m self, blocks: &'m Blocks, pass: Pass<'_, 'm>) -> Tensor {
+        self.loss(blocks, pass)
     }
 }
 
-/// What SBG's language model learns from.
+/// Examples of the SBG system: blocks of texts of keywords and captions.
 pub(crate) struct Sbg {
     pretrained: Pretrained,
     tokenizer: Gpt2Tokenizer,
     device: Device,
     keywords_sha256: String,
     labels: Vec<words::Label>,
-    /// None where keywords are chosen without it.
+    /// None if keywords are selected without it.
     encyclopedia: Option<Encyclopedia>,
     blocks: Vec<Block>,
     held_out: Vec<Block>,
@@ -76,11 +64,11 @@ impl System for Sbg {
     type Example = Block;
     type Model = LanguageModel;
 
-    fn load(setting: &Setting, observer: &mut dyn Observer) -> Result<Self, Error> {
-        let Setting { config, inputs, .. } = *setting;
+    fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let Setup { config, inputs, .. } = *setup;
         let system = config.sbg()?;
-        let pretrained = Pretrained::open(setting.language_model)?;
-        pretrained.note_other_heads(observer);
+        let pretrained = Pretrained::open(setup.language_model)?;
+        pretrained.note_other_heads(progress);
         let tokenizer = load_tokenizer(&pretrained.folder, pretrained.config.vocab_size)?;
         check_room(config, system, pretrained.config.n_positions)?;
         let selected = ImageKeywords::open(&system.keywords.selected)?;
@@ -91,11 +79,11 @@ impl System for Sbg {
             Ok(texts::blocks(&texts, &system.text))
         };
         let (learned, held_out) = (blocks(&inputs.split.train)?, blocks(&inputs.split.validation)?);
-        check_examples(config, inputs, learned.len(), "blocks of text", observer)?;
+        check_examples(config, inputs, learned.len(), "blocks of text", progress)?;
         Ok(Self {
             pretrained,
             tokenizer,
-            device: setting.device,
+            device: setup.device,
             keywords_sha256: selected.sha256().to_owned(),
             labels,
             encyclopedia,
@@ -104,12 +92,12 @@ impl System for Sbg {
         })
     }
 
-    fn complete(&self, provenance: &mut Provenance) {
+    fn record_provenance(&self, provenance: &mut Provenance) {
         provenance.gpt2_sha256 = Some(self.pretrained.identity());
         provenance.keywords_sha256 = Some(self.keywords_sha256.clone());
     }
 
-    fn model(
+    fn build_model(
         &self,
         store: &nn::VarStore,
         _initial: InitialWeights,
@@ -121,7 +109,7 @@ impl System for Sbg {
         ))
     }
 
-    fn fill(&self, store: &mut nn::VarStore) -> Result<(), Error> {
+    fn load_pretrained(&self, store: &mut nn::VarStore) -> Result<(), Error> {
         self.pretrained.fill(store, Vocabulary::Same)
     }
 
@@ -146,7 +134,7 @@ impl System for Sbg {
         block.targets()
     }
 
-    fn part(&self, blocks: &[&Block], _inputs: &Inputs) -> Blocks {
+    fn batch(&self, blocks: &[&Block], _inputs: &Inputs) -> Blocks {
         Blocks::new(blocks, self.device)
     }
 
@@ -157,7 +145,8 @@ impl System for Sbg {
     }
 }
 
-/// The labels and the encyclopedia that keywords were selected from, to select those of other pictures.
+/// Reads the labels and the encyclopedia that keywords were selected from, to select those of other
+/// images.
 fn sources(
     settings: &recipes::Keywords,
     selected: &ImageKeywords,
@@ -165,7 +154,7 @@ fn sources(
     let identity = selected.identity();
     let other = |key: &str, path: &Path| {
         Error::Mismatch(format!(
-            "{} is not what the keywords in {} were selected from; set keywords.{key} to that, or select them anew",
+            "{} is not what the keywords in {} were selected from; set keywords.{key} to that, or select them again",
             printable_path(path),
             printable_path(selected.path())
         ))
@@ -182,8 +171,8 @@ fn sources(
     Ok((labels, Some(encyclopedia)))
 }
 
-/// Tokens of all captions of `images` behind their pictures' keywords. Pictures without an embedding
-/// have no keywords either and are left out.
+/// Returns the tokens of all captions of `images`, each behind its image's keywords. Images without
+/// an embedding have no keywords either and are left out.
 fn texts(
     inputs: &Inputs,
     selected: &ImageKeywords,
@@ -210,7 +199,7 @@ fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
     *texts = order.into_iter().map(|index| texts[index].clone()).collect();
 }
 
-/// Blocks, prompts and captions must fit into GPT-2's positions.
+/// Refuses blocks, prompts and captions that do not fit into GPT-2's positions.
 fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<(), Error> {
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {

@@ -2,10 +2,10 @@
 //! cut into blocks.
 
 use networks::language_model::Block;
+use recipes::{Text, TextLoss};
 use words::Gpt2Tokenizer;
 
 use crate::error::Error;
-use recipes::{Text, TextLoss};
 
 /// GPT-2's only special token, which ends a text.
 const END: &str = "<|endoftext|>";
@@ -18,7 +18,7 @@ pub(super) struct TextTokens {
     caption: Vec<i64>,
 }
 
-/// The id of the token that ends a text.
+/// Returns the id of the token that ends a text.
 pub(crate) fn end_of_text(tokenizer: &Gpt2Tokenizer) -> Result<i64, Error> {
     match tokenizer.encode(END)?[..] {
         [id] => Ok(i64::from(id)),
@@ -28,7 +28,7 @@ pub(crate) fn end_of_text(tokenizer: &Gpt2Tokenizer) -> Result<i64, Error> {
     }
 }
 
-/// Tokens of texts, each given by its picture's prompt, as an index into `prompts`, and its caption.
+/// Tokenizes texts, each given by its image's prompt, as an index into `prompts`, and its caption.
 ///
 /// The tokens are those of the whole text: GPT-2's tokenizer joins nothing across the space between
 /// prompt and caption.
@@ -48,7 +48,7 @@ pub(super) fn tokenize(
     Ok(texts.collect())
 }
 
-/// Tokens of each text, as a tensor has them.
+/// Returns the tokens of each text, as a tensor has them.
 pub(super) fn token_rows(
     tokenizer: &Gpt2Tokenizer,
     texts: &[String],

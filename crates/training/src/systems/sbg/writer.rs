@@ -1,67 +1,51 @@
-//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the picture by CLIP.
+//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the image by CLIP.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use foreign_text::printable_path;
-use keywords::compare::select_all;
-use keywords::{Keyword, SEPARATOR, Selector, TextEncoder, prompt};
+use keywords::{SEPARATOR, Selector, TextEncoder, prompt};
 use networks::InitialWeights;
 use networks::decode::{self, Options};
 use networks::language_model::LanguageModel;
+use progress::Progress;
+use recipes::Decoding;
+use runs::RunFolder;
+use runs::checkpoints::Checkpoint;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
 use super::kept;
 use super::texts::{end_of_text, token_rows};
-use crate::captioner::{Caption, Event, Pictures, Progress, Writer, decoded, first_sentence};
+use crate::captions::{Caption, ImageInputs, Writer, decoded, first_sentence};
 use crate::checkpoint;
 use crate::error::Error;
+use crate::keyword_selector::KeywordSelector;
 use crate::language_model;
-use recipes::Decoding;
-use runs::RunFolder;
-use runs::checkpoints::Checkpoint;
 
 /// A trained SBG captioner.
 pub(crate) struct SbgWriter {
     model: LanguageModel,
     tokenizer: Gpt2Tokenizer,
     end: i64,
-    /// The tokens that end a caption: those whose text has a full stop, and the end of the text.
+    /// For each token whether it ends a caption: its text has a full stop, or it ends the text.
     stops: Vec<bool>,
-    /// What compares captions with pictures.
+    /// CLIP's text tower, which compares captions with images.
     encoder: Option<TextEncoder>,
     device: Device,
     folder: RunFolder,
 }
 
-/// Selects the keywords of pictures that are not in the data set.
-pub struct KeywordSelector {
-    selector: Selector,
-    /// Embeddings of the selector's texts `[texts, dim]`.
-    texts: Tensor,
-}
-
-impl KeywordSelector {
-    /// The keywords of pictures with these embeddings, `[pictures, dim]` of length 1.
-    ///
-    /// # Errors
-    /// When the embeddings are not of the run's CLIP.
-    pub fn select(&self, embeddings: &Tensor) -> Result<Vec<Vec<Keyword>>, Error> {
-        Ok(select_all(&self.selector, embeddings, &self.texts, |_| {})?)
-    }
-}
-
-/// Tokens to write on from.
+/// Tokens that a caption is written behind.
 struct Prompt {
-    /// The picture's place among those that are captioned together.
-    place: usize,
+    /// Index of the image among those that are captioned together.
+    image: usize,
     tokens: Vec<i64>,
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`, without which
-    /// captions are not compared.
+    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`. Without it,
+    /// captions are not compared with images.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
@@ -80,10 +64,10 @@ impl SbgWriter {
         Ok(Self { model, tokenizer, end, stops, encoder, device, folder: folder.clone() })
     }
 
-    /// The prompts of pictures with these keywords: all that the language model learns of them.
+    /// Returns the prompts of images with these keywords: all that the language model learns of them.
     ///
-    /// Where a prompt does not leave room for a caption, its last keywords are left out; how many
-    /// prompts were cut is said too.
+    /// If a prompt does not leave room for a caption, its last keywords are left out. Returns the
+    /// number of such prompts too.
     fn prompts(
         &self,
         keywords: &[Vec<String>],
@@ -93,22 +77,22 @@ impl SbgWriter {
         let texts: Vec<String> = keywords.iter().map(|words| prompt(words)).collect();
         let mut prompts = Vec::with_capacity(texts.len());
         let mut cut = 0;
-        for (place, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
+        for (image, mut tokens) in token_rows(&self.tokenizer, &texts)?.into_iter().enumerate() {
             if tokens.len() > room {
                 cut += 1;
-                tokens = self.shortened(&keywords[place], room)?;
+                tokens = self.shortened(&keywords[image], room)?;
             }
-            prompts.push(Prompt { place, tokens });
+            prompts.push(Prompt { image, tokens });
         }
         Ok((prompts, cut))
     }
 
-    /// Tokens of prompt and caption together at most.
+    /// Returns the limit of tokens of prompt and caption together.
     fn positions(&self) -> usize {
         usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0)
     }
 
-    /// The prompt of as many keywords, the first ones, as have room.
+    /// Returns the prompt of as many keywords, the first ones, as have room.
     fn shortened(&self, keywords: &[String], room: usize) -> Result<Vec<i64>, Error> {
         let texts: Vec<String> =
             (0..=keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
@@ -121,7 +105,7 @@ impl SbgWriter {
         })
     }
 
-    /// Samples of each prompt, all of one length.
+    /// Samples captions behind each prompt. All prompts have one length.
     fn sample(
         &self,
         prompts: &[&Prompt],
@@ -145,8 +129,8 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// The texts with their cosines with the pictures, of which `embeddings` `[pictures, dim]` are; with
-    /// 0 where nothing compares them.
+    /// Scores texts by their cosines with the images of `embeddings` `[images, dim]`; by 0 without a
+    /// CLIP.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
@@ -158,8 +142,8 @@ impl SbgWriter {
             Some(encoder) => {
                 let encoded = encoder.encode(&texts.concat())?;
                 let cosines = no_grad(|| {
-                    let by_picture = encoded.view([texts.len() as i64, samples as i64, -1]);
-                    by_picture.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
+                    let by_image = encoded.view([texts.len() as i64, samples as i64, -1]);
+                    by_image.matmul(&embeddings.unsqueeze(2)).squeeze_dim(2)
                 });
                 Vec::<Vec<f64>>::try_from(cosines.to_kind(Kind::Double))?
             }
@@ -186,24 +170,24 @@ impl Writer for SbgWriter {
         let (labels, encyclopedia) = kept::open(&self.folder)?;
         let selector = Selector::new(&labels, encyclopedia.as_ref());
         let texts = encoder.encode(selector.texts())?;
-        Ok(Some(KeywordSelector { selector, texts }))
+        Ok(Some(KeywordSelector::new(selector, texts)))
     }
 
     fn write(
         &self,
-        pictures: &Pictures,
+        images: &ImageInputs,
         decoding: &Decoding,
-        progress: Progress,
+        progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
-        let keywords = pictures.keywords.as_ref().ok_or_else(|| {
+        let keywords = images.keywords.as_ref().ok_or_else(|| {
             Error::Mismatch("captions are written from keywords, and none are given".to_owned())
         })?;
         let (prompts, cut) = self.prompts(keywords, decoding.max_new_tokens)?;
         if cut > 0 {
-            progress(Event::Note(&format!(
+            progress.note(&format!(
                 "the keywords of {cut} pictures leave no room for a caption of decoding.max_new_tokens={}; their last ones are left out",
                 decoding.max_new_tokens
-            )));
+            ));
         }
         let options = Options {
             strategy: decoding.strategy,
@@ -220,17 +204,17 @@ impl Writer for SbgWriter {
         let together = decoding.pictures_together(self.device.is_cuda());
         for batch in by_length.values().flat_map(|alike| alike.chunks(together)) {
             let numbers: Vec<u64> =
-                batch.iter().map(|prompt| pictures.numbers[prompt.place]).collect();
-            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.place as i64).collect();
-            let rows = Tensor::from_slice(&rows).to_device(pictures.embeddings.device());
-            let embeddings = pictures.embeddings.index_select(0, &rows);
+                batch.iter().map(|prompt| images.numbers[prompt.image]).collect();
+            let rows: Vec<i64> = batch.iter().map(|prompt| prompt.image as i64).collect();
+            let rows = Tensor::from_slice(&rows).to_device(images.embeddings.device());
+            let embeddings = images.embeddings.index_select(0, &rows);
             let written =
                 self.compare(self.sample(batch, &numbers, &options, decoding)?, &embeddings)?;
             for (prompt, written) in batch.iter().zip(written) {
-                captions[prompt.place] = written;
+                captions[prompt.image] = written;
             }
             done += batch.len();
-            progress(Event::Done(done));
+            progress.position(done as u64);
         }
         Ok(captions)
     }
@@ -242,7 +226,7 @@ fn caption_of(text: &str) -> String {
     first_sentence(text.split(SEPARATOR).next().unwrap_or_default())
 }
 
-/// The text tower of a CLIP, which must be that of the run's embeddings.
+/// Loads the text tower of a CLIP, which must be that of the run's embeddings.
 fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextEncoder, Error> {
     let encoder = TextEncoder::load(clip, device, Kind::Float)?;
     let embeddings = folder.provenance()?.embeddings;

@@ -1,37 +1,39 @@
-//! The loss on held-out examples.
+//! The loss on held-out examples, after each epoch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use collectives::Collectives;
+use recipes::Config;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::batches::Example;
 use crate::error::Error;
 use crate::learner::Model;
-use crate::prepare::Prepared;
+use crate::state::TrainState;
 use crate::systems::System;
-use recipes::Config;
 
 /// Result of a measurement.
-pub(crate) enum Measured {
-    /// The loss; none where nothing is held out.
-    Loss(Option<f64>),
-    /// It was stopped.
+pub(crate) enum HeldOutLoss {
+    /// The loss; none if nothing is held out.
+    Measured(Option<f64>),
+    /// The measurement was stopped.
     Stopped,
 }
 
-impl<S: System> Prepared<S> {
-    /// Mean loss over all held-out targets, without dropout. The processes of `group` share the work, and
-    /// the result. One process by itself heeds `stop` between batches; several have to end together.
+impl<S: System> TrainState<S> {
+    /// Returns the mean loss over all held-out targets, without dropout.
+    ///
+    /// The processes of `group` share the work, and the result. One process by itself heeds `stop`
+    /// between batches; several have to end together.
     pub(crate) fn held_out_loss(
         &self,
         config: &Config,
         group: &dyn Collectives,
         stop: &AtomicBool,
-    ) -> Result<Measured, Error> {
+    ) -> Result<HeldOutLoss, Error> {
         let training = &config.training;
         let batch_size = training.batch_size.div_ceil(training.gradient_accumulation_steps);
-        // Examples of like length together: their order changes nothing but speed.
+        // Batches hold examples of like length: their order changes nothing but speed.
         let mut examples: Vec<&S::Example> = self.system.held_out().iter().collect();
         examples.sort_by_key(|example| example.length());
         let mut total = Tensor::zeros([], (Kind::Double, self.device));
@@ -39,14 +41,14 @@ impl<S: System> Prepared<S> {
         let batches = examples.chunks(batch_size).skip(group.rank()).step_by(group.world_size());
         for batch in batches {
             if group.world_size() == 1 && stop.load(Ordering::Relaxed) {
-                return Ok(Measured::Stopped);
+                return Ok(HeldOutLoss::Stopped);
             }
-            let part = self.system.part(batch, &self.inputs);
-            let count = S::Model::targets(&part);
+            let batch = self.system.batch(batch, &self.inputs);
+            let count = S::Model::targets(&batch);
             if count == 0 {
                 continue;
             }
-            let loss = self.learner.evaluate(&part);
+            let loss = self.learner.evaluate(&batch);
             no_grad(|| total += loss.to_kind(Kind::Double) * count as f64);
             targets += count;
         }
@@ -55,6 +57,6 @@ impl<S: System> Prepared<S> {
         group.all_reduce(&sums)?.wait()?;
         // The one value that is read: no batch waits for a GPU.
         let sums = Vec::<f64>::try_from(sums.f_to_device(Device::Cpu)?)?;
-        Ok(Measured::Loss((sums[1] > 0.0).then(|| sums[0] / sums[1])))
+        Ok(HeldOutLoss::Measured((sums[1] > 0.0).then(|| sums[0] / sums[1])))
     }
 }
