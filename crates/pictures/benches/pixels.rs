@@ -1,6 +1,6 @@
-//! How long it takes to make pictures ready for CLIP, on one thread.
+//! Time to decode, resize, crop and normalise images for CLIP, on one thread.
 //!
-//! The pictures are the JPEGs of the folder that `PICTURES` names, or small ones among the fixtures.
+//! The images are the JPEGs of the folder in `PICTURES`, or small ones from the fixtures.
 //! `tests/reference/pillow_bench.py` compares with Pillow.
 
 use std::fs;

@@ -1,6 +1,6 @@
-//! Writes the pixels of pictures, for comparison with Pillow: see `tests/reference/pillow_compare.py`.
+//! Writes pixels of images for comparison with Pillow: see `tests/reference/pillow_compare.py`.
 //!
-//! `pixels decode OUT PICTURE…` writes each picture's RGB bytes to `OUT/NAME.rgb`;
+//! `pixels decode OUT PICTURE…` writes the RGB bytes of each image to `OUT/NAME.rgb`;
 //! `pixels resize SIZE OUT RAW:WIDTH:HEIGHT…` resizes and crops RGB bytes, `pixels both SIZE OUT
 //! PICTURE…` decodes and resizes. `pixels time SIZE PICTURE…` prints the milliseconds that a
 //! picture takes on one thread.
@@ -56,7 +56,9 @@ fn write(out: &str, picture: &str, pixels: &RgbPixels) -> Result<(), Box<dyn Err
     Ok(())
 }
 
-/// The least time that each picture takes of `ROUNDS`, which other programs disturb least.
+/// Prints the mean over images of each step's shortest time in `ROUNDS` rounds.
+///
+/// Other programs on the machine disturb the shortest time least.
 fn time(preprocessing: &Preprocessing, pictures: &[&str]) -> Result<(), Box<dyn Error>> {
     const ROUNDS: usize = 15;
     let files: Vec<Vec<u8>> =

@@ -5,10 +5,10 @@
 //! coded, CMYK, RGB and unusual samplings, and reports what is wrong with damaged files.
 //!
 //! `libjpeg-turbo-rs` 0.9 alone would do: it equals Pillow on 200 full-size Flickr8k originals and
-//! all 8,091 copies of 112x112. But it takes 1.25 times as long for the originals and 1.18 times for
-//! the copies; other compiler settings did not help. Milliseconds an image for 60 originals, one
-//! thread with AVX2: [`sequential`] 1.40, `libjpeg-turbo-rs` 1.75, C libjpeg-turbo (`turbojpeg`
-//! 1.5.1, which needs cmake and nasm) 1.75, Pillow 1.89. Of progressive JPEGs `libjpeg-turbo-rs`
+//! all 8,091 copies of 112x112. But it takes 1.25 times as long for the originals and 1.18 times
+//! for the copies; other compiler settings did not help. Milliseconds an image for 60 originals,
+//! one thread with AVX2: [`sequential`] 1.40, `libjpeg-turbo-rs` 1.75, C libjpeg-turbo
+//! (`turbojpeg` 1.5.1, which needs cmake and nasm) 1.75, Pillow 1.89. For progressive JPEGs it
 //! takes 0.8 times as long as zune-jpeg, whose pixels differ from Pillow's by up to 3 of 255.
 //!
 //! Differences from Pillow: a file that ends before its last pixel or without an end-of-image

@@ -17,7 +17,7 @@ const HEAD: u64 = 64;
 pub enum PictureFile {
     /// Separate file.
     File(PathBuf),
-    /// Uncompressed member of an archive.
+    /// Member of an archive, stored as the bytes of an image file.
     Member {
         /// Path of the archive.
         archive: Arc<Path>,
@@ -70,8 +70,8 @@ impl PictureFile {
     /// Reads the bytes of the image and the stamp that the file had when it was opened.
     ///
     /// # Errors
-    /// Refuses anything but a regular file before opening it, and a file whose first bytes are of no
-    /// supported format before reading the rest.
+    /// Refuses anything but a regular file before opening it, and a file whose first bytes are of
+    /// no supported format before reading the rest.
     pub fn read(&self) -> Result<(Vec<u8>, FileStamp), PictureError> {
         self.open_and_read().map_err(|error| self.error(error))
     }

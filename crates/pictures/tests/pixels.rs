@@ -1,4 +1,4 @@
-//! Odd pictures, against Pillow's pixels; made by `tests/reference/pillow_fixtures.py`.
+//! Images of all kinds against the pixels of Pillow, from `tests/reference/pillow_fixtures.py`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 

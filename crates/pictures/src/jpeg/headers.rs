@@ -56,8 +56,8 @@ struct Reader {
 impl<'b> Headers<'b> {
     /// Reads the segments up to the compressed data.
     ///
-    /// Returns `None` if the file is damaged or not a sequential, Huffman-coded JPEG of 8-bit grey or
-    /// `YCbCr` in one scan.
+    /// Returns `None` if the file is damaged or not a sequential, Huffman-coded JPEG of 8-bit grey
+    /// or `YCbCr` in one scan.
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
         let mut reader = Reader::default();

@@ -49,8 +49,8 @@ pub(super) struct Table {
     lookup: [Symbol; 1 << LOOKUP_BITS],
     /// Symbols in the order of their codes.
     symbols: Vec<Symbol>,
-    /// For each code length: the largest such code plus 1, and the difference between a code and the
-    /// index of its symbol.
+    /// For each code length: the largest such code plus 1, and the difference between a code and
+    /// the index of its symbol.
     lengths: [(u32, u32); 17],
 }
 

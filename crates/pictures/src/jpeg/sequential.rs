@@ -185,7 +185,7 @@ impl Plane<'_> {
         Some(())
     }
 
-    /// Transforms the coefficients of [`LANES`] minimum coded units, from number `first` of a row on.
+    /// Transforms the coefficients of [`LANES`] minimum coded units, from unit `first` of a row on.
     #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
     #[inline(always)]
     fn transform(&mut self, first: usize, unit_row: usize) {
