@@ -176,7 +176,7 @@ fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
     };
     let whole: Vec<usize> = (0..all.len()).filter(|&at| parts(&all[at]).are_whole()).collect();
     if whole.len() > 1 {
-        let places: Vec<&str> = whole.iter().map(|&at| all[at].place()).collect();
+        let places: Vec<&str> = whole.iter().map(|&at| all[at].key_path()).collect();
         return Err(format!(
             "holds several captioners: {}\n\
              hint: in Python, save the one that is meant by itself: torch.save(torch.load(FILE){}, NEW)",
@@ -202,7 +202,11 @@ fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
     let names = if unknown.is_empty() { names } else { unknown };
     Err(format!(
         "is no ClipCap checkpoint that is understood here: {fault}; its tensors{} are called {}\n{HINT}",
-        if dict.place().is_empty() { String::new() } else { format!(" under {}", dict.place()) },
+        if dict.key_path().is_empty() {
+            String::new()
+        } else {
+            format!(" under {}", dict.key_path())
+        },
         listed(&names)
     ))
 }
