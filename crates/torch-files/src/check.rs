@@ -6,7 +6,7 @@ use crate::error::{Problem, shown};
 use crate::pickle::{Global, Id, Node};
 
 /// Greatest nesting depth of values. Code that walks a tree may therefore recurse.
-const MAX_DEPTH: u8 = 100;
+const MAX_DEPTH: usize = 100;
 /// Largest allowed ratio of expanded to original size, counted in values and letters.
 pub(crate) const EXPANSION: u64 = 64;
 /// Expanded size below which the ratio is not limited.
@@ -20,10 +20,9 @@ const SMALL: u64 = 1 << 20;
 /// Fails for values that contain themselves or nest too deep, repeated keys, keys that Python
 /// cannot hash, and parts of tensors in place of tensors.
 pub(crate) fn check(nodes: &[Node], root: Id) -> Result<bool, Problem> {
-    let mut checker = Checker { nodes, states: vec![State::New; nodes.len()], own_size: 0 };
+    let mut checker = Checker { nodes, sizes: vec![None; nodes.len()], own_size: 0 };
     // Walks depth first with an explicit stack of a value and the index of its next item.
     let mut path = vec![(root, 0)];
-    checker.states[root as usize] = State::Open;
     while let Some((id, next)) = path.last_mut() {
         let items = nodes[*id as usize].items().unwrap_or_default();
         let Some(&item) = items.get(*next) else {
@@ -32,40 +31,35 @@ pub(crate) fn check(nodes: &[Node], root: Id) -> Result<bool, Problem> {
             continue;
         };
         *next += 1;
-        match checker.states[item as usize] {
-            State::New => {
-                checker.states[item as usize] = State::Open;
-                path.push((item, 0));
-            }
-            State::Open => return Err(Problem::limit("a value contains itself")),
-            State::Closed { .. } => {}
+        if checker.sizes[item as usize].is_some() {
+            continue;
         }
+        if path.iter().any(|&(id, _)| id == item) {
+            return Err(Problem::limit("a value contains itself"));
+        }
+        if path.len() > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        path.push((item, 0));
     }
-    let (_, expanded) = checker.closed(root);
+    let (_, expanded) = checker.size(root);
     Ok(expanded > checker.own_size.saturating_mul(EXPANSION).max(SMALL))
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    New,
-    /// The walk is at one of its items. Meeting it again means that it contains itself.
-    Open,
-    /// `expanded` is its size with every shared value copied.
-    Closed {
-        depth: u8,
-        expanded: u64,
-    },
+fn too_deep() -> Problem {
+    Problem::limit(format_args!("its values nest deeper than {MAX_DEPTH}"))
 }
 
 struct Checker<'a> {
     nodes: &'a [Node],
-    states: Vec<State>,
+    /// Depth of each checked value, and its size with every shared value copied.
+    sizes: Vec<Option<(usize, u64)>>,
     /// Size of all values, each counted once.
     own_size: u64,
 }
 
 impl Checker<'_> {
-    /// Checks a value whose items are all closed.
+    /// Checks a value whose items are all checked.
     fn close(&mut self, id: Id) -> Result<(), Problem> {
         let node = &self.nodes[id as usize];
         match node {
@@ -84,27 +78,23 @@ impl Checker<'_> {
             Node::Str(text) => 1 + text.len() as u64,
             _ => 1 + node.items().unwrap_or_default().len() as u64,
         };
-        let (mut depth, mut expanded) = (u8::from(node.items().is_some()), size);
+        let (mut depth, mut expanded) = (usize::from(node.items().is_some()), size);
         for &item in node.items().unwrap_or_default() {
-            let (item_depth, item_size) = self.closed(item);
+            let (item_depth, item_size) = self.size(item);
             depth = depth.max(item_depth + 1);
             expanded = expanded.saturating_add(item_size);
         }
         if depth > MAX_DEPTH {
-            return Err(Problem::limit(format_args!("its values nest deeper than {MAX_DEPTH}")));
+            return Err(too_deep());
         }
         self.own_size += size;
-        self.states[id as usize] = State::Closed { depth, expanded };
+        self.sizes[id as usize] = Some((depth, expanded));
         Ok(())
     }
 
-    /// Returns the depth and expanded size of a closed value.
-    fn closed(&self, id: Id) -> (u8, u64) {
-        match self.states[id as usize] {
-            State::Closed { depth, expanded } => (depth, expanded),
-            // Unreachable, because the walk has left the value by then.
-            State::New | State::Open => (0, 0),
-        }
+    /// Returns the depth and expanded size of a checked value.
+    fn size(&self, id: Id) -> (usize, u64) {
+        self.sizes[id as usize].unwrap_or_default()
     }
 
     /// Checks that Python can hash the keys and that no text, integer or boolean is repeated.

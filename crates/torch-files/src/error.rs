@@ -58,7 +58,7 @@ impl Problem {
     pub(crate) fn cut_short(offset: usize, needed: u64, end: usize) -> Self {
         Self::Content(format!(
             "ends at byte {end}, but {needed} bytes are wanted from byte {offset} on\n\
-             hint: fetch or copy the file again; a file cut short looks like this"
+             hint: fetch or copy the file again; it may be truncated"
         ))
     }
 

@@ -61,7 +61,7 @@ impl StateDict {
     /// Fails as [`Tree::load`] does, and for a file without a state dict.
     pub fn all(path: &Path) -> Result<Vec<Self>, Error> {
         let found = match container::open(path) {
-            Ok(Contents::Tree(tree)) => of_tree(&tree),
+            Ok(Contents::Tree(tree)) => state_dicts_of(&tree),
             Ok(Contents::Tensors(entries)) => {
                 let mut dict = Self::default();
                 for (name, tensor) in entries {
@@ -108,7 +108,7 @@ impl StateDict {
     }
 }
 
-fn of_tree(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
+fn state_dicts_of(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
     tree.check_expansion()?;
     let mut search = Search::default();
     search.visit(tree.root(), String::new());

@@ -3,9 +3,8 @@
 //! A checkpoint is a folder that is named after its step. It is filled under another name, synced, and
 //! renamed; one that is no longer kept is renamed before it is removed. `state.json` holds the SHA-256
 //! of its safetensors files and of its own contents, so damage is noticed before anything is loaded.
-//! Only a resume reads the moments: [`latest`] verifies them, and falls back on an older checkpoint
-//! if anything is damaged. [`newest`] and [`find`], for captioning, verify the weights and do not fall
-//! back. An imported model has weights and no moments.
+//! An older checkpoint takes the place of a damaged one only where training resumes. An imported model
+//! has weights and no moments.
 
 use std::fs;
 use std::io;
@@ -72,7 +71,7 @@ struct State {
     files: Digests,
 }
 
-/// Checkpoint with verified weights.
+/// A checkpoint whose digests were right.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Its folder.
@@ -81,8 +80,7 @@ pub struct Checkpoint {
     pub position: Position,
     /// SHA-256 of its weights.
     pub(crate) model_sha256: String,
-    /// SHA-256 of the optimizer's moments, if there are any.
-    moments_sha256: Option<String>,
+    has_moments: bool,
 }
 
 impl Checkpoint {
@@ -102,12 +100,13 @@ impl Checkpoint {
         Ok(weights::load(store, &self.weights()?, str::to_owned, |_| false)?)
     }
 
-    /// Copies the moments, which [`latest`] has verified, into `optimizer`.
+    /// Copies the moments into `optimizer`.
     ///
     /// # Errors
-    /// Fails if the checkpoint has no moments; names the file if one is missing or has another shape.
+    /// Names the file when a moment is missing or has another shape, and says so where the
+    /// checkpoint has none.
     pub fn load_moments(&self, optimizer: &AdamW) -> Result<(), Error> {
-        if self.moments_sha256.is_none() {
+        if !self.has_moments {
             return Err(Error::RunFile {
                 path: self.path.clone(),
                 reason: "this model was imported, without the optimizer's state, so its training cannot be resumed; begin a new run from it by setting gpt2.model to this run's folder".into(),
@@ -196,17 +195,16 @@ fn fill(
     Ok(sealed::write_json(&partial.join(STATE), &state)?)
 }
 
-/// Returns the newest checkpoint whose weights and moments are whole, and why newer ones were passed
-/// over, newest first.
+/// Returns the newest checkpoint that is whole, and why newer ones were passed over, newest first.
 ///
 /// # Errors
-/// Fails if the folder cannot be listed.
+/// Only when the folder cannot be listed.
 pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
     let checkpoints = list(folder)?;
     let newest = checkpoints.last().map(|(step, _)| *step);
     let mut damaged = renamed(folder, newest)?;
     for (step, path) in checkpoints.into_iter().rev() {
-        match verify_all(&path, step) {
+        match verify(&path, step) {
             Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
             Err(error) => damaged.push(error),
         }
@@ -214,22 +212,18 @@ pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> 
     Ok((None, damaged))
 }
 
-/// Returns the newest checkpoint, whose weights must be whole. It does not read the moments.
+/// Returns the newest checkpoint, which must be whole.
 ///
 /// # Errors
-/// Names the file that is damaged, missing or under another name; fails if there is no checkpoint.
+/// Names the file that is damaged, missing or under another name; says so where there is none.
 pub fn newest(folder: &Path) -> Result<Checkpoint, Error> {
-    let newest = list(folder)?.pop();
-    let damaged = |error| Error::DamagedCheckpoint { source: Box::new(error) };
-    if let Some(error) = renamed(folder, newest.as_ref().map(|(step, _)| *step))?.into_iter().next()
-    {
-        return Err(damaged(error));
+    let (newest, damaged) = latest(folder)?;
+    if let Some(error) = damaged.into_iter().next() {
+        return Err(Error::DamagedCheckpoint { source: Box::new(error) });
     }
-    let Some((step, path)) = newest else {
-        let reason = "there is no checkpoint; train first: capsmith train --resume";
-        return Err(fail(folder, reason.to_owned()));
-    };
-    verify(&path, step).map_err(damaged)
+    newest.ok_or_else(|| {
+        fail(folder, "there is no checkpoint; train first: capsmith train --resume".to_owned())
+    })
 }
 
 fn fail(path: &Path, reason: String) -> Error {
@@ -254,39 +248,31 @@ pub fn step(folder: &Path, which: Which) -> Result<Option<u64>, Error> {
     })
 }
 
-/// Checks a checkpoint's position and weights.
 fn verify(path: &Path, step: u64) -> Result<Checkpoint, Error> {
-    let State { position, mut files } = read_state(path)?;
-    if position.step != step {
+    let state = read_state(path)?;
+    if state.position.step != step {
         return Err(fail(
             path,
             format!(
                 "is the checkpoint of step {}, as its {STATE} says; rename it to {}",
-                position.step,
-                name_of(position.step)
+                state.position.step,
+                name_of(state.position.step)
             ),
         ));
     }
-    let model_sha256 = files.remove(MODEL).unwrap_or_default();
-    check_digest(&path.join(MODEL), &model_sha256)?;
-    let moments_sha256 = files.remove(OPTIMIZER);
-    Ok(Checkpoint { path: path.to_owned(), position, model_sha256, moments_sha256 })
-}
-
-/// Checks a checkpoint's position, weights and moments.
-fn verify_all(path: &Path, step: u64) -> Result<Checkpoint, Error> {
-    let checkpoint = verify(path, step)?;
-    if let Some(sha256) = &checkpoint.moments_sha256 {
-        check_digest(&path.join(OPTIMIZER), sha256)?;
+    let has_moments = state.files.contains_key(OPTIMIZER);
+    for name in [MODEL].into_iter().chain(has_moments.then_some(OPTIMIZER)) {
+        let file = path.join(name);
+        if state.files.get(name) != Some(&digest(&file)?) {
+            return Err(fail(&file, format!("is damaged: its SHA-256 is not the one in {STATE}")));
+        }
     }
-    Ok(checkpoint)
-}
-
-fn check_digest(file: &Path, sha256: &str) -> Result<(), Error> {
-    if digest(file)? == sha256 {
-        return Ok(());
-    }
-    Err(fail(file, format!("is damaged: its SHA-256 is not the one in {STATE}")))
+    Ok(Checkpoint {
+        path: path.to_owned(),
+        position: state.position,
+        model_sha256: state.files[MODEL].clone(),
+        has_moments,
+    })
 }
 
 fn digest(path: &Path) -> Result<String, Error> {
@@ -315,7 +301,7 @@ pub fn find(folder: &Path, which: Which) -> Result<Checkpoint, Error> {
     }
     let Some((_, step)) = newest.position.best else {
         // An imported model has no epochs, and no other checkpoint.
-        if newest.moments_sha256.is_none() {
+        if !newest.has_moments {
             return Ok(newest);
         }
         return Err(fail("no epoch is finished yet, so none is best".to_owned()));

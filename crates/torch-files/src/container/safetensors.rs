@@ -33,8 +33,8 @@ pub(crate) type Entry = (String, Result<Tensor, &'static str>);
 pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
     let (length, header) = SafeTensors::read_metadata(input).map_err(|error| {
         Problem::Content(format!(
-            "is not a whole safetensors file: {error}\n\
-             hint: fetch or copy the file again; a file cut short looks like this"
+            "is not a complete safetensors file: {error}\n\
+             hint: fetch or copy the file again; it may be truncated"
         ))
     })?;
     let values = HEADER + length;

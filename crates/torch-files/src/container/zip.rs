@@ -144,9 +144,7 @@ impl<'a> Archive<'a> {
 }
 
 fn refused(error: &ZipError) -> Problem {
-    invalid(format_args!(
-        "{error}\nhint: fetch or copy the file again; a file cut short looks like this"
-    ))
+    invalid(format_args!("{error}\nhint: fetch or copy the file again; it may be truncated"))
 }
 
 fn invalid(reason: impl Display) -> Problem {

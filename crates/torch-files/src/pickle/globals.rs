@@ -80,25 +80,20 @@ impl Global {
             _ => module,
         };
         let full = format!("{module}.{name}");
-        let is_named = |known: &&str| *known == full;
-        if let Some(function) = FUNCTIONS.split_whitespace().find(is_named) {
+        let is_in = |names: &str| names.split_whitespace().any(|known| known == full);
+        if let Some(function) = FUNCTIONS.split_whitespace().find(|known| *known == full) {
             return Some(Self::Function(function));
         }
-        if let Some((kind, _)) =
-            UNREAD.iter().find(|(_, names)| names.split(' ').any(|n| n == full))
-        {
+        if let Some(&(kind, _)) = UNREAD.iter().find(|(_, names)| is_in(names)) {
             return Some(Self::Unread(kind));
         }
-        match (module, name) {
-            ("torch.storage", "UntypedStorage") => Some(Self::Storage(Dtype::U8)),
-            ("torch" | "torch.cuda", _) => {
-                Dtype::of_storage_class(name).map(Self::Storage).or_else(|| {
-                    let mut types = TENSOR_TYPES.iter();
-                    types
-                        .find(|of| of.strip_prefix("tensor of torch.") == Some(name))
-                        .map(|tensor| Self::TensorType(tensor))
-                })
-            }
+        let is_type = |of: &&&str| of.strip_prefix("tensor of torch.") == Some(name);
+        match module {
+            "torch.storage" if name == "UntypedStorage" => Some(Self::Storage(Dtype::U8)),
+            "torch" | "torch.cuda" => match Dtype::of_storage_class(name) {
+                Some(dtype) => Some(Self::Storage(dtype)),
+                None => TENSOR_TYPES.iter().find(is_type).map(|of| Self::TensorType(of)),
+            },
             _ => None,
         }
     }

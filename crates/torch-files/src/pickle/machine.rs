@@ -117,57 +117,49 @@ impl<'a> Machine<'a> {
 
     fn step(&mut self, opcode: u8) -> Result<(), Problem> {
         match opcode {
-            op::PROTO => match self.reader.u8()? {
-                0..=LATEST_PROTOCOL => Ok(()),
-                other => Err(self.invalid(format_args!("pickle protocol {other} is not known"))),
-            },
+            op::PROTO => {
+                let protocol = self.reader.u8()?;
+                if protocol > LATEST_PROTOCOL {
+                    return Err(
+                        self.invalid(format_args!("pickle protocol {protocol} is not known"))
+                    );
+                }
+            }
             // Frames only help reading ahead.
             op::FRAME => {
                 let length = self.reader.u64()?;
-                self.reader.check(length)
+                self.reader.check(length)?;
             }
             op::APPEND | op::APPENDS | op::ADDITEMS | op::SETITEM | op::SETITEMS => {
-                self.fill_container(opcode)
+                self.fill_container(opcode)?;
             }
-            op::GET | op::BINGET | op::LONG_BINGET => self.recall(opcode),
-            op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE => self.remember(opcode),
-            op::MARK => {
-                self.marks.push(self.stack.len());
-                Ok(())
+            op::GET | op::BINGET | op::LONG_BINGET => {
+                let key = self.memo_key(opcode)?;
+                let Some(&id) = self.memo.get(&key) else {
+                    let reason = format_args!("takes memo {key}, which was never put");
+                    return Err(self.invalid(reason));
+                };
+                self.stack.push(id);
             }
-            op::POP if self.marks.last() == Some(&self.stack.len()) => {
-                self.marks.pop();
-                Ok(())
+            op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE => {
+                let key = self.memo_key(opcode)?;
+                self.memo.insert(key, self.top()?);
             }
-            op::POP => self.pop().map(drop),
-            op::POP_MARK => self.pop_to_mark().map(drop),
-            op::DUP => {
-                self.stack.push(self.top()?);
-                Ok(())
+            op::MARK => self.marks.push(self.stack.len()),
+            op::POP if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
+            op::POP => drop(self.pop()?),
+            op::POP_MARK => drop(self.pop_to_mark()?),
+            op::DUP => self.stack.push(self.top()?),
+            op::NEWOBJ => self.new_object()?,
+            op::REDUCE => self.reduce()?,
+            op::BUILD => self.build()?,
+            _ => {
+                return Err(self.invalid(format_args!(
+                    "the pickle opcode {} is not read here; nothing was run",
+                    op::name_of_refused(opcode)
+                )));
             }
-            op::NEWOBJ => self.new_object(),
-            op::REDUCE => self.reduce(),
-            op::BUILD => self.build(),
-            _ => Err(self.invalid(format_args!(
-                "the pickle opcode {} is not read here; nothing was run",
-                op::name_of_refused(opcode)
-            ))),
         }
-    }
-
-    fn recall(&mut self, opcode: u8) -> Result<(), Problem> {
-        let key = self.memo_key(opcode)?;
-        match self.memo.get(&key) {
-            Some(&id) => self.stack.push(id),
-            None => return Err(self.invalid(format_args!("takes memo {key}, which was never put"))),
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, opcode: u8) -> Result<(), Problem> {
-        let key = self.memo_key(opcode)?;
-        let id = self.top()?;
-        self.memo.insert(key, id);
         Ok(())
     }
 

@@ -147,17 +147,12 @@ impl Machine<'_> {
     /// In the legacy format None follows.
     pub(super) fn persistent_storage(&mut self) -> Result<Node, Problem> {
         let id = self.pop()?;
-        let parts = match self.node(id) {
-            _ if self.container == Container::Plain => {
-                return Err(self.invalid("has a persistent id, but no file around it"));
-            }
-            Node::Tuple(parts) => parts,
-            other => {
-                let kind = other.kind();
-                return Err(
-                    self.invalid(format_args!("a persistent id that is a {kind}, not a tuple"))
-                );
-            }
+        if self.container == Container::Plain {
+            return Err(self.invalid("has a persistent id, but no file around it"));
+        }
+        let Node::Tuple(parts) = self.node(id) else {
+            let kind = self.node(id).kind();
+            return Err(self.invalid(format!("a persistent id that is a {kind}, not a tuple")));
         };
         let nodes: Vec<&Node> = parts.iter().take(7).map(|&part| self.node(part)).collect();
         let storage = match (self.container, nodes.as_slice()) {
@@ -179,9 +174,7 @@ impl Machine<'_> {
             return Err(self.invalid("a persistent id of unknown shape, not of a storage"));
         }
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return Err(
-                self.invalid(format_args!("storage key \"{}\" is not a number", shown(key)))
-            );
+            return Err(self.invalid(format!("storage key \"{}\" is not a number", shown(key))));
         }
         let Some(elements) = elements_of(elements, dtype) else {
             return Err(self.invalid(format_args!("a storage of {elements} elements")));
@@ -236,9 +229,7 @@ impl Machine<'_> {
         }
         let &Node::Storage(storage) = self.node(storage) else {
             let kind = self.node(storage).kind();
-            return Err(
-                self.invalid(format_args!("a tensor made of a {kind} instead of a storage"))
-            );
+            return Err(self.invalid(format!("a tensor made of a {kind} instead of a storage")));
         };
         let (offset, size, stride) = (self.int(offset)?, self.ints(size)?, self.ints(stride)?);
         self.charge(size.len() + stride.len())?;
@@ -276,16 +267,12 @@ impl Machine<'_> {
     }
 
     fn encode(&mut self, text: Id, encoding: Id) -> Result<Node, Problem> {
-        if !matches!(self.str(encoding)?, "latin1" | "latin-1") {
-            let encoding = shown(self.str(encoding)?);
-            return Err(self.invalid(format_args!("encoding \"{encoding}\" is not latin1")));
-        }
         self.charge(self.str(text)?.len())?;
-        let bytes: Option<Vec<u8>> =
-            self.str(text)?.chars().map(|letter| u8::try_from(letter).ok()).collect();
-        match bytes {
-            Some(bytes) => Ok(Node::Bytes(Box::new(bytes.into()))),
-            None => Err(self.invalid("bytes written as letters that are not Latin-1")),
+        let letters = self.str(text)?.chars();
+        let bytes: Option<Vec<u8>> = letters.map(|letter| u8::try_from(letter).ok()).collect();
+        match (bytes, self.str(encoding)?) {
+            (Some(bytes), "latin1" | "latin-1") => Ok(Node::Bytes(Box::new(bytes.into()))),
+            _ => Err(self.invalid("bytes written as letters of another encoding than Latin-1")),
         }
     }
 

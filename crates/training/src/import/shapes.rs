@@ -56,13 +56,13 @@ pub(super) fn infer(
         let [_, clip_dim] = matrix("clip_project.model.0.weight")?;
         let name = "clip_project.model.2.weight";
         let [outputs, _] = matrix(name)?;
-        let prefix_length = vectors(name, outputs, hidden)?;
+        let prefix_length = whole(name, outputs, hidden)?;
         (Mapper::Mlp { prefix_length }, clip_dim)
     } else if shape("clip_project.prefix_const").is_some() {
         let [prefix_length, _] = matrix("clip_project.prefix_const")?;
         let name = "clip_project.linear.weight";
         let [outputs, clip_dim] = matrix(name)?;
-        let clip_length = vectors(name, outputs, hidden)?;
+        let clip_length = whole(name, outputs, hidden)?;
         let layers = count(names, "clip_project.transformer.layers.")?;
         (Mapper::Transformer { prefix_length, clip_length, layers }, clip_dim)
     } else {
@@ -116,7 +116,7 @@ fn matrix(name: &str, shape: Option<&[i64]>) -> Result<[i64; 2], String> {
 }
 
 /// Returns how many vectors of the hidden size `outputs` values are.
-fn vectors(name: &str, outputs: i64, hidden: i64) -> Result<i64, String> {
+fn whole(name: &str, outputs: i64, hidden: i64) -> Result<i64, String> {
     if outputs % hidden == 0 {
         return Ok(outputs / hidden);
     }
