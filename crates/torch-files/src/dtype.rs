@@ -27,16 +27,25 @@ pub enum Dtype {
     Bool,
 }
 
+/// Type, name, size in bytes, storage class in module `torch`, numpy code without byte order.
+const TYPES: [(Dtype, &str, usize, &str, Option<&str>); 10] = [
+    (Dtype::F16, "f16", 2, "HalfStorage", Some("f2")),
+    (Dtype::BF16, "bf16", 2, "BFloat16Storage", None),
+    (Dtype::F32, "f32", 4, "FloatStorage", Some("f4")),
+    (Dtype::F64, "f64", 8, "DoubleStorage", Some("f8")),
+    (Dtype::I8, "i8", 1, "CharStorage", Some("i1")),
+    (Dtype::I16, "i16", 2, "ShortStorage", Some("i2")),
+    (Dtype::I32, "i32", 4, "IntStorage", Some("i4")),
+    (Dtype::I64, "i64", 8, "LongStorage", Some("i8")),
+    (Dtype::U8, "u8", 1, "ByteStorage", Some("u1")),
+    (Dtype::Bool, "bool", 1, "BoolStorage", Some("b1")),
+];
+
 impl Dtype {
     /// Returns the number of bytes of one element.
     #[must_use]
     pub const fn size(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
-            Self::F32 | Self::I32 => 4,
-            Self::F64 | Self::I64 => 8,
-        }
+        TYPES[self as usize].2
     }
 
     /// Returns true if values are floating-point numbers.
@@ -45,53 +54,24 @@ impl Dtype {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
+    /// Returns the type that [`Display`](fmt::Display) prints as `name`.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        TYPES.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
     /// Returns the type of a storage class in module `torch`.
     pub(crate) fn of_storage_class(name: &str) -> Option<Self> {
-        Some(match name {
-            "HalfStorage" => Self::F16,
-            "BFloat16Storage" => Self::BF16,
-            "FloatStorage" => Self::F32,
-            "DoubleStorage" => Self::F64,
-            "CharStorage" => Self::I8,
-            "ShortStorage" => Self::I16,
-            "IntStorage" => Self::I32,
-            "LongStorage" => Self::I64,
-            "ByteStorage" => Self::U8,
-            "BoolStorage" => Self::Bool,
-            _ => return None,
-        })
+        TYPES.iter().find(|row| row.3 == name).map(|row| row.0)
     }
 
     /// Returns the type of a numpy code without byte order.
     pub(crate) fn of_numpy_code(code: &str) -> Option<Self> {
-        Some(match code {
-            "f2" => Self::F16,
-            "f4" => Self::F32,
-            "f8" => Self::F64,
-            "i1" => Self::I8,
-            "i2" => Self::I16,
-            "i4" => Self::I32,
-            "i8" => Self::I64,
-            "u1" => Self::U8,
-            "b1" => Self::Bool,
-            _ => return None,
-        })
+        TYPES.iter().find(|row| row.4 == Some(code)).map(|row| row.0)
     }
 }
 
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::BF16 => "bf16",
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-            Self::I8 => "i8",
-            Self::I16 => "i16",
-            Self::I32 => "i32",
-            Self::I64 => "i64",
-            Self::U8 => "u8",
-            Self::Bool => "bool",
-        })
+        f.write_str(TYPES[*self as usize].1)
     }
 }

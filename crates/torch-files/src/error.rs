@@ -1,5 +1,6 @@
 //! Errors of reading and writing files.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,8 @@ pub struct Error {
 
 /// Problem of a file.
 ///
-/// Offsets count from the start of the file. In a zip archive they count from the start of its
-/// `data.pkl`, and in [`Problem::Nested`] from the start of the inner bytes.
+/// Messages count bytes from the start of the file, in a zip archive from the start of its
+/// `data.pkl`, and in a storage that is pickled by itself from the start of its bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The operating system could not read the file.
@@ -27,69 +28,19 @@ pub enum Problem {
     /// The file could not be written.
     #[error(transparent)]
     Write(#[from] durable::Error),
-    /// The file is none of a zip archive, a pickle and a safetensors file.
-    #[error(
-        "is neither a PyTorch checkpoint nor a pickle nor a safetensors file; it begins with {0:?}\n\
-         hint: JSON needs no conversion; anything else may be the wrong file"
-    )]
-    Unrecognised(String),
-    /// The file is a PyTorch file of an unsupported kind.
-    #[error("is {0}")]
-    UnsupportedKind(&'static str),
-    /// The file is truncated.
-    #[error(
-        "ends at byte {end}, but {wanted} bytes are wanted from byte {at} on\n\
-         hint: fetch or copy the file again; it may be truncated"
-    )]
-    CutShort {
-        /// Position of the first missing byte.
-        at: u64,
-        /// Number of bytes needed from there.
-        wanted: u64,
-        /// Position where the bytes end.
-        end: u64,
-    },
     /// The pickle names a function or class outside the list of those that only hold data.
     #[error(
-        "asks Python to import {name} (byte {at}), which is none of the classes and functions of \
-         tensors and plain data that are read; nothing was run\n\
+        "asks Python to import {name} (byte {offset}), which is none of the classes and functions \
+         of tensors and plain data that are read; nothing was run\n\
          hint: if the file is trusted, load it in Python and save its state_dict() or plain lists"
     )]
     ForbiddenName {
         /// Module and name, as Python would import it.
         name: String,
         /// Position of the name.
-        at: u64,
+        offset: usize,
     },
-    /// The pickle has an opcode that PyTorch and Python never write there, or an invalid one.
-    #[error("has the pickle opcode {name} at byte {at}, which is not read here; nothing was run")]
-    Opcode {
-        /// Name of the opcode in Python's `pickletools`, or its number.
-        name: String,
-        /// Position of the opcode.
-        at: u64,
-    },
-    /// The pickle contradicts itself or holds something unsupported.
-    #[error("cannot be read from byte {at} on: {reason}")]
-    Pickle {
-        /// Position of the opcode.
-        at: u64,
-        /// Description of the problem.
-        reason: String,
-    },
-    /// The pickle of a storage inside a pickle has a problem.
-    #[error("in a tensor's own bytes: {0}")]
-    Nested(Box<Problem>),
-    /// The pickle needs more memory or depth than its size can justify.
-    #[error("is refused: {0}")]
-    Limit(String),
-    /// The zip archive contradicts itself or is not as `torch.save` writes it.
-    #[error("is not an archive that torch.save writes: {0}")]
-    Archive(String),
-    /// Tensor data is missing, too short or too long.
-    #[error("has damaged tensor data: {0}")]
-    Storage(String),
-    /// The file is sound, but does not hold what the caller asked for.
+    /// The file is truncated, damaged, hostile, or of another kind than expected.
     #[error("{0}")]
     Content(String),
 }
@@ -99,8 +50,31 @@ impl Problem {
         Error { path: path.to_owned(), problem: self }
     }
 
-    pub(crate) fn storage(reason: impl Into<String>) -> Self {
-        Self::Storage(reason.into())
+    pub(crate) fn content(message: impl Into<String>) -> Self {
+        Self::Content(message.into())
+    }
+
+    /// Returns the problem of a file that ends at byte `end`, inside what begins at `offset`.
+    pub(crate) fn cut_short(offset: usize, needed: u64, end: usize) -> Self {
+        Self::Content(format!(
+            "ends at byte {end}, but {needed} bytes are wanted from byte {offset} on\n\
+             hint: fetch or copy the file again; it may be truncated"
+        ))
+    }
+
+    /// Returns the problem of a pickle that contradicts itself or holds something unsupported.
+    pub(crate) fn pickle(offset: usize, reason: impl Display) -> Self {
+        Self::Content(format!("cannot be read from byte {offset} on: {reason}"))
+    }
+
+    /// Returns the problem of tensor data that is missing, too short or too long.
+    pub(crate) fn storage(reason: impl Display) -> Self {
+        Self::Content(format!("has damaged tensor data: {reason}"))
+    }
+
+    /// Returns the problem of needing more memory or depth than the file's size can justify.
+    pub(crate) fn limit(reason: impl Display) -> Self {
+        Self::Content(format!("is refused: {reason}"))
     }
 }
 
@@ -112,4 +86,9 @@ pub(crate) fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Returns a dict's key as Python writes it in an index: `["name"]`.
+pub(crate) fn key_step(name: &str) -> String {
+    format!("[\"{}\"]", shown(name))
 }

@@ -1,10 +1,8 @@
 //! Conversion of plain values to JSON.
 
-use std::fmt;
+use serde_json::{Map, Number, Value as Json};
 
-use serde_json::{Map, Number};
-
-use crate::error::{Error, Problem, shown};
+use crate::error::{Error, Problem, key_step};
 use crate::tree::{Tree, Value};
 
 impl Tree {
@@ -15,79 +13,51 @@ impl Tree {
     /// hold: bytes, sets, tensors, floats that are not finite, integers beyond 64 bits, keys that
     /// are not texts. Also fails for a small file that shares its values so often that the JSON
     /// would be huge.
-    pub fn to_json(&self) -> Result<serde_json::Value, Error> {
-        self.check_expansion()
-            .and_then(|()| Converter { path: Vec::new() }.convert(self.root()))
-            .map_err(|problem| problem.at(&self.path))
+    pub fn to_json(&self) -> Result<Json, Error> {
+        let converted = self.check_expansion().and_then(|()| {
+            convert(self.root()).map_err(|(refused, position)| {
+                let position = if position.is_empty() { "at the top" } else { &position };
+                Problem::Content(format!("cannot become JSON: {refused} {position}"))
+            })
+        });
+        converted.map_err(|problem| problem.at(self.path()))
     }
 }
 
-struct Converter<'a> {
-    path: Vec<Step<'a>>,
-}
-
-enum Step<'a> {
-    Item(usize),
-    Key(&'a str),
-}
-
-impl fmt::Display for Step<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Item(place) => write!(f, "[{place}]"),
-            Self::Key(key) => write!(f, "[\"{}\"]", shown(key)),
+/// Converts a value, or returns a description and the position of one that JSON cannot hold.
+///
+/// Recurses no deeper than values nest, which [`Tree::load`] limits.
+fn convert(value: Value) -> Result<Json, (String, String)> {
+    let refused = |description: String| (description, String::new());
+    let within = |(refused, position): (String, String), step: String| (refused, step + &position);
+    Ok(match value {
+        Value::None => Json::Null,
+        Value::Bool(value) => value.into(),
+        Value::Int(value) => {
+            Number::from_i128(value).ok_or_else(|| refused(format!("the integer {value}")))?.into()
         }
-    }
-}
-
-impl<'a> Converter<'a> {
-    /// Recurses no deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
-    fn convert(&mut self, value: Value<'a>) -> Result<serde_json::Value, Problem> {
-        Ok(match value {
-            Value::None => serde_json::Value::Null,
-            Value::Bool(value) => value.into(),
-            Value::Int(value) => match Number::from_i128(value) {
-                Some(number) => number.into(),
-                None => return Err(self.refused(&format!("the integer {value}"))),
-            },
-            Value::Float(value) => match Number::from_f64(value) {
-                Some(number) => number.into(),
-                None => return Err(self.refused(&format!("the float {value}"))),
-            },
-            Value::Str(text) => text.into(),
-            Value::List(items) | Value::Tuple(items) => {
-                let mut array = Vec::with_capacity(items.len());
-                for (place, item) in items.iter().enumerate() {
-                    array.push(self.within(Step::Item(place), item)?);
-                }
-                array.into()
+        Value::Float(value) => {
+            Number::from_f64(value).ok_or_else(|| refused(format!("the float {value}")))?.into()
+        }
+        Value::Str(text) => text.into(),
+        Value::List(items) | Value::Tuple(items) => {
+            let convert =
+                |(index, item)| convert(item).map_err(|inner| within(inner, format!("[{index}]")));
+            items.iter().enumerate().map(convert).collect::<Result<_, _>>()?
+        }
+        Value::Dict(dict) => {
+            let mut object = Map::new();
+            for (key, value) in dict.iter() {
+                let Value::Str(key) = key else {
+                    return Err(refused(format!("a key that is a {}", key.kind())));
+                };
+                let value = convert(value).map_err(|inner| within(inner, key_step(key)))?;
+                object.insert(key.to_owned(), value);
             }
-            Value::Dict(dict) => {
-                let mut object = Map::new();
-                for (key, value) in dict.iter() {
-                    let Value::Str(key) = key else {
-                        return Err(self.refused(&format!("a key that is a {}", key.kind())));
-                    };
-                    object.insert(key.to_owned(), self.within(Step::Key(key), value)?);
-                }
-                object.into()
-            }
-            Value::Bytes(_) | Value::Set(_) | Value::Tensor(_) | Value::Other(_) => {
-                return Err(self.refused(&format!("a {}", value.kind())));
-            }
-        })
-    }
-
-    fn within(&mut self, step: Step<'a>, value: Value<'a>) -> Result<serde_json::Value, Problem> {
-        self.path.push(step);
-        let converted = self.convert(value)?;
-        self.path.pop();
-        Ok(converted)
-    }
-
-    fn refused(&self, what: &str) -> Problem {
-        let place: String = self.path.iter().map(ToString::to_string).collect();
-        let place = if place.is_empty() { "at the top" } else { &place };
-        Problem::Content(format!("cannot become JSON: {what} {place}"))
-    }
+            object.into()
+        }
+        Value::Bytes(_) | Value::Set(_) | Value::Tensor(_) | Value::Other(_) => {
+            return Err(refused(format!("a {}", value.kind())));
+        }
+    })
 }

@@ -29,12 +29,11 @@
 //! The formats are those of PyTorch's `torch/serialization.py` and Python's `pickletools`. The
 //! tests read files that PyTorch 2.11 wrote.
 
+mod check;
 mod container;
 mod dtype;
 mod embeddings;
 mod error;
-mod expansion;
-mod finish;
 mod json;
 mod pickle;
 mod state_dict;
@@ -44,7 +43,6 @@ mod tree;
 pub use dtype::Dtype;
 pub use embeddings::{Caption, Embeddings};
 pub use error::{Error, Problem};
-pub use finish::MAX_DEPTH;
 pub use state_dict::StateDict;
 pub use tensor::Tensor;
 pub use tree::{Dict, Items, Tree, Value};

@@ -4,17 +4,19 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::container::{self, Contents};
-use crate::error::{Error, Problem, shown};
+use crate::error::{Error, Problem, key_step, shown};
 use crate::tensor::Tensor;
-use crate::tree::{Dict, Tree, Value};
+use crate::tree::{Items, Tree, Value};
 
 /// Keys under which training scripts store the model beside other entries with tensors.
 const WRAPPERS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
+/// Number of keys and state dicts that an error lists.
+const LISTED: usize = 8;
 
 /// Named tensors, in the order of the file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StateDict {
-    place: String,
+    key_path: String,
     tensors: Vec<(String, Tensor)>,
     others: Vec<(String, &'static str)>,
 }
@@ -29,28 +31,28 @@ impl StateDict {
     /// Fails as [`Tree::load`] does, and for a file without a state dict or with several
     /// candidates.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let fail = |reason: String| Problem::Content(reason).at(path);
         let mut all = Self::all(path)?;
-        if all.len() == 1 {
-            return Ok(all.remove(0));
-        }
-        let named: Vec<usize> = WRAPPERS
-            .iter()
-            .filter_map(|name| all.iter().position(|dict| dict.place == key(name)))
-            .collect();
-        let found = match named.as_slice() {
-            &[only] => Some(only),
-            [] => all.iter().position(|dict| dict.place.is_empty()),
+        let wrapped = WRAPPERS.map(key_step);
+        let wrapped: Vec<usize> =
+            (0..all.len()).filter(|&index| wrapped.contains(&all[index].key_path)).collect();
+        let found = match *wrapped {
+            _ if all.len() == 1 => Some(0),
+            [only] => Some(only),
+            [] => all.iter().position(|dict| dict.key_path.is_empty()),
             _ => None,
         };
-        match found {
-            Some(found) => Ok(all.swap_remove(found)),
-            None => Err(fail(format!(
+        found.map(|found| all.swap_remove(found)).ok_or_else(|| {
+            let names = all.iter().map(|dict| match dict.key_path.as_str() {
+                "" => "the file itself".to_owned(),
+                key_path => key_path.to_owned(),
+            });
+            Problem::Content(format!(
                 "holds several state dicts: {}\n\
                  hint: in Python, save the one that is meant by itself",
-                places(&all)
-            ))),
-        }
+                listed(names)
+            ))
+            .at(path)
+        })
     }
 
     /// Reads every state dict of a file, anywhere in it; returns at least one.
@@ -59,9 +61,9 @@ impl StateDict {
     /// Fails as [`Tree::load`] does, and for a file without a state dict.
     pub fn all(path: &Path) -> Result<Vec<Self>, Error> {
         let found = match container::open(path) {
-            Ok(Contents::Tree(tree)) => of_tree(&tree),
+            Ok(Contents::Tree(tree)) => state_dicts_of(&tree),
             Ok(Contents::Tensors(entries)) => {
-                let mut dict = Self::at(String::new());
+                let mut dict = Self::default();
                 for (name, tensor) in entries {
                     match tensor {
                         Ok(tensor) => dict.tensors.push((name, tensor)),
@@ -75,25 +77,10 @@ impl StateDict {
         found.map_err(|problem| problem.at(path))
     }
 
-    fn at(place: String) -> Self {
-        Self { place, tensors: Vec::new(), others: Vec::new() }
-    }
-
-    fn take(&mut self, dict: Dict) {
-        for (key, value) in dict.iter() {
-            match (key, value) {
-                (Value::Str(name), Value::Tensor(tensor)) => {
-                    self.tensors.push((name.to_owned(), tensor.clone()));
-                }
-                _ => self.others.push((name_of(key), value.kind())),
-            }
-        }
-    }
-
     /// Returns the position in the file as Python writes it, `["net"]`; empty for the whole file.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn key_path(&self) -> &str {
+        &self.key_path
     }
 
     /// Iterates over names and tensors in the order of the file; names are unique.
@@ -121,28 +108,18 @@ impl StateDict {
     }
 }
 
-/// Lists the positions of state dicts for an error.
-fn places(all: &[StateDict]) -> String {
-    let mut places: Vec<&str> = all
-        .iter()
-        .take(8)
-        .map(|dict| if dict.place.is_empty() { "the file itself" } else { &dict.place })
-        .collect();
-    if all.len() > places.len() {
-        places.push("…");
-    }
-    places.join(", ")
-}
-
-fn of_tree(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
+fn state_dicts_of(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
     tree.check_expansion()?;
     let mut search = Search::default();
-    search.look(tree.root(), &mut Vec::new());
+    search.visit(tree.root(), String::new());
     if !search.found.is_empty() {
         return Ok(search.found);
     }
     Err(Problem::Content(match tree.root() {
-        Value::Dict(root) => format!("holds no tensors by name; its keys are {}", keys(root)),
+        Value::Dict(root) => {
+            let keys = listed(root.iter().map(|(key, _)| name_of(key)));
+            format!("holds no tensors by name; its keys are {keys}")
+        }
         root => format!(
             "holds a {}, not a dict of tensors\nhint: in Python, save model.state_dict() instead",
             root.kind()
@@ -157,63 +134,60 @@ fn of_tree(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
 struct Search {
     found: Vec<StateDict>,
     /// Visited containers; a shared one is visited once.
-    seen: HashSet<usize>,
+    visited: HashSet<usize>,
 }
 
 impl Search {
-    /// Recurses no deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
-    fn look<'a>(&mut self, value: Value<'a>, path: &mut Vec<Value<'a>>) {
+    /// Recurses no deeper than values nest, which [`Tree::load`] limits.
+    fn visit(&mut self, value: Value, key_path: String) {
         match value {
-            Value::Dict(dict) if self.is_new(dict.ids) => {
-                let is_weight = |entry| matches!(entry, (Value::Str(_), Value::Tensor(_)));
-                if dict.iter().any(is_weight) {
-                    let mut found = StateDict::at(path.iter().copied().map(step).collect());
-                    found.take(dict);
+            Value::Dict(dict) if self.is_new(dict.0) => {
+                let mut found = StateDict { key_path: key_path.clone(), ..StateDict::default() };
+                for (key, value) in dict.iter() {
+                    match (key, value) {
+                        (Value::Str(name), Value::Tensor(tensor)) => {
+                            found.tensors.push((name.to_owned(), tensor.clone()));
+                        }
+                        _ => found.others.push((name_of(key), value.kind())),
+                    }
+                }
+                if !found.tensors.is_empty() {
                     self.found.push(found);
                 }
                 for (key, value) in dict.iter() {
-                    if matches!(key, Value::Str(_)) {
-                        self.look_at(key, value, path);
+                    if let Value::Str(name) = key {
+                        self.visit_item(value, &key_path, || key_step(name));
                     }
                 }
             }
-            Value::List(items) | Value::Tuple(items) if self.is_new(items.ids) => {
-                for (place, item) in items.iter().enumerate() {
-                    self.look_at(Value::Int(place as i128), item, path);
+            Value::List(items) | Value::Tuple(items) if self.is_new(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.visit_item(item, &key_path, || format!("[{index}]"));
                 }
             }
             _ => {}
         }
     }
 
-    fn look_at<'a>(&mut self, key: Value<'a>, value: Value<'a>, path: &mut Vec<Value<'a>>) {
-        path.push(key);
-        self.look(value, path);
-        path.pop();
+    fn visit_item(&mut self, item: Value, key_path: &str, step: impl FnOnce() -> String) {
+        if matches!(item, Value::Dict(_) | Value::List(_) | Value::Tuple(_)) {
+            self.visit(item, format!("{key_path}{}", step()));
+        }
     }
 
-    fn is_new<T>(&mut self, items: &[T]) -> bool {
-        !items.is_empty() && self.seen.insert(items.as_ptr().addr())
-    }
-}
-
-fn step(key: Value) -> String {
-    match key {
-        Value::Str(name) => self::key(name),
-        other => format!("[{}]", name_of(other)),
+    fn is_new(&mut self, items: Items) -> bool {
+        !items.is_empty() && self.visited.insert(items.ids.as_ptr().addr())
     }
 }
 
-fn key(name: &str) -> String {
-    format!("[\"{}\"]", shown(name))
-}
-
-fn keys(dict: Dict) -> String {
-    let mut names: Vec<String> = dict.iter().take(8).map(|(key, _)| name_of(key)).collect();
-    if dict.len() > names.len() {
-        names.push("…".to_owned());
+/// Lists the first names for an error.
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let has_more = names.len() > LISTED;
+    let mut listed: Vec<String> = names.take(LISTED).collect();
+    if has_more {
+        listed.push("…".to_owned());
     }
-    names.join(", ")
+    listed.join(", ")
 }
 
 fn name_of(key: Value) -> String {

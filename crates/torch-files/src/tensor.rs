@@ -30,15 +30,15 @@ impl Layout {
         strides: &[i128],
         elements: usize,
     ) -> Result<Self, String> {
-        let wrong = |what: &str| {
+        let invalid = |reason: &str| {
             let (shape, strides) = (&shape[..shape.len().min(8)], &strides[..strides.len().min(8)]);
             Err(format!(
-                "a tensor of shape {shape:?}, strides {strides:?} and offset {offset} {what} \
+                "a tensor of shape {shape:?}, strides {strides:?} and offset {offset} {reason} \
                  (its storage has {elements} elements)"
             ))
         };
         if shape.len() > MAX_DIMENSIONS || shape.len() != strides.len() {
-            return wrong("does not have one stride a dimension, or has more than 64");
+            return invalid("does not have one stride a dimension, or has more than 64");
         }
         let natural = |numbers: &[i128]| -> Option<Vec<usize>> {
             numbers.iter().map(|&n| isize::try_from(n).ok()?.try_into().ok()).collect()
@@ -46,13 +46,13 @@ impl Layout {
         let (Some(shape), Some(mut strides), Ok(mut offset)) =
             (natural(shape), natural(strides), usize::try_from(offset))
         else {
-            return wrong("has a negative or far too large size, stride or offset");
+            return invalid("has a negative or far too large size, stride or offset");
         };
         // Skips zeros, so that multiplying the sizes never overflows.
         let volume =
             shape.iter().filter(|&&n| n > 0).try_fold(1_usize, |all, &n| all.checked_mul(n));
         if volume.is_none_or(|n| n > isize::MAX as usize) {
-            return wrong("has more elements than there are addresses");
+            return invalid("has more elements than there are addresses");
         }
         let count: usize = shape.iter().product();
         if count == 0 {
@@ -67,14 +67,19 @@ impl Layout {
             last.checked_add(size.saturating_sub(1).checked_mul(stride)?)
         });
         if count > 0 && last.is_none_or(|last| last >= elements) {
-            return wrong("reaches outside its storage");
+            return invalid("reaches outside its storage");
         }
         if count > elements {
-            return wrong(
+            return invalid(
                 "repeats elements, as expand() does; call .contiguous() on it before saving",
             );
         }
         Ok(Self { offset, shape, strides })
+    }
+
+    /// Returns the number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
     }
 
     fn is_contiguous(&self) -> bool {
@@ -85,6 +90,18 @@ impl Layout {
             fits
         })
     }
+}
+
+/// Returns the strides of values without gaps, with the first dimension fastest or the last.
+pub(crate) fn contiguous_strides(shape: &[i128], first_is_fastest: bool) -> Vec<i128> {
+    let mut strides = vec![1; shape.len()];
+    let mut volume = 1_i128;
+    for axis in 0..shape.len() {
+        let axis = if first_is_fastest { axis } else { shape.len() - 1 - axis };
+        strides[axis] = volume;
+        volume = volume.saturating_mul(shape[axis]);
+    }
+    strides
 }
 
 /// Tensor or array: type, shape, and values in the mapped file.
@@ -120,7 +137,7 @@ impl Tensor {
     /// Returns the number of elements, 1 for a scalar.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.layout.shape.iter().product()
+        self.layout.len()
     }
 
     /// Returns whether there are no elements.
@@ -146,22 +163,22 @@ impl Tensor {
     }
 
     fn in_row_order(&self) -> Vec<u8> {
-        let size = self.dtype.size();
+        let bytes = self.dtype.size();
         let Layout { offset, shape, strides } = &self.layout;
-        let mut values = Vec::with_capacity(self.len() * size);
+        let mut values = Vec::with_capacity(self.len() * bytes);
         let mut index = vec![0; shape.len()];
         let mut element = *offset;
         for _ in 0..self.len() {
-            values.extend_from_slice(&self.storage[element * size..][..size]);
-            for (place, (&count, &stride)) in index.iter_mut().zip(shape.iter().zip(strides)).rev()
-            {
-                *place += 1;
+            values.extend_from_slice(&self.storage[element * bytes..][..bytes]);
+            let axes = index.iter_mut().zip(shape.iter().zip(strides));
+            for (position, (&size, &stride)) in axes.rev() {
+                *position += 1;
                 element += stride;
-                if *place < count {
+                if *position < size {
                     break;
                 }
-                element -= stride * count;
-                *place = 0;
+                element -= stride * size;
+                *position = 0;
             }
         }
         values

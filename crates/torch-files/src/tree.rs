@@ -2,37 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
-use crate::container::Contents;
+use crate::check::{EXPANSION, check};
+use crate::container::{self, Contents};
+use crate::dtype::Dtype;
 use crate::error::{Error, Problem};
+use crate::pickle::{Global, Id, Node, Pickle};
 use crate::tensor::Tensor;
-use crate::{container, pickle};
 
 /// All values of a file; walking starts at [`Tree::root`].
 #[derive(Debug)]
 pub struct Tree {
-    pub(crate) path: PathBuf,
-    /// Nodes, with items before their containers, so that there are no cycles.
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) root: pickle::Id,
-}
-
-/// Value with its items by index. A value that the pickle shares is stored once.
-#[derive(Debug)]
-pub(crate) enum Node {
-    None,
-    Bool(bool),
-    Int(i128),
-    Float(f64),
-    Str(Box<str>),
-    Bytes(Box<Bytes>),
-    List(Box<[pickle::Id]>),
-    Tuple(Box<[pickle::Id]>),
-    Set(Box<[pickle::Id]>),
-    Dict(Box<[(pickle::Id, pickle::Id)]>),
-    Tensor(Box<Tensor>),
-    Other(&'static str),
+    path: PathBuf,
+    /// Values; what the root reaches has no cycles. A value that the pickle shares is stored once.
+    nodes: Vec<Node>,
+    tensors: Vec<Tensor>,
+    root: Id,
+    /// True if copying all shared values would take far more memory than the file justifies.
+    outgrows_file: bool,
 }
 
 impl Tree {
@@ -46,12 +32,38 @@ impl Tree {
     pub fn load(path: &Path) -> Result<Self, Error> {
         match container::open(path) {
             Ok(Contents::Tree(tree)) => Ok(tree),
-            Ok(Contents::Tensors(_)) => Err(Problem::UnsupportedKind(
-                "a safetensors file; a pickle or a PyTorch file is expected here",
+            Ok(Contents::Tensors(_)) => Err(Problem::content(
+                "is a safetensors file; a pickle or a PyTorch file is expected here",
             )
             .at(path)),
             Err(problem) => Err(problem.at(path)),
         }
+    }
+
+    /// Builds the tree of a pickle, whose storages the container has found.
+    ///
+    /// # Errors
+    /// Fails for missing storages, bools other than 0 and 1, and values that [`check`] refuses.
+    pub(crate) fn new(path: &Path, pickle: Pickle) -> Result<Self, Problem> {
+        let Pickle { nodes, root, storages, tensors, .. } = pickle;
+        let mut found = Vec::with_capacity(storages.len());
+        for storage in storages {
+            let Some(bytes) = storage.bytes else {
+                let reason = format_args!("storage {} is missing", storage.key);
+                return Err(Problem::storage(reason));
+            };
+            if storage.dtype == Dtype::Bool && bytes.iter().any(|&byte| byte > 1) {
+                return Err(Problem::storage("a bool that is neither 0 nor 1"));
+            }
+            found.push((storage.dtype, bytes));
+        }
+        let tensors = tensors.into_iter().map(|(storage, layout)| {
+            let (dtype, bytes) = &found[storage];
+            Tensor::new(*dtype, layout, bytes.clone())
+        });
+        let tensors = tensors.collect();
+        let outgrows_file = check(&nodes, root)?;
+        Ok(Self { path: path.to_owned(), nodes, tensors, root, outgrows_file })
     }
 
     /// Returns the value that was saved.
@@ -66,28 +78,47 @@ impl Tree {
         &self.path
     }
 
-    pub(crate) fn value(&self, id: pickle::Id) -> Value<'_> {
+    /// Fails if copying all shared values would take far more memory than the file justifies.
+    pub(crate) fn check_expansion(&self) -> Result<(), Problem> {
+        if !self.outgrows_file {
+            return Ok(());
+        }
+        Err(Problem::limit(format_args!(
+            "it shares values so often that, written out, it would be more than {EXPANSION} times \
+             as large"
+        )))
+    }
+
+    fn value(&self, id: Id) -> Value<'_> {
         match &self.nodes[id as usize] {
             Node::None => Value::None,
             Node::Bool(value) => Value::Bool(*value),
             Node::Int(value) => Value::Int(*value),
             Node::Float(value) => Value::Float(*value),
             Node::Str(text) => Value::Str(text),
+            Node::Global(Global::TensorType(name)) => {
+                Value::Str(name.trim_start_matches("tensor of "))
+            }
             Node::Bytes(bytes) => Value::Bytes(bytes),
             Node::List(ids) => Value::List(Items { tree: self, ids }),
             Node::Tuple(ids) => Value::Tuple(Items { tree: self, ids }),
             Node::Set(ids) => Value::Set(Items { tree: self, ids }),
-            Node::Dict(ids) => Value::Dict(Dict { tree: self, ids }),
-            Node::Tensor(tensor) => Value::Tensor(tensor),
-            Node::Other(kind) => Value::Other(kind),
+            Node::Dict(ids) => Value::Dict(Dict(Items { tree: self, ids })),
+            Node::Tensor(index) => Value::Tensor(&self.tensors[*index]),
+            // The check refuses all others but the first.
+            Node::Other(_)
+            | Node::Storage(_)
+            | Node::Global(_)
+            | Node::ArrayType(_)
+            | Node::UnfinishedArray => Value::Other(self.nodes[id as usize].kind()),
         }
     }
 }
 
 /// Value of a [`Tree`].
 ///
-/// Values nest at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep, so that walking may recurse. A small
-/// file can share one list a million times, so code that copies values must limit their number.
+/// Values nest at most 100 deep, so that walking may recurse. A small file can share one list a
+/// million times, so code that copies values must limit their number.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// Python's None.
@@ -138,13 +169,16 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the value of a dict's key, or `None` if this is no dict or lacks the key.
+    /// Returns the value of a dict's text key, with a linear search.
+    ///
+    /// Returns `None` if this is no dict or lacks the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        match self {
-            Self::Dict(dict) => dict.get(key),
+        let Self::Dict(dict) = self else { return None };
+        dict.iter().find_map(|(name, value)| match name {
+            Value::Str(name) if name == key => Some(value),
             _ => None,
-        }
+        })
     }
 }
 
@@ -152,7 +186,7 @@ impl<'a> Value<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Items<'a> {
     tree: &'a Tree,
-    pub(crate) ids: &'a [pickle::Id],
+    pub(crate) ids: &'a [Id],
 }
 
 impl<'a> Items<'a> {
@@ -168,10 +202,10 @@ impl<'a> Items<'a> {
         self.ids.is_empty()
     }
 
-    /// Returns the item at `place`, counted from 0.
+    /// Returns the item at `index`, counted from 0.
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<Value<'a>> {
-        self.ids.get(place).map(|&id| self.tree.value(id))
+    pub fn get(&self, index: usize) -> Option<Value<'a>> {
+        self.ids.get(index).map(|&id| self.tree.value(id))
     }
 
     /// Iterates over all items in order.
@@ -184,37 +218,13 @@ impl<'a> Items<'a> {
 
 /// Entries of a dict, in insertion order.
 #[derive(Debug, Clone, Copy)]
-pub struct Dict<'a> {
-    tree: &'a Tree,
-    pub(crate) ids: &'a [(pickle::Id, pickle::Id)],
-}
+pub struct Dict<'a>(pub(crate) Items<'a>);
 
 impl<'a> Dict<'a> {
-    /// Returns the number of entries.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Returns whether there are no entries.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Returns the value of a text key, with a linear search.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.iter().find_map(|(name, value)| match name {
-            Value::Str(name) if name == key => Some(value),
-            _ => None,
-        })
-    }
-
     /// Iterates over all keys and values in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Value<'a>, Value<'a>)> + use<'a> {
-        let tree = self.tree;
-        self.ids.iter().map(|&(key, value)| (tree.value(key), tree.value(value)))
+        let Items { tree, ids } = self.0;
+        ids.as_chunks().0.iter().map(|&[key, value]| (tree.value(key), tree.value(value)))
     }
 }

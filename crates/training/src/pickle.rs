@@ -1,8 +1,8 @@
-//! ClipCap's pickles of CLIP embeddings to capsmith's file of them, and back.
+//! Conversion between ClipCap's pickles of CLIP embeddings and capsmith's embeddings file.
 //!
-//! A pickle's rows belong to captions, capsmith's to pictures. Where the pickle names pictures of the
-//! data set, names decide. Elsewhere captions do, and where several pictures have the same caption
-//! the captions' order.
+//! A pickle's rows belong to captions, capsmith's to images. If the pickle names images of the data
+//! set, names decide which image a row belongs to, otherwise captions do. Among images with the same
+//! caption, the order of the captions decides.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -19,66 +19,65 @@ use crate::error::Error;
 use crate::import::{refuse_existing, staged};
 use crate::inputs::check_pictures;
 
-/// How far a row's L2 norm may be from 1 in a file of normalised embeddings.
+/// Largest difference of a row's L2 norm from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
-/// How far two embeddings of one picture may be apart, as a part of the first one's norm: ClipCap
+/// Largest distance between two embeddings of one image, relative to the first one's norm: ClipCap
 /// computes one for each caption.
-const SAME_PICTURE: f32 = 1e-2;
+const SAME_IMAGE: f32 = 1e-2;
 
-/// What was imported.
+/// Result of an import.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// Pictures with an embedding.
+    /// Number of images with an embedding.
     pub pictures: usize,
-    /// Pictures without one.
+    /// Images without one.
     pub skipped: Vec<Skipped>,
-    /// Where the embeddings come from.
+    /// Origin of the embeddings.
     pub identity: Identity,
 }
 
 /// Writes the embeddings of a pickle as capsmith's file for `dataset`.
 ///
 /// # Errors
-/// `out` exists; a row that fits no picture or two, by its caption; two embeddings of one picture
-/// that differ; values that are not finite.
+/// Fails if `out` exists, and for a row whose captions fit no image or several, two embeddings of
+/// one image that differ, and values that are not finite.
 pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error> {
     refuse_existing(out)?;
     let pickle = torch_files::Embeddings::load(file)?;
     let corpus = Corpus::load(dataset, None)?;
     let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(file)));
     let dim = pickle.dim();
-    let row = |row: usize| pickle.values().get(row * dim..(row + 1) * dim).unwrap_or_default();
+    let values_of = |row: usize| &pickle.values()[row * dim..(row + 1) * dim];
 
     let mut row_of: HashMap<usize, usize> = HashMap::new();
-    for (at, image) in pictures_of(&pickle, &corpus).map_err(fail)?.into_iter().enumerate() {
-        if !row(at).iter().all(|value| value.is_finite()) {
+    for (row, image) in images_of_rows(&pickle, &corpus).map_err(fail)?.into_iter().enumerate() {
+        let (values, name) = (values_of(row), &corpus.images[image].file_name);
+        if !values.iter().all(|value| value.is_finite()) {
             return Err(fail(format!(
-                "row {at} of the embeddings, of the picture {}, holds values that are not finite (NaN or infinity)\n\
-                 hint: compute this picture's embedding again, or take the picture out of the file",
-                corpus.images[image].file_name
+                "row {row} of the embeddings, of the picture {name}, holds values that are not finite (NaN or infinity)\n\
+                 hint: compute this picture's embedding again, or take the picture out of the file"
             )));
         }
-        let first = *row_of.entry(image).or_insert(at);
-        if distance(row(first), row(at)) > SAME_PICTURE * norm(row(first)) {
+        let first = *row_of.entry(image).or_insert(row);
+        if distance(values_of(first), values) > SAME_IMAGE * norm(values_of(first)) {
             return Err(fail(format!(
-                "rows {first} and {at} are different embeddings of the same picture, {}",
-                corpus.images[image].file_name
+                "rows {first} and {row} are different embeddings of the same picture, {name}"
             )));
         }
     }
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let source = file.file_name().unwrap_or_default().to_string_lossy();
     let (mut names, mut skipped, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (index, image) in corpus.images.iter().enumerate() {
-        if let Some(&at) = row_of.get(&index) {
+        if let Some(&row) = row_of.get(&index) {
             names.push(image.file_name.as_str());
-            values.extend_from_slice(row(at));
+            values.extend_from_slice(values_of(row));
         } else {
-            let reason = format!("no embedding in {name}");
+            let reason = format!("no embedding in {source}");
             skipped.push(Skipped { name: image.file_name.clone(), reason });
         }
     }
     let identity = Identity {
-        model: format!("imported from {name}"),
+        model: format!("imported from {source}"),
         model_sha256: digests::of_file(file)?,
         preprocessing: Preprocessing::clip(224),
         normalize: values.chunks(dim).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
@@ -93,11 +92,12 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
     Ok(Imported { pictures: names.len(), skipped, identity })
 }
 
-/// Writes capsmith's embeddings of `dataset` and its captions as ClipCap's pickle; returns how many
-/// rows and captions there are.
+/// Writes capsmith's embeddings of `dataset` with its captions as ClipCap's pickle.
+///
+/// Returns the numbers of rows and captions.
 ///
 /// # Errors
-/// `out` exists; the embeddings are of another data set.
+/// Fails if `out` exists or the embeddings are of another data set.
 pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, usize), Error> {
     refuse_existing(out)?;
     let corpus = Corpus::load(dataset, None)?;
@@ -110,18 +110,15 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
         )));
     }
     check_pictures(&file, &corpus)?;
-    let captions: Vec<Caption> = corpus
-        .images
-        .iter()
-        .filter_map(|image| Some((image, file.row_of(&image.file_name)?)))
-        .flat_map(|(image, row)| {
-            image.captions.iter().map(move |caption| Caption {
-                caption: caption.clone(),
-                row,
-                image: Some(image.file_name.clone()),
-            })
-        })
-        .collect();
+    let mut captions = Vec::new();
+    for image in &corpus.images {
+        let Some(row) = file.row_of(&image.file_name) else { continue };
+        captions.extend(image.captions.iter().map(|caption| Caption {
+            caption: caption.clone(),
+            row,
+            image: Some(image.file_name.clone()),
+        }));
+    }
     let values = Vec::<f32>::try_from(&file.tensor(Device::Cpu)?.f_flatten(0, -1)?)?;
     let counts = (file.names().len(), captions.len());
     let pickle = torch_files::Embeddings::new(values, file.dimension(), captions)
@@ -133,114 +130,94 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
     Ok(counts)
 }
 
-/// The picture of each row, as a place in the corpus.
-fn pictures_of(pickle: &torch_files::Embeddings, corpus: &Corpus) -> Result<Vec<usize>, String> {
-    let by_name: HashMap<&str, usize> = corpus
-        .images
-        .iter()
-        .enumerate()
-        .map(|(index, image)| (stem(&image.file_name), index))
-        .collect();
+/// Returns the image of each row, as an index into the corpus.
+fn images_of_rows(pickle: &torch_files::Embeddings, corpus: &Corpus) -> Result<Vec<usize>, String> {
+    let images = corpus.images.iter().enumerate();
+    let by_name: HashMap<&str, usize> =
+        images.map(|(index, image)| (stem(&image.file_name), index)).collect();
     let named = |caption: &Caption| by_name.get(stem(caption.image.as_deref()?)).copied();
     let has_names = pickle.captions().iter().any(|caption| named(caption).is_some());
-    let texts = Texts::new(pickle.captions(), corpus);
+    let by_caption = CaptionMatches::new(pickle.captions(), corpus);
 
-    let mut rows: Vec<Vec<usize>> = vec![Vec::new(); pickle.rows()];
-    for (place, caption) in pickle.captions().iter().enumerate() {
-        rows[caption.row].push(place);
+    let mut captions_of_row: Vec<Vec<usize>> = vec![Vec::new(); pickle.rows()];
+    for (index, caption) in pickle.captions().iter().enumerate() {
+        captions_of_row[caption.row].push(index);
     }
-    rows.iter()
-        .enumerate()
-        .map(|(row, places)| {
-            let Some(&first) = places.first() else {
-                return Err(format!("row {row} of the embeddings has no caption"));
-            };
-            let found: BTreeSet<usize> = if has_names {
-                let all = places.iter().map(|&place| named(&pickle.captions()[place]));
-                all.collect::<Option<_>>().unwrap_or_default()
-            } else {
-                texts.pictures(places)
-            };
-            match (found.len(), found.first()) {
-                (1, Some(&image)) => Ok(image),
-                (0, _) => Err(format!(
-                    "row {row} fits no picture of the data set; {}",
-                    described(&pickle.captions()[first])
-                )),
-                _ => Err(format!(
-                    "row {row} fits several pictures of the data set; {}",
-                    described(&pickle.captions()[first])
-                )),
-            }
-        })
-        .collect()
+    let image_of = |(row, captions): (usize, Vec<usize>)| {
+        let Some(&first) = captions.first() else {
+            return Err(format!("row {row} of the embeddings has no caption"));
+        };
+        let found: BTreeSet<usize> = if has_names {
+            let images = captions.iter().map(|&index| named(&pickle.captions()[index]));
+            images.collect::<Option<_>>().unwrap_or_default()
+        } else {
+            by_caption.images(&captions)
+        };
+        if let (1, Some(&image)) = (found.len(), found.first()) {
+            return Ok(image);
+        }
+        let count = if found.is_empty() { "no picture" } else { "several pictures" };
+        let Caption { caption, image, .. } = &pickle.captions()[first];
+        let of = image.as_deref().map_or(String::new(), |image| format!(" of {image:?}"));
+        Err(format!("row {row} fits {count} of the data set; its caption{of} is {caption:?}"))
+    };
+    captions_of_row.into_iter().enumerate().map(image_of).collect()
 }
 
-fn described(caption: &Caption) -> String {
-    let image = caption.image.as_deref().map(|image| format!(" of {image:?}"));
-    format!("its caption{} is {:?}", image.unwrap_or_default(), caption.caption)
-}
-
-/// Captions of pickle and corpus, by their text.
-struct Texts {
-    /// The pictures with each of the pickle's captions, in the corpus's order, as often as each has it.
-    candidates: Vec<Vec<usize>>,
-    /// The one of those that has the same place among equal captions, where there are as many of them
-    /// in the pickle.
+/// Images of the corpus that have each caption of a pickle.
+struct CaptionMatches {
+    /// Images with the same caption, in the corpus's order, repeated if an image repeats it.
+    images: Vec<Vec<usize>>,
+    /// The one of them with the same rank among equal captions, if pickle and corpus have equally
+    /// many.
     by_order: Vec<Option<usize>>,
 }
 
-impl Texts {
+impl CaptionMatches {
     fn new(captions: &[Caption], corpus: &Corpus) -> Self {
         let mut known: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, image) in corpus.images.iter().enumerate() {
             for caption in &image.captions {
-                known.entry(plain(caption)).or_default().push(index);
+                known.entry(normalised(caption)).or_default().push(index);
             }
         }
-        let texts: Vec<String> = captions.iter().map(|caption| plain(&caption.caption)).collect();
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        let places: Vec<usize> = texts
-            .iter()
-            .map(|text| {
-                let count = counts.entry(text).or_default();
-                *count += 1;
-                *count - 1
-            })
-            .collect();
-        let candidates: Vec<Vec<usize>> =
+        let texts: Vec<String> =
+            captions.iter().map(|caption| normalised(&caption.caption)).collect();
+        let images: Vec<Vec<usize>> =
             texts.iter().map(|text| known.get(text).cloned().unwrap_or_default()).collect();
-        let by_order = texts
-            .iter()
-            .zip(places)
-            .zip(&candidates)
-            .map(|((text, place), images)| {
-                (counts.get(text.as_str()) == Some(&images.len()))
-                    .then(|| images.get(place).copied())?
-            })
-            .collect();
-        Self { candidates, by_order }
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for text in &texts {
+            *counts.entry(text).or_default() += 1;
+        }
+        let mut ranks: HashMap<&str, usize> = HashMap::new();
+        let by_order = texts.iter().zip(&images).map(|(text, images)| {
+            let rank = ranks.entry(text).or_default();
+            *rank += 1;
+            images.get(*rank - 1).copied().filter(|_| counts[text.as_str()] == images.len())
+        });
+        let by_order = by_order.collect();
+        Self { images, by_order }
     }
 
-    /// The pictures that the captions at `places` may be of.
-    fn pictures(&self, places: &[usize]) -> BTreeSet<usize> {
-        let sets = places.iter().map(|&place| self.candidates[place].iter().copied().collect());
+    /// Returns the images that all `captions` may belong to.
+    fn images(&self, captions: &[usize]) -> BTreeSet<usize> {
+        let sets = captions.iter().map(|&index| self.images[index].iter().copied().collect());
         let common: BTreeSet<usize> =
             sets.reduce(|all: BTreeSet<usize>, one| &all & &one).unwrap_or_default();
         if common.len() < 2 {
             return common;
         }
         let ordered: BTreeSet<usize> =
-            places.iter().filter_map(|&place| self.by_order[place]).collect();
+            captions.iter().filter_map(|&index| self.by_order[index]).collect();
         if ordered.is_empty() { common } else { ordered }
     }
 }
 
-fn plain(caption: &str) -> String {
+fn normalised(caption: &str) -> String {
     caption.trim().to_lowercase()
 }
 
-/// A picture's name without `.jpg`.
+/// Returns an image's file name without `.jpg`.
 fn stem(name: &str) -> &str {
     name.strip_suffix(".jpg").unwrap_or(name)
 }
@@ -276,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Rows of captions, which come in the order of the rows.
+    /// Returns the images of rows, given the captions of each row.
     fn found(rows: &[&[&str]], image: Option<&str>) -> Result<Vec<usize>, String> {
         let captions = rows.iter().enumerate().flat_map(|(row, texts)| {
             texts.iter().map(move |text| Caption {
@@ -287,7 +264,7 @@ mod tests {
         });
         let values = vec![0.0; rows.len()];
         let pickle = torch_files::Embeddings::new(values, 1, captions.collect()).unwrap();
-        pictures_of(
+        images_of_rows(
             &pickle,
             &corpus(&[&["A dog .", "A dog runs ."], &["A dog .", "A cat ."], &["A hen ."]]),
         )

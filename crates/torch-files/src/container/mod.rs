@@ -11,8 +11,7 @@ use foreign_text::open_regular;
 use memmap2::Mmap;
 
 use crate::error::{Problem, shown};
-use crate::finish::finish;
-use crate::pickle::{Draft, Pickle, Source};
+use crate::pickle::{Container, Node, Pickle};
 use crate::tree::Tree;
 
 /// Position of a tar archive's magic bytes.
@@ -34,32 +33,36 @@ pub(crate) fn open(path: &Path) -> Result<Contents, Problem> {
 }
 
 fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {
-    let (nodes, root) = if bytes.starts_with(b"PK\x03\x04") {
+    let pickle = if bytes.starts_with(b"PK\x03\x04") {
         zip::read(bytes)?
     } else if bytes.get(TAR_MAGIC) == Some(b"ustar") {
-        return Err(Problem::UnsupportedKind(
-            "a tar archive, as PyTorch before 0.1.10 wrote\n\
+        return Err(Problem::content(
+            "is a tar archive, as PyTorch before 0.1.10 wrote\n\
              hint: load it in that PyTorch and save it again",
         ));
     } else if bytes.starts_with(LFS_POINTER) {
-        return Err(Problem::UnsupportedKind(
-            "a pointer of Git LFS, not the file that it stands for\n\
+        return Err(Problem::content(
+            "is a pointer of Git LFS, not the file that it stands for\n\
              hint: fetch the file itself: git lfs pull",
         ));
     } else if bytes.first().is_some_and(|&byte| may_begin_a_pickle(byte)) {
-        let pickle = Pickle::read(bytes, 0, Source::Plain)?;
-        if matches!(pickle.root(), Draft::Int(legacy::MAGIC)) {
+        let pickle = Pickle::read(bytes, 0, Container::Plain)?;
+        if matches!(pickle.root(), Node::Int(legacy::MAGIC)) {
             legacy::read(bytes)?
         } else {
             nothing_after(pickle.end, bytes)?;
-            // A plain pickle contains its storages.
-            finish(pickle, |key, _| Err(Problem::storage(format!("storage {key} is missing"))))?
+            pickle
         }
     } else {
         let beginning = bytes.get(..bytes.len().min(16)).unwrap_or_default();
-        return Err(Problem::Unrecognised(shown(&String::from_utf8_lossy(beginning))));
+        return Err(Problem::Content(format!(
+            "is neither a PyTorch checkpoint nor a pickle nor a safetensors file; it begins with \
+             \"{}\"\n\
+             hint: JSON needs no conversion; anything else may be the wrong file",
+            shown(&String::from_utf8_lossy(beginning))
+        )));
     };
-    Ok(Tree { path: path.to_owned(), nodes, root })
+    Tree::new(path, pickle)
 }
 
 /// Returns true for PROTO and for the first opcode of a value in protocols 0 and 1.
@@ -70,8 +73,8 @@ fn may_begin_a_pickle(byte: u8) -> bool {
 /// Fails if bytes follow the end of the pickle, as when damage moves a STOP forward.
 fn nothing_after(end: usize, bytes: &Bytes) -> Result<(), Problem> {
     if end < bytes.len() {
-        let reason = format!("{} bytes follow its end", bytes.len() - end);
-        return Err(Problem::Pickle { at: end as u64, reason });
+        let left = bytes.len() - end;
+        return Err(Problem::pickle(end, format_args!("{left} bytes follow its end")));
     }
     Ok(())
 }
@@ -80,7 +83,7 @@ fn map(path: &Path) -> Result<Bytes, Problem> {
     let file = open_regular(path).map_err(Problem::Io)?;
     let attributes = file.metadata().map_err(Problem::Io)?;
     if attributes.len() == 0 {
-        return Err(Problem::CutShort { at: 0, wanted: 1, end: 0 });
+        return Err(Problem::cut_short(0, 1, 0));
     }
     // SAFETY: the map is read-only and private to the tree. The documentation of `Tree::load`
     // requires the caller to keep the file unchanged.

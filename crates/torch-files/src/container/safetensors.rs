@@ -3,11 +3,11 @@
 //! A file holds named tensors; of tensors that share their values it holds only one.
 
 use bytes::Bytes;
-use safetensors::{Dtype as Theirs, SafeTensors};
+use safetensors::SafeTensors;
 
 use crate::dtype::Dtype;
 use crate::error::{Problem, shown};
-use crate::tensor::{Layout, Tensor};
+use crate::tensor::{Layout, Tensor, contiguous_strides};
 
 /// Size of the JSON header's length, which precedes the header.
 const HEADER: usize = size_of::<u64>();
@@ -43,7 +43,7 @@ pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
         let Some(info) = header.info(&name) else { continue };
         let (start, end) = info.data_offsets;
         let storage = input.slice(values + start..values + end);
-        let tensor = match dtype(info.dtype) {
+        let tensor = match Dtype::of_name(&info.dtype.to_string().to_lowercase()) {
             Some(dtype) => Ok(tensor(dtype, &info.shape, storage).map_err(|reason| {
                 Problem::Content(format!("tensor {}: {reason}", shown(&name)))
             })?),
@@ -53,7 +53,7 @@ pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
     }
     let mut copies: Vec<Entry> = Vec::new();
     for (removed, kept) in header.metadata().iter().flatten() {
-        let find = |wanted: &String| entries.iter().find(|(name, _)| name == wanted);
+        let find = |key: &String| entries.iter().find(|(name, _)| name == key);
         if let (None, Some((_, tensor))) = (find(removed), find(kept)) {
             copies.push((removed.clone(), tensor.clone()));
         }
@@ -66,26 +66,6 @@ pub(crate) fn read(input: &Bytes) -> Result<Vec<Entry>, Problem> {
 fn tensor(dtype: Dtype, shape: &[usize], storage: Bytes) -> Result<Tensor, String> {
     let elements = storage.len() / dtype.size();
     let shape: Vec<i128> = shape.iter().map(|&size| size as i128).collect();
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = shape[axis].saturating_mul(strides[axis]);
-    }
-    let layout = Layout::new(0, &shape, &strides, elements)?;
+    let layout = Layout::new(0, &shape, &contiguous_strides(&shape, false), elements)?;
     Ok(Tensor::new(dtype, layout, storage))
-}
-
-fn dtype(theirs: Theirs) -> Option<Dtype> {
-    Some(match theirs {
-        Theirs::F16 => Dtype::F16,
-        Theirs::BF16 => Dtype::BF16,
-        Theirs::F32 => Dtype::F32,
-        Theirs::F64 => Dtype::F64,
-        Theirs::I8 => Dtype::I8,
-        Theirs::I16 => Dtype::I16,
-        Theirs::I32 => Dtype::I32,
-        Theirs::I64 => Dtype::I64,
-        Theirs::U8 => Dtype::U8,
-        Theirs::BOOL => Dtype::Bool,
-        _ => return None,
-    })
 }

@@ -4,6 +4,7 @@
 //! `data/KEY` each storage, and `byteorder` says little (absent before PyTorch 2.0). Entries are
 //! slices of the mapped file; nothing is unpacked.
 
+use std::fmt::Display;
 use std::io::Cursor;
 
 use ::zip::read::{ArchiveOffset, Config};
@@ -13,34 +14,42 @@ use bytes::Bytes;
 
 use super::nothing_after;
 use crate::error::{Problem, shown};
-use crate::finish::finish;
-use crate::pickle::{Id, Pickle, Source, Storage};
-use crate::tree::Node;
+use crate::pickle::{Container, Pickle};
 
-const PICKLE: &str = "/data.pkl";
-
-pub(super) fn read(input: &Bytes) -> Result<(Vec<Node>, Id), Problem> {
+/// Reads the object's pickle and finds its storages.
+pub(super) fn read(input: &Bytes) -> Result<Pickle, Problem> {
     let mut archive = Archive::open(input)?;
-    if archive.place("constants.pkl").is_some() || archive.place("code/").is_some() {
-        return Err(Problem::UnsupportedKind(
-            "a TorchScript archive (torch.jit.save), which holds program code\n\
+    if archive.has_code() {
+        return Err(Problem::content(
+            "is a TorchScript archive (torch.jit.save), which holds program code\n\
              hint: save its weights in Python: torch.save(module.state_dict(), path)",
         ));
     }
-    if let Some(order) = archive.entry("byteorder")?
-        && *order != *b"little"
-    {
-        return Err(Problem::UnsupportedKind(
-            "from a machine that is not little-endian\n\
+    if archive.entry("byteorder")?.is_some_and(|order| *order != *b"little") {
+        return Err(Problem::content(
+            "is from a machine that is not little-endian\n\
              hint: load it in PyTorch and save it again on an ordinary computer",
         ));
     }
     let Some(data) = archive.entry("data.pkl")? else {
-        return Err(Problem::Archive("there is no data.pkl in it".to_owned()));
+        return Err(invalid("there is no data.pkl in it"));
     };
-    let pickle = Pickle::read(&data, 0, Source::Zip)?;
+    let mut pickle = Pickle::read(&data, 0, Container::Zip)?;
     nothing_after(pickle.end, &data)?;
-    finish(pickle, |key, storage| archive.storage(key, storage))
+    for storage in &mut pickle.storages {
+        storage.bytes = archive.entry(&format!("data/{}", storage.key))?;
+        if let Some(bytes) = storage.bytes.as_ref()
+            && bytes.len() != storage.byte_length()
+        {
+            return Err(Problem::storage(format_args!(
+                "storage {} has {} bytes, but should have {}",
+                storage.key,
+                bytes.len(),
+                storage.byte_length()
+            )));
+        }
+    }
+    Ok(pickle)
 }
 
 /// Archive whose entries all lie in one folder.
@@ -49,7 +58,7 @@ struct Archive<'a> {
     directory: ZipArchive<Cursor<&'a [u8]>>,
     folder: String,
     /// Bytes of entries that may still be read. Reading more means that entries overlap.
-    left: usize,
+    budget: usize,
 }
 
 impl<'a> Archive<'a> {
@@ -61,59 +70,61 @@ impl<'a> Archive<'a> {
         let directory = ZipArchive::with_config(config, Cursor::new(&**input))
             .map_err(|error| refused(&error))?;
         if directory.has_duplicate_names() {
-            return Err(Problem::Archive("two entries have one name".to_owned()));
+            return Err(invalid("two entries have one name"));
         }
-        let mut folders = directory.file_names().flatten().filter_map(|name| {
-            name.strip_suffix(PICKLE).filter(|folder| !folder.contains('/')).map(str::to_owned)
+        let folders = directory.file_names().flatten().filter_map(|name| {
+            let folder = name.strip_suffix("/data.pkl")?;
+            (!folder.contains('/')).then(|| folder.to_owned())
         });
-        let (folder, another) = (folders.next(), folders.next());
-        drop(folders);
-        match (folder, another) {
-            (Some(folder), None) => Ok(Self { input, directory, folder, left: input.len() }),
-            (None, _) => Err(Problem::Archive("there is no FOLDER/data.pkl in it".to_owned())),
-            _ => Err(Problem::Archive("there is more than one data.pkl in it".to_owned())),
+        let mut folders: Vec<String> = folders.take(2).collect();
+        match folders.len() {
+            1 => {
+                let folder = folders.remove(0);
+                Ok(Self { input, directory, folder, budget: input.len() })
+            }
+            0 => Err(invalid("there is no FOLDER/data.pkl in it")),
+            _ => Err(invalid("there is more than one data.pkl in it")),
         }
     }
 
-    /// Returns the index of an entry. If `name` ends in a slash, returns an entry of that folder.
-    fn place(&self, name: &str) -> Option<usize> {
-        let name = format!("{}/{name}", self.folder);
-        if name.ends_with('/') {
-            return self
-                .directory
-                .file_names()
-                .position(|entry| entry.is_ok_and(|entry| entry.starts_with(&name)));
-        }
-        self.directory.index_for_name(&name)
+    /// Returns true for the program of a TorchScript archive.
+    fn has_code(&self) -> bool {
+        let code = format!("{}/code/", self.folder);
+        let mut names = self.directory.file_names().flatten();
+        names.any(|name| name.starts_with(&code)) || self.index("constants.pkl").is_some()
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.directory.index_for_name(&format!("{}/{name}", self.folder))
     }
 
     /// Returns the bytes of an entry and checks its checksum; returns `None` if there is no entry.
     fn entry(&mut self, name: &str) -> Result<Option<Bytes>, Problem> {
-        let Some(place) = self.place(name) else { return Ok(None) };
-        let wrong = |what: &str| Problem::Archive(format!("entry {} {what}", shown(name)));
-        let entry = self.directory.by_index_raw(place).map_err(|error| refused(&error))?;
+        let Some(index) = self.index(name) else { return Ok(None) };
+        let damaged = |reason| invalid(format_args!("entry {} {reason}", shown(name)));
+        let entry = self.directory.by_index_raw(index).map_err(|error| refused(&error))?;
         if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-            return Err(wrong("is compressed or encrypted, which torch.save never does"));
+            return Err(damaged("is compressed or encrypted, which torch.save never does"));
         }
         if entry.size() != entry.compressed_size() {
-            return Err(wrong("has two different sizes"));
+            return Err(damaged("has two different sizes"));
         }
         let range = entry.data_start().and_then(|start| {
             let end = start.checked_add(entry.size())?;
             Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
         });
         let Some(range) = range.filter(|range| range.end <= self.input.len()) else {
-            return Err(wrong("reaches beyond the end of the file"));
+            return Err(damaged("reaches beyond the end of the file"));
         };
-        match self.left.checked_sub(range.len()) {
-            Some(left) => self.left = left,
-            None => return Err(wrong("overlaps others")),
+        match self.budget.checked_sub(range.len()) {
+            Some(left) => self.budget = left,
+            None => return Err(damaged("overlaps others")),
         }
         let bytes = self.input.slice(range);
         let crc = entry.crc32();
         drop(entry);
         if crc32fast::hash(&bytes) != crc && (crc != 0 || self.has_checksums()?) {
-            return Err(wrong("is damaged: its checksum is wrong"));
+            return Err(damaged("is damaged: its checksum is wrong"));
         }
         Ok(Some(bytes))
     }
@@ -122,30 +133,20 @@ impl<'a> Archive<'a> {
     ///
     /// PyTorch writes zeros after `torch.serialization.set_crc32_options(False)`.
     fn has_checksums(&mut self) -> Result<bool, Problem> {
-        for place in 0..self.directory.len() {
-            let entry = self.directory.by_index_raw(place).map_err(|error| refused(&error))?;
+        for index in 0..self.directory.len() {
+            let entry = self.directory.by_index_raw(index).map_err(|error| refused(&error))?;
             if entry.crc32() != 0 {
                 return Ok(true);
             }
         }
         Ok(false)
     }
-
-    fn storage(&mut self, key: &str, storage: &Storage) -> Result<Bytes, Problem> {
-        let Some(bytes) = self.entry(&format!("data/{key}"))? else {
-            return Err(Problem::storage(format!("storage {key} is missing")));
-        };
-        if bytes.len() != storage.byte_length() {
-            return Err(Problem::storage(format!(
-                "storage {key} has {} bytes, but should have {}",
-                bytes.len(),
-                storage.byte_length()
-            )));
-        }
-        Ok(bytes)
-    }
 }
 
 fn refused(error: &ZipError) -> Problem {
-    Problem::Archive(format!("{error}\nhint: fetch or copy the file again; it may be truncated"))
+    invalid(format_args!("{error}\nhint: fetch or copy the file again; it may be truncated"))
+}
+
+fn invalid(reason: impl Display) -> Problem {
+    Problem::Content(format!("is not an archive that torch.save writes: {reason}"))
 }

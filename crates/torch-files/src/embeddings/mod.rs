@@ -47,9 +47,9 @@ impl Embeddings {
             )));
         }
         let rows = values.len() / dim;
-        if let Some((place, caption)) = captions.iter().enumerate().find(|(_, c)| c.row >= rows) {
+        if let Some((index, caption)) = captions.iter().enumerate().find(|(_, c)| c.row >= rows) {
             return Err(Problem::Content(format!(
-                "caption {place} belongs to row {}, but there are {rows} rows of embeddings",
+                "caption {index} belongs to row {}, but there are {rows} rows of embeddings",
                 caption.row
             )));
         }

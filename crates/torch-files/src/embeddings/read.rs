@@ -23,26 +23,25 @@ pub(super) fn read(root: Value) -> Result<Embeddings, Problem> {
 
 /// Reads embeddings from one tensor or list, with the captions in a separate list.
 fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
-    let (values, dim) = match root.get(EMBEDDING) {
+    let mut rows = Rows::default();
+    match root.get(EMBEDDING) {
         Some(Value::Tensor(tensor)) => {
-            let (&[_, dim] | &[_, 1, dim]) = tensor.shape() else {
+            let (&[count, dim] | &[count, 1, dim]) = tensor.shape() else {
+                let shape = tensor.shape();
                 return Err(Problem::Content(format!(
-                    "the embeddings have shape {:?}, not [rows, dim]",
-                    tensor.shape()
+                    "the embeddings have shape {shape:?}, not [rows, dim]"
                 )));
             };
-            (floats(tensor, EMBEDDING)?, dim)
+            rows.values = floats(tensor, EMBEDDING)?;
+            (rows.count, rows.dim) = (count, Some(dim));
         }
         Some(Value::List(items) | Value::Tuple(items)) => {
-            let mut rows = Rows::default();
-            for (place, item) in items.iter().enumerate() {
-                rows.add(item, &format!("row {place} of the embeddings"))?;
+            for (index, item) in items.iter().enumerate() {
+                rows.add(item, &format!("row {index} of the embeddings"))?;
             }
-            (rows.values, rows.dim.unwrap_or_default())
         }
         _ => return Err(missing(&format!("there is no tensor, array or list \"{EMBEDDING}\""))),
-    };
-    let rows = values.len().checked_div(dim).unwrap_or_default();
+    }
     let items = match root.get("captions").or_else(|| root.get("caption")) {
         Some(Value::List(items) | Value::Tuple(items)) => items,
         Some(other) => {
@@ -50,48 +49,45 @@ fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
         }
         None => return Err(missing("there is no list \"captions\"")),
     };
-    let mut captions = Vec::with_capacity(items.len());
-    for (place, item) in items.iter().enumerate() {
-        let row = match item.get(EMBEDDING) {
-            Some(Value::Int(row)) => usize::try_from(row).unwrap_or(usize::MAX),
-            // Captions without a row number belong to the rows in order.
-            None if items.len() == rows => place,
-            None => {
-                return Err(Problem::Content(format!(
-                    "{} captions for {rows} rows of embeddings, and caption {place} does not say \
-                     which is its own",
-                    items.len()
-                )));
-            }
-            Some(other) => {
-                let kind = other.kind();
-                return Err(Problem::Content(format!(
-                    "the row of caption {place} is a {kind}, not an int"
-                )));
-            }
-        };
-        captions.push(caption(item, place, row)?);
-    }
-    Embeddings::new(values, dim, captions)
+    let row_of = |index: usize, item: Value| match item.get(EMBEDDING) {
+        Some(Value::Int(row)) => Ok(usize::try_from(row).unwrap_or(usize::MAX)),
+        // Captions without a row number belong to the rows in order.
+        None if items.len() == rows.count => Ok(index),
+        None => Err(Problem::Content(format!(
+            "{} captions for {} rows of embeddings, and caption {index} does not say which is its \
+             own",
+            items.len(),
+            rows.count
+        ))),
+        Some(other) => Err(Problem::Content(format!(
+            "the row of caption {index} is a {}, not an int",
+            other.kind()
+        ))),
+    };
+    let captions = items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| caption(item, index, row_of(index, item)?))
+        .collect::<Result<_, _>>()?;
+    Embeddings::new(rows.values, rows.dim.unwrap_or_default(), captions)
 }
 
 /// Reads a list of dicts, each with its own embedding. Captions that share a tensor share a row.
 fn tensor_each(items: Items) -> Result<Embeddings, Problem> {
     let mut captions = Vec::with_capacity(items.len());
-    let (mut rows, mut seen) = (Rows::default(), HashMap::new());
-    for (place, item) in items.iter().enumerate() {
+    let (mut rows, mut row_of_tensor) = (Rows::default(), HashMap::new());
+    for (index, item) in items.iter().enumerate() {
         let Some(embedding) = item.get(EMBEDDING) else {
-            return Err(missing(&format!("item {place} has no \"{EMBEDDING}\"")));
+            return Err(missing(&format!("item {index} has no \"{EMBEDDING}\"")));
         };
-        let known = match embedding {
-            Value::Tensor(tensor) => Some(*seen.entry(tensor.identity()).or_insert(rows.count)),
-            _ => None,
+        let row = match embedding {
+            Value::Tensor(tensor) => *row_of_tensor.entry(tensor.identity()).or_insert(rows.count),
+            _ => rows.count,
         };
-        let row = known.unwrap_or(rows.count);
         if row == rows.count {
-            rows.add(embedding, &format!("the embedding of item {place}"))?;
+            rows.add(embedding, &format!("the embedding of item {index}"))?;
         }
-        captions.push(caption(item, place, row)?);
+        captions.push(caption(item, index, row)?);
     }
     let Some(dim) = rows.dim else {
         return Err(missing("the list is empty"));
@@ -105,7 +101,11 @@ struct Rows {
     dim: Option<usize>,
     count: usize,
     values: Vec<f32>,
-    memory: Memory,
+    storages: HashSet<*const u8>,
+    /// Bytes of all storages.
+    stored: usize,
+    /// Bytes of all tensors.
+    copied: usize,
 }
 
 impl Rows {
@@ -115,12 +115,10 @@ impl Rows {
         match value {
             Value::Tensor(tensor) => {
                 let (&[_] | &[1, _]) = tensor.shape() else {
-                    return Err(Problem::Content(format!(
-                        "{name} has shape {:?}, not [dim]",
-                        tensor.shape()
-                    )));
+                    let shape = tensor.shape();
+                    return Err(Problem::Content(format!("{name} has shape {shape:?}, not [dim]")));
                 };
-                self.memory.take(tensor)?;
+                self.count_memory(tensor)?;
                 self.values.extend(floats(tensor, name)?);
             }
             Value::List(items) | Value::Tuple(items) => {
@@ -151,25 +149,17 @@ impl Rows {
         self.count += 1;
         Ok(())
     }
-}
 
-/// Memory check that refuses overlapping views with which a small file would fill the memory.
-#[derive(Default)]
-struct Memory {
-    storages: HashSet<*const u8>,
-    there: usize,
-    taken: usize,
-}
-
-impl Memory {
-    fn take(&mut self, tensor: &Tensor) -> Result<(), Problem> {
+    /// Refuses overlapping views, with which a small file would fill the memory.
+    fn count_memory(&mut self, tensor: &Tensor) -> Result<(), Problem> {
         if self.storages.insert(tensor.storage().as_ptr()) {
-            self.there += tensor.storage().len();
+            self.stored += tensor.storage().len();
         }
-        self.taken += tensor.len() * tensor.dtype().size();
-        if self.taken > self.there {
-            let reason = "the embeddings are views of one another, which is not read";
-            return Err(Problem::Limit(reason.to_owned()));
+        self.copied += tensor.len() * tensor.dtype().size();
+        if self.copied > self.stored {
+            return Err(Problem::limit(
+                "the embeddings are views of one another, which is not read",
+            ));
         }
         Ok(())
     }
@@ -182,18 +172,18 @@ fn floats(tensor: &Tensor, name: &str) -> Result<Vec<f32>, Problem> {
 }
 
 /// Reads a caption, which is a text or a dict with one and an optional `image_id`.
-fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
+fn caption(item: Value, index: usize, row: usize) -> Result<Caption, Problem> {
     let text = match item {
-        Value::Str(text) => Some(Value::Str(text)),
+        Value::Str(_) => Some(item),
         _ => item.get("caption"),
     };
-    let text = match text {
-        Some(Value::Str(text)) => text,
+    let caption = match text {
+        Some(Value::Str(text)) => text.to_owned(),
         Some(Value::Other(kind)) => {
-            return Err(Problem::Content(format!("caption {place} is a {kind}")));
+            return Err(Problem::Content(format!("caption {index} is a {kind}")));
         }
         _ => {
-            return Err(missing(&format!("caption {place} is neither a text nor a dict with one")));
+            return Err(missing(&format!("caption {index} is neither a text nor a dict with one")));
         }
     };
     let image = match item.get("image_id") {
@@ -204,12 +194,12 @@ fn caption(item: Value, place: usize, row: usize) -> Result<Caption, Problem> {
         Some(Value::Float(number)) if number.fract() == 0.0 => Some(format!("{number:.0}")),
         Some(other) => {
             let kind = other.kind();
-            return Err(Problem::Content(format!("the image_id of caption {place} is a {kind}")));
+            return Err(Problem::Content(format!("the image_id of caption {index} is a {kind}")));
         }
     };
-    Ok(Caption { caption: text.to_owned(), row, image })
+    Ok(Caption { caption, row, image })
 }
 
-fn missing(what: &str) -> Problem {
-    Problem::Content(format!("is not a pickle of embeddings with captions: {what}"))
+fn missing(reason: &str) -> Problem {
+    Problem::Content(format!("is not a pickle of embeddings with captions: {reason}"))
 }

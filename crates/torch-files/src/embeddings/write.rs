@@ -6,9 +6,17 @@
 use std::io::{self, Write};
 
 use super::Embeddings;
-use crate::container::legacy::{MAGIC, VERSION};
 
-const STORAGE_KEY: &str = "0";
+/// Start of a legacy file: the magic number, the version, facts about the machine, and the object,
+/// which is a storage, up to its number of elements.
+const LEGACY_HEAD: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\
+    \x80\x02J\xe9\x03\0\0.\
+    \x80\x02}(X\x10\0\0\0protocol_versionJ\xe9\x03\0\0X\x0d\0\0\0little_endian\x88\
+    X\x0a\0\0\0type_sizes}(X\x05\0\0\0shortJ\x02\0\0\0X\x03\0\0\0intJ\x04\0\0\0\
+    X\x04\0\0\0longJ\x04\0\0\0uu.\
+    \x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu";
+/// Rest of the object, and the list of storage keys.
+const LEGACY_KEYS: &[u8] = b"NtQ.\x80\x02]X\x01\0\0\x000a.";
 
 pub(super) fn write(embeddings: &Embeddings, file: &mut impl Write) -> io::Result<()> {
     file.write_all(b"\x80\x04}(")?;
@@ -46,33 +54,10 @@ fn tensor(embeddings: &Embeddings, file: &mut impl Write) -> io::Result<()> {
 
 /// Writes `_load_from_bytes(legacy file)`.
 fn storage(values: &[f32], file: &mut impl Write) -> io::Result<()> {
-    let mut header = Vec::new();
-    header.write_all(b"\x80\x02\x8a\x0a")?;
-    header.write_all(&MAGIC.to_le_bytes()[..10])?;
-    header.write_all(b".\x80\x02")?;
-    integer(&mut header, VERSION as usize)?;
-    header.write_all(b".\x80\x02}(")?;
-    text_2(&mut header, "protocol_version")?;
-    integer(&mut header, VERSION as usize)?;
-    text_2(&mut header, "little_endian")?;
-    header.write_all(b"\x88")?;
-    text_2(&mut header, "type_sizes")?;
-    header.write_all(b"}(")?;
-    for (kind, size) in [("short", 2), ("int", 4), ("long", 4)] {
-        text_2(&mut header, kind)?;
-        integer(&mut header, size)?;
-    }
-    header.write_all(b"uu.\x80\x02(")?;
-    text_2(&mut header, "storage")?;
-    header.write_all(b"ctorch\nFloatStorage\n")?;
-    text_2(&mut header, STORAGE_KEY)?;
-    text_2(&mut header, "cpu")?;
+    let mut header = LEGACY_HEAD.to_vec();
     integer(&mut header, values.len())?;
-    header.write_all(b"NtQ.\x80\x02]")?;
-    text_2(&mut header, STORAGE_KEY)?;
-    header.write_all(b"a.")?;
-    header.write_all(&(values.len() as u64).to_le_bytes())?;
-
+    header.extend(LEGACY_KEYS);
+    header.extend((values.len() as u64).to_le_bytes());
     file.write_all(b"ctorch.storage\n_load_from_bytes\n\x8e")?;
     file.write_all(&((header.len() + size_of_val(values)) as u64).to_le_bytes())?;
     file.write_all(&header)?;
@@ -90,13 +75,6 @@ fn text(file: &mut impl Write, text: &str) -> io::Result<()> {
         file.write_all(b"\x8d")?;
         file.write_all(&(text.len() as u64).to_le_bytes())?;
     }
-    file.write_all(text.as_bytes())
-}
-
-/// Writes a short text as BINUNICODE, which protocol 2 has.
-fn text_2(file: &mut impl Write, text: &str) -> io::Result<()> {
-    file.write_all(b"X")?;
-    file.write_all(&(text.len() as u32).to_le_bytes())?;
     file.write_all(text.as_bytes())
 }
 

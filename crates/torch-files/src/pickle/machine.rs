@@ -7,8 +7,7 @@ use bytes::Bytes;
 use super::globals::Global;
 use super::opcodes as op;
 use super::reader::Reader;
-use super::stack::at_most;
-use super::{Draft, Id, Pickle, Source, Storage};
+use super::{Container, Id, Node, Pickle};
 use crate::error::{Problem, shown};
 
 /// Cost that a pickle may incur per byte of its length.
@@ -16,196 +15,155 @@ use crate::error::{Problem, shown};
 /// A new value, a copied reference, and a byte copied or read again cost one each. All files that
 /// Python, numpy and PyTorch wrote for the tests stay below 1.
 const COST_PER_BYTE: usize = 4;
-const PROTOCOLS: u8 = 5;
-
-const NONE: Id = 0;
-pub(super) const FALSE: Id = 1;
-pub(super) const TRUE: Id = 2;
-const EMPTY_TUPLE: Id = 3;
+const LATEST_PROTOCOL: u8 = 5;
 
 pub(super) struct Machine<'a> {
     pub(super) reader: Reader<'a>,
-    pub(super) source: Source,
+    pub(super) container: Container,
     /// Position of the current opcode.
-    pub(super) at: usize,
-    pub(super) values: Vec<Draft>,
+    pub(super) opcode_offset: usize,
+    pub(super) pickle: Pickle,
     pub(super) stack: Vec<Id>,
     /// Length of the stack at each MARK.
     pub(super) marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    pub(super) storages: Vec<Storage>,
-    pub(super) storage_of_key: HashMap<Box<str>, usize>,
-    pub(super) left_to_pay: usize,
+    /// Cost that may still be charged.
+    pub(super) budget: usize,
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(input: &'a Bytes, at: usize, source: Source) -> Self {
-        let values =
-            vec![Draft::None, Draft::Bool(false), Draft::Bool(true), Draft::Tuple(Box::default())];
+    pub(super) fn new(input: &'a Bytes, start: usize, container: Container) -> Self {
         Self {
-            reader: Reader::new(input, at),
-            source,
-            at,
-            values,
+            reader: Reader::new(input, start),
+            container,
+            opcode_offset: start,
+            pickle: Pickle::default(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
-            storages: Vec::new(),
-            storage_of_key: HashMap::new(),
-            left_to_pay: (input.len() - at).saturating_mul(COST_PER_BYTE),
+            budget: (input.len() - start).saturating_mul(COST_PER_BYTE),
         }
     }
 
     pub(super) fn run(mut self) -> Result<Pickle, Problem> {
         loop {
-            self.at = self.reader.at();
+            self.opcode_offset = self.reader.offset();
             let opcode = self.reader.u8()?;
             if opcode == op::STOP {
                 break;
             }
-            self.step(opcode)?;
+            match self.literal(opcode)? {
+                Some(node) => self.push_new(node)?,
+                None => self.step(opcode)?,
+            }
         }
-        let root = self.pop()?;
+        self.pickle.root = self.pop()?;
+        self.pickle.end = self.reader.offset();
         if !self.stack.is_empty() || !self.marks.is_empty() {
-            return Err(self.wrong("stops with values left over"));
+            return Err(self.invalid("stops with values left over"));
         }
-        let Self { values, storages, .. } = self;
-        Ok(Pickle { values, root, storages, end: self.reader.at() })
+        Ok(self.pickle)
     }
 
-    fn step(&mut self, opcode: u8) -> Result<(), Problem> {
-        match opcode {
-            op::PROTO => self.protocol(),
-            // Frames only help reading ahead.
-            op::FRAME => {
-                let length = self.reader.u64()?;
-                self.reader.check(length).map(drop)
-            }
-
-            op::NONE => self.push(NONE),
-            op::NEWFALSE => self.push(FALSE),
-            op::NEWTRUE => self.push(TRUE),
-            op::EMPTY_TUPLE => self.push(EMPTY_TUPLE),
+    /// Reads the new value that an opcode pushes, or returns `None` for other opcodes.
+    fn literal(&mut self, opcode: u8) -> Result<Option<Node>, Problem> {
+        Ok(Some(match opcode {
+            op::NONE => Node::None,
+            op::NEWFALSE => Node::Bool(false),
+            op::NEWTRUE => Node::Bool(true),
             op::BININT | op::BININT1 | op::BININT2 | op::LONG1 | op::LONG4 => {
-                self.binary_integer(opcode)
+                self.binary_integer(opcode)?
             }
-            op::BINFLOAT => {
-                let value = self.reader.f64_big_endian()?;
-                self.make(Draft::Float(value))
-            }
-            op::INT | op::LONG | op::FLOAT => self.number_in_words(opcode),
+            op::BINFLOAT => Node::Float(self.reader.array().map(f64::from_be_bytes)?),
+            op::INT | op::LONG | op::FLOAT => self.decimal_number(opcode)?,
             op::UNICODE
             | op::BINUNICODE
             | op::SHORT_BINUNICODE
             | op::BINUNICODE8
             | op::BINSTRING
-            | op::SHORT_BINSTRING => self.text(opcode),
+            | op::SHORT_BINSTRING => self.text(opcode)?,
             op::BINBYTES | op::SHORT_BINBYTES | op::BINBYTES8 | op::BYTEARRAY8 => {
                 let length = self.length(opcode)?;
-                let bytes = self.reader.share(length)?;
-                self.make(Draft::Bytes(bytes.into()))
+                Node::Bytes(self.reader.share(length)?.into())
             }
-
-            op::EMPTY_LIST => self.make(Draft::List(Vec::new())),
-            op::EMPTY_SET => self.make(Draft::Set(Vec::new())),
-            op::EMPTY_DICT => self.make(Draft::Dict(Vec::new())),
-            op::LIST => {
-                let items = self.pop_to_mark()?;
-                self.make(Draft::List(items))
+            op::EMPTY_LIST => Node::List(Vec::new()),
+            op::EMPTY_TUPLE => Node::Tuple(Vec::new()),
+            op::EMPTY_SET => Node::Set(Vec::new()),
+            op::EMPTY_DICT => Node::Dict(Vec::new()),
+            op::LIST => Node::List(self.pop_to_mark()?),
+            op::TUPLE => Node::Tuple(self.pop_to_mark()?),
+            op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
+                Node::Tuple(self.pop_many(usize::from(opcode - op::TUPLE1) + 1)?)
             }
-            op::FROZENSET => {
-                let items = self.pop_to_mark()?;
-                self.make(Draft::Set(items))
-            }
+            op::FROZENSET => Node::Set(self.pop_to_mark()?),
             op::DICT => {
                 let items = self.pop_to_mark()?;
-                let entries = self.pairs(&items)?;
-                self.make(Draft::Dict(entries))
+                self.check_pairs(&items)?;
+                Node::Dict(items)
             }
-            op::TUPLE => {
-                let items = self.pop_to_mark()?;
-                self.make(Draft::Tuple(items.into()))
-            }
-            op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
-                let items = self.pop_many(usize::from(opcode - op::TUPLE1) + 1)?;
-                self.make(Draft::Tuple(items.into()))
-            }
-            op::APPEND | op::APPENDS | op::ADDITEMS | op::SETITEM | op::SETITEMS => {
-                self.fill_container(opcode)
-            }
-
-            op::GET | op::BINGET | op::LONG_BINGET => self.recall(opcode),
-            op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE => self.remember(opcode),
-
-            op::MARK => {
-                self.marks.push(self.stack.len());
-                at_most(self.marks.len(), "marks")
-            }
-            op::POP if self.marks.last() == Some(&self.stack.len()) => {
-                self.marks.pop();
-                Ok(())
-            }
-            op::POP => self.pop().map(drop),
-            op::POP_MARK => self.pop_to_mark().map(drop),
-            op::DUP => self.top().and_then(|id| self.push(id)),
-
             op::GLOBAL => {
                 let module = String::from_utf8_lossy(self.reader.line()?);
                 let name = String::from_utf8_lossy(self.reader.line()?);
-                let global = self.named(&module, &name)?;
-                self.make(Draft::Global(global))
+                Node::Global(self.named(&module, &name)?)
             }
             op::STACK_GLOBAL => {
                 let [name, module] = [self.pop()?, self.pop()?];
-                let global = self.named(self.str(module)?, self.str(name)?)?;
-                self.make(Draft::Global(global))
+                Node::Global(self.named(self.str(module)?, self.str(name)?)?)
             }
-            op::NEWOBJ => self.new_object(),
-            op::BINPERSID => self.persistent_storage(),
-            op::REDUCE => self.reduce(),
-            op::BUILD => self.build(),
+            op::BINPERSID => self.persistent_storage()?,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn step(&mut self, opcode: u8) -> Result<(), Problem> {
+        match opcode {
+            op::PROTO => {
+                let protocol = self.reader.u8()?;
+                if protocol > LATEST_PROTOCOL {
+                    return Err(
+                        self.invalid(format_args!("pickle protocol {protocol} is not known"))
+                    );
+                }
+            }
+            // Frames only help reading ahead.
+            op::FRAME => {
+                let length = self.reader.u64()?;
+                self.reader.check(length)?;
+            }
+            op::APPEND | op::APPENDS | op::ADDITEMS | op::SETITEM | op::SETITEMS => {
+                self.fill_container(opcode)?;
+            }
+            op::GET | op::BINGET | op::LONG_BINGET => {
+                let key = self.memo_key(opcode)?;
+                let Some(&id) = self.memo.get(&key) else {
+                    let reason = format_args!("takes memo {key}, which was never put");
+                    return Err(self.invalid(reason));
+                };
+                self.stack.push(id);
+            }
+            op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE => {
+                let key = self.memo_key(opcode)?;
+                self.memo.insert(key, self.top()?);
+            }
+            op::MARK => self.marks.push(self.stack.len()),
+            op::POP if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
+            op::POP => drop(self.pop()?),
+            op::POP_MARK => drop(self.pop_to_mark()?),
+            op::DUP => self.stack.push(self.top()?),
+            op::NEWOBJ => self.new_object()?,
+            op::REDUCE => self.reduce()?,
+            op::BUILD => self.build()?,
             _ => {
-                let name = op::name_of(opcode).map_or(format!("0x{opcode:02x}"), str::to_owned);
-                Err(Problem::Opcode { name, at: self.at as u64 })
+                return Err(self.invalid(format_args!(
+                    "the pickle opcode {} is not read here; nothing was run",
+                    op::name_of_refused(opcode)
+                )));
             }
         }
+        Ok(())
     }
 
-    fn new_object(&mut self) -> Result<(), Problem> {
-        let [arguments, class] = [self.pop()?, self.pop()?];
-        let reason = match *self.get(class) {
-            Draft::Global(class @ (Global::TensorClass | Global::Unread(_))) => {
-                return self.call(class, arguments);
-            }
-            Draft::Global(class) => format!("NEWOBJ would make a bare {class:?}"),
-            ref other => format!("NEWOBJ would make an object of a {}", other.kind()),
-        };
-        Err(self.wrong(reason))
-    }
-
-    fn protocol(&mut self) -> Result<(), Problem> {
-        match self.reader.u8()? {
-            0..=PROTOCOLS => Ok(()),
-            other => Err(self.wrong(format!("pickle protocol {other} is not known"))),
-        }
-    }
-
-    fn recall(&mut self, opcode: u8) -> Result<(), Problem> {
-        let place = self.memo_place(opcode)?;
-        match self.memo.get(&place) {
-            Some(&id) => self.push(id),
-            None => Err(self.wrong(format!("takes memo {place}, which was never put"))),
-        }
-    }
-
-    fn remember(&mut self, opcode: u8) -> Result<(), Problem> {
-        let place = self.memo_place(opcode)?;
-        let id = self.top()?;
-        self.memo.insert(place, id);
-        at_most(self.memo.len(), "remembers")
-    }
-
-    fn memo_place(&mut self, opcode: u8) -> Result<u32, Problem> {
+    fn memo_key(&mut self, opcode: u8) -> Result<u32, Problem> {
         match opcode {
             op::BINGET | op::BINPUT => Ok(self.reader.u8()?.into()),
             op::LONG_BINGET | op::LONG_BINPUT => self.reader.u32(),
@@ -213,7 +171,7 @@ impl<'a> Machine<'a> {
             _ => {
                 let line = String::from_utf8_lossy(self.reader.line()?);
                 line.parse().map_err(|_| {
-                    self.wrong(format!("\"{}\" is not a place in the memo", shown(&line)))
+                    self.invalid(format_args!("\"{}\" is not a number in the memo", shown(&line)))
                 })
             }
         }
@@ -225,39 +183,34 @@ impl<'a> Machine<'a> {
             op::SETITEM => self.pop_many(2)?,
             _ => self.pop_to_mark()?,
         };
-        self.pay(items.len())?;
+        self.charge(items.len())?;
+        if matches!(opcode, op::SETITEM | op::SETITEMS) {
+            self.check_pairs(&items)?;
+        }
         let container = self.top()? as usize;
-        let kind = self.values[container].kind();
-        match (opcode, &mut self.values[container]) {
-            (op::APPEND | op::APPENDS, Draft::List(list)) => list.append(&mut items),
-            (op::ADDITEMS, Draft::Set(set)) => set.append(&mut items),
-            (op::SETITEM | op::SETITEMS, Draft::Dict(_)) => {
-                let mut new = self.pairs(&items)?;
-                if let Draft::Dict(dict) = &mut self.values[container] {
-                    dict.append(&mut new);
-                }
+        match (opcode, &mut self.pickle.nodes[container]) {
+            (op::APPEND | op::APPENDS, Node::List(ids))
+            | (op::ADDITEMS, Node::Set(ids))
+            | (op::SETITEM | op::SETITEMS, Node::Dict(ids)) => ids.append(&mut items),
+            (_, other) => {
+                let kind = other.kind();
+                return Err(self.invalid(format_args!("cannot add items to a {kind}")));
             }
-            _ => return Err(self.wrong(format!("cannot add items to a {kind}"))),
         }
         Ok(())
     }
 
-    fn pairs(&self, items: &[Id]) -> Result<Vec<(Id, Id)>, Problem> {
-        let (pairs, odd) = items.as_chunks();
-        if !odd.is_empty() {
-            return Err(self.wrong("a dict's key without a value"));
+    fn check_pairs(&self, items: &[Id]) -> Result<(), Problem> {
+        if items.len().is_multiple_of(2) {
+            return Ok(());
         }
-        Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+        Err(self.invalid("a dict's key without a value"))
     }
 
     fn named(&self, module: &str, name: &str) -> Result<Global, Problem> {
         Global::of_name(module, name).ok_or_else(|| Problem::ForbiddenName {
             name: shown(&format!("{module:.80}.{name:.80}")),
-            at: self.at as u64,
+            offset: self.opcode_offset,
         })
-    }
-
-    pub(super) fn wrong(&self, reason: impl Into<String>) -> Problem {
-        Problem::Pickle { at: self.at as u64, reason: reason.into() }
     }
 }

@@ -7,84 +7,72 @@ use crate::error::Problem;
 /// Most bytes of an integer; PyTorch's own magic number has ten.
 const MAX_INTEGER: usize = size_of::<i128>();
 
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     input: &'a Bytes,
-    at: usize,
+    offset: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(input: &'a Bytes, at: usize) -> Self {
-        Self { input, at }
+    pub(crate) fn new(input: &'a Bytes, offset: usize) -> Self {
+        Self { input, offset }
     }
 
-    pub(super) fn at(&self) -> usize {
-        self.at
+    /// Returns the position of the next byte.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
-    /// Returns the next `wanted` bytes.
-    pub(super) fn take(&mut self, wanted: u64) -> Result<&'a [u8], Problem> {
-        let start = self.check(wanted)?;
-        self.at += wanted as usize;
-        Ok(&self.input[start..self.at])
+    /// Returns the next `length` bytes.
+    pub(crate) fn take(&mut self, length: u64) -> Result<&'a [u8], Problem> {
+        let start = self.offset;
+        self.check(length)?;
+        self.offset += length as usize;
+        Ok(&self.input[start..self.offset])
     }
 
-    /// Returns the next `wanted` bytes, shared instead of copied.
-    pub(super) fn share(&mut self, wanted: u64) -> Result<Bytes, Problem> {
-        let start = self.check(wanted)?;
-        self.at += wanted as usize;
-        Ok(self.input.slice(start..self.at))
+    /// Returns the next `length` bytes, shared instead of copied.
+    pub(crate) fn share(&mut self, length: u64) -> Result<Bytes, Problem> {
+        Ok(self.input.slice_ref(self.take(length)?))
     }
 
-    /// Checks that `wanted` more bytes exist and returns where they begin.
-    pub(super) fn check(&self, wanted: u64) -> Result<usize, Problem> {
-        let left = self.input.len().saturating_sub(self.at) as u64;
-        if wanted > left {
-            let end = self.input.len() as u64;
-            return Err(Problem::CutShort { at: self.at as u64, wanted, end });
+    /// Checks that `length` more bytes exist.
+    pub(crate) fn check(&self, length: u64) -> Result<(), Problem> {
+        if length > self.input.len().saturating_sub(self.offset) as u64 {
+            return Err(self.cut_short(length));
         }
-        Ok(self.at)
+        Ok(())
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64)?);
         Ok(array)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Problem> {
-        Ok(u8::from_le_bytes(self.array()?))
+    pub(crate) fn u8(&mut self) -> Result<u8, Problem> {
+        self.array().map(u8::from_le_bytes)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Problem> {
-        Ok(u16::from_le_bytes(self.array()?))
+    pub(crate) fn u32(&mut self) -> Result<u32, Problem> {
+        self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Problem> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i32(&mut self) -> Result<i32, Problem> {
-        Ok(i32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, Problem> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    /// Reads the argument of BINFLOAT, the only big-endian number in a pickle.
-    pub(super) fn f64_big_endian(&mut self) -> Result<f64, Problem> {
-        Ok(f64::from_be_bytes(self.array()?))
+    pub(crate) fn u64(&mut self) -> Result<u64, Problem> {
+        self.array().map(u64::from_le_bytes)
     }
 
     /// Returns the bytes up to the next newline, without it.
-    pub(super) fn line(&mut self) -> Result<&'a [u8], Problem> {
-        let rest = self.input.get(self.at..).unwrap_or_default();
+    pub(crate) fn line(&mut self) -> Result<&'a [u8], Problem> {
+        let rest = self.input.get(self.offset..).unwrap_or_default();
         let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
-            let end = self.input.len() as u64;
-            return Err(Problem::CutShort { at: self.at as u64, wanted: end + 1, end });
+            return Err(self.cut_short(rest.len() as u64 + 1));
         };
-        self.at += length + 1;
+        self.offset += length + 1;
         Ok(&rest[..length])
+    }
+
+    fn cut_short(&self, needed: u64) -> Problem {
+        Problem::cut_short(self.offset, needed, self.input.len())
     }
 }
 
@@ -103,26 +91,18 @@ pub(super) fn integer(bytes: &[u8]) -> Result<i128, String> {
 ///
 /// It is Latin-1 with `\uXXXX` and `\UXXXXXXXX`; a backslash itself is also written so.
 pub(super) fn raw_unicode_escape(bytes: &[u8]) -> Option<String> {
-    let mut text = String::new();
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            text.push(char::from(byte));
-            continue;
-        }
-        let (&kind, after) = rest.split_first()?;
-        let (digits, after) = after.split_at_checked(match kind {
-            b'u' => 4,
-            b'U' => 8,
+    let latin: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+    let mut parts = latin.split('\\');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let (digits, rest) = match part.split_at_checked(1)? {
+            ("u", rest) => rest.split_at_checked(4)?,
+            ("U", rest) => rest.split_at_checked(8)?,
             _ => return None,
-        })?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let code = u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        };
+        let code = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?;
         text.push(char::from_u32(code)?);
-        rest = after;
+        text.push_str(rest);
     }
     Some(text)
 }

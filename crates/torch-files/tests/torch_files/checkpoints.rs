@@ -37,7 +37,7 @@ fn every_checkpoint_reads_as_torch_reads_it() {
             case["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
         assert_eq!(names, wanted, "{file}");
         assert_eq!(state.count(), wanted.len());
-        assert_eq!(state.place(), case["place"], "{file}");
+        assert_eq!(state.key_path(), case["place"], "{file}");
         let others: Vec<(String, String)> = serde_json::from_value(case["others"].clone()).unwrap();
         let found: Vec<(String, String)> =
             state.others().iter().map(|(name, kind)| (name.clone(), (*kind).to_owned())).collect();

@@ -1,9 +1,8 @@
-//! A ClipCap checkpoint becomes a run folder.
+//! Import of a ClipCap checkpoint as a run folder.
 //!
-//! Read are the names that ClipCap's training script saves: `gpt.*`, a Hugging Face GPT-2, and
-//! `clip_project.*`, either mapper; also behind what wrappers put before them, and with the GPT-2
-//! called otherwise. Sizes are inferred from shapes. Nothing is at the run's place until all of it
-//! has been read back into a model.
+//! ClipCap's training script saves `gpt.*`, a Hugging Face GPT-2, and `clip_project.*`, either mapper.
+//! Prefixes of wrappers and another name of the GPT-2 are recognised. Sizes are inferred from shapes.
+//! The run folder appears only after all of it has been read back into a model.
 
 mod names;
 mod shapes;
@@ -34,39 +33,39 @@ use weights::Weights;
 pub(crate) const HEAD: &str = "gpt.lm_head.weight";
 pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
 
-/// A checkpoint to import, and what it does not say itself.
+/// Checkpoint to import, with the settings that it does not contain.
 #[derive(Debug)]
 pub struct Import<'a> {
-    /// The file that `torch.save` or safetensors wrote.
+    /// File that `torch.save` or safetensors wrote.
     pub file: &'a Path,
-    /// What the run is configured as; its mapper is replaced by the one in the file.
+    /// Configuration of the run; the file's mapper replaces its own.
     pub config: Config,
-    /// Folder with the tokenizer that the captions were written in.
+    /// Folder with the tokenizer of the captions.
     pub tokenizer: &'a Path,
-    /// GPT-2's attention heads, which no shape tells; else one for each 64 of the hidden size.
+    /// Number of GPT-2's attention heads; by default one for each 64 of the hidden size.
     pub heads: Option<i64>,
-    /// The run folder to make.
+    /// Run folder to create.
     pub out: &'a Path,
 }
 
-/// What was imported.
+/// Result of an import.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// The language model, as the shapes have it.
+    /// Language model, with its sizes from the shapes.
     pub gpt2: Gpt2Config,
-    /// The run's configuration.
+    /// Configuration of the run.
     pub config: Config,
-    /// Values in an image embedding.
+    /// Length of an image embedding.
     pub clip_dim: usize,
-    /// Weights taken over.
+    /// Number of imported weights.
     pub tensors: usize,
 }
 
-/// Makes a run folder of a checkpoint: f32 weights, finished, without the optimizer's moments.
+/// Creates a finished run with the checkpoint's weights as f32, without optimizer moments.
 ///
 /// # Errors
-/// Names the file and every tensor that is missing, unknown, of a wrong shape or not finite; refuses
-/// a tokenizer with more tokens than there are embeddings. Nothing is left at `out` then.
+/// Names the file and every tensor that is missing, unknown, of a wrong shape or not finite. Fails
+/// for a tokenizer with more tokens than there are embeddings. Leaves nothing at `out` on failure.
 pub fn import(import: &Import) -> Result<Imported, Error> {
     refuse_existing(import.out)?;
     let weights = Weights::find(import.file)?;
@@ -98,7 +97,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     Ok(imported)
 }
 
-/// Builds the model and fills it, strictly. Errors name `source`, which the weights are from.
+/// Loads the imported weights into a model, strictly. Errors name `source`, the imported file.
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
     let checkpoint = checkpoints::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
@@ -111,7 +110,7 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     );
     prefix::load(&mut store, &checkpoint::weights(&checkpoint)?).map_err(|error| match error {
         WeightsError::Mismatch { report, .. } => Error::Mismatch(format!(
-            "{} is no ClipCap checkpoint that is understood here; of the model that its sizes make, the tensors do not fit\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",
+            "{} is not a ClipCap checkpoint that can be imported; its tensors do not fit the model of its sizes\n{report}hint: save model.state_dict() of ClipCap's ClipCaptionModel",
             printable_path(source)
         )),
         WeightsError::NotFinite { name, value, .. } => {
@@ -121,17 +120,18 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     })
 }
 
-/// Makes a folder to fill beside `place`.
-pub(crate) fn staged(place: &Path) -> Result<StagedFolder, Error> {
-    if place.file_name().is_none() {
+/// Creates a temporary folder beside `out`.
+pub(crate) fn staged(out: &Path) -> Result<StagedFolder, Error> {
+    if out.file_name().is_none() {
         return Err(Error::RunFile {
-            path: place.to_owned(),
+            path: out.to_owned(),
             reason: "this names no folder; give --out a name".into(),
         });
     }
-    Ok(StagedFolder::beside(place)?)
+    Ok(StagedFolder::beside(out)?)
 }
 
+/// Fails if something exists at `out`.
 pub(crate) fn refuse_existing(out: &Path) -> Result<(), Error> {
     if fs::symlink_metadata(out).is_err() {
         return Ok(());

@@ -1,9 +1,9 @@
-//! From the names in a file to ClipCap's.
+//! Mapping of the names in a file to ClipCap's.
 
 use std::collections::BTreeSet;
 
-/// Modules that are put around a model or a part of it: by `DataParallel` and `DeepSpeed`, by
-/// `torch.compile`, by FSDP, by activation checkpointing, and by Lightning's strategies.
+/// Modules that wrap a model or a part of it: of `DataParallel` and `DeepSpeed`, `torch.compile`,
+/// FSDP, activation checkpointing, and Lightning's strategies.
 const WRAPPERS: [&str; 5] = [
     "module",
     "_orig_mod",
@@ -11,44 +11,43 @@ const WRAPPERS: [&str; 5] = [
     "_checkpoint_wrapped_module",
     "_forward_module",
 ];
-/// The weight that tells how a GPT-2 is called: every one has it, and no other is tied to it.
+/// Weight by which a GPT-2 is recognised: every one has it, and no other weight is tied to it.
 const POSITIONS: &str = "transformer.wpe.weight";
 const LANGUAGE_MODEL: &str = "gpt.";
 const MAPPER: &str = "clip_project.";
 
-/// Names of the parts of captioners in a file.
+/// Prefixes of the parts of captioners in a file.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct PartPrefixes {
     /// Prefixes of GPT-2s: `gpt.`, or another such as `model.gpt2.`.
     language_models: BTreeSet<String>,
-    /// Prefixes of mappers.
     mappers: BTreeSet<String>,
 }
 
-impl Parts {
-    /// Looks for the parts that `names` speak of.
-    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+impl PartPrefixes {
+    /// Finds the parts to which `names` belong.
+    pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut parts = Self::default();
-        for name in names.map(plain) {
+        for name in names.map(without_wrappers) {
             if let Some(before) = name.strip_suffix(POSITIONS).filter(|before| is_module(before)) {
                 parts.language_models.insert(before.to_owned());
             }
-            let mapper = name.match_indices(MAPPER).find(|&(place, _)| is_module(&name[..place]));
-            if let Some((place, _)) = mapper {
-                parts.mappers.insert(name[..place + MAPPER.len()].to_owned());
+            let mapper = name.match_indices(MAPPER).find(|&(start, _)| is_module(&name[..start]));
+            if let Some((start, _)) = mapper {
+                parts.mappers.insert(name[..start + MAPPER.len()].to_owned());
             }
         }
         parts
     }
 
-    /// Returns true if there is a whole captioner, or several.
+    /// Returns true if there is at least one whole captioner.
     pub(super) fn are_whole(&self) -> bool {
         !self.language_models.is_empty() && !self.mappers.is_empty()
     }
 
-    /// Returns why the parts are not those of exactly one captioner.
+    /// Returns the reason if the parts are not those of exactly one captioner.
     pub(super) fn fault(&self) -> Option<String> {
-        let several = |parts: &BTreeSet<String>| {
+        let listed = |parts: &BTreeSet<String>| {
             let parts: Vec<String> =
                 parts.iter().map(|part| part.escape_debug().to_string()).collect();
             parts.join(", ")
@@ -61,26 +60,26 @@ impl Parts {
                     .to_owned()
             }
             (_, 0) => "it has a GPT-2, but no mapper (clip_project.…)".to_owned(),
-            (1, _) => format!("it has several mappers: {}", several(&self.mappers)),
-            _ => format!("it has several GPT-2s: {}", several(&self.language_models)),
+            (1, _) => format!("it has several mappers: {}", listed(&self.mappers)),
+            _ => format!("it has several GPT-2s: {}", listed(&self.language_models)),
         })
     }
 
-    /// Returns ClipCap's name for a name in the file; none where it is of neither part.
-    pub(super) fn ours(&self, name: &str) -> Option<String> {
-        let name = plain(name);
-        // A GPT-2 at the top of the file takes every other name.
+    /// Returns ClipCap's name for a name in the file, or `None` if it belongs to neither part.
+    pub(super) fn clipcap_name(&self, name: &str) -> Option<String> {
+        let name = without_wrappers(name);
+        // The mapper comes first: a GPT-2 at the top of the file takes every other name.
         [(MAPPER, &self.mappers), (LANGUAGE_MODEL, &self.language_models)].iter().find_map(
-            |(ours, theirs)| {
-                let rest = theirs.iter().find_map(|theirs| name.strip_prefix(theirs.as_str()))?;
-                Some(format!("{ours}{rest}"))
+            |(clipcap, prefixes)| {
+                let rest = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix.as_str()))?;
+                Some(format!("{clipcap}{rest}"))
             },
         )
     }
 }
 
-/// A name without the modules around its parts.
-fn plain(name: &str) -> String {
+/// Returns a name without the modules that wrap its parts.
+fn without_wrappers(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
     parts.join(".")
 }
@@ -96,12 +95,12 @@ mod tests {
 
     const MATRIX: &str = "transformer.h.0.attn.c_attn.weight";
 
-    fn parts(names: &[&str]) -> Parts {
-        Parts::of(names.iter().copied())
+    fn parts(names: &[&str]) -> PartPrefixes {
+        PartPrefixes::find(names.iter().copied())
     }
 
     #[test]
-    fn names_are_told_by_what_they_end_in() {
+    fn parts_are_recognised_by_the_ends_of_names() {
         for (language_model, mapper) in [
             ("gpt.", "clip_project."),
             ("gpt2.", "clip_project."),
@@ -117,21 +116,21 @@ mod tests {
             let bias = format!("{mapper}model.0.bias");
             let parts = parts(&[&positions, &bias]);
             assert!(parts.are_whole() && parts.fault().is_none(), "{language_model}");
-            assert_eq!(parts.ours(&matrix), Some(format!("gpt.{MATRIX}")));
-            assert_eq!(parts.ours(&bias).as_deref(), Some("clip_project.model.0.bias"));
+            assert_eq!(parts.clipcap_name(&matrix), Some(format!("gpt.{MATRIX}")));
+            assert_eq!(parts.clipcap_name(&bias).as_deref(), Some("clip_project.model.0.bias"));
             if !language_model.is_empty() {
-                assert_eq!(parts.ours("clip.visual.proj"), None);
+                assert_eq!(parts.clipcap_name("clip.visual.proj"), None);
             }
         }
         let inside = "gpt.transformer.h.0._checkpoint_wrapped_module.attn.c_attn.weight";
         assert_eq!(
-            parts(&["gpt.transformer.wpe.weight"]).ours(inside),
+            parts(&["gpt.transformer.wpe.weight"]).clipcap_name(inside),
             Some(format!("gpt.{MATRIX}"))
         );
     }
 
     #[test]
-    fn what_is_not_one_captioner_says_so() {
+    fn other_than_one_captioner_is_refused() {
         for (names, words) in [
             (&["a.weight"][..], "neither a GPT-2"),
             (&["my_clip_project.model.0.bias", "xtransformer.wpe.weight"], "neither a GPT-2"),

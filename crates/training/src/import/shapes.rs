@@ -1,4 +1,4 @@
-//! A model's sizes from the names and shapes of its weights.
+//! Inference of a model's sizes from the names and shapes of its weights.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use recipes::{Mapper, MapperKind};
 /// Width of an attention head in every published GPT-2.
 const HEAD_WIDTH: i64 = 64;
 
-/// What the shapes say.
+/// Sizes of a captioner.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sizes {
     pub gpt2: Gpt2Config,
@@ -20,7 +20,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Values in the large matrices of the model: what building it would take.
+    /// Returns the number of values in the model's large matrices.
     pub(super) fn parameters(&self) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let (hidden, inner) = (wide(self.gpt2.n_embd), wide(self.gpt2.inner()));
@@ -41,10 +41,10 @@ impl Sizes {
     }
 }
 
-/// Reads the sizes off `names` and the shapes that `shape` knows by name.
+/// Infers the sizes from all names and from `shape`, which returns a tensor's shape.
 ///
 /// # Errors
-/// Names the tensor that is missing or contradicts another.
+/// Names a tensor that is missing or contradicts another.
 pub(super) fn infer(
     names: &[&str],
     shape: impl Fn(&str) -> Option<Vec<i64>>,
@@ -69,7 +69,7 @@ pub(super) fn infer(
         (Mapper { kind, prefix_length }, clip_dim)
     } else {
         return Err(
-            "it has no mapper of ClipCap's: neither clip_project.model.0.weight (MLP) nor clip_project.prefix_const (transformer)"
+            "it has no mapper: neither clip_project.model.0.weight (MLP) nor clip_project.prefix_const (transformer)"
                 .to_owned(),
         );
     };
@@ -90,7 +90,7 @@ fn gpt2(
         None if n_embd % HEAD_WIDTH == 0 => n_embd / HEAD_WIDTH,
         None => {
             return Err(format!(
-                "GPT-2's hidden size is {n_embd}, no multiple of {HEAD_WIDTH}, and no shape tells its attention heads; say them with --heads"
+                "GPT-2's hidden size is {n_embd}, not a multiple of {HEAD_WIDTH}, so its number of attention heads is unknown; give it with --heads"
             ));
         }
     };
@@ -108,7 +108,7 @@ fn gpt2(
     Ok(config)
 }
 
-/// A weight of two dimensions, neither of them 0.
+/// Returns the shape of a weight with two dimensions, neither of them 0.
 fn matrix(name: &str, shape: Option<&[i64]>) -> Result<[i64; 2], String> {
     match shape {
         Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok([rows, columns]),
@@ -117,15 +117,15 @@ fn matrix(name: &str, shape: Option<&[i64]>) -> Result<[i64; 2], String> {
     }
 }
 
-/// How many vectors of the hidden size `outputs` are.
+/// Returns how many vectors of the hidden size `outputs` values are.
 fn whole(name: &str, outputs: i64, hidden: i64) -> Result<i64, String> {
     if outputs % hidden == 0 {
         return Ok(outputs / hidden);
     }
-    Err(format!("{name} has {outputs} rows, no multiple of GPT-2's hidden size {hidden}"))
+    Err(format!("{name} has {outputs} rows, not a multiple of GPT-2's hidden size {hidden}"))
 }
 
-/// How many numbered modules there are under `prefix`.
+/// Returns the number of numbered modules under `prefix`.
 fn count(names: &[&str], prefix: &str) -> Result<i64, String> {
     let numbers: BTreeSet<&str> = names
         .iter()

@@ -1,4 +1,4 @@
-//! The captioner's weights in a file, by ClipCap's names.
+//! Weights of the captioner in a file, by ClipCap's names.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,7 +9,7 @@ use networks::prefix;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
 
-use super::names::Parts;
+use super::names::PartPrefixes;
 use super::shapes::{self, Sizes};
 use super::{EMBEDDING, HEAD};
 use crate::error::Error;
@@ -19,77 +19,75 @@ const LISTED: usize = 8;
 const HINT: &str =
     "hint: in Python, save model.state_dict() of ClipCap's ClipCaptionModel by itself";
 
-/// The weights of a captioner, without causal masks and an output head that repeats the embedding.
+/// Weights of a captioner, without causal masks and an output head that repeats the embedding.
 pub(super) struct Weights<'a> {
     file: &'a Path,
-    stored: Vec<Stored>,
+    tensors: Vec<NamedTensor>,
 }
 
-/// A tensor in the file.
-struct Stored {
+struct NamedTensor {
     name: String,
-    /// Its name in the file.
-    theirs: String,
+    name_in_file: String,
     tensor: torch_files::Tensor,
 }
 
 impl<'a> Weights<'a> {
-    /// Finds the captioner in a file, wherever in it and under whatever prefix it lies.
+    /// Finds the only captioner in a file, at any key and under any prefix.
     pub(super) fn find(file: &'a Path) -> Result<Self, Error> {
-        let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(file)));
-        let (dict, parts) = captioner(StateDict::all(file)?).map_err(fail)?;
-        let mut stored = Vec::with_capacity(dict.count());
+        let mut weights = Self { file, tensors: Vec::new() };
+        let (dict, parts) =
+            choose_captioner(StateDict::all(file)?).map_err(|reason| weights.fail(&reason))?;
         let (mut names, mut unknown) = (HashSet::new(), Vec::new());
-        for (theirs, tensor) in dict.iter() {
-            // No name of ours has any, and errors print names.
-            let is_plain = !theirs.chars().any(char::is_control);
-            let Some(name) = parts.ours(theirs).filter(|_| is_plain) else {
+        for (name_in_file, tensor) in dict.iter() {
+            // ClipCap's names have no control characters, and errors print names.
+            let is_plain = !name_in_file.chars().any(char::is_control);
+            let Some(name) = parts.clipcap_name(name_in_file).filter(|_| is_plain) else {
                 // Integers beside the model are counters, such as that of averaged models.
                 if tensor.dtype().is_floating() {
-                    unknown.push(theirs);
+                    unknown.push(name_in_file);
                 }
                 continue;
             };
             if !names.insert(name.clone()) {
-                return Err(fail(format!("{theirs} and another tensor are both {name}\n{HINT}")));
+                return Err(weights
+                    .fail(&format!("{name_in_file} and another tensor are both {name}\n{HINT}")));
             }
-            stored.push(Stored { name, theirs: theirs.to_owned(), tensor: tensor.clone() });
+            let (name_in_file, tensor) = (name_in_file.to_owned(), tensor.clone());
+            weights.tensors.push(NamedTensor { name, name_in_file, tensor });
         }
         if !unknown.is_empty() {
-            return Err(fail(format!(
+            return Err(weights.fail(&format!(
                 "{} of its tensors belong to no part of a captioner: {}\n{HINT}",
                 unknown.len(),
                 listed(&unknown)
             )));
         }
-        let odd = dict
-            .others()
-            .iter()
-            .find(|(theirs, _)| parts.ours(theirs).is_some() && !theirs.ends_with("_extra_state"));
-        if let Some((theirs, kind)) = odd {
-            return Err(fail(format!("{theirs} is a {kind}, which is no weight that is read")));
-        }
-        let mut weights = Self { file, stored };
-        let has_own_head = weights.has_own_head();
-        weights.stored.retain(|stored| {
-            !prefix::is_ignored(&stored.name) || (has_own_head && stored.name == HEAD)
+        let unread = dict.others().iter().find(|(name, _)| {
+            parts.clipcap_name(name).is_some() && !name.ends_with("_extra_state")
         });
-        weights.check_length()?;
+        if let Some((name, kind)) = unread {
+            return Err(weights.fail(&format!("{name} is a {kind}, which cannot be imported")));
+        }
+        let has_own_head = weights.has_own_head();
+        weights.tensors.retain(|NamedTensor { name, .. }| {
+            !prefix::is_ignored(name) || (has_own_head && name == HEAD)
+        });
+        weights.refuse_views()?;
         Ok(weights)
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     pub(super) fn count(&self) -> usize {
-        self.stored.len()
+        self.tensors.len()
     }
 
-    /// Reads the model's sizes off the shapes.
+    /// Infers the model's sizes from the shapes.
     pub(super) fn sizes(&self, heads: Option<i64>) -> Result<Sizes, Error> {
-        let names: Vec<&str> = self.stored.iter().map(|stored| stored.name.as_str()).collect();
-        let shape = |name: &str| self.get(name).map(|stored| shape(&stored.tensor));
+        let names: Vec<&str> = self.tensors.iter().map(|named| named.name.as_str()).collect();
+        let shape = |name: &str| self.get(name).map(shape);
         let sizes = shapes::infer(&names, shape, heads).map_err(|reason| self.fail(&reason))?;
-        let values: u128 = self.stored.iter().map(|stored| stored.tensor.len() as u128).sum();
-        // Some slack, since a file that lacks a tensor is better told which one.
+        let values: u128 = self.tensors.iter().map(|named| named.tensor.len() as u128).sum();
+        // Some slack, since for a file that lacks a tensor a later error names it.
         let (needed, allowed) = (sizes.parameters(), 2 * values + 1_000_000);
         if needed > allowed {
             return Err(self.fail(&format!(
@@ -102,56 +100,51 @@ impl<'a> Weights<'a> {
     /// Reads all values as f32.
     ///
     /// # Errors
-    /// Names the tensor that holds integers, or a value that is not finite.
+    /// Names a tensor that holds integers or values that are not finite.
     pub(super) fn read(&self) -> Result<Vec<(String, Tensor)>, Error> {
-        let read = |stored: &Stored| Ok((stored.name.clone(), self.values(stored)?));
-        self.stored.iter().map(read).collect()
+        self.tensors.iter().map(|named| Ok((named.name.clone(), self.values(named)?))).collect()
     }
 
-    fn values(&self, stored: &Stored) -> Result<Tensor, Error> {
-        let Stored { theirs, tensor, .. } = stored;
+    fn values(&self, named: &NamedTensor) -> Result<Tensor, Error> {
+        let NamedTensor { name_in_file: name, tensor, .. } = named;
         let shape = shape(tensor);
         let values = if tensor.dtype() == Dtype::F32 {
             Tensor::f_from_data_size(&tensor.bytes(), &shape, Kind::Float)?
         } else {
             let values = tensor.to_f32().ok_or_else(|| {
-                self.fail(&format!(
-                    "{theirs} is of type {}; weights are floating-point numbers",
-                    tensor.dtype()
-                ))
+                let dtype = tensor.dtype();
+                self.fail(&format!("{name} is of type {dtype}; weights are floating-point numbers"))
             })?;
             Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?
         };
         let finite = values.f_isfinite()?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
-        if finite != values.numel() as i64 {
+        let all = values.numel() as i64;
+        if finite != all {
             return Err(self.fail(&format!(
-                "{} of the {} values of {theirs} are not finite (NaN or infinity), and no caption comes of such weights\n\
-                 hint: the training that made them diverged; take a checkpoint of before",
-                values.numel() as i64 - finite,
-                values.numel()
+                "{} of the {all} values of {name} are not finite (NaN or infinity), so it cannot caption\n\
+                 hint: its training diverged; take an earlier checkpoint",
+                all - finite
             )));
         }
         Ok(values)
     }
 
-    /// Returns true for an output head that is not the token embedding again.
+    /// Returns true if the output head differs from the token embedding.
     fn has_own_head(&self) -> bool {
         let (Some(head), Some(embedding)) = (self.get(HEAD), self.get(EMBEDDING)) else {
             return false;
         };
-        let (head, embedding) = (&head.tensor, &embedding.tensor);
         head.dtype() != embedding.dtype()
             || head.shape() != embedding.shape()
             || head.bytes() != embedding.bytes()
     }
 
-    /// Refuses tensors that are views of one storage, and would each get memory of their own, where
-    /// that is more than a few.
-    fn check_length(&self) -> Result<(), Error> {
+    /// Fails if many tensors are views of one storage, since each would get memory of its own.
+    fn refuse_views(&self) -> Result<(), Error> {
         let size = fs::metadata(self.file).map_or(0, |attributes| attributes.len());
-        let of = |stored: &Stored| (stored.tensor.len() * stored.tensor.dtype().size()) as u64;
-        let bytes: u64 = self.stored.iter().map(of).sum();
-        if bytes <= 2 * size {
+        let tensors = self.tensors.iter().map(|named| &named.tensor);
+        let bytes: usize = tensors.map(|tensor| tensor.len() * tensor.dtype().size()).sum();
+        if bytes as u64 <= 2 * size {
             return Ok(());
         }
         Err(self.fail(&format!(
@@ -159,8 +152,8 @@ impl<'a> Weights<'a> {
         )))
     }
 
-    fn get(&self, name: &str) -> Option<&Stored> {
-        self.stored.iter().find(|stored| stored.name == name)
+    fn get(&self, name: &str) -> Option<&torch_files::Tensor> {
+        self.tensors.iter().find(|named| named.name == name).map(|named| &named.tensor)
     }
 
     fn fail(&self, reason: &str) -> Error {
@@ -168,29 +161,29 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The one state dict of a file that holds one captioner.
-fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
+/// Returns the only state dict that holds a whole captioner.
+fn choose_captioner(mut all: Vec<StateDict>) -> Result<(StateDict, PartPrefixes), String> {
     let parts = |dict: &StateDict| {
         let others = dict.others().iter().map(|(name, _)| name.as_str());
-        Parts::of(dict.iter().map(|(name, _)| name).chain(others))
+        PartPrefixes::find(dict.iter().map(|(name, _)| name).chain(others))
     };
-    let whole: Vec<usize> = (0..all.len()).filter(|&at| parts(&all[at]).are_whole()).collect();
+    let whole: Vec<usize> =
+        (0..all.len()).filter(|&index| parts(&all[index]).are_whole()).collect();
     if whole.len() > 1 {
-        let places: Vec<&str> = whole.iter().map(|&at| all[at].place()).collect();
+        let key_paths: Vec<&str> = whole.iter().map(|&index| all[index].key_path()).collect();
+        let named =
+            key_paths.iter().map(|path| if path.is_empty() { "the file itself" } else { path });
         return Err(format!(
             "holds several captioners: {}\n\
              hint: in Python, save the one that is meant by itself: torch.save(torch.load(FILE){}, NEW)",
-            places
-                .iter()
-                .map(|place| if place.is_empty() { "the file itself" } else { place })
-                .collect::<Vec<_>>()
-                .join(", "),
-            places.iter().find(|place| !place.is_empty()).unwrap_or(&"")
+            named.collect::<Vec<_>>().join(", "),
+            key_paths.iter().find(|path| !path.is_empty()).unwrap_or(&"")
         ));
     }
-    // Where there is none, most is said of what has the most tensors.
-    let most = (0..all.len()).max_by_key(|&at| (all[at].count(), std::cmp::Reverse(at)));
-    let Some(chosen) = whole.first().copied().or(most) else {
+    // Without a whole captioner, the error is about the dict with the most tensors.
+    let largest =
+        (0..all.len()).max_by_key(|&index| (all[index].count(), std::cmp::Reverse(index)));
+    let Some(chosen) = whole.first().copied().or(largest) else {
         return Err("holds no tensors by name".to_owned());
     };
     let dict = all.swap_remove(chosen);
@@ -198,16 +191,20 @@ fn captioner(mut all: Vec<StateDict>) -> Result<(StateDict, Parts), String> {
     let Some(fault) = parts.fault() else { return Ok((dict, parts)) };
     let names: Vec<&str> = dict.iter().map(|(name, _)| name).collect();
     let unknown: Vec<&str> =
-        names.iter().copied().filter(|name| parts.ours(name).is_none()).collect();
+        names.iter().copied().filter(|name| parts.clipcap_name(name).is_none()).collect();
     let names = if unknown.is_empty() { names } else { unknown };
     Err(format!(
-        "is no ClipCap checkpoint that is understood here: {fault}; its tensors{} are called {}\n{HINT}",
-        if dict.place().is_empty() { String::new() } else { format!(" under {}", dict.place()) },
+        "is not a ClipCap checkpoint that can be imported: {fault}; its tensors{} are called {}\n{HINT}",
+        if dict.key_path().is_empty() {
+            String::new()
+        } else {
+            format!(" under {}", dict.key_path())
+        },
         listed(&names)
     ))
 }
 
-/// The first names, escaped.
+/// Lists the first names, escaped.
 fn listed(names: &[&str]) -> String {
     let mut listed: Vec<String> =
         names.iter().take(LISTED).map(|name| name.escape_debug().to_string()).collect();
