@@ -1,4 +1,4 @@
-//! Gradients summed in buckets, by threads in place of processes.
+//! Gradients summed in buckets by threads, which stand for processes.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ use tch::{Device, Kind, Tensor, no_grad};
 struct Thread {
     rank: usize,
     shared: Arc<Shared>,
-    /// The sizes of what was summed, in order.
+    /// Sizes of the summed tensors, in order.
     sent: Mutex<Vec<usize>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     threads: usize,
-    /// By its number, how many have made a call, and their sum.
+    /// Sum of each call, by its number, and how many threads have added to it.
     calls: Mutex<BTreeMap<usize, (usize, Tensor)>>,
     changed: Condvar,
 }
@@ -73,21 +73,21 @@ impl Collectives for Thread {
     }
 }
 
-/// Three parameters, of 6, 4 and 1 values.
+/// Returns three parameters, of 6, 4 and 1 values.
 fn parameters() -> Vec<Tensor> {
     [&[2, 3][..], &[4], &[]]
         .map(|size| Tensor::ones(size, (Kind::Float, Device::Cpu)).set_requires_grad(true))
         .into()
 }
 
-/// A loss whose gradients are `factor` times 1, 2 and 3 in all places.
+/// Returns a loss whose gradients are `factor` times 1, 2 and 3 everywhere.
 fn gradients(parameters: &[Tensor], factor: f64) -> Vec<Tensor> {
     let terms = parameters.iter().zip(1..).map(|(p, n)| p.sum(Kind::Float) * f64::from(n) * factor);
     let loss = terms.reduce(|a, b| a + b).unwrap();
     Tensor::f_run_backward(&[&loss], &parameters.iter().collect::<Vec<_>>(), false, false).unwrap()
 }
 
-/// What a thread did in two steps, and the sizes of what it sent.
+/// Result of a thread's two steps, and the sizes of what it sent.
 fn walk(rank: usize, shared: &Arc<Shared>, overlap: bool) -> (Vec<Sums>, Vec<usize>) {
     let thread = Arc::new(Thread { rank, shared: Arc::clone(shared), sent: Mutex::default() });
     let group: Arc<dyn Collectives> = thread.clone();

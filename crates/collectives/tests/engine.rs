@@ -1,4 +1,4 @@
-//! libtorch's own engine, by one process: Gloo on the processor, and NCCL where it is built in and there is a GPU.
+//! c10d in one process: Gloo on the processor, and NCCL if it is built in and there is a GPU.
 #![cfg(feature = "gloo")]
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
@@ -10,7 +10,7 @@ use collectives::{Buckets, Collectives, meet};
 use launchers::{Meeting, Place};
 use tch::{Device, Kind, Tensor};
 
-/// The processor, and a GPU where NCCL can be tried.
+/// Returns the processor, and a GPU if NCCL can be tried.
 fn devices() -> Vec<Device> {
     if cfg!(feature = "nccl") && tch::Cuda::is_available() {
         return vec![Device::Cpu, Device::Cuda(0)];
@@ -26,7 +26,7 @@ fn alone(device: Device) -> Arc<dyn Collectives> {
     meet(Place::ALONE, &meeting, device, Duration::from_mins(1)).unwrap()
 }
 
-/// The gradients of a network of two layers, another loss at each step.
+/// Returns the gradients of a network of two layers, with another loss at each step.
 fn gradients(parameters: &[Tensor], step: i64) -> Vec<Tensor> {
     let device = parameters[0].device();
     let inputs = Tensor::arange(48 * 64, (Kind::Float, device)).view([48, 64]);

@@ -1,4 +1,4 @@
-//! Places from the variables of each launcher, and combinations that are refused.
+//! Ranks from the variables of each launcher, and combinations that are refused.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use launchers::{Error, Meeting, Place};

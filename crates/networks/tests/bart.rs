@@ -1,5 +1,5 @@
-//! BART's logits and zero-shot scores against transformers', on a random checkpoint that
-//! `tests/reference/bart_goldens.py` wrote.
+//! BART's logits and zero-shot scores, against transformers'
+//! (`tests/reference/bart_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Products in bf16 with copies of the weights against those with casts in each pass: the same bits.
+//! Products in bf16 with kept copies of the weights have the bits of those with casts.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use networks::gpt2::Gpt2Config;
@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 const MLP: MapperKind = MapperKind::Mlp;
 const TRANSFORMER: MapperKind = MapperKind::Transformer { clip_length: 2, layers: 2 };
 
-/// A captioner and a batch for it.
+/// Captioner with a batch.
 struct Case {
     captioner: ClipCaptioner,
     parameters: Vec<(String, Tensor)>,
@@ -47,7 +47,7 @@ fn case(kind: MapperKind, is_tied: bool, is_frozen: bool) -> Case {
 }
 
 impl Case {
-    /// The loss and its gradients with dropout.
+    /// Returns the loss and its gradients with dropout.
     fn gradients(&self, precision: Precision, recompute: bool) -> (Tensor, Vec<Tensor>) {
         let pass = Pass { dropout: true, precision };
         let (embeddings, batch) = (&self.embeddings, &self.batch);

@@ -11,14 +11,14 @@ use networks::weights::{self, Checkpoint};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 
 const CHECKPOINTS: [&str; 2] = ["quick_gelu", "gelu_sharded"];
-/// The most that an embedding's value may differ in f32; the values deviate by about 1.5.
+/// Tolerance of an embedding's values in f32; their standard deviation is about 1.5.
 const TOLERANCE: f64 = 1e-5;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clip")).join(name)
 }
 
-/// Inputs, and what transformers makes of them.
+/// Inputs, and transformers' embeddings of them.
 struct Golden(Checkpoint);
 
 impl Golden {
@@ -30,7 +30,7 @@ impl Golden {
         self.0.tensor(name, Device::Cpu).unwrap()
     }
 
-    /// The largest differences of pictures, of texts, and of texts with a mask.
+    /// Returns the largest differences for images, texts, and texts with a mask.
     fn differences(&self, model: &ClipModel) -> [f64; 3] {
         let (ids, mask) = (self.tensor("ids"), self.tensor("attention_mask"));
         tch::no_grad(|| {
@@ -54,7 +54,7 @@ fn open(folder: &Path) -> Result<LoadedClip, ClipError> {
     LoadedClip::from_folder(folder, Device::Cpu, Kind::Float)
 }
 
-/// A copy of a checkpoint in one file, after `change` had a go at its tensors.
+/// Writes a copy of a checkpoint in one file, its tensors changed by `change`.
 fn copy(name: &str, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(fixture(name).join("config.json"), folder.path().join("config.json")).unwrap();
@@ -215,8 +215,9 @@ fn the_position_ids_of_old_checkpoints_are_passed_over() {
     assert!(Golden::open("quick_gelu").differences(&clip.model).iter().all(|&d| d < TOLERANCE));
 }
 
-/// A folder with one tower as transformers' `CLIPVisionModelWithProjection` and
-/// `CLIPTextModelWithProjection` write it, or with the whole model's config where `config` is none.
+/// Makes a folder with one tower, as transformers' `CLIP…ModelWithProjection` write it.
+///
+/// If `config` is `None`, it has the whole model's config.
 fn one_tower(tower: &str, projection: &str, model_type: Option<&str>) -> tempfile::TempDir {
     let folder = copy("quick_gelu", |tensors| {
         tensors.retain(|name, _| name.starts_with(tower) || name.starts_with(projection));
@@ -434,7 +435,7 @@ fn the_identity_is_that_of_the_bytes() {
     assert_eq!(again.identity(), open(copy("quick_gelu", |_| {}).path()).unwrap().identity());
 }
 
-/// The small model with its variables in `store`, to be trained.
+/// Returns the small model with trainable variables in `store`.
 fn trainable(store: &mut nn::VarStore) -> ClipModel {
     let folder = fixture("quick_gelu");
     let config = ClipConfig::from_folder(&folder).unwrap();

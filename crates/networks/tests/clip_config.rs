@@ -1,4 +1,4 @@
-//! CLIP's `config.json`: read as transformers reads it, refused by name where it cannot be.
+//! CLIP's `config.json`: read as transformers reads it; bad values are named.
 
 #![allow(clippy::unwrap_used)] // clippy's exemption of tests leaves out their helpers
 
@@ -12,7 +12,7 @@ fn parse(config: &Value) -> Result<ClipConfig, String> {
     serde_json::from_str(&config.to_string()).map_err(|error| error.to_string())
 }
 
-/// Every value of `part` is in `whole`, under the same name.
+/// Checks that every value of `part` is in `whole`, under the same name.
 fn assert_contains(whole: &Value, part: &Value, place: &str) {
     if let Some(fields) = part.as_object() {
         for (name, value) in fields {

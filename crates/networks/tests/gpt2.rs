@@ -1,4 +1,4 @@
-//! GPT-2 against transformers, on random checkpoints that `tests/reference/gpt2_goldens.py` wrote.
+//! GPT-2 on random checkpoints, against transformers (`tests/reference/gpt2_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -13,7 +13,7 @@ use tch::{Device, Kind, Reduction, Tensor, nn};
 
 const CONFIGS: [&str; 3] = ["gelu_new", "relu", "bare"];
 const TOLERANCE: f64 = 1e-5;
-/// How far a mistake must move the result, for the tolerance to be known to catch it.
+/// Least change of the result by which the tolerance is shown to catch a mistake.
 const NOTICED: f64 = 10.0 * TOLERANCE;
 const PREFIX: i64 = 2;
 
@@ -23,7 +23,7 @@ struct Case {
     expected: HashMap<String, Tensor>,
 }
 
-/// The model of one fixture, its config changed by `change`.
+/// Model of a fixture, its config changed by `change`.
 fn case(name: &str, change: impl Fn(&mut Gpt2Config)) -> Case {
     let folder = fixture(&format!("gpt2/{name}"));
     let mut config = Gpt2Config::open(&folder).unwrap();
@@ -45,13 +45,13 @@ impl Case {
         self.model.logits(&self.model.forward(&inputs, mask, pass))
     }
 
-    /// How far the logits are from the reference's, without a mask.
+    /// Returns the distance of the logits from the reference's, without a mask.
     fn off(&self) -> f64 {
         difference(&self.logits(None, Pass::EVALUATION), &self.expected["logits"])
     }
 }
 
-/// Zero at padding, where states mean nothing.
+/// Sets states at padding, which have no meaning, to zero.
 fn at_tokens(logits: &Tensor, mask: &Tensor) -> Tensor {
     assert!(bool::try_from(logits.isfinite().all()).unwrap(), "padding must stay finite");
     logits * mask.unsqueeze(-1)
@@ -267,7 +267,7 @@ fn a_module_of_a_larger_store_is_filled_and_the_rest_left_alone() {
     assert!(case.off() < TOLERANCE);
 }
 
-/// Loads the tensors of a fixture, changed by `change`, into a fresh model.
+/// Loads the tensors of a fixture, changed by `change`, into a new model.
 fn load_changed(
     name: &str,
     change: impl Fn(&mut BTreeMap<String, Tensor>),
@@ -314,7 +314,7 @@ fn tensors_that_do_not_belong_are_refused_by_the_files_own_names() {
     }
 }
 
-/// The model of a fixture with tensors changed, under the fixture's config changed.
+/// Returns the model of a fixture with changed tensors and a changed config.
 fn changed_case(
     name: &str,
     config: impl Fn(&mut Gpt2Config),

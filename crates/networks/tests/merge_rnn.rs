@@ -1,5 +1,5 @@
-//! Merge-RNN against `tests/reference/merge_rnn_goldens.py`: both architectures' loss and gradients, and
-//! their beam search, which there has raw probabilities and reads every prefix anew.
+//! Loss, gradients and beam search of both Merge-RNN architectures, against
+//! `tests/reference/merge_rnn_goldens.py`, which searches with raw probabilities and no cache.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ fn integers(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// The network with the weights of a file, and the images.
+/// Returns the network with the weights of a file, and the images.
 fn network(
     architecture: Architecture,
     name: &str,

@@ -1,5 +1,5 @@
-//! ClipCap's captioner against a padded, uncached reference on a random checkpoint, both written by
-//! `tests/reference/prefix_goldens.py`.
+//! ClipCap's captioner against a padded reference without a cache
+//! (`tests/reference/prefix_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod common;
@@ -36,7 +36,7 @@ fn loaded() -> (nn::VarStore, ClipCaptioner) {
     (store, captioner)
 }
 
-/// The reference's captions without its padding.
+/// Returns the reference's captions without padding.
 fn rows(expected: &HashMap<String, Tensor>) -> Vec<Vec<i64>> {
     let lengths = Vec::<i64>::try_from(&expected["lengths"]).unwrap();
     lengths

@@ -1,4 +1,4 @@
-//! Weights on disk: strict reading, whole writing, and files that mean harm.
+//! Weight files: strict reading, atomic writing, and hostile files.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +15,7 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, remembering the largest request of this thread.
+/// System allocator that records the largest request of each thread.
 struct Watching;
 
 // SAFETY: hands every call on to the system's allocator unchanged.
@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Watching {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// Opens a file and reads every tensor of it; the error, where there is one.
+/// Reads every tensor of a file, and returns the error if there is one.
 fn read_all(path: &Path) -> Result<(), WeightsError> {
     let checkpoint = Checkpoint::open(path)?;
     for name in checkpoint.names() {
@@ -65,7 +65,7 @@ fn save_sample(folder: &Path) -> PathBuf {
     path
 }
 
-/// A safetensors file from a header's text and its values.
+/// Returns a safetensors file with this header and these values.
 fn file_with(path: &Path, header: &str, values: &[u8]) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
@@ -161,7 +161,7 @@ fn hostile_headers_are_refused_without_memory_for_what_they_claim() {
     }
 }
 
-/// A small generator of its own, so that the mutations are the same on every machine.
+/// Random generator with the same mutations on every machine.
 fn next(state: &mut u64) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as usize
@@ -213,7 +213,7 @@ fn a_type_that_is_not_read_here_is_named() {
     assert!(error.contains("odd.safetensors") && error.contains("U16"), "{error}");
 }
 
-/// A folder of two shards with an index, as Hugging Face lays it out.
+/// Makes a folder of two shards with an index, in Hugging Face's layout.
 fn save_shards(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for (number, tensors) in sample().chunks(4).enumerate() {

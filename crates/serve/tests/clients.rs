@@ -1,4 +1,4 @@
-//! Clients that do not behave as most do: slow ones, half-closed ones, and those of another origin.
+//! Unusual clients: slow ones, half-closed ones, and those of another origin.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use serve::Limits;
+use test_support::wait_for;
 
 use stage::{Server, Sums, config, form, png};
 
-/// Few connections and short times, so that tests end soon.
+/// Returns limits of few connections and short times, so that tests end soon.
 fn limits() -> Limits {
     Limits {
         connections: 40,
@@ -24,7 +25,7 @@ fn limits() -> Limits {
     }
 }
 
-/// A client that asks for far more than it reads, until nothing more can be sent.
+/// Connects a client that reads nothing and asks until nothing more can be sent.
 fn slow_reader(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -33,20 +34,11 @@ fn slow_reader(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Returns whether the server has broken the connection off.
+/// Returns whether the server has closed the connection.
 fn is_closed(mut stream: &TcpStream) -> bool {
     stream.write_all(b"GET / HTTP/1.1\r\n").is_err_and(|error| {
         matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
     })
-}
-
-fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    start.elapsed()
 }
 
 #[test]
@@ -71,11 +63,12 @@ fn an_answer_that_is_not_taken_in_time_ends_its_connection() {
     let never = slow_reader(server.address);
     // However little is read, a byte now and then wins no time.
     let mut little = slow_reader(server.address);
-    let waited = until("both are closed", Duration::from_secs(30), || {
+    let waited = wait_for("both to be closed", || {
         let _ = little.read(&mut [0; 16]);
         is_closed(&never) && is_closed(&little)
     });
-    assert!(waited > Duration::from_secs(1), "closed after {waited:?}");
+    let bounds = Duration::from_secs(1)..Duration::from_secs(30);
+    assert!(bounds.contains(&waited), "closed after {waited:?}");
     assert_eq!(server.get("/healthz").0, 200);
 }
 
@@ -109,7 +102,8 @@ fn a_request_that_the_models_work_on_gives_way_to_nobody() {
     let (content_type, body) = form(&png(1), &[]);
     let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
     assert_eq!(server.taken.recv().unwrap(), 1);
-    std::thread::sleep(Duration::from_secs(1));
+    // Longer than an idle connection would be kept.
+    std::thread::sleep(5 * limits().patience);
     let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(address)).collect();
     assert_eq!(server.get("/healthz").0, 200);
     server.gate.send("go").unwrap();
@@ -147,6 +141,7 @@ fn a_client_that_has_said_all_and_shut_down_its_sending_side_is_answered() {
     let address = server.address;
     let client = std::thread::spawn(move || half_closed(address, &request));
     assert_eq!(server.taken.recv().unwrap(), 1);
+    // Long enough that the server sees the end of what the client sends.
     std::thread::sleep(Duration::from_millis(300));
     server.gate.send("go").unwrap();
     let answer = client.join().unwrap();

@@ -1,4 +1,4 @@
-//! The server as clients see it, good ones and others.
+//! The server as well-behaved and other clients see it.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use serve::{Limits, Task};
+use test_support::wait_for;
 use training::config::Strategy;
 
 use stage::{Server, Sums, config, form, png};
@@ -225,10 +226,7 @@ fn a_full_queue_refuses_at_once_and_what_waits_is_captioned_together() {
             })
             .collect();
         let full = "capsmith_queue_depth 3\n";
-        let start = Instant::now();
-        while !server.get("/metrics").1.contains(full) {
-            assert!(start.elapsed() < Duration::from_secs(20), "{}", server.get("/metrics").1);
-        }
+        wait_for("a full queue", || server.get("/metrics").1.contains(full));
         let start = Instant::now();
         let (status, answer) = server.send(&png(9), &[]);
         assert_eq!(status, 429, "{answer}");
@@ -324,10 +322,7 @@ fn a_server_that_is_stopped_finishes_what_is_in_flight() {
     assert_eq!(server.taken.recv().unwrap(), 1);
     server.stop.store(true, Ordering::Relaxed);
     // New connections are refused once it has noticed.
-    let start = Instant::now();
-    while TcpStream::connect(address).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it still listens");
-    }
+    wait_for("the end of listening", || TcpStream::connect(address).is_err());
     server.gate.send("go").unwrap();
     let (status, answer) = client.join().unwrap();
     assert_eq!(status, 200, "{answer}");

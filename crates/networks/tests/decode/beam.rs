@@ -1,4 +1,4 @@
-//! Beam search against ClipCap's, on prompts with which no choice hangs on rounding.
+//! Beam search against ClipCap's, on prompts where no choice depends on rounding.
 
 use networks::decode::{Hypothesis, Options, Strategy, StrategyError, generate};
 use networks::gpt2::Gpt2;
@@ -11,7 +11,7 @@ const PICTURES: i64 = 16;
 const TOLERANCE: f64 = 1e-5;
 const STOP: usize = 13;
 const SEVERAL: [usize; 4] = [STOP, 0, 29, 56];
-/// The fixture's name for it, beams, tokens that stop one, and most tokens.
+/// Name in the fixture, beam width, stop tokens, and most tokens.
 const CASES: [(&str, usize, &[usize], usize); 8] = [
     ("beams_1", 1, &[STOP], 67),
     ("beams_2", 2, &[STOP], 67),
@@ -27,7 +27,7 @@ fn by_id(stops: &[usize]) -> Vec<bool> {
     (0..83).map(|id| stops.contains(&id)).collect()
 }
 
-/// What is written from each row of `prompt`, `batch` rows at a time.
+/// Decodes each row of `prompt`, `batch` rows at a time.
 fn in_batches(
     model: &Gpt2,
     prompt: &Tensor,

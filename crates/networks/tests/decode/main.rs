@@ -1,4 +1,4 @@
-//! Decoding against ClipCap and transformers, on what `tests/reference/decode_goldens.py` wrote.
+//! Decoding against ClipCap and transformers (`tests/reference/decode_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod beam;
@@ -11,7 +11,7 @@ use networks::gpt2::{self, Gpt2, Gpt2Config};
 use networks::weights::Checkpoint;
 use tch::{Device, nn};
 
-/// The tiny random GPT-2.
+/// Returns the tiny random GPT-2.
 fn loaded() -> Gpt2 {
     let config = Gpt2Config::open(&fixture("decode/config.json")).unwrap();
     let mut store = nn::VarStore::new(Device::Cpu);

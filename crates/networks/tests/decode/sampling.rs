@@ -1,5 +1,4 @@
-//! The distributions that tokens are drawn from against transformers' warpers, and the draws against
-//! the distributions.
+//! Distributions of tokens against transformers' warpers, and draws against the distributions.
 
 use networks::decode::{Options, Sampling, Strategy, generate};
 use networks::gpt2::Gpt2;
@@ -12,7 +11,7 @@ const TOLERANCE: f64 = 1e-6;
 const PLAIN: Sampling =
     Sampling { temperature: 1.0, top_k: None, top_p: None, samples: 1, seed: 1 };
 
-/// The setting that a golden distribution is named after, as in `0.5_20_0.903`.
+/// Parses the name of a golden distribution, such as `0.5_20_0.903`.
 fn setting(name: &str) -> Sampling {
     let parts: Vec<&str> = name.split('_').collect();
     Sampling {
@@ -26,7 +25,7 @@ fn setting(name: &str) -> Sampling {
 /// Rows of the golden logits in which tokens tie.
 const TIED: [i64; 4] = [4, 5, 6, 8];
 
-/// Ascending within each row, where an unstable sort could let one of tied tokens stay or another.
+/// Sorts each row, so that it does not matter which of tied tokens stay.
 fn values(probabilities: &Tensor) -> Tensor {
     probabilities.sort(-1, false).0
 }
@@ -80,8 +79,7 @@ fn a_filter_left_out_or_otherwise_set_is_noticed() {
     notice("0.5_20_0.903", |sampling| sampling.top_p = Some(0.95));
 }
 
-/// Pearson's statistic of how often tokens came, against how often they should have, and its
-/// degrees of freedom.
+/// Returns Pearson's chi-squared statistic of drawn tokens, and its degrees of freedom.
 fn chi_square(counts: &[f64], probabilities: &[f64]) -> (f64, f64) {
     let draws: f64 = counts.iter().sum();
     let (mut statistic, mut cells) = (0.0, 0.0);
@@ -129,8 +127,7 @@ fn fifty_thousand_draws_fit_the_distribution() {
     assert!(warmer > limit, "a temperature of 1.05 goes unnoticed: {warmer}");
 }
 
-/// How much more probable each of `tokens` is than any other token, as a difference of logits; the
-/// least.
+/// Returns the least difference of logits between one of `tokens` and any other token.
 fn margin(model: &Gpt2, prompt: &Tensor, tokens: &[i64]) -> f64 {
     let ids = Tensor::from_slice(tokens).unsqueeze(0);
     let inputs = Tensor::cat(&[prompt, &model.embed(&ids)], 1);

@@ -1,4 +1,4 @@
-//! Stops and damage: the same call goes on, and the bytes are the same. Kills are in `tests/killed`.
+//! Stops and damage: the same call resumes to the same bytes. Kills are in `tests/killed`.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ fn partial(output: &Path, file: &str) -> PathBuf {
     output.with_extension("safetensors.partial").join(file)
 }
 
-/// The file of the only piece there is.
+/// Returns the file of the only piece.
 fn piece(output: &Path, file: &str) -> PathBuf {
     partial(output, "piece-00000").join(file)
 }

@@ -1,4 +1,4 @@
-//! A server on a free port before a backend that is made for a test, and a client of it.
+//! A server with a backend for tests, on a free port, and a client.
 
 use std::io::{Cursor, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,15 +15,15 @@ use serde_json::Value;
 use serve::{Backend, Candidate, Failure, Limits, Picture, Served, ServedRun, Task, Written};
 use training::config::Config;
 
-/// An exception of libtorch for a full GPU.
+/// Exception of libtorch on a full GPU.
 const GPU_IS_FULL: &str = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total \
     capacity of 8.00 GiB\nException raised from malloc\nframe #0: c10::Error::Error(std::string)";
 
-/// Captions are the sums of the pixels: quick to make, and another one for each picture.
+/// Backend whose captions are sums of pixels: quick, and different for each image.
 pub struct Sums {
-    /// If set, a batch waits for a word: `go`, `panic`, `fail` or `memory`.
+    /// Commands that batches wait for, if set: `go`, `panic`, `fail` or `memory`.
     gate: Option<Receiver<&'static str>>,
-    /// Told how many pictures were taken together.
+    /// Receives the number of images of each batch.
     taken: Sender<usize>,
 }
 
@@ -32,7 +32,7 @@ impl Sums {
         Preprocessing::clip(8)
     }
 
-    /// What is written of a picture that decodes to `picture`.
+    /// Returns the caption of the image file `picture`.
     pub fn caption(picture: &[u8], task: &Task) -> String {
         let pixels = flickr::decode_within(picture, u64::MAX).unwrap();
         Self::of(&Self::preprocessing().planes(&pixels), task)
@@ -44,7 +44,7 @@ impl Sums {
     }
 }
 
-/// The runs that the tests' server has: `words` searches beams, `samples` draws, and `any` does all.
+/// Returns the configuration of a run: `words` searches beams, `samples` draws, `any` does all.
 pub fn config(run: &str) -> Config {
     let file = match run {
         "words" => "small/merge-rnn",
@@ -96,19 +96,19 @@ impl Backend for Sums {
     }
 }
 
-/// A running server; dropping it stops it.
+/// Running server; dropping it stops it.
 pub struct Server {
     pub address: SocketAddr,
-    /// Lets a batch go on, where batches wait.
+    /// Releases a batch, if batches wait.
     pub gate: Sender<&'static str>,
-    /// How many pictures were taken together, a number for each batch.
+    /// Number of images of each batch.
     pub taken: Receiver<usize>,
     pub stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<bool>>,
 }
 
 impl Server {
-    /// Whose batches wait for a word if `gated`.
+    /// Starts a server, whose batches wait for a command if `gated`.
     pub fn start(limits: Limits, gated: bool) -> Self {
         let ((gate, waits), (taken, seen)) = (unbounded(), unbounded());
         #[allow(clippy::result_large_err, reason = "the error's size is the library's")]
@@ -127,18 +127,18 @@ impl Server {
         Self { address, gate, taken: seen, stop, thread: Some(thread) }
     }
 
-    /// Stops it; whether everything in flight was answered.
+    /// Stops the server, and returns whether every request in flight was answered.
     pub fn finish(mut self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 
-    /// Posts to `/v1/caption`: the answer's status, and what it says.
+    /// Posts to `/v1/caption`, and returns the status and the answer.
     pub fn post(&self, content_type: &str, body: &[u8]) -> (u16, Value) {
         post(self.address, content_type, body)
     }
 
-    /// Posts a picture as a form, with more fields.
+    /// Posts an image as a form, with more fields.
     pub fn send(&self, picture: &[u8], more: &[(&str, &str)]) -> (u16, Value) {
         let (content_type, body) = form(picture, more);
         self.post(&content_type, &body)
@@ -149,7 +149,7 @@ impl Server {
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
     }
 
-    /// Sends these bytes, and says all that comes back until the server closes the connection.
+    /// Sends bytes, and returns all that comes back until the server closes the connection.
     pub fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -192,7 +192,7 @@ pub fn post(address: SocketAddr, content_type: &str, body: &[u8]) -> (u16, Value
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
 }
 
-/// A content type and body of `multipart/form-data`.
+/// Returns content type and body of `multipart/form-data`.
 pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     let head = "--edge\r\ncontent-disposition: form-data; name=\"picture\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n";
@@ -207,7 +207,7 @@ pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=edge".to_owned(), body)
 }
 
-/// A PNG whose colours depend on `number`.
+/// Returns a PNG whose colours depend on `number`.
 pub fn png(number: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
         image::Rgb([number.wrapping_mul(37) as u8, (x * 9 + number) as u8, (y * 7) as u8])
