@@ -50,7 +50,7 @@ fn a_cut_connection_is_taken_up_where_it_ended() {
 #[test]
 fn a_server_that_falls_silent_is_asked_again() {
     let mut machine = Machine::with_models();
-    machine.options.silence = Duration::from_millis(300);
+    machine.options.silence = Duration::from_secs(1);
     machine.server.fault("GET", "cdn", 1, Fault::Stall(100_000));
     let start = std::time::Instant::now();
     assert_eq!(fetch(&mut machine).unwrap(), weights());
