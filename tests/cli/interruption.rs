@@ -67,7 +67,8 @@ fn training_killed_at_random_moments_ends_in_the_same_bytes() {
     success(&stage.train(&whole, &every_step));
     let first = stage.train(&cut, &every_step);
     let again = stage.train(&cut, &[&every_step[..], &["--resume"]].concat());
-    let killed = kill_until_done(&again, &first, 20, &cut, Duration::from_millis(60));
+    let checkpoints = cut.join("checkpoints");
+    let killed = kill_until_done(&again, &first, 20, &checkpoints, Duration::from_millis(60));
     assert_eq!(killed, 20, "the run ended before it could be killed so often");
 
     let (whole, cut) = (newest_checkpoint(&whole), newest_checkpoint(&cut));
