@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datasets::ImageFiles;
+use demo_data::models::init_gpt2;
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
 use pictures::Preprocessing;
@@ -17,7 +18,6 @@ use runs::RunFolder;
 use runs::metrics::{self, StepRecord};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::scratch::init_gpt2;
 use training::session::{Outcome, TrainOptions};
 use training::trainer::train;
 
