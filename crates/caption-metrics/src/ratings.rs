@@ -63,9 +63,9 @@ pub fn read(path: &Path, columns: &[String]) -> Result<Ratings, Error> {
         for &column in &columns {
             let cell = &row[column];
             match rating(cell) {
-                Some(Some(rating)) => ratings.push(rating),
-                Some(None) => found.missing += 1,
-                None => {
+                Ok(Some(rating)) => ratings.push(rating),
+                Ok(None) => found.missing += 1,
+                Err(()) => {
                     return Err(malformed(format!(
                         "line {line}: expected a rating in column {}, found {cell:?}",
                         column + 1
@@ -84,12 +84,12 @@ pub fn read(path: &Path, columns: &[String]) -> Result<Ratings, Error> {
     Ok(found)
 }
 
-/// Returns the rating of a cell, `Some(None)` for a missing one and `None` for other text.
-fn rating(cell: &str) -> Option<Option<f64>> {
+/// Returns the rating of a cell, `None` for a missing one and an error for other text.
+fn rating(cell: &str) -> Result<Option<f64>, ()> {
     if MISSING.contains(&cell.to_ascii_lowercase().as_str()) {
-        return Some(None);
+        return Ok(None);
     }
-    cell.parse().ok().filter(|number: &f64| number.is_finite()).map(Some)
+    cell.parse().ok().filter(|number: &f64| number.is_finite()).map(Some).ok_or(())
 }
 
 /// A file of ratings as rows of cells.
@@ -128,7 +128,7 @@ impl Table {
         if let Some((line, cells)) = rows.iter().find(|(_, cells)| cells.len() != width) {
             return Err(format!("line {line}: {} cells, but {width} in line 1", cells.len()));
         }
-        let is_header = first[PAIR.len()..].iter().all(|cell| rating(cell).is_none());
+        let is_header = first[PAIR.len()..].iter().all(|cell| rating(cell).is_err());
         let header = is_header.then(|| rows.remove(0).1);
         let named = |names: &[&str]| {
             header.as_ref()?.iter().position(|h| names.contains(&h.to_ascii_lowercase().as_str()))
@@ -201,7 +201,7 @@ impl Table {
     /// Returns the ratings of every row, if rows are image, caption and three cells of ratings.
     fn three_ratings(&self) -> Option<Vec<[Option<f64>; 3]>> {
         let three = |(_, row): &(u64, Vec<String>)| match &row[PAIR.len()..] {
-            [a, b, c] => Some([rating(a)?, rating(b)?, rating(c)?]),
+            [a, b, c] => Some([rating(a).ok()?, rating(b).ok()?, rating(c).ok()?]),
             _ => None,
         };
         if self.pair == PAIR { self.rows.iter().map(three).collect() } else { None }

@@ -7,7 +7,7 @@
 //! ROUGE-L = (1 + β²) P R / (R + β² P),  β = 1.2;  0 where P or R is 0
 //! ```
 //!
-//! Words are what stands between single spaces, so a double space makes an empty word and an empty
+//! Words are the text between single spaces, so a double space makes an empty word and an empty
 //! caption is one empty word. The corpus score is the mean over images.
 
 use rustc_hash::FxHashMap;

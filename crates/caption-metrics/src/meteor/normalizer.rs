@@ -65,7 +65,7 @@ fn rewrite(text: &str) -> Vec<char> {
             _ => {}
         }
     }
-    // Double quotes, curly or written as two single ones, become one that stands alone.
+    // Double quotes, curly or written as two single ones, become one between spaces.
     let quote = [' ', '"', ' '];
     let curly = |c: &char| matches!(c, '\u{201C}' | '\u{201D}');
     text = text.split(curly).collect::<Vec<_>>().join(&quote[..]);

@@ -100,10 +100,10 @@ impl Statistics<f64> {
     }
 }
 
-impl<N: Copy + Into<f64> + PartialEq> Statistics<N> {
+impl<N: Copy + From<u8> + Into<f64> + PartialEq> Statistics<N> {
     /// Returns whether all words match in one chunk.
     fn is_perfect(&self) -> bool {
-        self.chunks.into() == 1.0 && self.matches == self.words
+        self.chunks == N::from(1) && self.matches == self.words
     }
 
     /// Returns the score, between 0 and 1.

@@ -21,7 +21,7 @@ pub fn fetch(destination: &Path) -> Result<Built, Error> {
     let folder = destination.with_extension(format!("download.{}", std::process::id()));
     durable::create_dir_all(&folder)?;
     let result = download(&folder).and_then(|wheel| build(&wheel, destination));
-    // The file stands or the error is known; a leftover download would only take space.
+    // The download has served its purpose; if it stays, it only takes space.
     let _ = std::fs::remove_dir_all(&folder);
     result
 }
