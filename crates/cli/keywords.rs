@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use datasets::{Corpus, Layout};
 use foreign_text::printable_path;
 use hub::Wanted;
+use indicatif::ProgressBar;
 use keywords::{
     BuildEvent, Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS,
     LabelSource, Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
@@ -161,21 +162,23 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         CategoriesBy::Wordnet => Categories::Wordnet,
         CategoriesBy::Nli => Categories::Nli(bart.as_ref().context("name BART with --nli")?),
     };
-    let (bar, mut is_changed) = (terminal::bar(0, "asking BART"), false);
+    let (mut bar, mut is_changed) = (None::<ProgressBar>, false);
     keywords::build(&Folder::new(&args.out), source, &synonyms, &categories, &mut |event| {
         match event {
             BuildEvent::Written { file, count, entries } => {
                 is_changed = true;
-                let line = format!("{}: {count} {entries}", printable_path(file));
-                bar.suspend(|| terminal::say(&line));
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+                terminal::say(&format!("{}: {count} {entries}", printable_path(file)));
             }
             BuildEvent::Filed { done, total } => {
+                let bar = bar.get_or_insert_with(|| terminal::bar(0, "asking BART"));
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
             }
         }
     })?;
-    bar.finish_and_clear();
     if !is_changed {
         terminal::say(&format!("{} is up to date", printable_path(&args.out)));
     }
