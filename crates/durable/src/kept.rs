@@ -8,7 +8,7 @@
 //! - [`folder`]: a folder that one process makes while the others wait.
 //! - [`Pieces`]: pieces of fixed size, shared by several processes and resumed after a kill.
 //!
-//! Everything is written to a temporary sibling and renamed. Finished work is never removed.
+//! Everything is written to a temporary sibling and renamed. Only damaged work is replaced.
 //!
 //! ```
 //! use durable::kept::{self, Key};
@@ -152,7 +152,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, key: &Key) -> Result<Option<T
 
 /// Fills `folder` by `make` unless it is there and undamaged.
 ///
-/// `make` gets the path of a folder that does not exist yet and is renamed to `folder` at the end.
+/// `make` gets the path of an empty folder, which is renamed to `folder` at the end.
 /// The name of `folder` has to be its key. While one process makes it, the others wait.
 ///
 /// # Errors
@@ -172,6 +172,7 @@ pub fn folder<E: From<Error>>(
     let partial = named(folder, "partial");
     // A killed process may have left it.
     crate::remove(&partial)?;
+    crate::create_dir_all(&partial)?;
     make(&partial)?;
     let mut digests = Digests::new();
     digests::add(&mut digests, &partial, &partial)?;
@@ -385,7 +386,6 @@ mod tests {
         let make = || {
             folder(&place, |partial| {
                 made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                crate::create_dir_all(partial)?;
                 crate::write(&partial.join("a"), b"whole")
             })
             .unwrap();
