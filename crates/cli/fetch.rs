@@ -5,7 +5,7 @@ use clap::Subcommand;
 use hub::cli::{FetchDataSetArgs, FetchWeightsArgs, fetch_data_set, fetch_weights};
 use hub::{FLICKR8K, FLICKR30K};
 
-use crate::models::DownloadBar;
+use crate::terminal::Bar;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -23,7 +23,7 @@ pub enum Command {
 
 pub fn run(command: &Command) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
-    let progress = &mut DownloadBar::default();
+    let progress = &mut Bar::default();
     match command {
         Command::Meteor(args) => fetch_meteor(args, out),
         Command::Weights(args) => Ok(fetch_weights(args, progress, out)?),

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
-use hub::{DownloadProgress, ModelFiles, ModelReference, Options, Unit};
+use hub::{ModelFiles, ModelReference, Options};
 use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
-use progress::Progress;
 use runs::Provenance;
 
 use crate::terminal::{self, Bar};
@@ -14,7 +13,7 @@ use crate::terminal::{self, Bar};
 /// Returns the path of the model that `text` names, fetching its missing files.
 pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
-    hub::resolve(&reference, needed, &Options::from_environment()?, &mut DownloadBar::default())
+    hub::resolve(&reference, needed, &Options::from_environment()?, &mut Bar::default())
         .with_context(|| format!("cannot find the model {}", printable(text)))
 }
 
@@ -86,30 +85,4 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
         crate::import::captioner(&path, None, None, None, &run)?;
     }
     Ok(run)
-}
-
-/// Progress bar of what the hub fetches and unpacks.
-#[derive(Default)]
-pub struct DownloadBar(Bar);
-
-impl DownloadProgress for DownloadBar {
-    fn start(&mut self, task: &str, unit: Unit, total: Option<u64>, done: u64) {
-        let unit = match unit {
-            Unit::Bytes => progress::Unit::Bytes,
-            Unit::Files => progress::Unit::Count("files"),
-        };
-        self.0.start(task, unit, total, done);
-    }
-
-    fn position(&mut self, done: u64) {
-        self.0.position(done);
-    }
-
-    fn finish(&mut self) {
-        self.0.finish();
-    }
-
-    fn message(&mut self, line: &str) {
-        self.0.note(line);
-    }
 }

@@ -223,15 +223,10 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         Table::Two => &hub::FLICKR30K,
     };
     let args = hub::cli::FetchDataSetArgs { out: Some(dataset.to_owned()), mirror: None };
-    hub::cli::fetch_data_set(
-        set,
-        &args,
-        &mut models::DownloadBar::default(),
-        &mut std::io::stderr(),
-    )
-    .with_context(|| {
-        format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
-    })
+    hub::cli::fetch_data_set(set, &args, &mut terminal::Bar::default(), &mut std::io::stderr())
+        .with_context(|| {
+            format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
+        })
 }
 
 fn has_meteor() -> bool {

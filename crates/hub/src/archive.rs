@@ -16,7 +16,9 @@ use zip::ZipArchive;
 
 use crate::cache::create_parent;
 use crate::digest::each_piece;
-use crate::{DownloadProgress, Error, Unit};
+use progress::{Progress, Unit};
+
+use crate::Error;
 
 type Zip = ZipArchive<BufReader<File>>;
 
@@ -36,7 +38,7 @@ pub(crate) fn unpack(
     archive: &Path,
     destination: &Path,
     keep: fn(&Path) -> bool,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let file = File::open(archive).map_err(Error::io("read", archive))?;
     let length = file.metadata().map_err(Error::io("read", archive))?.len();
@@ -47,7 +49,12 @@ pub(crate) fn unpack(
     // Another archive of the same name must not resume in this one's folder.
     let staging = destination.join(format!(".{name}.{:08x}.unpacking", identity(&entries)));
     durable::create_dir_all(&staging)?;
-    progress.start(&format!("unpacking {name}"), Unit::Files, Some(entries.len() as u64), 0);
+    progress.start(
+        &format!("unpacking {name}"),
+        Unit::Count("files"),
+        Some(entries.len() as u64),
+        0,
+    );
     let result: Result<(), Error> = entries.iter().enumerate().try_for_each(|(number, entry)| {
         let target = staging.join(&entry.path);
         // An earlier run may have stopped while it moved the entries to the destination.

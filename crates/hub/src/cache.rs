@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use foreign_text::printable_path;
 
 use crate::reference::is_commit;
-use crate::{DownloadProgress, Error};
+use progress::Progress;
+
+use crate::Error;
 
 /// A repository's folder in the cache.
 #[derive(Debug)]
@@ -67,11 +69,7 @@ impl CachedRepository {
     }
 
     /// Waits until no other process fetches the blob. `huggingface_hub` takes the same lock.
-    pub fn lock(
-        &self,
-        etag: &str,
-        progress: &mut dyn DownloadProgress,
-    ) -> Result<durable::Lock, Error> {
+    pub fn lock(&self, etag: &str, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
         durable::create_dir_all(&self.locks)?;
         lock(&self.locks.join(format!("{etag}.lock")), progress)
     }
@@ -92,14 +90,11 @@ impl CachedRepository {
 }
 
 /// Takes the lock at `path`, waiting while another process holds it.
-pub(crate) fn lock(
-    path: &Path,
-    progress: &mut dyn DownloadProgress,
-) -> Result<durable::Lock, Error> {
+pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<durable::Lock, Error> {
     match durable::lock(path) {
         Err(durable::Error::Locked(_)) => {
             let path_text = printable_path(path);
-            progress.message(&format!("waiting for another process that uses {path_text}"));
+            progress.note(&format!("waiting for another process that uses {path_text}"));
             Ok(durable::wait_for_lock(path)?)
         }
         lock => Ok(lock?),

@@ -1,7 +1,7 @@
 //! The commands `fetch weights`, `fetch flickr8k` and `fetch flickr30k`, for use in other programs.
 //!
 //! Each command is a clap `Args` and a function that runs it. The function writes its results to
-//! `out` and reports to a [`DownloadProgress`].
+//! `out` and reports to a [`Progress`].
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,9 @@ use crate::digest::{Algorithm, Checksum};
 use crate::known::{self, KNOWN_MODELS};
 use crate::model_files::{self, ModelFiles};
 use crate::reference::{HubReference, ModelReference};
-use crate::{DataSet, DownloadProgress, Error, Options, copy_model, resolve};
+use progress::Progress;
+
+use crate::{DataSet, Error, Options, copy_model, resolve};
 
 /// Fetch pretrained models from the Hugging Face hub into its cache.
 ///
@@ -57,7 +59,7 @@ pub struct FetchDataSetArgs {
 /// was fetched.
 pub fn fetch_weights(
     args: &FetchWeightsArgs,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let options = Options::from_environment()?;
@@ -114,7 +116,7 @@ fn checked(path: &Path, file: &str, reference: &HubReference) -> Result<String, 
 pub fn fetch_data_set(
     set: &DataSet<'_>,
     args: &FetchDataSetArgs,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let options = Options::from_environment()?;

@@ -22,7 +22,9 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use crate::reference::{is_commit, is_file};
 use crate::retry::{self, RequestError, with_retries};
-use crate::{DownloadProgress, Error, Options};
+use progress::Progress;
+
+use crate::{Error, Options};
 
 /// Maximum number of relative redirects in a request for metadata. Renamed repositories redirect.
 const MAX_REDIRECTS: u32 = 5;
@@ -97,7 +99,7 @@ impl<'o> Client<'o> {
         &self,
         remote: Remote<'_>,
         file: &str,
-        progress: &mut dyn DownloadProgress,
+        progress: &mut dyn Progress,
     ) -> Result<FileMetadata, Error> {
         let first = format!(
             "{}/{}/resolve/{}/{}",
@@ -131,7 +133,7 @@ impl<'o> Client<'o> {
     pub fn files(
         &self,
         remote: Remote<'_>,
-        progress: &mut dyn DownloadProgress,
+        progress: &mut dyn Progress,
     ) -> Result<(String, Vec<String>), Error> {
         let Remote { repository, revision } = remote;
         let revision = utf8_percent_encode(revision, SEGMENT);

@@ -10,7 +10,9 @@ use crate::client::Client;
 use crate::data_set::{Archive, DataSet, has_extension, is_image, is_text};
 use crate::digest::Checksum;
 use crate::transfer::{Source, download};
-use crate::{DownloadProgress, Error, Options};
+use progress::Progress;
+
+use crate::{Error, Options};
 
 /// Image folders after unpacking, in the order in which `datasets::Corpus` looks for them.
 const IMAGE_FOLDERS: [&str; 7] = [
@@ -37,7 +39,7 @@ pub fn fetch_data_set(
     folder: &Path,
     mirror: Option<&str>,
     options: &Options,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     durable::create_dir_all(folder)?;
     let _lock = lock(&folder.join(".fetch.lock"), progress)?;
@@ -79,7 +81,7 @@ fn fetch(
     folder: &Path,
     mirror: Option<&str>,
     options: &Options,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<PathBuf, Error> {
     let path = folder.join(archive.file);
     let checksum = Checksum::published(archive.digest);

@@ -5,13 +5,14 @@
 //! Flickr8k, and the public part of Flickr30k. [`cli`] provides both as commands.
 //!
 //! ```
-//! use hub::{ModelFiles, ModelReference, NoProgress, Options};
+//! use hub::{ModelFiles, ModelReference, Options};
+//! use progress::Silent;
 //! # fn main() -> Result<(), hub::Error> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let text = folder.path().to_str().unwrap();
 //! let options = Options::from_environment()?;
 //! let reference = ModelReference::parse(text)?;
-//! let folder = hub::resolve(&reference, ModelFiles::LanguageModel, &options, &mut NoProgress)?;
+//! let folder = hub::resolve(&reference, ModelFiles::LanguageModel, &options, &mut Silent)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -38,7 +39,6 @@ mod fetch;
 mod known;
 mod model_files;
 mod options;
-mod progress;
 mod reference;
 mod resolve;
 mod retry;
@@ -50,6 +50,5 @@ pub use error::Error;
 pub use fetch::fetch_data_set;
 pub use model_files::{ModelFiles, copy_model};
 pub use options::Options;
-pub use progress::{DownloadProgress, NoProgress, Unit};
 pub use reference::{HubReference, InvalidReference, ModelReference};
 pub use resolve::resolve;

@@ -13,7 +13,9 @@ use crate::known;
 use crate::model_files::{ModelFiles, shards};
 use crate::reference::{HubReference, ModelReference};
 use crate::transfer::{Source, download};
-use crate::{DownloadProgress, Error, Options};
+use progress::Progress;
+
+use crate::{Error, Options};
 
 /// Returns the path of a model, fetching its files that are not in the cache.
 ///
@@ -29,7 +31,7 @@ pub fn resolve(
     reference: &ModelReference,
     needed: ModelFiles,
     options: &Options,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<PathBuf, Error> {
     match reference {
         ModelReference::Local(path) if path.exists() => Ok(path.clone()),
@@ -88,7 +90,7 @@ impl<'a> Resolution<'a> {
         }
     }
 
-    fn run(&self, progress: &mut dyn DownloadProgress) -> Result<PathBuf, Error> {
+    fn run(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let HubReference { repository, file, .. } = self.reference;
         let path = |snapshot: PathBuf| file.iter().fold(snapshot, |path, file| path.join(file));
         if let Some(snapshot) = self.cached(self.revision) {
@@ -112,7 +114,7 @@ impl<'a> Resolution<'a> {
             });
         }
         if let Some(other) = other {
-            progress.message(&format!("fetching revision {}; {other}", self.revision));
+            progress.note(&format!("fetching revision {}; {other}", self.revision));
         }
         let commit = match file {
             Some(file) => self.fetch_file(file, self.revision, progress)?,
@@ -149,7 +151,7 @@ impl<'a> Resolution<'a> {
     }
 
     /// Fetches the needed files into the cache; returns their commit.
-    fn fetch_model(&self, progress: &mut dyn DownloadProgress) -> Result<String, Error> {
+    fn fetch_model(&self, progress: &mut dyn Progress) -> Result<String, Error> {
         let repository = self.reference.repository.as_str();
         let (commit, available) =
             self.client.files(Remote { repository, revision: self.revision }, progress)?;
@@ -181,7 +183,7 @@ impl<'a> Resolution<'a> {
         &self,
         file: &str,
         revision: &str,
-        progress: &mut dyn DownloadProgress,
+        progress: &mut dyn Progress,
     ) -> Result<String, Error> {
         let repository = self.reference.repository.as_str();
         let metadata = self.client.metadata(Remote { repository, revision }, file, progress)?;
@@ -206,7 +208,7 @@ impl<'a> Resolution<'a> {
             let checksums: Vec<Checksum> = announced.into_iter().chain(pin).collect();
             if checksums.is_empty() {
                 let warning = "the hub announces no checksum, so only the size is checked";
-                progress.message(&format!("{name}: {warning}"));
+                progress.note(&format!("{name}: {warning}"));
             }
             let source = Source { url: &url, name: &name, size, checksums };
             download(&self.client, &source, &blob, progress)?;

@@ -7,7 +7,9 @@ use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 use crate::client::header_text;
-use crate::{DownloadProgress, Error, Options};
+use progress::Progress;
+
+use crate::{Error, Options};
 
 /// Maximum pause between two tries, even if the server asks for a longer one.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
@@ -70,8 +72,8 @@ pub(crate) fn reason(error: &ureq::Error) -> String {
 pub(crate) fn with_retries<T>(
     options: &Options,
     url: &str,
-    progress: &mut dyn DownloadProgress,
-    mut request: impl FnMut(&mut dyn DownloadProgress, &mut u32) -> Result<T, RequestError>,
+    progress: &mut dyn Progress,
+    mut request: impl FnMut(&mut dyn Progress, &mut u32) -> Result<T, RequestError>,
 ) -> Result<T, Error> {
     let mut tries = 0;
     loop {
@@ -86,7 +88,7 @@ pub(crate) fn with_retries<T>(
         }
         let backoff = options.initial_backoff * 2_u32.saturating_pow(tries - 1);
         let pause = retry_after.max(backoff).min(MAX_PAUSE);
-        progress.message(&format!("{url}: {reason}; trying again in {:.1} s", pause.as_secs_f32()));
+        progress.note(&format!("{url}: {reason}; trying again in {:.1} s", pause.as_secs_f32()));
         thread::sleep(pause);
     }
 }

@@ -11,7 +11,9 @@ use crate::client::{Client, header_text};
 use crate::data_set::has_extension;
 use crate::digest::{Checksum, each_piece};
 use crate::retry::{RequestError, with_retries};
-use crate::{DownloadProgress, Error, Unit};
+use progress::{Progress, Unit};
+
+use crate::Error;
 
 /// Number of new bytes from which a failed try resets the count of tries.
 const MIN_PROGRESS: u64 = 1 << 20;
@@ -50,7 +52,7 @@ pub(crate) fn download(
     client: &Client<'_>,
     source: &Source<'_>,
     target: &Path,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let incomplete = target.with_added_extension("incomplete");
     let fetched = fetch(client, source, &incomplete, progress);
@@ -74,7 +76,7 @@ fn fetch(
     client: &Client<'_>,
     source: &Source<'_>,
     path: &Path,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let mut file = IncompleteFile::open(path)?;
     if source.size.is_some_and(|size| file.length > size) {
@@ -100,7 +102,7 @@ fn request(
     client: &Client<'_>,
     source: &Source<'_>,
     file: &mut IncompleteFile<'_>,
-    progress: &mut dyn DownloadProgress,
+    progress: &mut dyn Progress,
 ) -> Result<(), RequestError> {
     let response = client.get(source.url, file.length)?;
     let start =

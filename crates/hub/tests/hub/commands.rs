@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use hub::NoProgress;
 use hub::cli::{FetchWeightsArgs, fetch_weights};
+use progress::Silent;
 
 use crate::server::{COMMIT, Fault, git_id, sha256};
 use crate::{Machine, child, names, weights};
@@ -37,7 +37,7 @@ fn fetch_weights_in_a_child() {
     let mut arguments = arguments.lines().map(str::to_owned);
     let out = arguments.next().filter(|out| !out.is_empty()).map(Into::into);
     let args = FetchWeightsArgs { names: arguments.collect(), out };
-    match fetch_weights(&args, &mut NoProgress, &mut std::io::stdout().lock()) {
+    match fetch_weights(&args, &mut Silent, &mut std::io::stdout().lock()) {
         Ok(()) => println!("DONE"),
         Err(error) => println!("ERROR {error}"),
     }

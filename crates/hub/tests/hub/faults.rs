@@ -302,7 +302,7 @@ fn threads_that_want_the_same_file_fetch_it_once() {
             scope.spawn(move || {
                 let reference = hub::ModelReference::parse(FILE).unwrap();
                 let path =
-                    hub::resolve(&reference, ModelFiles::File, &options, &mut hub::NoProgress);
+                    hub::resolve(&reference, ModelFiles::File, &options, &mut progress::Silent);
                 assert_eq!(fs::read(path.unwrap()).unwrap(), weights());
             });
         }

@@ -13,7 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hub::{DownloadProgress, Error, ModelFiles, ModelReference, Options, Unit};
+use hub::{Error, ModelFiles, ModelReference, Options};
+use progress::{Progress, Unit};
 use server::Server;
 use tempfile::TempDir;
 
@@ -70,11 +71,11 @@ impl Machine {
     }
 }
 
-impl DownloadProgress for Machine {
+impl Progress for Machine {
     fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
     fn position(&mut self, _done: u64) {}
     fn finish(&mut self) {}
-    fn message(&mut self, line: &str) {
+    fn note(&mut self, line: &str) {
         self.said.push(line.to_owned());
     }
 }
