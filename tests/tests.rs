@@ -1,6 +1,6 @@
-//! Whole-program tests: the `capsmith` binary as a person uses it, on pictures that it draws itself.
+//! Whole-program tests: the `capsmith` binary as a person uses it, on pictures that it draws.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+#![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 mod cli {
     mod bad_input;

@@ -5,6 +5,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use bench::{Bench, SAMPLES, WRITTEN};
 use clap::{Subcommand, ValueEnum};
 use datasets::Corpus;
 use foreign_text::printable_path;
@@ -15,7 +16,6 @@ use networks::{Precision, device};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use serde::Deserialize;
-use training::bench::{Bench, SAMPLES, WRITTEN};
 use training::learner::LearnerOptions;
 
 use crate::{bounds, terminal};

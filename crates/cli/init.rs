@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use demo_data::models;
 use foreign_text::printable_path;
 use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
-use training::scratch;
 
 use crate::{bounds, terminal};
 
@@ -195,7 +195,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 
 pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
-    scratch::init_clip(&args.out, args.shape.config(args.initializer_factor)?, args.seed)?;
+    models::init_clip(&args.out, args.shape.config(args.initializer_factor)?, args.seed)?;
     terminal::say(&format!("a CLIP with random weights is in {}", printable_path(&args.out)));
     Ok(())
 }
@@ -203,7 +203,7 @@ pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
 pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
     let (texts, config) = (args.pictures.texts()?, args.shape.config()?);
-    let config = scratch::init_gpt2(&args.out, &config, &texts, args.seed)?;
+    let config = models::init_gpt2(&args.out, &config, &texts, args.seed)?;
     terminal::say(&format!(
         "a GPT-2 with random weights and {} tokens is in {}",
         config.vocab_size,

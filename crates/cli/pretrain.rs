@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
+use demo_data::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
 use foreign_text::printable_path;
 use precompute::Dtype;
 use progress::{Progress as _, Unit};
-use training::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
 use crate::{bounds, terminal};

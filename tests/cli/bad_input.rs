@@ -1,4 +1,4 @@
-//! Every mistake gets one clear error, a non-zero exit, and costs no finished work.
+//! Bad input gets one clear error and a non-zero exit, and costs no finished work.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A copy of the drawn set that a test may break.
+/// Copies the drawn set, so that a test may break it.
 fn copy_of_pictures(to: &Path) -> String {
     let from = Stage::get().pictures();
     let set = to.join("set");
@@ -127,7 +127,7 @@ fn a_run_is_neither_overwritten_nor_resumed_with_another_configuration() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
+fn a_damaged_checkpoint_is_skipped_for_the_previous_one() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -160,7 +160,7 @@ fn a_loss_that_is_not_finite_stops_with_the_step_and_the_captions_named() {
 }
 
 #[test]
-fn captioning_names_what_is_no_run_and_what_is_no_picture() {
+fn captioning_names_paths_that_are_no_run_or_no_picture() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let error = failure(&["caption", "--run", &text(folder.path()), "x.jpg"]);
@@ -201,7 +201,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    // The shell's limit on file sizes stands for a disk that fills up during a checkpoint.
+    // The shell's limit on file sizes simulates a disk that fills up during a checkpoint.
     let words = stage.train(&run, &[]);
     let limited = std::process::Command::new("bash")
         .args([
@@ -223,7 +223,7 @@ fn exhausted_memory_is_an_error_that_names_the_keys_to_change() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    // A layer of 2 GiB, and as much again for its gradients and each of its moments.
+    // A layer of 2 GiB, and as much for its gradients and each of its moments.
     let sets = ["network.layer_size=8192", "data.split=paper", "data.validation_captions=50"];
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/small/merge-rnn.toml");
     let limited = std::process::Command::new("bash")
@@ -290,7 +290,7 @@ fn names_in_messages_and_captions_do_not_move_the_cursor() {
 }
 
 #[test]
-fn what_is_drawn_has_bounds() {
+fn drawn_sets_have_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("drawn").display().to_string();
     for option in ["count", "size", "alt-texts"] {

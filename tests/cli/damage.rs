@@ -1,4 +1,4 @@
-//! Damaged files of runs and studies, as a person meets them.
+//! Damaged files of runs and studies, and the messages about them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `capsmith doctor` on the processor, and where there is no GPU.
+//! `capsmith doctor` on the processor, and without a GPU.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -19,7 +19,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Returns the lines that begin with this word.
+/// Returns the lines that begin with `word`.
 pub fn lines<'a>(shown: &'a str, word: &str) -> Vec<&'a str> {
     shown.lines().filter(|line| line.split_whitespace().next() == Some(word)).collect()
 }
@@ -127,7 +127,7 @@ fn a_folder_that_cannot_be_written_to_and_a_device_that_there_never_is_are_said_
     assert!(errors.contains("cuda:N") && output.stdout.is_empty(), "{errors}");
 }
 
-/// A reader such as `head` takes neither the report nor the verdict away.
+/// Checks that a reader such as `head` costs neither the report nor the verdict.
 #[test]
 fn the_report_is_written_and_the_verdict_given_though_nobody_reads() {
     let folder = tempfile::tempdir().unwrap();

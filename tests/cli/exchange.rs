@@ -1,4 +1,4 @@
-//! To and from Python's files.
+//! Import from and export to files of Python programs.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A CLIP of the fixtures' 16 values, and its embeddings of the drawn set.
+/// Makes a CLIP of 16 values, as the fixtures have, and its embeddings of the drawn set.
 fn clip_and_embeddings(folder: &Path) -> (String, String) {
     let clip = folder.join("clip").display().to_string();
     let embeddings = folder.join("e.safetensors").display().to_string();

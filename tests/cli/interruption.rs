@@ -1,23 +1,42 @@
-//! Killed or stopped anywhere, a command goes on to the same bytes.
+//! Killed or stopped anywhere, a resumed command ends in the same bytes.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::stage::{Stage, capsmith, newest_checkpoint, success};
+use test_support::wait_for;
+
+use super::stage::{Stage, capsmith, files, newest_checkpoint, success, wait_while_running};
 
 fn start(words: &[String]) -> Child {
     capsmith(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Starts the command again and again, killing it after ever other times, until it ends by itself.
-/// Returns how often it was killed.
-fn kill_until_done(words: &[String], first: &[String], kills: u64, step: Duration) -> u64 {
+/// Starts the command again and again, and kills it at ever other moments until it ends by itself.
+///
+/// Each third kill falls anywhere into the start, the others at most `longest` after the command
+/// has written below `output`. Returns the number of kills.
+fn kill_until_done(
+    words: &[String],
+    first: &[String],
+    kills: u32,
+    output: &Path,
+    longest: Duration,
+) -> u32 {
     let mut killed = 0;
     for attempt in 0..kills {
+        let before = files(output);
         let mut child = start(if attempt == 0 { first } else { words });
-        // Waits that share no period with the program's own rhythm.
-        std::thread::sleep(step + step * u32::try_from(attempt * 37 % 23).unwrap() / 7);
+        // Parts of the pause that share no period with the program's own rhythm.
+        let part = attempt * 37 % 23;
+        if attempt % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(150) + Duration::from_millis(20) * part);
+        } else {
+            wait_for("something new to be written", || {
+                files(output) != before || child.try_wait().unwrap().is_some()
+            });
+            std::thread::sleep(longest * part / 23);
+        }
         if child.try_wait().unwrap().is_some() {
             break;
         }
@@ -43,12 +62,13 @@ fn training_killed_at_random_moments_ends_in_the_same_bytes() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
-    // Saving at every step, a kill is likely to fall into a save.
+    // With a save at every step, a kill is likely to hit one.
     let every_step = ["--set", "training.checkpoint_every_steps=1", "--set", "training.epochs=32"];
     success(&stage.train(&whole, &every_step));
     let first = stage.train(&cut, &every_step);
     let again = stage.train(&cut, &[&every_step[..], &["--resume"]].concat());
-    let killed = kill_until_done(&again, &first, 20, Duration::from_millis(150));
+    let checkpoints = cut.join("checkpoints");
+    let killed = kill_until_done(&again, &first, 20, &checkpoints, Duration::from_millis(60));
     assert_eq!(killed, 20, "the run ended before it could be killed so often");
 
     let (whole, cut) = (newest_checkpoint(&whole), newest_checkpoint(&cut));
@@ -59,17 +79,14 @@ fn training_killed_at_random_moments_ends_in_the_same_bytes() {
 }
 
 #[test]
-fn a_run_stopped_by_ctrl_c_exits_130_and_goes_on_to_the_same_bytes() {
+fn a_run_stopped_by_ctrl_c_exits_130_and_resumes_to_the_same_bytes() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     let longer = ["--set", "training.epochs=12"];
     success(&stage.train(&whole, &longer));
     let mut child = start(&stage.train(&cut, &longer));
-    while !cut.join("checkpoints").exists() {
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
-    }
+    wait_while_running(&mut child, "a checkpoint", || cut.join("checkpoints").exists());
     let stopped = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
@@ -107,28 +124,27 @@ fn precompute_killed_at_random_moments_ends_in_the_same_bytes() {
     let (whole, cut) = (folder.path().join("whole.st"), folder.path().join("cut.st"));
     success(&words(&whole));
     let again = words(&cut);
-    let killed = kill_until_done(&again, &again, 8, Duration::from_millis(60));
+    let partial = cut.with_extension("st.partial");
+    let killed = kill_until_done(&again, &again, 8, &partial, Duration::from_millis(10));
     assert!(killed > 0, "the command ended before it could be killed");
     same_bytes(&whole, &cut);
 }
 
 #[test]
-fn a_full_disk_ends_training_with_the_files_name_and_leaves_the_checkpoint_before() {
+fn a_full_disk_ends_training_with_the_files_name_and_leaves_the_previous_checkpoint() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     let longer = ["--set", "training.epochs=4"];
     success(&stage.train(&whole, &longer));
     let mut child = start(&stage.train(&cut, &longer));
-    while !cut.join("checkpoints/step-000000025").exists() {
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
-    }
+    let checkpoint = cut.join("checkpoints/step-000000025");
+    wait_while_running(&mut child, "a checkpoint", || checkpoint.exists());
     child.kill().unwrap();
     child.wait().unwrap();
     let before = newest_checkpoint(&cut);
 
-    // No file may grow beyond 64 KiB: a write fails as on a full disk, and no signal ends the process.
+    // No file may grow beyond 64 KiB: a write fails as on a full disk, without a signal.
     let resumed = stage.train(&cut, &[&longer[..], &["--resume"]].concat());
     let output = std::process::Command::new("bash")
         .args(["-c", "ulimit -f 64; exec \"$@\"", "bash"])

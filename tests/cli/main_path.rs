@@ -1,4 +1,4 @@
-//! From pictures to scores.
+//! The main path from pictures to scores.
 
 use std::path::Path;
 

@@ -1,11 +1,11 @@
-//! Several processes that share a command, as a launcher starts them.
+//! Several processes that share a command, as launchers start them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use super::stage::{Stage, capsmith, failure, init_clip, success};
 
-/// One process of several, by torchrun's variables.
+/// Returns the command of one rank, with torchrun's variables.
 fn one<S: AsRef<std::ffi::OsStr>>(words: &[S], rank: usize, size: usize, port: u16) -> Command {
     let mut command = capsmith(words);
     command
@@ -17,7 +17,8 @@ fn one<S: AsRef<std::ffi::OsStr>>(words: &[S], rank: usize, size: usize, port: u
     command
 }
 
-fn free_port() -> u16 {
+/// Returns a port on which nobody listens.
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -34,7 +35,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs as many processes to a success.
+/// Runs `size` processes to a success.
 fn together<S: AsRef<std::ffi::OsStr>>(words: &[S], size: usize) -> Vec<Output> {
     let outputs = outputs(start(words, size));
     for output in &outputs {
@@ -90,20 +91,20 @@ fn captions_of_several_processes_are_scored_once_and_killed_ones_leave_their_pie
     };
     let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
     success(&evaluate(&alone));
-    // The first of two is done, and the second never starts.
+    // The first of two processes ends, and the second never starts.
     let first = one(&evaluate(&shared), 0, 2, 1).output().unwrap();
     assert!(errors(&first).contains("44 pictures are left"), "{}", errors(&first));
     assert!(!shared.exists());
     let piece = walk(folder.path()).into_iter().find(|path| path.ends_with("piece-00000.json"));
     let written = std::fs::metadata(piece.as_ref().unwrap()).unwrap().modified().unwrap();
-    // Two others, of whom one has to do what is missing.
+    // Of two others, one captions what is missing.
     let done = together(&evaluate(&shared), 2);
-    assert!(done.iter().any(|output| !output.stdout.is_empty()), "somebody prints the scores");
+    assert!(done.iter().any(|output| !output.stdout.is_empty()), "one process prints the scores");
     for file in ["predictions.json", "references.json", "scores.json", "per-image.csv"] {
         assert!(bytes(alone.join(file)) == bytes(shared.join(file)), "{file}");
     }
     assert!(piece.is_some_and(|piece| !piece.exists()), "pieces are removed");
-    // One that comes late finds all captions, which another protocol scores anew.
+    // A late process finds all captions; another protocol scores them again.
     let late = one(&evaluate(&shared), 1, 2, 1).output().unwrap();
     assert!(errors(&late).contains("captioned before"), "{}", errors(&late));
     let captions = bytes(shared.join("captions.json"));
@@ -136,7 +137,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_launchers_say_must_agree_and_commands_of_one_process_are_started_once() {
+fn launchers_variables_must_agree_and_commands_of_one_process_are_started_once() {
     let stage = Stage::get();
     let out = tempfile::tempdir().unwrap();
     let words = stage.train(&out.path().join("run"), &[]);
@@ -150,7 +151,7 @@ fn what_launchers_say_must_agree_and_commands_of_one_process_are_started_once() 
     let output = one(&["dataset", "draw", "--out", &folder], 0, 2, 1).output().unwrap();
     assert!(errors(&output).contains("one process"), "{}", errors(&output));
     assert!(!Path::new(&folder).exists());
-    // What is no process of several is not concerned.
+    // Commands of one process ignore the launcher.
     init_clip(&out.path().join("clip").display().to_string(), "8");
     let _ = failure(&["train", "--config", "nowhere.toml"]);
 }
@@ -170,8 +171,8 @@ mod training {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::cli::stage::{newest_checkpoint, without_dropout};
-    use crate::cli::systems::Place;
+    use crate::cli::stage::{newest_checkpoint, wait_while_running, without_dropout};
+    use crate::cli::systems::Workspace;
 
     fn metrics(run: &Path) -> Vec<[f64; 2]> {
         let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
@@ -191,8 +192,9 @@ mod training {
         }
     }
 
-    /// Batches of captions of other lengths and number than processes, the last of an epoch of three
-    /// captions, which four processes cannot share.
+    /// Settings whose batches do not divide evenly.
+    ///
+    /// The last batch of an epoch has three captions, which four processes cannot share.
     const UNEVEN: [&str; 8] = [
         "--set",
         "training.batch_size=13",
@@ -205,7 +207,7 @@ mod training {
     ];
 
     #[test]
-    fn one_two_and_four_processes_walk_the_same_trajectory() {
+    fn one_two_and_four_processes_follow_the_same_trajectory() {
         let stage = Stage::get();
         let folder = tempfile::tempdir().unwrap();
         let gpt2 = without_dropout(folder.path());
@@ -233,7 +235,7 @@ mod training {
 
     #[test]
     fn shares_and_batches_without_targets_are_the_same_for_two_processes() {
-        let place = Place::with_keywords();
+        let place = Workspace::with_keywords();
         let folder = tempfile::tempdir().unwrap();
         let gpt2 = without_dropout(folder.path());
         let sets = [
@@ -276,7 +278,7 @@ mod training {
     }
 
     #[test]
-    fn another_number_of_processes_goes_on_and_all_stop_after_the_same_step() {
+    fn another_number_of_processes_resumes_and_all_stop_after_the_same_step() {
         let stage = Stage::get();
         let folder = tempfile::tempdir().unwrap();
         let gpt2 = without_dropout(folder.path());
@@ -284,11 +286,8 @@ mod training {
         let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
         success(&stage.train(&whole, &longer));
         let mut running = start(&stage.train(&parts, &longer), 2);
-        while !parts.join("checkpoints").exists() {
-            std::thread::sleep(Duration::from_millis(5));
-            assert!(running[0].try_wait().unwrap().is_none(), "it ended before it was stopped");
-        }
-        // One of them is told.
+        wait_while_running(&mut running[0], "a checkpoint", || parts.join("checkpoints").exists());
+        // One of them gets the signal.
         let id = running[1].id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let stopped = outputs(running);
@@ -296,7 +295,7 @@ mod training {
         assert!(errors(&stopped[0]).contains("interrupted after step"), "{}", errors(&stopped[0]));
         let again = stage.train(&parts, &[&longer[..], &["--resume"]].concat());
         together(&again, 4);
-        assert_close(&whole, &parts, "stopped and taken up");
+        assert_close(&whole, &parts, "stopped and resumed");
     }
 
     #[test]
@@ -316,10 +315,8 @@ mod training {
                 "training.scored_pictures=0",
             ];
             let mut running = start(&stage.train(&run, &longer), 3);
-            while !run.join("checkpoints").exists() {
-                std::thread::sleep(Duration::from_millis(5));
-                assert!(running[0].try_wait().unwrap().is_none(), "it ended before the signal");
-            }
+            let checkpoints = run.join("checkpoints");
+            wait_while_running(&mut running[0], "a checkpoint", || checkpoints.exists());
             let hit = running[1].id().to_string();
             let kill = |signal: &str| {
                 Command::new("kill").args([&format!("-{signal}"), &hit]).status().unwrap()

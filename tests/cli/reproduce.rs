@@ -1,13 +1,12 @@
-//! `capsmith reproduce` on a few small pictures: every row, killed and resumed, changed, and with a row that fails.
+//! `capsmith reproduce` on a few small pictures: every row, kills, changes, and failing rows.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use super::damage::flip;
-use super::stage::{Stage, capsmith, failure, success};
+use super::stage::{Stage, capsmith, failure, success, wait_while_running};
 
 /// The demo's configs, made short: 10 test pictures, one epoch.
 fn configs(folder: &Path) -> PathBuf {
@@ -59,7 +58,7 @@ impl Study {
         words.chain(more.iter().copied()).map(str::to_owned).collect()
     }
 
-    /// When each stage's record was written last.
+    /// Returns the time of the last write of each stage's record.
     fn records(&self) -> BTreeMap<String, std::time::SystemTime> {
         let entries = fs::read_dir(self.out().join("stages")).unwrap().map(Result::unwrap);
         let record = |entry: fs::DirEntry| {
@@ -69,7 +68,7 @@ impl Study {
         entries.map(record).collect()
     }
 
-    /// Runs again, and says which stages were run.
+    /// Resumes the study, and returns the stages that ran.
     fn redone(&self, more: &[&str]) -> Vec<String> {
         let before = self.records();
         success(&self.words(&[&["--resume"], more].concat()));
@@ -221,7 +220,7 @@ fn a_row_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_killed_study_takes_its_stages_with_it_and_goes_on_to_the_same_scores() {
+fn a_killed_study_ends_its_stages_and_resumes_to_the_same_scores() {
     let (whole, cut) = (Study::new(), Study::new());
     for study in [&whole, &cut] {
         study.change("prefix-original.toml", "epochs = 1", "epochs = 20");
@@ -231,12 +230,7 @@ fn a_killed_study_takes_its_stages_with_it_and_goes_on_to_the_same_scores() {
     let run = cut.out().join("runs/prefix-original-seed-42");
     let mut child =
         capsmith(&cut.words(&rows)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let since = Instant::now();
-    while !run.join("checkpoints").exists() {
-        assert!(since.elapsed() < Duration::from_mins(2), "training did not begin");
-        assert!(child.try_wait().unwrap().is_none(), "the study ended before it could be killed");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_while_running(&mut child, "a checkpoint", || run.join("checkpoints").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     success(&cut.words(&[&rows[..], &["--resume"]].concat()));
@@ -247,7 +241,7 @@ fn a_killed_study_takes_its_stages_with_it_and_goes_on_to_the_same_scores() {
 }
 
 #[test]
-fn wrong_names_are_answered_with_the_right_ones() {
+fn unknown_names_are_refused_with_the_known_ones() {
     let study = Study::new();
     let output = capsmith(&study.words(&["--rows", "sbg-3"])).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! `capsmith serve` with a run of each system: the captions that it answers are those of the run itself.
+//! `capsmith serve` with a run of each system: it answers with the run's own captions.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,9 +14,9 @@ use tch::Device;
 use training::captioner::Captioner;
 
 use super::stage::{capsmith, failure, success};
-use super::systems::Place;
+use super::systems::Workspace;
 
-/// How requests ask the runs to decode: as the runs are configured, and otherwise.
+/// Decoding of requests: the run, the request's fields, and the same as settings.
 const ASKED: [(&str, &str, &[&str]); 5] = [
     ("prefix", "{}", &[]),
     (
@@ -35,14 +35,14 @@ const ASKED: [(&str, &str, &[&str]); 5] = [
     ("merge-rnn", r#"{"strategy": {"beams": 5}}"#, &["decoding.strategy.beams=5"]),
 ];
 
-/// A server that was started as a program; killed when it is dropped.
+/// A server process; dropping it kills it.
 pub struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(place: &Place) -> Self {
+    fn start(place: &Workspace) -> Self {
         let runs = ["prefix", "sbg", "merge-rnn"].map(|run| place.of(run));
         let mut words = vec!["serve", "--address", "127.0.0.1:0"];
         words.extend(["--allowed-host", "captions.example.org"]);
@@ -50,7 +50,7 @@ impl Server {
         Self::start_by(capsmith(&words))
     }
 
-    /// Starts a command that serves the runs prefix, sbg and merge-rnn.
+    /// Starts a command that serves the runs `prefix`, `sbg` and `merge-rnn`.
     pub fn start_by(command: Command) -> Self {
         Self::start_with(command, "prefix, sbg, merge-rnn")
     }
@@ -63,12 +63,12 @@ impl Server {
             lines.find(|line| line.as_ref().unwrap().starts_with("serving")).unwrap().unwrap();
         let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
         assert!(line.contains(runs), "{line}");
-        // Whatever it says later must not be held up.
+        // A full pipe must not hold up the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
 
-    /// The status of `/healthz` for a request that names this host.
+    /// Returns the status of `/healthz` for a request that names this host.
     fn status_by(&self, host: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let request = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -97,7 +97,7 @@ impl Server {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap())
     }
 
-    /// Asks it to stop, and waits for its end.
+    /// Sends SIGTERM, and returns the exit code.
     pub fn stop(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -115,8 +115,8 @@ impl Drop for Server {
 /// Captions with their scores, and keywords.
 type Answer = (Vec<(String, f64)>, Option<Vec<String>>);
 
-/// A run's captions of each picture by itself, best first, with its keywords.
-fn direct(place: &Place, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<Answer> {
+/// Returns a run's captions of each picture by itself, best first, with its keywords.
+fn direct(place: &Workspace, run: &str, sets: &[&str], pictures: &[PathBuf]) -> Vec<Answer> {
     let clip = PathBuf::from(place.stage.clip());
     let folder = RunFolder::open(Path::new(&place.of(run))).unwrap();
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
@@ -158,7 +158,7 @@ fn check(answer: &Value, run: &str, expected: &(Vec<(String, f64)>, Option<Vec<S
 
 #[test]
 fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     success(&place.stage.train(Path::new(&place.of("prefix")), &[]));
     for system in ["sbg", "merge-rnn"] {
         success(&place.train(system, system, &[]));

@@ -1,16 +1,19 @@
-//! A small data set, models and embeddings, made once by the binary itself and shared by all tests.
+//! A small data set, models and embeddings that the binary makes once for all tests, and helpers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
-/// Where the shared files lie; tests write elsewhere.
+use test_support::wait_for;
+
+/// Folder of the shared files; tests write elsewhere.
 pub struct Stage {
     folder: PathBuf,
 }
 
 impl Stage {
-    /// Draws, initialises and embeds on the first call.
+    /// Returns the shared files; the first call makes them.
     pub fn get() -> &'static Self {
         static STAGE: OnceLock<Stage> = OnceLock::new();
         STAGE.get_or_init(Self::build)
@@ -74,7 +77,7 @@ impl Stage {
         self.place("embeddings.safetensors")
     }
 
-    /// The words of a short training command: 25 steps in each of 2 epochs.
+    /// Returns the words of a short training command: 25 steps in each of 2 epochs.
     pub fn train(&self, out: &Path, more: &[&str]) -> Vec<String> {
         let sets = [
             &format!("gpt2.model={}", self.gpt2()),
@@ -87,7 +90,7 @@ impl Stage {
         words
     }
 
-    /// The words that train by any configuration on the shared pictures, with changes of it.
+    /// Returns the words that train by any configuration, with changes, on the shared pictures.
     pub fn train_by(&self, config: &str, out: &Path, sets: &[&str]) -> Vec<String> {
         let out = out.display().to_string();
         let start = ["train", "--config", config, "--out", &out];
@@ -106,7 +109,7 @@ impl Stage {
     }
 }
 
-/// Makes a tiny CLIP with embeddings of so many values.
+/// Makes a tiny CLIP with embeddings of `projection_dim` values.
 pub fn init_clip(out: &str, projection_dim: &str) {
     success(&[
         "init",
@@ -128,8 +131,9 @@ pub fn init_clip(out: &str, projection_dim: &str) {
     ]);
 }
 
-/// Makes a language model without dropout, whose draws depend on who has which captions, and
-/// returns what sets it.
+/// Makes a language model without dropout, and returns the setting that names it.
+///
+/// Draws of dropout depend on which process has which captions.
 pub fn without_dropout(folder: &Path) -> String {
     let gpt2 = folder.join("gpt2").display().to_string();
     let pictures = Stage::get().pictures();
@@ -139,12 +143,12 @@ pub fn without_dropout(folder: &Path) -> String {
     format!("gpt2.model={gpt2}")
 }
 
-/// The demo's configuration.
+/// Returns the demo's configuration.
 pub fn config() -> String {
     format!("{}/configs/demo/prefix-gradient-clipping.toml", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The binary with these words.
+/// Returns the binary with these words.
 pub fn capsmith<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_capsmith"));
     command.args(words);
@@ -159,7 +163,7 @@ pub fn success<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Output {
     output
 }
 
-/// Runs the binary to a failure with exit code 1, and returns what it said.
+/// Runs the binary to a failure with exit code 1, and returns its messages.
 pub fn failure<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> String {
     let output = capsmith(words).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -172,7 +176,7 @@ fn words_of<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Vec<String> {
     words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect()
 }
 
-/// The newest checkpoint's folder.
+/// Returns the newest checkpoint's folder.
 pub fn newest_checkpoint(run: &Path) -> PathBuf {
     let mut all: Vec<PathBuf> = std::fs::read_dir(run.join("checkpoints"))
         .unwrap()
@@ -181,4 +185,30 @@ pub fn newest_checkpoint(run: &Path) -> PathBuf {
         .collect();
     all.sort();
     all.pop().expect("a checkpoint")
+}
+
+/// Waits until `condition` holds, which it must before `child` ends.
+pub fn wait_while_running(child: &mut Child, what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || {
+        let ended = child.try_wait().unwrap().is_some();
+        let holds = condition();
+        assert!(holds || !ended, "it ended before there was {what}");
+        holds
+    });
+}
+
+/// Returns the files below a folder with their sizes; none if it does not exist.
+pub fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    // Other processes may remove entries meanwhile.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => found.extend(files(&entry.path())),
+            Ok(metadata) => {
+                found.insert(entry.path(), metadata.len());
+            }
+            Err(_) => {}
+        }
+    }
+    found
 }

@@ -1,13 +1,12 @@
-//! Sweeps as a person runs them: compared, failing, killed, and carried by several.
+//! Sweeps: ranked, failing, killed, and shared by several processes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use super::damage::flip;
-use super::stage::{Stage, capsmith, config, failure, success};
+use super::stage::{Stage, capsmith, config, failure, files, success, wait_while_running};
 
-/// Writes a sweep's file for the shared data set.
+/// Writes the file of a sweep on the shared data set.
 fn file(folder: &Path, stage: &Stage, head: &str, space: &str) -> PathBuf {
     let path = folder.join("sweep.toml");
     let text = format!(
@@ -41,7 +40,7 @@ fn best_first(results: &serde_json::Value) -> Vec<u64> {
 }
 
 #[test]
-fn a_grid_is_ranked_and_a_trial_that_fails_is_noted_while_the_others_go_on() {
+fn a_grid_is_ranked_and_a_failed_trial_does_not_stop_the_others() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
@@ -74,7 +73,7 @@ fn a_grid_is_ranked_and_a_trial_that_fails_is_noted_while_the_others_go_on() {
     assert!(page.contains("Failed trials") && page.contains("<polyline"), "{page}");
     assert_eq!(std::fs::read_dir(out.join("tensorboard")).unwrap().count(), 1 + 6);
 
-    // What is finished is kept, and a folder is not taken twice by mistake.
+    // Finished trials are kept, and a folder is reused only with --resume.
     assert!(failure(&words(&file, &out, &[])).contains("--resume"));
     let log = out.join("logs/002.seed-1.train.log");
     let before = std::fs::read(&log).unwrap();
@@ -84,7 +83,7 @@ fn a_grid_is_ranked_and_a_trial_that_fails_is_noted_while_the_others_go_on() {
 }
 
 #[test]
-fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
+fn halving_that_is_killed_or_shared_by_two_ends_as_an_uninterrupted_one() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let head = "metric = \"BLEU-1\"\ndirection = \"maximize\"\nseeds = [1]\n[search]\n\
@@ -100,23 +99,30 @@ fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
         .iter()
         .map(|trial| trial["rung"].as_u64().unwrap())
         .collect();
-    assert_eq!(rungs, [1, 1, 0, 0], "the best two of four go on");
+    assert_eq!(rungs, [1, 1, 0, 0], "the best two of four continue");
 
     let cut = folder.path().join("cut");
-    for attempt in 0..4 {
+    // Killed once the next of these files appears: early and late in a stage.
+    for sign in [".log", "metrics.csv", "state.json", "scores.json"] {
+        let before = files(&cut);
         let mut child = capsmith(&words(&file, &cut, &["--jobs", "2", "--resume"]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(400 + 350 * attempt));
+        wait_while_running(&mut child, sign, || {
+            let is_new = |file: &PathBuf| !before.contains_key(file);
+            files(&cut)
+                .keys()
+                .any(|file| is_new(file) && file.display().to_string().ends_with(sign))
+        });
         child.kill().unwrap();
         child.wait().unwrap();
     }
     success(&words(&file, &cut, &["--resume"]));
     assert_eq!(results(&cut), found);
 
-    // A score that was changed afterwards is measured again, where the run is as it was then.
+    // A damaged score is measured again if the run has not been trained on.
     let run = cut.join("trials/001/seed-1");
     let scores = |epoch: u64| run.join(format!("evaluation/validation-epoch-{epoch}/scores.json"));
     flip(&scores(2));
@@ -141,7 +147,7 @@ fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
     };
     let mut tasks = [start("0/2"), start("1/2")];
     assert!(tasks.iter_mut().all(|task| task.wait().unwrap().success()));
-    // One that found nobody at work has ended early, and what is left is done now.
+    // A task that found the other one missing ends early; this finishes the rest.
     success(&words(&file, &shared, &["--resume"]));
     assert_eq!(results(&shared), found);
     for entry in std::fs::read_dir(shared.join("logs")).unwrap() {
@@ -151,7 +157,7 @@ fn halving_that_is_killed_or_carried_by_two_ends_as_in_one_go() {
 }
 
 #[test]
-fn a_sweep_that_cannot_be_run_says_why_before_it_starts() {
+fn a_sweep_that_cannot_run_is_refused_before_it_starts() {
     let stage = Stage::get();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

@@ -1,4 +1,4 @@
-//! SBG and Merge-RNN, from captions to scores, and what they refuse.
+//! SBG and Merge-RNN from captions to scores, and input that they refuse.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,18 @@ use training::captioner::Captioner;
 use training::captions::{ImageInputs, best};
 
 use super::stage::{
-    Stage, capsmith, failure, init_clip, newest_checkpoint, success, without_dropout,
+    Stage, capsmith, failure, init_clip, newest_checkpoint, success, wait_while_running,
+    without_dropout,
 };
 
-/// Keywords and runs of the shared drawn set, in a folder of their own.
-pub struct Place {
+/// Folder of a test's keywords and runs on the shared drawn set.
+pub struct Workspace {
     pub stage: &'static Stage,
     folder: TempDir,
 }
 
-impl Place {
-    /// With keywords built and selected.
+impl Workspace {
+    /// Builds and selects keywords.
     pub fn with_keywords() -> Self {
         let place = Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
         let (pictures, clip) = (place.stage.pictures(), place.stage.clip());
@@ -95,8 +96,9 @@ impl Place {
         words
     }
 
-    /// Checks that the file of the first picture of an evaluation gets the caption that it has there, and
-    /// says where it is.
+    /// Checks that `capsmith caption` writes the evaluation's caption of its first picture.
+    ///
+    /// Returns the picture.
     fn captioned_alike(&self, run: &str, evaluation: &str) -> String {
         let predictions = Path::new(run).join(format!("evaluation/{evaluation}/predictions.json"));
         let predictions = read_json(&predictions);
@@ -124,7 +126,7 @@ fn losses(run: &str) -> Vec<f64> {
 
 #[test]
 fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let run = place.of("run");
     success(&place.train("sbg", "run", &[]));
     let losses = losses(&run);
@@ -143,14 +145,12 @@ fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
     let all = success(&["caption", "--run", &run, "--all", &picture]);
     assert_eq!(String::from_utf8(all.stdout).unwrap().lines().count(), 5);
 
-    // Killed on the way and taken up again, it ends with the same bytes.
+    // Killed on the way and resumed, it ends with the same bytes.
     let mut words = place.train("sbg", "cut", &["--set", "training.checkpoint_every_steps=2"]);
     words.push("--resume".to_owned());
     let mut child = capsmith(&words).stderr(Stdio::null()).spawn().unwrap();
-    let checkpoints = place.folder.path().join("cut/checkpoints/step-000000002");
-    while !checkpoints.exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let checkpoints = place.folder.path().join("cut/checkpoints");
+    wait_while_running(&mut child, "a checkpoint", || checkpoints.exists());
     child.kill().unwrap();
     child.wait().unwrap();
     success(&words);
@@ -158,8 +158,9 @@ fn sbg_goes_from_captions_to_scores_of_one_two_and_five_captions() {
     assert!(std::fs::read(model("run")).unwrap() == std::fs::read(model("cut")).unwrap());
 }
 
-/// Captions of some pictures with these embeddings and keywords, in the order of their draws, and what
-/// was noted.
+/// Returns captions of pictures with these embeddings and keywords, and the notes.
+///
+/// The captions of a picture are in the order of their draws.
 fn written(
     captioner: &Captioner,
     embeddings: &Tensor,
@@ -190,8 +191,8 @@ impl Progress for Notes {
 }
 
 #[test]
-fn sbgs_language_model_knows_a_picture_by_its_keywords_alone() {
-    let place = Place::with_keywords();
+fn sbgs_language_model_sees_keywords_alone() {
+    let place = Workspace::with_keywords();
     success(&place.train("sbg", "run", &["--set", "training.epochs=1"]));
     let folder = RunFolder::open(Path::new(&place.of("run"))).unwrap();
     let clip = PathBuf::from(place.stage.clip());
@@ -240,8 +241,8 @@ fn sbgs_language_model_knows_a_picture_by_its_keywords_alone() {
 }
 
 #[test]
-fn keywords_of_something_else_are_refused_and_nothing_is_left() {
-    let place = Place::with_keywords();
+fn keywords_of_other_inputs_are_refused_and_nothing_is_left() {
+    let place = Workspace::with_keywords();
     let refused = |words: &[String], expected: &str| {
         let error = failure(words);
         assert!(error.contains(expected), "{expected} not in: {error}");
@@ -309,8 +310,8 @@ fn keywords_of_something_else_are_refused_and_nothing_is_left() {
 }
 
 #[test]
-fn stages_are_made_again_only_when_their_inputs_change() {
-    let place = Place::with_keywords();
+fn files_are_rebuilt_only_when_their_inputs_change() {
+    let place = Workspace::with_keywords();
     let (pictures, clip, out) = (place.stage.pictures(), place.stage.clip(), place.of("keywords"));
     let build = |more: &[&str]| {
         let words = ["keywords", "build", "--dataset", &pictures, "--out", &out];
@@ -328,7 +329,7 @@ fn stages_are_made_again_only_when_their_inputs_change() {
         unfiltered.contains("labels.json:") && !unfiltered.contains("all-labels"),
         "{unfiltered}"
     );
-    // The small random BART of the networks' own tests files them somehow.
+    // The small random BART of the networks' own tests chooses some categories.
     let bart = fixture("bart");
     let by_nli = build(&["--categories", "nli", "--nli", &bart, "--synonyms", "none"]);
     assert!(by_nli.contains("encyclopedia.json") && !by_nli.contains("labels.json:"), "{by_nli}");
@@ -338,7 +339,7 @@ fn stages_are_made_again_only_when_their_inputs_change() {
     assert!(failure(&words).contains("no digest"));
 }
 
-/// Changes one bit of a file while `commands` run, each of which must name the file and its digest.
+/// Flips one bit of a file at several places; `commands` must name the file and its digest.
 fn refused_with_a_flipped_bit(file: &str, commands: &[&[String]]) {
     let whole = std::fs::read(file).unwrap();
     for (byte, bit) in [(0, 5), (30, 0), (whole.len() / 3, 2), (whole.len() - 3, 1)] {
@@ -358,7 +359,7 @@ fn refused_with_a_flipped_bit(file: &str, commands: &[&[String]]) {
 
 #[test]
 fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let (pictures, clip, keywords) =
         (place.stage.pictures(), place.stage.clip(), place.of("keywords"));
     let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
@@ -405,7 +406,7 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
     assert!(failure(&caption).contains("encyclopedia.json"));
     std::fs::write(format!("{own}/encyclopedia.json"), tree).unwrap();
 
-    // Keywords that were selected again from something else are not those of the run.
+    // Keywords that were selected again from other labels are not those of the run.
     std::fs::copy(place.of("fewer.jsonl"), place.of("selected.jsonl")).unwrap();
     assert!(failure(&evaluate).contains("keywords that the run was trained on"));
 }
@@ -417,7 +418,7 @@ fn first_picture(pictures: &str) -> String {
 
 #[test]
 fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let gpt2 = without_dropout(place.folder.path());
     let train = |run: &str, more: &[&str]| {
         let short = ["training.epochs=1", "training.scored_pictures=0"];
@@ -449,7 +450,7 @@ fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
 
 #[test]
 fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() {
-    let place = Place { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
+    let place = Workspace { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
     let run = place.of("run");
     // Features of a narrow VGG-16 with random weights.
     let (features, vgg) = (place.of("vgg.safetensors"), fixture("vgg/torchvision.safetensors"));

@@ -10,7 +10,7 @@ use super::device::{PretendGpu, Ran, on_processor};
 use super::runs::{Config, language_model};
 use crate::cli::serve::Server;
 use crate::cli::stage::capsmith;
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
 const SYSTEMS: [&str; 3] = ["prefix", "sbg", "merge-rnn"];
 
@@ -35,8 +35,8 @@ const STRATEGIES: [(&str, &str); 7] = [
 ];
 
 /// Trains a run of each system on the processor.
-fn trained() -> Place {
-    let place = Place::with_keywords();
+fn trained() -> Workspace {
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     for system in SYSTEMS {
         let sets: &[&str] = match system {
@@ -48,8 +48,8 @@ fn trained() -> Place {
     place
 }
 
-/// Some pictures' files.
-pub fn pictures(place: &Place, count: usize) -> Vec<String> {
+/// Returns the files of the first `count` pictures.
+pub fn pictures(place: &Workspace, count: usize) -> Vec<String> {
     let folder = format!("{}/Images", place.stage.pictures());
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<String> = files.map(|file| file.display().to_string()).collect();
@@ -126,7 +126,7 @@ fn gpu_evaluations_and_served_captions_are_the_processors() {
 }
 
 /// Asks a server on the device for a picture's captions by all runs.
-fn served(gpu: &PretendGpu, place: &Place) {
+fn served(gpu: &PretendGpu, place: &Workspace) {
     let picture = pictures(place, 3).pop().unwrap();
     let counts = tempfile::tempdir().unwrap();
     let runs = SYSTEMS.map(|run| place.of(run));

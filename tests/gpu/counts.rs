@@ -1,4 +1,6 @@
-//! Kernel launches of a training step and of a decoded token: bounds, and exact counts in a golden file.
+//! Kernel launches of a training step and of a decoded token: bounds, and exact counts.
+//!
+//! The exact counts are in `tests/fixtures/gpu/launches.json`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,24 +10,24 @@ use serde_json::{Map, Value};
 
 use super::device::{PretendGpu, Step, on_processor};
 use super::runs::{Config, LOG_EVERY, SEED, language_model};
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
 /// Operators of a training step of a language model of 12 layers, between log points.
 const F32_STEP: u64 = 520;
 const BF16_STEP: u64 = 600;
-/// Operators of a layer of a token: two norms, four products, attention and an addition.
+/// Operators per layer and token: two norms, four products, attention and an addition.
 const LAYER: u64 = 8;
-/// Copies to the device of a token: of what is drawn, or of where beams go on from.
+/// Copies to the device per token: the draws, or the beams that continue.
 const TOKEN_COPIES: u64 = 1;
-/// Waits of a token, for the copy of the tokens to the host.
+/// Waits per token, for the copy of the tokens to the host.
 const TOKEN_WAITS: u64 = 1;
 
-/// Returns the file of the exact counts. A change of the code that changes them must update it.
+/// Returns the file of the exact counts, which a change that changes them must update.
 fn golden() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpu/launches.json"))
 }
 
-/// Compares counts with the golden file's, or with `CAPSMITH_UPDATE_COUNTS` writes them there.
+/// Compares counts with the golden file's, or writes them there if `CAPSMITH_UPDATE_COUNTS` is set.
 fn compare(section: &str, counts: &BTreeMap<String, BTreeMap<String, u64>>) {
     static FILE: Mutex<()> = Mutex::new(());
     let _one_at_a_time = FILE.lock();
@@ -51,13 +53,13 @@ fn compare(section: &str, counts: &BTreeMap<String, BTreeMap<String, u64>>) {
     assert_eq!(known.as_object().map_or(0, Map::len), counts.len(), "{section}: other names");
     assert!(
         faults.is_empty(),
-        "{section}: launches changed. If that is meant:\n  \
+        "{section}: launches changed. If that is intended:\n  \
          CAPSMITH_UPDATE_COUNTS=1 cargo xtask test --test tests gpu_launches\n{}",
         faults.join("\n")
     );
 }
 
-/// A step's counts that are held.
+/// Returns the counts of a step that the golden file holds.
 fn held(step: &Step) -> BTreeMap<String, u64> {
     let columns = ["ops", "h2d", "d2h", "waits"];
     columns.map(|column| (column.to_owned(), step.get(column))).into()
@@ -70,7 +72,7 @@ const fn prefix(name: &'static str, sets: &'static [&'static str]) -> Config {
 const CLIPPED: &str = "optimizer.max_grad_norm=1.0";
 const BF16: &str = "training.precision=bf16";
 
-/// Configurations with the most operators that a step of 12 layers may take.
+/// Configurations, with the most operators that a step of 12 layers may take.
 const STEPS: [(Config, Option<u64>); 9] = [
     (prefix("prefix", &[CLIPPED]), Some(F32_STEP)),
     (
@@ -95,10 +97,10 @@ const STEPS: [(Config, Option<u64>); 9] = [
     (Config { name: "sbg, bf16", system: "sbg", sets: &[CLIPPED, BF16] }, Some(BF16_STEP)),
 ];
 
-/// Trains a few steps, and returns the counts that all between log points have.
+/// Trains a few steps, and returns the counts that all steps between log points share.
 fn counts_of_a_step(
     gpu: &PretendGpu,
-    place: &Place,
+    place: &Workspace,
     config: &Config,
     seed: u64,
     more: &[&str],
@@ -121,7 +123,7 @@ fn counts_of_a_step(
 #[test]
 fn gpu_launches_of_a_training_step_are_few_and_known() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let mut all = BTreeMap::new();
     let mut faults = Vec::new();
     for layers in [4, 12] {
@@ -147,8 +149,9 @@ fn gpu_launches_of_a_training_step_are_few_and_known() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Strategies by name, with the system that decodes by them, and the operators that a token takes at most
-/// beside those of its layers.
+/// Strategies by name, with the system that decodes by them.
+///
+/// The number is the most operators that a token takes besides those of its layers.
 const STRATEGIES: [(&str, &str, &str, u64); 5] = [
     ("greedy", "prefix", r#"{ kind = "greedy" }"#, 9),
     ("beams of 5", "prefix", r#"{ kind = "beam", num_beams = 5 }"#, 10),
@@ -167,19 +170,19 @@ const STRATEGIES: [(&str, &str, &str, u64); 5] = [
     ("Merge-RNN, beams of 3", "merge-rnn", r#"{ kind = "beam", num_beams = 3 }"#, 18),
 ];
 
-/// Tokens of which the counts are taken: those behind the first few.
+/// Tokens that are counted, after the first few.
 const TOKENS: u64 = 16;
 
 #[test]
 fn gpu_launches_of_a_decoded_token_are_few_and_known() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let mut all = BTreeMap::new();
     let mut faults = Vec::new();
     for layers in [4, 12] {
         let model = language_model(&place, layers, "0.1");
         for system in ["prefix", "merge-rnn"] {
-            // Hardly trained, they write on and on.
+            // Hardly trained, they never end a caption.
             let sets = [model.as_str(), "optimizer.learning_rate=1e-9"];
             let sets = if system == "merge-rnn" { &sets[1..] } else { &sets };
             let run = format!("{system}-{layers}");

@@ -1,4 +1,4 @@
-//! The pretend GPU, the commands that run on it, and what they asked of it.
+//! The pretend GPU, commands that run on it, and their counts.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,33 +18,25 @@ pub struct PretendGpu {
 }
 
 impl PretendGpu {
-    /// Finds what `cargo xtask test` built. Without it a test has nothing to do, and says so.
+    /// Finds the library that `cargo xtask test` built; skips if it did not.
     pub fn find() -> Option<Self> {
-        let told = std::env::var_os("CAPSMITH_PRETEND_CUDA").map(PathBuf::from);
-        let is_told = told.is_some();
-        let beside = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pretend-cuda");
-        let library = told.unwrap_or_else(beside);
-        let is_built = library.join("stamp").is_file();
-        assert!(is_built || !is_told, "there is no pretend GPU in {}", library.display());
-        if !is_built {
-            eprintln!("skipped: `cargo xtask test` builds the pretend GPU that this test runs on");
-        }
-        is_built.then_some(Self { library, settings: Vec::new() })
+        let library = test_support::pretend_gpu(env!("CARGO_TARGET_TMPDIR"))?;
+        Some(Self { library, settings: Vec::new() })
     }
 
-    /// The same with a setting, by its name behind `PRETEND_CUDA_`.
+    /// Returns a copy with a setting, named without its prefix `PRETEND_CUDA_`.
     pub fn with(&self, name: &'static str, value: &dyn Display) -> Self {
         let mut set = self.clone();
         set.settings.push((name, value.to_string()));
         set
     }
 
-    /// A program of the folder of the library.
+    /// Returns the path of a program that was built with the library.
     pub fn program(&self, name: &str) -> PathBuf {
         self.library.join(name)
     }
 
-    /// Lets a command see this GPU, and count in `folder`.
+    /// Makes a command see this GPU, and write its counts to `folder`.
     pub fn lend(&self, command: &mut Command, folder: &Path) {
         let earlier = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let folders = std::iter::once(self.library.clone()).chain(std::env::split_paths(&earlier));
@@ -57,7 +49,7 @@ impl PretendGpu {
         }
     }
 
-    /// Runs the binary to its end, whatever that is.
+    /// Runs the binary, whether it succeeds or fails.
     pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
         let folder = tempfile::tempdir().unwrap();
         let mut command = capsmith(words);
@@ -66,7 +58,7 @@ impl PretendGpu {
         Ran::read(output, folder.path())
     }
 
-    /// Runs the binary to a success, in which it used the device, raced with no copy and warned of nothing.
+    /// Runs the binary to a success that passes [`Ran::check`].
     pub fn success<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
         let ran = self.run(words);
         assert!(ran.output.status.success(), "{}", ran.errors());
@@ -87,14 +79,16 @@ impl PretendGpu {
 /// A command that ran on the pretend GPU.
 pub struct Ran {
     pub output: Output,
-    /// Operators by name, remarks and races.
+    /// Report of the GPU: operators by name, remarks and races.
     pub report: String,
-    /// Counts from one seed of the device to the next, which are those of training steps.
+    /// Counts between two seedings of the device, that is, of training steps.
     pub steps: Vec<Step>,
 }
 
 impl Ran {
-    /// Reads what a command that has ended counted in `folder`, as one that loaded the GPU does.
+    /// Reads what an ended command wrote to `folder`.
+    ///
+    /// Panics if it did not load the GPU.
     pub fn read(output: Output, folder: &Path) -> Self {
         let read = |name: &str| {
             std::fs::read_to_string(folder.join(name)).unwrap_or_else(|_| {
@@ -105,7 +99,7 @@ impl Ran {
         Self { output, report, steps }
     }
 
-    /// Checks that it used the device, raced with no copy and warned of nothing.
+    /// Checks that the command used the device, raced with no copy and printed no warning.
     pub fn check(&self) {
         let (said, report) = (self.errors(), &self.report);
         assert!(self.total("ops") > 0, "nothing was computed on the device:\n{report}");
@@ -125,8 +119,9 @@ impl Ran {
         String::from_utf8(self.output.stdout.clone()).unwrap()
     }
 
-    /// The counts of each training step but the last, with its number from 1. A step ends where the
-    /// device is seeded for the next.
+    /// Returns the counts of each training step but the last, with its number from 1.
+    ///
+    /// A step ends where the device is seeded for the next.
     pub fn training_steps(&self, seed: u64, count: usize) -> Vec<(usize, Step)> {
         let starts = (0..count as u64).map(|finished| {
             let mark = derive(seed, Purpose::Dropout, finished).to_string();
@@ -138,7 +133,7 @@ impl Ran {
         (1..).zip(steps).collect()
     }
 
-    /// A count over the whole run.
+    /// Returns a count of the whole run.
     pub fn total(&self, column: &str) -> u64 {
         self.steps.iter().map(|step| step.get(column)).sum()
     }
@@ -155,11 +150,11 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Counts of a part of a run, by the columns of the pretend GPU's file.
+/// Counts of a part of a run, by the column names of the pretend GPU's file.
 #[derive(Debug, Clone)]
 pub struct Step {
     counts: BTreeMap<String, u64>,
-    /// The seed that ended it.
+    /// Seed that ended the part.
     until: String,
 }
 
@@ -177,7 +172,7 @@ impl Step {
         lines.map(step).collect()
     }
 
-    /// Adds up counts; of bytes that are held, the last are.
+    /// Adds up counts; for held bytes, takes the last.
     fn sum(parts: &[Self]) -> Self {
         let mut sum = parts.last().unwrap().clone();
         for part in &parts[..parts.len() - 1] {

@@ -6,7 +6,7 @@ use tch::Tensor;
 
 use super::device::{PretendGpu, on_processor};
 use crate::cli::stage::Stage;
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
 fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -16,7 +16,7 @@ fn read(path: impl AsRef<Path>) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Copies a CLIP of the fixtures, and says how pictures are made ready for it.
+/// Copies a CLIP of the fixtures and adds a `preprocessor_config.json` for images of `size`.
 fn clip(folder: &Path, name: &str, size: &str) -> String {
     let out = folder.join(name);
     std::fs::create_dir(&out).unwrap();
@@ -30,7 +30,7 @@ fn clip(folder: &Path, name: &str, size: &str) -> String {
     out.display().to_string()
 }
 
-/// The largest difference between two files' embeddings.
+/// Returns the largest difference between two files' embeddings.
 fn distance(one: &Path, other: &Path) -> f64 {
     let embeddings = |path: &Path| {
         let tensors = Tensor::read_safetensors(path).unwrap();
@@ -84,7 +84,7 @@ fn gpu_embeddings_are_the_processors() {
     }
 }
 
-/// The copies and waits of a trace, from the first picture on.
+/// Returns the copies and waits of a trace, from the first image on.
 fn transfers(trace: &str) -> Vec<&str> {
     let is_transfer = |line: &&str| {
         ["h2d", "d2h", "wait", "event wait"].iter().any(|kind| line.starts_with(kind))
@@ -110,7 +110,7 @@ fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited
             expected.push(format!("h2d pinned [{size}, 3, 24, 24] Byte"));
             expected.push(format!("d2h pinned [{size}, 20] BFloat16"));
             if number > 0 {
-                // Its own batch goes on meanwhile.
+                // The batch itself is computed meanwhile.
                 expected.push("event wait synchronizeEvent".to_owned());
             }
         }
@@ -122,7 +122,7 @@ fn gpu_pictures_travel_as_bytes_and_the_next_batch_is_there_before_one_is_waited
 #[test]
 fn gpu_keywords_are_the_processors() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let (pictures, clip, bart) = (place.stage.pictures(), place.stage.clip(), fixture("bart"));
     for (kind, more, reads) in [
         // The labels' similarities, and those with the categories and below them.

@@ -1,4 +1,4 @@
-//! The pretend GPU's own test.
+//! Self-test of the pretend GPU.
 
 use std::process::Command;
 

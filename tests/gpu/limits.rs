@@ -1,4 +1,4 @@
-//! Too little memory of the device: one message that says what to do, and nothing that panics.
+//! Too little device memory: one message with a hint, and no panic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,11 @@ use super::device::{PretendGpu, Ran, on_processor};
 use super::runs::{Config, language_model};
 use crate::cli::serve::Server;
 use crate::cli::stage::capsmith;
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
-/// Runs out of memory at each of these shares of what a command takes, and checks what is said.
-/// From a share of `computing` on, the models are loaded.
+/// Runs a command with each of these percentages of its memory, and checks its message.
+///
+/// From `computing` percent on, the models are loaded, and the message names the `ways_out`.
 fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, ways_out: &[&str]) {
     let peak = gpu.success(words).steps.iter().map(|step| step.get("peak_bytes")).max().unwrap();
     for share in shares {
@@ -30,7 +31,7 @@ fn check(gpu: &PretendGpu, words: &[String], shares: &[u64], computing: u64, way
 #[test]
 fn gpu_out_of_memory_in_training_names_the_ways_out() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     let sets = [&model, "training.device=cuda:0", "training.batch_size=40"];
     for system in ["prefix", "sbg"] {
@@ -47,7 +48,7 @@ fn gpu_out_of_memory_in_training_names_the_ways_out() {
 #[test]
 fn gpu_out_of_memory_in_precomputation_and_captioning_names_the_batch_size() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let (set, clip) = (place.stage.pictures(), place.stage.clip());
     let words = ["precompute", "--dataset", &set, "--clip", &clip, "--out", &place.of("RUN")];
     let words = words.iter().chain(&["--device", "cuda:0"]).map(ToString::to_string);
@@ -69,7 +70,7 @@ fn gpu_out_of_memory_in_precomputation_and_captioning_names_the_batch_size() {
 #[test]
 fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     for system in ["prefix", "merge-rnn"] {
         let sets = if system == "prefix" { &[model.as_str()][..] } else { &[] };
@@ -91,9 +92,9 @@ fn gpu_out_of_memory_in_evaluation_names_the_batch_size() {
 }
 
 #[test]
-fn gpu_out_of_memory_in_a_request_is_a_503_and_the_server_goes_on() {
+fn gpu_out_of_memory_in_a_request_is_a_503_and_the_server_continues() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     on_processor(&Config { name: "prefix", system: "prefix", sets: &[] }.train(
         &place,
@@ -101,8 +102,7 @@ fn gpu_out_of_memory_in_a_request_is_a_503_and_the_server_goes_on() {
         &[&model],
     ));
     let picture = STANDARD.encode(std::fs::read(&pictures(&place, 1)[0]).unwrap());
-    // A server of so much memory answers a request for so many captions, and then one for a
-    // caption.
+    // Answers a request for 8 beams and then one for 1 beam, with this much memory.
     let serve = |memory: u64| {
         let counts = tempfile::tempdir().unwrap();
         let words = ["serve", "--address", "127.0.0.1:0", "--device", "cuda:0", "--run"];

@@ -1,11 +1,11 @@
-//! Runs of every system that both devices make, and the comparison of what they wrote.
+//! Runs of every system on both devices, and the comparison of their numbers.
 
 use std::path::Path;
 
 use crate::cli::stage::{config, success};
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
-/// A configuration to train by.
+/// Configuration of a run.
 #[derive(Clone, Copy)]
 pub struct Config {
     pub name: &'static str,
@@ -14,15 +14,15 @@ pub struct Config {
     pub sets: &'static [&'static str],
 }
 
-/// Values are written at steps 4, 8 and so on.
+/// Steps between two log points.
 pub const LOG_EVERY: usize = 4;
 
-/// The seed of all configurations.
+/// Seed of all configurations.
 pub const SEED: u64 = 42;
 
 impl Config {
-    /// The words of a command that trains for an epoch.
-    pub fn train(&self, place: &Place, run: &str, more: &[&str]) -> Vec<String> {
+    /// Returns the words of a command that trains for one epoch.
+    pub fn train(&self, place: &Workspace, run: &str, more: &[&str]) -> Vec<String> {
         let every = format!("training.log_every_steps={LOG_EVERY}");
         let short = ["training.epochs=1", "training.scored_pictures=0", &every];
         let own = match self.system {
@@ -46,8 +46,8 @@ impl Config {
     }
 }
 
-/// Makes a language model of so many layers, and returns what sets it.
-pub fn language_model(place: &Place, layers: usize, dropout: &str) -> String {
+/// Makes a language model, and returns the setting that names it.
+pub fn language_model(place: &Workspace, layers: usize, dropout: &str) -> String {
     let out = place.of(&format!("gpt2-{layers}-{dropout}"));
     let (pictures, layers) = (place.stage.pictures(), layers.to_string());
     let set = ["--dataset", &pictures, "--test-captions", "50", "--vocab-size", "400"];
@@ -56,8 +56,8 @@ pub fn language_model(place: &Place, layers: usize, dropout: &str) -> String {
     format!("gpt2.model={out}")
 }
 
-/// A run's numbers of each step and each epoch: losses, norms and learning rates.
-pub fn numbers(place: &Place, run: &str) -> Vec<Vec<f64>> {
+/// Returns the losses, norms and learning rates of a run, step by step and epoch by epoch.
+pub fn numbers(place: &Workspace, run: &str) -> Vec<Vec<f64>> {
     let read = |name: &str, leave_out: &[&str]| {
         let text = std::fs::read_to_string(place.of(&format!("{run}/{name}"))).unwrap();
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -71,7 +71,7 @@ pub fn numbers(place: &Place, run: &str) -> Vec<Vec<f64>> {
     [read("metrics.csv", &["tokens_per_second"]), read("epochs.csv", &[])].concat()
 }
 
-/// The largest relative difference of two runs' numbers.
+/// Returns the largest relative difference of two runs' numbers.
 pub fn difference(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let rows = ours.iter().zip(theirs).flat_map(|(one, other)| {

@@ -1,4 +1,4 @@
-//! Training of every system and kind: as on the processor, without waits between log points.
+//! Training of every system: as on the processor, without waits between log points.
 
 use std::collections::BTreeSet;
 use std::process::Output;
@@ -6,18 +6,18 @@ use std::process::Output;
 use super::device::{PretendGpu, Ran, Step, on_processor};
 use super::runs::{Config, LOG_EVERY, SEED, difference, language_model, numbers};
 use crate::cli::stage::newest_checkpoint;
-use crate::cli::systems::Place;
+use crate::cli::systems::Workspace;
 
-/// Copies to the device that a step, or one of its parts, may make. The host waits for none of them.
+/// Most copies to the device per step, or per part of a step; the host waits for none of them.
 const COPIES: u64 = 2;
 /// A batch in parts.
 const IN_PARTS: &str = "training.gradient_accumulation_steps=4";
 const PARTS: u64 = 4;
 /// Waits at a log point: for one copy of all values to the host.
 const LOG_POINT_WAITS: u64 = 1;
-/// Relative difference of losses and norms from the processor's.
+/// Tolerance of losses and norms, relative to the processor's.
 const F32: f64 = 2e-6;
-/// The pretend GPU's attention with dropout rounds otherwise to bf16.
+/// The same in bf16, to which the pretend GPU's attention with dropout rounds differently.
 const BF16: f64 = 2e-3;
 
 const fn prefix(name: &'static str, sets: &'static [&'static str]) -> Config {
@@ -74,7 +74,7 @@ fn is_log_point(step: usize) -> bool {
     step.is_multiple_of(LOG_EVERY)
 }
 
-/// Checks that no step waits but at log points, and then once, and that memory is not still growing.
+/// Checks that steps wait at log points only, and once, and that memory stops growing.
 fn check_steps(config: &Config, ran: &Ran, count: usize) {
     let name = config.name;
     let is_in_parts = config.sets.contains(&IN_PARTS);
@@ -89,12 +89,12 @@ fn check_steps(config: &Config, ran: &Ran, count: usize) {
             faults.push(format!("step {number}: {waits} waits, where {allowed} are allowed"));
         }
         let (copies, slow) = (step.get("h2d"), step.get("h2d_blocking") + step.get("h2d_unpinned"));
-        // Before the first step a batch more may be on its way.
+        // Before the first step one more batch may be on its way.
         if (*number > 1 && copies > most) || slow > 0 {
             faults.push(format!("step {number}: {copies} copies to the device, {slow} not pinned"));
         }
     }
-    // Behind the last step: the loss of captions that are held out, and a checkpoint.
+    // After the last step come the validation loss and a checkpoint.
     let end = ran.steps.last().unwrap();
     let slow = end.get("h2d_blocking") + end.get("h2d_unpinned");
     if slow > 0 {
@@ -125,7 +125,7 @@ fn shapes(output: &Output) -> BTreeSet<String> {
 }
 
 /// Trains by each configuration on both devices.
-fn check(place: &Place, configs: &[(Config, f64)], more: &[&str]) {
+fn check(place: &Workspace, configs: &[(Config, f64)], more: &[&str]) {
     let Some(gpu) = PretendGpu::find() else { return };
     for (number, (config, tolerance)) in configs.iter().enumerate() {
         let (here, there) = (format!("cpu-{number}"), format!("gpu-{number}"));
@@ -144,27 +144,27 @@ fn check(place: &Place, configs: &[(Config, f64)], more: &[&str]) {
 
 #[test]
 fn gpu_training_of_prefix_captioners_is_the_processors_without_waits() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     check(&place, &PREFIX, &[&model]);
 }
 
 #[test]
 fn gpu_training_of_sbg_is_the_processors_without_waits() {
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 4, "0.1");
     check(&place, &SBG, &[&model]);
 }
 
 #[test]
 fn gpu_training_of_merge_rnn_is_the_processors_without_waits() {
-    check(&Place::with_keywords(), &MERGE_RNN, &[]);
+    check(&Workspace::with_keywords(), &MERGE_RNN, &[]);
 }
 
 #[test]
 fn gpu_training_in_bf16_without_dropout_is_the_processors_to_the_last_bit() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 2, "0");
     let config = prefix("bf16", &["training.precision=bf16", "gpt2.tuning=frozen"]);
     on_processor(&config.train(&place, "here", &[&model]));
@@ -175,7 +175,7 @@ fn gpu_training_in_bf16_without_dropout_is_the_processors_to_the_last_bit() {
 #[test]
 fn gpu_training_that_was_stopped_resumes_to_the_same_bytes() {
     let Some(gpu) = PretendGpu::find() else { return };
-    let place = Place::with_keywords();
+    let place = Workspace::with_keywords();
     let model = language_model(&place, 2, "0.1");
     let sets = [&model, "training.device=cuda:0", "training.epochs=2"];
     for system in ["prefix", "sbg", "merge-rnn"] {

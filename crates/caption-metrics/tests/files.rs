@@ -9,22 +9,22 @@ use std::path::Path;
 use caption_metrics::{Predictions, References, Tokenizer, evaluate, evaluate_with_progress};
 use support::scores;
 
-/// More than are scored together.
+/// Number of images: more than one block holds.
 const IMAGES: usize = 9000;
 
-/// Sentences some of whose last tokens depend on the next sentence.
+/// Returns sentences, of which some end in a token that depends on the next sentence.
 fn sentence(seed: usize) -> String {
     const ENDS: [&str; 6] = ["plan b.", "The snow .", "two cats", "fig.", "", "a man's dog."];
     const STARTS: [&str; 5] = ["The dog runs near", "two men in", "", "A red car by", "no"];
     format!("{} {}", STARTS[seed * 7 % 5], ENDS[seed / 3 % 6])
 }
 
-/// Three references of every image.
+/// Returns three references of every image.
 fn references() -> Vec<(String, [String; 3])> {
     (0..IMAGES).map(|n| (format!("image {n}"), [n, n + 4, n * n].map(sentence))).collect()
 }
 
-/// A prediction for every image, in another order: 17 and 9,000 have no common divisor.
+/// Returns a prediction for every image, in another order (17 and 9,000 are coprime).
 fn predictions() -> Vec<(String, String)> {
     let images = (0..IMAGES).map(|n| n * 17 % IMAGES);
     images.map(|n| (format!("image {n}"), sentence(n + 1))).collect()
@@ -34,7 +34,7 @@ fn row(id: &str, caption: &str) -> String {
     format!("{{\"image_id\": \"{id}\", \"caption\": \"{caption}\"}}\n")
 }
 
-/// COCO's annotations, every image's captions far from each other, and results as CSV.
+/// Writes annotations in COCO's format, each image's captions far apart, and results as CSV.
 fn write(folder: &Path, references: &[(String, [String; 3])], predictions: &[(String, String)]) {
     let rows: Vec<String> = (0..3)
         .flat_map(|k| references.iter().map(move |(id, captions)| row(id, &captions[k])))

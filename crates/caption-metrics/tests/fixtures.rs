@@ -1,4 +1,4 @@
-//! The project's own small corpora and lines, with what pycocoevalcap 1.2 makes of them
+//! The project's own small corpora and lines, against pycocoevalcap 1.2
 //! (`tests/reference/metrics_fixtures.py`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,11 +1,12 @@
-//! Every number of the shared ground truth, against pycocoevalcap 1.2.
+//! Scores of the shared ground truth, against pycocoevalcap 1.2.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
 use caption_metrics::{Predictions, References, Tokenizer, evaluate};
+use support::json;
 use support::scores::{assert_scores, corpus, options};
-use support::{json, shared};
+use test_support::shared;
 
 const RUNS: [&str; 3] =
     ["merge_flickr8k_3_256_1", "human0_flickr8k_raw_cased", "human0_flickr8k_raw_lower"];

@@ -1,4 +1,4 @@
-//! What files may hold, and what is said of those that hold something else.
+//! Input files: accepted forms, and errors for all others.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
@@ -9,7 +9,7 @@ use caption_metrics::{Error, Metric, Options, Predictions, References, evaluate}
 use support::scores::to_json;
 use tempfile::TempDir;
 
-/// A file with this name and these bytes, and the folder that it lives in.
+/// Writes a file into a temporary folder, and returns both.
 fn file(name: &str, contents: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);

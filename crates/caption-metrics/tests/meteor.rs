@@ -1,10 +1,11 @@
-//! METEOR's statistics and scores of every segment of the shared ground truth.
+//! METEOR's statistics and scores, against the jar's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
 use caption_metrics::meteor::{Segment, Statistics, score};
-use support::{json_lines, resources, shared, strings};
+use support::{json_lines, resources, strings};
+use test_support::shared;
 
 #[test]
 fn segments_have_the_jars_statistics_and_scores() {
@@ -77,7 +78,7 @@ fn examples_of_single_rules_score_as_in_the_jar() {
     }
 }
 
-/// Of references that all score zero the first is kept, which shows in the corpus score.
+/// Checks by the corpus score that the first of references that all score zero is kept.
 #[test]
 fn of_references_with_equal_scores_the_first_counts() {
     let Some(resources) = resources() else { return };

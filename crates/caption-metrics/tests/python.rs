@@ -1,4 +1,4 @@
-//! Files as Python programs write them, and what pycocoevalcap and scipy make of them
+//! Files as Python programs write them, against pycocoevalcap and scipy
 //! (`tests/reference/metrics_python.py`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,7 +13,7 @@ use support::scores::assert_close;
 use support::{fixture, json};
 use tempfile::TempDir;
 
-/// A folder with two files.
+/// Writes references and predictions, and returns their folder and paths.
 fn folder(references: &str, predictions: &str) -> (TempDir, PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let (r, p) = (folder.path().join("r.json"), folder.path().join("p.json"));
@@ -46,7 +46,7 @@ fn files_of_python_programs_score_as_in_pycocoevalcap() {
     }
 }
 
-/// Python's `json.dump` escapes what is not ASCII only if it is told nothing else.
+/// Python's `json.dump` escapes non-ASCII characters by default.
 #[test]
 fn a_line_of_jsonl_may_hold_what_python_writes() {
     let folder = tempfile::tempdir().unwrap();

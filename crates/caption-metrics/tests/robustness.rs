@@ -1,4 +1,4 @@
-//! No input makes anything panic, and results do not depend on the number of threads.
+//! No input causes a panic, and results do not depend on the number of threads.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
@@ -8,7 +8,7 @@ use caption_metrics::{Error, Metric, Options, Predictions, References, Tokenizer
 use proptest::prelude::*;
 use support::{resources, scores};
 
-/// Text that is mostly made of what the tokenizer and METEOR treat specially.
+/// Returns text made mostly of characters that the tokenizer and METEOR treat specially.
 fn caption() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => "[a-zA-Z]{1,4}",
@@ -95,7 +95,7 @@ proptest! {
     }
 }
 
-/// A megabyte of anything takes seconds at most.
+/// A megabyte of any text takes seconds at most.
 #[test]
 fn captions_of_a_megabyte_are_scored_on_either_side() {
     let size = 1 << 20;
@@ -115,7 +115,7 @@ fn captions_of_a_megabyte_are_scored_on_either_side() {
     }
 }
 
-/// What follows a caption is read for its last token; a run of blank ones only once.
+/// The tokenizer looks past a caption for its last token, and past blank captions only once.
 #[test]
 fn many_blank_captions_are_tokenized_in_linear_time() {
     let mut captions = vec!["\t"; 200_000];

@@ -1,10 +1,11 @@
-//! The tokens of every line of the shared ground truth.
+//! Penn Treebank tokens of every line of the shared ground truth.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
 use caption_metrics::ptb::tokenize;
-use support::{json_lines, shared, strings};
+use support::{json_lines, strings};
+use test_support::shared;
 
 #[test]
 fn lines_that_stand_alone_have_the_jars_tokens() {

@@ -1,4 +1,4 @@
-//! The three layouts, and what becomes of bad input.
+//! The three layouts, and errors and warnings for bad input.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -11,7 +11,7 @@ use datasets::{Corpus, Image, KarpathySplit, Layout, LoadError, Location, Warnin
 use support::load;
 use tempfile::TempDir;
 
-/// A folder with `contents` as `file`, and a picture file (of no bytes) of each name in `Images`.
+/// Makes a folder with `contents` in `file`, and an empty image file for each name.
 fn data_set(file: &str, contents: impl AsRef<[u8]>, pictures: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(file);
@@ -37,7 +37,7 @@ fn image(name: &str, captions: &[&str]) -> Image {
     }
 }
 
-/// Loads what must load, without warnings.
+/// Loads a set that must load without warnings.
 fn clean(folder: &TempDir) -> Corpus {
     let corpus = load(folder.path(), None).unwrap();
     assert_eq!(corpus.warnings, []);
@@ -52,7 +52,7 @@ fn warned(folder: &TempDir) -> (Corpus, WarningKind, usize, Option<Location>) {
     (corpus, warning.kind, warning.count, warning.first)
 }
 
-/// The error of what must not load; it names the line.
+/// Returns the error of a set that must not load; it names the line.
 fn refused_at(folder: &TempDir, line: usize) -> String {
     match load(folder.path(), None) {
         Err(error @ LoadError::Malformed { location: Location::Line(at), .. }) => {

@@ -10,7 +10,7 @@ use datasets::{Corpus, Layout, LoadError, Split, SplitSpec};
 use support::load;
 use tempfile::TempDir;
 
-/// A folder with a file, and picture files of no bytes.
+/// Makes a folder with a file, and empty image files.
 fn data_set(file: &str, contents: &str, pictures: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(file), contents).unwrap();

@@ -1,26 +1,16 @@
-//! The real Flickr8k, where it lies beside the repository; skipped elsewhere.
+//! Real Flickr8k. Skipped if `../shared` is absent.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod support;
 
-use std::path::{Path, PathBuf};
-
 use datasets::{Corpus, Layout, Split, SplitOutcome, SplitSpec, WarningKind, audit};
 use support::load;
-
-fn flickr8k() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k"));
-    if path.is_dir() {
-        return Some(path.to_owned());
-    }
-    println!("skipped: there is no {}", path.display());
-    None
-}
+use test_support::shared;
 
 #[test]
 fn flickr8k_is_whole_and_its_splits_have_their_known_sizes() {
-    let Some(root) = flickr8k() else { return };
+    let Some(root) = shared("flickr8k") else { return };
     let corpus = load(&root, None).unwrap();
     assert_eq!(corpus.layout, Layout::Kaggle);
     assert_eq!(corpus.warnings, []);
@@ -37,7 +27,7 @@ fn flickr8k_is_whole_and_its_splits_have_their_known_sizes() {
 
 #[test]
 fn both_layouts_of_flickr8k_give_the_same_images_captions_and_paper_split() {
-    let Some(root) = flickr8k() else { return };
+    let Some(root) = shared("flickr8k") else { return };
     let kaggle = load(&root, None).unwrap();
     let original = load(&root, Some(Layout::Original)).unwrap();
     let dropped: Vec<_> = original.warnings.iter().map(|w| (w.kind, w.count)).collect();

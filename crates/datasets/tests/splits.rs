@@ -1,4 +1,4 @@
-//! The three divisions.
+//! The three splits.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -8,7 +8,7 @@ use std::fs;
 use datasets::{Corpus, Layout, Split, SplitError, SplitKind, SplitSpec};
 use tempfile::TempDir;
 
-/// Images a to f, two captions each, all with a picture file, in Kaggle's layout.
+/// Makes images a to f with two captions each, in Kaggle's layout.
 fn six_images() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("Images")).unwrap();

@@ -1,4 +1,4 @@
-//! Sets in tar archives are read as the same set in a folder.
+//! Data sets in tar archives, against the same set in a folder.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 mod support;

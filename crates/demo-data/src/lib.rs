@@ -21,8 +21,10 @@ mod alt_texts;
 mod canvas;
 mod captions;
 mod kinds;
+pub mod models;
 mod paint;
 mod places;
+pub mod pretrain;
 mod scene;
 mod set;
 

@@ -124,13 +124,9 @@ fn the_fixtures_hold_every_kind_of_keyword() {
     assert!(!words.contains("clothing and fashion"));
 }
 
-/// Returns the paper's published labels and encyclopedia; `None`, with a message, if not available.
+/// Returns the paper's published labels and encyclopedia; skips if they are absent.
 fn published() -> Option<(Vec<Label>, Encyclopedia)> {
-    let shared = root("../shared/sbg");
-    if !shared.exists() {
-        println!("skipped: {} is not here", shared.display());
-        return None;
-    }
+    let shared = test_support::shared("sbg")?;
     let labels = read_labels(&shared.join("all_labels.json")).unwrap();
     Some((labels, Encyclopedia::open(&shared.join("encyclopedia.json")).unwrap()))
 }

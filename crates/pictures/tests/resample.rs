@@ -1,4 +1,4 @@
-//! The resize and the normalisation, to the bit; made by `tests/reference/pillow_fixtures.py`.
+//! Resize and normalisation, to the bit (`tests/reference/pillow_fixtures.py`).
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -34,7 +34,7 @@ struct Picture {
 }
 
 impl Picture {
-    /// The same picture as the script's `noise` or `steps`.
+    /// Returns the same image as the script's `noise` or `steps`.
     fn draw(&self) -> RgbPixels {
         let count = self.width * self.height * 3;
         let data = match self.kind.as_str() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use serve::Limits;
+use test_support::wait_for;
 
 use stage::{Server, Sums, config, form, png};
 
@@ -40,15 +41,6 @@ fn is_closed(mut stream: &TcpStream) -> bool {
     })
 }
 
-fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    start.elapsed()
-}
-
 #[test]
 fn clients_that_never_read_do_not_block_others() {
     let server = Server::start(Limits { answer_time: Duration::from_mins(2), ..limits() }, false);
@@ -71,11 +63,12 @@ fn unread_responses_time_out() {
     let never = slow_reader(server.address);
     // Reading a byte now and then does not extend the time.
     let mut little = slow_reader(server.address);
-    let waited = until("both are closed", Duration::from_secs(30), || {
+    let waited = wait_for("both to be closed", || {
         let _ = little.read(&mut [0; 16]);
         is_closed(&never) && is_closed(&little)
     });
-    assert!(waited > Duration::from_secs(1), "closed after {waited:?}");
+    let bounds = Duration::from_secs(1)..Duration::from_secs(30);
+    assert!(bounds.contains(&waited), "closed after {waited:?}");
     assert_eq!(server.get("/healthz").0, 200);
 }
 
@@ -109,7 +102,8 @@ fn requests_in_progress_are_not_evicted() {
     let (content_type, body) = form(&png(1), &[]);
     let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
     assert_eq!(server.taken.recv().unwrap(), 1);
-    std::thread::sleep(Duration::from_secs(1));
+    // Longer than an idle connection would be kept.
+    std::thread::sleep(5 * limits().idle_before_eviction);
     let _slow: Vec<TcpStream> = (0..60).map(|_| slow_reader(address)).collect();
     assert_eq!(server.get("/healthz").0, 200);
     server.gate.send("go").unwrap();
@@ -147,6 +141,7 @@ fn half_closed_connections_get_their_responses() {
     let address = server.address;
     let client = std::thread::spawn(move || half_closed(address, &request));
     assert_eq!(server.taken.recv().unwrap(), 1);
+    // Long enough that the server sees the end of what the client sends.
     std::thread::sleep(Duration::from_millis(300));
     server.gate.send("go").unwrap();
     let answer = client.join().unwrap();

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use recipes::{Sampling, Strategy};
 use serde_json::json;
 use serve::{Limits, Task};
+use test_support::wait_for;
 
 use stage::{Server, Sums, config, form, png};
 
@@ -225,10 +226,7 @@ fn a_full_queue_rejects_requests_and_waiting_images_form_a_batch() {
             })
             .collect();
         let full = "capsmith_queue_depth 3\n";
-        let start = Instant::now();
-        while !server.get("/metrics").1.contains(full) {
-            assert!(start.elapsed() < Duration::from_secs(20), "{}", server.get("/metrics").1);
-        }
+        wait_for("a full queue", || server.get("/metrics").1.contains(full));
         let start = Instant::now();
         let (status, answer) = server.send(&png(9), &[]);
         assert_eq!(status, 429, "{answer}");
@@ -322,11 +320,8 @@ fn shutdown_finishes_requests_in_flight() {
     let client = std::thread::spawn(move || stage::post(address, &content_type, &body));
     assert_eq!(server.taken.recv().unwrap(), 1);
     server.stop.store(true, Ordering::Relaxed);
-    // The server refuses new connections once it has seen the stop flag.
-    let start = Instant::now();
-    while TcpStream::connect(address).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it still listens");
-    }
+    // New connections are refused once it has noticed.
+    wait_for("the end of listening", || TcpStream::connect(address).is_err());
     server.gate.send("go").unwrap();
     let (status, answer) = client.join().unwrap();
     assert_eq!(status, 200, "{answer}");

@@ -1,21 +1,23 @@
-//! Plans of small shell scripts that stand for `capsmith`.
+//! Plans whose stages run a shell script in place of `capsmith`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use studies::stages::{
     Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, StageAction, State, run,
 };
+use test_support::wait_for_path;
 
-/// Understands `write FILE TEXT`, `fail TEXT`, and `wait FILE`, which writes `going on` when told --resume,
-/// and else ends when its standard input does.
+/// Script with the commands `write FILE TEXT`, `fail TEXT` and `wait FILE`.
+///
+/// With `--resume`, `wait` writes `going on`; otherwise it ends with its standard input.
 const PROGRAM: &str = r#"#!/bin/sh
 case $1 in
     write) echo "writing $2"; echo "$3" >> "$2" ;;
@@ -240,7 +242,7 @@ fn a_stopped_stage_goes_on_where_it_was() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            wait_for(&place.file("slow.begun"));
+            wait_for_path(&place.file("slow.begun"));
             stop.store(true, Ordering::Relaxed);
         });
         let outcomes = run(&plan, &place.runner, &Heard::default(), &stop).unwrap();
@@ -278,11 +280,22 @@ fn a_stage_waits_for_a_process_that_a_killed_study_left_behind() {
     fs::create_dir_all(place.file("study/logs")).unwrap();
     let log = fs::File::create(plan.log_file(at)).unwrap();
     log.lock().unwrap();
-    let mut orphan = Command::new("sleep").arg("1").stdout(Stdio::from(log)).spawn().unwrap();
-    let started = Instant::now();
-    let (_, outcomes) = place.run(&plan);
-    assert!(matches!(outcomes[..], [Outcome::Finished { .. }]));
-    assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
+    // It ends with its standard input.
+    let mut orphan =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::from(log)).spawn().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stage = scope.spawn(|| {
+            let (_, outcomes) = place.run(&plan);
+            assert!(is_over.load(Ordering::SeqCst), "it did not wait");
+            outcomes
+        });
+        // Several times as long as a study rests between two tries.
+        std::thread::sleep(Duration::from_millis(200));
+        is_over.store(true, Ordering::SeqCst);
+        drop(orphan.stdin.take());
+        assert!(matches!(stage.join().unwrap()[..], [Outcome::Finished { .. }]));
+    });
     orphan.wait().unwrap();
 }
 
@@ -295,12 +308,4 @@ fn what_no_stage_has_made_is_not_touched() {
     let error = run(&plan, &place.runner, &Heard::default(), &AtomicBool::new(false)).unwrap_err();
     assert!(error.to_string().contains("in the way of stage mine"), "{error}");
     assert_eq!(fs::read_to_string(place.file("mine")).unwrap(), "somebody's");
-}
-
-fn wait_for(path: &Path) {
-    let since = Instant::now();
-    while !path.exists() {
-        assert!(since.elapsed() < Duration::from_secs(20), "{} did not come", path.display());
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

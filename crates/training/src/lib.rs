@@ -41,7 +41,6 @@
 //! `training.deterministic` is set.
 
 pub mod batches;
-pub mod bench;
 pub mod captioner;
 pub mod captions;
 pub mod checkpoint;
@@ -57,16 +56,14 @@ pub mod inputs;
 pub mod keyword_selector;
 mod language_model;
 pub mod learner;
-mod memory;
+pub mod memory;
 mod not_finite;
 pub mod optimizer;
 mod pending;
 pub mod pickle;
 mod pieces;
-pub mod pretrain;
 mod pretrained;
 pub mod schedule;
-pub mod scratch;
 pub mod seeds;
 pub mod session;
 mod state;
@@ -77,5 +74,7 @@ pub mod trainer;
 
 pub use error::Error;
 pub use pretrained::first_names;
+pub use state::named_variables;
 pub use systems::merge_rnn::Batch as MergeRnnBatch;
 pub use systems::prefix::Batch as PrefixBatch;
+pub use systems::sbg::end_of_text;

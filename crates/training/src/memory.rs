@@ -14,7 +14,7 @@ use crate::error::Error;
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.
-pub(crate) fn check_logits(
+pub fn check_logits(
     rows: usize,
     vocabulary: usize,
     device: Device,
@@ -38,7 +38,7 @@ pub(crate) fn check_logits(
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.
-pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
+pub fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     let needed = parameters.saturating_mul(copies * size_of::<f32>() as u128);
     match device::memory() {
         Some(memory) if needed > u128::from(memory) => Err(Error::Mismatch(format!(
@@ -55,7 +55,7 @@ pub(crate) fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
 ///
 /// # Errors
 /// Fails as `work` does, or if memory is exhausted.
-pub(crate) fn within<T>(advice: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub fn within<T>(advice: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let source = match catch_out_of_memory(work) {
         Err(source) => source,
         Ok(Err(error)) if !matches!(error, Error::OutOfMemory { .. }) => {

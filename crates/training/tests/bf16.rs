@@ -1,5 +1,4 @@
-//! Training in bf16, which keeps copies of the weights, against the same steps with each weight cast in
-//! each pass: the same bits.
+//! Training in bf16 with kept copies of the weights has the bits of casts in each pass.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use networks::gpt2::Gpt2Config;
@@ -24,7 +23,7 @@ struct Way {
     recompute: bool,
 }
 
-/// A captioner with random weights, those that are trained, and its optimizer.
+/// Returns a captioner with random weights, its trained weights, and its optimizer.
 fn start(way: Way) -> (ClipCaptioner, Vec<(String, Tensor)>, AdamW) {
     tch::manual_seed(4);
     let store = nn::VarStore::new(Device::Cpu);
@@ -61,7 +60,7 @@ fn schedule() -> RateSchedule {
     RateSchedule { shape: Schedule::Linear, peak: 1e-2, warmup_steps: 2, total_steps: STEPS }
 }
 
-/// The parts of a step's batch.
+/// Returns the parts of a step's batch.
 fn batch(way: Way, step: u64) -> Vec<Part> {
     let embeddings = Tensor::from_slice(&(0..5 * 16).map(|n| (n as f32).sin()).collect::<Vec<_>>());
     let row = |number: i64| TokenRow {
@@ -77,14 +76,14 @@ fn batch(way: Way, step: u64) -> Vec<Part> {
         .collect()
 }
 
-/// Losses and norms of the steps, the last loss without dropout, and the weights in the end.
+/// Losses and norms of the steps, the last loss without dropout, and the final weights.
 type Walk = (Vec<(Tensor, Tensor)>, Tensor, Vec<Tensor>);
 
 fn weights(trained: &[(String, Tensor)]) -> Vec<Tensor> {
     trained.iter().map(|(_, tensor)| tensor.detach().copy()).collect()
 }
 
-/// As a run trains.
+/// Trains as a run does.
 fn walk(way: Way) -> Walk {
     let (captioner, trained, optimizer) = start(way);
     let options = LearnerOptions {
@@ -103,7 +102,7 @@ fn walk(way: Way) -> Walk {
     (series, learner.evaluate(&batch(way, 0)[0]), weights(&trained))
 }
 
-/// By plain operations.
+/// Trains with plain operations.
 fn walk_by_casts(way: Way) -> Walk {
     let (captioner, trained, mut optimizer) = start(way);
     let mut series = Vec::new();

@@ -1,4 +1,4 @@
-//! Runs whose files have changed: nothing that is read is believed, and training alone falls back.
+//! Runs with damaged files: every reader refuses them, and training alone falls back.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 #![allow(dead_code, reason = "the stage is shared with other tests")]
 
@@ -31,7 +31,7 @@ const SETS: [&str; 5] = [
     "training.keep_best_checkpoint=false",
 ];
 
-/// A run of three epochs, of which the checkpoints of the last two are there.
+/// Run of three epochs that has the checkpoints of the last two.
 struct Trained {
     stage: Stage,
     run: RunFolder,
@@ -50,7 +50,7 @@ impl Trained {
         self.run.checkpoints().join(format!("step-{:09}", epoch * Stage::BATCHES))
     }
 
-    /// Trains the run again, and returns what was said of it.
+    /// Resumes the run, and returns its messages.
     fn resume(&self) -> Result<(Outcome, Vec<String>), String> {
         let options = TrainOptions { resume: true, ..TrainOptions::default() };
         let mut watcher = Watcher::default();
@@ -78,7 +78,7 @@ impl Trained {
     }
 }
 
-/// Flips a bit in the middle of a file, and returns its bytes of before.
+/// Flips a bit in the middle of a file, and returns its previous bytes.
 fn flip(path: &Path) -> Vec<u8> {
     let before = fs::read(path).unwrap();
     let mut bytes = before.clone();

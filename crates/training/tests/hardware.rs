@@ -1,4 +1,4 @@
-//! Runs that are resumed on other hardware, and runs with deterministic algorithms only.
+//! Runs that resume on other hardware, and runs with deterministic algorithms only.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 #[allow(dead_code, reason = "each file of tests uses some of it")]
@@ -14,13 +14,13 @@ use training::Error;
 use training::session::TrainOptions;
 use training::trainer::train;
 
-/// Threads and determinism are settings of the whole process.
+/// Locks out other tests: threads and determinism are settings of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Trains until so many epochs are done, and returns what was noted.
+/// Trains until `epochs` are done, and returns the notes.
 fn trained(stage: &Stage, run: &RunFolder, epochs: u64, set: &str) -> Result<Vec<String>, Error> {
     let config = stage.config(&["training.epochs=4", "training.early_stop_epochs=0", set]);
     let options =

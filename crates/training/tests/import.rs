@@ -1,5 +1,5 @@
-//! Checkpoints that PyTorch saved, imported, against what they compute in Python
-//! (`tests/reference/import_fixtures.py`), and exported again; embeddings to a pickle and back.
+//! Import and export of PyTorch's checkpoints and embeddings, against Python
+//! (`tests/reference/import_fixtures.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     if largest.is_nan() { f64::INFINITY } else { largest }
 }
 
-/// Logits that predict the tokens, `[batch, tokens, vocabulary]`, and the loss.
+/// Returns the logits that predict the tokens, `[batch, tokens, vocabulary]`, and the loss.
 fn computed(run: &RunFolder) -> (Tensor, Tensor) {
     let (config, provenance) = (run.config().unwrap(), run.provenance().unwrap());
     let mut store = nn::VarStore::new(Device::Cpu);
@@ -103,7 +103,7 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
     }
 }
 
-/// The weights of an imported run.
+/// Returns the weights of an imported run.
 fn weights_of(out: &Path) -> Vec<u8> {
     let run = RunFolder::open(out).unwrap();
     let newest = checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
@@ -134,7 +134,7 @@ fn a_captioner_is_found_under_every_name_and_key() {
     }
 }
 
-/// The tensors of the small captioner, with its head.
+/// Returns the tensors of the small captioner, with its head.
 fn small() -> Vec<(String, Tensor)> {
     let dict = StateDict::load(&fixture("names/plain.pt")).unwrap();
     let tensor = |tensor: &torch_files::Tensor| {

@@ -1,16 +1,14 @@
-//! Merge-RNN's published captions, scored as its authors score. Skipped where `../shared` is
-//! absent.
+//! Scores of Merge-RNN's published captions. Skipped if `../shared` is absent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 
 use caption_metrics::{Options, Predictions, References, Tokenizer, evaluate};
+use test_support::shared;
 use words::karpathy_tokens;
 
-/// The line of the authors' `results.txt` (mtanti/rnn-role) for merge, threshold 3, layer 256, run
-/// 2.
+/// Published scores: `results.txt` of mtanti/rnn-role, merge, threshold 3, layer 256, run 2.
 const PUBLISHED: [(&str, f64); 6] = [
     ("BLEU-1", 0.595_727_282_02),
     ("BLEU-2", 0.405_060_820_035),
@@ -22,14 +20,12 @@ const PUBLISHED: [(&str, f64); 6] = [
 
 #[test]
 fn published_captions_have_their_published_scores_against_karpathys_tokens() {
-    let shared = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    let (Ok(lines), Ok(test)) = (
-        fs::read_to_string(shared.join("flickr8k/Flickr8k.token.txt")),
-        fs::read_to_string(shared.join("flickr8k/Flickr_8k.testImages.txt")),
-    ) else {
-        println!("skipped: {} is not here", shared.display());
+    let Some(flickr8k) = shared("flickr8k") else { return };
+    let Some(predictions) = shared("evaluator/visible/preds/merge_flickr8k_3_256_2.json") else {
         return;
     };
+    let lines = fs::read_to_string(flickr8k.join("Flickr8k.token.txt")).unwrap();
+    let test = fs::read_to_string(flickr8k.join("Flickr_8k.testImages.txt")).unwrap();
     let mut captions: HashMap<&str, Vec<String>> = HashMap::new();
     for (id, caption) in lines.lines().filter_map(|line| line.split_once('\t')) {
         let image = id.split('#').next().unwrap();
@@ -40,8 +36,7 @@ fn published_captions_have_their_published_scores_against_karpathys_tokens() {
             .enumerate()
             .map(|(n, image)| (n.to_string(), captions[image].clone())),
     );
-    let predictions =
-        Predictions::read(shared.join("evaluator/visible/preds/merge_flickr8k_3_256_2.json"));
+    let predictions = Predictions::read(predictions);
     let options = Options { tokenizer: Tokenizer::Ptb, ..Options::default() };
     let scores = evaluate(&references.unwrap(), &predictions.unwrap(), &options).unwrap();
     for (name, published) in PUBLISHED {

@@ -1,5 +1,5 @@
-//! Merge-RNN's training against 150 steps of it in plain operations in float64, which
-//! `tests/reference/merge_rnn_goldens.py` walked with TensorFlow's Adam.
+//! Training of Merge-RNN against 150 steps in float64 with TensorFlow's Adam
+//! (`tests/reference/merge_rnn_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 
-/// Relative for the loss of every step, absolute for every final weight; ours are f32.
+/// Tolerance, relative for each step's loss and absolute for each final weight (f32).
 const TOLERANCE: f64 = 1e-5;
 
 fn file(name: &str) -> PathBuf {
@@ -27,7 +27,7 @@ fn integers(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// The largest difference of losses and of final weights.
+/// Returns the largest difference of losses and of final weights.
 fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize) -> [f64; 2] {
     networks::device::set_threads(1);
     let numbers: Value =

@@ -1,11 +1,11 @@
-//! Two ranks that compute each step together, on the pretend GPU of `tests/pretend-cuda`: buckets, hooks and
-//! broadcasts on devices. The ranks are threads; NCCL itself needs GPUs.
+//! Two ranks that share each step, on the pretend GPU: buckets, hooks and broadcasts on devices.
+//!
+//! The ranks are threads; NCCL itself needs GPUs.
 #![cfg(feature = "gloo")]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 mod tiny;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
@@ -18,24 +18,24 @@ use training::learner::{Learner, Share};
 
 const RANKS: usize = 2;
 const STEPS: u64 = 4;
-/// Set in the process that sees the pretend GPU.
+/// Variable that is set in the process that sees the pretend GPU.
 const INSIDE: &str = "CAPSMITH_INSIDE_PRETEND_CUDA";
 
-/// A call that both ranks make.
+/// Call that both ranks make.
 #[derive(Debug, Default)]
 struct Call {
     tensors: [Option<Tensor>; RANKS],
     is_done: bool,
 }
 
-/// The calls of both ranks in their order.
+/// Calls of both ranks, in order.
 #[derive(Debug, Default)]
 struct Calls {
     made: Mutex<Vec<Call>>,
     changed: Condvar,
 }
 
-/// A rank of two in this process.
+/// One of two ranks in this process.
 #[derive(Debug)]
 struct Rank {
     number: usize,
@@ -45,7 +45,7 @@ struct Rank {
 }
 
 impl Rank {
-    /// Gives a tensor to the next call. The rank that comes last does what is to be done for both.
+    /// Gives a tensor to the next call; the last rank runs `together` for both.
     fn begin(&self, tensor: &Tensor, together: fn(&mut Tensor, &mut Tensor)) -> Pending {
         assert_eq!(tensor.device(), self.device);
         assert!(tensor.is_contiguous());
@@ -96,7 +96,7 @@ impl Collectives for Rank {
     }
 }
 
-/// A rank's way: loss and norm of each step, and all weights and moments at its end.
+/// Trajectory of a rank: loss and norm of each step, and the final weights and moments.
 #[derive(Debug)]
 struct Way {
     values: Vec<[f64; 2]>,
@@ -115,7 +115,7 @@ impl Language {
         Self { learner, store, device }
     }
 
-    /// A step on blocks, in as many parts, of a batch with so many `targets`. Returns loss and norm.
+    /// Takes a step in `parts` on the blocks of a batch with `targets`; returns loss and norm.
     fn step(
         &mut self,
         blocks: &[Block],
@@ -147,7 +147,7 @@ impl Language {
     }
 }
 
-/// A step's batch: blocks of different numbers of targets.
+/// Returns a step's batch: blocks of different numbers of targets.
 fn batch(step: u64) -> Vec<Block> {
     let block = |number: i64| {
         let first = 7 * step as i64 + number;
@@ -172,7 +172,7 @@ fn waits() -> u64 {
     count()
 }
 
-/// Walks with two ranks, each of which has a half of each batch. After the first step nobody waits.
+/// Trains with two ranks that halve each batch; after the first step, neither waits.
 fn together(devices: [Device; RANKS], parts: usize, recompute: bool) -> [Way; RANKS] {
     let calls = Arc::<Calls>::default();
     let meeting = Barrier::new(RANKS);
@@ -217,7 +217,7 @@ fn alone() -> Way {
     language.way(&values)
 }
 
-/// The largest difference of two ways, for which NaN is the largest.
+/// Returns the largest difference of two trajectories; NaN counts as the largest.
 fn distance(one: &Way, other: &Way) -> f64 {
     assert_eq!((one.values.len(), one.state.len()), (other.values.len(), other.state.len()));
     let values = one.values.iter().flatten().zip(other.values.iter().flatten());
@@ -247,26 +247,12 @@ fn check() {
     }
 }
 
-/// The folder of the library that `cargo xtask test` built.
-fn library() -> Option<PathBuf> {
-    let told = std::env::var_os("CAPSMITH_PRETEND_CUDA").map(PathBuf::from);
-    let is_told = told.is_some();
-    let beside = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pretend-cuda");
-    let folder = told.unwrap_or_else(beside);
-    let is_built = folder.join("stamp").is_file();
-    assert!(is_built || !is_told, "there is no pretend GPU in {}", folder.display());
-    if !is_built {
-        eprintln!("skipped: `cargo xtask test` builds the pretend GPU that this test runs on");
-    }
-    is_built.then_some(folder)
-}
-
 #[test]
 fn gpu_ranks_that_share_steps_walk_as_one_process_without_waits() {
     if std::env::var_os(INSIDE).is_some() {
         return check();
     }
-    let Some(library) = library() else { return };
+    let Some(library) = test_support::pretend_gpu(env!("CARGO_TARGET_TMPDIR")) else { return };
     let scratch = tempfile::tempdir().unwrap();
     let report = scratch.path().join("report");
     let earlier = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! SBG's training against 200 steps of Hugging Face's own Trainer, which
-//! `tests/reference/sbg_trajectory.py` made on a tiny GPT-2: with the loss on all tokens, and on some.
+//! Training of SBG against 200 steps of Hugging Face's Trainer
+//! (`tests/reference/sbg_trajectory.py`), with the loss on all tokens and on some.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use training::schedule::RateSchedule;
 
 const BATCH: usize = 8;
 const STEPS: u64 = 200;
-/// Relative for loss, norm and rate of every step, absolute for every final weight.
+/// Tolerance, relative for each step's loss, norm and rate, absolute for each final weight.
 const TOLERANCE: f64 = 1e-5;
 
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ fn blocks(recipe: &Recipe) -> Vec<Block> {
     rows.map(block).collect()
 }
 
-/// The largest difference of loss, norm, rate and weights.
+/// Returns the largest difference of loss, norm, rate and weights.
 fn distance(recipe: &Recipe) -> [f64; 4] {
     networks::device::set_threads(1);
     let mut store = nn::VarStore::new(Device::Cpu);
@@ -146,7 +146,7 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
     off
 }
 
-/// The maximum, for which a value that is no number is the largest.
+/// Returns the maximum; NaN counts as the largest.
 fn larger(a: f64, b: f64) -> f64 {
     if b.is_nan() { f64::INFINITY } else { a.max(b) }
 }

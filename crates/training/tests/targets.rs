@@ -1,5 +1,4 @@
-//! Parts and batches of which no token counts in the loss: they change nothing, and nothing becomes
-//! NaN.
+//! Parts and batches without a token that counts in the loss: they change nothing.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 #[allow(dead_code, reason = "each file of tests uses some of it")]
@@ -22,7 +21,7 @@ struct Language {
 }
 
 impl Language {
-    /// The tiny GPT-2 of the trajectories; `shared` computes as several processes do.
+    /// Returns the tiny GPT-2 of the trajectories; `shared` computes as several processes do.
     fn new(precision: Precision<'static>, recompute: bool, shared: bool) -> Self {
         networks::device::set_threads(1);
         let (mut learner, store) = tiny::learner(Device::Cpu, precision, recompute);
@@ -42,7 +41,7 @@ impl Language {
         self.learner.compute_share(&parts, share, finished, 1).unwrap()
     }
 
-    /// All weights and moments.
+    /// Returns all weights and moments.
     fn state(&self) -> Vec<Tensor> {
         let mut weights: Vec<(String, Tensor)> = self.store.variables().into_iter().collect();
         weights.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -57,7 +56,7 @@ fn block(first: i64, targets: &[usize]) -> Block {
     Block { tokens, is_target }
 }
 
-/// The largest difference, for which NaN is the largest.
+/// Returns the largest difference; NaN counts as the largest.
 fn distance(a: &[Tensor], b: &[Tensor]) -> f64 {
     let off = a.iter().zip(b).map(|(a, b)| (a - b).abs().max().double_value(&[]));
     off.fold(0.0, |largest, off| if off.is_nan() { f64::INFINITY } else { largest.max(off) })

@@ -1,5 +1,4 @@
-//! [`training::trainer::train`] over whole runs: when it stops, how the learning rate ends, and that a
-//! run is decided by its seed.
+//! [`training::trainer::train`] over whole runs: early stops, learning rates, and seeds.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 #[allow(dead_code, reason = "each file of tests uses some of it")]
@@ -21,18 +20,18 @@ use training::export::{Format, export};
 use training::session::{Outcome, TrainOptions};
 use training::trainer::train;
 
-/// libtorch has one generator for all threads, which training seeds at every step: two runs at a
-/// time would draw each other's dropout.
+/// Locks out other tests: two runs at a time would share libtorch's one random generator.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A model that does not move: without dropout, a loss depends on its batch alone.
+/// Settings of a model that does not change: a loss depends on its batch alone.
 const STILL: [&str; 2] = ["optimizer.learning_rate=0", "training.log_every_steps=3"];
 
-/// After how many epochs the paper stops, from the last loss of each: those of the last `patience`
-/// epochs have all not beaten the best one before them.
+/// Returns the number of epochs after which the paper stops, from the last loss of each.
+///
+/// None of the last `patience` epochs has improved on the best one before them.
 fn paper_stops_after(last_losses: &[f64], patience: usize) -> usize {
     (patience + 1..=last_losses.len())
         .find(|&epochs| {
@@ -46,7 +45,7 @@ fn least(losses: &[f64]) -> f64 {
     losses.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// The losses of each epoch.
+/// Returns the losses of each epoch.
 fn by_epoch(records: &[StepRecord]) -> Vec<Vec<f64>> {
     records
         .chunk_by(|a, b| a.epoch == b.epoch)
@@ -113,14 +112,14 @@ fn training_stops_when_the_last_loss_of_an_epoch_has_not_beaten_the_best_for_lon
     assert!(by_previous > 0 && by_sum > 0 && in_all > 0, "{by_previous} {by_sum} {in_all}");
 }
 
-/// A rule that compares with the epoch before instead of the best.
+/// Wrong rule that compares with the previous epoch instead of the best.
 fn stops_against_previous(losses: &[f64], patience: usize) -> usize {
     let worse: Vec<bool> = losses.windows(2).map(|pair| pair[1] >= pair[0]).collect();
     let run = worse.windows(patience).position(|window| window.iter().all(|&worse| worse));
     run.map_or(losses.len(), |start| start + patience + 1)
 }
 
-/// A rule that counts epochs without improvement whether or not they follow each other.
+/// Wrong rule that counts epochs without improvement even if they are not consecutive.
 fn stops_without_reset(losses: &[f64], patience: usize) -> usize {
     let mut worse = (1..losses.len()).filter(|&epoch| losses[epoch] >= least(&losses[..epoch]));
     worse.nth(patience - 1).map_or(losses.len(), |epoch| epoch + 1)
@@ -243,7 +242,7 @@ fn a_run_is_decided_by_its_seed_whether_or_not_it_is_interrupted() {
     }
 }
 
-/// With the schedule of all epochs, wherever it is stopped.
+/// Checks the schedule of all epochs, wherever training stops.
 #[test]
 fn a_run_that_stops_after_some_epochs_goes_on_to_the_same_bits() {
     let _alone = alone();
@@ -286,8 +285,7 @@ fn losses_and_norms(records: &[StepRecord]) -> Vec<(u64, f64, f64)> {
     records.iter().map(|record| (record.step, record.loss, record.gradient_norm)).collect()
 }
 
-/// Every system and lever, with dropout where it has any: the same bytes twice, and when stopped on
-/// the way.
+/// Checks that each system and setting writes the same bytes twice, and when resumed.
 #[test]
 fn every_kind_of_run_repeats_to_the_bit() {
     let _alone = alone();

@@ -1,9 +1,9 @@
-//! The paper's training loop against 200 steps of it in PyTorch and transformers, which
-//! `tests/reference/trajectory.py` walked on a tiny captioner in four ways: raw embeddings without
-//! clipping; normalised ones with it; the same with a custom tokenizer and resized embeddings; and
-//! the transformer mapper before a frozen GPT-2.
+//! The paper's training loop against 200 steps in PyTorch and transformers.
 //!
-//! `CAPSMITH_TRAJECTORIES` names another folder of that script's, with another seed or other sizes.
+//! `tests/reference/trajectory.py` trains a tiny captioner in four ways: raw embeddings without
+//! clipping; normalised ones with it; the same with a custom tokenizer and resized embeddings; and
+//! the transformer mapper before a frozen GPT-2. `CAPSMITH_TRAJECTORIES` names another folder of
+//! that script's, with another seed or other sizes.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::fmt;
@@ -26,9 +26,9 @@ use words::Gpt2Tokenizer;
 
 const STEPS: usize = 200;
 
-/// Relative for loss, norm and rate of every step, absolute for every final weight.
+/// Tolerance, relative for each step's loss, norm and rate, absolute for each final weight.
 const TOLERANCE: f64 = 1e-5;
-/// A loop that is wrong must leave the reference by this much: far more than rounding does.
+/// Least distance of a wrong loop from the reference: far more than rounding.
 const NOTICED: f64 = 10.0 * TOLERANCE;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -52,12 +52,12 @@ impl Way {
 
 #[derive(Clone, Copy)]
 struct Recipe {
-    /// The reference to compare with.
+    /// Name of the reference.
     way: Way,
     normalize: bool,
     cut: bool,
     max_norm: f64,
-    /// Parts that a batch is computed in.
+    /// Number of parts of a batch.
     parts: usize,
     recompute: bool,
     schedule: RateSchedule,
@@ -120,7 +120,7 @@ struct Sizes {
     pretrained_words: i64,
 }
 
-/// A captioner with the initial weights, and those of its variables that are trained.
+/// Returns a captioner with the initial weights, and its trained variables.
 fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
     let sizes: Sizes = json("sizes.json");
     let mut config = Gpt2Config::open(&file("config.json")).unwrap();
@@ -170,7 +170,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
     (weights, captioner)
 }
 
-/// Fills the variables whose names begin like this.
+/// Fills the variables whose names begin with `beginning`.
 fn copy(store: &nn::VarStore, beginning: &str, from: &Checkpoint) {
     for (name, mut variable) in store.variables() {
         if name.starts_with(beginning) {
@@ -184,7 +184,7 @@ fn trained_tokenizer() -> Gpt2Tokenizer {
     Gpt2Tokenizer::train(captions, json::<Sizes>("sizes.json").custom_words).unwrap()
 }
 
-/// The captions with the places of their embeddings, uncut.
+/// Returns the captions, not truncated, with the rows of their embeddings.
 fn captions(inputs: &Checkpoint) -> Vec<TokenRow> {
     let mut tokens = integers(inputs, "tokens").into_iter();
     integers(inputs, "lengths")
@@ -199,7 +199,7 @@ fn captions(inputs: &Checkpoint) -> Vec<TokenRow> {
         .collect()
 }
 
-/// The parts of each step's batch.
+/// Returns the parts of each step's batch.
 fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
     let inputs = open("inputs.safetensors");
     let captions_of = match recipe.way {
@@ -229,7 +229,7 @@ fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
     batches
 }
 
-/// What a walk left behind.
+/// Result of a training.
 #[derive(Default)]
 struct Walk {
     loss: Vec<f64>,
@@ -267,8 +267,9 @@ fn walk(recipe: &Recipe) -> Walk {
     walk
 }
 
-/// The same without [`Learner`], so that each step, counted from 1, can have an epsilon and a rate of
-/// its own: with a new optimizer, which takes over the moments of the one before.
+/// Trains without [`Learner`], so that each step can have its own epsilon and rate.
+///
+/// Steps count from 1. Each has a new optimizer, which takes over the previous one's moments.
 fn walk_by_hand(recipe: &Recipe, epsilon_and_rate: impl Fn(u64) -> (f64, f64)) -> Walk {
     networks::device::set_threads(1);
     let (weights, captioner) = initial(recipe);
@@ -297,7 +298,7 @@ fn shared(weights: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
     weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 
-/// How far a walk is from the reference at most.
+/// Largest differences of a training from the reference.
 struct Distance {
     loss: f64,
     norm: f64,
@@ -328,12 +329,12 @@ impl Distance {
         }
     }
 
-    /// Whether the walk is the reference's.
+    /// Returns whether the training is the reference's.
     fn is_small(&self) -> bool {
         [self.loss, self.norm, self.rate, self.weight].iter().all(|&off| off <= TOLERANCE)
     }
 
-    /// Whether training went elsewhere: a wrong rate alone would be too easily seen.
+    /// Returns whether loss, norm and weights differ; a wrong rate alone is too easy to see.
     fn is_noticed(&self) -> bool {
         [self.loss, self.norm, self.weight].iter().all(|&off| off > NOTICED)
     }
@@ -351,7 +352,7 @@ fn relative(ours: f64, theirs: f64) -> f64 {
     if ours.to_bits() == theirs.to_bits() { 0.0 } else { ((ours - theirs) / theirs).abs() }
 }
 
-/// The maximum, for which a value that is no number is the largest.
+/// Returns the maximum; NaN counts as the largest.
 fn larger(a: f64, b: f64) -> f64 {
     if b.is_nan() { f64::INFINITY } else { a.max(b) }
 }

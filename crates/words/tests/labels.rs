@@ -5,18 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use test_support::shared;
 use words::{Label, labels};
-
-fn shared(name: &str) -> Option<PathBuf> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../../shared", name].iter().collect();
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: {} is not here", path.display());
-    None
-}
 
 fn captions(path: &Path) -> Vec<String> {
     let mut reader = csv::Reader::from_path(path).unwrap();

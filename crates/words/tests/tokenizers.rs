@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use test_support::shared;
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
 fn fixture(name: &str) -> PathBuf {
@@ -267,11 +268,8 @@ fn the_byte_level_clip_writes_one_token_a_byte_and_ends_words() {
 
 #[test]
 fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k"));
-    let Ok(lines) = fs::read_to_string(path.join("Flickr8k.token.txt")) else {
-        println!("skipped: {} is not here", path.display());
-        return;
-    };
+    let Some(path) = shared("flickr8k/Flickr8k.token.txt") else { return };
+    let lines = fs::read_to_string(path).unwrap();
     let captions: Vec<String> =
         lines.lines().filter_map(|line| Some(line.split_once('\t')?.1.to_lowercase())).collect();
     assert_eq!(captions.len(), 40_460);
@@ -288,11 +286,8 @@ fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
 /// publish.
 #[test]
 fn a_tokenizer_of_real_flickr8k_is_transformers_own() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/flickr8k/captions.txt");
-    let Ok(mut reader) = csv::Reader::from_path(path) else {
-        println!("skipped: {path} is not there");
-        return;
-    };
+    let Some(path) = shared("flickr8k/captions.txt") else { return };
+    let mut reader = csv::Reader::from_path(path).unwrap();
     let rows = reader.records().map(|row| row.unwrap()[1].to_lowercase());
     let mut captions: Vec<String> = rows.collect();
     let expected: Value = json(&fixture("flickr8k.json"));

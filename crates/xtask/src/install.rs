@@ -27,7 +27,7 @@ pub fn ensure(repository: &Path, kind: Kind) -> anyhow::Result<()> {
         return Ok(());
     };
     if folder.exists() {
-        eprintln!("{} is not usable ({fault}); installing anew", folder.display());
+        eprintln!("{} is not usable ({fault}); installing it again", folder.display());
     }
     let partial = repository.join(".libtorch.partial");
     remove(&partial)?;

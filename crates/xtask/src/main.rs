@@ -8,6 +8,7 @@ mod needs;
 mod pretend_gpu;
 mod pretrain;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -16,15 +17,14 @@ use clap::{Parser, Subcommand};
 
 use libtorch::Kind;
 
-/// Project tasks. A fresh clone needs Rust, a C++ compiler and python3 with pip; the rest comes by
-/// itself.
+/// Project tasks. A fresh clone needs Rust, a C++ compiler and python3 with pip, nothing more.
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "Start with:\n  cargo xtask demo    sets up, then makes all of Table 1 on pictures that \
+    after_help = "Start with:\n  cargo xtask demo    sets up, then reproduces Table 1 on pictures that \
                   capsmith draws\n  cargo xtask test    sets up, then runs every test\n\nlibtorch \
-                  goes into .libtorch/ of the repository; delete that folder to get rid of it.\nTo use a \
+                  goes into .libtorch/ of the repository; delete that folder to remove it.\nTo use a \
                   libtorch 2.11.0 of your own, set LIBTORCH to the folder that has lib/ and include/."
 )]
 struct Arguments {
@@ -36,16 +36,17 @@ struct Arguments {
 enum Task {
     /// Bring libtorch 2.11.0 into .libtorch/ (about 530 MB to download, once)
     ///
-    /// It is taken from the Python package torch==2.11.0 with pip. What is there already is
-    /// checked first; a setup that was interrupted is simply run again.
+    /// pip installs it from the Python package torch==2.11.0, unless a complete one is there.
+    /// Run an interrupted setup again.
     Setup {
-        /// Bring the CUDA libraries too (several GB): training on NVIDIA GPUs
+        /// Bring the CUDA libraries too (several GB), for training on NVIDIA GPUs
         #[arg(long)]
         cuda: bool,
     },
     /// Set up where needed, then run all tests: `cargo test --workspace --features gloo`
     ///
-    /// Builds the pretend GPU first, into target/pretend-cuda, on which some of them run.
+    /// Builds the pretend GPU first, into target/pretend-cuda, on which some of them run. The last
+    /// line counts the tests that skipped themselves; with CAPSMITH_REQUIRE_ALL=1 they fail.
     Test {
         /// Passed to `cargo test`: `cargo xtask test -- --ignored`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -57,9 +58,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Set up where needed, then train the small models of data/models anew, on drawn pictures
+    /// Set up where needed, then retrain the small models of data/models on drawn pictures
     ///
-    /// About half an hour on two cores. On the same kind of machine the same files come out.
+    /// Takes about half an hour on two cores. Machines of one kind write the same files.
     Pretrain,
 }
 
@@ -80,17 +81,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             set_up(&repository, if cuda { Kind::Cuda } else { Kind::Cpu })?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::Test { arguments } => {
-            let libtorch = set_up(&repository, Kind::Cpu)?;
-            let gpu = pretend_gpu::build(&repository, &libtorch)?;
-            let mut command = cargo_command(&repository);
-            match gpu {
-                Some(folder) => command.env(pretend_gpu::VARIABLE, folder),
-                None => command.env_remove(pretend_gpu::VARIABLE),
-            };
-            let task = ["test", "--workspace", "--features", "gloo"];
-            run_cargo(command, &task, &arguments)
-        }
+        Task::Test { arguments } => test(&repository, &arguments),
         Task::Demo { arguments } => {
             set_up(&repository, Kind::Cpu)?;
             let demo = ["run", "--release", "--bin", "capsmith", "--", "demo"];
@@ -101,6 +92,34 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             pretrain::run(&repository)
         }
     }
+}
+
+/// Runs all tests, on a pretend GPU too, and reports how many skipped themselves.
+fn test(repository: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let libtorch = set_up(repository, Kind::Cpu)?;
+    let target = target_folder(repository)?;
+    let mut command = cargo_command(repository);
+    match pretend_gpu::build(repository, &target, &libtorch)? {
+        Some(folder) => command.env(test_support::PRETEND_GPU, folder),
+        None => command.env_remove(test_support::PRETEND_GPU),
+    };
+    let skipped = target.join("skipped-tests");
+    fs::create_dir_all(&target)
+        .and_then(|()| fs::write(&skipped, ""))
+        .with_context(|| format!("cannot write {}", skipped.display()))?;
+    command.env(test_support::SKIPPED, &skipped);
+    let code = run_cargo(command, &["test", "--workspace", "--features", "gloo"], arguments)?;
+    let lines = fs::read_to_string(&skipped)
+        .with_context(|| format!("cannot read {}", skipped.display()))?;
+    eprintln!("{}", test_support::summary(&lines));
+    Ok(code)
+}
+
+/// Returns the folder of build outputs.
+fn target_folder(repository: &Path) -> anyhow::Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| repository.join("target"), PathBuf::from);
+    Ok(std::path::absolute(target)?)
 }
 
 /// Ensures that a libtorch exists with which the workspace can be built, and returns its folder.
@@ -132,9 +151,9 @@ fn cargo(repository: &Path, task: &[&str], more: &[String]) -> anyhow::Result<Ex
 fn cargo_command(repository: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repository);
-    // Cargo's own configuration sets it again. Passed on as if the user had set it, it would look
-    // like a change and rebuild everything that links libtorch.
-    if std::env::var_os("LIBTORCH").is_some_and(|at| libtorch::is_ours(&at, repository)) {
+    // Cargo's own configuration sets it again. Inherited, it would look like a change and rebuild
+    // everything that links libtorch.
+    if std::env::var_os("LIBTORCH").is_some_and(|path| libtorch::is_ours(&path, repository)) {
         command.env_remove("LIBTORCH");
     }
     command

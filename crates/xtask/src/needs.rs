@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, ensure};
 
-/// The C++ compiler: `CXX`, which may carry flags ("ccache g++"), or `c++`.
+/// Returns the C++ compiler: `CXX`, which may hold flags ("ccache g++"), or `c++`.
 pub fn cxx() -> Command {
     let named = std::env::var("CXX").unwrap_or_default();
     let mut words = named.split_whitespace();

@@ -1,4 +1,4 @@
-//! Builds the pretend GPU of `tests/pretend-cuda`, and its self-test, for the tests that run on it.
+//! Build of the pretend GPU of `tests/pretend-cuda` and its self-test.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -9,21 +9,17 @@ use anyhow::{Context as _, ensure};
 
 use crate::needs;
 
-/// The variable that tells tests the folder of the built library. Tests that find it never skip.
-pub const VARIABLE: &str = "CAPSMITH_PRETEND_CUDA";
-
-/// The rules of operators, which come with the Python package of libtorch.
+/// Rules of operators, which come with the Python package of libtorch.
 const OPERATORS: &str = "torchgen/packaged/ATen/native/native_functions.yaml";
 
-/// Builds the library and its self-test where a source, the compiler or libtorch changed. Returns their
-/// folder, or none after saying why this libtorch cannot have a pretend GPU.
+/// Builds the library and its self-test if a source, the compiler or libtorch changed.
+///
+/// Returns their folder in `target`; `None`, with a message, if this libtorch lacks what it takes.
 ///
 /// # Errors
-/// Fails where a source cannot be read or compiled.
-pub fn build(repository: &Path, libtorch: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), Into::into);
-    let folder = std::path::absolute(target)?.join("pretend-cuda");
+/// Fails if a source cannot be read or compiled.
+pub fn build(repository: &Path, target: &Path, libtorch: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let folder = target.join("pretend-cuda");
     let operators = libtorch.parent().unwrap_or(libtorch).join(OPERATORS);
     if !operators.is_file() {
         eprintln!(
@@ -75,7 +71,7 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Returns a text that differs where a build would: by sources, compiler and libtorch.
+/// Returns a text that depends on the sources, the compiler and libtorch.
 fn stamp(sources: &Path, libtorch: &Path) -> anyhow::Result<String> {
     let cannot_read = |path: &Path| format!("cannot read {}", path.display());
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Commands that made the models of `data/models`.
+//! Training of the models of `data/models`.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub fn run(repository: &Path) -> anyhow::Result<ExitCode> {
     let made = repository.join("target/pretrain");
     for model in ["clip", "gpt2"] {
         if made.join(model).exists() {
-            fs::remove_dir_all(made.join(model)).context("cannot remove models of before")?;
+            fs::remove_dir_all(made.join(model)).context("cannot remove the previous models")?;
         }
     }
     for line in DRAWN.iter().chain(&TRAINED) {

@@ -1,7 +1,7 @@
-//! Checks that only the named packages use the dependencies that deny.toml explains.
+//! Checks of dependencies: the denied ones of deny.toml, and libtorch.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,6 +77,54 @@ fn the_advisories_that_are_passed_over_have_a_reason() {
     {
         assert!(all.iter().any(|(other, reason)| *other == id && reason.contains(package)), "{id}");
     }
+}
+
+/// Returns the table of crates/README.md: the column `libtorch` by crate.
+fn libtorch_column() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join("crates/README.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `")).map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
+    });
+    rows.collect()
+}
+
+/// Returns all packages that a package depends on, its tests included.
+fn all_dependencies<'a>(
+    of: &'a str,
+    packages: &'a [(String, String, Vec<String>)],
+) -> BTreeSet<&'a str> {
+    let (mut found, mut left) = (BTreeSet::new(), vec![of]);
+    while let Some(name) = left.pop() {
+        let same_name = packages.iter().filter(|(package, ..)| package == name);
+        for dependency in same_name.flat_map(|(.., dependencies)| dependencies) {
+            let dependency = dependency.split(' ').next().unwrap();
+            if found.insert(dependency) {
+                left.push(dependency);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn crates_depend_on_libtorch_as_their_table_says() {
+    let column = libtorch_column();
+    let folders = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap());
+    let folders: BTreeSet<String> = folders
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let rows: BTreeSet<String> = column.keys().cloned().collect();
+    assert_eq!(rows, folders, "rows of crates/README.md, and folders");
+    let packages = packages();
+    for (name, libtorch) in column.iter().filter(|(name, _)| *name != "cli") {
+        let dependencies = all_dependencies(name, &packages);
+        let needs_libtorch = dependencies.contains("torch-sys") || dependencies.contains("tch");
+        let expected = if needs_libtorch { "yes" } else { "no" };
+        assert_eq!(libtorch, expected, "{name}, which depends on {dependencies:?}");
+    }
+    assert!(column.values().any(|libtorch| libtorch == "no"));
 }
 
 /// Parsing functions of protobuf begin with `parse`, `merge` or `read`.

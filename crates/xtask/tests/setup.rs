@@ -5,10 +5,9 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
+use std::process::{Child, Command, Output};
 use tempfile::TempDir;
+use test_support::{wait_for, wait_for_path};
 
 /// A repository and a simulated machine: PATH is `bin/` and the system's tools.
 struct Machine {
@@ -87,6 +86,21 @@ impl Machine {
         command
     }
 
+    /// Returns a pip that says that it has started, and installs once it may.
+    fn waiting_pip(&self) -> String {
+        let (started, may_go) = (self.path("started"), self.path("may-go"));
+        format!(
+            "touch {}; while [ ! -e {} ]; do sleep 0.01; done; {GOOD_PIP}",
+            started.display(),
+            may_go.display()
+        )
+    }
+
+    /// Lets [`Self::waiting_pip`] install.
+    fn let_pip_go(&self) {
+        fs::write(self.path("may-go"), "").unwrap();
+    }
+
     /// Returns the number of pip installs.
     fn installs(&self) -> usize {
         fs::read_to_string(self.path("calls")).map_or(0, |calls| calls.lines().count())
@@ -106,12 +120,14 @@ fn output(mut command: Command) -> (bool, String) {
     (status.success(), String::from_utf8(stderr).unwrap())
 }
 
-fn wait_for(path: &Path) {
-    let start = Instant::now();
-    while !path.exists() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{} never came", path.display());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// Starts a setup that prints to `file`.
+fn start(mut command: Command, file: &Path) -> Child {
+    command.stderr(fs::File::create(file).unwrap()).spawn().unwrap()
+}
+
+/// Returns whether a setup that prints to `file` waits for another one.
+fn waits(file: &Path) -> bool {
+    fs::read_to_string(file).unwrap().contains("waiting")
 }
 
 #[test]
@@ -180,26 +196,31 @@ fn a_pip_that_leaves_half_is_not_believed() {
 #[test]
 fn killed_during_pip_it_starts_over_once_the_orphaned_pip_has_ended() {
     let machine = Machine::new(GOOD_PIP);
-    let started = machine.path("started");
-    machine.python(&format!("touch {}; sleep 1; {GOOD_PIP}", started.display()));
-    let mut first = machine.setup().stderr(Stdio::null()).spawn().unwrap();
-    wait_for(&started);
+    machine.python(&machine.waiting_pip());
+    let mut first = start(machine.setup(), &machine.path("first"));
+    wait_for_path(&machine.path("started"));
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(machine.partial().exists() && !machine.library().exists());
 
     machine.python(GOOD_PIP);
-    let (ok, stderr) = output(machine.setup());
-    assert!(ok, "{stderr}");
-    assert!(stderr.contains("waiting"), "{stderr}");
+    let second_file = machine.path("second");
+    let mut second = start(machine.setup(), &second_file);
+    wait_for("the second setup to find the orphaned pip", || waits(&second_file));
+    assert!(second.try_wait().unwrap().is_none());
+    machine.let_pip_go();
+    assert!(second.wait().unwrap().success(), "{}", fs::read_to_string(second_file).unwrap());
     assert!(machine.library().is_file() && !machine.partial().exists());
 }
 
 #[test]
 fn two_setups_at_once_install_once() {
-    let machine = Machine::new(&format!("sleep 1; {GOOD_PIP}"));
-    let mut children: Vec<_> =
-        (0..2).map(|_| machine.setup().stderr(Stdio::null()).spawn().unwrap()).collect();
+    let machine = Machine::new(GOOD_PIP);
+    machine.python(&machine.waiting_pip());
+    let files = ["first", "second"].map(|name| machine.path(name));
+    let mut children = files.each_ref().map(|file| start(machine.setup(), file));
+    wait_for("one setup to find the other", || files.iter().any(|file| waits(file)));
+    machine.let_pip_go();
     for child in &mut children {
         assert!(child.wait().unwrap().success());
     }
@@ -290,6 +311,29 @@ fn the_folder_that_cargo_configuration_names_is_ours_to_fill() {
     let (ok, stderr) = output(command);
     assert!(ok, "{stderr}");
     assert_eq!(machine.installs(), 1);
+}
+
+#[test]
+fn the_last_line_counts_the_skipped_tests_of_all_processes() {
+    let machine = Machine::new(GOOD_PIP);
+    let run = |cargo: &str| {
+        machine.program("cargo", cargo);
+        let mut command = machine.task("test");
+        command.env("CARGO", machine.path("bin/cargo")).env_remove("CARGO_TARGET_DIR");
+        output(command)
+    };
+    let (ok, stderr) = run("echo 'some tests run' >&2");
+    assert!(ok, "{stderr}");
+    assert_eq!(stderr.lines().last(), Some("skipped no test"));
+    let skips = "for line in 'data\tone a' 'data\tone a' 'data\ttwo a' 'a tool\tone b'; do \
+                 printf \"$line\\n\" >> \"$CAPSMITH_SKIPPED\"; done; exit 3";
+    // A count begins with each run, and is printed after a failure too.
+    for _ in 0..2 {
+        let (ok, stderr) = run(skips);
+        assert!(!ok, "{stderr}");
+        let line = "skipped 3 tests: 2 without data, 1 without a tool";
+        assert_eq!(stderr.lines().last(), Some(line));
+    }
 }
 
 #[test]

@@ -1,21 +1,21 @@
-//! Comparing an evaluation with pycocoevalcap's numbers.
+//! Comparison of an evaluation with pycocoevalcap's numbers.
 
 use caption_metrics::{Evaluation, Metric, Options, Predictions, References, Tokenizer};
 use serde_json::Value;
 
 use super::{resources, strings};
 
-/// Relative for large numbers, absolute for small ones.
+/// Tolerance, relative for large numbers and absolute for small ones.
 const TOLERANCE: f64 = 1e-12;
 
-/// All metrics; METEOR where its resources have been fetched.
+/// Returns options with all metrics; METEOR only if its resources have been fetched.
 pub fn options(tokenizer: Tokenizer) -> Options {
     let meteor = resources();
     let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
     Options { tokenizer, metrics: metrics.collect(), meteor, only_predicted: false }
 }
 
-/// `{image: [captions]}` and `{image: caption}`.
+/// Reads references `{image: [captions]}` and predictions `{image: caption}`.
 pub fn corpus(references: &Value, predictions: &Value) -> (References, Predictions) {
     let references = references.as_object().unwrap();
     let predictions = predictions.as_object().unwrap();
@@ -40,7 +40,7 @@ pub fn assert_close(actual: f64, expected: &Value, what: &str) {
     assert!((actual - expected).abs() <= bound, "{what}: {actual} instead of {expected}");
 }
 
-/// Every score that was computed equals the expected one; `of_image` finds those of an image.
+/// Checks every computed score; `of_image` returns the expected score of an image.
 pub fn assert_scores(
     evaluation: &Evaluation,
     corpus: &Value,

@@ -1,11 +1,11 @@
-//! Loading a set twice over.
+//! Loading of data sets in two ways.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::path::Path;
 
 use datasets::{Corpus, ImageFiles, Layout, LoadError};
 
-/// The set in a folder, whose pictures alone are found the same, or refused for the same reason.
+/// Loads the set in a folder, and checks that its images alone load, or fail, in the same way.
 pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Corpus, LoadError> {
     let corpus = Corpus::load(dir, layout);
     match (&corpus, ImageFiles::load(dir, layout)) {

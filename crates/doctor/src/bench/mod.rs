@@ -9,13 +9,13 @@ mod plain;
 
 use std::time::{Duration, Instant};
 
+use bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
 use networks::Precision;
 use networks::clip::{ClipConfig, ClipModel, Towers, VisionConfig};
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::libtorch;
 use tch::{Device, Kind, Tensor, nn, no_grad};
-use training::bench::{Bench, CLIP_DIM, PREFIX_LENGTH};
 use training::learner::LearnerOptions;
 
 use crate::compare::Arithmetic;

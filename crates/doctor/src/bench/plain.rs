@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use bench::{CLIP_DIM, PREFIX_LENGTH, WRITTEN};
 use networks::device;
 use networks::gpt2::Gpt2Config;
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use training::bench::{CLIP_DIM, PREFIX_LENGTH, WRITTEN};
 
 use super::measurement::Measurement;
 use crate::compare::Arithmetic;

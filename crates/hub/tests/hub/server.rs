@@ -11,6 +11,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// Commit of every repository on this hub.
+/// Silence of [`Fault::Stall`], if the client does not give up before.
+pub const STALL: Duration = Duration::from_secs(60);
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// Simulated fault.
@@ -143,7 +145,9 @@ impl Server {
         }
         stream.flush().ok()?;
         if let Some(Fault::Stall(_)) = fault {
-            thread::sleep(Duration::from_secs(5));
+            // Silent until the client gives up, or for so long.
+            stream.set_read_timeout(Some(STALL)).ok()?;
+            let _ = stream.read(&mut [0]);
         }
         Some(())
     }

@@ -79,8 +79,7 @@ fn omitting_or_changing_a_filter_changes_the_distribution() {
     notice("0.5_20_0.903", |sampling| sampling.top_p = 0.95);
 }
 
-/// Pearson's statistic of how often tokens came, against how often they should have, and its
-/// degrees of freedom.
+/// Returns Pearson's chi-squared statistic of drawn tokens, and its degrees of freedom.
 fn chi_square(counts: &[f64], probabilities: &[f64]) -> (f64, f64) {
     let draws: f64 = counts.iter().sum();
     let (mut statistic, mut cells) = (0.0, 0.0);

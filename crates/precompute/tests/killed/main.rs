@@ -1,5 +1,6 @@
-//! Kills and full disks, which need another process: a binary of their own, since a process that is
-//! being started holds the locks of its parent for a moment.
+//! Kills and full disks, in child processes.
+//!
+//! A binary by itself, because a process that starts holds the locks of its parent for a moment.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::fs;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use precompute::run;
 use progress::Silent;
+
+use test_support::wait_for;
 
 use support::{BATCH, DataSet, PICTURES, Random, encode, run_plain, run_until};
 
@@ -23,7 +26,7 @@ fn partial(output: &Path) -> PathBuf {
     output.with_extension("safetensors.partial")
 }
 
-/// Not a test of its own: what the tests below run in another process, so that it can be killed.
+/// Not a test by itself: the tests below run it in another process, and kill it.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os("PRECOMPUTE_TEST_FOLDER") else { return };
@@ -63,12 +66,7 @@ fn killed_at_any_moment_it_ends_with_the_same_bytes() {
         let mut child = child_of(&data, Command::new(std::env::current_exe().unwrap()));
         let mut child = child.stderr(Stdio::null()).spawn().unwrap();
         // The folder appears when libtorch is loaded; a run takes 60 ms from there.
-        for _ in 0..2000 {
-            if partial(&output).exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_for("the folder of pieces", || partial(&output).exists() || output.exists());
         std::thread::sleep(Duration::from_millis(random.below(90)));
         child.kill().unwrap();
         child.wait().unwrap();

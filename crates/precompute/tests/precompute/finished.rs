@@ -1,4 +1,4 @@
-//! The finished file: found, refused, damaged.
+//! The finished file: reused, refused, damaged.
 
 use std::fs;
 

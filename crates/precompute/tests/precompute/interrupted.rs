@@ -1,4 +1,4 @@
-//! Stops and damage: the same call goes on, and the bytes are the same. Kills are in `tests/killed`.
+//! Stops and damage: the same call resumes to the same bytes. Kills are in `tests/killed`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

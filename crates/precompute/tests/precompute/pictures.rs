@@ -1,4 +1,4 @@
-//! Which pictures get which row, and what happens to those that cannot be decoded.
+//! Rows of images, and images that cannot be decoded.
 
 use std::fs;
 use std::path::Path;

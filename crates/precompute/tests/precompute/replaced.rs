@@ -1,4 +1,4 @@
-//! Pictures that are replaced, touched, repaired or removed after they were embedded.
+//! Images that are replaced, touched, repaired or removed after they were encoded.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::{BATCH, DataSet, PICTURES, name, run_plain, run_until};
 
 const ALL_BATCHES: usize = usize::MAX / BATCH;
 
-/// Puts another picture of the same size in bytes in the place of picture `index`.
+/// Replaces image `index` with another one of as many bytes.
 fn replace(data: &DataSet, index: usize) {
     let path = data.path(&name(index));
     let old = fs::read(&path).unwrap();
@@ -34,13 +34,13 @@ fn replace(data: &DataSet, index: usize) {
     panic!("no picture is as small as {}", old.len());
 }
 
-/// Gives a picture's file another time, and nothing else.
+/// Changes only the modification time of an image's file.
 fn touch(data: &DataSet, index: usize) {
     let file = File::options().write(true).open(data.path(&name(index))).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
 }
 
-/// The bytes of a run that begins now.
+/// Returns the bytes of a new run.
 fn fresh(data: &DataSet, skip_corrupt: bool) -> Vec<u8> {
     let _ = fs::remove_file(data.path("uninterrupted.safetensors"));
     data.uninterrupted(skip_corrupt)

@@ -1,4 +1,4 @@
-//! A small data set, and an encoder that betrays any change of order or of batches.
+//! A small data set, and an encoder whose result depends on order and batches.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 pub const PICTURES: usize = 43;
 pub const BATCH: usize = 4;
 
-/// Pictures of random colours and a place for the output.
+/// Folder with images of random colours, and room for the output.
 pub struct DataSet {
     pub folder: TempDir,
 }
@@ -54,7 +54,7 @@ impl DataSet {
         }
     }
 
-    /// The bytes that an uninterrupted run makes.
+    /// Returns the bytes that an uninterrupted run writes.
     pub fn uninterrupted(&self, skip_corrupt: bool) -> Vec<u8> {
         let output = self.path("uninterrupted.safetensors");
         run_plain(&Plan { skip_corrupt, ..self.plan(&output) }).unwrap();
@@ -66,7 +66,7 @@ pub fn name(index: usize) -> String {
     format!("picture {index:02}.png")
 }
 
-/// `[batch, 5]`: the mean of each channel, the place in the batch and the length of the batch.
+/// Returns `[batch, 5]`: channel means, index in the batch and length of the batch.
 pub fn encode(pixels: &Tensor) -> Result<Tensor, TchError> {
     let batch = pixels.size()[0];
     let means = pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
@@ -79,8 +79,9 @@ pub fn run_plain(plan: &Plan) -> Result<Summary, Error> {
     run(plan, encode, &mut Silent, &AtomicBool::new(false))
 }
 
-/// Runs until `batches` batches are done, then raises the stop flag; returns what the run did with
-/// it, and how often the encoder was called.
+/// Runs until `batches` batches are done, then raises the stop flag.
+///
+/// Returns the run's result, and the number of calls of the encoder.
 pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize) {
     let stop = AtomicBool::new(false);
     let mut calls = 0;

@@ -1,5 +1,4 @@
-//! A data set of a few sentences with its embeddings, and a GPT-2 of one layer, in a folder that goes
-//! with it.
+//! A data set of a few sentences, its embeddings, and a GPT-2 of one layer, in a temporary folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datasets::ImageFiles;
+use demo_data::models::init_gpt2;
 use networks::gpt2::Gpt2Config;
 use networks::weights::Checkpoint;
 use pictures::Preprocessing;
@@ -18,7 +18,6 @@ use runs::RunFolder;
 use runs::metrics::{self, StepRecord};
 use tch::{Device, Kind, TchError, Tensor};
 use tempfile::TempDir;
-use training::scratch::init_gpt2;
 use training::session::{Outcome, TrainOptions};
 use training::trainer::train;
 
@@ -32,12 +31,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Batches in an epoch: 35 captions in sixes, the last five left out.
+    /// Batches per epoch: 35 captions in sixes, without the last five.
     pub const BATCHES: u64 = 5;
-    /// The same where five captions are held out: 30 in sixes.
+    /// Batches per epoch with five captions held out: 30 in sixes.
     pub const BATCHES_WITHOUT_HELD_OUT: u64 = 5;
 
-    /// Seven pictures to train on, with five captions each.
+    /// Makes seven training images with five captions each.
     pub fn new() -> Self {
         let who = ["a dog", "two boys", "an old man", "a woman", "a brown horse"];
         let what = ["runs", "jumps high", "sits down", "sleeps", "looks at the camera", "plays"];
@@ -50,18 +49,18 @@ impl Stage {
         Self::of(&(0..8).map(captions).collect::<Vec<_>>())
     }
 
-    /// One picture to train on, with one caption five times.
+    /// Makes one training image with one caption five times.
     pub fn of_one_caption() -> Self {
         Self::of_one_caption_written("a dog runs on the grass .")
     }
 
-    /// The same with this caption.
+    /// Makes one training image with `caption` five times.
     pub fn of_one_caption_written(caption: &str) -> Self {
         let image = |caption: &str| vec![caption.to_owned(); 5];
         Self::of(&[image(caption), image("a dog sleeps .")])
     }
 
-    /// As [`Self::new`], but every third caption is a text of which no token counts in the loss.
+    /// As [`Self::new`], but no token of every third caption counts in the loss.
     pub fn with_captions_without_targets() -> Self {
         let caption = |image: usize, number: usize| match (image + number) % 3 {
             0 => "<|endoftext|>".to_owned(),
@@ -108,17 +107,17 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// Without dropout.
+    /// Returns the GPT-2 without dropout.
     pub fn gpt2(&self) -> PathBuf {
         self.path("gpt2")
     }
 
-    /// The same weights with much dropout.
+    /// Returns the same weights with much dropout.
     pub fn gpt2_with_dropout(&self) -> PathBuf {
         self.path("gpt2-with-dropout")
     }
 
-    /// Embeddings of no meaning, another one for each picture.
+    /// Writes embeddings without meaning, a different one for each image.
     fn embed(&self) {
         let pictures = ImageFiles::load(&self.path("set"), None).unwrap();
         let output = self.path("embeddings.safetensors");
@@ -149,12 +148,12 @@ impl Stage {
         precompute::run(&plan, encoder, &mut Silent, &AtomicBool::new(false)).unwrap();
     }
 
-    /// A run folder by this name.
+    /// Returns the run folder `name`.
     pub fn run(&self, name: &str) -> RunFolder {
         RunFolder::new(&self.path(name))
     }
 
-    /// The paper's configuration, made as small as the data set, with `sets` of `key=value`.
+    /// Returns the paper's configuration for this small data set, with `sets` of `key=value`.
     pub fn config<S: AsRef<str>>(&self, sets: &[S]) -> Config {
         let file = Path::new(ROOT).join("configs/flickr8k/prefix-gradient-clipping.toml");
         let mut all = vec![
@@ -195,24 +194,24 @@ impl Stage {
         (run, outcome, records)
     }
 
-    /// A tensor of the GPT-2 that training starts from.
+    /// Returns a tensor of the GPT-2 that training starts from.
     pub fn pretrained(&self, name: &str) -> Tensor {
         Checkpoint::open(&self.gpt2()).unwrap().tensor(name, Device::Cpu).unwrap()
     }
 }
 
-/// The lines of a run's `metrics.csv`.
+/// Returns the lines of a run's `metrics.csv`.
 pub fn records(run: &RunFolder) -> Vec<StepRecord> {
     metrics::records(&run.path().join("metrics.csv")).unwrap()
 }
 
-/// A tensor of the checkpoint after `step` steps.
+/// Returns a tensor of the checkpoint after `step` steps.
 pub fn weight(run: &RunFolder, step: u64, name: &str) -> Tensor {
     let file = run.checkpoints().join(format!("step-{step:09}/model.safetensors"));
     Checkpoint::open(&file).unwrap().tensor(name, Device::Cpu).unwrap()
 }
 
-/// The bytes of each file of the newest checkpoint.
+/// Returns the bytes of each file of the newest checkpoint.
 pub fn newest_files(run: &RunFolder) -> BTreeMap<String, Vec<u8>> {
     let newest = runs::checkpoints::latest(&run.checkpoints()).unwrap().0.unwrap();
     let files = fs::read_dir(newest.path).unwrap().map(|entry| entry.unwrap());
@@ -256,7 +255,7 @@ impl Progress for Watcher<'_> {
     }
 }
 
-/// The steps whose checkpoints are there.
+/// Returns the steps of the checkpoints.
 pub fn kept_steps(run: &RunFolder) -> std::collections::BTreeSet<u64> {
     let folders = fs::read_dir(run.checkpoints()).unwrap().map(|entry| entry.unwrap().file_name());
     folders

@@ -1,4 +1,4 @@
-//! A learner of the tiny GPT-2 of SBG's trajectories.
+//! Learner of the tiny GPT-2 of SBG's trajectories.
 
 use std::path::PathBuf;
 

@@ -26,7 +26,7 @@ use crate::language_model;
 use crate::learner::Model;
 use crate::pretrained::Pretrained;
 use crate::seeds::{self, Purpose};
-pub(crate) use texts::end_of_text;
+pub use texts::end_of_text;
 pub(crate) use writer::SbgWriter;
 
 impl Example for Block {

@@ -19,7 +19,7 @@ pub(super) struct TextTokens {
 }
 
 /// Returns the id of the token that ends a text.
-pub(crate) fn end_of_text(tokenizer: &Gpt2Tokenizer) -> Result<i64, Error> {
+pub fn end_of_text(tokenizer: &Gpt2Tokenizer) -> Result<i64, Error> {
     match tokenizer.encode(END)?[..] {
         [id] => Ok(i64::from(id)),
         _ => Err(Error::Mismatch(format!(

@@ -11,13 +11,13 @@ use networks::{Pass, device};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{Bench, adamw, schedule};
-use crate::batches::share_of_batch;
-use crate::error::Error;
-use crate::learner::{Learner, LearnerOptions, Model, Share};
-use crate::optimizer::AdamW;
-use crate::state::named_variables;
-use crate::systems::prefix::Batch;
+use crate::{Bench, adamw, schedule};
+use training::Error;
+use training::PrefixBatch as Batch;
+use training::batches::share_of_batch;
+use training::learner::{Learner, LearnerOptions, Model, Share};
+use training::named_variables;
+use training::optimizer::AdamW;
 
 /// A step of several processes. Seconds are medians over the rounds of the mean over the processes.
 #[derive(Debug, Clone, Serialize)]

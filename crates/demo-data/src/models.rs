@@ -10,11 +10,11 @@ use networks::gpt2::{Gpt2, Gpt2Config};
 use tch::{Device, Tensor, nn};
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
-use crate::error::Error;
-use crate::memory;
-use crate::seeds::{self, Purpose};
 use networks::weights::write_tensors;
 use runs::write_json;
+use training::Error;
+use training::memory;
+use training::seeds::{self, Purpose};
 
 /// Weights, and the bytes of the file that they are written to.
 const WRITTEN_COPIES: u128 = 2;

@@ -12,11 +12,11 @@ use tch::{Device, Kind, Tensor, nn};
 use words::ClipTokenizer;
 
 use super::{Course, Progress, TRAINED_COPIES};
-use crate::error::Error;
-use crate::learner::Model;
-use crate::memory;
-use crate::seeds::{self, Purpose};
-use crate::state::named_variables;
+use training::Error;
+use training::learner::Model;
+use training::memory;
+use training::named_variables;
+use training::seeds::{self, Purpose};
 
 /// What CLIP to train, and how.
 #[derive(Debug, Clone)]

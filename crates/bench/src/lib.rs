@@ -17,16 +17,16 @@ use recipes::{Rule, Schedule};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
-use crate::batches::{Batching, TokenRow, cut_long_rows};
-use crate::error::Error;
-use crate::learner::{Learner, LearnerOptions};
-use crate::optimizer::{AdamW, AdamWOptions};
-use crate::schedule::RateSchedule;
-use crate::seeds::{self, Purpose};
-use crate::state::named_variables;
-use crate::systems::prefix::Batch;
 use networks::weights::write_tensors;
 use runs::write_json;
+use training::Error;
+use training::PrefixBatch as Batch;
+use training::batches::{Batching, TokenRow, cut_long_rows};
+use training::learner::{Learner, LearnerOptions};
+use training::named_variables;
+use training::optimizer::{AdamW, AdamWOptions};
+use training::schedule::RateSchedule;
+use training::seeds::{self, Purpose};
 
 pub use together::Together;
 

@@ -9,13 +9,13 @@ use tch::{Device, Kind, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{Course, Progress, TRAINED_COPIES};
-use crate::error::Error;
-use crate::memory;
-use crate::seeds::{self, Purpose};
-use crate::state::named_variables;
-use crate::systems::sbg::end_of_text;
 use networks::weights::write_tensors;
 use runs::write_json;
+use training::Error;
+use training::end_of_text;
+use training::memory;
+use training::named_variables;
+use training::seeds::{self, Purpose};
 
 /// What GPT-2 to train, and how.
 #[derive(Debug, Clone)]

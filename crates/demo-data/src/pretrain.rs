@@ -14,11 +14,11 @@ use networks::Precision;
 use recipes::{Rule, Schedule};
 use tch::Tensor;
 
-use crate::error::Error;
-use crate::learner::{Learner, LearnerOptions, Model};
-use crate::optimizer::{AdamW, AdamWOptions};
-use crate::schedule::RateSchedule;
-use crate::seeds::{self, Purpose};
+use training::Error;
+use training::learner::{Learner, LearnerOptions, Model};
+use training::optimizer::{AdamW, AdamWOptions};
+use training::schedule::RateSchedule;
+use training::seeds::{self, Purpose};
 
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
