@@ -1,4 +1,4 @@
-//! What a person sees while waiting, and how a person stops it. Data goes to stdout, this to stderr.
+//! Progress and messages on stderr, and stops by signals. Data goes to stdout.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use progress::{Progress, Unit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use studies::stages::STOP_WITH_STDIN;
 
-/// What signals set: the flag that work watches, and which signal it was.
+/// Flag that signals set and work watches, and the number of the signal.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
 /// True while a stop is left to the command, which has something to save or to end first.
@@ -66,7 +66,7 @@ fn end_when_stopped(stop: &AtomicBool) {
     }
 }
 
-/// How long a command that was told to stop may take before the process ends at once.
+/// Time that a command that was told to stop may take before the process ends at once.
 const GRACE: Duration = Duration::from_mins(2);
 
 /// Stops as for SIGTERM when standard input ends, where the process is a stage of a study: so it ends with
@@ -99,7 +99,7 @@ pub fn interrupted() -> Option<u8> {
     }
 }
 
-/// Whether the cause is a reader that closed its end of a pipe.
+/// Returns true if the cause is a reader that closed its end of a pipe.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

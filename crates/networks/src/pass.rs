@@ -10,7 +10,7 @@ use crate::checkpointing::GradientCheckpointing;
 /// `'m` is the lifetime of the models and batches that a pass with checkpointing reads again.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'t, 'm> {
-    /// Whether dropout is active.
+    /// Activates dropout.
     pub dropout: bool,
     /// The type of matrix products.
     pub precision: Precision<'t>,

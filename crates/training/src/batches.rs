@@ -62,10 +62,10 @@ pub struct Batching {
     pub seed: u64,
     /// Examples in a batch.
     pub size: usize,
-    /// Whether an epoch's last batch is left out if it is not whole.
+    /// Leaves out an epoch's last batch if it is not whole.
     pub drop_last: bool,
-    /// Whether the shuffled examples of every fifty batches are sorted by length before they are cut
-    /// into batches, and the batches shuffled again.
+    /// Sorts the shuffled examples of every fifty batches by length before they are cut
+    /// into batches, and shuffles the batches again.
     pub sort_by_length: bool,
 }
 
@@ -104,9 +104,9 @@ impl Batching {
     }
 }
 
-/// Returns the examples of a batch that one of several processes computes, so that all have about the
-/// same work: from the longest to the shortest they go to the ranks in turn, to and fro. A process by
-/// itself takes the batch as it is.
+/// Returns the examples of a batch that one of several processes computes, so that all have about
+/// the same work: from the longest to the shortest they go to the ranks in turn, to and fro. A
+/// process by itself takes the batch as it is.
 #[must_use]
 pub fn share_of_batch(
     batch: &[usize],

@@ -42,8 +42,9 @@ pub struct Choice {
 impl Captioner {
     /// Loads a checkpoint of a run. `sets` of `KEY=VALUE` change its configuration of decoding.
     ///
-    /// Without a `which`, the checkpoint is the best if held-out captions end training, and else the
-    /// newest. `clip` is where the configured `reranking.clip` was found, for systems that have it.
+    /// Without a `which`, the checkpoint is the best if held-out captions end training, and else
+    /// the newest. `clip` is where the configured `reranking.clip` was found, for systems that have
+    /// it.
     ///
     /// # Errors
     /// Fails if the run has no checkpoint, or names what is damaged.
@@ -65,8 +66,8 @@ impl Captioner {
         Self::at(folder, config, &checkpoint, device, clip)
     }
 
-    /// Loads a checkpoint, to be decoded as `config` says. Without `clip`, captions of a system that
-    /// has it are not compared with their images.
+    /// Loads a checkpoint, to be decoded as `config` says. Without `clip`, captions of a system
+    /// that has it are not compared with their images.
     pub(crate) fn at(
         folder: &RunFolder,
         config: Config,
@@ -138,8 +139,8 @@ impl Captioner {
         Ok(ImageInputs { embeddings, keywords, numbers })
     }
 
-    /// Writes captions of each image as the run is configured to decode, in batches, in the order in
-    /// which decoding finds them. Reports the number of finished images as positions.
+    /// Writes captions of each image as the run is configured to decode, in batches, in the order
+    /// in which decoding finds them. Reports the number of finished images as positions.
     ///
     /// # Errors
     /// Fails if a text cannot be decoded, or a batch has no room in memory.
@@ -156,8 +157,8 @@ impl Captioner {
         })
     }
 
-    /// As [`Self::caption`], with other decoding, which [`Config::check_decoding`] has passed, of at
-    /// most [`Self::most_tokens`].
+    /// As [`Self::caption`], with other decoding, which [`Config::check_decoding`] has passed, of
+    /// at most [`Self::most_tokens`].
     ///
     /// # Errors
     /// As [`Self::caption`], but for what libtorch panics with where memory is exhausted.
@@ -178,8 +179,8 @@ impl Captioner {
         self.writer.write(images, decoding, progress)
     }
 
-    /// Returns the limit of [`Decoding::max_new_tokens`], if captions are written behind a prompt in a
-    /// model of limited positions.
+    /// Returns the limit of [`Decoding::max_new_tokens`], if captions are written behind a prompt
+    /// in a model of limited positions.
     ///
     /// # Errors
     /// Fails if the tokenizer does.

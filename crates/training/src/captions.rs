@@ -11,7 +11,7 @@ use words::Gpt2Tokenizer;
 use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
 
-/// What images are captioned from: one row or entry for each.
+/// Inputs of images that are to be captioned: one row or entry for each.
 pub struct ImageInputs {
     /// Image embeddings `[images, dim]`, f32, on the captioner's device.
     pub embeddings: Tensor,

@@ -96,7 +96,8 @@ impl ScoredImages {
     }
 }
 
-/// Returns the configuration with one caption for each image, for systems that choose among several.
+/// Returns the configuration with one caption for each image, for systems that choose among
+/// several.
 fn one_caption(config: &Config) -> Config {
     let mut config = config.clone();
     if let (System::Sbg(_), Strategy::Sampling(Sampling { num_return_sequences: samples, .. })) =

@@ -32,7 +32,8 @@ pub struct EvaluateOptions {
     /// Captions each image from the embedding of another one, drawn by this seed: the control that
     /// shows whether captions depend on the image.
     pub shuffle_seed: Option<u64>,
-    /// Output folder. By default a folder in the run's `evaluation/`, named after split and control.
+    /// Output folder. By default a folder in the run's `evaluation/`, named after split and
+    /// control.
     pub out: Option<PathBuf>,
     /// Rank of this process, and the number of processes that share the work.
     pub process: ProcessRank,
@@ -71,9 +72,10 @@ pub struct Scored {
 }
 
 /// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
-/// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all captions.
+/// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all
+/// captions.
 ///
-/// Of several processes each captions a part, and the last one scores all; they need the run's folder
+/// Several processes each caption a part, and the last one scores all; they need the run's folder
 /// in common. Pieces that a killed process finished are reused, and captions that are all there are
 /// only scored.
 ///
@@ -253,8 +255,8 @@ fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
     shuffled
 }
 
-/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or Penn
-/// Treebank tokens, as Merge-RNN's authors score.
+/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or
+/// Penn Treebank tokens, as Merge-RNN's authors score.
 #[must_use]
 pub fn scoring_tokenizer(system: &System) -> caption_metrics::Tokenizer {
     match system {

@@ -138,8 +138,8 @@ impl Inputs {
         captions.collect()
     }
 
-    /// Returns the `selected` keywords of `images`, all of which have embeddings, in the order of the
-    /// prompt.
+    /// Returns the `selected` keywords of `images`, all of which have embeddings, in the order of
+    /// the prompt.
     ///
     /// # Errors
     /// Fails if they were selected for other captions or images, by another CLIP than that of the

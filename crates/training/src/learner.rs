@@ -21,7 +21,7 @@ pub trait Model {
     /// Some of a step's examples, on the device.
     type Batch;
 
-    /// How losses of targets make the loss that gradients are taken of.
+    /// Reduction of the targets' losses to the loss that gradients are taken of.
     const REDUCTION: Reduction = Reduction::Mean;
 
     /// Returns the number of targets that the loss of a batch is the mean of.
@@ -35,7 +35,7 @@ pub trait Model {
     fn loss<'m>(&'m self, batch: &'m Self::Batch, pass: Pass<'_, 'm>) -> Tensor;
 }
 
-/// How losses of targets make the loss that gradients are taken of.
+/// Reduction of the targets' losses to the loss that gradients are taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     /// The mean over a step's targets.
@@ -59,25 +59,25 @@ pub struct Learner<M> {
     bf16_copies: Option<Bf16Copies>,
 }
 
-/// How steps are computed.
+/// Options of computing steps.
 #[derive(Debug, Clone, Copy)]
 pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
     pub max_grad_norm: f64,
-    /// Whether dropout is active. A frozen GPT-2 has none.
+    /// Activates dropout. A frozen GPT-2 has none.
     pub dropout: bool,
     /// Type of matrix products.
     pub precision: Precision<'static>,
-    /// Whether activations are computed twice instead of kept.
+    /// Computes activations twice instead of keeping them.
     pub gradient_checkpointing: bool,
 }
 
-/// What all processes of a step need to know of each other.
+/// This process's share of a step that several compute together.
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     /// Targets of the whole batch, over all processes.
     pub targets: usize,
-    /// Whether this process was asked to stop.
+    /// True if this process was asked to stop.
     pub stop_requested: bool,
 }
 
@@ -115,7 +115,8 @@ impl<M: Model> Learner<M> {
         Self { model, optimizer, parameters, schedule, options, buckets: None, bf16_copies }
     }
 
-    /// Lets the processes of `group` compute each step together. Each must have the same parameters.
+    /// Lets the processes of `group` compute each step together. Each must have the same
+    /// parameters.
     ///
     /// # Errors
     /// Fails if libtorch refuses.
@@ -155,7 +156,8 @@ impl<M: Model> Learner<M> {
     }
 
     /// As [`Self::compute`], for a batch of which each process has some microbatches, or none. The
-    /// step is the same on all processes: the mean over all targets of the batch, wherever they are.
+    /// step is the same on all processes: the mean over all targets of the batch, wherever they
+    /// are.
     ///
     /// # Errors
     /// Fails if libtorch refuses, or another process is lost.
@@ -266,7 +268,8 @@ impl<M: Model> Learner<M> {
         no_grad(|| self.model.loss(batch, pass))
     }
 
-    /// Returns the precision of matrix products, with the bf16 copies of the weights if there are any.
+    /// Returns the precision of matrix products, with the bf16 copies of the weights if there are
+    /// any.
     fn precision(&self) -> Precision<'_> {
         self.bf16_copies.as_ref().map_or(self.options.precision, Precision::Bf16Copies)
     }

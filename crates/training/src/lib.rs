@@ -6,17 +6,21 @@
 //!
 //! # Where to look
 //!
-//! | question | answer |
-//! | --- | --- |
-//! | What happens in a run, in order? | `trainer.rs`, from top to bottom |
-//! | Where is the loss? | [`learner::Model::loss`], implemented in `systems/`; a term added there counts with and without gradient checkpointing, for one process and for several, and in the held-out loss |
-//! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
-//! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
-//! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
-//! | Where does an option of the config act? | `state.rs` hands each to the part that it is for: `learner_options`, `optimizer_options`, `keep`, [`batches::Batching`]; what ends an epoch is in `early_stop.rs` |
-//! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
-//! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
-//! | How is a system added? | `systems/mod.rs` lists the steps |
+//! - The order of events in a run: `trainer.rs`, from top to bottom.
+//! - The loss: [`learner::Model::loss`], implemented in `systems/`. A term that is added there
+//!   counts with and without gradient checkpointing, for one process and for several, and in the
+//!   held-out loss.
+//! - Gradient accumulation and clipping: [`learner::Learner::compute_share`] and `Learner::clip`;
+//!   the sum itself is in `gradients.rs`.
+//! - The update: [`learner::Learner::apply`] and [`optimizer::AdamW`].
+//! - The learning rate: [`schedule::RateSchedule`], a pure function of the step.
+//! - An option of the config: `state.rs` hands each to the part that it is for, in
+//!   `learner_options`, `optimizer_options` and `keep`. Batches are [`batches::Batching`]'s, and
+//!   what ends a run is in `early_stop.rs`.
+//! - Batches: [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, and
+//!   `System::batch` lays them out on the device.
+//! - Captions: `Writer::write` of each system in `systems/`, with the types of [`captions`].
+//! - A new system: `systems/mod.rs` lists the steps.
 //!
 //! # Arrows
 //!

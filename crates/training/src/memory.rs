@@ -8,8 +8,9 @@ use tch::Device;
 
 use crate::error::Error;
 
-/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than all
-/// of the machine's memory. A GPU's own memory is not known here. `advice` names the keys to change.
+/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than
+/// all of the machine's memory. A GPU's own memory is not known here. `advice` names the keys to
+/// change.
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.
@@ -32,8 +33,8 @@ pub fn check_logits(
     )))
 }
 
-/// Refuses a model of which the machine's memory does not hold this number of `copies`: its weights,
-/// and in training their gradients and moments.
+/// Refuses a model of which the machine's memory does not hold this number of `copies`: its
+/// weights, and in training their gradients and moments.
 ///
 /// # Errors
 /// Names the memory that is needed, and the machine's.

@@ -1,4 +1,5 @@
-//! Steps whose losses and gradient norms are still on the device, and their transfer at a log point.
+//! Steps whose losses and gradient norms are still on the device, and their transfer at a log
+//! point.
 
 use runs::checkpoints::Position;
 use tch::{Device, Kind, TchError, Tensor};

@@ -17,7 +17,7 @@ pub struct TrainOptions {
     pub process: ProcessRank,
 }
 
-/// How a training run ended.
+/// Outcome of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All epochs are done.

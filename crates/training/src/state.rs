@@ -192,7 +192,7 @@ impl<S: System> TrainState<S> {
     }
 }
 
-/// What all processes that train together must have the same of.
+/// Properties that all processes of a run must have in common.
 #[derive(Serialize, Deserialize)]
 struct Common {
     config: String,

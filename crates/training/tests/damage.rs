@@ -132,20 +132,6 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
             );
             assert!(error.unwrap_err().to_string().contains(&name));
         }
-        assert!(of.evaluate().unwrap_err().contains(&name));
-        let out = of.run.path().with_file_name("exported");
-        let error = export(&of.run, Format::HuggingFace, &out).unwrap_err().to_string();
-        assert!(error.contains(&name) && !out.exists(), "{error}");
-        let model = of.stage.config(&[format!("gpt2.model={}", of.run.path().display())]);
-        let error = train(
-            &of.stage.run("next"),
-            &model,
-            Some(of.run.path()),
-            &TrainOptions::default(),
-            &mut Watcher::default(),
-            &AtomicBool::new(false),
-        );
-        assert!(error.unwrap_err().to_string().contains(&name));
 
         let (outcome, notes) = of.resume().unwrap();
         assert_eq!(outcome, Outcome::Finished { steps: 3 * Stage::BATCHES });

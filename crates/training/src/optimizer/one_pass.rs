@@ -18,10 +18,10 @@ pub(super) struct Constants {
     pub(super) epsilon: f32,
     /// The rate with both bias corrections.
     pub(super) step_size: f32,
-    /// What weight decay leaves of a parameter before the step, and after it.
+    /// Share of a parameter that weight decay leaves before the step, and after it.
     pub(super) kept_before: f32,
     pub(super) kept_after: f32,
-    /// What gradients are multiplied with first.
+    /// Factor of the gradients, applied first.
     pub(super) factor: f32,
 }
 

@@ -134,7 +134,8 @@ impl System for MergeRnn {
     }
 }
 
-/// Returns the words of the training captions, which must be those that a resumed run was started with.
+/// Returns the words of the training captions, which must be those that a resumed run was started
+/// with.
 fn vocabulary(setup: &Setup, settings: &Settings) -> Result<Vocabulary, Error> {
     let Setup { folder, config, inputs, .. } = *setup;
     let captions = inputs.words(&inputs.split.train);

@@ -1,6 +1,6 @@
 //! The captioning systems. Each module holds all that is its own: its examples, its loss
-//! ([`Model`]), and its captions ([`crate::captions::Writer`]). The loop, optimizer, checkpoints and
-//! evaluation around them are the same for all.
+//! ([`Model`]), and its captions ([`crate::captions::Writer`]). The loop, optimizer, checkpoints
+//! and evaluation around them are the same for all.
 //!
 //! To add a system: a network in `networks`, a module here that implements the three traits, and a
 //! variant of [`recipes::System`]; the compiler then names the few places that match on it.
@@ -60,7 +60,8 @@ pub(crate) trait System: Sized {
         Ok(())
     }
 
-    /// Returns those of all variables, sorted by name, that are trained. The others take no gradients.
+    /// Returns those of all variables, sorted by name, that are trained. The others take no
+    /// gradients.
     fn trained_parameters(&self, variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
         variables
     }

@@ -222,8 +222,8 @@ pub(crate) struct PrefixWriter {
     tokenizer: Gpt2Tokenizer,
     /// For each token whether it ends a caption: its text has a full stop.
     stops: Vec<bool>,
-    /// As `stops`, for beams: the token `.` alone, as in ClipCap. Captions are cut afterwards; other
-    /// ends would let other beams win.
+    /// As `stops`, for beams: the token `.` alone, as in ClipCap. Captions are cut afterwards;
+    /// other ends would let other beams win.
     beam_stops: Vec<bool>,
 }
 

@@ -1,5 +1,5 @@
-//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees an image.
-//! CLIP has selected the keywords, and chooses among the captions.
+//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees an
+//! image. CLIP has selected the keywords, and chooses among the captions.
 
 mod kept;
 mod texts;

@@ -1,4 +1,4 @@
-//! What SBG's language model reads: `kw1, kw2, ... ### caption<|endoftext|>`, one text behind the other,
+//! Texts of SBG's language model: `kw1, kw2, ... ### caption<|endoftext|>`, one behind the other,
 //! cut into blocks.
 
 use networks::language_model::Block;

@@ -1,4 +1,5 @@
-//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the image by CLIP.
+//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the image by
+//! CLIP.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,7 +65,8 @@ impl SbgWriter {
         Ok(Self { model, tokenizer, end, stops, encoder, device, folder: folder.clone() })
     }
 
-    /// Returns the prompts of images with these keywords: all that the language model learns of them.
+    /// Returns the prompts of images with these keywords: all that the language model learns of
+    /// them.
     ///
     /// If a prompt does not leave room for a caption, its last keywords are left out. Returns the
     /// number of such prompts too.
@@ -129,8 +131,8 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// Scores texts by their cosines with the images of `embeddings` `[images, dim]`; by 0 without a
-    /// CLIP.
+    /// Scores texts by their cosines with the images of `embeddings` `[images, dim]`; by 0 without
+    /// a CLIP.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
