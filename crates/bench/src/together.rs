@@ -10,14 +10,14 @@ use launchers::ProcessRank;
 use networks::{Pass, device};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
-
-use crate::{Bench, adamw, schedule};
 use training::Error;
 use training::PrefixBatch as Batch;
 use training::batches::share_of_batch;
 use training::learner::{Learner, LearnerOptions, Model, Share};
 use training::named_variables;
 use training::optimizer::AdamW;
+
+use crate::{Bench, adamw, schedule};
 
 /// A step of several processes. Seconds are medians over the rounds of the mean over the processes.
 #[derive(Debug, Clone, Serialize)]

@@ -1,9 +1,10 @@
 //! Distinct values, each stored once and numbered from 0 in the order of their arrival.
 
+use std::hash::{BuildHasher, Hash};
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxBuildHasher;
-use std::hash::{BuildHasher, Hash};
 
 /// Strings one after the other in one allocation.
 #[derive(Clone, Debug, Default, PartialEq)]

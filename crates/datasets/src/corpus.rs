@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use pictures::PictureFile;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
@@ -11,7 +12,6 @@ use crate::fingerprint::Fingerprint;
 use crate::reading::{Captions, Reading};
 use crate::warnings::Warning;
 use crate::{kaggle, karpathy, original, text, webdataset};
-use pictures::PictureFile;
 
 /// How captions are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

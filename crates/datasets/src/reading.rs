@@ -7,13 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable;
+use pictures::PictureFile;
 
 use crate::corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
 use crate::error::{LoadError, Location};
 use crate::fingerprint::Fingerprint;
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
-use pictures::PictureFile;
 
 /// Where pictures may lie under the data set's folder, in the order they are tried.
 const PICTURE_FOLDERS: [&str; 16] = [

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foreign_text::{open_regular, printable, python_json};
+use pictures::PictureFile;
 use rayon::prelude::*;
 use serde::Deserialize;
 use tar::{Archive, Entry};
@@ -24,8 +25,6 @@ use crate::corpus::{Corpus, Layout};
 use crate::error::{LoadError, Location};
 use crate::fingerprint::Fingerprint;
 use crate::reading::{Captions, Reading, is_picture_name};
-use pictures::PictureFile;
-
 use crate::warnings::WarningKind;
 
 /// What the archives are called.

@@ -12,13 +12,12 @@ use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 use foreign_text::printable_path;
+use progress::{Progress, Unit};
 use zip::ZipArchive;
 
+use crate::Error;
 use crate::cache::create_parent;
 use crate::digest::each_piece;
-use progress::{Progress, Unit};
-
-use crate::Error;
 
 type Zip = ZipArchive<BufReader<File>>;
 

@@ -14,11 +14,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
-
-use crate::reference::is_commit;
 use progress::Progress;
 
 use crate::Error;
+use crate::reference::is_commit;
 
 /// A repository's folder in the cache.
 #[derive(Debug)]

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use foreign_text::printable_path;
+use progress::Progress;
 
 use crate::digest::{Algorithm, Checksum};
 use crate::known::{self, KNOWN_MODELS};
 use crate::model_files::{self, ModelFiles};
 use crate::reference::{HubReference, ModelReference};
-use progress::Progress;
-
 use crate::{DataSet, Error, Options, copy_model, resolve};
 
 /// Fetch pretrained models from the Hugging Face hub into its cache.

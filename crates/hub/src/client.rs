@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use progress::Progress;
 use serde::Deserialize;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::typestate::WithoutBody;
@@ -22,8 +23,6 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use crate::reference::{is_commit, is_file};
 use crate::retry::{self, RequestError, with_retries};
-use progress::Progress;
-
 use crate::{Error, Options};
 
 /// Maximum number of relative redirects in a request for metadata. Renamed repositories redirect.

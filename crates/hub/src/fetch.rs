@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use progress::Progress;
+
 use crate::archive::unpack;
 use crate::cache::lock;
 use crate::client::Client;
 use crate::data_set::{Archive, DataSet, has_extension, is_image, is_text};
 use crate::digest::Checksum;
 use crate::transfer::{Source, download};
-use progress::Progress;
-
 use crate::{Error, Options};
 
 /// Image folders after unpacking, in the order in which `datasets::Corpus` looks for them.

@@ -5,6 +5,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
+use progress::Progress;
 
 use crate::cache::{CachedRepository, create_parent};
 use crate::client::{Client, FileMetadata, Remote};
@@ -13,8 +14,6 @@ use crate::known;
 use crate::model_files::{ModelFiles, shards};
 use crate::reference::{HubReference, ModelReference};
 use crate::transfer::{Source, download};
-use progress::Progress;
-
 use crate::{Error, Options};
 
 /// Returns the path of a model, fetching its files that are not in the cache.

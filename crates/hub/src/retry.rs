@@ -3,12 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
+use progress::Progress;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 use crate::client::header_text;
-use progress::Progress;
-
 use crate::{Error, Options};
 
 /// Maximum pause between two tries, even if the server asks for a longer one.

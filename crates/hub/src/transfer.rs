@@ -4,16 +4,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use progress::{Progress, Unit};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
+use crate::Error;
 use crate::client::{Client, header_text};
 use crate::data_set::has_extension;
 use crate::digest::{Checksum, each_piece};
 use crate::retry::{RequestError, with_retries};
-use progress::{Progress, Unit};
-
-use crate::Error;
 
 /// Number of new bytes from which a failed try resets the count of tries.
 const MIN_PROGRESS: u64 = 1 << 20;

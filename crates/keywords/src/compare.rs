@@ -2,13 +2,13 @@
 
 use progress::{Progress, Unit};
 use rayon::prelude::*;
+use runs::Keyword;
 use tch::{Kind, Tensor, no_grad};
 use words::Label;
 
 use crate::error::Error;
 use crate::selection::Selector;
 use crate::text_encoder::TextEncoder;
-use runs::Keyword;
 
 /// Number of rows that are multiplied at once.
 const ROWS: i64 = 1024;

@@ -23,10 +23,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use runs::Keyword;
 use words::{Label, PartOfSpeech};
 
 use crate::encyclopedia::{Encyclopedia, Leaf};
-use runs::Keyword;
 
 /// Scale of similarities in the softmax, the same as in `OpenAI`'s CLIP models.
 const SCALE: f64 = 100.0;

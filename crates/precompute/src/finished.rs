@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use memmap2::Mmap;
 use pictures::PictureFile;
+use runs::Identity;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -34,7 +35,6 @@ use crate::error::Error;
 use crate::piece::EncodedBatch;
 use crate::plan::{Plan, Skipped};
 use crate::sources::{self, RECORD, Source, Verdict};
-use runs::Identity;
 
 const FORMAT: &str = "capsmith-embeddings";
 const VERSION: &str = "1";

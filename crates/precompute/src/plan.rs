@@ -7,11 +7,11 @@ use std::path::Path;
 use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
 use pictures::PictureFile;
+use runs::Identity;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::error::Error;
-use runs::Identity;
 
 /// Returns the file of an image, given its index in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;

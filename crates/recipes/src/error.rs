@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::strategy::StrategyError;
 use foreign_text::{printable, printable_path};
+
+use crate::strategy::StrategyError;
 
 /// A config that cannot be used, with what to change.
 #[derive(Debug, thiserror::Error)]

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::str::FromStr;
 
 use networks::weights;
+use networks::weights::write_tensors;
+use runs::checkpoints;
+use runs::{RunFolder, write_json};
 use tch::Device;
 
 use crate::checkpoint;
 use crate::error::Error;
 use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
 use crate::language_model;
-use networks::weights::write_tensors;
-use runs::checkpoints;
-use runs::{RunFolder, write_json};
 
 /// Prefix of the language model's names in ClipCap's checkpoints; Hugging Face's have none.
 const LANGUAGE_MODEL: &str = "gpt.";

@@ -32,10 +32,10 @@ mod edits;
 mod lexer;
 mod rules;
 
+use lexer::{Scanner, Text};
 use rayon::prelude::*;
 
 use crate::words::is_python_space;
-use lexer::{Scanner, Text};
 
 /// pycocoevalcap's punctuation. Its list has the names of brackets too, but in capitals, which no
 /// token has by then.

@@ -27,14 +27,14 @@ mod shapes;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use loader::Loader;
+use python::PythonJson;
 use serde::de::DeserializeSeed;
+use shapes::{Document, Record};
 
 use crate::Error;
 use crate::captions::Captions;
 use crate::text::Text;
-use loader::Loader;
-use python::PythonJson;
-use shapes::{Document, Record};
 
 pub(crate) use loader::Side;
 

@@ -9,14 +9,14 @@ use networks::clip::{self, ClipConfig, ClipModel};
 use pictures::Preprocessing;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
-use words::ClipTokenizer;
-
-use super::{Course, Progress, TRAINED_COPIES};
 use training::Error;
 use training::learner::Model;
 use training::memory;
 use training::named_variables;
 use training::seeds::{self, Purpose};
+use words::ClipTokenizer;
+
+use super::{Course, Progress, TRAINED_COPIES};
 
 /// What CLIP to train, and how.
 #[derive(Debug, Clone)]

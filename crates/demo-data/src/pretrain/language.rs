@@ -5,17 +5,17 @@ use std::sync::atomic::AtomicBool;
 
 use networks::gpt2::Gpt2Config;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use tch::{Device, Kind, Tensor, nn};
-use words::Gpt2Tokenizer;
-
-use super::{Course, Progress, TRAINED_COPIES};
 use networks::weights::write_tensors;
 use runs::write_json;
+use tch::{Device, Kind, Tensor, nn};
 use training::Error;
 use training::end_of_text;
 use training::memory;
 use training::named_variables;
 use training::seeds::{self, Purpose};
+use words::Gpt2Tokenizer;
+
+use super::{Course, Progress, TRAINED_COPIES};
 
 /// What GPT-2 to train, and how.
 #[derive(Debug, Clone)]

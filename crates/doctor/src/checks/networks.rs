@@ -1,5 +1,6 @@
 //! Results of each network, and gradients of the trained ones, compared with the CPU.
 
+use Arithmetic::{Bf16, F16, F32, Tf32};
 use networks::clip::{ClipConfig, ClipModel, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2;
 use networks::libtorch;
@@ -13,7 +14,6 @@ use crate::compare::{Arithmetic, compare_all};
 use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Verdict};
-use Arithmetic::{Bf16, F16, F32, Tf32};
 
 /// Function that builds a model and computes tensors with it.
 type Compute = fn(Device, Arithmetic) -> Result<Vec<Tensor>, CheckError>;

@@ -44,10 +44,10 @@ mod vision;
 use std::borrow::Borrow;
 
 use tch::{TchError, Tensor, nn};
-
-use crate::layers::{Builder, InitialWeights, Linear};
 use text::TextTower;
 use vision::VisionTower;
+
+use crate::layers::{Builder, InitialWeights, Linear};
 
 pub use config::{Activation, ClipConfig, TextConfig, Towers, VisionConfig};
 pub use error::ClipError;

@@ -11,11 +11,11 @@ mod scores;
 mod shown;
 
 use maud::{Markup, html};
+use shown::Shown;
 
 use crate::error::Error;
 use crate::plot::colour;
 use crate::run::Run;
-use shown::Shown;
 
 /// Id, title and body of a section.
 type Section = (&'static str, &'static str, Markup);

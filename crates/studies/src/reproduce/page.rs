@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
 use maud::{Markup, html};
 use report::Run;
+
+use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
 
 /// Writes the page of a table.
 ///

@@ -28,12 +28,13 @@ mod stack;
 
 use std::collections::HashMap;
 
+use array::ArrayType;
 use bytes::Bytes;
 
 use crate::dtype::Dtype;
 use crate::error::Problem;
 use crate::tensor::Layout;
-use array::ArrayType;
+
 pub(crate) use globals::Global;
 use machine::Machine;
 pub(crate) use reader::Reader;

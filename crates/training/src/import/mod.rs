@@ -17,18 +17,17 @@ use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, CaptionerInitialWeights, ClipCaptioner, MapperConfig};
 use networks::weights::WeightsError;
+use recipes::{ClipPrefix, Config, System};
+use runs::checkpoints::{self, Position};
+use runs::{Provenance, RunFolder};
+use shapes::Sizes;
 use tch::{Device, nn};
+use weights::Weights;
 
 use crate::checkpoint;
 use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::language_model;
-use recipes::{ClipPrefix, Config, System};
-use runs::checkpoints::{self, Position};
-use runs::{Provenance, RunFolder};
-
-use shapes::Sizes;
-use weights::Weights;
 
 pub(crate) const HEAD: &str = "gpt.lm_head.weight";
 pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";

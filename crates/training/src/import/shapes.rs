@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use networks::gpt2::Gpt2Config;
-
-use super::HEAD;
 use networks::prefix::MapperConfig;
 use recipes::{Mapper, MapperKind};
+
+use super::HEAD;
 
 /// Width of an attention head in every published GPT-2.
 const HEAD_WIDTH: i64 = 64;

@@ -3,10 +3,10 @@
 use durable::kept::Key;
 use foreign_text::printable_path;
 use keywords::{ENCYCLOPEDIA, Encyclopedia, Folder, LABELS};
+use runs::RunFolder;
 use words::Label;
 
 use crate::error::Error;
-use runs::RunFolder;
 
 /// Returns the sources of both files: the run's keywords, and whether there is an encyclopedia.
 fn sources(selected_sha256: &str, encyclopedia: Option<&Encyclopedia>) -> Key {
