@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use crate::client::header_text;
+use crate::headers::header_text;
 use crate::{DownloadProgress, Error, Options};
 
 /// Maximum pause between two tries, even if the server asks for a longer one.

@@ -7,9 +7,10 @@ use std::path::Path;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use crate::client::{Client, header_text};
+use crate::client::Client;
 use crate::data_set::has_extension;
 use crate::digest::{Checksum, each_piece};
+use crate::headers::header_text;
 use crate::retry::{RequestError, with_retries};
 use crate::{DownloadProgress, Error, Unit};
 

@@ -22,6 +22,7 @@
 mod loader;
 mod numbers;
 mod python;
+mod record;
 mod shapes;
 
 use std::io::{BufRead, BufReader, Read};
@@ -34,7 +35,8 @@ use crate::captions::Captions;
 use crate::text::Text;
 use loader::Loader;
 use python::PythonJson;
-use shapes::{Document, Record};
+use record::Record;
+use shapes::Document;
 
 pub(crate) use loader::Side;
 

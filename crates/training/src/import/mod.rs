@@ -27,11 +27,9 @@ use recipes::{ClipPrefix, Config, System};
 use runs::checkpoints::{self, Position};
 use runs::{Provenance, RunFolder};
 
+pub(crate) use names::{EMBEDDING, HEAD};
 use shapes::Sizes;
 use weights::Weights;
-
-pub(crate) const HEAD: &str = "gpt.lm_head.weight";
-pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
 
 /// Checkpoint to import, with the settings that it does not contain.
 #[derive(Debug)]

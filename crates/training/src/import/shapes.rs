@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use networks::gpt2::Gpt2Config;
 
-use super::HEAD;
+use super::names::HEAD;
 use networks::prefix::MapperConfig;
 use recipes::{Mapper, MapperKind};
 
