@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use foreign_text::printable_path;
-use hub::ModelFiles;
+use hub::{ModelFiles, Options};
 use recipes::{Config, MapperKind};
 use training::import::{Import, import};
 use training::pickle;
@@ -52,6 +52,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             &args.out,
         ),
     }
+}
+
+/// Returns the path of the model that training starts from, as [`models::find`] does.
+///
+/// Imports a checkpoint of PyTorch's first, once, beside the hub's cache; the weights file of a
+/// model folder stands for the folder.
+pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
+    let path = models::find(text, ModelFiles::LanguageModel)?;
+    if !path.is_file() {
+        return Ok(path);
+    }
+    let is_a_folders = path.ends_with("model.safetensors") || path.ends_with("pytorch_model.bin");
+    if is_a_folders
+        && let Some(folder) = path.parent()
+        && folder.join("config.json").is_file()
+    {
+        return Ok(folder.to_owned());
+    }
+    let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
+    let run = imported.join(durable::digests::of_file(&path)?);
+    if !run.exists() {
+        durable::create_dir_all(&imported)?;
+        captioner(&path, None, None, None, &run)?;
+    }
+    Ok(run)
 }
 
 /// Makes a run folder of a checkpoint, and says what it is.

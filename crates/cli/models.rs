@@ -63,26 +63,3 @@ pub fn note_ignored(model: &str, encoder: &ImageEncoder) {
         terminal::say(&format!("note: tensors of {model} that CLIP does not use: {names}"));
     }
 }
-
-/// [`find`] for what training starts from. A checkpoint of PyTorch's is imported first, once, beside
-/// the hub's cache; the weights file of a model folder stands for the folder.
-pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
-    let path = find(text, ModelFiles::LanguageModel)?;
-    if !path.is_file() {
-        return Ok(path);
-    }
-    let is_a_folders = path.ends_with("model.safetensors") || path.ends_with("pytorch_model.bin");
-    if is_a_folders
-        && let Some(folder) = path.parent()
-        && folder.join("config.json").is_file()
-    {
-        return Ok(folder.to_owned());
-    }
-    let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
-    let run = imported.join(durable::digests::of_file(&path)?);
-    if !run.exists() {
-        durable::create_dir_all(&imported)?;
-        crate::import::captioner(&path, None, None, None, &run)?;
-    }
-    Ok(run)
-}

@@ -16,7 +16,7 @@ use studies::reproduce::{
 use studies::stages::{self, Outcome, Plan, Runner, StageAction};
 use tch::{Kind, Tensor};
 
-use crate::stage_screen::Screen;
+use crate::stage_screen::{Screen, changes};
 use crate::{bounds, models, terminal};
 
 /// The paper's own captioner, at the hub.
@@ -312,14 +312,6 @@ fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
         estimate.speed() / 1e9,
     );
     terminal::print(&text)
-}
-
-/// Returns why a stage is run again: the names of its changed inputs.
-pub fn changes(plan: &Plan, at: usize) -> String {
-    match plan.changes(at).unwrap_or_default() {
-        names if names.is_empty() => String::new(),
-        names => format!(", with other inputs: {}", names.join(", ")),
-    }
 }
 
 fn duration(seconds: f64) -> HumanDuration {

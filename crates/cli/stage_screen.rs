@@ -8,7 +8,7 @@ use foreign_text::printable_path;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use studies::stages::{Damage, Observer, Outcome, Plan, StageAction};
 
-use crate::{reproduce, terminal};
+use crate::terminal;
 
 /// Shows a plan's stages; lines only where there is no terminal.
 pub struct Screen {
@@ -47,7 +47,7 @@ impl Observer for Screen {
         let name = &plan.stages()[at].name;
         let what = match action {
             StageAction::Resume => "resumed".to_owned(),
-            StageAction::Redo => format!("again{}", reproduce::changes(plan, at)),
+            StageAction::Redo => format!("again{}", changes(plan, at)),
             StageAction::Restore => "again, since its results are damaged".to_owned(),
             StageAction::Keep | StageAction::Run => "started".to_owned(),
         };
@@ -90,5 +90,13 @@ impl Observer for Screen {
             Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),
             Outcome::Stopped => self.say(&format!("- {name} stopped; --resume resumes it")),
         }
+    }
+}
+
+/// Returns why a stage is run again: the names of its changed inputs.
+pub fn changes(plan: &Plan, at: usize) -> String {
+    match plan.changes(at).unwrap_or_default() {
+        names if names.is_empty() => String::new(),
+        names => format!(", with other inputs: {}", names.join(", ")),
     }
 }

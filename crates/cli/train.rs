@@ -11,7 +11,7 @@ use runs::RunFolder;
 use training::session::{Outcome, TrainOptions};
 use training::trainer;
 
-use crate::{models, terminal};
+use crate::{import, terminal};
 
 /// Train a run from a config.
 ///
@@ -80,7 +80,7 @@ pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Res
     let is_first = options.process.rank == 0;
     let mut bar = terminal::Bar::default();
     let progress: &mut dyn Progress = if is_first { &mut bar } else { &mut terminal::Quiet };
-    let model = config.system.language_model().map(models::find_language_model).transpose()?;
+    let model = config.system.language_model().map(import::find_language_model).transpose()?;
     let run = RunFolder::new(out);
     let outcome = trainer::train(&run, config, model.as_deref(), options, progress, &stop)?;
     bar.finish();

@@ -114,7 +114,7 @@ fn while_pretraining_a_model() {
     words.extend([stage.pictures(), "--out".to_owned(), out.display().to_string()]);
     let mut child = capsmith(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().starts_with("step ")), "it ended before a step");
+    assert!(lines.any(|line| line.unwrap().starts_with("training: ")), "it ended before a step");
     stop(child, "-TERM", 143);
     assert!(!Path::new(&out).join("model.safetensors").exists());
 }

@@ -7,37 +7,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::interner::Strings;
 use crate::options::Tokenizer;
-use crate::scorer::{Statistics, corpus};
-use crate::significance::{self, Interval, Resampling};
-
-/// Scores by name, in the order BLEU-1..4, METEOR, `ROUGE_L`, `CIDEr`; those not asked for are left
-/// out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scores(Vec<(&'static str, f64)>);
-
-impl Scores {
-    pub(crate) fn push(&mut self, name: &'static str, score: f64) {
-        self.0.push((name, score));
-    }
-
-    /// Returns the score of a name (`"BLEU-1"`, `"METEOR"`, `"ROUGE_L"`, `"CIDEr"`).
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, score)| *score)
-    }
-
-    /// Returns names and scores, in order.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, f64)> {
-        self.0.iter().copied()
-    }
-}
-
-impl Serialize for Scores {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
+use crate::resampling::{self, Interval, Resampling};
+use crate::scores::{Scores, Statistics, corpus};
 
 /// Protocol of the scores.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -96,7 +67,7 @@ impl Evaluation {
 
     /// Computes bootstrap intervals of the corpus scores.
     pub fn add_confidence(&mut self, resampling: Resampling) {
-        let intervals = significance::bootstrap(&self.summary.corpus, &self.statistics, resampling);
+        let intervals = resampling::bootstrap(&self.summary.corpus, &self.statistics, resampling);
         self.summary.confidence = Some(Confidence { resampling, intervals });
     }
 
@@ -156,7 +127,7 @@ impl Serialize for Confidence {
     /// `{"level": 0.95, "resamples": …, "seed": …, "intervals": {name: {"low": …, "high": …}}}`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("level", &significance::LEVEL)?;
+        map.serialize_entry("level", &resampling::LEVEL)?;
         map.serialize_entry("resamples", &self.resampling.resamples)?;
         map.serialize_entry("seed", &self.resampling.seed)?;
         map.serialize_entry("intervals", &Entries(|| self.intervals.iter().map(|i| (i.name, i))))?;

@@ -6,10 +6,11 @@ use crate::blocks::{Block, blocks};
 use crate::corpus::{Image, Pairs};
 use crate::interner::{Interner, Strings};
 use crate::ngrams::{Counts, DocumentFrequencies, ImageGrams};
+use crate::scores::{Statistics, corpus};
 use crate::words::Caption;
 use crate::{
-    Error, Evaluation, Metric, Options, Predictions, Protocol, References, Scores, Summary, bleu,
-    cider, meteor, numerics, rouge_l,
+    Error, Evaluation, Metric, Options, Predictions, Protocol, References, Summary, bleu, cider,
+    meteor, rouge_l,
 };
 
 /// Scores predictions against references.
@@ -217,41 +218,4 @@ impl Overlap {
         let weights = weights.of(&self.grams);
         cider::score(&weights, &self.prediction, &self.references, &self.shared)
     }
-}
-
-/// The counts and scores of an image from which corpus scores are computed.
-///
-/// `None` for a metric that was not asked for. With METEOR it takes 172 bytes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Statistics {
-    bleu: Option<bleu::Statistics>,
-    meteor: Option<meteor::Statistics>,
-    rouge: Option<f64>,
-    cider: Option<f64>,
-}
-
-/// Returns the scores of a corpus of these images, which may repeat. All have the same metrics.
-pub(crate) fn corpus(images: &[&Statistics]) -> Scores {
-    let mut scores = Scores::default();
-    let Some(first) = images.first() else { return scores };
-    if first.bleu.is_some() {
-        let mut sum = bleu::Statistics::default();
-        images.iter().filter_map(|image| image.bleu.as_ref()).for_each(|bleu| sum += bleu);
-        for (name, score) in Metric::Bleu.names().iter().zip(sum.scores()) {
-            scores.push(name, score);
-        }
-    }
-    if first.meteor.is_some() {
-        let all = images.iter().filter_map(|image| image.meteor.as_ref());
-        scores.push("METEOR", meteor::Statistics::sum(all).score());
-    }
-    let mut mean = |name, score: fn(&Statistics) -> Option<f64>| {
-        if score(first).is_some() {
-            let all: Vec<f64> = images.iter().filter_map(|image| score(image)).collect();
-            scores.push(name, numerics::mean(&all));
-        }
-    };
-    mean("ROUGE_L", |image| image.rouge);
-    mean("CIDEr", |image| image.cider);
-    scores
 }

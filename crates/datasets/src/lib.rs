@@ -36,6 +36,7 @@ mod fingerprint;
 mod image_files;
 mod kaggle;
 mod karpathy;
+mod loading;
 mod original;
 mod reading;
 mod splits;

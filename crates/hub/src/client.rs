@@ -21,6 +21,7 @@ use ureq::http::{Response, StatusCode, Uri};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
+use crate::headers::header_text;
 use crate::reference::{is_commit, is_file};
 use crate::retry::{self, RequestError, with_retries};
 use crate::{Error, Options};
@@ -251,11 +252,6 @@ fn checked_commit(commit: &str, revision: &str) -> Result<String, String> {
         return Err(format!("it has commit {commit}, but {revision} was requested"));
     }
     Ok(commit.to_ascii_lowercase())
-}
-
-/// Returns a header's value; `None` if it is not text.
-pub(crate) fn header_text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
 }
 
 /// Returns the address that a redirect leads to, if it is on the same host.

@@ -36,6 +36,7 @@ mod data_set;
 mod digest;
 mod error;
 mod fetch;
+mod headers;
 mod known;
 mod model_files;
 mod options;

@@ -7,7 +7,7 @@ use progress::Progress;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use crate::client::header_text;
+use crate::headers::header_text;
 use crate::{Error, Options};
 
 /// Maximum pause between two tries, even if the server asks for a longer one.

@@ -9,9 +9,10 @@ use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 use crate::Error;
-use crate::client::{Client, header_text};
+use crate::client::Client;
 use crate::data_set::has_extension;
 use crate::digest::{Checksum, each_piece};
+use crate::headers::header_text;
 use crate::retry::{RequestError, with_retries};
 
 /// Number of new bytes from which a failed try resets the count of tries.

@@ -34,7 +34,6 @@
 
 pub mod bart;
 mod bf16;
-mod checkpointing;
 pub mod clip;
 pub mod decode;
 pub mod device;
@@ -45,12 +44,13 @@ pub mod libtorch;
 pub mod memory;
 pub mod merge_rnn;
 mod pass;
+mod precision;
 pub mod prefix;
 pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
-pub use checkpointing::GradientCheckpointing;
 pub use layers::InitialWeights;
-pub use pass::{Pass, Precision};
+pub use pass::{GradientCheckpointing, Pass};
+pub use precision::Precision;

@@ -14,6 +14,7 @@
 //!
 //! Nothing here depends on libtorch: pictures leave as `u8` pixels or `f32` planes.
 
+mod decode;
 mod gif;
 mod jpeg;
 mod picture_file;
@@ -26,10 +27,9 @@ mod tiff;
 mod transpose;
 mod unpacked;
 
+pub use decode::{decode_bytes, decode_within};
 pub use picture_file::{FileStamp, PictureFile, decode, open_regular};
-pub use pixels::{
-    MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode_bytes, decode_within,
-};
+pub use pixels::{MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels};
 pub use preprocessing::{Preprocessing, PreprocessingError, Size};
 pub use resample::Filter;
 pub use unpacked::stream;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use crate::pixels::{MAX_BYTES, PictureError, PictureProblem, RgbPixels, decode_bytes, format_of};
+use crate::decode::{decode_bytes, format_of};
+use crate::pixels::{MAX_BYTES, PictureError, PictureProblem, RgbPixels};
 use crate::unpacked;
 
 /// Bytes that tell an image's format.
@@ -82,7 +83,7 @@ impl PictureFile {
         let bytes = match self {
             Self::File(_) => read_picture(&mut file, 0, stamp.size),
             Self::Member { archive, compressed: true, offset, .. } => {
-                unpacked::read(archive, |copy| read_picture(copy, *offset, stamp.size))
+                unpacked::read(archive, file, |copy| read_picture(copy, *offset, stamp.size))
             }
             Self::Member { offset, .. } => read_picture(&mut file, *offset, stamp.size),
         };

@@ -27,20 +27,20 @@ pub fn stream(archive: File) -> impl Read {
     MultiGzDecoder::new(BufReader::with_capacity(1 << 16, archive))
 }
 
-/// Gives `read` the uncompressed bytes of `archive`, alone.
+/// Gives `read` the uncompressed bytes of `archive`, which is open as `file`, alone.
 pub(crate) fn read<T>(
     archive: &Arc<Path>,
+    file: File,
     read: impl FnOnce(&mut File) -> Result<T, PictureProblem>,
 ) -> Result<T, PictureProblem> {
     let copy = copy_of(archive);
     let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = &mut *copy {
-        return read(file);
+    if let Some(unpacked) = &mut *copy {
+        return read(unpacked);
     }
-    let mut file = tempfile::tempfile().map_err(no_room)?;
-    io::copy(&mut stream(crate::picture_file::open_regular(archive)?), &mut file)
-        .map_err(no_room)?;
-    read(copy.insert(file))
+    let mut unpacked = tempfile::tempfile().map_err(no_room)?;
+    io::copy(&mut stream(file), &mut unpacked).map_err(no_room)?;
+    read(copy.insert(unpacked))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`map_err` passes a value")]

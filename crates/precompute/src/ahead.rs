@@ -14,7 +14,8 @@ use networks::transfer::HostBytes;
 use rayon::prelude::*;
 use tch::{Device, TchError, Tensor};
 
-use crate::plan::{Plan, Skipped};
+use crate::plan::Plan;
+use crate::skipped::Skipped;
 use crate::sources::Source;
 
 /// Returns the number of batches at the model. A GPU gets the next one before the host waits for the

@@ -7,7 +7,7 @@ use foreign_text::{printable, printable_path};
 use networks::memory::OutOfMemory;
 use tch::TchError;
 
-use crate::plan::Skipped;
+use crate::skipped::Skipped;
 
 /// Error of making embeddings or of using a file of them.
 #[derive(Debug, thiserror::Error)]

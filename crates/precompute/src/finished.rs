@@ -31,9 +31,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
+use crate::contents::{Contents, EncodedBatch};
 use crate::error::Error;
-use crate::piece::EncodedBatch;
-use crate::plan::{Plan, Skipped};
+use crate::plan::Plan;
+use crate::skipped::Skipped;
 use crate::sources::{self, RECORD, Source, Verdict};
 
 const FORMAT: &str = "capsmith-embeddings";
@@ -58,28 +59,6 @@ impl Texts {
             sha256.update(text);
         }
         sha256
-    }
-}
-
-/// Contents of a file of embeddings besides its identity and rows.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Contents {
-    /// Images with a row, in the order of the rows.
-    pub(crate) names: Vec<String>,
-    /// Images without a row.
-    pub(crate) skipped: Vec<Skipped>,
-    /// File of each image of `names` and then of `skipped`; empty if they were not recorded.
-    pub(crate) sources: Vec<Source>,
-}
-
-impl Contents {
-    /// Appends the contents of a file whose rows follow.
-    pub(crate) fn append(&mut self, mut next: Self) {
-        let end = self.names.len();
-        self.sources.extend(next.sources.split_off(next.names.len()));
-        self.sources.splice(end..end, next.sources);
-        self.names.append(&mut next.names);
-        self.skipped.append(&mut next.skipped);
     }
 }
 

@@ -48,6 +48,7 @@
 //! ```
 
 mod ahead;
+mod contents;
 mod encode;
 mod encoder;
 mod error;
@@ -56,11 +57,13 @@ mod normaliser;
 mod piece;
 mod plan;
 mod run;
+mod skipped;
 mod sources;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
 pub use error::{Error, first_of};
 pub use finished::Embeddings;
-pub use plan::{Find, Plan, Skipped, Summary};
+pub use plan::{Find, Plan, Summary};
 pub use run::run;
 pub use runs::{Dtype, Identity, Network};
+pub use skipped::Skipped;

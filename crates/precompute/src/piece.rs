@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use durable::Lock;
 use durable::kept::{Key, Pieces};
 
-use crate::ahead::Batch;
+use crate::contents::{Contents, EncodedBatch};
 use crate::error::Error;
-use crate::finished::{self, Blocks, Contents, Embeddings};
-use crate::plan::{Plan, Skipped};
+use crate::finished::{self, Blocks, Embeddings};
+use crate::plan::Plan;
+use crate::skipped::Skipped;
 
 /// Work that a killed process may lose.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -25,25 +26,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const FINISHED: &str = "finished";
 /// Description of an unfinished run of version 0.1.0.
 const OLD_KEY: &str = "run.json";
-
-/// Embeddings of one batch.
-pub(crate) struct EncodedBatch {
-    pub(crate) contents: Contents,
-    /// `[names, dimension]`, row by row.
-    pub(crate) rows: Vec<f32>,
-}
-
-impl EncodedBatch {
-    /// Joins a decoded batch and its embeddings.
-    pub(crate) fn new(plan: &Plan, batch: &Batch, rows: Vec<f32>) -> Self {
-        let sources = plan.batch(batch.index).zip(&batch.sources);
-        let (with_row, without): (Vec<_>, Vec<_>) =
-            sources.partition(|(image, _)| batch.pictures.contains(image));
-        let names = batch.pictures.iter().map(|&image| plan.names[image].clone()).collect();
-        let sources = with_row.into_iter().chain(without).map(|(_, source)| *source).collect();
-        Self { contents: Contents { names, skipped: batch.skipped.clone(), sources }, rows }
-    }
-}
 
 /// Opens the folder of an unfinished run, or creates it.
 ///

@@ -8,22 +8,13 @@ use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
 use pictures::PictureFile;
 use runs::Identity;
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::error::Error;
+use crate::skipped::Skipped;
 
 /// Returns the file of an image, given its index in the list and its name.
 pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;
-
-/// An image that has no embedding because it could not be decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// Name in the data set.
-    pub name: String,
-    /// Reason.
-    pub reason: String,
-}
 
 /// Images to embed, the settings and the output file.
 pub struct Plan<'a> {

@@ -10,12 +10,14 @@ use progress::{Progress, Unit};
 use tch::Tensor;
 
 use crate::ahead::{Batch, Decoded, at_the_model, for_each_batch};
+use crate::contents::EncodedBatch;
 use crate::encode::Encoding;
 use crate::error::Error;
 use crate::finished::{self, Embeddings};
 use crate::normaliser::Normaliser;
-use crate::piece::{EncodedBatch, Merged, Piece, merge, open_pieces};
-use crate::plan::{Plan, Skipped, Summary};
+use crate::piece::{Merged, Piece, merge, open_pieces};
+use crate::plan::{Plan, Summary};
+use crate::skipped::Skipped;
 use crate::sources;
 
 /// Embeds the plan's images with `encoder` and writes them to the plan's output.

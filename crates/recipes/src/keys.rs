@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
-use crate::layers::{keys_of_kind, kinds};
+use crate::kinds::{keys_of_kind, kinds};
 
 /// Refuses keys that `defaults` and the kinds of its sections do not have, and values of another type.
 pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> {

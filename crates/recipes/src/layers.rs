@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
 use crate::keys::nested;
-use crate::{Mapper, Strategy, Tokenizer};
+use crate::kinds::{defaults_of_kind, keys_of_kind, kinds};
 
 /// Keys that have been renamed: the name in version 0.1.0, and the name now.
 const RENAMED: [(&str, &str); 6] = [
@@ -141,29 +140,6 @@ pub(crate) fn merge(table: &mut Table, over: Table, section: &str) {
             }
         }
     }
-}
-
-/// Sections that have several kinds, each kind with its default values.
-pub(crate) fn kinds() -> [(&'static str, Vec<Table>); 3] {
-    [
-        ("tokenizer", tables(&Tokenizer::kinds())),
-        ("mapper", tables(&Mapper::kinds())),
-        ("decoding.strategy", tables(&Strategy::kinds())),
-    ]
-}
-
-fn tables<T: Serialize>(kinds: &[T]) -> Vec<Table> {
-    kinds.iter().filter_map(|kind| Table::try_from(kind).ok()).collect()
-}
-
-/// Returns the keys that a section of that kind has.
-pub(crate) fn keys_of_kind(section: &str, kind: &Value) -> Vec<String> {
-    defaults_of_kind(section, kind).map_or_else(Vec::new, |table| table.keys().cloned().collect())
-}
-
-fn defaults_of_kind(section: &str, kind: &Value) -> Option<Table> {
-    let (_, kinds) = kinds().into_iter().find(|(name, _)| *name == section)?;
-    kinds.into_iter().find(|table| table.get("kind") == Some(kind))
 }
 
 /// Gives the sections of several kinds the defaults of the kind that they have.

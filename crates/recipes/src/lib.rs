@@ -25,8 +25,10 @@
 //! [`MapperKind`], [`Strategy`], [`Architecture`].
 
 mod config;
+mod defaults;
 mod error;
 mod keys;
+mod kinds;
 mod layers;
 mod sections;
 mod strategy;

@@ -4,10 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::provenance::Provenance;
-use crate::run_folder::RunFolder;
-
 /// A device, and from which step on a run is computed there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,14 +22,14 @@ impl Hardware {
     }
 
     /// Returns true if it is the same device, with as many threads where they compute.
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         let name =
             |device: &str| if device == "cuda" { "cuda:0".to_owned() } else { device.to_owned() };
         name(&self.device) == name(&other.device) && self.gives_the_same(other)
     }
 
     /// Returns true if results are expected to be the same.
-    fn gives_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn gives_the_same(&self, other: &Self) -> bool {
         self.is_processor() == other.is_processor()
             && (!self.is_processor() || self.threads == other.threads)
     }
@@ -46,35 +42,6 @@ impl fmt::Display for Hardware {
             (true, 1) => write!(f, "cpu with 1 thread"),
             (true, threads) => write!(f, "cpu with {threads} threads"),
         }
-    }
-}
-
-impl RunFolder {
-    /// Records in `run.json` that a run is resumed on other hardware than it was computed on last.
-    ///
-    /// Returns a note if its results change by that.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be written.
-    pub fn resume_on(
-        &self,
-        now: Hardware,
-        mut provenance: Provenance,
-    ) -> Result<Option<String>, Error> {
-        // Nothing is left of what was computed after the checkpoint.
-        provenance.resumed_on.retain(|before| before.after_step < now.after_step);
-        let before = provenance.hardware();
-        if now.is_same(&before) {
-            return Ok(None);
-        }
-        let note = (!now.gives_the_same(&before)).then(|| {
-            format!(
-                "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
-            )
-        });
-        provenance.resumed_on.push(now);
-        self.save_provenance(&provenance)?;
-        Ok(note)
     }
 }
 

@@ -26,6 +26,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
+use crate::hardware::Hardware;
 use crate::provenance::Provenance;
 
 const CONFIG: &str = "config.toml";
@@ -197,6 +198,33 @@ impl RunFolder {
         provenance.files.insert(CONFIG.to_owned(), sha256);
         self.save_provenance(&provenance)?;
         Ok(durable::write(&self.config_file(), config.as_bytes())?)
+    }
+
+    /// Records in `run.json` that a run is resumed on other hardware than it was computed on last.
+    ///
+    /// Returns a note if its results change by that.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn resume_on(
+        &self,
+        now: Hardware,
+        mut provenance: Provenance,
+    ) -> Result<Option<String>, Error> {
+        // Nothing is left of what was computed after the checkpoint.
+        provenance.resumed_on.retain(|before| before.after_step < now.after_step);
+        let before = provenance.hardware();
+        if now.is_same(&before) {
+            return Ok(None);
+        }
+        let note = (!now.gives_the_same(&before)).then(|| {
+            format!(
+                "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
+            )
+        });
+        provenance.resumed_on.push(now);
+        self.save_provenance(&provenance)?;
+        Ok(note)
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::check::{EXPANSION, check};
-use crate::container::{self, Contents};
 use crate::dtype::Dtype;
-use crate::error::{Error, Problem};
+use crate::error::Problem;
 use crate::pickle::{Global, Id, Node, Pickle};
 use crate::tensor::Tensor;
 
@@ -22,24 +21,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads a file that `torch.save` (either format) or `pickle.dump` wrote.
-    ///
-    /// The file is mapped into memory and must not change while the tree or one of its tensors is
-    /// in use. Checksums, lengths and views are checked here, once.
-    ///
-    /// # Errors
-    /// Names the file and the problem; for a hostile file also the function that it asks for.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        match container::open(path) {
-            Ok(Contents::Tree(tree)) => Ok(tree),
-            Ok(Contents::Tensors(_)) => Err(Problem::content(
-                "is a safetensors file; a pickle or a PyTorch file is expected here",
-            )
-            .at(path)),
-            Err(problem) => Err(problem.at(path)),
-        }
-    }
-
     /// Builds the tree of a pickle, whose storages the container has found.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::TokenizerError;
-use crate::folder::{id, invalid, read_json};
+use crate::json::{id, invalid, read_json};
 
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";

@@ -7,6 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::TokenizerError;
 use crate::folder::{self, Vocab};
+use crate::json::invalid;
 
 /// Start, end, padding, unknown and mask tokens.
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
@@ -31,7 +32,7 @@ impl BartTokenizer {
         let (tokenizer, file) = folder::read(folder, definition)?;
         for token in SPECIAL {
             if tokenizer.token_to_id(token).is_none() {
-                return Err(folder::invalid(&file, format!("no token {token}: not BART's")));
+                return Err(invalid(&file, format!("no token {token}: not BART's")));
             }
         }
         folder::check_bytes(&file, &tokenizer, "BART's")?;

@@ -9,6 +9,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::folder::{self, Vocab};
+use crate::json::{invalid, read_json};
 use crate::{TokenizerError, alphabet};
 
 const START: &str = "<|startoftext|>";
@@ -65,7 +66,7 @@ impl ClipTokenizer {
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let (tokenizer, file) = folder::read(folder, definition)?;
         let context_length = read_context_length(&folder.join("tokenizer_config.json"))?;
-        Self::new(tokenizer, context_length).map_err(|problem| folder::invalid(&file, problem))
+        Self::new(tokenizer, context_length).map_err(|problem| invalid(&file, problem))
     }
 
     /// Returns a tokenizer without merges, for models trained from scratch.
@@ -211,13 +212,13 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
     if !config.exists() {
         return Ok(CONTEXT_LENGTH);
     }
-    match folder::read_json(config)?.get("model_max_length") {
+    match read_json(config)?.get("model_max_length") {
         None => Ok(CONTEXT_LENGTH),
         // transformers writes 10^30 for "unknown".
         Some(length) if length.as_f64().is_some_and(|length| length > 1e9) => Ok(CONTEXT_LENGTH),
         Some(length) => match length.as_u64() {
             Some(length) if length > 2 => Ok(length as usize),
-            _ => Err(folder::invalid(config, format!("model_max_length is {length}"))),
+            _ => Err(invalid(config, format!("model_max_length is {length}"))),
         },
     }
 }

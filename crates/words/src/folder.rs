@@ -8,11 +8,12 @@
 
 use std::path::{Path, PathBuf};
 
-use foreign_text::{python_json, read_text};
+use foreign_text::read_text;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use crate::added::Added;
+use crate::json::{id, invalid, read_json};
 use crate::{TokenizerError, alphabet};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -77,14 +78,6 @@ pub(crate) fn vocab_and_merges(tokenizer: &Tokenizer) -> Result<(Vocab, Merges),
     Ok((vocab, merges))
 }
 
-/// Reads a JSON file.
-pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
-    let text =
-        read_text(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
-    serde_json::from_str(&python_json(&text))
-        .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
-}
-
 /// Fails if the tokenizer lacks a byte's token, which the library would silently drop from texts.
 ///
 /// `whose` names the model in the error.
@@ -100,11 +93,6 @@ pub(crate) fn check_bytes(
         }
     }
     Ok(())
-}
-
-/// Returns an error about the contents of `path`.
-pub(crate) fn invalid(path: &Path, problem: String) -> TokenizerError {
-    TokenizerError::Invalid { path: path.to_owned(), problem }
 }
 
 /// Adds the tokens of the separate files in `folder` to the definition.
@@ -164,11 +152,6 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
         check_merge(path, &place, left, right, vocab)?;
     }
     Ok(())
-}
-
-/// Returns a token's id, if the value is one.
-pub(crate) fn id(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
 fn check_vocab<'a>(path: &Path, vocab: &'a Vocab) -> Result<Vec<(u32, &'a str)>, TokenizerError> {

@@ -30,6 +30,7 @@ mod clip;
 mod error;
 mod folder;
 mod gpt2;
+mod json;
 mod label;
 pub mod labels;
 mod tagger;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::TokenizerError;
-use crate::folder;
+use crate::json::{invalid, read_json};
 
 /// Whole words and their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +48,13 @@ impl Vocabulary {
     /// # Errors
     /// Fails, naming the file, if it cannot be read, is not a list of words, or repeats a word.
     pub fn open(path: &Path) -> Result<Self, TokenizerError> {
-        let list = folder::read_json(path)?;
+        let list = read_json(path)?;
         let words: Vec<String> = serde_json::from_value(list)
-            .map_err(|error| folder::invalid(path, format!("no list of words: {error}")))?;
+            .map_err(|error| invalid(path, format!("no list of words: {error}")))?;
         let count = words.len();
         let vocabulary = Self::of(words);
         if vocabulary.ids.len() < count {
-            return Err(folder::invalid(path, "a word is in it twice".to_owned()));
+            return Err(invalid(path, "a word is in it twice".to_owned()));
         }
         Ok(vocabulary)
     }
@@ -65,7 +65,7 @@ impl Vocabulary {
     /// Fails, naming the file, if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         let mut json = serde_json::to_string_pretty(&self.words)
-            .map_err(|error| folder::invalid(path, error.to_string()))?;
+            .map_err(|error| invalid(path, error.to_string()))?;
         json.push('\n');
         Ok(durable::write(path, json.as_bytes())?)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::shapes::Record;
+use super::record::Record;
 use crate::Error;
 use crate::captions::{Builder, Captions};
 

@@ -22,6 +22,7 @@
 mod loader;
 mod numbers;
 mod python;
+mod record;
 mod shapes;
 
 use std::io::{BufRead, BufReader, Read};
@@ -29,8 +30,9 @@ use std::path::Path;
 
 use loader::Loader;
 use python::PythonJson;
+use record::Record;
 use serde::de::DeserializeSeed;
-use shapes::{Document, Record};
+use shapes::Document;
 
 use crate::Error;
 use crate::captions::Captions;

@@ -11,9 +11,9 @@ use tch::{Reduction, Tensor};
 use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
-use crate::checkpointing::Segment;
 use crate::layers::{AttentionMask, Builder, InitialWeights};
-use crate::pass::{Pass, Precision};
+use crate::pass::{Pass, Segment};
+use crate::precision::Precision;
 
 /// GPT-2 language model.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tensorboard_proto::event::Event;
 use tensorboard_proto::summary::{Summary, Summary_Value};
 use tensorboard_rs::record_writer::RecordWriter;
 
-use super::{MetricsError, failed};
+use super::error::{MetricsError, failed};
 
 /// An event file of TensorBoard's.
 pub struct EventFile {

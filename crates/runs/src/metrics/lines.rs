@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{MetricsError, failed};
+use super::error::{MetricsError, failed};
 
 const DIGESTS: &str = "logs.json";
 

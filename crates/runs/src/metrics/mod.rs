@@ -4,16 +4,17 @@
 //! `logs.json` has the digests of the three tables as far as they are written when it is, with each
 //! checkpoint, so that a changed digit is noticed.
 
+mod error;
 mod events;
 mod lines;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use foreign_text::printable_path;
 use serde::{Deserialize, Serialize};
 use tensorboard_proto::event::{SessionLog, SessionLog_SessionStatus};
 
+pub use error::MetricsError;
 pub use events::EventFile;
 pub use lines::records;
 use lines::{Lines, LogDigests, Start, kept_lines, write_digests};
@@ -112,21 +113,6 @@ impl fmt::Display for ScoredSplit {
             Self::Test => "test",
         })
     }
-}
-
-/// A record that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-#[error("metrics in {}: {reason}", printable_path(path))]
-pub struct MetricsError {
-    /// The file concerned.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: String,
-}
-
-fn failed<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> MetricsError {
-    let path = path.to_owned();
-    move |reason| MetricsError { path, reason: reason.to_string() }
 }
 
 const STEPS: &str = "metrics.csv";

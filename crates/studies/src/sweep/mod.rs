@@ -17,6 +17,7 @@
 //! ```
 
 mod definition;
+mod files;
 mod halving;
 mod hparams;
 mod page;

@@ -1,23 +1,19 @@
-//! What came out of a sweep so far, and the files it is written to.
+//! What came out of a sweep so far.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use recipes::Config;
 use runs::ScoresFile;
 use runs::metrics::{self, EpochRecord, ScoredSplit};
 use serde::Serialize;
 
-use super::definition::{Search, Sweep, VALIDATION_LOSS, shown_value};
+use super::Error;
+use super::definition::{Search, VALIDATION_LOSS};
 use super::halving::Direction;
 use super::plan::{Goal, Planned, Planner, scored};
 use super::space::Settings;
-use super::{Error, hparams, page};
 use crate::stages::StageAction;
 use crate::statistics;
-
-/// The name of [`Results`]' file in a sweep's folder.
-pub(super) const FILE: &str = "sweep.json";
 
 /// A sweep's results; `sweep.json` is this.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -259,51 +255,6 @@ impl Results {
     pub fn failed(&self) -> impl Iterator<Item = &TrialResult> {
         self.trials.iter().filter(|trial| trial.error.is_some())
     }
-
-    /// Writes `sweep.json`, `trials.csv`, `index.html` and the events for TensorBoard.
-    pub(super) fn write(&self, sweep: &Sweep, out: &Path) -> Result<(), Error> {
-        let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
-        json.push('\n');
-        durable::write(&out.join(FILE), json.as_bytes())?;
-        durable::write(&out.join("trials.csv"), self.csv(sweep).as_bytes())?;
-        durable::write(&out.join("index.html"), page::page(sweep, self).as_bytes())?;
-        hparams::write(sweep, self, &out.join("tensorboard"))
-    }
-
-    /// A line for each trial, the best first.
-    fn csv(&self, sweep: &Sweep) -> String {
-        let keys: Vec<&str> = sweep.space.axes.iter().map(|axis| axis.key.as_str()).collect();
-        let metric = self.metric.as_str();
-        let mut others: Vec<&str> = Vec::new();
-        for name in self.trials.iter().flat_map(|trial| trial.measured.keys()) {
-            if name != metric && !others.contains(&name.as_str()) {
-                others.push(name);
-            }
-        }
-        let std = format!("{metric} std");
-        let start = [&["trial"], &keys[..], &["rung", "epochs", metric, &std]].concat();
-        let head = [&start[..], &others, &["error", "folder"]].concat();
-        let mut lines = csv::Writer::from_writer(Vec::new());
-        // Writing to memory cannot fail.
-        let _ = lines.write_record(head);
-        for trial in &self.trials {
-            let _ = lines.write_record(row(sweep, trial, &others));
-        }
-        String::from_utf8(lines.into_inner().unwrap_or_default()).unwrap_or_default()
-    }
-}
-
-fn row(sweep: &Sweep, trial: &TrialResult, others: &[&str]) -> Vec<String> {
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let mut row = vec![trial.trial.to_string()];
-    let settings = &sweep.trials[trial.trial].settings;
-    row.extend(settings.iter().map(|(_, value)| shown_value(value)));
-    row.push(trial.rung.map_or_else(String::new, |rung| rung.to_string()));
-    row.push(trial.epochs.map_or_else(String::new, |epochs| epochs.to_string()));
-    row.extend([number(trial.mean), number(trial.std)]);
-    row.extend(others.iter().map(|name| number(trial.measured.get(*name).copied())));
-    row.extend([trial.error.clone().unwrap_or_default(), trial.folder.clone()]);
-    row
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use runs::RunFolder;
 
 use super::definition::{Search, Sweep, shown};
 use super::plan::{Goal, Planned, Planner};
-use super::results::{self, Results, Standing};
-use super::{Error, halving};
+use super::results::{Results, Standing, TrialResult};
+use super::{Error, files, halving};
 use crate::stages::{self, Damage, Outcome, Plan, Runner, StageAction};
 
 /// Interval of polling another process's lock.
@@ -95,7 +95,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ended, Error> {
     let progress: Reports = Mutex::new(&mut *progress);
-    let started = options.out.join(results::FILE).exists();
+    let started = options.out.join(files::FILE).exists();
     if started && !options.resume && !options.rerun && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
     }
@@ -360,7 +360,7 @@ impl Walk<'_> {
         let _lock = durable::wait_for_lock(&self.planner.out.join("lock"))?;
         let results = self.planner.results(&planned, going)?;
         results.write(sweep, self.planner.out)?;
-        let is_left = |trial: &&results::TrialResult| trial.rung.is_none() && trial.error.is_none();
+        let is_left = |trial: &&TrialResult| trial.rung.is_none() && trial.error.is_none();
         let left_to_others = results.trials.iter().filter(is_left).count();
         Ok(Ended { results, left_to_others })
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use foreign_text::open_regular;
 use memmap2::Mmap;
 
-use crate::error::{Problem, shown};
+use crate::error::{Error, Problem, shown};
 use crate::pickle::{Container, Node, Pickle};
 use crate::tree::Tree;
 
@@ -30,6 +30,26 @@ pub(crate) fn open(path: &Path) -> Result<Contents, Problem> {
         return safetensors::read(&bytes).map(Contents::Tensors);
     }
     tree(path, &bytes).map(Contents::Tree)
+}
+
+impl Tree {
+    /// Reads a file that `torch.save` (either format) or `pickle.dump` wrote.
+    ///
+    /// The file is mapped into memory and must not change while the tree or one of its tensors is
+    /// in use. Checksums, lengths and views are checked here, once.
+    ///
+    /// # Errors
+    /// Names the file and the problem; for a hostile file also the function that it asks for.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        match open(path) {
+            Ok(Contents::Tree(tree)) => Ok(tree),
+            Ok(Contents::Tensors(_)) => Err(Problem::content(
+                "is a safetensors file; a pickle or a PyTorch file is expected here",
+            )
+            .at(path)),
+            Err(problem) => Err(problem.at(path)),
+        }
+    }
 }
 
 fn tree(path: &Path, bytes: &Bytes) -> Result<Tree, Problem> {

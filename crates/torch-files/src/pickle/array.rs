@@ -4,22 +4,11 @@ use half::f16;
 
 use super::machine::Machine;
 use super::reader::integer;
+use super::values::ArrayType;
 use super::{Id, Node, Storage};
 use crate::dtype::Dtype;
 use crate::error::{Problem, shown};
 use crate::tensor::contiguous_strides;
-
-/// Element type of a `numpy.dtype`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ArrayType {
-    Number(Dtype),
-    /// Refused on use.
-    BigEndianNumber,
-    /// Letters of four bytes each, padded with zeros. Only scalars are read.
-    Text,
-    /// Objects, dates and other types that are not read.
-    Other,
-}
 
 impl Machine<'_> {
     /// Handles the state `(version, shape, dtype, column order, bytes)`.

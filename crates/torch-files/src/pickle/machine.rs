@@ -31,8 +31,15 @@ pub(super) struct Machine<'a> {
     pub(super) budget: usize,
 }
 
+impl Pickle {
+    /// Runs the pickle that begins at byte `start`.
+    pub(crate) fn read(input: &Bytes, start: usize, container: Container) -> Result<Self, Problem> {
+        Machine::new(input, start, container).run()
+    }
+}
+
 impl<'a> Machine<'a> {
-    pub(super) fn new(input: &'a Bytes, start: usize, container: Container) -> Self {
+    fn new(input: &'a Bytes, start: usize, container: Container) -> Self {
         Self {
             reader: Reader::new(input, start),
             container,
@@ -45,7 +52,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Pickle, Problem> {
+    fn run(mut self) -> Result<Pickle, Problem> {
         loop {
             self.opcode_offset = self.reader.offset();
             let opcode = self.reader.u8()?;

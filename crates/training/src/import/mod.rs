@@ -29,8 +29,7 @@ use crate::error::Error;
 use crate::inputs::load_tokenizer;
 use crate::language_model;
 
-pub(crate) const HEAD: &str = "gpt.lm_head.weight";
-pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
+pub(crate) use names::{EMBEDDING, HEAD};
 
 /// Checkpoint to import, with the settings that it does not contain.
 #[derive(Debug)]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+pub(crate) const HEAD: &str = "gpt.lm_head.weight";
+pub(crate) const EMBEDDING: &str = "gpt.transformer.wte.weight";
+
 /// Modules that wrap a model or a part of it: of `DataParallel` and `DeepSpeed`, `torch.compile`,
 /// FSDP, activation checkpointing, and Lightning's strategies.
 const WRAPPERS: [&str; 5] = [

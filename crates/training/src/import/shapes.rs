@@ -6,7 +6,7 @@ use networks::gpt2::Gpt2Config;
 use networks::prefix::MapperConfig;
 use recipes::{Mapper, MapperKind};
 
-use super::HEAD;
+use super::names::HEAD;
 
 /// Width of an attention head in every published GPT-2.
 const HEAD_WIDTH: i64 = 64;

@@ -9,9 +9,8 @@ use networks::prefix;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
 
-use super::names::PartPrefixes;
+use super::names::{EMBEDDING, HEAD, PartPrefixes};
 use super::shapes::{self, Sizes};
-use super::{EMBEDDING, HEAD};
 use crate::error::Error;
 
 /// Number of names that an error lists.
