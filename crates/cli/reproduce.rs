@@ -1,6 +1,7 @@
 //! `capsmith reproduce`: a table of the paper, from data to scores.
 
 use std::fmt::Write as _;
+use std::io::LineWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -227,7 +228,7 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         set,
         &args,
         &mut models::DownloadBar::default(),
-        &mut std::io::stderr(),
+        &mut LineWriter::new(terminal::Notes),
     )
     .with_context(|| {
         format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
@@ -246,7 +247,7 @@ fn fetch_meteor() {
     terminal::say("fetching METEOR's resources");
     if let Err(error) = caption_metrics::cli::fetch_meteor(
         &caption_metrics::cli::FetchMeteorArgs { from: None },
-        &mut std::io::stderr(),
+        &mut LineWriter::new(terminal::Notes),
     ) {
         terminal::say(&format!("METEOR is left out: {error}"));
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use foreign_text::printable_path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
@@ -163,6 +164,7 @@ impl Corpus {
         for &layout in candidates {
             let files = layout.find(dir)?;
             let Some(file) = files.first() else { continue };
+            tracing::debug!("data set {}, layout {layout:?}", printable_path(file));
             let read: fn(&str, &mut Reading<'_>) -> Result<(), LoadError> = match layout {
                 Layout::Kaggle => kaggle::read,
                 Layout::Original => original::read,
