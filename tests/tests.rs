@@ -18,6 +18,7 @@ mod cli {
     mod stops;
     mod sweep;
     pub mod systems;
+    mod verbosity;
 }
 
 mod gpu {

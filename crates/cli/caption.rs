@@ -75,12 +75,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let embeddings = encoder.encode_pictures(&pictures)?;
             let known = captioner.image_inputs(&embeddings, selector.as_ref())?;
             let captions = captioner.caption(&known, &mut Part::new(&mut bar, done))?;
-            bar.suspend(|| {
-                paths.iter().zip(captions).try_for_each(|(path, mut captions)| {
-                    captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-                    terminal::print(&lines(path, &captions, args.all))
-                })
-            })?;
+            for (path, mut captions) in paths.iter().zip(captions) {
+                captions.sort_by(|a, b| b.score.total_cmp(&a.score));
+                terminal::print(&lines(path, &captions, args.all))?;
+            }
         }
         done += images.len() as u64;
         bar.position(done);

@@ -94,13 +94,7 @@ struct Screen {
 
 impl Screen {
     fn line(&mut self, text: &str) {
-        let text = format!("{}\n", printable(text));
-        let print = || terminal::print(&text);
-        let printed = match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        };
-        if let Err(error) = printed {
+        if let Err(error) = terminal::print(&format!("{}\n", printable(text))) {
             self.failure.get_or_insert(error);
         }
     }
@@ -123,7 +117,7 @@ impl Screen {
 impl Observer for Screen {
     fn started(&mut self, group: Group, name: &str) {
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = terminal::BARS.add(ProgressBar::new_spinner());
             bar.set_style(ProgressStyle::default_spinner());
             bar.enable_steady_tick(std::time::Duration::from_millis(250));
             bar

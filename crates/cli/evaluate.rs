@@ -73,12 +73,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if args.files.command.is_none() && args.files.references.is_none() {
             bail!("name a run with --run, or files with --references and --predictions");
         }
-        return caption_metrics::cli::evaluate(&args.files, &mut out);
+        return caption_metrics::cli::evaluate(
+            &args.files,
+            &mut out,
+            &terminal::BARS,
+            terminal::say,
+        );
     };
     let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;
     scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
-    let options = scoring.options()?;
+    let options = scoring.options(terminal::say)?;
     let how = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,

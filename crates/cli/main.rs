@@ -28,7 +28,8 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use launchers::ProcessRank;
 use networks::libtorch;
 use networks::memory::catch_out_of_memory;
@@ -46,6 +47,14 @@ use tch::TchError;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Show decisions on stderr too, such as cache hits, devices and files; -vv also each request and
+    /// written file. For a problem report: capsmith -v COMMAND 2> log.txt
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Show only warnings and errors on stderr, without progress bars; -qq only errors. Results on
+    /// stdout stay
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    quiet: u8,
 }
 
 #[derive(Subcommand)]
@@ -88,7 +97,13 @@ fn main() -> ExitCode {
     terminal::stop_with_stdin();
     // Without it, a write beyond the limit ends the process.
     let _ = durable::fail_at_the_size_limit();
-    let command = Cli::parse().command;
+    let Cli { command, verbose, quiet } = Cli::parse();
+    // `conflicts_with` does not see one of them before a subcommand and the other after it.
+    if verbose > 0 && quiet > 0 {
+        let message = "--verbose cannot be used with --quiet";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    terminal::init(verbose, quiet);
     let shared = command.is_shared();
     let result = if !shared && started_often() {
         Err(anyhow::anyhow!(

@@ -1,6 +1,7 @@
 //! `capsmith reproduce`: a table of the paper, from data to scores.
 
 use std::fmt::Write as _;
+use std::io::LineWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -223,10 +224,15 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         Table::Two => &hub::FLICKR30K,
     };
     let args = hub::cli::FetchDataSetArgs { out: Some(dataset.to_owned()), mirror: None };
-    hub::cli::fetch_data_set(set, &args, &mut terminal::Bar::default(), &mut std::io::stderr())
-        .with_context(|| {
-            format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
-        })
+    hub::cli::fetch_data_set(
+        set,
+        &args,
+        &mut terminal::Bar::default(),
+        &mut LineWriter::new(terminal::Notes),
+    )
+    .with_context(|| {
+        format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
+    })
 }
 
 fn has_meteor() -> bool {
@@ -241,7 +247,7 @@ fn fetch_meteor() {
     terminal::say("fetching METEOR's resources");
     if let Err(error) = caption_metrics::cli::fetch_meteor(
         &caption_metrics::cli::FetchMeteorArgs { from: None },
-        &mut std::io::stderr(),
+        &mut LineWriter::new(terminal::Notes),
     ) {
         terminal::say(&format!("METEOR is left out: {error}"));
     }

@@ -5,14 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use foreign_text::printable_path;
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use studies::stages::{Damage, Observer, Outcome, Plan, StageAction};
 
 use crate::terminal;
 
 /// Shows a plan's stages; lines only where there is no terminal.
 pub struct Screen {
-    all: MultiProgress,
     running: Mutex<HashMap<usize, ProgressBar>>,
     width: usize,
 }
@@ -21,11 +20,7 @@ impl Screen {
     /// For this plan.
     pub fn new(plan: &Plan) -> Self {
         let width = plan.stages().iter().map(|stage| stage.name.len()).max().unwrap_or(0);
-        Self { all: MultiProgress::new(), running: Mutex::default(), width }
-    }
-
-    fn say(&self, line: &str) {
-        self.all.suspend(|| terminal::say(line));
+        Self { running: Mutex::default(), width }
     }
 
     fn bars(&self) -> std::sync::MutexGuard<'_, HashMap<usize, ProgressBar>> {
@@ -40,7 +35,7 @@ impl Observer for Screen {
             Damage::Lost(_) => "; what is there is kept under a name that ends in .damaged",
             Damage::Resumable(_) => "",
         };
-        self.say(&format!("! {name} is run again: {}{kept}", damage.reason()));
+        terminal::say(&format!("! {name} is run again: {}{kept}", damage.reason()));
     }
 
     fn started(&self, plan: &Plan, at: usize, action: StageAction) {
@@ -54,7 +49,7 @@ impl Observer for Screen {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style);
-        let bar = self.all.add(bar.with_prefix(format!("{name:<0$}", self.width)));
+        let bar = terminal::BARS.add(bar.with_prefix(format!("{name:<0$}", self.width)));
         bar.set_message(what.clone());
         bar.enable_steady_tick(Duration::from_millis(250));
         if bar.is_hidden() {
@@ -75,20 +70,20 @@ impl Observer for Screen {
         }
         let name = format!("{:<1$}", plan.stages()[at].name, self.width);
         match outcome {
-            Outcome::Kept => self.say(&format!("✓ {name} was finished before")),
+            Outcome::Kept => terminal::say(&format!("✓ {name} was finished before")),
             Outcome::Finished { seconds } => {
                 let time = HumanDuration(Duration::from_secs_f64(*seconds));
-                self.say(&format!("✓ {name} {time:#}"));
+                terminal::say(&format!("✓ {name} {time:#}"));
             }
             Outcome::Failed { error } => {
                 let log = plan.log_file(at);
-                self.say(&format!(
+                terminal::say(&format!(
                     "✗ {name} failed: {error}\n  all that it said: {}",
                     printable_path(&log)
                 ));
             }
-            Outcome::Skipped => self.say(&format!("- {name} left out: what it needs failed")),
-            Outcome::Stopped => self.say(&format!("- {name} stopped; --resume resumes it")),
+            Outcome::Skipped => terminal::say(&format!("- {name} left out: what it needs failed")),
+            Outcome::Stopped => terminal::say(&format!("- {name} stopped; --resume resumes it")),
         }
     }
 }

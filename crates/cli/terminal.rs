@@ -1,16 +1,23 @@
 //! Progress and messages on stderr, and stops by signals. Data goes to stdout.
 
+use std::fmt::{Debug, Write as _};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use foreign_text::printable;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use progress::{Progress, Unit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use studies::stages::STOP_WITH_STDIN;
+use tracing::field::Field;
+use tracing::subscriber::set_global_default;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{self, SubscriberExt};
 
 /// Flag that signals set and work watches, and the number of the signal.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
@@ -57,9 +64,15 @@ fn end_when_stopped(stop: &AtomicBool) {
         if !stop.load(Ordering::Relaxed) || HELD.load(Ordering::Relaxed) {
             since = None;
         } else if since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-            say(
-                "interrupted; what was finished is kept, and the same command resumes (train and sweep with --resume)",
-            );
+            // A print that waits for its reader keeps the bars, and must not keep the process.
+            let (done, said) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                say(
+                    "interrupted; what was finished is kept, and the same command resumes (train and sweep with --resume)",
+                );
+                let _ = done.send(());
+            });
+            let _ = said.recv_timeout(PATIENCE);
             let code = interrupted().map_or(128 + SIGTERM, i32::from);
             signal_hook::low_level::exit(code);
         }
@@ -126,14 +139,6 @@ impl Bar {
         bar
     }
 
-    /// Runs `print` while the bar is out of its way.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
-    }
-
     /// Prints a line if it is time: at most twice a minute, or each second in a stage of a study,
     /// whose last line is shown.
     fn line(&mut self, done: u64, total: Option<u64>) {
@@ -169,7 +174,7 @@ impl Progress for Bar {
         let style = ProgressStyle::with_template(&template)
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total.unwrap_or_default()).with_style(style);
-        let bar = bar.with_prefix(task.to_owned());
+        let bar = BARS.add(bar.with_prefix(task.to_owned()));
         bar.enable_steady_tick(Duration::from_millis(250));
         // Rate and time left are of what is still to do.
         bar.set_position(done);
@@ -201,7 +206,7 @@ impl Progress for Bar {
     }
 
     fn note(&mut self, message: &str) {
-        self.suspend(|| say(message));
+        say(message);
     }
 
     fn unsaved(&mut self, is_unsaved: bool) {
@@ -223,11 +228,72 @@ impl Progress for Quiet {
     }
 }
 
-/// Prints a message to stderr, whatever the names in it hold: a terminal obeys no character of them.
+/// Logs a message for people: `error: …` and `warning: …` at their level, any other as a note.
 pub fn say(message: &str) {
-    let lines: Vec<_> = message.split('\n').map(|line| printable(line).to_string()).collect();
-    // Nobody can be told when stderr is closed.
-    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+    if message.starts_with("error: ") {
+        tracing::error!(target: "capsmith", "{message}");
+    } else if message.starts_with("warning: ") {
+        tracing::warn!(target: "capsmith", "{message}");
+    } else {
+        tracing::info!(target: "capsmith", "{message}");
+    }
+}
+
+/// Passes the lines that a `LineWriter` writes to it to [`say`].
+pub struct Notes;
+
+impl Write for Notes {
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        say(String::from_utf8_lossy(lines).trim_end_matches('\n'));
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All progress bars: what prints a line clears them before and draws them again after it.
+pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Sends logged messages to stderr, as many as the counts of `-v` and `-q` ask for.
+pub fn init(verbose: u8, quiet: u8) {
+    let level = match (verbose, quiet) {
+        (0, 0) => LevelFilter::INFO,
+        (0, 1) => LevelFilter::WARN,
+        (0, _) => LevelFilter::ERROR,
+        (1, _) => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    if quiet > 0 {
+        BARS.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let lines = Lines { since: (verbose > 0).then(Instant::now) };
+    // Fails only if there is a subscriber already, and this is called once.
+    let _ = set_global_default(tracing_subscriber::registry().with(level).with(lines));
+}
+
+/// Prints messages to stderr, each after the seconds `since` then and its target if there is a time.
+struct Lines {
+    since: Option<Instant>,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        let mut message = String::new();
+        // Writing to a string cannot fail.
+        event.record(&mut |_: &Field, value: &dyn Debug| _ = write!(message, "{value:?}"));
+        // Whatever names a message holds, the terminal obeys no character of them.
+        let lines: Vec<_> = message.split('\n').map(|line| printable(line).to_string()).collect();
+        let (dim, plain) =
+            if std::io::stderr().is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let start = self.since.map_or_else(String::new, |since| {
+            let seconds = since.elapsed().as_secs_f64();
+            format!("{dim}{seconds:.3} {}{plain} ", event.metadata().target())
+        });
+        // Nobody can be told when stderr is closed.
+        let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{start}{}", lines.join("\n")));
+    }
 }
 
 /// Prints to stdout, where data goes.
@@ -235,5 +301,5 @@ pub fn say(message: &str) {
 /// # Errors
 /// When stdout is closed.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    Ok(BARS.suspend(|| std::io::stdout().lock().write_all(text.as_bytes()))?)
 }

@@ -56,6 +56,7 @@ impl Corpus {
         for &layout in candidates {
             let files = layout.find(dir)?;
             let Some(file) = files.first() else { continue };
+            tracing::debug!("data set {}, layout {layout:?}", foreign_text::printable_path(file));
             let read: fn(&str, &mut Reading<'_>) -> Result<(), LoadError> = match layout {
                 Layout::Kaggle => kaggle::read,
                 Layout::Original => original::read,

@@ -34,6 +34,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -165,6 +166,8 @@ pub fn folder<E: From<Error>>(
     let _lock = crate::wait_for_lock(&named(folder, "lock"))?;
     let is_whole = sealed::read_json::<Digests>(&folder.join(DIGESTS))
         .is_ok_and(|digests| digests::first_changed(&digests, folder).is_none());
+    let found = if is_whole { "hit" } else { "miss" };
+    tracing::debug!("cache {found}: {}", printable_path(folder));
     if is_whole {
         return Ok(());
     }
@@ -218,6 +221,7 @@ impl Pieces {
     /// [`Error::OtherKey`] if it holds pieces of another key; [`Error::BadKey`] if its key cannot
     /// be read.
     pub fn open(folder: &Path, key: &Key) -> Result<Self, Error> {
+        tracing::debug!("pieces of key {} in {}", key.sha256(), printable_path(folder));
         crate::create_dir_all(folder)?;
         let at_work = File::open(folder).ok().filter(|folder| folder.lock_shared().is_ok());
         let path = folder.join(KEY);

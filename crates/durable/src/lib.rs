@@ -126,6 +126,7 @@ where
 /// Names `path`.
 pub fn replace(finished: &Path, path: &Path) -> Result<(), Error> {
     fs::rename(finished, path).map_err(io_error("rename onto", path))?;
+    tracing::trace!("wrote {}", printable_path(path));
     sync_parent(path)
 }
 

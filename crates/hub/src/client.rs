@@ -72,6 +72,8 @@ impl<'o> Client<'o> {
 
     /// Requests the bytes of `url` from `start` on; follows redirects.
     pub fn get(&self, url: &str, start: u64) -> Result<Response<Body>, ureq::Error> {
+        // The query of a redirected URL may be a signature.
+        tracing::trace!("GET {} from byte {start}", url.split('?').next().unwrap_or_default());
         let request = self.with_headers(self.agent.get(url), url);
         match start {
             0 => request.call(),

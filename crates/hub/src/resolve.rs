@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use progress::Progress;
+use tracing::debug;
 
 use crate::cache::{CachedRepository, create_parent};
 use crate::client::{Client, FileMetadata, Remote};
@@ -93,8 +94,15 @@ impl<'a> Resolution<'a> {
         let HubReference { repository, file, .. } = self.reference;
         let path = |snapshot: PathBuf| file.iter().fold(snapshot, |path, file| path.join(file));
         if let Some(snapshot) = self.cached(self.revision) {
+            debug!("cache hit: {} is in {}", self.reference, printable_path(&snapshot));
             return Ok(path(snapshot));
         }
+        debug!(
+            "cache miss: {} at revision {} is not in {}",
+            self.reference,
+            self.revision,
+            printable_path(&self.client.options.cache)
+        );
         let other = self.other_revision();
         if self.client.options.offline {
             let other = other.map(|other| format!("{other}; or ")).unwrap_or_default();

@@ -60,6 +60,7 @@ pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
     if index as i64 >= count {
         return Err(DeviceError::NoSuchGpu { device: name.to_owned(), count });
     }
+    tracing::debug!("device cuda:{index} of {count}");
     Ok(Device::Cuda(index))
 }
 
@@ -173,6 +174,7 @@ pub fn memory() -> Option<u64> {
 /// The number changes the order of sums and so the last bits of results (about 1e-7); a run records
 /// it.
 pub fn set_threads(threads: usize) {
+    tracing::debug!("{} threads for a CPU operation", threads.max(1));
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use foreign_text::printable_path;
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
@@ -26,10 +27,12 @@ pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
 
 /// Parses a file's text, and lays it over the files that its `base` names.
 pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Table, ConfigError> {
+    tracing::debug!("config {}", printable_path(path));
     let mut chain = vec![path.to_owned()];
     let mut table = parse(text, path)?;
     while let Some(base) = table.remove("base") {
         let base = base_of(&base, &chain)?;
+        tracing::debug!("config {} below it", printable_path(&base));
         let text =
             read(&base).map_err(|source| ConfigError::Read { path: base.clone(), source })?;
         let mut merged = parse(&text, &base)?;

@@ -101,6 +101,15 @@ impl<S: System> TrainState<S> {
             position = checkpoint.position;
             progress.note(&format!("resuming after step {}", position.step));
         }
+        tracing::debug!(
+            "rank {} of {}: device {}, batch size {}, precision {:?}, from step {}",
+            process.rank,
+            process.world_size,
+            config.training.device,
+            config.training.batch_size,
+            config.training.precision,
+            position.step
+        );
         if let Some(earlier) = earlier
             && process.rank == 0
         {

@@ -7,6 +7,7 @@ use caption_metrics::cli::{
     EvaluateArgs, FetchMeteorArgs, TokenizeArgs, evaluate, fetch_meteor, tokenize,
 };
 use clap::{Parser, Subcommand};
+use indicatif::MultiProgress;
 
 /// BLEU, METEOR, ROUGE-L and CIDEr as pycocoevalcap computes them, without Python or Java.
 #[derive(Parser)]
@@ -32,10 +33,15 @@ enum Resource {
     Meteor(FetchMeteorArgs),
 }
 
+fn say(line: &str) {
+    // A closed standard error or a full disk leaves nobody to tell.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match &cli.command {
-        Command::Evaluate(args) => evaluate(args, &mut out)?,
+        Command::Evaluate(args) => evaluate(args, &mut out, &MultiProgress::new(), say)?,
         Command::Tokenize(args) => tokenize(*args, io::stdin().lock(), &mut out)?,
         Command::Fetch { resource: Resource::Meteor(args) } => fetch_meteor(args, &mut out)?,
     }
@@ -56,8 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed standard error or a full disk leaves nobody to tell.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use foreign_text::{printable, printable_path};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::check_threads;
@@ -99,12 +99,11 @@ pub struct ScoringArgs {
 impl ScoringArgs {
     /// Returns the options, with METEOR's resources opened where they are needed.
     ///
-    /// Without `--metrics`, METEOR is left out if it has not been fetched, and standard error says
-    /// so.
+    /// Without `--metrics`, METEOR is left out if it has not been fetched, which `note` receives.
     ///
     /// # Errors
     /// Fails if METEOR is asked for and its resources cannot be opened.
-    pub fn options(&self) -> Result<Options, resources::Error> {
+    pub fn options(&self, note: Note) -> Result<Options, resources::Error> {
         let (metrics, meteor) = match (&self.metrics, Resources::open_default()) {
             (Some(metrics), resources) => {
                 let needed = metrics.contains(&Metric::Meteor).then_some(resources);
@@ -115,8 +114,7 @@ impl ScoringArgs {
                 None,
                 Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)),
             ) => {
-                // A closed standard error or a full disk leaves nobody to tell.
-                let _ = writeln!(io::stderr(), "METEOR is left out: {error}");
+                note(&format!("METEOR is left out: {error}"));
                 (Options::default().metrics, None)
             }
             (None, Err(error)) => return Err(error),
@@ -189,29 +187,44 @@ pub struct CorrelateArgs {
     pub json: Option<PathBuf>,
 }
 
+/// Prints a line for people, apart from the results.
+pub type Note = fn(&str);
+
 /// Runs `evaluate` with its subcommands; results go to `out` and to the named files.
+///
+/// Its progress bar is one of `bars`.
 ///
 /// # Errors
 /// Fails with what is wrong with the input, and writes nothing then.
-pub fn evaluate(args: &EvaluateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn evaluate(
+    args: &EvaluateArgs,
+    out: &mut dyn Write,
+    bars: &MultiProgress,
+    note: Note,
+) -> anyhow::Result<()> {
     check_threads()?;
     match &args.command {
-        None => run_scores(args, out),
-        Some(EvaluateCommand::Compare(args)) => run_compare(args, out),
-        Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out),
+        None => run_scores(args, out, bars, note),
+        Some(EvaluateCommand::Compare(args)) => run_compare(args, out, note),
+        Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out, note),
     }
 }
 
-fn run_scores(args: &EvaluateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+fn run_scores(
+    args: &EvaluateArgs,
+    out: &mut dyn Write,
+    bars: &MultiProgress,
+    note: Note,
+) -> anyhow::Result<()> {
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         bail!("evaluate needs --references FILE and --predictions FILE");
     };
-    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options(note)? };
     let (references, predictions) =
         rayon::join(|| References::read(references), || Predictions::read(predictions));
     let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = bars.add(ProgressBar::new(0).with_style(style));
     let progress = |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
@@ -279,8 +292,8 @@ struct Comparison<'a> {
     differences: &'a [Difference],
 }
 
-fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options()? };
+fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
+    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options(note)? };
     let references = References::read(&args.references)?;
     let read = |path| {
         let predictions = Predictions::read(path)?;
@@ -313,8 +326,8 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let options = args.scoring.options()?;
+fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
+    let options = args.scoring.options(note)?;
     let references = References::read(&args.references)?;
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;

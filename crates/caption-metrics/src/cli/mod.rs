@@ -9,7 +9,8 @@ mod tokenize;
 use anyhow::bail;
 
 pub use evaluate::{
-    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, ScoringArgs, evaluate, print_scores,
+    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, Note, ScoringArgs, evaluate,
+    print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
 pub use tokenize::{TokenizeArgs, tokenize};

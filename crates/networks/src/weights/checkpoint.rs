@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use foreign_text::{python_json, read_text};
+use foreign_text::{printable_path, python_json, read_text};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
@@ -47,6 +47,7 @@ impl Checkpoint {
     /// # Errors
     /// Fails if a file is missing, damaged, truncated, or contradicts the index.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        tracing::debug!("weights {}", printable_path(path));
         let attributes = fs::metadata(path).map_err(io_error(path))?;
         if !attributes.is_dir() {
             return Self::from_shards(path, vec![Shard::open(path)?]);
