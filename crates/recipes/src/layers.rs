@@ -1,4 +1,4 @@
-//! The layers of a config: defaults, base files, the file itself, and overrides, merged as TOML tables.
+//! Layers of a config: defaults, base files, the file itself, and overrides, as TOML tables.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 use crate::keys::nested;
 use crate::{Mapper, Strategy, Tokenizer};
 
-/// Keys that have been renamed: the name in version 0.1.0, and the name now.
+/// Renamed keys: the name in version 0.1.0, and the present name.
 const RENAMED: [(&str, &str); 6] = [
     ("training.accumulation_steps", "gradient_accumulation_steps"),
     ("training.keep_checkpoints", "save_total_limit"),
@@ -19,13 +19,13 @@ const RENAMED: [(&str, &str); 6] = [
     ("decoding.strategy.samples", "num_return_sequences"),
 ];
 
-/// Most files that a chain of `base` may have.
+/// Largest number of files in a chain of `base`.
 const MOST_BASES: usize = 32;
 
-/// Reads the text of a config file.
+/// Function that reads the text of a config file.
 pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
 
-/// Parses a file's text, and lays it over the files that its `base` names.
+/// Parses a file's text and merges it over the files that its `base` names.
 pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Table, ConfigError> {
     let mut chain = vec![path.to_owned()];
     let mut table = parse(text, path)?;
@@ -45,7 +45,7 @@ pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Tabl
     Ok(table)
 }
 
-/// Resolves `base` relative to the last file of `chain`, and refuses a file that is there already.
+/// Resolves `base` relative to the last file of `chain`, and refuses a cycle.
 fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let [.., file] = chain else { return Err(ConfigError::Override("base".to_owned())) };
     let invalid = |message: String| ConfigError::Invalid { path: file.clone(), message };
@@ -95,7 +95,7 @@ pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
     if key.is_empty() || key.split('.').any(str::is_empty) {
         return Err(malformed());
     }
-    // Anything that is not a TOML value is meant as a string: paths need no quotes.
+    // A value that is not TOML is taken as a string: paths need no quotes.
     let value = format!("value = {text}")
         .parse::<Table>()
         .ok()
@@ -107,7 +107,7 @@ pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
-/// Gives old keys their present names; fails with a key that is there under both.
+/// Renames old keys; fails with a key that is given under both names.
 fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
     for (old, new) in RENAMED {
         let Some((sections, old)) = old.rsplit_once('.') else { continue };
@@ -124,7 +124,9 @@ fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Lays `over` on `table`, key by key. A section of another `kind` keeps what both kinds have.
+/// Merges `over` into `table`, key by key.
+///
+/// A section that changes its `kind` keeps the keys that both kinds have.
 pub(crate) fn merge(table: &mut Table, over: Table, section: &str) {
     if let Some(kind) = over.get("kind").filter(|kind| table.get("kind") != Some(*kind)) {
         let keys = keys_of_kind(section, kind);
@@ -156,7 +158,7 @@ fn tables<T: Serialize>(kinds: &[T]) -> Vec<Table> {
     kinds.iter().filter_map(|kind| Table::try_from(kind).ok()).collect()
 }
 
-/// Returns the keys that a section of that kind has.
+/// Returns the keys of a section of that kind.
 pub(crate) fn keys_of_kind(section: &str, kind: &Value) -> Vec<String> {
     defaults_of_kind(section, kind).map_or_else(Vec::new, |table| table.keys().cloned().collect())
 }
@@ -166,7 +168,7 @@ fn defaults_of_kind(section: &str, kind: &Value) -> Option<Table> {
     kinds.into_iter().find(|table| table.get("kind") == Some(kind))
 }
 
-/// Gives the sections of several kinds the defaults of the kind that they have.
+/// Adds the defaults of its kind to each section that has several.
 pub(crate) fn fill_kinds(table: &mut Table) {
     for (name, _) in kinds() {
         let section = name.split('.').try_fold(&mut *table, |table, section| {

@@ -5,35 +5,35 @@ use crate::{
     Strategy, System, Tokenizer,
 };
 
-// Upper bounds: each far beyond what anybody trains with, and low enough that no product of them
+// Upper bounds: each far beyond any real training, and low enough that no product of them
 // overflows.
 const MOST_EPOCHS: u64 = 1_000_000;
 const MOST_STEPS: u64 = 1_000_000_000;
 const MOST_ROWS: u64 = 1_000_000;
 const MOST_CHECKPOINTS: u64 = 1_000_000;
 const MOST_THREADS: u64 = 1_024;
-/// A year.
+/// Seconds of a year.
 const MOST_SECONDS: u64 = 31_536_000;
-/// Tokens of a byte-level BPE at least: the 256 bytes and the end of text.
+/// Smallest vocabulary of a byte-level BPE: the 256 bytes and the end of text.
 const SMALLEST_VOCABULARY: u64 = 257;
-/// Tokens of a text: more than GPT-2 has positions, so that the model's own bound is what counts.
+/// Largest number of tokens of a text: GPT-2's own number of positions is the lower bound.
 const MOST_TOKENS: u64 = 100_000;
-/// Vectors that an image embedding becomes within the mapper; `ClipCap` has 10.
+/// Largest number of vectors from an image embedding within the mapper; `ClipCap` has 10.
 const MOST_CLIP_VECTORS: u64 = 1000;
-/// Words of a caption by a network that has no positions, and so would never end.
+/// Largest number of words of a caption; Merge-RNN itself has no bound.
 const MOST_WORDS: u64 = 1_000;
 const MOST_LAYERS: u64 = 1_000;
-/// A layer of this size has 500 million weights.
+/// Largest layer size; a layer of it has 500 million weights.
 const MOST_LAYER_SIZE: u64 = 8_192;
-/// Rates multiply floats of 32 bits, which end a little above it.
+/// Largest rate: rates multiply 32-bit floats, which end a little above it.
 const MOST_RATE: f64 = 1e38;
-/// Higher temperatures make all tokens as probable as each other.
+/// Largest temperature; higher ones make all tokens equally probable.
 const MOST_TEMPERATURE: f64 = 1e6;
-/// Captions decoded together.
+/// Largest number of captions decoded at the same time.
 const MOST_TOGETHER: usize = 1_000_000;
 
 impl Config {
-    /// Refuses what is out of range, and what the system has no use for.
+    /// Checks all ranges, and that the system uses each value set.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_data()?;
         self.validate_training()?;
@@ -46,10 +46,10 @@ impl Config {
         }
     }
 
-    /// Refuses decoding that is out of range, or that the run's system does not do.
+    /// Checks that decoding is in range and that the run's system supports it.
     ///
     /// # Errors
-    /// Names the key and says what it may be.
+    /// Names the key and its range.
     pub fn check_decoding(&self, decoding: &Decoding) -> Result<(), ConfigError> {
         let words = matches!(self.system, System::MergeRnn(_));
         within("decoding.batch_size", decoding.batch_size, 0, MOST_ROWS)?;
@@ -145,7 +145,7 @@ impl Config {
         within("optimizer.warmup_steps", optimizer.warmup_steps, 0, MOST_STEPS)
     }
 
-    /// Refuses a value that the system has no use for, unless it `fits`.
+    /// Refuses a value that the system does not use, unless it `fits`.
     fn refuse_unless(
         &self,
         fits: bool,
@@ -236,7 +236,7 @@ fn check(
     }
 }
 
-/// Refuses a whole number that is not from `least` to `most`.
+/// Checks that a whole number is from `least` to `most`.
 fn within<T>(key: &'static str, value: T, least: u64, most: u64) -> Result<(), ConfigError>
 where
     T: Copy + ToString + TryInto<u64>,
@@ -253,10 +253,10 @@ mod tests {
     use crate::config::tests::reference;
     use crate::keys::{dotted_keys, find};
 
-    /// Keys of which every value is as good as another.
+    /// Keys without a range.
     const UNBOUNDED: [&str; 2] = ["training.seed", "decoding.strategy.seed"];
 
-    /// A system with the settings of one kind of it.
+    /// Systems, each with the settings that select one kind of it.
     const KINDS: [(&str, &[&str]); 6] = [
         ("clip-prefix", &["tokenizer={ kind = \"custom\", vocab_size = 5000 }"]),
         (

@@ -8,15 +8,15 @@ use crate::error::Error;
 use crate::provenance::Provenance;
 use crate::run_folder::RunFolder;
 
-/// A device, and from which step on a run is computed there.
+/// Device of a run, and the step from which on it was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
-    /// Steps that were finished before.
+    /// Steps finished before this hardware was used.
     pub after_step: u64,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// CPU threads: another number gives other last bits on the processor.
+    /// CPU threads; another number changes the last bits of results on the CPU.
     pub threads: usize,
 }
 
@@ -25,14 +25,14 @@ impl Hardware {
         self.device == "cpu"
     }
 
-    /// Returns true if it is the same device, with as many threads where they compute.
+    /// Returns true if it is the same device, with as many threads if that device is the CPU.
     fn is_same(&self, other: &Self) -> bool {
         let name =
             |device: &str| if device == "cuda" { "cuda:0".to_owned() } else { device.to_owned() };
         name(&self.device) == name(&other.device) && self.gives_the_same(other)
     }
 
-    /// Returns true if results are expected to be the same.
+    /// Returns true if results are expected to be the same on both.
     fn gives_the_same(&self, other: &Self) -> bool {
         self.is_processor() == other.is_processor()
             && (!self.is_processor() || self.threads == other.threads)
@@ -50,9 +50,9 @@ impl fmt::Display for Hardware {
 }
 
 impl RunFolder {
-    /// Records in `run.json` that a run is resumed on other hardware than it was computed on last.
+    /// Records in `run.json` that a run resumes on other hardware than it used last.
     ///
-    /// Returns a note if its results change by that.
+    /// Returns a note if the change alters the run's results.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
@@ -61,7 +61,7 @@ impl RunFolder {
         now: Hardware,
         mut provenance: Provenance,
     ) -> Result<Option<String>, Error> {
-        // Nothing is left of what was computed after the checkpoint.
+        // Hardware used only after the checkpoint left no trace in the run.
         provenance.resumed_on.retain(|before| before.after_step < now.after_step);
         let before = provenance.hardware();
         if now.is_same(&before) {

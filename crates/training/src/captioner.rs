@@ -150,7 +150,7 @@ impl Captioner {
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
+        let together = decoding.caption_batch_size(device.is_cuda()).min(images.numbers.len());
         memory::within(&memory::fewer_together(together), || {
             self.caption_with(images, decoding, progress)
         })
@@ -168,7 +168,7 @@ impl Captioner {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
+        let together = decoding.caption_batch_size(device.is_cuda()).min(images.numbers.len());
         memory::check_logits(
             together * decoding.strategy.continuations(),
             self.writer.vocabulary(),

@@ -36,7 +36,7 @@ impl KeptCaptions {
     /// Returns the captions of `count` images for an evaluation in `out`.
     pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &ImageInputs, key: Key) -> Self {
         let together =
-            captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
+            captioner.config.decoding.caption_batch_size(pictures.embeddings.device().is_cuda());
         let size = PIECE_IMAGES.next_multiple_of(together);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));

@@ -199,7 +199,7 @@ impl Writer for MergeRnnWriter {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
+        let together = decoding.caption_batch_size(images.embeddings.device().is_cuda());
         for batch in images.embeddings.split(together as i64, 0) {
             for sentence in
                 merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_new_tokens)

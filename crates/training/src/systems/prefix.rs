@@ -274,7 +274,7 @@ impl Writer for PrefixWriter {
             },
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
+        let together = decoding.caption_batch_size(images.embeddings.device().is_cuda());
         let batches = images.embeddings.split(together as i64, 0);
         for (batch, numbers) in batches.iter().zip(images.numbers.chunks(together)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));

@@ -201,7 +201,7 @@ impl Writer for SbgWriter {
         }
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
-        let together = decoding.pictures_together(self.device.is_cuda());
+        let together = decoding.caption_batch_size(self.device.is_cuda());
         for batch in by_length.values().flat_map(|alike| alike.chunks(together)) {
             let numbers: Vec<u64> =
                 batch.iter().map(|prompt| images.numbers[prompt.image]).collect();
