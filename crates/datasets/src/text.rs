@@ -1,4 +1,4 @@
-//! Reading a caption or split file as text, with errors that name file and line.
+//! Reading of caption and split files as text, with errors that name file and line.
 
 use std::io::{self, Read as _};
 use std::path::{Component, Path};
@@ -44,15 +44,15 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The lines that hold something, with their 1-based numbers; `\n` and `\r\n` both end a line.
+/// Returns the lines that are not blank, with numbers from 1; ` ` or `\r ` ends a line.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| {
-        // A file of blanks is not a row with too few fields.
+        // A blank line is not a row with too few fields.
         !line.trim().is_empty()
     })
 }
 
-/// Refuses a file name that could lead out of the picture folder.
+/// Refuses a file name that could lead out of the images' folder.
 pub(crate) fn check_name(name: &str, file: &Path, location: Location) -> Result<(), LoadError> {
     let problem = if name.is_empty() {
         "has no image name"
@@ -64,7 +64,7 @@ pub(crate) fn check_name(name: &str, file: &Path, location: Location) -> Result<
     Err(LoadError::malformed(file, location, format!("{problem}: {name:?}")))
 }
 
-/// Refuses a folder that could lead out of the data set's.
+/// Refuses a folder name that could lead out of the data set's folder.
 pub(crate) fn check_folder(folder: &str, file: &Path, location: Location) -> Result<(), LoadError> {
     let is_plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(folder).components().all(is_plain) && !folder.contains(['\\', '\0']) {

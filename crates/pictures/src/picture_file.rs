@@ -121,7 +121,7 @@ pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
     Ok(File::open(path)?)
 }
 
-/// Reads the image of `size` bytes at `offset`; its first bytes must be of a supported format.
+/// Reads the image of `size` bytes at `offset`, which must be of a supported format.
 fn read_picture(file: &mut File, offset: u64, size: u64) -> Result<Vec<u8>, PictureProblem> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
