@@ -44,9 +44,9 @@ pub enum Filter {
     /// Cubic convolution.
     #[default]
     Bicubic,
-    /// Nearest sample; never stretched.
+    /// Triangle.
     Bilinear,
-    /// The nearest sample alone, which is not stretched.
+    /// Nearest sample; never stretched.
     Nearest,
     /// Mean of the samples within reach.
     Box,
