@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/clip: two small random CLIPs saved by transformers, what they make of random pictures and
-texts, and what transformers makes of config.json files. Run from anywhere: python tests/reference/clip_goldens.py"""
+"""Writes tests/fixtures/clip: two small random CLIPs saved by transformers, their outputs for random pictures and
+texts, and transformers' reading of config.json files. Run from anywhere: python tests/reference/clip_goldens.py"""
 
 import json
 import shutil

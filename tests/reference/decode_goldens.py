@@ -1,14 +1,14 @@
-"""Beams as ClipCap searches them, and distributions as transformers filters them, for crates/networks/tests/decode.
+"""Writes beams by ClipCap's search and distributions by transformers' filters, for crates/networks/tests/decode.
 
 Usage: python decode_goldens.py [OUTPUT]   (default: ../fixtures/decode)
 
-The beam search is written here afresh on a tiny random GPT-2 of transformers, with the choices and the arithmetic of ClipCap's:
-one picture at a time, everything read again for each token. The distributions are transformers' own warpers'.
+The beam search is reimplemented here on a tiny random GPT-2 of transformers, with ClipCap's choices and arithmetic:
+one picture at a time, without a cache. The distributions are transformers' own warpers'.
 
   config.json, model.safetensors     GPT-2's config; all weights
   beams.safetensors
-    prompts        [16, 5, 24]       what each picture's beams write on from
-    CASE.tokens    [16, beams, 67]   best beam first, 255 behind the shorter ones
+    prompts        [16, 5, 24]       prompt of each picture's beams
+    CASE.tokens    [16, beams, 67]   best beam first, shorter ones padded with 255
     CASE.lengths   [16, beams]       tokens up to and including the one that stops a beam
     CASE.scores    [16, beams]       sum of log-probabilities over length
   filters.safetensors

@@ -1,4 +1,4 @@
-"""Tiny random GPT-2s with what transformers computes for them, for crates/networks/tests/gpt2.rs.
+"""Writes tiny random GPT-2s with outputs of transformers, for crates/networks/tests/gpt2.rs.
 
 Usage: python gpt2_goldens.py [OUTPUT]   (default: ../fixtures/gpt2)
 
@@ -9,7 +9,7 @@ Each folder is a Hugging Face model folder with one more file, expected.safetens
   mask_right      [3, 9]      1 token, 0 padding, padding on the right
   mask_left       [3, 9]      the same on the left
   logits          [3, 9, V]   without a mask
-  logits_right, logits_left   with them; at padding they mean nothing
+  logits_right, logits_left   with them; values at padding are meaningless
   loss            []          cross entropy of the ids that mask_left keeps, each from the position before
   grad.prefix, grad.NAME      its gradients, by the names in model.safetensors
 """

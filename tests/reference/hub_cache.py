@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/hub/cache.txt: what huggingface_hub makes of its cache when it fetches the model that
-crates/hub/tests serves, with the requests that it sends. Run from anywhere: python tests/reference/hub_cache.py
+"""Writes tests/fixtures/hub/cache.txt: the cache and the requests of huggingface_hub when it fetches the model that
+crates/hub/tests serves. Run from anywhere: python tests/reference/hub_cache.py
 
 Needs no network: the hub is a server on this machine, as in crates/hub/tests/hub/server.rs.
 """

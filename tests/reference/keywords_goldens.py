@@ -1,9 +1,9 @@
-"""The selection of keywords by the code path of SBG.ipynb, on random embeddings.
+"""Writes keywords selected by the code path of SBG.ipynb from random embeddings.
 
 Usage: keywords_goldens.py [FOLDER]    (default: tests/fixtures)
 
 Writes keywords_selection.json and, where ../shared/sbg has the paper's labels and encyclopedia, keywords_published.json. Prints
-how many selections differ by the rules as they were restated before anybody read the notebook again.
+how many selections differ under the rules of capsmith 0.1.0, which restated the notebook.
 
 An embedding is the first 16 bytes of a SHA-256 as signed numbers, so that both sides have the same; a picture is the sum of some
 texts' embeddings, which steers it to them. A similarity is 0.2 + spread * cosine, rounded to float32. In a case with ties only a

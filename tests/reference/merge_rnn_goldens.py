@@ -1,9 +1,9 @@
-"""Merge-RNN in plain tensor operations, in float64: losses, gradients, beams, and 150 steps of training.
+"""Writes losses, gradients, beams and 150 training steps of Merge-RNN in plain float64 tensor operations.
 
 Usage: merge_rnn_goldens.py [OUTPUT]    (default: tests/fixtures/merge_rnn)
 
-Written from the paper's description with TensorFlow's conventions (one LSTM kernel over input and state side by side, gates
-in the order input, cell, forget, output, 1 added to the forget gate; Adam with epsilon beside the uncorrected root), and
+Written from the paper's description with TensorFlow's conventions (one LSTM kernel over concatenated input and state, gates
+in the order input, cell, forget, output, 1 added to the forget gate; Adam with epsilon added to the uncorrected root), and
 saved under the names and in the layout that networks::merge_rnn has.
 """
 

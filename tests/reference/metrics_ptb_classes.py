@@ -2,7 +2,7 @@
 
     python tests/reference/metrics_ptb_classes.py        (needs Java; from the repository root)
 
-Every character of the basic plane is put into the same few lines; what becomes of the lines shows
+Every character of the basic plane is put into the same few lines; the tokens show
 whether it is a letter, a digit, a mark that is part of words, or a symbol. Characters with a class
 of their own are listed in classes.rs instead.
 """

@@ -1,10 +1,10 @@
-"""Times capsmith's and Pillow's decoding and resizing in turns on the same pictures, each on one thread.
+"""Times capsmith's and Pillow's decoding and resizing alternately on the same pictures, each on one thread.
 
     cargo build --release -p pictures --example pixels
     python tests/reference/pillow_bench.py target/release/examples/pixels ../shared/flickr8k/originals [TURNS]
 
-The files are in memory. Of each picture the least time of 15 rounds counts, on either side: what other
-programs add is left out. "prepared" is the normalised f32 array, which numpy makes for Pillow.
+The files are in memory. For each picture the least time of 15 rounds counts, which excludes the load of
+other programs. "prepared" is the normalised f32 array, which numpy makes for Pillow.
 """
 
 import io

@@ -1,9 +1,9 @@
-"""Makes tests/fixtures/pictures: odd pictures with Pillow's pixels, JPEGs with digests of them, and digests of
-Pillow's resize.
+"""Writes tests/fixtures/pictures: unusual pictures with Pillow's pixels, JPEGs with digests of theirs, and digests
+of Pillow's resize.
 
     python tests/reference/pillow_fixtures.py
 
-Everything is drawn here from arithmetic; running it again gives the same bytes.
+Everything is drawn here from arithmetic; the output is the same at every run.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def noise(width, height, seed):
-    """A hash of each value's index; crates/pictures/tests/resample.rs has the same function."""
+    """Returns a hash of each value's index; crates/pictures/tests/resample.rs has the same function."""
     index = np.arange(width * height * 3, dtype=np.uint64) + seed
     mask = np.uint64(0xFFFFFFFF)
     h = (index * np.uint64(2654435761)) & mask

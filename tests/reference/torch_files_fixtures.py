@@ -1,17 +1,17 @@
-"""PyTorch checkpoints and pickles, sound and hostile, for crates/torch-files/tests.
+"""Writes valid and hostile PyTorch checkpoints and pickles, for crates/torch-files/tests.
 
 Usage: python torch_files_fixtures.py [OUTPUT]   (default: ../fixtures/torch_files)
 
-  sound/*.pt, checkpoints.json      checkpoints as torch.save writes them: format, names in order, what else is in them
-  expected/*.safetensors            what torch.load gives for them, contiguous
-  embeddings/*.pkl, embeddings.json ClipCap's training data in the forms it is met in, and what is in them
+  sound/*.pt, checkpoints.json      checkpoints by torch.save: format, names in order, other entries
+  expected/*.safetensors            the tensors of torch.load, contiguous
+  embeddings/*.pkl, embeddings.json ClipCap's training data in its usual forms, and the contents
   plain/*.pkl, plain.json           plain data in all six pickle protocols, and the same as JSON
   values.pkl                        one value of each kind that is not JSON
-  hostile/*, hostile.json           files to be refused, and words that the refusal must have
-  written.pkl                       what torch_files itself writes; not made but read here
+  hostile/*, hostile.json           files to refuse, and words of the error messages
+  written.pkl                       output of torch_files, which is read here
 
-Each payload in hostile/ would create PAYLOAD; that it does so in Python is checked here. So is that Python reads
-written.pkl, to the values of embeddings/clipcap_4.pkl.
+Each payload in hostile/ would create PAYLOAD; this script checks that it does so in Python, and that
+Python reads the values of embeddings/clipcap_4.pkl from written.pkl.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Four walks of the paper's training loop, step by step, for crates/training/tests/trajectory.rs.
+"""Writes four runs of the paper's training loop, step by step, for crates/training/tests/trajectory.rs.
 
 Usage: python trajectory.py [OUTPUT] [--seed N] [--hidden N] [--layers N] [--batch N]
        (default OUTPUT: ../fixtures/trajectory; the test reads another one from CAPSMITH_TRAJECTORIES)
@@ -6,9 +6,9 @@ Usage: python trajectory.py [OUTPUT] [--seed N] [--hidden N] [--layers N] [--bat
 A tiny random ClipCap captioner is trained for 200 steps as the paper trains: captions cut at mean + 10 deviations and
 padded to the longest of the data set, logits at every position, cross entropy without id 0, the AdamW that transformers
 had until 4.x (epsilon before bias correction), transformers' linear schedule. The learning rate is the paper's times
-100, that so small a model moves. Four ways:
+100, so that such a small model changes. The four runs:
 
-  plain        embeddings as they are, no clipping
+  plain        unchanged embeddings, no clipping
   clipped      embeddings divided by their L2 norms, gradients clipped to a total norm of 1
   custom       as clipped, with captions in words: a tokenizer trained on them by transformers' train_new_from_iterator,
                and GPT-2's embeddings resized to it

@@ -22,7 +22,7 @@ def dump(path, value):
 
 
 def gpt2(texts):
-    """GPT-2's pipeline trained on every other sentence, by transformers' own train_new_from_iterator."""
+    """Trains GPT-2's pipeline on every other sentence, by transformers' own train_new_from_iterator."""
     with tempfile.TemporaryDirectory() as scratch:
         dump(Path(scratch) / "vocab.json", {token: i for i, token in enumerate(BYTES + ["<|endoftext|>"])})
         (Path(scratch) / "merges.txt").write_text("#version: 0.2\n")

@@ -120,7 +120,9 @@ pub enum SplitError {
         dropped: usize,
     },
     /// The corpus has fewer rows than requested.
-    #[error("{requested} captions are requested for test and validation, but there are only {have}")]
+    #[error(
+        "{requested} captions are requested for test and validation, but there are only {have}"
+    )]
     TooFewCaptions {
         /// Captions of the corpus.
         have: usize,

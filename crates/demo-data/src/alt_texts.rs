@@ -1,4 +1,4 @@
-//! Alt texts: short texts beside an image, like those on the web that CLIP is trained on.
+//! Alt texts: short texts of images, like those on the web that CLIP is trained on.
 //!
 //! An alt text has a few words on one visible fact: a thing and its kind, its colour, the place,
 //! the weather, the time of day, or an activity. Some stand alone, and some have the form "picture

@@ -1,7 +1,7 @@
 //! Models with random weights, in the real formats: for machines without pretrained ones.
 //!
-//! The folders are Hugging Face's, so that everything that reads a pretrained model reads these too,
-//! and transformers reads them as well.
+//! The folders are Hugging Face's, so that everything that reads a pretrained model reads these
+//! too, and transformers reads them as well.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Labels and an encyclopedia of a data set's captions, in stages that are files of a [`Folder`].
+//! Labels and encyclopedia of a data set's captions, in stages that are files of a [`Folder`].
 
 use std::path::PathBuf;
 
@@ -16,8 +16,10 @@ use crate::hypernyms::nearest_by_wordnet;
 use crate::nli::ZeroShot;
 use crate::text_encoder::TextEncoder;
 
-/// Format number of labels and encyclopedias. Raise it where the same captions or labels would give
-/// others than before: existing files are then rebuilt.
+/// Format number of labels and encyclopedias.
+///
+/// Raise it when a change alters the results of the same captions or labels: existing files are
+/// then rebuilt.
 const RESULTS_VERSION: u32 = 1;
 
 /// Source of the labels.

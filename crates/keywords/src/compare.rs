@@ -74,9 +74,9 @@ pub(crate) fn largest_of_rows(rows: &Tensor) -> Vec<usize> {
 
 fn first_largest(values: &[f32]) -> usize {
     let mut best = 0;
-    for (place, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate() {
         if *value > values[best] {
-            best = place;
+            best = index;
         }
     }
     best

@@ -69,10 +69,10 @@ pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> 
             };
             let distances: Vec<Option<(bool, u32)>> = above.iter().map(distance).collect();
             let nearest = distances.iter().flatten().min();
-            let place = distances
+            let position = distances
                 .iter()
                 .position(|distance| nearest.is_some() && distance.as_ref() == nearest);
-            place
+            position
                 .or_else(|| categories.iter().position(|name| ELSEWHERE.contains(name)))
                 .unwrap_or(0)
         })

@@ -48,7 +48,7 @@ const PRIMES: [(&str, &str); 5] = [
     ("some object", "object"),
 ];
 const ALWAYS: [&str; 2] = ["landscape", "some object"];
-/// Sub-category of objects that is never compared, because clothes are a choice of their own.
+/// Sub-category of objects that is never compared, because clothes are chosen separately.
 const NO_OBJECT: &str = "clothing and fashion";
 /// Keyword that rules out weather.
 const INDOOR: &str = "indoor";
@@ -309,7 +309,7 @@ impl Found<'_> {
         ranked
             .sort_by(|a, b| self.similarity(&among[b.0]).total_cmp(&self.similarity(&among[a.0])));
         let mut seen = HashSet::new();
-        ranked.into_iter().filter(move |&(place, _)| seen.insert(among[place].text))
+        ranked.into_iter().filter(move |&(index, _)| seen.insert(among[index].text))
     }
 
     /// Returns the index and probability of the most probable candidate; `None` without candidates.
@@ -330,8 +330,8 @@ impl Found<'_> {
 
     fn add_best(&mut self, among: &[Candidate], count: usize) {
         let best: Vec<(usize, f64)> = self.ranked(among).take(count).collect();
-        for (place, probability) in best {
-            self.add(&among[place].keyword, probability);
+        for (index, probability) in best {
+            self.add(&among[index].keyword, probability);
         }
     }
 
@@ -360,8 +360,8 @@ impl Found<'_> {
             is_needed
         };
         let best: Vec<(usize, f64)> = self.ranked(labels).take_while(is_needed).collect();
-        for (place, probability) in best {
-            self.add(&labels[place].keyword, probability);
+        for (index, probability) in best {
+            self.add(&labels[index].keyword, probability);
         }
     }
 }

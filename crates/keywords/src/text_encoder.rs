@@ -61,9 +61,9 @@ impl TextEncoder {
             let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
             let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
-            let places: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
-            let places = transfer::to_device(&Tensor::f_from_slice(&places)?, self.device)?;
-            let _ = all.shallow_clone().f_index_copy_(0, &places, &embeddings.f_div(&norms)?)?;
+            let indices: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
+            let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
+            let _ = all.shallow_clone().f_index_copy_(0, &indices, &embeddings.f_div(&norms)?)?;
         }
         Ok(all)
     }

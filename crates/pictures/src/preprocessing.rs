@@ -1,9 +1,9 @@
 //! Preprocessing of images for vision networks, as image processors do it.
 //!
 //! RGB, shorter side to `size` by Pillow's resize, centre crop, `(value / 255 - mean) / std`: what
-//! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
-//! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
-//! For settings that the original CLIP does not know (another form of `size`, a crop beyond
+//! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but
+//! for an odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done
+//! here. For settings that the original CLIP does not know (another form of `size`, a crop beyond
 //! the picture, other factors), transformers' processor is followed to the bit.
 
 use std::fmt;

@@ -2,13 +2,13 @@
 //!
 //! CLIP uses bicubic, torchvision's networks use bilinear.
 //!
-//! The bicubic filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), the bilinear one a
-//! triangle; all but the nearest neighbour are stretched by the scale when shrinking so that they also
-//! low-pass. Weights are computed in f64, normalised to sum 1, and
-//! rounded to 22-bit fixed point. Rows are resized first, rounded and clipped to u8, then columns:
-//! that clipping between the passes is what sets this apart from resizers that keep the overshoot.
-//! This order is that of Pillow 9.4 to 12.3, and of the paper's time. Pillow 13.0 shrinks pictures that
-//! are over twice as tall as wide in the other order, which moves values of such pictures by up to 13.
+//! The bicubic filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), the bilinear one
+//! a triangle; all but the nearest neighbour are stretched by the scale when shrinking so that they
+//! also low-pass. Weights are computed in f64, normalised to sum 1, and rounded to 22-bit fixed
+//! point. Rows are resized first, rounded and clipped to u8, then columns: that clipping between
+//! the passes is what sets this apart from resizers that keep the overshoot. This order is that of
+//! Pillow 9.4 to 12.3, and of the paper's time. Pillow 13.0 shrinks pictures that are over twice as
+//! tall as wide in the other order, which moves values of such pictures by up to 13.
 //!
 //! Only the cropped part is computed, eight rows at a time. Samples within a row depend on each
 //! other's positions, those of a column do not: after transposing eight rows into columns one

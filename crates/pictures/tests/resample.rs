@@ -161,7 +161,8 @@ fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit(
         let preprocessing = read_config(&case.settings.to_string()).unwrap();
         let planes = preprocessing.apply(&case.picture.draw());
         let firsts: Vec<f32> = planes.iter().step_by(planes.len() / 3).copied().collect();
-        // A factor of 1/255 is applied as torchvision does, which rounds otherwise than transformers.
+        // A factor of 1/255 is applied as torchvision does, which rounds otherwise than
+        // transformers.
         if (preprocessing.rescale_factor - 1.0 / 255.0).abs() < 1e-9 {
             for (ours, theirs) in firsts.iter().zip(&case.first) {
                 assert!((ours - theirs).abs() < 1e-6, "{case:?}: {firsts:?}");

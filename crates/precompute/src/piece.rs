@@ -76,7 +76,7 @@ pub(crate) struct Piece<'p> {
     batches: BTreeMap<usize, EncodedBatch>,
     /// Images in its file.
     saved: usize,
-    /// Whether its file holds all of its batches.
+    /// True if the file holds all of the piece's batches.
     is_saved: bool,
     saved_at: Option<Instant>,
     _lock: Lock,
@@ -244,7 +244,7 @@ pub(crate) fn merge(plan: &Plan, pieces: Pieces) -> Result<Merged, Error> {
     }
     // Piece after piece: memory does not grow with the data set.
     let rows = |number| Embeddings::open(&pieces.path(number, "safetensors"))?.all_values();
-    // In this folder first: a process killed while it writes leaves nothing beside the output.
+    // Written in this folder first: a killed process leaves nothing next to the output.
     let finished = pieces.folder().join(FINISHED);
     let blocks = || Blocks::new((0..plan.pieces()).map(rows));
     finished::write(&finished, &plan.identity, &all, blocks)

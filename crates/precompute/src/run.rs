@@ -1,4 +1,4 @@
-//! The run: finds what is there, encodes the rest and writes the finished file.
+//! Run of a plan: finds finished batches, encodes the others and writes the output.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -24,12 +24,12 @@ use crate::sources;
 /// `[batch, dimension]`. It runs on the caller's thread, without gradients.
 ///
 /// Each of several processes embeds its own pieces, and the last to finish merges all of them. They
-/// need the folder of the output in common, and nothing else.
+/// share only the folder of the output.
 ///
 /// Finished batches are kept in the folder `OUTPUT.partial`. After a kill, a stop by `stop`
 /// (batches at the model are finished first) or a full disk, the same call resumes and ends with
-/// the same bytes as an uninterrupted one. A finished output of the same plan is left as it is;
-/// another one is never overwritten.
+/// the same bytes as an uninterrupted one. A finished output of the same plan stays unchanged;
+/// an output of another plan is never overwritten.
 ///
 /// Images whose contents have changed since they were embedded, in a finished output or in an
 /// unfinished run, are embedded again with the rest of their batches. The bytes are those of a run
@@ -233,7 +233,7 @@ impl<'p> Share<'p> {
     }
 }
 
-/// Reports the comparison of `total` pictures, `done` of which are compared, after `before` others.
+/// Reports that `done` of `total` images are compared, after `before` others.
 fn report_comparing(progress: &mut dyn Progress, before: usize, done: usize, total: usize) {
     if done > 0 {
         progress.position((before + done) as u64);
@@ -253,7 +253,7 @@ fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
     let decoded = bytes
         .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
         .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
-    // The reason alone: with the path in it, the file would depend on where the data set lies.
+    // Without the path, which would make the file depend on the data set's folder.
     (source, decoded.map_err(|error| error.problem.to_string()))
 }
 
@@ -312,7 +312,7 @@ fn look_for_output(
     if compared.touched && plan.process.rank == 0 {
         embeddings.renew()?;
     }
-    // Left behind if a run was killed between its last two steps.
+    // A run that was killed between its last two steps leaves its pieces.
     kept::remove_leftover(&Pieces::folder_of(plan.output))?;
     Ok(Found::Finished(Summary {
         encoded: 0,

@@ -86,11 +86,11 @@ pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
 /// Result of comparing an image with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Its size and time are the recorded ones.
+    /// Size and modification time are the recorded ones.
     Same,
-    /// Its contents are the recorded ones under another time.
+    /// Only the modification time has changed; the new record is attached.
     Touched(Record),
-    /// It is another image, or exists where none was, or the other way round.
+    /// The image has changed, appeared or disappeared.
     Changed,
 }
 

@@ -320,7 +320,10 @@ pub(crate) mod tests {
             [false, true].map(|on_gpu| decoding.caption_batch_size(on_gpu))
         };
         assert_eq!(batch_sizes(&[]), [64, 256]);
-        assert_eq!(batch_sizes(&["decoding.strategy={ kind = \"beam\", num_beams = 5 }"]), [64, 64]);
+        assert_eq!(
+            batch_sizes(&["decoding.strategy={ kind = \"beam\", num_beams = 5 }"]),
+            [64, 64]
+        );
         assert_eq!(batch_sizes(&["decoding.batch_size=9"]), [9, 9]);
     }
 

@@ -1,7 +1,8 @@
 //! Sections that the config of every system has, with the sources of their defaults.
 //!
-//! The defaults are those of the plain CLIP-prefix row, in the paper's notebook `Gradient_CLIPPING`;
-//! [`Config::default_of`](crate::Config::default_of) has the different values of SBG and Merge-RNN.
+//! The defaults are those of the plain CLIP-prefix row, in the paper's notebook
+//! `Gradient_CLIPPING`; [`Config::default_of`](crate::Config::default_of) has the different values
+//! of SBG and Merge-RNN.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Training, captioning and evaluation of a run, whatever its system.
+//! Training, captioning and evaluation of a run of any system.
 //!
 //! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] trains it
 //! and writes checkpoints; [`captioner::Captioner`] loads the newest or the best of them;
@@ -13,7 +13,7 @@
 //! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
 //! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
 //! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
-//! | Where does an option of the config act? | `state.rs` hands each to the part that it is for: `learner_options`, `optimizer_options`, `keep`, [`batches::Batching`]; what ends an epoch is in `early_stop.rs` |
+//! | Where does an option of the config act? | `state.rs` passes each to its part: `learner_options`, `optimizer_options`, `keep`, [`batches::Batching`]; `early_stop.rs` decides the end of training |
 //! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
 //! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
 //! | How is a system added? | `systems/mod.rs` lists the steps |
@@ -31,7 +31,7 @@
 //!
 //! # Why a resumed run has the same bits
 //!
-//! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
+//! Randomness is derived from (seed, purpose, number) at each step ([`seeds`]), and the
 //! optimizer is this crate's own ([`optimizer`]), since tch's can neither be saved nor return the
 //! gradient norm. So a run that was killed is resumed to the same bits, on a GPU if
 //! `training.deterministic` is set.

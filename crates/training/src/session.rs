@@ -1,4 +1,4 @@
-//! Scope and outcome of one call of [`crate::trainer::train`].
+//! Options and outcome of [`crate::trainer::train`].
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct TrainOptions {
     pub process: ProcessRank,
 }
 
-/// How a training run ended.
+/// Outcome of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All epochs are done.

@@ -222,7 +222,7 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
     }
 }
 
-/// Returns the `tokenizer.json` that transformers builds from CLIP's `vocab.json` and `merges.txt`.
+/// Returns transformers' `tokenizer.json` for CLIP's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
     let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
     let (start, end) = (id(START)?, id(END)?);

@@ -1,8 +1,8 @@
 //! TensorBoard event files.
 //!
-//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
-//! its `FileWriter`: that one writes on its own thread, which panics when the disk is full, and
-//! two of them opened in the same second overwrite each other. Here every failure is returned.
+//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not
+//! through its `FileWriter`: that one writes on its own thread, which panics when the disk is full,
+//! and two of them opened in the same second overwrite each other. Here every failure is returned.
 
 use std::fs::File;
 use std::io::BufWriter;

@@ -1,4 +1,4 @@
-//! Restricted pickle machine: turns bytes into plain values, imports nothing and calls nothing.
+//! Restricted pickle machine: builds plain values, imports nothing and calls nothing.
 //!
 //! A pickle is a program for a stack machine. Here its GLOBAL opcodes can only name the entries of
 //! `globals`, and REDUCE and BUILD only do what those stand for: build a tensor, an array or a dict
@@ -53,13 +53,13 @@ pub(crate) enum Node {
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Set(Vec<Id>),
-    /// Keys and values in turn.
+    /// Alternating keys and values.
     Dict(Vec<Id>),
     /// Index in [`Pickle::tensors`].
     Tensor(usize),
     /// Known value that is not read; holds its name.
     Other(&'static str),
-    /// Function or class. Element types have a meaning of their own, as texts.
+    /// Function or class. Element types are texts instead.
     Global(Global),
     /// Index in [`Pickle::storages`]. This and the rest are parts of tensors and arrays.
     Storage(usize),
@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    /// Returns the items of a container, those of a dict as keys and values in turn.
+    /// Returns the items of a container, those of a dict as alternating keys and values.
     pub(crate) fn items(&self) -> Option<&[Id]> {
         match self {
             Self::List(ids) | Self::Tuple(ids) | Self::Set(ids) | Self::Dict(ids) => Some(ids),
@@ -120,7 +120,7 @@ impl Storage {
 /// Container of a pickle, which determines where its storages are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Container {
-    /// File of its own; storages are inside, as `_load_from_bytes` reads them.
+    /// Separate file; storages are inside, as `_load_from_bytes` reads them.
     Plain,
     /// `data.pkl` of a zip archive; storages are entries.
     Zip,

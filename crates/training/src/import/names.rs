@@ -11,7 +11,7 @@ const WRAPPERS: [&str; 5] = [
     "_checkpoint_wrapped_module",
     "_forward_module",
 ];
-/// Weight by which a GPT-2 is recognised: every one has it, and no other weight is tied to it.
+/// Weight that identifies a GPT-2: every one has it, and it is not tied to another.
 const POSITIONS: &str = "transformer.wpe.weight";
 const LANGUAGE_MODEL: &str = "gpt.";
 const MAPPER: &str = "clip_project.";
