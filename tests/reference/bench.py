@@ -144,7 +144,7 @@ def decode(folder, rounds):
 
 
 def sbg(folder, rounds):
-    """What transformers' text-generation pipeline computes for one prompt, without its tokenizer."""
+    """Times the computation of transformers' text-generation pipeline for one prompt, without its tokenizer."""
     import torch
     from safetensors.torch import load_file
 

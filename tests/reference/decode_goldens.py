@@ -55,7 +55,7 @@ def random_gpt2():
 
 @torch.no_grad()
 def search(gpt2, prompt, width, stops, longest, by_length=True):
-    """Beams best first, their lengths and scores, how close a choice was, and what happened on the way."""
+    """Returns beams, best first, their lengths and scores, the smallest margin of a choice, and events of the search."""
     stops, events, margin = torch.tensor(stops), set(), float("inf")
     log_probabilities = gpt2(inputs_embeds=prompt).logits[0, -1].log_softmax(-1)
     best = log_probabilities.topk(width + 1).values
@@ -98,7 +98,7 @@ def search(gpt2, prompt, width, stops, longest, by_length=True):
 
 
 def beams_golden(gpt2):
-    """Of random prompts those whose every choice, in every case, is clear of rounding."""
+    """Writes the beams of random prompts whose every choice, in every case, is beyond rounding errors."""
     kept = []
     for tried in range(1, 1000):
         prompt = torch.randn(1, PROMPT, HIDDEN) * 2

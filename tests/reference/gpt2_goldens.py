@@ -31,7 +31,7 @@ CONFIGS = {
 
 
 def randomise(model):
-    """Larger than any real start: an error in a part must show in the result."""
+    """Sets weights larger than a real initialisation, so that an error in any part shows in the result."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".ln_" in name and name.endswith("weight"):
@@ -62,7 +62,7 @@ def expected(model):
 
 
 def strip(folder, config):
-    """As the official `gpt2` upload: no `transformer.`, and the causal masks that old versions kept."""
+    """Renames tensors as in the official `gpt2` upload: no `transformer.`, and causal masks of old versions."""
     file = folder / "model.safetensors"
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
     size = config.n_positions

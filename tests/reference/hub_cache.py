@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def weights():
-    """The same 300,000 bytes as in crates/hub/tests/hub/main.rs."""
+    """Returns the same 300,000 bytes as crates/hub/tests/hub/main.rs."""
     state, made = 1, bytearray()
     for _ in range(300_000):
         state = (state * 6364136223846793005 + 1) % 2**64

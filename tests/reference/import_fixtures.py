@@ -54,7 +54,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm, no bias in queries, keys and values, relu, feed-forward of twice the width."""
+    """Pre-norm block: no bias in queries, keys and values, relu, feed-forward of twice the width."""
 
     def __init__(self):
         super().__init__()

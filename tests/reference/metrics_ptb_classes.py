@@ -24,7 +24,7 @@ OF_THEIR_OWN = {0x2044, 0x207A, 0x207B, 0x208A, 0x208B, 0x3001, *range(0x2155, 0
 
 
 def tokens(characters):
-    """For each character what becomes of its lines, with the character itself as a dot."""
+    """Returns the tokens of each character's lines, with the character as a dot."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         for line in LINES:
             file.writelines(line.replace("{}", chr(c)) + "\n" for c in characters)

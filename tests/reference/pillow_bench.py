@@ -30,7 +30,7 @@ def normalise(image):
 
 
 def pillow(files):
-    """Milliseconds a picture: decoding, resizing and cropping, normalising."""
+    """Returns milliseconds per picture: decoding, resizing and cropping, normalising."""
     least = np.full((len(files), 3), np.inf)
     for _ in range(ROUNDS):
         for number, contents in enumerate(files):
@@ -46,7 +46,7 @@ def pillow(files):
 
 
 def capsmith(program, pictures):
-    """The same; the program gives the last two together."""
+    """Returns the same for capsmith; its program reports the last two as one."""
     line = subprocess.run([program, "time", str(SIZE), *pictures], check=True, capture_output=True, text=True).stdout
     decode, resize, prepare = map(float, re.findall(r"\d+\.\d+", line))
     return np.array([decode, resize, prepare - resize])

@@ -37,7 +37,7 @@ class Recorded(Sampler):
 
 
 class Watched(Trainer):
-    """A Trainer that takes its order from a sampler and keeps each step's loss, which its log rounds."""
+    """Trainer that takes its order from a sampler and keeps each step's exact loss, which its log rounds."""
 
     def __init__(self, *args, sampler, **kwargs):
         super().__init__(*args, **kwargs)
@@ -55,7 +55,7 @@ class Watched(Trainer):
 
 
 def blocks():
-    """Random walks with a few favourite steps, so that there is something to learn."""
+    """Returns random walks with a few favourite steps, which can be learned."""
     steps = torch.tensor([1, 1, 1, 5, 9])
     tokens = torch.randint(VOCABULARY, (BLOCKS, BLOCK))
     for place in range(1, BLOCK):

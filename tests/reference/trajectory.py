@@ -62,7 +62,7 @@ LEARNING_RATE, BETA1, BETA2, EPSILON, MAX_NORM = 2e-3, 0.9, 0.999, 1e-6, 1.0
 
 
 class AdamW(torch.optim.Optimizer):
-    """Of transformers 4.x, without weight decay."""
+    """AdamW of transformers 4.x, without weight decay."""
 
     def __init__(self, parameters, lr):
         super().__init__(parameters, {"lr": lr})
@@ -91,7 +91,7 @@ class Mapper(nn.Module):
 
 
 class MapperLayer(nn.Module):
-    """Pre-norm, no bias in queries, keys and values, relu, feed-forward of twice the width."""
+    """Pre-norm block: no bias in queries, keys and values, relu, feed-forward of twice the width."""
 
     def __init__(self):
         super().__init__()
@@ -151,7 +151,7 @@ class Captioner(nn.Module):
 
 
 def random_captions(embeddings):
-    """Frequent and rare tokens, half of them the picture's own; one caption is far longer than all others."""
+    """Returns captions of frequent and rare tokens, half of them the picture's own; one is far longer than the others."""
     frequency = 1 / torch.arange(1, VOCABULARY + 1).float()
     captions, images = [], []
     for image in range(len(embeddings)):
@@ -219,7 +219,7 @@ def save_walk(path, series, final):
 
 
 def captions_in_words(root):
-    """Sentences that a script of the tokenizers' own wrote, some of them with odd characters."""
+    """Takes the sentences of words_captions.py, some with unusual characters, and trains a tokenizer on them."""
     words = FIXTURES / "words"
     captions = [caption.lower() for caption in json.loads((words / "captions.json").read_text()) if caption.strip()]
     captions = [caption for caption in captions if 15 < len(caption) < 70][:IMAGES * CAPTIONS_EACH]
@@ -245,7 +245,7 @@ def custom_way(root, mapper, unit, images, order):
 
 
 def prefix_only_way(root, captioner, embeddings, tokens, images, order):
-    """Relu and Adam together can hang on rounding: a mapper is chosen that walks the same way in float64."""
+    """Chooses a mapper whose run is the same in float64: relu and Adam can amplify rounding."""
     for module in captioner.gpt.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.3

@@ -40,7 +40,7 @@ def fc7(network, pixels):
 
 
 def timm_names(weights):
-    """timm has the first two layers behind the features as convolutions."""
+    """Renames weights as in timm, where the first two layers after the features are convolutions."""
     renamed = {}
     for name, value in weights.items():
         if name.startswith("classifier.0."):

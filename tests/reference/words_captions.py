@@ -35,7 +35,7 @@ NASTY = [
 
 
 class Lcg:
-    """A linear congruential generator, so that no Python version changes the sentences."""
+    """Linear congruential generator, independent of the Python version."""
 
     def __init__(self, state):
         self.state = state

@@ -40,7 +40,7 @@ def gpt2(texts):
 
 
 def clip(texts):
-    """A BPE of CLIP's kind, saved as OpenAI's folders have it, by the slow and by the fast tokenizer."""
+    """Saves a BPE of CLIP's kind in the form of OpenAI's folders, by the slow and by the fast tokenizer."""
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

@@ -1,4 +1,4 @@
-"""Writes digests of transformers' tokenizer trained on real Flickr8k (train_new_from_iterator), for crates/words/tests/tokenizers.rs.
+"""Writes digests of a transformers tokenizer trained on Flickr8k (train_new_from_iterator), for crates/words/tests/tokenizers.rs.
 
 Usage: python words_flickr8k.py ../../../shared/flickr8k   (a folder with Kaggle's captions.txt)
 
