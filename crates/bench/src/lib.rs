@@ -1,4 +1,4 @@
-//! Benchmarks of training steps and captioning at full size, on random weights and real captions.
+//! Benchmarks of training and captioning at full size, with random weights and real captions.
 //!
 //! Weights and data are written to a folder first, so that the Python reference
 //! (`tests/reference/bench.py`) runs the same work.
@@ -273,8 +273,7 @@ impl Bench {
         Ok(start.elapsed())
     }
 
-    /// Returns the durations of `rounds` batches of captioning, after an uncounted one, and the
-    /// tokens.
+    /// Returns the durations of `rounds` captioning batches, after an uncounted one, and tokens.
     ///
     /// Each caption has [`CAPTION_TOKENS`] tokens.
     ///

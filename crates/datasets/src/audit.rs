@@ -182,7 +182,7 @@ impl Audit {
 }
 
 /// Largest number of unreadable images to list; the rest is counted.
-const SHOWN: usize = 20;
+const MAX_LISTED: usize = 20;
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,11 +214,11 @@ impl fmt::Display for Audit {
         for warning in &self.warnings {
             writeln!(f, "warning      {warning}")?;
         }
-        for picture in self.unreadable.iter().take(SHOWN) {
+        for picture in self.unreadable.iter().take(MAX_LISTED) {
             writeln!(f, "unreadable   {}", picture.problem)?;
         }
-        if self.unreadable.len() > SHOWN {
-            writeln!(f, "unreadable   and {} more", self.unreadable.len() - SHOWN)?;
+        if self.unreadable.len() > MAX_LISTED {
+            writeln!(f, "unreadable   and {} more", self.unreadable.len() - MAX_LISTED)?;
         }
         let verdict = if self.is_broken() { "broken" } else { "usable" };
         let unreadable = self.unreadable.len();

@@ -23,8 +23,10 @@ pub enum Layout {
     Kaggle,
     /// `Flickr8k.token.txt` or `results_20130124.token`: `name#number`, a tab, the caption.
     Original,
-    /// Karpathy's JSON file with captions and split, such as `dataset_flickr8k.json`,
-    /// `dataset_flickr30k.json` or `dataset_coco.json`; any other name is recognised, too.
+    /// Karpathy's JSON file with captions and split.
+    ///
+    /// It is called `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`; files
+    /// of other names are recognised by their contents.
     Karpathy,
     /// Tar archives, compressed by gzip or not.
     ///
@@ -102,8 +104,7 @@ pub struct Image {
     pub file_name: String,
     /// Captions, unchanged and in the file's order; at least one, and none is blank.
     pub captions: Vec<String>,
-    /// Words of each caption joined by spaces if the layout lists them, as [`Layout::Karpathy`]
-    /// does; else empty.
+    /// Words of each caption joined by spaces, for [`Layout::Karpathy`]; else empty.
     pub words: Vec<Option<String>>,
     /// Part of Karpathy's split, for [`Layout::Karpathy`].
     pub karpathy_split: Option<KarpathySplit>,

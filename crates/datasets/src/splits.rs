@@ -55,8 +55,7 @@ pub struct SplitSpec {
     pub kind: SplitKind,
     /// For [`SplitKind::Paper`], the number of caption rows at the end that form the test set.
     pub test_captions: usize,
-    /// For [`SplitKind::Paper`], the number of caption rows before the test set that are held out
-    /// for validation.
+    /// For [`SplitKind::Paper`], the number of held-out caption rows before the test set.
     pub validation_captions: usize,
 }
 

@@ -14,7 +14,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 ///
 /// The largest of these files, Flickr30k's JSON, has 36 MB.
 pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = read_regular(path).map_err(|source| match source.kind() {
+    let mut bytes = Vec::new();
+    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
         _ => LoadError::Io { path: path.to_owned(), source },
     })?;
@@ -38,13 +40,7 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
     }
 }
 
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Returns the lines that are not blank, with numbers from 1; ` ` or `\r ` ends a line.
+/// Returns the lines that are not blank, with numbers from 1; `\n` or `\r\n` ends a line.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| {
         // A blank line is not a row with too few fields.

@@ -40,7 +40,7 @@ const OTHERS: [(&str, &[u8]); 3] =
     [("bzip2", b"BZh"), ("xz", b"\xfd7zXZ\0"), ("zstd", b"\x28\xb5\x2f\xfd")];
 
 /// Largest size of a caption file in bytes; longer files are ignored.
-const LONGEST_TEXT: u64 = 1 << 20;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Returns the archives of a folder, sorted by name; an unpacked one hides its packed copy.
 pub(crate) fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -310,7 +310,7 @@ fn text<R: Read>(
         let name = printable(name);
         LoadError::malformed(archive, location, format!("has {name}, which {problem}"))
     };
-    if entry.size() > LONGEST_TEXT {
+    if entry.size() > MAX_TEXT_BYTES {
         return Err(bad("is too long for a caption"));
     }
     let mut bytes = Vec::new();

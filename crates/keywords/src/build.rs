@@ -37,7 +37,7 @@ pub enum LabelSource<'a> {
 
 /// Method of finding near-synonyms, of which the most frequent is kept.
 pub enum Synonyms<'a> {
-    /// A cosine above [`compare::SAME`] by CLIP's text tower.
+    /// A cosine above [`compare::SYNONYM_COSINE`] by CLIP's text tower.
     Clip(&'a TextEncoder),
     /// The same most frequent sense in WordNet.
     Wordnet,
@@ -75,8 +75,7 @@ impl Categories<'_> {
     }
 }
 
-/// Builds the files of `folder` that are missing or were made from other sources, and returns the
-/// files that it wrote.
+/// Builds the files of `folder` that are missing or outdated; returns those it wrote.
 ///
 /// # Errors
 /// Names a file that is damaged or cannot be written. Also fails if memory is exhausted.

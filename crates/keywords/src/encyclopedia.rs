@@ -115,7 +115,7 @@ pub const TREE: [(&str, &[&str]); 11] = [
 /// Sub-category and the word that `SBG.ipynb` puts into it before it files any label.
 ///
 /// The published encyclopedia has the word there and where it was filed.
-const FIRST: (&str, &str) = ("city landscape", "building");
+const PREFILED: (&str, &str) = ("city landscape", "building");
 
 /// A sub-category, or a category without sub-categories, and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,8 +161,8 @@ impl Encyclopedia {
             return Err(Error::Mismatch("there are no labels to file".to_owned()).into());
         }
         let mut filed = Self::empty();
-        for leaf in filed.leaves.iter_mut().filter(|leaf| leaf.name == FIRST.0) {
-            leaf.words.push(FIRST.1.to_owned());
+        for leaf in filed.leaves.iter_mut().filter(|leaf| leaf.name == PREFILED.0) {
+            leaf.words.push(PREFILED.1.to_owned());
         }
         let mut leaf_of_label = vec![0; labels.len()];
         for (is_of_group, categories) in GROUPS {

@@ -22,8 +22,7 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Loads a Hugging Face folder, or a weights file in it, onto `device` with weights of type
-    /// `kind`.
+    /// Loads a Hugging Face folder or a weights file in it, onto `device` as type `kind`.
     ///
     /// # Errors
     /// Names the file. Also fails if the tokenizer has more tokens than the model.

@@ -27,7 +27,7 @@ mod tiff;
 mod transpose;
 mod unpacked;
 
-pub use picture_file::{FileStamp, PictureFile, decode, open_regular};
+pub use picture_file::{FileStamp, PictureFile, decode};
 pub use pixels::{
     MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels, decode_bytes, decode_within,
 };

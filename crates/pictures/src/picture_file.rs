@@ -114,7 +114,7 @@ pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
 }
 
 /// Opens a regular file. Opening a pipe waits for its writer, and a device may have no end.
-pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
+pub(crate) fn open_regular(path: &Path) -> Result<File, PictureProblem> {
     if !fs::metadata(path)?.is_file() {
         return Err(PictureProblem::NotRegular);
     }

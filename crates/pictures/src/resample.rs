@@ -177,8 +177,9 @@ fn to_u8(sum: i32) -> u8 {
 /// Size of an image in pixels: width, height.
 pub(crate) type Size = (usize, usize);
 
-/// Resizes RGB `pixels` (`[height, width, 3]`) from size `from` to size `to` and returns the window
-/// `columns` x `rows` of the result, `[rows, columns, 3]`.
+/// Resizes RGB `pixels` `[height, width, 3]` from size `from` to size `to`.
+///
+/// Returns the window `columns` x `rows` of the result, `[rows, columns, 3]`.
 pub(crate) fn resize_window(
     filter: Filter,
     pixels: &[u8],

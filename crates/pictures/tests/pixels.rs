@@ -1,4 +1,4 @@
-//! Comparison of decoded images of all kinds with Pillow, on `tests/reference/pillow_fixtures.py`.
+//! Comparison of decoded images with Pillow, on `tests/reference/pillow_fixtures.py`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 

@@ -148,7 +148,7 @@ struct ProcessorCase {
     first: Vec<f32>,
 }
 
-/// Compares with transformers' `CLIPImageProcessor`, from `tests/reference/processor_goldens.py`.
+/// Compares with transformers' `CLIPImageProcessor` (`tests/reference/processor_goldens.py`).
 #[test]
 fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit() {
     let path = Path::new(concat!(

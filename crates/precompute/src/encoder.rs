@@ -156,8 +156,9 @@ impl ImageEncoder {
         &self.preprocessing
     }
 
-    /// Returns embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`, both on the model's device
-    /// and in its type.
+    /// Returns embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`.
+    ///
+    /// Both are on the model's device and of its type.
     ///
     /// # Errors
     /// Fails if memory is exhausted.
@@ -170,8 +171,7 @@ impl ImageEncoder {
         })
     }
 
-    /// Returns embeddings `[images, dim]`, f32, of one or more images, each preprocessed by
-    /// [`Preprocessing::planes`].
+    /// Returns embeddings `[images, dim]`, f32, of images from [`Preprocessing::planes`].
     ///
     /// # Errors
     /// Fails if memory is exhausted or an image was preprocessed in another way.

@@ -317,13 +317,13 @@ impl Embeddings {
         Ok(write(path, identity, &contents, rows)?)
     }
 
-    /// Returns whether the file records the files of its images, so that changes are noticed.
+    /// Returns true if the file records the files of its images, so that changes are noticed.
     pub(crate) fn is_recorded(&self) -> bool {
         !self.contents.sources.is_empty()
     }
 
     /// Writes the file again with the present modification times of its images.
-    pub(crate) fn renew(&self) -> Result<(), Error> {
+    pub(crate) fn rewrite(&self) -> Result<(), Error> {
         let all: Vec<usize> = (0..self.contents.names.len()).collect();
         let rows = || Blocks::new(all.chunks(ROWS_AT_ONCE).map(|rows| self.values(rows)));
         Ok(write(&self.path, &self.identity, &self.contents, rows)?)
@@ -404,7 +404,7 @@ impl Embeddings {
         let source = |name: &&str| self.contents.sources.get(self.row_of(name)?).copied();
         let with_row = |(index, name)| Some((index, source(name)?));
         let records: Vec<_> = names.iter().enumerate().filter_map(with_row).collect();
-        let changed = sources::glance(&records, find);
+        let changed = sources::sampled_changes(&records, find);
         if changed.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use networks::transfer;
 use pictures::Preprocessing;
 use tch::{Device, Kind, TchError, Tensor};
 
-/// Table of the value of each byte of each channel, as [`Preprocessing`] computes it on the CPU.
+/// Table of the values of all bytes by channel, as [`Preprocessing`] computes them.
 ///
 /// A look-up gives the same bits on every device.
 #[derive(Debug)]

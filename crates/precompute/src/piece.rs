@@ -90,7 +90,7 @@ impl<'p> Piece<'p> {
     pub(crate) fn open(plan: &'p Plan<'p>, pieces: &Pieces, number: usize) -> Result<Self, Error> {
         let mut piece = Self::claim(plan, pieces, number)?;
         if let Ok(saved) = Embeddings::open(&piece.path) {
-            piece.take_over(&saved)?;
+            piece.copy_batches_of(&saved)?;
             (piece.saved, piece.is_saved) = (piece.done(), true);
         }
         Ok(piece)
@@ -114,13 +114,13 @@ impl<'p> Piece<'p> {
             let Some(compared) = saved.compare(plan, piece.images(), progress, stop) else {
                 return Ok(None);
             };
-            piece.take_over(&saved)?;
+            piece.copy_batches_of(&saved)?;
             piece.saved = piece.done();
             piece.is_saved = !compared.touched && compared.changed.is_empty();
             changed = compared.changed;
         }
         if let Some(previous) = previous {
-            piece.take_over(previous)?;
+            piece.copy_batches_of(previous)?;
         }
         Ok(Some((piece, changed)))
     }
@@ -138,8 +138,8 @@ impl<'p> Piece<'p> {
         })
     }
 
-    /// Takes the batches that are missing here and complete in `from`.
-    fn take_over(&mut self, from: &Embeddings) -> Result<(), Error> {
+    /// Copies the batches that are missing here and complete in `from`.
+    fn copy_batches_of(&mut self, from: &Embeddings) -> Result<(), Error> {
         for index in self.left() {
             if let Some(batch) = from.batch(self.plan, index)? {
                 self.batches.insert(index, batch);

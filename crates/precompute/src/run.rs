@@ -49,7 +49,7 @@ where
     plan.check()?;
     let version = || fs::metadata(plan.output).ok().map(|file| (file.len(), file.modified().ok()));
     let before = version();
-    let previous = match look_for_output(plan, progress, stop)? {
+    let previous = match find_output(plan, progress, stop)? {
         Found::Finished(summary) => return Ok(summary),
         Found::Changed(previous, changed) => Some((previous, changed)),
         Found::Nothing => None,
@@ -72,23 +72,23 @@ where
     )?;
     let decode = |image, pixels: &mut [u8]| decode(plan, image, pixels);
     let left = std::mem::take(&mut share.left);
-    let mut at_work = AtWork { share: &mut share, progress, encodings: VecDeque::new() };
+    let mut at_model = BatchesAtModel { share: &mut share, progress, encodings: VecDeque::new() };
     let walked = for_each_batch(plan, left, decode, |batch| {
         if stop.load(Ordering::Relaxed) {
-            at_work.finish_all()?;
-            return Err(at_work.share.interrupted());
+            at_model.finish_all()?;
+            return Err(at_model.share.interrupted());
         }
         let started = refuse_corrupt(plan, &batch)
             .and_then(|()| Encoding::start(plan, batch, &normaliser, &mut encoder));
         match started {
-            Ok(encoding) => at_work.add(encoding),
+            Ok(encoding) => at_model.add(encoding),
             Err(error) => {
-                at_work.finish_all()?;
+                at_model.finish_all()?;
                 Err(error)
             }
         }
     });
-    let walked = walked.and_then(|()| at_work.finish_all());
+    let walked = walked.and_then(|()| at_model.finish_all());
     // After an error too, the batches since the last save are kept.
     let closed = share.close();
     walked.and(closed)?;
@@ -104,13 +104,13 @@ where
 }
 
 /// Batches at the model, finished in their order.
-struct AtWork<'a, 'p> {
+struct BatchesAtModel<'a, 'p> {
     share: &'a mut Share<'p>,
     progress: &'a mut dyn Progress,
     encodings: VecDeque<Encoding>,
 }
 
-impl AtWork<'_, '_> {
+impl BatchesAtModel<'_, '_> {
     /// Adds a batch. Finishes and returns the first one if there are enough.
     fn add(&mut self, encoding: Encoding) -> Result<Option<Batch>, Error> {
         self.encodings.push_back(encoding);
@@ -282,8 +282,8 @@ enum Found {
     Nothing,
 }
 
-/// Looks for a finished output, and compares it with the plan and the images as they are now.
-fn look_for_output(
+/// Finds a finished output and compares it with the plan and the present images.
+fn find_output(
     plan: &Plan,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
@@ -310,7 +310,7 @@ fn look_for_output(
     }
     // One process is enough to write the file.
     if compared.touched && plan.process.rank == 0 {
-        embeddings.renew()?;
+        embeddings.rewrite()?;
     }
     // A run that was killed between its last two steps leaves its pieces.
     kept::remove_leftover(&Pieces::folder_of(plan.output))?;

@@ -147,8 +147,7 @@ impl Config {
         Self::resolve(table, path, overrides)
     }
 
-    /// Merges overrides over `table` and both over the defaults of the system, and checks the
-    /// result.
+    /// Merges overrides over `table` and both over the system's defaults; checks the result.
     fn resolve(mut table: Table, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         for argument in overrides {
             merge(&mut table, parse_override(argument)?, "");

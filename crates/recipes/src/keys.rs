@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use crate::error::ConfigError;
 use crate::layers::{keys_of_kind, kinds};
 
-/// Refuses keys that neither `defaults` nor any kind of section has, and values of another type.
+/// Refuses keys that neither `defaults` nor a kind of section has, and values of wrong types.
 pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> {
     let mut known = defaults.clone();
     for (section, kinds) in kinds() {

@@ -20,7 +20,7 @@ const RENAMED: [(&str, &str); 6] = [
 ];
 
 /// Largest number of files in a chain of `base`.
-const MOST_BASES: usize = 32;
+const MAX_BASES: usize = 32;
 
 /// Function that reads the text of a config file.
 pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
@@ -54,7 +54,7 @@ fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     };
     let path = file.parent().unwrap_or(Path::new("")).join(base);
     let is_cycle = chain.iter().any(|seen| without_dots(seen) == without_dots(&path));
-    if is_cycle || chain.len() > MOST_BASES {
+    if is_cycle || chain.len() > MAX_BASES {
         return Err(invalid(format!(
             "`base` = \"{base}\" leads back to a file that is based on it"
         )));

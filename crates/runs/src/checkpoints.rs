@@ -42,7 +42,7 @@ pub struct Position {
     pub best: Option<(f64, u64)>,
     /// True if nothing is left to train.
     pub finished: bool,
-    /// Loss of the last batch, if training stopped after an epoch's last batch and before its
+    /// Loss of an epoch's last batch, if training stopped before the end of the epoch's
     /// measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_loss: Option<f64>,
@@ -50,7 +50,7 @@ pub struct Position {
 
 /// Checkpoints that rotation keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Keep {
+pub struct Retention {
     /// Number of newest checkpoints to keep.
     pub newest: usize,
     /// Keeps the checkpoint of the best epoch.
@@ -170,7 +170,7 @@ fn fill<E: From<Error>>(
 /// Names the folder that cannot be removed.
 pub fn remove_later(folder: &Path, step: u64) -> Result<(), Error> {
     let later = list(folder)?.into_iter().filter(|(later, _)| *later > step);
-    later.map(|(_, path)| path).try_for_each(|path| retire(&path))
+    later.map(|(_, path)| path).try_for_each(|path| remove_checkpoint(&path))
 }
 
 /// Returns the newest undamaged checkpoint, and an error for each newer one, newest first.
@@ -357,7 +357,7 @@ fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
 ///
 /// # Errors
 /// Names the folder that cannot be removed.
-pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Error> {
+pub fn rotate(folder: &Path, position: &Position, keep: Retention) -> Result<(), Error> {
     let mut done = list(folder)?;
     // Later checkpoints are damaged, and do not count as kept.
     done.retain(|(step, _)| *step <= position.step);
@@ -366,7 +366,7 @@ pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Erro
         let is_best = keep.best && best == Some(*step);
         let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
         if !is_best && !is_due {
-            retire(path)?;
+            remove_checkpoint(path)?;
         }
     }
     for path in entries(folder)?.iter().filter(|path| is_unfinished(path)) {
@@ -376,7 +376,7 @@ pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Erro
 }
 
 /// Removes a checkpoint. It is renamed first: half removed, it would look damaged.
-fn retire(path: &Path) -> Result<(), Error> {
+fn remove_checkpoint(path: &Path) -> Result<(), Error> {
     let unfinished = unfinished(path);
     durable::remove(&unfinished)?;
     durable::replace(path, &unfinished)?;

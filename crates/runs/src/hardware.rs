@@ -29,11 +29,11 @@ impl Hardware {
     fn is_same(&self, other: &Self) -> bool {
         let name =
             |device: &str| if device == "cuda" { "cuda:0".to_owned() } else { device.to_owned() };
-        name(&self.device) == name(&other.device) && self.gives_the_same(other)
+        name(&self.device) == name(&other.device) && self.has_equal_results(other)
     }
 
     /// Returns true if results are expected to be the same on both.
-    fn gives_the_same(&self, other: &Self) -> bool {
+    fn has_equal_results(&self, other: &Self) -> bool {
         self.is_processor() == other.is_processor()
             && (!self.is_processor() || self.threads == other.threads)
     }
@@ -67,7 +67,7 @@ impl RunFolder {
         if now.is_same(&before) {
             return Ok(None);
         }
-        let note = (!now.gives_the_same(&before)).then(|| {
+        let note = (!now.has_equal_results(&before)).then(|| {
             format!(
                 "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
             )
@@ -88,15 +88,23 @@ mod tests {
 
     #[test]
     fn a_gpu_is_the_same_under_both_names_and_threads_count_on_the_processor_alone() {
-        for (a, b, is_same, gives_the_same) in [
+        for (a, b, is_same, has_equal_results) in [
             (hardware("cuda", 1), hardware("cuda:0", 2), true, true),
             (hardware("cuda:0", 1), hardware("cuda:1", 1), false, true),
             (hardware("cpu", 1), hardware("cpu", 1), true, true),
             (hardware("cpu", 1), hardware("cpu", 2), false, false),
             (hardware("cpu", 1), hardware("cuda:0", 1), false, false),
         ] {
-            assert_eq!((a.is_same(&b), a.gives_the_same(&b)), (is_same, gives_the_same), "{a} {b}");
-            assert_eq!((b.is_same(&a), b.gives_the_same(&a)), (is_same, gives_the_same), "{b} {a}");
+            assert_eq!(
+                (a.is_same(&b), a.has_equal_results(&b)),
+                (is_same, has_equal_results),
+                "{a} {b}"
+            );
+            assert_eq!(
+                (b.is_same(&a), b.has_equal_results(&a)),
+                (is_same, has_equal_results),
+                "{b} {a}"
+            );
         }
     }
 }

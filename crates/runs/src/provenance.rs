@@ -16,8 +16,7 @@ use crate::hardware::Hardware;
 pub struct Provenance {
     /// capsmith's version.
     pub capsmith: String,
-    /// Identity of the image embeddings, with the data set's fingerprint; `None` for an imported
-    /// model.
+    /// Identity of the image embeddings and their data set; `None` for an imported model.
     pub embeddings: Option<Identity>,
     /// Values in an image embedding; older runs record it in `embeddings` only.
     #[serde(default)]

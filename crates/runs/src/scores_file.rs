@@ -28,7 +28,7 @@ struct CocoResult<'a> {
 
 /// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint and digests.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ScoresJson<'a> {
     checkpoint: &'a UsedCheckpoint,
     files: Digests,
     #[serde(flatten)]
@@ -131,6 +131,6 @@ pub fn write<'a>(
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;
     }
-    let written = Written { checkpoint, files, evaluation };
+    let written = ScoresJson { checkpoint, files, evaluation };
     Ok(sealed::write_json(&folder.join(SCORES), &written)?)
 }

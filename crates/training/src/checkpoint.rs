@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use networks::weights::{self, write_tensors};
-use runs::checkpoints::{self, Checkpoint, Keep, Position};
+use runs::checkpoints::{self, Checkpoint, Position, Retention};
 use tch::{Tensor, nn, no_grad};
 
 use crate::error::Error;
@@ -59,7 +59,7 @@ pub fn save(
     position: &Position,
     model: &[(String, Tensor)],
     optimizer: &AdamW,
-    keep: Keep,
+    keep: Retention,
 ) -> Result<(), Error> {
     let moments = optimizer.moments();
     checkpoints::write::<Error>(

@@ -17,7 +17,7 @@ use crate::captioner::{Captioner, Choice};
 use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::pieces::KeptCaptions;
+use crate::pieces::CaptionFiles;
 use crate::seeds::{self, Purpose};
 
 /// Format number of captions.
@@ -124,7 +124,7 @@ pub fn evaluate_run(
         .with_digest("config", &captioner.config.to_toml())
         .with_digest("images", &(names, &embedding_images))
         .with_digest("keywords", &to_caption.keywords);
-    let kept = KeptCaptions::new(&out, captioner, &to_caption, key);
+    let kept = CaptionFiles::new(&out, captioner, &to_caption, key);
     let (written, merging) = if let Some(written) = kept.finished() {
         progress.note(&format!("captioned before: {}", printable_path(kept.file())));
         (written, None)

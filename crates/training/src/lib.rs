@@ -13,7 +13,7 @@
 //! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
 //! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
 //! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
-//! | Where does an option of the config act? | `state.rs` passes each to its part: `learner_options`, `optimizer_options`, `keep`, [`batches::Batching`]; `early_stop.rs` decides the end of training |
+//! | Where does an option of the config act? | `state.rs` passes each to its part: `learner_options`, `optimizer_options`, `retention`, [`batches::Batching`]; `early_stop.rs` decides the end of training |
 //! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
 //! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
 //! | How is a system added? | `systems/mod.rs` lists the steps |

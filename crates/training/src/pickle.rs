@@ -167,8 +167,7 @@ fn images_of_rows(pickle: &torch_files::Embeddings, corpus: &Corpus) -> Result<V
 struct CaptionMatches {
     /// Images with the same caption, in the corpus's order, repeated if an image repeats it.
     images: Vec<Vec<usize>>,
-    /// The one of them with the same rank among equal captions, if pickle and corpus have equally
-    /// many.
+    /// The image at the same position among equal captions, if both sides have equally many.
     by_order: Vec<Option<usize>>,
 }
 

@@ -23,7 +23,7 @@ const PIECE_IMAGES: usize = 256;
 type Captions = Vec<Vec<Caption>>;
 
 /// Captions of a split in files.
-pub(crate) struct KeptCaptions {
+pub(crate) struct CaptionFiles {
     out: PathBuf,
     /// File of all captions, once they are scored.
     file: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) struct KeptCaptions {
     ranges: Vec<Range<usize>>,
 }
 
-impl KeptCaptions {
+impl CaptionFiles {
     /// Returns the caption files of these images for an evaluation in `out`.
     pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &ImageInputs, key: Key) -> Self {
         let batch_size =

@@ -9,7 +9,7 @@ use launchers::ProcessRank;
 use networks::{InitialWeights, device, libtorch};
 use progress::Progress;
 use recipes::{Config, Precision, Training};
-use runs::checkpoints::{self, Checkpoint, Keep, Position};
+use runs::checkpoints::{self, Checkpoint, Position, Retention};
 use runs::{Hardware, Provenance, RunFolder};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
@@ -177,7 +177,7 @@ impl<S: System> TrainState<S> {
     pub(crate) fn save(&self, folder: &RunFolder, training: &Training) -> Result<(), Error> {
         let (folder, variables) = (folder.checkpoints(), named_variables(&self.store));
         let optimizer = self.learner.optimizer();
-        checkpoint::save(&folder, &self.position, &variables, optimizer, keep(training))
+        checkpoint::save(&folder, &self.position, &variables, optimizer, retention(training))
     }
 
     /// Removes the checkpoints that a killed process should have removed.
@@ -189,7 +189,7 @@ impl<S: System> TrainState<S> {
         if self.process.rank > 0 || self.position.step == 0 {
             return Ok(());
         }
-        Ok(checkpoints::rotate(&folder.checkpoints(), &self.position, keep(training))?)
+        Ok(checkpoints::rotate(&folder.checkpoints(), &self.position, retention(training))?)
     }
 }
 
@@ -202,8 +202,8 @@ struct SharedState {
     position: Position,
 }
 
-fn keep(training: &Training) -> Keep {
-    Keep {
+fn retention(training: &Training) -> Retention {
+    Retention {
         newest: training.save_total_limit,
         best: training.keep_best_checkpoint,
         every_steps: training.keep_every_steps,

@@ -1,5 +1,6 @@
-//! Import and export of PyTorch's checkpoints and embeddings, against Python
-//! (`tests/reference/import_fixtures.py`).
+//! Import and export of PyTorch's checkpoints and embeddings, compared with Python.
+//!
+//! The reference is `tests/reference/import_fixtures.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::{BTreeMap, BTreeSet};

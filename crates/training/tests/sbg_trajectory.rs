@@ -1,5 +1,6 @@
-//! Training of SBG against 200 steps of Hugging Face's Trainer
-//! (`tests/reference/sbg_trajectory.py`), with the loss on all tokens and on some.
+//! Training of SBG against 200 steps of Hugging Face's Trainer.
+//!
+//! The reference is `tests/reference/sbg_trajectory.py`, with the loss on all tokens and on some.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;

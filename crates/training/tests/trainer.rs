@@ -31,7 +31,7 @@ const STILL: [&str; 2] = ["optimizer.learning_rate=0", "training.log_every_steps
 
 /// Returns the number of epochs after which the paper stops, from the last loss of each.
 ///
-/// Returns true if none of the last `patience` epochs has improved on the best one before them.
+/// It stops when none of the last `patience` epochs has improved on the best one before them.
 fn paper_stops_after(last_losses: &[f64], patience: usize) -> usize {
     (patience + 1..=last_losses.len())
         .find(|&epochs| {

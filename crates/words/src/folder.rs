@@ -85,7 +85,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
 }
 
-/// Fails if the tokenizer lacks a byte's token, which the library would silently drop from texts.
+/// Fails if the tokenizer lacks a token of a byte, which the library would silently drop.
 ///
 /// `whose` names the model in the error.
 pub(crate) fn check_bytes(

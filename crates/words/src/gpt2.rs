@@ -140,8 +140,7 @@ impl Gpt2Tokenizer {
     }
 }
 
-/// Returns the `tokenizer.json` that transformers builds from GPT-2's `vocab.json` and
-/// `merges.txt`.
+/// Returns transformers' `tokenizer.json` for GPT-2's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Value {
     let end = vocab.get(END_OF_TEXT).cloned().unwrap_or_else(|| json!(vocab.len()));
     let byte_level = |add_prefix_space: bool, trim_offsets: bool| {

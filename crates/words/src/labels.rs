@@ -84,7 +84,7 @@ fn part_of_speech(tag: &str, word: &str, net: &WordNet) -> Option<PartOfSpeech> 
     }
 }
 
-/// Removes labels that are synonyms of a more frequent label, such as `kid` if there is `child`.
+/// Removes labels with a more frequent synonym, such as `kid` if there is `child`.
 ///
 /// Two labels are synonyms if they have the same part of speech and the same most frequent sense in
 /// WordNet. `labels` must be sorted with the most frequent first.

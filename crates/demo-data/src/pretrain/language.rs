@@ -9,8 +9,7 @@ use tch::{Device, Kind, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
-use networks::weights::write_tensors;
-use runs::write_json;
+use crate::models::save_gpt2;
 use training::Error;
 use training::end_of_text;
 use training::memory;
@@ -73,15 +72,12 @@ pub fn gpt2(
     )?;
     if finished {
         store.set_kind(*kind);
-        durable::create_dir_all(folder)?;
-        tokenizer.save(folder)?;
-        write_json(&folder.join("config.json"), &config)?;
         let plain = |name: String| name.strip_prefix("gpt.").map(ToOwned::to_owned).unwrap_or(name);
         let tensors: Vec<(String, Tensor)> = named_variables(&store)
             .into_iter()
             .map(|(name, tensor)| (plain(name), tensor))
             .collect();
-        write_tensors(&folder.join("model.safetensors"), &tensors)?;
+        save_gpt2(folder, &tokenizer, &config, &tensors)?;
     }
     Ok(finished)
 }

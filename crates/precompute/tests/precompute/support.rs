@@ -96,8 +96,7 @@ pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize)
     (result, calls)
 }
 
-/// Records the number of done units and the total at each event, and calls a function with the
-/// first.
+/// Records done units and total at each event, and calls a function with the done units.
 #[derive(Default)]
 pub struct Watcher<'a> {
     pub seen: Vec<(usize, usize)>,

@@ -63,8 +63,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Replaces the contents of the file at `path` by the whole lines `kept`, and opens it to
-    /// append.
+    /// Replaces the file at `path` by the whole lines `kept`, and opens it to append.
     pub(super) fn reopen(path: PathBuf, kept: &[u8]) -> Result<Self, MetricsError> {
         durable::write(&path, kept).map_err(failed(&path))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;

@@ -41,7 +41,7 @@ impl PartPrefixes {
     }
 
     /// Returns true if there is at least one whole captioner.
-    pub(super) fn are_whole(&self) -> bool {
+    pub(super) fn are_complete(&self) -> bool {
         !self.language_models.is_empty() && !self.mappers.is_empty()
     }
 
@@ -115,7 +115,7 @@ mod tests {
                 [POSITIONS, MATRIX].map(|name| language_model.to_owned() + name);
             let bias = format!("{mapper}model.0.bias");
             let parts = parts(&[&positions, &bias]);
-            assert!(parts.are_whole() && parts.fault().is_none(), "{language_model}");
+            assert!(parts.are_complete() && parts.fault().is_none(), "{language_model}");
             assert_eq!(parts.clipcap_name(&matrix), Some(format!("gpt.{MATRIX}")));
             assert_eq!(parts.clipcap_name(&bias).as_deref(), Some("clip_project.model.0.bias"));
             if !language_model.is_empty() {

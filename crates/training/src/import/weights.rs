@@ -168,7 +168,7 @@ fn choose_captioner(mut all: Vec<StateDict>) -> Result<(StateDict, PartPrefixes)
         PartPrefixes::find(dict.iter().map(|(name, _)| name).chain(others))
     };
     let whole: Vec<usize> =
-        (0..all.len()).filter(|&index| parts(&all[index]).are_whole()).collect();
+        (0..all.len()).filter(|&index| parts(&all[index]).are_complete()).collect();
     if whole.len() > 1 {
         let key_paths: Vec<&str> = whole.iter().map(|&index| all[index].key_path()).collect();
         let named =

@@ -313,8 +313,9 @@ mod tests {
         assert_eq!(total_norm(&gradients).unwrap(), Tensor::stack(&norms, 0).norm());
     }
 
-    /// Compares the fused step of a GPU, run on the CPU, with the rule in f64, over 40 steps with a
-    /// changing rate, for large and small gradients.
+    /// Compares the fused step of a GPU, run on the CPU, with the rule in f64.
+    ///
+    /// Runs 40 steps with a changing rate, for large and small gradients.
     #[test]
     fn the_fused_step_follows_either_rule_for_many_steps() {
         for rule in [Rule::Transformers, Rule::Torch] {

@@ -94,7 +94,7 @@ impl System for Prefix {
         let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
         check_examples(setup.config, inputs, rows.len(), "captions", progress)?;
         check_lengths(setup.config, &system, &gpt2, &rows)?;
-        // Captions that are too long for the model are left out.
+        // Held-out captions that are too long for the model are left out.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
         let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
         held_out.retain(|row| row.tokens.len() <= room);

@@ -1,4 +1,4 @@
-//! A data set of a few sentences, its embeddings, and a GPT-2 of one layer, in a temporary folder.
+//! Temporary folder with a small data set, its embeddings, and a GPT-2 of one layer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -146,7 +146,7 @@ impl System for Sbg {
     }
 }
 
-/// Reads the labels and the encyclopedia of the selected keywords, to select others for new images.
+/// Reads the labels and the encyclopedia of the selected keywords, for use on new images.
 fn sources(
     settings: &recipes::Keywords,
     selected: &ImageKeywords,

@@ -130,8 +130,7 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// Returns the cosines of texts with the images of `embeddings` `[images, dim]`; 0 without a
-    /// CLIP.
+    /// Scores texts by their cosines with `embeddings` `[images, dim]`; by 0 without a CLIP.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
