@@ -5,7 +5,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use bench::{Bench, SAMPLES, WRITTEN};
+use bench::{Bench, CAPTION_TOKENS, SAMPLES_PER_IMAGE};
 use clap::{Subcommand, ValueEnum};
 use datasets::Corpus;
 use foreign_text::printable_path;
@@ -178,7 +178,8 @@ struct DecodeReference {
 fn together(args: &Args) -> anyhow::Result<()> {
     let process = ProcessRank::from_env()?;
     let bench = load(args, process)?;
-    let measured = bench.together(process, args.reference.rounds, args.learner_options())?;
+    let measured =
+        bench.measure_distributed(process, args.reference.rounds, args.learner_options())?;
     if process.rank > 0 {
         return Ok(());
     }
@@ -189,7 +190,7 @@ fn decode(args: &Args) -> anyhow::Result<()> {
     let (bench, work) = set_up(args)?;
     let reference: Option<DecodeReference> =
         args.reference.run("decode", work.path(), args.threads)?;
-    terminal::print(&format!("captions of {WRITTEN} tokens\n"))?;
+    terminal::print(&format!("captions of {CAPTION_TOKENS} tokens\n"))?;
     for batch_size in [1, 40, 128] {
         let (times, written) =
             bench.decode(Strategy::Greedy {}, args.reference.rounds, batch_size)?;
@@ -220,7 +221,9 @@ fn sbg(args: &SbgArgs) -> anyhow::Result<()> {
     let (bench, work) = set_up(&args.common)?;
     let reference: Option<SbgReference> =
         args.common.reference.run("sbg", work.path(), args.common.threads)?;
-    terminal::print(&format!("{SAMPLES} samples of {WRITTEN} tokens of each picture\n"))?;
+    terminal::print(&format!(
+        "{SAMPLES_PER_IMAGE} samples of {CAPTION_TOKENS} tokens of each picture\n"
+    ))?;
     let ours = bench.sample(args.pictures)?.as_secs_f64() / args.pictures as f64;
     print_row(&format!("capsmith, {} pictures", args.pictures), ours, "s a picture", None)?;
     let Some(reference) = reference else { return Ok(()) };
@@ -292,7 +295,7 @@ fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
     let bench = load(args, ProcessRank::SINGLE)?;
     let work = temporary_folder()?;
     if args.reference.python.is_some() {
-        bench.lay_out(work.path())?;
+        bench.write_reference_inputs(work.path())?;
     }
     Ok((bench, work))
 }

@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let selector = captioner.keyword_selector()?;
     let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);
     let mut done = 0;
-    for images in args.images.chunks(captioner.config.decoding.pictures_together(device.is_cuda()))
+    for images in args.images.chunks(captioner.config.decoding.caption_batch_size(device.is_cuda()))
     {
         let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
         if !paths.is_empty() {

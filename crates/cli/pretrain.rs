@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
-use demo_data::pretrain::{self, ClipOptions, Course, Gpt2Options, Progress};
+use demo_data::pretrain::{self, ClipOptions, Gpt2Options, StepProgress, TrainingOptions};
 use foreign_text::printable_path;
 use precompute::Dtype;
 use progress::{Progress as _, Unit};
@@ -85,8 +85,8 @@ struct CourseArgs {
 }
 
 impl CourseArgs {
-    fn course(&self, batch_size: usize) -> Course {
-        Course {
+    fn options(&self, batch_size: usize) -> TrainingOptions {
+        TrainingOptions {
             steps: self.steps,
             batch_size,
             learning_rate: self.learning_rate,
@@ -110,7 +110,7 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     let options = ClipOptions {
         config: args.shape.config(1.0)?,
         vocab_size: args.vocab_size,
-        course: args.course.course(args.batch_size),
+        training: args.course.options(args.batch_size),
         kind: precompute::kind_of(args.course.dtype),
     };
     let (stop, mut screen) = (terminal::stop_flag()?, Screen::new(args.course.steps));
@@ -131,7 +131,7 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     let options = Gpt2Options {
         config: args.shape.config()?,
         block_size: args.block_size,
-        course: args.course.course(args.batch_size),
+        training: args.course.options(args.batch_size),
         kind: precompute::kind_of(args.course.dtype),
     };
     let texts = args.pictures.texts()?;
@@ -154,7 +154,7 @@ impl Screen {
         Self { bar: terminal::Bar::new("training", Unit::Count("steps"), steps), steps }
     }
 
-    fn show(&mut self, Progress { step, loss }: Progress) {
+    fn show(&mut self, StepProgress { step, loss }: StepProgress) {
         // After the last step the folder is written.
         terminal::hold_stops(step == self.steps);
         self.bar.detail(&format!("loss {loss:.3}"));

@@ -1,9 +1,9 @@
-"""Makes tests/fixtures/words/added_tokens.json: tokenizer folders with tokens added in files of their own, and
-what the fast tokenizers of transformers 4.57.6 make of texts with them.
+"""Writes tests/fixtures/words/added_tokens.json: tokenizer folders with separate files of added tokens, and the
+ids that the fast tokenizers of transformers 4.57.6 give to texts with them.
 
     python tests/reference/added_tokens_goldens.py
 
-The vocabularies are those of words_fixtures.py; running it again gives the same bytes.
+The vocabularies are those of words_fixtures.py; the output is the same at every run.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A tiny random BART that classifies, with logits and zero-shot scores, for crates/networks/tests/bart.rs and
+"""Writes a tiny random BART classifier, with its logits and zero-shot scores, for crates/networks/tests/bart.rs and
 crates/words/tests/bart.rs.
 
 Usage: python bart_goldens.py [OUTPUT]   (default: ../fixtures/bart)

@@ -1,8 +1,8 @@
-"""The Python side of `capsmith bench`: the reference's own loops on the data and weights that capsmith laid out.
+"""The Python side of `capsmith bench`: the reference's own loops on data and weights that capsmith wrote.
 
 Usage: python bench.py train|decode|pictures FOLDER --threads N [--rounds N]
 
-capsmith starts this by itself (`capsmith bench train --python PYTHON ...`). Results are printed as one JSON object.
+capsmith starts this script (`capsmith bench train --python PYTHON ...`). Results are printed as one JSON object.
 
 FOLDER holds, for train and decode, config.json and model.safetensors (ClipCap's names) and batches.safetensors:
   embeddings [images, clip_dim]; tokens [captions, longest] padded with -1; images [captions]; order [steps, batch]
@@ -144,7 +144,7 @@ def decode(folder, rounds):
 
 
 def sbg(folder, rounds):
-    """What transformers' text-generation pipeline computes for one prompt, without its tokenizer."""
+    """Times the computation of transformers' text-generation pipeline for one prompt, without its tokenizer."""
     import torch
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Texts decoded with transformers' clean-up of spaces, by GPT-2's fast and slow tokenizers, which must agree.
+"""Writes texts decoded with transformers' clean-up of spaces, by GPT-2's fast and slow tokenizers, which must agree.
 
 Usage: clean_up_goldens.py    (writes tests/fixtures/words/gpt2_clean_up.json: [ids, text with the clean-up])
 """

@@ -1,5 +1,5 @@
 """Writes tests/fixtures/clip/contrastive.safetensors: the training loss of the small CLIP in quick_gelu/ on random
-pictures and texts, and its gradients, by transformers. Run from anywhere, behind clip_goldens.py:
+pictures and texts, and its gradients, by transformers. Run from anywhere, after clip_goldens.py:
 python tests/reference/clip_contrastive_goldens.py"""
 
 from pathlib import Path

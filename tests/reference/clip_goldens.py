@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/clip: two small random CLIPs saved by transformers, what they make of random pictures and
-texts, and what transformers makes of config.json files. Run from anywhere: python tests/reference/clip_goldens.py"""
+"""Writes tests/fixtures/clip: two small random CLIPs saved by transformers, their outputs for random pictures and
+texts, and transformers' reading of config.json files. Run from anywhere: python tests/reference/clip_goldens.py"""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ GELU = {
 
 
 def randomise(model, seed):
-    """Weights at which every part shows: biases and norms far from 0 and 1, activations out of the linear range."""
+    """Sets weights that make every part matter: biases and norms far from 0 and 1, activations out of the linear range."""
     random = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=random)
@@ -57,7 +57,7 @@ def randomise(model, seed):
 
 
 def texts(random, config):
-    """Rows of several lengths with the end token (by the config's rule) inside, padded on the right."""
+    """Returns rows of several lengths with the end token (by the config's rule) inside, padded on the right."""
     end = 98 if config.eos_token_id == 2 else config.eos_token_id
     rows, masks = [], []
     length = config.max_position_embeddings
@@ -110,7 +110,7 @@ def checkpoint(name, values, seed, shard_bytes=None):
 
 
 def effective(config):
-    """What transformers takes from a config.json, of what changes the computation."""
+    """Returns the values of a config.json that change transformers' computation."""
     text, vision = config.text_config, config.vision_config
     alike = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
              "layer_norm_eps", "initializer_factor"]
@@ -125,7 +125,7 @@ def effective(config):
 
 
 def configs():
-    """Forms of config.json seen in the wild, the published ones among them in their sizes."""
+    """Returns config.json files of published and other models."""
     large_text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
                   "projection_dim": 768}
     large_vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24,

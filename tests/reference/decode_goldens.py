@@ -1,14 +1,14 @@
-"""Beams as ClipCap searches them, and distributions as transformers filters them, for crates/networks/tests/decode.
+"""Writes beams by ClipCap's search and distributions by transformers' filters, for crates/networks/tests/decode.
 
 Usage: python decode_goldens.py [OUTPUT]   (default: ../fixtures/decode)
 
-The beam search is written here afresh on a tiny random GPT-2 of transformers, with the choices and the arithmetic of ClipCap's:
-one picture at a time, everything read again for each token. The distributions are transformers' own warpers'.
+The beam search is reimplemented here on a tiny random GPT-2 of transformers, with ClipCap's choices and arithmetic:
+one picture at a time, without a cache. The distributions are transformers' own warpers'.
 
   config.json, model.safetensors     GPT-2's config; all weights
   beams.safetensors
-    prompts        [16, 5, 24]       what each picture's beams write on from
-    CASE.tokens    [16, beams, 67]   best beam first, 255 behind the shorter ones
+    prompts        [16, 5, 24]       prompt of each picture's beams
+    CASE.tokens    [16, beams, 67]   best beam first, shorter ones padded with 255
     CASE.lengths   [16, beams]       tokens up to and including the one that stops a beam
     CASE.scores    [16, beams]       sum of log-probabilities over length
   filters.safetensors
@@ -55,7 +55,7 @@ def random_gpt2():
 
 @torch.no_grad()
 def search(gpt2, prompt, width, stops, longest, by_length=True):
-    """Beams best first, their lengths and scores, how close a choice was, and what happened on the way."""
+    """Returns beams, best first, their lengths and scores, the smallest margin of a choice, and events of the search."""
     stops, events, margin = torch.tensor(stops), set(), float("inf")
     log_probabilities = gpt2(inputs_embeds=prompt).logits[0, -1].log_softmax(-1)
     best = log_probabilities.topk(width + 1).values
@@ -98,7 +98,7 @@ def search(gpt2, prompt, width, stops, longest, by_length=True):
 
 
 def beams_golden(gpt2):
-    """Of random prompts those whose every choice, in every case, is clear of rounding."""
+    """Writes the beams of random prompts whose every choice, in every case, is beyond rounding errors."""
     kept = []
     for tried in range(1, 1000):
         prompt = torch.randn(1, PROMPT, HIDDEN) * 2

@@ -1,4 +1,4 @@
-"""Tiny random GPT-2s with what transformers computes for them, for crates/networks/tests/gpt2.rs.
+"""Writes tiny random GPT-2s with outputs of transformers, for crates/networks/tests/gpt2.rs.
 
 Usage: python gpt2_goldens.py [OUTPUT]   (default: ../fixtures/gpt2)
 
@@ -9,7 +9,7 @@ Each folder is a Hugging Face model folder with one more file, expected.safetens
   mask_right      [3, 9]      1 token, 0 padding, padding on the right
   mask_left       [3, 9]      the same on the left
   logits          [3, 9, V]   without a mask
-  logits_right, logits_left   with them; at padding they mean nothing
+  logits_right, logits_left   with them; values at padding are meaningless
   loss            []          cross entropy of the ids that mask_left keeps, each from the position before
   grad.prefix, grad.NAME      its gradients, by the names in model.safetensors
 """
@@ -31,7 +31,7 @@ CONFIGS = {
 
 
 def randomise(model):
-    """Larger than any real start: an error in a part must show in the result."""
+    """Sets weights larger than a real initialisation, so that an error in any part shows in the result."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".ln_" in name and name.endswith("weight"):
@@ -62,7 +62,7 @@ def expected(model):
 
 
 def strip(folder, config):
-    """As the official `gpt2` upload: no `transformer.`, and the causal masks that old versions kept."""
+    """Renames tensors as in the official `gpt2` upload: no `transformer.`, and causal masks of old versions."""
     file = folder / "model.safetensors"
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
     size = config.n_positions

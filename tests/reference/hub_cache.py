@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/hub/cache.txt: what huggingface_hub makes of its cache when it fetches the model that
-crates/hub/tests serves, with the requests that it sends. Run from anywhere: python tests/reference/hub_cache.py
+"""Writes tests/fixtures/hub/cache.txt: the cache and the requests of huggingface_hub when it fetches the model that
+crates/hub/tests serves. Run from anywhere: python tests/reference/hub_cache.py
 
 Needs no network: the hub is a server on this machine, as in crates/hub/tests/hub/server.rs.
 """
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def weights():
-    """The same 300,000 bytes as in crates/hub/tests/hub/main.rs."""
+    """Returns the same 300,000 bytes as crates/hub/tests/hub/main.rs."""
     state, made = 1, bytearray()
     for _ in range(300_000):
         state = (state * 6364136223846793005 + 1) % 2**64

@@ -1,16 +1,16 @@
-"""ClipCap checkpoints as torch.save writes them, with what they compute, for crates/training/tests/import.rs.
+"""Writes ClipCap checkpoints with torch.save, and the outputs of the models, for crates/training/tests/import.rs.
 
 Usage: python import_fixtures.py [OUTPUT]   (default: ../fixtures/import)
 
   mlp.pt            f32: the MLP mapper and a GPT-2 of one layer; with the tied output head, and causal masks as old
                     versions of transformers stored them
-  transformer.pt    f16, under "model_state_dict" with an epoch beside it: the transformer mapper of two layers, and a
+  transformer.pt    f16, under "model_state_dict" next to an epoch: the transformer mapper of two layers, and a
                     GPT-2 whose feed-forward layers are not four times as wide
-  untied.pt         mlp.pt with an output head of its own
+  untied.pt         mlp.pt with an untied output head
   strange.pt        mlp.pt with a tensor renamed and one of another shape
   wide.pt           a few vectors whose shapes ask for a model of 75 million weights
   shared.pt         the same, of one storage
-  names/            one small captioner (hidden size 8, 2 heads, f16) as it is met in files; all give one run
+  names/            one small captioner (hidden size 8, 2 heads, f16) in the forms of real files; all give the same run
     plain.pt                 model.state_dict()
     data_parallel.pt         of a model in DataParallel that torch.compile was given: module._orig_mod.
     compiled_parts.pt        of a model whose GPT-2 is compiled and whose mapper is in DataParallel
@@ -54,7 +54,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm, no bias in queries, keys and values, relu, feed-forward of twice the width."""
+    """Pre-norm block: no bias in queries, keys and values, relu, feed-forward of twice the width."""
 
     def __init__(self):
         super().__init__()

@@ -1,9 +1,9 @@
-"""The selection of keywords by the code path of SBG.ipynb, on random embeddings.
+"""Writes keywords selected by the code path of SBG.ipynb from random embeddings.
 
 Usage: keywords_goldens.py [FOLDER]    (default: tests/fixtures)
 
 Writes keywords_selection.json and, where ../shared/sbg has the paper's labels and encyclopedia, keywords_published.json. Prints
-how many selections differ by the rules as they were restated before anybody read the notebook again.
+how many selections differ under the rules of capsmith 0.1.0, which restated the notebook.
 
 An embedding is the first 16 bytes of a SHA-256 as signed numbers, so that both sides have the same; a picture is the sum of some
 texts' embeddings, which steers it to them. A similarity is 0.2 + spread * cosine, rounded to float32. In a case with ties only a
@@ -42,7 +42,7 @@ def vector(text):
 
 
 class Clip:
-    """What CLIP says of one picture."""
+    """Similarities of one picture, in place of CLIP."""
 
     def __init__(self, picture, ties, spread):
         self.picture, self.ties, self.spread = sum(vector(text) for text in picture), ties, spread
@@ -53,7 +53,7 @@ class Clip:
         return np.float32(0.2 + self.spread * (np.float64(self.picture @ other) / norms))
 
     def probabilities(self, texts):
-        """{text: probability}, the most probable first: a text that is there twice is one key."""
+        """Returns {text: probability}, the most probable first; a repeated text is one key."""
         scaled = 100 * np.array([self.similarity(text) for text in texts], dtype=np.float64)
         powers = np.exp(scaled - scaled.max()) if len(texts) else scaled
         shares = (powers / powers.sum()).tolist()
@@ -100,12 +100,12 @@ def tertiary_texts(encyclopedia, mode, sub_mode, is_verb=False):
 
 
 def bare(text, form):
-    """The word in a text: what is behind the form, without the full stop."""
+    """Returns the word in a text: the part after the form, without the full stop."""
     return text.split(form)[1].strip()[:-1]
 
 
 def walk(clip, encyclopedia):
-    """Cell 50: keywords in the order in which they are found, some perhaps twice, and their probabilities."""
+    """Runs cell 50: returns keywords as they are found, possibly repeated, and their probabilities."""
     main_list, shares = [], {}
 
     def keep(found, place, form):
@@ -154,7 +154,7 @@ def compared_labels(labels):
 
 
 def top_half(found):
-    """Cell 53."""
+    """Runs cell 53."""
     current, words = 0, []
     for word, share in found.items():
         current += share
@@ -165,7 +165,7 @@ def top_half(found):
 
 
 def select(clip, labels, encyclopedia):
-    """Cell 54: the words of the prompt in its order, each with its probability."""
+    """Runs cell 54: returns the words of the prompt in order, each with its probability."""
     by_label = clip.probabilities(compared_labels(labels))
     main_list, shares = walk(clip, encyclopedia) if encyclopedia else ([], {})
     words = main_list + top_half(by_label)
@@ -173,7 +173,7 @@ def select(clip, labels, encyclopedia):
 
 
 def restated(clip, labels, encyclopedia):
-    """The words by the rules as they were restated in prose: what capsmith 0.1.0 did."""
+    """Returns the words by the rules of capsmith 0.1.0, which restated the notebook."""
     def best(names, form="picture of {}."):
         return sorted(names, key=lambda name: -clip.similarity(form.format(name)))
 
@@ -209,7 +209,7 @@ def restated(clip, labels, encyclopedia):
 
 
 def random_case(words, empty):
-    """Labels, and an encyclopedia of them in which a share of the leaves is empty."""
+    """Returns labels, and an encyclopedia of them with a share of empty leaves."""
     labels, encyclopedia = [], {}
     for category, subs in TREE.items():
         encyclopedia[category] = {sub: [] for sub in subs} if subs else []
@@ -229,7 +229,7 @@ def random_case(words, empty):
 
 
 def pictures_of(count):
-    """Some left to chance, and some steered to subjects, indoors and outdoors."""
+    """Returns random pictures, and pictures steered to subjects, indoors and outdoors."""
     subjects = ["people", "animal", "people and animal", "landscape", "plant", "some object", "people and plant and some object"]
     places = ["picture of indoor.", "picture of beach.", "picture of city landscape.", "picture of tool.", "indoor"]
     pictures = []
@@ -244,7 +244,7 @@ def pictures_of(count):
 
 
 def run(case, pictures, labels, encyclopedia):
-    """Adds pictures and their keywords to a case; returns how many have other words by the restated rules."""
+    """Adds pictures and their keywords to a case; returns how many differ by the rules of capsmith 0.1.0."""
     different = 0
     case["pictures"], case["expected"] = pictures, []
     for picture in pictures:

@@ -1,9 +1,9 @@
-"""Merge-RNN in plain tensor operations, in float64: losses, gradients, beams, and 150 steps of training.
+"""Writes losses, gradients, beams and 150 training steps of Merge-RNN in plain float64 tensor operations.
 
 Usage: merge_rnn_goldens.py [OUTPUT]    (default: tests/fixtures/merge_rnn)
 
-Written from the paper's description with TensorFlow's conventions (one LSTM kernel over input and state side by side, gates
-in the order input, cell, forget, output, 1 added to the forget gate; Adam with epsilon beside the uncorrected root), and
+Written from the paper's description with TensorFlow's conventions (one LSTM kernel over concatenated input and state, gates
+in the order input, cell, forget, output, 1 added to the forget gate; Adam with epsilon added to the uncorrected root), and
 saved under the names and in the layout that networks::merge_rnn has.
 """
 
@@ -59,7 +59,7 @@ class MergeRnn:
         return torch.zeros(SIZE, dtype=torch.float64), torch.zeros(SIZE, dtype=torch.float64)
 
     def loss(self, images, captions):
-        """The sum over all words and ends."""
+        """Returns the sum over all words and ends."""
         total = 0
         for image, caption in zip(images, captions):
             picture, state = self.picture(image), self.start()
@@ -69,7 +69,7 @@ class MergeRnn:
         return total
 
     def beam(self, image):
-        """Raw probabilities, the whole prefix read again each time."""
+        """Returns unnormalised probabilities, computed without a cache."""
         beam = [(1.0, False, [EDGE])]
         while True:
             grown = []
@@ -91,7 +91,7 @@ class MergeRnn:
                 return probability, prefix[1:], whole
 
     def saved(self, values=None):
-        """In PyTorch's order of gates, linear layers as [outputs, inputs]."""
+        """Returns the weights with PyTorch's order of gates, linear layers as [outputs, inputs]."""
         values = values or self.weights
         enter, new, forget, leave = range(4)
 
@@ -111,7 +111,7 @@ class MergeRnn:
 
 
 def caption(image):
-    """Words that depend on the picture, so that something can be learnt."""
+    """Returns captions that depend on the picture, so that they can be learned."""
     own = int(image[:4].argmax()) + 2
     length = int(torch.randint(2, 8, ()))
     words = [own + 4 * int(torch.randint(0, 4, ())) for _ in range(length)]

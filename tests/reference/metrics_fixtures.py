@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/metrics: small corpora and lines with what pycocoevalcap 1.2 makes of them.
+"""Writes tests/fixtures/metrics: small corpora and lines with the results of pycocoevalcap 1.2.
 
     python tests/reference/metrics_fixtures.py        (needs Java; from the repository root)
 

@@ -2,7 +2,7 @@
 
     python tests/reference/metrics_ptb_classes.py        (needs Java; from the repository root)
 
-Every character of the basic plane is put into the same few lines; what becomes of the lines shows
+Every character of the basic plane is put into the same few lines; the tokens show
 whether it is a letter, a digit, a mark that is part of words, or a symbol. Characters with a class
 of their own are listed in classes.rs instead.
 """
@@ -24,7 +24,7 @@ OF_THEIR_OWN = {0x2044, 0x207A, 0x207B, 0x208A, 0x208B, 0x3001, *range(0x2155, 0
 
 
 def tokens(characters):
-    """For each character what becomes of its lines, with the character itself as a dot."""
+    """Returns the tokens of each character's lines, with the character as a dot."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         for line in LINES:
             file.writelines(line.replace("{}", chr(c)) + "\n" for c in characters)

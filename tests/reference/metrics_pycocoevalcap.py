@@ -17,7 +17,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 
 def tokenized(captions):
-    """What COCOEvalCap hands to the scorers."""
+    """Returns the tokens that COCOEvalCap passes to the scorers."""
     return PTBTokenizer().tokenize(
         {image: [{"caption": caption} for caption in group] for image, group in captions.items()}
     )

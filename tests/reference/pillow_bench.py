@@ -1,10 +1,10 @@
-"""Times capsmith's and Pillow's decoding and resizing in turns on the same pictures, each on one thread.
+"""Times capsmith's and Pillow's decoding and resizing alternately on the same pictures, each on one thread.
 
     cargo build --release -p pictures --example pixels
     python tests/reference/pillow_bench.py target/release/examples/pixels ../shared/flickr8k/originals [TURNS]
 
-The files are in memory. Of each picture the least time of 15 rounds counts, on either side: what other
-programs add is left out. "prepared" is the normalised f32 array, which numpy makes for Pillow.
+The files are in memory. For each picture the least time of 15 rounds counts, which excludes the load of
+other programs. "prepared" is the normalised f32 array, which numpy makes for Pillow.
 """
 
 import io
@@ -30,7 +30,7 @@ def normalise(image):
 
 
 def pillow(files):
-    """Milliseconds a picture: decoding, resizing and cropping, normalising."""
+    """Returns milliseconds per picture: decoding, resizing and cropping, normalising."""
     least = np.full((len(files), 3), np.inf)
     for _ in range(ROUNDS):
         for number, contents in enumerate(files):
@@ -46,7 +46,7 @@ def pillow(files):
 
 
 def capsmith(program, pictures):
-    """The same; the program gives the last two together."""
+    """Returns the same for capsmith; its program reports the last two as one."""
     line = subprocess.run([program, "time", str(SIZE), *pictures], check=True, capture_output=True, text=True).stdout
     decode, resize, prepare = map(float, re.findall(r"\d+\.\d+", line))
     return np.array([decode, resize, prepare - resize])

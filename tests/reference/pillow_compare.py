@@ -19,7 +19,7 @@ SIZE = 224
 
 
 def resize_and_crop(image):
-    """The torchvision preprocessing of OpenAI's CLIP, before normalisation."""
+    """Applies the torchvision preprocessing of OpenAI's CLIP, before normalisation."""
     width, height = image.size
     shorter = min(width, height)
     image = image.resize((SIZE * width // shorter, SIZE * height // shorter), Image.Resampling.BICUBIC)

@@ -1,9 +1,9 @@
-"""Makes tests/fixtures/pictures: odd pictures with Pillow's pixels, JPEGs with digests of them, and digests of
-Pillow's resize.
+"""Writes tests/fixtures/pictures: unusual pictures with Pillow's pixels, JPEGs with digests of theirs, and digests
+of Pillow's resize.
 
     python tests/reference/pillow_fixtures.py
 
-Everything is drawn here from arithmetic; running it again gives the same bytes.
+Everything is drawn here from arithmetic; the output is the same at every run.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def noise(width, height, seed):
-    """A hash of each value's index; crates/pictures/tests/resample.rs has the same function."""
+    """Returns a hash of each value's index; crates/pictures/tests/resample.rs has the same function."""
     index = np.arange(width * height * 3, dtype=np.uint64) + seed
     mask = np.uint64(0xFFFFFFFF)
     h = (index * np.uint64(2654435761)) & mask
@@ -37,13 +37,13 @@ def noise(width, height, seed):
 
 
 def steps(width, height):
-    """Black and white tiles of 5 x 3, in a third of the plane for each colour: most overshoot."""
+    """Draws black and white tiles of 5 x 3, in a third of the plane for each colour: the largest overshoot."""
     y, x, c = np.mgrid[0:height, 0:width, 0:3]
     return ((((x + 2 * c) // 5 + y // 3) % 2) * 255).astype(np.uint8)
 
 
 def smooth():
-    """A picture that JPEG likes: gradients and two edges."""
+    """Draws a picture that suits JPEG: gradients and two edges."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     red = x * 11
     green = y * 15
@@ -58,7 +58,7 @@ def encode(image, kind, **options):
 
 
 def png(width, height, depth, colour, rows):
-    """A PNG that Pillow itself cannot write."""
+    """Returns a PNG that Pillow cannot write."""
     def chunk(name, body):
         crc = zlib.crc32(name + body)
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", crc)
@@ -68,14 +68,14 @@ def png(width, height, depth, colour, rows):
 
 
 def on_canvas(gif, width, height, left, top):
-    """Moves the frame of a GIF to another place on another canvas."""
+    """Moves the frame of a GIF to another position on another canvas."""
     frame = gif.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT)) + 1
     return (gif[:6] + struct.pack("<HH", width, height) + gif[10:frame]
             + struct.pack("<HH", left, top) + gif[frame + 4 :])
 
 
 def exif(orientation, thumbnail):
-    """An EXIF block with an orientation, followed by a whole JPEG: its end marker is not the end."""
+    """Returns an EXIF block with an orientation, followed by a whole JPEG, whose end marker is not the file's."""
     tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, orientation, 0)
     return b"Exif\0\0" + tiff + thumbnail
 
@@ -144,13 +144,13 @@ def decodable():
 
 
 def grey_sampled_twice(grey):
-    """A lone component may claim any sampling: it changes nothing."""
+    """Changes the sampling of a single component, which must change no pixel."""
     frame = grey.index(b"\xff\xc0")
     return grey[: frame + 11] + b"\x22" + grey[frame + 12 :]
 
 
 def jpegs():
-    """Sequential JPEGs of sizes around those of blocks, of units and of eight units."""
+    """Yields sequential JPEGs of sizes around those of blocks, of units and of eight units."""
     sizes = [
         (1, 1), (2, 9), (3, 5), (4, 2), (5, 3), (6, 17), (8, 8), (9, 16), (15, 17), (16, 16), (17, 7), (33, 31),
         (63, 9), (65, 8), (127, 6), (129, 18), (257, 3),
@@ -199,7 +199,7 @@ def refused():
 
 
 def check_that_pillow_refuses_every_cut(pictures):
-    """But for the loss of no more than the end marker, which it overlooks in some files."""
+    """Checks that Pillow refuses cut files, except without the end marker, which it ignores in some files."""
     for name in ("baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "cmyk.jpg", "exif-turned.jpg"):
         for length in range(len(pictures[name]) - 2):
             try:
@@ -210,7 +210,7 @@ def check_that_pillow_refuses_every_cut(pictures):
 
 
 def prepared(image, size):
-    """OpenAI's preprocessing: torchvision's sizes and offsets, Pillow's resize."""
+    """Applies OpenAI's preprocessing: torchvision's sizes and offsets, Pillow's resize."""
     width, height = image.size
     shorter = min(width, height)
     # Rows before columns in two calls, for Pillow 13.0 shrinks tall pictures in the other order; in one

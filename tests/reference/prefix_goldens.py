@@ -1,15 +1,15 @@
-"""A tiny random ClipCap captioner with its loss, gradients and captions, for crates/networks/tests/prefix.rs.
+"""Writes a tiny random ClipCap captioner with its loss, gradients and captions, for crates/networks/tests/prefix.rs.
 
 Usage: python prefix_goldens.py [OUTPUT]   (default: ../fixtures/prefix)
 
-The model is written here afresh on transformers' GPT-2, the way ClipCap trains and decodes: captions are padded with 0
+The model is reimplemented here on transformers' GPT-2, as ClipCap trains and decodes: captions are padded with 0
 to the longest of the data set, every position gets logits, id 0 is left out of the loss; decoding takes one image at a
-time and reads everything again for each token.
+time, without a cache.
 
   config.json, model.safetensors   GPT-2's config; all weights under ClipCap's names
   loss.safetensors
     embeddings [6, 16]             image embeddings
-    tokens     [6, 19]             captions, 0 behind the shorter ones; 19 is the data set's longest, not the batch's
+    tokens     [6, 19]             captions, shorter ones padded with 0; 19 is the data set's longest, not the batch's
     lengths    [6]                 real tokens of each, some of which are 0 too
     loss       []                  and grad.NAME
   captions.safetensors

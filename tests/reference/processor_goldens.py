@@ -1,10 +1,11 @@
-"""Makes tests/fixtures/pictures/processors.json: image processors' settings as users have them, and digests of
-what CLIPImageProcessor of transformers 4.57.6 makes of pictures by them.
+"""Writes tests/fixtures/pictures/processors.json: typical settings of image processors, and digests of the output
+of CLIPImageProcessor of transformers 4.57.6.
 
     pip install --target /tmp/pillow12 pillow==12.3.0
     PYTHONPATH=/tmp/pillow12 python tests/reference/processor_goldens.py
 
-Pillow 13.0 shrinks some pictures in the other order of passes, which capsmith does not. Pictures are those of pillow_fixtures.py; running it again gives the same bytes.
+Pillow 13.0 shrinks some pictures in the other order of passes, which capsmith does not.
+Pictures are those of pillow_fixtures.py; running it again gives the same bytes.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
-"""200 steps of SBG's training by Hugging Face's own Trainer, on a tiny GPT-2.
+"""Writes 200 steps of SBG's training by Hugging Face's Trainer, on a tiny GPT-2.
 
 Usage: sbg_trajectory.py [OUTPUT]    (default: tests/fixtures/sbg_trajectory)
 
 Twice: with the loss on all tokens, as the paper, and on some only. The Trainer has its defaults (AdamW, linear decay,
-clipping at 1.0) but for the batch size, the order of blocks, which is drawn here and written down, and the loss: newer
+clipping at 1.0) but for the batch size, the order of blocks, which is drawn and saved here, and the loss: newer
 Trainers divide by the number of labels, of which each block's first is never predicted; the paper's 4.35 took the mean.
 """
 
@@ -22,7 +22,7 @@ RATE = 2e-3
 
 
 class Recorded(Sampler):
-    """Another order each epoch, kept for the other side."""
+    """Draws another order for each epoch, and keeps it for the Rust test."""
 
     def __init__(self):
         self.order = []
@@ -37,7 +37,7 @@ class Recorded(Sampler):
 
 
 class Watched(Trainer):
-    """A Trainer that takes its order from a sampler and keeps each step's loss, which its log rounds."""
+    """Trainer that takes its order from a sampler and keeps each step's exact loss, which its log rounds."""
 
     def __init__(self, *args, sampler, **kwargs):
         super().__init__(*args, **kwargs)
@@ -55,7 +55,7 @@ class Watched(Trainer):
 
 
 def blocks():
-    """Random walks with a few favourite steps, so that there is something to learn."""
+    """Returns random walks with a few favourite steps, which can be learned."""
     steps = torch.tensor([1, 1, 1, 5, 9])
     tokens = torch.randint(VOCABULARY, (BLOCKS, BLOCK))
     for place in range(1, BLOCK):

@@ -1,17 +1,17 @@
-"""PyTorch checkpoints and pickles, sound and hostile, for crates/torch-files/tests.
+"""Writes valid and hostile PyTorch checkpoints and pickles, for crates/torch-files/tests.
 
 Usage: python torch_files_fixtures.py [OUTPUT]   (default: ../fixtures/torch_files)
 
-  sound/*.pt, checkpoints.json      checkpoints as torch.save writes them: format, names in order, what else is in them
-  expected/*.safetensors            what torch.load gives for them, contiguous
-  embeddings/*.pkl, embeddings.json ClipCap's training data in the forms it is met in, and what is in them
+  sound/*.pt, checkpoints.json      checkpoints by torch.save: format, names in order, other entries
+  expected/*.safetensors            the tensors of torch.load, contiguous
+  embeddings/*.pkl, embeddings.json ClipCap's training data in its usual forms, and the contents
   plain/*.pkl, plain.json           plain data in all six pickle protocols, and the same as JSON
   values.pkl                        one value of each kind that is not JSON
-  hostile/*, hostile.json           files to be refused, and words that the refusal must have
-  written.pkl                       what torch_files itself writes; not made but read here
+  hostile/*, hostile.json           files to refuse, and words of the error messages
+  written.pkl                       output of torch_files, which is read here
 
-Each payload in hostile/ would create PAYLOAD; that it does so in Python is checked here. So is that Python reads
-written.pkl, to the values of embeddings/clipcap_4.pkl.
+Each payload in hostile/ would create PAYLOAD; this script checks that it does so in Python, and that
+Python reads the values of embeddings/clipcap_4.pkl from written.pkl.
 """
 
 import argparse
@@ -42,7 +42,7 @@ CLIP, HIDDEN, PREFIX = 6, 4, 2
 
 
 class Attention(nn.Module):
-    """ClipCap's, by names; no forward is needed here."""
+    """ClipCap's model by names of weights, without a forward pass."""
 
     def __init__(self):
         super().__init__()
@@ -88,7 +88,7 @@ class Mlp(nn.Module):
 
 
 class Gpt(nn.Module):
-    """A few of GPT-2's names; the output layer is tied to the token embeddings."""
+    """Model with a few of GPT-2's names; the output layer is tied to the token embeddings."""
 
     def __init__(self):
         super().__init__()
@@ -181,7 +181,7 @@ def checkpoints(out):
 
 
 def wrappers_and_attributes(case, mapper):
-    """Values that only torch.load(weights_only=True) has to know, and state dicts in unusual places."""
+    """Adds values that only torch.load(weights_only=True) supports, and state dicts under unusual keys."""
     state = mapper.state_dict()
     case("wrapped_net", state, {"epoch": 3, "net": state}, '["net"]')
     deeper = {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "parts": {"captioner": [state]}}
@@ -305,7 +305,7 @@ def plain(out):
 
 
 class Calls:
-    """Pickles as a call."""
+    """Object whose pickle is a call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -324,7 +324,7 @@ def named(module, name):
 
 
 def hostile_pickles():
-    """Name, bytes, words of the refusal, and whether Python would run a payload."""
+    """Yields name, bytes, words of the error, and whether Python would run a payload."""
     touch = f"touch {PAYLOAD}"
     write = f"open({PAYLOAD!r}, 'w').close()"
     for protocol in (0, 2, 4):
@@ -429,7 +429,7 @@ def hostile_pickles():
 
 
 def legacy(data_pickle, storages, keys=None, little=True, magic=None, version=1001):
-    """A file in the legacy format around a hand-made pickle; storages are (key, elements, bytes)."""
+    """Returns a legacy file around a hand-made pickle; storages are (key, elements, bytes)."""
     keys = [key for key, _, _ in storages] if keys is None else keys
     head = [0x1950A86A20F9469CFC6C if magic is None else magic, version, {"little_endian": little}]
     out = b"".join(pickle.dumps(part, protocol=2) for part in head) + data_pickle + pickle.dumps(keys, protocol=2)
@@ -447,7 +447,7 @@ def zipped(entries, compression=zipfile.ZIP_STORED):
 
 def tensor_pickle(key="0", offset=b"K\x00", size=b"K\x04\x85", stride=b"K\x01\x85", elements=b"K\x04", tail=b"",
                   kind="storage", parts=b"", reference=None):
-    """{"w": tensor} by hand, with what is wrong in it; `tail` is what the legacy format adds."""
+    """Returns {"w": tensor} pickled by hand with a fault; `tail` is the addition of the legacy format."""
     reference = b"(" + text(kind) + named("torch", "FloatStorage") + text(key) + text("cpu") + elements + tail + b"t" \
         if reference is None else reference
     return (b"\x80\x02}" + text("w") + named("torch._utils", "_rebuild_tensor_v2") + b"(" + reference + b"Q" + offset
@@ -561,7 +561,7 @@ def hostile(out):
 
 
 def check_payload(data):
-    """That the payload works where nothing stops it, or the test that it did not run would prove nothing."""
+    """Checks that the payload runs in Python; otherwise the test that it does not run would prove nothing."""
     Path(PAYLOAD).unlink(missing_ok=True)
     code = "import pickle, sys, time; pickle.loads(sys.stdin.buffer.read()); time.sleep(0.2)"
     subprocess.run([sys.executable, "-c", code], input=data, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Four walks of the paper's training loop, step by step, for crates/training/tests/trajectory.rs.
+"""Writes four runs of the paper's training loop, step by step, for crates/training/tests/trajectory.rs.
 
 Usage: python trajectory.py [OUTPUT] [--seed N] [--hidden N] [--layers N] [--batch N]
        (default OUTPUT: ../fixtures/trajectory; the test reads another one from CAPSMITH_TRAJECTORIES)
@@ -6,9 +6,9 @@ Usage: python trajectory.py [OUTPUT] [--seed N] [--hidden N] [--layers N] [--bat
 A tiny random ClipCap captioner is trained for 200 steps as the paper trains: captions cut at mean + 10 deviations and
 padded to the longest of the data set, logits at every position, cross entropy without id 0, the AdamW that transformers
 had until 4.x (epsilon before bias correction), transformers' linear schedule. The learning rate is the paper's times
-100, that so small a model moves. Four ways:
+100, so that such a small model changes. The four runs:
 
-  plain        embeddings as they are, no clipping
+  plain        unchanged embeddings, no clipping
   clipped      embeddings divided by their L2 norms, gradients clipped to a total norm of 1
   custom       as clipped, with captions in words: a tokenizer trained on them by transformers' train_new_from_iterator,
                and GPT-2's embeddings resized to it
@@ -62,7 +62,7 @@ LEARNING_RATE, BETA1, BETA2, EPSILON, MAX_NORM = 2e-3, 0.9, 0.999, 1e-6, 1.0
 
 
 class AdamW(torch.optim.Optimizer):
-    """Of transformers 4.x, without weight decay."""
+    """AdamW of transformers 4.x, without weight decay."""
 
     def __init__(self, parameters, lr):
         super().__init__(parameters, {"lr": lr})
@@ -91,7 +91,7 @@ class Mapper(nn.Module):
 
 
 class MapperLayer(nn.Module):
-    """Pre-norm, no bias in queries, keys and values, relu, feed-forward of twice the width."""
+    """Pre-norm block: no bias in queries, keys and values, relu, feed-forward of twice the width."""
 
     def __init__(self):
         super().__init__()
@@ -151,7 +151,7 @@ class Captioner(nn.Module):
 
 
 def random_captions(embeddings):
-    """Frequent and rare tokens, half of them the picture's own; one caption is far longer than all others."""
+    """Returns captions of frequent and rare tokens, half of them the picture's own; one is far longer than the others."""
     frequency = 1 / torch.arange(1, VOCABULARY + 1).float()
     captions, images = [], []
     for image in range(len(embeddings)):
@@ -219,7 +219,7 @@ def save_walk(path, series, final):
 
 
 def captions_in_words(root):
-    """Sentences that a script of the tokenizers' own wrote, some of them with odd characters."""
+    """Takes the sentences of words_captions.py, some with unusual characters, and trains a tokenizer on them."""
     words = FIXTURES / "words"
     captions = [caption.lower() for caption in json.loads((words / "captions.json").read_text()) if caption.strip()]
     captions = [caption for caption in captions if 15 < len(caption) < 70][:IMAGES * CAPTIONS_EACH]
@@ -245,7 +245,7 @@ def custom_way(root, mapper, unit, images, order):
 
 
 def prefix_only_way(root, captioner, embeddings, tokens, images, order):
-    """Relu and Adam together can hang on rounding: a mapper is chosen that walks the same way in float64."""
+    """Chooses a mapper whose run is the same in float64: relu and Adam can amplify rounding."""
     for module in captioner.gpt.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.3

@@ -1,7 +1,7 @@
-"""A narrow VGG-16 with random weights by torchvision, its fc7, and torchvision's preprocessing.
+"""Writes a narrow VGG-16 of torchvision with random weights, its fc7, and torchvision's preprocessing.
 
 Usage: vgg_goldens.py [OUTPUT]    (default: tests/fixtures/vgg; needs torchvision 0.26.0)
-With --real FILE also writes a VGG-16 of real width with random weights and its fc7, for a comparison by hand.
+With --real FILE also writes a VGG-16 of real width with random weights and its fc7, for a manual comparison.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def narrow():
     network = VGG(make_layers(SIXTEEN), num_classes=3, init_weights=False)
     network.classifier = nn.Sequential(nn.Linear(10 * 49, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 16), nn.ReLU(),
                                        nn.Dropout(), nn.Linear(16, 3))
-    # Random weights shrink what they are given; these keep it.
+    # Default random weights shrink activations; these keep their scale.
     for parameter in network.parameters():
         with torch.no_grad():
             parameter.copy_(torch.randn_like(parameter) * (2 / max(parameter[0].numel(), 8)) ** 0.5)
@@ -40,7 +40,7 @@ def fc7(network, pixels):
 
 
 def timm_names(weights):
-    """timm has the first two layers behind the features as convolutions."""
+    """Renames weights as in timm, where the first two layers after the features are convolutions."""
     renamed = {}
     for name, value in weights.items():
         if name.startswith("classifier.0."):

@@ -1,8 +1,8 @@
-"""Makes tests/fixtures/weights: the forms in which PyTorch and safetensors keep a few small tensors.
+"""Writes tests/fixtures/weights: a few small tensors in the file formats of PyTorch and safetensors.
 
     python tests/reference/weight_files_goldens.py
 
-Running it again gives the same tensors.
+The tensors are the same at every run.
 """
 
 import json

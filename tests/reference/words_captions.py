@@ -1,4 +1,4 @@
-"""Two thousand caption-like sentences, the same at every call: plain ones, and all that trips a tokenizer."""
+"""Two thousand caption-like sentences, the same at every call: plain ones, and difficult ones for tokenizers."""
 
 WHO = """a dog|two dogs|a brown dog|three small puppies|a man|a young man|an old man with a beard|two women|a woman in a
 red coat|a little girl|the girl|a boy in blue swim trunks|several children|a crowd of people|a cyclist|a skateboarder|a
@@ -35,7 +35,7 @@ NASTY = [
 
 
 class Lcg:
-    """A linear congruential generator, so that no Python version changes the sentences."""
+    """Linear congruential generator, independent of the Python version."""
 
     def __init__(self, state):
         self.state = state

@@ -22,7 +22,7 @@ def dump(path, value):
 
 
 def gpt2(texts):
-    """GPT-2's pipeline trained on every other sentence, by transformers' own train_new_from_iterator."""
+    """Trains GPT-2's pipeline on every other sentence, by transformers' own train_new_from_iterator."""
     with tempfile.TemporaryDirectory() as scratch:
         dump(Path(scratch) / "vocab.json", {token: i for i, token in enumerate(BYTES + ["<|endoftext|>"])})
         (Path(scratch) / "merges.txt").write_text("#version: 0.2\n")
@@ -40,7 +40,7 @@ def gpt2(texts):
 
 
 def clip(texts):
-    """A BPE of CLIP's kind, saved as OpenAI's folders have it, by the slow and by the fast tokenizer."""
+    """Saves a BPE of CLIP's kind in the form of OpenAI's folders, by the slow and by the fast tokenizer."""
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

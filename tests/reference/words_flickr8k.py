@@ -1,9 +1,9 @@
-"""What transformers' train_new_from_iterator makes of real Flickr8k, as digests, for crates/words/tests/tokenizers.rs.
+"""Writes digests of a transformers tokenizer trained on Flickr8k (train_new_from_iterator), for crates/words/tests/tokenizers.rs.
 
 Usage: python words_flickr8k.py ../../../shared/flickr8k   (a folder with Kaggle's captions.txt)
 
-The captions themselves are not ours to keep, so only SHA-256 digests are written to ../fixtures/words/flickr8k.json:
-of merges.txt's lines without its first, each ended by a newline, and of the ids of all training captions, lower-cased,
+The captions cannot be redistributed, so only SHA-256 digests are written to ../fixtures/words/flickr8k.json:
+of merges.txt's lines but the first, each ended by a newline, and of the ids of all training captions, lower-cased,
 as little-endian 32-bit numbers.
 """
 

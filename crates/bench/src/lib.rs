@@ -1,9 +1,9 @@
-//! How long training steps and captions take at full size, on random weights and real captions.
+//! Benchmarks of training and captioning at full size, with random weights and real captions.
 //!
-//! The work is laid out in a folder first, so that the Python reference (`tests/reference/bench.py`)
-//! does the same on the same weights and data.
+//! Weights and data are written to a folder first, so that the Python reference
+//! (`tests/reference/bench.py`) runs the same work.
 
-mod together;
+mod distributed;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,21 +28,21 @@ use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 use training::seeds::{self, Purpose};
 
-pub use together::Together;
+pub use distributed::DistributedStep;
 
-/// ViT-L/14's and the paper's.
+/// Length of an image embedding of CLIP ViT-L/14.
 pub const CLIP_DIM: i64 = 768;
-/// The paper's.
+/// Prefix length of the paper.
 pub const PREFIX_LENGTH: i64 = 10;
-/// Captions share pictures by fives; embeddings are random, one for each of so many pictures.
+/// Captions of each image; embeddings are random.
 const CAPTIONS_EACH: usize = 5;
-/// Tokens written for each picture: what Flickr8k's captions have, and a little more.
-pub const WRITTEN: usize = 15;
+/// Tokens generated for each image: slightly more than Flickr8k's captions have.
+pub const CAPTION_TOKENS: usize = 15;
 
-/// SBG's samples of each picture.
-pub const SAMPLES: usize = 5;
+/// Number of SBG's samples for each image.
+pub const SAMPLES_PER_IMAGE: usize = 5;
 
-/// A captioner of full size with random weights, and captions to train it on.
+/// Captioner of full size with random weights, and captions to train it on.
 pub struct Bench {
     device: Device,
     store: nn::VarStore,
@@ -54,11 +54,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Draws weights and embeddings, and makes tokens of `captions` by a tokenizer trained on them;
-    /// batches are shuffled and of `batch_size` captions.
+    /// Draws weights and embeddings, and tokenizes `captions` with a tokenizer trained on them.
+    ///
+    /// Batches are shuffled and have `batch_size` captions.
     ///
     /// # Errors
-    /// When the captions make no batch.
+    /// Fails if the captions do not fill a batch.
     pub fn new(
         gpt2: &Gpt2Config,
         captions: &[String],
@@ -79,15 +80,16 @@ impl Bench {
             .filter(|row| !row.tokens.is_empty())
             .collect();
         cut_long_rows(&mut rows);
-        Self::of_rows(gpt2, rows, batch_size, device)
+        Self::from_rows(gpt2, rows, batch_size, device)
     }
 
-    /// As [`Self::new`], with `captions` of random tokens: 12 of them on average, and 40 in one caption of
-    /// a hundred, about as in Flickr8k.
+    /// Does the same as [`Self::new`] with captions of random tokens.
+    ///
+    /// Their lengths are about those of Flickr8k: 12 tokens on average, and 40 in one of a hundred.
     ///
     /// # Errors
-    /// When the captions make no batch.
-    pub fn drawn(
+    /// Fails if the captions do not fill a batch.
+    pub fn with_random_tokens(
         gpt2: &Gpt2Config,
         captions: usize,
         batch_size: usize,
@@ -96,21 +98,21 @@ impl Bench {
         let row = |index: usize| {
             let length = if index % 100 == 50 { 40 } else { 6 + index * 7 % 13 };
             // Token 0 is never predicted.
-            let token = |place: usize| {
-                1 + (index * 7919 + place * 104_729) % (gpt2.vocab_size as usize - 1)
+            let token = |position: usize| {
+                1 + (index * 7919 + position * 104_729) % (gpt2.vocab_size as usize - 1)
             };
             TokenRow {
                 embedding: (index / CAPTIONS_EACH) as i64,
-                tokens: (0..length).map(|place| token(place) as i64).collect(),
+                tokens: (0..length).map(|position| token(position) as i64).collect(),
                 image: index / CAPTIONS_EACH,
                 caption: index % CAPTIONS_EACH,
             }
         };
-        Self::of_rows(gpt2, (0..captions).map(row).collect(), batch_size, device)
+        Self::from_rows(gpt2, (0..captions).map(row).collect(), batch_size, device)
     }
 
-    /// Draws weights, and an embedding for each picture of the rows.
-    fn of_rows(
+    /// Draws weights, and an embedding for each image of the rows.
+    fn from_rows(
         gpt2: &Gpt2Config,
         rows: Vec<TokenRow>,
         batch_size: usize,
@@ -136,8 +138,9 @@ impl Bench {
         Ok(Self { device, store, captioner, gpt2: gpt2.clone(), rows, embeddings, batches })
     }
 
-    /// The prompts of SBG's sampling: the tokens of a picture's captions, one behind the other, cut to
-    /// from 40 to 51, as many as 16 keywords have.
+    /// Returns prompts for SBG's sampling: the joined captions of an image, cut to 40 to 51 tokens.
+    ///
+    /// That is the length of 16 keywords.
     fn prompts(&self, pictures: usize) -> Vec<Vec<i64>> {
         let prompt = |picture: usize| -> Vec<i64> {
             let own = self.rows.iter().filter(|row| row.image == picture);
@@ -150,7 +153,7 @@ impl Bench {
     ///
     /// # Errors
     /// Names the file.
-    pub fn lay_out(&self, folder: &Path) -> Result<(), Error> {
+    pub fn write_reference_inputs(&self, folder: &Path) -> Result<(), Error> {
         durable::create_dir_all(folder)?;
         write_json(&folder.join("config.json"), &self.gpt2)?;
         write_tensors(&folder.join("model.safetensors"), &named_variables(&self.store))?;
@@ -173,15 +176,16 @@ impl Bench {
         Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
-    /// Rows that GPT-2 computes in a training step, and targets, on average: prefix vectors and tokens, of
-    /// which the last of a caption is predicted and not read.
+    /// Returns the mean numbers of rows that GPT-2 computes and of targets in a training step.
+    ///
+    /// Rows are prefix vectors and tokens; the last token of a caption is predicted but not read.
     #[must_use]
     pub fn work(&self) -> (f64, f64) {
         let (captions, tokens, _) = self.shape();
         (tokens + captions as f64 * (PREFIX_LENGTH - 1) as f64, tokens)
     }
 
-    /// Captions and target tokens in a batch, on average, and slots in the reference's padding.
+    /// Returns the captions, mean target tokens, and the reference's padded tokens of a batch.
     #[must_use]
     pub fn shape(&self) -> (usize, f64, usize) {
         let tokens: usize = self.rows.iter().map(|row| row.tokens.len()).sum();
@@ -190,36 +194,36 @@ impl Bench {
         (captions, tokens as f64 / self.rows.len() as f64 * captions as f64, captions * longest)
     }
 
-    fn part(&self, batch: &[usize]) -> Batch {
+    fn batch(&self, batch: &[usize]) -> Batch {
         let rows: Vec<&TokenRow> = batch.iter().map(|&row| &self.rows[row]).collect();
         Batch::new(&rows, &self.embeddings, PREFIX_LENGTH, self.device)
     }
 
-    /// The first batch's loss without dropout, to compare with the reference's.
+    /// Returns the first batch's loss without dropout, to compare with the reference's.
     #[must_use]
     pub fn first_loss(&self) -> f64 {
-        let Batch { embeddings, tokens } = self.part(&self.batches[0]);
+        let Batch { embeddings, tokens } = self.batch(&self.batches[0]);
         no_grad(|| self.captioner.caption_loss(&embeddings, &tokens, Pass::EVALUATION))
             .double_value(&[])
     }
 
-    /// How long each of `rounds` training steps takes, after one that is not counted.
+    /// Returns the durations of `rounds` training steps, after an uncounted one.
     ///
     /// # Errors
-    /// When memory is exhausted.
+    /// Fails if memory is exhausted.
     pub fn train(self, rounds: usize, options: LearnerOptions) -> Result<Vec<Duration>, Error> {
         device::keep_freed_memory();
         let optimizer = AdamW::new(named_variables(&self.store), adamw());
-        let parts: Vec<Batch> = (0..=rounds)
-            .map(|number| self.part(&self.batches[number % self.batches.len()]))
+        let batches: Vec<Batch> = (0..=rounds)
+            .map(|number| self.batch(&self.batches[number % self.batches.len()]))
             .collect();
         let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
         let mut times = Vec::with_capacity(rounds + 1);
-        for (number, part) in (0..).zip(parts) {
+        for (number, batch) in (0..).zip(batches) {
             let start = Instant::now();
-            let step = learner.compute(&[part], number, number as i64)?;
+            let step = learner.compute(&[batch], number, number as i64)?;
             learner.apply(&step)?;
-            // A run fetches losses now and then; here each step is waited for, to time it.
+            // A run fetches losses only now and then; the benchmark waits for each step to time it.
             let _ = step.norm.double_value(&[]);
             times.push(start.elapsed());
         }
@@ -227,11 +231,13 @@ impl Bench {
         Ok(times)
     }
 
-    /// How long SBG's sampling takes: [`SAMPLES`] captions of [`WRITTEN`] tokens of each of `pictures`
-    /// prompts, in batches of prompts of one length.
+    /// Returns the duration of SBG's sampling for `pictures` prompts.
+    ///
+    /// It draws [`SAMPLES_PER_IMAGE`] captions of [`CAPTION_TOKENS`] tokens each, in batches of
+    /// equal length.
     ///
     /// # Errors
-    /// For more pictures than there are.
+    /// Fails if there are fewer images.
     pub fn sample(&self, pictures: usize) -> Result<Duration, Error> {
         let all = self.embeddings.size()[0];
         if pictures as i64 > all {
@@ -245,16 +251,20 @@ impl Bench {
             temperature: 1.0,
             top_k: 50,
             top_p: 1.0,
-            num_return_sequences: SAMPLES,
+            num_return_sequences: SAMPLES_PER_IMAGE,
             seed: 42,
         };
-        let options =
-            Options { strategy: Strategy::Sampling(sampling), max_tokens: WRITTEN, stops: &[] };
+        let options = Options {
+            strategy: Strategy::Sampling(sampling),
+            max_tokens: CAPTION_TOKENS,
+            stops: &[],
+        };
         let start = Instant::now();
         for length in lengths {
-            let alike: Vec<&Vec<i64>> = prompts.iter().filter(|row| row.len() == length).collect();
-            let numbers: Vec<u64> = (0..).take(alike.len()).collect();
-            let ids: Vec<i64> = alike.into_iter().flatten().copied().collect();
+            let same_length: Vec<&Vec<i64>> =
+                prompts.iter().filter(|row| row.len() == length).collect();
+            let numbers: Vec<u64> = (0..).take(same_length.len()).collect();
+            let ids: Vec<i64> = same_length.into_iter().flatten().copied().collect();
             let ids = Tensor::from_slice(&ids).view([-1, length as i64]).to_device(self.device);
             let gpt2 = self.captioner.gpt2();
             let inputs = no_grad(|| gpt2.embed(&ids));
@@ -263,11 +273,12 @@ impl Bench {
         Ok(start.elapsed())
     }
 
-    /// How long each of `rounds` batches of captions of [`WRITTEN`] tokens takes, after one that is
-    /// not counted, and the tokens.
+    /// Returns the durations of `rounds` captioning batches, after an uncounted one, and tokens.
+    ///
+    /// Each caption has [`CAPTION_TOKENS`] tokens.
     ///
     /// # Errors
-    /// When the strategy does not pass [`Strategy::check`].
+    /// Fails if the strategy does not pass [`Strategy::check`].
     pub fn decode(
         &self,
         strategy: Strategy,
@@ -276,7 +287,7 @@ impl Bench {
     ) -> Result<(Vec<Duration>, Vec<Vec<i64>>), Error> {
         let embeddings = self.embeddings.narrow(0, 0, batch_size.min(self.embeddings.size()[0]));
         let numbers: Vec<u64> = (0..).take(embeddings.size()[0] as usize).collect();
-        let options = Options { strategy, max_tokens: WRITTEN, stops: &[] };
+        let options = Options { strategy, max_tokens: CAPTION_TOKENS, stops: &[] };
         let write = || {
             let prompt = no_grad(|| self.captioner.prefix(&embeddings));
             decode::generate(self.captioner.gpt2(), &prompt, &numbers, &options)

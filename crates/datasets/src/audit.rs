@@ -1,4 +1,4 @@
-//! Looking at everything once: what a data set has, and what is wrong with it.
+//! Audit of a data set: sizes, oddities, splits, and unreadable images.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,82 +13,84 @@ use crate::corpus::{Corpus, Layout};
 use crate::splits::{Split, SplitError, SplitKind, SplitSpec};
 use crate::warnings::Warning;
 
-/// What was found.
+/// Result of an audit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audit {
-    /// The data set's folder.
+    /// Folder of the data set.
     pub root: PathBuf,
-    /// The folder of its pictures.
+    /// Folder of the images.
     pub images_dir: PathBuf,
-    /// Its layout.
+    /// Layout of the captions.
     pub layout: Layout,
-    /// See [`Corpus::fingerprint`].
+    /// Same as [`Corpus::fingerprint`].
     pub fingerprint: String,
-    /// Images with captions.
+    /// Number of images with captions.
     pub images: usize,
-    /// Captions of all images.
+    /// Number of captions of all images.
     pub captions: usize,
-    /// How many images have so many captions.
+    /// Number of images for each number of captions.
     pub images_by_captions: BTreeMap<usize, usize>,
-    /// The lengths of captions.
+    /// Lengths of captions.
     pub words: WordCounts,
-    /// The divisions that were asked for.
+    /// Sizes of the requested splits.
     pub splits: Vec<AuditedSplit>,
-    /// What was odd in the caption files.
+    /// Oddities of the caption files.
     pub warnings: Vec<Warning>,
-    /// Pictures that are missing or cannot be decoded, in the order of the images.
+    /// Image files that are missing or cannot be decoded, in the order of the images.
     pub unreadable: Vec<UnreadablePicture>,
 }
 
-/// How long captions are, in words between blanks (a lone " ." counts as one).
+/// Lengths of captions in words between blanks (a lone " ." counts as one).
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct WordCounts {
-    /// How many captions have so many words.
+    /// Number of captions for each number of words.
     pub captions_by_words: BTreeMap<usize, usize>,
-    /// The mean number of words.
+    /// Mean number of words.
     pub mean: f64,
 }
 
-/// One division that was asked for.
+/// Outcome of one requested split.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditedSplit {
-    /// Which division.
+    /// Kind of split.
     pub kind: SplitKind,
-    /// What it came to.
+    /// Outcome of the split.
     pub outcome: SplitOutcome,
 }
 
-/// What a division came to.
+/// Outcome of a split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitOutcome {
-    /// How many images each part has.
+    /// Number of images in each part.
     Made {
-        /// To train on.
+        /// Training images.
         train: usize,
-        /// To validate on.
+        /// Validation images.
         validation: usize,
-        /// To test on.
+        /// Test images.
         test: usize,
     },
-    /// The set is not of that kind: it has no lists, or too few captions, or its rows do not end
-    /// between images.
+    /// The data set has no such split.
+    ///
+    /// It has no lists, or too few captions, or the boundary lies within an image's rows.
     NotApplicable(String),
-    /// The files that tell the division contradict each other or the captions.
+    /// The files of the split contradict each other or the captions.
     Broken(String),
 }
 
-/// A picture that cannot be used.
+/// Image file that cannot be used.
 #[derive(Debug, Clone, Serialize)]
 pub struct UnreadablePicture {
-    /// The image's file name.
+    /// File name of the image.
     pub file_name: String,
-    /// The error, which names the file.
+    /// Error message, which names the file.
     pub problem: String,
 }
 
-/// Divides `corpus` by each of `specs`, and decodes every picture on all cores. `progress` is called
-/// with the number of pictures done, from any thread, not always in order.
+/// Splits `corpus` by each of `specs`, and decodes every image on all cores.
+///
+/// `progress` receives the number of finished images, from any thread and in any order.
 pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sync) -> Audit {
     let done = AtomicUsize::new(0);
     let unreadable = (0..corpus.images.len())
@@ -132,7 +134,7 @@ impl WordCounts {
         Self { captions_by_words, mean: words as f64 / captions.max(1) as f64 }
     }
 
-    /// The number of words that a share `part` of the captions does not exceed.
+    /// Returns the number of words that a share `part` of the captions does not exceed.
     #[must_use]
     pub fn quantile(&self, part: f64) -> usize {
         let captions: usize = self.captions_by_words.values().sum();
@@ -168,8 +170,10 @@ impl AuditedSplit {
 }
 
 impl Audit {
-    /// Whether the set cannot be used as it is: a picture cannot be read, or the files of a division
-    /// contradict each other. A division that does not apply to the set breaks nothing.
+    /// Returns true if the data set cannot be used unchanged.
+    ///
+    /// An image cannot be read, or the files of a split contradict each other. A split that does
+    /// not apply to the data set does not count.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         !self.unreadable.is_empty()
@@ -177,8 +181,8 @@ impl Audit {
     }
 }
 
-/// At most this many unreadable pictures are written out; the rest is counted.
-const SHOWN: usize = 20;
+/// Largest number of unreadable images to list; the rest is counted.
+const MAX_LISTED: usize = 20;
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,11 +214,11 @@ impl fmt::Display for Audit {
         for warning in &self.warnings {
             writeln!(f, "warning      {warning}")?;
         }
-        for picture in self.unreadable.iter().take(SHOWN) {
+        for picture in self.unreadable.iter().take(MAX_LISTED) {
             writeln!(f, "unreadable   {}", picture.problem)?;
         }
-        if self.unreadable.len() > SHOWN {
-            writeln!(f, "unreadable   and {} more", self.unreadable.len() - SHOWN)?;
+        if self.unreadable.len() > MAX_LISTED {
+            writeln!(f, "unreadable   and {} more", self.unreadable.len() - MAX_LISTED)?;
         }
         let verdict = if self.is_broken() { "broken" } else { "usable" };
         let unreadable = self.unreadable.len();

@@ -1,4 +1,4 @@
-//! A folder of pictures with their captions, whichever layout it has.
+//! A folder of images with their captions, in any layout.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,25 +10,29 @@ use serde::{Deserialize, Serialize};
 use crate::fingerprint::Fingerprint;
 use crate::warnings::Warning;
 
-/// How captions are written down.
+/// File format of captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// `captions.txt` with header `image,caption` (Flickr8k) or `image_name,comment_number,comment`
-    /// (Flickr30k, also as `results.csv`), fields separated by `,` or `|`.
+    /// `captions.txt` or `results.csv`, with fields separated by `,` or `|`.
+    ///
+    /// The header is `image,caption` (Flickr8k) or `image_name,comment_number,comment` (Flickr30k).
     Kaggle,
     /// `Flickr8k.token.txt` or `results_20130124.token`: `name#number`, a tab, the caption.
     Original,
-    /// `dataset_flickr8k.json`, `dataset_flickr30k.json`, `dataset_coco.json` or such a file of
-    /// another name: captions and Karpathy's split.
+    /// Karpathy's JSON file with captions and split.
+    ///
+    /// It is called `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`; files
+    /// of other names are recognised by their contents.
     Karpathy,
-    /// Tar archives, compressed by gzip or not: pictures, each with a `txt` or a `json` of the same
-    /// name beside it.
+    /// Tar archives, compressed by gzip or not.
+    ///
+    /// Each image has a `txt` or a `json` file of the same name.
     WebDataset,
 }
 
 impl Layout {
-    /// Every layout, in the order in which a folder that has several is recognised.
+    /// All layouts, in the order in which a folder with several is recognised.
     pub const ALL: [Self; 4] = [Self::Kaggle, Self::Original, Self::Karpathy, Self::WebDataset];
 }
 
@@ -53,13 +57,13 @@ impl FromStr for Layout {
     }
 }
 
-/// The part of Karpathy's split that an image is in.
+/// Part of Karpathy's split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KarpathySplit {
     /// Training.
     Train,
-    /// Also training: what COCO's validation set left over; Flickr's sets have none.
+    /// Also training: the rest of COCO's validation set; Flickr's sets have none.
     RestVal,
     /// Validation.
     Val,
@@ -67,50 +71,50 @@ pub enum KarpathySplit {
     Test,
 }
 
-/// A picture's file name and what five people said of it.
+/// File name and captions of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The plain file name, or in an archive the name there; see [`Corpus::picture`].
+    /// Plain file name, or the name in its archive; see [`Corpus::picture`].
     pub file_name: String,
-    /// Its captions as they are in the file, in the file's order; at least one, none of them blank.
+    /// Captions, unchanged and in the file's order; at least one, and none is blank.
     pub captions: Vec<String>,
-    /// The words of each caption joined by spaces, where the layout lists them as
-    /// [`Layout::Karpathy`] does; else empty.
+    /// Words of each caption joined by spaces, for [`Layout::Karpathy`]; else empty.
     pub words: Vec<Option<String>>,
-    /// Its part of Karpathy's split, where the layout is [`Layout::Karpathy`].
+    /// Part of Karpathy's split, for [`Layout::Karpathy`].
     pub karpathy_split: Option<KarpathySplit>,
 }
 
-/// Where the pictures of a data set are.
+/// Locations of a data set's image files.
 #[derive(Debug, Clone)]
 pub struct ImageLocations {
-    /// The folder of the pictures, or of the archives that they are in.
+    /// Folder of the image files or of their archives.
     pub folder: PathBuf,
-    /// The place of each where they are in archives or in several folders; else none.
+    /// Location of each image if they are in archives or in several folders; else empty.
     pub members: Vec<PictureFile>,
 }
 
 impl ImageLocations {
-    /// Where the picture of image `index` is, whose file is called `name`.
+    /// Returns the location of image `index` with file name `name`.
     #[must_use]
     pub fn find(&self, index: usize, name: &str) -> PictureFile {
         self.members.get(index).cloned().unwrap_or_else(|| self.folder.join(name).into())
     }
 }
 
-/// A data set's images and captions.
+/// Images and captions of a data set.
 #[derive(Debug, Clone)]
 pub struct Corpus {
-    /// The folder that was loaded.
+    /// Folder of the data set.
     pub root: PathBuf,
-    /// How the captions were written down.
+    /// Layout of the captions.
     pub layout: Layout,
-    /// The images in the order in which the caption file first speaks of them. In Kaggle's files
-    /// that is the order of their names.
+    /// Images in the order in which the caption file first names them.
+    ///
+    /// In Kaggle's files that is the order of their names.
     pub images: Vec<Image>,
-    /// What was odd but could be dealt with.
+    /// Oddities that did not stop the reading.
     pub warnings: Vec<Warning>,
-    /// Where the pictures are.
+    /// Locations of the image files.
     pub locations: ImageLocations,
 }
 
@@ -122,14 +126,15 @@ impl Corpus {
         self.locations.find(index, name)
     }
 
-    /// The number of captions of all images together.
+    /// Returns the number of captions of all images.
     #[must_use]
     pub fn caption_count(&self) -> usize {
         self.images.iter().map(|image| image.captions.len()).sum()
     }
 
-    /// A digest of the image names and captions in their order (SHA-256 in hexadecimal): equal for
-    /// equal data sets wherever they lie, whatever the layout. Pixels are not part of it.
+    /// Returns the SHA-256 of the image names and captions in their order, in hexadecimal.
+    ///
+    /// Equal data sets have equal digests in any folder and layout. Pixels are not part of it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut fingerprint = Fingerprint::default();

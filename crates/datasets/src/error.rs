@@ -1,4 +1,4 @@
-//! Why a data set cannot be loaded, and where the fault lies.
+//! Errors of loading a data set, with file and line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,58 +6,58 @@ use std::path::{Path, PathBuf};
 use foreign_text::{printable, printable_path};
 use serde::Serialize;
 
-/// A place in a caption file.
+/// Location in a caption file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
-    /// A line of a text file, from 1.
+    /// Line of a text file, from 1.
     Line(usize),
-    /// An entry of a JSON file's list of images, from 1.
+    /// Entry of a JSON file's list of images, from 1.
     Record(usize),
 }
 
-/// Why a data set cannot be loaded.
+/// Error of loading a data set.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The data set's folder does not exist.
     #[error("there is no folder {}", printable_path(.0))]
     NoFolder(PathBuf),
-    /// No layout's caption file is there.
+    /// No layout has its caption file there.
     #[error("{} holds no captions that are known; looked for {}", printable_path(root), tried.join(", "))]
     NotRecognised {
-        /// The folder.
+        /// Folder of the data set.
         root: PathBuf,
-        /// The files that would have been recognised.
+        /// Names of all recognised files.
         tried: Vec<String>,
     },
-    /// Several files could be the data set's.
+    /// Several files could hold the captions.
     #[error(
         "{} holds several data sets: {}; keep one of them there",
         printable_path(root),
         list(files)
     )]
     Several {
-        /// The folder.
+        /// Folder of the data set.
         root: PathBuf,
-        /// The files.
+        /// Paths of the files.
         files: Vec<PathBuf>,
     },
-    /// None of the usual picture folders is there, or none has any of the pictures.
+    /// No folder with any of the images exists.
     #[error(
         "{} holds none of the {images} pictures that {} speaks of; looked in {}",
         printable_path(root), printable_path(captions), tried.join(", ")
     )]
     NoPictures {
-        /// The data set's folder.
+        /// Folder of the data set.
         root: PathBuf,
-        /// The caption file.
+        /// Path of the caption file.
         captions: PathBuf,
-        /// How many pictures were looked for.
+        /// Number of images named by the captions.
         images: usize,
-        /// The folders that were tried, relative to the root.
+        /// Searched folders, relative to the root.
         tried: Vec<String>,
     },
-    /// A file that must be there is not.
+    /// A required file is missing.
     #[error("{} is missing", printable_path(path))]
     Missing {
         /// The file.
@@ -71,25 +71,25 @@ pub enum LoadError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A line or record that cannot be understood.
+    /// A line or record is malformed.
     #[error("{} {problem}", located(file, *location))]
     Malformed {
         /// The file.
         file: PathBuf,
-        /// Where in it.
+        /// Location in the file.
         location: Location,
-        /// What is wrong there.
+        /// Description of the problem.
         problem: String,
     },
-    /// A JSON file that is not Karpathy's; the source has line and column.
+    /// A JSON file is not in Karpathy's format.
     #[error("{} is not a data set in Karpathy's format: {source}", printable_path(file))]
     Json {
         /// The file.
         file: PathBuf,
-        /// What is wrong, and where.
+        /// Parse error, with line and column.
         source: serde_json::Error,
     },
-    /// The file has no captions at all.
+    /// The file contains no captions.
     #[error("{} has no captions", printable_path(.0))]
     NoCaptions(PathBuf),
 }
@@ -108,7 +108,7 @@ fn list(files: &[PathBuf]) -> String {
 }
 
 impl LoadError {
-    /// The file that was found, if any; several are an error.
+    /// Returns the file, if any; several are an error.
     pub(crate) fn only_one(root: &Path, files: Vec<PathBuf>) -> Result<Option<PathBuf>, Self> {
         if files.len() > 1 {
             return Err(Self::Several { root: root.to_owned(), files });

@@ -1,13 +1,13 @@
-//! The digest of a data set's names and captions.
+//! Digest of a data set's names and captions.
 
 use sha2::{Digest, Sha256};
 
-/// [`Corpus::fingerprint`](crate::Corpus::fingerprint) of the images so far.
+/// State of [`Corpus::fingerprint`](crate::Corpus::fingerprint) for the images so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    /// The next image.
+    /// Adds the next image.
     pub(crate) fn add(&mut self, file_name: &str, captions: &[String]) {
         self.text(file_name);
         self.text(&captions.len().to_string());
@@ -22,7 +22,7 @@ impl Fingerprint {
         self.0.update(text.as_bytes());
     }
 
-    /// SHA-256 in hexadecimal.
+    /// Returns the SHA-256 in hexadecimal.
     pub(crate) fn finish(self) -> String {
         hex::encode(self.0.finalize())
     }

@@ -1,4 +1,4 @@
-//! A data set's pictures alone.
+//! Image files of a data set, without its captions.
 
 use std::path::Path;
 
@@ -7,31 +7,32 @@ use crate::error::LoadError;
 use crate::reading::Captions;
 use crate::warnings::Warning;
 
-/// What is known of a data set without its captions: a small part of what a [`Corpus`] takes in memory.
+/// Image files of a data set; takes a small part of the memory of a [`Corpus`].
 #[derive(Debug, Clone)]
 pub struct ImageFiles {
-    /// The pictures' file names, in the order of [`Corpus::images`].
+    /// File names of the images, in the order of [`Corpus::images`].
     pub names: Vec<String>,
-    /// What was odd but could be dealt with.
+    /// Oddities that did not stop the reading.
     pub warnings: Vec<Warning>,
     /// [`Corpus::fingerprint`].
     pub fingerprint: String,
-    /// Where the pictures are.
+    /// Locations of the images.
     pub locations: ImageLocations,
 }
 
 impl ImageFiles {
-    /// Finds the pictures under `dir`. Captions are read, checked and digested as [`Corpus::load`] does, and
-    /// not kept.
+    /// Finds the images under `dir`.
+    ///
+    /// Reads, checks and digests captions as [`Corpus::load`] does, and drops them.
     ///
     /// # Errors
-    /// Those of [`Corpus::load`].
+    /// Same as [`Corpus::load`].
     pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Self, LoadError> {
         let (mut corpus, fingerprint) = Corpus::load_with(dir, layout, Captions::Digested)?;
         let fingerprint = if let Some(fingerprint) = fingerprint {
             fingerprint.finish()
         } else {
-            // Captions that are not together, or of an image that is left out: they have to be at hand.
+            // Scattered captions, or those of a dropped image, must be kept in memory.
             corpus = Corpus::load(dir, layout)?;
             corpus.fingerprint()
         };

@@ -1,4 +1,4 @@
-//! Kaggle's layout: one CSV row a caption, under one of two headers.
+//! Kaggle's layout: CSV with one caption in each row, under one of two headers.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use crate::error::{LoadError, Location};
 use crate::reading::{Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
-/// The caption file's names: Flickr8k's and Flickr30k's, and Flickr30k's first upload.
+/// Names of the caption file: Flickr8k's and Flickr30k's, and Flickr30k's first upload.
 pub(crate) const FILES: [&str; 3] = ["captions.txt", "results.csv", "flickr30k_images/results.csv"];
 
-/// Which columns the header names.
+/// Columns that the header names.
 #[derive(Clone, Copy)]
 enum Columns {
     /// `image,caption`
@@ -22,7 +22,7 @@ enum Columns {
 pub(crate) fn read(contents: &str, reading: &mut Reading<'_>) -> Result<(), LoadError> {
     let (header, _) = contents.split_once('\n').unwrap_or((contents, ""));
     let (separator, columns) = recognise(header, reading.file)?;
-    // In the file with bars a quotation mark is a character like any other.
+    // In the file with bars a quotation mark is an ordinary character.
     let quoting = separator == b',';
     let mut rows = csv::ReaderBuilder::new()
         .delimiter(separator)
@@ -74,7 +74,7 @@ fn recognise(header: &str, file: &Path) -> Result<(u8, Columns), LoadError> {
     ))
 }
 
-/// A quotation mark out of place can swallow rows: these are refused, other stray marks counted.
+/// Refuses misplaced quotation marks that could swallow rows, and counts others as stray.
 fn check_quotes(
     raw: &str,
     row: &csv::StringRecord,
@@ -96,14 +96,14 @@ fn check_quotes(
     Ok(())
 }
 
-/// Returns true if a line of a field but its first begins as a row does, with a picture's name.
+/// Returns true if a later line of a field begins like a row, with an image's name.
 fn swallows_a_row(field: &str) -> bool {
     field.split(['\n', '\r']).skip(1).any(|line| {
         line.split_once(',').is_some_and(|(name, _)| is_picture_name(name.trim().trim_matches('"')))
     })
 }
 
-/// Whether every field is bare, or quoted from end to end with the marks within it doubled.
+/// Returns true if every field is bare, or fully quoted with doubled marks inside.
 fn is_canonical(raw: &str, row: &csv::StringRecord) -> bool {
     // Blank lines before a record belong to the span that the reader reports.
     let mut rest = raw.trim_start_matches(['\n', '\r']);
@@ -119,7 +119,7 @@ fn is_canonical(raw: &str, row: &csv::StringRecord) -> bool {
     rest.trim_end_matches(['\n', '\r']).is_empty()
 }
 
-/// `image,caption`. The caption is kept to the character.
+/// Adds a row of `image,caption`. The caption is unchanged.
 fn add_two(
     row: &csv::StringRecord,
     line: usize,
@@ -135,7 +135,7 @@ fn add_two(
     reading.add_row(name, caption, line)
 }
 
-/// `image_name,comment_number,comment`. Blanks round the separators belong to them.
+/// Adds a row of `image_name,comment_number,comment`, without blanks around separators.
 fn add_three(
     row: &csv::StringRecord,
     separator: char,
@@ -174,7 +174,7 @@ fn rejoin(row: &csv::StringRecord, from: usize, separator: char) -> String {
     row.iter().skip(from).collect::<Vec<_>>().join(&separator.to_string())
 }
 
-fn too_few(row: &csv::StringRecord, wanted: usize, line: usize, file: &Path) -> LoadError {
-    let problem = format!("has {} of {wanted} fields: {:?}", row.len(), rejoin(row, 0, ','));
+fn too_few(row: &csv::StringRecord, expected: usize, line: usize, file: &Path) -> LoadError {
+    let problem = format!("has {} of {expected} fields: {:?}", row.len(), rejoin(row, 0, ','));
     LoadError::malformed(file, Location::Line(line), problem)
 }

@@ -15,14 +15,14 @@ use crate::corpus::KarpathySplit;
 use crate::error::{LoadError, Location};
 use crate::reading::Reading;
 
-/// The names that Karpathy gave his files; they are found under other names too.
+/// Karpathy's own file names; files of other names are recognised by their contents.
 pub(crate) const FILES: [&str; 3] =
     ["dataset_flickr8k.json", "dataset_flickr30k.json", "dataset_coco.json"];
 
-/// Bytes in which a file of another name must look like Karpathy's: the first image is in them.
+/// Bytes of a file that are examined; they include the first image.
 const HEAD: u64 = 1 << 16;
 
-/// The files of a folder in Karpathy's format: the one of a known name, or all others.
+/// Returns the files in Karpathy's format: the one of a known name, or else all others.
 pub(crate) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let known = FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     if let Some(known) = known {
@@ -47,19 +47,19 @@ fn looks_right(path: &Path) -> io::Result<bool> {
     Ok(["\"images\"", "\"filename\"", "\"split\"", "\"sentences\""].into_iter().all(has))
 }
 
-/// The parts of the file that are used; it has more.
+/// Fields of the file that are used.
 #[derive(Deserialize)]
 pub(crate) struct DataSet<'t> {
     #[serde(borrow)]
     pub(crate) images: Vec<Record<'t>>,
 }
 
-/// One image.
+/// Record of one image.
 #[derive(Deserialize)]
 pub(crate) struct Record<'t> {
     #[serde(borrow)]
     pub(crate) filename: Cow<'t, str>,
-    /// The picture's folder: COCO's pictures are in two.
+    /// Folder of the image; COCO's images are in two folders.
     #[serde(borrow, default)]
     filepath: Option<Cow<'t, str>>,
     pub(crate) split: KarpathySplit,
@@ -67,7 +67,7 @@ pub(crate) struct Record<'t> {
     pub(crate) sentences: Vec<Sentence<'t>>,
 }
 
-/// One caption.
+/// Record of one caption.
 #[derive(Deserialize)]
 pub(crate) struct Sentence<'t> {
     #[serde(borrow)]
@@ -76,7 +76,7 @@ pub(crate) struct Sentence<'t> {
     tokens: Option<String>,
 }
 
-/// Reads a list of words, joined by spaces: a list of strings takes ten times the memory.
+/// Reads a list of words as one string; a list of strings would take ten times the memory.
 fn joined<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct Joined;
     impl<'de> Visitor<'de> for Joined {
@@ -101,7 +101,7 @@ fn joined<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     deserializer.deserialize_any(Joined)
 }
 
-/// Reads the file's text, as [`python_json`] gives it.
+/// Parses the file's text, after [`python_json`].
 pub(crate) fn parse<'t>(contents: &'t str, file: &Path) -> Result<DataSet<'t>, LoadError> {
     serde_json::from_str(contents)
         .map_err(|source| LoadError::Json { file: file.to_owned(), source })

@@ -1,8 +1,8 @@
-//! Data sets: captions, splits and the files of their pictures. Reads, never writes.
+//! Data sets: captions, splits and image files. Reads, never writes.
 //!
-//! A [`Corpus`] is a folder's captions by image, from any of four layouts; a [`Split`] divides its
-//! images; [`ImageFiles`] finds the pictures alone. [`audit()`] looks at everything once and says
-//! what is wrong.
+//! A [`Corpus`] holds a folder's captions by image, from any of four layouts; a [`Split`] divides
+//! its images into parts; [`ImageFiles`] finds the images alone. [`audit()`] checks the whole data
+//! set and reports every problem.
 //!
 //! ```
 //! use datasets::{Corpus, Split, SplitKind, SplitSpec};
@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! Nothing here depends on libtorch; the crate `pictures` decodes what [`Corpus::picture`] finds.
+//! Nothing here depends on libtorch; the crate `pictures` decodes the images.
 
 mod audit;
 mod corpus;

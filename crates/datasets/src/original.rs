@@ -1,10 +1,10 @@
-//! The layout of the original releases: `name#number`, a tab, the caption.
+//! Layout of the original releases: `name#number`, a tab, the caption.
 
 use crate::error::{LoadError, Location};
 use crate::reading::Reading;
 use crate::text;
 
-/// The caption file's names, bare and as Flickr8k's archive unpacks.
+/// Names of the caption file, bare and as Flickr8k's archive unpacks.
 pub(crate) const FILES: [&str; 4] = [
     "Flickr8k.token.txt",
     "Flickr8k_text/Flickr8k.token.txt",

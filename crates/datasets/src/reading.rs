@@ -1,4 +1,4 @@
-//! What the three layouts have in common: rows become images, and images find their pictures.
+//! Common part of all layouts: gathers rows into images, and finds the image files.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,7 +15,7 @@ use crate::fingerprint::Fingerprint;
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
 
-/// Where pictures may lie under the data set's folder, in the order they are tried.
+/// Folders of image files within the data set's folder, in the order of the search.
 const PICTURE_FOLDERS: [&str; 16] = [
     "Images",
     "images",
@@ -35,19 +35,19 @@ const PICTURE_FOLDERS: [&str; 16] = [
     ".",
 ];
 
-/// Names a picture may end in; others in a caption file are no pictures.
+/// Extensions of image files; other names in a caption file are not images.
 const PICTURE_EXTENSIONS: [&str; 12] =
     ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
 
-/// Flickr8k's captions speak of this picture, but no release of the set ever had it.
+/// Image that Flickr8k's captions name, but that no release of the set contains.
 const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
 
-/// What becomes of captions.
+/// Treatment of captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Captions {
-    /// All are kept.
+    /// Keeps all captions.
     Kept,
-    /// They are digested as they come, and only those of the last image kept.
+    /// Digests captions as they are read, and keeps only those of the last image.
     Digested,
 }
 
@@ -57,13 +57,13 @@ pub(crate) struct Reading<'f> {
     pub(crate) file: &'f Path,
     pub(crate) warnings: Warnings,
     images: Vec<Image>,
-    /// How many captions each has.
+    /// Number of captions of each image.
     counts: Vec<u32>,
     locations: Vec<Location>,
-    /// The folder of each picture within the pictures' folder; mostly none.
+    /// Folder of each image within the images' folder; mostly empty.
     subfolders: Vec<String>,
     index_by_name: HashMap<String, usize>,
-    /// The digest of all images but the last, where captions are digested and can be.
+    /// Digest of all images but the last, while captions can be digested.
     fingerprint: Option<Fingerprint>,
     captions: Captions,
 }
@@ -104,7 +104,7 @@ impl<'f> Reading<'f> {
         Ok(())
     }
 
-    /// Adds an image that has not been seen yet; its index is returned.
+    /// Adds an image that has not been seen yet and returns its index.
     pub(crate) fn add_image(
         &mut self,
         name: &str,
@@ -115,7 +115,7 @@ impl<'f> Reading<'f> {
         self.add_named(name, karpathy_split, location)
     }
 
-    /// Sets the folder, within the pictures' folder, of the image that was added last.
+    /// Sets the folder, within the images' folder, of the last added image.
     pub(crate) fn set_subfolder(
         &mut self,
         folder: &str,
@@ -128,12 +128,12 @@ impl<'f> Reading<'f> {
         Ok(())
     }
 
-    /// The index of the image of that name.
-    pub(crate) fn place_of(&self, name: &str) -> Option<usize> {
+    /// Returns the index of the image of that name.
+    pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
         self.index_by_name.get(name).copied()
     }
 
-    /// Adds an image under a name that no file of its own must have.
+    /// Adds an image under a name that is not that of a file.
     pub(crate) fn add_named(
         &mut self,
         name: &str,
@@ -158,12 +158,12 @@ impl<'f> Reading<'f> {
         Ok(index)
     }
 
-    /// Adds a caption to an image that [`Self::add_image`] gave.
+    /// Adds a caption to an image, by the index from [`Self::add_image`].
     pub(crate) fn add_caption(&mut self, index: usize, caption: &str, location: Location) {
         self.add_caption_with_words(index, caption, None, location);
     }
 
-    /// Adds a caption with its words, where the file lists them, joined by spaces.
+    /// Adds a caption with its words, if the file lists them, joined by spaces.
     pub(crate) fn add_caption_with_words(
         &mut self,
         index: usize,
@@ -191,7 +191,7 @@ impl<'f> Reading<'f> {
         }
     }
 
-    /// Digests the last image, of which all has been said, and drops its captions.
+    /// Digests the last image, which is complete, and drops its captions.
     fn digest_last(&mut self) {
         if let (Captions::Digested, Some(image)) = (self.captions, self.images.last_mut()) {
             let captions = std::mem::take(&mut image.captions);
@@ -207,7 +207,7 @@ impl<'f> Reading<'f> {
         self.warnings.add(kind, self.file, Some(location), example);
     }
 
-    /// Finds the pictures, and settles what becomes of images without one or without captions.
+    /// Finds the image files, and handles images without a file or without captions.
     pub(crate) fn finish(
         mut self,
         root: &Path,
@@ -264,7 +264,7 @@ impl<'f> Reading<'f> {
         Ok((corpus, self.fingerprint))
     }
 
-    /// Settles a set whose pictures are in archives, one for each image.
+    /// Completes a data set whose image files are in archives, one for each image.
     pub(crate) fn finish_in_archives(
         mut self,
         root: &Path,
@@ -292,26 +292,27 @@ pub(crate) fn is_picture_name(name: &str) -> bool {
     })
 }
 
-/// Returns true if a file without captions is a picture; macOS puts `._` files beside all others.
+/// Returns true if a file without captions is an image. macOS adds `._` files to all others.
 fn is_spare_picture(name: &str) -> bool {
     is_picture_name(name) && !name.starts_with("._") && !name.contains("/._")
 }
 
-/// The pictures that lie in a data set's folder.
+/// Image files in a data set's folder.
 struct FoundPictures {
     folder: PathBuf,
-    /// Their names, or where they are in subfolders their paths.
+    /// File names, or paths if they are in subfolders.
     pictures: HashSet<String>,
     in_subfolders: bool,
 }
 
-/// A picture's path within the pictures' folder.
+/// Returns the path of an image within the images' folder.
 fn relative<'n>(subfolder: &str, name: &'n str) -> Cow<'n, str> {
     if subfolder.is_empty() { name.into() } else { format!("{subfolder}/{name}").into() }
 }
 
-/// Finds the first of the usual folders with any of the pictures in it: in the subfolders that the
-/// captions name, or where none is there, in the folder itself.
+/// Finds the first of [`PICTURE_FOLDERS`] that contains any of the images.
+///
+/// Searches the subfolders that the captions name, or the folder itself if none of them exists.
 fn find_pictures(
     root: &Path,
     captions: &Path,
@@ -352,7 +353,7 @@ fn find_pictures(
     })
 }
 
-/// Names that are not UTF-8 are left out: no caption can speak of them.
+/// Returns the names of files in a folder, without those that are not UTF-8, as captions are.
 fn file_names(folder: &Path) -> io::Result<HashSet<String>> {
     if !folder.is_dir() {
         return Err(io::ErrorKind::NotFound.into());

@@ -1,4 +1,4 @@
-//! Dividing a corpus: by position as the paper does, by the release's lists, or as Karpathy did.
+//! Splits of a corpus: by position as in the paper, by the release's lists, or Karpathy's.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::corpus::{Corpus, KarpathySplit, Layout};
 use crate::error::{LoadError, Location};
 use crate::{karpathy, text};
 
-/// Which division.
+/// Kind of split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitKind {
@@ -20,7 +20,7 @@ pub enum SplitKind {
     Paper,
     /// The lists of Flickr8k's release, `Flickr_8k.{train,dev,test}Images.txt`.
     Official,
-    /// The division written in `dataset_flickr8k.json` or `dataset_flickr30k.json`.
+    /// Karpathy's split, from `dataset_flickr8k.json` or `dataset_flickr30k.json`.
     Karpathy,
 }
 
@@ -47,28 +47,28 @@ impl FromStr for SplitKind {
     }
 }
 
-/// A division and its sizes.
+/// Kind and sizes of a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSpec {
-    /// Which division.
+    /// Kind of split.
     pub kind: SplitKind,
-    /// For [`SplitKind::Paper`], the number of caption rows at the end that are the test set.
+    /// For [`SplitKind::Paper`], the number of caption rows at the end that form the test set.
     pub test_captions: usize,
-    /// For [`SplitKind::Paper`], the number of caption rows before the test set that are held out
-    /// for validation.
+    /// For [`SplitKind::Paper`], the number of held-out caption rows before the test set.
     pub validation_captions: usize,
 }
 
 impl SplitSpec {
-    /// The paper's division for its prefix models: 5,000 rows for the test, none held out. SBG also
-    /// holds out 5,000 for validation.
+    /// The paper's split for its prefix models: 5,000 rows for the test, none held out.
+    ///
+    /// SBG also holds out 5,000 for validation.
     pub const PAPER: Self =
         Self { kind: SplitKind::Paper, test_captions: 5000, validation_captions: 0 };
     /// The release's lists.
     pub const OFFICIAL: Self =
         Self { kind: SplitKind::Official, test_captions: 0, validation_captions: 0 };
-    /// Karpathy's division.
+    /// Karpathy's split.
     pub const KARPATHY: Self =
         Self { kind: SplitKind::Karpathy, test_captions: 0, validation_captions: 0 };
 }
@@ -76,57 +76,59 @@ impl SplitSpec {
 /// Indexes into [`Corpus::images`]; no image is in two parts, and some may be in none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// Images to train on; never empty.
+    /// Training images; never empty.
     pub train: Vec<usize>,
-    /// Images to watch while training.
+    /// Validation images.
     pub validation: Vec<usize>,
-    /// Images to report on.
+    /// Test images.
     pub test: Vec<usize>,
 }
 
-/// Why a corpus cannot be divided so.
+/// Reason why a corpus cannot be split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
-    /// Nothing beside the captions tells the division.
+    /// The data set has no files for this split.
     #[error(
         "{} has no {kind} split: it needs {} there; the split `paper` needs no file",
         printable_path(root), needs.join(" or ")
     )]
     NoLists {
-        /// The division asked for.
+        /// Requested split.
         kind: SplitKind,
-        /// The data set's folder.
+        /// Folder of the data set.
         root: PathBuf,
-        /// The files that would tell.
+        /// Missing files.
         needs: Vec<String>,
     },
-    /// The rows asked for begin inside an image.
+    /// The boundary of the split lies within an image.
     #[error(
         "the last {rows} captions begin inside image {}; choose {below} or {above} captions \
          ({dropped} captions were dropped while loading, see the warnings)",
         printable(image)
     )]
     InsideImage {
-        /// The rows asked for, counted from the end of the file.
+        /// Requested rows, counted from the end of the file.
         rows: usize,
-        /// The image that the boundary cuts.
+        /// Image at the boundary.
         image: String,
-        /// The next smaller number of rows that ends between images.
+        /// Next smaller number of rows that ends between images.
         below: usize,
-        /// The next larger.
+        /// Next larger number of rows that ends between images.
         above: usize,
-        /// How many captions loading dropped, which may have moved the boundary.
+        /// Number of captions dropped by loading, which may have moved the boundary.
         dropped: usize,
     },
-    /// More rows are asked for than there are.
-    #[error("{wanted} captions are asked for testing and validation, but there are only {have}")]
+    /// The corpus has fewer rows than requested.
+    #[error(
+        "{requested} captions are requested for test and validation, but there are only {have}"
+    )]
     TooFewCaptions {
-        /// The captions of the corpus.
+        /// Captions of the corpus.
         have: usize,
-        /// Those asked for.
-        wanted: usize,
+        /// Requested captions.
+        requested: usize,
     },
-    /// No image is left to train on.
+    /// No image is left for training.
     #[error("the {0} split leaves no image to train on")]
     NothingToTrain(SplitKind),
     /// A list names an image that the corpus does not have.
@@ -137,13 +139,13 @@ pub enum SplitError {
         printable_path(root)
     )]
     UnknownImage {
-        /// The list.
+        /// File of the list.
         file: PathBuf,
-        /// Its line, or the entry of a JSON file.
+        /// Line, or entry of a JSON file.
         line: usize,
-        /// The image.
+        /// Image without captions.
         image: String,
-        /// The data set's folder.
+        /// Folder of the data set.
         root: PathBuf,
     },
     /// An image is listed twice, in one part or in two.
@@ -154,15 +156,15 @@ pub enum SplitError {
         printable_path(first_file)
     )]
     ListedTwice {
-        /// The second list.
+        /// File of the second list.
         file: PathBuf,
-        /// Its line.
+        /// Line in the second list.
         line: usize,
-        /// The image.
+        /// Image listed twice.
         image: String,
-        /// The first list.
+        /// File of the first list.
         first_file: PathBuf,
-        /// Its line.
+        /// Line in the first list.
         first_line: usize,
     },
     /// A list cannot be read.
@@ -171,11 +173,11 @@ pub enum SplitError {
 }
 
 impl Split {
-    /// Divides `corpus` as `spec` says.
+    /// Splits `corpus` by `spec`.
     ///
-    /// [`SplitKind::Paper`] goes by position in the order of Kaggle's files: the rows' own order in
-    /// that layout, and the order of the file names in the others, so that every layout of Flickr8k
-    /// gives the same parts.
+    /// [`SplitKind::Paper`] splits by position in the order of Kaggle's files: the order of rows in
+    /// that layout, and of file names in the others, so that every layout of Flickr8k gives the
+    /// same parts.
     pub fn new(corpus: &Corpus, spec: &SplitSpec) -> Result<Self, SplitError> {
         let split = match spec.kind {
             SplitKind::Paper => by_position(corpus, spec)?,
@@ -197,7 +199,7 @@ fn by_position(corpus: &Corpus, spec: &SplitSpec) -> Result<Split, SplitError> {
     let held_out = spec.test_captions.saturating_add(spec.validation_captions);
     let have = corpus.caption_count();
     if held_out > have {
-        return Err(SplitError::TooFewCaptions { have, wanted: held_out });
+        return Err(SplitError::TooFewCaptions { have, requested: held_out });
     }
     let test = last_images(corpus, &order, spec.test_captions)?;
     let validation = last_images(corpus, &order, held_out)?;
@@ -206,7 +208,7 @@ fn by_position(corpus: &Corpus, spec: &SplitSpec) -> Result<Split, SplitError> {
     Ok(Split { train: order, validation, test })
 }
 
-/// How many images at the end of `order` have `rows` captions together.
+/// Returns the number of images at the end of `order` that have `rows` captions.
 fn last_images(corpus: &Corpus, order: &[usize], rows: usize) -> Result<usize, SplitError> {
     let mut seen = 0;
     for (count, image) in
@@ -231,7 +233,7 @@ fn last_images(corpus: &Corpus, order: &[usize], rows: usize) -> Result<usize, S
     Ok(order.len())
 }
 
-/// Assigns listed images to parts, each at most once.
+/// Assignment of listed images to parts, each at most once.
 struct Assignment<'c> {
     corpus: &'c Corpus,
     index_by_name: HashMap<&'c str, usize>,

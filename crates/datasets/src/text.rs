@@ -1,4 +1,4 @@
-//! Reading a caption or split file as text, with errors that name file and line.
+//! Reading of caption and split files as text, with errors that name file and line.
 
 use std::io::{self, Read as _};
 use std::path::{Component, Path};
@@ -14,7 +14,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 ///
 /// The largest of these files, Flickr30k's JSON, has 36 MB.
 pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = read_regular(path).map_err(|source| match source.kind() {
+    let mut bytes = Vec::new();
+    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
         _ => LoadError::Io { path: path.to_owned(), source },
     })?;
@@ -38,21 +40,15 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
     }
 }
 
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The lines that hold something, with their 1-based numbers; `\n` and `\r\n` both end a line.
+/// Returns the lines that are not blank, with numbers from 1; `\n` or `\r\n` ends a line.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| {
-        // A file of blanks is not a row with too few fields.
+        // A blank line is not a row with too few fields.
         !line.trim().is_empty()
     })
 }
 
-/// Refuses a file name that could lead out of the picture folder.
+/// Refuses a file name that could lead out of the images' folder.
 pub(crate) fn check_name(name: &str, file: &Path, location: Location) -> Result<(), LoadError> {
     let problem = if name.is_empty() {
         "has no image name"
@@ -64,7 +60,7 @@ pub(crate) fn check_name(name: &str, file: &Path, location: Location) -> Result<
     Err(LoadError::malformed(file, location, format!("{problem}: {name:?}")))
 }
 
-/// Refuses a folder that could lead out of the data set's.
+/// Refuses a folder name that could lead out of the data set's folder.
 pub(crate) fn check_folder(folder: &str, file: &Path, location: Location) -> Result<(), LoadError> {
     let is_plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
     if Path::new(folder).components().all(is_plain) && !folder.contains(['\\', '\0']) {

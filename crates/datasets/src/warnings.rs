@@ -1,4 +1,4 @@
-//! What was odd in the files but did not stop the reading: counted, with the first place it was seen.
+//! Oddities in the files that did not stop the reading: count, and location of the first one.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,31 +8,34 @@ use serde::Serialize;
 
 use crate::error::Location;
 
-/// What kind of oddity, and what was done about it.
+/// Kind of oddity, and its treatment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningKind {
-    /// Captions under a name that can have no picture: one that is not a picture's name (Flickr8k's
-    /// `2258277193_586949ec62.jpg.1`), or the one whose picture Flickr8k never had. Dropped.
+    /// Captions of a name that cannot have an image file. Dropped.
+    ///
+    /// The name is not that of an image (Flickr8k's `2258277193_586949ec62.jpg.1`), or is that of
+    /// the image that no release of Flickr8k contains.
     NoSuchPicture,
-    /// Captions of an image whose picture is not in the folder. Kept: dropping them would move the
-    /// split by position. Decoding names the file, and an audit calls the set broken.
+    /// Captions of an image whose file is missing. Kept, since dropping them would shift the split.
+    ///
+    /// Decoding names the file, and an audit calls the data set broken.
     MissingPicture,
-    /// A caption of no characters, or of blanks. Dropped.
+    /// An empty or blank caption. Dropped.
     EmptyCaption,
-    /// An image left without any caption. Dropped.
+    /// An image without captions. Dropped.
     ImageWithoutCaptions,
-    /// A picture in the folder that no caption speaks of. Ignored.
+    /// An image file without captions. Ignored.
     PictureWithoutCaptions,
-    /// A row with more fields than the header: an unquoted caption with separators in it. The
-    /// caption is put together again.
+    /// A row with more fields than the header: an unquoted caption with separators. Rejoined.
     UnquotedSeparator,
-    /// A quotation mark where CSV does not expect one. Read as Python's `csv` reads it.
+    /// A quotation mark where CSV expects none. Read as Python's `csv` reads it.
     StrayQuote,
-    /// A caption number and its caption in one field, as in line 19,999 of Flickr30k's
-    /// `results.csv`. Taken apart.
+    /// A caption number and its caption in one field. Split.
+    ///
+    /// Line 19,999 of Flickr30k's `results.csv` is an example.
     NumberInCaption,
-    /// Rows of one image with rows of another between them. Gathered at the first.
+    /// Rows of one image that are not adjacent. Gathered at the first.
     ScatteredRows,
 }
 
@@ -51,24 +54,24 @@ impl WarningKind {
         }
     }
 
-    /// Whether captions were left out because of it.
+    /// Returns true if captions were dropped because of it.
     pub(crate) fn drops_captions(self) -> bool {
         matches!(self, Self::NoSuchPicture | Self::EmptyCaption)
     }
 }
 
-/// One kind of oddity in one file.
+/// All oddities of one kind in one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// What it is.
+    /// Kind of oddity.
     pub kind: WarningKind,
-    /// The file, or for [`WarningKind::PictureWithoutCaptions`] the picture folder.
+    /// File, or for [`WarningKind::PictureWithoutCaptions`] the images' folder.
     pub file: PathBuf,
-    /// Where it was first seen.
+    /// Location of the first one.
     pub first: Option<Location>,
-    /// The image concerned there.
+    /// Image of the first one.
     pub example: String,
-    /// How many rows, captions or images it concerns.
+    /// Number of affected rows, captions or images.
     pub count: usize,
 }
 

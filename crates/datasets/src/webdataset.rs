@@ -1,13 +1,13 @@
-//! Large sets' layout: tar archives, in which the files of an example follow each other.
+//! Layout of large data sets: tar archives, in which the files of an example are adjacent.
 //!
-//! A file's key is its name up to the first dot behind its folder; hidden files, and those under a
-//! folder such as `__MACOSX__`, are of no example (webdataset's rules). Of a key's files the
-//! picture is read, and `txt`, a caption in each line, or where there is none `json`, with
-//! `caption` or a list `captions`, as img2dataset writes them. Only headers and captions are read
-//! here: pictures stay where they are, and each is read by its place in its archive.
+//! The key of a file is its path up to the first dot of its name. Hidden files, and those in a
+//! folder such as `__MACOSX__`, belong to no example (webdataset's rules). Of the files with one
+//! key the image is read, and `txt` with a caption in each line, or else `json` with `caption` or a
+//! list `captions`, as img2dataset writes them. Only headers and captions are read here: images
+//! stay in their archives, and are read from there by offset.
 //!
-//! A key is unique within its archive only: where two archives have the same, all pictures are
-//! called by their archive too.
+//! Keys are unique only within an archive: if two archives share a key, all images are named after
+//! their archives, too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,10 +27,10 @@ use crate::fingerprint::Fingerprint;
 use crate::reading::{Captions, Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
-/// What the archives are called.
+/// Name patterns of archives.
 pub(crate) const FILES: [&str; 3] = ["*.tar", "*.tar.gz", "*.tgz"];
 
-/// Endings of archives; those compressed by other programs than gzip are found to be refused.
+/// Extensions of archives, including unsupported compressions, which are refused.
 const ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"];
 
 /// First bytes of compressed files.
@@ -38,15 +38,15 @@ const GZIP: &[u8] = b"\x1f\x8b";
 const OTHERS: [(&str, &[u8]); 3] =
     [("bzip2", b"BZh"), ("xz", b"\xfd7zXZ\0"), ("zstd", b"\x28\xb5\x2f\xfd")];
 
-/// A caption file longer than this is none.
-const LONGEST_TEXT: u64 = 1 << 20;
+/// Largest size of a caption file in bytes; longer files are ignored.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// The archives of a folder, by name. Of one that lies there packed and unpacked, the unpacked.
+/// Returns the archives of a folder, sorted by name; an unpacked one hides its packed copy.
 pub(crate) fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // macOS puts `._` files beside all others.
+        // macOS adds a `._` file to each other file.
         if let Ok(name) = entry.file_name().into_string()
             && !name.starts_with('.')
             && stem(&name).is_some()
@@ -61,12 +61,12 @@ pub(crate) fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.iter().filter(first).map(|name| folder.join(name)).collect())
 }
 
-/// An archive's name without its ending; none where it is no archive's.
+/// Returns an archive's name without its extension; `None` for other files.
 fn stem(name: &str) -> Option<&str> {
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))
 }
 
-/// Reads the captions of all archives of a folder, and finds its pictures.
+/// Reads the captions of all archives of a folder, and finds its images.
 pub(crate) fn load(
     root: &Path,
     archives: &[PathBuf],
@@ -82,23 +82,23 @@ pub(crate) fn load(
     Err(LoadError::NoCaptions(root.to_owned()))
 }
 
-/// Endings of pictures.
+/// Naming of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Naming {
-    /// As in their archive.
+    /// By the path in the archive.
     Plain,
-    /// With their archive as a folder.
+    /// By the archive as a folder, and the path in it.
     WithArchive,
 }
 
-/// Adds the examples of all archives; not all of them where two archives have the same plain name.
+/// Adds the examples of all archives; stops early if two archives share a plain name.
 fn add_all<'f>(
     archives: &'f [PathBuf],
     naming: Naming,
     reading: &mut Reading<'f>,
     pictures: &mut Vec<PictureFile>,
 ) -> Result<bool, LoadError> {
-    // As many at a time as there are threads: an archive's captions are megabytes.
+    // Archives are read in groups of one for each thread: an archive's captions take megabytes.
     for archives in archives.chunks(rayon::current_num_threads()) {
         let read: Vec<_> = archives.par_iter().map(|archive| read(archive)).collect();
         for (archive, examples) in archives.iter().zip(read) {
@@ -134,7 +134,7 @@ fn add<'f>(
             reading.warn(WarningKind::ImageWithoutCaptions, location, &name);
             continue;
         }
-        if naming == Naming::Plain && reading.place_of(&name).is_some_and(|index| index < others) {
+        if naming == Naming::Plain && reading.index_of(&name).is_some_and(|index| index < others) {
             return Ok(false);
         }
         let index = reading.add_named(&name, None, location)?;
@@ -146,13 +146,13 @@ fn add<'f>(
     Ok(true)
 }
 
-/// The files of one key.
+/// Files with one key.
 #[derive(Default)]
 struct Example {
     key: String,
     picture: Option<(String, PictureFile)>,
     captions: Vec<String>,
-    /// Captions are from a `txt`.
+    /// True if captions are from a `txt`.
     has_text: bool,
 }
 
@@ -164,7 +164,7 @@ struct Description {
     captions: Texts,
 }
 
-/// Captions in any of the forms that programs write. Null stands for a missing field.
+/// Captions in any of the forms that programs write; null is a missing field.
 #[derive(Default, Deserialize)]
 #[serde(untagged, expecting = "captions must be a text, a list of texts or null")]
 enum Texts {
@@ -219,7 +219,7 @@ fn read(path: &Path) -> Result<Vec<Example>, LoadError> {
     Ok(examples.found)
 }
 
-/// The examples of an archive so far.
+/// Examples read so far from an archive.
 struct Examples<'p> {
     path: &'p Path,
     archive: Arc<Path>,
@@ -228,7 +228,7 @@ struct Examples<'p> {
 }
 
 impl Examples<'_> {
-    /// Adds a file of the archive.
+    /// Adds a file of the archive to its example.
     fn add<R: Read>(&mut self, mut entry: Entry<R>) -> Result<(), LoadError> {
         let name = name_of(&entry);
         let Some((key, extension)) = split(&name).filter(|_| entry.header().entry_type().is_file())
@@ -262,7 +262,8 @@ impl Examples<'_> {
                 example.captions = caption.into_vec();
                 example.captions.extend(captions.into_vec());
             }
-            // Of a key's pictures the one that has no further part in its name, as masks have.
+            // Of several images with one key, the one without a further suffix wins: masks have
+            // one.
             extension
                 if is_picture_name(&name)
                     && (example.picture.is_none() || !extension.contains('.')) =>
@@ -287,7 +288,7 @@ fn name_of<R: Read>(entry: &Entry<R>) -> String {
     name.strip_prefix("./").unwrap_or(&name).to_owned()
 }
 
-/// A name before and behind the first dot of its last part; none where it is of no example.
+/// Splits a path at the first dot of its last part; `None` if it belongs to no example.
 fn split(name: &str) -> Option<(&str, &str)> {
     let first = name.split_once('/').map_or(name, |(folder, _)| folder);
     if first.len() >= 4 && first.starts_with("__") && first.ends_with("__") {
@@ -308,7 +309,7 @@ fn text<R: Read>(
         let name = printable(name);
         LoadError::malformed(archive, location, format!("has {name}, which {problem}"))
     };
-    if entry.size() > LONGEST_TEXT {
+    if entry.size() > MAX_TEXT_BYTES {
         return Err(bad("is too long for a caption"));
     }
     let mut bytes = Vec::new();

@@ -335,7 +335,7 @@ fn a_row_with_unquoted_commas_is_put_together_and_counted() {
 
 #[test]
 fn stray_quotation_marks_are_read_as_python_reads_them_and_counted() {
-    // What csv.reader of Python 3.11 makes of each.
+    // Results of csv.reader of Python 3.11.
     for (row, caption) in [
         ("a.jpg,\"A sign \"Stop\" here .\"", "A sign Stop\" here .\""),
         ("a.jpg,\"Stop\" here .", "Stop here ."),

@@ -44,7 +44,7 @@ fn archives_hold_the_set_that_a_folder_holds() {
     for number in 0..3 {
         fs::write(kaggle.join(format!("Images/{number}.png")), &png).unwrap();
     }
-    // Not in the order of their names, and with what else img2dataset writes.
+    // In another order than by name, with the other files that img2dataset writes.
     archive(
         &tars.join("00001.tar"),
         &[("2.json", br#"{"caption": "Snow .", "url": "x"}"#), ("2.png", &png), ("2.cls", b"7")],
@@ -150,7 +150,7 @@ fn names_may_have_folders_and_hidden_files_are_of_no_example() {
     }
     assert_eq!(corpus.warnings.len(), 1, "{:?}", corpus.warnings);
     assert_eq!(corpus.warnings[0].example, long, "it has no caption");
-    // Files of macOS beside the archives are none.
+    // The `._` files of macOS are not archives.
     fs::write(folder.path().join("._a.tar"), "mac").unwrap();
     assert_eq!(load(folder.path()).unwrap().images.len(), 2);
 }
@@ -201,7 +201,7 @@ fn compressed_archives_are_read_like_others_and_those_of_other_programs_are_name
         }
         fs::remove_file(packed.join(name)).unwrap();
     }
-    // Unpacked beside the packed one it counts once.
+    // An archive that also exists unpacked counts once.
     fs::write(packed.join("a.tar.gz"), &members).unwrap();
     fs::copy(plain.join("a.tar"), packed.join("a.tar")).unwrap();
     assert_eq!(load(&packed).unwrap().images, expected.images);

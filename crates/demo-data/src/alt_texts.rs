@@ -1,4 +1,4 @@
-//! Alt texts: short texts beside an image, like those on the web that CLIP is trained on.
+//! Alt texts: short texts of images, like those on the web that CLIP is trained on.
 //!
 //! An alt text has a few words on one visible fact: a thing and its kind, its colour, the place,
 //! the weather, the time of day, or an activity. Some stand alone, and some have the form "picture
@@ -12,15 +12,15 @@ use crate::scene::{Place, Scene, Thing, pick};
 
 /// Returns `count` texts of `scene`, drawn independently of each other.
 pub(crate) fn alt_texts(scene: &Scene, count: usize, random: &mut ChaCha8Rng) -> Vec<String> {
-    (0..count).map(|_| Teller { scene, random }.text()).collect()
+    (0..count).map(|_| AltTextWriter { scene, random }.text()).collect()
 }
 
-struct Teller<'s> {
+struct AltTextWriter<'s> {
     scene: &'s Scene,
     random: &'s mut ChaCha8Rng,
 }
 
-impl Teller<'_> {
+impl AltTextWriter<'_> {
     fn text(&mut self) -> String {
         let things: Vec<&Thing> = self.scene.things.iter().collect();
         let thing = pick(self.random, &things);

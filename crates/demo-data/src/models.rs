@@ -14,6 +14,7 @@ use networks::weights::write_tensors;
 use runs::write_json;
 use training::Error;
 use training::memory;
+use training::named_variables;
 use training::seeds::{self, Purpose};
 
 /// Weights, and the bytes of the file that they are written to.
@@ -38,10 +39,7 @@ pub fn init_gpt2(
     let store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(seed, Purpose::Initialisation, 0));
     let _model = Gpt2::new(store.root(), &config);
-    durable::create_dir_all(folder)?;
-    tokenizer.save(folder)?;
-    write_json(&folder.join("config.json"), &config)?;
-    save_store(&store, folder)?;
+    save_gpt2(folder, &tokenizer, &config, &named_variables(&store))?;
     Ok(config)
 }
 
@@ -64,7 +62,15 @@ pub fn init_clip(folder: &Path, mut config: ClipConfig, seed: u64) -> Result<(),
     Ok(clip::save_folder(folder, &store, &config)?)
 }
 
-fn save_store(store: &nn::VarStore, folder: &Path) -> Result<(), Error> {
-    let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    Ok(write_tensors(&folder.join("model.safetensors"), &tensors)?)
+/// Writes a GPT-2 to `folder` in Hugging Face's format.
+pub(crate) fn save_gpt2(
+    folder: &Path,
+    tokenizer: &Gpt2Tokenizer,
+    config: &Gpt2Config,
+    tensors: &[(String, Tensor)],
+) -> Result<(), Error> {
+    durable::create_dir_all(folder)?;
+    tokenizer.save(folder)?;
+    write_json(&folder.join("config.json"), config)?;
+    Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
 }

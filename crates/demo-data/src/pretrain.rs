@@ -1,9 +1,8 @@
-//! Pretraining of what captioners start from: CLIP by its contrastive objective, GPT-2 as a language
-//! model.
+//! Pretraining of small models: CLIP by its contrastive objective, GPT-2 as a language model.
 //!
-//! For small models on small data, where no pretrained ones can be had. A step is a batch drawn anew from
-//! all pictures or all texts; the seed decides weights, batches and dropout, so the same call writes the
-//! same bytes on the same machine. Nothing is written before the end.
+//! For small data without published models. A step is a random batch of images or texts; the seed
+//! decides weights, batches and dropout, so that the same call writes the same bytes on the same
+//! machine. Nothing is written before the end.
 
 mod contrastive;
 mod language;
@@ -23,36 +22,36 @@ use training::seeds::{self, Purpose};
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
 
-/// Weights, their gradients and the optimizer's two moments.
+/// Copies of the weights in memory: weights, gradients and the optimizer's two moments.
 const TRAINED_COPIES: u128 = 4;
 
-/// How long and how fast.
+/// Length, batch size and learning rate of the pretraining.
 #[derive(Debug, Clone, Copy)]
-pub struct Course {
-    /// Steps in all.
+pub struct TrainingOptions {
+    /// Total number of steps.
     pub steps: u64,
-    /// Pictures with a text each, or blocks of text, in a step.
+    /// Images with one text each, or blocks of text, in a step.
     pub batch_size: usize,
-    /// The peak of the learning rate, which falls to 0 at the last step.
+    /// Peak of the learning rate, which falls to 0 at the last step.
     pub learning_rate: f64,
     /// Steps from 0 to the peak.
     pub warmup_steps: u64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Decides everything that is random.
+    /// Seed of everything random.
     pub seed: u64,
 }
 
-/// A step that was done.
+/// StepProgress event: a finished step.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Steps done.
+pub struct StepProgress {
+    /// Finished steps.
     pub step: u64,
-    /// The loss of its batch.
+    /// Loss of the step's batch.
     pub loss: f64,
 }
 
-impl Course {
+impl TrainingOptions {
     fn learner<M: Model>(
         &self,
         model: M,
@@ -81,22 +80,27 @@ impl Course {
         Learner::new(model, AdamW::new(parameters, rule), schedule, options)
     }
 
-    /// Walks all steps, or those before `stop` is set, which gives false. `part` gives the batch of a step, `behind` is called after each update.
-    fn walk<M: Model>(
+    /// Trains all steps; returns false if `stop` was set before the end.
+    ///
+    /// `make_batch` returns the batch of a step, and `after_step` is called after each update.
+    fn train<M: Model>(
         &self,
         learner: &mut Learner<M>,
-        mut part: impl FnMut(u64) -> Result<M::Batch, Error>,
-        mut behind: impl FnMut(&mut M) -> Result<(), Error>,
-        progress: &mut dyn FnMut(Progress),
+        mut make_batch: impl FnMut(u64) -> Result<M::Batch, Error>,
+        mut after_step: impl FnMut(&mut M) -> Result<(), Error>,
+        progress: &mut dyn FnMut(StepProgress),
         stop: &AtomicBool,
     ) -> Result<bool, Error> {
         for step in 0..self.steps {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let part = part(step)?;
-            let computed =
-                learner.compute(&[part], step, seeds::derive(self.seed, Purpose::Dropout, step))?;
+            let batch = make_batch(step)?;
+            let computed = learner.compute(
+                &[batch],
+                step,
+                seeds::derive(self.seed, Purpose::Dropout, step),
+            )?;
             let loss = computed.loss.double_value(&[]);
             if !loss.is_finite() {
                 return Err(Error::Mismatch(format!(
@@ -105,14 +109,13 @@ impl Course {
                 )));
             }
             learner.apply(&computed)?;
-            behind(learner.model_mut())?;
-            progress(Progress { step: step + 1, loss });
+            after_step(learner.model_mut())?;
+            progress(StepProgress { step: step + 1, loss });
         }
         Ok(true)
     }
 
-    /// The numbers of a step's batch, drawn among `count` without one twice; all of them where there
-    /// are not as many.
+    /// Returns the indices of a step's batch, distinct numbers below `count`, or all if fewer.
     fn batch(&self, step: u64, count: usize) -> Vec<usize> {
         let per_pass = (count / self.batch_size).max(1) as u64;
         let order = seeds::permutation(self.seed, Purpose::Order, step / per_pass, count);

@@ -19,14 +19,14 @@ use crate::paint::paint;
 use crate::scene::Scene;
 
 /// Version of the drawing and captioning code. Increase it if the output changes.
-const EDITION: u32 = 1;
+const FORMAT_VERSION: u32 = 1;
 
 const QUALITY: u8 = 92;
 
-/// Most images in a set: their names have five digits.
+/// Largest number of images in a set: their names have five digits.
 pub const MAX_COUNT: usize = 100_000;
 
-/// Most alt texts per image.
+/// Largest number of alt texts per image.
 pub const MAX_ALT_TEXTS: usize = 100;
 
 /// Allowed side lengths of an image, in pixels.
@@ -190,7 +190,7 @@ impl Folder<'_> {
             number => format!("alt texts {number}\n"),
         };
         format!(
-            "drawn by capsmith, edition {EDITION}\ncount {count}\nseed {seed}\nsize {size}\n{alt_texts}{state}\n"
+            "drawn by capsmith, edition {FORMAT_VERSION}\ncount {count}\nseed {seed}\nsize {size}\n{alt_texts}{state}\n"
         )
     }
 

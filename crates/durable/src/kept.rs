@@ -1,10 +1,10 @@
 //! Finished work that is kept by a key and reused while the key stays the same.
 //!
 //! A [`Key`] names everything that a result depends on. Equal keys mean that the result is reused;
-//! different ones are told apart by name. A key also holds a format number that a person raises
-//! where results change, so that a changed comment redoes nothing. There are three forms:
+//! errors name the values that differ. A key also holds a format number that developers raise when
+//! results change, so that an edited comment rebuilds nothing. There are three forms:
 //!
-//! - [`read_json`] and [`write_json`]: a JSON file beside its key.
+//! - [`read_json`] and [`write_json`]: a JSON file with its key.
 //! - [`folder`]: a folder that one process makes while the others wait.
 //! - [`Pieces`]: pieces of fixed size, shared by several processes and resumed after a kill.
 //!
@@ -134,7 +134,7 @@ struct Keyed<T> {
     value: T,
 }
 
-/// Writes a value beside its key, as JSON with a digest of its contents.
+/// Writes a value and its key as JSON, with a digest of the contents.
 ///
 /// # Errors
 /// Names the file.
@@ -183,7 +183,7 @@ pub fn folder<E: From<Error>>(
     Ok(crate::replace(&partial, folder)?)
 }
 
-/// Pieces of an unfinished result, in a folder beside it.
+/// Pieces of an unfinished result, in a folder next to it.
 ///
 /// ```text
 /// RESULT.partial/          or RESULT.KEY.partial/
@@ -330,7 +330,7 @@ pub fn remove_leftovers(result: &Path) -> Result<(), Error> {
         if key.is_some_and(is_key) {
             remove_leftover(&path)?;
             if !path.exists() {
-                // Version 0.1.0 had its lock file beside the folder.
+                // Version 0.1.0 had its lock file next to the folder.
                 crate::remove(&path.with_extension("lock"))?;
             }
         }
@@ -384,11 +384,11 @@ mod tests {
     #[test]
     fn a_folder_is_made_once_and_again_where_it_is_damaged() {
         let root = tempfile::tempdir().unwrap();
-        let place = root.path().join("some/key");
-        fs::create_dir_all(named(&place, "partial")).unwrap();
+        let path = root.path().join("some/key");
+        fs::create_dir_all(named(&path, "partial")).unwrap();
         let made = std::sync::atomic::AtomicUsize::new(0);
         let make = || {
-            folder(&place, |partial| {
+            folder(&path, |partial| {
                 made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 crate::write(&partial.join("a"), b"whole")
             })
@@ -401,10 +401,10 @@ mod tests {
             }
         });
         assert_eq!(make(), 1);
-        fs::write(place.join("a"), "damaged").unwrap();
+        fs::write(path.join("a"), "damaged").unwrap();
         assert_eq!(make(), 2);
-        assert_eq!(fs::read(place.join("a")).unwrap(), b"whole");
-        assert_eq!(fs::read_dir(place.parent().unwrap()).unwrap().count(), 2, "it and its lock");
+        assert_eq!(fs::read(path.join("a")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "it and its lock");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Files that are whole or absent, never half-written.
 //!
 //! Everything that capsmith keeps goes through [`write()`] or [`write_with`]. They write the bytes
-//! to a temporary file beside the destination, sync it, rename it over the destination and sync the
-//! directory. After a crash, a kill or a full disk the destination holds the old bytes or the new
-//! ones. The next write to the same destination reuses the temporary file of a killed process.
+//! to a temporary file next to the destination, sync it, rename it over the destination and sync
+//! the directory. After a crash, a kill or a full disk the destination holds the old bytes or the
+//! new ones. The next write to the same destination reuses the temporary file of a killed process.
 //! [`kept`] builds on this: finished work is kept by a key and reused.
 //!
 //! ```
@@ -130,7 +130,7 @@ pub fn replace(finished: &Path, path: &Path) -> Result<(), Error> {
     sync_parent(path)
 }
 
-/// Creates a folder and its parents, and syncs the parent so that the folder survives a crash.
+/// Creates a folder and its parents, and syncs the parent against crashes.
 ///
 /// # Errors
 /// Names the folder.

@@ -18,8 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
-const BEFORE: &[u8] = b"{\"sha256\":\"";
-const BEHIND: &[u8] = b"\",";
+const PREFIX: &[u8] = b"{\"sha256\":\"";
+const SUFFIX: &[u8] = b"\",";
 const DIGITS: usize = 64;
 
 /// Error of reading a sealed file. Each message continues a sentence that names the file.
@@ -55,9 +55,9 @@ pub fn seal(text: &str) -> String {
 /// [`SealError::Missing`] or [`SealError::Broken`].
 pub fn unseal(bytes: &[u8]) -> Result<String, SealError> {
     let (digest, contents) = bytes
-        .strip_prefix(BEFORE)
+        .strip_prefix(PREFIX)
         .and_then(|rest| rest.split_at_checked(DIGITS))
-        .and_then(|(digest, rest)| Some((digest, rest.strip_prefix(BEHIND)?)))
+        .and_then(|(digest, rest)| Some((digest, rest.strip_prefix(SUFFIX)?)))
         .ok_or(SealError::Missing)?;
     if sha256(contents).as_bytes() != digest {
         return Err(SealError::Broken);

@@ -1,4 +1,4 @@
-//! Staging folders: filled beside their destination and moved there as a whole.
+//! Staging folders: filled next to their destination and moved there as a whole.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::{Error, Lock, create_dir_all, io_error, lock, remove, replace};
 /// Lock file in a staging folder. It also marks the folder as made by capsmith.
 const LOCK: &str = "lock";
 
-/// A staging folder `PLACE.unfinished` beside its destination `PLACE`.
+/// Staging folder `NAME.unfinished` next to its destination `NAME`.
 ///
 /// It is removed if it is dropped before [`keep`](Self::keep). The staging folder of a killed
 /// process is emptied and reused.
@@ -24,13 +24,13 @@ pub struct StagedFolder {
 }
 
 impl StagedFolder {
-    /// Creates an empty staging folder beside `place`.
+    /// Creates an empty staging folder next to `destination`.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process fills the same folder. [`Error::Io`] if the folder was
     /// not made by capsmith. Names the folder.
-    pub fn beside(place: &Path) -> Result<Self, Error> {
-        let path = named(place, "unfinished");
+    pub fn beside(destination: &Path) -> Result<Self, Error> {
+        let path = named(destination, "unfinished");
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         let mut staged = Self { path, made, lock: None };
@@ -61,22 +61,22 @@ impl StagedFolder {
         &self.path
     }
 
-    /// Moves the staging folder to `place`.
+    /// Moves the staging folder to `destination`.
     ///
     /// # Errors
-    /// Names `place`.
-    pub fn keep(mut self, place: &Path) -> Result<(), Error> {
-        replace(&self.path, place)?;
+    /// Names `destination`.
+    pub fn keep(mut self, destination: &Path) -> Result<(), Error> {
+        replace(&self.path, destination)?;
         self.lock = None;
-        remove(&place.join(LOCK))
+        remove(&destination.join(LOCK))
     }
 
-    /// Moves one file of the staging folder to `place` and removes the folder.
+    /// Moves one file of the staging folder to `destination` and removes the folder.
     ///
     /// # Errors
-    /// Names `place`.
-    pub fn keep_file(self, file: &Path, place: &Path) -> Result<(), Error> {
-        replace(file, place)
+    /// Names `destination`.
+    pub fn keep_file(self, file: &Path, destination: &Path) -> Result<(), Error> {
+        replace(file, destination)
     }
 }
 
@@ -108,17 +108,17 @@ mod tests {
     #[test]
     fn a_leftover_is_emptied_and_a_folder_at_work_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("new/run");
+        let destination = folder.path().join("new/run");
         let partial = folder.path().join("new/run.unfinished");
         fs::create_dir_all(partial.join("gpt2")).unwrap();
         fs::write(partial.join(LOCK), "").unwrap();
         fs::write(partial.join("gpt2/vocab.json"), "half").unwrap();
-        let staged = StagedFolder::beside(&place).unwrap();
+        let staged = StagedFolder::beside(&destination).unwrap();
         assert_eq!(names(staged.path()), [LOCK]);
-        assert!(matches!(StagedFolder::beside(&place), Err(Error::Locked(_))));
+        assert!(matches!(StagedFolder::beside(&destination), Err(Error::Locked(_))));
         fs::write(staged.path().join("a"), "whole").unwrap();
-        staged.keep(&place).unwrap();
-        assert_eq!(names(&place), ["a"]);
+        staged.keep(&destination).unwrap();
+        assert_eq!(names(&destination), ["a"]);
         assert_eq!(names(&folder.path().join("new")), ["run"]);
     }
 
@@ -136,12 +136,12 @@ mod tests {
     #[test]
     fn a_file_is_moved_and_its_folder_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("a/b/all.safetensors");
-        let staged = StagedFolder::beside(&place).unwrap();
+        let destination = folder.path().join("a/b/all.safetensors");
+        let staged = StagedFolder::beside(&destination).unwrap();
         let file = staged.path().join("file");
         fs::write(&file, "whole").unwrap();
-        staged.keep_file(&file, &place).unwrap();
-        assert_eq!(names(place.parent().unwrap()), ["all.safetensors"]);
+        staged.keep_file(&file, &destination).unwrap();
+        assert_eq!(names(destination.parent().unwrap()), ["all.safetensors"]);
     }
 
     #[test]

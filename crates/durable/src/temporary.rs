@@ -1,4 +1,4 @@
-//! Temporary files that are filled beside their destination.
+//! Temporary files that are filled next to their destination.
 //!
 //! A temporary file is locked while it is filled. The lock tells a file that a running process
 //! writes from the leftover of a killed one, which is reused.
@@ -66,7 +66,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns whether `path` still is the open file or folder `file`.
+/// Returns true if `path` still is the open file or folder `file`.
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::symlink_metadata(path) {

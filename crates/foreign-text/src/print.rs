@@ -13,8 +13,8 @@ pub struct PrintablePath<'p>(&'p Path);
 
 /// Displays `text` with control and direction characters escaped.
 ///
-/// Line feeds, escape characters and whatever else moves the cursor or turns the writing direction
-/// become `\n` or `\u{1b}`.
+/// Line feeds, escape characters and other characters that move the cursor or change the writing
+/// direction become escapes such as `\n` or `\u{1b}`.
 #[must_use]
 pub fn printable(text: &str) -> PrintableText<'_> {
     PrintableText(text)

@@ -1,4 +1,4 @@
-//! Labels and an encyclopedia of a data set's captions, in stages that are files of a [`Folder`].
+//! Labels and encyclopedia of a data set's captions, in stages that are files of a [`Folder`].
 
 use std::path::PathBuf;
 
@@ -16,8 +16,10 @@ use crate::hypernyms::nearest_by_wordnet;
 use crate::nli::ZeroShot;
 use crate::text_encoder::TextEncoder;
 
-/// Format number of labels and encyclopedias. Raise it where the same captions or labels would give
-/// others than before: existing files are then rebuilt.
+/// Format number of labels and encyclopedias.
+///
+/// Raise it when a change alters the results of the same captions or labels: existing files are
+/// then rebuilt.
 const RESULTS_VERSION: u32 = 1;
 
 /// Source of the labels.
@@ -35,7 +37,7 @@ pub enum LabelSource<'a> {
 
 /// Method of finding near-synonyms, of which the most frequent is kept.
 pub enum Synonyms<'a> {
-    /// A cosine above [`compare::SAME`] by CLIP's text tower.
+    /// A cosine above [`compare::SYNONYM_COSINE`] by CLIP's text tower.
     Clip(&'a TextEncoder),
     /// The same most frequent sense in WordNet.
     Wordnet,
@@ -73,8 +75,7 @@ impl Categories<'_> {
     }
 }
 
-/// Builds the files of `folder` that are missing or were made from other sources, and returns the
-/// files that it wrote.
+/// Builds the files of `folder` that are missing or outdated; returns those it wrote.
 ///
 /// # Errors
 /// Names a file that is damaged or cannot be written. Also fails if memory is exhausted.

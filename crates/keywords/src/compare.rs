@@ -13,7 +13,7 @@ use crate::text_encoder::TextEncoder;
 /// Number of rows that are multiplied at once.
 const ROWS: i64 = 1024;
 /// Cosine above which two words count as synonyms.
-pub const SAME: f64 = 0.8;
+pub const SYNONYM_COSINE: f64 = 0.8;
 
 /// Selects the keywords of each image.
 ///
@@ -66,7 +66,7 @@ pub fn nearest_by_clip(
     Ok(largest_of_rows(&no_grad(|| words.f_matmul(&categories.f_tr()?))?))
 }
 
-/// Returns the index of the largest value of each row of `[rows, values]`; the first of equal ones.
+/// Returns the index of the first largest value in each row of `[rows, values]`.
 pub(crate) fn largest_of_rows(rows: &Tensor) -> Vec<usize> {
     let count = rows.size()[1] as usize;
     values(rows).chunks_exact(count.max(1)).map(first_largest).collect()
@@ -74,9 +74,9 @@ pub(crate) fn largest_of_rows(rows: &Tensor) -> Vec<usize> {
 
 fn first_largest(values: &[f32]) -> usize {
     let mut best = 0;
-    for (place, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate() {
         if *value > values[best] {
-            best = place;
+            best = index;
         }
     }
     best
@@ -85,7 +85,7 @@ fn first_largest(values: &[f32]) -> usize {
 /// Removes labels that are near-synonyms of a more frequent label by CLIP's text tower.
 ///
 /// `labels` are ordered by frequency, most frequent first. A label is removed if its cosine with a
-/// kept one is above [`SAME`].
+/// kept one is above [`SYNONYM_COSINE`].
 ///
 /// # Errors
 /// Same as [`TextEncoder::encode`].
@@ -101,7 +101,8 @@ pub fn without_synonyms(encoder: &TextEncoder, labels: Vec<Label>) -> Result<Vec
         let width = first + count as usize;
         let similarities = values(&no_grad(|| rows.f_matmul(&others.f_tr()?))?);
         for (number, row) in (first..).zip(similarities.chunks_exact(width)) {
-            let same = |(other, cosine): (&bool, &f32)| *other && f64::from(*cosine) > SAME;
+            let same =
+                |(other, cosine): (&bool, &f32)| *other && f64::from(*cosine) > SYNONYM_COSINE;
             is_kept[number] = !is_kept[..number].iter().zip(row).any(same);
         }
     }

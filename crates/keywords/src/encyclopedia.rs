@@ -115,7 +115,7 @@ pub const TREE: [(&str, &[&str]); 11] = [
 /// Sub-category and the word that `SBG.ipynb` puts into it before it files any label.
 ///
 /// The published encyclopedia has the word there and where it was filed.
-const FIRST: (&str, &str) = ("city landscape", "building");
+const PREFILED: (&str, &str) = ("city landscape", "building");
 
 /// A sub-category, or a category without sub-categories, and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Encyclopedia {
 
     /// Files labels, given most frequent first, under categories.
     ///
-    /// Numbers, adverbs and adjectives have categories of their own. Verbs go to activity or
+    /// Numbers, adverbs and adjectives have separate categories. Verbs go to activity or
     /// weather, nouns to the others. `nearest` receives words and category names, and returns the
     /// index of each word's category.
     ///
@@ -161,10 +161,10 @@ impl Encyclopedia {
             return Err(Error::Mismatch("there are no labels to file".to_owned()).into());
         }
         let mut filed = Self::empty();
-        for leaf in filed.leaves.iter_mut().filter(|leaf| leaf.name == FIRST.0) {
-            leaf.words.push(FIRST.1.to_owned());
+        for leaf in filed.leaves.iter_mut().filter(|leaf| leaf.name == PREFILED.0) {
+            leaf.words.push(PREFILED.1.to_owned());
         }
-        let mut place = vec![0; labels.len()];
+        let mut leaf_of_label = vec![0; labels.len()];
         for (is_of_group, categories) in GROUPS {
             let leaves: Vec<usize> = (0..filed.leaves.len())
                 .filter(|&leaf| categories.contains(&filed.leaves[leaf].category))
@@ -182,10 +182,10 @@ impl Encyclopedia {
                 _ => nearest(&group, &names)?.into_iter().map(|choice| leaves[choice]).collect(),
             };
             for (number, leaf) in numbers.into_iter().zip(chosen) {
-                place[number] = leaf;
+                leaf_of_label[number] = leaf;
             }
         }
-        for (label, leaf) in labels.iter().zip(place) {
+        for (label, leaf) in labels.iter().zip(leaf_of_label) {
             filed.leaves[leaf].words.push(label.word.clone());
         }
         Ok(filed)
@@ -322,8 +322,8 @@ mod tests {
             label("night", PartOfSpeech::Noun),
         ];
         Encyclopedia::file::<Error>(&labels, |labels, names| {
-            let place = |label: &&Label| names.iter().position(|name| *name == label.word);
-            Ok(labels.iter().map(|label| place(label).unwrap_or(0)).collect())
+            let position = |label: &&Label| names.iter().position(|name| *name == label.word);
+            Ok(labels.iter().map(|label| position(label).unwrap_or(0)).collect())
         })
         .unwrap()
     }

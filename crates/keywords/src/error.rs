@@ -44,7 +44,7 @@ impl Error {
     }
 }
 
-/// Fails if the tokenizer in `folder` has more tokens than the model beside it has embeddings.
+/// Fails if the tokenizer in `folder` has more tokens than the model has embeddings.
 pub(crate) fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Result<(), Error> {
     if tokens as i64 <= known {
         return Ok(());

@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn stages_are_rebuilt_only_when_their_sources_change() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = Folder::new(place.path());
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::new(directory.path());
         let captions = ["a dog runs".to_owned(), "two dogs run on grass".to_owned()];
         let build = |fingerprint: &str| {
             let source = LabelSource::Captions {
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn a_damaged_partial_result_counts_as_none() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = Folder::new(place.path());
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::new(directory.path());
         assert!(folder.partial::<usize>("x").is_empty());
         folder.write_partial("x", &[3, 1]).unwrap();
         assert_eq!(folder.partial::<usize>("x"), [3, 1]);

@@ -39,7 +39,7 @@ const HEADS: [(&str, &str); 28] = [
     ("cloudy", "cloud"),
 ];
 /// Default categories: that of most nouns, and that of most verbs.
-const ELSEWHERE: [&str; 2] = ["artifact", "moving"];
+const DEFAULT_CATEGORIES: [&str; 2] = ["artifact", "moving"];
 
 /// Returns, for each label, the index of its category by WordNet.
 ///
@@ -69,11 +69,11 @@ pub fn nearest_by_wordnet(labels: &[&Label], categories: &[&str]) -> Vec<usize> 
             };
             let distances: Vec<Option<(bool, u32)>> = above.iter().map(distance).collect();
             let nearest = distances.iter().flatten().min();
-            let place = distances
+            let position = distances
                 .iter()
                 .position(|distance| nearest.is_some() && distance.as_ref() == nearest);
-            place
-                .or_else(|| categories.iter().position(|name| ELSEWHERE.contains(name)))
+            position
+                .or_else(|| categories.iter().position(|name| DEFAULT_CATEGORIES.contains(name)))
                 .unwrap_or(0)
         })
         .collect()

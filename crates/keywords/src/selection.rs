@@ -33,7 +33,7 @@ const SCALE: f64 = 100.0;
 /// Maximum number of labels that step a chooses from.
 const LABELS: usize = 1000;
 /// Sum of probabilities at which step a ends.
-const ENOUGH: f64 = 0.5;
+const TOP_SHARE: f64 = 0.5;
 /// Maximum number of words of a category that are compared.
 const FIRST_WORDS: usize = 100;
 /// Number of words chosen for scenery, plant and object; the next constant is for animal.
@@ -47,9 +47,9 @@ const PRIMES: [(&str, &str); 5] = [
     ("plant", "plant"),
     ("some object", "object"),
 ];
-const ALWAYS: [&str; 2] = ["landscape", "some object"];
-/// Sub-category of objects that is never compared, because clothes are a choice of their own.
-const NO_OBJECT: &str = "clothing and fashion";
+const DEFAULT_SUBJECTS: [&str; 2] = ["landscape", "some object"];
+/// Sub-category of objects that is never compared, because clothes are chosen separately.
+const SKIPPED_OBJECTS: &str = "clothing and fashion";
 /// Keyword that rules out weather.
 const INDOOR: &str = "indoor";
 const PERSONS: [&str; 6] = ["a man", "a woman", "a boy", "a girl", "an old man", "an old woman"];
@@ -148,7 +148,7 @@ const PICTURE_OF: &str = "picture of X.";
 const PICTURE_DURING: &str = "picture during X.";
 const WEARING: &str = "wearing X.";
 const ACTIVITY_IS: &str = "activity is X.";
-const AS_IT_IS: &str = "X";
+const NO_TEMPLATE: &str = "X";
 
 impl Selector {
     /// Builds the rules for `labels`, given most frequent first, and an encyclopedia.
@@ -164,7 +164,7 @@ impl Selector {
             )
         };
         let first = labels.iter().filter(is_compared).take(LABELS).map(|label| &label.word);
-        let labels = texts.candidates(first, AS_IT_IS);
+        let labels = texts.candidates(first, NO_TEMPLATE);
         let hierarchy = encyclopedia.map(|encyclopedia| Hierarchy::new(encyclopedia, &mut texts));
         Self { texts: texts.all, labels, hierarchy, numbers: texts.numbers }
     }
@@ -208,7 +208,7 @@ impl Hierarchy {
         let primes = primes.collect();
         let clothes =
             CLOTHES.iter().flat_map(|piece| COLOURS.map(|colour| format!("{colour} {piece}")));
-        let objects = encyclopedia.of("object").filter(|leaf| leaf.name != NO_OBJECT);
+        let objects = encyclopedia.of("object").filter(|leaf| leaf.name != SKIPPED_OBJECTS);
         let names = |category| encyclopedia.of(category).map(|leaf| leaf.name);
         Self {
             primes,
@@ -232,7 +232,8 @@ impl Hierarchy {
         let named: &[usize] =
             found.best_of(&self.primes).map_or(&[], |(best, _)| &self.named[best]);
         let is_named = |prime: &str| {
-            ALWAYS.contains(&prime) || named.iter().any(|&number| PRIMES[number].0 == prime)
+            DEFAULT_SUBJECTS.contains(&prime)
+                || named.iter().any(|&number| PRIMES[number].0 == prime)
         };
         found.add_branch(&self.scenery, WORDS);
         if is_named("people") {
@@ -309,7 +310,7 @@ impl Found<'_> {
         ranked
             .sort_by(|a, b| self.similarity(&among[b.0]).total_cmp(&self.similarity(&among[a.0])));
         let mut seen = HashSet::new();
-        ranked.into_iter().filter(move |&(place, _)| seen.insert(among[place].text))
+        ranked.into_iter().filter(move |&(index, _)| seen.insert(among[index].text))
     }
 
     /// Returns the index and probability of the most probable candidate; `None` without candidates.
@@ -330,8 +331,8 @@ impl Found<'_> {
 
     fn add_best(&mut self, among: &[Candidate], count: usize) {
         let best: Vec<(usize, f64)> = self.ranked(among).take(count).collect();
-        for (place, probability) in best {
-            self.add(&among[place].keyword, probability);
+        for (index, probability) in best {
+            self.add(&among[index].keyword, probability);
         }
     }
 
@@ -355,13 +356,13 @@ impl Found<'_> {
     fn add_until_enough(&mut self, labels: &[Candidate]) {
         let mut sum = 0.0;
         let is_needed = |&(_, probability): &(usize, f64)| {
-            let is_needed = sum <= ENOUGH;
+            let is_needed = sum <= TOP_SHARE;
             sum += probability;
             is_needed
         };
         let best: Vec<(usize, f64)> = self.ranked(labels).take_while(is_needed).collect();
-        for (place, probability) in best {
-            self.add(&labels[place].keyword, probability);
+        for (index, probability) in best {
+            self.add(&labels[index].keyword, probability);
         }
     }
 }

@@ -22,8 +22,7 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Loads a Hugging Face folder, or a weights file in it, onto `device` with weights of type
-    /// `kind`.
+    /// Loads a Hugging Face folder or a weights file in it, onto `device` as type `kind`.
     ///
     /// # Errors
     /// Names the file. Also fails if the tokenizer has more tokens than the model.
@@ -61,9 +60,9 @@ impl TextEncoder {
             let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
             let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
-            let places: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
-            let places = transfer::to_device(&Tensor::f_from_slice(&places)?, self.device)?;
-            let _ = all.shallow_clone().f_index_copy_(0, &places, &embeddings.f_div(&norms)?)?;
+            let indices: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
+            let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
+            let _ = all.shallow_clone().f_index_copy_(0, &indices, &embeddings.f_div(&norms)?)?;
         }
         Ok(all)
     }

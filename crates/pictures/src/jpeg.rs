@@ -56,8 +56,9 @@ fn problem(error: JpegError) -> PictureProblem {
     }
 }
 
-/// Returns true if the markers, followed from the start of the file, lead to an end-of-image
-/// marker. The decoder does not need it after a single scan; a cut file lacks it.
+/// Returns true if the markers from the start of the file lead to an end-of-image marker.
+///
+/// The decoder does not need it after a single scan; a cut file lacks it.
 fn has_end_marker(bytes: &[u8]) -> bool {
     let find = || {
         // After the start-of-image marker.

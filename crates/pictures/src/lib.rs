@@ -1,7 +1,8 @@
-//! Pictures as models take them: files decoded into the pixels that Pillow gives, and image processors.
+//! Image decoding as in Pillow, and preprocessing as in Hugging Face's image processors.
 //!
-//! [`PictureFile`] is a file, or a member of an archive; [`decode`] reads one as Pillow would, and
-//! [`Preprocessing`] resizes, crops and normalizes its pixels as Hugging Face's image processors do.
+//! [`PictureFile`] is a file or a member of an archive; [`decode`] decodes a file as Pillow does,
+//! and [`Preprocessing`] resizes, crops and normalises pixels as Hugging Face's image processors
+//! do.
 //!
 //! ```no_run
 //! use pictures::{Preprocessing, decode};
@@ -12,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Nothing here depends on libtorch: pictures leave as `u8` pixels or `f32` planes.
+//! Nothing here depends on libtorch: images are returned as `u8` pixels or `f32` planes.
 
 mod decode;
 mod gif;
@@ -28,7 +29,7 @@ mod transpose;
 mod unpacked;
 
 pub use decode::{decode_bytes, decode_within};
-pub use picture_file::{FileStamp, PictureFile, decode, open_regular};
+pub use picture_file::{FileStamp, PictureFile, decode};
 pub use pixels::{MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels};
 pub use preprocessing::{Preprocessing, PreprocessingError, Size};
 pub use resample::Filter;

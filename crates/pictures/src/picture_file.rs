@@ -115,14 +115,14 @@ pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
 }
 
 /// Opens a regular file. Opening a pipe waits for its writer, and a device may have no end.
-pub fn open_regular(path: &Path) -> Result<File, PictureProblem> {
+pub(crate) fn open_regular(path: &Path) -> Result<File, PictureProblem> {
     if !fs::metadata(path)?.is_file() {
         return Err(PictureProblem::NotRegular);
     }
     Ok(File::open(path)?)
 }
 
-/// Reads the image of `size` bytes at `offset`; its first bytes must be of a supported format.
+/// Reads the image of `size` bytes at `offset`, which must be of a supported format.
 fn read_picture(file: &mut File, offset: u64, size: u64) -> Result<Vec<u8>, PictureProblem> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use foreign_text::printable_path;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-/// Largest number of pixels that an image may have; Pillow warns of a decompression bomb beyond it.
+/// Largest number of pixels of an image; Pillow's limit for a decompression bomb.
 ///
 /// Images that claim more are refused before memory is allocated for them.
 pub const MAX_PIXELS: u64 = 89_478_485;
@@ -124,7 +124,7 @@ pub(crate) fn into_rgb(picture: DynamicImage) -> Result<RgbPixels, PictureProble
     Ok(RgbPixels { width, height, data })
 }
 
-/// Returns the high byte of red, green and blue, as Pillow does; rounding is off by one at times.
+/// Returns the high byte of each colour, as Pillow does; rounding would differ by one at times.
 fn high_bytes(samples: &[u16], channels: usize) -> Vec<u8> {
     samples
         .chunks_exact(channels)

@@ -6,7 +6,7 @@
 use crate::pixels::{PictureProblem, RgbPixels, check_size};
 
 /// Largest number of digits in a header or in plain data.
-const LONGEST_TOKEN: usize = 10;
+const MAX_TOKEN_DIGITS: usize = 10;
 
 /// Decodes a PBM, PGM or PPM of at most `allowed` pixels into RGB.
 pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
@@ -70,7 +70,7 @@ impl Tokens<'_> {
                 break;
             }
             digits.push(char::from(byte));
-            if digits.len() > LONGEST_TOKEN {
+            if digits.len() > MAX_TOKEN_DIGITS {
                 break;
             }
         }

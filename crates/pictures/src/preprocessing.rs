@@ -1,9 +1,9 @@
-//! From a picture to what a vision network takes.
+//! Preprocessing of images for vision networks, as image processors do it.
 //!
 //! RGB, shorter side to `size` by Pillow's resize, centre crop, `(value / 255 - mean) / std`: what
-//! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but for an
-//! odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done here.
-//! For settings that the original CLIP does not know (another form of `size`, a crop beyond
+//! the original CLIP does with torchvision. transformers' `CLIPImageProcessor` does the same but
+//! for an odd margin: it rounds the crop's offset down, torchvision rounds half to even, as is done
+//! here. For settings that the original CLIP does not know (another form of `size`, a crop beyond
 //! the picture, other factors), transformers' processor is followed to the bit.
 
 use std::fmt;
@@ -17,40 +17,40 @@ use serde_json::Value;
 use crate::pixels::RgbPixels;
 use crate::resample::{Filter, resize_window};
 
-/// How pictures are made ready for a vision tower.
+/// Preprocessing of images for a vision tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// The size that pictures are resized to.
+    /// Size that images are resized to.
     pub size: Size,
-    /// The side of the centre square that is kept, in pixels. What of it lies beyond a picture is black.
+    /// Side of the centre crop in pixels; its part beyond an image is black.
     pub crop: u32,
-    /// Subtracted from red, green and blue, which lie in 0..=1.
+    /// Mean of red, green and blue in 0..=1, which is subtracted.
     pub mean: [f32; 3],
-    /// Divides the difference.
+    /// Standard deviation, which divides the difference.
     pub std: [f32; 3],
-    /// How it is resized. Descriptions of before there were two filters mean the bicubic one.
+    /// Filter of the resize. Older descriptions have no filter; theirs is bicubic.
     #[serde(default, skip_serializing_if = "is_bicubic")]
     pub filter: Filter,
-    /// Multiplies the values of 0..=255 before all else.
+    /// Factor of the values 0..=255, applied first.
     #[serde(default = "usual_factor", skip_serializing_if = "is_usual_factor")]
     pub rescale_factor: f64,
 }
 
-/// The size that pictures are resized to, in pixels.
+/// Size in pixels that images are resized to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Size {
-    /// The length of the shorter side; the shape is kept.
+    /// Length of the shorter side; the aspect ratio stays.
     ShortestEdge(u32),
-    /// Both sides, whatever the shape was.
+    /// Length of both sides; the aspect ratio may change.
     Exact {
-        /// The height.
+        /// Height in pixels.
         height: u32,
-        /// The width.
+        /// Width in pixels.
         width: u32,
     },
-    /// Their own.
+    /// No resize.
     Unchanged,
 }
 
@@ -78,7 +78,7 @@ fn is_bicubic(filter: &Filter) -> bool {
     *filter == Filter::Bicubic
 }
 
-/// A `preprocessor_config.json` that asks for something else.
+/// Error of an unsupported `preprocessor_config.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessingError {
     /// The file cannot be read.
@@ -94,7 +94,7 @@ pub enum PreprocessingError {
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Position and reason of the error.
         source: serde_json::Error,
     },
     /// A key has a value that is not supported.
@@ -104,15 +104,15 @@ pub enum PreprocessingError {
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// Its value.
+        /// Value of the key.
         value: String,
-        /// What would be.
+        /// Supported values.
         supported: &'static str,
     },
 }
 
 impl Preprocessing {
-    /// CLIP's preprocessing with its published means and deviations, for a tower of `size` pixels.
+    /// Returns CLIP's preprocessing, with its published mean and deviation, for `size` pixels.
     #[must_use]
     pub fn clip(size: u32) -> Self {
         Self {
@@ -125,8 +125,9 @@ impl Preprocessing {
         }
     }
 
-    /// The preprocessing of torchvision's `ImageNet` networks, VGG-16 among them: shorter side to 256,
-    /// bilinear, the middle 224.
+    /// Returns the preprocessing of torchvision's `ImageNet` networks, such as VGG-16.
+    ///
+    /// The shorter side is resized to 256, bilinear, and the middle 224 cropped.
     #[must_use]
     pub fn imagenet() -> Self {
         Self {
@@ -139,9 +140,10 @@ impl Preprocessing {
         }
     }
 
-    /// Reads the settings of a Hugging Face folder: `image_processor` in `processor_config.json`, as
-    /// transformers 5 writes it, or else `preprocessor_config.json`. A key that is not there has the
-    /// value that `CLIPImageProcessor` gives it.
+    /// Reads the settings of a Hugging Face folder.
+    ///
+    /// They are `image_processor` in `processor_config.json`, as transformers 5 writes it, or else
+    /// `preprocessor_config.json`. A missing key has the default of `CLIPImageProcessor`.
     ///
     /// # Errors
     /// Names the file, and the key with a value that is not supported.
@@ -157,11 +159,11 @@ impl Preprocessing {
         Config { path: &path, config: config.get("image_processor").unwrap_or(&config) }.read()
     }
 
-    /// The resized and cropped picture before normalisation, `[crop, crop, 3]`.
+    /// Returns the resized and cropped image before normalisation, `[crop, crop, 3]`.
     ///
     /// # Panics
-    /// If `pixels.data` does not have `width * height * 3` values or there are none, or if a size is
-    /// 0, which [`Self::from_folder`] sees to.
+    /// Panics if `pixels.data` does not have `width * height * 3` values, if there are none, or if
+    /// a size is 0, which [`Self::from_folder`] refuses.
     #[must_use]
     pub fn resize(&self, pixels: &RgbPixels) -> RgbPixels {
         let (width, height) = (pixels.width as usize, pixels.height as usize);
@@ -193,7 +195,7 @@ impl Preprocessing {
         RgbPixels { width: side, height: side, data: padded }
     }
 
-    /// Returns the middle of `length` that the crop keeps, and its place in the crop where it is shorter.
+    /// Returns the middle of `length` that the crop keeps, and its offset in a larger crop.
     fn centre(&self, length: usize) -> (Range<usize>, usize) {
         let crop = self.crop as usize;
         let Some(margin) = length.checked_sub(crop) else {
@@ -206,10 +208,10 @@ impl Preprocessing {
         (start..start + crop, 0)
     }
 
-    /// The picture as the tower takes it: `[3, crop, crop]`, channels first.
+    /// Returns the input of the tower, `[3, crop, crop]`, channels first.
     ///
     /// # Panics
-    /// As [`Self::resize`].
+    /// Panics as [`Self::resize`] does.
     #[must_use]
     pub fn apply(&self, pixels: &RgbPixels) -> Vec<f32> {
         let mut out = vec![0.0; self.len()];
@@ -217,20 +219,21 @@ impl Preprocessing {
         out
     }
 
-    /// As [`Self::apply`], into memory of [`Self::len`] values.
+    /// Writes the values of [`Self::apply`] into `out`, of [`Self::len`] values.
     ///
     /// # Panics
-    /// As [`Self::resize`], and if `out` has another length.
+    /// Panics as [`Self::resize`] does, and if `out` has another length.
     pub fn apply_into(&self, pixels: &RgbPixels, out: &mut [f32]) {
         let tables = self.normalised();
         self.planes_by(pixels, out, |channel, value| tables[channel][usize::from(value)]);
     }
 
-    /// Returns the bytes of the picture before normalisation, `[3, crop, crop]`, channels first.
-    /// [`Self::normalised`] has the value that each stands for.
+    /// Returns the bytes of the image before normalisation, `[3, crop, crop]`, channels first.
+    ///
+    /// [`Self::normalised`] returns the value of each byte.
     ///
     /// # Panics
-    /// As [`Self::resize`].
+    /// Panics as [`Self::resize`] does.
     #[must_use]
     pub fn planes(&self, pixels: &RgbPixels) -> Vec<u8> {
         let mut out = vec![0; self.len()];
@@ -238,10 +241,10 @@ impl Preprocessing {
         out
     }
 
-    /// Writes the bytes of [`Self::planes`] into memory of [`Self::len`] values.
+    /// Writes the bytes of [`Self::planes`] into `out`, of [`Self::len`] values.
     ///
     /// # Panics
-    /// As [`Self::resize`], and if `out` has another length.
+    /// Panics as [`Self::resize`] does, and if `out` has another length.
     pub fn planes_into(&self, pixels: &RgbPixels, out: &mut [u8]) {
         self.planes_by(pixels, out, |_, value| value);
     }
@@ -257,15 +260,17 @@ impl Preprocessing {
         }
     }
 
-    /// The number of values of a picture made ready: `3 * crop * crop`.
+    /// Returns the number of values of a preprocessed image: `3 * crop * crop`.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         3 * (self.crop as usize).pow(2)
     }
 
-    /// Returns what each byte becomes in each channel, in torchvision's order of operations;
-    /// of transformers for a factor that torchvision does not have.
+    /// Returns the normalised value of each byte in each channel.
+    ///
+    /// The order of operations is torchvision's, or transformers' for a factor that torchvision
+    /// lacks.
     #[must_use]
     pub fn normalised(&self) -> [[f32; 256]; 3] {
         let is_usual = is_usual_factor(&self.rescale_factor);
@@ -290,7 +295,7 @@ fn read_json(path: &Path) -> Result<Value, PreprocessingError> {
         .map_err(|source| PreprocessingError::Json { path: path.to_owned(), source })
 }
 
-/// A configuration being read, with its path for the errors.
+/// A configuration with its path, for errors.
 struct Config<'c> {
     path: &'c Path,
     config: &'c Value,
@@ -298,7 +303,7 @@ struct Config<'c> {
 
 impl Config<'_> {
     fn read(&self) -> Result<Preprocessing, PreprocessingError> {
-        // Pictures come as RGB either way.
+        // Images are RGB in any case.
         self.flag("do_convert_rgb", true)?;
         if self.flag("do_pad", false)? {
             return Err(self.unsupported("do_pad", &Value::Bool(true), "only false is supported"));
@@ -350,7 +355,7 @@ impl Config<'_> {
         factor.ok_or_else(|| self.unsupported(KEY, value, "it must be a number above 0"))
     }
 
-    /// The filter by Pillow's number.
+    /// Reads the filter by its number in Pillow.
     fn filter(&self) -> Result<Filter, PreprocessingError> {
         let Some(value) = self.get("resample") else { return Ok(Filter::Bicubic) };
         Ok(match value.as_u64() {
@@ -386,7 +391,7 @@ impl Config<'_> {
         }
     }
 
-    /// A number is the shorter side.
+    /// Reads the size; a single number is the shorter side.
     fn size(&self) -> Result<Option<Size>, PreprocessingError> {
         let Some(value) = self.get("size") else { return Ok(None) };
         let size = match value {
@@ -403,7 +408,7 @@ impl Config<'_> {
         size.map(Some).ok_or_else(|| self.unsupported("size", value, supported))
     }
 
-    /// A number is both sides.
+    /// Reads the crop; a single number is both sides.
     fn crop(&self) -> Result<Option<u32>, PreprocessingError> {
         let Some(value) = self.get("crop_size") else { return Ok(None) };
         let crop = match value {
@@ -443,5 +448,5 @@ fn side(value: &Value) -> Option<u32> {
     (1..=MAX_SIDE).contains(&side).then_some(side)
 }
 
-/// No vision tower is near it; beyond, memory would be at the mercy of a configuration file.
+/// Largest side: far beyond any vision tower, and small enough for memory.
 const MAX_SIDE: u32 = 4096;

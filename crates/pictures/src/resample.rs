@@ -1,17 +1,18 @@
-//! Pillow's antialiased resize, to the bit: bicubic, as CLIP's, bilinear, as torchvision's networks',
-//! and Pillow's other filters.
+//! Pillow's antialiased resize, equal to the bit: bicubic, bilinear and all other filters.
 //!
-//! The bicubic filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), the bilinear one a
-//! triangle; all but the nearest neighbour are stretched by the scale when shrinking so that they also
-//! low-pass. Weights are computed in f64, normalised to sum 1, and
-//! rounded to 22-bit fixed point. Rows are resized first, rounded and clipped to u8, then columns:
-//! that clipping between the passes is what sets this apart from resizers that keep the overshoot.
-//! This order is that of Pillow 9.4 to 12.3, and of the paper's time. Pillow 13.0 shrinks pictures that
-//! are over twice as tall as wide in the other order, which moves values of such pictures by up to 13.
+//! CLIP uses bicubic, torchvision's networks use bilinear.
 //!
-//! Only what the crop keeps is computed, eight rows at a time: a row's samples depend on each other's
-//! place, those of a column do not, so turning eight rows into columns lets one instruction work on
-//! all eight. The compiler finds these instructions by itself where the processor has them.
+//! The bicubic filter is the cubic convolution kernel with `a = -0.5` (Keys 1981), the bilinear one
+//! a triangle; all but the nearest neighbour are stretched by the scale when shrinking so that they
+//! also low-pass. Weights are computed in f64, normalised to sum 1, and rounded to 22-bit fixed
+//! point. Rows are resized first, rounded and clipped to u8, then columns: that clipping between
+//! the passes is what sets this apart from resizers that keep the overshoot. This order is that of
+//! Pillow 9.4 to 12.3, and of the paper's time. Pillow 13.0 shrinks pictures that are over twice as
+//! tall as wide in the other order, which moves values of such pictures by up to 13.
+//!
+//! Only the cropped part is computed, eight rows at a time. Samples within a row depend on each
+//! other's positions, those of a column do not: after transposing eight rows into columns one
+//! instruction works on all eight. The compiler vectorises this code without intrinsics.
 
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -24,39 +25,39 @@ use crate::transpose::transpose;
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// Rows that are resized together.
+/// Number of rows that are resized at the same time.
 const ROWS: usize = 8;
 
-/// Samples of a row that are moved or summed together.
+/// Number of samples of a row that are processed at the same time.
 const LANES: usize = 32;
 
 /// `LANES` samples of each of `ROWS` rows, eight samples to a word.
 type Block = [[u64; LANES / 8]; ROWS];
 
-/// The sample of each of `ROWS` rows at one position.
+/// Sample of each of `ROWS` rows at one position.
 type Column = [u8; ROWS];
 
-/// Which samples count how much for one between them.
+/// Resampling filter: the weights of neighbouring samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
     /// Cubic convolution.
     #[default]
     Bicubic,
-    /// A triangle.
+    /// Triangle.
     Bilinear,
-    /// The nearest sample alone, which is not stretched.
+    /// Nearest sample; never stretched.
     Nearest,
-    /// The mean of what lies within.
+    /// Mean of the samples within reach.
     Box,
-    /// A triangle's reach under a Hamming window.
+    /// Hamming-windowed sinc within one sample.
     Hamming,
-    /// A sine cardinal within three samples under its own first lobe.
+    /// Sinc within three samples, windowed by its own first lobe.
     Lanczos,
 }
 
 impl Filter {
-    /// How many samples the kernel reaches to each side, before stretching.
+    /// Returns the reach of the kernel to each side in samples, before stretching.
     fn reach(self) -> f64 {
         match self {
             Self::Bicubic => 2.0,
@@ -71,7 +72,7 @@ impl Filter {
         const A: f64 = -0.5;
         let x = distance.abs();
         match self {
-            // The one kernel that is not symmetric.
+            // The only kernel that is not symmetric.
             Self::Box if distance > -0.5 && distance <= 0.5 => 1.0,
             Self::Hamming if x < 1.0 => sinc(distance) * (0.54 + 0.46 * (PI * distance).cos()),
             Self::Lanczos if (-3.0..3.0).contains(&distance) => {
@@ -89,7 +90,7 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
-/// How one axis is resized: for each output position, which inputs count and how much.
+/// Resize of one axis: the first input and the weights of each output position.
 struct Axis {
     /// The first input of each output position.
     starts: Vec<usize>,
@@ -100,7 +101,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// From `input` samples to the `kept` ones of `output` samples.
+    /// Returns the resize from `input` samples to the `kept` ones of `output` samples.
     fn new(filter: Filter, input: usize, output: usize, kept: Range<usize>) -> Self {
         let scale = input as f64 / output as f64;
         if filter == Filter::Nearest {
@@ -129,7 +130,7 @@ impl Axis {
         axis
     }
 
-    /// Pillow's affine transform: sample positions are added up from the first output on.
+    /// Returns Pillow's affine transform: positions are summed up from the first output on.
     fn nearest(scale: f64, input: usize, kept: Range<usize>) -> Self {
         let mut positions = (0..kept.end).scan(scale * 0.5, |position, _| {
             let sample = *position as usize;
@@ -155,7 +156,7 @@ impl Axis {
         (self.starts[position], &self.weights[first..first + self.taps[position]])
     }
 
-    /// The inputs that any kept output needs.
+    /// Returns the range of inputs that any kept output needs.
     fn needed(&self) -> Range<usize> {
         let first = self.starts.first().copied().unwrap_or(0);
         let last = self.starts.iter().zip(&self.taps).map(|(start, taps)| start + taps).max();
@@ -173,11 +174,12 @@ fn to_u8(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// A picture's size in pixels: width, height.
+/// Size of an image in pixels: width, height.
 pub(crate) type Size = (usize, usize);
 
-/// Resizes RGB `pixels` (`[height, width, 3]`) from size `from` to size `to` and returns the window
-/// `columns` x `rows` of the result, `[rows, columns, 3]`.
+/// Resizes RGB `pixels` `[height, width, 3]` from size `from` to size `to`.
+///
+/// Returns the window `columns` x `rows` of the result, `[rows, columns, 3]`.
 pub(crate) fn resize_window(
     filter: Filter,
     pixels: &[u8],
@@ -198,14 +200,14 @@ pub(crate) fn resize_window(
     both_passes(band, from.0, &across, &down)
 }
 
-/// [`both_passes`] compiled for a processor that multiplies eight 32-bit integers at once.
+/// Calls [`both_passes`], compiled for AVX2, which multiplies eight 32-bit integers at once.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn both_passes_avx2(band: &[u8], width: usize, across: &Axis, down: &Axis) -> Vec<u8> {
     both_passes(band, width, across, down)
 }
 
-/// `band`, the rows that `down` needs, resized across and then down.
+/// Resizes `band`, the rows that `down` needs, first across and then down.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn both_passes(band: &[u8], width: usize, across: &Axis, down: &Axis) -> Vec<u8> {
@@ -214,7 +216,7 @@ fn both_passes(band: &[u8], width: usize, across: &Axis, down: &Axis) -> Vec<u8>
     resize_columns(&narrow, samples, down)
 }
 
-/// `[rows, row_samples]` to `[rows, outputs * 3]`, both numbers rounded up to whole blocks.
+/// Resizes `[rows, row_samples]` to `[rows, outputs * 3]`, both rounded up to whole blocks.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn resize_rows(band: &[u8], row_samples: usize, axis: &Axis) -> Vec<u8> {
@@ -241,7 +243,7 @@ fn resize_rows(band: &[u8], row_samples: usize, axis: &Axis) -> Vec<u8> {
     narrow
 }
 
-/// `[rows, samples]` (rows as [`resize_rows`] pads them) to `[outputs, samples]`.
+/// Resizes `[rows, samples]`, padded by [`resize_rows`], to `[outputs, samples]`.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn resize_columns(narrow: &[u8], samples: usize, axis: &Axis) -> Vec<u8> {
@@ -273,7 +275,7 @@ fn add_weighted<const N: usize>(sums: &mut [i32; N], samples: &[u8; N], weight: 
     }
 }
 
-/// Turns up to `ROWS` rows into columns, from sample `skipped` on; rows that are not there stay 0.
+/// Turns up to `ROWS` rows into columns, from sample `skipped` on; missing rows stay 0.
 #[allow(clippy::inline_always, reason = "compiled once for each kind of processor")]
 #[inline(always)]
 fn rows_to_columns(rows: &[u8], row_samples: usize, skipped: usize, columns: &mut [Column]) {

@@ -1,7 +1,7 @@
-//! Compressed archives, unpacked where pictures in them are read: gzip has no way to begin midway.
+//! Unpacked copies of gzip archives, which have no random access.
 //!
-//! An unpacked copy is a temporary file without a name, so that it ends with the process. The
-//! copies that were used last are kept, a few more than there are threads that read.
+//! A copy is a temporary file without a name, so it disappears with the process. The most recently
+//! used copies are kept, a few more than there are reading threads.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -13,13 +13,13 @@ use foreign_text::printable_path;
 
 use crate::pixels::PictureProblem;
 
-/// Copies that are kept beyond one for each thread.
+/// Number of copies kept in addition to one for each thread.
 const SPARE: usize = 2;
 
-/// An archive's copy, made by whoever first asks for it while others wait.
+/// Copy of an archive, made by the first reader while others wait.
 type Copy = Arc<Mutex<Option<File>>>;
 
-/// The copies, the one used last at the end.
+/// All copies; the most recently used is last.
 static COPIES: Mutex<Vec<(Arc<Path>, Copy)>> = Mutex::new(Vec::new());
 
 /// Returns a stream of the uncompressed bytes of `archive`, a gzip file.
@@ -27,7 +27,7 @@ pub fn stream(archive: File) -> impl Read {
     MultiGzDecoder::new(BufReader::with_capacity(1 << 16, archive))
 }
 
-/// Gives `read` the uncompressed bytes of `archive`, which is open as `file`, alone.
+/// Calls `read` with the unpacked copy of `archive` under a lock.
 pub(crate) fn read<T>(
     archive: &Arc<Path>,
     file: File,

@@ -1,4 +1,4 @@
-//! Images of all kinds against the pixels of Pillow, from `tests/reference/pillow_fixtures.py`.
+//! Comparison of decoded images with Pillow, on `tests/reference/pillow_fixtures.py`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -164,7 +164,7 @@ fn a_jpeg_with_an_end_marker_but_too_few_data_is_refused() {
         for length in scan + 16..whole.len() - 2 {
             let ended = [&whole[..length], &[0xff, 0xd9]].concat();
             match decode_bytes(&ended, &path) {
-                // What is missing was no more than the last bits' padding.
+                // Only the padding of the last bits was missing.
                 Ok(pixels) => assert_eq!(pixels, expected, "{name} cut to {length}"),
                 Err(_) => refused += 1,
             }
@@ -195,7 +195,7 @@ fn other_formats_cut_anywhere_give_the_whole_picture_or_an_error() {
                 Err(_) => refused += 1,
             }
         }
-        // What may be missing is a trailer: PNG's last chunks, GIF's last block.
+        // A trailer may be missing: PNG's last chunks, GIF's last block.
         assert!(refused + 30 > whole.len(), "{name}: only {refused} of {} refused", whole.len());
     }
 }

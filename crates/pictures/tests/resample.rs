@@ -84,7 +84,7 @@ fn resized_cropped_and_normalised_pictures_equal_pillow_and_torch_to_the_bit() {
     }
 }
 
-/// Made by `tests/reference/vgg_goldens.py` with the transforms of torchvision's VGG-16.
+/// Compares with torchvision's transforms of VGG-16, from `tests/reference/vgg_goldens.py`.
 #[test]
 fn imagenets_preprocessing_equals_torchvisions_to_the_bit() {
     let path =
@@ -148,7 +148,7 @@ struct ProcessorCase {
     first: Vec<f32>,
 }
 
-/// Made by `tests/reference/processor_goldens.py` with transformers' `CLIPImageProcessor`.
+/// Compares with transformers' `CLIPImageProcessor` (`tests/reference/processor_goldens.py`).
 #[test]
 fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit() {
     let path = Path::new(concat!(
@@ -161,7 +161,8 @@ fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit(
         let preprocessing = read_config(&case.settings.to_string()).unwrap();
         let planes = preprocessing.apply(&case.picture.draw());
         let firsts: Vec<f32> = planes.iter().step_by(planes.len() / 3).copied().collect();
-        // A factor of 1/255 is applied as torchvision does, which rounds otherwise than transformers.
+        // A factor of 1/255 is applied as torchvision does, which rounds otherwise than
+        // transformers.
         if (preprocessing.rescale_factor - 1.0 / 255.0).abs() < 1e-9 {
             for (ours, theirs) in firsts.iter().zip(&case.first) {
                 assert!((ours - theirs).abs() < 1e-6, "{case:?}: {firsts:?}");
@@ -171,7 +172,7 @@ fn every_setting_of_an_image_processor_gives_what_transformers_gives_to_the_bit(
         } else {
             assert_eq!(digest(&bytes(&planes)), case.planes, "{case:?}: {firsts:?}");
         }
-        // What is written into a file of embeddings is read back.
+        // A description written into a file of embeddings is read back.
         let text = serde_json::to_string(&preprocessing).unwrap();
         assert_eq!(serde_json::from_str::<Preprocessing>(&text).unwrap(), preprocessing, "{text}");
     }

@@ -1,8 +1,8 @@
 //! Decodes a bounded number of batches ahead of the model.
 //!
 //! One thread fills batches, each decoded on all cores; the caller's thread consumes them. At most
-//! [`in_memory`] batches circulate between the two, so memory is a constant times the batch size, and
-//! pixels are allocated once.
+//! [`in_memory`] batches circulate between the two, so memory is a constant times the batch size,
+//! and pixels are allocated once.
 //!
 //! Decoding and libtorch both use all cores: decoding takes so small a part (measured on
 //! 2 cores: 5,000 pictures of 112x112 a second and core, where a model of 6 layers of 192 encodes
@@ -18,8 +18,10 @@ use crate::plan::Plan;
 use crate::skipped::Skipped;
 use crate::sources::Source;
 
-/// Returns the number of batches at the model. A GPU gets the next one before the host waits for the
-/// previous one; a CPU has finished a batch when it returns from it.
+/// Returns the number of batches at the model.
+///
+/// A GPU gets the next batch before the host waits for the previous one; on a CPU, a batch is
+/// finished when its call returns.
 pub(crate) fn at_the_model(device: Device) -> usize {
     if device.is_cuda() { 2 } else { 1 }
 }

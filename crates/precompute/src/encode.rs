@@ -48,9 +48,9 @@ impl Encoding {
             batch_size: plan.batch_size,
             kept: Pieces::folder_of(plan.output),
         })??;
-        let wanted = [batch.pictures.len() as i64, plan.identity.dimension as i64];
-        if embeddings.size() != wanted {
-            return Err(Error::Shape { wanted, got: embeddings.size() });
+        let expected = [batch.pictures.len() as i64, plan.identity.dimension as i64];
+        if embeddings.size() != expected {
+            return Err(Error::Shape { expected, got: embeddings.size() });
         }
         Ok(Self { embeddings: Some(PendingCopy::start(&embeddings)?), batch })
     }

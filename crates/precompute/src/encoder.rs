@@ -88,7 +88,7 @@ impl ImageEncoder {
     /// Loads a model onto `device`.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
+    /// Names the file and its fault.
     pub fn load(source: &EncoderSource, device: Device) -> Result<Self, EncoderError> {
         match source.network {
             Network::Clip => Self::load_clip(&source.path, device, source.dtype),
@@ -156,8 +156,9 @@ impl ImageEncoder {
         &self.preprocessing
     }
 
-    /// Returns embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`, both on the model's device and
-    /// in its type.
+    /// Returns embeddings `[batch, dim]` of pixels `[batch, 3, n, n]`.
+    ///
+    /// Both are on the model's device and of its type.
     ///
     /// # Errors
     /// Fails if memory is exhausted.
@@ -170,24 +171,23 @@ impl ImageEncoder {
         })
     }
 
-    /// Returns embeddings `[images, dim]`, f32, of one or more images, each preprocessed by
-    /// [`Preprocessing::planes`].
+    /// Returns embeddings `[images, dim]`, f32, of images from [`Preprocessing::planes`].
     ///
     /// # Errors
     /// Fails if memory is exhausted or an image was preprocessed in another way.
     pub fn encode_pictures<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
-        try_catch_out_of_memory(|| self.encode_together(pictures))?
+        try_catch_out_of_memory(|| self.encode_batch(pictures))?
     }
 
-    fn encode_together<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
+    fn encode_batch<P: AsRef<[u8]>>(&self, pictures: &[P]) -> Result<Tensor, EncoderError> {
         let side = i64::from(self.preprocessing.crop);
         let all = pictures.iter().map(AsRef::as_ref);
         let mut bytes = HostBytes::new(all.clone().map(<[u8]>::len).sum(), self.device)?;
         let mut left = bytes.as_mut_slice();
         for picture in all {
-            let (place, behind) = left.split_at_mut(picture.len());
-            place.copy_from_slice(picture);
-            left = behind;
+            let (slot, rest) = left.split_at_mut(picture.len());
+            slot.copy_from_slice(picture);
+            left = rest;
         }
         let bytes = bytes.upload(&[pictures.len() as i64, 3, side, side], self.device)?;
         Ok(self.encode(&self.normaliser.apply(&bytes)?)?.f_to_kind(Kind::Float)?)

@@ -22,7 +22,7 @@ pub enum Error {
         if .0.len() == 1 { "it" } else { "them" }
     )]
     Pictures(Vec<Skipped>),
-    /// An earlier run left out images, and this run was not told to accept that.
+    /// An earlier run skipped images, which this run does not accept.
     #[error(
         "{} was begun with --skip-corrupt and leaves out {}\nhint: pass --skip-corrupt again to \
          accept that, or move it away to start over",
@@ -32,7 +32,7 @@ pub enum Error {
     LeavesOut {
         /// Finished file, or folder of the unfinished run.
         path: PathBuf,
-        /// The pictures left out.
+        /// Skipped images.
         skipped: Vec<Skipped>,
     },
     /// No image could be decoded.
@@ -66,10 +66,10 @@ pub enum Error {
         kept: PathBuf,
     },
     /// The encoder's output has another shape than planned.
-    #[error("the encoder gave a tensor of shape {got:?} where {wanted:?} was planned")]
+    #[error("the encoder gave a tensor of shape {got:?} where {expected:?} was planned")]
     Shape {
         /// `[batch, dimension]` of the plan.
-        wanted: [i64; 2],
+        expected: [i64; 2],
         /// The encoder's.
         got: Vec<i64>,
     },
@@ -137,14 +137,14 @@ pub enum Error {
         /// The pictures.
         pictures: Vec<String>,
     },
-    /// A file of embeddings or of an unfinished run is damaged or something else.
+    /// A file of embeddings or of an unfinished run is damaged or of another kind.
     #[error("{}: {reason}\nhint: {hint}", printable_path(path))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// Damage.
         reason: String,
-        /// What to do.
+        /// Advice.
         hint: &'static str,
     },
     /// A file operation failed, or another process is at work on the same output.

@@ -1,5 +1,6 @@
-//! File of embeddings: one safetensors file with the tensor `embeddings`, f32 `[images, dimension]`,
-//! and in its metadata
+//! File of embeddings: a safetensors file with metadata.
+//!
+//! It holds the tensor `embeddings`, f32 `[images, dimension]`, and in its metadata
 //! - `format`: `capsmith-embeddings`, and `version`: `1`,
 //! - `names`: the images' names as a JSON array, in the order of the rows,
 //! - `skipped`: the images without a row, as JSON, each with the reason,
@@ -7,10 +8,10 @@
 //! - `sha256`: the digest of these three texts (each after its length, 8 bytes little-endian) and
 //!   the rows.
 //!
-//! Files of [`crate::run`] also hold the tensor `pictures`, u8 `[names + skipped, 48]`: for the file
-//! of each image its size, its modification time in nanoseconds since 1970 (both 8 bytes
-//! little-endian) and the SHA-256 of its contents; zeros if it could not be read. The digest of this
-//! tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
+//! Files of [`crate::run`] also hold the tensor `pictures`, u8 `[names + skipped, 48]`: for the
+//! file of each image its size, its modification time in nanoseconds since 1970 (both 8 bytes
+//! little-endian) and the SHA-256 of its contents; zeros if it could not be read. The digest of
+//! this tensor is `pictures_sha256`. The embeddings' own digest does not depend on it.
 //!
 //! The same embeddings of the same files give the same bytes.
 
@@ -177,11 +178,11 @@ pub(crate) fn differences(plan: &Plan, found: &Embeddings) -> Vec<String> {
     differences
 }
 
-/// Result of comparing a file's images with what they are now.
+/// Result of comparing a file's images with their present state.
 pub(crate) struct Compared {
     /// Changed images, as indices in the plan's list.
     pub(crate) changed: Vec<usize>,
-    /// Whether the file of an unchanged image has another modification time.
+    /// True if the file of an unchanged image has another modification time.
     pub(crate) touched: bool,
 }
 
@@ -260,7 +261,7 @@ impl Embeddings {
     /// `[names, identity.dimension]` row by row, of the pictures called `names`.
     ///
     /// # Errors
-    /// [`Error::Plan`] where numbers and names do not go together or a name comes twice;
+    /// [`Error::Plan`] if numbers and names do not match or a name is repeated;
     /// [`Error::NotFinite`]; a file that cannot be written.
     pub fn save(
         path: &Path,
@@ -295,13 +296,13 @@ impl Embeddings {
         Ok(write(path, identity, &contents, rows)?)
     }
 
-    /// Returns whether the file records the files of its images, so that changes are noticed.
+    /// Returns true if the file records the files of its images, so that changes are noticed.
     pub(crate) fn is_recorded(&self) -> bool {
         !self.contents.sources.is_empty()
     }
 
     /// Writes the file again with the present modification times of its images.
-    pub(crate) fn renew(&self) -> Result<(), Error> {
+    pub(crate) fn rewrite(&self) -> Result<(), Error> {
         let all: Vec<usize> = (0..self.contents.names.len()).collect();
         let rows = || Blocks::new(all.chunks(ROWS_AT_ONCE).map(|rows| self.values(rows)));
         Ok(write(&self.path, &self.identity, &self.contents, rows)?)
@@ -382,7 +383,7 @@ impl Embeddings {
         let source = |name: &&str| self.contents.sources.get(self.row_of(name)?).copied();
         let with_row = |(index, name)| Some((index, source(name)?));
         let records: Vec<_> = names.iter().enumerate().filter_map(with_row).collect();
-        let changed = sources::glance(&records, find);
+        let changed = sources::sampled_changes(&records, find);
         if changed.is_empty() {
             return Ok(());
         }
@@ -452,7 +453,7 @@ impl Embeddings {
     }
 }
 
-/// Rows that are copied together.
+/// Number of rows that are copied at once.
 const ROWS_AT_ONCE: usize = 1024;
 
 fn damaged(path: &Path, reason: String) -> Error {

@@ -4,7 +4,7 @@ use networks::transfer;
 use pictures::Preprocessing;
 use tch::{Device, Kind, TchError, Tensor};
 
-/// Table of the value of each byte of each channel, as [`Preprocessing`] computes it on the CPU.
+/// Table of the values of all bytes by channel, as [`Preprocessing`] computes them.
 ///
 /// A look-up gives the same bits on every device.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl Normaliser {
 
     /// Returns the values of `[images, 3, n, n]` bytes.
     pub(crate) fn apply(&self, bytes: &Tensor) -> Result<Tensor, TchError> {
-        let places = bytes.f_to_kind(Kind::Int)?.f_add_(&self.first)?;
-        self.values.f_index_select(0, &places.f_view(-1)?)?.f_view(bytes.size().as_slice())
+        let indices = bytes.f_to_kind(Kind::Int)?.f_add_(&self.first)?;
+        self.values.f_index_select(0, &indices.f_view(-1)?)?.f_view(bytes.size().as_slice())
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    /// Every byte in every channel, each channel in an order of its own.
+    /// Returns every byte in every channel, in a different order in each channel.
     fn all_bytes() -> RgbPixels {
         let data = (0..=255).flat_map(|value: u8| [value, 255 - value, value.wrapping_mul(7)]);
         RgbPixels { width: 16, height: 16, data: data.collect() }

@@ -58,7 +58,7 @@ pub(crate) struct Piece<'p> {
     batches: BTreeMap<usize, EncodedBatch>,
     /// Images in its file.
     saved: usize,
-    /// Whether its file holds all of its batches.
+    /// True if the file holds all of the piece's batches.
     is_saved: bool,
     saved_at: Option<Instant>,
     _lock: Lock,
@@ -72,7 +72,7 @@ impl<'p> Piece<'p> {
     pub(crate) fn open(plan: &'p Plan<'p>, pieces: &Pieces, number: usize) -> Result<Self, Error> {
         let mut piece = Self::claim(plan, pieces, number)?;
         if let Ok(saved) = Embeddings::open(&piece.path) {
-            piece.take_over(&saved)?;
+            piece.copy_batches_of(&saved)?;
             (piece.saved, piece.is_saved) = (piece.done(), true);
         }
         Ok(piece)
@@ -96,13 +96,13 @@ impl<'p> Piece<'p> {
             let Some(compared) = saved.compare(plan, piece.images(), progress, stop) else {
                 return Ok(None);
             };
-            piece.take_over(&saved)?;
+            piece.copy_batches_of(&saved)?;
             piece.saved = piece.done();
             piece.is_saved = !compared.touched && compared.changed.is_empty();
             changed = compared.changed;
         }
         if let Some(previous) = previous {
-            piece.take_over(previous)?;
+            piece.copy_batches_of(previous)?;
         }
         Ok(Some((piece, changed)))
     }
@@ -120,8 +120,8 @@ impl<'p> Piece<'p> {
         })
     }
 
-    /// Takes the batches that are missing here and complete in `from`.
-    fn take_over(&mut self, from: &Embeddings) -> Result<(), Error> {
+    /// Copies the batches that are missing here and complete in `from`.
+    fn copy_batches_of(&mut self, from: &Embeddings) -> Result<(), Error> {
         for index in self.left() {
             if let Some(batch) = from.batch(self.plan, index)? {
                 self.batches.insert(index, batch);
@@ -226,7 +226,7 @@ pub(crate) fn merge(plan: &Plan, pieces: Pieces) -> Result<Merged, Error> {
     }
     // Piece after piece: memory does not grow with the data set.
     let rows = |number| Embeddings::open(&pieces.path(number, "safetensors"))?.all_values();
-    // In this folder first: a process killed while it writes leaves nothing beside the output.
+    // Written in this folder first: a killed process leaves nothing next to the output.
     let finished = pieces.folder().join(FINISHED);
     let blocks = || Blocks::new((0..plan.pieces()).map(rows));
     finished::write(&finished, &plan.identity, &all, blocks)

@@ -18,8 +18,7 @@ pub type Find<'a> = Box<dyn Fn(usize, &str) -> PictureFile + Sync + 'a>;
 
 /// Images to embed, the settings and the output file.
 pub struct Plan<'a> {
-    /// Unique names of the images in the data set, in the order of the rows. Embeddings are found by
-    /// them.
+    /// Unique names of the images, in the order of the rows; they identify embeddings.
     pub names: Vec<String>,
     /// Finds the file of each image.
     pub find: Find<'a>,
@@ -27,7 +26,7 @@ pub struct Plan<'a> {
     pub identity: Identity,
     /// Device of the model.
     pub device: Device,
-    /// Images encoded together. It changes the last bits of a result, so a resumed run must keep it.
+    /// Images in a batch. It changes the last bits of results, so a resumed run must keep it.
     pub batch_size: usize,
     /// Leaves out images that cannot be decoded; otherwise the first of them is an error.
     pub skip_corrupt: bool,
@@ -86,7 +85,7 @@ impl Plan<'_> {
         self.batches().div_ceil(self.piece_batches())
     }
 
-    /// Returns the number of batches in a piece: about 1,024 images, which are saved together.
+    /// Returns the number of batches in a piece: about 1,024 images, saved as one file.
     fn piece_batches(&self) -> usize {
         (1024 / self.batch_size).clamp(1, 32)
     }
@@ -118,12 +117,13 @@ pub struct Summary {
     pub resumed: usize,
     /// Images without an embedding, in the order of the plan.
     pub skipped: Vec<Skipped>,
-    /// Images that had changed since an earlier run read them, as indices in the plan's list. Their
-    /// batches were encoded again.
+    /// Images that changed since an earlier run, as indices in the plan's list.
+    ///
+    /// Their batches were encoded again.
     pub changed: Vec<usize>,
-    /// Whether the output was finished already and no image has changed since.
+    /// True if the output was finished before and no image has changed since.
     pub already_finished: bool,
-    /// Whether the output does not record the files of its images, so that no change is noticed.
+    /// True if the output has no record of its images' files, which hides changes.
     pub unrecorded: bool,
     /// Images of other processes that are not done: the last process writes the output.
     pub left: usize,

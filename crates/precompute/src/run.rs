@@ -1,4 +1,4 @@
-//! The run: finds what is there, encodes the rest and writes the finished file.
+//! Run of a plan: finds finished batches, encodes the others and writes the output.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -26,12 +26,12 @@ use crate::sources;
 /// `[batch, dimension]`. It runs on the caller's thread, without gradients.
 ///
 /// Each of several processes embeds its own pieces, and the last to finish merges all of them. They
-/// need the folder of the output in common, and nothing else.
+/// share only the folder of the output.
 ///
 /// Finished batches are kept in the folder `OUTPUT.partial`. After a kill, a stop by `stop`
 /// (batches at the model are finished first) or a full disk, the same call resumes and ends with
-/// the same bytes as an uninterrupted one. A finished output of the same plan is left as it is;
-/// another one is never overwritten.
+/// the same bytes as an uninterrupted one. A finished output of the same plan stays unchanged;
+/// an output of another plan is never overwritten.
 ///
 /// Images whose contents have changed since they were embedded, in a finished output or in an
 /// unfinished run, are embedded again with the rest of their batches. The bytes are those of a run
@@ -51,7 +51,7 @@ where
     plan.check()?;
     let version = || fs::metadata(plan.output).ok().map(|file| (file.len(), file.modified().ok()));
     let before = version();
-    let previous = match look_for_output(plan, progress, stop)? {
+    let previous = match find_output(plan, progress, stop)? {
         Found::Finished(summary) => return Ok(summary),
         Found::Changed(previous, changed) => Some((previous, changed)),
         Found::Nothing => None,
@@ -74,23 +74,23 @@ where
     )?;
     let decode = |image, pixels: &mut [u8]| decode(plan, image, pixels);
     let left = std::mem::take(&mut share.left);
-    let mut at_work = AtWork { share: &mut share, progress, encodings: VecDeque::new() };
+    let mut at_model = BatchesAtModel { share: &mut share, progress, encodings: VecDeque::new() };
     let walked = for_each_batch(plan, left, decode, |batch| {
         if stop.load(Ordering::Relaxed) {
-            at_work.finish_all()?;
-            return Err(at_work.share.interrupted());
+            at_model.finish_all()?;
+            return Err(at_model.share.interrupted());
         }
         let started = refuse_corrupt(plan, &batch)
             .and_then(|()| Encoding::start(plan, batch, &normaliser, &mut encoder));
         match started {
-            Ok(encoding) => at_work.add(encoding),
+            Ok(encoding) => at_model.add(encoding),
             Err(error) => {
-                at_work.finish_all()?;
+                at_model.finish_all()?;
                 Err(error)
             }
         }
     });
-    let walked = walked.and_then(|()| at_work.finish_all());
+    let walked = walked.and_then(|()| at_model.finish_all());
     // After an error too, the batches since the last save are kept.
     let closed = share.close();
     walked.and(closed)?;
@@ -106,13 +106,13 @@ where
 }
 
 /// Batches at the model, finished in their order.
-struct AtWork<'a, 'p> {
+struct BatchesAtModel<'a, 'p> {
     share: &'a mut Share<'p>,
     progress: &'a mut dyn Progress,
     encodings: VecDeque<Encoding>,
 }
 
-impl AtWork<'_, '_> {
+impl BatchesAtModel<'_, '_> {
     /// Adds a batch. Finishes and returns the first one if there are enough.
     fn add(&mut self, encoding: Encoding) -> Result<Option<Batch>, Error> {
         self.encodings.push_back(encoding);
@@ -235,7 +235,7 @@ impl<'p> Share<'p> {
     }
 }
 
-/// Reports the comparison of `total` pictures, `done` of which are compared, after `before` others.
+/// Reports that `done` of `total` images are compared, after `before` others.
 fn report_comparing(progress: &mut dyn Progress, before: usize, done: usize, total: usize) {
     if done > 0 {
         progress.position((before + done) as u64);
@@ -255,7 +255,7 @@ fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
     let decoded = bytes
         .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
         .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
-    // The reason alone: with the path in it, the file would depend on where the data set lies.
+    // Without the path, which would make the file depend on the data set's folder.
     (source, decoded.map_err(|error| error.problem.to_string()))
 }
 
@@ -284,8 +284,8 @@ enum Found {
     Nothing,
 }
 
-/// Looks for a finished output, and compares it with the plan and the images as they are now.
-fn look_for_output(
+/// Finds a finished output and compares it with the plan and the present images.
+fn find_output(
     plan: &Plan,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
@@ -312,9 +312,9 @@ fn look_for_output(
     }
     // One process is enough to write the file.
     if compared.touched && plan.process.rank == 0 {
-        embeddings.renew()?;
+        embeddings.rewrite()?;
     }
-    // Left behind if a run was killed between its last two steps.
+    // A run that was killed between its last two steps leaves its pieces.
     kept::remove_leftover(&Pieces::folder_of(plan.output))?;
     Ok(Found::Finished(Summary {
         encoded: 0,

@@ -15,13 +15,13 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const RECORD: usize = 48;
 
 /// Images whose size and time are compared between two checks of the stop flag.
-const LOOKS: usize = 1 << 14;
+const STAMPS_PER_CHECK: usize = 1 << 14;
 
 /// Images whose contents are compared between two checks of the stop flag.
-const CHUNK: usize = 256;
+const DIGESTS_PER_CHECK: usize = 256;
 
-/// Images whose contents [`glance`] compares at most.
-const MOST_DIGESTED: usize = 4096;
+/// Images whose contents [`sampled_changes`] compares at most.
+const MAX_DIGESTED: usize = 4096;
 
 /// Record of an image's file; `None` if there was no file.
 pub(crate) type Source = Option<Record>;
@@ -86,11 +86,11 @@ pub(crate) fn parse(record: &[u8; RECORD]) -> Source {
 /// Result of comparing an image with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Its size and time are the recorded ones.
+    /// Size and modification time are the recorded ones.
     Same,
-    /// Its contents are the recorded ones under another time.
+    /// Only the modification time has changed; the new record is attached.
     Touched(Record),
-    /// It is another image, or exists where none was, or the other way round.
+    /// The image has changed, appeared or disappeared.
     Changed,
 }
 
@@ -105,12 +105,13 @@ pub(crate) fn compare(
     stop: &AtomicBool,
 ) -> Option<Vec<Verdict>> {
     let mut verdicts = Vec::with_capacity(records.len());
-    for chunk in records.chunks(LOOKS) {
+    for chunk in records.chunks(STAMPS_PER_CHECK) {
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        let look = |(picture, source): &(usize, Source)| look(&find(*picture), *source);
-        verdicts.par_extend(chunk.par_iter().map(look));
+        let compare_stamp =
+            |(picture, source): &(usize, Source)| compare_stamp(&find(*picture), *source);
+        verdicts.par_extend(chunk.par_iter().map(compare_stamp));
     }
     let mut touched: Vec<_> = verdicts
         .iter_mut()
@@ -120,7 +121,7 @@ pub(crate) fn compare(
         .collect();
     let total = touched.len();
     let done = AtomicUsize::new(0);
-    for chunk in touched.chunks_mut(CHUNK) {
+    for chunk in touched.chunks_mut(DIGESTS_PER_CHECK) {
         if stop.load(Ordering::Relaxed) {
             return None;
         }
@@ -138,17 +139,19 @@ pub(crate) fn compare(
     Some(verdicts)
 }
 
-/// Returns the changed images, comparing the contents of at most [`MOST_DIGESTED`], evenly spread.
+/// Returns changed images, comparing contents of at most [`MAX_DIGESTED`], evenly spread.
 ///
 /// A copy of a data set has other times throughout, and reading all of it would take too long.
-pub(crate) fn glance(
+pub(crate) fn sampled_changes(
     records: &[(usize, Source)],
     find: impl Fn(usize) -> PictureFile + Sync,
 ) -> Vec<usize> {
-    let verdicts: Vec<Verdict> =
-        records.par_iter().map(|(picture, source)| look(&find(*picture), *source)).collect();
+    let verdicts: Vec<Verdict> = records
+        .par_iter()
+        .map(|(picture, source)| compare_stamp(&find(*picture), *source))
+        .collect();
     let touched = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Touched(_))).count();
-    let step = touched.div_ceil(MOST_DIGESTED).max(1);
+    let step = touched.div_ceil(MAX_DIGESTED).max(1);
     let mut number = 0;
     let mut suspects: Vec<(usize, Verdict)> = Vec::new();
     for ((picture, _), verdict) in records.iter().zip(verdicts) {
@@ -173,7 +176,7 @@ pub(crate) fn glance(
 }
 
 /// Compares size and time only. The embedding of a removed image stays as it is.
-fn look(file: &PictureFile, source: Source) -> Verdict {
+fn compare_stamp(file: &PictureFile, source: Source) -> Verdict {
     match (source, file.stamp()) {
         (Some(record), Ok(stamp)) if record.stamp() == stamp => Verdict::Same,
         (Some(record), Ok(stamp)) if record.size == stamp.size => Verdict::Touched(record),

@@ -1,4 +1,4 @@
-//! One run, fully specified: loading it from its layers, and comparing it with another.
+//! Full specification of a run: loading it from its layers, and comparing it with another.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,14 +14,15 @@ use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, wit
 use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
 use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
 
-/// The folder `configs` as it was when capsmith was built.
+/// The folder `configs` at the time capsmith was built.
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 
-/// Keys of paths. Digests tell if what is in the files has changed.
+/// Keys of paths; digests show whether the files have changed.
 const PATHS: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
 
-/// Keys that decide no bit of a run's weights beyond rounding. A run may be resumed with other values: other
-/// hardware, logs, checkpoints, and models and data at other paths, which are compared by digest.
+/// Keys that a resumed run may change because they alter its weights by rounding at most.
+///
+/// These are hardware, logs, checkpoints, and paths of models and data, which digests compare.
 const OPEN_ON_RESUME: [&str; 17] = [
     "training.device",
     "training.threads",
@@ -42,16 +43,16 @@ const OPEN_ON_RESUME: [&str; 17] = [
     "reranking.clip",
 ];
 
-/// Keys that older runs lack, and the value with which those runs were trained.
+/// Keys that older runs lack, with the values that those runs were trained with.
 const ADDED: [(&str, Value); 2] = [
     ("decoding.clean_up_tokenization_spaces", Value::Boolean(false)),
     ("training.deterministic", Value::Boolean(false)),
 ];
 
-/// One run, fully specified.
+/// Full specification of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
-    /// The system that is trained, and its own sections.
+    /// System to train, and its own sections.
     #[serde(flatten)]
     pub system: System,
     /// Captions, split and image embeddings.
@@ -64,7 +65,7 @@ pub struct Config {
     pub decoding: Decoding,
 }
 
-/// The sections that every system has.
+/// Sections that every system has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Common {
@@ -75,10 +76,12 @@ struct Common {
 }
 
 impl Config {
-    /// Reads a config file: defaults, below its `base` files, below the file, below `key=value` overrides.
+    /// Reads a config file and merges all layers.
+    ///
+    /// From lowest to highest: defaults, `base` files, the file, `key=value` overrides.
     ///
     /// # Errors
-    /// Names the file, the key and what is expected.
+    /// Names the file, the key and the expected value.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let read: ReadFile = &|path| std::fs::read_to_string(path);
         let text =
@@ -89,16 +92,16 @@ impl Config {
     /// Parses the text of a config file at `path`, to which its `base` is relative.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// Same as [`Self::load`].
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let table = with_bases(text, path, &|path| std::fs::read_to_string(path))?;
         Self::resolve(table, path, overrides)
     }
 
-    /// Loads one of the configs that are built into capsmith, such as `flickr8k/sbg.toml`.
+    /// Loads one of capsmith's built-in configs, such as `flickr8k/sbg.toml`.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// Same as [`Self::load`].
     pub fn built_in(name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let path = Path::new("configs").join(name);
         let read: ReadFile = &|path| {
@@ -112,7 +115,7 @@ impl Config {
         Self::resolve(with_bases(&text, &path, read)?, &path, overrides)
     }
 
-    /// Returns the text of a file that is built into capsmith, such as `flickr8k/recipe.toml`.
+    /// Returns the text of a built-in file, such as `flickr8k/recipe.toml`.
     #[must_use]
     pub fn built_in_text(name: &str) -> Option<&'static str> {
         BUILT_IN.get_file(name).and_then(include_dir::File::contents_utf8)
@@ -120,10 +123,11 @@ impl Config {
 
     /// Reads the config of a run folder, of this or an earlier version.
     ///
-    /// A key that was added later takes the value with which the run was trained, not today's default.
+    /// A key that was added later takes the value that the run was trained with, not today's
+    /// default.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// Same as [`Self::load`].
     pub fn load_saved(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -143,7 +147,7 @@ impl Config {
         Self::resolve(table, path, overrides)
     }
 
-    /// Lays overrides over `table`, and that over the defaults of its system; checks the result.
+    /// Merges overrides over `table` and both over the system's defaults; checks the result.
     fn resolve(mut table: Table, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         for argument in overrides {
             merge(&mut table, parse_override(argument)?, "");
@@ -185,10 +189,10 @@ impl Config {
         Table::try_from(self).unwrap_or_default()
     }
 
-    /// Changes how captions are generated, or where the data lies now.
+    /// Returns the config with other decoding or other paths of the data.
     ///
     /// # Errors
-    /// As [`Self::load`]; also for any other key, since a trained run's are settled.
+    /// Same as [`Self::load`]; also fails for any other key, which a trained run cannot change.
     pub fn with_settings(&self, overrides: &[String]) -> Result<Self, ConfigError> {
         let is_open = |set: &&String| {
             let key = set.split('=').next().unwrap_or_default().trim();
@@ -200,7 +204,7 @@ impl Config {
         Self::parse_saved(&self.to_toml(), Path::new("the run's config.toml"), overrides)
     }
 
-    /// Returns the system's own sections, of a run of CLIP-prefix.
+    /// Returns the system's own sections of a run of CLIP-prefix.
     ///
     /// # Errors
     /// Fails if it is of another system.
@@ -211,7 +215,7 @@ impl Config {
         }
     }
 
-    /// Returns the system's own sections, of a run of SBG.
+    /// Returns the system's own sections of a run of SBG.
     ///
     /// # Errors
     /// Fails if it is of another system.
@@ -222,7 +226,7 @@ impl Config {
         }
     }
 
-    /// Returns the system's own sections, of a run of Merge-RNN.
+    /// Returns the system's own sections of a run of Merge-RNN.
     ///
     /// # Errors
     /// Fails if it is of another system.
@@ -240,8 +244,10 @@ impl Config {
         training.early_stop_epochs > 0 && training.early_stop_on == EarlyStopOn::HeldOut
     }
 
-    /// Returns the checkpoint that commands use unless they are told another: the best epoch's where
-    /// the held-out captions end training, since it continues past that one; else the newest.
+    /// Returns the checkpoint that commands use by default.
+    ///
+    /// This is the best epoch's if the held-out captions end training, which continues past that
+    /// epoch; else the newest.
     #[must_use]
     pub fn usual_checkpoint(&self) -> CheckpointChoice {
         if self.trains_past_best_epoch() {
@@ -251,7 +257,7 @@ impl Config {
         }
     }
 
-    /// Returns the config as TOML, every key named, as the run folder keeps it.
+    /// Returns the config as TOML with every key, as the run folder stores it.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_default()
@@ -269,8 +275,9 @@ impl Config {
         self.difference_except(&[], other)
     }
 
-    /// Returns [`Self::difference`] in the keys that decide a run's weights: none when a run with the
-    /// config `self` can be resumed with `other`.
+    /// Returns [`Self::difference`] in the keys that decide a run's weights.
+    ///
+    /// It is empty if a run with the config `self` can be resumed with `other`.
     #[must_use]
     pub fn difference_of_run(&self, other: &Self) -> String {
         self.difference_except(&OPEN_ON_RESUME, other)
@@ -295,7 +302,7 @@ impl Config {
 pub(crate) mod tests {
     use super::*;
 
-    /// A config of that system which names every key.
+    /// Returns a config of that system with every key.
     pub(crate) fn reference(system: &str) -> String {
         Config::default_of(system).unwrap().to_toml()
     }
@@ -307,13 +314,16 @@ pub(crate) mod tests {
 
     #[test]
     fn pictures_are_captioned_in_larger_batches_on_a_gpu_unless_the_batch_is_set() {
-        let together = |sets: &[&str]| {
+        let batch_sizes = |sets: &[&str]| {
             let decoding = parse(sets).unwrap().decoding;
-            [false, true].map(|on_gpu| decoding.pictures_together(on_gpu))
+            [false, true].map(|on_gpu| decoding.caption_batch_size(on_gpu))
         };
-        assert_eq!(together(&[]), [64, 256]);
-        assert_eq!(together(&["decoding.strategy={ kind = \"beam\", num_beams = 5 }"]), [64, 64]);
-        assert_eq!(together(&["decoding.batch_size=9"]), [9, 9]);
+        assert_eq!(batch_sizes(&[]), [64, 256]);
+        assert_eq!(
+            batch_sizes(&["decoding.strategy={ kind = \"beam\", num_beams = 5 }"]),
+            [64, 64]
+        );
+        assert_eq!(batch_sizes(&["decoding.batch_size=9"]), [9, 9]);
     }
 
     #[test]

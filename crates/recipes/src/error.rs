@@ -1,4 +1,4 @@
-//! Errors of configs, each with what to change.
+//! Errors of configs, each with a hint.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use foreign_text::{printable, printable_path};
 
 use crate::strategy::StrategyError;
 
-/// A config that cannot be used, with what to change.
+/// Error of a config, with a hint.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -22,10 +22,10 @@ pub enum ConfigError {
     Invalid {
         /// The config file.
         path: PathBuf,
-        /// Where and why.
+        /// Position and reason of the error.
         message: String,
     },
-    /// A key that capsmith does not know.
+    /// A key is unknown.
     #[error("unknown key `{}`{}", printable(key), did_you_mean(suggestion.as_deref()))]
     UnknownKey {
         /// The key in dotted form.
@@ -33,7 +33,7 @@ pub enum ConfigError {
         /// The nearest known key.
         suggestion: Option<String>,
     },
-    /// A key of another kind of its section.
+    /// A key belongs to another kind of its section.
     #[error("`{key}` has no use with kind = {kind}; set `kind` to one that has it, or leave the key out", key = printable(key))]
     NotOfKind {
         /// The key in dotted form.
@@ -41,30 +41,30 @@ pub enum ConfigError {
         /// The section's kind, as TOML.
         kind: String,
     },
-    /// A decoding strategy whose values cannot be used.
+    /// A decoding strategy has a value that cannot be used.
     #[error("decoding.strategy: {0}")]
     Strategy(#[source] StrategyError),
-    /// A `--set` argument that is not `key=value`.
+    /// A `--set` argument is not `key=value`.
     #[error("`--set {}` is not of the form key=value, such as --set training.epochs=3", printable(.0))]
     Override(String),
-    /// A change to a trained run that would be another run.
+    /// A `--set` would make a trained run another run.
     #[error(
         "`--set {}`: a trained run takes changes to keys of `decoding` only, such as --set decoding.max_new_tokens=40, and to the paths of its data (data.dataset, data.embeddings, keywords.selected)",
         printable(.0)
     )]
     Settled(String),
-    /// No system, or one that capsmith does not know.
+    /// `system` is missing or unknown.
     #[error("`system` is {0}, but must be \"clip-prefix\", \"sbg\" or \"merge-rnn\"")]
     System(String),
-    /// A run of another system than is needed.
+    /// A run is of another system than the command needs.
     #[error("this is a run of {found}, and only runs of {needed} can be used here")]
     OtherSystem {
-        /// The system's name.
+        /// Name of the needed system.
         needed: &'static str,
-        /// The system's name.
+        /// Name of the run's system.
         found: &'static str,
     },
-    /// A value that the system has no use for.
+    /// The system does not use the value.
     #[error("`{key}` is {value}, but a run of {system} {reason}")]
     NotOfSystem {
         /// The key in dotted form.
@@ -73,10 +73,10 @@ pub enum ConfigError {
         value: String,
         /// The system's name.
         system: &'static str,
-        /// Why, and what to set.
+        /// Reason for the error, and the value to set.
         reason: &'static str,
     },
-    /// A value out of its range.
+    /// A value is out of its range.
     #[error("`{key}` is {value}, but must be {expected}")]
     OutOfRange {
         /// The key in dotted form.

@@ -1,11 +1,11 @@
-//! Dotted keys: listing them, checking them against the defaults, and finding the one that was meant.
+//! Dotted keys: listing, type checks against the defaults, and suggestions for misspelt ones.
 
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
 use crate::kinds::{keys_of_kind, kinds};
 
-/// Refuses keys that `defaults` and the kinds of its sections do not have, and values of another type.
+/// Refuses keys that neither `defaults` nor a kind of section has, and values of wrong types.
 pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> {
     let mut known = defaults.clone();
     for (section, kinds) in kinds() {
@@ -79,7 +79,7 @@ fn check_type(key: &str, value: &Value, example: &Value) -> Result<(), ConfigErr
     Err(ConfigError::OutOfRange { key, value, expected: expected.to_owned() })
 }
 
-/// Returns the keys of a table in dotted form, sections opened.
+/// Returns the dotted keys of a table, with those of its sections.
 pub(crate) fn dotted_keys(table: &Table) -> Vec<String> {
     let mut keys = Vec::new();
     for (name, value) in table {

@@ -1,4 +1,4 @@
-//! The layers of a config: defaults, base files, the file itself, and overrides, merged as TOML tables.
+//! Layers of a config: defaults, base files, the file itself, and overrides, as TOML tables.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 use crate::keys::nested;
 use crate::kinds::{defaults_of_kind, keys_of_kind, kinds};
 
-/// Keys that have been renamed: the name in version 0.1.0, and the name now.
+/// Renamed keys: the name in version 0.1.0, and the present name.
 const RENAMED: [(&str, &str); 6] = [
     ("training.accumulation_steps", "gradient_accumulation_steps"),
     ("training.keep_checkpoints", "save_total_limit"),
@@ -19,13 +19,13 @@ const RENAMED: [(&str, &str); 6] = [
     ("decoding.strategy.samples", "num_return_sequences"),
 ];
 
-/// Most files that a chain of `base` may have.
-const MOST_BASES: usize = 32;
+/// Largest number of files in a chain of `base`.
+const MAX_BASES: usize = 32;
 
-/// Reads the text of a config file.
+/// Function that reads the text of a config file.
 pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
 
-/// Parses a file's text, and lays it over the files that its `base` names.
+/// Parses a file's text and merges it over the files that its `base` names.
 pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Table, ConfigError> {
     tracing::debug!("config {}", printable_path(path));
     let mut chain = vec![path.to_owned()];
@@ -47,7 +47,7 @@ pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Tabl
     Ok(table)
 }
 
-/// Resolves `base` relative to the last file of `chain`, and refuses a file that is there already.
+/// Resolves `base` relative to the last file of `chain`, and refuses a cycle.
 fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let [.., file] = chain else { return Err(ConfigError::Override("base".to_owned())) };
     let invalid = |message: String| ConfigError::Invalid { path: file.clone(), message };
@@ -56,7 +56,7 @@ fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     };
     let path = file.parent().unwrap_or(Path::new("")).join(base);
     let is_cycle = chain.iter().any(|seen| without_dots(seen) == without_dots(&path));
-    if is_cycle || chain.len() > MOST_BASES {
+    if is_cycle || chain.len() > MAX_BASES {
         return Err(invalid(format!(
             "`base` = \"{base}\" leads back to a file that is based on it"
         )));
@@ -97,7 +97,7 @@ pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
     if key.is_empty() || key.split('.').any(str::is_empty) {
         return Err(malformed());
     }
-    // Anything that is not a TOML value is meant as a string: paths need no quotes.
+    // A value that is not TOML is taken as a string: paths need no quotes.
     let value = format!("value = {text}")
         .parse::<Table>()
         .ok()
@@ -109,7 +109,7 @@ pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
-/// Gives old keys their present names; fails with a key that is there under both.
+/// Renames old keys; fails with a key that is given under both names.
 fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
     for (old, new) in RENAMED {
         let Some((sections, old)) = old.rsplit_once('.') else { continue };
@@ -126,7 +126,9 @@ fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Lays `over` on `table`, key by key. A section of another `kind` keeps what both kinds have.
+/// Merges `over` into `table`, key by key.
+///
+/// A section that changes its `kind` keeps the keys that both kinds have.
 pub(crate) fn merge(table: &mut Table, over: Table, section: &str) {
     if let Some(kind) = over.get("kind").filter(|kind| table.get("kind") != Some(*kind)) {
         let keys = keys_of_kind(section, kind);

@@ -1,8 +1,8 @@
-//! The config of a run as plain types: sections, defaults, `base` files, overrides and validation.
+//! Config of a run as plain types: sections, defaults, `base` files, overrides, validation.
 //!
-//! A config file names only what it decides. [`Config::load`] lays it over the files that its `base`
-//! names and over the [defaults](Config::default_of) of its system, applies `--set key=value`
-//! overrides, and returns one validated value, which the run folder keeps whole.
+//! A config file sets only the keys it decides. [`Config::load`] merges it over the files that its
+//! `base` names and over the [defaults](Config::default_of) of its system, applies `--set
+//! key=value` overrides, and returns one validated value, which the run folder stores whole.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! The networks take their enums from here, so that a config and a network speak of one type:
+//! The networks use these enums, too, so that a config and a network share one type:
 //! [`MapperKind`], [`Strategy`], [`Architecture`].
 
 mod config;

@@ -1,7 +1,8 @@
-//! The sections that the config of every system has, and the sources of their defaults.
+//! Sections that the config of every system has, with the sources of their defaults.
 //!
-//! The defaults are those of the plain CLIP-prefix row, in the paper's notebook `Gradient_CLIPPING`;
-//! [`Config::default_of`](crate::Config::default_of) has what SBG and Merge-RNN set otherwise.
+//! The defaults are those of the plain CLIP-prefix row, in the paper's notebook
+//! `Gradient_CLIPPING`; [`Config::default_of`](crate::Config::default_of) has the different values
+//! of SBG and Merge-RNN.
 
 use std::path::PathBuf;
 
@@ -15,22 +16,25 @@ use crate::strategy::Strategy;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Folder with the captions file and the pictures, relative to the folder a command starts in.
-    /// Default `data/flickr8k`.
+    /// Folder with the captions file and the images. Default `data/flickr8k`.
+    ///
+    /// A relative path starts at the current folder of the command.
     pub dataset: PathBuf,
     /// `auto` (default), `kaggle`, `original`, `karpathy` or `webdataset`.
     pub layout: String,
     /// `paper` (by position, default), `official` or `karpathy`.
     pub split: SplitKind,
-    /// Paper split: test set, as caption rows at the end of the file. Default 5,000 (paper).
+    /// Paper split: size of the test set, as caption rows at the end of the file. Default 5,000.
     pub test_captions: usize,
-    /// Paper split: caption rows before those that are held out. Default 0: the paper's prefix models
-    /// train on all the rest; 5,000 for SBG and Merge-RNN.
+    /// Paper split: held-out caption rows before the test set. Default 0.
+    ///
+    /// The paper's prefix models train on all other rows; SBG and Merge-RNN hold out 5,000.
     pub validation_captions: usize,
-    /// Embeddings that `capsmith precompute` wrote. Default: CLIP ViT-L/14's beside the data set.
+    /// Embeddings that `capsmith precompute` wrote. Default: those of CLIP ViT-L/14.
     pub embeddings: PathBuf,
-    /// Divide each embedding by its L2 norm. Default false, as `ClipCap`; the paper's run with gradient
-    /// clipping, SBG and Merge-RNN do.
+    /// Divide each embedding by its L2 norm. Default false, as `ClipCap`.
+    ///
+    /// The paper's run with gradient clipping, SBG and Merge-RNN do.
     pub normalize_embeddings: bool,
 }
 
@@ -38,7 +42,7 @@ impl Data {
     /// Returns the layout to load, `None` for `auto`.
     ///
     /// # Errors
-    /// Names the layouts there are.
+    /// Lists the known layouts.
     pub fn layout(&self) -> Result<Option<Layout>, ConfigError> {
         if self.layout == "auto" {
             return Ok(None);
@@ -50,7 +54,7 @@ impl Data {
         })
     }
 
-    /// Returns the split as the loaders take it.
+    /// Returns the split in the form that the loaders take.
     #[must_use]
     pub fn split_spec(&self) -> SplitSpec {
         SplitSpec {
@@ -70,49 +74,58 @@ pub struct Training {
     pub device: String,
     /// CPU threads. Default 0: all cores.
     pub threads: usize,
-    /// Seconds that several processes wait for each other before the job ends. Default 600.
+    /// Seconds that processes wait for each other before the job ends. Default 600.
     pub peer_timeout_seconds: u64,
-    /// Decides initial weights, the order of captions and dropout. Default 42.
+    /// Seed of initial weights, order of captions and dropout. Default 42.
     pub seed: u64,
-    /// Passes over the training captions. Default 30 (the paper's notebook); 10 for SBG, at most 100
-    /// for Merge-RNN.
+    /// Passes over the training captions. Default 30 (the paper's notebook).
+    ///
+    /// SBG has 10, Merge-RNN at most 100.
     pub epochs: u64,
     /// Captions in a batch. Default 40 (`ClipCap`); 8 blocks for SBG, 50 for Merge-RNN.
     pub batch_size: usize,
-    /// Parts that a batch is computed in, for less memory. Default 1. The update is that of the whole
-    /// `batch_size`: this divides our batch, where transformers' key of this name multiplies its own.
+    /// Number of microbatches of a batch, to save memory. Default 1.
+    ///
+    /// The update is that of the whole `batch_size`: capsmith divides the batch, whereas
+    /// transformers' key of this name multiplies its own.
     pub gradient_accumulation_steps: usize,
-    /// Batches of captions of like length: faster, in another order than the paper's. Default false.
+    /// Batch captions of similar length: faster, but not the paper's order. Default false.
     pub sort_by_length: bool,
     /// Type of matrix products: `f32` (default), `tf32` (GPUs) or `bf16`.
     pub precision: Precision,
-    /// On a GPU, use only algorithms that give the same bits each time, which are slower; a processor's
-    /// always do. Default false.
+    /// On a GPU, use only deterministic algorithms, which are slower. Default false.
+    ///
+    /// Algorithms of a CPU always are.
     pub deterministic: bool,
-    /// Compute activations again for the gradients instead of keeping them: less memory, more time.
-    /// Default false.
+    /// Recompute activations for the gradients to save memory, at more time. Default false.
     pub gradient_checkpointing: bool,
-    /// Leave out an epoch's last batch where it is not whole. Default true (`ClipCap`'s loader); false
-    /// for SBG and Merge-RNN.
+    /// Drop an epoch's last batch if it is incomplete. Default true (`ClipCap`'s loader).
+    ///
+    /// SBG and Merge-RNN have false.
     pub drop_last_batch: bool,
-    /// Stop when the loss has not improved for this many epochs in a row; 0 for never. Default 3 (the
-    /// paper's notebook); never for SBG, 1 for Merge-RNN.
+    /// Epochs in a row without a lower loss before training stops; 0 for never.
+    ///
+    /// Default 3 (the paper's notebook); never for SBG, 1 for Merge-RNN.
     pub early_stop_epochs: u64,
     /// Loss that decides: `last-batch` (default, the paper's notebook) or `held-out`.
     pub early_stop_on: EarlyStopOn,
-    /// Steps between fetching losses from the device and writing them down. Default 10.
+    /// Steps between fetching losses from the device and logging them. Default 10.
     pub log_every_steps: u64,
-    /// Steps between checkpoints, besides those after each epoch; 0 for none. Default 500.
+    /// Steps between checkpoints within an epoch; 0 for none. Default 500.
+    ///
+    /// Each epoch also ends with a checkpoint.
     pub checkpoint_every_steps: u64,
-    /// Newest checkpoints kept. Default 2.
+    /// Number of newest checkpoints to keep. Default 2.
     pub save_total_limit: usize,
-    /// Also keep the checkpoint of the epoch with the lowest loss: on the held-out captions where there
-    /// are any, else of the last batch. Default true.
+    /// Also keep the checkpoint of the epoch with the lowest loss. Default true.
+    ///
+    /// This is the loss on the held-out captions if there are any, else of the last batch.
     pub keep_best_checkpoint: bool,
     /// Also keep the checkpoint of every this many steps; 0 for none. Default 0.
     pub keep_every_steps: u64,
-    /// Pictures captioned and scored after each epoch, held-out ones where there are any, else test
-    /// pictures; 0 for none. Default 200.
+    /// Images captioned and scored after each epoch; 0 for none. Default 200.
+    ///
+    /// These are held-out images if there are any, else test images.
     pub scored_pictures: usize,
 }
 
@@ -126,22 +139,22 @@ pub enum EarlyStopOn {
     HeldOut,
 }
 
-/// Type of matrix products; all else is f32.
+/// Type of matrix products; all other operations are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// f32, the reference's.
+    /// f32, as in the reference.
     F32,
-    /// On GPUs that have it, f32 with the mantissa rounded to ten bits; on others f32.
+    /// f32 with the mantissa rounded to ten bits, on GPUs that have it; on others f32.
     Tf32,
-    /// bfloat16, as PyTorch's autocast has it.
+    /// bfloat16, as PyTorch's autocast applies it.
     Bf16,
 }
 
-/// One of a run's checkpoints.
+/// Choice of a run's checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CheckpointChoice {
-    /// The newest.
+    /// The newest checkpoint.
     #[default]
     Newest,
     /// The checkpoint of the epoch with the lowest loss.
@@ -169,8 +182,9 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// Steps from 0 to the peak. Default 100 (the paper's notebook); 0 for SBG and Merge-RNN.
     pub warmup_steps: u64,
-    /// Total L2 norm that all gradients are clipped to; 0 for no clipping. Default 0; the paper's run
-    /// with gradient clipping and SBG (transformers' `Trainer`) have 1.
+    /// Total L2 norm to which gradients are clipped; 0 for no clipping. Default 0.
+    ///
+    /// The paper's run with gradient clipping and SBG (transformers' `Trainer`) have 1.
     pub max_grad_norm: f64,
 }
 
@@ -178,10 +192,11 @@ pub struct Optimizer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
-    /// As transformers 4.x: epsilon before bias correction, decay after the step. Without decay this
-    /// is TensorFlow's Adam.
+    /// Rule of transformers 4.x: epsilon before bias correction, decay after the step.
+    ///
+    /// Without decay this is TensorFlow's Adam.
     Transformers,
-    /// As PyTorch: epsilon after bias correction, decay before the step.
+    /// Rule of PyTorch: epsilon after bias correction, decay before the step.
     Torch,
 }
 
@@ -191,7 +206,7 @@ pub enum Rule {
 pub enum Schedule {
     /// Falls linearly to 0 at the last step of the last epoch.
     Linear,
-    /// Stays.
+    /// Stays at the peak.
     Constant,
 }
 
@@ -199,28 +214,29 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decoding {
-    /// Tokens at most, after the prompt; words for Merge-RNN. Default 67 (`ClipCap`); 256 for SBG, 20
-    /// for Merge-RNN.
+    /// Largest number of tokens after the prompt; words for Merge-RNN.
+    ///
+    /// Default 67 (`ClipCap`); 256 for SBG, 20 for Merge-RNN.
     pub max_new_tokens: usize,
-    /// Remove spaces before punctuation and shortened words before a caption is cut, as the `decode`
-    /// of transformers 4.x does. Default true; not for Merge-RNN, which writes whole words.
+    /// Remove spaces before punctuation and contractions. Default true.
+    ///
+    /// This happens before a caption is cut, as in the `decode` of transformers 4.x. Merge-RNN,
+    /// which writes whole words, does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_up_tokenization_spaces: Option<bool>,
-    /// Pictures captioned together. Default 0: a number that suits the device
-    /// ([`Self::pictures_together`]).
+    /// Images captioned at the same time. Default 0: see [`Self::caption_batch_size`].
     pub batch_size: usize,
-    /// Choice of the next token. Default greedy (the paper's); 5 samples for SBG, 3 beams for
-    /// Merge-RNN.
+    /// Choice of the next token. Default greedy (paper); 5 samples for SBG, 3 beams for Merge-RNN.
     pub strategy: Strategy,
 }
 
 impl Decoding {
-    /// Returns how many pictures are captioned together; captions depend on it by rounding only.
+    /// Returns the number of images in a batch; captions depend on it by rounding only.
     ///
-    /// Unless set, 64, and on a GPU 256 where each picture has one caption under way: behind 10
-    /// vectors and with 67 tokens their keys and values take 2.2 GB in GPT-2 small, 5.8 GB in medium.
+    /// The default is 64, and 256 on a GPU if each image has one continuation: after 10 vectors and
+    /// with 67 tokens their keys and values take 2.2 GB in GPT-2 small, 5.8 GB in medium.
     #[must_use]
-    pub fn pictures_together(&self, on_gpu: bool) -> usize {
+    pub fn caption_batch_size(&self, on_gpu: bool) -> usize {
         match self.batch_size {
             0 if on_gpu && self.strategy.continuations() == 1 => 256,
             0 => 64,

@@ -1,27 +1,29 @@
-//! Decoding strategies: how the next token of a caption is chosen.
+//! Decoding strategies: the choice of each next token of a caption.
 
 use serde::{Deserialize, Serialize};
 
-/// Most continuations of one prompt. More are a mistake, and would run out of memory.
+/// Largest number of continuations of one prompt; more would run out of memory.
 const MAX_CONTINUATIONS: usize = 1_000;
 
-/// Lowest temperature: logits of some tens divided by it still have their digits as floats.
+/// Lowest temperature: logits of some tens divided by it keep their digits as floats.
 pub const MIN_TEMPERATURE: f64 = 0.001;
 
-/// How the next token is chosen.
+/// Choice of the next token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Strategy {
-    /// The most probable token: the paper's, and ClipCap's `generate2`. One continuation.
+    /// The most probable token, as in the paper and ClipCap's `generate2`. One continuation.
     Greedy {},
-    /// `ClipCap`'s beam search: at each step, of all beams lengthened by any token, those of the
-    /// highest average log-probability stay. A beam that has ended competes with the others until
-    /// better ones push it out. All beams are returned, best first.
+    /// `ClipCap`'s beam search.
+    ///
+    /// At each step, of all beams extended by any token, those of the highest average
+    /// log-probability stay. A beam that has ended competes with the others until better ones push
+    /// it out. All beams are returned, best first.
     ///
     /// `ClipCap` stops a beam at the token `.` alone. With more stop tokens, beams end earlier and
     /// others may win, whereas a greedy caption is only cut.
     Beam {
-        /// Beams of each prompt, at most as many as the vocabulary has tokens. Default 5 (`ClipCap`).
+        /// Beam width, at most the vocabulary size. Default 5 (`ClipCap`).
         #[serde(alias = "beams")]
         num_beams: usize,
     },
@@ -29,21 +31,24 @@ pub enum Strategy {
     Sampling(Sampling),
 }
 
-/// How tokens are drawn. The defaults are those of transformers' `generate`.
+/// Random draws of tokens. The defaults are those of transformers' `generate`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// Continuations drawn of each prompt, in the order of their draws. Default 5: the paper's SBG.
+    /// Continuations drawn for each prompt, in the order of their draws. Default 5 (paper's SBG).
     #[serde(alias = "samples")]
     pub num_return_sequences: usize,
-    /// Divides the logits: below 1 the probable becomes more probable. From [`MIN_TEMPERATURE`];
-    /// lower ones come to [`Strategy::Greedy`]. Default 1.
+    /// Divisor of the logits: below 1 the probable becomes more probable.
+    ///
+    /// From [`MIN_TEMPERATURE`]; lower ones would equal [`Strategy::Greedy`]. Default 1.
     pub temperature: f64,
-    /// Draws from this many most probable tokens, and those that tie with the last; 0 for all.
-    /// Default 50.
+    /// Number of most probable tokens to draw from; 0 for all. Default 50.
+    ///
+    /// Tokens that tie with the last one are included.
     pub top_k: usize,
-    /// Draws from the nucleus, the fewest most probable tokens that hold this share of the
-    /// probability (after top-k); 1 for all. Default 1.
+    /// Share of the probability that the nucleus holds; 1 for all. Default 1.
+    ///
+    /// The nucleus is the smallest set of most probable tokens with this share, after top-k.
     pub top_p: f64,
     /// Seed of the draws. Default 42.
     pub seed: u64,
@@ -58,16 +63,16 @@ impl Default for Sampling {
 /// A strategy whose values cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StrategyError {
-    /// Too low for the arithmetic, infinite, or not a number.
+    /// The temperature is too low for the arithmetic, infinite, or not a number.
     #[error(
         "temperature is {0}, but must be a number from {MIN_TEMPERATURE}\n\
          hint: greedy decoding is what sampling comes to as the temperature falls"
     )]
     Temperature(f64),
-    /// Not a share of the probability.
+    /// `top_p` is not a share of the probability.
     #[error("top_p is {0}, but must be above 0 and at most 1\nhint: 1 draws from all tokens")]
     TopP(f64),
-    /// None, or more continuations than memory is made for.
+    /// The number of continuations is 0 or more than memory allows.
     #[error("{name} is {count}, but must be from 1 to {MAX_CONTINUATIONS}")]
     Continuations {
         /// `num_return_sequences` or `num_beams`.
@@ -81,7 +86,7 @@ impl Strategy {
     /// Checks every value.
     ///
     /// # Errors
-    /// Names the value and says what it may be.
+    /// Names the value and its range.
     pub fn check(&self) -> Result<(), StrategyError> {
         match *self {
             Self::Greedy {} => Ok(()),
@@ -90,7 +95,7 @@ impl Strategy {
         }
     }
 
-    /// Returns how many continuations of each prompt are followed or drawn.
+    /// Returns the number of continuations computed for each prompt.
     #[must_use]
     pub fn continuations(&self) -> usize {
         match *self {

@@ -1,4 +1,4 @@
-//! The captioning systems, and the sections that only one of them has.
+//! Captioning systems: the sections that only one of them has, and each system's defaults.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::strategy::{Sampling, Strategy};
 
-/// The captioning system that a run trains.
+/// Captioning system that a run trains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "system", rename_all = "kebab-case")]
 pub enum System {
     /// A mapper from a CLIP image embedding to GPT-2's prefix, and GPT-2, trained together.
     ClipPrefix(ClipPrefix),
-    /// Selective blind guessing: GPT-2 writes captions from keywords that CLIP chose, and CLIP chooses
-    /// among them.
+    /// Selective blind guessing (SBG).
+    ///
+    /// GPT-2 writes captions from keywords that CLIP selects, and CLIP reranks the captions.
     Sbg(Sbg),
     /// A recurrent network over words and image features.
     MergeRnn(MergeRnn),
 }
 
 impl System {
-    /// Returns the name that configs have for it.
+    /// Returns the name of the system in configs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -30,7 +31,7 @@ impl System {
         }
     }
 
-    /// Returns the language model that training starts from, where there is one.
+    /// Returns the language model that training starts from, if any.
     #[must_use]
     pub fn language_model(&self) -> Option<&str> {
         match self {
@@ -81,8 +82,9 @@ pub struct MergeRnn {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpt2 {
-    /// A Hugging Face folder, a run folder, or a model of the hub, as `hub::ModelReference` reads it.
-    /// Default `weights/gpt2`.
+    /// Hugging Face folder, run folder, or model of the hub. Default `weights/gpt2`.
+    ///
+    /// `hub::ModelReference` parses it.
     pub model: String,
     /// `full` (default) or `frozen`.
     pub tuning: Tuning,
@@ -94,7 +96,7 @@ pub struct Gpt2 {
 pub enum Tuning {
     /// All weights are trained, with dropout.
     Full,
-    /// No weight is trained, and there is no dropout: `ClipCap`'s "prefix only".
+    /// No weight is trained, and dropout is off: `ClipCap`'s "prefix only".
     Frozen,
 }
 
@@ -102,12 +104,13 @@ pub enum Tuning {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Tokenizer {
-    /// The tokenizer beside the language model (default).
+    /// The tokenizer of the language model's folder (default).
     Pretrained {},
-    /// A byte-level BPE trained on the training captions; GPT-2's embeddings are resized to it, rows
-    /// kept by index.
+    /// A byte-level BPE trained on the training captions.
+    ///
+    /// GPT-2's embeddings are resized to it; rows keep their index.
     Custom {
-        /// Most tokens it may have. Default 50,257: GPT-2's.
+        /// Largest vocabulary size. Default 50,257, as GPT-2's.
         vocab_size: usize,
     },
 }
@@ -160,30 +163,34 @@ impl Strategy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageModel {
-    /// As [`Gpt2::model`].
+    /// Model reference, as [`Gpt2::model`].
     pub model: String,
 }
 
-/// Keyword files for SBG, of the commands `capsmith keywords build` and `select`. Default: in
-/// `data/flickr8k/keywords`.
+/// Keyword files for SBG, written by `capsmith keywords build` and `select`.
+///
+/// The default folder is `data/flickr8k/keywords`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keywords {
-    /// Keywords selected for the pictures of the data set.
+    /// Keywords selected for the data set's images.
     pub selected: PathBuf,
-    /// Labels that they were selected among, to caption other pictures.
+    /// Labels that keywords are selected from, to caption other images.
     pub labels: PathBuf,
-    /// Encyclopedia that they were selected in, to caption other pictures.
+    /// Encyclopedia that keywords are selected from, to caption other images.
     pub encyclopedia: PathBuf,
 }
 
-/// Training texts of SBG: `kw1, kw2, ... ### caption<|endoftext|>`, shuffled, joined and cut into blocks.
+/// Training texts of SBG: `kw1, kw2, ... ### caption<|endoftext|>`.
+///
+/// The texts are shuffled, joined and cut into blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// Tokens in a block. Default 480 (paper).
     pub block_size: usize,
-    /// Texts that are joined before they are cut; a remainder that fills no block is left out.
+    /// Texts joined before cutting; a remainder shorter than a block is dropped.
+    ///
     /// Default 1,000 (`map` of Hugging Face's datasets).
     pub texts_together: usize,
     /// `all` (default) or `caption`.
@@ -194,7 +201,7 @@ pub struct Text {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextLoss {
-    /// All tokens: the paper's.
+    /// All tokens, as in the paper.
     All,
     /// Tokens of captions and their ends, without keywords.
     Caption,
@@ -204,8 +211,8 @@ pub enum TextLoss {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reranking {
-    /// CLIP whose text tower compares captions with pictures: that of the embeddings. Default
-    /// `weights/clip-vit-large-patch14`.
+    /// CLIP model whose text tower compares captions with images. It must be that of the
+    /// embeddings. Default `weights/clip-vit-large-patch14`.
     pub clip: String,
     /// Numbers of captions to choose among; each is scored. Default 1, 2 and 5 (paper).
     pub best_of: Vec<usize>,
@@ -215,8 +222,8 @@ pub struct Reranking {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vocabulary {
-    /// Words that the training captions have less often are unknown. Default 3; the authors have 3, 4
-    /// and 5.
+    /// Smallest count in the training captions of a known word. Default 3; the authors use 3, 4 and
+    /// 5.
     pub min_frequency: u64,
 }
 
@@ -226,17 +233,18 @@ pub struct Vocabulary {
 pub struct Network {
     /// `merge` (default) or `inject`.
     pub architecture: Architecture,
-    /// Size of word embeddings, of the recurrent layer and of the projected picture. Default 256; the
-    /// authors have 128, 256 and 512.
+    /// Size of word embeddings, of the recurrent layer and of the projected image.
+    ///
+    /// Default 256; the authors use 128, 256 and 512.
     pub layer_size: i64,
 }
 
-/// Entry point of the picture into a recurrent captioner.
+/// Entry point of the image into a recurrent captioner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
-    /// Beside the LSTM's output: the LSTM reads only words.
+    /// Joined with the LSTM's output: the LSTM reads only words.
     Merge,
-    /// Into the LSTM, beside each word.
+    /// Into the LSTM, together with each word.
     Inject,
 }

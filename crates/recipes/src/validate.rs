@@ -5,35 +5,35 @@ use crate::{
     Strategy, System, Tokenizer,
 };
 
-// Upper bounds: each far beyond what anybody trains with, and low enough that no product of them
+// Upper bounds: each far beyond any real training, and low enough that no product of them
 // overflows.
-const MOST_EPOCHS: u64 = 1_000_000;
-const MOST_STEPS: u64 = 1_000_000_000;
-const MOST_ROWS: u64 = 1_000_000;
-const MOST_CHECKPOINTS: u64 = 1_000_000;
-const MOST_THREADS: u64 = 1_024;
-/// A year.
-const MOST_SECONDS: u64 = 31_536_000;
-/// Tokens of a byte-level BPE at least: the 256 bytes and the end of text.
-const SMALLEST_VOCABULARY: u64 = 257;
-/// Tokens of a text: more than GPT-2 has positions, so that the model's own bound is what counts.
-const MOST_TOKENS: u64 = 100_000;
-/// Vectors that an image embedding becomes within the mapper; `ClipCap` has 10.
-const MOST_CLIP_VECTORS: u64 = 1000;
-/// Words of a caption by a network that has no positions, and so would never end.
-const MOST_WORDS: u64 = 1_000;
-const MOST_LAYERS: u64 = 1_000;
-/// A layer of this size has 500 million weights.
-const MOST_LAYER_SIZE: u64 = 8_192;
-/// Rates multiply floats of 32 bits, which end a little above it.
-const MOST_RATE: f64 = 1e38;
-/// Higher temperatures make all tokens as probable as each other.
-const MOST_TEMPERATURE: f64 = 1e6;
-/// Captions decoded together.
-const MOST_TOGETHER: usize = 1_000_000;
+const MAX_EPOCHS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 1_000_000_000;
+const MAX_ROWS: u64 = 1_000_000;
+const MAX_CHECKPOINTS: u64 = 1_000_000;
+const MAX_THREADS: u64 = 1_024;
+/// Seconds of a year.
+const MAX_SECONDS: u64 = 31_536_000;
+/// Smallest vocabulary of a byte-level BPE: the 256 bytes and the end of text.
+const MIN_VOCABULARY: u64 = 257;
+/// Largest number of tokens of a text: GPT-2's own number of positions is the lower bound.
+const MAX_TOKENS: u64 = 100_000;
+/// Largest number of vectors from an image embedding within the mapper; `ClipCap` has 10.
+const MAX_CLIP_VECTORS: u64 = 1000;
+/// Largest number of words of a caption; Merge-RNN itself has no bound.
+const MAX_WORDS: u64 = 1_000;
+const MAX_LAYERS: u64 = 1_000;
+/// Largest layer size; a layer of it has 500 million weights.
+const MAX_LAYER_SIZE: u64 = 8_192;
+/// Largest rate: rates multiply 32-bit floats, which end a little above it.
+const MAX_RATE: f64 = 1e38;
+/// Largest temperature; higher ones make all tokens equally probable.
+const MAX_TEMPERATURE: f64 = 1e6;
+/// Largest number of captions decoded at the same time.
+const MAX_CAPTIONS_AT_ONCE: usize = 1_000_000;
 
 impl Config {
-    /// Refuses what is out of range, and what the system has no use for.
+    /// Checks all ranges, and that the system uses each value set.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_data()?;
         self.validate_training()?;
@@ -46,23 +46,23 @@ impl Config {
         }
     }
 
-    /// Refuses decoding that is out of range, or that the run's system does not do.
+    /// Checks that decoding is in range and that the run's system supports it.
     ///
     /// # Errors
-    /// Names the key and says what it may be.
+    /// Names the key and its range.
     pub fn check_decoding(&self, decoding: &Decoding) -> Result<(), ConfigError> {
         let words = matches!(self.system, System::MergeRnn(_));
-        within("decoding.batch_size", decoding.batch_size, 0, MOST_ROWS)?;
-        let most = if words { MOST_WORDS } else { MOST_TOKENS };
+        within("decoding.batch_size", decoding.batch_size, 0, MAX_ROWS)?;
+        let most = if words { MAX_WORDS } else { MAX_TOKENS };
         within("decoding.max_new_tokens", decoding.max_new_tokens, 1, most)?;
         decoding.strategy.check().map_err(ConfigError::Strategy)?;
         let strategy = &decoding.strategy;
         if let Strategy::Sampling(Sampling { temperature, top_k, .. }) = *strategy {
             let key = "decoding.strategy.temperature";
-            check(temperature <= MOST_TEMPERATURE, key, &temperature, "at most 1000000")?;
-            within("decoding.strategy.top_k", top_k, 0, MOST_ROWS)?;
+            check(temperature <= MAX_TEMPERATURE, key, &temperature, "at most 1000000")?;
+            within("decoding.strategy.top_k", top_k, 0, MAX_ROWS)?;
         }
-        let most = MOST_TOGETHER / strategy.continuations();
+        let most = MAX_CAPTIONS_AT_ONCE / strategy.continuations();
         check(
             decoding.batch_size <= most,
             "decoding.batch_size",
@@ -87,29 +87,29 @@ impl Config {
 
     fn validate_data(&self) -> Result<(), ConfigError> {
         self.data.layout()?;
-        within("data.test_captions", self.data.test_captions, 0, MOST_STEPS)?;
-        within("data.validation_captions", self.data.validation_captions, 0, MOST_STEPS)
+        within("data.test_captions", self.data.test_captions, 0, MAX_STEPS)?;
+        within("data.validation_captions", self.data.validation_captions, 0, MAX_STEPS)
     }
 
     fn validate_training(&self) -> Result<(), ConfigError> {
         let training = &self.training;
-        within("training.threads", training.threads, 0, MOST_THREADS)?;
-        within("training.batch_size", training.batch_size, 1, MOST_ROWS)?;
+        within("training.threads", training.threads, 0, MAX_THREADS)?;
+        within("training.batch_size", training.batch_size, 1, MAX_ROWS)?;
         within(
             "training.gradient_accumulation_steps",
             training.gradient_accumulation_steps,
             1,
-            MOST_ROWS,
+            MAX_ROWS,
         )?;
-        within("training.save_total_limit", training.save_total_limit, 1, MOST_CHECKPOINTS)?;
-        within("training.scored_pictures", training.scored_pictures, 0, MOST_ROWS)?;
+        within("training.save_total_limit", training.save_total_limit, 1, MAX_CHECKPOINTS)?;
+        within("training.scored_pictures", training.scored_pictures, 0, MAX_ROWS)?;
         for (key, value, least, most) in [
-            ("training.epochs", training.epochs, 1, MOST_EPOCHS),
-            ("training.early_stop_epochs", training.early_stop_epochs, 0, MOST_EPOCHS),
-            ("training.peer_timeout_seconds", training.peer_timeout_seconds, 1, MOST_SECONDS),
-            ("training.log_every_steps", training.log_every_steps, 1, MOST_STEPS),
-            ("training.checkpoint_every_steps", training.checkpoint_every_steps, 0, MOST_STEPS),
-            ("training.keep_every_steps", training.keep_every_steps, 0, MOST_STEPS),
+            ("training.epochs", training.epochs, 1, MAX_EPOCHS),
+            ("training.early_stop_epochs", training.early_stop_epochs, 0, MAX_EPOCHS),
+            ("training.peer_timeout_seconds", training.peer_timeout_seconds, 1, MAX_SECONDS),
+            ("training.log_every_steps", training.log_every_steps, 1, MAX_STEPS),
+            ("training.checkpoint_every_steps", training.checkpoint_every_steps, 0, MAX_STEPS),
+            ("training.keep_every_steps", training.keep_every_steps, 0, MAX_STEPS),
         ] {
             within(key, value, least, most)?;
         }
@@ -140,12 +140,12 @@ impl Config {
             ("optimizer.weight_decay", optimizer.weight_decay),
             ("optimizer.max_grad_norm", optimizer.max_grad_norm),
         ] {
-            check((0.0..=MOST_RATE).contains(&value), key, &value, "from 0 to 1e38")?;
+            check((0.0..=MAX_RATE).contains(&value), key, &value, "from 0 to 1e38")?;
         }
-        within("optimizer.warmup_steps", optimizer.warmup_steps, 0, MOST_STEPS)
+        within("optimizer.warmup_steps", optimizer.warmup_steps, 0, MAX_STEPS)
     }
 
-    /// Refuses a value that the system has no use for, unless it `fits`.
+    /// Refuses a value that the system does not use, unless it `fits`.
     fn refuse_unless(
         &self,
         fits: bool,
@@ -161,13 +161,13 @@ impl Config {
 
 impl ClipPrefix {
     fn validate(&self) -> Result<(), ConfigError> {
-        within("mapper.prefix_length", self.mapper.prefix_length, 1, MOST_TOKENS)?;
+        within("mapper.prefix_length", self.mapper.prefix_length, 1, MAX_TOKENS)?;
         if let MapperKind::Transformer { clip_length, layers } = self.mapper.kind {
-            within("mapper.clip_length", clip_length, 1, MOST_CLIP_VECTORS)?;
-            within("mapper.layers", layers, 1, MOST_LAYERS)?;
+            within("mapper.clip_length", clip_length, 1, MAX_CLIP_VECTORS)?;
+            within("mapper.layers", layers, 1, MAX_LAYERS)?;
         }
         if let Tokenizer::Custom { vocab_size } = self.tokenizer {
-            within("tokenizer.vocab_size", vocab_size, SMALLEST_VOCABULARY, MOST_ROWS)?;
+            within("tokenizer.vocab_size", vocab_size, MIN_VOCABULARY, MAX_ROWS)?;
         }
         Ok(())
     }
@@ -188,8 +188,8 @@ impl Sbg {
             &true,
             "learns from blocks of one length; set it to false",
         )?;
-        within("text.block_size", self.text.block_size, 2, MOST_TOKENS)?;
-        within("text.texts_together", self.text.texts_together, 1, MOST_ROWS)?;
+        within("text.block_size", self.text.block_size, 2, MAX_TOKENS)?;
+        within("text.texts_together", self.text.texts_together, 1, MAX_ROWS)?;
         let samples = config.decoding.strategy.continuations();
         let best_of = &self.reranking.best_of;
         let fits = !best_of.is_empty() && best_of.iter().all(|best| (1..=samples).contains(best));
@@ -205,8 +205,8 @@ impl Sbg {
 impl MergeRnn {
     fn validate(&self, config: &Config) -> Result<(), ConfigError> {
         let training = &config.training;
-        within("network.layer_size", self.network.layer_size, 1, MOST_LAYER_SIZE)?;
-        within("vocabulary.min_frequency", self.vocabulary.min_frequency, 0, MOST_STEPS)?;
+        within("network.layer_size", self.network.layer_size, 1, MAX_LAYER_SIZE)?;
+        within("vocabulary.min_frequency", self.vocabulary.min_frequency, 0, MAX_STEPS)?;
         config.refuse_unless(
             !training.gradient_checkpointing,
             "training.gradient_checkpointing",
@@ -236,7 +236,7 @@ fn check(
     }
 }
 
-/// Refuses a whole number that is not from `least` to `most`.
+/// Checks that a whole number is from `least` to `most`.
 fn within<T>(key: &'static str, value: T, least: u64, most: u64) -> Result<(), ConfigError>
 where
     T: Copy + ToString + TryInto<u64>,
@@ -253,10 +253,10 @@ mod tests {
     use crate::config::tests::reference;
     use crate::keys::{dotted_keys, find};
 
-    /// Keys of which every value is as good as another.
+    /// Keys without a range.
     const UNBOUNDED: [&str; 2] = ["training.seed", "decoding.strategy.seed"];
 
-    /// A system with the settings of one kind of it.
+    /// Systems, each with the settings that select one kind of it.
     const KINDS: [(&str, &[&str]); 6] = [
         ("clip-prefix", &["tokenizer={ kind = \"custom\", vocab_size = 5000 }"]),
         (

@@ -1,10 +1,10 @@
-//! Checkpoints as files: weights, optimizer moments and position, whole or absent, and checked by digest.
+//! Checkpoints as files: weights, optimizer moments and position, checked by digest.
 //!
-//! A checkpoint is a folder that is named after its step. It is filled under another name, synced, and
-//! renamed; one that is no longer kept is renamed before it is removed. `state.json` holds the SHA-256
-//! of its safetensors files and of its own contents, so damage is noticed before anything is loaded.
-//! An older checkpoint takes the place of a damaged one only where training resumes, and only there the
-//! moments are read. An imported model has weights and no moments.
+//! A checkpoint is a folder named after its step. It is written under a temporary name, synced, and
+//! renamed; a checkpoint that is removed gets a temporary name first. `state.json` holds the
+//! SHA-256 of the safetensors files and of its own contents, so damage is noticed before anything
+//! is loaded. Only when training resumes does an older checkpoint replace a damaged one, and only
+//! then are moments read. An imported model has weights and no moments.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
-/// Where training is.
+/// Position of training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
@@ -32,29 +32,30 @@ pub struct Position {
     pub epoch: u64,
     /// Batches finished in the epoch under way.
     pub batch: usize,
-    /// The best last loss of an epoch so far.
+    /// Lowest last loss of an epoch so far.
     pub best_loss: Option<f64>,
-    /// Epochs in a row whose last loss did not beat it.
+    /// Epochs in a row whose last loss was not lower.
     pub epochs_without_improvement: u64,
-    /// The lowest loss after an epoch so far, on the held-out captions where there are any, and the
-    /// step it was measured after.
+    /// Lowest loss after an epoch so far, and the step after which it was measured.
+    ///
+    /// This is the loss on the held-out captions if there are any, else of the last batch.
     pub best: Option<(f64, u64)>,
-    /// Nothing is left to train.
+    /// True if nothing is left to train.
     pub finished: bool,
-    /// The loss of the last batch, where training was stopped between an epoch's last batch and its
+    /// Loss of an epoch's last batch, if training stopped before the end of the epoch's
     /// measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_loss: Option<f64>,
 }
 
-/// Which checkpoints are kept.
+/// Checkpoints that rotation keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Keep {
-    /// So many of the newest.
+pub struct Retention {
+    /// Number of newest checkpoints to keep.
     pub newest: usize,
-    /// That of the best epoch.
+    /// Keeps the checkpoint of the best epoch.
     pub best: bool,
-    /// Those of every so many steps; 0 for none.
+    /// Keeps the checkpoints of every this many steps; 0 for none.
     pub every_steps: u64,
 }
 
@@ -71,7 +72,7 @@ struct State {
 /// A checkpoint whose weights had the right digest.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub path: PathBuf,
     /// Position of training.
     pub position: Position,
@@ -79,13 +80,13 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Returns the file of its weights.
+    /// Returns the path of the weights.
     #[must_use]
     pub fn model(&self) -> PathBuf {
         self.path.join(MODEL)
     }
 
-    /// Returns the SHA-256 of its weights.
+    /// Returns the SHA-256 of the weights.
     #[must_use]
     pub fn model_sha256(&self) -> &str {
         self.files.get(MODEL).map_or("", String::as_str)
@@ -95,10 +96,10 @@ impl Checkpoint {
         self.files.contains_key(OPTIMIZER)
     }
 
-    /// Returns the file of its moments, checked by digest.
+    /// Returns the path of the moments after checking their digest.
     ///
     /// # Errors
-    /// Names the file that is damaged; says so if the checkpoint has none.
+    /// Names the file that is damaged; fails if the checkpoint has none.
     pub fn moments(&self) -> Result<PathBuf, Error> {
         if !self.has_moments() {
             return Err(fail(
@@ -119,10 +120,10 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file of a checkpoint at the path it is given.
+/// Function that writes a file of a checkpoint at the given path.
 pub type WriteFile<'a, E> = &'a dyn Fn(&Path) -> Result<(), E>;
 
-/// Writes a checkpoint under `folder`: `model`, and the optimizer's `moments` if it has any.
+/// Writes a checkpoint in `folder`: `model`, and the optimizer's `moments` if it has any.
 ///
 /// # Errors
 /// Names the file; earlier checkpoints are untouched.
@@ -137,7 +138,7 @@ pub fn write<E: From<Error>>(
     let prepared = durable::create_dir_all(folder).and_then(|()| durable::remove(&partial));
     prepared.map_err(Error::from)?;
     if let Err(error) = fill(&partial, position, model, moments) {
-        // The error is the one to tell; a leftover would only take space.
+        // The first error is reported; a leftover would only take space.
         let _ = durable::remove(&partial);
         return Err(error);
     }
@@ -163,20 +164,21 @@ fn fill<E: From<Error>>(
     Ok(sealed::write_json(&partial.join(STATE), &state).map_err(Error::from)?)
 }
 
-/// Removes the checkpoints after `step`, which were damaged and passed over.
+/// Removes the checkpoints after `step`, which are damaged.
 ///
 /// # Errors
 /// Names the folder that cannot be removed.
 pub fn remove_later(folder: &Path, step: u64) -> Result<(), Error> {
     let later = list(folder)?.into_iter().filter(|(later, _)| *later > step);
-    later.map(|(_, path)| path).try_for_each(|path| retire(&path))
+    later.map(|(_, path)| path).try_for_each(|path| remove_checkpoint(&path))
 }
 
-/// Returns the newest checkpoint whose weights and moments are whole, and why newer ones were passed
-/// over, newest first.
+/// Returns the newest undamaged checkpoint, and an error for each newer one, newest first.
+///
+/// Both weights and moments are checked.
 ///
 /// # Errors
-/// Only when the folder cannot be listed.
+/// Fails only if the folder cannot be listed.
 pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<Error>), Error> {
     latest_with(folder, true)
 }
@@ -197,18 +199,18 @@ fn latest_with(
     Ok((None, damaged))
 }
 
-/// Returns the newest checkpoint, whose weights must be whole. Moments are not read.
+/// Returns the newest checkpoint after checking its weights. Moments are not read.
 ///
 /// # Errors
-/// Names the file that is damaged, missing or under another name; says so where there is none.
+/// Names the file that is damaged, missing or renamed; fails if there is no checkpoint.
 pub fn newest(folder: &Path) -> Result<Checkpoint, Error> {
     undamaged(folder, latest_with(folder, false)?)
 }
 
-/// Returns [`newest`], whose moments must be whole, too.
+/// Returns the newest checkpoint after checking its weights and moments.
 ///
 /// # Errors
-/// As [`newest`].
+/// Same as [`newest`].
 pub fn newest_whole(folder: &Path) -> Result<Checkpoint, Error> {
     undamaged(folder, latest(folder)?)
 }
@@ -234,8 +236,7 @@ fn read_state(folder: &Path) -> Result<State, Error> {
     sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
 }
 
-/// Returns the step of one of a run's checkpoints; none where there is no checkpoint. The weights are
-/// not read.
+/// Returns the step of a checkpoint without reading its weights; `None` if there is none.
 ///
 /// # Errors
 /// Names the state that is damaged.
@@ -267,10 +268,10 @@ fn verify(path: &Path, step: u64, with_moments: bool) -> Result<Checkpoint, Erro
     Ok(checkpoint)
 }
 
-/// Returns one of a run's checkpoints, whose weights must be whole.
+/// Returns the chosen checkpoint after checking its weights.
 ///
 /// # Errors
-/// Names the file that is damaged; says so when there is none.
+/// Names the file that is damaged; fails if there is no checkpoint.
 pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
     let fail = |reason: String| fail(folder, reason);
     let newest = newest(folder)?;
@@ -278,7 +279,7 @@ pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error
         return Ok(newest);
     }
     let Some((_, step)) = newest.position.best else {
-        // An imported model has no epochs, and no other checkpoint.
+        // An imported model has no epochs and only one checkpoint.
         if !newest.has_moments() {
             return Ok(newest);
         }
@@ -302,7 +303,7 @@ fn path_of(folder: &Path, step: u64) -> PathBuf {
     folder.join(name_of(step))
 }
 
-/// Returns the name of a checkpoint that is being written or removed.
+/// Returns the temporary name of a checkpoint that is being written or removed.
 fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("partial")
 }
@@ -319,7 +320,7 @@ fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     Ok(steps)
 }
 
-/// Returns the step that a checkpoint's name says; none of a name that is no checkpoint's.
+/// Returns the step in a checkpoint's name; `None` for any other name.
 fn step_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let step = name.strip_prefix("step-")?.parse().ok()?;
@@ -335,8 +336,9 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// Returns an error for each checkpoint that is newer than step `newest` and under a name that is no
-/// checkpoint's. Copies of older ones do no harm.
+/// Returns an error for each renamed checkpoint that is newer than step `newest`.
+///
+/// Renamed copies of older ones do no harm.
 fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
     let others = entries(folder)?
         .into_iter()
@@ -351,21 +353,20 @@ fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
     Ok(newer.collect())
 }
 
-/// Removes the checkpoints that need not be kept where training is at `position`, and what a killed
-/// process left unfinished.
+/// Removes the checkpoints that `keep` does not name, and unfinished ones of killed processes.
 ///
 /// # Errors
 /// Names the folder that cannot be removed.
-pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Error> {
+pub fn rotate(folder: &Path, position: &Position, keep: Retention) -> Result<(), Error> {
     let mut done = list(folder)?;
-    // A later one is damaged, and does not count among those that are kept.
+    // Later checkpoints are damaged, and do not count as kept.
     done.retain(|(step, _)| *step <= position.step);
     let best = position.best.map(|(_, step)| step);
     for (step, path) in &done[..done.len().saturating_sub(keep.newest)] {
         let is_best = keep.best && best == Some(*step);
         let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
         if !is_best && !is_due {
-            retire(path)?;
+            remove_checkpoint(path)?;
         }
     }
     for path in entries(folder)?.iter().filter(|path| is_unfinished(path)) {
@@ -374,8 +375,8 @@ pub fn rotate(folder: &Path, position: &Position, keep: Keep) -> Result<(), Erro
     Ok(())
 }
 
-/// Removes a checkpoint. It is renamed first: half removed, it would look like a damaged one.
-fn retire(path: &Path) -> Result<(), Error> {
+/// Removes a checkpoint. It is renamed first: half removed, it would look damaged.
+fn remove_checkpoint(path: &Path) -> Result<(), Error> {
     let unfinished = unfinished(path);
     durable::remove(&unfinished)?;
     durable::replace(path, &unfinished)?;

@@ -42,7 +42,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// Kind of network that makes embeddings.
+/// Kind of network that computes embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// CLIP's vision tower.
@@ -61,7 +61,7 @@ pub struct Identity {
     pub model_sha256: String,
     /// Preprocessing of the pixels.
     pub preprocessing: Preprocessing,
-    /// Whether each embedding was divided by its L2 norm, in f32.
+    /// True if each embedding was divided by its L2 norm, in f32.
     pub normalize: bool,
     /// Type of the model's weights and activations.
     pub dtype: Dtype,
@@ -78,7 +78,7 @@ impl Identity {
         if self.preprocessing == Preprocessing::imagenet() { Network::Vgg } else { Network::Clip }
     }
 
-    /// Returns everything that two sets of embeddings have to agree on, by name.
+    /// Returns everything that two sets of embeddings must agree on, by name.
     #[must_use]
     pub fn key(&self) -> Key {
         let Preprocessing { size, crop, mean, std, filter, rescale_factor } = &self.preprocessing;

@@ -6,7 +6,7 @@ use foreign_text::printable_path;
 
 use crate::metrics::MetricsError;
 
-/// A run folder, or a file of it, that cannot be used.
+/// Error of a run folder or of one of its files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The config cannot be used.
@@ -18,20 +18,20 @@ pub enum Error {
     /// A file cannot be written.
     #[error(transparent)]
     Durable(#[from] durable::Error),
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read, or has unexpected contents.
     #[error("{}: {reason}", printable_path(path))]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Reason for the error, with a hint.
         reason: String,
     },
-    /// The newest checkpoint is damaged, and an older one is not taken in its place.
+    /// The newest checkpoint is damaged; no older one replaces it silently.
     #[error(
         "{source}\nhint: capsmith train --resume trains on from the checkpoint before it; to use that one as it is, move the damaged folder out of checkpoints/"
     )]
     DamagedCheckpoint {
-        /// The file, and what is wrong with it.
+        /// Error of the damaged file.
         source: Box<Error>,
     },
 }

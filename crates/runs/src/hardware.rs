@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A device, and from which step on a run is computed there.
+/// Device of a run, and the step from which on it was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
-    /// Steps that were finished before.
+    /// Steps finished before this hardware was used.
     pub after_step: u64,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// CPU threads: another number gives other last bits on the processor.
+    /// CPU threads; another number changes the last bits of results on the CPU.
     pub threads: usize,
 }
 
@@ -25,11 +25,11 @@ impl Hardware {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let name =
             |device: &str| if device == "cuda" { "cuda:0".to_owned() } else { device.to_owned() };
-        name(&self.device) == name(&other.device) && self.gives_the_same(other)
+        name(&self.device) == name(&other.device) && self.has_equal_results(other)
     }
 
     /// Returns true if results are expected to be the same.
-    pub(crate) fn gives_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn has_equal_results(&self, other: &Self) -> bool {
         self.is_processor() == other.is_processor()
             && (!self.is_processor() || self.threads == other.threads)
     }
@@ -55,15 +55,23 @@ mod tests {
 
     #[test]
     fn a_gpu_is_the_same_under_both_names_and_threads_count_on_the_processor_alone() {
-        for (a, b, is_same, gives_the_same) in [
+        for (a, b, is_same, has_equal_results) in [
             (hardware("cuda", 1), hardware("cuda:0", 2), true, true),
             (hardware("cuda:0", 1), hardware("cuda:1", 1), false, true),
             (hardware("cpu", 1), hardware("cpu", 1), true, true),
             (hardware("cpu", 1), hardware("cpu", 2), false, false),
             (hardware("cpu", 1), hardware("cuda:0", 1), false, false),
         ] {
-            assert_eq!((a.is_same(&b), a.gives_the_same(&b)), (is_same, gives_the_same), "{a} {b}");
-            assert_eq!((b.is_same(&a), b.gives_the_same(&a)), (is_same, gives_the_same), "{b} {a}");
+            assert_eq!(
+                (a.is_same(&b), a.has_equal_results(&b)),
+                (is_same, has_equal_results),
+                "{a} {b}"
+            );
+            assert_eq!(
+                (b.is_same(&a), b.has_equal_results(&a)),
+                (is_same, has_equal_results),
+                "{b} {a}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keywords of a data set's images in a JSON Lines file.
 //!
-//! The first line has a digest of the whole file ([`durable::sealed`]) and the sources of the
-//! keywords. Each of the other lines is for one image.
+//! The first line holds a digest of the whole file ([`durable::sealed`]) and the sources of the
+//! keywords. Each other line is for one image.
 //!
 //! ```text
 //! {"sha256":"…","identity":{"version":2,"dataset_fingerprint":"…","embeddings_sha256":"…",…}}
@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 
-/// Version of the file format and the rules. Version 2 has the rules of `SBG.ipynb` and a digest.
+/// Version of file format and rules; version 2 has the rules of `SBG.ipynb` and a digest.
 const VERSION: u32 = 2;
 
 /// Keyword of an image.
@@ -27,7 +27,7 @@ const VERSION: u32 = 2;
 pub struct Keyword {
     /// Word or short phrase.
     pub word: String,
-    /// Probability among the candidates that it was chosen from.
+    /// Probability among the candidates that it was selected from.
     pub probability: f64,
 }
 
@@ -41,16 +41,16 @@ pub struct KeywordsIdentity {
     pub dataset_fingerprint: String,
     /// Digest of the images' embeddings.
     pub embeddings_sha256: String,
-    /// Digest of the CLIP model that compared images and words.
+    /// Digest of the CLIP model that compared images with words.
     pub clip_sha256: String,
     /// Digest of the labels.
     pub labels_sha256: String,
-    /// Digest of the encyclopedia; `None` if keywords were chosen from labels only.
+    /// Digest of the encyclopedia; `None` if keywords were selected from labels only.
     pub encyclopedia_sha256: Option<String>,
 }
 
 impl KeywordsIdentity {
-    /// Returns the identity of keywords that are selected by this version.
+    /// Returns the identity of keywords that this version selects.
     #[must_use]
     pub fn new(
         dataset_fingerprint: String,
@@ -108,7 +108,7 @@ impl ImageKeywords {
     /// Reads a file of [`Self::save`] and checks its digest.
     ///
     /// # Errors
-    /// Names a file that is damaged, of an earlier version or no file of selected keywords.
+    /// Names a file that is damaged, of an earlier version or of another format.
     pub fn open(path: &Path) -> Result<Self, Error> {
         const AGAIN: &str = "move it away and select keywords again: capsmith keywords select";
         let bytes = fs::read(path).map_err(|error| {
@@ -157,7 +157,7 @@ impl ImageKeywords {
         Ok(Self { path: path.to_owned(), identity, sha256, by_image })
     }
 
-    /// Returns whether `path` holds keywords with this identity; false if there is no file.
+    /// Returns true if `path` holds keywords with this identity; false if there is no file.
     ///
     /// # Errors
     /// Fails for a file of other keywords, which is never overwritten, and for a damaged one.
@@ -178,7 +178,7 @@ impl ImageKeywords {
         ))
     }
 
-    /// Writes the keywords of images, given with their file names, all or nothing.
+    /// Writes the keywords of images, given with their file names, by an atomic rename.
     ///
     /// # Errors
     /// Names the file.

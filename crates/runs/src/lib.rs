@@ -1,10 +1,10 @@
-//! Run folders: the files of a run, what it was trained from, its metrics and its scores.
+//! Run folders: provenance, checkpoints, metrics and scores of a run as files.
 //!
-//! [`RunFolder`] knows where each file lies, and [`Provenance`] is the record of what the run was
-//! trained from and with. [`checkpoints`] finds, checks
-//! and rotates checkpoints as files; [`metrics`] has the tables and TensorBoard events that training writes;
-//! [`ScoresFile`] the scores of an evaluation. [`Identity`] tells which embeddings a run is trained
-//! on, and [`ImageKeywords`] are the keywords that SBG writes captions from.
+//! [`RunFolder`] knows the path of each file, and [`Provenance`] records the models and data of the
+//! training. [`checkpoints`] finds, checks and rotates checkpoints; [`metrics`] holds the tables
+//! and TensorBoard events that training writes; [`ScoresFile`] holds the scores of an evaluation.
+//! [`Identity`] identifies the embeddings that a run is trained on, and [`ImageKeywords`] holds the
+//! keywords from which SBG writes captions.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! The record of what a run was trained from and with: `run.json`.
+//! Provenance of a run, `run.json`: the models, data and hardware of its training.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,16 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::embeddings_identity::Identity;
 use crate::hardware::Hardware;
 
-/// What a run was trained from and with; a resumed run must find the same.
+/// Models, data and hardware of a run's training; a resumed run must find the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// capsmith's version.
     pub capsmith: String,
-    /// Where the image embeddings come from, the data set's fingerprint among it; of an imported
-    /// model nobody knows.
+    /// Identity of the image embeddings and their data set; `None` for an imported model.
     pub embeddings: Option<Identity>,
-    /// Values in an image embedding. Runs of before there was this key have it in `embeddings` only.
+    /// Values in an image embedding; older runs record it in `embeddings` only.
     #[serde(default)]
     pub clip_dim: usize,
     /// SHA-256 of the GPT-2 weights that training started from, or of the file that was imported.
@@ -28,22 +27,20 @@ pub struct Provenance {
     /// SHA-256 of the keywords that captions are written from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keywords_sha256: Option<String>,
-    /// CPU threads when the run was started: another number gives other last bits.
+    /// CPU threads at the start of the run; another number changes the last bits.
     pub threads: usize,
-    /// The device as configured when the run was started.
+    /// Configured device at the start of the run.
     pub device: String,
-    /// Other hardware that the run was resumed on, in order.
+    /// Other hardware on which the run was resumed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_on: Vec<Hardware>,
-    /// SHA-256 of `config.toml` and of the files that captions are written with; runs of version 0.1.0
-    /// have none.
+    /// SHA-256 of `config.toml` and of the files needed to caption; none in version 0.1.0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: Digests,
 }
 
 impl Provenance {
-    /// Returns the record of a run on embeddings of that identity, without the models and keywords that
-    /// its system starts from.
+    /// Returns the record of a run on these embeddings, without models and keywords.
     #[must_use]
     pub fn new(config: &Config, embeddings: &Identity, threads: usize) -> Self {
         Self {
@@ -59,7 +56,7 @@ impl Provenance {
         }
     }
 
-    /// Returns what the run was computed on last.
+    /// Returns the hardware that the run used last.
     #[must_use]
     pub fn hardware(&self) -> Hardware {
         self.resumed_on.last().cloned().unwrap_or_else(|| Hardware {
@@ -69,8 +66,7 @@ impl Provenance {
         })
     }
 
-    /// Lines `what: before -> after` for what would change the course of training; empty when
-    /// nothing would.
+    /// Returns a line `name: before -> after` for each difference that would change training.
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
         let mut lines = String::new();
@@ -89,8 +85,9 @@ impl Provenance {
         lines
     }
 
-    /// In what `other`'s embeddings are not those of this run, a line each; of an imported model only
-    /// their length is known.
+    /// Returns a line for each difference of the embeddings.
+    ///
+    /// Of an imported model's embeddings only the length is known.
     fn embeddings_difference(&self, other: &Self) -> Vec<String> {
         match (&self.embeddings, &other.embeddings) {
             (Some(before), Some(after)) => after.differences(before),

@@ -1,17 +1,17 @@
-//! A run folder: where each of its files lies, and who may write to it.
+//! A run folder: the paths of its files, and the lock that its writer holds.
 //!
 //! ```text
 //! RUN/
 //!   config.toml      the resolved configuration
-//!   run.json         what the run was trained from and with, and SHA-256 of the files around it
-//!   gpt2/            config.json and the tokenizer, so that the folder captions by itself
-//!   keywords/        of SBG: the labels and the encyclopedia that keywords are selected from
-//!   words.json       of Merge-RNN: the words that it knows
+//!   run.json         provenance of the run, and SHA-256 of config.toml and the next three
+//!   gpt2/            config.json and the tokenizer, so that the folder is self-contained
+//!   keywords/        of SBG: labels and encyclopedia, from which keywords are selected
+//!   words.json       of Merge-RNN: its vocabulary
 //!   metrics.csv      one line a step
 //!   epochs.csv       one line an epoch
 //!   epoch-scores.csv one line an epoch, where training.scored_pictures asks for it
-//!   logs.json        SHA-256 of these three, as far as they were written with the last checkpoint
-//!   tensorboard/     the same as events
+//!   logs.json        SHA-256 of these three, as they were at the last checkpoint
+//!   tensorboard/     the same records as TensorBoard events
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
 //!   evaluation/      captions and scores
 //!   lock             held by the process that trains
@@ -31,20 +31,20 @@ use crate::provenance::Provenance;
 
 const CONFIG: &str = "config.toml";
 
-/// A run's folder.
+/// Folder of a run.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
 impl RunFolder {
-    /// A folder that exists or will.
+    /// Returns the run folder at `path`, which need not exist yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// Opens an existing run, whose files must be as they were written.
+    /// Opens an existing run and checks that its files are unchanged.
     ///
     /// # Errors
     /// Fails if `path` is not a run folder, and names a file that has changed.
@@ -60,13 +60,13 @@ impl RunFolder {
         })
     }
 
-    /// Whether a run was started here.
+    /// Returns true if a run was started here.
     #[must_use]
     pub fn exists(&self) -> bool {
         self.config_file().is_file()
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -80,31 +80,31 @@ impl RunFolder {
         self.path.join("run.json")
     }
 
-    /// Folder of checkpoints.
+    /// Returns the folder of checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// GPT-2's `config.json` and tokenizer.
+    /// Returns the folder of GPT-2's `config.json` and tokenizer.
     #[must_use]
     pub fn gpt2(&self) -> PathBuf {
         self.path.join("gpt2")
     }
 
-    /// Folder of what keywords are selected from.
+    /// Returns the folder of the labels and the encyclopedia.
     #[must_use]
     pub fn keywords(&self) -> PathBuf {
         self.path.join("keywords")
     }
 
-    /// The words of a system that knows whole words.
+    /// Returns the file of Merge-RNN's vocabulary.
     #[must_use]
     pub fn words(&self) -> PathBuf {
         self.path.join("words.json")
     }
 
-    /// Folder of one evaluation's files.
+    /// Returns the folder of the evaluation called `name`.
     #[must_use]
     pub fn evaluation(&self, name: &str) -> PathBuf {
         self.path.join("evaluation").join(name)
@@ -119,20 +119,22 @@ impl RunFolder {
         Ok(durable::lock(&self.path.join("lock"))?)
     }
 
-    /// Removes what is left of a run that could not start: the whole folder where it `was_made` for the
-    /// run, else one that holds nothing but its lock.
+    /// Removes the remains of a run that could not start.
+    ///
+    /// Removes the whole folder if it `was_made` for the run, else a folder that holds only its
+    /// lock.
     pub fn forget(&self, was_made: bool, lock: durable::Lock) {
         if was_made && !self.exists() {
             let _ = durable::remove(&self.path);
         } else if !self.exists() && !self.gpt2().exists() {
-            // Anything else in it keeps the folder, which then does no harm.
+            // A folder that holds any other file stays.
             let _ = std::fs::remove_file(self.path.join("lock"));
             let _ = std::fs::remove_dir(&self.path);
         }
         drop(lock);
     }
 
-    /// The configuration the run was started with.
+    /// Reads the configuration that the run was started with.
     ///
     /// # Errors
     /// Names the file.
@@ -140,7 +142,7 @@ impl RunFolder {
         Ok(Config::load_saved(&self.config_file())?)
     }
 
-    /// What the run was trained from and with.
+    /// Reads the record of the models and data that the run was trained on.
     ///
     /// # Errors
     /// Names the file.
@@ -158,11 +160,12 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Refuses a run whose configuration, tokenizer, words or keywords are not those that it was started
-    /// with. A run of version 0.1.0 does not say what they were.
+    /// Checks that configuration, tokenizer, words and keywords are those of the start.
+    ///
+    /// A run of version 0.1.0 has no digests to check.
     ///
     /// # Errors
-    /// Names the file that has changed or is missing, and says what to do.
+    /// Names the file that has changed or is missing, with a hint.
     pub fn check_files(&self) -> Result<(), Error> {
         let Some(path) = digests::first_changed(&self.provenance()?.files, &self.path) else {
             return Ok(());
@@ -183,8 +186,9 @@ impl RunFolder {
         Ok(sealed::write_json(&self.provenance_file(), provenance)?)
     }
 
-    /// Writes what identifies the run, once all else that it captions with is there; `config.toml` last,
-    /// since it makes the folder a run.
+    /// Writes the files that identify the run.
+    ///
+    /// `config.toml` comes last because it marks the folder as a run.
     ///
     /// # Errors
     /// Names the file.
@@ -217,7 +221,7 @@ impl RunFolder {
         if now.is_same(&before) {
             return Ok(None);
         }
-        let note = (!now.gives_the_same(&before)).then(|| {
+        let note = (!now.has_equal_results(&before)).then(|| {
             format!(
                 "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
             )
@@ -228,7 +232,7 @@ impl RunFolder {
     }
 }
 
-/// Writes `value` as readable JSON, all or nothing.
+/// Writes `value` as indented JSON by an atomic rename.
 ///
 /// # Errors
 /// Names the file.

@@ -1,5 +1,7 @@
-//! The files of a scored split: `predictions.json`, `references.json`, `per-image.csv` and, last,
-//! `scores.json`, which carries the digests of the others and of its own contents.
+//! Files of a scored split: captions, references, scores of each image, and scores.
+//!
+//! `predictions.json`, `references.json` and `per-image.csv` are written before `scores.json`,
+//! which holds their digests and its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,36 +19,38 @@ const PREDICTIONS: &str = "predictions.json";
 const REFERENCES: &str = "references.json";
 const PER_IMAGE: &str = "per-image.csv";
 
-/// COCO's results format.
+/// Caption in COCO's results format.
 #[derive(Serialize)]
 struct CocoResult<'a> {
     image_id: &'a str,
     caption: &'a str,
 }
 
-/// `scores.json` as it is written: as `caption-eval` writes it, and what it belongs to.
+/// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint and digests.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ScoresJson<'a> {
     checkpoint: &'a UsedCheckpoint,
     files: Digests,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
 }
 
-/// Contents of `scores.json` of a run. Those of version 0.1.0 have no digests and no checkpoint.
+/// Contents of a run's `scores.json`.
+///
+/// Files of version 0.1.0 have no digests and no checkpoint.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoresFile {
     /// The checkpoint that wrote the captions.
     pub checkpoint: Option<UsedCheckpoint>,
-    /// SHA-256 of the files beside it.
+    /// SHA-256 of the other files of the evaluation.
     #[serde(default)]
     pub files: Digests,
     /// Protocol of the scores.
     pub protocol: Protocol,
     /// Number of images.
     pub n: usize,
-    /// Scores of the whole split, by name; none where a score is not a number.
+    /// Scores of the whole split, by name; `None` for a score that is not a number.
     pub corpus: BTreeMap<String, Option<f64>>,
     /// Scores of each image, by its file name.
     pub per_image: BTreeMap<String, BTreeMap<String, f64>>,
@@ -60,10 +64,10 @@ pub struct Protocol {
 }
 
 impl ScoresFile {
-    /// Reads the scores in an evaluation's folder, which must be as they were written.
+    /// Reads the scores in an evaluation's folder and checks all digests.
     ///
     /// # Errors
-    /// Names the file that is missing, damaged, or not of these scores, and says what to do.
+    /// Names the file that is missing, damaged, or of another evaluation, with a hint.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let fail = |path: PathBuf, reason: &str| Error::File {
             path,
@@ -86,7 +90,7 @@ impl ScoresFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsedCheckpoint {
-    /// Steps that it was trained.
+    /// Training steps before the checkpoint.
     pub step: u64,
     /// SHA-256 of its weights.
     pub model_sha256: String,
@@ -127,6 +131,6 @@ pub fn write<'a>(
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;
     }
-    let written = Written { checkpoint, files, evaluation };
+    let written = ScoresJson { checkpoint, files, evaluation };
     Ok(sealed::write_json(&folder.join(SCORES), &written)?)
 }

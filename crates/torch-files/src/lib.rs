@@ -1,4 +1,4 @@
-//! Reader of PyTorch checkpoints, pickles and safetensors that needs no PyTorch and runs no code.
+//! Reader of PyTorch checkpoints, pickles and safetensors that runs no code.
 //!
 //! It also writes ClipCap's embeddings so that Python can read them.
 //!

@@ -8,7 +8,7 @@ use crate::error::{Error, Problem, key_step, shown};
 use crate::tensor::Tensor;
 use crate::tree::{Items, Tree, Value};
 
-/// Keys under which training scripts store the model beside other entries with tensors.
+/// Keys under which training scripts store the model, next to other entries with tensors.
 const WRAPPERS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
 /// Number of keys and state dicts that an error lists.
 const LISTED: usize = 8;

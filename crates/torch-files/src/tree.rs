@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
-    /// Values; what the root reaches has no cycles. A value that the pickle shares is stored once.
+    /// Values without cycles below the root. A value that the pickle shares is stored once.
     nodes: Vec<Node>,
     tensors: Vec<Tensor>,
     root: Id,

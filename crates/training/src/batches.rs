@@ -1,4 +1,4 @@
-//! Captions as token rows, and the order in which they are seen.
+//! Training examples as token rows, and their division into batches.
 
 use std::cmp::Reverse;
 
@@ -9,7 +9,7 @@ use crate::seeds::{self, Purpose};
 
 /// A training example.
 pub trait Example {
-    /// Returns its length in tokens, for batches of examples of like length.
+    /// Returns the length in tokens, for batches of similar length.
     fn length(&self) -> usize;
 }
 
@@ -37,13 +37,13 @@ impl Example for TokenRow {
 /// The standard deviation is the unbiased one (`torch.std`).
 pub fn cut_long_rows(rows: &mut [TokenRow]) {
     let lengths: Vec<f64> = rows.iter().map(|row| row.tokens.len() as f64).collect();
-    let limit = longest_kept(&lengths);
+    let limit = length_limit(&lengths);
     for row in rows {
         row.tokens.truncate(limit);
     }
 }
 
-fn longest_kept(lengths: &[f64]) -> usize {
+fn length_limit(lengths: &[f64]) -> usize {
     let count = lengths.len() as f64;
     let max = lengths.iter().copied().fold(0.0, f64::max);
     if lengths.len() < 2 {
@@ -62,10 +62,9 @@ pub struct Batching {
     pub seed: u64,
     /// Examples in a batch.
     pub size: usize,
-    /// Leaves out an epoch's last batch if it is not whole.
+    /// Drops an epoch's last batch if it is incomplete.
     pub drop_last: bool,
-    /// Sorts the shuffled examples of every fifty batches by length before they are cut
-    /// into batches, and shuffles the batches again.
+    /// Sorts each fifty batches by length before cutting them, and shuffles the batches again.
     pub sort_by_length: bool,
 }
 
@@ -93,7 +92,7 @@ impl Batching {
         if !self.sort_by_length {
             return order.chunks(self.size).map(<[usize]>::to_vec).collect();
         }
-        for pool in order.chunks_mut(SORTED_TOGETHER * self.size) {
+        for pool in order.chunks_mut(BATCHES_PER_SORT * self.size) {
             pool.sort_by_key(|&example| examples[example].length());
         }
         let batches: Vec<&[usize]> = order.chunks(self.size).collect();
@@ -104,9 +103,10 @@ impl Batching {
     }
 }
 
-/// Returns the examples of a batch that one of several processes computes, so that all have about
-/// the same work: from the longest to the shortest they go to the ranks in turn, to and fro. A
-/// process by itself takes the batch as it is.
+/// Returns the examples of a batch that one process computes.
+///
+/// Examples go from the longest to the shortest to the ranks in turn, back and forth, so that all
+/// ranks have about the same work. A single process takes the batch unchanged.
 #[must_use]
 pub fn share_of_batch(
     batch: &[usize],
@@ -120,14 +120,14 @@ pub fn share_of_batch(
     batch.sort_by_key(|&example| Reverse(examples[example].length()));
     let size = process.world_size;
     let rounds = batch.chunks(size).enumerate();
-    let mine = rounds.filter_map(|(round, examples)| {
+    let own = rounds.filter_map(|(round, examples)| {
         examples.get(if round % 2 == 0 { process.rank } else { size - 1 - process.rank })
     });
-    mine.copied().collect()
+    own.copied().collect()
 }
 
-/// Number of batches whose examples are sorted together.
-const SORTED_TOGETHER: usize = 50;
+/// Number of batches whose examples are sorted by length at once.
+const BATCHES_PER_SORT: usize = 50;
 
 #[cfg(test)]
 mod tests {
@@ -229,9 +229,9 @@ mod tests {
         // 999 rows of 10 and one of 400: mean 10.39, std 12.33, limit int(133.7).
         let mut lengths = vec![10.0; 999];
         lengths.push(400.0);
-        assert_eq!(longest_kept(&lengths), 133);
-        assert_eq!(longest_kept(&[3.0, 5.0]), 5);
-        assert_eq!(longest_kept(&[7.0]), 7);
-        assert_eq!(longest_kept(&[]), 0);
+        assert_eq!(length_limit(&lengths), 133);
+        assert_eq!(length_limit(&[3.0, 5.0]), 5);
+        assert_eq!(length_limit(&[7.0]), 7);
+        assert_eq!(length_limit(&[]), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! A trained run that captions images, whatever its system.
+//! Captioning with a trained run of any system.
 
 use std::path::Path;
 
@@ -19,39 +19,38 @@ use crate::systems::merge_rnn::MergeRnnWriter;
 use crate::systems::prefix::PrefixWriter;
 use crate::systems::sbg::SbgWriter;
 
-/// A run's checkpoint, ready to caption.
+/// Checkpoint of a run, ready to caption.
 pub struct Captioner {
     /// Configuration of the run.
     pub config: Config,
-    /// Origin of the run: data and weights.
+    /// Provenance of the run: data and weights.
     pub provenance: Provenance,
     /// Checkpoint that captions.
     pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
 }
 
-/// One way of choosing an image's caption among those written for it.
+/// Choice of an image's caption among those written for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     /// Name, such as `best-of-2`, if there are several ways.
     pub name: Option<String>,
-    /// Number of captions, the first ones, of which the best is chosen.
+    /// Number of captions, from the first, of which the best is chosen.
     pub among: usize,
 }
 
 impl Captioner {
-    /// Loads a checkpoint of a run. `sets` of `KEY=VALUE` change its configuration of decoding.
+    /// Loads a checkpoint of a run; `sets` of `KEY=VALUE` override its decoding.
     ///
-    /// Without a `which`, the checkpoint is the best if held-out captions end training, and else
-    /// the newest. `clip` is where the configured `reranking.clip` was found, for systems that have
-    /// it.
+    /// By default, the checkpoint is the best one if held-out captions end training, and else the
+    /// newest. `clip` is the resolved folder of `reranking.clip`, for systems that have it.
     ///
     /// # Errors
-    /// Fails if the run has no checkpoint, or names what is damaged.
+    /// Fails if the run has no checkpoint; names a damaged file.
     pub fn load(
         folder: &RunFolder,
         device: Device,
-        which: Option<CheckpointChoice>,
+        choice: Option<CheckpointChoice>,
         sets: &[String],
         clip: Option<&Path>,
     ) -> Result<Self, Error> {
@@ -61,13 +60,14 @@ impl Captioner {
                 "the configured reranking.clip was not looked for".to_owned(),
             ));
         }
-        let which = which.unwrap_or_else(|| config.usual_checkpoint());
-        let checkpoint = checkpoints::find(&folder.checkpoints(), which)?;
+        let choice = choice.unwrap_or_else(|| config.usual_checkpoint());
+        let checkpoint = checkpoints::find(&folder.checkpoints(), choice)?;
         Self::at(folder, config, &checkpoint, device, clip)
     }
 
-    /// Loads a checkpoint, to be decoded as `config` says. Without `clip`, captions of a system
-    /// that has it are not compared with their images.
+    /// Loads a checkpoint with the decoding of `config`.
+    ///
+    /// Without `clip`, SBG's captions are not compared with their images.
     pub(crate) fn at(
         folder: &RunFolder,
         config: Config,
@@ -93,15 +93,15 @@ impl Captioner {
         Ok(Self { config, provenance, checkpoint, writer })
     }
 
-    /// Refuses an image encoder that is not the one of the run's embeddings; `model` is its name.
+    /// Checks that an image encoder is that of the run's embeddings; `model` is its name.
     ///
     /// # Errors
     /// Names the difference.
     pub fn check_encoder(&self, encoder: &ImageEncoder, model: &str) -> Result<(), Error> {
-        let wanted = self.provenance.clip_dim;
-        if encoder.dimension() != wanted {
+        let expected = self.provenance.clip_dim;
+        if encoder.dimension() != expected {
             return Err(Error::Mismatch(format!(
-                "{model} makes embeddings of {} values, but the run takes {wanted}; name the model that it was trained on",
+                "{model} makes embeddings of {} values, but the run takes {expected}; name the model that it was trained on",
                 encoder.dimension(),
             )));
         }
@@ -114,9 +114,10 @@ impl Captioner {
         Ok(())
     }
 
-    /// Prepares images by the embeddings `[images, dim]` that the run's image encoder has made:
-    /// normalised as those of the run were, and with keywords by the run's selector if it has one.
-    /// Each has number 0 in sampling, as if it were alone.
+    /// Prepares images given by their embeddings `[images, dim]`.
+    ///
+    /// Normalises embeddings as the run does, and selects keywords if the run has a selector. Each
+    /// image gets number 0 in sampling, as if it were captioned alone.
     ///
     /// # Errors
     /// Fails if the selector is of another run.
@@ -139,8 +140,10 @@ impl Captioner {
         Ok(ImageInputs { embeddings, keywords, numbers })
     }
 
-    /// Writes captions of each image as the run is configured to decode, in batches, in the order
-    /// in which decoding finds them. Reports the number of finished images as positions.
+    /// Captions images in batches with the run's decoding.
+    ///
+    /// Returns the captions of each image in the order of decoding. Reports finished images as
+    /// progress.
     ///
     /// # Errors
     /// Fails if a text cannot be decoded, or a batch has no room in memory.
@@ -151,17 +154,18 @@ impl Captioner {
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let decoding = &self.config.decoding;
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
-        memory::within(&memory::fewer_together(together), || {
+        let batch_size = decoding.caption_batch_size(device.is_cuda()).min(images.numbers.len());
+        memory::within(&memory::smaller_batch_advice(batch_size), || {
             self.caption_with(images, decoding, progress)
         })
     }
 
-    /// As [`Self::caption`], with other decoding, which [`Config::check_decoding`] has passed, of
-    /// at most [`Self::most_tokens`].
+    /// Captions images with other decoding.
+    ///
+    /// `decoding` must have passed [`Config::check_decoding`] and be within [`Self::most_tokens`].
     ///
     /// # Errors
-    /// As [`Self::caption`], but for what libtorch panics with where memory is exhausted.
+    /// Same as [`Self::caption`], except that libtorch panics if memory is exhausted.
     pub fn caption_with(
         &self,
         images: &ImageInputs,
@@ -169,9 +173,9 @@ impl Captioner {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error> {
         let device = images.embeddings.device();
-        let together = decoding.pictures_together(device.is_cuda()).min(images.numbers.len());
+        let batch_size = decoding.caption_batch_size(device.is_cuda()).min(images.numbers.len());
         memory::check_logits(
-            together * decoding.strategy.continuations(),
+            batch_size * decoding.strategy.continuations(),
             self.writer.vocabulary(),
             device,
             "lower decoding.batch_size",
@@ -179,8 +183,7 @@ impl Captioner {
         self.writer.write(images, decoding, progress)
     }
 
-    /// Returns the limit of [`Decoding::max_new_tokens`], if captions are written behind a prompt
-    /// in a model of limited positions.
+    /// Returns the limit of [`Decoding::max_new_tokens`] that the model's positions allow.
     ///
     /// # Errors
     /// Fails if the tokenizer does.
@@ -188,7 +191,7 @@ impl Captioner {
         self.writer.most_tokens()
     }
 
-    /// Returns what selects the keywords of other images, for systems that write from keywords.
+    /// Returns the keyword selector of the run, for systems that write from keywords.
     ///
     /// # Errors
     /// Fails if the run folder's labels or encyclopedia are damaged.
@@ -196,7 +199,7 @@ impl Captioner {
         self.writer.keyword_selector()
     }
 
-    /// Returns the ways of choosing an image's caption that are to be scored.
+    /// Returns the choices of captions to score.
     #[must_use]
     pub fn choices(&self) -> Vec<Choice> {
         match &self.config.system {

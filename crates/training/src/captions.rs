@@ -1,4 +1,4 @@
-//! Captions, what they are generated from, and the trait of those that generate them.
+//! Captions, the inputs of captioning, and the trait of captioners.
 
 use std::ops::Range;
 
@@ -11,14 +11,15 @@ use words::Gpt2Tokenizer;
 use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
 
-/// Inputs of images that are to be captioned: one row or entry for each.
+/// Inputs of captioning: one row or entry for each image.
 pub struct ImageInputs {
     /// Image embeddings `[images, dim]`, f32, on the captioner's device.
     pub embeddings: Tensor,
     /// Keywords, for systems that write from keywords.
     pub keywords: Option<Vec<Vec<String>>>,
-    /// Numbers by which images are told apart in sampling: images of one number and one prompt get
-    /// the same random draws, whatever they are captioned with.
+    /// Numbers that distinguish images in sampling.
+    ///
+    /// Images with the same number and prompt get the same random draws in any batch.
     pub numbers: Vec<u64>,
 }
 
@@ -34,19 +35,20 @@ impl ImageInputs {
     }
 }
 
-/// A caption that a model wrote.
+/// Caption that a model wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Caption {
     /// Text.
     pub text: String,
-    /// Score by which captions of an image are compared: the mean log-probability of the tokens for
-    /// CLIP-prefix; the cosine with the image by CLIP for SBG, or 0 if no CLIP is loaded; the whole
-    /// log-probability for Merge-RNN.
+    /// Score to compare captions of an image.
+    ///
+    /// CLIP-prefix: mean log-probability of the tokens. SBG: cosine with the image by CLIP, or 0
+    /// without CLIP. Merge-RNN: total log-probability.
     #[serde(with = "bits")]
     pub score: f64,
 }
 
-/// Scores to the bit: JSON has no infinities, and nothing that is not a number.
+/// Exact JSON form of scores: JSON has neither infinities nor NaN.
 mod bits {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -60,10 +62,11 @@ mod bits {
     }
 }
 
-/// The part of a captioner that is its system's own.
+/// Captioning of one system.
 pub(crate) trait Writer {
-    /// Writes captions of each image, in the order in which decoding finds them. Reports the number
-    /// of finished images as positions.
+    /// Captions images, and returns the captions of each in the order of decoding.
+    ///
+    /// Reports finished images as progress.
     fn write(
         &self,
         images: &ImageInputs,
@@ -71,15 +74,15 @@ pub(crate) trait Writer {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<Caption>>, Error>;
 
-    /// Returns the number of words or tokens that may follow each other.
+    /// Returns the vocabulary size.
     fn vocabulary(&self) -> usize;
 
-    /// Returns the limit of `decoding.max_tokens`.
+    /// Returns the largest allowed `decoding.max_new_tokens`.
     fn most_tokens(&self) -> Result<usize, Error> {
         Ok(usize::MAX)
     }
 
-    /// Returns what selects the keywords of other images, for systems that write from keywords.
+    /// Returns the selector of keywords for new images, for systems that write from keywords.
     fn keyword_selector(&self) -> Result<Option<KeywordSelector>, Error> {
         Ok(None)
     }
@@ -93,8 +96,9 @@ pub fn best(captions: &[Caption], among: usize) -> Option<&Caption> {
     Some(captions.fold(first, |best, next| if next.score > best.score { next } else { best }))
 }
 
-/// Decodes the tokens that a language model wrote, with spaces cleaned up if `decoding` says so. A
-/// caption is cut from the text afterwards.
+/// Decodes a language model's tokens, with spaces cleaned up if `decoding` says so.
+///
+/// The caption is cut from the text afterwards.
 pub(crate) fn decoded(
     tokenizer: &Gpt2Tokenizer,
     tokens: &[i64],

@@ -1,15 +1,15 @@
-//! The tensors of checkpoints: weights and optimizer moments. [`runs::checkpoints`] has the files.
+//! Tensors of checkpoints: weights and moments. [`runs::checkpoints`] handles the files.
 
 use std::path::Path;
 
 use networks::weights::{self, write_tensors};
-use runs::checkpoints::{self, Checkpoint, Keep, Position};
+use runs::checkpoints::{self, Checkpoint, Position, Retention};
 use tch::{Tensor, nn, no_grad};
 
 use crate::error::Error;
 use crate::optimizer::AdamW;
 
-/// Opens the weights of a checkpoint, under ClipCap's names.
+/// Opens the weights of a checkpoint, which have ClipCap's names.
 ///
 /// # Errors
 /// Names the file that cannot be read.
@@ -28,7 +28,7 @@ pub fn load_model(checkpoint: &Checkpoint, store: &mut nn::VarStore) -> Result<(
 /// Copies the moments of a checkpoint into `optimizer`.
 ///
 /// # Errors
-/// Names the file if it is damaged, or a moment is missing or has another shape; says so if the
+/// Names the file if it is damaged, or if a moment is missing or has another shape; fails if the
 /// checkpoint has none.
 pub fn load_moments(checkpoint: &Checkpoint, optimizer: &AdamW) -> Result<(), Error> {
     let path = checkpoint.moments()?;
@@ -48,8 +48,9 @@ pub fn load_moments(checkpoint: &Checkpoint, optimizer: &AdamW) -> Result<(), Er
     Ok(())
 }
 
-/// Writes a checkpoint under `folder`, then removes those that need not be kept, those of later steps,
-/// which were damaged and passed over, and what a killed process left unfinished.
+/// Writes a checkpoint in `folder`, and removes others by `keep`.
+///
+/// Also removes later steps, which are damaged, and unfinished checkpoints of killed processes.
 ///
 /// # Errors
 /// Names the file; earlier checkpoints are untouched.
@@ -58,7 +59,7 @@ pub fn save(
     position: &Position,
     model: &[(String, Tensor)],
     optimizer: &AdamW,
-    keep: Keep,
+    keep: Retention,
 ) -> Result<(), Error> {
     let moments = optimizer.moments();
     checkpoints::write::<Error>(
@@ -71,7 +72,7 @@ pub fn save(
     Ok(checkpoints::rotate(folder, position, keep)?)
 }
 
-/// Writes a checkpoint without moments under `folder`.
+/// Writes a checkpoint without moments in `folder`.
 ///
 /// # Errors
 /// Names the file.

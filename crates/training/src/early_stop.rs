@@ -1,10 +1,12 @@
-//! The end of an epoch: which loss is the best so far, and whether training is finished.
+//! End of an epoch: best losses, and the decision to stop.
 
 use recipes::{EarlyStopOn, Training};
 use runs::checkpoints::Position;
 
-/// Moves `position` to the next epoch, and decides whether training is finished: all epochs are
-/// done, or the deciding loss has not beaten its best for `early_stop_epochs` epochs in a row.
+/// Moves `position` to the next epoch, and decides whether training is finished.
+///
+/// It is finished after all epochs, or when the deciding loss has not improved for
+/// `early_stop_epochs` epochs in a row.
 ///
 /// The deciding loss is that of the epoch's last batch, as in the paper, or the held-out one.
 pub(crate) fn end_epoch(

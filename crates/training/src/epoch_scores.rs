@@ -1,8 +1,8 @@
 //! Scores of a small fixed set of images after each epoch.
 //!
-//! The images are the first of the validation split, or of the test split if none is held out. The
-//! epoch's checkpoint captions them, loaded beside the model that is trained, so that training
-//! continues to the same bits. SBG writes one caption for each and compares none.
+//! The images are the first of the validation split, or of the test split if none is held out. A
+//! second model with the weights of the epoch's checkpoint captions them, so that training itself
+//! stays bit-identical. SBG writes one caption for each image without reranking.
 
 use caption_metrics::{Options, Scores};
 use progress::{Progress, Unit};
@@ -13,23 +13,23 @@ use tch::Device;
 
 use crate::captioner::{Captioner, Choice};
 use crate::error::Error;
-use crate::evaluate::{chosen, image_inputs, scores, scoring_tokenizer};
+use crate::evaluate::{choose_captions, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
 
-/// The images that are captioned and scored after each epoch.
+/// Images that are captioned and scored after each epoch.
 pub(crate) struct ScoredImages {
     split: ScoredSplit,
     images: Vec<usize>,
 }
 
 impl ScoredImages {
-    /// Returns the first `training.scored_pictures` images, or as many as there are; `None` for 0.
+    /// Returns the first `training.scored_pictures` images, or all if fewer; `None` for 0.
     ///
     /// # Errors
     /// Fails if there is no such image.
     pub(crate) fn new(config: &Config, inputs: &Inputs) -> Result<Option<Self>, Error> {
-        let wanted = config.training.scored_pictures;
-        if wanted == 0 {
+        let count = config.training.scored_pictures;
+        if count == 0 {
             return Ok(None);
         }
         let (split, images) = match &inputs.split.validation[..] {
@@ -37,10 +37,10 @@ impl ScoredImages {
             held_out => (ScoredSplit::Validation, held_out),
         };
         let with_embedding = images.iter().copied().filter(|&image| inputs.row(image).is_some());
-        let images: Vec<usize> = with_embedding.take(wanted).collect();
+        let images: Vec<usize> = with_embedding.take(count).collect();
         if images.is_empty() {
             return Err(Error::Mismatch(format!(
-                "training.scored_pictures is {wanted}, but the {split} split has no picture with an embedding; set it to 0, or check data.split and data.test_captions"
+                "training.scored_pictures is {count}, but the {split} split has no picture with an embedding; set it to 0, or check data.split and data.test_captions"
             )));
         }
         Ok(Some(Self { split, images }))
@@ -60,7 +60,7 @@ impl ScoredImages {
     ) -> Result<EpochScores, Error> {
         let checkpoint = checkpoints::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
-        let known = image_inputs(inputs, &captioner, &self.images)?;
+        let to_caption = image_inputs(inputs, &captioner, &self.images)?;
         let epoch = checkpoint.position.epoch;
         let total = Some(self.images.len() as u64);
         progress.start(
@@ -69,9 +69,9 @@ impl ScoredImages {
             total,
             0,
         );
-        let written = captioner.caption_with(&known, &captioner.config.decoding, progress)?;
+        let written = captioner.caption_with(&to_caption, &captioner.config.decoding, progress)?;
         let choice = Choice { name: None, among: usize::MAX };
-        let captions = chosen(inputs, &config.system, &self.images, &written, &choice);
+        let captions = choose_captions(inputs, &config.system, &self.images, &written, &choice);
         let options =
             Options { tokenizer: scoring_tokenizer(&config.system), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;
@@ -96,8 +96,7 @@ impl ScoredImages {
     }
 }
 
-/// Returns the configuration with one caption for each image, for systems that choose among
-/// several.
+/// Returns the configuration with one caption for each image, without choosing among several.
 fn one_caption(config: &Config) -> Config {
     let mut config = config.clone();
     if let (System::Sbg(_), Strategy::Sampling(Sampling { num_return_sequences: samples, .. })) =

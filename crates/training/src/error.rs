@@ -1,4 +1,4 @@
-//! Errors of a run, with the file concerned and what to do.
+//! Errors of a run, with the file and a hint.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use foreign_text::printable_path;
 use networks::memory::OutOfMemory;
 use recipes::ConfigError;
 
-/// A run that cannot start or continue.
+/// Error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration cannot be used.
@@ -36,7 +36,7 @@ pub enum Error {
     /// A model's configuration cannot be used.
     #[error(transparent)]
     Gpt2Config(#[from] networks::gpt2::ConfigError),
-    /// Captions cannot be written as they are asked for.
+    /// The decoding strategy cannot be used.
     #[error(transparent)]
     Decoding(#[from] networks::decode::StrategyError),
     /// CLIP cannot be used.
@@ -74,12 +74,12 @@ pub enum Error {
     /// libtorch refused an operation.
     #[error("libtorch: {}", networks::libtorch::reason(.0))]
     Torch(#[from] tch::TchError),
-    /// A file in a run folder cannot be read or is not what it should be.
+    /// A file in a run folder cannot be read or has unexpected contents.
     #[error("{}: {reason}", printable_path(path))]
     RunFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Reason for the error, with a hint.
         reason: String,
     },
     /// Parts of a run do not fit together.

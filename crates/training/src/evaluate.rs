@@ -1,4 +1,4 @@
-//! Captions a split with a trained run and scores it.
+//! Evaluation of a run on a split: captions and scores.
 
 use std::path::{Path, PathBuf};
 
@@ -17,29 +17,31 @@ use crate::captioner::{Captioner, Choice};
 use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::pieces::KeptCaptions;
+use crate::pieces::CaptionFiles;
 use crate::seeds::{self, Purpose};
 
-/// Format number of captions. Raise it where a run would write other captions from the same inputs
-/// than before: kept captions of other numbers are written again.
+/// Format number of captions.
+///
+/// Raise it when a change makes runs write other captions from the same inputs: kept captions with
+/// another number are rewritten.
 const RESULTS_VERSION: u32 = 1;
 
 /// Scope of an evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluateOptions {
-    /// Split that is captioned.
+    /// Split to caption.
     pub split: ScoredSplit,
-    /// Captions each image from the embedding of another one, drawn by this seed: the control that
-    /// shows whether captions depend on the image.
+    /// Seed of the shuffled control, which captions each image from another one's embedding.
+    ///
+    /// It shows whether captions depend on the image.
     pub shuffle_seed: Option<u64>,
-    /// Output folder. By default a folder in the run's `evaluation/`, named after split and
-    /// control.
+    /// Output folder; by default in the run's `evaluation/`, named after split and control.
     pub out: Option<PathBuf>,
     /// Rank of this process, and the number of processes that share the work.
     pub process: ProcessRank,
 }
 
-/// One image of a scored split.
+/// Image of a scored split.
 #[derive(Debug, Clone)]
 pub struct CaptionedImage {
     /// File name.
@@ -50,18 +52,19 @@ pub struct CaptionedImage {
     pub prediction: String,
 }
 
-/// State of a split after an evaluation.
+/// Result of an evaluation by one process.
 pub enum Evaluated {
     /// Captioned and scored, once for each choice of captions.
     Scored(Vec<Scored>),
-    /// Left to other processes, the last of which scores all: this number of images, 0 if all have
-    /// captions.
+    /// Number of images without captions; 0 if another process scores.
+    ///
+    /// The last process scores all captions.
     Left(usize),
 }
 
-/// A scored split.
+/// Scored split.
 pub struct Scored {
-    /// Name of the choice of captions if there are several, such as `best-of-2`.
+    /// Name of the choice of captions, such as `best-of-2`, if there are several.
     pub choice: Option<String>,
     /// Folder of the files.
     pub folder: PathBuf,
@@ -71,16 +74,15 @@ pub struct Scored {
     pub captions: Vec<CaptionedImage>,
 }
 
-/// Captions a split with the run's captioner and writes `predictions.json`, `references.json`,
-/// `scores.json` and `per-image.csv`, for each of its choices, and `captions.json` with all
-/// captions.
+/// Captions a split with a run and scores the captions.
 ///
-/// Several processes each caption a part, and the last one scores all; they need the run's folder
-/// in common. Pieces that a killed process finished are reused, and captions that are all there are
-/// only scored.
+/// Writes `captions.json` with all captions, and for each choice `predictions.json`,
+/// `references.json`, `scores.json` and `per-image.csv`. Several processes share the work through
+/// the run's folder, and the last one scores. Finished pieces of a killed process are reused, and
+/// finished captions are only scored.
 ///
 /// # Errors
-/// Bad input is named.
+/// Names bad input.
 pub fn evaluate_run(
     folder: &RunFolder,
     captioner: &Captioner,
@@ -103,11 +105,11 @@ pub fn evaluate_run(
             "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
         )));
     }
-    let seen = match options.shuffle_seed {
+    let embedding_images = match options.shuffle_seed {
         None => images.clone(),
         Some(seed) => deranged(seed, &images),
     };
-    let known = image_inputs(&inputs, captioner, &seen)?;
+    let to_caption = image_inputs(&inputs, captioner, &embedding_images)?;
     let shuffled = if options.shuffle_seed.is_some() { "-shuffled" } else { "" };
     let out =
         options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
@@ -120,9 +122,9 @@ pub fn evaluate_run(
     ]);
     let key = key
         .with_digest("config", &captioner.config.to_toml())
-        .with_digest("images", &(names, &seen))
-        .with_digest("keywords", &known.keywords);
-    let kept = KeptCaptions::new(&out, captioner, &known, key);
+        .with_digest("images", &(names, &embedding_images))
+        .with_digest("keywords", &to_caption.keywords);
+    let kept = CaptionFiles::new(&out, captioner, &to_caption, key);
     let (written, merging) = if let Some(written) = kept.finished() {
         progress.note(&format!("captioned before: {}", printable_path(kept.file())));
         (written, None)
@@ -130,10 +132,10 @@ pub fn evaluate_run(
         if let Some(error) = kept.damage() {
             progress.note(&format!("{} {error}: captioning again", printable_path(kept.file())));
         }
-        let Some(pieces) = kept.write(captioner, &known, options.process, progress)? else {
+        let Some(pieces) = kept.write(captioner, &to_caption, options.process, progress)? else {
             return Ok(Evaluated::Left(kept.all().err().unwrap_or_default()));
         };
-        // None if another process has scored all captions.
+        // There is no lock if another process has scored all captions.
         let Some(lock) = pieces.lock()? else { return Ok(Evaluated::Left(0)) };
         match kept.all() {
             Ok(written) => (written, Some((pieces, lock))),
@@ -146,7 +148,7 @@ pub fn evaluate_run(
             Some(choice) => with_ending(&out, choice),
         };
         let system = &captioner.config.system;
-        let captions = chosen(&inputs, system, &images, &written, &choice);
+        let captions = choose_captions(&inputs, system, &images, &written, &choice);
         let evaluation = scores(&captions, metrics)?;
         let scored = captions.iter().map(|one| scores_file::Scored {
             file_name: &one.file_name,
@@ -169,13 +171,13 @@ fn with_ending(folder: &Path, ending: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// Refuses embeddings other than those that the run was trained on.
+/// Checks that the embeddings are those that the run was trained on.
 fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
-    let (dimension, wanted) = (inputs.identity.dimension, captioner.provenance.clip_dim);
+    let (dimension, expected) = (inputs.identity.dimension, captioner.provenance.clip_dim);
     let differences = match &captioner.provenance.embeddings {
         Some(identity) => inputs.identity.differences(identity),
-        None if dimension == wanted => Vec::new(),
-        None => vec![format!("dimension: {wanted} there, {dimension} here")],
+        None if dimension == expected => Vec::new(),
+        None => vec![format!("dimension: {expected} there, {dimension} here")],
     };
     if differences.is_empty() {
         return Ok(());
@@ -187,7 +189,7 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
     )))
 }
 
-/// Collects what images of the corpus, all of which have embeddings, are captioned from.
+/// Returns the inputs of images of the corpus, all of which have embeddings.
 pub(crate) fn image_inputs(
     inputs: &Inputs,
     captioner: &Captioner,
@@ -209,7 +211,7 @@ pub(crate) fn image_inputs(
     Ok(ImageInputs { embeddings, keywords, numbers })
 }
 
-/// Refuses keywords that are not those that the run was trained on.
+/// Checks that the keywords are those that the run was trained on.
 fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(), Error> {
     let trained = &captioner.provenance.keywords_sha256;
     if trained.as_ref().is_none_or(|trained| trained == selected.sha256()) {
@@ -221,8 +223,8 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
     )))
 }
 
-/// Returns each image with the caption that is chosen among those written for it.
-pub(crate) fn chosen(
+/// Returns each image with the best of its captions by `choice`.
+pub(crate) fn choose_captions(
     inputs: &Inputs,
     system: &System,
     images: &[usize],
@@ -255,8 +257,9 @@ fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
     shuffled
 }
 
-/// Returns the tokens that a system's captions are scored by: raw strings, as the paper scores, or
-/// Penn Treebank tokens, as Merge-RNN's authors score.
+/// Returns the tokenizer that a system's captions are scored with.
+///
+/// It is none for the paper's scores, and Penn Treebank's for Merge-RNN, as its authors score.
 #[must_use]
 pub fn scoring_tokenizer(system: &System) -> caption_metrics::Tokenizer {
     match system {

@@ -1,4 +1,4 @@
-//! The sum of a step's gradients: over its microbatches, and over all processes.
+//! Sum of a step's gradients, over its microbatches and over all processes.
 
 use collectives::{Buckets, StepSums};
 use networks::libtorch;
@@ -6,19 +6,19 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::Error;
 
-/// A sum that grows by one microbatch at a time.
+/// Sum that is extended by one microbatch at a time.
 pub(crate) enum GradientSum<'a> {
-    /// Sum of one process by itself: none before the first microbatch.
+    /// Sum of a single process; `None` before the first microbatch.
     Alone { sum: Option<(Tensor, Vec<Tensor>)>, device: Device },
-    /// Sum over all processes. Buckets weigh gradients, and send them while others are computed.
+    /// Sum over all processes. Buckets weigh gradients, and send them during the backward pass.
     Shared { buckets: &'a Buckets, loss: Tensor },
 }
 
-/// A finished sum.
+/// Finished sum.
 pub(crate) struct Sum {
     /// Mean loss of the whole batch, a float scalar.
     pub loss: Tensor,
-    /// Gradients in the parameters' order; none for a batch of no microbatches.
+    /// Gradients in the order of the parameters; empty without microbatches.
     pub gradients: Vec<Tensor>,
     /// Number of processes that were asked to stop, if there are several.
     pub stop_requests: Option<Tensor>,
@@ -35,8 +35,8 @@ impl<'a> GradientSum<'a> {
         }
     }
 
-    /// Prepares a backward pass, and returns the factor by which the loss is to be multiplied
-    /// before it: `weight`, or 1 where buckets weigh the gradients.
+    /// Prepares a backward pass and returns the factor of its loss: `weight`, or 1 if buckets weigh
+    /// the gradients.
     pub(crate) fn begin(&self, weight: f64, is_last: bool) -> f64 {
         match self {
             Self::Alone { .. } => weight,
@@ -47,7 +47,7 @@ impl<'a> GradientSum<'a> {
         }
     }
 
-    /// Adds what a backward pass has computed.
+    /// Adds the loss and the gradients of a backward pass.
     pub(crate) fn add(
         &mut self,
         loss: &Tensor,
@@ -70,7 +70,7 @@ impl<'a> GradientSum<'a> {
         Ok(())
     }
 
-    /// Ends the sum, once all processes have given their part.
+    /// Finishes the sum, once all processes have added their part.
     pub(crate) fn finish(self, stop_requested: bool) -> Result<Sum, Error> {
         match self {
             Self::Alone { sum, device } => {
@@ -79,7 +79,7 @@ impl<'a> GradientSum<'a> {
                 Ok(Sum { loss, gradients, stop_requests: None })
             }
             Self::Shared { buckets, loss } => {
-                // Made on the device where it is summed: a copy of it would make the host wait.
+                // Created on its device: a copy from the host would make the host wait.
                 let stop = f64::from(u8::from(stop_requested));
                 let stop = Tensor::full(1, stop, (Kind::Double, loss.device())).squeeze();
                 let StepSums { gradients, scalars } = buckets.finish_step(&[loss, stop])?;

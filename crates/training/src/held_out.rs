@@ -1,4 +1,4 @@
-//! The loss on held-out examples, after each epoch.
+//! Loss on held-out examples, after each epoch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use crate::systems::System;
 
 /// Result of a measurement.
 pub(crate) enum HeldOutLoss {
-    /// The loss; none if nothing is held out.
+    /// The loss; `None` if nothing is held out.
     Measured(Option<f64>),
     /// The measurement was stopped.
     Stopped,
@@ -23,8 +23,8 @@ pub(crate) enum HeldOutLoss {
 impl<S: System> TrainState<S> {
     /// Returns the mean loss over all held-out targets, without dropout.
     ///
-    /// The processes of `group` share the work, and the result. One process by itself heeds `stop`
-    /// between batches; several have to end together.
+    /// The processes of `group` share the work and the result. A single process checks `stop`
+    /// between batches; several must end at the same time.
     pub(crate) fn held_out_loss(
         &self,
         config: &Config,

@@ -1,4 +1,4 @@
-//! Inputs of a run: captions, split and embeddings, checked against each other; and the tokenizer.
+//! Inputs of a run: captions, split, embeddings and tokenizer, checked for consistency.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use words::{Gpt2Tokenizer, karpathy_tokens};
 use crate::batches::{TokenRow, cut_long_rows};
 use crate::error::Error;
 
-/// The data set as a system sees it.
+/// Captions, split and image embeddings.
 pub struct Inputs {
     /// Images and captions.
     pub corpus: Corpus,
@@ -32,7 +32,7 @@ impl Inputs {
     /// Loads captions and embeddings, and checks that they belong together.
     ///
     /// # Errors
-    /// Names the file, and the command that makes it again if it is of another data set, or
+    /// Names the file, and the command that rebuilds it if it belongs to another data set, or is
     /// normalised although raw embeddings are configured.
     pub fn load(data: &Data, device: Device) -> Result<Self, Error> {
         let corpus = Corpus::load(&data.dataset, data.layout()?)?;
@@ -54,7 +54,7 @@ impl Inputs {
         Ok(Self { corpus, split, identity, embeddings, embeddings_sha256, rows })
     }
 
-    /// Returns the row of an image in [`Self::embeddings`]; `None` if it was skipped as unreadable.
+    /// Returns the row of an image in [`Self::embeddings`]; `None` if the image is unreadable.
     #[must_use]
     pub fn row(&self, image: usize) -> Option<i64> {
         self.rows[image]
@@ -73,8 +73,9 @@ impl Inputs {
         captions.map(|caption| caption.to_lowercase()).collect()
     }
 
-    /// Returns the words of the captions of `images`, as Merge-RNN reads them: those that the data
-    /// set lists, else by Karpathy's rule.
+    /// Returns the words of the captions of `images`, for Merge-RNN.
+    ///
+    /// These are the words that the data set lists, or else those of Karpathy's rule.
     #[must_use]
     pub fn words(&self, images: &[usize]) -> Vec<Vec<String>> {
         let captions = images.iter().flat_map(|&image| {
@@ -84,8 +85,9 @@ impl Inputs {
         captions.collect()
     }
 
-    /// Returns the references that captions of an image are scored against: its lower-cased
-    /// captions, or its words for Merge-RNN, as its authors score.
+    /// Returns the reference captions of an image for scoring, in lower case.
+    ///
+    /// For Merge-RNN these are the words, as its authors score.
     #[must_use]
     pub fn references(&self, image: usize, system: &System) -> Vec<String> {
         match system {
@@ -118,7 +120,7 @@ impl Inputs {
         Ok(rows)
     }
 
-    /// Returns a row of what `encode` makes of its words for each caption of `images`, uncut.
+    /// Returns a row with the tokens of `encode` for each caption of `images`, uncut.
     pub fn rows(&self, images: &[usize], encode: impl Fn(&[String]) -> Vec<i64>) -> Vec<TokenRow> {
         let mut rows = self.captioned(images);
         for row in &mut rows {
@@ -138,12 +140,13 @@ impl Inputs {
         captions.collect()
     }
 
-    /// Returns the `selected` keywords of `images`, all of which have embeddings, in the order of
-    /// the prompt.
+    /// Returns the `selected` keywords of `images`, in the order of the prompt.
+    ///
+    /// All of these images must have embeddings.
     ///
     /// # Errors
-    /// Fails if they were selected for other captions or images, by another CLIP than that of the
-    /// embeddings, or not for all of the images.
+    /// Fails if the keywords were selected for another data set, by another CLIP model or from
+    /// other embeddings, or if an image has none.
     pub fn keywords(
         &self,
         selected: &ImageKeywords,
@@ -209,7 +212,7 @@ fn check_identity(
     Ok(())
 }
 
-/// Refuses embeddings in `file` that are not of the data set in `folder`.
+/// Checks that the embeddings in `file` belong to the data set in `folder`.
 ///
 /// # Errors
 /// Names the command that makes them.
@@ -229,7 +232,7 @@ pub fn check_data_set(
     )))
 }
 
-/// Refuses embeddings of images that have changed since. Images that were removed do not count.
+/// Refuses embeddings of images that have changed since. Removed images do not count.
 ///
 /// # Errors
 /// Names the images, and what to do.

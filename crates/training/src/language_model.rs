@@ -1,4 +1,4 @@
-//! GPT-2's configuration and tokenizer in a run folder, so that the folder captions by itself.
+//! GPT-2's configuration and tokenizer in a run folder, which makes it self-contained.
 
 use networks::gpt2::Gpt2Config;
 use runs::{RunFolder, write_json};

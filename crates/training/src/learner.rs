@@ -1,8 +1,7 @@
 //! One training step of any model: loss, gradients, clipping, update.
 //!
 //! [`Learner::compute`] sums the gradients of a step's microbatches and clips their norm;
-//! [`Learner::apply`] updates the weights. A step of several processes is the same, but its
-//! gradients are summed over all of them.
+//! [`Learner::apply`] updates the weights. With several processes, gradients are summed over all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,31 +15,30 @@ use crate::gradients::{GradientSum, Sum};
 use crate::optimizer::{AdamW, clipping_factor, total_norm};
 use crate::schedule::RateSchedule;
 
-/// A model that has a loss.
+/// Model with a loss.
 pub trait Model {
-    /// Some of a step's examples, on the device.
+    /// Part of a step's examples, on the device.
     type Batch;
 
-    /// Reduction of the targets' losses to the loss that gradients are taken of.
+    /// Reduction of the target losses to the loss that is differentiated.
     const REDUCTION: Reduction = Reduction::Mean;
 
-    /// Returns the number of targets that the loss of a batch is the mean of.
+    /// Returns the number of targets that a batch's loss is the mean of.
     fn targets(batch: &Self::Batch) -> usize;
 
     /// Returns the mean loss of a batch's targets, a scalar.
     ///
-    /// This is the one place that composes a model's loss: a term that is added here is trained on
-    /// with and without gradient checkpointing, by one process and by several, and is in the
-    /// held-out loss.
+    /// This is the only function that composes a model's loss: a term added here counts with and
+    /// without gradient checkpointing, with one process and several, and in the held-out loss.
     fn loss<'m>(&'m self, batch: &'m Self::Batch, pass: Pass<'_, 'm>) -> Tensor;
 }
 
-/// Reduction of the targets' losses to the loss that gradients are taken of.
+/// Reduction of target losses to one loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
-    /// The mean over a step's targets.
+    /// Mean over a step's targets.
     Mean,
-    /// The sum over a step's targets.
+    /// Sum over a step's targets.
     Sum,
 }
 
@@ -54,25 +52,25 @@ pub struct Learner<M> {
     options: LearnerOptions,
     /// Sums of gradients over all processes, if there are several.
     buckets: Option<Buckets>,
-    /// The weights in bf16, if products are and the process is alone: buckets take gradients from
-    /// the parameters themselves.
+    /// The weights in bf16, if products are bf16 and the process is single: buckets take gradients
+    /// from the parameters themselves.
     bf16_copies: Option<Bf16Copies>,
 }
 
-/// Options of computing steps.
+/// Options of training steps.
 #[derive(Debug, Clone, Copy)]
 pub struct LearnerOptions {
     /// Total gradient norm to clip to; 0 for no clipping.
     pub max_grad_norm: f64,
-    /// Activates dropout. A frozen GPT-2 has none.
+    /// Enables dropout. A frozen GPT-2 has none.
     pub dropout: bool,
     /// Type of matrix products.
     pub precision: Precision<'static>,
-    /// Computes activations twice instead of keeping them.
+    /// Recomputes activations in the backward pass instead of keeping them.
     pub gradient_checkpointing: bool,
 }
 
-/// This process's share of a step that several compute together.
+/// Properties of a step that all processes share.
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     /// Targets of the whole batch, over all processes.
@@ -88,7 +86,7 @@ pub struct Step {
     pub loss: Tensor,
     /// Total L2 norm of the gradients, before clipping.
     pub norm: Tensor,
-    /// Loss and norm side by side, `[2]`, to be read together.
+    /// Loss and norm side by side, `[2]`, to read both at once.
     pub values: Tensor,
     /// Learning rate.
     pub learning_rate: f64,
@@ -115,13 +113,12 @@ impl<M: Model> Learner<M> {
         Self { model, optimizer, parameters, schedule, options, buckets: None, bf16_copies }
     }
 
-    /// Lets the processes of `group` compute each step together. Each must have the same
-    /// parameters.
+    /// Makes the processes of `group` share each step. All must have the same parameters.
     ///
     /// # Errors
     /// Fails if libtorch refuses.
     pub fn share(&mut self, group: &Arc<dyn Collectives>) -> Result<(), Error> {
-        // With checkpointing, gradients of one parameter are made in several backward passes.
+        // With checkpointing, a parameter's gradient comes from several backward passes.
         let overlap = !self.options.gradient_checkpointing;
         let parameters = &self.parameters;
         self.buckets = Some(Buckets::new(Arc::clone(group), parameters, BUCKET_BYTES, overlap)?);
@@ -129,7 +126,7 @@ impl<M: Model> Learner<M> {
         Ok(())
     }
 
-    /// Returns the model, to change what the optimizer does not.
+    /// Returns the model, to change what the optimizer does not change.
     pub fn model_mut(&mut self) -> &mut M {
         &mut self.model
     }
@@ -140,11 +137,12 @@ impl<M: Model> Learner<M> {
         &self.optimizer
     }
 
-    /// Computes loss and gradients of a batch, given as microbatches, after `finished` steps;
+    /// Computes loss and gradients of a batch, given as microbatches, after `finished` steps.
+    ///
     /// `seed` decides dropout. Microbatches without targets do not count.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
+    /// Fails if libtorch runs out of memory.
     pub fn compute(
         &self,
         microbatches: &[M::Batch],
@@ -155,9 +153,9 @@ impl<M: Model> Learner<M> {
         self.compute_share(microbatches, Share { targets, stop_requested: false }, finished, seed)
     }
 
-    /// As [`Self::compute`], for a batch of which each process has some microbatches, or none. The
-    /// step is the same on all processes: the mean over all targets of the batch, wherever they
-    /// are.
+    /// Computes a step of which each process has some microbatches, or none.
+    ///
+    /// The result is the same on all processes: the mean over all targets of the whole batch.
     ///
     /// # Errors
     /// Fails if libtorch refuses, or another process is lost.
@@ -252,7 +250,7 @@ impl<M: Model> Learner<M> {
     /// moves if one of them is not finite.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
+    /// Fails if libtorch runs out of memory.
     pub fn apply(&mut self, step: &Step) -> Result<(), TchError> {
         let is_on_gpu = step.values.device().is_cuda();
         let skip = is_on_gpu.then(|| libtorch::any_non_finite(&step.values)).transpose()?;
@@ -268,15 +266,15 @@ impl<M: Model> Learner<M> {
         no_grad(|| self.model.loss(batch, pass))
     }
 
-    /// Returns the precision of matrix products, with the bf16 copies of the weights if there are
-    /// any.
+    /// Returns the precision of matrix products, with the bf16 copies of the weights if any.
     fn precision(&self) -> Precision<'_> {
         self.bf16_copies.as_ref().map_or(self.options.precision, Precision::Bf16Copies)
     }
 }
 
-/// Gives each gradient memory of its own. Autograd may return one tensor for two parameters, and
-/// updates write to gradients.
+/// Copies gradients that share memory.
+///
+/// Autograd may return one tensor for two parameters, and updates write to gradients.
 fn separate(gradients: Vec<Tensor>) -> Vec<Tensor> {
     let mut taken = HashSet::with_capacity(gradients.len());
     let separate = |gradient: Tensor| {

@@ -1,4 +1,4 @@
-//! Training, captioning and evaluation of a run, whatever its system.
+//! Training, captioning and evaluation of a run of any system.
 //!
 //! A run is one [`recipes::Config`] and one [`runs::RunFolder`]. [`trainer::train`] trains it
 //! and writes checkpoints; [`captioner::Captioner`] loads the newest or the best of them;
@@ -6,21 +6,17 @@
 //!
 //! # Where to look
 //!
-//! - The order of events in a run: `trainer.rs`, from top to bottom.
-//! - The loss: [`learner::Model::loss`], implemented in `systems/`. A term that is added there
-//!   counts with and without gradient checkpointing, for one process and for several, and in the
-//!   held-out loss.
-//! - Gradient accumulation and clipping: [`learner::Learner::compute_share`] and `Learner::clip`;
-//!   the sum itself is in `gradients.rs`.
-//! - The update: [`learner::Learner::apply`] and [`optimizer::AdamW`].
-//! - The learning rate: [`schedule::RateSchedule`], a pure function of the step.
-//! - An option of the config: `state.rs` hands each to the part that it is for, in
-//!   `learner_options`, `optimizer_options` and `keep`. Batches are [`batches::Batching`]'s, and
-//!   what ends a run is in `early_stop.rs`.
-//! - Batches: [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, and
-//!   `System::batch` lays them out on the device.
-//! - Captions: `Writer::write` of each system in `systems/`, with the types of [`captions`].
-//! - A new system: `systems/mod.rs` lists the steps.
+//! | question | answer |
+//! | --- | --- |
+//! | What happens in a run, in order? | `trainer.rs`, from top to bottom |
+//! | Where is the loss? | [`learner::Model::loss`], implemented in `systems/`; a term added there counts with and without gradient checkpointing, for one process and for several, and in the held-out loss |
+//! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
+//! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
+//! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
+//! | Where does an option of the config act? | `state.rs` passes each to its part: `learner_options`, `optimizer_options`, `retention`, [`batches::Batching`]; `early_stop.rs` decides the end of training |
+//! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
+//! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
+//! | How is a system added? | `systems/mod.rs` lists the steps |
 //!
 //! # Arrows
 //!
@@ -35,7 +31,7 @@
 //!
 //! # Why a resumed run has the same bits
 //!
-//! Randomness is derived from (seed, purpose, number) instead of carried along ([`seeds`]), and the
+//! Randomness is derived from (seed, purpose, number) at each step ([`seeds`]), and the
 //! optimizer is this crate's own ([`optimizer`]), since tch's can neither be saved nor return the
 //! gradient norm. So a run that was killed is resumed to the same bits, on a GPU if
 //! `training.deterministic` is set.

@@ -1,5 +1,4 @@
-//! Refuses configurations that need more than all memory, and names keys that need less when memory
-//! is exhausted.
+//! Memory checks before a run, and advice when memory is exhausted.
 
 use networks::device;
 use networks::memory::{OutOfMemory, catch_out_of_memory};
@@ -8,12 +7,12 @@ use tch::Device;
 
 use crate::error::Error;
 
-/// Refuses logits, a float for each word of the vocabulary and each of `rows`, that take more than
-/// all of the machine's memory. A GPU's own memory is not known here. `advice` names the keys to
-/// change.
+/// Refuses logits of `rows` x `vocabulary` floats that exceed the machine's memory.
+///
+/// The memory of a GPU is unknown here. `advice` names the keys to change.
 ///
 /// # Errors
-/// Names the memory that is needed, and the machine's.
+/// Names the needed memory and the machine's.
 pub fn check_logits(
     rows: usize,
     vocabulary: usize,
@@ -33,11 +32,12 @@ pub fn check_logits(
     )))
 }
 
-/// Refuses a model of which the machine's memory does not hold this number of `copies`: its
-/// weights, and in training their gradients and moments.
+/// Refuses a model if the machine's memory does not hold `copies` of it.
+///
+/// Training needs weights, gradients and two moments.
 ///
 /// # Errors
-/// Names the memory that is needed, and the machine's.
+/// Names the needed memory and the machine's.
 pub fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     let needed = parameters.saturating_mul(copies * size_of::<f32>() as u128);
     match device::memory() {
@@ -50,8 +50,9 @@ pub fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     }
 }
 
-/// Runs `work`, and returns exhausted memory, whether libtorch's error or a panic of tch's, as an
-/// error with `advice`.
+/// Runs `work` and turns exhausted memory into an error with `advice`.
+///
+/// Exhausted memory is an error of libtorch or a panic of tch.
 ///
 /// # Errors
 /// Fails as `work` does, or if memory is exhausted.
@@ -66,8 +67,8 @@ pub fn within<T>(advice: &str, work: impl FnOnce() -> Result<T, Error>) -> Resul
     Err(Error::OutOfMemory { source, hint: advice.to_owned() })
 }
 
-/// Returns advice for captioning this number of images together in less memory.
-pub(crate) fn fewer_together(pictures: usize) -> String {
+/// Returns advice for captioning in less memory than a batch of this many images takes.
+pub(crate) fn smaller_batch_advice(pictures: usize) -> String {
     if pictures > 1 {
         return format!(
             "{pictures} pictures were captioned together: lower decoding.batch_size, such as with \
@@ -105,8 +106,8 @@ mod tests {
 
     #[test]
     fn fewer_pictures_together_are_the_way_out_of_exhausted_memory_unless_it_is_one() {
-        assert!(fewer_together(40).contains("--set decoding.batch_size=20"));
-        assert!(fewer_together(1).contains("beams"));
+        assert!(smaller_batch_advice(40).contains("--set decoding.batch_size=20"));
+        assert!(smaller_batch_advice(1).contains("beams"));
     }
 
     #[test]

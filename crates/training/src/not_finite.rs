@@ -12,7 +12,7 @@ use crate::systems::System;
 /// File in the run folder that lists the captions of the batch.
 const LIST: &str = "not-finite-batch.txt";
 
-/// Refuses the first step whose loss or norm is not finite, and lists the captions of its batch.
+/// Refuses the first step whose loss or norm is not finite, and lists its batch's captions.
 ///
 /// # Errors
 /// Fails with [`Error::NotFinite`], or if the list cannot be written.

@@ -1,12 +1,11 @@
-//! Steps whose losses and gradient norms are still on the device, and their transfer at a log
-//! point.
+//! Steps whose losses and gradient norms are still on the device, until a log point.
 
 use runs::checkpoints::Position;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::learner::Step;
 
-/// A step that is computed and not read yet.
+/// Step that is computed and not read yet.
 pub(crate) struct PendingStep {
     /// Number of the step, from 1.
     pub step: u64,
@@ -22,12 +21,12 @@ pub(crate) struct PendingStep {
     pub batch: Vec<usize>,
 }
 
-/// The values of a step.
+/// Values of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct StepValues {
     pub loss: f64,
     pub norm: f64,
-    /// Number of processes that were asked to stop; 0 without other processes.
+    /// Number of processes that were asked to stop; 0 for a single process.
     pub stop_requests: f64,
 }
 
@@ -54,7 +53,7 @@ impl PendingStep {
 /// Reads the values of all steps, in one transfer.
 ///
 /// # Errors
-/// Fails if libtorch refuses, for want of memory.
+/// Fails if libtorch runs out of memory.
 pub(crate) fn read(steps: &[PendingStep]) -> Result<Vec<StepValues>, TchError> {
     let all: Vec<&Tensor> = steps.iter().flat_map(|step| &step.values).collect();
     let all = Tensor::f_cat(&all, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;

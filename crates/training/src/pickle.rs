@@ -1,8 +1,8 @@
 //! Conversion between ClipCap's pickles of CLIP embeddings and capsmith's embeddings file.
 //!
 //! A pickle's rows belong to captions, capsmith's to images. If the pickle names images of the data
-//! set, names decide which image a row belongs to, otherwise captions do. Among images with the same
-//! caption, the order of the captions decides.
+//! set, names decide which image a row belongs to, otherwise captions do. Among images with the
+//! same caption, the order of the captions decides.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -21,8 +21,7 @@ use crate::inputs::check_pictures;
 
 /// Largest difference of a row's L2 norm from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
-/// Largest distance between two embeddings of one image, relative to the first one's norm: ClipCap
-/// computes one for each caption.
+/// Largest relative distance between two embeddings of one image: ClipCap computes one per caption.
 const SAME_IMAGE: f32 = 1e-2;
 
 /// Result of an import.
@@ -168,8 +167,7 @@ fn images_of_rows(pickle: &torch_files::Embeddings, corpus: &Corpus) -> Result<V
 struct CaptionMatches {
     /// Images with the same caption, in the corpus's order, repeated if an image repeats it.
     images: Vec<Vec<usize>>,
-    /// The one of them with the same rank among equal captions, if pickle and corpus have equally
-    /// many.
+    /// The image at the same position among equal captions, if both sides have equally many.
     by_order: Vec<Option<usize>>,
 }
 

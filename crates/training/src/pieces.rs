@@ -1,7 +1,7 @@
-//! Captions of a split, written in pieces that several processes share, and then kept as one file.
+//! Captions of a split, written in pieces that processes share, and then merged into one file.
 //!
-//! The pieces are [`durable::kept::Pieces`] beside the evaluation. A killed process loses the piece
-//! at work, and a late one finds the captions done. Damaged files are written again.
+//! The pieces are [`durable::kept::Pieces`] next to the evaluation. A killed process loses only its
+//! current piece, and a late process finds all captions finished. Damaged files are rewritten.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ const PIECE_IMAGES: usize = 256;
 /// Captions of each image.
 type Captions = Vec<Vec<Caption>>;
 
-/// Captions of a split, as far as they are kept.
-pub(crate) struct KeptCaptions {
+/// Captions of a split in files.
+pub(crate) struct CaptionFiles {
     out: PathBuf,
     /// File of all captions, once they are scored.
     file: PathBuf,
@@ -32,12 +32,12 @@ pub(crate) struct KeptCaptions {
     ranges: Vec<Range<usize>>,
 }
 
-impl KeptCaptions {
-    /// Returns the captions of `count` images for an evaluation in `out`.
+impl CaptionFiles {
+    /// Returns the caption files of these images for an evaluation in `out`.
     pub(crate) fn new(out: &Path, captioner: &Captioner, pictures: &ImageInputs, key: Key) -> Self {
-        let together =
-            captioner.config.decoding.pictures_together(pictures.embeddings.device().is_cuda());
-        let size = PIECE_IMAGES.next_multiple_of(together);
+        let batch_size =
+            captioner.config.decoding.caption_batch_size(pictures.embeddings.device().is_cuda());
+        let size = PIECE_IMAGES.next_multiple_of(batch_size);
         let count = pictures.numbers.len();
         let ranges = (0..count).step_by(size).map(|first| first..count.min(first + size));
         let file = out.join("captions.json");
@@ -54,7 +54,7 @@ impl KeptCaptions {
         kept::read_json(&self.file, &self.key).ok()?
     }
 
-    /// Returns why the file of all captions is not used although it is there.
+    /// Returns the damage of the file of all captions, if any.
     ///
     /// Returns `None` for a file of other captions.
     pub(crate) fn damage(&self) -> Option<SealError> {
@@ -72,8 +72,9 @@ impl KeptCaptions {
         (captions.len() == self.ranges[piece].len()).then_some(captions)
     }
 
-    /// Captions the pieces of this process that are missing. Returns `None` if this process has no
-    /// pieces, and so nothing to merge.
+    /// Writes the missing captions of this process's pieces.
+    ///
+    /// Returns `None` if this process has no pieces, so nothing to merge.
     pub(crate) fn write(
         &self,
         captioner: &Captioner,
@@ -109,7 +110,7 @@ impl KeptCaptions {
         Ok(Some(pieces))
     }
 
-    /// Returns all captions in order, or the number of images without any.
+    /// Returns all captions in order, or the number of images that lack captions.
     pub(crate) fn all(&self) -> Result<Captions, usize> {
         if let Some(finished) = self.finished() {
             return Ok(finished);

@@ -1,4 +1,4 @@
-//! Weights that training starts from: a GPT-2, or a captioner that was trained or imported before.
+//! Weights that training starts from: a GPT-2, or a trained or imported captioner.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub(crate) struct Pretrained {
     /// GPT-2's configuration.
     pub config: Gpt2Config,
     weights: Checkpoint,
-    /// Whether the weights include a mapper.
+    /// True if the weights include a mapper.
     is_captioner: bool,
 }
 
@@ -40,8 +40,8 @@ impl Pretrained {
             });
         }
         run.check_files()?;
-        let which = run.config()?.usual_checkpoint();
-        let checkpoint = checkpoints::find(&run.checkpoints(), which)?;
+        let choice = run.config()?.usual_checkpoint();
+        let checkpoint = checkpoints::find(&run.checkpoints(), choice)?;
         Ok(Self {
             folder: run.gpt2(),
             config: Gpt2Config::open(&run.gpt2())?,

@@ -1,11 +1,11 @@
-//! The learning rate as a pure function of the step.
+//! Learning rate as a pure function of the step.
 
 use recipes::Schedule;
 
-/// Linear warm-up, then linear decay to zero, or none.
+/// Linear warm-up, then linear decay to zero or a constant rate.
 ///
-/// As `get_linear_schedule_with_warmup` of transformers 4.x: `step` counts finished steps, so the
-/// first step of a schedule with warm-up has rate 0.
+/// The formula is that of `get_linear_schedule_with_warmup` of transformers 4.x: `step` counts
+/// finished steps, so the first step of a schedule with warm-up has rate 0.
 #[derive(Debug, Clone, Copy)]
 pub struct RateSchedule {
     /// Shape after the warm-up.

@@ -1,7 +1,7 @@
-//! Randomness derived from (run seed, purpose, number).
+//! Seeds derived from run seed, purpose and number.
 //!
-//! Nothing random is carried from step to step: each use has its own seed. So a checkpoint needs no
-//! generator state, and a resumed run draws the same numbers as an uninterrupted one.
+//! No random generator is carried from step to step: each use has its own seed. A checkpoint needs
+//! no generator state, and a resumed run draws the same numbers as an uninterrupted one.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -13,11 +13,11 @@ use sha2::{Digest, Sha256};
 pub enum Purpose {
     /// Initial weights.
     Initialisation,
-    /// The order of captions in an epoch.
+    /// Order of captions in an epoch.
     Order,
-    /// The order in which texts are joined.
+    /// Order in which texts are joined.
     Texts,
-    /// The order of batches whose captions are of like length.
+    /// Order of batches of similar length.
     BatchOrder,
     /// Dropout in a step.
     Dropout,
@@ -41,7 +41,7 @@ impl Purpose {
     }
 }
 
-/// Returns a seed for libtorch's generator (non-negative) that depends on all three arguments.
+/// Returns a seed for libtorch's generator, at least 0, that depends on all three arguments.
 #[must_use]
 pub fn derive(seed: u64, purpose: Purpose, number: u64) -> i64 {
     let mut hash = Sha256::new();

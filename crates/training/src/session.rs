@@ -1,4 +1,4 @@
-//! Scope and outcome of one call of [`crate::trainer::train`].
+//! Options and outcome of [`crate::trainer::train`].
 
 use std::path::PathBuf;
 

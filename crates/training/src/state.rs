@@ -1,5 +1,4 @@
-//! State of a training run, and its preparation: all that a run needs before its next step is
-//! loaded and checked here.
+//! State of a training run, and its preparation: loads and checks everything before a step.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use launchers::ProcessRank;
 use networks::{InitialWeights, device, libtorch};
 use progress::Progress;
 use recipes::{Config, Precision, Training};
-use runs::checkpoints::{self, Checkpoint, Keep, Position};
+use runs::checkpoints::{self, Checkpoint, Position, Retention};
 use runs::{Hardware, Provenance, RunFolder};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn, no_grad};
@@ -65,7 +64,7 @@ impl<S: System> TrainState<S> {
             }
             _ => cpu_threads(&config.training),
         };
-        // A run may be resumed with more processes of a machine than it was started with.
+        // A run may resume with more processes on one machine than it was started with.
         let own_threads =
             if process.is_single() { threads } else { threads.min(cpu_threads(&config.training)) };
         device::set_threads(own_threads);
@@ -135,17 +134,19 @@ impl<S: System> TrainState<S> {
         Ok(Self { process, device, inputs, system, scored, store, provenance, learner, position })
     }
 
-    /// Prepares training together with the processes of `group`: all must have the same
-    /// configuration and data, and get rank 0's weights, moments and position.
+    /// Joins the processes of `group` for training.
+    ///
+    /// All must have the same configuration and data; they get rank 0's weights, moments and
+    /// position.
     ///
     /// # Errors
-    /// Names what differs between this process and rank 0.
+    /// Names the differences between this process and rank 0.
     pub(crate) fn join(
         &mut self,
         group: &Arc<dyn Collectives>,
         config: &Config,
     ) -> Result<(), Error> {
-        let own = Common {
+        let own = SharedState {
             config: config.to_toml(),
             provenance: self.provenance.clone(),
             examples: self.system.examples().len(),
@@ -153,7 +154,7 @@ impl<S: System> TrainState<S> {
         };
         let not_sent = |error: serde_json::Error| Error::Mismatch(error.to_string());
         let bytes = serde_json::to_vec(&own).map_err(not_sent)?;
-        let first: Common =
+        let first: SharedState =
             serde_json::from_slice(&group.broadcast_bytes(&bytes)?).map_err(not_sent)?;
         let differs = |what: &str, lines: &str| {
             let rank = group.rank();
@@ -181,14 +182,14 @@ impl<S: System> TrainState<S> {
         self.learner.share(group)
     }
 
-    /// Writes a checkpoint, and removes those that are not to be kept.
+    /// Writes a checkpoint, and removes old ones by the configured rotation.
     pub(crate) fn save(&self, folder: &RunFolder, training: &Training) -> Result<(), Error> {
         let (folder, variables) = (folder.checkpoints(), named_variables(&self.store));
         let optimizer = self.learner.optimizer();
-        checkpoint::save(&folder, &self.position, &variables, optimizer, keep(training))
+        checkpoint::save(&folder, &self.position, &variables, optimizer, retention(training))
     }
 
-    /// Removes the checkpoints that a killed process had not removed yet.
+    /// Removes the checkpoints that a killed process should have removed.
     pub(crate) fn finish_rotation(
         &self,
         folder: &RunFolder,
@@ -197,21 +198,21 @@ impl<S: System> TrainState<S> {
         if self.process.rank > 0 || self.position.step == 0 {
             return Ok(());
         }
-        Ok(checkpoints::rotate(&folder.checkpoints(), &self.position, keep(training))?)
+        Ok(checkpoints::rotate(&folder.checkpoints(), &self.position, retention(training))?)
     }
 }
 
-/// Properties that all processes of a run must have in common.
+/// Properties that all processes must share.
 #[derive(Serialize, Deserialize)]
-struct Common {
+struct SharedState {
     config: String,
     provenance: Provenance,
     examples: usize,
     position: Position,
 }
 
-fn keep(training: &Training) -> Keep {
-    Keep {
+fn retention(training: &Training) -> Retention {
+    Retention {
         newest: training.save_total_limit,
         best: training.keep_best_checkpoint,
         every_steps: training.keep_every_steps,
@@ -263,7 +264,7 @@ fn optimizer_options(config: &Config) -> AdamWOptions {
     }
 }
 
-/// Refuses microbatches that have no room in memory, even of the shortest examples.
+/// Refuses microbatches that do not fit in memory, even of the shortest examples.
 fn check_memory<S: System>(
     config: &Config,
     system: &S,
@@ -294,7 +295,7 @@ fn check_held_out(config: &Config, held_out: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses training examples of which no token counts in the loss.
+/// Refuses training examples without any token that counts in the loss.
 fn check_targets<S: System>(system: &S) -> Result<(), Error> {
     if system.examples().iter().any(|example| system.targets(example) > 0) {
         return Ok(());
@@ -304,7 +305,7 @@ fn check_targets<S: System>(system: &S) -> Result<(), Error> {
     ))
 }
 
-/// Refuses to resume a run of another configuration or other data.
+/// Checks that a resumed run has the same configuration and data.
 fn check_same_run(
     folder: &RunFolder,
     config: &Config,
@@ -329,8 +330,7 @@ fn check_same_run(
     Ok(())
 }
 
-/// Returns the configured number of CPU threads; for 0, the threads that [`device::cpu_threads`]
-/// gives this process.
+/// Returns the configured number of CPU threads; for 0, this process's share of the cores.
 pub(crate) fn cpu_threads(training: &Training) -> usize {
     match training.threads {
         0 => device::cpu_threads(launchers::local_world_size()),

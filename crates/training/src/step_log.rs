@@ -19,7 +19,7 @@ pub(crate) struct StepLog {
     pub tracker: Option<Tracker>,
     /// Loss of the last batch that was read and had a target.
     pub last_loss: f64,
-    /// True if one of several processes was asked to stop, and all know it.
+    /// True once all processes know that one was asked to stop.
     pub stop_agreed: bool,
     pending: Vec<PendingStep>,
     /// When steps were read last.

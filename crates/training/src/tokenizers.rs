@@ -1,13 +1,13 @@
-//! Custom tokenizers that several runs share, each trained once and kept in a folder.
+//! Custom tokenizers that runs share, each trained once and cached in a folder.
 //!
 //! ```text
 //! KEPT/
-//!   0f3a….lock       held while the tokenizer beside it is trained
+//!   0f3a….lock       held during the training of the tokenizer
 //!   0f3a…/           tokenizer.json, vocab.json, merges.txt; digests.json with their SHA-256
 //! ```
 //!
-//! The name is the SHA-256 of the captions and the size of the vocabulary, which decide the
-//! tokenizer: a run ends the same with one from here and with one of its own.
+//! The name is the SHA-256 of the captions and the vocabulary size, which determine the tokenizer,
+//! so that sharing changes no result.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use words::Gpt2Tokenizer;
 
 use crate::error::Error;
 
-/// Returns the tokenizer of these captions in the folder `root`.
+/// Returns the tokenizer of these captions from the folder `root`.
 ///
 /// Trains it first if it is missing or damaged. While one process trains it, the others wait.
 ///
@@ -56,7 +56,7 @@ mod tests {
         let own = Gpt2Tokenizer::train(&texts, 270).unwrap();
         assert_eq!(first.encode("a dog runs").unwrap(), own.encode("a dog runs").unwrap());
 
-        // What lies there is not trained again, unless it is damaged.
+        // An existing tokenizer is not retrained unless it is damaged.
         let file = kept.path().join(key(&texts, 270).sha256()).join("tokenizer.json");
         let written = || fs::metadata(&file).unwrap().modified().unwrap();
         let before = written();

@@ -1,8 +1,8 @@
-//! The training loop, the same for every system. It reads from top to bottom.
+//! Training loop, shared by all systems; read it from top to bottom.
 //!
-//! [`train`] prepares a run or resumes it, and walks its epochs: shuffled batches, a step for each,
-//! and after each epoch the loss on held-out examples, a checkpoint, and scores of captions. Losses
-//! and norms stay on the device and are read every `log_every_steps`.
+//! [`train`] starts or resumes a run and walks its epochs: shuffled batches with one step each,
+//! then the loss on held-out examples, a checkpoint, and scores of captions. Losses and norms stay
+//! on the device and are read every `log_every_steps`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,14 +33,15 @@ use crate::systems::merge_rnn::MergeRnn;
 use crate::systems::prefix::Prefix;
 use crate::systems::sbg::Sbg;
 
-/// Trains the run in `folder` from its newest checkpoint, or from the start: from `language_model`,
-/// the folder of a model or of a run, where `gpt2.model` was found.
+/// Trains the run in `folder` from its newest checkpoint, or from the start.
 ///
-/// A run that is resumed must have the same configuration and data. Setting `stop` ends training
-/// with a checkpoint, after the step or the batch of held-out captions in progress.
+/// `language_model` is the resolved folder of `gpt2.model`: a model or a run.
+///
+/// A resumed run must have the same configuration and data. `stop` ends training with a checkpoint,
+/// after the current step or batch of held-out captions.
 ///
 /// # Errors
-/// Names bad input. After an error the last checkpoint is whole.
+/// Names bad input. After an error the last checkpoint is undamaged.
 pub fn train(
     folder: &RunFolder,
     config: &Config,
@@ -70,7 +71,7 @@ fn train_system<S: System>(
     let device = device::parse_device(&process.device_name(&config.training.device))?;
     let timeout = Duration::from_secs(config.training.peer_timeout_seconds);
     let group = collectives::connect(process, device, timeout)?;
-    // The run folder is rank 0's; the others wait until it is there.
+    // Rank 0 owns the run folder; the others wait until it exists.
     if process.rank > 0 {
         group.barrier()?;
     } else if folder.exists() && !options.resume {
@@ -120,21 +121,21 @@ fn train_system<S: System>(
 struct Trainer<'a, S: System> {
     config: &'a Config,
     folder: &'a RunFolder,
-    /// The epoch after which this call stops.
+    /// Last epoch of this call.
     last_epoch: u64,
     state: TrainState<S>,
     group: Arc<dyn Collectives>,
     log: StepLog,
 }
 
-/// A process's share of a batch, on the device.
+/// Share of a batch of one process, on the device.
 type Microbatches<S> = Vec<<<S as System>::Model as Model>::Batch>;
 
 impl<S: System> Trainer<'_, S> {
     fn run(mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Outcome, Error> {
         let training = &self.config.training;
         self.state.finish_rotation(self.folder, training)?;
-        // A run that was killed while it captioned has a checkpoint without scores.
+        // A run that was killed while captioning has a checkpoint without scores.
         self.score_epoch(progress)?;
         progress.unsaved(true);
         while !self.state.position.finished {
@@ -151,7 +152,7 @@ impl<S: System> Trainer<'_, S> {
             while let Some(batch) = left.next() {
                 let microbatches = ahead.take().unwrap_or_else(|| self.microbatches(batch));
                 self.step(batch, &microbatches, stop)?;
-                // The next batch is made ready before the device is waited for.
+                // The next batch is prepared before the host waits for the device.
                 ahead = left.peek().map(|next| self.microbatches(next));
                 progress.position(self.state.position.batch as u64);
                 if self.log.pending() >= training.log_every_steps {
@@ -180,7 +181,7 @@ impl<S: System> Trainer<'_, S> {
         Ok(Outcome::Finished { steps: self.state.position.step })
     }
 
-    /// Returns this process's share of a batch on the device, as the configured microbatches.
+    /// Returns this process's share of a batch on the device, in the configured microbatches.
     fn microbatches(&self, batch: &[usize]) -> Microbatches<S> {
         let TrainState { system, inputs, process, .. } = &self.state;
         let examples = system.examples();
@@ -190,8 +191,10 @@ impl<S: System> Trainer<'_, S> {
         examples.chunks(size).map(|some| system.batch(some, inputs)).collect()
     }
 
-    /// Trains on one batch. On a CPU, where reading is free, loss and norm are checked before the
-    /// update; from a GPU they are read every `log_every_steps`, so that no step waits for it.
+    /// Trains on one batch.
+    ///
+    /// On a CPU, where reading is free, loss and norm are checked before the update; on a GPU they
+    /// are read every `log_every_steps`, so that no step waits for it.
     fn step(
         &mut self,
         batch: &[usize],
@@ -216,15 +219,17 @@ impl<S: System> Trainer<'_, S> {
         Ok(())
     }
 
-    /// Returns whether to stop. Several processes stop after the same step, which they learn where
-    /// losses are read.
+    /// Returns true if training must stop.
+    ///
+    /// Several processes stop after the same step, which they agree on when losses are read.
     fn should_stop(&self, stop: &AtomicBool) -> bool {
         let is_alone = self.state.process.is_single();
         if is_alone { stop.load(Ordering::Relaxed) } else { self.log.stop_agreed }
     }
 
-    /// Measures the held-out loss, decides whether training is finished, saves and scores. Returns
-    /// false if `stop` was set before the loss was measured.
+    /// Measures the held-out loss, decides whether training is finished, saves and scores.
+    ///
+    /// Returns false if `stop` was set before the loss was measured.
     fn end_epoch(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<bool, Error> {
         self.log.read(&self.state, self.folder, progress)?;
         let measured = self.state.held_out_loss(self.config, self.group.as_ref(), stop)?;
@@ -249,7 +254,7 @@ impl<S: System> Trainer<'_, S> {
         Ok(true)
     }
 
-    /// Captions and scores some images with the checkpoint of the last epoch, unless that is done.
+    /// Captions and scores some images with the last epoch's checkpoint, unless already done.
     fn score_epoch(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
         let TrainState { scored, position, inputs, device, .. } = &self.state;
         let (Some(scored), Some(tracker)) = (scored, &mut self.log.tracker) else {
@@ -275,7 +280,7 @@ impl<S: System> Trainer<'_, S> {
         Ok(())
     }
 
-    /// Writes a checkpoint, after all losses before it are read and found finite.
+    /// Writes a checkpoint, after checking that all earlier losses are finite.
     fn save(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
         self.log.read(&self.state, self.folder, progress)?;
         if self.state.process.rank == 0 {

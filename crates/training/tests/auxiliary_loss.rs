@@ -1,5 +1,5 @@
-//! A loss that is added in [`Model::loss`] is trained on in every way of computing a step: with and
-//! without gradient checkpointing, in one batch and in microbatches, alone and with others.
+//! A loss added in [`Model::loss`] counts in every way of computing a step: with and without
+//! gradient checkpointing, in one batch and in microbatches, with one process and several.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 #[allow(dead_code, reason = "each file of tests uses some of it")]
@@ -13,8 +13,8 @@ use networks::{Pass, Precision};
 use tch::{Device, Tensor, nn, no_grad};
 use training::learner::{Learner, Model};
 
-/// A language model with two auxiliary losses: one of its weights, wherever they are in the network,
-/// and one that goes through the network a second time.
+/// A language model with two auxiliary losses: one of its weights in several layers, and one that
+/// goes through the network a second time.
 struct WithAuxiliary {
     model: LanguageModel,
     weights: Vec<Tensor>,
@@ -86,7 +86,7 @@ fn sorted(store: &nn::VarStore) -> Vec<Tensor> {
 }
 
 fn block(first: i64) -> Block {
-    let tokens: Vec<i64> = (0..12).map(|place| (first + 5 * place) % 60).collect();
+    let tokens: Vec<i64> = (0..12).map(|position| (first + 5 * position) % 60).collect();
     Block { is_target: vec![true; tokens.len()], tokens }
 }
 

@@ -65,7 +65,9 @@ fn batch(way: Way, step: u64) -> Vec<Part> {
     let embeddings = Tensor::from_slice(&(0..5 * 16).map(|n| (n as f32).sin()).collect::<Vec<_>>());
     let row = |number: i64| TokenRow {
         embedding: number % 5,
-        tokens: (0..3 + number % 4).map(|place| (number * 7 + place * place) % 40).collect(),
+        tokens: (0..3 + number % 4)
+            .map(|position| (number * 7 + position * position) % 40)
+            .collect(),
         image: 0,
         caption: 0,
     };

@@ -176,7 +176,7 @@ fn every_bit_of_a_position_counts_and_a_renamed_checkpoint_is_noticed() {
         assert!(error.contains(&is) && error.contains(&path), "{name}: {error}");
         fs::rename(&renamed, of.step(3)).unwrap();
     }
-    // Copies and other things beside it do no harm.
+    // Copies and other files next to it do no harm.
     fs::create_dir(checkpoints.join("copy")).unwrap();
     fs::copy(of.step(2).join("state.json"), checkpoints.join("copy/state.json")).unwrap();
     fs::create_dir(checkpoints.join("step-000000099.partial")).unwrap();
@@ -300,7 +300,7 @@ fn a_run_of_version_0_1_0_is_read_without_digests() {
     assert!(ScoresFile::read(&root.join("evaluation/test")).unwrap().checkpoint.is_none());
     of.evaluate().unwrap();
     assert_eq!(of.resume().unwrap().0, Outcome::Finished { steps: 3 * Stage::BATCHES });
-    // Its weights are checked as before.
+    // Its weights are still checked.
     flip(&of.step(3).join("model.safetensors"));
     assert!(of.evaluate().unwrap_err().contains("model.safetensors"));
 }
@@ -323,7 +323,7 @@ fn nothing_is_left_of_a_run_that_cannot_be_written() {
     let resumed = TrainOptions { resume: true, ..TrainOptions::default() };
     assert_eq!(start(&resumed).unwrap(), Outcome::Finished { steps: 3 * Stage::BATCHES });
 
-    // Where the run could not even begin, its folder goes.
+    // If the run could not begin, its folder is removed.
     let stage_file = stage.run("no-gpt2");
     let error = train(
         &stage_file,

@@ -1,5 +1,6 @@
-//! Import and export of PyTorch's checkpoints and embeddings, against Python
-//! (`tests/reference/import_fixtures.py`).
+//! Import and export of PyTorch's checkpoints and embeddings, compared with Python.
+//!
+//! The reference is `tests/reference/import_fixtures.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,11 +212,11 @@ fn what_is_no_captioner_is_refused_for_the_true_reason() {
 #[test]
 fn what_is_exported_comes_back_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name);
+    let in_folder = |name: &str| folder.path().join(name);
     for (name, heads) in
         [("mlp.pt", 4), ("untied.pt", 4), ("transformer.pt", 4), ("names/plain.pt", 2)]
     {
-        let out = place(&name.replace('/', "-"));
+        let out = in_folder(&name.replace('/', "-"));
         let first = imported(&fixture(name), Some(heads), &out).unwrap();
         let exported = out.with_extension("safetensors");
         export(&RunFolder::open(&out).unwrap(), Format::ClipCap, &exported).unwrap();
@@ -304,12 +305,12 @@ fn what_does_not_fit_is_named_and_nothing_is_left() {
 #[test]
 fn a_run_is_exported_with_every_weight_under_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name);
-    imported(&fixture("mlp.pt"), Some(4), &place("run")).unwrap();
-    let run = RunFolder::open(&place("run")).unwrap();
+    let in_folder = |name: &str| folder.path().join(name);
+    imported(&fixture("mlp.pt"), Some(4), &in_folder("run")).unwrap();
+    let run = RunFolder::open(&in_folder("run")).unwrap();
 
-    export(&run, Format::ClipCap, &place("all.safetensors")).unwrap();
-    let all = Checkpoint::open(&place("all.safetensors")).unwrap();
+    export(&run, Format::ClipCap, &in_folder("all.safetensors")).unwrap();
+    let all = Checkpoint::open(&in_folder("all.safetensors")).unwrap();
     let dict = StateDict::load(&fixture("mlp.pt")).unwrap();
     let masks = ["gpt.transformer.h.0.attn.bias", "gpt.transformer.h.0.attn.masked_bias"];
     let theirs: BTreeSet<&str> =
@@ -321,18 +322,18 @@ fn a_run_is_exported_with_every_weight_under_its_name() {
         assert_eq!(Some(values.unwrap()), dict.get(name).unwrap().to_f32(), "{name}");
     }
 
-    export(&run, Format::HuggingFace, &place("gpt2")).unwrap();
-    let file = Checkpoint::open(&place("gpt2")).unwrap();
+    export(&run, Format::HuggingFace, &in_folder("gpt2")).unwrap();
+    let file = Checkpoint::open(&in_folder("gpt2")).unwrap();
     assert_eq!(file.metadata().get("format").map(String::as_str), Some("pt"));
     let mut store = nn::VarStore::new(Device::Cpu);
-    let _gpt2 = Gpt2::new(store.root(), &Gpt2Config::open(&place("gpt2")).unwrap());
+    let _gpt2 = Gpt2::new(store.root(), &Gpt2Config::open(&in_folder("gpt2")).unwrap());
     gpt2::load_pretrained(&mut store, "", &file, Vocabulary::Same).unwrap();
     assert_eq!(store.variables().len(), file.names().count());
     for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
-        assert!(place("gpt2").join(name).is_file(), "{name}");
+        assert!(in_folder("gpt2").join(name).is_file(), "{name}");
     }
     for (format, out) in [(Format::ClipCap, "all.safetensors"), (Format::HuggingFace, "gpt2")] {
-        let error = export(&run, format, &place(out)).unwrap_err().to_string();
+        let error = export(&run, format, &in_folder(out)).unwrap_err().to_string();
         assert!(error.contains(out) && error.contains("exists"), "{error}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
@@ -341,8 +342,8 @@ fn a_run_is_exported_with_every_weight_under_its_name() {
 #[test]
 fn embeddings_go_to_a_pickle_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| folder.path().join(name);
-    fs::create_dir_all(place("set/Images")).unwrap();
+    let in_folder = |name: &str| folder.path().join(name);
+    fs::create_dir_all(in_folder("set/Images")).unwrap();
     let mut rows = "image,caption\n".to_owned();
     for (name, captions) in [
         ("a.jpg", ["A dog .", "It runs ."]),
@@ -350,13 +351,13 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         ("c.jpg", ["A hen .", "A bird ."]),
     ] {
         let picture = Path::new(ROOT).join("tests/fixtures/pictures/decodable/rgb.png");
-        fs::copy(picture, place("set/Images").join(name)).unwrap();
+        fs::copy(picture, in_folder("set/Images").join(name)).unwrap();
         for caption in captions {
             writeln!(rows, "{name},{caption}").unwrap();
         }
     }
-    fs::write(place("set/captions.txt"), rows).unwrap();
-    let corpus = Corpus::load(&place("set"), None).unwrap();
+    fs::write(in_folder("set/captions.txt"), rows).unwrap();
+    let corpus = Corpus::load(&in_folder("set"), None).unwrap();
     let identity = Identity {
         model: "none".to_owned(),
         model_sha256: "none".to_owned(),
@@ -367,12 +368,16 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         dimension: 2,
     };
     let values = [0.6, 0.8, -1.0, 0.0];
-    Embeddings::save(&place("e"), &identity, &["a.jpg", "c.jpg"], &[], &values).unwrap();
+    Embeddings::save(&in_folder("e"), &identity, &["a.jpg", "c.jpg"], &[], &values).unwrap();
 
-    assert_eq!(pickle::export(&place("e"), &place("set"), &place("e.pkl")).unwrap(), (2, 4));
-    let imported = pickle::import(&place("e.pkl"), &place("set"), &place("again")).unwrap();
+    assert_eq!(
+        pickle::export(&in_folder("e"), &in_folder("set"), &in_folder("e.pkl")).unwrap(),
+        (2, 4)
+    );
+    let imported =
+        pickle::import(&in_folder("e.pkl"), &in_folder("set"), &in_folder("again")).unwrap();
     assert_eq!((imported.pictures, imported.skipped.len()), (2, 1));
-    let again = Embeddings::open(&place("again")).unwrap();
+    let again = Embeddings::open(&in_folder("again")).unwrap();
     assert_eq!(again.names(), ["a.jpg", "c.jpg"]);
     assert_eq!(again.skipped()[0].name, "b.jpg");
     assert_eq!(again.identity(), &imported.identity);
@@ -383,15 +388,17 @@ fn embeddings_go_to_a_pickle_and_come_back() {
     let flat = again.tensor(Device::Cpu).unwrap().flatten(0, -1);
     assert_eq!(Vec::<f32>::try_from(flat).unwrap(), values);
 
-    let error = pickle::import(&place("e.pkl"), &place("set"), &place("again")).unwrap_err();
+    let error =
+        pickle::import(&in_folder("e.pkl"), &in_folder("set"), &in_folder("again")).unwrap_err();
     assert!(error.to_string().contains("exists"), "{error}");
     let fixtures = Path::new(ROOT).join("tests/fixtures/torch_files/embeddings/clipcap_4.pkl");
-    let error = pickle::import(&fixtures, &place("set"), &place("other")).unwrap_err().to_string();
+    let error =
+        pickle::import(&fixtures, &in_folder("set"), &in_folder("other")).unwrap_err().to_string();
     assert!(error.contains("clipcap_4.pkl") && error.contains("A dog runs ."), "{error}");
-    let twice = Embeddings::save(&place("x"), &identity, &["a.jpg", "a.jpg"], &[], &values);
+    let twice = Embeddings::save(&in_folder("x"), &identity, &["a.jpg", "a.jpg"], &[], &values);
     assert!(twice.unwrap_err().to_string().contains("a.jpg"));
-    assert!(Embeddings::save(&place("x"), &identity, &["a.jpg"], &[], &values).is_err());
+    assert!(Embeddings::save(&in_folder("x"), &identity, &["a.jpg"], &[], &values).is_err());
     let values = [f32::NAN, 1.0];
-    assert!(Embeddings::save(&place("x"), &identity, &["a.jpg"], &[], &values).is_err());
-    assert!(!place("x").exists() && !place("other").exists());
+    assert!(Embeddings::save(&in_folder("x"), &identity, &["a.jpg"], &[], &values).is_err());
+    assert!(!in_folder("x").exists() && !in_folder("other").exists());
 }

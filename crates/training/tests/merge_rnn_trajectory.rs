@@ -1,5 +1,6 @@
-//! Training of Merge-RNN against 150 steps in float64 with TensorFlow's Adam
-//! (`tests/reference/merge_rnn_goldens.py`).
+//! Training of Merge-RNN against 150 steps in float64 with TensorFlow's Adam.
+//!
+//! The reference is `tests/reference/merge_rnn_goldens.py`.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;

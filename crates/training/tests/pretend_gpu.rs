@@ -35,7 +35,7 @@ struct Calls {
     changed: Condvar,
 }
 
-/// One of two ranks in this process.
+/// Rank of two in this process.
 #[derive(Debug)]
 struct Rank {
     number: usize,
@@ -151,8 +151,8 @@ impl Language {
 fn batch(step: u64) -> Vec<Block> {
     let block = |number: i64| {
         let first = 7 * step as i64 + number;
-        let tokens: Vec<i64> = (0..12).map(|place| (first + 5 * place) % 60).collect();
-        let is_target = (0..12).map(|place| place % (number + 2) != 0).collect();
+        let tokens: Vec<i64> = (0..12).map(|position| (first + 5 * position) % 60).collect();
+        let is_target = (0..12).map(|position| position % (number + 2) != 0).collect();
         Block { tokens, is_target }
     };
     (0..6).map(block).collect()

@@ -1,5 +1,6 @@
-//! Training of SBG against 200 steps of Hugging Face's Trainer
-//! (`tests/reference/sbg_trajectory.py`), with the loss on all tokens and on some.
+//! Training of SBG against 200 steps of Hugging Face's Trainer.
+//!
+//! The reference is `tests/reference/sbg_trajectory.py`, with the loss on all tokens and on some.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::path::PathBuf;
@@ -117,9 +118,9 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
             let step = learner.compute(&parts, finished, 1).unwrap();
             let ours =
                 [step.loss.double_value(&[]), step.norm.double_value(&[]), step.learning_rate];
-            for (place, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            for (position, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
                 let theirs = theirs[finished as usize];
-                off[place] = larger(off[place], ((ours - theirs) / theirs).abs());
+                off[position] = larger(off[position], ((ours - theirs) / theirs).abs());
             }
             learner.apply(&step).unwrap();
             finished += 1;
@@ -133,8 +134,8 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
         let difference = tch::no_grad(|| {
             let difference = (ours - theirs).abs();
             if name.ends_with("c_attn.bias") {
-                // The biases of keys shift all of a query's scores alike: their gradients are zero but
-                // for rounding, which Adam makes steps of.
+                // The biases of keys shift all of a query's scores alike: their gradients are zero
+                // but for rounding, which Adam makes steps of.
                 let third = difference.size()[0] / 3;
                 let _ = difference.narrow(0, third, third).zero_();
             }

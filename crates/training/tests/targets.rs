@@ -51,8 +51,8 @@ impl Language {
 }
 
 fn block(first: i64, targets: &[usize]) -> Block {
-    let tokens: Vec<i64> = (0..12).map(|place| (first + 5 * place) % 60).collect();
-    let is_target = (0..tokens.len()).map(|place| targets.contains(&place)).collect();
+    let tokens: Vec<i64> = (0..12).map(|position| (first + 5 * position) % 60).collect();
+    let is_target = (0..tokens.len()).map(|position| targets.contains(&position)).collect();
     Block { tokens, is_target }
 }
 

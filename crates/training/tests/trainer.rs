@@ -31,7 +31,7 @@ const STILL: [&str; 2] = ["optimizer.learning_rate=0", "training.log_every_steps
 
 /// Returns the number of epochs after which the paper stops, from the last loss of each.
 ///
-/// None of the last `patience` epochs has improved on the best one before them.
+/// It stops when none of the last `patience` epochs has improved on the best one before them.
 fn paper_stops_after(last_losses: &[f64], patience: usize) -> usize {
     (patience + 1..=last_losses.len())
         .find(|&epochs| {
@@ -112,14 +112,14 @@ fn training_stops_when_the_last_loss_of_an_epoch_has_not_beaten_the_best_for_lon
     assert!(by_previous > 0 && by_sum > 0 && in_all > 0, "{by_previous} {by_sum} {in_all}");
 }
 
-/// Wrong rule that compares with the previous epoch instead of the best.
+/// Stops by a wrong rule: compares with the previous epoch instead of the best.
 fn stops_against_previous(losses: &[f64], patience: usize) -> usize {
     let worse: Vec<bool> = losses.windows(2).map(|pair| pair[1] >= pair[0]).collect();
     let run = worse.windows(patience).position(|window| window.iter().all(|&worse| worse));
     run.map_or(losses.len(), |start| start + patience + 1)
 }
 
-/// Wrong rule that counts epochs without improvement even if they are not consecutive.
+/// Stops by a wrong rule: counts epochs without improvement even if they are not consecutive.
 fn stops_without_reset(losses: &[f64], patience: usize) -> usize {
     let mut worse = (1..losses.len()).filter(|&epoch| losses[epoch] >= least(&losses[..epoch]));
     worse.nth(patience - 1).map_or(losses.len(), |epoch| epoch + 1)
@@ -273,7 +273,7 @@ fn a_run_that_stops_after_some_epochs_goes_on_to_the_same_bits() {
         assert_eq!(stage::records(&run).len() as u64, epochs * Stage::BATCHES);
         assert!(!position.finished);
     }
-    // What is done already stays as it is.
+    // Finished work stays unchanged.
     assert_eq!(until(2), Outcome::Paused { epochs: 3 });
     assert_eq!(until(9), Outcome::Finished { steps: 4 * Stage::BATCHES });
     assert_eq!(until(4), Outcome::Finished { steps: 4 * Stage::BATCHES });
@@ -386,7 +386,7 @@ fn a_frozen_gpt2_stays_as_it_is_and_a_custom_tokenizer_cuts_its_embeddings() {
 fn held_out_captions_choose_the_best_checkpoint_which_is_kept_with_every_nth() {
     let _alone = alone();
     let stage = Stage::new();
-    // So many passes over so few captions that the loss on others rises again.
+    // Overfits: many passes over few captions, so that the loss on others rises again.
     let sets = [
         "optimizer.learning_rate=0.03",
         "optimizer.max_grad_norm=0",

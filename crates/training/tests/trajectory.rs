@@ -129,7 +129,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
         Way::Plain | Way::Clipped => {}
         Way::Custom => config.vocab_size = trained_tokenizer().vocab_size() as i64,
         Way::PrefixOnly => {
-            // What eval mode must silence.
+            // Dropout, which eval mode must disable.
             (config.resid_pdrop, config.embd_pdrop, config.attn_pdrop) = (0.3, 0.3, 0.3);
             kind = MapperKind::Transformer {
                 clip_length: sizes.clip_length,

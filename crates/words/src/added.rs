@@ -127,8 +127,9 @@ fn from_decoder((number, token): (&String, &Value)) -> Result<Value, String> {
     }))
 }
 
-/// Returns the texts of the special tokens. Each value is a text, a table with one, or a list of
-/// either.
+/// Returns the texts of the special tokens.
+///
+/// Each value is a text, a table with one, or a list of either.
 fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
     let values = SPECIAL.iter().filter_map(|key| file.get(*key));
     let flat = values.flat_map(|value| match value {

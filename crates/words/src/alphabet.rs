@@ -19,7 +19,7 @@ pub(crate) fn characters() -> [char; 256] {
 
 /// Returns the bytes of a token's text, or `None` if it has a character outside the alphabet.
 pub(crate) fn bytes(token: &str, alphabet: &[char; 256]) -> Option<Vec<u8>> {
-    let byte = |wanted| alphabet.iter().position(|&character| character == wanted);
+    let byte = |expected| alphabet.iter().position(|&character| character == expected);
     token.chars().map(|character| byte(character).map(|byte| byte as u8)).collect()
 }
 

@@ -41,19 +41,19 @@ pub fn analyse(caption: &str) -> Vec<Word> {
 /// In captions they follow the actor ("a man riding a bike") and do not precede another noun ("a
 /// racing car").
 fn participles(tokens: &[String], tags: &mut [Tag], net: &WordNet) {
-    for place in 1..tokens.len() {
+    for index in 1..tokens.len() {
         let is_noun = |tag: Tag| matches!(tag, "NOUN" | "PROPN");
         let behind_actor =
-            is_noun(tags[place - 1]) || matches!(tags[place - 1], "AUX" | "ADV" | "PRON");
-        let before_noun = tags.get(place + 1).is_some_and(|&tag| is_noun(tag));
-        let token = &tokens[place];
-        if is_noun(tags[place])
+            is_noun(tags[index - 1]) || matches!(tags[index - 1], "AUX" | "ADV" | "PRON");
+        let before_noun = tags.get(index + 1).is_some_and(|&tag| is_noun(tag));
+        let token = &tokens[index];
+        if is_noun(tags[index])
             && token.ends_with("ing")
             && behind_actor
             && !before_noun
             && net.base_form(token, Part::Verb).is_some()
         {
-            tags[place] = "VERB";
+            tags[index] = "VERB";
         }
     }
 }

@@ -85,7 +85,7 @@ impl BartTokenizer {
     }
 }
 
-/// Returns the `tokenizer.json` that transformers builds from BART's `vocab.json` and `merges.txt`.
+/// Returns transformers' `tokenizer.json` for BART's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
     let id = |token: &str| vocab.get(token).ok_or_else(|| format!("no token {token}: not BART's"));
     let mut added = Vec::with_capacity(SPECIAL.len());

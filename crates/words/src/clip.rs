@@ -20,7 +20,7 @@ const CONTEXT_LENGTH: usize = 77;
 ///
 /// These are as many as `OpenAI`'s vocabulary has: 49,152 tokens less the bytes in both forms,
 /// counted as there.
-const MOST_MERGES: usize = 49_152 - 256 - 2;
+const MAX_MERGES: usize = 49_152 - 256 - 2;
 
 /// CLIP's tokenizer, equal to transformers' `CLIPTokenizerFast` (4.57.6).
 ///
@@ -140,8 +140,7 @@ impl ClipTokenizer {
         Ok(Self { tokenizer, vocab_size, end, context_length })
     }
 
-    /// Returns each text's token ids from `<|startoftext|>` to `<|endoftext|>`, computed on all
-    /// cores.
+    /// Returns token ids of texts, from `<|startoftext|>` to `<|endoftext|>`, using all cores.
     ///
     /// A text longer than the context is truncated and still ends in `<|endoftext|>`.
     pub fn encode_batch<S: AsRef<str>>(
@@ -223,7 +222,7 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
     }
 }
 
-/// Returns the `tokenizer.json` that transformers builds from CLIP's `vocab.json` and `merges.txt`.
+/// Returns transformers' `tokenizer.json` for CLIP's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
     let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
     let (start, end) = (id(START)?, id(END)?);
@@ -265,7 +264,7 @@ fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, Strin
         "model": {
             "type": "BPE", "dropout": null, "unk_token": END, "continuing_subword_prefix": "",
             "end_of_word_suffix": "</w>", "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": false, "vocab": vocab, "merges": &merges[..merges.len().min(MOST_MERGES)],
+            "ignore_merges": false, "vocab": vocab, "merges": &merges[..merges.len().min(MAX_MERGES)],
         },
     }))
 }

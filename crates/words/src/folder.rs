@@ -135,7 +135,7 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
     }
     check_ids(path, ids)?;
     for (index, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
-        let place = || format!("model.merges[{index}]");
+        let location = || format!("model.merges[{index}]");
         let pair = match merge {
             Value::String(line) => line.split_once(' '),
             Value::Array(pair) => match pair.as_slice() {
@@ -147,9 +147,9 @@ fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerErro
             _ => None,
         };
         let (left, right) = pair.ok_or_else(|| {
-            invalid(path, format!("{} is {merge}, not a pair of tokens", place()))
+            invalid(path, format!("{} is {merge}, not a pair of tokens", location()))
         })?;
-        check_merge(path, &place, left, right, vocab)?;
+        check_merge(path, &location, left, right, vocab)?;
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ fn check_vocab<'a>(path: &Path, vocab: &'a Vocab) -> Result<Vec<(u32, &'a str)>,
     vocab.iter().map(entry).collect()
 }
 
-/// Checks that ids are consecutive from 0 and unique, because they index the rows of an embedding.
+/// Checks that ids are unique and consecutive from 0, as embedding rows are.
 fn check_ids(path: &Path, mut ids: Vec<(u32, &str)>) -> Result<(), TokenizerError> {
     if ids.is_empty() {
         return Err(invalid(path, "the vocabulary is empty".to_owned()));
@@ -191,12 +191,12 @@ fn read_merges(path: &Path, vocab: &Vocab) -> Result<Merges, TokenizerError> {
         if index == 0 && line.starts_with("#version") {
             continue;
         }
-        let place = || format!("line {}", index + 1);
+        let location = || format!("line {}", index + 1);
         let parts: Vec<&str> = line.split(' ').collect();
         let [left, right] = parts[..] else {
-            return Err(invalid(path, format!("{} is {line:?}, not two tokens", place())));
+            return Err(invalid(path, format!("{} is {line:?}, not two tokens", location())));
         };
-        check_merge(path, &place, left, right, vocab)?;
+        check_merge(path, &location, left, right, vocab)?;
         merges.push((left.to_owned(), right.to_owned()));
     }
     Ok(merges)
@@ -204,14 +204,14 @@ fn read_merges(path: &Path, vocab: &Vocab) -> Result<Merges, TokenizerError> {
 
 fn check_merge(
     path: &Path,
-    place: &dyn Fn() -> String,
+    location: &dyn Fn() -> String,
     left: &str,
     right: &str,
     vocab: &Vocab,
 ) -> Result<(), TokenizerError> {
     for token in [left, right, &format!("{left}{right}")] {
         if !vocab.contains_key(token) {
-            let merge = format!("{} merges {left:?} and {right:?}", place());
+            let merge = format!("{} merges {left:?} and {right:?}", location());
             return Err(invalid(path, format!("{merge}, but {token:?} is not in the vocabulary")));
         }
     }

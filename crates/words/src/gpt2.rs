@@ -119,14 +119,14 @@ impl Gpt2Tokenizer {
     pub fn stop_tokens(&self, character: char) -> Vec<bool> {
         let alphabet = alphabet::characters();
         let mut buffer = [0; 4];
-        let wanted = character.encode_utf8(&mut buffer).as_bytes();
+        let pattern = character.encode_utf8(&mut buffer).as_bytes();
         let mut stops = vec![false; self.vocab_size];
         for (token, id) in self.tokenizer.get_vocab(true) {
             // An added token is plain text. Where the alphabet can write it, both readings are the
             // same.
             let bytes = alphabet::bytes(&token, &alphabet).unwrap_or_else(|| token.into_bytes());
             if let Some(stop) = stops.get_mut(id as usize) {
-                *stop = bytes.windows(wanted.len()).any(|window| window == wanted);
+                *stop = bytes.windows(pattern.len()).any(|window| window == pattern);
             }
         }
         stops
@@ -140,8 +140,7 @@ impl Gpt2Tokenizer {
     }
 }
 
-/// Returns the `tokenizer.json` that transformers builds from GPT-2's `vocab.json` and
-/// `merges.txt`.
+/// Returns transformers' `tokenizer.json` for GPT-2's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Value {
     let end = vocab.get(END_OF_TEXT).cloned().unwrap_or_else(|| json!(vocab.len()));
     let byte_level = |add_prefix_space: bool, trim_offsets: bool| {

@@ -27,8 +27,8 @@ pub fn count<S: AsRef<str> + Sync>(captions: &[S]) -> Vec<Label> {
     );
     let uses = uses.reduce(HashMap::new, |mut all, some| {
         for (lemma, uses) in some {
-            let place: &mut Uses = all.entry(lemma).or_default();
-            uses.by_tag.into_iter().for_each(|(tag, count)| place.add(tag, count));
+            let total: &mut Uses = all.entry(lemma).or_default();
+            uses.by_tag.into_iter().for_each(|(tag, count)| total.add(tag, count));
         }
         all
     });
@@ -84,7 +84,7 @@ fn part_of_speech(tag: &str, word: &str, net: &WordNet) -> Option<PartOfSpeech> 
     }
 }
 
-/// Removes labels that are synonyms of a more frequent label, such as `kid` beside `child`.
+/// Removes labels with a more frequent synonym, such as `kid` if there is `child`.
 ///
 /// Two labels are synonyms if they have the same part of speech and the same most frequent sense in
 /// WordNet. `labels` must be sorted with the most frequent first.

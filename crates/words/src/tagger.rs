@@ -79,11 +79,11 @@ impl Tagger {
         let mut tags: Vec<Option<Tag>> =
             words.iter().map(|word| self.words.get(word).copied()).collect();
         for patch in &self.patches {
-            for place in 0..words.len() {
-                if tags[place] == Some(patch.from)
-                    && patch.all.iter().all(|criterion| criterion.holds(words, &tags, place))
+            for index in 0..words.len() {
+                if tags[index] == Some(patch.from)
+                    && patch.all.iter().all(|criterion| criterion.holds(words, &tags, index))
                 {
-                    tags[place] = Some(patch.to);
+                    tags[index] = Some(patch.to);
                 }
             }
         }
@@ -92,21 +92,21 @@ impl Tagger {
 }
 
 impl Criterion {
-    fn holds(&self, words: &[String], tags: &[Option<Tag>], place: usize) -> bool {
-        let at = |distance: isize| place.checked_add_signed(distance);
-        let has = |place: usize, tag: Tag| tags.get(place).copied().flatten() == Some(tag);
+    fn holds(&self, words: &[String], tags: &[Option<Tag>], index: usize) -> bool {
+        let at = |distance: isize| index.checked_add_signed(distance);
+        let has = |index: usize, tag: Tag| tags.get(index).copied().flatten() == Some(tag);
         match self {
-            Self::Word(distance, wanted) => {
-                at(*distance).and_then(|place| words.get(place)).is_some_and(|word| {
-                    word.chars().zip(wanted.chars()).all(|(a, b)| a.eq_ignore_ascii_case(&b))
+            Self::Word(distance, expected) => {
+                at(*distance).and_then(|index| words.get(index)).is_some_and(|word| {
+                    word.chars().zip(expected.chars()).all(|(a, b)| a.eq_ignore_ascii_case(&b))
                 })
             }
-            Self::Tag(distance, tag) => at(*distance).is_some_and(|place| has(place, tag)),
+            Self::Tag(distance, tag) => at(*distance).is_some_and(|index| has(index, tag)),
             Self::Any(distance, tag) => at(*distance).is_some_and(|farthest| {
-                (farthest.min(place)..farthest.max(place)).any(|place| has(place, tag))
+                (farthest.min(index)..farthest.max(index)).any(|index| has(index, tag))
             }),
             Self::Between(before, behind) => {
-                place > 0 && has(place - 1, before) && has(place + 1, behind)
+                index > 0 && has(index - 1, before) && has(index + 1, behind)
             }
         }
     }

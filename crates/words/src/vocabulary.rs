@@ -86,9 +86,9 @@ impl Vocabulary {
     /// Returns the words of ids, joined by spaces, without the special ids.
     #[must_use]
     pub fn decode(&self, ids: &[i64]) -> String {
-        let places = ids.iter().filter_map(|id| usize::try_from(id - Self::FIRST).ok());
+        let indices = ids.iter().filter_map(|id| usize::try_from(id - Self::FIRST).ok());
         let words: Vec<&str> =
-            places.filter_map(|place| self.words.get(place)).map(String::as_str).collect();
+            indices.filter_map(|index| self.words.get(index)).map(String::as_str).collect();
         words.join(" ")
     }
 }

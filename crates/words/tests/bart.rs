@@ -1,5 +1,4 @@
-//! Compares BART's tokenizer with transformers' on the fixture of
-//! `tests/reference/bart_goldens.py`.
+//! Compares BART's tokenizer with transformers' (`tests/reference/bart_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;

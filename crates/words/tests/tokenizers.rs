@@ -110,7 +110,7 @@ struct AddedCase {
     decoded: Vec<(Vec<u32>, String)>,
 }
 
-/// Fixture of `tests/reference/added_tokens_goldens.py`.
+/// Compares with `tests/reference/added_tokens_goldens.py`.
 #[test]
 fn added_tokens_in_files_of_their_own_are_those_of_transformers() {
     let cases: Vec<AddedCase> = json(&fixture("added_tokens.json"));
@@ -282,8 +282,7 @@ fn a_vocabulary_trained_on_flickr8k_decodes_all_its_captions() {
     assert!(clip.encode_batch(&captions).unwrap().iter().all(|row| (2..=77).contains(&row.len())));
 }
 
-/// Compares digests made by `tests/reference/words_flickr8k.py`; the captions are not ours to
-/// publish.
+/// Compares digests of `tests/reference/words_flickr8k.py`; captions are not redistributable.
 #[test]
 fn a_tokenizer_of_real_flickr8k_is_transformers_own() {
     let Some(path) = shared("flickr8k/captions.txt") else { return };

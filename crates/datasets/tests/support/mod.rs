@@ -5,7 +5,7 @@ use std::path::Path;
 
 use datasets::{Corpus, ImageFiles, Layout, LoadError};
 
-/// Loads the set in a folder, and checks that its images alone load, or fail, in the same way.
+/// Loads a data set, and checks that [`ImageFiles`] gives the same images or error.
 pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Corpus, LoadError> {
     let corpus = Corpus::load(dir, layout);
     match (&corpus, ImageFiles::load(dir, layout)) {

@@ -1,4 +1,4 @@
-//! CLIP from scratch on pictures with texts (Radford et al. 2021, arXiv 2103.00020).
+//! CLIP trained from scratch on images with texts (Radford et al. 2021, arXiv 2103.00020).
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -16,25 +16,25 @@ use training::named_variables;
 use training::seeds::{self, Purpose};
 use words::ClipTokenizer;
 
-use super::{Course, Progress, TRAINED_COPIES};
+use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
 
-/// What CLIP to train, and how.
+/// Options of a CLIP model and its training.
 #[derive(Debug, Clone)]
 pub struct ClipOptions {
-    /// The towers. Vocabulary and end token are the tokenizer's.
+    /// Sizes of the towers. Vocabulary and end token are the tokenizer's.
     pub config: ClipConfig,
-    /// Most tokens that the tokenizer, which is trained on the texts, may have.
+    /// Largest vocabulary of the tokenizer, which is trained on the texts.
     pub vocab_size: usize,
-    /// How long and how fast.
-    pub course: Course,
-    /// The type that weights are stored in.
+    /// Length, batch size and learning rate.
+    pub training: TrainingOptions,
+    /// Floating-point type of the stored weights.
     pub kind: Kind,
 }
 
-/// A CLIP that learns.
+/// CLIP in training.
 struct Contrastive(ClipModel);
 
-/// Pictures with their own texts, one each.
+/// Images with one of their texts each.
 struct Pairs {
     pixels: Tensor,
     ids: Tensor,
@@ -48,7 +48,7 @@ impl Model for Contrastive {
         part.ids.size().first().map_or(0, |&rows| rows as usize)
     }
 
-    /// Not a number where libtorch refuses, which ends training.
+    /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Pairs, _pass: Pass<'_, 'm>) -> Tensor {
         self.0
             .contrastive_loss(&part.pixels, &part.ids, Some(&part.attention_mask))
@@ -56,21 +56,22 @@ impl Model for Contrastive {
     }
 }
 
-/// Trains a CLIP on those `images` of a corpus and their captions, and writes it to `folder` as Hugging
-/// Face has it. In each step a picture is seen with one of its captions. False, with nothing written, where
-/// `stop` was set.
+/// Trains a CLIP on `images` of a corpus, and writes it to `folder` in Hugging Face's format.
+///
+/// In each step an image is paired with one of its captions. Returns false, without writing
+/// anything, if `stop` was set.
 ///
 /// # Errors
-/// Names the picture that cannot be read, or the file that cannot be written.
+/// Names the image that cannot be read, or the file that cannot be written.
 pub fn clip(
     folder: &Path,
     corpus: &Corpus,
     images: &[usize],
     options: &ClipOptions,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(StepProgress),
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
-    let ClipOptions { config, vocab_size, course, kind } = options;
+    let ClipOptions { config, vocab_size, training, kind } = options;
     let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
     let captions: Vec<&str> = captions.map(String::as_str).collect();
     let tokenizer = ClipTokenizer::train(captions, *vocab_size)?;
@@ -80,15 +81,15 @@ pub fn clip(
 
     memory::check_model(config.parameters(), TRAINED_COPIES)?;
     let mut store = nn::VarStore::new(Device::Cpu);
-    tch::manual_seed(seeds::derive(course.seed, Purpose::Initialisation, 0));
+    tch::manual_seed(seeds::derive(training.seed, Purpose::Initialisation, 0));
     let model = ClipModel::new(store.root(), &config)?;
-    let mut learner = course.learner(Contrastive(model), named_variables(&store), false);
+    let mut learner = training.learner(Contrastive(model), named_variables(&store), false);
     let size = u32::try_from(config.vision_config.image_size).unwrap_or(u32::MAX);
     let data =
         Data { corpus, images, tokenizer: &tokenizer, preprocessing: Preprocessing::clip(size) };
-    let finished = course.walk(
+    let finished = training.train(
         &mut learner,
-        |step| data.pairs(course, step),
+        |step| data.pairs(training, step),
         |model| Ok(model.0.limit_similarity_factor()?),
         progress,
         stop,
@@ -109,10 +110,11 @@ struct Data<'a> {
 }
 
 impl Data<'_> {
-    fn pairs(&self, course: &Course, step: u64) -> Result<Pairs, Error> {
+    fn pairs(&self, training: &TrainingOptions, step: u64) -> Result<Pairs, Error> {
         let images: Vec<usize> =
-            course.batch(step, self.images.len()).into_iter().map(|at| self.images[at]).collect();
-        let texts: Vec<&str> = images.iter().map(|&image| self.text(course, step, image)).collect();
+            training.batch(step, self.images.len()).into_iter().map(|at| self.images[at]).collect();
+        let texts: Vec<&str> =
+            images.iter().map(|&image| self.text(training, step, image)).collect();
         let padded = self.tokenizer.pad(&self.tokenizer.encode_batch(&texts)?);
         let shape = [padded.rows as i64, padded.tokens as i64];
         Ok(Pairs {
@@ -122,15 +124,15 @@ impl Data<'_> {
         })
     }
 
-    /// One of the picture's captions.
-    fn text(&self, course: &Course, step: u64, image: usize) -> &str {
+    /// Returns one of the image's captions, chosen by the seed and the step.
+    fn text(&self, training: &TrainingOptions, step: u64, image: usize) -> &str {
         let captions = &self.corpus.images[image].captions;
         let number = step.wrapping_mul(self.corpus.images.len() as u64) + image as u64;
-        let drawn = seeds::derive(course.seed, Purpose::Text, number).unsigned_abs();
+        let drawn = seeds::derive(training.seed, Purpose::Text, number).unsigned_abs();
         &captions[(drawn % captions.len() as u64) as usize]
     }
 
-    /// `[images, 3, size, size]`, decoded on all cores.
+    /// Returns pixels `[images, 3, size, size]`, decoded on all cores.
     fn pixels(&self, images: &[usize]) -> Result<Tensor, Error> {
         let crop = self.preprocessing.crop as usize;
         let mut pixels = vec![0.0_f32; images.len() * 3 * crop * crop];

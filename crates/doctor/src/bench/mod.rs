@@ -161,7 +161,7 @@ fn train(
     device: Device,
     peaks: Option<peaks::Peaks>,
 ) -> Result<Measured, CheckError> {
-    let bench = Bench::drawn(&sizes.gpt2, 10 * batch, batch, device)?;
+    let bench = Bench::with_random_tokens(&sizes.gpt2, 10 * batch, batch, device)?;
     let precision = if arithmetic == Arithmetic::Bf16 { Precision::Bf16 } else { Precision::Full };
     let options = LearnerOptions {
         max_grad_norm: 1.0,
@@ -189,7 +189,7 @@ fn operations(gpt2: &Gpt2Config, bench: &Bench) -> f64 {
 }
 
 fn decode(sizes: &Sizes, strategy: Strategy, device: Device) -> Result<Measured, CheckError> {
-    let bench = Bench::drawn(&sizes.gpt2, 5 * sizes.decoded as usize, 1, device)?;
+    let bench = Bench::with_random_tokens(&sizes.gpt2, 5 * sizes.decoded as usize, 1, device)?;
     let (times, _) = bench.decode(strategy, sizes.rounds.min(5), sizes.decoded)?;
     Ok(Measured { value: sizes.decoded as f64 / median(times), mfu: None })
 }
@@ -251,7 +251,7 @@ mod tests {
             n_head: 2,
             ..Gpt2Config::default()
         };
-        let bench = Bench::drawn(&gpt2, 30, 10, Device::Cpu).unwrap();
+        let bench = Bench::with_random_tokens(&gpt2, 30, 10, Device::Cpu).unwrap();
         let (rows, targets) = bench.work();
         let blocks = 2.0 * 12.0 * 64.0;
         let mapper = 768.0 * 40.0 + 40.0 * 80.0;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bench::{CLIP_DIM, PREFIX_LENGTH, WRITTEN};
+use bench::{CAPTION_TOKENS, CLIP_DIM, PREFIX_LENGTH};
 use networks::device;
 use networks::gpt2::Gpt2Config;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,14 @@ impl Job {
 
     pub(super) fn decode(config: &Gpt2Config, beams: usize, rounds: usize) -> Self {
         let arithmetic = Arithmetic::F32.name();
-        Self { work: "decode", arithmetic, rounds, beams, length: WRITTEN, ..Self::gpt2(config) }
+        Self {
+            work: "decode",
+            arithmetic,
+            rounds,
+            beams,
+            length: CAPTION_TOKENS,
+            ..Self::gpt2(config)
+        }
     }
 
     pub(super) fn encode(

@@ -7,7 +7,7 @@ use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
 use recipes::{Rule, Schedule};
-use runs::checkpoints::{self, Keep, Position};
+use runs::checkpoints::{self, Position, Retention};
 use tch::{Device, Kind, Tensor, nn};
 use training::batches::TokenRow;
 use training::checkpoint;
@@ -132,7 +132,7 @@ fn resume<M: Model>(task: &Task<M>, device: Device) -> Result<Verdict, CheckErro
     let whole = train(task, device, Arithmetic::F32, 0, STEPS, None)?;
     let first = train(task, device, Arithmetic::F32, 0, STOP, None)?;
     let position = Position { step: STOP, ..Position::default() };
-    let keep = Keep { newest: 1, best: false, every_steps: 0 };
+    let keep = Retention { newest: 1, best: false, every_steps: 0 };
     let variables = named_variables(&first.store);
     checkpoint::save(folder.path(), &position, &variables, first.learner.optimizer(), keep)?;
     let second = train(task, device, Arithmetic::F32, STOP, STEPS, Some(folder.path()))?;

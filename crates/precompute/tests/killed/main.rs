@@ -1,6 +1,6 @@
 //! Kills and full disks, in child processes.
 //!
-//! A binary by itself, because a process that starts holds the locks of its parent for a moment.
+//! A separate binary, because a starting process holds the locks of its parent for a moment.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends the test")]
 
 use std::fs;
@@ -19,14 +19,14 @@ use support::{BATCH, DataSet, PICTURES, Random, encode, run_plain, run_until};
 #[path = "../precompute/support.rs"]
 mod support;
 
-/// One test at a time.
+/// Lock that runs one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn partial(output: &Path) -> PathBuf {
     output.with_extension("safetensors.partial")
 }
 
-/// Not a test by itself: the tests below run it in another process, and kill it.
+/// Child process that the tests below start and kill; does nothing as a test.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os("PRECOMPUTE_TEST_FOLDER") else { return };

@@ -122,8 +122,8 @@ fn embeddings_that_are_not_finite_are_refused_though_their_digest_is_right() {
     }
     digest.update(&bytes[rows]);
     let new = hex::encode(digest.finalize());
-    let place = bytes.windows(64).position(|part| part == old["sha256"].as_bytes()).unwrap();
-    bytes[place..place + 64].copy_from_slice(new.as_bytes());
+    let offset = bytes.windows(64).position(|part| part == old["sha256"].as_bytes()).unwrap();
+    bytes[offset..offset + 64].copy_from_slice(new.as_bytes());
     let path = data.path("nan.safetensors");
     fs::write(&path, bytes).unwrap();
     let error = Embeddings::open(&path).unwrap_err().to_string();

@@ -13,7 +13,7 @@ fn partial(output: &Path, file: &str) -> PathBuf {
     output.with_extension("safetensors.partial").join(file)
 }
 
-/// File of the only piece.
+/// Returns the file of the only piece.
 fn piece(output: &Path) -> PathBuf {
     partial(output, "piece-00000.safetensors")
 }
@@ -193,7 +193,7 @@ fn several_processes_share_a_run_and_any_number_goes_on_with_it() {
     let second = run_plain(&plan(process(1, 3))).unwrap();
     assert_eq!((second.encoded, second.left), (PICTURES - 32, 32 - 5));
     assert!(!output.exists());
-    // Two go on.
+    // Two of the processes resume.
     let idle = run_plain(&plan(process(1, 2))).unwrap();
     assert_eq!((idle.encoded, idle.resumed, idle.left), (0, PICTURES - 32, 32 - 5));
     let last = run_plain(&plan(process(0, 2))).unwrap();

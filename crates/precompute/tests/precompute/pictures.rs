@@ -208,7 +208,7 @@ fn an_encoder_that_fails_or_gives_another_shape_is_reported() {
 
     let wide = |pixels: &Tensor| Tensor::f_zeros([pixels.size()[0], 6], (Kind::Float, Device::Cpu));
     let error = run(&data.plan(&output), wide, &mut Silent, &false.into()).unwrap_err();
-    assert!(matches!(&error, Error::Shape { wanted: [4, 5], got } if got == &[4, 6]), "{error}");
+    assert!(matches!(&error, Error::Shape { expected: [4, 5], got } if got == &[4, 6]), "{error}");
 }
 
 #[test]

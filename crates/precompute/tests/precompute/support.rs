@@ -70,9 +70,9 @@ pub fn name(index: usize) -> String {
 pub fn encode(pixels: &Tensor) -> Result<Tensor, TchError> {
     let batch = pixels.size()[0];
     let means = pixels.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-    let place = Tensor::f_arange(batch, (Kind::Float, Device::Cpu))?.f_unsqueeze(1)?;
-    let length = place.f_full_like(batch as f64)?;
-    Tensor::f_cat(&[means, place, length], 1)
+    let position = Tensor::f_arange(batch, (Kind::Float, Device::Cpu))?.f_unsqueeze(1)?;
+    let length = position.f_full_like(batch as f64)?;
+    Tensor::f_cat(&[means, position, length], 1)
 }
 
 pub fn run_plain(plan: &Plan) -> Result<Summary, Error> {
@@ -96,7 +96,7 @@ pub fn run_until(plan: &Plan, batches: usize) -> (Result<Summary, Error>, usize)
     (result, calls)
 }
 
-/// Records the number of done units and the total at each event, and calls a function with the first.
+/// Records done units and total at each event, and calls a function with the done units.
 #[derive(Default)]
 pub struct Watcher<'a> {
     pub seen: Vec<(usize, usize)>,

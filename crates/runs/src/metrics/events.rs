@@ -1,8 +1,8 @@
-//! Event files of TensorBoard's.
+//! TensorBoard event files.
 //!
-//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not through
-//! its `FileWriter`: that one writes on a thread of its own which panics when the disk is full, and
-//! two of them opened in the same second overwrite each other. Here every failure is returned.
+//! Events go through tensorboard-rs's record writer and tensorboard-proto's messages, but not
+//! through its `FileWriter`: that one writes on its own thread, which panics when the disk is full,
+//! and two of them opened in the same second overwrite each other. Here every failure is returned.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -16,14 +16,14 @@ use tensorboard_rs::record_writer::RecordWriter;
 
 use super::error::{MetricsError, failed};
 
-/// An event file of TensorBoard's.
+/// TensorBoard event file.
 pub struct EventFile {
     path: PathBuf,
     writer: RecordWriter<BufWriter<File>>,
 }
 
 impl EventFile {
-    /// A new file in `folder`, beside those that are there.
+    /// Creates a new file in `folder`; files already there stay.
     ///
     /// # Errors
     /// Names the file.
@@ -34,7 +34,7 @@ impl EventFile {
         Ok(file)
     }
 
-    /// Writes numbers under their tags.
+    /// Writes one number for each tag.
     ///
     /// # Errors
     /// Names the file.
@@ -53,7 +53,7 @@ impl EventFile {
         self.write(step, |event| event.set_summary(summary))
     }
 
-    /// Writes an event of now with what `fill` puts in.
+    /// Writes an event stamped with the current time, whose contents `fill` sets.
     ///
     /// # Errors
     /// Names the file.

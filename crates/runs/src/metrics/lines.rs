@@ -1,4 +1,4 @@
-//! Tables that a run appends records to, and the digests that tell when one has changed.
+//! Tables that a run appends records to, with digests that show changes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use super::error::{MetricsError, failed};
 
 const DIGESTS: &str = "logs.json";
 
-/// Contents of `logs.json`: the start of each file, by its name.
+/// Contents of `logs.json`: the digested start of each file, by file name.
 pub(super) type LogDigests = BTreeMap<String, Start>;
 
-/// The start of a file that is appended to.
+/// Digested start of a file that is appended to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
@@ -36,7 +36,7 @@ pub(super) fn write_digests(run: &Path, digests: &LogDigests) -> Result<(), Metr
     sealed::write_json(&path, digests).map_err(failed(&path))
 }
 
-/// A file with the digest of what was written to it.
+/// File with a digest of all bytes written to it.
 struct DigestedFile {
     file: File,
     digest: Sha256,
@@ -56,14 +56,14 @@ impl Write for DigestedFile {
     }
 }
 
-/// A file of records that are appended.
+/// File of records that are appended.
 pub(super) struct Lines {
     path: PathBuf,
     writer: csv::Writer<DigestedFile>,
 }
 
 impl Lines {
-    /// Puts `kept`, whole lines, in the place of the file's contents, to append to them.
+    /// Replaces the file at `path` by the whole lines `kept`, and opens it to append.
     pub(super) fn reopen(path: PathBuf, kept: &[u8]) -> Result<Self, MetricsError> {
         durable::write(&path, kept).map_err(failed(&path))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed(&path))?;
@@ -80,7 +80,7 @@ impl Lines {
         self.writer.flush().map_err(failed(&self.path))
     }
 
-    /// Hands what is written to the disk, and returns its digest.
+    /// Flushes the file to the disk and returns its digest.
     pub(super) fn sync(&mut self) -> Result<Start, MetricsError> {
         self.flush()?;
         let DigestedFile { file, digest, bytes } = self.writer.get_ref();
@@ -89,7 +89,7 @@ impl Lines {
     }
 }
 
-/// Returns the lines of the records that are `kept`, with a header where there are any.
+/// Returns the lines of the records in `kept`, with a header unless there are none.
 pub(super) fn kept_lines<R: Serialize + DeserializeOwned>(
     path: &Path,
     kept: impl Fn(&R) -> bool,
@@ -101,13 +101,14 @@ pub(super) fn kept_lines<R: Serialize + DeserializeOwned>(
     lines.into_inner().map_err(failed(path))
 }
 
-/// Returns the records in a `metrics.csv`, `epochs.csv` or `epoch-scores.csv`, none where there is no
-/// file; a half-written last line is dropped.
+/// Returns the records in a `metrics.csv`, `epochs.csv` or `epoch-scores.csv`.
+///
+/// Returns none if there is no file, and drops a half-written last line.
 ///
 /// # Errors
-/// Names the file when it cannot be read or is not what was written, and the line that is damaged.
+/// Names the file if it cannot be read or has changed, and the line that is damaged.
 pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, MetricsError> {
-    // In this order: a run that trains appends to the file first.
+    // The digest is read first, since a running training appends to the file.
     let start = start(path)?;
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -134,7 +135,7 @@ pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, MetricsError>
     Ok(records)
 }
 
-/// Returns what is known of a log's start; nothing of a run of version 0.1.0.
+/// Returns the digested start of a log; `None` for a run of version 0.1.0.
 fn start(log: &Path) -> Result<Option<Start>, MetricsError> {
     let path = log.with_file_name(DIGESTS);
     let mut digests: LogDigests = match sealed::read_json(&path) {

@@ -1,8 +1,8 @@
 //! Logs of a run while it trains: `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and
 //! TensorBoard events.
 //!
-//! `logs.json` has the digests of the three tables as far as they are written when it is, with each
-//! checkpoint, so that a changed digit is noticed.
+//! With each checkpoint, `logs.json` records the digests of the three tables as they are then, so
+//! that a changed digit is noticed.
 
 mod error;
 mod events;
@@ -19,7 +19,7 @@ pub use events::EventFile;
 pub use lines::records;
 use lines::{Lines, LogDigests, Start, kept_lines, write_digests};
 
-/// One training step as it is written down.
+/// Record of one training step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Steps finished, from 1.
@@ -36,7 +36,7 @@ pub struct StepRecord {
     pub tokens_per_second: f64,
 }
 
-/// One epoch as it is written down.
+/// Record of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Epochs finished, from 1.
@@ -49,16 +49,16 @@ pub struct EpochRecord {
     pub validation_loss: Option<f64>,
 }
 
-/// Scores of the pictures that are captioned after an epoch, as they are written down.
+/// Scores of the images that are captioned after an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochScores {
     /// Epochs finished, from 1.
     pub epoch: u64,
     /// Steps finished.
     pub step: u64,
-    /// Which pictures were captioned.
+    /// Split of the captioned images.
     pub split: ScoredSplit,
-    /// Number of pictures.
+    /// Number of images.
     pub pictures: usize,
     /// BLEU-1.
     #[serde(rename = "BLEU-1")]
@@ -75,13 +75,13 @@ pub struct EpochScores {
     /// ROUGE-L.
     #[serde(rename = "ROUGE_L")]
     pub rouge_l: f64,
-    /// CIDEr, with the document frequencies of these pictures' references.
+    /// CIDEr, with the document frequencies of these images' references.
     #[serde(rename = "CIDEr")]
     pub cider: f64,
 }
 
 impl EpochScores {
-    /// Names, as in an evaluation, and scores.
+    /// Returns the scores with the names that an evaluation gives them.
     #[must_use]
     pub fn named(&self) -> [(&'static str, f64); 6] {
         [
@@ -95,13 +95,13 @@ impl EpochScores {
     }
 }
 
-/// Which pictures are captioned and scored.
+/// Split whose images are captioned and scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoredSplit {
-    /// The held-out pictures.
+    /// The held-out images.
     Validation,
-    /// The test pictures.
+    /// The test images.
     #[default]
     Test,
 }
@@ -130,11 +130,11 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Opens `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file under `tensorboard/` in
-    /// `run`.
+    /// Opens the logs of `run` for appending.
     ///
-    /// `steps` is how many steps the run has finished: later lines, left by a run that was killed
-    /// after its last checkpoint, are dropped, and TensorBoard is told to drop them too.
+    /// These are `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file in
+    /// `tensorboard/`. Only records up to `steps`, the number of finished steps, are kept: a run
+    /// that was killed after its last checkpoint leaves later ones. TensorBoard drops those, too.
     ///
     /// # Errors
     /// Names the file.
@@ -147,13 +147,13 @@ impl Tracker {
         let mut events = EventFile::create(&run.join("tensorboard"))?;
         let mut start = SessionLog::new();
         start.set_status(SessionLog_SessionStatus::START);
-        // TensorBoard drops events at or after the step of a START.
+        // TensorBoard drops events at or after the step of a START event.
         events.write(steps + 1, |event| event.set_session_log(start))?;
         let [steps_path, epochs_path] = [STEPS, EPOCHS].map(|name| run.join(name));
         let kept_steps = kept_lines(&steps_path, |record: &StepRecord| record.step <= steps)?;
         let kept_epochs = kept_lines(&epochs_path, |record: &EpochRecord| record.step <= steps)?;
         let kept_scores = kept_lines(&scores_path, kept)?;
-        // First, since what is kept is also how the files begin that are there now.
+        // The digests come first: the kept lines are also how the present files begin.
         let kept = [(STEPS, &kept_steps), (EPOCHS, &kept_epochs), (SCORES, &kept_scores)];
         let digests = kept.map(|(name, lines)| (name.to_owned(), Start::of(lines)));
         write_digests(run, &LogDigests::from(digests))?;
@@ -169,7 +169,7 @@ impl Tracker {
         Ok(tracker)
     }
 
-    /// The last epoch whose scores are written; 0 where none are.
+    /// Returns the last epoch with recorded scores; 0 without any.
     #[must_use]
     pub fn scored_epochs(&self) -> u64 {
         self.scored_epochs
@@ -214,7 +214,7 @@ impl Tracker {
         self.seal()
     }
 
-    /// Hands everything recorded to the disk, with its digests.
+    /// Flushes all records to the disk and writes their digests.
     ///
     /// # Errors
     /// Names the file.
@@ -227,7 +227,7 @@ impl Tracker {
         write_digests(&self.run, &digests)
     }
 
-    /// Hands everything recorded to the operating system.
+    /// Hands all records to the operating system.
     ///
     /// # Errors
     /// Names the file.
@@ -342,7 +342,7 @@ mod tests {
             let opened = Tracker::open(run.path(), 2).map(|_| ());
             assert!(opened.unwrap_err().to_string().contains("metrics.csv"));
         }
-        // Whatever is dropped is sealed again without it.
+        // Dropped lines are no longer covered by the digest.
         read(&text).unwrap();
         drop(Tracker::open(run.path(), 1).unwrap());
         assert_eq!(records::<StepRecord>(&path).unwrap().len(), 1);

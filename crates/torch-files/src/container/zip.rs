@@ -98,7 +98,7 @@ impl<'a> Archive<'a> {
         self.directory.index_for_name(&format!("{}/{name}", self.folder))
     }
 
-    /// Returns the bytes of an entry and checks its checksum; returns `None` if there is no entry.
+    /// Returns the bytes of an entry after checking its checksum; `None` if there is no entry.
     fn entry(&mut self, name: &str) -> Result<Option<Bytes>, Problem> {
         let Some(index) = self.index(name) else { return Ok(None) };
         let damaged = |reason| invalid(format_args!("entry {} {reason}", shown(name)));

@@ -72,7 +72,7 @@ fn one_tensor(root: Value) -> Result<Embeddings, Problem> {
     Embeddings::new(rows.values, rows.dim.unwrap_or_default(), captions)
 }
 
-/// Reads a list of dicts, each with its own embedding. Captions that share a tensor share a row.
+/// Reads a list of dicts, each with an embedding. Captions that share a tensor share a row.
 fn tensor_each(items: Items) -> Result<Embeddings, Problem> {
     let mut captions = Vec::with_capacity(items.len());
     let (mut rows, mut row_of_tensor) = (Rows::default(), HashMap::new());

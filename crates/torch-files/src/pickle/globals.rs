@@ -19,7 +19,7 @@ const FUNCTIONS: &str = "
     numpy.ndarray numpy.dtype numpy.core.multiarray._reconstruct numpy.core.multiarray.scalar
     numpy.core.numeric._frombuffer";
 
-/// Data that stands beside weights and that nobody reads here, with its functions and classes.
+/// Functions and classes of data that accompanies weights and is ignored here.
 const UNREAD: [(&str, &str); 8] = [
     ("quantized tensor", "torch._utils._rebuild_qtensor"),
     ("sparse tensor", "torch._utils._rebuild_sparse_tensor"),

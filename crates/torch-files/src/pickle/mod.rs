@@ -1,4 +1,4 @@
-//! Restricted pickle machine: turns bytes into plain values, imports nothing and calls nothing.
+//! Restricted pickle machine: builds plain values, imports nothing and calls nothing.
 //!
 //! A pickle is a program for a stack machine. Here its GLOBAL opcodes can only name the entries of
 //! `globals`, and REDUCE and BUILD only do what those stand for: build a tensor, an array or a dict

@@ -1,4 +1,4 @@
-//! Reader of a pickle's bytes, one argument at a time, that checks the length before every read.
+//! Reader of a pickle's arguments, which checks the length before every read.
 
 use bytes::Bytes;
 

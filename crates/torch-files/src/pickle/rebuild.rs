@@ -288,8 +288,9 @@ impl Machine<'_> {
     }
 }
 
-/// Returns true if `function` returns its first argument, apart from properties that nobody reads
-/// here: gradients, hooks, attributes and the device of a tensor.
+/// Returns true if `function` returns its first argument with properties that are ignored here.
+///
+/// These are gradients, hooks, attributes and the device of a tensor.
 fn returns_argument(function: &str, first: &Node) -> bool {
     match function {
         "torch._utils._rebuild_parameter"

@@ -93,16 +93,16 @@ fn changed_bytes_are_refused_or_read_without_harm() {
         let config = Config { cases: FLIPS, failure_persistence: None, ..Config::default() };
         let changes = (0..whole.len(), 1..=u8::MAX);
         TestRunner::new_with_rng(config, rng)
-            .run(&changes, |(place, change)| {
-                changed.write_all_at(&[whole[place] ^ change], place as u64).unwrap();
+            .run(&changes, |(offset, change)| {
+                changed.write_all_at(&[whole[offset] ^ change], offset as u64).unwrap();
                 let found = read(&path);
-                changed.write_all_at(&[whole[place]], place as u64).unwrap();
+                changed.write_all_at(&[whole[offset]], offset as u64).unwrap();
                 match found {
                     Err(_) => refused.set(refused.get() + 1),
                     Ok(found) => {
                         read_on.set(read_on.get() + 1);
                         // Checksums cover everything relevant in an archive.
-                        prop_assert!(!zip || found == sound, "{place} ^ {change}");
+                        prop_assert!(!zip || found == sound, "{offset} ^ {change}");
                     }
                 }
                 Ok(())
@@ -128,10 +128,10 @@ fn a_safetensors_file_that_is_cut_or_changed_does_no_harm() {
         std::fs::write(&path, &whole[..length]).unwrap();
         load().unwrap_err();
     }
-    for place in 0..whole.len() {
+    for offset in 0..whole.len() {
         for change in [1, 0x80, 0xff] {
             let mut changed = whole.clone();
-            changed[place] ^= change;
+            changed[offset] ^= change;
             std::fs::write(&path, &changed).unwrap();
             let _ = load();
         }

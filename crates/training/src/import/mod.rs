@@ -1,8 +1,8 @@
 //! Import of a ClipCap checkpoint as a run folder.
 //!
-//! ClipCap's training script saves `gpt.*`, a Hugging Face GPT-2, and `clip_project.*`, either mapper.
-//! Prefixes of wrappers and another name of the GPT-2 are recognised. Sizes are inferred from shapes.
-//! The run folder appears only after all of it has been read back into a model.
+//! ClipCap's training script saves `gpt.*`, a Hugging Face GPT-2, and `clip_project.*`, either
+//! mapper. Prefixes of wrappers and another name of the GPT-2 are recognised. Sizes are inferred
+//! from shapes. The run folder appears only after all of it has been read back into a model.
 
 mod names;
 mod shapes;
@@ -95,7 +95,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     Ok(imported)
 }
 
-/// Loads the imported weights into a model, strictly. Errors name `source`, the imported file.
+/// Loads the imported weights into a model, strictly; errors name the file `source`.
 fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), Error> {
     let checkpoint = checkpoints::newest(&run.checkpoints())?;
     let mut store = nn::VarStore::new(Device::Cpu);
@@ -118,7 +118,7 @@ fn read_back(run: &RunFolder, source: &Path, imported: &Imported) -> Result<(), 
     })
 }
 
-/// Creates a temporary folder beside `out`.
+/// Creates a temporary folder next to `out`.
 pub(crate) fn staged(out: &Path) -> Result<StagedFolder, Error> {
     if out.file_name().is_none() {
         return Err(Error::RunFile {

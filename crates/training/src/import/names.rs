@@ -14,7 +14,7 @@ const WRAPPERS: [&str; 5] = [
     "_checkpoint_wrapped_module",
     "_forward_module",
 ];
-/// Weight by which a GPT-2 is recognised: every one has it, and no other weight is tied to it.
+/// Weight that identifies a GPT-2: every one has it, and it is not tied to another.
 const POSITIONS: &str = "transformer.wpe.weight";
 const LANGUAGE_MODEL: &str = "gpt.";
 const MAPPER: &str = "clip_project.";
@@ -44,7 +44,7 @@ impl PartPrefixes {
     }
 
     /// Returns true if there is at least one whole captioner.
-    pub(super) fn are_whole(&self) -> bool {
+    pub(super) fn are_complete(&self) -> bool {
         !self.language_models.is_empty() && !self.mappers.is_empty()
     }
 
@@ -118,7 +118,7 @@ mod tests {
                 [POSITIONS, MATRIX].map(|name| language_model.to_owned() + name);
             let bias = format!("{mapper}model.0.bias");
             let parts = parts(&[&positions, &bias]);
-            assert!(parts.are_whole() && parts.fault().is_none(), "{language_model}");
+            assert!(parts.are_complete() && parts.fault().is_none(), "{language_model}");
             assert_eq!(parts.clipcap_name(&matrix), Some(format!("gpt.{MATRIX}")));
             assert_eq!(parts.clipcap_name(&bias).as_deref(), Some("clip_project.model.0.bias"));
             if !language_model.is_empty() {

@@ -18,7 +18,7 @@ const LISTED: usize = 8;
 const HINT: &str =
     "hint: in Python, save model.state_dict() of ClipCap's ClipCaptionModel by itself";
 
-/// Weights of a captioner, without causal masks and an output head that repeats the embedding.
+/// Weights of a captioner, without causal masks and a tied output head.
 pub(super) struct Weights<'a> {
     file: &'a Path,
     tensors: Vec<NamedTensor>,
@@ -41,7 +41,7 @@ impl<'a> Weights<'a> {
             // ClipCap's names have no control characters, and errors print names.
             let is_plain = !name_in_file.chars().any(char::is_control);
             let Some(name) = parts.clipcap_name(name_in_file).filter(|_| is_plain) else {
-                // Integers beside the model are counters, such as that of averaged models.
+                // Other integers are counters, such as that of averaged models.
                 if tensor.dtype().is_floating() {
                     unknown.push(name_in_file);
                 }
@@ -167,7 +167,7 @@ fn choose_captioner(mut all: Vec<StateDict>) -> Result<(StateDict, PartPrefixes)
         PartPrefixes::find(dict.iter().map(|(name, _)| name).chain(others))
     };
     let whole: Vec<usize> =
-        (0..all.len()).filter(|&index| parts(&all[index]).are_whole()).collect();
+        (0..all.len()).filter(|&index| parts(&all[index]).are_complete()).collect();
     if whole.len() > 1 {
         let key_paths: Vec<&str> = whole.iter().map(|&index| all[index].key_path()).collect();
         let named =

@@ -1,8 +1,8 @@
-//! AdamW as transformers 4.x or as PyTorch has it, and gradient clipping that returns the norm.
+//! AdamW of transformers 4.x and of PyTorch, and gradient clipping.
 //!
-//! tch's optimizers cannot be checkpointed (nothing reads or writes their moments) and its clipping
-//! does not return the norm. On the processor an update is one pass over memory; on a GPU it is libtorch's
-//! fused one, a few launches for all parameters, and no value is read back.
+//! The moments of tch's optimizers cannot be checkpointed, and its clipping does not return the
+//! norm. On a CPU an update is one pass over memory; on a GPU it is libtorch's fused one, with a
+//! few launches for all parameters and no synchronisation.
 
 mod one_pass;
 
@@ -13,10 +13,10 @@ use tch::{Kind, TchError, Tensor, no_grad};
 
 use one_pass::Constants;
 
-/// The constants of the update rule.
+/// Constants of the update rule.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWOptions {
-    /// Rule: where epsilon is added, and when parameters decay.
+    /// Rule: position of epsilon, and time of the decay.
     pub rule: Rule,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -30,8 +30,8 @@ pub struct AdamWOptions {
 
 /// AdamW over named parameters.
 ///
-/// With gradient `g`, at step `t` counted from 1 (transformers 4.x, `optimization.AdamW`; Loshchilov
-/// and Hutter, arXiv 1711.05101):
+/// With gradient `g`, at step `t` counted from 1 (transformers 4.x, `optimization.AdamW`;
+/// Loshchilov and Hutter, arXiv 1711.05101):
 ///
 /// ```text
 /// m = beta1 m + (1 - beta1) g         v = beta2 v + (1 - beta2) g^2
@@ -54,7 +54,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Starts with zero moments for `parameters`, which share storage with the model's.
+    /// Returns an optimizer with zero moments; `parameters` share storage with the model's.
     #[must_use]
     pub fn new(parameters: Vec<(String, Tensor)>, options: AdamWOptions) -> Self {
         let zeros = || parameters.iter().map(|(_, tensor)| tensor.zeros_like().detach()).collect();
@@ -62,7 +62,7 @@ impl AdamW {
         Self { options, parameters, first_moments, second_moments }
     }
 
-    /// Returns the parameters, in the order that gradients must have.
+    /// Returns the parameters, in the order of gradients.
     #[must_use]
     pub fn parameters(&self) -> Vec<Tensor> {
         self.parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect()
@@ -70,11 +70,12 @@ impl AdamW {
 
     /// Updates the parameters by one step.
     ///
-    /// `gradients` are in the parameters' order, and are multiplied with `factor`, a scalar on their
-    /// device, first; `step` counts from 1; `rate` is the learning rate. Without gradients nothing moves.
+    /// `gradients` are in the parameters' order and are first multiplied by `factor`, a scalar on
+    /// their device; `step` counts from 1; `rate` is the learning rate. Without gradients nothing
+    /// changes.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
+    /// Fails if libtorch runs out of memory.
     pub fn step(
         &mut self,
         gradients: &[Tensor],
@@ -85,10 +86,10 @@ impl AdamW {
         self.step_unless(None, gradients, factor, step, rate)
     }
 
-    /// As [`Self::step`]; on a GPU nothing moves where `skip`, a float scalar there, is 1.
+    /// Updates as [`Self::step`]; on a GPU nothing changes if `skip`, a float scalar there, is 1.
     ///
     /// # Errors
-    /// Fails if libtorch refuses, for want of memory.
+    /// Fails if libtorch runs out of memory.
     pub(crate) fn step_unless(
         &mut self,
         skip: Option<&Tensor>,
@@ -103,7 +104,7 @@ impl AdamW {
         let gradients: Vec<Tensor> = gradients.iter().map(Tensor::contiguous).collect();
         let parameters = self.parameters();
         if parameters.iter().all(one_pass::is_plain) {
-            // Reading a value costs nothing on the processor.
+            // Reading a value costs nothing on a CPU.
             let factor = factor.map_or(1.0, |factor| factor.double_value(&[]));
             self.step_in_one_pass(&gradients, factor, step, rate);
             return Ok(());
@@ -122,7 +123,7 @@ impl AdamW {
         })
     }
 
-    /// Returns the numbers with which `torch.optim.AdamW`'s step is that of this rule.
+    /// Returns the constants with which `torch.optim.AdamW` follows this rule.
     fn numbers(&self, step: u64, rate: f64) -> AdamWNumbers {
         let AdamWOptions { rule, beta1, beta2, epsilon, weight_decay } = self.options;
         let (lr, weight_decay, eps) = match rule {
@@ -184,17 +185,18 @@ impl AdamW {
     }
 }
 
-/// Returns the factor by which gradients of this total norm are clipped to at most `max_norm`.
+/// Returns the factor that clips gradients of this total norm to at most `max_norm`.
 ///
-/// As `torch.nn.utils.clip_grad_norm_`: `min(1, max_norm / (norm + 1e-6))`. Scalars on one device.
+/// The formula is that of `torch.nn.utils.clip_grad_norm_`: `min(1, max_norm / (norm + 1e-6))`.
+/// Both are scalars on one device.
 pub fn clipping_factor(norm: &Tensor, max_norm: f64) -> Tensor {
     no_grad(|| (max_norm / (norm + 1e-6)).clamp_max(1.0))
 }
 
-/// Returns the L2 norm of all gradients together, a scalar on their device.
+/// Returns the L2 norm of all gradients, a scalar on their device.
 ///
 /// # Errors
-/// Fails if libtorch refuses, for want of memory.
+/// Fails if libtorch runs out of memory.
 pub fn total_norm(gradients: &[Tensor]) -> Result<Tensor, TchError> {
     no_grad(|| {
         let norms = libtorch::foreach_norm(gradients)?;
@@ -216,7 +218,7 @@ mod tests {
         weight_decay: 0.1,
     };
 
-    /// The rule in plain f64, one number at a time, as its authors write it; gradients with their rates.
+    /// Computes the rule in f64, one number at a time; `steps` are gradients with their rates.
     fn expected(rule: Rule, parameter: f64, steps: &[(f64, f64)]) -> f64 {
         let (mut p, mut m, mut v) = (parameter, 0.0, 0.0);
         for (index, (g, rate)) in steps.iter().enumerate() {
@@ -238,7 +240,7 @@ mod tests {
         p
     }
 
-    /// Both ways: f32 is updated in one pass, f64 by libtorch's fused step.
+    /// Tests both forms: f32 is updated in one pass, f64 by libtorch's fused step.
     #[test]
     fn steps_follow_either_rule() {
         let kinds = [(Kind::Double, 1e-12), (Kind::Float, 1e-6)];
@@ -311,8 +313,9 @@ mod tests {
         assert_eq!(total_norm(&gradients).unwrap(), Tensor::stack(&norms, 0).norm());
     }
 
-    /// The fused step as a GPU takes it, on the processor: against the rule in f64, over 40 steps with a
-    /// rate that changes, for large and small gradients.
+    /// Compares the fused step of a GPU, run on the CPU, with the rule in f64.
+    ///
+    /// Runs 40 steps with a changing rate, for large and small gradients.
     #[test]
     fn the_fused_step_follows_either_rule_for_many_steps() {
         for rule in [Rule::Transformers, Rule::Torch] {

@@ -1,14 +1,14 @@
-//! [`super::AdamW`]'s update on the processor in one pass over memory.
+//! Update of [`super::AdamW`] on a CPU in one pass over memory.
 //!
-//! As separate tensor operations the update reads and writes each parameter's four tensors some
-//! twenty times, and it is memory that bounds it; here each value is read and written once.
+//! As separate tensor operations, the update would read and write each parameter's four tensors
+//! some twenty times, limited by memory bandwidth; here each value is read and written once.
 
 use std::ffi::c_void;
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-/// The update's constants, in the parameters' own type.
+/// Constants of the update, in the parameters' own type.
 pub(super) struct Constants {
     pub(super) beta1: f32,
     pub(super) beta2: f32,
@@ -16,25 +16,26 @@ pub(super) struct Constants {
     pub(super) new1: f32,
     pub(super) new2: f32,
     pub(super) epsilon: f32,
-    /// The rate with both bias corrections.
+    /// Learning rate with both bias corrections.
     pub(super) step_size: f32,
-    /// Share of a parameter that weight decay leaves before the step, and after it.
+    /// Factors of weight decay before and after the step.
     pub(super) kept_before: f32,
     pub(super) kept_after: f32,
-    /// Factor of the gradients, applied first.
+    /// Factor of the gradients.
     pub(super) factor: f32,
 }
 
-/// Values that one thread takes at a time.
+/// Number of values that one thread takes at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Returns true for f32 rows on the processor, which [`update`] takes.
+/// Returns true for contiguous f32 values on a CPU, which [`update`] takes.
 pub(super) fn is_plain(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
 }
 
-/// Updates a parameter and its moments in place. The tensors are the parameter, its gradient, and its first
-/// and second moment.
+/// Updates a parameter and its moments in place.
+///
+/// The tensors are the parameter, its gradient, and its first and second moment.
 ///
 /// # Panics
 /// Panics if the tensors differ in size, or one is not [plain](is_plain).
@@ -42,9 +43,9 @@ pub(super) fn update(tensors: [&Tensor; 4], constants: &Constants, threads: usiz
     assert!(tensors.into_iter().all(is_plain), "f32 rows on the processor");
     let length = tensors[0].numel();
     assert!(tensors.iter().all(|tensor| tensor.numel() == length), "tensors of one size");
-    // SAFETY: four live tensors of `length` contiguous f32 values each, as just checked. A parameter
-    // and its moments share no memory with each other or with a gradient, which autograd made new,
-    // and the caller holds the only means to change them.
+    // SAFETY: four live tensors of `length` contiguous f32 values each, as just checked. A
+    // parameter and its moments share no memory with each other or with a gradient, which autograd
+    // made new, and the caller holds the only means to change them.
     let [parameter, gradient, first, second] =
         tensors.map(|tensor| unsafe { values(tensor.data_ptr(), length) });
     if threads == 1 || length <= CHUNK {

@@ -1,4 +1,4 @@
-//! Merge-RNN: a recurrent network over whole words, beside image features.
+//! Merge-RNN: a recurrent network over whole words, merged with image features.
 
 use foreign_text::printable_path;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::{Model, Reduction};
 
-// The vocabulary writes these numbers and the network reads them; neither crate knows the other.
+// The vocabulary writes these ids and the network reads them; the two crates are independent.
 const _: () = assert!(
     Vocabulary::EDGE == merge_rnn::EDGE && Vocabulary::UNKNOWN == merge_rnn::UNKNOWN,
     "words and networks number the edge and the unknown word alike"
@@ -55,13 +55,13 @@ impl Model for merge_rnn::MergeRnn {
         batch.words.targets()
     }
 
-    /// Keeps its activations, which are few, with gradient checkpointing too.
+    /// With gradient checkpointing, too, activations stay in memory: they are few.
     fn loss<'m>(&'m self, batch: &'m Batch, _pass: Pass<'_, 'm>) -> Tensor {
         self.loss(&batch.embeddings, &batch.words) / batch.words.targets() as f64
     }
 }
 
-/// Examples of the Merge-RNN system, and its vocabulary.
+/// Examples of the Merge-RNN system, with its vocabulary.
 pub(crate) struct MergeRnn {
     network: MergeRnnConfig,
     vocabulary: Vocabulary,
@@ -121,7 +121,7 @@ impl System for MergeRnn {
     }
 
     fn targets(&self, row: &TokenRow) -> usize {
-        // Its words and its end.
+        // One target for each word, and one for the end.
         row.tokens.len() + 1
     }
 
@@ -134,13 +134,12 @@ impl System for MergeRnn {
     }
 }
 
-/// Returns the words of the training captions, which must be those that a resumed run was started
-/// with.
+/// Returns the vocabulary of the training captions; a resumed run must have the same.
 fn vocabulary(setup: &Setup, settings: &Settings) -> Result<Vocabulary, Error> {
     let Setup { folder, config, inputs, .. } = *setup;
     let captions = inputs.words(&inputs.split.train);
     let vocabulary = Vocabulary::new(&captions, settings.vocabulary.min_frequency);
-    // Another configuration is refused later, with what differs.
+    // Another configuration is refused later, with its differences.
     let is_resumed = folder.exists() && folder.config()?.difference_of_run(config).is_empty();
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
@@ -160,7 +159,7 @@ fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> Me
     }
 }
 
-/// A trained Merge-RNN captioner.
+/// Trained Merge-RNN captioner.
 pub(crate) struct MergeRnnWriter {
     model: merge_rnn::MergeRnn,
     vocabulary: Vocabulary,
@@ -200,8 +199,8 @@ impl Writer for MergeRnnWriter {
             return Err(Error::Mismatch("Merge-RNN captions by beam search only".to_owned()));
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
-        for batch in images.embeddings.split(together as i64, 0) {
+        let batch_size = decoding.caption_batch_size(images.embeddings.device().is_cuda());
+        for batch in images.embeddings.split(batch_size as i64, 0) {
             for sentence in
                 merge_rnn::beam_search(&self.model, &batch, beams, decoding.max_new_tokens)
             {

@@ -1,6 +1,7 @@
-//! The captioning systems. Each module holds all that is its own: its examples, its loss
-//! ([`Model`]), and its captions ([`crate::captions::Writer`]). The loop, optimizer, checkpoints
-//! and evaluation around them are the same for all.
+//! Captioning systems: one module each, with its examples, loss and captions.
+//!
+//! The loss is in [`Model`], captioning in [`crate::captions::Writer`]. Loop, optimizer,
+//! checkpoints and evaluation are shared.
 //!
 //! To add a system: a network in `networks`, a module here that implements the three traits, and a
 //! variant of [`recipes::System`]; the compiler then names the few places that match on it.
@@ -22,46 +23,46 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::learner::Model;
 
-/// Everything that a system is loaded from.
+/// Sources that a system is loaded from.
 pub(crate) struct Setup<'a> {
     pub folder: &'a RunFolder,
     pub config: &'a Config,
-    /// Folder of the configured language model, for systems that start from one.
+    /// Folder of the configured language model, for systems that have one.
     pub language_model: Option<&'a Path>,
-    /// Folder of custom tokenizers that runs share, if there is one.
+    /// Folder of custom tokenizers that runs share, if any.
     pub tokenizers: Option<&'a Path>,
     pub inputs: &'a Inputs,
     pub device: Device,
 }
 
-/// A captioning system as the training loop sees it.
+/// Interface of a captioning system to the training loop.
 pub(crate) trait System: Sized {
     /// A training example.
     type Example: Example;
-    /// The model that is trained, with its loss.
+    /// Model to train, with its loss.
     type Model: Model;
 
-    /// Reads the examples and all that they need, and checks that it fits together.
+    /// Reads and checks the examples and everything they need.
     fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error>;
 
-    /// Adds the run's origin as far as this system knows it.
+    /// Adds this system's part of the run's provenance.
     fn record_provenance(&self, provenance: &mut Provenance);
 
-    /// Adds the model's variables to a store, at its root. `initial` is the value of those that
-    /// [`Self::load_pretrained`] does not fill.
+    /// Adds the model's variables to the root of a store.
+    ///
+    /// `initial` is the value of variables that [`Self::load_pretrained`] does not fill.
     fn build_model(
         &self,
         store: &nn::VarStore,
         initial: InitialWeights,
     ) -> Result<Self::Model, Error>;
 
-    /// Fills the variables of the model with pretrained values, if there are any.
+    /// Fills the model's variables with pretrained values, if any.
     fn load_pretrained(&self, _store: &mut nn::VarStore) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Returns those of all variables, sorted by name, that are trained. The others take no
-    /// gradients.
+    /// Returns the variables to train, out of all variables sorted by name.
     fn trained_parameters(&self, variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
         variables
     }
@@ -80,7 +81,7 @@ pub(crate) trait System: Sized {
     /// Returns the held-out examples.
     fn held_out(&self) -> &[Self::Example];
 
-    /// Returns the number of words or tokens that may follow each other: of logits.
+    /// Returns the vocabulary size, which is the number of logits.
     fn vocabulary(&self) -> usize;
 
     /// Returns the number of an example's targets.
@@ -89,11 +90,11 @@ pub(crate) trait System: Sized {
     /// Lays out examples on the device.
     fn batch(&self, examples: &[&Self::Example], inputs: &Inputs) -> <Self::Model as Model>::Batch;
 
-    /// Returns a text by which people find an example.
+    /// Returns a text that identifies an example to people.
     fn describe(&self, example: &Self::Example, inputs: &Inputs) -> String;
 }
 
-/// Notes training pictures without an embedding, and refuses fewer examples than a batch.
+/// Notes training images without an embedding, and refuses fewer examples than a batch.
 pub(crate) fn check_examples(
     config: &Config,
     inputs: &Inputs,

@@ -94,7 +94,7 @@ impl System for Prefix {
         let rows = inputs.token_rows(&inputs.split.train, &tokenizer)?;
         check_examples(setup.config, inputs, rows.len(), "captions", progress)?;
         check_lengths(setup.config, &system, &gpt2, &rows)?;
-        // Without the captions that are too long for the model.
+        // Held-out captions that are too long for the model are left out.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
         let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
         held_out.retain(|row| row.tokens.len() <= room);
@@ -171,8 +171,9 @@ impl System for Prefix {
     }
 }
 
-/// Returns GPT-2's own tokenizer, or one trained on the training captions. A resumed run keeps the
-/// one that it was started with.
+/// Returns GPT-2's own tokenizer, or one trained on the training captions.
+///
+/// A resumed run keeps its tokenizer.
 fn tokenizer(
     setup: &Setup,
     system: &ClipPrefix,
@@ -198,7 +199,7 @@ fn tokenizer(
     }
 }
 
-/// Refuses captions or `decoding.max_new_tokens` that do not fit into GPT-2's positions.
+/// Checks that captions and `decoding.max_new_tokens` fit into GPT-2's positions.
 fn check_lengths(
     config: &Config,
     system: &ClipPrefix,
@@ -216,14 +217,15 @@ fn check_lengths(
     Ok(())
 }
 
-/// A trained CLIP-prefix captioner.
+/// Trained CLIP-prefix captioner.
 pub(crate) struct PrefixWriter {
     model: ClipCaptioner,
     tokenizer: Gpt2Tokenizer,
-    /// For each token whether it ends a caption: its text has a full stop.
+    /// For each token, true if it ends a caption: its text has a full stop.
     stops: Vec<bool>,
-    /// As `stops`, for beams: the token `.` alone, as in ClipCap. Captions are cut afterwards;
-    /// other ends would let other beams win.
+    /// For each token, true if it ends a beam: the token `.` alone, as in ClipCap.
+    ///
+    /// Captions are cut afterwards; other ends would let other beams win.
     beam_stops: Vec<bool>,
 }
 
@@ -274,9 +276,9 @@ impl Writer for PrefixWriter {
             },
         };
         let mut captions = Vec::new();
-        let together = decoding.pictures_together(images.embeddings.device().is_cuda());
-        let batches = images.embeddings.split(together as i64, 0);
-        for (batch, numbers) in batches.iter().zip(images.numbers.chunks(together)) {
+        let batch_size = decoding.caption_batch_size(images.embeddings.device().is_cuda());
+        let batches = images.embeddings.split(batch_size as i64, 0);
+        for (batch, numbers) in batches.iter().zip(images.numbers.chunks(batch_size)) {
             let prompt = tch::no_grad(|| self.model.prefix(batch));
             for written in decode::generate(self.model.gpt2(), &prompt, numbers, &options)? {
                 let mut all = Vec::with_capacity(written.len());

@@ -1,4 +1,4 @@
-//! A data set of a few sentences, its embeddings, and a GPT-2 of one layer, in a temporary folder.
+//! Temporary folder with a small data set, its embeddings, and a GPT-2 of one layer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -60,7 +60,7 @@ impl Stage {
         Self::of(&[image(caption), image("a dog sleeps .")])
     }
 
-    /// As [`Self::new`], but no token of every third caption counts in the loss.
+    /// Returns [`Self::new`]'s data set, but no token of every third caption counts in the loss.
     pub fn with_captions_without_targets() -> Self {
         let caption = |image: usize, number: usize| match (image + number) % 3 {
             0 => "<|endoftext|>".to_owned(),

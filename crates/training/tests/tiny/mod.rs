@@ -21,7 +21,7 @@ pub fn learner(
     learner_of(device, precision, gradient_checkpointing, |model| model)
 }
 
-/// Returns a learner of what `wrap` makes of the model, and the store of its weights.
+/// Returns a learner of the model that `wrap` returns, and the store of its weights.
 pub fn learner_of<M: Model>(
     device: Device,
     precision: Precision<'static>,

@@ -1,4 +1,4 @@
-//! Labels and encyclopedia in a run folder, to select the keywords of other images.
+//! Labels and encyclopedia in a run folder, for keywords of new images.
 
 use durable::kept::Key;
 use foreign_text::printable_path;
@@ -8,7 +8,7 @@ use words::Label;
 
 use crate::error::Error;
 
-/// Returns the sources of both files: the run's keywords, and whether there is an encyclopedia.
+/// Returns the sources of both files: the run's keywords, and the encyclopedia if there is one.
 fn sources(selected_sha256: &str, encyclopedia: Option<&Encyclopedia>) -> Key {
     let encyclopedia = encyclopedia.map_or_else(|| "none".to_owned(), Encyclopedia::sha256);
     Key::new([("selected keywords", selected_sha256.to_owned()), ("encyclopedia", encyclopedia)])
@@ -30,12 +30,12 @@ pub(super) fn save(
     Ok(())
 }
 
-/// Reads the files, which must be whole and of this run's keywords.
+/// Reads the files, which must be undamaged and belong to this run's keywords.
 pub(super) fn open(run: &RunFolder) -> Result<(Vec<Label>, Option<Encyclopedia>), Error> {
     let folder = Folder::new(&run.keywords());
     let selected = run.provenance()?.keywords_sha256.unwrap_or_default();
     let labels = folder.labels(LABELS)?;
-    // Without the file, keywords would be selected by other rules.
+    // A missing file would change the rules of the selection.
     if folder.sources(LABELS)? == Some(sources(&selected, None)) {
         return Ok((labels, None));
     }

@@ -1,5 +1,6 @@
-//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone and never sees an
-//! image. CLIP has selected the keywords, and chooses among the captions.
+//! SBG, "selective blind guessing": GPT-2 writes captions from keywords alone.
+//!
+//! CLIP selects the keywords and reranks the captions; GPT-2 never sees an image.
 
 mod kept;
 mod texts;
@@ -54,7 +55,7 @@ pub(crate) struct Sbg {
     device: Device,
     keywords_sha256: String,
     labels: Vec<words::Label>,
-    /// None if keywords are selected without it.
+    /// `None` if keywords are selected without an encyclopedia.
     encyclopedia: Option<Encyclopedia>,
     blocks: Vec<Block>,
     held_out: Vec<Block>,
@@ -145,8 +146,7 @@ impl System for Sbg {
     }
 }
 
-/// Reads the labels and the encyclopedia that keywords were selected from, to select those of other
-/// images.
+/// Reads the labels and the encyclopedia of the selected keywords, for use on new images.
 fn sources(
     settings: &recipes::Keywords,
     selected: &ImageKeywords,
@@ -163,16 +163,17 @@ fn sources(
     if keywords::labels_sha256(&labels) != identity.labels_sha256 {
         return Err(other("labels", &settings.labels));
     }
-    let Some(wanted) = &identity.encyclopedia_sha256 else { return Ok((labels, None)) };
+    let Some(expected) = &identity.encyclopedia_sha256 else { return Ok((labels, None)) };
     let encyclopedia = Encyclopedia::open(&settings.encyclopedia)?;
-    if encyclopedia.sha256() != *wanted {
+    if encyclopedia.sha256() != *expected {
         return Err(other("encyclopedia", &settings.encyclopedia));
     }
     Ok((labels, Some(encyclopedia)))
 }
 
-/// Returns the tokens of all captions of `images`, each behind its image's keywords. Images without
-/// an embedding have no keywords either and are left out.
+/// Returns the tokens of all captions of `images`, each after its image's keywords.
+///
+/// Images without an embedding have no keywords and are skipped.
 fn texts(
     inputs: &Inputs,
     selected: &ImageKeywords,
@@ -199,7 +200,7 @@ fn shuffle(texts: &mut Vec<texts::TextTokens>, seed: u64) {
     *texts = order.into_iter().map(|index| texts[index].clone()).collect();
 }
 
-/// Refuses blocks, prompts and captions that do not fit into GPT-2's positions.
+/// Checks that blocks, prompts and captions fit into GPT-2's positions.
 fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<(), Error> {
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {

@@ -1,5 +1,4 @@
-//! Texts of SBG's language model: `kw1, kw2, ... ### caption<|endoftext|>`, one behind the other,
-//! cut into blocks.
+//! Training texts of SBG: `kw1, kw2, ... ### caption<|endoftext|>`, joined and cut into blocks.
 
 use networks::language_model::Block;
 use recipes::{Text, TextLoss};
@@ -7,14 +6,14 @@ use words::Gpt2Tokenizer;
 
 use crate::error::Error;
 
-/// GPT-2's only special token, which ends a text.
+/// Special token of GPT-2 that ends a text.
 const END: &str = "<|endoftext|>";
 
-/// The tokens of one text.
+/// Tokens of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextTokens {
     prompt: Vec<i64>,
-    /// The caption's, and the end of the text.
+    /// Tokens of the caption and the end of the text.
     caption: Vec<i64>,
 }
 
@@ -28,7 +27,7 @@ pub fn end_of_text(tokenizer: &Gpt2Tokenizer) -> Result<i64, Error> {
     }
 }
 
-/// Tokenizes texts, each given by its image's prompt, as an index into `prompts`, and its caption.
+/// Tokenizes texts, each given by the index of its prompt in `prompts` and by its caption.
 ///
 /// The tokens are those of the whole text: GPT-2's tokenizer joins nothing across the space between
 /// prompt and caption.
@@ -48,7 +47,7 @@ pub(super) fn tokenize(
     Ok(texts.collect())
 }
 
-/// Returns the tokens of each text, as a tensor has them.
+/// Returns the tokens of each text as `i64`.
 pub(super) fn token_rows(
     tokenizer: &Gpt2Tokenizer,
     texts: &[String],
@@ -57,9 +56,9 @@ pub(super) fn token_rows(
     Ok(rows.into_iter().map(|ids| ids.into_iter().map(i64::from).collect()).collect())
 }
 
-/// Joins texts in groups of [`Text::texts_together`] and cuts each group into blocks; what does not
-/// fill a block at a group's end is left out, as by the script of transformers that SBG is trained
-/// with.
+/// Joins texts in groups of [`Text::texts_together`] and cuts each group into blocks.
+///
+/// The remainder of a group is dropped, as in the script of transformers that SBG is trained with.
 pub(super) fn blocks(texts: &[TextTokens], text: &Text) -> Vec<Block> {
     let prompts_count = text.loss == TextLoss::All;
     let mut blocks = Vec::new();

@@ -1,5 +1,4 @@
-//! SBG's captions: samples of what GPT-2 writes behind the keywords, compared with the image by
-//! CLIP.
+//! Captions of SBG: samples of GPT-2 after a prompt of keywords, reranked by CLIP.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,12 +23,12 @@ use crate::error::Error;
 use crate::keyword_selector::KeywordSelector;
 use crate::language_model;
 
-/// A trained SBG captioner.
+/// Trained SBG captioner.
 pub(crate) struct SbgWriter {
     model: LanguageModel,
     tokenizer: Gpt2Tokenizer,
     end: i64,
-    /// For each token whether it ends a caption: its text has a full stop, or it ends the text.
+    /// For each token, true if it ends a caption: its text has a full stop, or it ends the text.
     stops: Vec<bool>,
     /// CLIP's text tower, which compares captions with images.
     encoder: Option<TextEncoder>,
@@ -37,16 +36,17 @@ pub(crate) struct SbgWriter {
     folder: RunFolder,
 }
 
-/// Tokens that a caption is written behind.
+/// Prompt of an image's captions.
 struct Prompt {
-    /// Index of the image among those that are captioned together.
+    /// Index of the image in its batch.
     image: usize,
     tokens: Vec<i64>,
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`. Without it,
-    /// captions are not compared with images.
+    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
+    ///
+    /// Without `clip`, captions are not compared with images.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
@@ -65,11 +65,10 @@ impl SbgWriter {
         Ok(Self { model, tokenizer, end, stops, encoder, device, folder: folder.clone() })
     }
 
-    /// Returns the prompts of images with these keywords: all that the language model learns of
-    /// them.
+    /// Returns the prompts of images with these keywords.
     ///
-    /// If a prompt does not leave room for a caption, its last keywords are left out. Returns the
-    /// number of such prompts too.
+    /// If a prompt does not leave room for a caption, its last keywords are dropped. Also returns
+    /// the number of such prompts.
     fn prompts(
         &self,
         keywords: &[Vec<String>],
@@ -89,12 +88,12 @@ impl SbgWriter {
         Ok((prompts, cut))
     }
 
-    /// Returns the limit of tokens of prompt and caption together.
+    /// Returns the largest number of tokens of prompt and caption.
     fn positions(&self) -> usize {
         usize::try_from(self.model.gpt2().config().n_positions).unwrap_or(0)
     }
 
-    /// Returns the prompt of as many keywords, the first ones, as have room.
+    /// Returns the prompt of the first keywords, as many as fit.
     fn shortened(&self, keywords: &[String], room: usize) -> Result<Vec<i64>, Error> {
         let texts: Vec<String> =
             (0..=keywords.len()).map(|kept| prompt(&keywords[..kept])).collect();
@@ -107,7 +106,7 @@ impl SbgWriter {
         })
     }
 
-    /// Samples captions behind each prompt. All prompts have one length.
+    /// Samples captions after each prompt. All prompts have one length.
     fn sample(
         &self,
         prompts: &[&Prompt],
@@ -131,8 +130,7 @@ impl SbgWriter {
         Ok(texts)
     }
 
-    /// Scores texts by their cosines with the images of `embeddings` `[images, dim]`; by 0 without
-    /// a CLIP.
+    /// Scores texts by their cosines with `embeddings` `[images, dim]`; by 0 without a CLIP.
     fn compare(
         &self,
         texts: Vec<Vec<String>>,
@@ -203,8 +201,8 @@ impl Writer for SbgWriter {
         }
         let mut captions = vec![Vec::new(); prompts.len()];
         let mut done = 0;
-        let together = decoding.pictures_together(self.device.is_cuda());
-        for batch in by_length.values().flat_map(|alike| alike.chunks(together)) {
+        let batch_size = decoding.caption_batch_size(self.device.is_cuda());
+        for batch in by_length.values().flat_map(|alike| alike.chunks(batch_size)) {
             let numbers: Vec<u64> =
                 batch.iter().map(|prompt| images.numbers[prompt.image]).collect();
             let rows: Vec<i64> = batch.iter().map(|prompt| prompt.image as i64).collect();
@@ -222,13 +220,14 @@ impl Writer for SbgWriter {
     }
 }
 
-/// Returns the caption in what the language model wrote behind a prompt: up to the next separator,
-/// which begins another text's caption, and then up to the first full stop.
+/// Returns the caption in the text after a prompt.
+///
+/// It ends at the next separator, which begins another text's caption, or at the first full stop.
 fn caption_of(text: &str) -> String {
     first_sentence(text.split(SEPARATOR).next().unwrap_or_default())
 }
 
-/// Loads the text tower of a CLIP, which must be that of the run's embeddings.
+/// Loads the text tower of a CLIP and checks that it is that of the run's embeddings.
 fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextEncoder, Error> {
     let encoder = TextEncoder::load(clip, device, Kind::Float)?;
     let embeddings = folder.provenance()?.embeddings;

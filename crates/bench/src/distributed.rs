@@ -1,5 +1,4 @@
-//! How long a training step of several processes takes, and what of it is computing, waiting for the
-//! slowest, and sending.
+//! Benchmark of a training step of several processes, and of its parts.
 
 use std::fs;
 use std::sync::Arc;
@@ -19,50 +18,50 @@ use training::optimizer::AdamW;
 
 use crate::{Bench, adamw, schedule};
 
-/// A step of several processes. Seconds are medians over the rounds of the mean over the processes.
+/// Durations of a distributed step; seconds are medians over rounds of the mean over processes.
 #[derive(Debug, Clone, Serialize)]
-pub struct Together {
-    /// Processes.
+pub struct DistributedStep {
+    /// Number of processes.
     pub processes: usize,
-    /// Captions in a batch, of all processes.
+    /// Captions in a batch of all processes.
     pub captions: usize,
-    /// Forward and backward pass of a process's share.
+    /// Seconds of a process's forward and backward pass.
     pub compute: f64,
-    /// Until the slowest process has come as far.
+    /// Seconds of waiting for the slowest process.
     pub wait: f64,
-    /// Summing the gradients, once all are there.
+    /// Seconds of summing the gradients after that.
     pub communicate: f64,
-    /// Clipping and the optimizer.
+    /// Seconds of clipping and the optimizer.
     pub update: f64,
-    /// A step as training does it: gradients are sent while others are computed.
+    /// Seconds of a step as in training, where gradients are sent during the backward pass.
     pub step: f64,
-    /// Bytes of gradients that each process gives into the sums of a step.
+    /// Bytes of gradients that each process adds to the sums of a step.
     pub gradient_bytes: usize,
-    /// What each process has to send at least, in a ring.
+    /// Bytes that each process must send at least, in a ring.
     pub least_sent_bytes: usize,
-    /// The most memory that a process had, in bytes, of the one that had most.
+    /// Largest peak memory of a process in bytes.
     pub peak_memory_bytes: usize,
 }
 
 impl Bench {
-    /// Measures steps of the processes of a launcher, of which this one is `process`.
+    /// Measures steps of a launcher's processes; this one is `process`.
     ///
     /// # Errors
-    /// When another process is lost, or memory is exhausted.
-    pub fn together(
+    /// Fails if another process is lost or memory is exhausted.
+    pub fn measure_distributed(
         self,
         process: ProcessRank,
         rounds: usize,
         options: LearnerOptions,
-    ) -> Result<Together, Error> {
+    ) -> Result<DistributedStep, Error> {
         device::keep_freed_memory();
         let group = collectives::connect(process, self.device, Duration::from_mins(10))?;
         let batches = 0..=rounds;
         let parts: Vec<(Batch, usize)> = batches
             .map(|number| {
                 let batch = &self.batches[number % self.batches.len()];
-                let targets = self.part(batch).tokens.targets();
-                (self.part(&share_of_batch(batch, &self.rows, process)), targets)
+                let targets = self.batch(batch).tokens.targets();
+                (self.batch(&share_of_batch(batch, &self.rows, process)), targets)
             })
             .collect();
         let captions = self.batches[0].len();
@@ -71,7 +70,7 @@ impl Bench {
         let buckets = Buckets::new(Arc::clone(&group), &parameters, BUCKET_BYTES, false)?;
         let gradient_bytes = buckets.bytes();
 
-        let mut apart = Vec::new();
+        let mut phases = Vec::new();
         for (number, (part, targets)) in (1..).zip(&parts) {
             let weight = part.tokens.targets() as f64 / *targets as f64;
             group.barrier()?;
@@ -86,17 +85,22 @@ impl Bench {
             let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
             buckets.accumulate(&gradients, weight)?;
             drop(gradients);
-            waited_for(&loss);
+            wait_for(&loss);
             let computed = start.elapsed().as_secs_f64();
             group.barrier()?;
-            let all_there = start.elapsed().as_secs_f64();
+            let all_finished = start.elapsed().as_secs_f64();
             let sums = buckets.finish_step(&[loss.detach() * weight])?;
-            waited_for(&sums.scalars);
+            wait_for(&sums.scalars);
             let summed = start.elapsed().as_secs_f64();
             optimizer.step(&sums.gradients, None, number, 1e-6)?;
-            waited_for(&parameters[0]);
+            wait_for(&parameters[0]);
             let updated = start.elapsed().as_secs_f64();
-            apart.push([computed, all_there - computed, summed - all_there, updated - summed]);
+            phases.push([
+                computed,
+                all_finished - computed,
+                summed - all_finished,
+                updated - summed,
+            ]);
         }
         drop(buckets);
         let mut learner = Learner::new(self.captioner, optimizer, schedule(), options);
@@ -110,12 +114,12 @@ impl Bench {
             let share = Share { targets, stop_requested: false };
             let step = learner.compute_share(&[part], share, number, number as i64)?;
             learner.apply(&step)?;
-            waited_for(&step.norm);
+            wait_for(&step.norm);
             steps.push(start.elapsed().as_secs_f64());
         }
-        let column = |at: usize| apart.iter().map(|row| row[at]).collect::<Vec<_>>();
-        let median = |seconds: Vec<f64>| middle(&group, &seconds);
-        Ok(Together {
+        let column = |phase: usize| phases.iter().map(|row| row[phase]).collect::<Vec<_>>();
+        let median = |seconds: Vec<f64>| median_of_means(&group, &seconds);
+        Ok(DistributedStep {
             processes: process.world_size,
             captions,
             compute: median(column(0))?,
@@ -125,18 +129,18 @@ impl Bench {
             step: median(steps)?,
             gradient_bytes,
             least_sent_bytes: 2 * gradient_bytes * (process.world_size - 1) / process.world_size,
-            peak_memory_bytes: most(&group, peak_memory())?,
+            peak_memory_bytes: maximum(&group, peak_memory())?,
         })
     }
 }
 
-/// Makes a GPU's work up to here count: a value of it is read.
-fn waited_for(tensor: &Tensor) {
+/// Waits for a GPU by reading a value of its result.
+fn wait_for(tensor: &Tensor) {
     let _ = tensor.view(-1).double_value(&[0]);
 }
 
-/// The median over rounds, without the first, of the mean over the processes.
-fn middle(group: &Arc<dyn Collectives>, seconds: &[f64]) -> Result<f64, Error> {
+/// Returns the median over rounds, without the first, of the mean over the processes.
+fn median_of_means(group: &Arc<dyn Collectives>, seconds: &[f64]) -> Result<f64, Error> {
     let sums = Tensor::from_slice(&seconds[1..]).to_device(group.device());
     group.all_reduce(&sums)?.wait()?;
     let mut means = Vec::<f64>::try_from(sums.to_device(Device::Cpu) / group.world_size() as f64)?;
@@ -144,15 +148,15 @@ fn middle(group: &Arc<dyn Collectives>, seconds: &[f64]) -> Result<f64, Error> {
     Ok(means.get(means.len() / 2).copied().unwrap_or_default())
 }
 
-/// The highest of the processes' values.
-fn most(group: &Arc<dyn Collectives>, value: usize) -> Result<usize, Error> {
+/// Returns the largest of the processes' values.
+fn maximum(group: &Arc<dyn Collectives>, value: usize) -> Result<usize, Error> {
     let values = Tensor::zeros([group.world_size() as i64], (Kind::Int64, group.device()));
     let _ = values.get(group.rank() as i64).fill_(value as i64);
     group.all_reduce(&values)?.wait()?;
     Ok(values.max().int64_value(&[]) as usize)
 }
 
-/// The most memory that this process had at a time, in bytes; 0 where the system does not say.
+/// Returns the peak memory of this process in bytes; 0 if the system does not report it.
 fn peak_memory() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
