@@ -69,7 +69,7 @@ impl RunFolder {
         }
         let note = (!now.gives_the_same(&before)).then(|| {
             format!(
-                "resuming on {now} a run that was computed on {before}: the last digits of its results will not be those of an uninterrupted run"
+                "resuming on {now} a run that was computed on {before}: the last digits of its results will differ from an uninterrupted run"
             )
         });
         provenance.resumed_on.push(now);
