@@ -1,4 +1,4 @@
-//! `capsmith bench`: the hot paths at full size, as ratios against the Python reference.
+//! `capsmith bench`: full-size measurements, compared with the Python reference.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -20,47 +20,47 @@ use training::learner::LearnerOptions;
 
 use crate::{bounds, terminal};
 
-/// Measures training, decoding and picture decoding, and the Python reference beside them.
+/// Measurement of capsmith and of the Python reference.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Training steps per second, against the paper's loop.
+    /// Measure training steps, against the paper's loop.
     Train(Args),
-    /// A training step of several processes, started by a launcher: what of it is computing, waiting and
-    /// sending, as JSON.
-    Together(Args),
-    /// Captions per second, against the notebook's loop and against transformers' generate.
+    /// Measure a training step of several processes started by a launcher: seconds of computing,
+    /// waiting and sending, as JSON.
+    Distributed(Args),
+    /// Measure decoding, against the notebook's loop and transformers' generate.
     Decode(Args),
-    /// SBG's sampling, pictures per second, against a pipeline that takes one prompt at a time.
+    /// Measure SBG's sampling, against a pipeline with one prompt at a time.
     Sbg(SbgArgs),
-    /// Pictures decoded and preprocessed per second and core, against Pillow.
+    /// Measure decoding and preprocessing of pictures, against Pillow.
     Precompute(PicturesArgs),
 }
 
-/// Models have random weights and captions are real, tokenised by a tokenizer trained on them.
+/// Models have random weights; captions are the data set's, with a tokenizer trained on them.
 /// Without --python only capsmith is measured.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with captions.
+    /// Folder of the data set whose captions are used.
     #[arg(long)]
     dataset: PathBuf,
     #[command(flatten)]
     reference: Reference,
-    /// GPT-2's size.
+    /// Size of GPT-2
     #[arg(long, value_enum, default_value_t = Size::Small)]
     gpt2: Size,
-    /// Captions in a batch.
-    #[arg(long, default_value_t = 40, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
+    /// Captions per batch
+    #[arg(long, default_value_t = 40, value_parser = bounds::whole(1..=bounds::MAX_BATCH))]
     batch_size: usize,
-    /// Device: cpu, cuda or cuda:N. The reference always runs on the processor.
+    /// Device: cpu, cuda or cuda:N; the reference always runs on the CPU
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// CPU threads, for both sides; 0 for all cores that are this process's.
-    #[arg(long, default_value_t = 0, value_parser = bounds::whole(0..=bounds::MOST_JOBS))]
+    /// CPU threads of capsmith and the reference; 0 for all cores of this process
+    #[arg(long, default_value_t = 0, value_parser = bounds::whole(0..=bounds::MAX_JOBS))]
     threads: usize,
-    /// Matrix products in bf16.
+    /// Compute matrix products in bf16.
     #[arg(long)]
     bf16: bool,
-    /// Compute activations twice instead of keeping them.
+    /// Recompute activations in the backward pass instead of keeping them.
     #[arg(long)]
     gradient_checkpointing: bool,
 }
@@ -69,14 +69,14 @@ pub struct Args {
 pub struct SbgArgs {
     #[command(flatten)]
     common: Args,
-    /// Pictures to caption.
-    #[arg(long, default_value_t = 240, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
+    /// Pictures to caption
+    #[arg(long, default_value_t = 240, value_parser = bounds::whole(1..=bounds::MAX_BATCH))]
     pictures: usize,
 }
 
 #[derive(clap::Args)]
 pub struct PicturesArgs {
-    /// Folder of JPEGs.
+    /// Folder of JPEG files.
     #[arg(long)]
     images: PathBuf,
     #[command(flatten)]
@@ -85,14 +85,14 @@ pub struct PicturesArgs {
 
 #[derive(clap::Args)]
 struct Reference {
-    /// Python with what tests/reference/requirements.txt names; runs the reference in turn with
-    /// capsmith.
+    /// Python interpreter with the packages of tests/reference/requirements.txt; also measures the
+    /// reference.
     #[arg(long)]
     python: Option<PathBuf>,
-    /// The reference.
+    /// Script of the reference
     #[arg(long, default_value = "tests/reference/bench.py")]
     script: PathBuf,
-    /// Measurements of each side; a first one is not counted.
+    /// Measurements of capsmith and of the reference, after one warm-up
     #[arg(long, default_value_t = 3, value_parser = bounds::whole(1..=1_000))]
     rounds: usize,
 }
@@ -132,7 +132,7 @@ impl Args {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Train(args) => train(args),
-        Command::Together(args) => together(args),
+        Command::Distributed(args) => distributed(args),
         Command::Decode(args) => decode(args),
         Command::Sbg(args) => sbg(args),
         Command::Precompute(args) => precompute(args),
@@ -175,7 +175,7 @@ struct DecodeReference {
     generate_40: Vec<f64>,
 }
 
-fn together(args: &Args) -> anyhow::Result<()> {
+fn distributed(args: &Args) -> anyhow::Result<()> {
     let process = ProcessRank::from_env()?;
     let bench = load(args, process)?;
     let measured =
@@ -216,7 +216,7 @@ struct SbgReference {
     in_one_call: Vec<f64>,
 }
 
-/// Choosing among the samples is left out on both sides.
+/// Measures sampling without reranking, which both sides leave out.
 fn sbg(args: &SbgArgs) -> anyhow::Result<()> {
     let (bench, work) = set_up(&args.common)?;
     let reference: Option<SbgReference> =
@@ -248,7 +248,7 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
     paths.sort();
     if paths.is_empty() {
         bail!(
-            "{} holds no .jpg; name a folder of pictures with --images",
+            "{} holds no .jpg file\nhint: name a folder of pictures with --images",
             printable_path(&args.images)
         );
     }
@@ -263,20 +263,20 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
         Ok(())
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    let mut alone = Vec::new();
-    let mut together = Vec::new();
+    let mut single_thread = Vec::new();
+    let mut all_cores = Vec::new();
     for _ in 0..=args.reference.rounds {
         let start = Instant::now();
         one.install(|| paths.iter().try_for_each(picture))?;
-        alone.push(start.elapsed());
+        single_thread.push(start.elapsed());
         let start = Instant::now();
         paths.par_iter().try_for_each(picture)?;
-        together.push(start.elapsed());
+        all_cores.push(start.elapsed());
     }
     let each = |mut times: Vec<Duration>| median(times.split_off(1)) / paths.len() as f64;
-    let ours = each(alone);
+    let ours = each(single_thread);
     print_row("capsmith, one thread, to normalised f32", ours, "s a picture", None)?;
-    print_row("capsmith, all cores", each(together), "s a picture", None)?;
+    print_row("capsmith, all cores", each(all_cores), "s a picture", None)?;
     if let Some(reference) = reference {
         let (cropped, normalised) = (middle(reference.cropped), middle(reference.normalised));
         print_row("Pillow, cropped", cropped, "s a picture", Some(cropped / ours))?;
@@ -290,7 +290,8 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The models and data of a measurement, laid out for the reference where it is asked for.
+/// Loads the models and data of a measurement, and writes them for the reference if `--python` is
+/// given.
 fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
     let bench = load(args, ProcessRank::SINGLE)?;
     let work = temporary_folder()?;
@@ -314,7 +315,7 @@ fn load(args: &Args, process: ProcessRank) -> anyhow::Result<Bench> {
 }
 
 fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {
-    tempfile::tempdir().context("cannot make a temporary folder")
+    tempfile::tempdir().context("cannot create a temporary folder")
 }
 
 fn cores(threads: usize) -> usize {
@@ -325,7 +326,7 @@ fn cores(threads: usize) -> usize {
 }
 
 impl Reference {
-    /// Runs the reference on what lies in `folder`, if there is a Python to run it.
+    /// Runs the reference on the files in `folder`; `None` without `--python`.
     fn run<T: serde::de::DeserializeOwned>(
         &self,
         work: &str,
@@ -345,7 +346,7 @@ impl Reference {
             .with_context(|| format!("cannot start {}", printable_path(python)))?;
         if !output.status.success() {
             bail!(
-                "{} {work} failed; the packages it needs are in tests/reference/requirements.txt",
+                "{} {work} failed\nhint: its packages are listed in tests/reference/requirements.txt",
                 printable_path(&self.script)
             );
         }
@@ -364,7 +365,7 @@ fn middle(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn print_row(what: &str, value: f64, unit: &str, ratio: Option<f64>) -> anyhow::Result<()> {
+fn print_row(name: &str, value: f64, unit: &str, ratio: Option<f64>) -> anyhow::Result<()> {
     let ratio = ratio.map_or_else(String::new, |ratio| format!("  {ratio:.2} x capsmith's"));
-    terminal::print(&format!("{what:<42} {value:>10.5} {unit}{ratio}\n"))
+    terminal::print(&format!("{name:<42} {value:>10.5} {unit}{ratio}\n"))
 }

@@ -1,33 +1,33 @@
-//! Bounds of the numbers on the command line: an error names the option, its value and its range.
+//! Bounds of numeric options: an error names the option, its value and its range.
 
 use std::ops::RangeInclusive;
 
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 
-/// Pictures, captions or blocks in a batch.
-pub const MOST_TOGETHER: u64 = 100_000;
-/// Processes or runs at a time.
-pub const MOST_JOBS: u64 = 1_024;
-/// Steps of a training.
-pub const MOST_STEPS: u64 = 1_000_000_000;
-/// Tokens of a vocabulary.
-pub const MOST_TOKENS: u64 = 1_000_000;
-/// Layers of a network.
-pub const MOST_LAYERS: i64 = 1_000;
-/// The width of a network, of a picture or of a patch.
-pub const MOST_WIDTH: i64 = 100_000;
+/// Maximum batch size, in images, captions or blocks.
+pub const MAX_BATCH: u64 = 100_000;
+/// Maximum number of parallel processes or runs.
+pub const MAX_JOBS: u64 = 1_024;
+/// Maximum number of training steps.
+pub const MAX_STEPS: u64 = 1_000_000_000;
+/// Maximum number of tokens of a vocabulary.
+pub const MAX_TOKENS: u64 = 1_000_000;
+/// Maximum number of layers of a network.
+pub const MAX_LAYERS: i64 = 1_000;
+/// Maximum width of a network, an image or a patch.
+pub const MAX_WIDTH: i64 = 100_000;
 
-/// Reads a whole number within a range.
+/// Returns a parser of whole numbers within a range.
 pub fn whole(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
-/// Reads a size of a network, from 1.
+/// Returns a parser of network sizes from 1 to `most`.
 pub fn size(most: i64) -> RangedI64ValueParser<i64> {
     RangedI64ValueParser::new().range(1..=most)
 }
 
-/// Reads a learning rate or decay.
+/// Parses a learning rate or weight decay.
 pub fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     if (0.0..=1e38).contains(&rate) {
@@ -45,8 +45,8 @@ mod tests {
 
     use crate::Cli;
 
-    /// Options of which every number is as good as another, or which are checked with what they belong to:
-    /// a data set has so many captions, a drawn set its own bounds, a model its own config.
+    /// Options without bounds of their own: any number is valid, or the data set, the drawn set or
+    /// the model's config checks it.
     const CHECKED_ELSEWHERE: [&str; 12] = [
         "alt_texts",
         "bootstrap",
@@ -76,7 +76,8 @@ mod tests {
         .any(|number| of == *number)
     }
 
-    /// Tries the numbers of a command and its subcommands, and returns how many options have bounds.
+    /// Tries invalid numbers in a command and its subcommands; returns the number of bounded
+    /// options.
     fn try_numbers(words: &[&str], command: &Command) -> usize {
         let mut bounded = 0;
         for arg in command.get_arguments().filter(|arg| is_number(arg)) {

@@ -21,49 +21,48 @@ use crate::{evaluate, models, terminal};
 
 /// Caption pictures with a trained run.
 ///
-/// Prints a line for each picture: its path, a tab, its caption; line feeds and other characters that
-/// move a terminal's cursor are written as `\n` or `\u{1b}`.
+/// Prints one line per picture: path, tab, caption. Line feeds and other control characters are
+/// escaped as `\n` or `\u{1b}`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Run folder that `capsmith train` wrote.
     #[arg(long)]
     run: PathBuf,
-    /// Pictures: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, PGM or PBM.
+    /// Picture files: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, PGM or PBM.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// CLIP's folder or its name at the hub, or VGG-16's file, where it has moved since the embeddings
-    /// were computed.
+    /// Folder or hub name of CLIP, or file of VGG-16, if it has moved since `precompute`. [default:
+    /// the one that `precompute` used]
     #[arg(long)]
     clip: Option<String>,
-    /// Device: cpu, cuda or cuda:N.
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
-    /// captions.
+    /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.strategy.kind=beam
-    /// --set decoding.strategy.beams=5`; may be repeated.
+    /// Override a decoding setting of the run; may be repeated. Example:
+    /// `--set decoding.strategy.kind=beam --set decoding.strategy.num_beams=5`.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE")]
     sets: Vec<String>,
-    /// Print all captions that a beam search or sampling finds for a picture, best first, each with
-    /// the mean log-probability of its tokens, or of an SBG run its cosine with the picture by CLIP.
+    /// Print every caption that beam search or sampling finds, best first, with its score: the mean
+    /// log-probability of its tokens, or for SBG its CLIP cosine similarity with the picture.
     #[arg(long)]
     all: bool,
-    /// Leave out pictures that cannot be read, naming them.
+    /// Skip pictures that cannot be read, and name them.
     #[arg(long)]
     skip_corrupt: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
-    let how = CaptionOptions {
+    let options = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
         ..CaptionOptions::default()
     };
-    let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &how)?;
+    let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &options)?;
     let encoder = encoder(args, &captioner, device)?;
     let selector = captioner.keyword_selector()?;
     let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);
@@ -87,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `path caption`, or `path score caption` for each of several.
+/// Formats `path caption` lines, or `path score caption` lines of all captions.
 fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
     let shown = if all { captions } else { &captions[..captions.len().min(1)] };
     let mut lines = String::new();
@@ -99,22 +98,24 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
     lines
 }
 
-/// The model that the run's embeddings are from.
+/// Loads the image encoder that computed the run's embeddings.
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
     let (provenance, moved) = (&captioner.provenance, args.clip.as_deref());
     let (model, source) = models::image_encoder(&args.run, provenance, "--clip", moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!(
-            "cannot load the model that the run was trained on from {} (say where it is with --clip)",
+            "cannot load the run's image encoder from {}\nhint: name its folder or file with --clip",
             printable(&model)
         )
     })?;
     models::note_ignored(&model, &encoder);
-    captioner.check_encoder(&encoder, &model).context("--clip says where the model is")?;
+    captioner.check_encoder(&encoder, &model).context(
+        "the run was trained on embeddings of another model; name the right one with --clip",
+    )?;
     Ok(encoder)
 }
 
-/// Paths and preprocessed bytes of the pictures that can be read.
+/// Returns the paths and preprocessed bytes of the images that can be read.
 fn read_pictures<'a>(
     images: &'a [PathBuf],
     skip_corrupt: bool,
@@ -132,9 +133,9 @@ fn read_pictures<'a>(
                 paths.push(path.as_path());
                 pictures.push(pixels);
             }
-            Err(error) if skip_corrupt => terminal::say(&format!("left out: {error}")),
+            Err(error) if skip_corrupt => terminal::say(&format!("skipped: {error}")),
             Err(error) => {
-                bail!("{error}\nhint: --skip-corrupt leaves out pictures that cannot be read")
+                bail!("{error}\nhint: --skip-corrupt skips pictures that cannot be read")
             }
         }
     }

@@ -13,27 +13,28 @@ use crate::terminal::{self, Bar};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Print what a data set holds and what is wrong with it; fails on a broken set.
+    /// Report the contents and defects of a data set; fail if it is broken.
     ///
     /// Reads Flickr8k or Flickr30k in any of their layouts (Kaggle's captions.txt, the original
-    /// *.token files, Karpathy's JSON, tar archives), decodes every picture on all cores, and
-    /// reports images, captions, split sizes, caption lengths, and missing or unreadable pictures.
+    /// *.token files, Karpathy's JSON, tar archives) and decodes every picture on all cores.
+    /// Reports the numbers of pictures and captions, split sizes, caption lengths, and missing or
+    /// unreadable pictures.
     Check(CheckArgs),
-    /// Draw a data set: simple scenes with five captions each, in Kaggle's Flickr8k layout.
+    /// Draw a data set of simple scenes with five captions each, in Kaggle's Flickr8k layout.
     Draw(DrawArgs),
 }
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
-    /// Folder with the captions and the folder of pictures.
+    /// Folder of the data set: captions and a folder of pictures.
     dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
+    /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
-    /// Split to check; all that the folder has the files for unless named.
+    /// Split to check. [default: every split that the folder has files for]
     #[arg(long, value_name = "paper|official|karpathy")]
     split: Option<SplitKind>,
-    /// Paper split: caption rows in the test set.
+    /// Captions in the test set of the paper split
     #[arg(long, default_value_t = 5000)]
     test_captions: usize,
     /// Print the report as JSON.
@@ -41,25 +42,25 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// The set that is drawn unless told otherwise.
+/// Default options of a drawn data set.
 pub const DRAWN: demo_data::Options =
     demo_data::Options { count: 600, seed: 1, size: 128, alt_texts: 0 };
 
 #[derive(clap::Args)]
 pub struct DrawArgs {
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// Number of pictures.
+    /// Number of pictures
     #[arg(long, default_value_t = DRAWN.count)]
     count: usize,
-    /// Decides every picture and caption.
+    /// Random seed of the pictures and captions
     #[arg(long, default_value_t = DRAWN.seed)]
     seed: u64,
-    /// Width and height of a picture in pixels.
+    /// Width and height of a picture, in pixels
     #[arg(long, default_value_t = DRAWN.size)]
     size: u32,
-    /// Short texts behind each picture's captions, such as "picture of a dog.", to pretrain CLIP on.
+    /// Extra short captions per picture, such as "picture of a dog.", to pretrain CLIP on
     #[arg(long, default_value_t = DRAWN.alt_texts)]
     alt_texts: usize,
 }
@@ -86,12 +87,12 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         terminal::print(&audit.to_string())?;
     }
     if audit.is_broken() {
-        bail!("{} is broken: see the report above", printable_path(&args.dataset));
+        bail!("{} is broken; the report above lists its defects", printable_path(&args.dataset));
     }
     Ok(())
 }
 
-/// The split that was named, which must then be possible, or all there are.
+/// Returns the named split, after checking that it exists, or all splits.
 fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpec>> {
     let spec = |kind| SplitSpec { kind, test_captions: args.test_captions, validation_captions: 0 };
     let Some(kind) = args.split else {
@@ -101,17 +102,17 @@ fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpe
     Ok(vec![spec(kind)])
 }
 
-/// Moves a bar, from any thread.
+/// Updates a progress bar from any thread.
 fn show(bar: &Mutex<Bar>, done: usize) {
     bar.lock().unwrap_or_else(PoisonError::into_inner).position(done as u64);
 }
 
-/// Draws a set, unless it is there already.
+/// Draws a data set unless the folder has it already.
 pub fn draw(out: &Path, options: &demo_data::Options) -> anyhow::Result<()> {
     let bar = Mutex::new(Bar::new("drawing", Unit::Count("pictures"), options.count as u64));
     let summary = demo_data::draw(out, options, |done| show(&bar, done))?;
     drop(bar);
-    let verb = if summary.was_there { "were drawn before" } else { "drawn" };
+    let verb = if summary.was_there { "already drawn" } else { "drawn" };
     terminal::say(&format!(
         "{}: {} pictures and {} captions {verb}",
         printable_path(out),

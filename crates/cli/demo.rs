@@ -1,4 +1,4 @@
-//! `capsmith demo`: the whole of Table 1 on pictures that capsmith draws, in one folder.
+//! `capsmith demo`: reproduces Table 1 on drawn pictures, in one folder.
 
 use std::path::{Path, PathBuf};
 
@@ -6,28 +6,28 @@ use anyhow::{Context, bail};
 use foreign_text::printable_path;
 use include_dir::{Dir, include_dir};
 
-use crate::reproduce::{self, Finished, WhichTable};
+use crate::reproduce::{self, Finished, PaperTable};
 use crate::{bounds, dataset, terminal};
 
-/// The small models that `cargo xtask pretrain` makes, so that the program needs no repository.
+/// Small models from `cargo xtask pretrain`, embedded so that the program is self-contained.
 static MODELS: Dir = include_dir!("$CARGO_MANIFEST_DIR/data/models");
 
-/// The whole of Table 1 on pictures that capsmith draws, in minutes and without a network or GPU.
+/// Reproduce Table 1 on drawn pictures, in minutes, without a network or GPU.
 ///
-/// Draws a data set, lays out a small CLIP and a small GPT-2 that were trained on other drawn pictures and
-/// captions (`capsmith pretrain`), and then does what `capsmith reproduce table1 --configs demo` does: every row
-/// from data to scores. Opens with pictures, captions and keywords at OUT/index.html. Run again, it goes on
-/// where it was stopped.
+/// Draws a data set, writes a small CLIP and a small GPT-2 that `capsmith pretrain` trained on
+/// other drawn pictures, and runs `capsmith reproduce table1 --configs demo` on them: every row
+/// from data to scores. Open OUT/index.html for pictures, captions, keywords and scores. An
+/// interrupted demo resumes with the same command.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder for everything the demo makes.
+    /// Folder for all files of the demo
     #[arg(long, default_value = "demo")]
     out: PathBuf,
-    /// Pictures to draw.
+    /// Number of pictures to draw
     #[arg(long, default_value_t = 1500)]
     count: usize,
-    /// Steps that run side by side.
-    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MOST_JOBS))]
+    /// Number of stages to run in parallel
+    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MAX_JOBS))]
     jobs: usize,
 }
 
@@ -40,9 +40,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ));
     dataset::draw(&pictures, &demo_data::Options { count: args.count, ..dataset::DRAWN })?;
     let weights = args.out.join("weights");
-    lay_out(&MODELS, &weights)?;
+    write_folder(&MODELS, &weights)?;
     let line = reproduce::Args {
-        table: WhichTable::Table1,
+        table: PaperTable::Table1,
         configs: Some("demo".to_owned()),
         rows: Vec::new(),
         seeds: None,
@@ -70,19 +70,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     durable::write(&index, &std::fs::read(&page)?)?;
     terminal::say(&format!("pictures, captions, keywords and scores: {}", printable_path(&index)));
     if results.rows.iter().any(|line| !line.is_scored()) {
-        bail!("not all rows could be scored; the table says why");
+        bail!("some rows could not be scored; the table says why");
     }
     Ok(())
 }
 
-/// Writes the files of an embedded folder that are not there as they are to be.
-fn lay_out(folder: &Dir, out: &Path) -> anyhow::Result<()> {
+/// Writes the files of an embedded folder that are missing or differ.
+fn write_folder(folder: &Dir, out: &Path) -> anyhow::Result<()> {
     for file in folder.files() {
         let path = out.join(file.path());
         durable::create_dir_all(path.parent().unwrap_or(out))?;
-        // A new time of change would look like another model.
+        // A new modification time would count as another model.
         durable::write_if_other(&path, file.contents())
-            .with_context(|| format!("cannot lay out {}", printable_path(&path)))?;
+            .with_context(|| format!("cannot write {}", printable_path(&path)))?;
     }
-    folder.dirs().try_for_each(|folder| lay_out(folder, out))
+    folder.dirs().try_for_each(|folder| write_folder(folder, out))
 }

@@ -11,24 +11,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::terminal;
 
-/// Check that this machine can do what capsmith does, and how fast.
+/// Check that capsmith works on this machine, and measure its speed.
 ///
-/// Looks at libtorch, CUDA, the driver, GPUs, memory, disk, METEOR's resources and the hub;
-/// computes every network on the device and compares it with the processor, in f32, TF32, and where
-/// it supports them bf16 and f16; trains twenty steps of CLIP-prefix, SBG and Merge-RNN without
-/// dropout; resumes a training; writes captions by every strategy.
-/// Needs no data set, no network, and nothing but this program and its libtorch: models are small
-/// and random. Exits with 1 where anything is wrong.
+/// Inspects libtorch, CUDA, the driver, GPUs, memory, disk, METEOR's resources and the hub.
+/// Computes every network on the device in f32, TF32 and, if supported, bf16 and f16, and compares
+/// it with the CPU. Trains twenty steps of CLIP-prefix, SBG and Merge-RNN without dropout, resumes
+/// a training, and decodes by every strategy. Needs only this program and its libtorch: no data set
+/// and no network, since the models are small and random. Exits with 1 if a check fails.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Device to check: cpu, cuda or cuda:N.
+    /// Device to check: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Measure training, decoding and CLIP too, beside a plain loop in PyTorch where python3 has
-    /// torch; full-size models on a GPU, small ones on the processor.
+    /// Also measure training, decoding and CLIP, and a plain PyTorch loop if python3 has torch.
+    /// Uses full-size models on a GPU and small ones on the CPU.
     #[arg(long)]
     bench: bool,
-    /// Folder for doctor.json and doctor.html; the files of an earlier examination are replaced.
+    /// Folder for doctor.json and doctor.html; existing ones are replaced
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     out: PathBuf,
 }
@@ -36,14 +35,14 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     check_writable(&args.out)?;
     let options = Options { device: args.device.clone(), bench: args.bench };
-    // A panic is a check that failed, and is shown as such.
+    // A panic fails its check and is reported with it.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let mut screen = Screen::default();
     let report = ::doctor::examine(&options, &mut screen);
     panic::set_hook(hook);
-    // The report is written and the verdict given though nobody reads what is printed.
-    let shown = screen.finish();
+    // Even with stdout closed, the report is written and the exit code set.
+    let printed = screen.finish();
     if report.checks.is_empty()
         && let Some(error) = report.device_error
     {
@@ -54,18 +53,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Err(error.into());
     }
     if report.ok {
-        return shown;
+        return printed;
     }
     let (failed, checks) = (report.count(Outcome::Failed), report.checks.len());
     let missing = report.measurements.iter().filter(|one| one.value.is_none()).count();
     let measured = report.measurements.len();
     match missing {
-        0 => bail!("{failed} of {checks} checks failed, in the lines above that begin with FAIL"),
+        0 => bail!(
+            "{failed} of {checks} checks failed; the lines above that begin with FAIL name them"
+        ),
         _ => bail!("{failed} of {checks} checks and {missing} of {measured} measurements failed"),
     }
 }
 
-/// Refuses a folder that cannot be written to before minutes are spent.
+/// Fails early if the folder is not writable.
 fn check_writable(folder: &Path) -> anyhow::Result<()> {
     let hint = "hint: name another folder with --out";
     durable::create_dir_all(folder).map_err(|error| anyhow!("{error}\n{hint}"))?;
@@ -79,16 +80,16 @@ fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     durable::write(&json, text.as_bytes())?;
     durable::write(&html, ::doctor::page(report).as_bytes())?;
-    terminal::say(&format!("{} and {} are written", printable_path(&json), printable_path(&html)));
+    terminal::say(&format!("wrote {} and {}", printable_path(&json), printable_path(&html)));
     Ok(())
 }
 
-/// Shows lines as they come, and what is under way.
+/// Prints findings as they come, and the running check.
 #[derive(Default)]
 struct Screen {
     bar: Option<ProgressBar>,
     group: Option<Group>,
-    /// Why stdout could not be written to.
+    /// First error of writing to stdout.
     failure: Option<anyhow::Error>,
 }
 

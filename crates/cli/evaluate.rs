@@ -1,4 +1,4 @@
-//! `capsmith evaluate`: a run's test split, or whatever `caption-eval evaluate` scores.
+//! `capsmith evaluate`: scores a split of a run, or caption files as `caption-eval evaluate` does.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,20 +19,21 @@ use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
 use crate::{models, process, terminal};
 
-/// Caption and score a split of a run, or score captions made by anybody.
+/// Caption and score a split of a run, or score caption files of any system.
 ///
-/// Scores are pycocoevalcap's; unless told otherwise on raw strings, as the paper scores. Merge-RNN's runs are
-/// scored as its authors do: on Penn Treebank tokens, with Karpathy's tokens as references.
+/// Scores are those of pycocoevalcap. By default they are computed on raw strings, as in the paper;
+/// runs of Merge-RNN on Penn Treebank tokens with Karpathy's tokens as references, as by its
+/// authors.
 ///
-/// Started by torchrun (`torchrun --no-python ... -- capsmith evaluate ...`, with that `--`), mpirun, srun or
-/// an indexed job of Kubernetes, each process captions a part of the pictures, and the last to be done
-/// scores all. Killed, the same command goes on where it was. Captions stay in captions.json: with another
-/// tokenizer they are scored anew, and not written anew.
+/// Several processes share the pictures when started by torchrun (`torchrun --no-python ... --
+/// capsmith evaluate ...`, with that `--`), mpirun, srun or an indexed Kubernetes job; the last one
+/// scores all. An interrupted evaluation resumes with the same command. Captions are kept in
+/// captions.json, so scoring with another --tokenizer does not caption again.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Run folder: captions its test split or another, lower-cased, and writes predictions and scores under
-    /// evaluation/.
+    /// Run folder. Captions one of its splits, lower-cased, and writes predictions and scores under
+    /// its evaluation/.
     #[arg(
         long,
         conflicts_with_all = [
@@ -40,27 +41,27 @@ pub struct Args {
         ]
     )]
     run: Option<PathBuf>,
-    /// Which of the run's pictures: those to report on, or those held out to choose by.
+    /// Split of the run: test, or validation for model selection. [default: test]
     #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
     split: Option<SplitChoice>,
-    /// Folder for a run's predictions and scores, in place of one under the run's evaluation/.
+    /// Folder for the predictions and scores. [default: a folder under the run's evaluation/]
     #[arg(long, requires = "run", value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Which of the run's checkpoints; the newest, or the best where training stops by held-out
-    /// captions.
+    /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum, requires = "run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Change how the run decodes, such as `--set decoding.max_new_tokens=40`, or say where its data lies
-    /// now: data.dataset, data.embeddings, keywords.selected; may be repeated.
+    /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or a path of data
+    /// that has moved: data.dataset, data.embeddings, keywords.selected. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
-    /// Control: caption each picture from another one's embedding, shuffled by this seed.
+    /// Control experiment: caption each picture from another picture's embedding, shuffled by this
+    /// seed.
     #[arg(long, value_name = "SEED", requires = "run")]
     shuffle_embeddings: Option<u64>,
-    /// Where the CLIP of an SBG run is, if it has moved: its folder or its name at the hub.
+    /// Folder or hub name of the CLIP of an SBG run, if it has moved.
     #[arg(long, requires = "run")]
     clip: Option<String>,
-    /// Device for a run: cpu, cuda or cuda:N.
+    /// Device for --run: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     #[command(flatten)]
@@ -84,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let system = RunFolder::open(run)?.config()?.system;
     scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
     let options = scoring.options(terminal::say)?;
-    let how = CaptionOptions {
+    let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
@@ -95,15 +96,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             process: ProcessRank::from_env()?,
         },
     };
-    let scored = match evaluate(run, &args.device, &how, &options)? {
+    let scored = match evaluate(run, &args.device, &captioning, &options)? {
         Evaluated::Scored(scored) => scored,
         Evaluated::Left(0) => {
-            terminal::say("another process scores all captions");
+            terminal::say("another process scores the captions");
             return Ok(());
         }
         Evaluated::Left(left) => {
             terminal::say(&format!(
-                "{left} pictures are left to other processes, the last of which scores all"
+                "{left} pictures are left to other processes; the last one scores all"
             ));
             return Ok(());
         }
@@ -118,12 +119,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One of a run's checkpoints.
+/// Choice of a run's checkpoint.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum CheckpointChoice {
-    /// The newest.
+    /// The newest checkpoint.
     Newest,
-    /// The checkpoint of the epoch with the lowest loss.
+    /// The checkpoint of the epoch with the lowest validation loss.
     Best,
 }
 
@@ -136,12 +137,12 @@ impl From<CheckpointChoice> for recipes::CheckpointChoice {
     }
 }
 
-/// One of a run's splits.
+/// Choice of a run's split.
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitChoice {
-    /// The test pictures.
+    /// Test pictures.
     Test,
-    /// The held-out pictures.
+    /// Held-out pictures.
     Validation,
 }
 
@@ -157,47 +158,48 @@ impl From<SplitChoice> for ScoredSplit {
 /// Options of captioning a split.
 #[derive(Default)]
 pub struct CaptionOptions<'a> {
-    /// Checkpoint that captions.
+    /// Checkpoint to caption with.
     pub checkpoint: Option<CheckpointChoice>,
-    /// Changes of its configuration of decoding, and of the paths of its data.
+    /// Overrides of decoding settings and data paths, as `key=value`.
     pub sets: &'a [String],
-    /// Path of its CLIP, if that has moved.
+    /// Folder or hub name of the run's CLIP, if it has moved.
     pub clip: Option<&'a str>,
-    /// Images, and whether they are captioned as a control.
+    /// Split, output folder and processes of the evaluation.
     pub evaluation: EvaluateOptions,
 }
 
-/// Where the CLIP is that a run compares captions by, if it does; or where it has `moved`.
+/// Returns the path of the CLIP that reranks captions, from `moved` or the config; `None` unless
+/// SBG.
 pub fn reranking_clip(config: &Config, moved: Option<&str>) -> anyhow::Result<Option<PathBuf>> {
     let System::Sbg(system) = &config.system else { return Ok(None) };
     let clip = moved.unwrap_or(&system.reranking.clip);
     let found = models::find(clip, ModelFiles::ClipText)
-        .context("the run compares captions with pictures by CLIP; say where it is with --clip")?;
+        .context("the run reranks captions by CLIP; name its folder with --clip")?;
     Ok(Some(found))
 }
 
-/// A run's captioner, with the CLIP that it compares captions by where it does.
+/// Loads a run's captioner, with its reranking CLIP if it has one.
 pub fn captioner(
     folder: &RunFolder,
     device: Device,
-    how: &CaptionOptions,
+    captioning: &CaptionOptions,
 ) -> anyhow::Result<Captioner> {
-    let clip = reranking_clip(&folder.config()?, how.clip)?;
-    let which = how.checkpoint.map(Into::into);
-    Ok(Captioner::load(folder, device, which, how.sets, clip.as_deref())?)
+    let clip = reranking_clip(&folder.config()?, captioning.clip)?;
+    let checkpoint = captioning.checkpoint.map(Into::into);
+    Ok(Captioner::load(folder, device, checkpoint, captioning.sets, clip.as_deref())?)
 }
 
-/// Captions and scores a split of a run with a progress bar, for each of its choices.
+/// Captions and scores a split of a run, once for each of its rerankings.
 pub fn evaluate(
     run: &Path,
     device: &str,
-    how: &CaptionOptions,
+    captioning: &CaptionOptions,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = process::device(device, how.evaluation.process)?;
+    let device = process::device(device, captioning.evaluation.process)?;
     let folder = RunFolder::open(run)?;
-    let captioner = captioner(&folder, device, how)?;
+    let captioner = captioner(&folder, device, captioning)?;
     let mut bar = terminal::Bar::default();
-    evaluate_run(&folder, &captioner, device, &how.evaluation, options, &mut bar)
+    evaluate_run(&folder, &captioner, device, &captioning.evaluation, options, &mut bar)
         .with_context(|| format!("cannot evaluate {}", printable_path(run)))
 }

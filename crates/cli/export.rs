@@ -9,24 +9,24 @@ use training::pickle;
 
 use crate::terminal;
 
-/// Write a run or embeddings as Python reads them.
+/// Export a run or embeddings in formats that Python reads.
 ///
-/// The weights that a run captions with (the best epoch's where training ends on held-out captions,
-/// else the newest): its GPT-2 as a Hugging Face folder, or all of them as one safetensors file
-/// with ClipCap's names. Or embeddings as ClipCap's pickle. Nothing is overwritten.
+/// A run is exported from its best checkpoint if it stops early by validation loss, else from its
+/// newest: GPT-2 as a Hugging Face folder, or all weights as one safetensors file with ClipCap's
+/// tensor names. Embeddings are exported as a ClipCap pickle. Existing files are not overwritten.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["run", "embeddings"])))]
 pub struct Args {
-    /// Run folder.
+    /// Run folder to export.
     #[arg(long, requires = "format", conflicts_with = "dataset")]
     run: Option<PathBuf>,
-    /// What to make of a run.
+    /// Format of an exported run.
     #[arg(long, value_name = "huggingface|clipcap", requires = "run")]
     format: Option<Format>,
-    /// File of embeddings, from `capsmith precompute`.
+    /// Embeddings file to export, from `capsmith precompute`.
     #[arg(long, requires = "dataset")]
     embeddings: Option<PathBuf>,
-    /// Data set that the embeddings are of.
+    /// Data set of the embeddings.
     #[arg(long, requires = "embeddings")]
     dataset: Option<PathBuf>,
     /// Folder or file to write.
@@ -37,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let (Some(run), Some(format)) = (&args.run, args.format) {
         export(&RunFolder::open(run)?, format, &args.out)?;
-        terminal::say(&format!("{} is written", printable_path(&args.out)));
+        terminal::say(&format!("wrote {}", printable_path(&args.out)));
     }
     if let (Some(file), Some(dataset)) = (&args.embeddings, &args.dataset) {
         embeddings(file, dataset, &args.out)?;
@@ -47,6 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
     let (rows, captions) = pickle::export(file, dataset, out)?;
-    terminal::say(&format!("{}: {rows} embeddings, {captions} captions", printable_path(out)));
+    terminal::say(&format!(
+        "wrote {}: {rows} embeddings, {captions} captions",
+        printable_path(out)
+    ));
     Ok(())
 }

@@ -11,13 +11,13 @@ use crate::terminal::Bar;
 pub enum Command {
     Meteor(FetchMeteorArgs),
     Weights(FetchWeightsArgs),
-    /// Fetch, check and unpack Flickr8k and Karpathy's splits of it.
+    /// Download, verify and unpack Flickr8k and Karpathy's splits of it.
     ///
     /// Run the command again to resume an interrupted download.
     Flickr8k(FetchDataSetArgs),
-    /// Fetch Karpathy's split of Flickr30k, and unpack the pictures that you provide.
+    /// Download Karpathy's splits of Flickr30k, and unpack the pictures that you provide.
     ///
-    /// Only you can request the pictures, by accepting their terms; the command prints where.
+    /// You must request the pictures yourself by accepting their terms; the command prints where.
     Flickr30k(FetchDataSetArgs),
 }
 

@@ -11,31 +11,30 @@ use training::pickle;
 
 use crate::{models, terminal};
 
-/// Take over a captioner or embeddings made in Python.
+/// Import a ClipCap checkpoint or embeddings from Python.
 ///
-/// A checkpoint (FILE.pt, or FILE.safetensors as `export` writes it) with ClipCap's names, also behind
-/// `module.` and the like and under any key, becomes a run folder that `caption` and `evaluate` take.
-/// With --dataset, a pickle of embeddings and captions as ClipCap makes it (FILE.pkl) becomes a
-/// file of embeddings for that data set. Neither file is run.
+/// A checkpoint (FILE.pt, or FILE.safetensors from `export`) with ClipCap's tensor names, also with
+/// prefixes such as `module.` or nested under a key, becomes a run folder for `caption` and
+/// `evaluate`. With --dataset, a ClipCap pickle of embeddings and captions (FILE.pkl) becomes an
+/// embeddings file of that data set. No code in the files is executed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// File, or one of the hub: clip-prefix, or hf:OWNER/NAME/FILE.
+    /// File to import: a path, or a hub file: clip-prefix or hf:OWNER/NAME/FILE.
     file: String,
-    /// Run folder, or file of embeddings (.safetensors), to write.
+    /// Run folder, or embeddings file (.safetensors), to write.
     #[arg(long)]
     out: PathBuf,
-    /// What the run is configured as, but for its mapper; the paper's recipe on Flickr8k, on the
-    /// CPU, unless given.
+    /// Config of the run; the mapper is taken from the checkpoint. [default: the paper's recipe on
+    /// Flickr8k, on the CPU]
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Tokenizer: a folder or a model of the hub; weights/gpt2 where it is there, else gpt2, unless
-    /// given.
+    /// Folder or hub name of the tokenizer. [default: weights/gpt2 if it exists, else gpt2]
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
-    /// GPT-2's attention heads; the hidden size / 64 unless given.
+    /// Attention heads of GPT-2. [default: hidden size / 64]
     #[arg(long)]
     heads: Option<i64>,
-    /// Data set whose pictures a pickle's embeddings are of.
+    /// Data set of a pickle's embeddings.
     #[arg(long, conflicts_with_all = ["config", "tokenizer", "heads"])]
     dataset: Option<PathBuf>,
 }
@@ -79,7 +78,7 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     Ok(run)
 }
 
-/// Makes a run folder of a checkpoint, and says what it is.
+/// Imports a checkpoint as a run folder, and prints its architecture.
 pub fn captioner(
     file: &Path,
     config: Option<&Path>,
@@ -95,7 +94,7 @@ pub fn captioner(
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
     let tokenizer = tokenizer.unwrap_or(default);
     let tokenizer = models::find(tokenizer, ModelFiles::LanguageModel)
-        .context("cannot find the tokenizer (--tokenizer says where it is)")?;
+        .context("cannot find the tokenizer; name its folder with --tokenizer")?;
     let imported = import(&Import { file, config, tokenizer: &tokenizer, heads, out })?;
     let gpt2 = &imported.gpt2;
     let system = imported.config.clip_prefix()?;
@@ -124,7 +123,7 @@ fn cpu() -> [String; 1] {
 fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
     let imported = pickle::import(file, dataset, out)?;
     for skipped in &imported.skipped {
-        terminal::say(&format!("left out {}: {}", skipped.name, skipped.reason));
+        terminal::say(&format!("skipped {}: {}", skipped.name, skipped.reason));
     }
     terminal::say(&format!(
         "{}: {} embeddings of {} values{}, {} pictures without one",

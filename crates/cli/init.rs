@@ -1,4 +1,4 @@
-//! `capsmith init`: models with random weights in the real formats.
+//! `capsmith init`: models with random weights, in Hugging Face format.
 
 use std::path::PathBuf;
 
@@ -14,56 +14,57 @@ use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Write a CLIP with random weights as a Hugging Face folder.
+    /// Create a CLIP with random weights as a Hugging Face folder.
     ///
-    /// Random features still tell pictures apart by colour and coarse layout, which is enough to try
-    /// everything out; they know nothing of what pictures show.
+    /// Random features distinguish pictures by colour and coarse layout, which is enough to try
+    /// every command, but carry no meaning.
     Clip(ClipArgs),
-    /// Write a GPT-2 with random weights, and a tokenizer trained on a data set's training captions.
+    /// Create a GPT-2 with random weights and a tokenizer trained on a data set's training
+    /// captions.
     Gpt2(Gpt2Args),
 }
 
 #[derive(clap::Args, Clone)]
 pub struct ClipArgs {
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     pub out: PathBuf,
     #[command(flatten)]
     shape: ClipShape,
-    /// Scale of the random weights; 1 is what transformers uses, and larger lets random
-    /// features vary more from picture to picture.
+    /// Scale of the random weights; transformers uses 1, and larger values make random features
+    /// vary more between pictures
     #[arg(long, default_value_t = 3.0)]
     pub initializer_factor: f64,
-    /// Decides the weights.
+    /// Random seed of the weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// The size of a CLIP.
+/// Dimensions of a CLIP.
 #[derive(clap::Args, Clone)]
 pub struct ClipShape {
-    /// Width and height that pictures are resized and cropped to.
-    #[arg(long, default_value_t = 112, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Width and height of the input picture, in pixels
+    #[arg(long, default_value_t = 112, value_parser = bounds::size(bounds::MAX_WIDTH))]
     image_size: i64,
-    /// Width and height of a patch.
-    #[arg(long, default_value_t = 16, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Width and height of a patch, in pixels
+    #[arg(long, default_value_t = 16, value_parser = bounds::size(bounds::MAX_WIDTH))]
     patch_size: i64,
-    /// Width of both towers.
-    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Hidden size of both towers
+    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MAX_WIDTH))]
     hidden_size: i64,
-    /// Layers of either tower.
-    #[arg(long, default_value_t = 2, value_parser = bounds::size(bounds::MOST_LAYERS))]
+    /// Layers of each tower
+    #[arg(long, default_value_t = 2, value_parser = bounds::size(bounds::MAX_LAYERS))]
     layers: i64,
-    /// Attention heads of either tower.
-    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Attention heads of each tower
+    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MAX_WIDTH))]
     heads: i64,
-    /// Width of the embeddings.
-    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Size of the embeddings
+    #[arg(long, default_value_t = 256, value_parser = bounds::size(bounds::MAX_WIDTH))]
     projection_dim: i64,
 }
 
 impl ClipShape {
-    /// The model of this size, whose weights begin at `initializer_factor` times the usual scale.
+    /// Returns the config of this size with `initializer_factor` times the usual scale of weights.
     pub fn config(&self, initializer_factor: f64) -> anyhow::Result<ClipConfig> {
         let config = ClipConfig {
             projection_dim: self.projection_dim,
@@ -94,37 +95,37 @@ impl ClipShape {
 
 #[derive(clap::Args, Clone)]
 pub struct Gpt2Args {
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     pub out: PathBuf,
     #[command(flatten)]
     pictures: TrainingPictures,
     #[command(flatten)]
     shape: Gpt2Shape,
-    /// Decides the weights.
+    /// Random seed of the weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// The pictures of a data set that are for training.
+/// Training split of a data set.
 #[derive(clap::Args, Clone)]
 pub struct TrainingPictures {
-    /// Data set, of which the training split is taken.
+    /// Data set, of which the training split is used.
     #[arg(long)]
     dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
+    /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
-    /// Split that says which pictures are for training.
+    /// Split of the data set
     #[arg(long, default_value = "paper", value_name = "paper|official|karpathy")]
     split: SplitKind,
-    /// Paper split: caption rows in the test set.
+    /// Captions in the test set of the paper split
     #[arg(long, default_value_t = 5000)]
     test_captions: usize,
 }
 
 impl TrainingPictures {
-    /// The data set, and which of its pictures.
+    /// Loads the data set and the indices of its training images.
     pub fn load(&self) -> anyhow::Result<(Corpus, Vec<usize>)> {
         let corpus = Corpus::load(&self.dataset, self.layout)?;
         let spec = SplitSpec {
@@ -136,7 +137,7 @@ impl TrainingPictures {
         Ok((corpus, split.train))
     }
 
-    /// Their captions, lower-cased.
+    /// Returns the training captions, lower-cased.
     pub fn texts(&self) -> anyhow::Result<Vec<String>> {
         let (corpus, images) = self.load()?;
         let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
@@ -144,31 +145,31 @@ impl TrainingPictures {
     }
 }
 
-/// The size of a GPT-2.
+/// Dimensions of a GPT-2.
 #[derive(clap::Args, Clone)]
 pub struct Gpt2Shape {
-    /// Most tokens the vocabulary may have.
-    #[arg(long, default_value_t = 4000, value_parser = bounds::size(bounds::MOST_TOKENS as i64))]
+    /// Maximum size of the vocabulary, in tokens
+    #[arg(long, default_value_t = 4000, value_parser = bounds::size(bounds::MAX_TOKENS as i64))]
     vocab_size: i64,
-    /// Width of the hidden states.
-    #[arg(long, default_value_t = 192, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Hidden size
+    #[arg(long, default_value_t = 192, value_parser = bounds::size(bounds::MAX_WIDTH))]
     hidden_size: i64,
-    /// Layers.
-    #[arg(long, default_value_t = 3, value_parser = bounds::size(bounds::MOST_LAYERS))]
+    /// Layers
+    #[arg(long, default_value_t = 3, value_parser = bounds::size(bounds::MAX_LAYERS))]
     layers: i64,
-    /// Attention heads.
-    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Attention heads
+    #[arg(long, default_value_t = 4, value_parser = bounds::size(bounds::MAX_WIDTH))]
     heads: i64,
-    /// Longest sequence in tokens, prefix included.
-    #[arg(long, default_value_t = 128, value_parser = bounds::size(bounds::MOST_WIDTH))]
+    /// Maximum sequence length, in tokens, prefix included
+    #[arg(long, default_value_t = 128, value_parser = bounds::size(bounds::MAX_WIDTH))]
     positions: i64,
-    /// Dropout everywhere that GPT-2 has it.
+    /// Dropout probability of the embeddings, attention and residuals
     #[arg(long, default_value_t = 0.1)]
     dropout: f64,
 }
 
 impl Gpt2Shape {
-    /// The model of this size.
+    /// Returns the config of this size.
     pub fn config(&self) -> anyhow::Result<Gpt2Config> {
         let config = Gpt2Config {
             vocab_size: self.vocab_size,
@@ -196,7 +197,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 pub fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
     models::init_clip(&args.out, args.shape.config(args.initializer_factor)?, args.seed)?;
-    terminal::say(&format!("a CLIP with random weights is in {}", printable_path(&args.out)));
+    terminal::say(&format!("created a CLIP with random weights in {}", printable_path(&args.out)));
     Ok(())
 }
 
@@ -205,14 +206,14 @@ pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     let (texts, config) = (args.pictures.texts()?, args.shape.config()?);
     let config = models::init_gpt2(&args.out, &config, &texts, args.seed)?;
     terminal::say(&format!(
-        "a GPT-2 with random weights and {} tokens is in {}",
+        "created a GPT-2 with random weights and {} tokens in {}",
         config.vocab_size,
         printable_path(&args.out)
     ));
     Ok(())
 }
 
-/// New weights must never replace somebody's model.
+/// Fails if the folder already holds a model.
 pub fn refuse_existing(out: &std::path::Path) -> anyhow::Result<()> {
     if out.join("model.safetensors").exists() {
         bail!("{} already holds a model; choose another --out, or remove it", printable_path(out));

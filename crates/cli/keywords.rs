@@ -22,103 +22,105 @@ use crate::{models, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make labels and an encyclopedia of a data set's captions.
+    /// Build labels and an encyclopedia from a data set's captions.
     ///
-    /// Three stages, each a readable file in the folder: all words (all-labels.json), those without
-    /// near-synonyms (labels.json), and those filed under categories (encyclopedia.json). Run again, it
-    /// rebuilds only the files whose inputs have changed.
+    /// Writes three readable files: all words (all-labels.json), the words without near-synonyms
+    /// (labels.json), and these sorted into categories (encyclopedia.json). Run again, the command
+    /// rebuilds only files whose inputs have changed.
     Build(BuildArgs),
-    /// Choose the keywords of every picture of a data set.
+    /// Select the keywords of every picture of a data set.
     ///
-    /// Writes a line of JSON for each picture, whose keywords are in the order of SBG's prompt. The
-    /// labels and the encyclopedia are those of `keywords build`, or the paper's own files.
+    /// Writes one line of JSON per picture, with its keywords in the order of SBG's prompt. Labels
+    /// and encyclopedia come from `keywords build`, or from the paper's published files.
     Select(SelectArgs),
 }
 
-/// Method of finding near-synonyms.
+/// Method of detecting near-synonyms.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SynonymsBy {
-    /// A cosine above 0.8 by CLIP's text tower; the paper has a model of sentence-transformers.
+enum SynonymMethod {
+    /// Cosine similarity above 0.8 by CLIP's text tower; the paper uses a sentence-transformers
+    /// model.
     Clip,
-    /// The same most frequent sense in WordNet.
+    /// Same most frequent sense in WordNet.
     Wordnet,
-    /// Not at all.
+    /// Keep all words.
     None,
 }
 
-/// Method of filing labels.
+/// Method of sorting labels into categories.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CategoriesBy {
-    /// By the cosine with the category's name, by CLIP's text tower.
+enum CategoryMethod {
+    /// Cosine similarity with the category's name by CLIP's text tower.
     Clip,
-    /// By the distance in WordNet.
+    /// Distance in WordNet.
     Wordnet,
-    /// By BART, trained on MNLI, as the paper: slow without a GPU.
+    /// BART trained on MNLI, as in the paper; slow without a GPU.
     Nli,
 }
 
 #[derive(clap::Args)]
 pub struct BuildArgs {
-    /// Folder with the captions and the folder of pictures.
+    /// Folder of the data set: captions and a folder of pictures.
     #[arg(long)]
     dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
+    /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// CLIP, where a stage needs it: a Hugging Face folder, or a model of the hub such as
-    /// openai/clip-vit-large-patch14.
+    /// CLIP, required by `--synonyms clip` and `--categories clip`: a Hugging Face folder, or a hub
+    /// name such as openai/clip-vit-large-patch14.
     #[arg(long)]
     clip: Option<String>,
-    /// Method of finding near-synonyms, of which the most frequent is kept.
+    /// Method of detecting near-synonyms, of which only the most frequent word is kept
     #[arg(long, value_enum, default_value = "wordnet")]
-    synonyms: SynonymsBy,
-    /// Method of filing labels under categories.
+    synonyms: SynonymMethod,
+    /// Method of sorting labels into categories
     #[arg(long, value_enum, default_value = "clip")]
-    categories: CategoriesBy,
-    /// BART for --categories nli: a Hugging Face folder, or facebook/bart-large-mnli of the hub.
+    categories: CategoryMethod,
+    /// BART for `--categories nli`: a Hugging Face folder, or the hub name
+    /// facebook/bart-large-mnli.
     #[arg(long, value_name = "MODEL", required_if_eq("categories", "nli"))]
     nli: Option<String>,
-    /// Labels to file in place of built ones: the paper's published list, or its pickle.
+    /// Label list to sort instead of building one: the paper's published list, as JSON or pickle.
     #[arg(long, value_name = "FILE", conflicts_with = "synonyms")]
     labels: Option<PathBuf>,
-    /// Device: cpu, cuda or cuda:N.
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
 }
 
 #[derive(clap::Args)]
 pub struct SelectArgs {
-    /// Folder with the captions and the folder of pictures.
+    /// Folder of the data set: captions and a folder of pictures.
     #[arg(long)]
     dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
+    /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
-    /// The file that `capsmith precompute` wrote.
+    /// Embeddings file from `capsmith precompute`.
     #[arg(long)]
     embeddings: PathBuf,
-    /// The CLIP of the embeddings: a Hugging Face folder, or a model of the hub.
+    /// CLIP that computed the embeddings: a Hugging Face folder or a hub name.
     #[arg(long)]
     clip: String,
-    /// Folder that `capsmith keywords build` wrote.
+    /// Folder from `capsmith keywords build`.
     #[arg(long, required_unless_present = "labels")]
     keywords: Option<PathBuf>,
-    /// Labels in place of the folder's: the paper's published list, or its pickle.
+    /// Label list instead of the folder's: the paper's published list, as JSON or pickle.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// An encyclopedia in place of the folder's: the paper's published one, or its pickle.
+    /// Encyclopedia instead of the folder's: the paper's published one, as JSON or pickle.
     #[arg(long, value_name = "FILE")]
     encyclopedia: Option<PathBuf>,
-    /// The variant without the walk through the encyclopedia: only the most probable labels.
+    /// Ablation without the encyclopedia: select the most probable labels only.
     #[arg(long, conflicts_with = "encyclopedia")]
     no_hierarchy: bool,
-    /// File to write.
+    /// Keywords file (.jsonl) to write.
     #[arg(long)]
     out: PathBuf,
-    /// Device: cpu, cuda or cuda:N.
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -139,28 +141,30 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
             fingerprint: corpus.fingerprint(),
         },
     };
-    let by_clip = (args.synonyms == SynonymsBy::Clip && args.labels.is_none())
-        || args.categories == CategoriesBy::Clip;
+    let uses_clip = (args.synonyms == SynonymMethod::Clip && args.labels.is_none())
+        || args.categories == CategoryMethod::Clip;
     let clip = match &args.clip {
-        Some(clip) if by_clip => Some(encoder(clip, &args.device)?),
+        Some(clip) if uses_clip => Some(encoder(clip, &args.device)?),
         _ => None,
     };
     let clip = || {
         clip.as_ref().context(
-            "--categories clip and --synonyms clip compare words by a CLIP; name it with --clip, or say --categories wordnet",
+            "--categories clip and --synonyms clip need a CLIP\nhint: name its folder with --clip, or use --categories wordnet",
         )
     };
     let bart = zero_shot(args)?;
     let synonyms = match args.synonyms {
         _ if args.labels.is_some() => Synonyms::None,
-        SynonymsBy::Clip => Synonyms::Clip(clip()?),
-        SynonymsBy::Wordnet => Synonyms::Wordnet,
-        SynonymsBy::None => Synonyms::None,
+        SynonymMethod::Clip => Synonyms::Clip(clip()?),
+        SynonymMethod::Wordnet => Synonyms::Wordnet,
+        SynonymMethod::None => Synonyms::None,
     };
     let categories = match args.categories {
-        CategoriesBy::Clip => Categories::Clip(clip()?),
-        CategoriesBy::Wordnet => Categories::Wordnet,
-        CategoriesBy::Nli => Categories::Nli(bart.as_ref().context("name BART with --nli")?),
+        CategoryMethod::Clip => Categories::Clip(clip()?),
+        CategoryMethod::Wordnet => Categories::Wordnet,
+        CategoryMethod::Nli => Categories::Nli(
+            bart.as_ref().context("--categories nli needs BART; name its folder with --nli")?,
+        ),
     };
     let folder = Folder::new(&args.out);
     let written = keywords::build(&folder, source, &synonyms, &categories, &mut Bar::default())?;
@@ -172,7 +176,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
 
 /// Loads BART for `--categories nli`.
 fn zero_shot(args: &BuildArgs) -> anyhow::Result<Option<ZeroShot>> {
-    let Some(nli) = args.nli.as_ref().filter(|_| args.categories == CategoriesBy::Nli) else {
+    let Some(nli) = args.nli.as_ref().filter(|_| args.categories == CategoryMethod::Nli) else {
         return Ok(None);
     };
     let folder = models::find(nli, ModelFiles::LanguageModel)?;
@@ -219,7 +223,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     let pictures = embeddings.names().iter().cloned().zip(all);
     ImageKeywords::save(&args.out, &identity, pictures)?;
     terminal::say(&format!(
-        "{}: {count} keywords of {} pictures, {} texts compared with each",
+        "wrote {}: {count} keywords of {} pictures, each compared with {} texts",
         printable_path(&args.out),
         embeddings.names().len(),
         selector.texts().len()
@@ -227,11 +231,11 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the labels and, with a hierarchy, the encyclopedia: named files, or else the folder's own.
+/// Reads the labels and, unless `--no-hierarchy`, the encyclopedia: named files, or the folder's.
 fn sources(args: &SelectArgs) -> anyhow::Result<(Vec<Label>, Option<Encyclopedia>)> {
     let folder = |option: &str| {
         args.keywords.as_deref().map(Folder::new).with_context(|| {
-            format!("name a file with {option}, or a folder of `capsmith keywords build` with --keywords")
+            format!("name a file with {option}, or a folder from `capsmith keywords build` with --keywords")
         })
     };
     let labels = match &args.labels {
@@ -248,7 +252,7 @@ fn sources(args: &SelectArgs) -> anyhow::Result<(Vec<Label>, Option<Encyclopedia
     Ok((labels, Some(encyclopedia)))
 }
 
-/// Fails unless the embeddings are of this data set, by this CLIP.
+/// Fails unless this CLIP computed the embeddings from this data set.
 fn check(
     args: &SelectArgs,
     corpus: &Corpus,
@@ -257,7 +261,7 @@ fn check(
 ) -> anyhow::Result<()> {
     let (file, identity) = (printable_path(&args.embeddings), embeddings.identity());
     let again = format!(
-        "make them again: capsmith precompute --dataset {} --clip {}",
+        "\nhint: compute them again: capsmith precompute --dataset {} --clip {}",
         printable_path(&args.dataset),
         args.clip
     );
@@ -265,7 +269,7 @@ fn check(
     check_pictures(embeddings, corpus)?;
     if identity.dimension != encoder.dimension() {
         bail!(
-            "{file} holds embeddings of {} values, but {} makes texts of {}; they are of another model; {again}",
+            "{file} holds embeddings of {} values, but text embeddings of {} have {}: another model computed them{again}",
             identity.dimension,
             args.clip,
             encoder.dimension()
@@ -273,7 +277,7 @@ fn check(
     }
     if identity.model_sha256 != encoder.identity() {
         bail!(
-            "{file} was made by another CLIP than {} (its weights have another SHA-256); {again}",
+            "{file} was computed by another CLIP than {}, whose weights have another SHA-256{again}",
             args.clip
         );
     }

@@ -1,4 +1,4 @@
-//! The `capsmith` command line: definitions and glue, nothing else.
+//! Command line of `capsmith`: definitions of the commands, and calls of the libraries.
 
 mod bench;
 mod bounds;
@@ -38,10 +38,10 @@ use tch::TchError;
 /// Train, evaluate and reproduce CLIP-prefix image captioning on Flickr8k and Flickr30k.
 ///
 /// The usual order: `dataset check` a folder of pictures and captions, `precompute` its CLIP
-/// embeddings, `train` a run from a config, `evaluate` it, and `caption` pictures of your own. SBG also
-/// needs `keywords` before it is trained. `report` shows runs beside each other, `serve` captions in the
-/// browser. `reproduce` does all of it for every row of a table of the paper, and `demo` on pictures that
-/// capsmith draws itself.
+/// embeddings, `train` a run from a config, `evaluate` the run, and `caption` your own pictures.
+/// SBG also needs `keywords` before `train`. `report` compares runs on one page, `serve` captions
+/// in the browser. `reproduce` runs all steps for every row of a table of the paper, and `demo`
+/// does so on pictures that capsmith draws. `capsmith COMMAND --help` explains a command.
 #[derive(Parser)]
 #[command(name = "capsmith", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
@@ -59,18 +59,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    // A command without words here says its own, all of them with --help.
-    /// Look at a data set, or draw one.
+    // The other commands' help is at their arguments.
+    /// Check a data set, or draw one.
     #[command(subcommand)]
     Dataset(dataset::Command),
     Precompute(precompute::Args),
-    /// Choose the words that describe each picture, for SBG.
+    /// Build keyword lists and select the keywords of each picture, for SBG.
     #[command(subcommand)]
     Keywords(keywords::Command),
-    /// Make models with random weights, where pretrained ones cannot be had.
+    /// Create models with random weights, where pretrained ones are not available.
     #[command(subcommand)]
     Init(init::Command),
-    /// Train small models from scratch, where pretrained ones cannot be had.
+    /// Train small models from scratch, where pretrained ones are not available.
     #[command(subcommand)]
     Pretrain(pretrain::Command),
     Train(train::Args),
@@ -82,10 +82,10 @@ enum Command {
     Reproduce(reproduce::Args),
     Import(import::Args),
     Export(export::Args),
-    /// Bring what capsmith does not ship.
+    /// Download data sets, pretrained weights and METEOR's resources.
     #[command(subcommand)]
     Fetch(fetch::Command),
-    /// Measure the hot paths against the Python reference on this machine.
+    /// Measure training, decoding and preprocessing against the Python reference.
     #[command(subcommand)]
     Bench(bench::Command),
     Doctor(doctor::Args),
@@ -95,7 +95,7 @@ enum Command {
 fn main() -> ExitCode {
     mkl::keep_symbol();
     terminal::stop_with_stdin();
-    // Without it, a write beyond the limit ends the process.
+    // Otherwise a write beyond the file size limit ends the process.
     let _ = durable::fail_at_the_size_limit();
     let Cli { command, verbose, quiet } = Cli::parse();
     // `conflicts_with` does not see one of them before a subcommand and the other after it.
@@ -105,14 +105,14 @@ fn main() -> ExitCode {
     }
     terminal::init(verbose, quiet);
     let shared = command.is_shared();
-    let result = if !shared && started_often() {
+    let result = if !shared && is_one_of_several() {
         Err(anyhow::anyhow!(
-            "this command is the work of one process, but a launcher started several of it; start it once"
+            "a launcher started several processes, but this command runs in one\nhint: start it once, without the launcher"
         ))
     } else {
         catch_out_of_memory(|| command.run()).unwrap_or_else(|exhausted| {
             Err(anyhow::anyhow!(
-                "{exhausted}\nhint: a smaller model or batch needs less; --device names another device"
+                "{exhausted}\nhint: use a smaller batch or model, or choose another device with --device"
             ))
         })
     };
@@ -151,7 +151,7 @@ impl Command {
         }
     }
 
-    /// Whether several processes of a launcher may work together on it, or each on a part.
+    /// Returns whether several processes of a launcher can run the command together.
     fn is_shared(&self) -> bool {
         matches!(
             self,
@@ -164,12 +164,12 @@ impl Command {
     }
 }
 
-/// Whether a launcher started more processes than this one.
-fn started_often() -> bool {
+/// Returns whether a launcher started this process as one of several.
+fn is_one_of_several() -> bool {
     ProcessRank::from_env().is_ok_and(|process| !process.is_single())
 }
 
-/// The error and its causes, without those that the text before them repeats.
+/// Formats an error and its causes, without causes that the text already contains.
 fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {

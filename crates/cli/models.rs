@@ -10,7 +10,7 @@ use runs::Provenance;
 
 use crate::terminal::{self, Bar};
 
-/// Returns the path of the model that `text` names, fetching its missing files.
+/// Returns the path of the model that `text` names, downloading its missing files.
 pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, needed, &Options::from_environment()?, &mut Bar::default())
@@ -25,13 +25,14 @@ pub fn encoder_files(network: Network) -> ModelFiles {
     }
 }
 
-/// What a run's embeddings are from; an imported one's from CLIP.
+/// Returns the encoder of a run's embeddings; imported runs use CLIP.
 pub fn network(provenance: &Provenance) -> Network {
     provenance.embeddings.as_ref().map_or(Network::Clip, Identity::network)
 }
 
-/// The image encoder that a run's embeddings are from, as it is called and where its files are: where
-/// they were then, or where they have `moved` by what was given as `option`.
+/// Returns the name and files of the image encoder that computed a run's embeddings.
+///
+/// `moved`, the value of the option called `option`, replaces the name in the run's provenance.
 pub fn image_encoder(
     run: &Path,
     provenance: &Provenance,
@@ -41,14 +42,14 @@ pub fn image_encoder(
     let identity = provenance.embeddings.as_ref();
     let Some(model) = moved.or(identity.map(|identity| identity.model.as_str())) else {
         bail!(
-            "{} was imported, and nothing in it says which CLIP it was trained on; name its folder with --clip (ClipCap's own take ViT-B/32, the paper's ViT-L/14)",
+            "{} was imported and does not record its CLIP\nhint: name its folder with --clip; ClipCap's checkpoints use ViT-B/32, the paper's ViT-L/14",
             printable_path(run)
         );
     };
     let network = network(provenance);
     let path = find(model, encoder_files(network)).with_context(|| {
         format!(
-            "the run {} needs the model that it was trained on; say where it is with {option}",
+            "the run {} needs the image encoder that it was trained with; name it with {option}",
             printable_path(run)
         )
     })?;
@@ -56,10 +57,10 @@ pub fn image_encoder(
     Ok((model.to_owned(), EncoderSource { network, path, dtype }))
 }
 
-/// Names the tensors of an image encoder's weights that it does without, as transformers does.
+/// Prints the unused tensors of an image encoder's weights, as transformers does.
 pub fn note_ignored(model: &str, encoder: &ImageEncoder) {
     if !encoder.ignored().is_empty() {
         let names = training::first_names(encoder.ignored());
-        terminal::say(&format!("note: tensors of {model} that CLIP does not use: {names}"));
+        terminal::say(&format!("note: {model} has tensors that CLIP does not use: {names}"));
     }
 }

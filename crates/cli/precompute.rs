@@ -11,47 +11,47 @@ use tch::Device;
 
 use crate::{bounds, models, process, terminal};
 
-/// Compute the embedding of every picture of a data set, once: by CLIP, or VGG-16's fc7.
+/// Compute the embedding of every picture of a data set by CLIP, or by VGG-16's fc7 layer.
 ///
-/// ImageFiles are decoded and resized on all cores while the model runs. The result is one safetensors
-/// file. Stopped or killed, the same command goes on where it was. Once the file is finished, the
-/// same command looks for pictures that were replaced since, and embeds these again.
+/// Writes one safetensors file. All cores decode and resize pictures while the model runs. An
+/// interrupted command resumes when run again. With a finished file, the same command embeds
+/// pictures that have been replaced since.
 ///
-/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, each process embeds a part, and the
-/// last to be done puts all together. They need the folder of the file in common. A later start, of as
-/// many processes or another number, makes what is missing.
+/// Several processes share the pictures when started by torchrun, mpirun, srun or an indexed
+/// Kubernetes job; the last one writes the file, on storage that all of them share. A later start
+/// with any number of processes computes the missing embeddings.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with the captions and the folder of pictures, or with tar archives of both.
+    /// Folder of the data set: captions and a folder of pictures, or tar archives of both.
     #[arg(long)]
     pub dataset: PathBuf,
-    /// Layout of the captions; recognised from the folder unless named.
+    /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     pub layout: Option<Layout>,
-    /// CLIP: a Hugging Face folder, or a model of the hub such as openai/clip-vit-large-patch14 or
+    /// CLIP: a Hugging Face folder, or a hub name such as openai/clip-vit-large-patch14 or
     /// ViT-L/14.
     #[arg(long, required_unless_present = "vgg")]
     pub clip: Option<String>,
-    /// VGG-16 in place of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
-    /// PyTorch file, or one of the hub such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
+    /// VGG-16 instead of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
+    /// PyTorch file, or a hub file such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with = "clip")]
     pub vgg: Option<String>,
-    /// File to write.
+    /// Embeddings file (.safetensors) to write.
     #[arg(long)]
     pub out: PathBuf,
-    /// Device: cpu, cuda or cuda:N.
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Precision of weights and activations; embeddings are stored as f32.
+    /// Precision of weights and activations; embeddings are stored as f32
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     pub dtype: Dtype,
-    /// ImageFiles in a batch.
+    /// Pictures per batch
     #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=4_096))]
     pub batch_size: usize,
     /// Divide each embedding by its L2 norm.
     #[arg(long)]
     pub normalize: bool,
-    /// Leave out pictures that cannot be read, naming and counting them.
+    /// Skip pictures that cannot be read; name and count them.
     #[arg(long)]
     pub skip_corrupt: bool,
 }
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model as it was named, and the model.
+/// Loads the encoder; returns it with the model's name.
 fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
     let (model, network) = match (&args.vgg, &args.clip) {
         (Some(vgg), _) => (vgg, Network::Vgg),
@@ -106,14 +106,14 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
 
 fn report(summary: &Summary, names: &[String], out: &Path) {
     for Skipped { name, reason } in &summary.skipped {
-        terminal::say(&format!("left out {}: {reason}", printable(name)));
+        terminal::say(&format!("skipped {}: {reason}", printable(name)));
     }
     let out = printable_path(out);
     if summary.already_finished {
         terminal::say(&format!("{out} is finished already; nothing to do"));
         if summary.unrecorded {
             terminal::say(&format!(
-                "{out} does not tell sizes and times of its pictures, so replaced ones are not noticed; to have them noticed, move it away and repeat this command"
+                "note: {out} does not record sizes and times of its pictures, so replaced pictures are not detected\nhint: to detect them, move the file away and run this command again"
             ));
         }
         return;
@@ -121,7 +121,7 @@ fn report(summary: &Summary, names: &[String], out: &Path) {
     if !summary.changed.is_empty() {
         let changed: Vec<_> = summary.changed.iter().map(|&picture| &names[picture]).collect();
         terminal::say(&format!(
-            "pictures that changed since they were embedded: {} ({}); embedded again with the rest of their batches",
+            "{} pictures changed since they were embedded ({}); embedded again with the rest of their batches",
             changed.len(),
             precompute::first_of(&changed)
         ));
@@ -129,12 +129,12 @@ fn report(summary: &Summary, names: &[String], out: &Path) {
     let Summary { encoded, resumed, skipped, left, .. } = summary;
     if *left > 0 {
         terminal::say(&format!(
-            "{encoded} embeddings made now, {resumed} before; {left} pictures are left to other processes, the last of which writes {out}"
+            "computed {encoded} embeddings, {resumed} were computed before; {left} pictures are left to other processes, the last one writes {out}"
         ));
         return;
     }
     terminal::say(&format!(
-        "{out}: {encoded} embeddings made now, {resumed} by an earlier run, {} pictures left out",
+        "wrote {out}: {encoded} embeddings computed now, {resumed} by an earlier run, {} pictures skipped",
         skipped.len()
     ));
 }

@@ -1,4 +1,4 @@
-//! `capsmith pretrain`: small models from scratch, where pretrained ones cannot be had.
+//! `capsmith pretrain`: small models trained from scratch.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Train a CLIP on pictures and their captions, by its contrastive objective.
+    /// Train a CLIP on pictures and captions by the contrastive objective.
     ///
-    /// Writes a Hugging Face folder, with a tokenizer trained on the captions. On a CPU; for models of a few
-    /// million weights. `cargo xtask pretrain` makes the models of data/ with it.
+    /// Writes a Hugging Face folder with a tokenizer trained on the captions. Runs on the CPU, for
+    /// models of a few million weights.
     Clip(ClipArgs),
-    /// Train a GPT-2 on captions, as a language model.
+    /// Train a GPT-2 on captions as a language model.
     ///
-    /// Writes a Hugging Face folder, with a tokenizer trained on the captions.
+    /// Writes a Hugging Face folder with a tokenizer trained on the captions.
     Gpt2(Gpt2Args),
 }
 
 #[derive(clap::Args)]
 pub struct ClipArgs {
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
     pictures: TrainingPictures,
     #[command(flatten)]
     shape: ClipShape,
-    /// Most tokens the vocabulary may have.
-    #[arg(long, default_value_t = 2000, value_parser = bounds::whole(1..=bounds::MOST_TOKENS))]
+    /// Maximum size of the vocabulary, in tokens
+    #[arg(long, default_value_t = 2000, value_parser = bounds::whole(1..=bounds::MAX_TOKENS))]
     vocab_size: usize,
-    /// Pictures, with a caption each, in a step.
-    #[arg(long, default_value_t = 128, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
+    /// Pictures per step, each with one caption
+    #[arg(long, default_value_t = 128, value_parser = bounds::whole(1..=bounds::MAX_BATCH))]
     batch_size: usize,
     #[command(flatten)]
     course: CourseArgs,
@@ -47,39 +47,39 @@ pub struct ClipArgs {
 
 #[derive(clap::Args)]
 pub struct Gpt2Args {
-    /// Folder to write to.
+    /// Folder to write.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
     pictures: TrainingPictures,
     #[command(flatten)]
     shape: Gpt2Shape,
-    /// Tokens in a block.
-    #[arg(long, default_value_t = 64, value_parser = bounds::whole(2..=bounds::MOST_TOGETHER))]
+    /// Tokens per block
+    #[arg(long, default_value_t = 64, value_parser = bounds::whole(2..=bounds::MAX_BATCH))]
     block_size: usize,
-    /// Blocks in a step.
-    #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=bounds::MOST_TOGETHER))]
+    /// Blocks per step
+    #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=bounds::MAX_BATCH))]
     batch_size: usize,
     #[command(flatten)]
     course: CourseArgs,
 }
 
-/// How long and how fast.
+/// Schedule of the training.
 #[derive(clap::Args)]
 struct CourseArgs {
-    /// Steps in all.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=bounds::MOST_STEPS))]
+    /// Training steps
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=bounds::MAX_STEPS))]
     steps: u64,
-    /// The peak of the learning rate; it rises to it in 100 steps and falls to 0 at the last.
+    /// Peak learning rate, after a warmup of 100 steps and before a decay to 0
     #[arg(long, default_value_t = 1e-3, value_parser = bounds::rate)]
     learning_rate: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay
     #[arg(long, default_value_t = 0.01, value_parser = bounds::rate)]
     weight_decay: f64,
-    /// Decides weights, batches and dropout.
+    /// Random seed of weights, batches and dropout
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Type that weights are stored in.
+    /// Type of the stored weights
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     dtype: Dtype,
 }
@@ -143,7 +143,7 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A bar over all steps, or a line now and then where there is no terminal.
+/// Progress bar over all steps; without a terminal, periodic lines.
 struct Screen {
     bar: terminal::Bar,
     steps: u64,
@@ -155,18 +155,18 @@ impl Screen {
     }
 
     fn show(&mut self, StepProgress { step, loss }: StepProgress) {
-        // After the last step the folder is written.
+        // The folder is written after the last step.
         terminal::hold_stops(step == self.steps);
         self.bar.detail(&format!("loss {loss:.3}"));
         self.bar.position(step);
     }
 
-    fn end(&mut self, finished: bool, what: &str, out: &Path) {
+    fn end(&mut self, finished: bool, model: &str, out: &Path) {
         self.bar.finish();
         terminal::say(&if finished {
-            format!("a {what} trained in {} steps is in {}", self.steps, printable_path(out))
+            format!("trained a {model} for {} steps; wrote {}", self.steps, printable_path(out))
         } else {
-            "interrupted; nothing was written".to_owned()
+            "interrupted; nothing is written".to_owned()
         });
     }
 }

@@ -1,11 +1,12 @@
-//! A process among those of its job: its device and its share of the machine.
+//! Device and CPU threads of one process of a distributed job.
 
 use launchers::ProcessRank;
 use networks::device::{self, parse_device};
 use tch::Device;
 
-/// The device called `name` that is this process's own. One of several processes takes no more than its
-/// share of the machine's cores.
+/// Returns this process's device for the device name `name`.
+///
+/// One of several processes also limits its CPU threads to its share of the cores.
 pub fn device(name: &str, process: ProcessRank) -> anyhow::Result<Device> {
     if !process.is_single() {
         device::set_threads(device::cpu_threads(launchers::local_world_size()));

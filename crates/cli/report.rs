@@ -8,18 +8,18 @@ use report::Run;
 
 use crate::terminal;
 
-/// Show runs beside each other on one page.
+/// Compare runs side by side on one HTML page.
 ///
-/// Scores, the same test pictures captioned by every run, curves of training, scores after each epoch,
-/// best and worst captions, lengths, keywords, and in what configurations differ. The page is one HTML
-/// file that needs nothing but itself; small pictures are in it. What a run does not have yet is said in
-/// its place, with the command that makes it.
+/// The page shows scores, the same test pictures captioned by every run, training curves, scores
+/// after each epoch, best and worst captions, caption lengths, keywords, and differences between
+/// the configs. It is self-contained, thumbnails included. Where a run lacks something, the page
+/// names the command that makes it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run folders, such as runs/*; each is called by its folder's name.
+    /// Run folders, such as runs/*; each run is named after its folder.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The page.
+    /// HTML file to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
 }
@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     durable::write(&args.out, page.as_bytes())?;
     let size = page.len() as f64 / 1e6;
     terminal::say(&format!(
-        "{} ({size:.1} MB) is ready; open it in a browser",
+        "wrote {} ({size:.1} MB); open it in a browser",
         printable_path(&args.out)
     ));
     Ok(())

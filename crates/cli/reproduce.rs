@@ -1,4 +1,4 @@
-//! `capsmith reproduce`: a table of the paper, from data to scores.
+//! `capsmith reproduce`: reproduces a table of the paper, from data to scores.
 
 use std::fmt::Write as _;
 use std::io::LineWriter;
@@ -20,76 +20,81 @@ use tch::{Kind, Tensor};
 use crate::stage_screen::{Screen, changes};
 use crate::{bounds, models, terminal};
 
-/// The paper's own captioner, at the hub.
+/// Hub name of the captioner that the paper published.
 const PUBLISHED: &str = "clip-prefix";
-/// What a recipe calls a model that is made with random weights.
+/// Name in a recipe of a model with random weights.
 const RANDOM: &str = "random";
 
 /// Reproduce a table of the paper: every row from data to scores.
 ///
-/// Fetches what is missing, computes embeddings and keywords, trains, captions and evaluates, and writes the
-/// table beside the published one (table1.md, .csv, .json, .html). Each step is a `capsmith` command that
-/// --dry-run shows; with --resume, finished ones are kept, and those with other inputs than before are run
-/// again with all that depends on them. A row that fails does not stop the others, but the exit code says so.
+/// Downloads missing files, computes embeddings and keywords, trains, captions and evaluates, and
+/// writes the table next to the published numbers (table1.md, .csv, .json, .html). Each stage is a
+/// `capsmith` command; --dry-run prints them. With --resume, finished stages are reused, and stages
+/// with changed inputs run again with all stages that depend on them. A failed row does not stop
+/// the others; the exit code reports it.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// Which table: of Flickr8k, or of Flickr30k.
+    /// Table of the paper
     #[arg(value_enum)]
-    pub table: WhichTable,
-    /// Configurations: flickr8k, flickr30k, small or demo, or a folder like those of configs/. The table's
-    /// full-size ones unless given; small runs in about an hour on two CPU cores.
+    pub table: PaperTable,
+    /// Family of configs: flickr8k, flickr30k, small or demo, or a folder like those of configs/.
+    /// `small` takes about an hour on two CPU cores. [default: the full-size family of the table]
     #[arg(long, value_name = "FAMILY|DIR")]
     pub configs: Option<String>,
-    /// Only these rows, such as sbg-1,sbg-5,merge-rnn.
+    /// Rows to reproduce, such as sbg-1,sbg-5,merge-rnn. [default: all]
     #[arg(long, value_delimiter = ',', value_parser = row, value_name = "ROW,...")]
     pub rows: Vec<Row>,
-    /// Runs of each row, for a mean and a standard deviation; the recipe's number unless given.
+    /// Runs per row with different seeds, for a mean and standard deviation. [default: from the
+    /// recipe]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: Option<u64>,
-    /// Keep finished steps and resume the others.
+    /// Resume the study in the folder; finished stages are reused.
     #[arg(long)]
     pub resume: bool,
-    /// Run every step again in the study's folder, in place of what is finished there.
+    /// Run every stage of the study in the folder again, and replace its results.
     #[arg(long, conflicts_with = "resume")]
     pub rerun: bool,
-    /// Only show the commands, and how long they may take by a quick measurement.
+    /// Print the commands and their estimated run times; run nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Folder of the data set; data/flickr8k or data/flickr30k unless given, fetched where it is missing.
+    /// Folder of the data set, downloaded if missing. [default: data/flickr8k or data/flickr30k]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Folder with the models, for machines without a network: DIR/clip-vit-large-patch14, DIR/gpt2, ...,
-    /// as `capsmith fetch weights NAME --out DIR` lays them out. Fetched where it is not given.
+    /// Folder of the models, for machines without a network: DIR/clip-vit-large-patch14, DIR/gpt2,
+    /// ..., as `capsmith fetch weights NAME --out DIR` writes them. [default: downloaded from the
+    /// hub]
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Devices, which runs take in turn: cpu, cuda:0, or cuda:0,cuda:1; the configured ones unless given.
+    /// Devices that the runs take in turn: cpu, cuda:0, or cuda:0,cuda:1. [default: from the
+    /// configs]
     #[arg(long, value_delimiter = ',')]
     pub device: Vec<String>,
-    /// Steps that run side by side; each gets its share of the CPU's cores.
-    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MOST_JOBS))]
+    /// Number of stages to run in parallel; each gets its share of the CPU cores
+    #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MAX_JOBS))]
     pub jobs: usize,
-    /// Score the checkpoint that the paper published in row prefix-gradient-clipping, instead of training.
+    /// Score the paper's published checkpoint in row prefix-gradient-clipping instead of training
+    /// one.
     #[arg(long)]
     pub from_published: bool,
-    /// Folder of the study; reproduce/ and the table's name unless given.
+    /// Folder of the study. [default: reproduce/table1 or reproduce/table2]
     #[arg(long)]
     pub out: Option<PathBuf>,
 }
 
 /// A table of the paper.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum WhichTable {
-    /// Flickr8k.
+pub enum PaperTable {
+    /// Results on Flickr8k.
     Table1,
-    /// Flickr30k.
+    /// Results on Flickr30k.
     Table2,
 }
 
-impl From<WhichTable> for Table {
-    fn from(table: WhichTable) -> Self {
+impl From<PaperTable> for Table {
+    fn from(table: PaperTable) -> Self {
         match table {
-            WhichTable::Table1 => Self::One,
-            WhichTable::Table2 => Self::Two,
+            PaperTable::Table1 => Self::One,
+            PaperTable::Table2 => Self::Two,
         }
     }
 }
@@ -97,7 +102,7 @@ impl From<WhichTable> for Table {
 fn row(text: &str) -> Result<Row, String> {
     Row::ALL.into_iter().find(|row| row.name() == text).ok_or_else(|| {
         let names: Vec<&str> = Row::ALL.iter().map(|row| row.name()).collect();
-        format!("there is no such row; the rows are {}", names.join(", "))
+        format!("unknown row; the rows are {}", names.join(", "))
     })
 }
 
@@ -111,26 +116,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|line| line.row)
         .collect();
     if !missing.is_empty() && terminal::interrupted().is_none() {
-        bail!("not all rows could be scored: {}; the table says why", missing.join(", "));
+        bail!("some rows could not be scored: {}; the table says why", missing.join(", "));
     }
     Ok(())
 }
 
-/// A study that came to its end.
+/// Results of a finished study.
 pub struct Finished {
-    /// The table.
+    /// Scores of the table.
     pub results: Results,
-    /// Its page.
+    /// HTML page of the table.
     pub page: PathBuf,
 }
 
-/// Runs the study; none where it was only to be shown.
+/// Runs the study; returns `None` after a dry run.
 pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let table = Table::from(args.table);
     let out = args.out.clone().unwrap_or_else(|| Path::new("reproduce").join(table.name()));
     if out.join("stages").is_dir() && !(args.resume || args.rerun || args.dry_run) {
         bail!(
-            "{} holds a study already; add --resume to resume it, --rerun to run all of it again, or choose another --out",
+            "{} holds a study already\nhint: add --resume to resume it or --rerun to run all of it again, or choose another --out",
             printable_path(&out)
         );
     }
@@ -155,19 +160,19 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
     write_page(&page, &results, &reproduction)?;
-    terminal::say(&format!("the table with its captions: {}", printable_path(&page)));
+    terminal::say(&format!("wrote the table and its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
 }
 
-/// This program, to run stages with.
+/// Returns the path of this program, which runs the stages.
 pub fn program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("cannot find capsmith's own program")
+    std::env::current_exe().context("cannot find the path of the capsmith program")
 }
 
-/// Runs a plan on the screen.
+/// Runs a plan and shows its stages.
 fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
     let stop = terminal::stop_flag()?;
-    // The stages under way save what they have.
+    // Running stages save a checkpoint before they stop.
     terminal::hold_stops(true);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = jobs.max(1);
@@ -180,7 +185,7 @@ fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
     Ok(stages::run(plan, &runner, &Screen::new(plan), &stop)?)
 }
 
-/// What is to be done, with everything that is missing fetched, unless it is only to be shown.
+/// Returns the request for a study; downloads missing files unless `--dry-run`.
 fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
     let name = args.configs.clone().unwrap_or_else(|| table.data_set().to_lowercase());
     let family = Family::open(&name)?;
@@ -205,7 +210,7 @@ fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
     })
 }
 
-/// The rows in the table's order, each once.
+/// Returns distinct rows in the table's order.
 fn in_order(rows: &[Row]) -> Vec<Row> {
     Row::ALL.into_iter().filter(|row| rows.contains(row)).collect()
 }
@@ -215,7 +220,7 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     terminal::say(&format!(
-        "{} is not there: fetching {}",
+        "{} does not exist; downloading {}",
         printable_path(dataset),
         table.data_set()
     ));
@@ -231,7 +236,10 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
         &mut LineWriter::new(terminal::Notes),
     )
     .with_context(|| {
-        format!("cannot fetch {}; --data names its folder on this machine", table.data_set())
+        format!(
+            "cannot download {}\nhint: if it is on this machine, name its folder with --data",
+            table.data_set()
+        )
     })
 }
 
@@ -239,17 +247,17 @@ fn has_meteor() -> bool {
     caption_metrics::meteor::Resources::open_default().is_ok()
 }
 
-/// METEOR's resources come over pip; without them the other scores come out all the same.
+/// Downloads METEOR's resources with pip; without them the other scores are still computed.
 fn fetch_meteor() {
     if has_meteor() {
         return;
     }
-    terminal::say("fetching METEOR's resources");
+    terminal::say("downloading METEOR's resources");
     if let Err(error) = caption_metrics::cli::fetch_meteor(
         &caption_metrics::cli::FetchMeteorArgs { from: None },
         &mut LineWriter::new(terminal::Notes),
     ) {
-        terminal::say(&format!("METEOR is left out: {error}"));
+        terminal::say(&format!("METEOR will be missing from the scores: {error}"));
     }
 }
 
@@ -270,14 +278,15 @@ fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
     })
 }
 
-/// A model in the folder of `--weights`, or one that is fetched; only its name for a dry run without.
+/// Returns the path of a model under `--weights` or downloaded; its name in a dry run without
+/// either.
 fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
     if let Some(folder) = &args.weights {
         let local = name.trim_start_matches("hf:").rsplit('/').next().unwrap_or(name);
         let path = folder.join(local);
         if !path.exists() && !args.dry_run {
             bail!(
-                "{} is not there; on a machine with a network: capsmith fetch weights {name} --out {}",
+                "{} does not exist\nhint: on a machine with a network, run capsmith fetch weights {name} --out {}",
                 printable_path(&path),
                 printable_path(folder)
             );
@@ -288,32 +297,32 @@ fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
         return Ok(name.to_owned());
     }
     let path = models::find(name, needed)
-        .context("--weights names a folder with the models, for machines without a network")?;
+        .context("without a network, name a folder with the models by --weights")?;
     Ok(path.display().to_string())
 }
 
 /// Prints the plan, with the action and estimated time of each step.
 fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
     let (mut text, mut left) = (String::new(), 0.0);
-    for (at, stage) in plan.stages().iter().enumerate() {
-        let action = plan.action(at)?;
-        let todo = match action {
+    for (index, stage) in plan.stages().iter().enumerate() {
+        let action = plan.action(index)?;
+        let status = match action {
             StageAction::Keep => "finished".to_owned(),
             StageAction::Resume => "to resume".to_owned(),
-            StageAction::Run => "to be run".to_owned(),
-            StageAction::Redo => format!("to be run again{}", changes(plan, at)),
-            StageAction::Restore => "to be run again, since its results are damaged".to_owned(),
+            StageAction::Run => "to run".to_owned(),
+            StageAction::Redo => format!("to run again{}", changes(plan, index)),
+            StageAction::Restore => "to run again, since its results are damaged".to_owned(),
         };
-        let seconds = if action == StageAction::Keep { 0.0 } else { estimate.seconds(at) };
+        let seconds = if action == StageAction::Keep { 0.0 } else { estimate.seconds(index) };
         left += seconds;
         let (name, arguments) = (&stage.name, stage.arguments.join(" "));
         let time =
             if seconds > 0.0 { format!(", about {}", duration(seconds)) } else { String::new() };
-        let _ = writeln!(text, "# {name}: {todo}{time}\ncapsmith {arguments}\n");
+        let _ = writeln!(text, "# {name}: {status}{time}\ncapsmith {arguments}\n");
     }
     let _ = writeln!(
         text,
-        "In all about {}, one after the other: estimated from sizes at the {:.0} GFLOP/s that a product of matrices reached.",
+        "Total about {} without parallel stages, estimated from model and data sizes at the measured {:.0} GFLOP/s of a matrix product.",
         duration(left),
         estimate.speed() / 1e9,
     );
@@ -324,8 +333,9 @@ fn duration(seconds: f64) -> HumanDuration {
     HumanDuration(Duration::from_secs_f64(seconds))
 }
 
-/// Measures for half a second how many floating-point operations a second a device computes, by a product
-/// of matrices of GPT-2 small's size.
+/// Returns the measured speed of a device, in floating-point operations per second.
+///
+/// Repeats a matrix product of GPT-2 small's size for half a second.
 fn speed(device: &str) -> anyhow::Result<f64> {
     let options = (Kind::Float, parse_device(device)?);
     let left = Tensor::f_rand([512, 768], options)?;

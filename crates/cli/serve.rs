@@ -14,38 +14,38 @@ use words::ClipTokenizer;
 
 use crate::{evaluate, models, terminal};
 
-/// Caption pictures in the browser, or over HTTP, with trained runs.
+/// Serve trained runs over HTTP, with a web page to caption pictures.
 ///
-/// Opens a page at http://127.0.0.1:8080/: drop a picture, choose among the runs, set how they decode,
-/// and compare their captions. Programs post pictures to /v1/caption.
+/// Open http://127.0.0.1:8080/ in a browser: drop a picture, choose runs, set their decoding, and
+/// compare their captions. Programs post pictures to /v1/caption.
 ///
-/// Where a CLIP is served, it says how near each caption is to the picture. Ctrl-C stops the server when
-/// requests in flight are answered.
+/// If CLIP is available, each caption comes with its CLIP similarity to the picture. Ctrl-C stops
+/// the server after it has answered the requests in flight.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "addresses as they are typed")]
 #[command(
     after_help = "For programs:\n  curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption"
 )]
 pub struct Args {
-    /// Run folder that `capsmith train` wrote; may be repeated. A run is called as its folder is.
+    /// Run folder from `capsmith train`; may be repeated. A run is named after its folder.
     #[arg(long = "run", required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// CLIP's folder or its name at the hub, where it has moved since the runs' embeddings were computed,
-    /// or to compare captions with pictures where no run has one.
+    /// Folder or hub name of CLIP, if it has moved since `precompute`, or to compare captions with
+    /// pictures if no run uses CLIP.
     #[arg(long)]
     clip: Option<String>,
-    /// VGG-16's file or its name at the hub, where it has moved since.
+    /// File or hub name of VGG-16, if it has moved since `precompute`.
     #[arg(long, value_name = "FILE")]
     vgg: Option<String>,
-    /// Device: cpu, cuda or cuda:N.
+    /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where to listen; 0.0.0.0:8080 lets other machines reach it.
+    /// Address to listen on; 0.0.0.0:8080 lets other machines connect
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     address: String,
-    /// Host by which browsers and programs may call the server, such as captions.example.org; may be repeated.
-    /// Without it the server answers to localhost and to the host of --address, and to any IP address
-    /// where other machines reach it.
+    /// Host name that clients may use for the server, such as captions.example.org; may be
+    /// repeated. The server always answers to localhost, to the host of --address, and, if other
+    /// machines can connect, to any IP address.
     #[arg(long = "allowed-host", value_name = "HOST")]
     allowed_hosts: Vec<Host>,
 }
@@ -53,10 +53,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
     let sources = sources(args)?;
-    let judge = judge(args, &sources)?;
+    let scoring_clip = scoring_clip(args, &sources)?;
     let listener = TcpListener::bind(&args.address).with_context(|| {
         format!(
-            "cannot listen on {}; choose another address with --address",
+            "cannot listen on {}\nhint: choose another address with --address",
             printable(&args.address)
         )
     })?;
@@ -65,28 +65,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     allowed.extend(args.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok()));
     let stop = terminal::stop_flag()?;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
-    #[allow(clippy::result_large_err, reason = "made once, at the start")]
+    #[allow(clippy::result_large_err, reason = "called once, at the start")]
     let load = move || {
         device::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
-        Models::load(&sources, judge.as_ref(), device, &mut terminal::Bar::default())
+        Models::load(&sources, scoring_clip.as_ref(), device, &mut terminal::Bar::default())
     };
     let ready = || {
-        // Requests in flight are answered.
+        // The server answers the requests in flight before it stops.
         terminal::hold_stops(true);
         if !address.ip().is_loopback() {
-            terminal::say(
-                "warning: other machines can reach this server, and nothing asks them for a password",
-            );
+            terminal::say("warning: other machines can reach this server without a password");
         }
-        terminal::say(&format!("serving {} at http://{address}/ until Ctrl-C", names.join(", ")));
+        terminal::say(&format!("serving {} at http://{address}/ (Ctrl-C stops)", names.join(", ")));
     };
     if !serve::serve(listener, load, &Limits::default(), allowed, &stop, ready)? {
-        bail!("some requests in flight could not be answered in time");
+        bail!("stopped before some requests in flight were answered");
     }
     Ok(())
 }
 
-/// The runs with all their files found.
+/// Finds the files of all runs.
 fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
     let source = |(path, name): (&PathBuf, String)| {
         let folder = RunFolder::open(path)?;
@@ -102,12 +100,13 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
     args.runs.iter().zip(report::names(&args.runs)?).map(source).collect()
 }
 
-/// The CLIP to compare captions with pictures by: that of a run, or as it is named. None where its folder
-/// has no tokenizer.
-fn judge(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSource>> {
+/// Returns the CLIP to compare captions with pictures by: a run's, or the one of `--clip`.
+///
+/// `None` if there is neither, or its folder has no tokenizer.
+fn scoring_clip(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<EncoderSource>> {
     let mut encoders = sources.iter().map(|source| &source.encoder);
-    let of_a_run = encoders.find(|encoder| encoder.network == Network::Clip).cloned();
-    let found = match (of_a_run, &args.clip) {
+    let from_run = encoders.find(|encoder| encoder.network == Network::Clip).cloned();
+    let found = match (from_run, &args.clip) {
         (Some(encoder), _) => encoder,
         (None, Some(clip)) => {
             let path = models::find(clip, models::encoder_files(Network::Clip))?;

@@ -1,4 +1,4 @@
-//! Shows the stages of a study: a line for each running one, with the last line of its log.
+//! Progress display of a study: one line per running stage, with the last line of its log.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,14 +10,14 @@ use studies::stages::{Damage, Observer, Outcome, Plan, StageAction};
 
 use crate::terminal;
 
-/// Shows a plan's stages; lines only where there is no terminal.
+/// Shows the stages of a plan; without a terminal, prints only their start and end.
 pub struct Screen {
     running: Mutex<HashMap<usize, ProgressBar>>,
     width: usize,
 }
 
 impl Screen {
-    /// For this plan.
+    /// Creates the display of a plan.
     pub fn new(plan: &Plan) -> Self {
         let width = plan.stages().iter().map(|stage| stage.name.len()).max().unwrap_or(0);
         Self { running: Mutex::default(), width }
@@ -29,69 +29,73 @@ impl Screen {
 }
 
 impl Observer for Screen {
-    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
-        let name = &plan.stages()[at].name;
+    fn damaged(&self, plan: &Plan, index: usize, damage: &Damage) {
+        let name = &plan.stages()[index].name;
         let kept = match damage {
-            Damage::Lost(_) => "; what is there is kept under a name that ends in .damaged",
+            Damage::Lost(_) => "; the damaged files are kept under names that end in .damaged",
             Damage::Resumable(_) => "",
         };
-        terminal::say(&format!("! {name} is run again: {}{kept}", damage.reason()));
+        terminal::say(&format!("! {name} runs again: {}{kept}", damage.reason()));
     }
 
-    fn started(&self, plan: &Plan, at: usize, action: StageAction) {
-        let name = &plan.stages()[at].name;
-        let what = match action {
-            StageAction::Resume => "resumed".to_owned(),
-            StageAction::Redo => format!("again{}", changes(plan, at)),
-            StageAction::Restore => "again, since its results are damaged".to_owned(),
+    fn started(&self, plan: &Plan, index: usize, action: StageAction) {
+        let name = &plan.stages()[index].name;
+        let status = match action {
+            StageAction::Resume => "resuming".to_owned(),
+            StageAction::Redo => format!("running again{}", changes(plan, index)),
+            StageAction::Restore => "running again, since its results are damaged".to_owned(),
             StageAction::Keep | StageAction::Run => "started".to_owned(),
         };
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style);
         let bar = terminal::BARS.add(bar.with_prefix(format!("{name:<0$}", self.width)));
-        bar.set_message(what.clone());
+        bar.set_message(status.clone());
         bar.enable_steady_tick(Duration::from_millis(250));
         if bar.is_hidden() {
-            terminal::say(&format!("{name}: {what}"));
+            terminal::say(&format!("{name}: {status}"));
         }
-        self.bars().insert(at, bar);
+        self.bars().insert(index, bar);
     }
 
-    fn said(&self, _plan: &Plan, at: usize, line: &str) {
-        if let Some(bar) = self.bars().get(&at) {
+    fn output(&self, _plan: &Plan, index: usize, line: &str) {
+        if let Some(bar) = self.bars().get(&index) {
             bar.set_message(line.to_owned());
         }
     }
 
-    fn ended(&self, plan: &Plan, at: usize, outcome: &Outcome) {
-        if let Some(bar) = self.bars().remove(&at) {
+    fn ended(&self, plan: &Plan, index: usize, outcome: &Outcome) {
+        if let Some(bar) = self.bars().remove(&index) {
             bar.finish_and_clear();
         }
-        let name = format!("{:<1$}", plan.stages()[at].name, self.width);
+        let name = format!("{:<1$}", plan.stages()[index].name, self.width);
         match outcome {
-            Outcome::Kept => terminal::say(&format!("✓ {name} was finished before")),
+            Outcome::Kept => terminal::say(&format!("✓ {name} already finished")),
             Outcome::Finished { seconds } => {
                 let time = HumanDuration(Duration::from_secs_f64(*seconds));
                 terminal::say(&format!("✓ {name} {time:#}"));
             }
             Outcome::Failed { error } => {
-                let log = plan.log_file(at);
+                let log = plan.log_file(index);
                 terminal::say(&format!(
-                    "✗ {name} failed: {error}\n  all that it said: {}",
+                    "✗ {name} failed: {error}\n  log: {}",
                     printable_path(&log)
                 ));
             }
-            Outcome::Skipped => terminal::say(&format!("- {name} left out: what it needs failed")),
-            Outcome::Stopped => terminal::say(&format!("- {name} stopped; --resume resumes it")),
+            Outcome::Skipped => {
+                terminal::say(&format!("- {name} skipped: a stage that it depends on failed"))
+            }
+            Outcome::Stopped => {
+                terminal::say(&format!("- {name} stopped; resume it with --resume"))
+            }
         }
     }
 }
 
-/// Returns why a stage is run again: the names of its changed inputs.
-pub fn changes(plan: &Plan, at: usize) -> String {
-    match plan.changes(at).unwrap_or_default() {
+/// Returns the reason to run a stage again: the names of its changed inputs.
+pub fn changes(plan: &Plan, index: usize) -> String {
+    match plan.changes(index).unwrap_or_default() {
         names if names.is_empty() => String::new(),
-        names => format!(", with other inputs: {}", names.join(", ")),
+        names => format!(", changed inputs: {}", names.join(", ")),
     }
 }

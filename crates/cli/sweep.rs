@@ -9,16 +9,16 @@ use caption_metrics::meteor::Resources;
 use clap::Subcommand;
 use foreign_text::printable_path;
 use networks::device::parse_device;
-use studies::sweep::{self, Ended, Options, Sweep, Task};
+use studies::sweep::{self, Options, Sweep, SweepOutcome, Task};
 
 use crate::{reproduce, terminal};
 
-/// Try values of a config: a grid, random draws, or successive halving.
+/// Search for config values: by grid, random search or successive halving.
 ///
-/// A sweep's file names a base config, what is varied, and the score that trials are compared by, on
-/// held-out pictures; see configs/sweeps/. Every trial is checked before any is started, and is a run
-/// of its own under trials/. Killed or stopped, the same command with --resume goes on; what is
-/// finished is kept. A trial that fails is noted, and the others go on.
+/// A sweep file names a base config, the keys to vary, and the score on held-out pictures that
+/// ranks the trials; see configs/sweeps/. All trials are checked before the first one starts. Each
+/// trial is a run of its own under trials/. An interrupted sweep resumes with the same command and
+/// --resume; finished runs are reused. A failed trial is recorded and does not stop the others.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct Args {
@@ -30,53 +30,53 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a sweep, or one task's share of it; `capsmith sweep FILE` is the same.
+    /// Run a sweep, or one task's share of it. Same as `capsmith sweep FILE`.
     Run(RunArgs),
-    /// Print the batch script that carries a sweep as a SLURM array.
+    /// Print a batch script that runs a sweep as a SLURM array.
     Slurm(SlurmArgs),
 }
 
 #[derive(clap::Args)]
 struct RunArgs {
-    /// The sweep's TOML file; see configs/sweeps/.
+    /// TOML file of the sweep; see configs/sweeps/.
     file: PathBuf,
-    /// Folder for the sweep; runs/sweeps/ and the name of its file unless given.
+    /// Folder for the sweep. [default: runs/sweeps/ and the name of FILE]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Runs at a time; one for each device unless given.
+    /// Number of runs in parallel. [default: one per device]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     jobs: Option<u16>,
-    /// Devices to spread runs over: cpu, cuda, or some like cuda:0,cuda:1; what the config says unless
-    /// given.
+    /// Devices to spread runs over: cpu, cuda, or several such as cuda:0,cuda:1. [default: from the
+    /// config]
     #[arg(long, value_delimiter = ',', value_name = "DEVICES")]
     device: Vec<String>,
-    /// Resume the sweep in the folder. Failed trials are tried again, and those whose values have
-    /// changed in the file are run again.
+    /// Resume the sweep in the folder. Failed trials, and trials whose values have changed in the
+    /// file, run again.
     #[arg(long)]
     resume: bool,
-    /// Run everything again in the sweep's folder, in place of what is finished there.
+    /// Run all trials of the sweep in the folder again, and replace their results.
     #[arg(long, conflicts_with_all = ["resume", "task"])]
     rerun: bool,
-    /// Run share I, from 0, of N of the trials, where several processes carry a sweep in one --out on
-    /// shared storage: I is `SLURM_ARRAY_TASK_ID` of an array from 0, or `JOB_COMPLETION_INDEX` of an
-    /// indexed Kubernetes job. Goes on with what is there, as --resume does. Whoever ends last writes
-    /// the results of all.
+    /// Run share I (from 0) of N of the trials, as one of several processes that share --out on
+    /// common storage. I is `SLURM_ARRAY_TASK_ID` of an array from 0, or `JOB_COMPLETION_INDEX` of
+    /// an indexed Kubernetes job. Resumes as with --resume. The last task to finish writes the
+    /// results of all.
     #[arg(long, value_name = "I/N")]
     task: Option<Task>,
 }
 
 #[derive(clap::Args)]
 struct SlurmArgs {
-    /// The sweep's TOML file.
+    /// TOML file of the sweep.
     file: PathBuf,
-    /// Array tasks, each with its share of the trials.
+    /// Number of array tasks; each runs its share of the trials.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     tasks: u16,
-    /// Folder for the sweep, on storage that all nodes share; runs/sweeps/ and the name of its file
-    /// unless given.
+    /// Folder for the sweep, on storage that all nodes share. [default: runs/sweeps/ and the name
+    /// of FILE]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Device of each task; what the config says unless given.
+    /// Device of each task. [default: from the config]
     #[arg(long)]
     device: Option<String>,
 }
@@ -85,7 +85,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match (args.command, args.run) {
         (Some(Command::Run(args)), _) | (None, Some(args)) => run_sweep(&args),
         (Some(Command::Slurm(args)), _) => slurm(&args),
-        (None, None) => bail!("name a sweep's file; see configs/sweeps/"),
+        (None, None) => bail!("name a sweep file; see configs/sweeps/"),
     }
 }
 
@@ -120,31 +120,36 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
         task: args.task,
         program: reproduce::program()?,
     };
-    // The runs under way save what they have.
+    // Running stages save a checkpoint before they stop.
     terminal::hold_stops(true);
-    let ended = sweep::run(&sweep, &options, &mut terminal::Bar::default(), &stop)?;
-    report(&ended, &options, &stop)
+    let outcome = sweep::run(&sweep, &options, &mut terminal::Bar::default(), &stop)?;
+    report(&outcome, &options, &stop)
 }
 
-/// GPUs are told apart for each run by what it sees, and a run may go on with another one; but not with
-/// a device of another kind.
+/// Fails if a device name is invalid, or the devices mix CPUs and GPUs.
+///
+/// A run may resume on another GPU, but not on a device of another kind.
 fn check_devices(devices: &[String]) -> anyhow::Result<()> {
     for device in devices {
         parse_device(device)?;
     }
     let kind = |device: &String| device.starts_with("cuda");
     if devices.iter().any(|device| kind(device) != kind(&devices[0])) {
-        bail!("--device names CPUs and GPUs; runs of one sweep are compared on one kind");
+        bail!(
+            "--device mixes CPUs and GPUs, but the runs of a sweep must share one kind of device"
+        );
     }
     Ok(())
 }
 
-fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result<()> {
-    let results = &ended.results;
+fn report(outcome: &SweepOutcome, options: &Options, stop: &AtomicBool) -> anyhow::Result<()> {
+    let results = &outcome.results;
     let out = printable_path(&options.out);
-    terminal::say(&format!("results in {out}: index.html, trials.csv, sweep.json, tensorboard/"));
+    terminal::say(&format!(
+        "wrote the results in {out}: index.html, trials.csv, sweep.json, tensorboard/"
+    ));
     if stop.load(std::sync::atomic::Ordering::Relaxed) {
-        terminal::say("interrupted; go on with the same command and --resume");
+        terminal::say("interrupted; resume with the same command and --resume");
         return Ok(());
     }
     let mut text = String::new();
@@ -162,10 +167,10 @@ fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result
         );
     }
     terminal::print(&text)?;
-    if ended.left_to_others > 0 {
+    if outcome.left_to_others > 0 {
         terminal::say(&format!(
-            "{} trials are of other tasks, or wait for theirs; start those, or all that is left with --resume and no --task",
-            ended.left_to_others
+            "{} trials belong to other tasks or depend on them; start those tasks, or run all remaining trials with --resume and without --task",
+            outcome.left_to_others
         ));
     }
     let failed: Vec<String> = results.failed().map(|trial| trial.trial.to_string()).collect();
@@ -173,7 +178,7 @@ fn report(ended: &Ended, options: &Options, stop: &AtomicBool) -> anyhow::Result
         return Ok(());
     }
     bail!(
-        "{} of {} trials failed: {}; why is in {out}/sweep.json, and what they said in {out}/logs",
+        "{} of {} trials failed: {}; the errors are in {out}/sweep.json, the logs in {out}/logs",
         failed.len(),
         results.trials.len(),
         failed.join(", ")

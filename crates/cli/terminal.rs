@@ -1,4 +1,4 @@
-//! Progress and messages on stderr, and stops by signals. Data goes to stdout.
+//! Messages, progress bars and signal handling. Data goes to stdout, all of this to stderr.
 
 use std::fmt::{Debug, Write as _};
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -19,19 +19,21 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{self, SubscriberExt};
 
-/// Flag that signals set and work watches, and the number of the signal.
+/// State set by signals: the stop flag that commands poll, and the number of the signal.
 static STOP: OnceLock<(Arc<AtomicBool>, Arc<AtomicUsize>)> = OnceLock::new();
 
-/// True while a stop is left to the command, which has something to save or to end first.
+/// True while the command handles a stop itself, to save or finish something first.
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// Time that a command has to heed a stop before the process ends, where stops are not held.
+/// Time before a stop ends the process, unless stops are held.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Pause between two looks at the stop flag.
+/// Interval of polling the stop flag.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once. So does the first, after a
-/// moment, unless the command has said by [`hold_stops`] that it must end by itself.
+/// Returns the flag that Ctrl-C and SIGTERM set; a second signal ends the process at once.
+///
+/// The first signal also ends the process, after a short time, unless [`hold_stops`] leaves that to
+/// the command.
 pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     if let Some((flag, _)) = STOP.get() {
         return Ok(flag.clone());
@@ -50,13 +52,14 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Leaves stops to the command from now on if `held`, or no longer does.
+/// Sets whether the command handles stops itself.
 pub fn hold_stops(held: bool) {
     HELD.store(held, Ordering::Relaxed);
 }
 
-/// Ends the process where it is asked to stop, and would lose nothing by that: all files are replaced as a
-/// whole, and what is finished is kept.
+/// Ends the process after a stop, unless stops are held.
+///
+/// Nothing finished is lost: every file is replaced atomically.
 fn end_when_stopped(stop: &AtomicBool) {
     let mut since: Option<Instant> = None;
     loop {
@@ -68,7 +71,7 @@ fn end_when_stopped(stop: &AtomicBool) {
             let (done, said) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
                 say(
-                    "interrupted; what was finished is kept, and the same command resumes (train and sweep with --resume)",
+                    "interrupted; finished work is kept, and the same command resumes it (train and sweep with --resume)",
                 );
                 let _ = done.send(());
             });
@@ -79,11 +82,12 @@ fn end_when_stopped(stop: &AtomicBool) {
     }
 }
 
-/// Time that a command that was told to stop may take before the process ends at once.
+/// Time for a stopped command to finish before the process ends at once.
 const GRACE: Duration = Duration::from_mins(2);
 
-/// Stops as for SIGTERM when standard input ends, where the process is a stage of a study: so it ends with
-/// the study, even when that is killed.
+/// In a stage of a study, stops as on SIGTERM when standard input ends.
+///
+/// A stage therefore ends with its study, even if that is killed.
 pub fn stop_with_stdin() {
     if !is_stage() {
         return;
@@ -91,7 +95,7 @@ pub fn stop_with_stdin() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let exit = || std::process::exit(128 + SIGTERM);
-        // What asked for no flag is ended as by a signal.
+        // A command that polls no flag ends as on a signal.
         let Some((flag, which)) = STOP.get() else { exit() };
         which.store(SIGTERM as usize, Ordering::Relaxed);
         flag.store(true, Ordering::Relaxed);
@@ -104,7 +108,7 @@ fn is_stage() -> bool {
     std::env::var_os(STOP_WITH_STDIN).is_some()
 }
 
-/// The exit code of a command that a signal cut short, 130 for Ctrl-C and 143 for SIGTERM.
+/// Returns the exit code of an interrupted command: 130 for Ctrl-C, 143 for SIGTERM.
 pub fn interrupted() -> Option<u8> {
     match STOP.get()?.1.load(Ordering::Relaxed) {
         0 => None,
@@ -112,7 +116,7 @@ pub fn interrupted() -> Option<u8> {
     }
 }
 
-/// Returns true if the cause is a reader that closed its end of a pipe.
+/// Returns whether the error is a broken pipe: the reader of the output has closed it.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -120,8 +124,7 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
-/// Shows the task in progress: a bar with a count, a rate and the time left, or a line now and then
-/// if stderr is no terminal.
+/// Progress bar with a count, a rate and the remaining time; without a terminal, periodic lines.
 #[derive(Default)]
 pub struct Bar {
     bar: Option<ProgressBar>,
@@ -139,8 +142,8 @@ impl Bar {
         bar
     }
 
-    /// Prints a line if it is time: at most twice a minute, or each second in a stage of a study,
-    /// whose last line is shown.
+    /// Prints a progress line at most twice a minute, or every second in a stage of a study, of
+    /// which the last line is shown.
     fn line(&mut self, done: u64, total: Option<u64>) {
         let pause = Duration::from_secs(if is_stage() { 1 } else { 30 });
         let is_due = self.last_line.is_none_or(|last| last.elapsed() >= pause);
@@ -176,7 +179,7 @@ impl Progress for Bar {
         let bar = ProgressBar::new(total.unwrap_or_default()).with_style(style);
         let bar = BARS.add(bar.with_prefix(task.to_owned()));
         bar.enable_steady_tick(Duration::from_millis(250));
-        // Rate and time left are of what is still to do.
+        // Rate and remaining time exclude the work done before.
         bar.set_position(done);
         bar.reset_eta();
         self.bar = Some(bar);
@@ -214,7 +217,7 @@ impl Progress for Bar {
     }
 }
 
-/// Shows nothing, and leaves stops to the command while there is unsaved work.
+/// Shows no progress, but holds stops while there is unsaved work.
 pub struct Quiet;
 
 impl Progress for Quiet {
@@ -299,7 +302,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 /// Prints to stdout, where data goes.
 ///
 /// # Errors
-/// When stdout is closed.
+/// Fails if stdout is closed.
 pub fn print(text: &str) -> anyhow::Result<()> {
     Ok(BARS.suspend(|| std::io::stdout().lock().write_all(text.as_bytes()))?)
 }

@@ -15,40 +15,39 @@ use crate::{import, terminal};
 
 /// Train a run from a config.
 ///
-/// The run folder gets the resolved config, metrics.csv, TensorBoard events and checkpoints. Ctrl-C
-/// saves a checkpoint and stops; `--resume` continues from the newest checkpoint. On the processor the run
-/// then ends with the same bits as one that was never stopped; on a GPU it does so with
+/// Writes the resolved config, metrics.csv, TensorBoard events and checkpoints to the run folder.
+/// Ctrl-C saves a checkpoint and stops; --resume resumes from the newest checkpoint. On the CPU a
+/// resumed run ends with the same bits as an uninterrupted one; on a GPU it does with
 /// training.deterministic=true, and otherwise differs in the last digits.
 ///
-/// Started by torchrun, mpirun, srun or an indexed job of Kubernetes, the processes compute each batch
-/// together, and the run is that of one process. capsmith has to be built with the feature gloo for that, or
-/// nccl for GPUs.
+/// Processes started by torchrun, mpirun, srun or an indexed Kubernetes job train one run together:
+/// they share each batch. This needs a build with the feature gloo, or nccl for GPUs.
 #[derive(clap::Args)]
 pub struct Args {
-    /// TOML file with the values that differ from the defaults of its system, or from the file that
-    /// its `base` names; see configs/.
+    /// TOML file with the values that differ from the system's defaults, or from its `base` file;
+    /// see configs/.
     #[arg(long)]
     config: PathBuf,
-    /// Change a value of the config, such as --set training.epochs=3; may be repeated.
+    /// Override a value of the config, such as `--set training.epochs=3`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Print the config with every value named, and stop.
+    /// Print the resolved config with all values, and exit.
     #[arg(long)]
     print_config: bool,
-    /// Run folder; runs/ and the name of the config file unless given.
+    /// Run folder. [default: runs/ and the name of the config file]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Continue the run in the folder, or start it where there is none yet. The device, threads, logging,
-    /// which checkpoints are kept and the paths of data and models may be other ones; the rest of the
-    /// config must be the run's.
+    /// Resume the run in the folder, or start it if there is none. The config must be that of the
+    /// run, except for device, threads, logging, checkpoint retention, and paths of data and
+    /// models.
     #[arg(long)]
     resume: bool,
-    /// Stop once so many epochs of the run are done, on the schedule of all of them; --resume continues
-    /// as if it had never stopped.
+    /// Stop after N epochs of the run. The learning rate schedule stays that of all epochs, and
+    /// --resume continues as if the run had not stopped.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stop_after_epochs: Option<u64>,
-    /// Keep custom tokenizers in this folder, and take from it those that another run has trained on
-    /// the same captions.
+    /// Folder in which runs share custom tokenizers: a tokenizer that another run has trained on
+    /// the same captions is reused.
     #[arg(long, value_name = "FOLDER")]
     tokenizers: Option<PathBuf>,
 }
@@ -73,10 +72,10 @@ fn default_run(config: &Path) -> PathBuf {
     Path::new("runs").join(config.file_stem().unwrap_or_default())
 }
 
-/// Trains, and prints how it ended.
+/// Trains a run and prints its outcome.
 pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Result<()> {
     let stop = terminal::stop_flag()?;
-    // Of the processes that train a run together, rank 0 alone shows progress.
+    // Only rank 0 shows progress.
     let is_first = options.process.rank == 0;
     let mut bar = terminal::Bar::default();
     let progress: &mut dyn Progress = if is_first { &mut bar } else { &mut terminal::Quiet };
@@ -90,17 +89,17 @@ pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Res
     let run = printable_path(out);
     terminal::say(&match outcome {
         Outcome::Finished { steps } => {
-            format!("trained {steps} steps; next: capsmith evaluate --run {run}")
+            format!("trained {steps} steps\nnext: capsmith evaluate --run {run}")
         }
         Outcome::StoppedEarly { epochs } => format!(
-            "stopped early after {epochs} epochs: the loss no longer improved; next: capsmith evaluate --run {run}"
+            "stopped early after {epochs} epochs: the validation loss no longer improved\nnext: capsmith evaluate --run {run}"
         ),
         Outcome::Paused { epochs } => format!(
-            "{epochs} of {} epochs are done; resume with --resume, without --stop-after-epochs or with more",
+            "stopped after {epochs} of {} epochs; resume with --resume, and a higher --stop-after-epochs or none",
             config.training.epochs
         ),
         Outcome::Interrupted { steps } => format!(
-            "interrupted after step {steps}; a checkpoint is written, resume with the same command and --resume"
+            "interrupted after step {steps}, checkpoint saved; resume with the same command and --resume"
         ),
     });
     Ok(())

@@ -106,17 +106,17 @@ fn captions_of_several_processes_are_scored_once_and_killed_ones_leave_their_pie
     assert!(piece.is_some_and(|piece| !piece.exists()), "pieces are removed");
     // A late process finds all captions; another protocol scores them again.
     let late = one(&evaluate(&shared), 1, 2, 1).output().unwrap();
-    assert!(errors(&late).contains("captioned before"), "{}", errors(&late));
+    assert!(errors(&late).contains("reusing the captions in"), "{}", errors(&late));
     let captions = bytes(shared.join("captions.json"));
     assert!(captions == bytes(alone.join("captions.json")));
     let penn =
         success(&[&evaluate(&shared)[..], &["--tokenizer", "ptb"].map(str::to_owned)].concat());
-    assert!(errors(&penn).contains("captioned before"), "{}", errors(&penn));
+    assert!(errors(&penn).contains("reusing the captions in"), "{}", errors(&penn));
     assert!(bytes(alone.join("scores.json")) != bytes(shared.join("scores.json")));
     // Other decoding writes other captions.
     let shorter = ["--set", "decoding.max_new_tokens=3"].map(str::to_owned);
     let other = success(&[&evaluate(&shared)[..], &shorter].concat());
-    assert!(!errors(&other).contains("captioned before"), "{}", errors(&other));
+    assert!(!errors(&other).contains("reusing the captions in"), "{}", errors(&other));
     assert!(captions != bytes(shared.join("captions.json")));
     // More processes than pieces: some have nothing to do.
     together(&evaluate(&folder.path().join("many")), 4);
@@ -149,7 +149,11 @@ fn launchers_variables_must_agree_and_commands_of_one_process_are_started_once()
     assert!(said.contains("RANK=0") && said.contains("SLURM_PROCID=1"), "{said}");
     let folder = out.path().join("set").display().to_string();
     let output = one(&["dataset", "draw", "--out", &folder], 0, 2, 1).output().unwrap();
-    assert!(errors(&output).contains("one process"), "{}", errors(&output));
+    assert!(
+        errors(&output).contains("a launcher started several processes"),
+        "{}",
+        errors(&output)
+    );
     assert!(!Path::new(&folder).exists());
     // Commands of one process ignore the launcher.
     init_clip(&out.path().join("clip").display().to_string(), "8");

@@ -128,11 +128,11 @@ fn halving_that_is_killed_or_shared_by_two_ends_as_an_uninterrupted_one() {
     flip(&scores(2));
     let said = success(&words(&file, &cut, &["--resume"])).stderr;
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("is run again") && said.contains("scores.json"), "{said}");
+    assert!(said.contains("runs again") && said.contains("scores.json"), "{said}");
     assert_eq!(results(&cut), found);
     flip(&scores(1));
     let error = failure(&words(&file, &cut, &["--resume"]));
-    assert!(error.contains("scores.json") && error.contains("trained on since"), "{error}");
+    assert!(error.contains("scores.json") && error.contains("trained further since"), "{error}");
     std::fs::remove_dir_all(&run).unwrap();
     success(&words(&file, &cut, &["--resume"]));
     assert_eq!(results(&cut), found);

@@ -408,7 +408,7 @@ fn one_flipped_bit_of_a_keyword_file_is_noticed_by_each_command_that_reads_it() 
 
     // Keywords that were selected again from other labels are not those of the run.
     std::fs::copy(place.of("fewer.jsonl"), place.of("selected.jsonl")).unwrap();
-    assert!(failure(&evaluate).contains("keywords that the run was trained on"));
+    assert!(failure(&evaluate).contains("not the keywords file that the run was trained with"));
 }
 
 fn first_picture(pictures: &str) -> String {

@@ -212,7 +212,7 @@ impl Encyclopedia {
         let mut found = Self::empty();
         for leaf in &mut found.leaves {
             let lacks = |what: &str| {
-                format!("lacks the category {what}; make it again: capsmith keywords build")
+                format!("lacks the category {what}; rebuild it: capsmith keywords build")
             };
             let category = tree.get(leaf.category).ok_or_else(|| lacks(leaf.category))?;
             let is_whole = leaf.category == leaf.name;

@@ -41,7 +41,7 @@ pub(crate) fn read_own(path: &Path, key: &str) -> Result<(Key, Value), Error> {
         Ok(found) => Ok(found),
         Err(SealError::Missing) => Err(Error::file(
             path,
-            "carries no digest of its contents: it was made by hand or by an earlier capsmith; make it again (capsmith keywords build; capsmith train where it is a run's own). A list of your own is given with --labels, a tree with --encyclopedia",
+            "has no digest of its contents: it was written by hand or by an earlier capsmith\nhint: rebuild it with capsmith keywords build, or a run's own file with capsmith train; pass your own list with --labels and your own tree with --encyclopedia",
         )),
         Err(error) => Err(damaged(path, &error)),
     }
@@ -94,7 +94,7 @@ fn damaged(path: &Path, error: &SealError) -> Error {
     Error::file(
         path,
         format!(
-            "{error}; restore it from a copy, or move it away and make it again (capsmith keywords build; capsmith train where it is a run's own). To change it by hand, save its list or tree alone, without the digest, under another name"
+            "{error}\nhint: restore it from a copy, or move it away and rebuild it with capsmith keywords build, or a run's own file with capsmith train; to edit it, save its list or tree without the digest under another name"
         ),
     )
 }
@@ -119,7 +119,7 @@ pub(crate) fn labels(path: &Path, value: Value) -> Result<Vec<Label>, Error> {
         )
     })?;
     if labels.is_empty() {
-        return Err(Error::file(path, "has no labels; make them again: capsmith keywords build"));
+        return Err(Error::file(path, "has no labels; rebuild them: capsmith keywords build"));
     }
     Ok(labels)
 }

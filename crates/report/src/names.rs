@@ -13,7 +13,7 @@ use crate::error::Error;
 pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
     let mut parts: Vec<Vec<String>> = Vec::with_capacity(runs.len());
     for path in runs {
-        let whole = whole(path)?;
+        let whole = components(path)?;
         if parts.contains(&whole) {
             let reason = "this run is given twice".to_owned();
             return Err(Error::File { path: path.clone(), reason });
@@ -24,11 +24,11 @@ pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
 }
 
 /// Returns the components of a folder's canonical path.
-fn whole(path: &Path) -> Result<Vec<String>, Error> {
+fn components(path: &Path) -> Result<Vec<String>, Error> {
     let fail = |error: std::io::Error| Error::File {
         path: path.to_owned(),
         reason: format!(
-            "cannot be opened: {error}; `capsmith train --config FILE --out RUN` makes a run"
+            "cannot be opened: {error}; `capsmith train --config FILE --out RUN` creates a run"
         ),
     };
     let whole = path.canonicalize().map_err(fail)?;
@@ -51,18 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_called_by_as_much_of_their_path_as_tells_them_apart() {
+    fn names_are_the_shortest_unique_endings_of_paths() {
         let folder = tempfile::tempdir().unwrap();
-        let place = |name: &str| {
+        let folder_of = |name: &str| {
             let path = folder.path().join(name);
             std::fs::create_dir_all(&path).unwrap();
             path
         };
-        let paths = [place("a/x/run"), place("b/x/run"), place("a/run"), place("a/other")];
+        let paths =
+            [folder_of("a/x/run"), folder_of("b/x/run"), folder_of("a/run"), folder_of("a/other")];
         assert_eq!(names(&paths).unwrap(), ["a/x/run", "b/x/run", "a/run", "other"]);
         assert_eq!(names(&paths[..1]).unwrap(), ["run"]);
 
-        let twice = [place("a/run"), folder.path().join("a/x/../run")];
+        let twice = [folder_of("a/run"), folder.path().join("a/x/../run")];
         assert!(names(&twice).unwrap_err().to_string().contains("twice"));
         let error = names(&[folder.path().join("absent")]).unwrap_err().to_string();
         assert!(error.contains("absent") && error.contains("capsmith train"), "{error}");

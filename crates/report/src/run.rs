@@ -167,7 +167,7 @@ impl Kind {
 }
 
 fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {
-    let again = |path: &Path, reason: String| Error::File {
+    let damaged = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
         reason: format!(
             "{reason}; evaluate again: capsmith evaluate --run {}",
@@ -182,11 +182,11 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
     let captions = references.iter().map(|(picture, references)| {
         let caption = predictions
             .get(picture)
-            .ok_or_else(|| again(&predictions_path, format!("{picture} has no caption")))?;
+            .ok_or_else(|| damaged(&predictions_path, format!("{picture} has no caption")))?;
         let scores = scores
             .per_image
             .get(picture)
-            .ok_or_else(|| again(&path, format!("{picture} has no scores")))?;
+            .ok_or_else(|| damaged(&path, format!("{picture} has no scores")))?;
         Ok(Captioned { picture: picture.to_owned(), caption, references, scores: scores.clone() })
     });
     let captions = captions.collect::<Result<_, Error>>()?;

@@ -185,7 +185,7 @@ fn what_a_run_does_not_have_is_said_with_the_command_that_makes_it() {
     assert!(page.contains("no picture"));
     fs::remove_dir_all(stage.path("set")).unwrap();
     let page = page_of(&[run]).unwrap();
-    assert!(page.contains("is not there") && !page.contains("data:image/jpeg"), "{page}");
+    assert!(page.contains("does not exist") && !page.contains("data:image/jpeg"), "{page}");
 }
 
 #[test]

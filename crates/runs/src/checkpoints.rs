@@ -104,7 +104,7 @@ impl Checkpoint {
         if !self.has_moments() {
             return Err(fail(
                 &self.path,
-                "this model was imported, without the optimizer's state, so its training cannot be resumed; begin a new run from it by setting gpt2.model to this run's folder".into(),
+                "this model was imported, without the optimizer's state, so its training cannot be resumed\nhint: start a new run from it by setting gpt2.model to this run's folder".into(),
             ));
         }
         self.check(OPTIMIZER)?;
@@ -288,7 +288,7 @@ pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error
     let path = path_of(folder, step);
     if !path.exists() {
         return Err(fail(format!(
-            "the best epoch's checkpoint, {}, was not kept; training.keep_best_checkpoint keeps it",
+            "the best epoch's checkpoint, {}, was not kept; set training.keep_best_checkpoint=true to keep it",
             printable_path(&path)
         )));
     }

@@ -38,7 +38,7 @@ impl FromStr for Dtype {
         [Self::F32, Self::F16, Self::Bf16]
             .into_iter()
             .find(|dtype| dtype.to_string() == name)
-            .ok_or_else(|| format!("\"{name}\" is not a type; say f32, f16 or bf16"))
+            .ok_or_else(|| format!("unknown type \"{name}\"; use f32, f16 or bf16"))
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Error {
     },
     /// The newest checkpoint is damaged; no older one replaces it silently.
     #[error(
-        "{source}\nhint: capsmith train --resume trains on from the checkpoint before it; to use that one as it is, move the damaged folder out of checkpoints/"
+        "{source}\nhint: capsmith train --resume resumes from the checkpoint before it; to use that checkpoint without training, move the damaged folder out of checkpoints/"
     )]
     DamagedCheckpoint {
         /// Error of the damaged file.

@@ -114,14 +114,14 @@ impl ImageKeywords {
         let bytes = fs::read(path).map_err(|error| {
             Error::file(
                 path,
-                format!("cannot be read: {error}; `capsmith keywords select` makes it"),
+                format!("cannot be read: {error}; `capsmith keywords select` creates it"),
             )
         })?;
         let text = sealed::unseal(&bytes).map_err(|error| match error {
             SealError::Missing => Error::file(
                 path,
                 format!(
-                    "carries no digest of its contents: it was not made by `capsmith keywords select`, or by an earlier version, whose keywords followed other rules; {AGAIN}"
+                    "has no digest of its contents: `capsmith keywords select` did not write it, or an earlier version did, whose keywords followed other rules; {AGAIN}"
                 ),
             ),
             error => Error::file(path, format!("{error}; {AGAIN}")),
@@ -129,7 +129,7 @@ impl ImageKeywords {
         let damaged = |line: usize, error: serde_json::Error| {
             Error::file(
                 path,
-                format!("line {line} is no line of selected keywords ({error}); {AGAIN}"),
+                format!("line {line} is not a line of selected keywords ({error}); {AGAIN}"),
             )
         };
         let mut lines = text.lines().zip(1..);
@@ -141,7 +141,7 @@ impl ImageKeywords {
             return Err(Error::file(
                 path,
                 format!(
-                    "is of version {version}, and this capsmith reads version {VERSION}; {AGAIN}"
+                    "has version {version}, but this capsmith reads version {VERSION}; {AGAIN}"
                 ),
             ));
         }
@@ -172,7 +172,7 @@ impl ImageKeywords {
         Err(Error::file(
             path,
             format!(
-                "holds keywords selected from something else (other {}); choose another --out, or move it away",
+                "holds keywords of other inputs ({} differ); choose another --out, or move it away",
                 differences.join(", ")
             ),
         ))

@@ -171,9 +171,9 @@ impl RunFolder {
             return Ok(());
         };
         let reason = if path == self.config_file() {
-            "was changed after the run was started: its SHA-256 is not the one in run.json\nhint: put it back as it was; --set of evaluate and caption changes decoding and where the data lies, and other values need a new run (capsmith train --out NEW)"
+            "was changed after the run was started: its SHA-256 is not the one in run.json\nhint: restore it; --set of evaluate and caption changes decoding and data paths, and other changes need a new run (capsmith train --out NEW)"
         } else {
-            "is damaged or missing: its SHA-256 is not the one in run.json\nhint: put it back from a copy, or train the run again"
+            "is damaged or missing: its SHA-256 is not the one in run.json\nhint: restore it from a copy, or train the run again"
         };
         Err(Error::File { path, reason: reason.into() })
     }

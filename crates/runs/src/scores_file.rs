@@ -71,7 +71,7 @@ impl ScoresFile {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let fail = |path: PathBuf, reason: &str| Error::File {
             path,
-            reason: format!("{reason}\nhint: capsmith evaluate makes the scores of a run again"),
+            reason: format!("{reason}\nhint: capsmith evaluate computes the scores of a run again"),
         };
         let path = folder.join(SCORES);
         let scores: Self = sealed::read_json_of_any_version(&path)

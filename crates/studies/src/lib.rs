@@ -1,7 +1,8 @@
-//! Studies: many runs that belong together, each step of which is kept, resumed, or made anew.
+//! Studies of many runs, as stages that are reused, resumed or run again.
 //!
-//! A study is a [`stages::Plan`] of `capsmith` commands in one folder. [`stages::run`] walks it with several
-//! at a time. [`reproduce`] plans the tables of the paper, [`sweep`] trials of a config's values.
+//! A study is a [`stages::Plan`] of `capsmith` commands in one folder. [`stages::run`] runs the
+//! plan, several stages in parallel. [`reproduce`] plans the tables of the paper, [`sweep`]
+//! hyperparameter searches.
 
 pub mod reproduce;
 pub mod stages;

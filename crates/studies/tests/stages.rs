@@ -44,7 +44,7 @@ impl Observer for Heard {
     fn started(&self, plan: &Plan, at: usize, action: StageAction) {
         self.started.lock().unwrap().push((plan.stages()[at].name.clone(), action));
     }
-    fn said(&self, _: &Plan, _: usize, _: &str) {}
+    fn output(&self, _: &Plan, _: usize, _: &str) {}
     fn ended(&self, _: &Plan, _: usize, _: &Outcome) {}
 }
 
@@ -82,7 +82,7 @@ impl Place {
         Stage {
             name: name.to_owned(),
             arguments: vec!["write".to_owned(), file.display().to_string(), text.to_owned()],
-            resume: Resume::Anew,
+            resume: Resume::Restart,
             inputs: Vec::new(),
             after: after.to_vec(),
             outputs: vec![file],
@@ -134,7 +134,7 @@ fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it()
     assert_eq!(plan.action(1).unwrap(), StageAction::Redo);
     assert_eq!(names(&place.run(&plan).0).len(), 4);
 
-    // A lost output is made again.
+    // A lost output is created again.
     assert!(place.run(&plan).0.is_empty());
     fs::remove_file(place.file("other")).unwrap();
     assert_eq!(names(&place.run(&plan).0), ["other"]);

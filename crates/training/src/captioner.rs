@@ -101,14 +101,14 @@ impl Captioner {
         let expected = self.provenance.clip_dim;
         if encoder.dimension() != expected {
             return Err(Error::Mismatch(format!(
-                "{model} makes embeddings of {} values, but the run takes {expected}; name the model that it was trained on",
+                "{model} computes embeddings of {} values, but the run needs {expected}; name the model that it was trained with",
                 encoder.dimension(),
             )));
         }
         let identity = self.provenance.embeddings.as_ref();
         if identity.is_some_and(|identity| encoder.sha256() != identity.model_sha256) {
             return Err(Error::Mismatch(format!(
-                "{model} is not the model that the run was trained on (its weights have another SHA-256); name the right one"
+                "{model} is not the model that the run was trained with: its weights have another SHA-256"
             )));
         }
         Ok(())

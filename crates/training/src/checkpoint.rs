@@ -39,7 +39,7 @@ pub fn load_moments(checkpoint: &Checkpoint, optimizer: &AdamW) -> Result<(), Er
             return Err(Error::RunFile {
                 path,
                 reason: format!(
-                    "`{name}` has another shape than the model; the run folder is of another model"
+                    "`{name}` has another shape than in the model; the run folder belongs to another model"
                 ),
             });
         }

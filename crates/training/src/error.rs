@@ -87,7 +87,7 @@ pub enum Error {
     Mismatch(String),
     /// Loss or gradients are not finite; nothing was updated or saved after the last checkpoint.
     #[error(
-        "{what} is {value} at step {step}; checkpoints that were written before are whole. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_grad_norm",
+        "{what} is {value} at step {step}; checkpoints written before are complete. The batch's {captions} captions are listed in {}, starting with:\n{first}\nTry a lower optimizer.learning_rate, or clip gradients with optimizer.max_grad_norm",
         printable_path(list)
     )]
     NotFinite {

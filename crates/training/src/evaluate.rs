@@ -126,7 +126,7 @@ pub fn evaluate_run(
         .with_digest("keywords", &to_caption.keywords);
     let kept = CaptionFiles::new(&out, captioner, &to_caption, key);
     let (written, merging) = if let Some(written) = kept.finished() {
-        progress.note(&format!("captioned before: {}", printable_path(kept.file())));
+        progress.note(&format!("reusing the captions in {}", printable_path(kept.file())));
         (written, None)
     } else {
         if let Some(error) = kept.damage() {
@@ -183,7 +183,7 @@ fn check_identity(inputs: &Inputs, captioner: &Captioner) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Mismatch(format!(
-        "{} is not the embedding file that the run was trained on:\n  {}",
+        "{} is not the embeddings file that the run was trained with:\n  {}",
         printable_path(&captioner.config.data.embeddings),
         differences.join("\n  "),
     )))
@@ -218,7 +218,7 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
         return Ok(());
     }
     Err(Error::Mismatch(format!(
-        "{} does not hold the keywords that the run was trained on (it has another SHA-256); restore that file, or train again",
+        "{} is not the keywords file that the run was trained with: its SHA-256 differs\nhint: restore that file, or train again",
         printable_path(selected.path())
     )))
 }

@@ -33,7 +33,7 @@ impl FromStr for Format {
         match name {
             "huggingface" => Ok(Self::HuggingFace),
             "clipcap" => Ok(Self::ClipCap),
-            _ => Err(format!("\"{name}\" is no format; say huggingface or clipcap")),
+            _ => Err(format!("unknown format \"{name}\"; use huggingface or clipcap")),
         }
     }
 }

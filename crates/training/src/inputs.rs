@@ -168,7 +168,7 @@ impl Inputs {
         }
         if identity.embeddings_sha256 != self.embeddings_sha256 {
             return Err(again(
-                "these keywords were selected by other embeddings than data.embeddings",
+                "these keywords were selected with other embeddings than data.embeddings",
             ));
         }
         let words = images.iter().map(|&image| {
@@ -206,7 +206,7 @@ fn check_identity(
     check_data_set(&data.embeddings, identity, &data.dataset, corpus)?;
     if identity.normalize && !data.normalize_embeddings {
         return Err(Error::Mismatch(format!(
-            "{file} holds normalised embeddings, but data.normalize_embeddings is false; precompute without --normalize, or set it to true"
+            "{file} holds normalised embeddings, but data.normalize_embeddings is false\nhint: set it to true, or run precompute without --normalize"
         )));
     }
     Ok(())
@@ -227,7 +227,7 @@ pub fn check_data_set(
     }
     let (file, folder) = (printable_path(file), printable_path(folder));
     Err(Error::Mismatch(format!(
-        "{file} was made from other captions or pictures than {folder}; make it again: capsmith precompute --dataset {folder} --clip {} --out {file}",
+        "{file} was computed from other captions or pictures than {folder}\nhint: compute it again: capsmith precompute --dataset {folder} --clip {} --out {file}",
         identity.model,
     )))
 }

@@ -26,7 +26,7 @@ pub fn check_logits(
         return Ok(());
     }
     Err(Error::Mismatch(format!(
-        "{rows} tokens at a time, each with a number for every one of {vocabulary} tokens that may follow, take at least {} GiB, but this machine has {} GiB; {advice}",
+        "the logits of {rows} tokens over a vocabulary of {vocabulary} tokens take at least {} GiB, but this machine has {} GiB; {advice}",
         gib(needed),
         gib(memory.into()),
     )))
@@ -42,7 +42,7 @@ pub fn check_model(parameters: u128, copies: u128) -> Result<(), Error> {
     let needed = parameters.saturating_mul(copies * size_of::<f32>() as u128);
     match device::memory() {
         Some(memory) if needed > u128::from(memory) => Err(Error::Mismatch(format!(
-            "a model of {parameters} weights takes at least {} GiB, but this machine has {} GiB; make it smaller",
+            "a model of {parameters} weights takes at least {} GiB, but this machine has {} GiB; use a smaller model",
             gib(needed),
             gib(memory.into()),
         ))),
@@ -88,10 +88,10 @@ pub(crate) const DECODING: &str = "lower decoding.batch_size, or set training.sc
 pub(crate) fn advice(system: &System) -> &'static str {
     match system {
         System::ClipPrefix(_) | System::Sbg(_) => {
-            "lower training.batch_size, raise training.gradient_accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that are written are whole"
+            "lower training.batch_size, raise training.gradient_accumulation_steps, or set training.gradient_checkpointing=true, in a new run; checkpoints that were written are complete"
         }
         System::MergeRnn(_) => {
-            "lower training.batch_size or raise training.gradient_accumulation_steps, in a new run; checkpoints that are written are whole"
+            "lower training.batch_size or raise training.gradient_accumulation_steps, in a new run; checkpoints that were written are complete"
         }
     }
 }

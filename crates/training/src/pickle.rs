@@ -103,7 +103,7 @@ pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, u
     let file = Embeddings::open(embeddings)?;
     if file.identity().dataset_fingerprint != corpus.fingerprint() {
         return Err(Error::Mismatch(format!(
-            "{} was made from other captions or pictures than {}; name the data set that it was made from",
+            "{} was computed from other captions or pictures than {}; name the data set that it was computed from",
             printable_path(embeddings),
             printable_path(dataset)
         )));

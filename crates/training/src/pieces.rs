@@ -96,8 +96,10 @@ impl CaptionFiles {
             // Another process may have merged all pieces meanwhile.
             if self.piece(piece).is_none() && self.finished().is_none() {
                 if path.exists() {
-                    progress
-                        .note(&format!("{} is damaged: captioned again", printable_path(&path)));
+                    progress.note(&format!(
+                        "{} is damaged; captioning its pictures again",
+                        printable_path(&path)
+                    ));
                 }
                 let some = pictures.slice(range.clone());
                 let written = captioner.caption(&some, &mut Part::new(progress, before as u64))?;

@@ -245,7 +245,7 @@ fn newest_checkpoint(
 ) -> Result<Option<Checkpoint>, Error> {
     let (newest, damaged) = checkpoints::latest(&folder.checkpoints())?;
     for error in damaged {
-        progress.note(&format!("passed over a damaged checkpoint: {error}"));
+        progress.note(&format!("skipped a damaged checkpoint: {error}"));
     }
     if newest.is_none() && folder.exists() {
         progress.note("the run has no checkpoint to resume from; training starts at step 0");

@@ -135,7 +135,8 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
 
         let (outcome, notes) = of.resume().unwrap();
         assert_eq!(outcome, Outcome::Finished { steps: 3 * Stage::BATCHES });
-        let told = |note: &String| note.contains("passed over") && note.contains(&name);
+        let told =
+            |note: &String| note.contains("skipped a damaged checkpoint") && note.contains(&name);
         assert!(notes.iter().any(told), "{notes:?}");
         let expected = format!("resuming after step {}", 2 * Stage::BATCHES);
         assert!(notes.contains(&expected), "{notes:?}");
@@ -146,7 +147,11 @@ fn a_damaged_newest_checkpoint_is_refused_by_name_and_training_alone_falls_back(
         cut(&of.step(epoch).join("model.safetensors"));
     }
     let (_, notes) = of.resume().unwrap();
-    assert_eq!(notes.iter().filter(|note| note.contains("passed over")).count(), 2, "{notes:?}");
+    assert_eq!(
+        notes.iter().filter(|note| note.contains("skipped a damaged checkpoint")).count(),
+        2,
+        "{notes:?}"
+    );
     assert!(notes.iter().any(|note| note.contains("starts at step 0")), "{notes:?}");
     assert!(files.map(|file| fs::read(of.step(3).join(file)).unwrap()) == whole);
 }
@@ -252,7 +257,7 @@ fn a_changed_bit_in_any_other_file_of_a_run_is_noticed_where_it_is_read() {
     for (path, before) in whole {
         assert!(fs::read(&path).unwrap() == before, "{}", path.display());
     }
-    assert!(of.evaluate().unwrap()[0].contains("captioned before"));
+    assert!(of.evaluate().unwrap()[0].contains("reusing the captions in"));
 }
 
 #[test]

@@ -44,12 +44,12 @@ impl Axis {
     /// Returns the ticks of an axis of log10 values, labelled with the original values.
     pub fn powers(&self) -> Vec<(f64, String)> {
         let value = |at: f64| 10f64.powf(self.from + at * self.length());
-        let called = |at: f64| {
+        let labelled = |at: f64| {
             let value = value(at);
             let decimals = (1.0 - value.log10().floor()).clamp(0.0, 6.0) as usize;
             if value >= 10_000.0 { format!("{value:.0e}") } else { format!("{value:.decimals$}") }
         };
-        self.ticks().into_iter().map(|(at, _)| (at, called(at))).collect()
+        self.ticks().into_iter().map(|(at, _)| (at, labelled(at))).collect()
     }
 
     /// Returns the ticks: positions from 0 at the start of the axis to 1 at its end, and labels.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::captions::references;
 use super::name;
 use crate::run::{Captioned, Evaluation, Run};
-use crate::sections::shown::Shown;
+use crate::sections::images::RunImages;
 
 /// Number of captions in each list.
 const CARDS: usize = 4;
@@ -15,26 +15,31 @@ const CARDS: usize = 4;
 /// Scores to rank captions by: the first available one; the next ones break ties.
 const COMPARED: [&str; 4] = ["CIDEr", "METEOR", "ROUGE_L", "BLEU-4"];
 
-pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
+pub(super) fn section(runs: &[Run], images: &mut RunImages) -> Markup {
     let mut parts = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         if let Some(evaluation) = run.main() {
-            parts.push(of_run(number, run, evaluation, shown));
+            parts.push(run_captions(number, run, evaluation, images));
         }
     }
     html! { @for part in parts { (part) } }
 }
 
-fn of_run(number: usize, run: &Run, evaluation: &Evaluation, shown: &mut Shown) -> Markup {
+fn run_captions(
+    number: usize,
+    run: &Run,
+    evaluation: &Evaluation,
+    images: &mut RunImages,
+) -> Markup {
     let by: Vec<&str> =
         COMPARED.into_iter().filter(|name| evaluation.scores.contains_key(*name)).collect();
     let mut ordered: Vec<&Captioned> = evaluation.captions.iter().collect();
     ordered.sort_by(|a, b| compare(b, a, &by));
-    let shown_each = CARDS.min(ordered.len().div_ceil(2));
+    let count = CARDS.min(ordered.len().div_ceil(2));
     let best: Vec<Markup> =
-        ordered.iter().take(shown_each).map(|one| card(run, one, &by, shown)).collect();
-    let worst = ordered.iter().skip(shown_each).rev().take(shown_each);
-    let worst: Vec<Markup> = worst.map(|one| card(run, one, &by, shown)).collect();
+        ordered.iter().take(count).map(|one| card(run, one, &by, images)).collect();
+    let worst = ordered.iter().skip(count).rev().take(count);
+    let worst: Vec<Markup> = worst.map(|one| card(run, one, &by, images)).collect();
     html! {
         h3 { (name(number, &evaluation.label(&run.name))) }
         @for (title, cards) in [("Best", best), ("Worst", worst)] {
@@ -53,8 +58,8 @@ fn compare(a: &Captioned, b: &Captioned, by: &[&str]) -> Ordering {
     })
 }
 
-fn card(run: &Run, one: &Captioned, by: &[&str], shown: &mut Shown) -> Markup {
-    let image = shown.picture(run, one);
+fn card(run: &Run, one: &Captioned, by: &[&str], images: &mut RunImages) -> Markup {
+    let image = images.picture(run, one);
     html! {
         article.card {
             (image)

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{name, not_evaluated};
 use crate::run::{Captioned, Evaluation, Run};
-use crate::sections::shown::Shown;
+use crate::sections::images::RunImages;
 
 /// Maximum number of images shown.
 const CARDS: usize = 48;
@@ -12,7 +12,7 @@ const CARDS: usize = 48;
 /// A run's number, the run, and the evaluation that represents it.
 type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
 
-pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
+pub(super) fn section(runs: &[Run], images: &mut RunImages) -> Markup {
     let evaluated: Vec<Evaluated> = runs
         .iter()
         .enumerate()
@@ -23,15 +23,15 @@ pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
         |one: &&Captioned| evaluated.iter().all(|(.., all)| all.of(&one.picture).is_some());
     let common: Vec<&Captioned> = first.captions.iter().filter(common).collect();
     let cards: Vec<Markup> =
-        spread(&common, CARDS).into_iter().map(|one| card(one, &evaluated, shown)).collect();
+        spread(&common, CARDS).into_iter().map(|one| card(one, &evaluated, images)).collect();
     html! {
         @if common.is_empty() {
             p.absent { "These runs were evaluated on different pictures." }
         } @else {
             p.note { (cards.len()) " of " (common.len()) " test pictures." }
         }
-        @if let Some(data_set) = shown.lost(runs) {
-            p.absent { "The data set " code { (data_set.display()) } " is not there, so its pictures are missing." }
+        @if let Some(data_set) = images.missing_data_set(runs) {
+            p.absent { "The data set " code { (data_set.display()) } " does not exist, so its pictures are missing." }
         }
         (not_evaluated(runs))
         div.cards { @for card in cards { (card) } }
@@ -40,13 +40,13 @@ pub(super) fn section(runs: &[Run], shown: &mut Shown) -> Markup {
 
 /// Returns at most `most` of all items, evenly spaced.
 fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
-    let shown = all.len().min(most);
-    (0..shown).map(|number| all[number * all.len() / shown]).collect()
+    let count = all.len().min(most);
+    (0..count).map(|number| all[number * all.len() / count]).collect()
 }
 
-fn card(picture: &Captioned, evaluated: &[Evaluated], shown: &mut Shown) -> Markup {
+fn card(picture: &Captioned, evaluated: &[Evaluated], images: &mut RunImages) -> Markup {
     let Some((_, run, _)) = evaluated.first() else { return html! {} };
-    let image = shown.picture(run, picture);
+    let image = images.picture(run, picture);
     html! {
         article.card {
             (image)

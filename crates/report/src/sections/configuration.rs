@@ -12,7 +12,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @if runs.len() > 1 { (differences(runs)) }
         @for (number, run) in runs.iter().enumerate() {
             details {
-                summary { "whole configuration of " (name(number, &run.name)) }
+                summary { "full configuration of " (name(number, &run.name)) }
                 pre { (run.config.to_toml()) }
             }
         }
@@ -24,9 +24,9 @@ fn differences(runs: &[Run]) -> Markup {
     let rows = differing(&all);
     html! {
         @if rows.is_empty() {
-            p.note { "These runs are configured alike." }
+            p.note { "These runs have the same configuration." }
         } @else {
-            p.note { "The keys in which these runs differ." }
+            p.note { "Keys whose values differ between these runs." }
             div.scroll {
                 table.settings {
                     thead {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_keys_that_differ_are_shown_and_those_that_one_run_lacks() {
+    fn keys_that_differ_or_that_a_run_lacks_are_shown() {
         let of = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };

@@ -29,9 +29,9 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     html! {
         @if trained {
             p.note {
-                "Strong lines are means of about the last " (100 / SMOOTHED_PART) " % of the steps, faint "
-                "ones what was measured at each; dots are the loss on held-out captions. Losses are per "
-                "token or word, of which systems have different ones."
+                "Strong lines are moving averages over about " (100 / SMOOTHED_PART) " % of the steps, faint lines "
+                "the values of each step, dots the loss on held-out captions. Losses are per token or word, "
+                "so they are not comparable between systems with different vocabularies."
             }
             div.charts.first-wide {
                 (line_chart("Loss", "step", Scale::Linear, &losses))
@@ -39,7 +39,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
                 (line_chart("Gradient norm before clipping", "step", Scale::Logarithmic, &norms))
             }
         }
-        (absent(runs, |run| !run.steps.is_empty(), "has no metrics.csv: it was imported, or no step is recorded yet", |run| {
+        (absent(runs, |run| !run.steps.is_empty(), "has no metrics.csv, because it was imported or has not trained a step yet", |run| {
             format!("capsmith train --config FILE --out {} --resume", run.path.display())
         }))
     }

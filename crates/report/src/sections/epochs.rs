@@ -14,8 +14,8 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     if scored.is_empty() {
         return html! {
             p.absent {
-                "No run was scored while it trained. The key " code { "training.scored_pictures" }
-                " says how many pictures are captioned after each epoch."
+                "No run was scored during training. Set " code { "training.scored_pictures" }
+                " to caption and score that many pictures after each epoch."
             }
         };
     }
@@ -26,7 +26,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
                 @for &(number, text) in runs { (name(number, text)) ", " }
                 (pictures) " pictures; "
             }
-            "CIDEr depends on which pictures are scored together, so it is not that of the whole split."
+            "CIDEr depends on the set of pictures, so it differs from CIDEr of the whole split."
         }
         div.charts {
             @for metric in metrics() { (line_chart(metric, "epoch", Scale::Linear, &lines(&scored, metric))) }

@@ -14,12 +14,12 @@ const SIZES: [f64; 2] = [0.8, 2.4];
 
 pub(super) fn section(runs: &[Run]) -> Markup {
     html! {
-        @for (names, run) in of_each_file(runs) {
+        @for (names, run) in by_file(runs) {
             @let counted = counted(run);
             @if !counted.is_empty() {
                 h3 { @for (number, text) in &names { (name(*number, text)) " " } }
                 p.note {
-                    (counted.len()) " different words for the test pictures. The larger a word, the more pictures have it."
+                    (counted.len()) " distinct keywords of the test pictures. A larger word is a keyword of more pictures."
                 }
                 (cloud(&counted))
             }
@@ -28,7 +28,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
 }
 
 /// Returns, for each keywords file, the names of its evaluated runs and one of these runs.
-fn of_each_file(runs: &[Run]) -> Vec<(Vec<(usize, &str)>, &Run)> {
+fn by_file(runs: &[Run]) -> Vec<(Vec<(usize, &str)>, &Run)> {
     let mut files: Vec<(Vec<(usize, &str)>, &Run)> = Vec::new();
     for (number, run) in runs.iter().enumerate().filter(|(_, run)| run.main().is_some()) {
         let Some(keywords) = &run.keywords else { continue };

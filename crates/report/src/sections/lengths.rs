@@ -18,7 +18,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
     html! {
         @if series.len() > 1 {
-            p.note { "Words of a caption, punctuation aside; the share of captions that have so many, in percent." }
+            p.note { "Share of captions with each number of words, in percent; punctuation does not count as words." }
             div.charts.wide { (histogram("Share of captions, %", "words", &series)) }
         }
     }

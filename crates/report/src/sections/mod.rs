@@ -5,13 +5,13 @@ mod captions;
 mod configuration;
 mod curves;
 mod epochs;
+mod images;
 mod keywords;
 mod lengths;
 mod scores;
-mod shown;
 
+use images::RunImages;
 use maud::{Markup, html};
-use shown::Shown;
 
 use crate::error::Error;
 use crate::plot::colour;
@@ -25,9 +25,9 @@ type Section = (&'static str, &'static str, Markup);
 /// # Errors
 /// Names a damaged file of a data set. Missing images are shown as missing.
 pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
-    let mut shown = Shown::of(runs)?;
-    let sections = all(runs, scores::section(runs), &mut shown);
-    Ok(rendered(&sections, &shown))
+    let mut images = RunImages::load(runs)?;
+    let sections = all(runs, scores::section(runs), &mut images);
+    Ok(rendered(&sections, &images))
 }
 
 /// Returns [`sections`] with `table` in place of the scores, and the captions first.
@@ -35,19 +35,19 @@ pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
 /// # Errors
 /// Same as [`sections`].
 pub fn sections_around(runs: &[Run], table: Markup) -> Result<Markup, Error> {
-    let mut shown = Shown::of(runs)?;
-    let mut sections = all(runs, table, &mut shown);
+    let mut images = RunImages::load(runs)?;
+    let mut sections = all(runs, table, &mut images);
     sections.swap(0, 1);
-    Ok(rendered(&sections, &shown))
+    Ok(rendered(&sections, &images))
 }
 
-fn all(runs: &[Run], scores: Markup, shown: &mut Shown) -> [Section; 8] {
+fn all(runs: &[Run], scores: Markup, images: &mut RunImages) -> [Section; 8] {
     [
         ("scores", "Scores", scores),
-        ("captions", "Captions side by side", captions::section(runs, shown)),
+        ("captions", "Captions side by side", captions::section(runs, images)),
         ("training", "Training", curves::section(runs)),
         ("epochs", "Scores after each epoch", epochs::section(runs)),
-        ("extremes", "Best and worst captions", best_and_worst::section(runs, shown)),
+        ("extremes", "Best and worst captions", best_and_worst::section(runs, images)),
         ("lengths", "Lengths of captions", lengths::section(runs)),
         ("keywords", "Keywords", keywords::section(runs)),
         ("configuration", "Configuration", configuration::section(runs)),
@@ -55,14 +55,14 @@ fn all(runs: &[Run], scores: Markup, shown: &mut Shown) -> [Section; 8] {
 }
 
 /// Renders the sections that have contents, and the images that they show.
-fn rendered(sections: &[Section], shown: &Shown) -> Markup {
+fn rendered(sections: &[Section], images: &RunImages) -> Markup {
     let sections = || sections.iter().filter(|(.., body)| !body.0.is_empty());
     html! {
         nav { @for (id, title, _) in sections() { a href={ "#" (id) } { (title) } } }
         @for (id, title, body) in sections() {
             section id=(id) { h2 { (title) } (body) }
         }
-        (shown.pictures.embedded())
+        (images.pictures.embedded())
     }
 }
 
@@ -71,16 +71,16 @@ fn name(number: usize, text: &str) -> Markup {
     html! { span.run.{ (colour(number)) } { (text) } }
 }
 
-/// Returns a note on each run that is not `there`: the missing part and the command that makes it.
+/// Returns a note on each run without a part: the missing part and the command that creates it.
 fn absent(
     runs: &[Run],
-    there: impl Fn(&Run) -> bool,
-    what: &str,
+    has_part: impl Fn(&Run) -> bool,
+    missing: &str,
     command: impl Fn(&Run) -> String,
 ) -> Markup {
     html! {
-        @for (number, run) in runs.iter().enumerate().filter(|(_, run)| !there(run)) {
-            p.absent { (name(number, &run.name)) " " (what) ": " code { (command(run)) } }
+        @for (number, run) in runs.iter().enumerate().filter(|(_, run)| !has_part(run)) {
+            p.absent { (name(number, &run.name)) " " (missing) ": " code { (command(run)) } }
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         .iter()
         .map(|&(number, run, one)| {
             let scores = columns.iter().zip(&best).map(|(metric, best)| score(one, metric, *best));
-            let first = [who(number, run, one), Cell::number(one.captions.len() as f64, 0)];
+            let first = [run_cell(number, run, one), Cell::number(one.captions.len() as f64, 0)];
             first.into_iter().chain(scores).collect()
         })
         .collect();
@@ -32,15 +32,15 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         (not_evaluated(runs))
         @if all.iter().any(|(.., one)| one.control) {
             p.note {
-                "A control captions each picture from another picture's embedding. Where it scores "
-                "lower, captions depend on the picture."
+                "A control captions each picture from another picture's embedding. If it scores lower, "
+                "captions depend on the picture."
             }
         }
         @if all.iter().any(|(.., one)| one.tokenizer == "ptb")
             && all.iter().any(|(.., one)| one.tokenizer != "ptb") {
             p.note {
-                "Runs marked PTB are scored on Penn Treebank tokens, the others on captions as they stand: "
-                "compare across them with care."
+                "Runs marked PTB are scored on Penn Treebank tokens, the others on raw captions: their scores "
+                "are not directly comparable."
             }
         }
     }
@@ -54,7 +54,7 @@ fn best(all: &[(usize, &Run, &Evaluation)], metric: &str) -> Option<f64> {
     scores.iter().copied().filter(|_| scores.len() > 1).max_by(f64::total_cmp)
 }
 
-fn who(number: usize, run: &Run, one: &Evaluation) -> Cell {
+fn run_cell(number: usize, run: &Run, one: &Evaluation) -> Cell {
     Cell::text(html! {
         (name(number, &run.name))
         @if let Some(choice) = &one.choice { span.tag { (choice) } }

@@ -119,7 +119,7 @@ pub fn records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>, MetricsError>
         && bytes.get(..start.bytes).map(Start::of) != Some(start)
     {
         return Err(failed(path)(
-            "it is damaged: it does not begin with the lines that training wrote (by their digest in logs.json)\nhint: put it back from a copy; without one move it away, and the run goes on without these lines",
+            "it is damaged: it does not begin with the lines that training wrote (by their digest in logs.json)\nhint: restore it from a copy, or move it away to resume the run without these lines",
         ));
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes.as_slice());

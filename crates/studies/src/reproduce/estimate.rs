@@ -1,9 +1,9 @@
-//! How long stages may take: their floating-point operations by the sizes of data and models, at the speed
-//! of a product of matrices that is measured first.
+//! Estimates of the run times of stages: floating-point operations from the sizes of data and
+//! models, divided by the measured speed of a matrix product.
 //!
-//! A training step is taken as six operations a weight and token, a step forward as two (Kaplan et al.
-//! 2020, arXiv 2001.08361, section 2.1), and half of the measured speed is taken to be reached. That is right
-//! within a factor of two or three, which tells minutes from days.
+//! A training step counts as six operations per weight and token, a forward step as two (Kaplan et
+//! al. 2020, arXiv 2001.08361, section 2.1), at half of the measured speed. Estimates are right
+//! within a factor of two or three, enough to distinguish minutes from days.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,27 +15,28 @@ use serde::de::DeserializeOwned;
 
 use super::{Reproduction, Request};
 
-/// The part of the measured speed that models reach.
+/// Fraction of the measured speed that models reach.
 const REACHED: f64 = 0.5;
-/// Starting a command and loading what it needs.
+/// Seconds to start a command and load its inputs.
 const START_SECONDS: f64 = 2.0;
-/// Tokens of a caption, and of a picture's keywords: what Flickr8k has.
+/// Mean tokens of a caption in Flickr8k.
 const CAPTION_TOKENS: f64 = 13.0;
+/// Mean tokens of the keywords of an image of Flickr8k.
 const KEYWORD_TOKENS: f64 = 60.0;
-/// Operations of VGG-16 on a picture.
+/// Operations of VGG-16 per image.
 const VGG_OPERATIONS: f64 = 31e9;
-/// Words that come at least three times in Flickr8k.
+/// Words that occur at least three times in Flickr8k.
 const FLICKR8K_WORDS: f64 = 4103.0;
-/// How often a word comes that a Merge-RNN knows.
-const KNOWN_WORD: usize = 3;
-/// Merge-RNN stops early: epochs after which it did.
+/// Minimum occurrences of a word in the vocabulary of a Merge-RNN.
+const MIN_OCCURRENCES: usize = 3;
+/// Epochs after which Merge-RNN stopped early.
 const MERGE_RNN_EPOCHS: f64 = 6.0;
 
 /// Seconds of each stage of a study.
 #[derive(Debug, Clone)]
 pub struct Estimate {
     seconds: Vec<f64>,
-    /// Operations a second that were measured on the first device.
+    /// Measured floating-point operations per second of the first device.
     speed: f64,
 }
 
@@ -44,22 +45,22 @@ struct Sizes {
     pictures: f64,
     captions: f64,
     test_pictures: f64,
-    /// Operations of CLIP on a picture.
+    /// Operations of CLIP per image.
     clip: f64,
     gpt2_weights: f64,
-    /// Different words in the captions, but for rare ones.
+    /// Distinct words in the captions, without rare ones.
     words: f64,
 }
 
 impl Estimate {
-    /// Returns the device whose speed counts: that of the first run.
+    /// Returns the device to measure: that of the first run.
     #[must_use]
     pub fn device(reproduction: &Reproduction) -> &str {
         let mut configs = reproduction.runs.iter().filter_map(|run| run.resolved.as_ref());
         configs.next().map_or("cpu", |(_, config)| &config.training.device)
     }
 
-    /// Estimates each stage on a device that computes `speed` floating-point operations a second.
+    /// Estimates each stage on a device of `speed` floating-point operations per second.
     #[must_use]
     pub fn new(request: &Request, reproduction: &Reproduction, speed: f64) -> Self {
         let configs = reproduction.runs.iter().filter_map(|run| run.resolved.as_ref());
@@ -82,13 +83,13 @@ impl Estimate {
         Self { seconds: seconds.collect(), speed }
     }
 
-    /// Seconds of a stage, by its place in the plan.
+    /// Returns the seconds of a stage, by its index in the plan.
     #[must_use]
-    pub fn seconds(&self, at: usize) -> f64 {
-        self.seconds[at]
+    pub fn seconds(&self, stage: usize) -> f64 {
+        self.seconds[stage]
     }
 
-    /// Returns the floating-point operations a second of the device.
+    /// Returns the speed of the device, in floating-point operations per second.
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
@@ -125,7 +126,8 @@ impl Sizes {
         }
     }
 
-    /// A recurrent layer, and one from its state and the picture to all words. Words are looked up.
+    /// Returns the weights that each token uses: the recurrent layer and the output layer, which
+    /// reads its state and the image. Word embeddings are looked up, not multiplied.
     fn merge_rnn_weights(&self, layer_size: i64) -> f64 {
         let size = layer_size as f64;
         8.0 * size * size + 2.0 * size * self.words
@@ -165,10 +167,10 @@ fn words(corpus: &Corpus) -> f64 {
     let words = captions.flat_map(|caption| caption.split_whitespace().map(str::to_lowercase));
     let mut counts = HashMap::<String, usize>::new();
     words.for_each(|word| *counts.entry(word).or_default() += 1);
-    counts.into_values().filter(|&count| count >= KNOWN_WORD).count() as f64
+    counts.into_values().filter(|&count| count >= MIN_OCCURRENCES).count() as f64
 }
 
-/// The numbers in CLIP's `config.json` that its work depends on.
+/// Dimensions in CLIP's `config.json`.
 #[derive(Deserialize)]
 struct ClipSize {
     vision_config: VisionSize,
@@ -183,7 +185,7 @@ struct VisionSize {
     patch_size: f64,
 }
 
-/// The numbers in GPT-2's `config.json` that its work depends on.
+/// Dimensions in GPT-2's `config.json`.
 #[derive(Deserialize)]
 struct Gpt2Size {
     n_embd: f64,
@@ -193,18 +195,18 @@ struct Gpt2Size {
 
 const SMALL_GPT2: Gpt2Size = Gpt2Size { n_embd: 768.0, n_layer: 12.0, vocab_size: 50_257.0 };
 
-/// Reads a model's `config.json`; a model that is not on this machine yet has none.
+/// Reads a model's `config.json`; `None` if the model is not on this machine yet.
 fn sizes<T: DeserializeOwned>(folder: &str) -> Option<T> {
     let text = std::fs::read(Path::new(folder).join("config.json")).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-/// ViT-L/14.
+/// Returns the dimensions of ViT-L/14.
 fn large_clip() -> VisionSize {
     clip(1024.0, 24.0, 224.0, 14.0)
 }
 
-/// The model that `capsmith init clip` makes.
+/// Returns the dimensions of the model that `capsmith init clip` creates.
 fn random_clip() -> VisionSize {
     clip(256.0, 2.0, 112.0, 16.0)
 }
@@ -214,7 +216,7 @@ fn clip(hidden_size: f64, layers: f64, image_size: f64, patch_size: f64) -> Visi
     VisionSize { hidden_size, intermediate_size, num_hidden_layers: layers, image_size, patch_size }
 }
 
-/// The model that `capsmith init gpt2` makes.
+/// Returns the dimensions of the model that `capsmith init gpt2` creates.
 fn random_gpt2() -> Gpt2Size {
     Gpt2Size { n_embd: 192.0, n_layer: 3.0, vocab_size: 4000.0 }
 }

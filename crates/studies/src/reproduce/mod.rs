@@ -1,15 +1,16 @@
-//! A table of the paper, from data to scores: which runs its rows need, and what stages those are made of.
+//! Reproduction of a table of the paper: the runs of its rows, planned as stages from data to
+//! scores.
 //!
 //! ```text
 //! OUT/
-//!   models/                     models with random weights, where the recipe has them
+//!   models/                     models with random weights, if the recipe has them
 //!   embeddings.safetensors      CLIP's
 //!   features.safetensors        VGG-16's, for Merge-RNN
 //!   keywords/                   SBG's labels and encyclopedia; selected.jsonl
-//!   configs/ROW-seed-42.toml    what each run is trained by, resolved
+//!   configs/ROW-seed-42.toml    resolved config of each run
 //!   runs/ROW-seed-42/           run folders
 //!   stages/, logs/              see [`crate::stages`]
-//!   table1.md, .csv, .json      the table beside the published one
+//!   table1.md, .csv, .json      the table with the published scores
 //! ```
 
 mod estimate;
@@ -30,72 +31,72 @@ pub use estimate::Estimate;
 pub use page::write_page;
 pub use published::{COLUMNS, Row, Table};
 pub use recipe::{Family, FamilyError, Keywords, Models, Precompute, Recipe, Seeds};
-pub use table::{Cell, Line, Results, results};
+pub use table::{Cell, Results, RowResult, results};
 
-/// What is to be reproduced, from where.
+/// Request to reproduce a table.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which table.
+    /// Table of the paper.
     pub table: Table,
-    /// Which of its rows.
+    /// Rows of the table.
     pub rows: Vec<Row>,
-    /// Its configurations.
+    /// Configurations of the rows.
     pub family: Family,
-    /// Runs of each configuration, instead of the recipe's.
+    /// Number of runs of each configuration; `None` for the recipe's.
     pub seeds: Option<u64>,
-    /// The data set.
+    /// Folder of the data set.
     pub dataset: PathBuf,
-    /// Where the recipe's models are: paths, or names that a command finds.
+    /// Paths or hub names of the recipe's models.
     pub models: FoundModels,
-    /// Devices, which runs take in turn; the configured ones unless given.
+    /// Devices that runs take in turn; empty for the configured ones.
     pub devices: Vec<String>,
-    /// The checkpoint that the paper published, scored in place of a run of row
+    /// Published checkpoint of the paper, scored instead of a trained run in row
     /// `prefix-gradient-clipping`.
     pub published_checkpoint: Option<String>,
-    /// Whether METEOR can be measured; other scores come out otherwise.
+    /// True if METEOR's resources are available.
     pub meteor: bool,
-    /// The study's folder.
+    /// Folder of the study.
     pub out: PathBuf,
 }
 
-/// Where models are. What is not there is made.
+/// Paths or hub names of models; `None` for a model with random weights, which a stage creates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundModels {
     /// CLIP.
     pub clip: Option<String>,
     /// GPT-2.
     pub gpt2: Option<String>,
-    /// VGG-16, where Merge-RNN sees its features.
+    /// VGG-16, if Merge-RNN reads its features.
     pub vgg: Option<String>,
-    /// BART, where it files labels.
+    /// BART, if it sorts labels into categories.
     pub nli: Option<String>,
 }
 
-/// A study that is planned.
+/// A planned study.
 #[derive(Debug)]
 pub struct Reproduction {
-    /// Its stages.
+    /// Stages of the study.
     pub plan: Plan,
-    /// Its runs.
+    /// Runs of the study.
     pub runs: Vec<Run>,
 }
 
-/// One run of a configuration.
+/// A run of a configuration.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The configuration's name.
+    /// Name of the configuration.
     pub config: &'static str,
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// The run folder.
+    /// Run folder.
     pub folder: PathBuf,
-    /// The resolved configuration and the file that it is to be written to; none of an imported run.
+    /// Resolved configuration and the file to write it to.
     pub resolved: Option<(PathBuf, Config)>,
-    /// The place of the stage that scores it.
+    /// Index of the stage that scores it.
     pub evaluated: usize,
 }
 
-/// Why a study cannot be planned.
+/// Error of planning a study or reading its results.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A configuration cannot be used.
@@ -118,7 +119,7 @@ pub enum Error {
     Results {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the defect.
         reason: String,
     },
     /// A file cannot be written.
@@ -127,10 +128,10 @@ pub enum Error {
 }
 
 impl Request {
-    /// The stages of all runs that the rows need. Nothing is written.
+    /// Plans the stages of all runs that the rows need. Writes nothing.
     ///
     /// # Errors
-    /// Names the configuration or input that cannot be used.
+    /// Fails if a configuration or input cannot be used.
     pub fn plan(&self) -> Result<Reproduction, Error> {
         let mut configs: Vec<&'static str> = self.rows.iter().map(|row| row.config()).collect();
         configs.dedup();
@@ -150,10 +151,10 @@ impl Request {
 }
 
 impl Reproduction {
-    /// Writes the configurations of its runs.
+    /// Writes the configurations of all runs.
     ///
     /// # Errors
-    /// Names the file that cannot be written.
+    /// Fails if a file cannot be written.
     pub fn write_configs(&self) -> Result<(), Error> {
         for (path, config) in self.runs.iter().filter_map(|run| run.resolved.as_ref()) {
             durable::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
@@ -163,7 +164,7 @@ impl Reproduction {
     }
 }
 
-/// The stages that several runs depend on, by place, and what they make.
+/// Models, and indices of the stages that several runs depend on.
 struct Shared {
     clip: String,
     gpt2: String,
@@ -192,8 +193,8 @@ impl Planner<'_> {
             Some(gpt2) => (gpt2.clone(), None),
             None => self.random_gpt2()?,
         };
-        let merge_rnn_sees_clip = models.vgg.is_none();
-        let embeddings = if needs("prefix") || needs("sbg") || merge_rnn_sees_clip {
+        let merge_rnn_uses_clip = models.vgg.is_none();
+        let embeddings = if needs("prefix") || needs("sbg") || merge_rnn_uses_clip {
             let encoder = ["--clip", &clip];
             Some(self.precompute("embeddings", encoder, &device, clip_stage)?)
         } else {
@@ -213,7 +214,7 @@ impl Planner<'_> {
     }
 
     fn random_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
-        // Of the training captions, none of which may be of the test set.
+        // Its tokenizer is trained on captions, which must exclude the test set.
         let config = self.parse("prefix-original", &[])?;
         let dataset = self.request.dataset.display().to_string();
         let test_captions = config.data.test_captions.to_string();
@@ -229,17 +230,17 @@ impl Planner<'_> {
         let mut arguments = words(&["init", kind, "--out", &out.display().to_string()]);
         arguments.extend(words(more));
         let inputs = if more.is_empty() { Vec::new() } else { self.data_set.clone() };
-        let place = self.add(Stage {
+        let stage = self.add(Stage {
             name: format!("init-{kind}"),
             arguments,
-            resume: Resume::Anew,
+            resume: Resume::Restart,
             inputs,
             after: Vec::new(),
             outputs: vec![out.clone()],
             check: Check::Contents,
             optional: false,
         })?;
-        Ok((out.display().to_string(), Some(place)))
+        Ok((out.display().to_string(), Some(stage)))
     }
 
     fn precompute(
@@ -259,7 +260,7 @@ impl Planner<'_> {
         self.add(Stage {
             name: name.to_owned(),
             arguments,
-            resume: Resume::Itself,
+            resume: Resume::Rerun,
             inputs: self.data_set_and(self.model(encoder[1])),
             after: after.into_iter().collect(),
             outputs: vec![out],
@@ -268,7 +269,8 @@ impl Planner<'_> {
         })
     }
 
-    /// Labels and encyclopedia, and then the keywords of all pictures.
+    /// Adds the stages that build labels and encyclopedia and select keywords; returns the last
+    /// one.
     fn keywords(&mut self, clip: &str, device: &str, embeddings: usize) -> Result<usize, Error> {
         let recipe = &self.request.family.recipe.keywords;
         let dataset = self.request.dataset.display().to_string();
@@ -296,7 +298,7 @@ impl Planner<'_> {
         let built = self.add(Stage {
             name: "keywords/build".to_owned(),
             arguments: build,
-            resume: Resume::Itself,
+            resume: Resume::Rerun,
             inputs: self.data_set_and(self.model(clip)),
             after: vec![embeddings],
             outputs: vec![folder.clone()],
@@ -323,7 +325,7 @@ impl Planner<'_> {
                 "--device",
                 device,
             ]),
-            resume: Resume::Itself,
+            resume: Resume::Rerun,
             inputs: Vec::new(),
             after: vec![built],
             outputs: vec![selected],
@@ -376,7 +378,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The run folder of the checkpoint that the paper published.
+    /// Adds the stages that import and evaluate the published checkpoint.
     fn imported(
         &mut self,
         config: &'static str,
@@ -400,7 +402,7 @@ impl Planner<'_> {
                 "--tokenizer",
                 &shared.gpt2,
             ]),
-            resume: Resume::Anew,
+            resume: Resume::Restart,
             inputs: vec![
                 Input::text("config", resolved.to_toml()),
                 Input::Path(PathBuf::from(checkpoint)),
@@ -433,7 +435,7 @@ impl Planner<'_> {
                 "--device",
                 device,
             ]),
-            resume: Resume::Anew,
+            resume: Resume::Restart,
             inputs: vec![Input::text("metrics", meteor)],
             after: vec![after],
             outputs: vec![folder.join("evaluation")],
@@ -442,7 +444,7 @@ impl Planner<'_> {
         })
     }
 
-    /// A configuration with the study's own files.
+    /// Returns a configuration with the paths of the study's files.
     fn resolved(
         &self,
         config: &str,
@@ -481,7 +483,7 @@ impl Planner<'_> {
         Ok(family.config(config, sets)?)
     }
 
-    /// The device of the run of that number.
+    /// Returns the device of the run with this index.
     fn device(&self, run: usize) -> String {
         let devices = &self.request.devices;
         if devices.is_empty() {
@@ -495,14 +497,14 @@ impl Planner<'_> {
         self.request.out.join("selected.jsonl")
     }
 
-    /// A model that is a path, by what is there; none where a stage of this plan makes it, which the stages
-    /// behind it depend on by its key.
+    /// Returns a model's files as an input; `None` for a model that a stage of this plan creates,
+    /// on whose key later stages depend.
     fn model(&self, model: &str) -> Option<Input> {
         let path = PathBuf::from(model);
         (!path.starts_with(self.models())).then_some(Input::Path(path))
     }
 
-    /// Where models with random weights are made.
+    /// Returns the folder of models with random weights.
     fn models(&self) -> PathBuf {
         self.request.out.join("models")
     }
@@ -538,9 +540,10 @@ mod tests {
 
     use super::*;
 
-    /// A key may not change by what the plan itself makes, or a resumed study would make all anew.
+    /// A stage's key must not depend on outputs of the plan, or a resumed study would rerun
+    /// everything.
     #[test]
-    fn models_that_a_stage_makes_are_known_by_its_key_and_others_by_what_is_there() {
+    fn models_of_a_stage_are_identified_by_its_key_and_others_by_their_files() {
         let folder = tempfile::tempdir().unwrap();
         let (out, clip) = (folder.path().join("study"), folder.path().join("clip"));
         let request = |models: FoundModels| Request {
@@ -557,15 +560,15 @@ mod tests {
         };
         let planned =
             |models: &FoundModels| format!("{:?}", request(models.clone()).plan().unwrap().plan);
-        let made = FoundModels::default();
-        let before = planned(&made);
+        let random = FoundModels::default();
+        let before = planned(&random);
         for model in ["clip", "gpt2"] {
             fs::create_dir_all(out.join("models").join(model)).unwrap();
             fs::write(out.join("models").join(model).join("model.safetensors"), "weights").unwrap();
         }
-        assert_eq!(planned(&made), before);
+        assert_eq!(planned(&random), before);
 
-        let found = FoundModels { clip: Some(clip.display().to_string()), ..made };
+        let found = FoundModels { clip: Some(clip.display().to_string()), ..random };
         let before = planned(&found);
         fs::create_dir_all(&clip).unwrap();
         fs::write(clip.join("model.safetensors"), "weights").unwrap();

@@ -5,12 +5,12 @@ use std::path::Path;
 use maud::{Markup, html};
 use report::Run;
 
-use super::{COLUMNS, Cell, Error, Line, Reproduction, Results};
+use super::{COLUMNS, Cell, Error, Reproduction, Results, RowResult};
 
 /// Writes the page of a table.
 ///
 /// # Errors
-/// Names a file of a run that is damaged, or the page if it cannot be written.
+/// Fails if a file of a run is damaged, or the page cannot be written.
 pub fn write_page(
     path: &Path,
     results: &Results,
@@ -23,7 +23,7 @@ pub fn write_page(
     let body = html! {
         p.lead {
             (heading) " of \u{201c}CLIP-Prefix for Image Captioning and an Experiment on Blind Image Guessing\u{201d}: the same "
-            "test pictures captioned by every system, and how captions compare with what people wrote."
+            "test pictures captioned by every system, and the scores of the captions."
         }
         (report::sections_around(&runs(results, reproduction)?, scores(results))?)
     };
@@ -34,8 +34,8 @@ fn scores(results: &Results) -> Markup {
     html! {
         (table(results))
         p.note {
-            "Below each score: the paper's, and the difference from it. The paper's are of " (results.published_data_set)
-            ". Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on captions as they stand."
+            "Below each score: the paper's score on " (results.published_data_set) " and the difference from it. "
+            "Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on raw captions."
         }
         @for line in &results.rows {
             @for failure in &line.failures { p.absent { (line.title) ": " (failure) } }
@@ -43,15 +43,15 @@ fn scores(results: &Results) -> Markup {
     }
 }
 
-/// Returns the first scored run of each configuration, under its name.
+/// Returns the first scored run of each configuration, under the name of the configuration.
 fn runs(results: &Results, reproduction: &Reproduction) -> Result<Vec<Run>, Error> {
-    let mut shown: Vec<&str> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     let mut runs = Vec::new();
     for run in &reproduction.runs {
         let is_scored = run.folder.join("evaluation").is_dir()
             && results.rows.iter().any(|line| line.seeds.contains(&run.seed));
-        if is_scored && !shown.contains(&run.config) {
-            shown.push(run.config);
+        if is_scored && !seen.contains(&run.config) {
+            seen.push(run.config);
             runs.push(Run::open(&run.folder, run.config.to_owned())?);
         }
     }
@@ -70,7 +70,7 @@ fn table(results: &Results) -> Markup {
     }
 }
 
-fn row(line: &Line, results: &Results) -> Markup {
+fn row(line: &RowResult, results: &Results) -> Markup {
     html! {
         tr {
             td { (line.title) }
@@ -86,7 +86,7 @@ fn row(line: &Line, results: &Results) -> Markup {
     }
 }
 
-/// Returns true if no row has a higher score in the column of that number.
+/// Returns whether no row has a higher score in this column.
 fn is_best(results: &Results, number: usize, cell: &Cell) -> bool {
     let others = results.rows.iter().filter_map(|line| line.cells.get(number)?.mean);
     cell.mean.is_some_and(|mean| others.fold(mean, f64::max) <= mean)

@@ -1,4 +1,4 @@
-//! The numbers that the paper published.
+//! Published scores of the paper.
 
 /// A table of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub enum Row {
     MergeRnn,
 }
 
-/// The scores that the paper has, in its order.
+/// Names of the published scores, in the order of the paper.
 pub const COLUMNS: [&str; 6] = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE_L"];
 
 impl Table {
-    /// As on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Table {
         }
     }
 
-    /// The data set that it is of.
+    /// Returns the name of the data set.
     #[must_use]
     pub fn data_set(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Table {
         }
     }
 
-    /// A row's published scores, by [`COLUMNS`].
+    /// Returns the published scores of a row, in the order of [`COLUMNS`].
     #[must_use]
     pub fn published(self, row: Row) -> [f64; 6] {
         match (self, row) {
@@ -73,7 +73,7 @@ impl Table {
 }
 
 impl Row {
-    /// All, in the paper's order.
+    /// All rows, in the order of the paper.
     pub const ALL: [Self; 7] = [
         Self::PrefixOriginal,
         Self::PrefixGradientClipping,
@@ -84,7 +84,7 @@ impl Row {
         Self::MergeRnn,
     ];
 
-    /// As on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl Row {
         }
     }
 
-    /// As in the paper.
+    /// Returns the title in the paper.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ impl Row {
         }
     }
 
-    /// The configuration that it is trained by; the rows of SBG share a run.
+    /// Returns the name of its configuration; the rows of SBG share one.
     #[must_use]
     pub fn config(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ impl Row {
         }
     }
 
-    /// The folder of its scores under a run's `evaluation/`.
+    /// Returns the name of its folder under a run's `evaluation/`.
     #[must_use]
     pub fn evaluation(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
-//! What the rows of a table share: the data set, the models, and how embeddings and keywords are made.
-//! A folder of configurations has one `recipe.toml` beside a file for each row.
+//! Recipes: data set, models, and settings of embeddings and keywords that the rows of a table
+//! share.
+//!
+//! A folder of configurations has a `recipe.toml` and a file for each row.
 
 use std::path::Path;
 
@@ -12,12 +14,12 @@ use serde::Deserialize;
 pub struct Family {
     /// Name of a built-in family, or path of its folder.
     pub name: String,
-    /// What its rows share.
+    /// Settings that its rows share.
     pub recipe: Recipe,
     is_built_in: bool,
 }
 
-/// What the rows of a table share.
+/// Settings that the rows of a table share.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -25,27 +27,28 @@ pub struct Recipe {
     pub dataset: String,
     /// Models.
     pub models: Models,
-    /// How embeddings are made.
+    /// Settings of embeddings.
     pub precompute: Precompute,
-    /// How keywords are made.
+    /// Settings of keywords.
     pub keywords: Keywords,
-    /// Runs of each configuration, whose seeds count from the configured one.
+    /// Number of runs of each configuration; seeds count up from the configured one.
     pub seeds: Seeds,
 }
 
-/// Models: names of the hub, which `--weights` looks for in a folder.
+/// Hub names of models, which `--weights` looks for in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Models {
-    /// CLIP. `random`: one with random weights is made.
+    /// CLIP; `random` for one with random weights.
     pub clip: String,
-    /// GPT-2. `random`: one with random weights is made, with a tokenizer of the training captions.
+    /// GPT-2; `random` for one with random weights and a tokenizer trained on the training
+    /// captions.
     pub gpt2: String,
-    /// VGG-16, for Merge-RNN. Empty: it sees CLIP's embeddings.
+    /// VGG-16 for Merge-RNN; empty to use CLIP's embeddings.
     pub vgg: String,
 }
 
-/// How embeddings are made.
+/// Settings of embeddings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Precompute {
@@ -53,20 +56,20 @@ pub struct Precompute {
     pub dtype: String,
 }
 
-/// How keywords are made.
+/// Settings of keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keywords {
-    /// How near-synonyms are told: clip, wordnet or none.
+    /// Method of detecting near-synonyms: clip, wordnet or none.
     pub synonyms: String,
-    /// How labels are filed: clip, wordnet, or nli by BART as the paper.
+    /// Method of sorting labels into categories: clip, wordnet, or nli (BART, as in the paper).
     pub categories: String,
     /// BART for nli.
     #[serde(default)]
     pub nli: String,
 }
 
-/// Runs of each configuration.
+/// Number of runs of each configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "named as the configurations")]
@@ -78,11 +81,11 @@ pub struct Seeds {
     pub merge_rnn: u64,
 }
 
-/// Most runs of one configuration.
-const MOST_RUNS: u64 = 1_000;
+/// Maximum number of runs of a configuration.
+const MAX_RUNS: u64 = 1_000;
 
 impl Seeds {
-    /// Runs of the configuration of that name.
+    /// Returns the number of runs of a configuration.
     #[must_use]
     pub fn of(&self, config: &str) -> u64 {
         match config {
@@ -95,33 +98,33 @@ impl Seeds {
     }
 }
 
-/// The configurations that there are one for each of.
+/// Names of the configurations of a family.
 const CONFIGS: [&str; 5] =
     ["prefix-original", "prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"];
 
-/// The families that are built in, so that the program needs no repository.
+/// Names of the built-in families.
 const BUILT_IN: [&str; 4] = ["flickr8k", "flickr30k", "small", "demo"];
 
-/// Why a family cannot be used.
+/// Error of opening a family of configurations.
 #[derive(Debug, thiserror::Error)]
 pub enum FamilyError {
-    /// A file is not there, or cannot be read.
+    /// A file is missing or cannot be read.
     #[error(
-        "cannot read {}: {source}; a family of configurations is flickr8k, flickr30k, small, demo, or a folder with recipe.toml and a file for each row",
+        "cannot read {}: {source}\nhint: a family of configurations is flickr8k, flickr30k, small, demo, or a folder with recipe.toml and a file for each row",
         printable_path(path)
     )]
     Read {
         /// The file.
         path: std::path::PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The recipe is not one.
+    /// The recipe is invalid.
     #[error("{name}/recipe.toml: {reason}")]
     Recipe {
         /// The family.
         name: String,
-        /// What is wrong.
+        /// Description of the defect.
         reason: String,
     },
 }
@@ -130,7 +133,7 @@ impl Family {
     /// Opens a built-in family by its name, or the family in the folder at that path.
     ///
     /// # Errors
-    /// Names the file that is missing or wrong.
+    /// Fails if a file is missing or invalid.
     pub fn open(name: &str) -> Result<Self, FamilyError> {
         let built_in = if BUILT_IN.contains(&name) {
             Config::built_in_text(&format!("{name}/recipe.toml")).map(str::to_owned)
@@ -150,19 +153,19 @@ impl Family {
             toml::from_str(&recipe).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
         for config in CONFIGS {
             let count = recipe.seeds.of(config);
-            if !(1..=MOST_RUNS).contains(&count) {
+            if !(1..=MAX_RUNS).contains(&count) {
                 return Err(wrong(format!(
-                    "`seeds.{config}` is {count}, but must be from 1 to {MOST_RUNS}"
+                    "`seeds.{config}` is {count}, but must be from 1 to {MAX_RUNS}"
                 )));
             }
         }
         Ok(Self { name: name.to_owned(), recipe, is_built_in })
     }
 
-    /// Loads the config of that name, with `key=value` overrides.
+    /// Loads a config of the family, with `key=value` overrides.
     ///
     /// # Errors
-    /// Those of [`Config::load`].
+    /// Fails as [`Config::load`] does.
     pub fn config(&self, name: &str, overrides: &[String]) -> Result<Config, ConfigError> {
         let file = format!("{name}.toml");
         if self.is_built_in {

@@ -1,4 +1,4 @@
-//! The table that came out, beside the published one: as text, Markdown, CSV and JSON.
+//! Results of a table with the published scores, as Markdown, CSV and JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,51 +12,51 @@ use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
 use crate::stages::Outcome;
 use crate::statistics;
 
-/// What came out of a table's rows.
+/// Results of a table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Results {
-    /// The table.
+    /// Name of the table.
     pub table: &'static str,
-    /// The data set that the published table is of.
+    /// Data set of the published table.
     pub published_data_set: &'static str,
-    /// Its rows.
-    pub rows: Vec<Line>,
+    /// Results of the rows.
+    pub rows: Vec<RowResult>,
 }
 
-/// What came out of a row.
+/// Results of a row.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line {
-    /// As on the command line.
+pub struct RowResult {
+    /// Name on the command line.
     pub row: &'static str,
-    /// As in the paper.
+    /// Title in the paper.
     pub title: &'static str,
-    /// Seeds of the runs that were scored.
+    /// Seeds of the scored runs.
     pub seeds: Vec<u64>,
-    /// A cell for each of [`COLUMNS`], and `CIDEr`.
+    /// Cells of [`COLUMNS`] and `CIDEr`.
     pub cells: Vec<Cell>,
-    /// Why runs were not scored, a line each.
+    /// Reasons for runs without scores, one line per run.
     pub failures: Vec<String>,
 }
 
 /// One score of a row.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cell {
-    /// The score.
+    /// Name of the score.
     pub score: &'static str,
-    /// The mean over runs; none where it was not measured.
+    /// Mean over runs; `None` if not measured.
     pub mean: Option<f64>,
-    /// The sample standard deviation over runs; none of one run.
+    /// Sample standard deviation over runs; `None` of one run.
     pub deviation: Option<f64>,
-    /// What the paper has.
+    /// Published score.
     pub published: Option<f64>,
     /// `mean - published`.
     pub difference: Option<f64>,
 }
 
-/// Reads what the runs scored.
+/// Reads the scores of the runs.
 ///
 /// # Errors
-/// Names the file of scores that cannot be read.
+/// Fails if a file of scores cannot be read.
 pub fn results(
     reproduction: &Reproduction,
     outcomes: &[Outcome],
@@ -76,7 +76,7 @@ fn line(
     outcomes: &[Outcome],
     table: Table,
     row: Row,
-) -> Result<Line, Error> {
+) -> Result<RowResult, Error> {
     let (mut seeds, mut scores, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for run in reproduction.runs.iter().filter(|run| run.config == row.config()) {
         if let Some(failure) = failure(reproduction, outcomes, run) {
@@ -90,10 +90,10 @@ fn line(
     let published = table.published(row);
     let columns = COLUMNS.iter().copied().zip(published.map(Some)).chain([("CIDEr", None)]);
     let cells = columns.map(|(score, published)| cell(score, &scores, published)).collect();
-    Ok(Line { row: row.name(), title: row.title(), seeds, cells, failures })
+    Ok(RowResult { row: row.name(), title: row.title(), seeds, cells, failures })
 }
 
-/// Why a run was not scored: what failed among the stages that it depends on.
+/// Returns the reason why a run was not scored: the failed stage that it depends on.
 fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Option<String> {
     let plan = &reproduction.plan;
     match &outcomes[run.evaluated] {
@@ -101,14 +101,14 @@ fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Opti
         Outcome::Stopped => return Some("stopped before it was scored".to_owned()),
         Outcome::Failed { .. } | Outcome::Skipped => {}
     }
-    let mut look_at = vec![run.evaluated];
-    while let Some(at) = look_at.pop() {
-        let stage = &plan.stages()[at];
-        if let Outcome::Failed { error } = &outcomes[at] {
-            let log = plan.log_file(at);
-            return Some(format!("{}: {error} (all of it: {})", stage.name, printable_path(&log)));
+    let mut pending = vec![run.evaluated];
+    while let Some(index) = pending.pop() {
+        let stage = &plan.stages()[index];
+        if let Outcome::Failed { error } = &outcomes[index] {
+            let log = plan.log_file(index);
+            return Some(format!("{}: {error} (log: {})", stage.name, printable_path(&log)));
         }
-        look_at.extend(&stage.after);
+        pending.extend(&stage.after);
     }
     Some("not run".to_owned())
 }
@@ -124,8 +124,8 @@ fn cell(
     Cell { score, mean, deviation, published, difference }
 }
 
-impl Line {
-    /// Whether any run of it was scored.
+impl RowResult {
+    /// Returns whether any of its runs was scored.
     #[must_use]
     pub fn is_scored(&self) -> bool {
         !self.seeds.is_empty()
@@ -133,7 +133,7 @@ impl Line {
 }
 
 impl Cell {
-    /// `0.700`, or `0.700 ± 0.003` over several runs; a dash where it was not measured.
+    /// Formats the score: `0.700`, `0.700 ± 0.003` over several runs, or a dash if not measured.
     #[must_use]
     pub fn text(&self) -> String {
         match (self.mean, self.deviation) {
@@ -143,7 +143,7 @@ impl Cell {
         }
     }
 
-    /// `+0.002`, from the published score.
+    /// Formats the difference from the published score, such as `+0.002`.
     #[must_use]
     pub fn difference_text(&self) -> String {
         self.difference.map_or_else(|| "–".to_owned(), |difference| format!("{difference:+.3}"))
@@ -151,7 +151,8 @@ impl Cell {
 }
 
 impl Results {
-    /// The table in Markdown: in each cell the score, the published one, and the difference between them.
+    /// Formats the table in Markdown: each cell has the score, the published score, and the
+    /// difference.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::from("| row |");
@@ -183,7 +184,7 @@ impl Results {
         }
         let _ = write!(
             text,
-            "\nIn each cell: the score / the paper's, which is of {} (the difference).\n",
+            "\nEach cell: score / published score on {} (difference).\n",
             self.published_data_set
         );
         for line in &self.rows {
@@ -194,10 +195,11 @@ impl Results {
         text
     }
 
-    /// A line for each row and score: `row,score,mean,deviation,runs,published,difference`.
+    /// Formats one CSV line per row and score:
+    /// `row,score,mean,deviation,runs,published,difference`.
     ///
     /// # Errors
-    /// None that a person can cause.
+    /// Returns the error of the CSV writer; writing to memory does not fail.
     pub fn csv(&self) -> Result<String, csv::Error> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let header = ["row", "score", "mean", "deviation", "runs", "published", "difference"];
@@ -223,7 +225,7 @@ impl Results {
     /// Writes `table1.md`, `.csv` and `.json` into `folder`.
     ///
     /// # Errors
-    /// Names the file that cannot be written.
+    /// Fails if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let file = |extension: &str| folder.join(format!("{}.{extension}", self.table));
         let csv = self
@@ -266,14 +268,14 @@ mod tests {
             table: "table1",
             published_data_set: "Flickr8k",
             rows: vec![
-                Line {
+                RowResult {
                     row: "sbg-1",
                     title: "SBG, one caption",
                     seeds: vec![42],
                     cells,
                     failures: vec![],
                 },
-                Line {
+                RowResult {
                     row: "merge-rnn",
                     title: "Merge-RNN",
                     seeds: vec![],

@@ -1,4 +1,4 @@
-//! Checks that the outputs of a finished stage are those that it made.
+//! Checks that the outputs of a finished stage are unchanged.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
 use super::key::listing;
 use super::{Error, Record, Stage};
 
-/// Method of checking that the outputs of a stage are those that it made.
+/// Method of checking that the outputs of a stage are unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
     /// Compares the digests of all output files with those in the stage's record.
     Contents,
-    /// Same as [`Check::Contents`], for scores of a run after some epochs. They can be made again
-    /// only until the run is trained further.
+    /// Same as [`Check::Contents`], for scores of a run after some epochs. They can be computed
+    /// again only until the run is trained further.
     Scores {
         /// The run's folder.
         run: PathBuf,
@@ -71,41 +71,45 @@ pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
 /// Files with the same sizes and times as in this process's last check are not read again.
 pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
     static SEEN: Mutex<Option<HashMap<String, Option<Damage>>>> = Mutex::new(None);
-    let looks = looks(stage, record)?;
+    let file_state = file_state(stage, record)?;
     let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = seen().get_or_insert_default().get(&looks) {
+    if let Some(known) = seen().get_or_insert_default().get(&file_state) {
         return Ok(known.clone());
     }
     let found = match &stage.check {
         Check::Contents | Check::Scores { .. } => {
             digests::first_changed(&record.files, Path::new("")).map(|path| {
-                Damage::Lost(format!("{} is not as the stage left it", printable_path(&path)))
+                Damage::Lost(format!(
+                    "{} has changed since the stage wrote it",
+                    printable_path(&path)
+                ))
             })
         }
         Check::Run { folder, epochs } => damaged_run(folder, *epochs),
     };
-    if found.is_some() && self::looks(stage, record)? != looks {
-        // Another process is at work there, such as the next rung of a sweep, which checks it itself.
+    if found.is_some() && self::file_state(stage, record)? != file_state {
+        // Another process writes there, such as the next rung of a sweep, which checks it itself.
         return Ok(None);
     }
-    seen().get_or_insert_default().insert(looks, found.clone());
+    seen().get_or_insert_default().insert(file_state, found.clone());
     Ok(found)
 }
 
-/// Returns names, sizes and times of everything that is checked.
-fn looks(stage: &Stage, record: &Record) -> Result<String, Error> {
-    let mut looks = format!("{:?} {:?}\n", stage.check, record.files);
+/// Returns names, sizes and times of all checked files, to detect changes during a check.
+fn file_state(stage: &Stage, record: &Record) -> Result<String, Error> {
+    let mut file_state = format!("{:?} {:?}\n", stage.check, record.files);
     let run = match &stage.check {
         Check::Contents | Check::Scores { .. } => None,
         Check::Run { folder, .. } => Some(folder),
     };
     for path in stage.outputs.iter().chain(run) {
-        looks.push_str(&listing(path)?);
+        file_state.push_str(&listing(path)?);
     }
-    Ok(looks)
+    Ok(file_state)
 }
 
-/// Refuses to score a run again that was trained further: it would be another score.
+/// Fails if the run of damaged scores was trained further: scoring it again would give other
+/// scores.
 pub(super) fn refuse_later_scores(stage: &Stage, damage: &Damage) -> Result<(), Error> {
     let Check::Scores { run, epochs } = &stage.check else { return Ok(()) };
     // A damaged run is trained again before it is scored.
@@ -131,7 +135,7 @@ fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {
     if let Err(error) = logs {
         return Some(Damage::Lost(first_line(&error)));
     }
-    // With the moments, from which the run may be trained on.
+    // Includes the optimizer state, from which the run may be trained further.
     let position = match checkpoints::newest_whole(&run.checkpoints()) {
         Ok(newest) => newest.position,
         Err(error) => return Some(Damage::Resumable(first_line(&error))),
@@ -139,7 +143,7 @@ fn damaged_run(folder: &Path, epochs: Option<u64>) -> Option<Damage> {
     if position.finished || epochs.is_some_and(|epochs| position.epoch >= epochs) {
         return None;
     }
-    Some(Damage::Resumable(format!("{} is not trained to its end", printable_path(folder))))
+    Some(Damage::Resumable(format!("{} is not fully trained", printable_path(folder))))
 }
 
 /// Returns an error without its hint, which is for people who run the command themselves.

@@ -9,8 +9,8 @@ use durable::kept::Key;
 
 use super::{Error, Stage, io_error};
 
-/// Format number of the stages' results. Raise it where a command makes other results from the same
-/// inputs than before: a resumed study then runs every stage again.
+/// Version of the stages' results. Raise it when a command computes other results from the same
+/// inputs: a resumed study then runs every stage again.
 const RESULTS_VERSION: u32 = 1;
 
 /// Something that a stage reads.
@@ -29,7 +29,7 @@ impl Input {
         Self::Text(name.to_owned(), text.into())
     }
 
-    /// Returns what [`Self::Path`] would find now, for many stages that read the same files.
+    /// Returns the current state of a [`Self::Path`], for many stages that read the same files.
     ///
     /// # Errors
     /// Fails if something there cannot be read.

@@ -2,8 +2,8 @@
 //!
 //! Each stage has a key: its arguments, its inputs, the keys of the stages before it and a format
 //! number ([`durable::kept::Key`]). A finished stage with the same key is reused if its outputs are
-//! as it left them ([`Check`]). An interrupted one resumes if its command can. One whose key has
-//! changed loses its outputs and is run again, and with it only what depends on it.
+//! unchanged ([`Check`]). An interrupted stage resumes if its command can. A stage with another key
+//! loses its outputs and runs again, and so do the stages that depend on it.
 //!
 //! ```text
 //! STUDY/
@@ -13,8 +13,8 @@
 //!
 //! A stage's process watches its standard input and stops when that ends ([`STOP_WITH_STDIN`]), so
 //! it ends with the study, even if that is killed. Its log is its standard output and error, and it
-//! shares the lock on the log: until the last process that writes to it has ended, no other study
-//! starts the stage.
+//! shares the lock on the log: no other study starts the stage before the last process that writes
+//! to the log has ended.
 
 mod check;
 mod key;
@@ -48,12 +48,12 @@ pub struct Stage {
     pub inputs: Vec<Input>,
     /// Stages that must be finished before, as indices in the plan.
     pub after: Vec<usize>,
-    /// Files and folders that it makes, and that nothing else makes. They are removed before the
-    /// stage is run with another key.
+    /// Files and folders that only this stage writes. They are removed before the stage runs with
+    /// another key.
     pub outputs: Vec<PathBuf>,
-    /// Method of checking that its outputs are those that it made.
+    /// Method of checking that its outputs are unchanged.
     pub check: Check,
-    /// Whether stages after it can do without it.
+    /// True if later stages can run without it.
     pub optional: bool,
 }
 
@@ -68,9 +68,9 @@ impl Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
     /// Removes its outputs and runs it from the start.
-    Anew,
+    Restart,
     /// Runs it again; its command resumes by itself.
-    Itself,
+    Rerun,
     /// Runs it again with this argument.
     With(&'static str),
 }
@@ -122,7 +122,7 @@ pub enum Error {
     },
     /// A stage's record is damaged.
     #[error(
-        "{} {reason}\nhint: remove it, and what the stage has made, to run the stage again",
+        "{} {reason}\nhint: remove it and the stage's outputs to run the stage again",
         printable_path(path)
     )]
     Record {
@@ -133,7 +133,7 @@ pub enum Error {
     },
     /// Scores from the middle of a training are damaged, and the run was trained further.
     #[error(
-        "{reason}, and the run was trained on since, so its scores after {epochs} epochs cannot be made again\nhint: remove {} to train and score it again with --resume",
+        "{reason}, and the run has been trained further since, so its scores after {epochs} epochs cannot be computed again\nhint: remove {} to train and score it again with --resume",
         printable_path(run)
     )]
     TrainedOn {
@@ -144,9 +144,9 @@ pub enum Error {
         /// Epochs after which the run was scored.
         epochs: u64,
     },
-    /// A file that no stage made is where a stage would write.
+    /// A file that no stage wrote is at the path of a stage's output.
     #[error(
-        "{} is in the way of stage {stage}, which did not make it; move it, or choose another folder",
+        "stage {stage} would overwrite {}, which it did not write\nhint: move it away, or choose another folder",
         printable_path(path)
     )]
     Foreign {
@@ -183,20 +183,21 @@ impl Plan {
         assert!(stage.after.iter().all(is_known), "{} comes before what it is after", stage.name);
         let has_name = |other: &Stage| other.name == stage.name;
         assert!(!self.stages.iter().any(has_name), "two stages are called {}", stage.name);
-        let before = stage.after.iter().map(|&at| (self.stages[at].name.as_str(), &self.keys[at]));
+        let before =
+            stage.after.iter().map(|&index| (self.stages[index].name.as_str(), &self.keys[index]));
         self.keys.push(key::key(&stage, before)?);
         self.stages.push(stage);
         Ok(self.stages.len() - 1)
     }
 
-    /// Marks all recorded stages as outdated: the next run makes them again, whatever their keys.
+    /// Marks all recorded stages as outdated: the next run repeats them, whatever their keys.
     ///
     /// # Errors
     /// Names a record that is damaged or cannot be written.
     pub fn outdate(&self) -> Result<(), Error> {
-        for at in 0..self.stages.len() {
-            if let Some(record) = self.record(at)? {
-                Record { state: State::Outdated, ..record }.write(&self.record_file(at))?;
+        for index in 0..self.stages.len() {
+            if let Some(record) = self.record(index)? {
+                Record { state: State::Outdated, ..record }.write(&self.record_file(index))?;
             }
         }
         Ok(())
@@ -218,22 +219,22 @@ impl Plan {
     ///
     /// # Errors
     /// Fails if the record is damaged.
-    pub fn record(&self, at: usize) -> Result<Option<Record>, Error> {
-        Record::read(&self.record_file(at))
+    pub fn record(&self, index: usize) -> Result<Option<Record>, Error> {
+        Record::read(&self.record_file(index))
     }
 
     /// Reads the record of a stage that was started with its present key.
-    fn current_record(&self, at: usize) -> Result<Option<Record>, Error> {
-        let is_current = |record: &Record| record.is_of(&self.stages[at], &self.keys[at]);
-        Ok(self.record(at)?.filter(is_current))
+    fn current_record(&self, index: usize) -> Result<Option<Record>, Error> {
+        let is_current = |record: &Record| record.is_of(&self.stages[index], &self.keys[index]);
+        Ok(self.record(index)?.filter(is_current))
     }
 
     /// Returns the error of a stage that failed with its present key.
     ///
     /// # Errors
     /// Fails if its record is damaged.
-    pub fn failure(&self, at: usize) -> Result<Option<String>, Error> {
-        let failed = self.current_record(at)?.filter(|record| record.state == State::Failed);
+    pub fn failure(&self, index: usize) -> Result<Option<String>, Error> {
+        let failed = self.current_record(index)?.filter(|record| record.state == State::Failed);
         Ok(failed.map(|record| record.error.unwrap_or_default()))
     }
 
@@ -241,18 +242,18 @@ impl Plan {
     ///
     /// # Errors
     /// Fails if its record is damaged.
-    pub fn changes(&self, at: usize) -> Result<Vec<String>, Error> {
-        let record = self.record(at)?.filter(|record| !record.is_old());
-        Ok(record.map_or_else(Vec::new, |record| self.keys[at].changed_names(&record.key)))
+    pub fn changes(&self, index: usize) -> Result<Vec<String>, Error> {
+        let record = self.record(index)?.filter(|record| !record.is_old());
+        Ok(record.map_or_else(Vec::new, |record| self.keys[index].changed_names(&record.key)))
     }
 
     /// Returns the action of a run for a stage.
     ///
     /// # Errors
-    /// Fails if its record is damaged, or something else is where it would write.
-    pub fn action(&self, at: usize) -> Result<StageAction, Error> {
-        let stage = &self.stages[at];
-        let Some(record) = self.record(at)? else {
+    /// Fails if its record is damaged, or another file is at the path of an output.
+    pub fn action(&self, index: usize) -> Result<StageAction, Error> {
+        let stage = &self.stages[index];
+        let Some(record) = self.record(index)? else {
             return match stage.outputs.iter().find(|output| output.exists()) {
                 None => Ok(StageAction::Run),
                 Some(output) => {
@@ -260,13 +261,13 @@ impl Plan {
                 }
             };
         };
-        if !record.is_of(stage, &self.keys[at]) {
+        if !record.is_of(stage, &self.keys[index]) {
             return Ok(StageAction::Redo);
         }
         Ok(match record.state {
             State::Outdated => StageAction::Redo,
             State::Started | State::Failed => StageAction::Resume,
-            State::Finished => match self.found_damage(at, &record)? {
+            State::Finished => match self.found_damage(index, &record)? {
                 None => StageAction::Keep,
                 Some(Damage::Resumable(_)) => StageAction::Resume,
                 Some(Damage::Lost(_)) => StageAction::Restore,
@@ -278,15 +279,15 @@ impl Plan {
     ///
     /// # Errors
     /// Fails if its record is damaged.
-    pub fn damage(&self, at: usize) -> Result<Option<Damage>, Error> {
-        match self.current_record(at)?.filter(|record| record.state == State::Finished) {
-            Some(record) => self.found_damage(at, &record),
+    pub fn damage(&self, index: usize) -> Result<Option<Damage>, Error> {
+        match self.current_record(index)?.filter(|record| record.state == State::Finished) {
+            Some(record) => self.found_damage(index, &record),
             None => Ok(None),
         }
     }
 
-    fn found_damage(&self, at: usize, record: &Record) -> Result<Option<Damage>, Error> {
-        let stage = &self.stages[at];
+    fn found_damage(&self, index: usize, record: &Record) -> Result<Option<Damage>, Error> {
+        let stage = &self.stages[index];
         let missing = stage.outputs.iter().find(|output| !output.exists());
         let damage = match missing {
             Some(missing) => Some(Damage::Lost(format!("{} is missing", printable_path(missing)))),
@@ -300,16 +301,16 @@ impl Plan {
 
     /// Returns the log file of a stage.
     #[must_use]
-    pub fn log_file(&self, at: usize) -> PathBuf {
-        self.file(at, "logs", "log")
+    pub fn log_file(&self, index: usize) -> PathBuf {
+        self.file(index, "logs", "log")
     }
 
-    fn record_file(&self, at: usize) -> PathBuf {
-        self.file(at, "stages", "json")
+    fn record_file(&self, index: usize) -> PathBuf {
+        self.file(index, "stages", "json")
     }
 
-    fn file(&self, at: usize, folder: &str, extension: &str) -> PathBuf {
-        let name = self.stages[at].name.replace('/', ".");
+    fn file(&self, index: usize, folder: &str, extension: &str) -> PathBuf {
+        let name = self.stages[index].name.replace('/', ".");
         self.folder.join(folder).join(format!("{name}.{extension}"))
     }
 }

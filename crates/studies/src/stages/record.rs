@@ -21,7 +21,7 @@ pub enum State {
     Finished,
     /// Its command failed.
     Failed,
-    /// Its command is to be run again, by [`super::Plan::outdate`].
+    /// Its command must run again, by [`super::Plan::outdate`].
     Outdated,
 }
 

@@ -1,4 +1,4 @@
-//! Runs a plan: several stages at a time, each as soon as the stages before it are finished.
+//! Runs a plan: several stages in parallel, each as soon as the stages before it are finished.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,9 +15,9 @@ use super::check;
 use super::{Damage, Error, Plan, Record, Resume, STOP_WITH_STDIN, StageAction, State, io_error};
 
 /// Interval of polling a running stage.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Time for a stage to stop: it may be writing a checkpoint.
-const GRACE: Duration = Duration::from_mins(2);
+const STOP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Program and resources of the stages.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Runner {
 /// Outcome of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// It was finished before.
+    /// It was already finished and is reused.
     Kept,
     /// Its command succeeded.
     Finished {
@@ -55,14 +55,14 @@ pub enum Outcome {
 
 /// Receives the events of a run, from several threads.
 pub trait Observer: Sync {
-    /// A finished stage is run again because its outputs are not those that it made.
-    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage);
+    /// A finished stage runs again because its outputs have changed.
+    fn damaged(&self, plan: &Plan, index: usize, damage: &Damage);
     /// A stage starts.
-    fn started(&self, plan: &Plan, at: usize, action: StageAction);
-    /// The last line of a running stage's log.
-    fn said(&self, plan: &Plan, at: usize, line: &str);
+    fn started(&self, plan: &Plan, index: usize, action: StageAction);
+    /// A running stage has a new last line in its log.
+    fn output(&self, plan: &Plan, index: usize, line: &str);
     /// A stage ended.
-    fn ended(&self, plan: &Plan, at: usize, outcome: &Outcome);
+    fn ended(&self, plan: &Plan, index: usize, outcome: &Outcome);
 }
 
 /// Runs the stages of a plan that are not finished, and returns the outcome of each stage.
@@ -70,8 +70,8 @@ pub trait Observer: Sync {
 /// Setting `stop` stops running stages and starts no more.
 ///
 /// # Errors
-/// Fails if a record or log cannot be read or written; running stages are stopped then. A stage that
-/// fails is no error: its [`Outcome`] says so.
+/// Fails if a record or log cannot be read or written; running stages are stopped then. A stage
+/// that fails is no error: its [`Outcome`] says so.
 pub fn run(
     plan: &Plan,
     runner: &Runner,
@@ -81,9 +81,9 @@ pub fn run(
     for folder in ["stages", "logs"] {
         durable::create_dir_all(&plan.folder.join(folder))?;
     }
-    let state = Walk {
+    let state = Scheduler {
         outcomes: Mutex::new(vec![StageState::Waiting; plan.stages.len()]),
-        news: Condvar::new(),
+        changed: Condvar::new(),
     };
     let failure = Mutex::new(None);
     let halted = AtomicBool::new(false);
@@ -91,9 +91,9 @@ pub fn run(
         let (state, failure, halted) = (&state, &failure, &halted);
         for slot in 0..runner.slots.clamp(1, plan.stages.len().max(1)) {
             scope.spawn(move || {
-                while let Some(at) = state.next(plan, observer) {
+                while let Some(index) = state.next(plan, observer) {
                     let stops = || stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);
-                    let outcome = match run_stage(plan, at, (runner, slot), observer, &stops) {
+                    let outcome = match run_stage(plan, index, (runner, slot), observer, &stops) {
                         Ok(outcome) => outcome,
                         Err(error) => {
                             halted.store(true, Ordering::Relaxed);
@@ -101,8 +101,8 @@ pub fn run(
                             Outcome::Stopped
                         }
                     };
-                    observer.ended(plan, at, &outcome);
-                    state.end(at, outcome);
+                    observer.ended(plan, index, &outcome);
+                    state.end(index, outcome);
                 }
             });
         }
@@ -110,10 +110,10 @@ pub fn run(
     if let Some(error) = lock(&failure).take() {
         return Err(error);
     }
-    let places = std::mem::take(&mut *lock(&state.outcomes));
-    Ok(places
+    let states = std::mem::take(&mut *lock(&state.outcomes));
+    Ok(states
         .into_iter()
-        .map(|place| match place {
+        .map(|state| match state {
             StageState::Ended(outcome) => outcome,
             StageState::Waiting | StageState::Running => Outcome::Stopped,
         })
@@ -128,77 +128,80 @@ enum StageState {
     Ended(Outcome),
 }
 
-struct Walk {
+/// Shared state of the threads that run stages.
+struct Scheduler {
     outcomes: Mutex<Vec<StageState>>,
-    news: Condvar,
+    changed: Condvar,
 }
 
-/// A panic elsewhere harms nothing that a mutex here holds.
+/// Locks a mutex, even if poisoned: its data stays valid after a panic in another thread.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Walk {
+impl Scheduler {
     /// Waits for a stage that can be run and returns it; `None` if there will be none.
     fn next(&self, plan: &Plan, observer: &dyn Observer) -> Option<usize> {
-        let mut places = lock(&self.outcomes);
+        let mut states = lock(&self.outcomes);
         loop {
             let mut waiting = false;
-            for at in 0..places.len() {
-                if places[at] != StageState::Waiting {
+            for index in 0..states.len() {
+                if states[index] != StageState::Waiting {
                     continue;
                 }
-                match ready(plan, &places, at) {
-                    Ready::Yes => {
-                        places[at] = StageState::Running;
-                        return Some(at);
+                match ready(plan, &states, index) {
+                    Readiness::Ready => {
+                        states[index] = StageState::Running;
+                        return Some(index);
                     }
-                    Ready::Never(outcome) => {
-                        observer.ended(plan, at, &outcome);
-                        places[at] = StageState::Ended(outcome);
+                    Readiness::Impossible(outcome) => {
+                        observer.ended(plan, index, &outcome);
+                        states[index] = StageState::Ended(outcome);
                     }
-                    Ready::NotYet => waiting = true,
+                    Readiness::Waiting => waiting = true,
                 }
             }
             if !waiting {
-                self.news.notify_all();
+                self.changed.notify_all();
                 return None;
             }
-            places = self.news.wait(places).unwrap_or_else(PoisonError::into_inner);
+            states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn end(&self, at: usize, outcome: Outcome) {
-        lock(&self.outcomes)[at] = StageState::Ended(outcome);
-        self.news.notify_all();
+    fn end(&self, index: usize, outcome: Outcome) {
+        lock(&self.outcomes)[index] = StageState::Ended(outcome);
+        self.changed.notify_all();
     }
 }
 
-enum Ready {
-    Yes,
-    NotYet,
-    Never(Outcome),
+/// Readiness of a waiting stage.
+enum Readiness {
+    Ready,
+    Waiting,
+    /// The stage cannot run, and has this outcome.
+    Impossible(Outcome),
 }
 
-fn ready(plan: &Plan, places: &[StageState], at: usize) -> Ready {
-    let mut ready = Ready::Yes;
-    for &before in &plan.stages[at].after {
-        match &places[before] {
+fn ready(plan: &Plan, states: &[StageState], index: usize) -> Readiness {
+    let mut ready = Readiness::Ready;
+    for &before in &plan.stages[index].after {
+        match &states[before] {
             StageState::Ended(Outcome::Kept | Outcome::Finished { .. }) => {}
-            StageState::Ended(Outcome::Stopped) => return Ready::Never(Outcome::Stopped),
+            StageState::Ended(Outcome::Stopped) => return Readiness::Impossible(Outcome::Stopped),
             StageState::Ended(Outcome::Failed { .. } | Outcome::Skipped) => {
                 if !plan.stages[before].optional {
-                    return Ready::Never(Outcome::Skipped);
+                    return Readiness::Impossible(Outcome::Skipped);
                 }
             }
-            StageState::Waiting | StageState::Running => ready = Ready::NotYet,
+            StageState::Waiting | StageState::Running => ready = Readiness::Waiting,
         }
     }
     ready
 }
 
-/// Renames what is damaged to the first free one of `NAME.damaged`, `NAME.damaged-2` and so on: a
-/// run of many hours is not removed for one changed byte.
+/// Renames damaged outputs to the first free one of `NAME.damaged`, `NAME.damaged-2` and so on: one
+/// changed byte must not remove a run of many hours.
 fn set_aside(output: &Path) -> Result<(), Error> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
@@ -216,73 +219,73 @@ fn set_aside(output: &Path) -> Result<(), Error> {
 
 fn run_stage(
     plan: &Plan,
-    at: usize,
+    index: usize,
     (runner, slot): (&Runner, usize),
     observer: &dyn Observer,
     stops: &dyn Fn() -> bool,
 ) -> Result<Outcome, Error> {
-    let log_file = plan.log_file(at);
+    let log_file = plan.log_file(index);
     let Some(mut log) = lock_log(&log_file, stops)? else { return Ok(Outcome::Stopped) };
-    // Looked at behind the lock: another study may just have finished it.
-    let action = plan.action(at)?;
+    // Read under the lock: another study may just have finished the stage.
+    let action = plan.action(index)?;
     if action == StageAction::Keep {
-        if let Some(record) = plan.record(at)?.filter(Record::is_old) {
-            // From now on changes of its inputs are noticed.
-            Record { key: plan.keys[at].clone(), ..record }.write(&plan.record_file(at))?;
+        if let Some(record) = plan.record(index)?.filter(Record::is_old) {
+            // From now on, changes of its inputs are detected.
+            Record { key: plan.keys[index].clone(), ..record }.write(&plan.record_file(index))?;
         }
         return Ok(Outcome::Kept);
     }
-    let stage = &plan.stages[at];
-    if let Some(damage) = plan.damage(at)? {
-        observer.damaged(plan, at, &damage);
+    let stage = &plan.stages[index];
+    if let Some(damage) = plan.damage(index)? {
+        observer.damaged(plan, index, &damage);
     }
     let resumes = action == StageAction::Resume;
     if action == StageAction::Restore {
         stage.outputs.iter().try_for_each(|output| set_aside(output))?;
-    } else if action == StageAction::Redo || (resumes && stage.resume == Resume::Anew) {
+    } else if action == StageAction::Redo || (resumes && stage.resume == Resume::Restart) {
         stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
     }
-    let before = plan.record(at)?.filter(|_| resumes);
+    let before = plan.record(index)?.filter(|_| resumes);
     let mut arguments = stage.arguments.clone();
     arguments.extend(stage.resume.argument().filter(|_| resumes).map(str::to_owned));
-    // Before the record is written: until then it tells what has changed.
-    observer.started(plan, at, action);
+    // Before the record is overwritten, from which `changes` reads.
+    observer.started(plan, index, action);
     let mut record = Record {
-        key: plan.keys[at].clone(),
+        key: plan.keys[index].clone(),
         state: State::Started,
         command: format!("capsmith {}", arguments.join(" ")),
         seconds: before.map_or(0.0, |before| before.seconds),
         error: None,
         files: Digests::new(),
     };
-    record.write(&plan.record_file(at))?;
+    record.write(&plan.record_file(index))?;
     let begin = log.seek(SeekFrom::End(0)).map_err(io_error("read", &log_file))?;
     writeln!(log, "$ {}", record.command).map_err(io_error("write", &log_file))?;
 
     let started = Instant::now();
     let child =
         start(runner, slot, &arguments, &log).map_err(io_error("start", &runner.program))?;
-    let ended = watch(child, stops, || {
+    let exit = watch(child, stops, || {
         if let Some(line) = last_line(&log_file, begin) {
-            observer.said(plan, at, &line);
+            observer.output(plan, index, &line);
         }
     });
     record.seconds += started.elapsed().as_secs_f64();
-    let outcome = match ended.map_err(io_error("wait for", &runner.program))? {
-        Ended::Well => {
+    let outcome = match exit.map_err(io_error("wait for", &runner.program))? {
+        Exit::Success => {
             record.state = State::Finished;
             record.files = check::digests(stage)?;
             Outcome::Finished { seconds: record.seconds }
         }
-        Ended::Stopped => Outcome::Stopped,
-        Ended::Badly(how) => {
+        Exit::Stopped => Outcome::Stopped,
+        Exit::Failure(status) => {
             record.state = State::Failed;
-            let error = complaint(&log_file, begin).unwrap_or(how);
+            let error = error_text(&log_file, begin).unwrap_or(status);
             record.error = Some(error.clone());
             Outcome::Failed { error }
         }
     };
-    record.write(&plan.record_file(at))?;
+    record.write(&plan.record_file(index))?;
     Ok(outcome)
 }
 
@@ -294,7 +297,7 @@ fn lock_log(path: &Path, stops: &dyn Fn() -> bool) -> Result<Option<File>, Error
     while !stops() {
         match log.try_lock() {
             Ok(()) => return Ok(Some(log)),
-            Err(TryLockError::WouldBlock) => thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => thread::sleep(POLL_INTERVAL),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", path)(error)),
         }
     }
@@ -305,7 +308,7 @@ fn start(runner: &Runner, slot: usize, arguments: &[String], log: &File) -> io::
     let mut command = Command::new(&runner.program);
     command.args(arguments).env(STOP_WITH_STDIN, "1").stdin(Stdio::piped());
     command.stdout(log.try_clone()?).stderr(log.try_clone()?);
-    // A stage is one process, wherever a launcher put the study.
+    // A stage is a single process, even if a launcher started the study.
     for variable in launchers::VARIABLES {
         command.env_remove(variable);
     }
@@ -319,24 +322,29 @@ fn start(runner: &Runner, slot: usize, arguments: &[String], log: &File) -> io::
     command.spawn()
 }
 
-enum Ended {
-    Well,
+/// Exit of a stage's process.
+enum Exit {
+    Success,
     Stopped,
-    Badly(String),
+    Failure(String),
 }
 
 /// Waits for a process. If the study stops, ends its standard input and gives it time to save.
-fn watch(mut child: Child, stops: &dyn Fn() -> bool, mut look: impl FnMut()) -> io::Result<Ended> {
+fn watch(
+    mut child: Child,
+    stops: &dyn Fn() -> bool,
+    mut on_poll: impl FnMut(),
+) -> io::Result<Exit> {
     let mut stopped: Option<Instant> = None;
-    let mut looks = 0_u32;
+    let mut polls = 0_u32;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(match status.success() {
-                _ if stopped.is_some() => Ended::Stopped,
-                true => Ended::Well,
-                // As a shell says it of Ctrl-C and SIGTERM, which reach the whole group.
-                false if matches!(status.code(), Some(130 | 143)) => Ended::Stopped,
-                false => Ended::Badly(format!("it ended with {status}")),
+                _ if stopped.is_some() => Exit::Stopped,
+                true => Exit::Success,
+                // Exit codes of Ctrl-C and SIGTERM, which reach the whole process group.
+                false if matches!(status.code(), Some(130 | 143)) => Exit::Stopped,
+                false => Exit::Failure(format!("the command ended with {status}")),
             });
         }
         match stopped {
@@ -344,14 +352,14 @@ fn watch(mut child: Child, stops: &dyn Fn() -> bool, mut look: impl FnMut()) -> 
                 drop(child.stdin.take());
                 stopped = Some(Instant::now());
             }
-            Some(since) if since.elapsed() > GRACE => child.kill()?,
+            Some(since) if since.elapsed() > STOP_TIMEOUT => child.kill()?,
             _ => {}
         }
-        if looks.is_multiple_of(10) {
-            look();
+        if polls.is_multiple_of(10) {
+            on_poll();
         }
-        looks += 1;
-        thread::sleep(LOOK);
+        polls += 1;
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -372,10 +380,10 @@ fn last_line(path: &Path, begin: u64) -> Option<String> {
     (!line.starts_with("$ ")).then(|| line.trim().to_owned())
 }
 
-/// Returns the error that a command ended with, or its last line.
-fn complaint(path: &Path, begin: u64) -> Option<String> {
+/// Returns the error message of a failed command, or the last line of its log.
+fn error_text(path: &Path, begin: u64) -> Option<String> {
     let tail = tail(path, begin)?;
-    let from = tail.rfind("error: ").map(|at| at + "error: ".len());
+    let from = tail.rfind("error: ").map(|start| start + "error: ".len());
     let text = match from {
         Some(from) => tail[from..].trim(),
         None => tail.trim().rsplit('\n').next().unwrap_or_default(),

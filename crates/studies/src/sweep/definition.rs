@@ -1,4 +1,4 @@
-//! What a sweep's file says, checked: every trial is a config that could be trained.
+//! Reading and checking of a sweep's file and the config of every trial.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use toml::{Table, Value};
 
 use super::Error;
 use super::halving::{self, Direction};
-use super::space::{MOST_TRIALS, Settings, Space};
+use super::space::{MAX_TRIALS, Settings, Space};
 
-/// The metric that is no score: the loss on held-out captions.
+/// Name of the metric that is no score: the loss on held-out captions.
 pub const VALIDATION_LOSS: &str = "validation-loss";
 
-/// Keys that are not varied, and what has their place.
-const TAKEN: [(&str, &str); 2] = [
-    ("training.seed", "list seeds under `seeds`, each trial is trained with all of them"),
+/// Keys that a sweep file must not set, and what to do instead.
+const RESERVED_KEYS: [(&str, &str); 2] = [
+    ("training.seed", "list seeds under `seeds`; each trial is trained with all of them"),
     ("training.device", "name devices with --device"),
 ];
 
-/// How trials are chosen from the space, and how long each is trained.
+/// Search strategy: selection of trials from the space, and length of their training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Search {
@@ -29,28 +29,29 @@ pub enum Search {
     Grid {},
     /// Combinations drawn at random.
     Random {
-        /// Number of pictures.
+        /// Number of trials.
         trials: usize,
-        /// Decides the draws.
+        /// Random seed of the draws.
         seed: u64,
     },
-    /// Combinations drawn at random, of which the best are trained longer.
+    /// Random combinations, of which only the best are trained longer.
     SuccessiveHalving {
-        /// Number of pictures.
+        /// Number of trials.
         trials: usize,
-        /// Decides the draws.
+        /// Random seed of the draws.
         seed: u64,
-        /// Each time one of so many goes on, for so many times as long.
+        /// Reduction factor: at each rung one in `eta` trials survives, for `eta` times as many
+        /// epochs.
         eta: u64,
-        /// Epochs after which trials are first compared.
+        /// Epochs of the first rung.
         min_epochs: u64,
     },
 }
 
-/// The file as it is written.
+/// Contents of a sweep file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct SweepFile {
     base: PathBuf,
     metric: String,
     direction: Direction,
@@ -64,43 +65,43 @@ struct Written {
     space: Table,
 }
 
-/// A sweep, fully specified.
+/// A checked sweep.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    /// The file's name without its ending.
+    /// Name of the file, without its extension.
     pub name: String,
-    /// The config that values are changed of.
+    /// Path of the base config.
     pub base: PathBuf,
-    /// What trials are compared by: a score such as `CIDEr`, or `validation-loss`.
+    /// Metric that ranks trials: a score such as `CIDEr`, or `validation-loss`.
     pub metric: String,
-    /// Which value is the better one.
+    /// Direction in which the metric improves.
     pub direction: Direction,
-    /// The pictures that are scored.
+    /// Scored split.
     pub split: ScoredSplit,
-    /// Of runs that choose captions in several ways, the one that counts, such as `best-of-5`.
+    /// Ranked variant of runs that rerank captions, such as `best-of-5`.
     pub choice: Option<String>,
-    /// Each trial is trained with each of these.
+    /// Seeds that each trial is trained with.
     pub seeds: Vec<u64>,
-    /// By which embeddings and keywords are made where their files are missing.
+    /// CLIP that computes missing embeddings and keywords.
     pub clip: Option<String>,
-    /// How trials are chosen.
+    /// Search strategy.
     pub search: Search,
-    /// What is varied.
+    /// Search space.
     pub space: Space,
-    /// Epochs after which trials are compared; none where each is trained to its end.
+    /// Epochs of each rung; a single `None` if every trial is trained fully.
     pub rungs: Vec<Option<u64>>,
-    /// All of them, in order.
+    /// Trials, by number.
     pub trials: Vec<Trial>,
 }
 
-/// One choice of values.
+/// A combination of values.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// From 0.
+    /// Number of the trial, from 0.
     pub number: usize,
-    /// What is varied.
+    /// Values of the varied keys.
     pub settings: Settings,
-    /// The whole config, with the first seed.
+    /// Resolved config, with the first seed.
     pub config: Config,
 }
 
@@ -108,7 +109,7 @@ impl Sweep {
     /// Reads and checks a sweep's file, its base config, and the config of every trial.
     ///
     /// # Errors
-    /// Names the file, the key, and what is expected.
+    /// Fails if a file cannot be read or a key is invalid; names the key and the expected values.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: path.to_owned(), source })?;
@@ -116,46 +117,46 @@ impl Sweep {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, String> {
-        let written: Written =
+        let file: SweepFile =
             toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-        let space = Space::parse(&written.space).map_err(|reason| format!("[space]: {reason}"))?;
-        let drawn = match written.search {
+        let space = Space::parse(&file.space).map_err(|reason| format!("[space]: {reason}"))?;
+        let drawn = match file.search {
             Search::Grid {} => space.grid(),
             Search::Random { trials, seed } | Search::SuccessiveHalving { trials, seed, .. } => {
                 check_trials(trials)?;
                 space.draw(seed, trials)
             }
         };
-        let fixed = flattened(&written.fixed);
+        let fixed = flattened(&file.fixed);
         check_keys(&fixed, &space)?;
-        check_seeds(&written.seeds)?;
-        let base = std::fs::read_to_string(&written.base).map_err(|error| {
+        check_seeds(&file.seeds)?;
+        let base = std::fs::read_to_string(&file.base).map_err(|error| {
             format!(
                 "`base`: cannot read {}: {error}; it is a path from the current folder",
-                printable_path(&written.base)
+                printable_path(&file.base)
             )
         })?;
         let trial = |(number, settings): (usize, Settings)| {
-            let config = config(&base, &written, &fixed, &settings);
-            config
-                .map(|config| Trial { number, settings: settings.clone(), config })
-                .map_err(|reason| format!("trial {number} ({}): {reason}", shown(&settings)))
+            let config = config(&base, &file, &fixed, &settings);
+            config.map(|config| Trial { number, settings: settings.clone(), config }).map_err(
+                |reason| format!("trial {number} ({}): {reason}", format_settings(&settings)),
+            )
         };
-        // Of the base alone first: what is wrong with it is no trial's fault.
-        config(&base, &written, &fixed, &Vec::new())?;
+        // The base alone first, so that its errors name no trial.
+        config(&base, &file, &fixed, &Vec::new())?;
         let drawn = drawn.map_err(|reason| format!("[space]: {reason}"))?;
         let trials = drawn.into_iter().enumerate().map(trial).collect::<Result<Vec<_>, _>>()?;
-        let rungs = rungs(written.search, &space, &trials[0].config)?;
+        let rungs = rungs(file.search, &space, &trials[0].config)?;
         let sweep = Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            base: written.base,
-            metric: written.metric,
-            direction: written.direction,
-            split: written.split,
-            choice: written.choice,
-            seeds: written.seeds,
-            clip: written.clip,
-            search: written.search,
+            base: file.base,
+            metric: file.metric,
+            direction: file.direction,
+            split: file.split,
+            choice: file.choice,
+            seeds: file.seeds,
+            clip: file.clip,
+            search: file.search,
             space,
             rungs,
             trials,
@@ -164,7 +165,7 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// Whether trials are compared by scores of captions, or else by a loss.
+    /// Returns whether a score of captions ranks trials, rather than a loss.
     #[must_use]
     pub fn is_by_score(&self) -> bool {
         self.metric != VALIDATION_LOSS
@@ -197,12 +198,12 @@ impl Sweep {
         self.trials.iter().try_for_each(|trial| self.check_split(trial))
     }
 
-    /// Something is held out where trials are compared by it, and the way of choosing captions is there.
+    /// Fails if the scored split is empty or `choice` is not a variant of the runs.
     fn check_split(&self, trial: &Trial) -> Result<(), String> {
         let data = &trial.config.data;
         let is_empty = data.split == datasets::SplitKind::Paper && data.validation_captions == 0;
         if self.split == ScoredSplit::Validation && is_empty {
-            return Err("trials are compared on the validation split, but data.validation_captions is 0; hold some out under [fixed], such as data.validation_captions = 1000 (or compare on the test split by split = \"test\", whose scores then say less)".into());
+            return Err("trials are compared on the validation split, but data.validation_captions is 0; hold captions out under [fixed], such as data.validation_captions = 1000 (or set split = \"test\", which makes the test scores optimistic)".into());
         }
         let choices: Vec<String> = match &trial.config.system {
             System::Sbg(system) if self.is_by_score() => {
@@ -229,16 +230,16 @@ impl Sweep {
 }
 
 fn check_trials(trials: usize) -> Result<(), String> {
-    if (1..=MOST_TRIALS).contains(&trials) {
+    if (1..=MAX_TRIALS).contains(&trials) {
         return Ok(());
     }
-    Err(format!("`search.trials` is {trials}, but must be from 1 to {MOST_TRIALS}"))
+    Err(format!("`search.trials` is {trials}, but must be from 1 to {MAX_TRIALS}"))
 }
 
 fn check_seeds(seeds: &[u64]) -> Result<(), String> {
     let is_twice = |(index, seed): (usize, &u64)| seeds[..index].contains(seed);
     if seeds.is_empty() || seeds.iter().enumerate().any(is_twice) {
-        return Err(format!("`seeds` is {seeds:?}, but must be different seeds, one at least"));
+        return Err(format!("`seeds` is {seeds:?}, but must be one or more distinct seeds"));
     }
     Ok(())
 }
@@ -246,7 +247,7 @@ fn check_seeds(seeds: &[u64]) -> Result<(), String> {
 fn check_keys(fixed: &Settings, space: &Space) -> Result<(), String> {
     let varied = space.axes.iter().map(|axis| axis.key.as_str());
     for key in fixed.iter().map(|(key, _)| key.as_str()).chain(varied.clone()) {
-        if let Some((_, instead)) = TAKEN.iter().find(|(taken, _)| *taken == key) {
+        if let Some((_, instead)) = RESERVED_KEYS.iter().find(|(reserved, _)| *reserved == key) {
             return Err(format!("`{key}` cannot be set here; {instead}"));
         }
     }
@@ -260,21 +261,21 @@ fn check_keys(fixed: &Settings, space: &Space) -> Result<(), String> {
 
 fn config(
     base: &str,
-    written: &Written,
+    file: &SweepFile,
     fixed: &Settings,
     settings: &Settings,
 ) -> Result<Config, String> {
     let set = |(key, value): &(String, Value)| format!("{key}={value}");
     let mut sets: Vec<String> = fixed.iter().chain(settings).map(set).collect();
-    sets.extend(written.seeds.first().map(|seed| format!("training.seed={seed}")));
-    Config::parse(base, &written.base, &sets).map_err(|error| error.to_string())
+    sets.extend(file.seeds.first().map(|seed| format!("training.seed={seed}")));
+    Config::parse(base, &file.base, &sets).map_err(|error| error.to_string())
 }
 
 fn rungs(search: Search, space: &Space, config: &Config) -> Result<Vec<Option<u64>>, String> {
     let Search::SuccessiveHalving { eta, min_epochs, .. } = search else { return Ok(vec![None]) };
     let epochs = config.training.epochs;
     if space.axes.iter().any(|axis| axis.key == "training.epochs") {
-        return Err("`training.epochs` cannot vary in successive halving, which decides how long trials are trained".into());
+        return Err("`training.epochs` cannot vary in successive halving, which sets the epochs of each rung".into());
     }
     if eta < 2 {
         return Err(format!("`search.eta` is {eta}, but must be at least 2"));
@@ -287,7 +288,7 @@ fn rungs(search: Search, space: &Space, config: &Config) -> Result<Vec<Option<u6
     Ok(halving::rungs(min_epochs, eta, epochs).into_iter().map(Some).collect())
 }
 
-/// Dotted keys and values.
+/// Returns a nested table as dotted keys and values.
 fn flattened(table: &Table) -> Settings {
     let mut all = Settings::new();
     for (name, value) in table {
@@ -311,9 +312,9 @@ fn nearest(word: &str, words: &[&str]) -> String {
         .map_or_else(String::new, |word| format!("; did you mean \"{word}\"?"))
 }
 
-/// A value as people write it.
+/// Formats a value for people.
 #[must_use]
-pub fn shown_value(value: &Value) -> String {
+pub fn format_value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Float(number) if *number != 0.0 && !(1e-3..1e6).contains(&number.abs()) => {
@@ -322,8 +323,8 @@ pub fn shown_value(value: &Value) -> String {
         Value::Float(number) => number.to_string(),
         Value::Table(section) => {
             let one = |(key, value): (&String, &Value)| match key.as_str() {
-                "kind" => shown_value(value),
-                _ => format!("{key}={}", shown_value(value)),
+                "kind" => format_value(value),
+                _ => format!("{key}={}", format_value(value)),
             };
             section.iter().map(one).collect::<Vec<_>>().join(" ")
         }
@@ -331,10 +332,10 @@ pub fn shown_value(value: &Value) -> String {
     }
 }
 
-/// Settings in one line.
+/// Formats settings in one line.
 #[must_use]
-pub fn shown(settings: &Settings) -> String {
-    let one = |(key, value): &(String, Value)| format!("{key}={}", shown_value(value));
+pub fn format_settings(settings: &Settings) -> String {
+    let one = |(key, value): &(String, Value)| format!("{key}={}", format_value(value));
     settings.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 

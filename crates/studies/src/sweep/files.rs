@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::definition::{Sweep, shown_value};
+use super::definition::{Sweep, format_value};
 use super::results::{Results, TrialResult};
 use super::{Error, hparams, page};
 
@@ -47,7 +47,7 @@ fn row(sweep: &Sweep, trial: &TrialResult, others: &[&str]) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let mut row = vec![trial.trial.to_string()];
     let settings = &sweep.trials[trial.trial].settings;
-    row.extend(settings.iter().map(|(_, value)| shown_value(value)));
+    row.extend(settings.iter().map(|(_, value)| format_value(value)));
     row.push(trial.rung.map_or_else(String::new, |rung| rung.to_string()));
     row.push(trial.epochs.map_or_else(String::new, |epochs| epochs.to_string()));
     row.extend([number(trial.mean), number(trial.std)]);

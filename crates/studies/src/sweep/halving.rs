@@ -1,23 +1,23 @@
-//! Successive halving: all trials are trained a little, the best part of them longer, and so on.
+//! Successive halving: at each rung only the best trials are trained further.
 //!
 //! After Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
-//! optimization" (2016). A trial that goes on is the same run continued: its schedule is that of all
-//! epochs from the first step on.
+//! optimization" (2016). A surviving trial resumes its run; the learning rate schedule is that of
+//! all epochs from the first step on.
 
 use serde::{Deserialize, Serialize};
 
-/// Which of two values is the better one.
+/// Direction in which a metric improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// The higher.
+    /// Higher is better.
     Maximize,
-    /// The lower.
+    /// Lower is better.
     Minimize,
 }
 
 impl Direction {
-    /// The better one first.
+    /// Compares two values, the better one first.
     #[must_use]
     pub fn order(self, a: f64, b: f64) -> std::cmp::Ordering {
         match self {
@@ -27,8 +27,8 @@ impl Direction {
     }
 }
 
-/// After how many epochs trials are compared: `min_epochs`, `eta` times as many, and so on, and at the
-/// end all of them.
+/// Returns the epochs of the rungs: `min_epochs`, `eta` times as many, and so on, and last
+/// `epochs`.
 #[must_use]
 pub fn rungs(min_epochs: u64, eta: u64, epochs: u64) -> Vec<u64> {
     let mut rungs = Vec::new();
@@ -41,20 +41,22 @@ pub fn rungs(min_epochs: u64, eta: u64, epochs: u64) -> Vec<u64> {
     rungs
 }
 
-/// How many of `trials` go on.
+/// Returns the number of survivors of `trials` trials.
 #[must_use]
-pub fn kept(trials: usize, eta: u64) -> usize {
+pub fn survivor_count(trials: usize, eta: u64) -> usize {
     trials.div_ceil(usize::try_from(eta).unwrap_or(usize::MAX))
 }
 
-/// The trials that go on, by number: the best of those that have a value, of equal ones the first. Those
-/// that failed have none, and count as trials.
+/// Returns the numbers of the surviving trials: those with the best values, of equal ones the
+/// first.
+///
+/// Failed trials have no value but count towards the number of trials.
 #[must_use]
 pub fn survivors(trials: &[(usize, Option<f64>)], eta: u64, direction: Direction) -> Vec<usize> {
     let measured = trials.iter().filter_map(|&(number, value)| Some((number, value?)));
     let mut measured: Vec<(usize, f64)> = measured.collect();
     measured.sort_by(|a, b| direction.order(a.1, b.1).then(a.0.cmp(&b.0)));
-    measured.truncate(kept(trials.len(), eta));
+    measured.truncate(survivor_count(trials.len(), eta));
     let mut numbers: Vec<usize> = measured.into_iter().map(|(number, _)| number).collect();
     numbers.sort_unstable();
     numbers
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_trials_never_go_on_and_ties_go_to_the_first() {
+    fn failed_trials_never_survive_and_ties_go_to_the_first() {
         let trials = [(0, Some(1.0)), (1, None), (2, Some(3.0)), (3, Some(1.0)), (4, Some(1.0))];
         assert_eq!(survivors(&trials, 2, Direction::Maximize), [0, 2, 3]);
         assert_eq!(survivors(&trials, 3, Direction::Minimize), [0, 3]);
@@ -83,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_best_part_goes_on(
+        fn the_best_trials_survive(
             values in prop::collection::vec(-100_i32..100, 1..60), eta in 2_u64..6,
         ) {
             let trials: Vec<(usize, Option<f64>)> =
@@ -91,7 +93,7 @@ mod tests {
             for (direction, sign) in [(Direction::Maximize, 1), (Direction::Minimize, -1)] {
                 let on = survivors(&trials, eta, direction);
                 let eta = usize::try_from(eta).unwrap();
-                // ceil(n / eta), and no one left behind is better than one that goes on.
+                // ceil(n / eta) survive, and no dropped trial is better than a survivor.
                 prop_assert_eq!(on.len(), values.len() / eta + usize::from(values.len() % eta > 0));
                 let worst = on.iter().map(|&number| sign * values[number]).min();
                 let left = (0..values.len()).filter(|number| !on.contains(number));

@@ -1,5 +1,5 @@
-//! A sweep's results for TensorBoard's `HParams` tab: what was varied and what is compared, and of every run
-//! its values, how it ended, and what was measured.
+//! Results of a sweep for TensorBoard's `HParams` tab: varied keys, metrics, and the values, status
+//! and measurements of every run.
 
 use std::path::Path;
 
@@ -16,14 +16,13 @@ use tensorboard_proto::summary::{
 use toml::Value;
 
 use super::Error;
-use super::definition::{Sweep, shown_value};
+use super::definition::{Sweep, format_value};
 use super::results::{Results, RunResult, TrialResult};
 use super::space::{Axis, Domain};
 
-/// Writes event files in the folder `out`, in place of those of before: one for the whole, and one for each
-/// run that was started.
+/// Replaces the event files in the folder `out`: one for the sweep, and one for each started run.
 pub(super) fn write(sweep: &Sweep, results: &Results, out: &Path) -> Result<(), Error> {
-    // What is there is made of the same results, and TensorBoard would show both.
+    // TensorBoard would show existing event files as well.
     durable::remove(out)?;
     let mut data = HParamsPluginData::new();
     data.set_experiment(experiment(sweep, results));
@@ -49,7 +48,7 @@ fn write_run(
 ) -> Result<(), Error> {
     let mut events = EventFile::create(folder)?;
     let mut start = SessionStartInfo::new();
-    // Seeds of a trial are one group, whose mean the tab can show.
+    // The seeds of a trial form a group, whose mean the tab can show.
     start.set_group_name(format!("trial {}", trial.trial));
     for (key, value) in &sweep.trials[trial.trial].settings {
         start.mut_hparams().insert(key.clone(), proto(value));
@@ -132,14 +131,14 @@ fn data_type(values: &[Value]) -> DataType {
     }
 }
 
-/// The tab knows numbers, booleans and texts.
+/// Converts a value to a number, boolean or text, the types of the tab.
 fn proto(value: &Value) -> ProtoValue {
     let mut proto = ProtoValue::new();
     match value {
         Value::Integer(number) => proto.set_number_value(*number as f64),
         Value::Float(number) => proto.set_number_value(*number),
         Value::Boolean(truth) => proto.set_bool_value(*truth),
-        other => proto.set_string_value(shown_value(other)),
+        other => proto.set_string_value(format_value(other)),
     }
     proto
 }

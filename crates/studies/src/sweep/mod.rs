@@ -1,19 +1,19 @@
-//! Sweeps: one config with some of its values varied, every trial a run of its own.
+//! Hyperparameter sweeps: a config with varied values, each combination a trial with its own runs.
 //!
-//! A [`Sweep`] is read from a TOML file and checked as a whole, every trial's config with it, before
-//! anything is started. [`run`] makes the trials' runs as [stages], several at a time, on one
-//! machine or as one task of many on shared storage; what is finished is kept. Trials are compared on the
-//! split that the file names.
+//! A [`Sweep`] is read from a TOML file and checked, with the config of every trial, before the
+//! first trial starts. [`run`] runs the trials as [stages], several in parallel, on one machine or
+//! as one of several tasks on shared storage; finished stages are reused. Trials are compared on
+//! the split that the file names.
 //!
 //! ```text
 //! SWEEP/
-//!   sweep.json, trials.csv    what came out
-//!   index.html                the same to look at
-//!   tensorboard/              the same for TensorBoard's `HParams` tab
-//!   trials/003/config.toml    the trial's config
-//!   trials/003/seed-42/       its run with that seed, as `capsmith train` leaves it
+//!   sweep.json, trials.csv    results
+//!   index.html                page of the results
+//!   tensorboard/              results for TensorBoard's `HParams` tab
+//!   trials/003/config.toml    config of the trial
+//!   trials/003/seed-42/       run folder of the trial with this seed
 //!   tokenizers/               custom tokenizers, each trained once
-//!   stages/, logs/            what each stage's command was, and said
+//!   stages/, logs/            record and log of each stage
 //! ```
 
 mod definition;
@@ -32,38 +32,38 @@ use std::path::PathBuf;
 pub use definition::{Search, Sweep, Trial};
 pub use halving::Direction;
 pub use results::{Results, TrialResult};
-pub use run::{Ended, Options, Task, run};
+pub use run::{Options, SweepOutcome, Task, run};
 pub use slurm::batch_script;
 pub use space::{Axis, Domain, Settings, Space};
 
 use crate::stages;
 use foreign_text::printable_path;
 
-/// A sweep that cannot start or go on.
+/// Error of loading or running a sweep.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {}: {source}", printable_path(path))]
     Read {
-        /// The sweep's file, or one of a result.
+        /// The sweep file, or a file of a result.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file asks for what cannot be.
+    /// The sweep file or a result is invalid.
     #[error("{}: {reason}", printable_path(path))]
     Invalid {
-        /// The sweep's file, or one of a result.
+        /// The sweep file, or a file of a result.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Description of the defect, and what to do.
         reason: String,
     },
-    /// The folder holds a sweep already.
+    /// The folder already holds a sweep.
     #[error(
-        "a sweep was started in {}; add --resume to go on with it, or choose another --out", printable_path(.0)
+        "{} already holds a sweep\nhint: add --resume to resume it or --rerun to run all of it again, or choose another --out", printable_path(.0)
     )]
     Started(PathBuf),
-    /// A stage cannot be run.
+    /// A stage cannot run.
     #[error(transparent)]
     Stages(#[from] stages::Error),
     /// A file cannot be written.
@@ -72,7 +72,7 @@ pub enum Error {
     /// A run's scores cannot be read.
     #[error(transparent)]
     Training(#[from] runs::Error),
-    /// A run's records cannot be read, or TensorBoard's cannot be written.
+    /// A run's metrics cannot be read, or TensorBoard's events cannot be written.
     #[error(transparent)]
     Metrics(#[from] runs::metrics::MetricsError),
 }

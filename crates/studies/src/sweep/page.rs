@@ -1,11 +1,10 @@
-//! A sweep's page: every trial as a line through what was varied to what came out, and as a row of a table
-//! that can be sorted.
+//! HTML page of a sweep: a parallel-coordinates plot of the trials, and a sortable table.
 
 use maud::{Markup, PreEscaped, html};
 use report::table::{Cell, sortable};
 use toml::Value;
 
-use super::definition::{Sweep, shown_value};
+use super::definition::{Sweep, format_value};
 use super::halving::Direction;
 use super::results::{Results, TrialResult};
 use super::space::{Axis, Domain};
@@ -13,14 +12,14 @@ use super::space::{Axis, Domain};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Of the plot, in its own units.
+/// Size and margins of the plot, in its own units.
 const HEIGHT: f64 = 340.0;
 const TOP: f64 = 46.0;
 const BOTTOM: f64 = 300.0;
 const SIDE: f64 = 80.0;
 const BETWEEN: f64 = 190.0;
 
-/// The page as HTML.
+/// Returns the page as HTML.
 pub(super) fn page(sweep: &Sweep, results: &Results) -> String {
     let better = match results.direction {
         Direction::Maximize => "higher is better",
@@ -31,19 +30,19 @@ pub(super) fn page(sweep: &Sweep, results: &Results) -> String {
     let body = html! {
         style { (PreEscaped(STYLE)) }
         p {
-            (sweep.base.display()) ", varied in " (sweep.space.axes.len()) " of its values. Trials are compared by "
+            (sweep.base.display()) " with " (sweep.space.axes.len()) " varied keys. Trials are compared by "
             strong { (results.metric) } " on the " (results.split) " split, "
-            (better) ". " (measured) " of " (results.trials.len()) " trials are measured"
+            (better) ". " (measured) " of " (results.trials.len()) " trials are scored"
             @if !failed.is_empty() { ", " (failed.len()) " failed" }
-            @if results.seeds.len() > 1 { "; each counts by the mean of " (results.seeds.len()) " seeds" }
+            @if results.seeds.len() > 1 { "; each score is the mean of " (results.seeds.len()) " seeds" }
             "."
-            @if !results.complete { " Not everything is run yet." }
+            @if !results.complete { " The sweep is not complete yet." }
         }
         @if let Some(best) = results.trials.first().filter(|best| best.mean.is_some()) {
             p {
                 "Best: trial " (best.trial) ", " (results.metric) " " (value(best))
                 @for (key, setting) in &sweep.trials[best.trial].settings {
-                    " · " code { (key) " = " (shown_value(setting)) }
+                    " · " code { (key) " = " (format_value(setting)) }
                 }
             }
         }
@@ -92,7 +91,7 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
         let mut row = vec![Cell { value: Some(trial.trial as f64), ..Cell::text(name) }];
         row.extend(sweep.trials[trial.trial].settings.iter().map(|(_, setting)| Cell {
             value: number(setting),
-            ..Cell::text(shown_value(setting))
+            ..Cell::text(format_value(setting))
         }));
         let epochs = trial.epochs.map(|epochs| Cell::number(epochs as f64, 0));
         row.extend(has_rungs.then(|| epochs.unwrap_or_default()));
@@ -112,7 +111,7 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
     html! { section { h2 { "Trials" } (sortable(&head, &rows.collect::<Vec<_>>())) } }
 }
 
-/// What else was measured.
+/// Returns the names of the other metrics.
 fn others(results: &Results) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for name in results.trials.iter().flat_map(|trial| trial.measured.keys()) {
@@ -127,16 +126,16 @@ fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|number| number as f64))
 }
 
-/// Where values lie on an axis of the plot.
+/// Scale of an axis of the plot.
 struct Scale {
     name: String,
     kind: Kind,
 }
 
 enum Kind {
-    /// From and to, by their logarithms or as they are.
+    /// Numbers in a range, on a linear or logarithmic scale.
     Numbers { low: f64, high: f64, log: bool },
-    /// One place for each.
+    /// Evenly spaced names.
     Names(Vec<String>),
 }
 
@@ -153,7 +152,7 @@ impl Scale {
         Self { name: axis.key.clone(), kind }
     }
 
-    /// Numbers that span an order of magnitude by their logarithms.
+    /// Returns the scale of a list; numbers that span an order of magnitude are logarithmic.
     fn of_list(values: &[Value]) -> Kind {
         let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
         match numbers {
@@ -162,16 +161,16 @@ impl Scale {
                 let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 Kind::Numbers { low, high, log: low > 0.0 && high / low >= 10.0 }
             }
-            _ => Kind::Names(values.iter().map(shown_value).collect()),
+            _ => Kind::Names(values.iter().map(format_value).collect()),
         }
     }
 
-    /// From 0 at the bottom to 1.
+    /// Returns the position of a value, from 0 at the bottom to 1.
     fn share(&self, value: &Value) -> f64 {
         match &self.kind {
             Kind::Numbers { .. } => self.share_of_number(number(value).unwrap_or_default()),
             Kind::Names(names) => {
-                let at = names.iter().position(|name| *name == shown_value(value)).unwrap_or(0);
+                let at = names.iter().position(|name| *name == format_value(value)).unwrap_or(0);
                 (at as f64 + 0.5) / names.len() as f64
             }
         }
@@ -190,12 +189,12 @@ impl Scale {
         share.clamp(0.0, 1.0)
     }
 
-    /// Places with their labels.
+    /// Returns the positions and labels of the ticks.
     fn ticks(&self) -> Vec<(f64, String)> {
         match &self.kind {
             Kind::Names(names) => {
-                let place = |at: usize| (at as f64 + 0.5) / names.len() as f64;
-                names.iter().enumerate().map(|(at, name)| (place(at), name.clone())).collect()
+                let position = |at: usize| (at as f64 + 0.5) / names.len() as f64;
+                names.iter().enumerate().map(|(at, name)| (position(at), name.clone())).collect()
             }
             &Kind::Numbers { low, high, log } => {
                 let number = |share: f64| {
@@ -207,7 +206,7 @@ impl Scale {
                 };
                 let label = |share: f64| {
                     let rounded = format!("{:.2e}", number(share)).parse().unwrap_or_default();
-                    (share, shown_value(&Value::Float(rounded)))
+                    (share, format_value(&Value::Float(rounded)))
                 };
                 let shares: &[f64] = if high > low { &[0.0, 0.5, 1.0] } else { &[0.5] };
                 shares.iter().map(|&share| label(share)).collect()
@@ -216,7 +215,7 @@ impl Scale {
     }
 }
 
-/// Parallel coordinates: an axis for each key, and one for the metric at the end.
+/// Returns the parallel-coordinates plot: an axis for each key, and last one for the metric.
 fn plot(sweep: &Sweep, results: &Results) -> Markup {
     let means: Vec<f64> = results.trials.iter().filter_map(|trial| trial.mean).collect();
     let low = means.iter().copied().fold(f64::INFINITY, f64::min);
@@ -232,18 +231,18 @@ fn plot(sweep: &Sweep, results: &Results) -> Markup {
     trials.reverse();
     html! {
         section {
-            h2 { "What was varied, and what came out" }
+            h2 { "Values and results" }
             div.scroll {
                 svg.parallel viewBox=(format!("0 0 {width} {HEIGHT}"))
                     style=(format!("min-width:{}px;max-width:{}px", width * 0.75, width * 1.3))
-                    role="img" aria-label="One line a trial, over an axis for each key, to its metric" {
+                    role="img" aria-label="Parallel coordinates: one line per trial across the varied keys to the metric" {
                     @for trial in trials { (line(sweep, results, &scales, trial)) }
                     @for (at, scale) in scales.iter().enumerate() {
                         (axis(at, scale, at + 1 == scales.len()))
                     }
                 }
             }
-            p.note { "worse " span.ramp {} " better. Point at a line or a row to see the other." }
+            p.note { "worse " span.ramp {} " better. Point at a line to highlight its row, or at a row to highlight its line." }
         }
     }
 }
@@ -284,7 +283,7 @@ fn line(sweep: &Sweep, results: &Results, scales: &[Scale], trial: &TrialResult)
 fn axis(at: usize, scale: &Scale, is_last: bool) -> Markup {
     let (left, right) = (x(at), x(at) + 7.0);
     let is_log = matches!(scale.kind, Kind::Numbers { log: true, .. });
-    // Keys are long; the section is said above the name.
+    // Keys are long, so the section is printed above the name.
     let (section, name) = scale.name.rsplit_once('.').unwrap_or(("", &scale.name));
     html! {
         g.axis {
@@ -319,7 +318,7 @@ mod tests {
             ["1e-4", "0.001", "0.01"]
         );
         assert!((float(&scale("a = { uniform = [0, 10] }"), 2.5) - 0.25).abs() < 1e-12);
-        // A list of numbers over orders of magnitude, one of near numbers, and one of names.
+        // Lists of numbers over orders of magnitude, of similar numbers, and of names.
         assert!((float(&scale("a = [1e-4, 1e-2]"), 1e-3) - 0.5).abs() < 1e-12);
         assert!((float(&scale("a = [0.0, 1.0]"), 1.0) - 1.0).abs() < 1e-12);
         let names = scale("a = [\"x\", \"y\"]");

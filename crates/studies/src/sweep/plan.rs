@@ -1,5 +1,5 @@
-//! A sweep's runs as stages: shared inputs first, then for each run its training and its scores, up to one
-//! rung after the other.
+//! Plan of a sweep: stages of shared inputs, then training and evaluation of each run, rung by
+//! rung.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::Error;
 use super::definition::{Sweep, Trial};
 use crate::stages::{Check, Input, Plan, Resume, Stage};
 
-/// One run, trained and scored up to a rung.
+/// A run, trained and scored up to a rung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Goal {
     pub trial: usize,
@@ -19,41 +19,41 @@ pub(super) struct Goal {
     pub rung: usize,
 }
 
-/// A plan, and where in it the runs are.
+/// A plan, and the stages of its runs.
 pub(super) struct Planned {
     pub plan: Plan,
-    /// The stages of a run up to a rung from the one before, the last of which measures it.
+    /// Stages of each run from the rung before; the last stage measures the run.
     pub goals: BTreeMap<Goal, Vec<usize>>,
 }
 
-/// Makes plans of one sweep in one folder.
+/// Planner of a sweep in a folder.
 pub(super) struct Planner<'a> {
     pub sweep: &'a Sweep,
-    /// The sweep's folder, absolute.
+    /// Absolute path of the sweep's folder.
     pub out: &'a Path,
-    /// Of each trial, as it is trained.
+    /// Resolved config of each trial.
     pub configs: Vec<Config>,
-    /// What is known of files that many stages read.
-    pub looked_at: BTreeMap<PathBuf, Input>,
+    /// Cached listings of files that many stages read.
+    pub listings: BTreeMap<PathBuf, Input>,
 }
 
 impl Planner<'_> {
-    /// A trial's folder in the sweep's.
+    /// Returns the folder of a trial.
     pub fn trial_folder(&self, trial: usize) -> PathBuf {
         self.out.join("trials").join(format!("{trial:03}"))
     }
 
-    /// The config file that a trial's runs are started from.
+    /// Returns the config file of a trial.
     pub fn config_file(&self, trial: usize) -> PathBuf {
         self.trial_folder(trial).join("config.toml")
     }
 
-    /// A run's folder.
+    /// Returns the folder of a run.
     pub fn run_folder(&self, trial: usize, seed: u64) -> PathBuf {
         self.trial_folder(trial).join(format!("seed-{seed}"))
     }
 
-    /// Where a run's scores at a rung are.
+    /// Returns the folder of a run's scores at a rung.
     pub fn evaluation(&self, goal: Goal) -> PathBuf {
         let part = self.sweep.split;
         let name = match self.sweep.rungs[goal.rung] {
@@ -63,7 +63,7 @@ impl Planner<'_> {
         self.run_folder(goal.trial, goal.seed).join("evaluation").join(name)
     }
 
-    /// The plan that reaches these goals, each with the rungs below it.
+    /// Returns the plan that reaches these goals, with the rungs below each.
     pub fn plan(&mut self, goals: &[Goal]) -> Result<Planned, Error> {
         let mut planned = Planned { plan: Plan::new(self.out), goals: BTreeMap::new() };
         let mut shared = BTreeMap::new();
@@ -88,7 +88,7 @@ impl Planner<'_> {
         self.plan(&runs.collect::<Vec<_>>())
     }
 
-    /// Training to a rung, and the scores there.
+    /// Adds the stages that train a run to a rung and score it.
     fn goal(
         &mut self,
         plan: &mut Plan,
@@ -96,9 +96,9 @@ impl Planner<'_> {
         after: Vec<usize>,
     ) -> Result<Vec<usize>, Error> {
         let stop = self.sweep.rungs[goal.rung];
-        let name = |what: &str| {
+        let name = |command: &str| {
             let until = stop.map(|epochs| format!("-epoch-{epochs}")).unwrap_or_default();
-            format!("{:03}/seed-{}/{what}{until}", goal.trial, goal.seed)
+            format!("{:03}/seed-{}/{command}{until}", goal.trial, goal.seed)
         };
         let config = self.configs[goal.trial].clone();
         let run = self.run_folder(goal.trial, goal.seed);
@@ -120,10 +120,10 @@ impl Planner<'_> {
         let train = plan.add(Stage {
             name: name("train"),
             arguments,
-            resume: Resume::Itself,
+            resume: Resume::Rerun,
             inputs,
             after,
-            // The rungs above go on with the same run.
+            // Higher rungs resume the same run.
             outputs: if goal.rung == 0 { vec![run.clone()] } else { Vec::new() },
             check: Check::Run { folder: run.clone(), epochs: stop },
             optional: false,
@@ -139,7 +139,7 @@ impl Planner<'_> {
         let evaluate = plan.add(Stage {
             name: name("evaluate"),
             arguments,
-            resume: Resume::Anew,
+            resume: Resume::Restart,
             inputs: Vec::new(),
             after: vec![train],
             outputs: vec![scored(&out, self.sweep.choice.as_deref())],
@@ -152,10 +152,10 @@ impl Planner<'_> {
         Ok(vec![train, evaluate])
     }
 
-    /// What a run reads that no stage makes.
+    /// Returns the inputs of a run that no stage creates.
     fn inputs(&mut self, config: &Config) -> Result<Vec<Input>, Error> {
         let mut paths = vec![config.data.dataset.clone(), config.data.embeddings.clone()];
-        // A model of the hub is no path here, and never changes.
+        // A hub name is no path, and its model never changes.
         paths.extend(config.system.language_model().map(PathBuf::from));
         if let System::Sbg(Sbg { keywords, .. }) = &config.system {
             paths.extend([
@@ -164,38 +164,37 @@ impl Planner<'_> {
                 keywords.encyclopedia.clone(),
             ]);
         }
-        let made = self.made_here(config);
+        let created = self.stage_outputs(config);
         paths
             .into_iter()
-            .filter(|path| !made.contains(path))
-            .map(|path| self.look_at(&path))
+            .filter(|path| !created.contains(path))
+            .map(|path| self.listing(&path))
             .collect()
     }
 
-    fn look_at(&mut self, path: &Path) -> Result<Input, Error> {
-        if let Some(known) = self.looked_at.get(path) {
+    fn listing(&mut self, path: &Path) -> Result<Input, Error> {
+        if let Some(known) = self.listings.get(path) {
             return Ok(known.clone());
         }
         let input = Input::listing(path)?;
-        self.looked_at.insert(path.to_owned(), input.clone());
+        self.listings.insert(path.to_owned(), input.clone());
         Ok(input)
     }
 
-    /// The files of a config that stages of this sweep make, or have made.
-    fn made_here(&self, config: &Config) -> Vec<PathBuf> {
+    /// Returns the files of a config that stages of this sweep create or have created.
+    fn stage_outputs(&self, config: &Config) -> Vec<PathBuf> {
         let mut plan = Plan::new(self.out);
         let stages = self.shared_stages(config);
-        let made = stages.into_iter().filter(|stage| {
-            let at = plan.add(Stage { after: Vec::new(), ..stage.clone() });
-            let record = at.and_then(|at| plan.record(at));
+        let created = stages.into_iter().filter(|stage| {
+            let index = plan.add(Stage { after: Vec::new(), ..stage.clone() });
+            let record = index.and_then(|index| plan.record(index));
             let is_missing = stage.outputs.iter().any(|output| !output.exists());
             is_missing || !matches!(record, Ok(None))
         });
-        made.flat_map(|stage| stage.outputs).collect()
+        created.flat_map(|stage| stage.outputs).collect()
     }
 
-    /// Adds the stages that make what a trial reads and is not there, each once; the trial comes after
-    /// them.
+    /// Adds the stages that create missing inputs of a trial, each once; returns their indices.
     fn shared(
         &self,
         plan: &mut Plan,
@@ -203,37 +202,37 @@ impl Planner<'_> {
         trial: usize,
     ) -> Result<Vec<usize>, Error> {
         let config = &self.configs[trial];
-        let made = self.made_here(config);
+        let created = self.stage_outputs(config);
         let mut all: Vec<usize> = Vec::new();
         for stage in self.shared_stages(config) {
-            if !stage.outputs.iter().any(|output| made.contains(output)) {
+            if !stage.outputs.iter().any(|output| created.contains(output)) {
                 continue;
             }
-            let at = match known.get(&stage.name) {
-                Some(&at) => at,
+            let index = match known.get(&stage.name) {
+                Some(&index) => index,
                 None => plan.add(Stage { after: all.clone(), ..stage.clone() })?,
             };
-            known.insert(stage.name, at);
-            all.push(at);
+            known.insert(stage.name, index);
+            all.push(index);
         }
         Ok(all)
     }
 
-    /// The stages that make a config's embeddings and keywords, each after the ones before; none where the
-    /// sweep names no CLIP to make them by.
+    /// Returns the stages that create a config's embeddings and keywords, in order; none if the
+    /// sweep names no CLIP.
     fn shared_stages(&self, config: &Config) -> Vec<Stage> {
         let Some(clip) = &self.sweep.clip else { return Vec::new() };
         let data = &config.data;
         let device = &config.training.device;
         let by_clip = ["--clip".to_owned(), clip.clone(), "--device".to_owned(), device.clone()];
-        let stage = |what: &str, start: &[&str], more: Vec<String>, outputs: Vec<PathBuf>| {
-            let mut arguments = of_data_set(start, data);
+        let stage = |name: &str, start: &[&str], more: Vec<String>, outputs: Vec<PathBuf>| {
+            let mut arguments = with_data_set(start, data);
             arguments.extend(by_clip.clone());
             arguments.extend(more);
             Stage {
-                name: format!("shared/{what}-{}", short_name(&outputs[0])),
+                name: format!("shared/{name}-{}", short_name(&outputs[0])),
                 arguments,
-                resume: Resume::Itself,
+                resume: Resume::Rerun,
                 inputs: Vec::new(),
                 after: Vec::new(),
                 outputs,
@@ -261,7 +260,7 @@ impl Planner<'_> {
         all
     }
 
-    /// Refuses a trial whose files are missing and not made here.
+    /// Fails if an input of a trial is missing and no stage creates it.
     pub fn check_inputs(&self, trial: &Trial) -> Result<(), String> {
         let config = &self.configs[trial.number];
         if self.sweep.clip.is_some() {
@@ -274,14 +273,14 @@ impl Planner<'_> {
         match files.into_iter().find(|file| !file.exists()) {
             None => Ok(()),
             Some(missing) => Err(format!(
-                "{} is not there; name a CLIP in the sweep's file, such as clip = \"openai/clip-vit-large-patch14\", and the sweep makes it once, or make it with capsmith precompute or keywords",
+                "{} does not exist; name a CLIP in the sweep file, such as clip = \"openai/clip-vit-large-patch14\", to let the sweep create it, or create it with capsmith precompute or keywords",
                 printable_path(missing)
             )),
         }
     }
 }
 
-/// `keywords build` gives its files their names.
+/// Fails if keyword files are missing and have other names than `keywords build` gives them.
 fn check_keyword_names(config: &Config) -> Result<(), String> {
     let System::Sbg(Sbg { keywords, .. }) = &config.system else { return Ok(()) };
     let (labels, encyclopedia) = (&keywords.labels, &keywords.encyclopedia);
@@ -291,10 +290,10 @@ fn check_keyword_names(config: &Config) -> Result<(), String> {
     if are_named || (labels.exists() && encyclopedia.exists()) {
         return Ok(());
     }
-    Err("keywords.labels and keywords.encyclopedia are not there, and can only be made as labels.json and encyclopedia.json in one folder".into())
+    Err("keywords.labels and keywords.encyclopedia do not exist, and the sweep can only create them as labels.json and encyclopedia.json in one folder".into())
 }
 
-/// The folder of scores of that choice, where there are several: as `capsmith evaluate` names it.
+/// Returns the folder of scores of a choice, as `capsmith evaluate` names it.
 pub(super) fn scored(evaluation: &Path, choice: Option<&str>) -> PathBuf {
     let Some(choice) = choice else { return evaluation.to_owned() };
     let mut name = evaluation.file_name().unwrap_or_default().to_owned();
@@ -302,7 +301,7 @@ pub(super) fn scored(evaluation: &Path, choice: Option<&str>) -> PathBuf {
     evaluation.with_file_name(name)
 }
 
-fn of_data_set(start: &[&str], data: &Data) -> Vec<String> {
+fn with_data_set(start: &[&str], data: &Data) -> Vec<String> {
     let mut all = words(&[start, &["--dataset"]].concat(), &data.dataset);
     if data.layout != "auto" {
         all.extend(["--layout".to_owned(), data.layout.clone()]);
@@ -314,7 +313,7 @@ fn words(start: &[&str], path: &Path) -> Vec<String> {
     start.iter().map(ToString::to_string).chain([path.display().to_string()]).collect()
 }
 
-/// A path as part of a file's name.
+/// Returns a path as part of a file name.
 fn short_name(path: &Path) -> String {
     let text = path.display().to_string();
     text.chars()

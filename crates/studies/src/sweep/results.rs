@@ -1,4 +1,4 @@
-//! What came out of a sweep so far.
+//! Results of a sweep so far, and their files.
 
 use std::collections::BTreeMap;
 
@@ -15,105 +15,105 @@ use super::space::Settings;
 use crate::stages::StageAction;
 use crate::statistics;
 
-/// A sweep's results; `sweep.json` is this.
+/// Results of a sweep, the contents of `sweep.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Results {
-    /// The sweep's name.
+    /// Name of the sweep.
     pub name: String,
-    /// How trials were chosen.
+    /// Search strategy.
     pub search: Search,
-    /// What they are compared by.
+    /// Metric that ranks trials.
     pub metric: String,
-    /// Which value is the better one.
+    /// Direction in which the metric improves.
     pub direction: Direction,
-    /// The pictures that were scored.
+    /// Scored split.
     pub split: ScoredSplit,
-    /// Of several ways to choose captions, the one that counts.
+    /// Ranked variant of runs that rerank captions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice: Option<String>,
-    /// Each trial's seeds.
+    /// Seeds of each trial.
     pub seeds: Vec<u64>,
-    /// Whether nothing is left to run.
+    /// True if all trials are finished.
     pub complete: bool,
-    /// What is varied, as the file has it.
+    /// Search space, as in the sweep file.
     pub space: BTreeMap<String, serde_json::Value>,
-    /// The best first: those that were trained longest, by their metric; then those without one.
+    /// Trials, best first: by the rung reached, then by their metric; failed ones last.
     pub trials: Vec<TrialResult>,
 }
 
-/// What came of a trial.
+/// Results of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrialResult {
-    /// From 0.
+    /// Number of the trial, from 0.
     pub trial: usize,
-    /// What was varied.
+    /// Values of the varied keys.
     pub settings: BTreeMap<String, serde_json::Value>,
-    /// Its folder in the sweep's.
+    /// Folder, relative to the sweep's.
     pub folder: String,
-    /// The last rung, from 0, that all its seeds have reached.
+    /// Last rung, from 0, that all seeds have reached.
     pub rung: Option<usize>,
-    /// Epochs that its runs were trained there, the most of them.
+    /// Maximum number of epochs of the runs at that rung.
     pub epochs: Option<u64>,
-    /// Mean of the metric over seeds there.
+    /// Mean of the metric over seeds at that rung.
     pub mean: Option<f64>,
-    /// Standard deviation over seeds, where there are several.
+    /// Sample standard deviation of the metric over several seeds.
     pub std: Option<f64>,
-    /// Mean over seeds of everything that was measured there.
+    /// Mean over seeds of every measurement at that rung.
     pub measured: BTreeMap<String, f64>,
-    /// What was measured of each seed, at each rung.
+    /// Results of each seed.
     pub runs: Vec<RunResult>,
-    /// Why it failed.
+    /// Error, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What came of one run.
+/// Results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunResult {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// At each rung that it has reached.
+    /// Measurements at each rung reached.
     pub rungs: Vec<Measured>,
-    /// Why it failed.
+    /// Error, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What was measured of a run at a rung.
+/// Measurements of a run at a rung.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
-    /// Epochs that it was trained.
+    /// Epochs of training.
     pub epochs: u64,
-    /// Scores, and the loss on held-out captions where there are any.
+    /// Scores, and the validation loss if there are held-out captions.
     pub values: BTreeMap<String, f64>,
 }
 
-/// Why a run stands where it does.
+/// Status of a run at a rung.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Standing {
-    /// It is measured.
+pub(super) enum RunStatus {
+    /// Finished, with these measurements.
     Measured(Measured),
-    /// It failed.
+    /// Failed with this error.
     Failed(String),
-    /// It is not done yet.
-    Open,
+    /// Not finished yet.
+    Pending,
 }
 
 impl Planner<'_> {
-    /// How a run stands at a rung.
-    pub fn standing(&self, planned: &Planned, goal: Goal) -> Result<Standing, Error> {
-        let Some(stages) = planned.goals.get(&goal) else { return Ok(Standing::Open) };
-        for &at in stages {
-            if let Some(error) = planned.plan.failure(at)? {
-                return Ok(Standing::Failed(error));
+    /// Returns the status of a run at a rung.
+    pub fn status(&self, planned: &Planned, goal: Goal) -> Result<RunStatus, Error> {
+        let Some(stages) = planned.goals.get(&goal) else { return Ok(RunStatus::Pending) };
+        for &index in stages {
+            if let Some(error) = planned.plan.failure(index)? {
+                return Ok(RunStatus::Failed(error));
             }
-            if planned.plan.action(at)? != StageAction::Keep {
-                return Ok(Standing::Open);
+            if planned.plan.action(index)? != StageAction::Keep {
+                return Ok(RunStatus::Pending);
             }
         }
         match self.measured(goal)? {
-            Ok(measured) => Ok(Standing::Measured(measured)),
-            Err(missing) => Ok(Standing::Failed(missing)),
+            Ok(measured) => Ok(RunStatus::Measured(measured)),
+            Err(missing) => Ok(RunStatus::Failed(missing)),
         }
     }
 
@@ -136,23 +136,27 @@ impl Planner<'_> {
         if values.get(metric).is_some_and(|value| value.is_finite()) {
             return Ok(Ok(Measured { epochs, values }));
         }
-        let hint =
-            if metric == "METEOR" { "; capsmith fetch meteor makes it possible" } else { "" };
+        let hint = if metric == "METEOR" {
+            "; download its resources with capsmith fetch meteor"
+        } else {
+            ""
+        };
         Ok(Err(format!("{metric} was not measured{hint}")))
     }
 
-    /// What came of all trials, those that went on furthest first; `going` are the trials of each rung.
-    pub fn results(&self, planned: &Planned, going: &[Vec<usize>]) -> Result<Results, Error> {
+    /// Returns the results of all trials, best first; `rung_trials` are the trials of each rung.
+    pub fn results(&self, planned: &Planned, rung_trials: &[Vec<usize>]) -> Result<Results, Error> {
         let sweep = self.sweep;
         let trials = sweep.trials.iter().map(|trial| self.trial_result(planned, trial.number));
         let mut trials = trials.collect::<Result<Vec<_>, _>>()?;
         let reached = |rung: usize, trial: &TrialResult| {
             trial.error.is_some() || trial.rung.is_some_and(|reached| reached >= rung)
         };
-        let is_done = |(rung, going): (usize, &Vec<usize>)| {
-            going.iter().all(|&number| reached(rung, &trials[number]))
+        let is_done = |(rung, rung_trials): (usize, &Vec<usize>)| {
+            rung_trials.iter().all(|&number| reached(rung, &trials[number]))
         };
-        let complete = going.len() == sweep.rungs.len() && going.iter().enumerate().all(is_done);
+        let complete =
+            rung_trials.len() == sweep.rungs.len() && rung_trials.iter().enumerate().all(is_done);
         trials.sort_by(|a, b| order(sweep.direction, a, b));
         let space = sweep.space.axes.iter().map(|axis| (axis.key.clone(), axis.domain.to_json()));
         Ok(Results {
@@ -195,10 +199,10 @@ impl Planner<'_> {
     fn run_result(&self, planned: &Planned, trial: usize, seed: u64) -> Result<RunResult, Error> {
         let mut run = RunResult { seed, rungs: Vec::new(), error: None };
         for rung in 0..self.sweep.rungs.len() {
-            match self.standing(planned, Goal { trial, seed, rung })? {
-                Standing::Measured(measured) => run.rungs.push(measured),
-                Standing::Failed(error) => run.error = Some(error),
-                Standing::Open => {}
+            match self.status(planned, Goal { trial, seed, rung })? {
+                RunStatus::Measured(measured) => run.rungs.push(measured),
+                RunStatus::Failed(error) => run.error = Some(error),
+                RunStatus::Pending => {}
             }
             if run.rungs.len() <= rung {
                 break;
@@ -208,8 +212,8 @@ impl Planner<'_> {
     }
 }
 
-/// The loss of the checkpoint that `evaluate` takes: the best epoch's where held-out captions end
-/// training, the last one's elsewhere.
+/// Returns the validation loss of the checkpoint that `evaluate` uses: the best epoch's if the run
+/// stops early, else the last epoch's.
 fn validation_loss(config: &Config, epochs: &[EpochRecord]) -> Option<f64> {
     let mut losses = epochs.iter().filter_map(|record| record.validation_loss);
     if config.trains_past_best_epoch() { losses.reduce(f64::min) } else { losses.next_back() }
@@ -239,7 +243,7 @@ fn json(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
 }
 
 impl super::Domain {
-    /// As the sweep's file has it.
+    /// Returns the domain as the sweep file writes it.
     fn to_json(&self) -> serde_json::Value {
         match self {
             Self::List(values) => serde_json::to_value(values).unwrap_or_default(),
@@ -251,7 +255,7 @@ impl super::Domain {
 }
 
 impl Results {
-    /// The trials that failed.
+    /// Returns the failed trials.
     pub fn failed(&self) -> impl Iterator<Item = &TrialResult> {
         self.trials.iter().filter(|trial| trial.error.is_some())
     }
@@ -305,7 +309,7 @@ mod tests {
                 .collect(),
         };
         let all = means(&[&one(1.0, Some(2.0)), &one(4.0, None)]);
-        // What one seed lacks has no mean.
+        // A value that one seed lacks has no mean.
         assert_eq!(all, BTreeMap::from([("a".to_owned(), 2.5)]));
     }
 }

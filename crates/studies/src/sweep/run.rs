@@ -1,8 +1,8 @@
-//! Walking a sweep: rung by rung, by one process or by several on shared storage.
+//! Runs a sweep rung by rung, in one process or in several on shared storage.
 //!
-//! A task of several runs its share of the first rung. Above it every task has a part in what goes on,
-//! its own share first. Stages are locked while they run, so none is run twice; and a task waits only
-//! for tasks that are at work, never for ones that have not been started.
+//! One of several tasks runs its share of the first rung. On higher rungs every task runs any
+//! surviving trial, its own share first. Stages are locked while they run, so none runs twice. A
+//! task waits only for running tasks, never for tasks that have not started.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,21 +17,21 @@ use progress::{Progress, Unit};
 use recipes::Config;
 use runs::RunFolder;
 
-use super::definition::{Search, Sweep, shown};
+use super::definition::{Search, Sweep, format_settings};
 use super::plan::{Goal, Planned, Planner};
-use super::results::{Results, Standing, TrialResult};
+use super::results::{Results, RunStatus, TrialResult};
 use super::{Error, files, halving};
 use crate::stages::{self, Damage, Outcome, Plan, Runner, StageAction};
 
 /// Interval of polling another process's lock.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One of several processes that carry a sweep together.
+/// One of several processes that run a sweep together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task {
-    /// From 0.
+    /// Index of the task, from 0.
     pub index: usize,
-    /// Number of tensors.
+    /// Number of tasks.
     pub count: usize,
 }
 
@@ -58,43 +58,44 @@ impl fmt::Display for Task {
 /// Options of running a sweep.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The sweep's folder.
+    /// Folder of the sweep.
     pub out: PathBuf,
-    /// Resume the sweep that is there.
+    /// Resumes the sweep in the folder.
     pub resume: bool,
-    /// Run everything again that the sweep in the folder has finished.
+    /// Runs all trials of the sweep in the folder again.
     pub rerun: bool,
-    /// Runs at a time.
+    /// Number of runs in parallel.
     pub jobs: usize,
-    /// Devices that runs are spread over, all of one kind: `cpu`, `cuda` or `cuda:N`; none for what the
-    /// configs say.
+    /// Devices to spread runs over, all of one kind: `cpu`, `cuda` or `cuda:N`; empty for those of
+    /// the configs.
     pub devices: Vec<String>,
-    /// CheckpointChoice part of the sweep this process has, where several carry it.
+    /// Share of this process, if several processes run the sweep.
     pub task: Option<Task>,
-    /// The `capsmith` program.
+    /// Path of the `capsmith` program.
     pub program: PathBuf,
 }
 
-/// Result of running a sweep.
+/// Outcome of running a sweep.
 #[derive(Debug, Clone)]
-pub struct Ended {
-    /// Results so far, those of other tasks included.
+pub struct SweepOutcome {
+    /// Results so far, including those of other tasks.
     pub results: Results,
-    /// Number of trials that other tasks have still to run.
+    /// Number of unfinished trials, which other tasks have to run.
     pub left_to_others: usize,
 }
 
-/// Runs what is left of a sweep, and writes its results.
+/// Runs the unfinished trials of a sweep, and writes its results.
 ///
 /// # Errors
-/// Names the file; what is finished stays so. A trial that fails is no error: the results have it.
+/// Fails if a file cannot be read or written; finished stages are kept. A failed trial is no error:
+/// the results record it.
 pub fn run(
     sweep: &Sweep,
     options: &Options,
     progress: &mut (dyn Progress + Send),
     stop: &AtomicBool,
-) -> Result<Ended, Error> {
-    let progress: Reports = Mutex::new(&mut *progress);
+) -> Result<SweepOutcome, Error> {
+    let progress: SharedProgress = Mutex::new(&mut *progress);
     let started = options.out.join(files::FILE).exists();
     if started && !options.resume && !options.rerun && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
@@ -104,10 +105,10 @@ pub fn run(
         .out
         .canonicalize()
         .map_err(|source| Error::Read { path: options.out.clone(), source })?;
-    let mut planner = Planner { sweep, out: &out, configs: Vec::new(), looked_at: BTreeMap::new() };
+    let mut planner = Planner { sweep, out: &out, configs: Vec::new(), listings: BTreeMap::new() };
     {
         let Some(_lock) = wait_for(&out.join("lock"), stop)? else {
-            return Walk { planner, options, progress: &progress, stop }.ended(&[]);
+            return SweepRun { planner, options, progress: &progress, stop }.finish(&[]);
         };
         planner.configs = configs(&planner, options)?;
         for trial in &sweep.trials {
@@ -119,21 +120,21 @@ pub fn run(
             planner.plan_of_all()?.plan.outdate()?;
         }
     }
-    Walk { planner, options, progress: &progress, stop }.run()
+    SweepRun { planner, options, progress: &progress, stop }.run()
 }
 
-/// Of each trial, on the devices and threads it is trained with.
+/// Returns the config of each trial, with its device and threads.
 fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let trials = planner.sweep.trials.iter().map(|trial| {
         let mut config = trial.config.clone();
         if let Some(device) = options.devices.first() {
-            // Which of several GPUs is a slot's matter: a run may go on with another one.
+            // The slot selects the GPU: a run may resume on another one.
             device.split(':').next().unwrap_or(device).clone_into(&mut config.training.device);
         }
         if config.training.threads == 0 {
-            // Another number gives other last bits: a trial keeps the one that it began with.
-            config.training.threads = threads_before(planner, trial.number)
+            // The number of threads affects the last bits of results: a trial keeps its first one.
+            config.training.threads = previous_threads(planner, trial.number)
                 .unwrap_or_else(|| (cores / options.jobs).max(1));
         }
         Ok(config)
@@ -141,14 +142,14 @@ fn configs(planner: &Planner, options: &Options) -> Result<Vec<Config>, Error> {
     trials.collect()
 }
 
-/// Returns the threads that a trial was started with: by its runs, whose records carry digests, or by its
-/// config file where none has begun.
-fn threads_before(planner: &Planner, trial: usize) -> Option<usize> {
+/// Returns the threads that a trial was started with: from the provenance of its runs, or from its
+/// config file if no run has started.
+fn previous_threads(planner: &Planner, trial: usize) -> Option<usize> {
     let runs = planner.sweep.seeds.iter().map(|&seed| planner.run_folder(trial, seed));
-    let mut begun = runs.filter_map(|run| RunFolder::new(&run).provenance().ok());
-    let of_run = begun.next().map(|provenance| provenance.threads);
-    let of_file = || Config::load(&planner.config_file(trial), &[]).ok();
-    of_run.or_else(|| of_file().map(|config| config.training.threads))
+    let mut started = runs.filter_map(|run| RunFolder::new(&run).provenance().ok());
+    let from_run = started.next().map(|provenance| provenance.threads);
+    let from_file = || Config::load(&planner.config_file(trial), &[]).ok();
+    from_run.or_else(|| from_file().map(|config| config.training.threads))
 }
 
 fn write_configs(planner: &Planner) -> Result<(), Error> {
@@ -159,73 +160,75 @@ fn write_configs(planner: &Planner) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lock, once no other process has it; none when stopped before.
+/// Waits for a lock; `None` if stopped before.
 fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Error> {
     while !stop.load(Ordering::Relaxed) {
         match durable::lock(path) {
             Ok(lock) => return Ok(Some(lock)),
-            Err(durable::Error::Locked(_)) => thread::sleep(LOOK),
+            Err(durable::Error::Locked(_)) => thread::sleep(POLL_INTERVAL),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(None)
 }
 
-/// Trials by number with their metric, none for those that failed.
+/// Numbers and metrics of trials; `None` for failed trials.
 type Values = Vec<(usize, Option<f64>)>;
 
-/// A trial's metric, over its seeds.
+/// Mean of a trial's metric over its seeds.
 enum Mean {
-    /// Not all of them are measured yet.
-    Open,
-    /// One of them failed.
+    /// Not all seeds are measured yet.
+    Pending,
+    /// A seed failed.
     Failed,
-    /// Their mean.
-    Of(f64),
+    /// All seeds are measured.
+    Value(f64),
 }
 
-/// Progress that several threads report.
-type Reports<'a> = Mutex<&'a mut (dyn Progress + Send)>;
+/// Progress that several threads report to.
+type SharedProgress<'a> = Mutex<&'a mut (dyn Progress + Send)>;
 
-fn reports<'r, 'a>(progress: &'r Reports<'a>) -> MutexGuard<'r, &'a mut (dyn Progress + Send)> {
+fn lock<'r, 'a>(progress: &'r SharedProgress<'a>) -> MutexGuard<'r, &'a mut (dyn Progress + Send)> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Walk<'a> {
+/// A sweep in progress.
+struct SweepRun<'a> {
     planner: Planner<'a>,
     options: &'a Options,
-    progress: &'a Reports<'a>,
+    progress: &'a SharedProgress<'a>,
     stop: &'a AtomicBool,
 }
 
-impl Walk<'_> {
-    fn run(mut self) -> Result<Ended, Error> {
+impl SweepRun<'_> {
+    fn run(mut self) -> Result<SweepOutcome, Error> {
         let sweep = self.planner.sweep;
-        let mut going = vec![sweep.trials.iter().map(|trial| trial.number).collect::<Vec<_>>()];
-        // Results so far mark the folder as a sweep's, and can be looked at while it runs.
-        self.ended(&going)?;
+        let mut rung_trials =
+            vec![sweep.trials.iter().map(|trial| trial.number).collect::<Vec<_>>()];
+        // Early results mark the folder as a sweep's, and can be viewed while it runs.
+        self.finish(&rung_trials)?;
         for rung in 0..sweep.rungs.len() {
-            let goals = self.goals(&going[rung], rung);
-            self.walk(&goals)?;
+            let goals = self.goals(&rung_trials[rung], rung);
+            self.run_goals(&goals)?;
             let Search::SuccessiveHalving { eta, .. } = sweep.search else { break };
             if rung + 1 == sweep.rungs.len() {
                 break;
             }
-            let Some(values) = self.values(&going[rung], rung)? else { break };
+            let Some(values) = self.values(&rung_trials[rung], rung)? else { break };
             let next = halving::survivors(&values, eta, sweep.direction);
             let epochs = sweep.rungs[rung].unwrap_or_default();
-            reports(self.progress).note(&format!(
-                "after {epochs} epochs {} of {} trials go on: {next:?}",
+            lock(self.progress).note(&format!(
+                "after {epochs} epochs, {} of {} trials continue: {next:?}",
                 next.len(),
                 values.len()
             ));
-            going.push(next);
+            rung_trials.push(next);
         }
-        self.ended(&going)
+        self.finish(&rung_trials)
     }
 
-    /// The runs of trials at a rung: of the first one this task's, of others this task's before all
-    /// others.
+    /// Returns the runs of trials at a rung: on the first rung this task's share, on higher rungs
+    /// all runs with this task's share first.
     fn goals(&self, trials: &[usize], rung: usize) -> Vec<Goal> {
         let runs = trials.iter().flat_map(|&trial| {
             self.planner.sweep.seeds.iter().map(move |&seed| Goal { trial, seed, rung })
@@ -233,15 +236,15 @@ impl Walk<'_> {
         let runs: Vec<Goal> = runs.collect();
         let Some(task) = self.options.task else { return runs };
         let (own, others): (Vec<_>, Vec<_>) =
-            runs.iter().enumerate().partition(|(at, _)| at % task.count == task.index);
+            runs.iter().enumerate().partition(|(index, _)| index % task.count == task.index);
         let kept = if rung == 0 { own } else { [own, others].concat() };
         kept.into_iter().map(|(_, goal)| *goal).collect()
     }
 
-    /// Runs the stages of these goals that are not finished.
-    fn walk(&mut self, goals: &[Goal]) -> Result<(), Error> {
+    /// Runs the unfinished stages of these goals.
+    fn run_goals(&mut self, goals: &[Goal]) -> Result<(), Error> {
         let planned = self.planner.plan(goals)?;
-        let _at_work = match self.options.task {
+        let _task_lock = match self.options.task {
             Some(task) => wait_for(&self.task_lock(task.index)?, self.stop)?,
             None => None,
         };
@@ -252,7 +255,7 @@ impl Walk<'_> {
             threads: self.planner.configs.first().map_or(0, |config| config.training.threads),
             visible_devices: devices.iter().filter_map(|device| visible(device)).collect(),
         };
-        let watch = Watch {
+        let reporter = StageReporter {
             planner: &self.planner,
             planned: &planned,
             progress: self.progress,
@@ -260,15 +263,15 @@ impl Walk<'_> {
             running: Mutex::default(),
         };
         let total = Some(planned.plan.stages().len() as u64);
-        reports(self.progress).start(&self.planner.sweep.name, Unit::Count("stages"), total, 0);
-        let outcomes = stages::run(&planned.plan, &runner, &watch, self.stop)?;
-        reports(self.progress).finish();
-        // Without what trials share there is nothing to compare.
-        for (at, outcome) in outcomes.iter().enumerate() {
-            let is_shared = !planned.goals.values().any(|stages| stages.contains(&at));
+        lock(self.progress).start(&self.planner.sweep.name, Unit::Count("stages"), total, 0);
+        let outcomes = stages::run(&planned.plan, &runner, &reporter, self.stop)?;
+        lock(self.progress).finish();
+        // Trials cannot be compared without their shared inputs.
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let is_shared = !planned.goals.values().any(|stages| stages.contains(&index));
             if let (true, Outcome::Failed { error }) = (is_shared, outcome) {
                 return Err(Error::Invalid {
-                    path: planned.plan.log_file(at),
+                    path: planned.plan.log_file(index),
                     reason: error.clone(),
                 });
             }
@@ -276,8 +279,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Each trial's metric at a rung, none for one that failed, once all are there. Other tasks that are
-    /// at work are waited for; none when something is left that nobody works at.
+    /// Waits for the metrics of all trials at a rung, and returns them.
+    ///
+    /// Returns `None` if a trial is unfinished and no other task is running.
     fn values(&mut self, trials: &[usize], rung: usize) -> Result<Option<Values>, Error> {
         let seeds = &self.planner.sweep.seeds;
         let goals = trials
@@ -286,13 +290,13 @@ impl Walk<'_> {
         let planned = self.planner.plan(&goals.collect::<Vec<_>>())?;
         let mut has_waited = false;
         loop {
-            // Looked at before the values: who ends in between has left all of them.
-            let others = self.others_at_work()?;
+            // Read before the values: a task that ends in between has written all of its values.
+            let others = self.other_tasks_running()?;
             let values = trials.iter().map(|&trial| {
                 Ok(match self.mean(&planned, trial, rung)? {
-                    Mean::Open => None,
+                    Mean::Pending => None,
                     Mean::Failed => Some((trial, None)),
-                    Mean::Of(value) => Some((trial, Some(value))),
+                    Mean::Value(value) => Some((trial, Some(value))),
                 })
             });
             let values = values.collect::<Result<Option<Values>, Error>>()?;
@@ -300,32 +304,32 @@ impl Walk<'_> {
                 return Ok(values);
             }
             if !has_waited {
-                reports(self.progress)
-                    .note("waiting for other tasks, whose trials are compared with these");
+                lock(self.progress)
+                    .note("waiting for the trials of other tasks, to compare them with these");
                 has_waited = true;
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// A trial's metric at a rung.
+    /// Returns the mean of a trial's metric at a rung.
     fn mean(&self, planned: &Planned, trial: usize, rung: usize) -> Result<Mean, Error> {
         let sweep = self.planner.sweep;
         let mut sum = 0.0;
-        let mut is_open = false;
+        let mut is_pending = false;
         for &seed in &sweep.seeds {
-            match self.planner.standing(planned, Goal { trial, seed, rung })? {
-                Standing::Measured(measured) => {
+            match self.planner.status(planned, Goal { trial, seed, rung })? {
+                RunStatus::Measured(measured) => {
                     sum += measured.values.get(&sweep.metric).copied().unwrap_or(f64::NAN);
                 }
-                Standing::Failed(_) => return Ok(Mean::Failed),
-                Standing::Open => is_open = true,
+                RunStatus::Failed(_) => return Ok(Mean::Failed),
+                RunStatus::Pending => is_pending = true,
             }
         }
-        Ok(if is_open { Mean::Open } else { Mean::Of(sum / sweep.seeds.len() as f64) })
+        Ok(if is_pending { Mean::Pending } else { Mean::Value(sum / sweep.seeds.len() as f64) })
     }
 
-    fn others_at_work(&self) -> Result<bool, Error> {
+    fn other_tasks_running(&self) -> Result<bool, Error> {
         let Some(task) = self.options.task else { return Ok(false) };
         for index in (0..task.count).filter(|&index| index != task.index) {
             match durable::lock(&self.task_lock(index)?) {
@@ -344,29 +348,29 @@ impl Walk<'_> {
     }
 
     /// Writes the results of all tasks so far.
-    fn ended(&mut self, going: &[Vec<usize>]) -> Result<Ended, Error> {
+    fn finish(&mut self, rung_trials: &[Vec<usize>]) -> Result<SweepOutcome, Error> {
         let sweep = self.planner.sweep;
         let seeds = &sweep.seeds;
-        let all = going.iter().enumerate().flat_map(|(rung, trials)| {
+        let all = rung_trials.iter().enumerate().flat_map(|(rung, trials)| {
             trials
                 .iter()
                 .flat_map(move |&trial| seeds.iter().map(move |&seed| Goal { trial, seed, rung }))
         });
-        // Of each run its highest rung, which has those below it.
+        // The highest rung of each run includes those below it.
         let mut highest: BTreeMap<(usize, u64), Goal> = BTreeMap::new();
         highest.extend(all.map(|goal| ((goal.trial, goal.seed), goal)));
         let planned = self.planner.plan(&highest.into_values().collect::<Vec<_>>())?;
-        // Waiting is short: others hold this lock only while they write.
+        // The wait is short: other tasks hold this lock only while they write.
         let _lock = durable::wait_for_lock(&self.planner.out.join("lock"))?;
-        let results = self.planner.results(&planned, going)?;
+        let results = self.planner.results(&planned, rung_trials)?;
         results.write(sweep, self.planner.out)?;
         let is_left = |trial: &&TrialResult| trial.rung.is_none() && trial.error.is_none();
         let left_to_others = results.trials.iter().filter(is_left).count();
-        Ok(Ended { results, left_to_others })
+        Ok(SweepOutcome { results, left_to_others })
     }
 }
 
-/// What `CUDA_VISIBLE_DEVICES` is for a device, within those that are visible here.
+/// Returns `CUDA_VISIBLE_DEVICES` for a device, an index among the GPUs visible to this process.
 fn visible(device: &str) -> Option<String> {
     let index: usize = device.strip_prefix("cuda:")?.parse().ok()?;
     let here = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -374,38 +378,39 @@ fn visible(device: &str) -> Option<String> {
     Some(of_those.map_or_else(|| index.to_string(), |one| one.trim().to_owned()))
 }
 
-/// Says of stages what they mean to the sweep.
-struct Watch<'a, 'p> {
+/// Reports the stages of a sweep as its progress.
+struct StageReporter<'a, 'p> {
     planner: &'a Planner<'a>,
     planned: &'a Planned,
-    progress: &'a Reports<'p>,
+    progress: &'a SharedProgress<'p>,
     done: AtomicUsize,
     running: Mutex<BTreeMap<usize, String>>,
 }
 
-impl Watch<'_, '_> {
-    fn show(&self, change: impl FnOnce(&mut BTreeMap<usize, String>)) {
+impl StageReporter<'_, '_> {
+    fn update(&self, change: impl FnOnce(&mut BTreeMap<usize, String>)) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut running);
         let lines: Vec<String> = running.values().cloned().collect();
-        let mut reports = reports(self.progress);
-        reports.detail(&lines.join(" | "));
-        reports.position(self.done.load(Ordering::Relaxed) as u64);
+        let mut progress = lock(self.progress);
+        progress.detail(&lines.join(" | "));
+        progress.position(self.done.load(Ordering::Relaxed) as u64);
     }
 
-    /// What there is to say of a run whose stage has ended.
-    fn news(&self, at: usize, outcome: &Outcome) -> Option<String> {
-        let (goal, stages) = self.planned.goals.iter().find(|(_, stages)| stages.contains(&at))?;
-        let settings = shown(&self.planner.sweep.trials[goal.trial].settings);
+    /// Returns the message on a run whose stage has ended.
+    fn message(&self, index: usize, outcome: &Outcome) -> Option<String> {
+        let (goal, stages) =
+            self.planned.goals.iter().find(|(_, stages)| stages.contains(&index))?;
+        let settings = format_settings(&self.planner.sweep.trials[goal.trial].settings);
         let name = format!("trial {}, seed {} ({settings})", goal.trial, goal.seed);
         match outcome {
             Outcome::Failed { error } => {
                 let first = error.split(['\n', ';']).next().unwrap_or_default();
                 Some(format!("{name} failed: {first}"))
             }
-            Outcome::Finished { .. } if stages.last() == Some(&at) => {
-                let standing = self.planner.standing(self.planned, *goal).ok()?;
-                let Standing::Measured(measured) = standing else { return None };
+            Outcome::Finished { .. } if stages.last() == Some(&index) => {
+                let status = self.planner.status(self.planned, *goal).ok()?;
+                let RunStatus::Measured(measured) = status else { return None };
                 let metric = &self.planner.sweep.metric;
                 let value = measured.values.get(metric)?;
                 Some(format!("{name}: {metric} {value:.4} after {} epochs", measured.epochs))
@@ -415,31 +420,31 @@ impl Watch<'_, '_> {
     }
 }
 
-impl stages::Observer for Watch<'_, '_> {
-    fn damaged(&self, plan: &Plan, at: usize, damage: &Damage) {
-        let name = &plan.stages()[at].name;
-        reports(self.progress).note(&format!("{name} is run again: {}", damage.reason()));
+impl stages::Observer for StageReporter<'_, '_> {
+    fn damaged(&self, plan: &Plan, index: usize, damage: &Damage) {
+        let name = &plan.stages()[index].name;
+        lock(self.progress).note(&format!("{name} runs again: {}", damage.reason()));
     }
 
-    fn started(&self, plan: &Plan, at: usize, _action: StageAction) {
-        self.show(|running| {
-            running.insert(at, plan.stages()[at].name.clone());
+    fn started(&self, plan: &Plan, index: usize, _action: StageAction) {
+        self.update(|running| {
+            running.insert(index, plan.stages()[index].name.clone());
         });
     }
 
-    fn said(&self, plan: &Plan, at: usize, line: &str) {
-        self.show(|running| {
-            running.insert(at, format!("{}: {line}", plan.stages()[at].name));
+    fn output(&self, plan: &Plan, index: usize, line: &str) {
+        self.update(|running| {
+            running.insert(index, format!("{}: {line}", plan.stages()[index].name));
         });
     }
 
-    fn ended(&self, _plan: &Plan, at: usize, outcome: &Outcome) {
-        if let Some(news) = self.news(at, outcome) {
-            reports(self.progress).note(&news);
+    fn ended(&self, _plan: &Plan, index: usize, outcome: &Outcome) {
+        if let Some(message) = self.message(index, outcome) {
+            lock(self.progress).note(&message);
         }
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.show(|running| {
-            running.remove(&at);
+        self.update(|running| {
+            running.remove(&index);
         });
     }
 }

@@ -1,9 +1,10 @@
-//! The batch script that carries a sweep as a SLURM array.
+//! Batch script that runs a sweep as a SLURM array.
 
 use std::path::Path;
 
-/// A script for `sbatch`: so many array tasks, each with its share of the sweep's trials, on a GPU of its
-/// own where `device` is one. The paths are those of the folder that it is submitted from.
+/// Returns a script for `sbatch` of `tasks` array tasks, each with its share of the sweep's trials.
+///
+/// Each task has its own GPU if `device` is one. Paths are relative to the folder of submission.
 #[must_use]
 pub fn batch_script(
     name: &str,
@@ -19,17 +20,17 @@ pub fn batch_script(
     let (file, out) = (quoted(&file.display().to_string()), quoted(&out.display().to_string()));
     format!(
         "#!/bin/bash
-# The sweep {name} as {tasks} tasks on storage that they share. Submit it from the folder in which the paths
-# of the sweep's config hold: sbatch THIS. Submitted again, it goes on with what is left. Whoever ends last
-# writes the results of all; `capsmith sweep run {file} --out {out} --resume` does so too, at any time.
+# Sweep {name} as {tasks} tasks on shared storage. Submit this script with sbatch from the folder to which
+# the paths in the sweep file are relative. Submitted again, it resumes the sweep. The last task to finish
+# writes the results of all; `capsmith sweep run {file} --out {out} --resume` also does, at any time.
 #SBATCH --job-name=capsmith-{name}
 #SBATCH --array=0-{last}
 #SBATCH --output=capsmith-{name}-%a.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
-# SIGTERM two minutes before the time is over: runs save a checkpoint and stop.
+# SIGTERM two minutes before the time limit: runs save a checkpoint and stop.
 #SBATCH --signal=TERM@120
-# What one task needs; set them to your cluster.
+# Resources of one task; adapt them to your cluster.
 #SBATCH --cpus-per-task=8
 {gpu}#SBATCH --time=24:00:00
 
@@ -38,7 +39,7 @@ srun capsmith sweep run {file} --out {out} --task \"$SLURM_ARRAY_TASK_ID/{tasks}
     )
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell, if needed.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_numbers_tasks_as_the_option_does_and_quotes_paths() {
+    fn the_script_numbers_tasks_from_zero_and_quotes_paths() {
         let more = ["--device".to_owned(), "cuda".to_owned()];
         let script = |device| {
             let (file, out) = (Path::new("a b.toml"), Path::new("/shared/it's"));

@@ -1,67 +1,67 @@
-//! What is varied: keys of the config with the values that each may have, and trials chosen from them.
+//! Search spaces: the varied keys of a config, their values, and the selection of trials.
 
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-/// Keys of a config and the values that a trial gives them, in the alphabetical order of keys.
+/// Varied keys and their values in a trial, in alphabetical order of keys.
 pub type Settings = Vec<(String, Value)>;
 
-/// How a range is written, for messages.
+/// Syntax of values, for messages.
 const RANGES: &str = "a list of values, { uniform = [low, high] }, { log-uniform = [low, high] } or \
                       { integer = [low, high] }";
 
-/// Most trials of one sweep: more are a slip of the keyboard.
-pub const MOST_TRIALS: usize = 10_000;
+/// Maximum number of trials of a sweep; more are probably a typing error.
+pub const MAX_TRIALS: usize = 10_000;
 
-/// Draws in a row that give no new trial, after which there is none to be found: a narrow range has few
-/// numbers of four digits.
-const MOST_MISSES: u32 = 100_000;
+/// Maximum consecutive duplicate draws, after which no new trial is expected: a narrow range has
+/// few numbers of four digits.
+const MAX_DUPLICATES: u32 = 100_000;
 
-/// What a key may be.
+/// Values that a key may have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Domain {
     /// One of these.
     List(Vec<Value>),
-    /// Any number between the two.
+    /// Any number between the bounds.
     Uniform(f64, f64),
-    /// Any number between the two, every order of magnitude as likely as another.
+    /// Any number between the bounds, uniform in its logarithm.
     LogUniform(f64, f64),
-    /// Any whole number from the first to the second.
+    /// Any whole number within the bounds, inclusive.
     Integer(i64, i64),
 }
 
-/// A key that is varied.
+/// A varied key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
-    /// In dotted form.
+    /// Dotted key.
     pub key: String,
-    /// Its values.
+    /// Values of the key.
     pub domain: Domain,
 }
 
-/// All keys that are varied, in alphabetical order.
+/// All varied keys, in alphabetical order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Space {
-    /// At least one.
+    /// Varied keys, at least one.
     pub axes: Vec<Axis>,
 }
 
 impl Space {
-    /// The space of a `[space]` table.
+    /// Parses a `[space]` table.
     ///
     /// # Errors
-    /// Names the key, and says how a range is written.
+    /// Fails if a value is no list or range; names the key and the syntax.
     pub fn parse(table: &Table) -> Result<Self, String> {
         let mut axes = Vec::new();
         collect(table, "", &mut axes)?;
         axes.sort_by(|a: &Axis, b: &Axis| a.key.cmp(&b.key));
         if axes.is_empty() {
-            return Err(format!("no key is varied; give each one {RANGES}"));
+            return Err(format!("no key is varied; give each key {RANGES}"));
         }
         Ok(Self { axes })
     }
 
-    /// How many different trials there are; `None` where a range has numbers without end.
+    /// Returns the number of distinct trials; `None` with a continuous range.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.axes.iter().try_fold(1_u64, |size, axis| {
@@ -74,10 +74,10 @@ impl Space {
         })
     }
 
-    /// Every combination of values; the last key changes fastest.
+    /// Returns every combination of values; the last key changes fastest.
     ///
     /// # Errors
-    /// Names a key that has a range, of which there is no every value.
+    /// Fails if a key has a range, or there are too many trials.
     pub fn grid(&self) -> Result<Vec<Settings>, String> {
         let mut trials: Vec<Settings> = vec![Vec::new()];
         for axis in &self.axes {
@@ -87,8 +87,8 @@ impl Space {
                     axis.key
                 ));
             };
-            if trials.len() * values.len() > MOST_TRIALS {
-                return Err(format!("the grid has more than {MOST_TRIALS} trials"));
+            if trials.len() * values.len() > MAX_TRIALS {
+                return Err(format!("the grid has more than {MAX_TRIALS} trials"));
             }
             let with = |trial: &Settings, value: &Value| {
                 let mut trial = trial.clone();
@@ -101,31 +101,33 @@ impl Space {
         Ok(trials)
     }
 
-    /// So many different trials drawn at random. A trial depends on the seed, its number and the ones
-    /// before it, so that more trials begin with the same ones.
+    /// Draws distinct trials at random.
+    ///
+    /// A trial depends only on the seed, its number and the trials before it: a larger number of
+    /// trials begins with the same ones.
     ///
     /// # Errors
-    /// When there are fewer different ones.
+    /// Fails if there are fewer distinct trials.
     pub fn draw(&self, seed: u64, trials: usize) -> Result<Vec<Settings>, String> {
         if let Some(size) = self.size()
             && (trials as u64) > size
         {
-            return Err(format!("{trials} trials are asked for, but there are only {size}"));
+            return Err(format!("{trials} trials are requested, but there are only {size}"));
         }
         let mut all: Vec<Settings> = Vec::with_capacity(trials);
-        let (mut attempt, mut misses) = (0, 0);
+        let (mut attempt, mut duplicates) = (0, 0);
         while all.len() < trials {
             let trial: Settings = self.axes.iter().map(|axis| axis.drawn(seed, attempt)).collect();
             attempt += 1;
             if !all.contains(&trial) {
                 all.push(trial);
-                misses = 0;
+                duplicates = 0;
                 continue;
             }
-            misses += 1;
-            if misses == MOST_MISSES {
+            duplicates += 1;
+            if duplicates == MAX_DUPLICATES {
                 return Err(format!(
-                    "{trials} trials are asked for, but only {} different ones were found; widen the ranges, whose numbers have four digits",
+                    "{trials} trials are requested, but only {} distinct ones were found; widen the ranges, whose values have four significant digits",
                     all.len()
                 ));
             }
@@ -155,7 +157,7 @@ impl Axis {
     }
 }
 
-/// Four significant digits are enough to search by and can be read, and typed again.
+/// Rounds to four significant digits, which are precise enough and easy to read and type.
 fn between(value: f64, low: f64, high: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value).clamp(low, high)
 }
@@ -164,7 +166,7 @@ fn pick(share: f64, count: u64) -> u64 {
     ((share * count as f64) as u64).min(count - 1)
 }
 
-/// A number from 0 to below 1 that depends on all three arguments and nothing else.
+/// Returns a number in `[0, 1)` that depends only on the arguments.
 fn share(seed: u64, attempt: u64, key: &str) -> f64 {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
@@ -173,7 +175,7 @@ fn share(seed: u64, attempt: u64, key: &str) -> f64 {
     let digest = hash.finalize();
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest[..8]);
-    // The 53 bits that a float has.
+    // The 53 bits of a float's mantissa.
     (u64::from_le_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
@@ -188,7 +190,7 @@ fn collect(table: &Table, section: &str, axes: &mut Vec<Axis>) -> Result<(), Str
             },
             other => {
                 return Err(format!(
-                    "`{key}` is {other}, but must be {RANGES}; a value that does not vary belongs into [fixed]"
+                    "`{key}` is {other}, but must be {RANGES}; put a value that does not vary into [fixed]"
                 ));
             }
         }
@@ -208,7 +210,7 @@ fn list(key: &str, values: &[Value]) -> Result<Domain, String> {
     Ok(Domain::List(values.to_vec()))
 }
 
-/// A table is a range where it has one key and that key names one, and a section elsewhere.
+/// Parses a table with one key as a range; `None` if the table is a section.
 fn range(key: &str, table: &Table) -> Result<Option<Domain>, String> {
     let Some((kind, bounds)) = table.iter().next().filter(|_| table.len() == 1) else {
         return Ok(None);
@@ -327,7 +329,7 @@ mod tests {
             let space = Space { axes: axes.collect() };
             let trials = space.grid().unwrap();
             prop_assert_eq!(trials.len() as u64, space.size().unwrap());
-            // In order as the digits of a number are, so that none is there twice.
+            // Strictly ascending, so no trial is there twice.
             prop_assert!(trials.windows(2).all(|pair| integers(&pair[0]) < integers(&pair[1])));
         }
 

@@ -143,7 +143,7 @@ fn vocabulary(setup: &Setup, settings: &Settings) -> Result<Vocabulary, Error> {
     let is_resumed = folder.exists() && folder.config()?.difference_of_run(config).is_empty();
     if is_resumed && Vocabulary::open(&folder.words())? != vocabulary {
         return Err(Error::Mismatch(format!(
-            "{} holds other words than the training captions have: the data set has changed, or capsmith 0.1.0 began this run, which dropped all punctuation and joined words at \"-\"; start a new run, or resume with that version",
+            "{} has other words than the training captions: the data set has changed, or capsmith 0.1.0 started this run, which dropped all punctuation and joined words at \"-\"\nhint: start a new run, or resume with that version",
             printable_path(&folder.words())
         )));
     }

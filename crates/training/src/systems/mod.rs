@@ -104,7 +104,7 @@ pub(crate) fn check_examples(
 ) -> Result<(), Error> {
     let skipped = inputs.without_embedding(&inputs.split.train);
     if skipped > 0 {
-        progress.note(&format!("{skipped} training pictures have no embedding and are left out"));
+        progress.note(&format!("{skipped} training pictures have no embedding and are skipped"));
     }
     let training = &config.training;
     let least = if training.drop_last_batch { training.batch_size } else { 1 };

@@ -44,7 +44,7 @@ pub(super) fn open(run: &RunFolder) -> Result<(Vec<Label>, Option<Encyclopedia>)
     for name in [LABELS, ENCYCLOPEDIA] {
         if folder.sources(name)? != from {
             return Err(Error::Mismatch(format!(
-                "{} is not of this run: it was made from other keywords than run.json names; copy it from the run that it was taken from, or train again",
+                "{} does not belong to this run: its keywords differ from those that run.json records\nhint: restore the file from a copy, or train again",
                 printable_path(&folder.file(name))
             )));
         }

@@ -154,7 +154,7 @@ fn sources(
     let identity = selected.identity();
     let other = |key: &str, path: &Path| {
         Error::Mismatch(format!(
-            "{} is not what the keywords in {} were selected from; set keywords.{key} to that, or select them again",
+            "{} is not the file that the keywords in {} were selected from\nhint: set keywords.{key} to that file, or select the keywords again",
             printable_path(path),
             printable_path(selected.path())
         ))
@@ -205,13 +205,13 @@ fn check_room(config: &Config, system: &recipes::Sbg, positions: i64) -> Result<
     let positions = usize::try_from(positions).unwrap_or(0);
     if system.text.block_size > positions {
         return Err(Error::Mismatch(format!(
-            "text.block_size is {}, but GPT-2's n_positions is {positions}; lower it",
+            "text.block_size is {}, but GPT-2's n_positions is {positions}; lower text.block_size",
             system.text.block_size
         )));
     }
     if config.decoding.max_new_tokens >= positions {
         return Err(Error::Mismatch(format!(
-            "decoding.max_new_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower it",
+            "decoding.max_new_tokens is {}, which leaves no room for keywords in GPT-2's {positions} positions; lower decoding.max_new_tokens",
             config.decoding.max_new_tokens
         )));
     }

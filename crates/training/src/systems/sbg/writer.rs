@@ -101,7 +101,7 @@ impl SbgWriter {
             token_rows(&self.tokenizer, &texts)?.into_iter().filter(|row| row.len() <= room);
         fitting.next_back().ok_or_else(|| {
             Error::Mismatch(format!(
-                "decoding.max_new_tokens leaves {room} positions for a prompt, too few for any; lower it"
+                "decoding.max_new_tokens leaves {room} positions for the prompt, which is too few; lower it"
             ))
         })
     }
@@ -185,7 +185,7 @@ impl Writer for SbgWriter {
         let (prompts, cut) = self.prompts(keywords, decoding.max_new_tokens)?;
         if cut > 0 {
             progress.note(&format!(
-                "the keywords of {cut} pictures leave no room for a caption of decoding.max_new_tokens={}; their last ones are left out",
+                "the keywords of {cut} pictures leave no room for a caption of decoding.max_new_tokens={}; their last keywords are dropped",
                 decoding.max_new_tokens
             ));
         }
@@ -235,7 +235,7 @@ fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextE
         return Ok(encoder);
     }
     Err(Error::Mismatch(format!(
-        "{} is not the CLIP that the run's embeddings were made by (its weights have another SHA-256); name the right one with --clip",
+        "{} is not the CLIP that computed the run's embeddings: its weights have another SHA-256\nhint: name the right one with --clip",
         printable_path(clip)
     )))
 }

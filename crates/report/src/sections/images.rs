@@ -12,15 +12,15 @@ use crate::pictures::{Pictures, missing};
 use crate::run::{Captioned, Run};
 
 /// Images of the page, and the data sets that they come from.
-pub(super) struct Shown {
+pub(super) struct RunImages {
     pub pictures: Pictures,
     /// Image files by name, for each data set that exists.
     sets: HashMap<PathBuf, HashMap<String, PictureFile>>,
 }
 
-impl Shown {
+impl RunImages {
     /// Loads the data sets of the runs.
-    pub fn of(runs: &[Run]) -> Result<Self, Error> {
+    pub fn load(runs: &[Run]) -> Result<Self, Error> {
         let mut sets = HashMap::new();
         for run in runs {
             let data = &run.config.data;
@@ -28,7 +28,8 @@ impl Shown {
                 let layout = data.layout().map_err(runs::Error::from)?;
                 let corpus = Corpus::load(&data.dataset, layout)?;
                 let named = corpus.images.iter().enumerate();
-                let files = named.map(|(at, image)| (image.file_name.clone(), corpus.picture(at)));
+                let files =
+                    named.map(|(index, image)| (image.file_name.clone(), corpus.picture(index)));
                 sets.insert(data.dataset.clone(), files.collect());
             }
         }
@@ -46,7 +47,7 @@ impl Shown {
     }
 
     /// Returns the first data set of the runs that is missing.
-    pub fn lost<'a>(&self, runs: &'a [Run]) -> Option<&'a Path> {
+    pub fn missing_data_set<'a>(&self, runs: &'a [Run]) -> Option<&'a Path> {
         let mut data_sets = runs.iter().map(|run| run.config.data.dataset.as_path());
         data_sets.find(|data_set| !self.sets.contains_key(*data_set))
     }
