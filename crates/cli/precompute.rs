@@ -121,7 +121,7 @@ fn report(summary: &Summary, names: &[String], out: &Path) {
     if !summary.changed.is_empty() {
         let changed: Vec<_> = summary.changed.iter().map(|&picture| &names[picture]).collect();
         terminal::say(&format!(
-            "{} pictures changed since they were embedded ({}); embedded again with the rest of their batches",
+            "pictures that changed since they were embedded: {} ({}); embedded again with the rest of their batches",
             changed.len(),
             precompute::first_of(&changed)
         ));

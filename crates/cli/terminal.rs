@@ -292,7 +292,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             if std::io::stderr().is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
         let start = self.since.map_or_else(String::new, |since| {
             let seconds = since.elapsed().as_secs_f64();
-            format!("{dim}{seconds:.3} {}{plain} ", event.metadata().target())
+            format!("{dim}{seconds:.3}s {}{plain} ", event.metadata().target())
         });
         // Nobody can be told when stderr is closed.
         let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{start}{}", lines.join("\n")));

@@ -174,7 +174,7 @@ fn a_sweep_that_cannot_run_is_refused_before_it_starts() {
     let text = std::fs::read_to_string(&path).unwrap().replace("embeddings.safetensors", "none.st");
     std::fs::write(&path, text).unwrap();
     let error = failure(&words(&path, &out, &[]));
-    assert!(error.contains("none.st is not there") && error.contains("clip ="), "{error}");
+    assert!(error.contains("none.st does not exist") && error.contains("clip ="), "{error}");
     assert!(failure(&words(&path, &out, &["--device", "cpu,gpu"])).contains("gpu"));
 
     let path = file(folder.path(), stage, head, good);

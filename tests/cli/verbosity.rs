@@ -34,12 +34,12 @@ fn verbose_adds_lines_with_time_and_target() {
     let (usual, verbose) = (success(&check), success(&[&["-v"], &check[..]].concat()));
     assert_eq!(verbose.stdout, usual.stdout);
     let is_debug = |line: &str| {
-        let (seconds, rest) = line.split_once("s datasets::corpus ").unwrap_or_default();
+        let (seconds, rest) = line.split_once("s datasets::loading ").unwrap_or_default();
         seconds.parse::<f64>().is_ok() && rest.contains(&stage.pictures())
     };
     let verbose = errors(&verbose);
     assert!(verbose.lines().any(is_debug), "{verbose}");
-    assert!(!errors(&usual).contains("datasets::corpus"));
+    assert!(!errors(&usual).contains("datasets::loading"));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();
     let draw = ["dataset", "draw", "--count", "6", "--out", &out, "-vv"];

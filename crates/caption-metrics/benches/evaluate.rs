@@ -1,4 +1,4 @@
-//! How long the parts of an evaluation take on 200 synthetic images with 5 references each.
+//! Durations of the parts of an evaluation on 200 synthetic images with 5 references each.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -119,7 +119,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Where the picture of image `index` is; no picture's place where there is no such image.
+    /// Returns the location of image `index`; an empty path if there is no such image.
     #[must_use]
     pub fn picture(&self, index: usize) -> PictureFile {
         let name = self.images.get(index).map_or("", |image| image.file_name.as_str());

@@ -56,7 +56,7 @@ struct Network<'m> {
     seed: i64,
     /// The segments, each with the rows that it read.
     segments: Vec<(Segment<'m>, Tensor)>,
-    /// What the last segment returned: a leaf, from which autograd goes on.
+    /// Output of the last segment: a leaf, from which autograd continues.
     output: Tensor,
 }
 

@@ -68,7 +68,7 @@ fn unsupported_settings_are_rejected_by_name() {
     for (key, value, problem) in [
         ("activation_function", Value::from("relu"), "only gelu"),
         ("scale_embedding", Value::from(true), "only false"),
-        ("decoder_attention_heads", Value::from(3), "does not divide"),
+        ("decoder_attention_heads", Value::from(3), "not a multiple"),
         ("label2id", serde_json::json!({"LABEL_0": 0}), "entailment"),
         ("eos_token_id", Value::from(-1), "not in the vocabulary"),
     ] {

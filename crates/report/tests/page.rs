@@ -1,4 +1,4 @@
-//! Whole pages of runs that the tests write file by file.
+//! Complete pages of runs that the tests write file by file.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
 use std::fmt::Write as _;

@@ -87,7 +87,7 @@ impl Provenance {
 
     /// Returns a line for each difference of the embeddings.
     ///
-    /// Of an imported model's embeddings only the length is known.
+    /// The embeddings of an imported model are known by their length only.
     fn embeddings_difference(&self, other: &Self) -> Vec<String> {
         match (&self.embeddings, &other.embeddings) {
             (Some(before), Some(after)) => after.differences(before),

@@ -100,7 +100,7 @@ pub struct TaskOutput {
 pub struct Candidate {
     /// Text.
     pub caption: String,
-    /// What captions of the run are compared by: see [`training::captions::Caption::score`].
+    /// Score by which the run ranks its captions: see [`training::captions::Caption::score`].
     pub score: f64,
     /// Cosine similarity of caption and image by CLIP, if one is served.
     pub similarity: Option<f64>,

@@ -91,7 +91,7 @@ fn invalid_options_are_rejected_with_the_valid_ones() {
     refused(&[("runs", "other")], &["other", "any, words, samples"]);
     refused(&[("runs", "any"), ("runs", "any")], &["twice"]);
     refused(&[("colour", "red")], &["colour", "picture, runs and decoding"]);
-    refused(&[("decoding", "{}"), ("decoding", "{}")], &["twice"]);
+    refused(&[("decoding", "{}"), ("decoding", "{}")], &["two fields"]);
     refused(&[("runs", "any"), ("decoding", r#"{"words": {}}"#)], &["words", "runs does not"]);
     decoding("{", &["decoding"]);
     decoding("[]", &["decoding"]);

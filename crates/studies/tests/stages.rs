@@ -306,6 +306,6 @@ fn what_no_stage_has_made_is_not_touched() {
     add(&mut plan, place.write("mine", "x", &[]));
     fs::write(place.file("mine"), "somebody's").unwrap();
     let error = run(&plan, &place.runner, &Heard::default(), &AtomicBool::new(false)).unwrap_err();
-    assert!(error.to_string().contains("in the way of stage mine"), "{error}");
+    assert!(error.to_string().contains("stage mine would overwrite"), "{error}");
     assert_eq!(fs::read_to_string(place.file("mine")).unwrap(), "somebody's");
 }

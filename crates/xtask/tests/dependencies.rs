@@ -130,7 +130,7 @@ fn crates_depend_on_libtorch_as_their_table_says() {
 /// Parsing functions of protobuf begin with `parse`, `merge` or `read`.
 #[test]
 fn no_message_of_protobuf_is_parsed() {
-    for crate_name in ["training", "studies"] {
+    for crate_name in ["runs", "studies"] {
         let sources = root().join("crates").join(crate_name).join("src");
         let output = Command::new("grep")
             .args(["-rlE", "protobuf|tensorboard_proto"])

@@ -21,7 +21,7 @@ const DRAW_BITS: u32 = 53;
 ///
 /// Filtered tokens have probability 0; each row keeps at least one token.
 ///
-/// Of tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
+/// Among tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
 /// arbitrary choice as its sort is not stable; here those with the highest ids stay.
 pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
     let mut logits = logits.to_kind(Kind::Float) / sampling.temperature;

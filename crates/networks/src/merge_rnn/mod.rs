@@ -32,7 +32,7 @@ use crate::layers::{Builder, InitialWeights};
 /// Settings of a Merge-RNN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MergeRnnConfig {
-    /// Where the image enters.
+    /// Point at which the image enters.
     pub architecture: Architecture,
     /// Number of words, plus the edge and the unknown word.
     pub vocab_size: i64,

@@ -132,7 +132,7 @@ impl ClipCaptioner {
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
-    /// What GPT-2 reads, `[rows, hidden]`: prefix vectors, then tokens.
+    /// Returns the input of GPT-2, `[rows, hidden]`: prefix vectors, then tokens.
     fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
             batch.prefix_length(),
