@@ -33,6 +33,7 @@ const RANDOM: &str = "random";
 /// with changed inputs run again with all stages that depend on them. A failed row does not stop
 /// the others; the exit code reports it.
 #[derive(ClapArgs)]
+#[allow(clippy::struct_excessive_bools, reason = "an option each")]
 pub struct Args {
     /// Table of the paper
     #[arg(value_enum)]

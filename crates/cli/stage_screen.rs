@@ -83,10 +83,10 @@ impl Observer for Screen {
                 ));
             }
             Outcome::Skipped => {
-                terminal::say(&format!("- {name} skipped: a stage that it depends on failed"))
+                terminal::say(&format!("- {name} skipped: a stage that it depends on failed"));
             }
             Outcome::Stopped => {
-                terminal::say(&format!("- {name} stopped; resume it with --resume"))
+                terminal::say(&format!("- {name} stopped; resume it with --resume"));
             }
         }
     }

@@ -127,7 +127,7 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// Progress bar with a count, a rate and the remaining time; without a terminal, periodic lines.
 #[derive(Default)]
 pub struct Bar {
-    bar: Option<ProgressBar>,
+    shown: Option<ProgressBar>,
     task: String,
     unit: Option<Unit>,
     detail: String,
@@ -182,14 +182,14 @@ impl Progress for Bar {
         // Rate and remaining time exclude the work done before.
         bar.set_position(done);
         bar.reset_eta();
-        self.bar = Some(bar);
+        self.shown = Some(bar);
         self.unit = Some(unit);
         task.clone_into(&mut self.task);
         self.detail.clear();
     }
 
     fn position(&mut self, done: u64) {
-        let Some(bar) = &self.bar else { return };
+        let Some(bar) = &self.shown else { return };
         bar.set_position(done);
         let total = bar.length().filter(|total| *total > 0);
         self.line(done, total);
@@ -197,13 +197,13 @@ impl Progress for Bar {
 
     fn detail(&mut self, text: &str) {
         text.clone_into(&mut self.detail);
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.shown {
             bar.set_message(text.to_owned());
         }
     }
 
     fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let Some(bar) = self.shown.take() {
             bar.finish_and_clear();
         }
     }

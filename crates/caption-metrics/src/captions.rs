@@ -209,7 +209,9 @@ mod tests {
     fn numbers_are_read_back() {
         let mut codes = Vec::new();
         let numbers = [0, 1, 127, 128, 16_383, 16_384, 1 << 21, u32::MAX];
-        numbers.iter().for_each(|&number| put(number, &mut codes));
+        for number in numbers {
+            put(number, &mut codes);
+        }
         assert_eq!(codes.len(), 1 + 1 + 1 + 2 + 2 + 3 + 4 + 5);
         let mut codes = codes.as_slice();
         assert_eq!(numbers.map(|_| take(&mut codes)), numbers);
@@ -238,13 +240,17 @@ mod tests {
         for listed_first in [true, false] {
             let mut builder = Builder::default();
             if listed_first {
-                ["b", "a", "b"].into_iter().for_each(|id| builder.name(id));
+                for id in ["b", "a", "b"] {
+                    builder.name(id);
+                }
             }
             for id in ["x", "a", "b", "a"] {
                 builder.one(id, &format!("of {id}")).unwrap();
             }
             if !listed_first {
-                ["b", "a", "b"].into_iter().for_each(|id| builder.name(id));
+                for id in ["b", "a", "b"] {
+                    builder.name(id);
+                }
             }
             let captions = builder.finish().unwrap();
             assert_eq!(captions.ids().iter().collect::<Vec<_>>(), ["b", "a", "x"]);

@@ -46,6 +46,7 @@ impl References {
     }
 
     /// Returns images and their captions, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Vec<String>)> {
         self.0.ids().iter().enumerate().map(|(image, id)| (id, self.0.of(image).collect()))
     }
@@ -98,6 +99,7 @@ impl Predictions {
     }
 
     /// Returns images and their captions, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, String)> {
         self.0.ids().iter().enumerate().map(|(image, id)| (id, self.0.of(image).collect()))
     }

@@ -60,6 +60,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Returns the scores of every image, in the order of the references.
+    #[must_use]
     pub fn per_image(&self) -> impl ExactSizeIterator<Item = ImageScores<'_>> {
         let images = self.ids.iter().zip(&self.statistics);
         images.map(|(id, image)| ImageScores { id, scores: corpus(&[image]) })

@@ -42,7 +42,7 @@ pub struct TrainingOptions {
     pub seed: u64,
 }
 
-/// StepProgress event: a finished step.
+/// `StepProgress` event: a finished step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepProgress {
     /// Finished steps.

@@ -29,7 +29,7 @@
 //! # }
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,10 +110,9 @@ impl Key {
     /// Returns the names whose values differ from those in `there`.
     #[must_use]
     pub fn changed_names(&self, there: &Self) -> Vec<String> {
-        let names: BTreeMap<&String, ()> =
-            self.0.keys().chain(there.0.keys()).map(|name| (name, ())).collect();
+        let names: BTreeSet<&String> = self.0.keys().chain(there.0.keys()).collect();
         let differ = |name: &&String| self.0.get(*name) != there.0.get(*name);
-        names.into_keys().filter(differ).cloned().collect()
+        names.into_iter().filter(differ).cloned().collect()
     }
 
     /// Returns a line for each value that differs, such as `batch size: 32 there, 64 here`.

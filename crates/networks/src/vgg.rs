@@ -13,7 +13,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::weights::{self, Checkpoint, WeightsError};
 
-/// Indices of the convolutions in `features`; a ReLU follows each.
+/// Indices of the convolutions in `features`; a `ReLU` follows each.
 const CONVOLUTIONS: [usize; 13] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
 /// Convolutions that a max pooling follows.
 const POOLED: [usize; 5] = [2, 7, 14, 21, 28];
@@ -76,7 +76,7 @@ impl Vgg16 {
         Ok(Self { convolutions, hidden, checkpoint })
     }
 
-    /// Returns fc7 after its ReLU, `[batch, 4096]`, for pixels `[batch, 3, height, width]`.
+    /// Returns fc7 after its `ReLU`, `[batch, 4096]`, for pixels `[batch, 3, height, width]`.
     ///
     /// The network was trained on 224 x 224 pixels.
     ///

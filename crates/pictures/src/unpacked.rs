@@ -23,6 +23,7 @@ type Copy = Arc<Mutex<Option<File>>>;
 static COPIES: Mutex<Vec<(Arc<Path>, Copy)>> = Mutex::new(Vec::new());
 
 /// Returns a stream of the uncompressed bytes of `archive`, a gzip file.
+#[must_use]
 pub fn stream(archive: File) -> impl Read {
     MultiGzDecoder::new(BufReader::with_capacity(1 << 16, archive))
 }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use include_dir::{Dir, include_dir};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -174,13 +173,10 @@ impl Config {
         let common: Table = names.iter().filter_map(|name| table.remove_entry(*name)).collect();
         let Common { data, training, optimizer, decoding } = common.try_into()?;
         let name = table.remove("system");
-        fn section<T: DeserializeOwned>(table: Table) -> Result<T, toml::de::Error> {
-            table.try_into()
-        }
         let system = match name.as_ref().and_then(Value::as_str) {
-            Some("sbg") => System::Sbg(section::<Sbg>(table)?),
-            Some("merge-rnn") => System::MergeRnn(section::<MergeRnn>(table)?),
-            _ => System::ClipPrefix(section::<ClipPrefix>(table)?),
+            Some("sbg") => System::Sbg(table.try_into::<Sbg>()?),
+            Some("merge-rnn") => System::MergeRnn(table.try_into::<MergeRnn>()?),
+            _ => System::ClipPrefix(table.try_into::<ClipPrefix>()?),
         };
         Ok(Self { system, data, training, optimizer, decoding })
     }

@@ -21,7 +21,7 @@ pub trait Backend {
     fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError>;
 }
 
-/// BackendError to caption a batch of images.
+/// `BackendError` to caption a batch of images.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// Memory is exhausted.

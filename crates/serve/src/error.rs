@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// BackendError to start the server.
+/// `BackendError` to start the server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The runtime or a thread cannot be started.

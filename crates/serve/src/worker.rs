@@ -2,7 +2,7 @@
 //!
 //! A request reserves a queue slot before its image is decoded, which bounds memory and avoids
 //! useless work. The thread takes all waiting images, up to the batch size, and captions them
-//! batch_size. An error or panic fails only that batch.
+//! `batch_size`. An error or panic fails only that batch.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -111,7 +111,7 @@ impl StateDict {
 fn state_dicts_of(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
     tree.check_expansion()?;
     let mut search = Search::default();
-    search.visit(tree.root(), String::new());
+    search.visit(tree.root(), "");
     if !search.found.is_empty() {
         return Ok(search.found);
     }
@@ -139,10 +139,10 @@ struct Search {
 
 impl Search {
     /// Recurses no deeper than values nest, which [`Tree::load`] limits.
-    fn visit(&mut self, value: Value, key_path: String) {
+    fn visit(&mut self, value: Value, key_path: &str) {
         match value {
             Value::Dict(dict) if self.is_new(dict.0) => {
-                let mut found = StateDict { key_path: key_path.clone(), ..StateDict::default() };
+                let mut found = StateDict { key_path: key_path.to_owned(), ..StateDict::default() };
                 for (key, value) in dict.iter() {
                     match (key, value) {
                         (Value::Str(name), Value::Tensor(tensor)) => {
@@ -156,13 +156,13 @@ impl Search {
                 }
                 for (key, value) in dict.iter() {
                     if let Value::Str(name) = key {
-                        self.visit_item(value, &key_path, || key_step(name));
+                        self.visit_item(value, key_path, || key_step(name));
                     }
                 }
             }
             Value::List(items) | Value::Tuple(items) if self.is_new(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.visit_item(item, &key_path, || format!("[{index}]"));
+                    self.visit_item(item, key_path, || format!("[{index}]"));
                 }
             }
             _ => {}
@@ -171,7 +171,7 @@ impl Search {
 
     fn visit_item(&mut self, item: Value, key_path: &str, step: impl FnOnce() -> String) {
         if matches!(item, Value::Dict(_) | Value::List(_) | Value::Tuple(_)) {
-            self.visit(item, format!("{key_path}{}", step()));
+            self.visit(item, &format!("{key_path}{}", step()));
         }
     }
 

@@ -55,7 +55,7 @@ pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> 
 }
 
 fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let (config, tokenizer) = language_model::load(&run)?;
+    let (config, tokenizer) = language_model::load(run)?;
     let tensors = file
         .names()
         .filter_map(|name| Some((name, name.strip_prefix(LANGUAGE_MODEL)?)))

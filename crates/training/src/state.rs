@@ -233,6 +233,7 @@ fn learner_options(config: &Config, dropout: bool) -> LearnerOptions {
 }
 
 /// Returns the variables sorted by name: the order of parameters must not be a hash map's.
+#[must_use]
 pub fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
     let mut variables: Vec<(String, Tensor)> = store.variables().into_iter().collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));

@@ -46,7 +46,7 @@ enum Task {
     /// Set up where needed, then run all tests: `cargo test --workspace --features gloo`
     ///
     /// Builds the pretend GPU first, into target/pretend-cuda, on which some of them run. The last
-    /// line counts the tests that skipped themselves; with CAPSMITH_REQUIRE_ALL=1 they fail.
+    /// line counts the tests that skipped themselves; with `CAPSMITH_REQUIRE_ALL=1` they fail.
     Test {
         /// Passed to `cargo test`: `cargo xtask test -- --ignored`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -205,8 +205,8 @@ fn no_two_files_of_a_crate_import_each_other() {
             found.extend(circles.iter().map(|(one, other)| format!("{name}: {one} {other}")));
         }
     }
-    let list: String = found.iter().map(|line| format!("{line}\n")).collect();
-    assert!(list.is_empty(), "these files import each other:\n{list}");
+    let found: Vec<String> = found.into_iter().collect();
+    assert!(found.is_empty(), "these files import each other:\n{}", found.join("\n"));
 }
 
 #[test]

@@ -126,7 +126,8 @@ impl<N: Copy + From<u8> + Into<f64> + PartialEq> Statistics<N> {
         let fragmentation = if self.is_perfect() {
             0.0
         } else {
-            let matched = (self.matches[HYPOTHESIS].into() + self.matches[REFERENCE].into()) / 2.0;
+            let matched =
+                f64::midpoint(self.matches[HYPOTHESIS].into(), self.matches[REFERENCE].into());
             self.chunks.into() / matched
         };
         let score = mean * (1.0 - GAMMA * fragmentation.powf(BETA));

@@ -134,20 +134,17 @@ impl Loader {
 
     /// Adds a line of JSONL.
     pub(super) fn line(&mut self, mut record: Record) -> Result<(), String> {
-        match (self.side, record.captions.take()) {
-            (Side::References, Some(captions)) => {
-                let id = record.image()?;
-                if record.caption.is_some() {
-                    return Err(format!(
-                        "image {id:?} has both \"caption\" and \"captions\"; keep one"
-                    ));
-                }
-                added(self.plain.all(&id, captions))
+        if let (Side::References, Some(captions)) = (self.side, record.captions.take()) {
+            let id = record.image()?;
+            if record.caption.is_some() {
+                return Err(format!(
+                    "image {id:?} has both \"caption\" and \"captions\"; keep one"
+                ));
             }
-            _ => {
-                let (id, caption) = record.into_caption()?;
-                self.row(&id, &caption)
-            }
+            added(self.plain.all(&id, captions))
+        } else {
+            let (id, caption) = record.into_caption()?;
+            self.row(&id, &caption)
         }
     }
 

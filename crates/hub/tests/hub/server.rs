@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// Commit of every repository on this hub.
 /// Silence of [`Fault::Stall`], if the client does not give up before.
-pub const STALL: Duration = Duration::from_secs(60);
+pub const STALL: Duration = Duration::from_mins(1);
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// Simulated fault.

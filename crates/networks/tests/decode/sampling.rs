@@ -114,7 +114,7 @@ fn fifty_thousand_draws_fit_the_distribution() {
         counts[hypothesis.tokens[0] as usize] += 1.0;
     }
     let against = |sampling: &Sampling| {
-        let probabilities = probabilities(&sampling, &logits).to_kind(Kind::Double).squeeze_dim(0);
+        let probabilities = probabilities(sampling, &logits).to_kind(Kind::Double).squeeze_dim(0);
         chi_square(&counts, &Vec::<f64>::try_from(probabilities).unwrap())
     };
     let (statistic, freedom) = against(&sampling);

@@ -87,7 +87,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Returns true for the program of a TorchScript archive.
+    /// Returns true for the program of a `TorchScript` archive.
     fn has_code(&self) -> bool {
         let code = format!("{}/code/", self.folder);
         let mut names = self.directory.file_names().flatten();

@@ -60,12 +60,11 @@ impl Machine<'_> {
             }
             _ => None,
         };
-        match result {
-            Some(result) => self.push_new(result),
-            None => {
-                let kinds = self.kinds(&arguments);
-                Err(self.invalid(format_args!("cannot rebuild {function:?} from ({kinds})")))
-            }
+        if let Some(result) = result {
+            self.push_new(result)
+        } else {
+            let kinds = self.kinds(&arguments);
+            Err(self.invalid(format_args!("cannot rebuild {function:?} from ({kinds})")))
         }
     }
 

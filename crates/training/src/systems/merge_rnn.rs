@@ -178,7 +178,7 @@ impl MergeRnnWriter {
         let mut store = nn::VarStore::new(device);
         let shape = network(settings, &vocabulary, image_dim);
         let model = merge_rnn::MergeRnn::with_initial(store.root(), &shape, InitialWeights::Zeros);
-        checkpoint::load_model(&checkpoint, &mut store)?;
+        checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         Ok(Self { model, vocabulary })
     }

@@ -247,7 +247,7 @@ impl PrefixWriter {
             &mapper,
             CaptionerInitialWeights::ZEROS,
         );
-        checkpoint::load_model(&checkpoint, &mut store)?;
+        checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         let stops = tokenizer.stop_tokens('.');
         let full_stop = tokenizer.encode(".")?.first().copied();

@@ -56,7 +56,7 @@ impl SbgWriter {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
-        checkpoint::load_model(&checkpoint, &mut store)?;
+        checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;

@@ -86,7 +86,9 @@ impl Table {
             self.pairs.iter().map(|&(source, target)| (node(source), node(target))).collect();
         pairs.sort_unstable();
         let mut lengths = vec![0; count];
-        pairs.iter().for_each(|&(source, _)| lengths[source as usize] += 1);
+        for &(source, _) in &pairs {
+            lengths[source as usize] += 1;
+        }
         let (sources, starts) = groups(0, &lengths);
         [sources, starts, Numbers::<3>::bytes_of(pairs.iter().map(|pair| pair.1))]
     }
