@@ -65,7 +65,7 @@ pub struct Identity {
     pub normalize: bool,
     /// Type of the model's weights and activations.
     pub dtype: Dtype,
-    /// The data set's digest ([`datasets::Corpus::fingerprint`]).
+    /// Digest of the data set: `Corpus::fingerprint` of the crate `datasets`.
     pub dataset_fingerprint: String,
     /// Number of values in one embedding.
     pub dimension: usize,
