@@ -97,7 +97,7 @@ fn invalid_options_are_rejected_with_the_valid_ones() {
     decoding("[]", &["decoding"]);
     decoding(r#"{"other": {}}"#, &["other", "any, words, samples"]);
     decoding(r#"{"any": {"beams": 2}}"#, &["beams", "max_new_tokens and strategy"]);
-    decoding(r#"{"any": {"max_tokens": 0}}"#, &["max_tokens", "from 1 to"]);
+    decoding(r#"{"any": {"max_tokens": 0}}"#, &["max_new_tokens", "from 1 to"]);
     decoding(r#"{"any": {"max_tokens": -1}}"#, &["max_tokens"]);
     decoding(r#"{"any": {"max_tokens": 61}}"#, &["61", "from 1 to 60"]);
     decoding(r#"{"any": {"max_tokens": "many"}}"#, &["max_tokens"]);
