@@ -12,7 +12,8 @@ use hub::ModelFiles;
 use indicatif::HumanDuration;
 use networks::device::parse_device;
 use studies::reproduce::{
-    Estimate, Family, FoundModels, Request, Results, Row, Table, results, write_page,
+    Estimate, Family, FoundModels, LIT, PRETRAINED, Request, Results, Row, Table, results,
+    write_page,
 };
 use studies::stages::{self, Outcome, Plan, Runner, StageAction};
 use tch::{Kind, Tensor};
@@ -38,8 +39,8 @@ pub struct Args {
     /// Table of the paper
     #[arg(value_enum)]
     pub table: PaperTable,
-    /// Family of configs: flickr8k, flickr30k, small or demo, or a folder like those of configs/.
-    /// `small` takes about an hour on two CPU cores. [default: the full-size family of the table]
+    /// Family of configs: flickr8k, flickr30k, real, small or demo, or a folder like those of
+    /// configs/. `real` has pretrained image features and small language models; `small` takes about an hour on two CPU cores. [default: the full-size family of the table]
     #[arg(long, value_name = "FAMILY|DIR")]
     pub configs: Option<String>,
     /// Rows to reproduce, such as sbg-1,sbg-5,merge-rnn. [default: all]
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .rows
         .iter()
         .filter(|line| !line.is_scored() || !line.failures.is_empty())
-        .map(|line| line.row)
+        .map(|line| line.row.as_str())
         .collect();
     if !missing.is_empty() && terminal::interrupted().is_none() {
         bail!("some rows could not be scored: {}; the table says why", missing.join(", "));
@@ -156,11 +157,11 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
         reproduction.plan.outdate()?;
     }
     let outcomes = run_stages(&reproduction.plan, args.jobs)?;
-    let results = results(&reproduction, &outcomes, table, &request.rows)?;
+    let results = results(&request, &reproduction, &outcomes)?;
     results.write(&request.out)?;
     terminal::print(&format!("\n{}", results.markdown()))?;
     let page = request.out.join(format!("{}.html", table.name()));
-    write_page(&page, &results, &reproduction)?;
+    write_page(&page, &request, &results, &reproduction)?;
     terminal::say(&format!("wrote the table and its captions: {}", printable_path(&page)));
     Ok(Some(Finished { results, page }))
 }
@@ -265,17 +266,20 @@ fn fetch_meteor() {
 fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
     let recipe = &family.recipe;
     let find = |name: &str, needed| -> anyhow::Result<Option<String>> {
-        if name.is_empty() || name == RANDOM {
+        if name.is_empty() || [RANDOM, LIT, PRETRAINED].contains(&name) {
             return Ok(None);
         }
         find(args, name, needed).map(Some)
     };
     let nli = if recipe.keywords.categories == "nli" { recipe.keywords.nli.as_str() } else { "" };
+    let is_sentence = recipe.keywords.synonyms == "sentence";
+    let sentence = if is_sentence { recipe.keywords.sentence_model.as_str() } else { "" };
     Ok(FoundModels {
         clip: find(&recipe.models.clip, ModelFiles::Clip)?,
         gpt2: find(&recipe.models.gpt2, ModelFiles::LanguageModel)?,
         vgg: find(&recipe.models.vgg, ModelFiles::File)?,
         nli: find(nli, ModelFiles::LanguageModel)?,
+        sentence: find(sentence, ModelFiles::LanguageModel)?,
     })
 }
 

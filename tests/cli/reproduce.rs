@@ -151,6 +151,63 @@ fn all_rows_come_out_are_kept_and_are_redone_where_something_changed() {
 }
 
 #[test]
+fn controls_and_a_baseline_stand_beside_the_rows() {
+    let study = Study::new();
+    let about =
+        "dataset = \"demo\"\nabout = \"Drawn pictures.\"\ncontrols = true\nneighbours = 5\n";
+    study.change("recipe.toml", "dataset = \"demo/pictures\"", about);
+    study.change("recipe.toml", "gpt2 = \"gpt2\"", "gpt2 = \"pretrained-on-captions\"");
+    let pretrain =
+        "[pretrain.gpt2]\nvocab_size = 300\nhidden_size = 32\nlayers = 1\nsteps = 3\n[keywords]";
+    study.change("recipe.toml", "[keywords]", pretrain);
+    let rows = ["--rows", "prefix-original,prefix-gradient-clipping,sbg-5"];
+    let printed = String::from_utf8(success(&study.words(&rows)).stdout).unwrap();
+    assert!(printed.contains("Drawn pictures.") && !printed.contains("published"), "{printed}");
+
+    let table = study.table();
+    let names: Vec<&str> =
+        table["rows"].as_array().unwrap().iter().map(|row| row["row"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "prefix-original",
+            "prefix-original-control",
+            "prefix-gradient-clipping",
+            "prefix-gradient-clipping-control",
+            "sbg-5",
+            "sbg-5-control",
+            "neighbours"
+        ]
+    );
+    let score = |row: usize| table["rows"][row]["cells"][0]["mean"].as_f64().unwrap();
+    let run = study.out().join("runs/prefix-original-seed-42/evaluation");
+    for (row, folder) in [(0, "test"), (1, "test-shuffled")] {
+        let file = fs::read_to_string(run.join(folder).join("scores.json")).unwrap();
+        let scores: serde_json::Value = serde_json::from_str(&file).unwrap();
+        assert!((score(row) - scores["corpus"]["BLEU-1"].as_f64().unwrap()).abs() < 1e-12);
+    }
+    assert!(table["rows"][0]["cells"][0]["published"].is_null());
+    let pairs: Vec<[&str; 2]> = table["comparisons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| [pair["a"].as_str().unwrap(), pair["b"].as_str().unwrap()])
+        .collect();
+    assert_eq!(
+        pairs,
+        [
+            ["CLIP-prefix (Original)", "CLIP-prefix, gradient clipping"],
+            ["CLIP-prefix, gradient clipping", "SBG, top-5"],
+            ["SBG, top-5", "Consensus of neighbours"],
+        ]
+    );
+    let page = fs::read_to_string(study.out().join("table1.html")).unwrap();
+    assert!(page.contains("Drawn pictures.") && page.contains("Consensus of neighbours"));
+    assert!(page.contains("best of 1") && page.contains("best of 5"), "all rows are on the page");
+    assert!(study.redone(&rows).is_empty(), "all is kept");
+}
+
+#[test]
 fn what_a_study_kept_is_checked_and_made_again_where_it_has_changed() {
     let study = Study::new();
     let rows = ["--rows", "prefix-original"];

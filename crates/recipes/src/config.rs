@@ -414,7 +414,7 @@ pub(crate) mod tests {
     #[test]
     fn the_built_in_configs_load_and_two_rows_differ_in_under_ten_lines() {
         let mut rows = 0;
-        for folder in ["flickr8k", "flickr30k", "small", "demo"] {
+        for folder in ["flickr8k", "flickr30k", "real", "small", "demo"] {
             let plain = Config::built_in(&format!("{folder}/prefix-original.toml"), &[]).unwrap();
             for row in ["prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"] {
                 let row = Config::built_in(&format!("{folder}/{row}.toml"), &[]).unwrap();
@@ -425,7 +425,7 @@ pub(crate) mod tests {
                 }
             }
         }
-        assert_eq!(rows, 16);
+        assert_eq!(rows, 20);
     }
 
     /// `tests/fixtures/configs/0.1.0` has the configs that version 0.1.0 came with.

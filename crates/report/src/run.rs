@@ -96,6 +96,16 @@ impl Run {
         self.evaluations.iter().rfind(|evaluation| !evaluation.control)
     }
 
+    /// Returns [`Self::main`], if there is one.
+    pub(crate) fn main_only(&self) -> Vec<&Evaluation> {
+        self.main().into_iter().collect()
+    }
+
+    /// Returns the evaluations that are no controls.
+    pub(crate) fn official(&self) -> Vec<&Evaluation> {
+        self.evaluations.iter().filter(|evaluation| !evaluation.control).collect()
+    }
+
     /// Returns the command that evaluates the run.
     pub(crate) fn evaluate_command(&self) -> String {
         format!("capsmith evaluate --run {}", printable_path(&self.path))

@@ -6,24 +6,30 @@ use super::{name, not_evaluated};
 use crate::run::{Captioned, Evaluation, Run};
 use crate::sections::images::RunImages;
 
-/// Maximum number of images shown.
-const CARDS: usize = 48;
+/// Maximum number of images that [`sections`](super::sections) shows.
+pub(super) const CARDS: usize = 48;
 
-/// A run's number, the run, and the evaluation that represents it.
+/// A run's number, the run, and one of its evaluations.
 type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
 
-pub(super) fn section(runs: &[Run], images: &mut RunImages) -> Markup {
+/// Returns the captions of at most `most` images by the evaluations that `choose` names.
+pub(super) fn section(
+    runs: &[Run],
+    choose: fn(&Run) -> Vec<&Evaluation>,
+    most: usize,
+    images: &mut RunImages,
+) -> Markup {
     let evaluated: Vec<Evaluated> = runs
         .iter()
         .enumerate()
-        .filter_map(|(number, run)| Some((number, run, run.main()?)))
+        .flat_map(|(number, run)| choose(run).into_iter().map(move |one| (number, run, one)))
         .collect();
     let Some((_, _, first)) = evaluated.first() else { return not_evaluated(runs) };
     let common =
         |one: &&Captioned| evaluated.iter().all(|(.., all)| all.of(&one.picture).is_some());
     let common: Vec<&Captioned> = first.captions.iter().filter(common).collect();
     let cards: Vec<Markup> =
-        spread(&common, CARDS).into_iter().map(|one| card(one, &evaluated, images)).collect();
+        spread(&common, most).into_iter().map(|one| card(one, &evaluated, images)).collect();
     html! {
         @if common.is_empty() {
             p.absent { "These runs were evaluated on different pictures." }
@@ -51,12 +57,15 @@ fn card(picture: &Captioned, evaluated: &[Evaluated], images: &mut RunImages) ->
         article.card {
             (image)
             div.text {
-                @for &(number, run, evaluation) in evaluated {
+                @for (place, &(number, run, evaluation)) in evaluated.iter().enumerate() {
                     @if let Some(one) = evaluation.of(&picture.picture) {
                         div.caption {
                             (name(number, &evaluation.label(&run.name)))
                             p { (one.caption) }
-                            (keywords(run, &one.picture))
+                            // Below the last of a run's captions.
+                            @if evaluated.get(place + 1).is_none_or(|next| next.0 != number) {
+                                (keywords(run, &one.picture))
+                            }
                         }
                     }
                 }

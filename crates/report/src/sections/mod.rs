@@ -26,25 +26,29 @@ type Section = (&'static str, &'static str, Markup);
 /// Names a damaged file of a data set. Missing images are shown as missing.
 pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
     let mut images = RunImages::load(runs)?;
-    let sections = all(runs, scores::section(runs), &mut images);
+    let captions = captions::section(runs, Run::main_only, captions::CARDS, &mut images);
+    let sections = all(runs, scores::section(runs), captions, &mut images);
     Ok(rendered(&sections, &images))
 }
 
 /// Returns [`sections`] with `table` in place of the scores, and the captions first.
 ///
+/// Shows the captions of every evaluation but controls, for at most `pictures` images.
+///
 /// # Errors
 /// Same as [`sections`].
-pub fn sections_around(runs: &[Run], table: Markup) -> Result<Markup, Error> {
+pub fn sections_around(runs: &[Run], table: Markup, pictures: usize) -> Result<Markup, Error> {
     let mut images = RunImages::load(runs)?;
-    let mut sections = all(runs, table, &mut images);
+    let captions = captions::section(runs, Run::official, pictures, &mut images);
+    let mut sections = all(runs, table, captions, &mut images);
     sections.swap(0, 1);
     Ok(rendered(&sections, &images))
 }
 
-fn all(runs: &[Run], scores: Markup, images: &mut RunImages) -> [Section; 8] {
+fn all(runs: &[Run], scores: Markup, captions: Markup, images: &mut RunImages) -> [Section; 8] {
     [
         ("scores", "Scores", scores),
-        ("captions", "Captions side by side", captions::section(runs, images)),
+        ("captions", "Captions side by side", captions),
         ("training", "Training", curves::section(runs)),
         ("epochs", "Scores after each epoch", epochs::section(runs)),
         ("extremes", "Best and worst captions", best_and_worst::section(runs, images)),

@@ -3,16 +3,18 @@
 //!
 //! ```text
 //! OUT/
-//!   models/                     models with random weights, if the recipe has them
+//!   models/                     models that the study trains or fills with random weights
 //!   embeddings.safetensors      CLIP's
-//!   features.safetensors        VGG-16's, for Merge-RNN
+//!   features.safetensors        the image encoder's, or VGG-16's for Merge-RNN
 //!   keywords/                   SBG's labels and encyclopedia; selected.jsonl
 //!   configs/ROW-seed-42.toml    resolved config of each run
 //!   runs/ROW-seed-42/           run folders
+//!   neighbours/                 captions and scores of the baseline, if the recipe has one
 //!   stages/, logs/              see [`crate::stages`]
 //!   table1.md, .csv, .json      the table with the published scores
 //! ```
 
+mod comparison;
 mod estimate;
 mod page;
 mod published;
@@ -27,10 +29,14 @@ use recipes::{Config, ConfigError, System};
 
 use crate::stages::{self, Check, Input, Plan, Resume, Stage};
 
+pub use comparison::Comparison;
 pub use estimate::Estimate;
 pub use page::write_page;
 pub use published::{COLUMNS, Row, Table};
-pub use recipe::{Family, FamilyError, Keywords, Models, Precompute, Recipe, Seeds};
+pub use recipe::{
+    Family, FamilyError, Keywords, LIT, Models, PRETRAINED, Precompute, PrefixInput, Pretrain,
+    Recipe, Seeds,
+};
 pub use table::{Cell, Results, RowResult, results};
 
 /// Request to reproduce a table.
@@ -59,7 +65,7 @@ pub struct Request {
     pub out: PathBuf,
 }
 
-/// Paths or hub names of models; `None` for a model with random weights, which a stage creates.
+/// Paths or hub names of models; `None` for a model that a stage creates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundModels {
     /// CLIP.
@@ -70,6 +76,8 @@ pub struct FoundModels {
     pub vgg: Option<String>,
     /// BART, if it sorts labels into categories.
     pub nli: Option<String>,
+    /// Sentence encoder, if it detects near-synonyms.
+    pub sentence: Option<String>,
 }
 
 /// A planned study.
@@ -79,6 +87,8 @@ pub struct Reproduction {
     pub plan: Plan,
     /// Runs of the study.
     pub runs: Vec<Run>,
+    /// Index of the stage of the baseline, and its folder.
+    pub baseline: Option<(usize, PathBuf)>,
 }
 
 /// A run of a configuration.
@@ -94,6 +104,8 @@ pub struct Run {
     pub resolved: Option<(PathBuf, Config)>,
     /// Index of the stage that scores it.
     pub evaluated: usize,
+    /// Index of the stage that scores its control.
+    pub control: Option<usize>,
 }
 
 /// Error of planning a study or reading its results.
@@ -108,6 +120,9 @@ pub enum Error {
     /// Stages cannot be planned.
     #[error(transparent)]
     Stages(#[from] stages::Error),
+    /// Captions cannot be compared.
+    #[error(transparent)]
+    Captions(#[from] caption_metrics::Error),
     /// The scores of a run cannot be read.
     #[error(transparent)]
     Run(#[from] runs::Error),
@@ -145,8 +160,9 @@ impl Request {
         for config in configs {
             planner.runs_of(config, &shared)?;
         }
+        let baseline = planner.baseline(&shared)?;
         let Planner { plan, runs, .. } = planner;
-        Ok(Reproduction { plan, runs })
+        Ok(Reproduction { plan, runs, baseline })
     }
 }
 
@@ -185,24 +201,38 @@ impl Planner<'_> {
     fn shared(&mut self, configs: &[&str]) -> Result<Shared, Error> {
         let needs = |system: &str| configs.iter().any(|config| config.starts_with(system));
         let (models, device) = (&self.request.models, self.device(0));
-        let (clip, clip_stage) = match &models.clip {
-            Some(clip) => (clip.clone(), None),
-            None => self.random_model("clip", &[])?,
+        let recipe = &self.request.family.recipe;
+        let encoder = recipe.models.encoder.as_str();
+        let encoded = if encoder.is_empty() {
+            None
+        } else {
+            Some(self.precompute("features", &["--encoder", encoder], &device, None)?)
+        };
+        let (clip, clip_stage) = match (&models.clip, encoded) {
+            (Some(clip), _) => (clip.clone(), None),
+            (None, Some(features)) if recipe.models.clip == LIT => self.lit(features)?,
+            (None, _) => self.random_model("clip", &[])?,
         };
         let (gpt2, gpt2_stage) = match &models.gpt2 {
             Some(gpt2) => (gpt2.clone(), None),
+            None if recipe.models.gpt2 == PRETRAINED => self.pretrained_gpt2()?,
             None => self.random_gpt2()?,
         };
-        let merge_rnn_uses_clip = models.vgg.is_none();
+        let merge_rnn_uses_clip = models.vgg.is_none() && encoded.is_none();
         let embeddings = if needs("prefix") || needs("sbg") || merge_rnn_uses_clip {
-            let encoder = ["--clip", &clip];
-            Some(self.precompute("embeddings", encoder, &device, clip_stage)?)
+            let features = self.features();
+            let mut encoder = vec!["--clip", clip.as_str()];
+            if recipe.models.clip == LIT {
+                encoder.extend(["--image-features", &features]);
+            }
+            Some(self.precompute("embeddings", &encoder, &device, clip_stage)?)
         } else {
             None
         };
-        let features = match &models.vgg {
-            Some(vgg) if needs("merge-rnn") => {
-                Some(self.precompute("features", ["--vgg", vgg], &device, None)?)
+        let features = match (&models.vgg, encoded) {
+            (_, Some(encoded)) => Some(encoded),
+            (Some(vgg), None) if needs("merge-rnn") => {
+                Some(self.precompute("features", &["--vgg", vgg], &device, None)?)
             }
             _ => embeddings,
         };
@@ -211,6 +241,85 @@ impl Planner<'_> {
             _ => None,
         };
         Ok(Shared { clip, gpt2, gpt2_stage, embeddings, features, keywords })
+    }
+
+    /// Adds the stage that trains a text tower and a projection on the encoder's features.
+    fn lit(&mut self, features: usize) -> Result<(String, Option<usize>), Error> {
+        let file = self.features();
+        let options = &self.request.family.recipe.pretrain.clip;
+        self.pretrained("clip", &["--image-features", &file], options, vec![features])
+    }
+
+    /// Adds the stage that trains a language model on the training captions.
+    fn pretrained_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
+        self.pretrained("gpt2", &[], &self.request.family.recipe.pretrain.gpt2, Vec::new())
+    }
+
+    fn pretrained(
+        &mut self,
+        kind: &str,
+        more: &[&str],
+        options: &toml::Table,
+        after: Vec<usize>,
+    ) -> Result<(String, Option<usize>), Error> {
+        let out = self.models().join(kind);
+        let mut arguments = words(&["pretrain", kind]);
+        arguments.extend(words(more));
+        arguments.extend(self.training_pictures()?);
+        arguments.extend(words(&["--out", &out.display().to_string()]));
+        for (name, value) in options {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            arguments.extend([format!("--{}", name.replace('_', "-")), value]);
+        }
+        let stage = self.add(Stage {
+            name: format!("pretrain-{kind}"),
+            arguments,
+            resume: Resume::Restart,
+            inputs: self.data_set.clone(),
+            after,
+            outputs: vec![out.clone()],
+            check: Check::Contents,
+            optional: false,
+        })?;
+        Ok((out.display().to_string(), Some(stage)))
+    }
+
+    /// Returns the options that name the data set and the split of the CLIP-prefix rows.
+    fn training_pictures(&self) -> Result<Vec<String>, Error> {
+        let data = self.parse("prefix-original", &[])?.data;
+        let dataset = self.request.dataset.display().to_string();
+        let (split, test_captions) = (data.split.to_string(), data.test_captions.to_string());
+        let options = ["--dataset", &dataset, "--split", &split, "--test-captions", &test_captions];
+        Ok(words(&options))
+    }
+
+    /// Adds the stage of the baseline without a model, if the recipe has one.
+    fn baseline(&mut self, shared: &Shared) -> Result<Option<(usize, PathBuf)>, Error> {
+        let recipe = &self.request.family.recipe;
+        let (neighbours, out) = (recipe.neighbours, self.request.out.join("neighbours"));
+        // The encoder's features, or else the embeddings that the prefix rows read.
+        let (after, embeddings) = if recipe.models.encoder.is_empty() {
+            (shared.embeddings, self.embeddings())
+        } else {
+            (shared.features, self.features())
+        };
+        let Some(after) = after.filter(|_| neighbours > 0) else { return Ok(None) };
+        let mut arguments = words(&["baseline", "neighbours"]);
+        arguments.extend(self.training_pictures()?);
+        let (count, text) = (neighbours.to_string(), out.display().to_string());
+        let more = ["--embeddings", &embeddings, "--neighbours", &count, "--out", &text];
+        arguments.extend(words(&more));
+        let stage = self.add(Stage {
+            name: "neighbours".to_owned(),
+            arguments,
+            resume: Resume::Restart,
+            inputs: vec![self.metrics()],
+            after: vec![after],
+            outputs: vec![out.clone()],
+            check: Check::Contents,
+            optional: false,
+        })?;
+        Ok(Some((stage, out)))
     }
 
     fn random_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
@@ -246,7 +355,7 @@ impl Planner<'_> {
     fn precompute(
         &mut self,
         name: &str,
-        encoder: [&str; 2],
+        encoder: &[&str],
         device: &str,
         after: Option<usize>,
     ) -> Result<usize, Error> {
@@ -254,7 +363,7 @@ impl Planner<'_> {
         let dataset = self.request.dataset.display().to_string();
         let dtype = &self.request.family.recipe.precompute.dtype;
         let mut arguments = words(&["precompute", "--dataset", &dataset]);
-        arguments.extend(words(&encoder));
+        arguments.extend(words(encoder));
         let text = out.display().to_string();
         arguments.extend(words(&["--out", &text, "--device", device, "--dtype", dtype]));
         self.add(Stage {
@@ -295,6 +404,9 @@ impl Planner<'_> {
         if let Some(nli) = &self.request.models.nli {
             build.extend(words(&["--nli", nli]));
         }
+        if let Some(model) = &self.request.models.sentence {
+            build.extend(words(&["--sentence-model", model]));
+        }
         let built = self.add(Stage {
             name: "keywords/build".to_owned(),
             arguments: build,
@@ -306,7 +418,7 @@ impl Planner<'_> {
             optional: false,
         })?;
         let selected = self.selected();
-        let embeddings_file = self.request.out.join("embeddings.safetensors").display().to_string();
+        let embeddings_file = self.embeddings();
         self.add(Stage {
             name: "keywords/select".to_owned(),
             arguments: words(&[
@@ -356,6 +468,9 @@ impl Planner<'_> {
         let folder = self.request.out.join("runs").join(&name);
         let (file_text, out) = (file.display().to_string(), folder.display().to_string());
         let after = match &resolved.system {
+            System::ClipPrefix(_) if self.prefix_reads_features() => {
+                [shared.features, shared.gpt2_stage]
+            }
             System::ClipPrefix(_) => [shared.embeddings, shared.gpt2_stage],
             System::Sbg(_) => [shared.keywords, shared.gpt2_stage],
             System::MergeRnn(_) => [shared.features, None],
@@ -372,10 +487,17 @@ impl Planner<'_> {
             check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
-        let evaluated = self.evaluate(&name, &folder, &device, trained)?;
-        let resolved = Some((file, resolved));
-        self.runs.push(Run { config, seed, folder, resolved, evaluated });
-        Ok(())
+        self.scored(
+            &name,
+            Run {
+                config,
+                seed,
+                folder,
+                resolved: Some((file, resolved)),
+                evaluated: trained,
+                control: None,
+            },
+        )
     }
 
     /// Adds the stages that import and evaluate the published checkpoint.
@@ -412,36 +534,68 @@ impl Planner<'_> {
             check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
-        let evaluated = self.evaluate(&name, &folder, &device, imported)?;
-        let resolved = Some((file, resolved));
-        self.runs.push(Run { config, seed: 0, folder, resolved, evaluated });
+        self.scored(
+            &name,
+            Run {
+                config,
+                seed: 0,
+                folder,
+                resolved: Some((file, resolved)),
+                evaluated: imported,
+                control: None,
+            },
+        )
+    }
+
+    /// Adds the stages that score a run, and its control if the recipe has controls.
+    ///
+    /// `run.evaluated` is the stage that makes the run.
+    fn scored(&mut self, name: &str, mut run: Run) -> Result<(), Error> {
+        let device = self.device(self.runs.len());
+        let controls = self.request.family.recipe.controls;
+        // An evaluation and its control are side by side in the run's folder.
+        let outputs = |control: bool| {
+            let rows = Row::ALL.into_iter().filter(|row| row.config() == run.config);
+            let mut folders: Vec<PathBuf> = rows
+                .map(|row| run.folder.join("evaluation").join(row.evaluation(control)))
+                .collect();
+            let captions = run.folder.join("evaluation/test");
+            if !control && !folders.contains(&captions) {
+                folders.push(captions);
+            }
+            folders
+        };
+        let (official, shuffled) = (outputs(false), outputs(true));
+        let all = vec![run.folder.join("evaluation")];
+        let stage = |name: String, more: &[&str], after: usize, outputs: Vec<PathBuf>| {
+            let folder = run.folder.display().to_string();
+            let mut arguments = words(&["evaluate", "--run", &folder, "--device", &device]);
+            arguments.extend(words(more));
+            Stage {
+                name,
+                arguments,
+                resume: Resume::Restart,
+                inputs: vec![self.metrics()],
+                after: vec![after],
+                outputs,
+                check: Check::Contents,
+                optional: false,
+            }
+        };
+        let outputs = if controls { official } else { all };
+        let evaluate = stage(format!("evaluate/{name}"), &[], run.evaluated, outputs);
+        let control = |after| stage(format!("control/{name}"), &["--control"], after, shuffled);
+        // The stages are added in this order, so the next index is that of the evaluation.
+        let control = controls.then(|| control(self.plan.stages().len()));
+        run.evaluated = self.add(evaluate)?;
+        run.control = control.map(|control| self.add(control)).transpose()?;
+        self.runs.push(run);
         Ok(())
     }
 
-    fn evaluate(
-        &mut self,
-        name: &str,
-        folder: &Path,
-        device: &str,
-        after: usize,
-    ) -> Result<usize, Error> {
-        let meteor = if self.request.meteor { "with METEOR" } else { "without METEOR" };
-        self.add(Stage {
-            name: format!("evaluate/{name}"),
-            arguments: words(&[
-                "evaluate",
-                "--run",
-                &folder.display().to_string(),
-                "--device",
-                device,
-            ]),
-            resume: Resume::Restart,
-            inputs: vec![Input::text("metrics", meteor)],
-            after: vec![after],
-            outputs: vec![folder.join("evaluation")],
-            check: Check::Contents,
-            optional: false,
-        })
+    /// Returns the input of stages that compute scores.
+    fn metrics(&self) -> Input {
+        Input::text("metrics", if self.request.meteor { "with METEOR" } else { "without METEOR" })
     }
 
     /// Returns a configuration with the paths of the study's files.
@@ -454,13 +608,16 @@ impl Planner<'_> {
     ) -> Result<Config, Error> {
         let out = &self.request.out;
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
-        let embeddings = match (config, &self.request.models.vgg) {
-            ("merge-rnn", Some(_)) => out.join("features.safetensors"),
-            _ => out.join("embeddings.safetensors"),
+        let has_encoder = !self.request.family.recipe.models.encoder.is_empty();
+        let reads_features = match config {
+            "merge-rnn" => has_encoder || self.request.models.vgg.is_some(),
+            "sbg" => false,
+            _ => self.prefix_reads_features(),
         };
+        let embeddings = if reads_features { self.features() } else { self.embeddings() };
         let mut sets = vec![
             format!("data.dataset={}", quoted(&self.request.dataset)),
-            format!("data.embeddings={}", quoted(&embeddings)),
+            format!("data.embeddings={embeddings:?}"),
             format!("training.device={device:?}"),
             format!("training.seed={seed}"),
         ];
@@ -493,6 +650,20 @@ impl Planner<'_> {
         devices[run % devices.len()].clone()
     }
 
+    fn prefix_reads_features(&self) -> bool {
+        self.request.family.recipe.precompute.prefix == PrefixInput::Features
+    }
+
+    /// Returns the file of CLIP's embeddings.
+    fn embeddings(&self) -> String {
+        self.request.out.join("embeddings.safetensors").display().to_string()
+    }
+
+    /// Returns the file of the features of the image encoder or VGG-16.
+    fn features(&self) -> String {
+        self.request.out.join("features.safetensors").display().to_string()
+    }
+
     fn selected(&self) -> PathBuf {
         self.request.out.join("selected.jsonl")
     }
@@ -504,7 +675,7 @@ impl Planner<'_> {
         (!path.starts_with(self.models())).then_some(Input::Path(path))
     }
 
-    /// Returns the folder of models with random weights.
+    /// Returns the folder of models that the study creates.
     fn models(&self) -> PathBuf {
         self.request.out.join("models")
     }
@@ -567,6 +738,37 @@ mod tests {
             fs::write(out.join("models").join(model).join("model.safetensors"), "weights").unwrap();
         }
         assert_eq!(planned(&random), before);
+
+        let request_real =
+            Request { family: Family::open("real").unwrap(), ..request(FoundModels::default()) };
+        let real = request_real.plan().unwrap();
+        let names: Vec<&str> = real.plan.stages().iter().map(|stage| stage.name.as_str()).collect();
+        assert_eq!(
+            names[..6],
+            [
+                "features",
+                "pretrain-clip",
+                "pretrain-gpt2",
+                "embeddings",
+                "keywords/build",
+                "keywords/select",
+            ]
+        );
+        let command = |name: &str| {
+            let stage = real.plan.stages().iter().find(|stage| stage.name == name).unwrap();
+            stage.arguments.join(" ")
+        };
+        assert!(command("features").contains("precompute --dataset"));
+        assert!(command("features").contains("--encoder efficientnet-lite2"));
+        assert!(command("pretrain-clip").contains("--learning-rate 0.001"));
+        assert!(command("pretrain-gpt2").contains("--test-captions 5000"));
+        assert!(command("embeddings").contains("--image-features"));
+        assert!(command("control/sbg-seed-42").ends_with("--control"));
+        let (baseline, _) = real.baseline.unwrap();
+        assert_eq!(real.plan.stages()[baseline].after, [0], "it reads the encoder's features");
+        let merge_rnn = real.runs.iter().find(|run| run.config == "merge-rnn").unwrap();
+        let (_, config) = merge_rnn.resolved.as_ref().unwrap();
+        assert!(config.data.embeddings.ends_with("features.safetensors"));
 
         let found = FoundModels { clip: Some(clip.display().to_string()), ..random };
         let before = planned(&found);

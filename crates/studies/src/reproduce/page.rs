@@ -5,7 +5,9 @@ use std::path::Path;
 use maud::{Markup, html};
 use report::Run;
 
-use super::{COLUMNS, Cell, Error, Reproduction, Results, RowResult};
+use super::comparison::SHOWN;
+use super::table::COMPARISON_NOTE;
+use super::{COLUMNS, Cell, Error, Reproduction, Request, Results, RowResult};
 
 /// Writes the page of a table.
 ///
@@ -13,6 +15,7 @@ use super::{COLUMNS, Cell, Error, Reproduction, Results, RowResult};
 /// Fails if a file of a run is damaged, or the page cannot be written.
 pub fn write_page(
     path: &Path,
+    request: &Request,
     results: &Results,
     reproduction: &Reproduction,
 ) -> Result<(), Error> {
@@ -21,11 +24,12 @@ pub fn write_page(
         _ => ("Table 2, reproduced", "Table 2"),
     };
     let body = html! {
+        @if let Some(about) = &results.about { p.lead { (about) } }
         p.lead {
             (heading) " of \u{201c}CLIP-Prefix for Image Captioning and an Experiment on Blind Image Guessing\u{201d}: the same "
             "test pictures captioned by every system, and the scores of the captions."
         }
-        (report::sections_around(&runs(results, reproduction)?, scores(results))?)
+        (report::sections_around(&runs(results, reproduction)?, scores(results), request.family.recipe.pictures)?)
     };
     Ok(durable::write(path, report::page(title, &body).as_bytes())?)
 }
@@ -34,11 +38,37 @@ fn scores(results: &Results) -> Markup {
     html! {
         (table(results))
         p.note {
-            "Below each score: the paper's score on " (results.published_data_set) " and the difference from it. "
+            @if results.about.is_none() {
+                "Below each score: the paper's score on " (results.published_data_set) " and the difference from it. "
+            }
+            @if results.rows.iter().any(|line| line.row.ends_with("-control")) {
+                "A control has the caption of another picture. "
+            }
             "Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on raw captions."
         }
         @for line in &results.rows {
             @for failure in &line.failures { p.absent { (line.title) ": " (failure) } }
+        }
+        @if !results.comparisons.is_empty() { (comparisons(results)) }
+    }
+}
+
+fn comparisons(results: &Results) -> Markup {
+    html! {
+        h3 { "Differences" }
+        p.note { (COMPARISON_NOTE) }
+        div.scroll {
+            table {
+                thead { tr { th { "rows" } @for name in SHOWN { th.number { (name) } } } }
+                tbody {
+                    @for comparison in &results.comparisons {
+                        tr {
+                            td { (comparison.a) " → " (comparison.b) }
+                            @for name in SHOWN { td.number { (comparison.text(name)) } }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -121,14 +121,15 @@ impl Row {
         }
     }
 
-    /// Returns the name of its folder under a run's `evaluation/`.
+    /// Returns the name of its folder, or that of its control, under a run's `evaluation/`.
     #[must_use]
-    pub fn evaluation(self) -> &'static str {
-        match self {
-            Self::Sbg1 => "test-best-of-1",
-            Self::Sbg2 => "test-best-of-2",
-            Self::Sbg5 => "test-best-of-5",
-            _ => "test",
-        }
+    pub fn evaluation(self, control: bool) -> String {
+        let choice = match self {
+            Self::Sbg1 => "-best-of-1",
+            Self::Sbg2 => "-best-of-2",
+            Self::Sbg5 => "-best-of-5",
+            _ => "",
+        };
+        format!("test{}{choice}", if control { "-shuffled" } else { "" })
     }
 }

@@ -20,32 +20,85 @@ pub struct Family {
 }
 
 /// Settings that the rows of a table share.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Folder of the data set; `--data` names another.
     pub dataset: String,
+    /// First line of the table: its data and models, if these are not the paper's.
+    ///
+    /// With it, scores are not compared with the published ones.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Also score the control of each run: captions of other images.
+    #[serde(default)]
+    pub controls: bool,
+    /// Nearest training images of the baseline without a model; 0 for no baseline.
+    #[serde(default)]
+    pub neighbours: usize,
+    /// Number of images on the page, spread over the test set.
+    #[serde(default = "default_pictures")]
+    pub pictures: usize,
     /// Models.
     pub models: Models,
     /// Settings of embeddings.
     pub precompute: Precompute,
     /// Settings of keywords.
     pub keywords: Keywords,
+    /// Training of the models that the study trains itself.
+    #[serde(default)]
+    pub pretrain: Pretrain,
     /// Number of runs of each configuration; seeds count up from the configured one.
     pub seeds: Seeds,
+}
+
+fn default_pictures() -> usize {
+    48
 }
 
 /// Hub names of models, which `--weights` looks for in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Models {
-    /// CLIP; `random` for one with random weights.
+    /// Image encoder of `capsmith precompute --encoder`; empty for CLIP's own.
+    #[serde(default)]
+    pub encoder: String,
+    /// CLIP; `random` for one with random weights, `lit` for a text tower and a projection trained
+    /// on the features of `encoder`.
     pub clip: String,
     /// GPT-2; `random` for one with random weights and a tokenizer trained on the training
-    /// captions.
+    /// captions, `pretrained-on-captions` for one trained on them as a language model.
     pub gpt2: String,
-    /// VGG-16 for Merge-RNN; empty to use CLIP's embeddings.
+    /// VGG-16 for Merge-RNN; empty to use the features of `encoder`, or CLIP's embeddings.
     pub vgg: String,
+}
+
+/// Name in a recipe of a CLIP trained on the features of an image encoder.
+pub const LIT: &str = "lit";
+/// Name in a recipe of a GPT-2 trained on the training captions.
+pub const PRETRAINED: &str = "pretrained-on-captions";
+
+/// Options of `capsmith pretrain`, with `_` for `-`, such as `learning_rate = 1e-3`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pretrain {
+    /// Options of `capsmith pretrain clip`.
+    #[serde(default)]
+    pub clip: toml::Table,
+    /// Options of `capsmith pretrain gpt2`.
+    #[serde(default)]
+    pub gpt2: toml::Table,
+}
+
+/// Features that the rows of CLIP-prefix read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrefixInput {
+    /// CLIP's embeddings.
+    #[default]
+    Embeddings,
+    /// Features of the image encoder.
+    Features,
 }
 
 /// Settings of embeddings.
@@ -54,14 +107,20 @@ pub struct Models {
 pub struct Precompute {
     /// Type of weights and activations: f32, f16 or bf16.
     pub dtype: String,
+    /// Features that the rows of CLIP-prefix read.
+    #[serde(default)]
+    pub prefix: PrefixInput,
 }
 
 /// Settings of keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keywords {
-    /// Method of detecting near-synonyms: clip, wordnet or none.
+    /// Method of detecting near-synonyms: sentence, clip, wordnet or none.
     pub synonyms: String,
+    /// Sentence encoder for sentence.
+    #[serde(default)]
+    pub sentence_model: String,
     /// Method of sorting labels into categories: clip, wordnet, or nli (BART, as in the paper).
     pub categories: String,
     /// BART for nli.
@@ -103,14 +162,14 @@ const CONFIGS: [&str; 5] =
     ["prefix-original", "prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"];
 
 /// Names of the built-in families.
-const BUILT_IN: [&str; 4] = ["flickr8k", "flickr30k", "small", "demo"];
+const BUILT_IN: [&str; 5] = ["flickr8k", "flickr30k", "real", "small", "demo"];
 
 /// Error of opening a family of configurations.
 #[derive(Debug, thiserror::Error)]
 pub enum FamilyError {
     /// A file is missing or cannot be read.
     #[error(
-        "cannot read {}: {source}\nhint: a family of configurations is flickr8k, flickr30k, small, demo, or a folder with recipe.toml and a file for each row",
+        "cannot read {}: {source}\nhint: a family of configurations is flickr8k, flickr30k, real, small, demo, or a folder with recipe.toml and a file for each row",
         printable_path(path)
     )]
     Read {
@@ -151,6 +210,14 @@ impl Family {
         let wrong = |reason: String| FamilyError::Recipe { name: name.to_owned(), reason };
         let recipe: Recipe =
             toml::from_str(&recipe).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
+        let models = &recipe.models;
+        if models.clip == LIT && models.encoder.is_empty() {
+            return Err(wrong("`models.clip = \"lit\"` needs `models.encoder`".to_owned()));
+        }
+        if recipe.precompute.prefix == PrefixInput::Features && models.encoder.is_empty() {
+            let reason = "`precompute.prefix = \"features\"` needs `models.encoder`";
+            return Err(wrong(reason.to_owned()));
+        }
         for config in CONFIGS {
             let count = recipe.seeds.of(config);
             if !(1..=MAX_RUNS).contains(&count) {

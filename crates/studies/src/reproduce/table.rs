@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use runs::ScoresFile;
 use serde::Serialize;
 
-use super::{COLUMNS, Error, Reproduction, Row, Run, Table};
+use super::comparison::{self, Comparison};
+use super::{COLUMNS, Error, Reproduction, Request, Row};
 use crate::stages::Outcome;
 use crate::statistics;
 
@@ -19,17 +20,23 @@ pub struct Results {
     pub table: &'static str,
     /// Data set of the published table.
     pub published_data_set: &'static str,
-    /// Results of the rows.
+    /// Data and models of the study, if scores are not compared with the published ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// Results of the rows, each followed by its control, and of the baseline.
     pub rows: Vec<RowResult>,
+    /// Comparisons of neighbouring rows, if the recipe has controls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
 }
 
 /// Results of a row.
 #[derive(Debug, Clone, Serialize)]
 pub struct RowResult {
-    /// Name on the command line.
-    pub row: &'static str,
-    /// Title in the paper.
-    pub title: &'static str,
+    /// Name on the command line, with `-control` for a control; `neighbours` for the baseline.
+    pub row: String,
+    /// Title in the paper, with `, control`.
+    pub title: String,
     /// Seeds of the scored runs.
     pub seeds: Vec<u64>,
     /// Cells of [`COLUMNS`] and `CIDEr`.
@@ -58,59 +65,131 @@ pub struct Cell {
 /// # Errors
 /// Fails if a file of scores cannot be read.
 pub fn results(
+    request: &Request,
     reproduction: &Reproduction,
     outcomes: &[Outcome],
-    table: Table,
-    rows: &[Row],
 ) -> Result<Results, Error> {
-    let lines = rows.iter().map(|&row| line(reproduction, outcomes, table, row));
+    let recipe = &request.family.recipe;
+    let study = Study { request, reproduction, outcomes };
+    let mut rows = Vec::new();
+    for &row in &request.rows {
+        rows.push(study.line(row, false)?);
+        if recipe.controls {
+            rows.push(study.line(row, true)?);
+        }
+    }
+    rows.extend(study.baseline()?);
+    let comparisons =
+        if recipe.controls { comparison::comparisons(&study.compared())? } else { Vec::new() };
     Ok(Results {
-        table: table.name(),
-        published_data_set: table.data_set(),
-        rows: lines.collect::<Result<_, _>>()?,
+        table: request.table.name(),
+        published_data_set: request.table.data_set(),
+        about: recipe.about.clone(),
+        rows,
+        comparisons,
     })
 }
 
-fn line(
-    reproduction: &Reproduction,
-    outcomes: &[Outcome],
-    table: Table,
-    row: Row,
-) -> Result<RowResult, Error> {
-    let (mut seeds, mut scores, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for run in reproduction.runs.iter().filter(|run| run.config == row.config()) {
-        if let Some(failure) = failure(reproduction, outcomes, run) {
-            failures.push(failure);
-            continue;
-        }
-        let folder = run.folder.join("evaluation").join(row.evaluation());
-        seeds.push(run.seed);
-        scores.push(ScoresFile::read(&folder)?.corpus);
-    }
-    let published = table.published(row);
-    let columns = COLUMNS.iter().copied().zip(published.map(Some)).chain([("CIDEr", None)]);
-    let cells = columns.map(|(score, published)| cell(score, &scores, published)).collect();
-    Ok(RowResult { row: row.name(), title: row.title(), seeds, cells, failures })
+/// Explanation of the comparisons.
+pub(super) const COMPARISON_NOTE: &str = "Differences of neighbouring rows on the same test pictures, of their first runs: 95 % interval of a paired bootstrap, and p by approximate randomisation (1,000 resamples each).";
+
+/// Title of the row of the baseline.
+const BASELINE: &str = "Consensus of neighbours";
+
+/// A study whose stages have ended.
+#[derive(Clone, Copy)]
+struct Study<'a> {
+    request: &'a Request,
+    reproduction: &'a Reproduction,
+    outcomes: &'a [Outcome],
 }
 
-/// Returns the reason why a run was not scored: the failed stage that it depends on.
-fn failure(reproduction: &Reproduction, outcomes: &[Outcome], run: &Run) -> Option<String> {
-    let plan = &reproduction.plan;
-    match &outcomes[run.evaluated] {
-        Outcome::Kept | Outcome::Finished { .. } => return None,
-        Outcome::Stopped => return Some("stopped before it was scored".to_owned()),
-        Outcome::Failed { .. } | Outcome::Skipped => {}
-    }
-    let mut pending = vec![run.evaluated];
-    while let Some(index) = pending.pop() {
-        let stage = &plan.stages()[index];
-        if let Outcome::Failed { error } = &outcomes[index] {
-            let log = plan.log_file(index);
-            return Some(format!("{}: {error} (log: {})", stage.name, printable_path(&log)));
+impl Study<'_> {
+    /// Returns the results of a row, or of its control.
+    fn line(self, row: Row, control: bool) -> Result<RowResult, Error> {
+        let (mut seeds, mut scores, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for run in self.reproduction.runs.iter().filter(|run| run.config == row.config()) {
+            let stage = if control { run.control } else { Some(run.evaluated) };
+            let Some(stage) = stage else { continue };
+            if let Some(failure) = self.failure(stage) {
+                failures.push(failure);
+                continue;
+            }
+            let folder = run.folder.join("evaluation").join(row.evaluation(control));
+            seeds.push(run.seed);
+            scores.push(ScoresFile::read(&folder)?.corpus);
         }
-        pending.extend(&stage.after);
+        let is_compared = !control && self.request.family.recipe.about.is_none();
+        let published = is_compared.then(|| self.request.table.published(row));
+        let (name, title) = if control { ("-control", ", control") } else { ("", "") };
+        Ok(RowResult {
+            row: format!("{}{name}", row.name()),
+            title: format!("{}{title}", row.title()),
+            seeds,
+            cells: cells(&scores, published),
+            failures,
+        })
     }
-    Some("not run".to_owned())
+
+    /// Returns the results of the baseline, if the study has one.
+    fn baseline(self) -> Result<Option<RowResult>, Error> {
+        let Some((stage, folder)) = &self.reproduction.baseline else { return Ok(None) };
+        let failure = self.failure(*stage);
+        let scores = match failure {
+            None => vec![ScoresFile::read(folder)?.corpus],
+            Some(_) => Vec::new(),
+        };
+        Ok(Some(RowResult {
+            row: "neighbours".to_owned(),
+            title: BASELINE.to_owned(),
+            seeds: Vec::new(),
+            cells: cells(&scores, None),
+            failures: failure.into_iter().collect(),
+        }))
+    }
+
+    /// Returns titles and evaluations to compare: of each row's first scored run, and the baseline.
+    fn compared(self) -> Vec<(String, PathBuf)> {
+        let rows = self.request.rows.iter().filter_map(|row| {
+            let mut runs = self.reproduction.runs.iter();
+            let run = runs
+                .find(|run| run.config == row.config() && self.failure(run.evaluated).is_none())?;
+            Some((
+                row.title().to_owned(),
+                run.folder.join("evaluation").join(row.evaluation(false)),
+            ))
+        });
+        let baseline = self.reproduction.baseline.iter();
+        let baseline = baseline.filter(|(stage, _)| self.failure(*stage).is_none());
+        rows.chain(baseline.map(|(_, folder)| (BASELINE.to_owned(), folder.clone()))).collect()
+    }
+
+    /// Returns the reason why a stage has no results: the failed stage that it depends on.
+    fn failure(self, stage: usize) -> Option<String> {
+        let (plan, outcomes) = (&self.reproduction.plan, self.outcomes);
+        match &outcomes[stage] {
+            Outcome::Kept | Outcome::Finished { .. } => return None,
+            Outcome::Stopped => return Some("stopped before it was scored".to_owned()),
+            Outcome::Failed { .. } | Outcome::Skipped => {}
+        }
+        let mut pending = vec![stage];
+        while let Some(index) = pending.pop() {
+            let stage = &plan.stages()[index];
+            if let Outcome::Failed { error } = &outcomes[index] {
+                let log = plan.log_file(index);
+                return Some(format!("{}: {error} (log: {})", stage.name, printable_path(&log)));
+            }
+            pending.extend(&stage.after);
+        }
+        Some("not run".to_owned())
+    }
+}
+
+/// Returns the cells of a row over its runs.
+fn cells(scores: &[BTreeMap<String, Option<f64>>], published: Option<[f64; 6]>) -> Vec<Cell> {
+    let published = published.map_or([None; 6], |published| published.map(Some));
+    let columns = COLUMNS.iter().copied().zip(published).chain([("CIDEr", None)]);
+    columns.map(|(score, published)| cell(score, scores, published)).collect()
 }
 
 fn cell(
@@ -128,7 +207,7 @@ impl RowResult {
     /// Returns whether any of its runs was scored.
     #[must_use]
     pub fn is_scored(&self) -> bool {
-        !self.seeds.is_empty()
+        self.cells.iter().any(|cell| cell.mean.is_some())
     }
 }
 
@@ -155,7 +234,8 @@ impl Results {
     /// difference.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| row |");
+        let mut text = self.about.as_ref().map_or_else(String::new, |about| format!("{about}\n\n"));
+        text.push_str("| row |");
         let names: Vec<&str> = self
             .rows
             .first()
@@ -182,17 +262,39 @@ impl Results {
             }
             text.push('\n');
         }
-        let _ = write!(
-            text,
-            "\nEach cell: score / published score on {} (difference).\n",
-            self.published_data_set
-        );
+        if self.about.is_none() {
+            let _ = write!(
+                text,
+                "\nEach cell: score / published score on {} (difference).\n",
+                self.published_data_set
+            );
+        }
+        self.write_comparisons(&mut text);
         for line in &self.rows {
             for failure in &line.failures {
                 let _ = writeln!(text, "\nNot scored, {}: {failure}", line.row);
             }
         }
         text
+    }
+
+    fn write_comparisons(&self, text: &mut String) {
+        if self.comparisons.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n{COMPARISON_NOTE}\n");
+        let shown = comparison::SHOWN;
+        let _ = writeln!(
+            text,
+            "| rows | {} |\n|{}",
+            shown.join(" | "),
+            " --- |".repeat(1 + shown.len())
+        );
+        for comparison in &self.comparisons {
+            let cells = shown.map(|score| comparison.text(score));
+            let _ =
+                writeln!(text, "| {} → {} | {} |", comparison.a, comparison.b, cells.join(" | "));
+        }
     }
 
     /// Formats one CSV line per row and score:
@@ -208,7 +310,7 @@ impl Results {
         for line in &self.rows {
             for cell in &line.cells {
                 writer.write_record([
-                    line.row.to_owned(),
+                    line.row.clone(),
                     cell.score.to_owned(),
                     number(cell.mean),
                     number(cell.deviation),
@@ -267,17 +369,19 @@ mod tests {
         let results = Results {
             table: "table1",
             published_data_set: "Flickr8k",
+            about: None,
+            comparisons: Vec::new(),
             rows: vec![
                 RowResult {
-                    row: "sbg-1",
-                    title: "SBG, one caption",
+                    row: "sbg-1".to_owned(),
+                    title: "SBG, one caption".to_owned(),
                     seeds: vec![42],
                     cells,
                     failures: vec![],
                 },
                 RowResult {
-                    row: "merge-rnn",
-                    title: "Merge-RNN",
+                    row: "merge-rnn".to_owned(),
+                    title: "Merge-RNN".to_owned(),
                     seeds: vec![],
                     cells: vec![cell("BLEU-1", &[], Some(0.601))],
                     failures: vec!["train/merge-rnn-seed-42: no room".to_owned()],
