@@ -76,8 +76,6 @@ pub struct FoundModels {
     pub vgg: Option<String>,
     /// BART, if it sorts labels into categories.
     pub nli: Option<String>,
-    /// Sentence encoder, if it detects near-synonyms.
-    pub sentence: Option<String>,
 }
 
 /// A planned study.
@@ -206,7 +204,7 @@ impl Planner<'_> {
         let encoded = if encoder.is_empty() {
             None
         } else {
-            Some(self.precompute("features", &["--encoder", encoder], &device, None)?)
+            Some(self.precompute("features", ["--encoder", encoder], &device, None)?)
         };
         let (clip, clip_stage) = match (&models.clip, encoded) {
             (Some(clip), _) => (clip.clone(), None),
@@ -220,19 +218,18 @@ impl Planner<'_> {
         };
         let merge_rnn_uses_clip = models.vgg.is_none() && encoded.is_none();
         let embeddings = if needs("prefix") || needs("sbg") || merge_rnn_uses_clip {
-            let features = self.features();
-            let mut encoder = vec!["--clip", clip.as_str()];
-            if recipe.models.clip == LIT {
-                encoder.extend(["--image-features", &features]);
-            }
-            Some(self.precompute("embeddings", &encoder, &device, clip_stage)?)
+            Some(if recipe.models.clip == LIT {
+                self.projected(&clip, clip_stage)?
+            } else {
+                self.precompute("embeddings", ["--clip", &clip], &device, clip_stage)?
+            })
         } else {
             None
         };
         let features = match (&models.vgg, encoded) {
             (_, Some(encoded)) => Some(encoded),
             (Some(vgg), None) if needs("merge-rnn") => {
-                Some(self.precompute("features", &["--vgg", vgg], &device, None)?)
+                Some(self.precompute("features", ["--vgg", vgg], &device, None)?)
             }
             _ => embeddings,
         };
@@ -248,6 +245,24 @@ impl Planner<'_> {
         let file = self.features();
         let options = &self.request.family.recipe.pretrain.clip;
         self.pretrained("clip", &["--image-features", &file], options, vec![features])
+    }
+
+    /// Adds the stage that projects the encoder's features by a CLIP of [`Self::lit`].
+    fn projected(&mut self, clip: &str, after: Option<usize>) -> Result<usize, Error> {
+        let dataset = self.request.dataset.display().to_string();
+        let (features, out) = (self.features(), self.embeddings());
+        let mut arguments = words(&["precompute", "--dataset", &dataset, "--clip", clip]);
+        arguments.extend(words(&["--image-features", &features, "--out", &out]));
+        self.add(Stage {
+            name: "embeddings".to_owned(),
+            arguments,
+            resume: Resume::Restart,
+            inputs: self.data_set.clone(),
+            after: after.into_iter().collect(),
+            outputs: vec![PathBuf::from(out)],
+            check: Check::Contents,
+            optional: false,
+        })
     }
 
     /// Adds the stage that trains a language model on the training captions.
@@ -355,7 +370,7 @@ impl Planner<'_> {
     fn precompute(
         &mut self,
         name: &str,
-        encoder: &[&str],
+        encoder: [&str; 2],
         device: &str,
         after: Option<usize>,
     ) -> Result<usize, Error> {
@@ -363,7 +378,7 @@ impl Planner<'_> {
         let dataset = self.request.dataset.display().to_string();
         let dtype = &self.request.family.recipe.precompute.dtype;
         let mut arguments = words(&["precompute", "--dataset", &dataset]);
-        arguments.extend(words(encoder));
+        arguments.extend(words(&encoder));
         let text = out.display().to_string();
         arguments.extend(words(&["--out", &text, "--device", device, "--dtype", dtype]));
         self.add(Stage {
@@ -403,9 +418,6 @@ impl Planner<'_> {
         ]);
         if let Some(nli) = &self.request.models.nli {
             build.extend(words(&["--nli", nli]));
-        }
-        if let Some(model) = &self.request.models.sentence {
-            build.extend(words(&["--sentence-model", model]));
         }
         let built = self.add(Stage {
             name: "keywords/build".to_owned(),

@@ -116,11 +116,8 @@ pub struct Precompute {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keywords {
-    /// Method of detecting near-synonyms: sentence, clip, wordnet or none.
+    /// Method of detecting near-synonyms: clip, wordnet or none.
     pub synonyms: String,
-    /// Sentence encoder for sentence.
-    #[serde(default)]
-    pub sentence_model: String,
     /// Method of sorting labels into categories: clip, wordnet, or nli (BART, as in the paper).
     pub categories: String,
     /// BART for nli.
