@@ -54,10 +54,18 @@ pub struct Args {
     /// that has moved: data.dataset, data.embeddings, keywords.selected. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
-    /// Control experiment: caption each picture from another picture's embedding, shuffled by this
-    /// seed.
-    #[arg(long, value_name = "SEED", requires = "run")]
-    shuffle_embeddings: Option<u64>,
+    /// Control experiment: score each picture's references against the caption of another picture,
+    /// by embeddings (and keywords of SBG) shuffled with this seed, 1 if not given. Writes beside
+    /// the normal scores, into evaluation/test-shuffled.
+    #[arg(
+        long,
+        alias = "shuffle-embeddings",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_name = "SEED",
+        requires = "run"
+    )]
+    control: Option<u64>,
     /// Folder or hub name of the CLIP of an SBG run, if it has moved.
     #[arg(long, requires = "run")]
     clip: Option<String>,
@@ -91,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         clip: args.clip.as_deref(),
         evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
-            shuffle_seed: args.shuffle_embeddings,
+            control_seed: args.control,
             out: args.out.clone(),
             process: ProcessRank::from_env()?,
         },

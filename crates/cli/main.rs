@@ -1,5 +1,6 @@
 //! Command line of `capsmith`: definitions of the commands, and calls of the libraries.
 
+mod baseline;
 mod bench;
 mod bounds;
 mod caption;
@@ -78,6 +79,9 @@ enum Command {
     Caption(caption::Args),
     Serve(serve::Args),
     Evaluate(Box<evaluate::Args>),
+    /// Caption without a model, to compare systems with.
+    #[command(subcommand)]
+    Baseline(baseline::Command),
     Report(report::Args),
     Reproduce(reproduce::Args),
     Import(import::Args),
@@ -140,6 +144,7 @@ impl Command {
             Self::Caption(args) => caption::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
+            Self::Baseline(command) => baseline::run(&command),
             Self::Report(args) => report::run(&args),
             Self::Import(args) => import::run(&args),
             Self::Export(args) => export::run(&args),

@@ -135,6 +135,7 @@ mod captions;
 mod cider;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod consensus;
 mod corpus;
 pub mod correlate;
 mod error;

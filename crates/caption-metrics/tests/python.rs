@@ -6,6 +6,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use caption_metrics::consensus::Consensus;
 use caption_metrics::correlate::Kendall;
 use caption_metrics::{Error, Evaluation, Options, Predictions, References, evaluate};
 use serde_json::Value;
@@ -97,5 +98,18 @@ fn rank_correlations_are_scipys() {
         let kendall = Kendall::new(x.into_iter().zip(y));
         assert_close(kendall.tau_b(), &case["tau_b"], &format!("tau-b of case {at}"));
         assert_close(kendall.tau_c(), &case["tau_c"], &format!("tau-c of case {at}"));
+    }
+}
+
+/// By the plain definition, with the similarity of every pair (`tests/reference/metrics_consensus.py`).
+#[test]
+fn consensus_captions_are_those_of_python() {
+    let expected = json(&fixture("consensus.json"));
+    let images: Vec<Vec<String>> = serde_json::from_value(expected["images"].clone()).unwrap();
+    let consensus = Consensus::new(&images);
+    for case in expected["cases"].as_array().unwrap() {
+        let chosen: Vec<usize> = serde_json::from_value(case["images"].clone()).unwrap();
+        let (image, number) = consensus.choose(&chosen).unwrap();
+        assert_eq!(case["caption"], images[image][number], "{chosen:?}");
     }
 }

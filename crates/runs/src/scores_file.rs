@@ -29,7 +29,8 @@ struct CocoResult<'a> {
 /// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint and digests.
 #[derive(Serialize)]
 struct ScoresJson<'a> {
-    checkpoint: &'a UsedCheckpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<&'a UsedCheckpoint>,
     files: Digests,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
@@ -37,11 +38,11 @@ struct ScoresJson<'a> {
 
 /// Contents of a run's `scores.json`.
 ///
-/// Files of version 0.1.0 have no digests and no checkpoint.
+/// Files of version 0.1.0 have no digests and no checkpoint; a baseline has no checkpoint.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoresFile {
-    /// The checkpoint that wrote the captions.
+    /// The checkpoint that wrote the captions; `None` if no run did.
     pub checkpoint: Option<UsedCheckpoint>,
     /// SHA-256 of the other files of the evaluation.
     #[serde(default)]
@@ -113,7 +114,7 @@ pub struct Scored<'a> {
 /// Names the file.
 pub fn write<'a>(
     folder: &Path,
-    checkpoint: &UsedCheckpoint,
+    checkpoint: Option<&UsedCheckpoint>,
     captions: impl Iterator<Item = Scored<'a>> + Clone,
     evaluation: &Evaluation,
 ) -> Result<(), Error> {

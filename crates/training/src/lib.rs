@@ -53,6 +53,7 @@ pub mod keyword_selector;
 mod language_model;
 pub mod learner;
 pub mod memory;
+pub mod neighbours;
 mod not_finite;
 pub mod optimizer;
 mod pending;
