@@ -68,9 +68,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         names: pictures.names,
         find: Box::new(|index, name| pictures.locations.find(index, name)),
         identity: Identity {
+            network: encoder.network(),
             model,
             model_sha256: encoder.sha256(),
-            preprocessing: encoder.preprocessing().clone(),
+            preprocessing: Some(encoder.preprocessing().clone()),
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: pictures.fingerprint,
@@ -96,7 +97,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
         (None, Some(clip)) => (clip, Network::Clip),
         (None, None) => bail!("name a model with --clip or --vgg"),
     };
-    let path = models::find(model, models::encoder_files(network))?;
+    let path = models::find(model, models::encoder_files(network)?)?;
     let source = EncoderSource { network, path, dtype: args.dtype };
     let encoder = ImageEncoder::load(&source, device)
         .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;

@@ -90,7 +90,7 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         let folder = RunFolder::open(path)?;
         let provenance = folder.provenance()?;
         let (option, moved) = match models::network(&provenance) {
-            Network::Clip => ("--clip", &args.clip),
+            Network::Clip | Network::Imported => ("--clip", &args.clip),
             Network::Vgg => ("--vgg", &args.vgg),
         };
         let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
@@ -109,7 +109,7 @@ fn scoring_clip(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<Enc
     let found = match (from_run, &args.clip) {
         (Some(encoder), _) => encoder,
         (None, Some(clip)) => {
-            let path = models::find(clip, models::encoder_files(Network::Clip))?;
+            let path = models::find(clip, models::encoder_files(Network::Clip)?)?;
             EncoderSource { network: Network::Clip, path, dtype: Dtype::F32 }
         }
         (None, None) => return Ok(None),

@@ -76,6 +76,13 @@ pub enum EncoderError {
         /// The side that the model takes.
         size: i64,
     },
+    /// Another program computed the embeddings.
+    #[error(
+        "its encoder is not known to capsmith, which imported the features\nhint: `capsmith \
+         evaluate` captions the pictures of the run's data set; to caption others, train a run on \
+         embeddings of `capsmith precompute`"
+    )]
+    Imported,
     /// Memory is exhausted.
     #[error("{0}\nhint: encode fewer pictures at a time: lower decoding.batch_size")]
     OutOfMemory(#[from] OutOfMemory),
@@ -93,6 +100,7 @@ impl ImageEncoder {
         match source.network {
             Network::Clip => Self::load_clip(&source.path, device, source.dtype),
             Network::Vgg => Self::load_vgg(&source.path, device, source.dtype),
+            Network::Imported => Err(EncoderError::Imported),
         }
     }
 
@@ -121,6 +129,15 @@ impl ImageEncoder {
     ) -> Result<Self, EncoderError> {
         let normaliser = Normaliser::new(&preprocessing, kind_of(dtype), device)?;
         Ok(Self { tower, preprocessing, normaliser, device })
+    }
+
+    /// Returns the kind of the encoder.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        match self.tower {
+            Tower::Clip(_) => Network::Clip,
+            Tower::Vgg(_) => Network::Vgg,
+        }
     }
 
     /// Returns the SHA-256 of the weights. Reads the whole file.

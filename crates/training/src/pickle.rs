@@ -10,8 +10,7 @@ use std::path::Path;
 use datasets::Corpus;
 use durable::digests;
 use foreign_text::printable_path;
-use pictures::Preprocessing;
-use precompute::{Dtype, Embeddings, Identity, Skipped};
+use precompute::{Dtype, Embeddings, Identity, Network, Skipped};
 use tch::Device;
 use torch_files::Caption;
 
@@ -76,9 +75,10 @@ pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error
         }
     }
     let identity = Identity {
+        network: Network::Imported,
         model: format!("imported from {source}"),
         model_sha256: digests::of_file(file)?,
-        preprocessing: Preprocessing::clip(224),
+        preprocessing: None,
         normalize: values.chunks(dim).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),

@@ -359,9 +359,10 @@ fn embeddings_go_to_a_pickle_and_come_back() {
     fs::write(in_folder("set/captions.txt"), rows).unwrap();
     let corpus = Corpus::load(&in_folder("set"), None).unwrap();
     let identity = Identity {
+        network: precompute::Network::Clip,
         model: "none".to_owned(),
         model_sha256: "none".to_owned(),
-        preprocessing: Preprocessing::clip(4),
+        preprocessing: Some(Preprocessing::clip(4)),
         normalize: true,
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),
