@@ -21,7 +21,7 @@ pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
 pub fn encoder_files(network: Network) -> Result<ModelFiles, EncoderError> {
     match network {
         Network::Clip => Ok(ModelFiles::ClipVision),
-        Network::Vgg => Ok(ModelFiles::File),
+        Network::Vgg | Network::EfficientNetLite => Ok(ModelFiles::File),
         Network::Imported => Err(EncoderError::Imported),
     }
 }

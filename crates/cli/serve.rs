@@ -37,6 +37,9 @@ pub struct Args {
     /// File or hub name of VGG-16, if it has moved since `precompute`.
     #[arg(long, value_name = "FILE")]
     vgg: Option<String>,
+    /// Name or file of EfficientNet-Lite, if it has moved since `precompute`.
+    #[arg(long, value_name = "NAME|FILE")]
+    encoder: Option<String>,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -92,6 +95,7 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         let (option, moved) = match models::network(&provenance) {
             Network::Clip | Network::Imported => ("--clip", &args.clip),
             Network::Vgg => ("--vgg", &args.vgg),
+            Network::EfficientNetLite => ("--encoder", &args.encoder),
         };
         let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
         let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;

@@ -107,8 +107,16 @@ pub(crate) fn paths(resolved: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
 /// # Errors
 /// A file of other contents is in the way, or `folder` cannot be written.
 pub fn copy_model(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    copy_files(paths(resolved)?, folder)
+}
+
+/// Links or copies files into `folder` under their names, as [`copy_model`] does.
+pub(crate) fn copy_files(
+    files: impl IntoIterator<Item = (PathBuf, String)>,
+    folder: &Path,
+) -> Result<Vec<PathBuf>, Error> {
     let mut targets = Vec::new();
-    for (source, name) in paths(resolved)? {
+    for (source, name) in files {
         // The blob itself, not the link to it in the cache's snapshot.
         let source = fs::canonicalize(&source).map_err(Error::io("find", &source))?;
         let target = folder.join(name);

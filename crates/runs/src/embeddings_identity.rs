@@ -50,6 +50,9 @@ pub enum Network {
     Clip,
     /// VGG-16 up to fc7.
     Vgg,
+    /// EfficientNet-Lite up to its pooled features.
+    #[serde(rename = "efficientnet-lite")]
+    EfficientNetLite,
     /// Encoder of another program, which capsmith cannot run; it imported the embeddings.
     Imported,
 }
