@@ -51,7 +51,7 @@ def write_model(output):
         for name, parameter in model.named_parameters():
             norm = "LayerNorm" in name and name.endswith("weight")
             # Words that differ much, so that some pairs of labels are near and others are not.
-            parameter.normal_(1.0 if norm else 0.0, 1.5 if "word_embeddings" in name else 0.2)
+            parameter.normal_(1.0 if norm else 0.0, 2.0 if "word_embeddings" in name else 0.15)
     model.save_pretrained(output)
     modules = ["Transformer", "Pooling", "Normalize"]
     paths = ["", "1_Pooling", "2_Normalize"]
