@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use caption_metrics::Tokenizer;
 use caption_metrics::cli::{ScoringArgs, print_scores};
 use clap::Subcommand;
 use foreign_text::printable_path;
@@ -39,7 +40,7 @@ pub struct NeighboursArgs {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     let Command::Neighbours(args) = command;
     let data = args.pictures.data(&args.embeddings)?;
-    let options = args.scoring.options(terminal::say)?;
+    let options = args.scoring.options(Tokenizer::None, terminal::say)?;
     let evaluation =
         training::neighbours::evaluate_neighbours(&data, args.neighbours, &args.out, &options)?;
     terminal::say(&format!("files in {}", printable_path(&args.out)));

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use networks::device::parse_device;
 use pictures::Preprocessing;
-use precompute::ImageEncoder;
+use precompute::{ImageEncoder, Network};
 use progress::{Part, Progress, Unit};
 use rayon::prelude::*;
 use runs::RunFolder;
@@ -35,6 +35,9 @@ pub struct Args {
     /// the one that `precompute` used]
     #[arg(long)]
     clip: Option<String>,
+    /// Name or file of EfficientNet-Lite, if it has moved since `precompute`.
+    #[arg(long, value_name = "NAME|FILE")]
+    encoder: Option<String>,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -100,18 +103,24 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
 
 /// Loads the image encoder that computed the run's embeddings.
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
-    let (provenance, moved) = (&captioner.provenance, args.clip.as_deref());
-    let (model, source) = models::image_encoder(&args.run, provenance, "--clip", moved)?;
+    let provenance = &captioner.provenance;
+    let (option, moved) = match models::network(provenance) {
+        Network::EfficientNetLite => ("--encoder", args.encoder.as_deref()),
+        Network::Clip | Network::Vgg | Network::Imported => ("--clip", args.clip.as_deref()),
+    };
+    let (model, source) = models::image_encoder(&args.run, provenance, option, moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!(
-            "cannot load the run's image encoder from {}\nhint: name its folder or file with --clip",
+            "cannot load the run's image encoder from {}\nhint: name its folder or file with {option}",
             printable(&model)
         )
     })?;
     models::note_ignored(&model, &encoder);
-    captioner.check_encoder(&encoder, &model).context(
-        "the run was trained on embeddings of another model; name the right one with --clip",
-    )?;
+    captioner.check_encoder(&encoder, &model).with_context(|| {
+        format!(
+            "the run was trained on embeddings of another model; name the right one with {option}"
+        )
+    })?;
     Ok(encoder)
 }
 

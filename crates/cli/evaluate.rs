@@ -21,9 +21,9 @@ use crate::{models, process, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
-/// Scores are those of pycocoevalcap. By default they are computed on raw strings, as in the paper;
-/// runs of Merge-RNN on Penn Treebank tokens with Karpathy's tokens as references, as by its
-/// authors.
+/// Scores are those of pycocoevalcap. By default files are scored on Penn Treebank tokens, as by
+/// `COCOEvalCap`; runs on raw strings, as in the paper, and runs of Merge-RNN on Penn Treebank
+/// tokens with Karpathy's tokens as references, as by its authors.
 ///
 /// Several processes share the pictures when started by torchrun (`torchrun --no-python ... --
 /// capsmith evaluate ...`, with that `--`), mpirun, srun or an indexed Kubernetes job; the last one
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(
         long,
         conflicts_with_all = [
-            "references", "predictions", "json", "per_image", "bootstrap", "only_predicted"
+            "references", "predictions", "json", "per_image", "bootstrap", "subset", "key_style"
         ]
     )]
     run: Option<PathBuf>,
@@ -89,10 +89,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             terminal::say,
         );
     };
-    let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;
-    scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
-    let options = scoring.options(terminal::say)?;
+    let tokenizer = training::evaluate::scoring_tokenizer(&system);
+    let options = args.files.scoring.options(tokenizer, terminal::say)?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,

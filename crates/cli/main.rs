@@ -9,8 +9,10 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod export;
+mod export_features;
 mod fetch;
 mod import;
+mod import_features;
 mod init;
 mod keywords;
 mod mkl;
@@ -86,6 +88,8 @@ enum Command {
     Reproduce(reproduce::Args),
     Import(import::Args),
     Export(export::Args),
+    ImportFeatures(import_features::Args),
+    ExportFeatures(export_features::Args),
     /// Download data sets, pretrained weights and METEOR's resources.
     #[command(subcommand)]
     Fetch(fetch::Command),
@@ -148,6 +152,8 @@ impl Command {
             Self::Report(args) => report::run(&args),
             Self::Import(args) => import::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::ImportFeatures(args) => import_features::run(&args),
+            Self::ExportFeatures(args) => export_features::run(&args),
             Self::Fetch(command) => fetch::run(&command),
             Self::Bench(command) => bench::run(&command),
             Self::Reproduce(args) => reproduce::run(&args),

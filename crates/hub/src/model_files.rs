@@ -17,9 +17,15 @@ const CONFIG: &str = "config.json";
 const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-/// Optional files, which transformers reads if a repository has them.
-const OPTIONAL: [&str; 3] =
-    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+/// Optional files, which transformers and sentence-transformers read if a repository has them.
+const OPTIONAL: [&str; 6] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+];
 /// Weights files and indexes of sharded weights, in order of preference.
 const WEIGHTS: [&str; 4] = [
     "model.safetensors",
@@ -107,8 +113,16 @@ pub(crate) fn paths(resolved: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
 /// # Errors
 /// A file of other contents is in the way, or `folder` cannot be written.
 pub fn copy_model(resolved: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    copy_files(paths(resolved)?, folder)
+}
+
+/// Links or copies files into `folder` under their names, as [`copy_model`] does.
+pub(crate) fn copy_files(
+    files: impl IntoIterator<Item = (PathBuf, String)>,
+    folder: &Path,
+) -> Result<Vec<PathBuf>, Error> {
     let mut targets = Vec::new();
-    for (source, name) in paths(resolved)? {
+    for (source, name) in files {
         // The blob itself, not the link to it in the cache's snapshot.
         let source = fs::canonicalize(&source).map_err(Error::io("find", &source))?;
         let target = folder.join(name);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::known;
+use crate::packages::{self, PackagedModel};
 
 /// Folders of a capsmith checkout. A path into one of them is local even if it does not exist.
 const OWN_FOLDERS: [&str; 6] = ["weights", "data", "runs", "demo", "configs", "experiments"];
@@ -13,7 +14,7 @@ const OWN_FOLDERS: [&str; 6] = ["weights", "data", "runs", "demo", "configs", "e
 /// Extensions of weights files: `gpt2.safetensors` is a file, not a model of the hub.
 const FILE_EXTENSIONS: [&str; 6] = ["safetensors", "pt", "pth", "bin", "ckpt", "json"];
 
-/// A reference to a local or hub model.
+/// A reference to a local, hub or packaged model.
 ///
 /// ```
 /// use hub::ModelReference;
@@ -30,6 +31,8 @@ pub enum ModelReference {
     Local(PathBuf),
     /// A model of the hub, or one file of it.
     Hub(HubReference),
+    /// A model that a Python package ships.
+    Package(&'static PackagedModel),
 }
 
 /// A model of the hub, or one file of it.
@@ -61,12 +64,13 @@ impl ModelReference {
     ///
     /// 1. It starts with `hf:`: hub.
     /// 2. The path exists: local.
-    /// 3. It is one of `OpenAI`'s own names of CLIP models, such as `ViT-B/32` or `ViT-L/14`: hub.
-    /// 4. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
+    /// 3. It is the short name of a packaged model, such as `efficientnet-lite2`: package.
+    /// 4. It is one of `OpenAI`'s own names of CLIP models, such as `ViT-B/32` or `ViT-L/14`: hub.
+    /// 5. It looks like a path: local. That is, it starts with `.`, `/` or `~`, ends with `/`, has
     ///    more than one `/` or a `\`, has the extension of a weights file (`.safetensors`, `.pt`,
     ///    …), or its first folder exists or is one of capsmith's own (`weights/`, `data/`, `runs/`,
     ///    …).
-    /// 5. Otherwise: hub, as a known short name, `OWNER/NAME` or `NAME`.
+    /// 6. Otherwise: hub, as a known short name, `OWNER/NAME` or `NAME`.
     ///
     /// `@REVISION` may follow the name of a hub model. `~` is the home folder.
     ///
@@ -76,6 +80,9 @@ impl ModelReference {
         let text = text.trim();
         if text.is_empty() {
             return Err(invalid(text, "it is empty"));
+        }
+        if let Some(model) = packages::by_name(text).filter(|_| !Path::new(text).exists()) {
+            return Ok(Self::Package(model));
         }
         let is_local = || {
             Path::new(text).exists() || (known::openai_clip(text).is_none() && looks_local(text))
@@ -92,6 +99,7 @@ impl fmt::Display for ModelReference {
         match self {
             Self::Local(path) => path.display().fmt(f),
             Self::Hub(reference) => reference.fmt(f),
+            Self::Package(model) => model.name.fmt(f),
         }
     }
 }
@@ -202,7 +210,7 @@ mod tests {
     fn hub(text: &str) -> HubReference {
         match ModelReference::parse(text).unwrap() {
             ModelReference::Hub(reference) => reference,
-            ModelReference::Local(path) => panic!("{text} was taken for {}", path.display()),
+            other => panic!("{text} was taken for {other}"),
         }
     }
 
@@ -259,6 +267,14 @@ mod tests {
             ModelReference::parse("src").unwrap(),
             ModelReference::Local(PathBuf::from("src"))
         );
+    }
+
+    #[test]
+    fn packaged_models_have_short_names() {
+        let reference = ModelReference::parse("efficientnet-lite2").unwrap();
+        assert!(matches!(reference, ModelReference::Package(_)), "{reference:?}");
+        assert_eq!(ModelReference::parse(&reference.to_string()).unwrap(), reference);
+        hub("someone/efficientnet-lite2");
     }
 
     #[test]

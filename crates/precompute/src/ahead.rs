@@ -51,14 +51,14 @@ pub(crate) type Decoded = (Source, Result<(), String>);
 impl Batch {
     fn empty(plan: &Plan) -> Result<Self, TchError> {
         let pictures = plan.batch_size.min(plan.names.len());
-        let pixels = HostBytes::new(pictures * plan.identity.preprocessing.len(), plan.device)?;
+        let pixels = HostBytes::new(pictures * plan.preprocessing().len(), plan.device)?;
         let (pictures, skipped, sources) = Default::default();
         Ok(Self { index: 0, pictures, skipped, sources, pixels })
     }
 
     /// Returns the bytes of its images on the model's device, `[images, 3, n, n]`.
     pub(crate) fn upload(&self, plan: &Plan) -> Result<Tensor, TchError> {
-        let side = i64::from(plan.identity.preprocessing.crop);
+        let side = i64::from(plan.preprocessing().crop);
         self.pixels.upload(&[self.pictures.len() as i64, 3, side, side], plan.device)
     }
 }
@@ -116,7 +116,7 @@ fn fill(
     decode: &(impl Fn(usize, &mut [u8]) -> Decoded + Sync),
     batch: &mut Batch,
 ) {
-    let values = plan.identity.preprocessing.len();
+    let values = plan.preprocessing().len();
     batch.index = index;
     batch.pictures.clear();
     batch.skipped.clear();
@@ -151,16 +151,17 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use runs::{Dtype, Identity};
+    use runs::{Dtype, Identity, Network};
 
     fn plan(pictures: usize) -> Plan<'static> {
         Plan {
             names: (0..pictures).map(|index| index.to_string()).collect(),
             find: Box::new(|_, name| Path::new(name).to_owned().into()),
             identity: Identity {
+                network: Network::Clip,
                 model: String::new(),
                 model_sha256: String::new(),
-                preprocessing: pictures::Preprocessing::clip(2),
+                preprocessing: Some(pictures::Preprocessing::clip(2)),
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: String::new(),

@@ -1,9 +1,10 @@
-//! Image encoders: CLIP's vision tower and VGG-16, each with its preprocessing.
+//! Image encoders: CLIP's vision tower, VGG-16 and EfficientNet-Lite, with their preprocessing.
 
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
+use networks::efficientnet::EfficientNetLite;
 use networks::memory::{OutOfMemory, try_catch_out_of_memory};
 use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
@@ -29,7 +30,7 @@ pub fn kind_of(dtype: Dtype) -> Kind {
 pub struct EncoderSource {
     /// Kind of the encoder.
     pub network: Network,
-    /// CLIP's Hugging Face folder or a weights file in it, or VGG-16's weights file.
+    /// CLIP's Hugging Face folder or a weights file in it, or the weights file of another network.
     pub path: PathBuf,
     /// The type of weights and activations.
     pub dtype: Dtype,
@@ -48,6 +49,7 @@ pub struct ImageEncoder {
 enum Tower {
     Clip(Box<LoadedClip>),
     Vgg(Vgg16),
+    EfficientNetLite(EfficientNetLite),
 }
 
 /// Error of loading or running an image encoder.
@@ -56,7 +58,7 @@ pub enum EncoderError {
     /// CLIP cannot be loaded or used.
     #[error(transparent)]
     Clip(#[from] ClipError),
-    /// VGG-16's weights cannot be loaded.
+    /// The weights of VGG-16 or EfficientNet-Lite cannot be loaded.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// CLIP's preprocessing cannot be used.
@@ -76,6 +78,13 @@ pub enum EncoderError {
         /// The side that the model takes.
         size: i64,
     },
+    /// Another program computed the embeddings.
+    #[error(
+        "its encoder is not known to capsmith, which imported the features\nhint: `capsmith \
+         evaluate` captions the pictures of the run's data set; to caption others, train a run on \
+         embeddings of `capsmith precompute`"
+    )]
+    Imported,
     /// Memory is exhausted.
     #[error("{0}\nhint: encode fewer pictures at a time: lower decoding.batch_size")]
     OutOfMemory(#[from] OutOfMemory),
@@ -93,12 +102,26 @@ impl ImageEncoder {
         match source.network {
             Network::Clip => Self::load_clip(&source.path, device, source.dtype),
             Network::Vgg => Self::load_vgg(&source.path, device, source.dtype),
+            Network::EfficientNetLite => {
+                Self::load_efficientnet_lite(&source.path, device, source.dtype)
+            }
+            Network::Imported => Err(EncoderError::Imported),
         }
     }
 
     fn load_vgg(file: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
         let vgg = Vgg16::from_file(file, device, kind_of(dtype))?;
         Self::new(Tower::Vgg(vgg), Preprocessing::imagenet(), device, dtype)
+    }
+
+    fn load_efficientnet_lite(
+        file: &Path,
+        device: Device,
+        dtype: Dtype,
+    ) -> Result<Self, EncoderError> {
+        let network = EfficientNetLite::from_file(file, device, kind_of(dtype))?;
+        let preprocessing = Preprocessing::efficientnet_lite(network.image_size());
+        Self::new(Tower::EfficientNetLite(network), preprocessing, device, dtype)
     }
 
     fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
@@ -123,12 +146,23 @@ impl ImageEncoder {
         Ok(Self { tower, preprocessing, normaliser, device })
     }
 
+    /// Returns the kind of the encoder.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        match self.tower {
+            Tower::Clip(_) => Network::Clip,
+            Tower::Vgg(_) => Network::Vgg,
+            Tower::EfficientNetLite(_) => Network::EfficientNetLite,
+        }
+    }
+
     /// Returns the SHA-256 of the weights. Reads the whole file.
     #[must_use]
     pub fn sha256(&self) -> String {
         match &self.tower {
             Tower::Clip(clip) => clip.identity(),
             Tower::Vgg(vgg) => vgg.identity(),
+            Tower::EfficientNetLite(network) => network.identity(),
         }
     }
 
@@ -137,7 +171,7 @@ impl ImageEncoder {
     pub fn ignored(&self) -> &[String] {
         match &self.tower {
             Tower::Clip(clip) => &clip.ignored,
-            Tower::Vgg(_) => &[],
+            Tower::Vgg(_) | Tower::EfficientNetLite(_) => &[],
         }
     }
 
@@ -147,6 +181,7 @@ impl ImageEncoder {
         match &self.tower {
             Tower::Clip(clip) => clip.model.config().projection_dim as usize,
             Tower::Vgg(vgg) => vgg.dimension(),
+            Tower::EfficientNetLite(network) => network.dimension(),
         }
     }
 
@@ -167,6 +202,7 @@ impl ImageEncoder {
             Ok(match &self.tower {
                 Tower::Clip(clip) => clip.model.encode_image(pixels)?,
                 Tower::Vgg(vgg) => vgg.encode(pixels)?,
+                Tower::EfficientNetLite(network) => network.encode(pixels)?,
             })
         })
     }

@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
-//! use precompute::{Dtype, Embeddings, Identity, Plan, run};
+//! use precompute::{Dtype, Embeddings, Identity, Network, Plan, run};
 //! use tch::{Device, Kind};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -22,9 +22,10 @@
 //!     names: ["cat.png", "dog.png"].map(str::to_owned).to_vec(),
 //!     find: Box::new(|_, name| folder.path().join(name).into()),
 //!     identity: Identity {
+//!         network: Network::Clip,
 //!         model: "mean colour".to_owned(),
 //!         model_sha256: "none".to_owned(),
-//!         preprocessing: pictures::Preprocessing::clip(4),
+//!         preprocessing: Some(pictures::Preprocessing::clip(4)),
 //!         normalize: false,
 //!         dtype: Dtype::F32,
 //!         dataset_fingerprint: "two pictures".to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
-use pictures::PictureFile;
+use pictures::{PictureFile, Preprocessing};
 use runs::Identity;
 use tch::Device;
 
@@ -49,6 +49,9 @@ impl Plan<'_> {
         if self.identity.dimension == 0 {
             return impossible("an embedding has at least one value");
         }
+        if self.identity.preprocessing.is_none() {
+            return impossible("pictures cannot be embedded without their preprocessing");
+        }
         if self.output.file_name().is_none() {
             return impossible(&format!(
                 "{} is not the name of a file",
@@ -62,6 +65,14 @@ impl Plan<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Returns the preprocessing of the pixels.
+    ///
+    /// # Panics
+    /// Panics if the identity has none, which [`Self::check`] refuses.
+    pub(crate) fn preprocessing(&self) -> &Preprocessing {
+        self.identity.preprocessing.as_ref().expect("`check` refuses a plan without it")
     }
 
     /// Returns the file of an image of the list.

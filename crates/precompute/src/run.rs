@@ -67,11 +67,8 @@ where
     let (total, done) = (Some(share.total as u64), share.done as u64);
     progress.start("embedding pictures", Unit::Count("pictures"), total, done);
     let _no_grad = tch::no_grad_guard();
-    let normaliser = Normaliser::new(
-        &plan.identity.preprocessing,
-        crate::kind_of(plan.identity.dtype),
-        plan.device,
-    )?;
+    let normaliser =
+        Normaliser::new(plan.preprocessing(), crate::kind_of(plan.identity.dtype), plan.device)?;
     let decode = |image, pixels: &mut [u8]| decode(plan, image, pixels);
     let left = std::mem::take(&mut share.left);
     let mut at_model = BatchesAtModel { share: &mut share, progress, encodings: VecDeque::new() };
@@ -254,7 +251,7 @@ fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
         .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
-        .map(|decoded| plan.identity.preprocessing.planes_into(&decoded, pixels));
+        .map(|decoded| plan.preprocessing().planes_into(&decoded, pixels));
     // Without the path, which would make the file depend on the data set's folder.
     (source, decoded.map_err(|error| error.problem.to_string()))
 }

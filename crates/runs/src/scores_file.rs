@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use caption_metrics::Evaluation;
+use caption_metrics::{Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ pub fn write<'a>(
     let references: serde_json::Map<String, serde_json::Value> =
         captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
     write_json(&folder.join(REFERENCES), &references)?;
-    durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out))?;
+    durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out, KeyStyle::Plain))?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;

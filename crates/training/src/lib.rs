@@ -45,6 +45,7 @@ mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod features;
 mod gradients;
 mod held_out;
 pub mod import;

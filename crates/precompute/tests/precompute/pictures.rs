@@ -28,7 +28,7 @@ fn each_row_is_of_the_picture_of_its_name() {
     for (index, name) in plan.names.iter().enumerate() {
         let row = embeddings.row_of(name).unwrap();
         let picture = pictures::decode(&data.path(name)).unwrap();
-        let pixels = plan.identity.preprocessing.apply(&picture);
+        let pixels = plan.identity.preprocessing.as_ref().unwrap().apply(&picture);
         let batch = BATCH.min(PICTURES - index / BATCH * BATCH);
         for (channel, plane) in pixels.chunks(16).enumerate() {
             let mean = plane.iter().sum::<f32>() / 16.0;
@@ -156,8 +156,12 @@ fn the_encoder_gets_the_planned_type_and_no_gradients_and_rows_are_f32() {
             Tensor::f_cat(&[&out, &out.i((.., ..2))], 1)
         };
         run(&plan, encoder, &mut Silent, &false.into()).unwrap();
-        let pixels =
-            plan.identity.preprocessing.apply(&pictures::decode(&data.path(&name(0))).unwrap());
+        let pixels = plan
+            .identity
+            .preprocessing
+            .as_ref()
+            .unwrap()
+            .apply(&pictures::decode(&data.path(&name(0))).unwrap());
         let rounded = Tensor::from_slice(&pixels[..1])
             .to_kind(precompute::kind_of(dtype))
             .to_kind(Kind::Float);

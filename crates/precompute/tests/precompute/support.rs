@@ -38,9 +38,10 @@ impl DataSet {
             names: (0..PICTURES).map(name).collect(),
             find: Box::new(move |_, name| folder.join(name).into()),
             identity: Identity {
+                network: precompute::Network::Clip,
                 model: "stand-in".to_owned(),
                 model_sha256: "1234".to_owned(),
-                preprocessing: pictures::Preprocessing::clip(4),
+                preprocessing: Some(pictures::Preprocessing::clip(4)),
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: "5678".to_owned(),

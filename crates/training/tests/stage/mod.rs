@@ -125,9 +125,10 @@ impl Stage {
             names: pictures.names,
             find: Box::new(|index, name| pictures.locations.find(index, name)),
             identity: Identity {
+                network: precompute::Network::Clip,
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
-                preprocessing: Preprocessing::clip(4),
+                preprocessing: Some(Preprocessing::clip(4)),
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: pictures.fingerprint,

@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use pip::Archive;
 use sha2::{Digest, Sha256};
 
-use super::archive::Archive;
 use super::layout::assemble;
 use super::{Error, section};
 

@@ -10,7 +10,6 @@
 //! abbreviations come from METEOR 1.5 (LGPL 2.1; the abbreviations from Moses, LGPL), the synonyms and
 //! exceptions from `WordNet` 3.0 (its own licence). The file's folder gets a note that says so.
 
-mod archive;
 mod build;
 mod fetch;
 mod layout;
@@ -78,16 +77,8 @@ pub enum Error {
         message: String,
     },
     /// pip did not download the package.
-    #[error(
-        "{command} failed: {message}\ndownload the wheel of pycocoevalcap 1.2 in another way and \
-         name it with --from"
-    )]
-    Pip {
-        /// The command.
-        command: String,
-        /// Its output.
-        message: String,
-    },
+    #[error("{0}\ndownload the wheel of pycocoevalcap 1.2 in another way and name it with --from")]
+    Pip(#[from] pip::Error),
     /// There is neither `CAPSMITH_DATA` nor a home folder.
     #[error("there is no data folder: set CAPSMITH_DATA to a folder")]
     NoDataFolder,
@@ -98,26 +89,12 @@ pub enum Error {
 
 /// Returns the default path of the file.
 ///
-/// It is below `$CAPSMITH_DATA` if that is set, else below the user's data folder
-/// (`$XDG_DATA_HOME/capsmith` or `~/.local/share/capsmith`; on macOS
-/// `~/Library/Application Support/capsmith`).
+/// It is in the [user's data folder](durable::data_folder).
 ///
 /// # Errors
 /// [`Error::NoDataFolder`].
 pub fn default_path() -> Result<PathBuf, Error> {
-    let variable =
-        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("CAPSMITH_DATA").or_else(|| {
-        let home = || variable("HOME");
-        let data = if cfg!(target_os = "macos") {
-            home().map(|home| home.join("Library").join("Application Support"))
-        } else {
-            variable("XDG_DATA_HOME")
-                .or_else(|| home().map(|home| home.join(".local").join("share")))
-        };
-        data.map(|data| data.join("capsmith"))
-    });
-    folder.map(|folder| folder.join(FILE_NAME)).ok_or(Error::NoDataFolder)
+    durable::data_folder().map(|folder| folder.join(FILE_NAME)).ok_or(Error::NoDataFolder)
 }
 
 /// METEOR's resources, memory-mapped. Clones share the mapping.

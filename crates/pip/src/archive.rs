@@ -11,8 +11,9 @@ const LOCAL_HEADER_SIZE: usize = 30;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 
-/// A zip archive in memory.
-pub(super) struct Archive<'a> {
+/// Zip archive in memory.
+#[derive(Debug)]
+pub struct Archive<'a> {
     bytes: &'a [u8],
     /// The entries of its directory, from the first one on.
     directory: &'a [u8],
@@ -28,7 +29,10 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 impl<'a> Archive<'a> {
     /// Finds the directory, which the record at the archive's end points to.
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Fails if there is none.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, String> {
         let mut starts = bytes.windows(END_SIGNATURE.len());
         let directory = starts
             .rposition(|window| window == END_SIGNATURE)
@@ -61,8 +65,11 @@ impl<'a> Archive<'a> {
         header.get(start..start + u32_at(entry, 20)? as usize)
     }
 
-    /// Unpacks and checks one file.
-    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+    /// Unpacks one file and checks its CRC-32.
+    ///
+    /// # Errors
+    /// Fails if the file is absent or damaged.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         let entry = self.entry(name).ok_or_else(|| format!("{name} is not in it"))?;
         let damaged = || format!("{name} is cut short");
         let compressed = self.contents(entry).ok_or_else(damaged)?;
