@@ -112,7 +112,7 @@ pub struct Gpt2Args {
 pub struct TrainingPictures {
     /// Data set, of which the training split is used.
     #[arg(long)]
-    dataset: PathBuf,
+    pub dataset: PathBuf,
     /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
@@ -122,25 +122,28 @@ pub struct TrainingPictures {
     /// Captions in the test set of the paper split
     #[arg(long, default_value_t = 5000)]
     test_captions: usize,
+    /// Captions in the validation set of the paper split, which are not trained on either
+    #[arg(long, default_value_t = 0)]
+    validation_captions: usize,
 }
 
 impl TrainingPictures {
-    /// Loads the data set and the indices of its training images.
-    pub fn load(&self) -> anyhow::Result<(Corpus, Vec<usize>)> {
+    /// Loads the data set and its split.
+    pub fn load(&self) -> anyhow::Result<(Corpus, Split)> {
         let corpus = Corpus::load(&self.dataset, self.layout)?;
         let spec = SplitSpec {
             kind: self.split,
             test_captions: self.test_captions,
-            validation_captions: 0,
+            validation_captions: self.validation_captions,
         };
         let split = Split::new(&corpus, &spec)?;
-        Ok((corpus, split.train))
+        Ok((corpus, split))
     }
 
     /// Returns the training captions, lower-cased.
     pub fn texts(&self) -> anyhow::Result<Vec<String>> {
-        let (corpus, images) = self.load()?;
-        let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
+        let (corpus, split) = self.load()?;
+        let captions = split.train.iter().flat_map(|&image| &corpus.images[image].captions);
         Ok(captions.map(|caption| caption.to_lowercase()).collect())
     }
 }
