@@ -37,6 +37,14 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a probability of dropout, below 1.
+pub fn dropout(text: &str) -> Result<f64, String> {
+    match rate(text)? {
+        probability if probability < 1.0 => Ok(probability),
+        _ => Err("it must be from 0 to below 1".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::any::TypeId;

@@ -113,7 +113,7 @@ pub struct Gpt2Args {
 pub struct TrainingPictures {
     /// Data set, of which the training split is used.
     #[arg(long)]
-    dataset: PathBuf,
+    pub dataset: PathBuf,
     /// Layout of the captions. [default: detected from the folder]
     #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
     layout: Option<Layout>,
@@ -123,19 +123,22 @@ pub struct TrainingPictures {
     /// Captions in the test set of the paper split
     #[arg(long, default_value_t = 5000)]
     test_captions: usize,
+    /// Captions in the validation set of the paper split, which are not trained on either
+    #[arg(long, default_value_t = 0)]
+    validation_captions: usize,
 }
 
 impl TrainingPictures {
-    /// Loads the data set and the indices of its training images.
-    pub fn load(&self) -> anyhow::Result<(Corpus, Vec<usize>)> {
+    /// Loads the data set and its split.
+    pub fn load(&self) -> anyhow::Result<(Corpus, Split)> {
         let corpus = Corpus::load(&self.dataset, self.layout)?;
         let spec = SplitSpec {
             kind: self.split,
             test_captions: self.test_captions,
-            validation_captions: 0,
+            validation_captions: self.validation_captions,
         };
         let split = Split::new(&corpus, &spec)?;
-        Ok((corpus, split.train))
+        Ok((corpus, split))
     }
 
     /// Returns data, split and the embeddings in a file, as a config holds them.
@@ -145,14 +148,15 @@ impl TrainingPictures {
         data.dataset.clone_from(&self.dataset);
         data.layout = self.layout.map_or_else(|| "auto".to_owned(), |layout| layout.to_string());
         (data.split, data.test_captions) = (self.split, self.test_captions);
+        data.validation_captions = self.validation_captions;
         data.embeddings = embeddings.to_owned();
         Ok(config.data)
     }
 
     /// Returns the training captions, lower-cased.
     pub fn texts(&self) -> anyhow::Result<Vec<String>> {
-        let (corpus, images) = self.load()?;
-        let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
+        let (corpus, split) = self.load()?;
+        let captions = split.train.iter().flat_map(|&image| &corpus.images[image].captions);
         Ok(captions.map(|caption| caption.to_lowercase()).collect())
     }
 }

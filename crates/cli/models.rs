@@ -26,6 +26,29 @@ pub fn encoder_files(network: Network) -> Result<ModelFiles, EncoderError> {
     }
 }
 
+/// Finds the files of an image encoder, and of the encoder before a CLIP of locked-image tuning.
+pub fn encoder_source(
+    network: Network,
+    model: &str,
+    dtype: Dtype,
+) -> anyhow::Result<EncoderSource> {
+    let folder = Path::new(model);
+    if network == Network::Clip
+        && folder.is_dir()
+        && let Some(locked) = precompute::locked_identity(folder)?
+    {
+        let encoder =
+            encoder_source(locked.network, &locked.model, locked.dtype).with_context(|| {
+                let encoder = printable(&locked.model);
+                format!("{} projects features of {encoder}", printable_path(folder))
+            })?;
+        let (path, locked) = (folder.to_owned(), Some(Box::new(encoder)));
+        return Ok(EncoderSource { network, path, dtype, locked });
+    }
+    let path = find(model, encoder_files(network)?)?;
+    Ok(EncoderSource { network, path, dtype, locked: None })
+}
+
 /// Returns the encoder of a run's embeddings; imported runs use CLIP.
 pub fn network(provenance: &Provenance) -> Network {
     provenance.embeddings.as_ref().map_or(Network::Clip, |identity| identity.network)
@@ -48,17 +71,17 @@ pub fn image_encoder(
         );
     };
     let network = network(provenance);
-    let files = encoder_files(network).with_context(|| {
+    encoder_files(network).with_context(|| {
         format!("the run {} was trained on features of {}", printable_path(run), printable(model))
     })?;
-    let path = find(model, files).with_context(|| {
+    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
+    let source = encoder_source(network, model, dtype).with_context(|| {
         format!(
             "the run {} needs the image encoder that it was trained with; name it with {option}",
             printable_path(run)
         )
     })?;
-    let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
-    Ok((model.to_owned(), EncoderSource { network, path, dtype }))
+    Ok((model.to_owned(), source))
 }
 
 /// Prints the unused tensors of an image encoder's weights, as transformers does.

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use datasets::{ImageFiles, Layout};
+use datasets::{Corpus, ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
+use hub::ModelFiles;
 use launchers::ProcessRank;
-use precompute::{Dtype, EncoderSource, Identity, ImageEncoder, Network, Plan, Skipped, Summary};
+use precompute::{Dtype, Embeddings, Identity, ImageEncoder, Network, Plan, Skipped, Summary};
 use tch::Device;
+use training::inputs::{check_data_set, check_pictures};
 
 use crate::{bounds, models, process, terminal};
 
@@ -40,6 +42,15 @@ pub struct Args {
     /// brings, or weights with their package's or timm's names as a PyTorch or safetensors file.
     #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["clip", "vgg"])]
     pub encoder: Option<String>,
+    /// Embeddings file with the features of the encoder that `capsmith pretrain clip
+    /// --image-features` trained this CLIP on: projects them, and reads no pictures.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "clip",
+        conflicts_with_all = ["device", "dtype", "batch_size", "skip_corrupt"]
+    )]
+    pub image_features: Option<PathBuf>,
     /// Embeddings file (.safetensors) to write.
     #[arg(long)]
     pub out: PathBuf,
@@ -61,6 +72,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let (Some(clip), Some(features)) = (&args.clip, &args.image_features) {
+        return project(args, clip, features);
+    }
     let process = ProcessRank::from_env()?;
     let device = process::device(&args.device, process)?;
     let pictures = ImageFiles::load(&args.dataset, args.layout)?;
@@ -94,6 +108,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Projects stored features by a CLIP of locked-image tuning.
+fn project(args: &Args, clip: &str, features: &Path) -> anyhow::Result<()> {
+    if args.out.exists() {
+        bail!("{} exists\nhint: move it away, or choose another --out", printable_path(&args.out));
+    }
+    let path = models::find(clip, ModelFiles::ClipText)?;
+    let corpus = Corpus::load(&args.dataset, args.layout)?;
+    let file = Embeddings::open(features)?;
+    check_data_set(features, file.identity(), &args.dataset, &corpus)?;
+    check_pictures(&file, &corpus)?;
+    precompute::project(&file, clip, &path, args.normalize, &args.out)?;
+    let (out, count) = (printable_path(&args.out), file.names().len());
+    terminal::say(&format!("wrote {out}: {count} embeddings, projected from stored features"));
+    Ok(())
+}
+
 /// Loads the encoder; returns it with the model's name.
 fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)> {
     let (model, network) = match (&args.encoder, &args.vgg, &args.clip) {
@@ -102,8 +132,7 @@ fn encoder(args: &Args, device: Device) -> anyhow::Result<(String, ImageEncoder)
         (None, None, Some(clip)) => (clip, Network::Clip),
         (None, None, None) => bail!("name a model with --clip, --vgg or --encoder"),
     };
-    let path = models::find(model, models::encoder_files(network)?)?;
-    let source = EncoderSource { network, path, dtype: args.dtype };
+    let source = models::encoder_source(network, model, args.dtype)?;
     let encoder = ImageEncoder::load(&source, device)
         .with_context(|| format!("cannot load the model from {}", printable_path(&source.path)))?;
     models::note_ignored(model, &encoder);

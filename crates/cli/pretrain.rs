@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
-use demo_data::pretrain::{self, ClipOptions, Gpt2Options, StepProgress, TrainingOptions};
+use demo_data::pretrain::{
+    self, ClipOptions, Gpt2Options, LitOptions, Retrievals, StepProgress, TrainingOptions,
+};
 use foreign_text::printable_path;
-use precompute::Dtype;
+use precompute::{Dtype, Embeddings};
 use progress::{Progress as _, Unit};
+use training::inputs::{check_data_set, check_pictures};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
 use crate::{bounds, terminal};
@@ -18,7 +21,9 @@ pub enum Command {
     /// Train a CLIP on pictures and captions by the contrastive objective.
     ///
     /// Writes a Hugging Face folder with a tokenizer trained on the captions. Runs on the CPU, for
-    /// models of a few million weights.
+    /// models of a few million weights. With --image-features, the picture encoder stays as it is
+    /// (LiT): a projection of its features and a text tower are trained, and retrieval.json has
+    /// the recall of validation and test pictures by their captions.
     Clip(ClipArgs),
     /// Train a GPT-2 on captions as a language model.
     ///
@@ -33,6 +38,15 @@ pub struct ClipArgs {
     out: PathBuf,
     #[command(flatten)]
     pictures: TrainingPictures,
+    /// Embeddings file with the features of an encoder that stays as it is.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_size", "patch_size"])]
+    image_features: Option<PathBuf>,
+    /// Probability of setting an image feature to 0 in a step
+    #[arg(long, default_value_t = 0.5, requires = "image_features", value_parser = bounds::dropout)]
+    feature_dropout: f64,
+    /// Probability of leaving a token out of a caption in a step
+    #[arg(long, default_value_t = 0.2, requires = "image_features", value_parser = bounds::dropout)]
+    token_dropout: f64,
     #[command(flatten)]
     shape: ClipShape,
     /// Maximum size of the vocabulary, in tokens
@@ -106,7 +120,10 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 
 fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out)?;
-    let (corpus, images) = args.pictures.load()?;
+    if let Some(features) = &args.image_features {
+        return lit(args, features);
+    }
+    let (corpus, split) = args.pictures.load()?;
     let options = ClipOptions {
         config: args.shape.config(1.0)?,
         vocab_size: args.vocab_size,
@@ -117,12 +134,53 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     let finished = pretrain::clip(
         &args.out,
         &corpus,
-        &images,
+        &split.train,
         &options,
         &mut |progress| screen.show(progress),
         &stop,
     )?;
     screen.end(finished, "CLIP", &args.out);
+    Ok(())
+}
+
+/// Trains a CLIP on stored features by locked-image tuning.
+fn lit(args: &ClipArgs, features: &Path) -> anyhow::Result<()> {
+    let (corpus, split) = args.pictures.load()?;
+    let file = Embeddings::open(features)?;
+    check_data_set(features, file.identity(), &args.pictures.dataset, &corpus)?;
+    check_pictures(&file, &corpus)?;
+    let options = LitOptions {
+        config: args.shape.config(1.0)?,
+        vocab_size: args.vocab_size,
+        feature_dropout: args.feature_dropout,
+        token_dropout: args.token_dropout,
+        training: args.course.options(args.batch_size),
+        kind: precompute::kind_of(args.course.dtype),
+    };
+    let (stop, mut screen) = (terminal::stop_flag()?, Screen::new(args.course.steps));
+    let retrievals = pretrain::lit(
+        &args.out,
+        &corpus,
+        &split,
+        &file,
+        &options,
+        &mut |progress| screen.show(progress),
+        &stop,
+    )?;
+    screen.end(retrievals.is_some(), "CLIP", &args.out);
+    let Some(Retrievals { validation, test }) = retrievals else { return Ok(()) };
+    for (part, found) in [("validation", validation), ("test", test)] {
+        let Some(found) = found else { continue };
+        terminal::print(&format!(
+            "{part}: {} captions find their picture among {}: R@1 {:.3}, R@5 {:.3}, R@10 {:.3}, median rank {}\n",
+            found.captions,
+            found.images,
+            found.recall_at_1,
+            found.recall_at_5,
+            found.recall_at_10,
+            found.median_rank
+        ))?;
+    }
     Ok(())
 }
 

@@ -112,10 +112,7 @@ fn scoring_clip(args: &Args, sources: &[RunSource]) -> anyhow::Result<Option<Enc
     let from_run = encoders.find(|encoder| encoder.network == Network::Clip).cloned();
     let found = match (from_run, &args.clip) {
         (Some(encoder), _) => encoder,
-        (None, Some(clip)) => {
-            let path = models::find(clip, models::encoder_files(Network::Clip)?)?;
-            EncoderSource { network: Network::Clip, path, dtype: Dtype::F32 }
-        }
+        (None, Some(clip)) => models::encoder_source(Network::Clip, clip, Dtype::F32)?,
         (None, None) => return Ok(None),
     };
     match ClipTokenizer::from_folder(clip::folder_of(&found.path)?) {

@@ -1,4 +1,5 @@
-//! Pretraining of small models: CLIP by its contrastive objective, GPT-2 as a language model.
+//! Pretraining of small models: CLIP by its contrastive objective, from scratch or on features of a
+//! locked encoder, and GPT-2 as a language model.
 //!
 //! For small data without published models. A step is a random batch of images or texts; the seed
 //! decides weights, batches and dropout, so that the same call writes the same bytes on the same
@@ -6,9 +7,12 @@
 
 mod contrastive;
 mod language;
+mod locked;
+mod retrieval;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use datasets::Corpus;
 use networks::Precision;
 use recipes::{Rule, Schedule};
 use tch::Tensor;
@@ -21,6 +25,8 @@ use training::seeds::{self, Purpose};
 
 pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
+pub use locked::{LitOptions, lit};
+pub use retrieval::{RETRIEVAL_FILE, Retrieval, Retrievals};
 
 /// Copies of the weights in memory: weights, gradients and the optimizer's two moments.
 const TRAINED_COPIES: u128 = 4;
@@ -113,6 +119,13 @@ impl TrainingOptions {
             progress(StepProgress { step: step + 1, loss });
         }
         Ok(true)
+    }
+
+    /// Returns the index of the caption that an image is paired with in a step.
+    fn caption(&self, step: u64, corpus: &Corpus, image: usize) -> usize {
+        let number = step.wrapping_mul(corpus.images.len() as u64) + image as u64;
+        let drawn = seeds::derive(self.seed, Purpose::Text, number).unsigned_abs();
+        (drawn % corpus.images[image].captions.len() as u64) as usize
     }
 
     /// Returns the indices of a step's batch, distinct numbers below `count`, or all if fewer.

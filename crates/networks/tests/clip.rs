@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use networks::clip::{ClipConfig, ClipError, ClipModel, LoadedClip, save_folder};
+use networks::clip::{
+    ClipConfig, ClipError, ClipModel, LoadedClip, LockedEncoder, Towers, save_folder,
+};
 use networks::weights::{self, Checkpoint};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 
@@ -468,6 +470,80 @@ fn the_contrastive_loss_and_all_its_gradients_are_those_of_transformers() {
     println!("contrastive loss {:.6}; gradients within {worst:.1e}", loss.double_value(&[]));
     let error = model.contrastive_loss(&pixels.narrow(0, 0, 3), &ids, None).unwrap_err();
     assert!(error.to_string().contains("images and texts differ in number"), "{error}");
+}
+
+/// Returns the config of quick_gelu's text tower with a projection of 12 features.
+fn locked_config() -> ClipConfig {
+    let identity = serde_json::json!({"model": "any", "model_sha256": "12ab"});
+    let identity = identity.as_object().unwrap().clone();
+    ClipConfig {
+        image_encoder: Some(LockedEncoder { dimension: 12, identity }),
+        towers: Towers::Text,
+        ..ClipConfig::from_folder(&fixture("quick_gelu")).unwrap()
+    }
+}
+
+#[test]
+fn the_loss_on_features_and_its_gradients_are_those_of_pytorch() {
+    let golden = Checkpoint::open(&fixture("locked.safetensors")).unwrap();
+    let tensor = |name: &str| golden.tensor(name, Device::Cpu).unwrap();
+    let texts = Checkpoint::open(&fixture("contrastive.safetensors")).unwrap();
+    let text = |name: &str| texts.tensor(name, Device::Cpu).unwrap();
+    let weights = Checkpoint::open(&fixture("quick_gelu")).unwrap();
+    let store = nn::VarStore::new(Device::Cpu);
+    let model = ClipModel::new(store.root(), &locked_config()).unwrap();
+    for (name, variable) in store.variables() {
+        let given = if name.starts_with("visual_projection") { &golden } else { &weights };
+        let given = given.tensor(&name, Device::Cpu).unwrap();
+        tch::no_grad(|| variable.shallow_clone().copy_(&given));
+    }
+    let (features, ids) = (tensor("features"), text("ids"));
+    let mask = text("attention_mask");
+    let loss = model.locked_contrastive_loss(&features, &ids, Some(&mask)).unwrap();
+    let error = difference(&loss, &tensor("loss"));
+    assert!(error < 1e-6, "loss differs by {error}");
+    loss.backward();
+    for (name, variable) in store.variables() {
+        let expected = tensor(&format!("gradient.{name}"));
+        let error = difference(&variable.grad(), &expected);
+        let scale = expected.abs().max().double_value(&[]).max(1e-3);
+        assert!(error / scale < 1e-4, "{name}: {error} of {scale}");
+    }
+    let error = model.locked_contrastive_loss(&features.narrow(0, 0, 3), &ids, None).unwrap_err();
+    assert!(error.to_string().contains("images and texts differ in number"), "{error}");
+    let error = model.project_features(&features.narrow(1, 0, 11)).unwrap_err();
+    assert!(
+        error.to_string().contains("shape [5, 11], but this CLIP takes [batch, 12]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_with_a_locked_encoder_is_read_back_without_a_vision_tower() {
+    let store = nn::VarStore::new(Device::Cpu);
+    let config = locked_config();
+    let model = ClipModel::new(store.root(), &config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    save_folder(folder.path(), &store, &config).unwrap();
+    let again = open(folder.path()).unwrap().require_text().unwrap();
+    assert_eq!(again.model.config().image_encoder, config.image_encoder);
+    assert!(again.ignored.is_empty());
+    let features = Tensor::ones([2, 12], (Kind::Float, Device::Cpu));
+    let project = |model: &ClipModel| model.project_features(&features).unwrap();
+    assert_eq!(project(&again.model), project(&model));
+    assert!(!folder.path().join("preprocessor_config.json").exists());
+    let error = open(folder.path()).unwrap().require_vision().unwrap_err().to_string();
+    assert!(error.contains("has no vision tower"), "{error}");
+    let absent = open(&fixture("quick_gelu")).unwrap().model.project_features(&features);
+    assert!(matches!(absent, Err(ClipError::Absent(_))));
+
+    // The digest of the weights covers the locked encoder.
+    let mut other = config;
+    let encoder = other.image_encoder.as_mut().unwrap();
+    encoder.identity.insert("model_sha256".to_owned(), "34cd".into());
+    let second = tempfile::tempdir().unwrap();
+    save_folder(second.path(), &store, &other).unwrap();
+    assert_ne!(open(second.path()).unwrap().identity(), again.identity());
 }
 
 #[test]

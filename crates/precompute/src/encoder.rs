@@ -13,6 +13,7 @@ use pictures::{Preprocessing, PreprocessingError};
 use runs::{Dtype, Network};
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::locked::{identity_in, normalized};
 use crate::normaliser::Normaliser;
 
 /// Returns libtorch's name of a type.
@@ -34,6 +35,8 @@ pub struct EncoderSource {
     pub path: PathBuf,
     /// The type of weights and activations.
     pub dtype: Dtype,
+    /// Encoder whose features a CLIP of locked-image tuning projects.
+    pub locked: Option<Box<EncoderSource>>,
 }
 
 /// Image encoder with its preprocessing.
@@ -50,6 +53,13 @@ enum Tower {
     Clip(Box<LoadedClip>),
     Vgg(Vgg16),
     EfficientNetLite(EfficientNetLite),
+    /// Another encoder, and the CLIP that projects its features; `normalize` divides them by their
+    /// L2 norms before.
+    Locked {
+        encoder: Box<ImageEncoder>,
+        clip: Box<LoadedClip>,
+        normalize: bool,
+    },
 }
 
 /// Error of loading or running an image encoder.
@@ -85,6 +95,18 @@ pub enum EncoderError {
          embeddings of `capsmith precompute`"
     )]
     Imported,
+    /// A CLIP of locked-image tuning was trained on features of another encoder.
+    #[error(
+        "{} projects features of another encoder than {}, whose weights have another SHA-256",
+        printable_path(folder),
+        printable_path(path)
+    )]
+    OtherEncoder {
+        /// The CLIP's folder.
+        folder: PathBuf,
+        /// Files of the encoder.
+        path: PathBuf,
+    },
     /// Memory is exhausted.
     #[error("{0}\nhint: encode fewer pictures at a time: lower decoding.batch_size")]
     OutOfMemory(#[from] OutOfMemory),
@@ -100,7 +122,10 @@ impl ImageEncoder {
     /// Names the file and its fault.
     pub fn load(source: &EncoderSource, device: Device) -> Result<Self, EncoderError> {
         match source.network {
-            Network::Clip => Self::load_clip(&source.path, device, source.dtype),
+            Network::Clip => match &source.locked {
+                Some(locked) => Self::load_locked(source, locked, device),
+                None => Self::load_clip(&source.path, device, source.dtype),
+            },
             Network::Vgg => Self::load_vgg(&source.path, device, source.dtype),
             Network::EfficientNetLite => {
                 Self::load_efficientnet_lite(&source.path, device, source.dtype)
@@ -136,6 +161,29 @@ impl ImageEncoder {
         Self::new(Tower::Clip(Box::new(clip)), preprocessing, device, dtype)
     }
 
+    fn load_locked(
+        source: &EncoderSource,
+        locked: &EncoderSource,
+        device: Device,
+    ) -> Result<Self, EncoderError> {
+        let folder = clip::folder_of(&source.path)?;
+        let clip = LoadedClip::from_folder(&source.path, device, kind_of(source.dtype))?;
+        let trained = identity_in(clip.model.config(), folder)?
+            .ok_or(ClipError::Absent("projection of another encoder's features"))?;
+        let encoder = Self::load(locked, device)?;
+        if encoder.sha256() != trained.model_sha256 {
+            let (folder, path) = (folder.to_owned(), locked.path.clone());
+            return Err(EncoderError::OtherEncoder { folder, path });
+        }
+        let preprocessing = encoder.preprocessing.clone();
+        let tower = Tower::Locked {
+            encoder: Box::new(encoder),
+            clip: Box::new(clip),
+            normalize: trained.normalize,
+        };
+        Self::new(tower, preprocessing, device, source.dtype)
+    }
+
     fn new(
         tower: Tower,
         preprocessing: Preprocessing,
@@ -150,7 +198,7 @@ impl ImageEncoder {
     #[must_use]
     pub fn network(&self) -> Network {
         match self.tower {
-            Tower::Clip(_) => Network::Clip,
+            Tower::Clip(_) | Tower::Locked { .. } => Network::Clip,
             Tower::Vgg(_) => Network::Vgg,
             Tower::EfficientNetLite(_) => Network::EfficientNetLite,
         }
@@ -160,7 +208,7 @@ impl ImageEncoder {
     #[must_use]
     pub fn sha256(&self) -> String {
         match &self.tower {
-            Tower::Clip(clip) => clip.identity(),
+            Tower::Clip(clip) | Tower::Locked { clip, .. } => clip.identity(),
             Tower::Vgg(vgg) => vgg.identity(),
             Tower::EfficientNetLite(network) => network.identity(),
         }
@@ -170,7 +218,7 @@ impl ImageEncoder {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         match &self.tower {
-            Tower::Clip(clip) => &clip.ignored,
+            Tower::Clip(clip) | Tower::Locked { clip, .. } => &clip.ignored,
             Tower::Vgg(_) | Tower::EfficientNetLite(_) => &[],
         }
     }
@@ -179,7 +227,9 @@ impl ImageEncoder {
     #[must_use]
     pub fn dimension(&self) -> usize {
         match &self.tower {
-            Tower::Clip(clip) => clip.model.config().projection_dim as usize,
+            Tower::Clip(clip) | Tower::Locked { clip, .. } => {
+                clip.model.config().projection_dim as usize
+            }
             Tower::Vgg(vgg) => vgg.dimension(),
             Tower::EfficientNetLite(network) => network.dimension(),
         }
@@ -203,6 +253,11 @@ impl ImageEncoder {
                 Tower::Clip(clip) => clip.model.encode_image(pixels)?,
                 Tower::Vgg(vgg) => vgg.encode(pixels)?,
                 Tower::EfficientNetLite(network) => network.encode(pixels)?,
+                Tower::Locked { encoder, clip, normalize } => {
+                    let features = encoder.encode(pixels)?;
+                    let features = if *normalize { normalized(&features)? } else { features };
+                    clip.model.project_features(&features)?
+                }
             })
         })
     }

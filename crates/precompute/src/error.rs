@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foreign_text::{printable, printable_path};
+use networks::clip::ClipError;
 use networks::memory::OutOfMemory;
 use tch::TchError;
 
@@ -72,6 +73,24 @@ pub enum Error {
         expected: [i64; 2],
         /// The encoder's.
         got: Vec<i64>,
+    },
+    /// A CLIP cannot project features.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// Features are of another encoder than a CLIP was trained on.
+    #[error(
+        "{} holds features of another encoder than {} projects, which is {}:\n  {}",
+        printable_path(path), printable(model), printable(encoder), differences.join("\n  ")
+    )]
+    OtherFeatures {
+        /// File of the features.
+        path: PathBuf,
+        /// Name of the CLIP.
+        model: String,
+        /// Name of the encoder that it was trained on.
+        encoder: String,
+        /// Differences: the CLIP's encoder there, the file's here.
+        differences: Vec<String>,
     },
     /// Embeddings hold an infinity or NaN.
     #[error(

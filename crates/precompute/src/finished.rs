@@ -281,12 +281,7 @@ impl Embeddings {
         if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::Plan(format!("there are two embeddings of {twice}")));
         }
-        let not_finite: Vec<String> = names
-            .iter()
-            .zip(rows.chunks(dimension))
-            .filter(|(_, row)| !row.iter().all(|value| value.is_finite()))
-            .map(|(name, _)| (*name).to_owned())
-            .collect();
+        let not_finite = not_finite(names, rows, dimension);
         if !not_finite.is_empty() {
             return Err(Error::NotFinite(not_finite));
         }
@@ -294,6 +289,26 @@ impl Embeddings {
         let contents = Contents { names, skipped: skipped.to_vec(), sources: Vec::new() };
         let rows = || Blocks::new(std::iter::once(Ok(rows.to_vec())));
         Ok(write(path, identity, &contents, rows)?)
+    }
+
+    /// Writes other embeddings of the same pictures, all or nothing: `rows` `[images, dimension]`.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], or the file that cannot be written.
+    pub(crate) fn with_rows(
+        &self,
+        path: &Path,
+        identity: &Identity,
+        rows: &Tensor,
+    ) -> Result<(), Error> {
+        let mut values = vec![0.0_f32; rows.numel()];
+        rows.f_copy_data(&mut values, rows.numel())?;
+        let not_finite = not_finite(&self.contents.names, &values, identity.dimension);
+        if !not_finite.is_empty() {
+            return Err(Error::NotFinite(not_finite));
+        }
+        let rows = || Blocks::new(std::iter::once(Ok(values.clone())));
+        Ok(write(path, identity, &self.contents, rows)?)
     }
 
     /// Returns true if the file records the files of its images, so that changes are noticed.
@@ -451,6 +466,13 @@ impl Embeddings {
     pub fn tensor(&self, device: Device) -> Result<Tensor, Error> {
         Ok(self.rows.f_to_device(device)?)
     }
+}
+
+/// Returns the names whose rows have values that are infinite or no numbers.
+fn not_finite<S: AsRef<str>>(names: &[S], rows: &[f32], dimension: usize) -> Vec<String> {
+    let rows = names.iter().zip(rows.chunks(dimension));
+    let faulty = rows.filter(|(_, row)| !row.iter().all(|value| value.is_finite()));
+    faulty.map(|(name, _)| name.as_ref().to_owned()).collect()
 }
 
 /// Number of rows that are copied at once.

@@ -113,8 +113,10 @@ impl Data<'_> {
     fn pairs(&self, training: &TrainingOptions, step: u64) -> Result<Pairs, Error> {
         let images: Vec<usize> =
             training.batch(step, self.images.len()).into_iter().map(|at| self.images[at]).collect();
-        let texts: Vec<&str> =
-            images.iter().map(|&image| self.text(training, step, image)).collect();
+        let text = |&image: &usize| {
+            self.corpus.images[image].captions[training.caption(step, self.corpus, image)].as_str()
+        };
+        let texts: Vec<&str> = images.iter().map(text).collect();
         let padded = self.tokenizer.pad(&self.tokenizer.encode_batch(&texts)?);
         let shape = [padded.rows as i64, padded.tokens as i64];
         Ok(Pairs {
@@ -122,14 +124,6 @@ impl Data<'_> {
             ids: Tensor::from_slice(&padded.ids).view(shape),
             attention_mask: Tensor::from_slice(&padded.attention_mask).view(shape),
         })
-    }
-
-    /// Returns one of the image's captions, chosen by the seed and the step.
-    fn text(&self, training: &TrainingOptions, step: u64, image: usize) -> &str {
-        let captions = &self.corpus.images[image].captions;
-        let number = step.wrapping_mul(self.corpus.images.len() as u64) + image as u64;
-        let drawn = seeds::derive(training.seed, Purpose::Text, number).unsigned_abs();
-        &captions[(drawn % captions.len() as u64) as usize]
     }
 
     /// Returns pixels `[images, 3, size, size]`, decoded on all cores.

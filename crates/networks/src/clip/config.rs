@@ -4,7 +4,7 @@ use std::path::Path;
 
 use foreign_text::{python_json, read_text};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ClipError;
 
@@ -36,6 +36,21 @@ pub struct ClipConfig {
     pub logit_scale_init_value: f64,
     /// Towers that the model has; the settings of an absent tower are unused.
     pub towers: Towers,
+    /// Encoder whose features the model projects in place of a vision tower, after LiT.
+    pub image_encoder: Option<LockedEncoder>,
+}
+
+/// Image encoder that stayed fixed while a text tower was trained on its features.
+///
+/// This is locked-image tuning, LiT (Zhai et al. 2022, arXiv 2111.07991). The encoder is not part
+/// of the model's folder; `config.json` describes it as `image_encoder`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LockedEncoder {
+    /// Number of values in its features.
+    pub dimension: i64,
+    /// Everything else that tells its features from those of another encoder.
+    #[serde(flatten)]
+    pub identity: Map<String, Value>,
 }
 
 /// Towers of a CLIP model.
@@ -146,6 +161,7 @@ impl Default for ClipConfig {
             projection_dim: 512,
             logit_scale_init_value: 2.6592,
             towers: Towers::Both,
+            image_encoder: None,
         }
     }
 }
@@ -292,6 +308,9 @@ impl ClipConfig {
         text.encoder().check("text_config")?;
         vision.encoder().check("vision_config")?;
         check_scale("vision_config", "initializer_range", vision.initializer_range)?;
+        if let Some(encoder) = &self.image_encoder {
+            check_sizes(&[("image_encoder.dimension", encoder.dimension)])?;
+        }
         if !self.logit_scale_init_value.is_finite() {
             return Err("logit_scale_init_value is not a number".to_owned());
         }
@@ -316,10 +335,11 @@ impl ClipConfig {
         let rows = wide(text.vocab_size) + wide(text.max_position_embeddings);
         let patch = wide(vision.num_channels) * wide(vision.patch_size).pow(2);
         let side = wide(vision.image_size / vision.patch_size);
-        tower(&text.encoder())
-            + tower(&vision.encoder())
-            + wide(text.hidden_size) * rows
-            + wide(vision.hidden_size) * (patch + side.pow(2))
+        let images = match &self.image_encoder {
+            Some(encoder) => wide(encoder.dimension) * wide(self.projection_dim),
+            None => tower(&vision.encoder()) + wide(vision.hidden_size) * (patch + side.pow(2)),
+        };
+        tower(&text.encoder()) + wide(text.hidden_size) * rows + images
     }
 }
 
@@ -408,6 +428,7 @@ struct Fields {
     vision_config_dict: Option<VisionConfig>,
     projection_dim: Option<i64>,
     logit_scale_init_value: Option<f64>,
+    image_encoder: Option<LockedEncoder>,
 }
 
 impl TryFrom<Fields> for ClipConfig {
@@ -431,7 +452,8 @@ impl TryFrom<Fields> for ClipConfig {
             logit_scale_init_value: fields
                 .logit_scale_init_value
                 .unwrap_or(default.logit_scale_init_value),
-            towers: Towers::Both,
+            towers: if fields.image_encoder.is_some() { Towers::Text } else { Towers::Both },
+            image_encoder: fields.image_encoder,
         };
         config.check()?;
         Ok(config)
@@ -449,10 +471,13 @@ impl From<ClipConfig> for Value {
             "logit_scale_init_value": config.logit_scale_init_value,
             "initializer_factor": 1.0,
             "text_config": config.text_config,
-            "vision_config": config.vision_config,
         });
-        for tower in ["text_config", "vision_config"] {
-            value[tower]["projection_dim"] = json!(config.projection_dim);
+        value["text_config"]["projection_dim"] = json!(config.projection_dim);
+        if let Some(encoder) = config.image_encoder {
+            value["image_encoder"] = json!(encoder);
+        } else {
+            value["vision_config"] = json!(config.vision_config);
+            value["vision_config"]["projection_dim"] = json!(config.projection_dim);
         }
         value
     }

@@ -25,13 +25,34 @@ impl ClipModel {
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, ClipError> {
-        let (images, texts) = (pixels.size(), ids.size());
-        if images.first() != texts.first() {
-            return Err(ClipError::Tokens(format!(
-                "images and texts differ in number: shapes {images:?} and {texts:?}"
-            )));
-        }
-        let images = normalized(&self.encode_image(pixels)?)?;
+        check_numbers(pixels, ids)?;
+        self.matching_loss(&self.encode_image(pixels)?, ids, attention_mask)
+    }
+
+    /// Returns the contrastive loss of a batch of a locked encoder's features, a scalar.
+    ///
+    /// `features` is `[batch, dimension]`; see [`Self::contrastive_loss`].
+    ///
+    /// # Errors
+    /// Same as [`Self::project_features`] and [`Self::encode_text`], and for batches of different
+    /// sizes.
+    pub fn locked_contrastive_loss(
+        &self,
+        features: &Tensor,
+        ids: &Tensor,
+        attention_mask: Option<&Tensor>,
+    ) -> Result<Tensor, ClipError> {
+        check_numbers(features, ids)?;
+        self.matching_loss(&self.project_features(features)?, ids, attention_mask)
+    }
+
+    fn matching_loss(
+        &self,
+        images: &Tensor,
+        ids: &Tensor,
+        attention_mask: Option<&Tensor>,
+    ) -> Result<Tensor, ClipError> {
+        let images = normalized(images)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
         let factor = self.logit_scale()?.f_exp()?;
         let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;
@@ -50,6 +71,16 @@ impl ClipModel {
         let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;
         Ok(())
     }
+}
+
+fn check_numbers(images: &Tensor, ids: &Tensor) -> Result<(), ClipError> {
+    let (images, texts) = (images.size(), ids.size());
+    if images.first() == texts.first() {
+        return Ok(());
+    }
+    Err(ClipError::Tokens(format!(
+        "images and texts differ in number: shapes {images:?} and {texts:?}"
+    )))
 }
 
 fn normalized(embeddings: &Tensor) -> Result<Tensor, TchError> {

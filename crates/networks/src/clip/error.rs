@@ -65,6 +65,14 @@ pub enum ClipError {
         /// Required height and width.
         size: i64,
     },
+    /// Features have another shape than the locked encoder's.
+    #[error("features have shape {got:?}, but this CLIP takes [batch, {dimension}]")]
+    Features {
+        /// Given shape.
+        got: Vec<i64>,
+        /// Required number of values.
+        dimension: i64,
+    },
     /// Token ids outside the vocabulary, too many of them, or a mask of another shape.
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),

@@ -35,7 +35,8 @@ impl LoadedClip {
     /// `path` is the folder, or a weight file in it.
     ///
     /// A tower absent from both config and weights is left out: see [`Self::require_vision`] and
-    /// [`Self::require_text`].
+    /// [`Self::require_text`]. After locked-image tuning there is no vision tower: see
+    /// [`ClipConfig::image_encoder`].
     ///
     /// # Errors
     /// Fails if a file cannot be read, or a tensor is missing or misshapen.
@@ -113,26 +114,36 @@ fn towers(checkpoint: &Checkpoint) -> Towers {
 /// [`LoadedClip::from_folder`] and transformers can read them. The `words` crate writes the
 /// tokenizer's files.
 ///
+/// A CLIP after locked-image tuning has no `preprocessor_config.json`. The metadata of its weights
+/// describe the locked encoder too, so that their SHA-256 covers it.
+///
 /// # Errors
 /// Fails with the file that cannot be written.
 pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Result<(), ClipError> {
     durable::create_dir_all(folder)?;
-    let size = config.vision_config.image_size;
-    let preprocessor = json!({
+    // transformers rejects files without this entry.
+    let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    if let Some(encoder) = &config.image_encoder {
+        metadata.insert("image_encoder".to_owned(), json!(encoder.identity).to_string());
+    } else {
+        let preprocessor = format!("{:#}\n", preprocessor(config.vision_config.image_size));
+        durable::write(&folder.join("preprocessor_config.json"), preprocessor.as_bytes())?;
+    }
+    let config = serde_json::Value::from(config.clone());
+    durable::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())?;
+    let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    weights::save(&folder.join("model.safetensors"), &tensors, &metadata)?;
+    Ok(())
+}
+
+/// Returns the settings of CLIP's image processor.
+fn preprocessor(size: i64) -> serde_json::Value {
+    json!({
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": true,
         "do_resize": true, "size": {"shortest_edge": size}, "resample": 3,
         "do_center_crop": true, "crop_size": {"height": size, "width": size},
         "do_rescale": true, "rescale_factor": 1.0 / 255.0,
         "do_normalize": true, "image_mean": IMAGE_MEAN, "image_std": IMAGE_STD,
-    });
-    let config = serde_json::Value::from(config.clone());
-    durable::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())?;
-    let preprocessor = format!("{preprocessor:#}\n");
-    durable::write(&folder.join("preprocessor_config.json"), preprocessor.as_bytes())?;
-    let tensors: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    // transformers rejects files without this entry.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    weights::save(&folder.join("model.safetensors"), &tensors, &metadata)?;
-    Ok(())
+    })
 }

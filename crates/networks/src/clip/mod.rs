@@ -49,11 +49,14 @@ use vision::VisionTower;
 
 use crate::layers::{Builder, InitialWeights, Linear};
 
-pub use config::{Activation, ClipConfig, TextConfig, Towers, VisionConfig};
+pub use config::{Activation, ClipConfig, LockedEncoder, TextConfig, Towers, VisionConfig};
 pub use error::ClipError;
 pub use folder::{LoadedClip, folder_of, save_folder};
 
 /// CLIP model with one or both towers and their projections.
+///
+/// After locked-image tuning it has a projection of another encoder's features in place of the
+/// vision tower.
 #[derive(Debug)]
 pub struct ClipModel {
     config: ClipConfig,
@@ -61,6 +64,7 @@ pub struct ClipModel {
     text: Option<TextTower>,
     visual_projection: Option<Linear>,
     text_projection: Option<Linear>,
+    feature_projection: Option<Linear>,
     logit_scale: Option<Tensor>,
 }
 
@@ -86,7 +90,13 @@ impl ClipModel {
             let std = (hidden as f64).powf(-0.5);
             Linear::unbiased(&builder.sub(name), hidden, config.projection_dim, std)
         };
+        let has_scale = config.towers == Towers::Both || config.image_encoder.is_some();
         let scale = || builder.constant("logit_scale", &[], config.logit_scale_init_value);
+        let feature_projection = |encoder: &LockedEncoder| {
+            let std = (encoder.dimension as f64).powf(-0.5);
+            let builder = builder.sub("visual_projection");
+            Linear::new(&builder, encoder.dimension, config.projection_dim, std)
+        };
         Ok(Self {
             vision: vision
                 .map(|vision| VisionTower::new(&builder.sub("vision_model"), vision))
@@ -98,7 +108,12 @@ impl ClipModel {
             text_projection: text
                 .map(|text| projection("text_projection", text.hidden_size))
                 .transpose()?,
-            logit_scale: (config.towers == Towers::Both).then(scale).transpose()?,
+            feature_projection: config
+                .image_encoder
+                .as_ref()
+                .map(feature_projection)
+                .transpose()?,
+            logit_scale: has_scale.then(scale).transpose()?,
             config: config.clone(),
         })
     }
@@ -128,6 +143,25 @@ impl ClipModel {
             return Err(ClipError::Absent("vision tower"));
         };
         Ok(projection.forward(&vision.forward(pixels)?)?)
+    }
+
+    /// Returns embeddings `[batch, projection_dim]`, not normalised, of a locked encoder's features.
+    ///
+    /// `features` is `[batch, dimension]`.
+    ///
+    /// # Errors
+    /// [`ClipError::Features`] for another shape, [`ClipError::Absent`] for a CLIP without
+    /// [`ClipConfig::image_encoder`], [`ClipError::Torch`] for example if memory is exhausted.
+    pub fn project_features(&self, features: &Tensor) -> Result<Tensor, ClipError> {
+        let (Some(projection), Some(encoder)) =
+            (&self.feature_projection, &self.config.image_encoder)
+        else {
+            return Err(ClipError::Absent("projection of another encoder's features"));
+        };
+        match features.size()[..] {
+            [_, dimension] if dimension == encoder.dimension => Ok(projection.forward(features)?),
+            _ => Err(ClipError::Features { got: features.size(), dimension: encoder.dimension }),
+        }
     }
 
     /// Returns embeddings `[batch, projection_dim]`, not normalised, of token ids `[batch,

@@ -31,6 +31,7 @@ fn lite2_finds_the_classes_that_pytorch_finds_in_photographs() {
         network: Network::EfficientNetLite,
         path: weights.clone(),
         dtype: Dtype::F32,
+        locked: None,
     };
     let encoder = ImageEncoder::load(&source, Device::Cpu).unwrap();
     assert_eq!((encoder.dimension(), encoder.preprocessing().crop), (1280, 260));

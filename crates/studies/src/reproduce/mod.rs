@@ -306,8 +306,11 @@ impl Planner<'_> {
         let data = self.parse("prefix-original", &[])?.data;
         let dataset = self.request.dataset.display().to_string();
         let (split, test_captions) = (data.split.to_string(), data.test_captions.to_string());
-        let options = ["--dataset", &dataset, "--split", &split, "--test-captions", &test_captions];
-        Ok(words(&options))
+        let validation_captions = data.validation_captions.to_string();
+        let mut options = words(&["--dataset", &dataset, "--split", &split]);
+        options.extend(words(&["--test-captions", &test_captions]));
+        options.extend(words(&["--validation-captions", &validation_captions]));
+        Ok(options)
     }
 
     /// Adds the stage of the baseline without a model, if the recipe has one.

@@ -1,0 +1,245 @@
+//! CLIP trained on features of an image encoder that stays as it is: locked-image tuning, LiT (Zhai
+//! et al. 2022, arXiv 2111.07991).
+//!
+//! A projection of the features and a text tower are trained by CLIP's contrastive loss. In
+//! training the features are standardised, which brings dimensions of different scale into reach
+//! of one learning rate. Mean and deviation are those of the training images; at the end they
+//! become part of the projection, so that it takes the encoder's own features.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use datasets::{Corpus, Split};
+use networks::Pass;
+use networks::clip::{self, ClipConfig, ClipModel};
+use precompute::Embeddings;
+use rand::RngExt as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use runs::write_json;
+use tch::{Device, Kind, Tensor, nn};
+use training::Error;
+use training::learner::Model;
+use training::memory;
+use training::named_variables;
+use training::seeds::{self, Purpose};
+use words::ClipTokenizer;
+
+use super::retrieval::{self, RETRIEVAL_FILE, Retrievals};
+use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
+
+/// Least standard deviation of a feature, as a part of the features' mean standard deviation.
+const LEAST_DEVIATION: f64 = 1e-2;
+
+/// Options of a CLIP on features and of its training.
+#[derive(Debug, Clone)]
+pub struct LitOptions {
+    /// Sizes of the text tower and the embeddings. Vocabulary, end token and image encoder are
+    /// replaced.
+    pub config: ClipConfig,
+    /// Largest vocabulary of the tokenizer, which is trained on the texts.
+    pub vocab_size: usize,
+    /// Probability of setting a feature to 0 in a step.
+    pub feature_dropout: f64,
+    /// Probability of leaving a token out of a caption in a step.
+    pub token_dropout: f64,
+    /// Length, batch size and learning rate.
+    pub training: TrainingOptions,
+    /// Floating-point type of the stored weights.
+    pub kind: Kind,
+}
+
+/// CLIP in training.
+struct Lit {
+    model: ClipModel,
+    feature_dropout: f64,
+}
+
+/// Standardised features of images, with one of their texts each.
+struct Pairs {
+    features: Tensor,
+    ids: Tensor,
+    attention_mask: Tensor,
+}
+
+impl Model for Lit {
+    type Batch = Pairs;
+
+    fn targets(part: &Pairs) -> usize {
+        part.ids.size().first().map_or(0, |&rows| rows as usize)
+    }
+
+    /// Returns NaN if libtorch fails, which ends training.
+    fn loss<'m>(&'m self, part: &'m Pairs, pass: Pass<'_, 'm>) -> Tensor {
+        let features = part.features.dropout(self.feature_dropout, pass.dropout);
+        self.model
+            .locked_contrastive_loss(&features, &part.ids, Some(&part.attention_mask))
+            .unwrap_or_else(|_| Tensor::from(f32::NAN))
+    }
+}
+
+/// Trains a CLIP on the stored features of a split's training images and on their captions.
+///
+/// Writes a Hugging Face folder, and measures the retrieval of validation and test images by their
+/// captions, which are not trained on. In each step an image is paired with one of its captions.
+/// Images without features are left out. Returns `None`, without writing anything, if `stop` was
+/// set.
+///
+/// # Errors
+/// Names the file that cannot be written, and refuses what memory does not hold.
+pub fn lit(
+    folder: &Path,
+    corpus: &Corpus,
+    split: &Split,
+    features: &Embeddings,
+    options: &LitOptions,
+    progress: &mut dyn FnMut(StepProgress),
+    stop: &AtomicBool,
+) -> Result<Option<Retrievals>, Error> {
+    let training = &options.training;
+    let images: Vec<usize> = with_features(corpus, &split.train, features);
+    if images.is_empty() {
+        return Err(Error::Mismatch("no training picture has image features".to_owned()));
+    }
+    let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
+    let captions: Vec<&str> = captions.map(String::as_str).collect();
+    let tokenizer = ClipTokenizer::train(captions, options.vocab_size)?;
+    let mut config = options.config.clone();
+    config.text_config.vocab_size = tokenizer.vocab_size() as i64;
+    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
+    config.image_encoder = Some(precompute::locked_encoder(features.identity()));
+    config.towers = clip::Towers::Text;
+
+    memory::check_model(config.parameters(), TRAINED_COPIES)?;
+    let mut store = nn::VarStore::new(Device::Cpu);
+    tch::manual_seed(seeds::derive(training.seed, Purpose::Initialisation, 0));
+    let model = ClipModel::new(store.root(), &config)?;
+    let rows = rows(corpus, &images, features)?;
+    let standard = Standard::of(&rows);
+    let model = Lit { model, feature_dropout: options.feature_dropout };
+    let mut learner = training.learner(model, named_variables(&store), true);
+    let texts = images.iter().map(|&image| tokenizer.encode_batch(&corpus.images[image].captions));
+    let data = Data {
+        corpus,
+        images: &images,
+        texts: texts.collect::<Result<_, _>>()?,
+        features: standard.apply(&rows),
+        tokenizer: &tokenizer,
+    };
+    let finished = training.train(
+        &mut learner,
+        |step| Ok(data.pairs(options, step)),
+        |lit| Ok(lit.model.limit_similarity_factor()?),
+        progress,
+        stop,
+    )?;
+    if !finished {
+        return Ok(None);
+    }
+    standard.move_into_projection(&store);
+    let model = &learner.model_mut().model;
+    let measure = |images: &[usize]| {
+        let images = with_features(corpus, images, features);
+        if images.is_empty() {
+            return Ok(None);
+        }
+        let rows = self::rows(corpus, &images, features)?;
+        let captions: Vec<&[String]> =
+            images.iter().map(|&image| &corpus.images[image].captions[..]).collect();
+        retrieval::measure(model, &tokenizer, &rows, &captions).map(Some)
+    };
+    let retrievals =
+        Retrievals { validation: measure(&split.validation)?, test: measure(&split.test)? };
+    store.set_kind(options.kind);
+    tokenizer.save(folder)?;
+    clip::save_folder(folder, &store, &config)?;
+    write_json(&folder.join(RETRIEVAL_FILE), &retrievals)?;
+    Ok(Some(retrievals))
+}
+
+/// Returns those of `images` that have features.
+fn with_features(corpus: &Corpus, images: &[usize], features: &Embeddings) -> Vec<usize> {
+    let has = |&image: &usize| features.row_of(&corpus.images[image].file_name).is_some();
+    images.iter().copied().filter(has).collect()
+}
+
+/// Returns the features `[images, dimension]` of images that have them.
+fn rows(corpus: &Corpus, images: &[usize], features: &Embeddings) -> Result<Tensor, Error> {
+    let row = |&image: &usize| features.row_of(&corpus.images[image].file_name);
+    let rows: Vec<i64> = images.iter().filter_map(row).map(|row| row as i64).collect();
+    Ok(features.tensor(Device::Cpu)?.index_select(0, &Tensor::from_slice(&rows)))
+}
+
+/// Mean and standard deviation of each feature over the training images, both `[dimension]`.
+struct Standard {
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+impl Standard {
+    fn of(rows: &Tensor) -> Self {
+        let deviation = rows.std_dim([0_i64].as_slice(), false, false);
+        // A feature that hardly varies would become large in an image where it does.
+        let least = LEAST_DEVIATION * deviation.mean(Kind::Float).double_value(&[]);
+        Self {
+            mean: rows.mean_dim([0_i64].as_slice(), false, Kind::Float),
+            deviation: deviation.clamp_min(least.max(f64::from(f32::MIN_POSITIVE))),
+        }
+    }
+
+    fn apply(&self, rows: &Tensor) -> Tensor {
+        (rows - &self.mean) / &self.deviation
+    }
+
+    /// Changes the projection of standardised features in `store` to one of raw features.
+    fn move_into_projection(&self, store: &nn::VarStore) {
+        let variables = store.variables();
+        let weight = variables["visual_projection.weight"].shallow_clone();
+        let bias = variables["visual_projection.bias"].shallow_clone();
+        tch::no_grad(|| {
+            let _ = weight.shallow_clone().f_div_(&self.deviation);
+            let _ = bias.shallow_clone().f_sub_(&weight.mv(&self.mean));
+        });
+    }
+}
+
+struct Data<'a> {
+    corpus: &'a Corpus,
+    images: &'a [usize],
+    /// Tokens of each image's captions.
+    texts: Vec<Vec<Vec<u32>>>,
+    /// Standardised features of each image, `[images, dimension]`.
+    features: Tensor,
+    tokenizer: &'a ClipTokenizer,
+}
+
+impl Data<'_> {
+    fn pairs(&self, options: &LitOptions, step: u64) -> Pairs {
+        let training = &options.training;
+        let batch = training.batch(step, self.images.len());
+        let seed = seeds::derive(training.seed, Purpose::Dropout, step).unsigned_abs();
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let texts: Vec<Vec<u32>> = batch
+            .iter()
+            .map(|&at| {
+                let caption = training.caption(step, self.corpus, self.images[at]);
+                without_some(&self.texts[at][caption], options.token_dropout, &mut random)
+            })
+            .collect();
+        let padded = self.tokenizer.pad(&texts);
+        let shape = [padded.rows as i64, padded.tokens as i64];
+        let batch: Vec<i64> = batch.into_iter().map(|at| at as i64).collect();
+        Pairs {
+            features: self.features.index_select(0, &Tensor::from_slice(&batch)),
+            ids: Tensor::from_slice(&padded.ids).view(shape),
+            attention_mask: Tensor::from_slice(&padded.attention_mask).view(shape),
+        }
+    }
+}
+
+/// Leaves tokens out by chance, but not the first and the last, which mark the text's ends.
+fn without_some(tokens: &[u32], probability: f64, random: &mut ChaCha8Rng) -> Vec<u32> {
+    let last = tokens.len().saturating_sub(1);
+    let mut stays = |at: usize| at == 0 || at == last || !random.random_bool(probability);
+    (0..tokens.len()).filter(|&at| stays(at)).map(|at| tokens[at]).collect()
+}
