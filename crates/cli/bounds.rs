@@ -55,7 +55,7 @@ mod tests {
 
     /// Options without bounds of their own: any number is valid, or the data set, the drawn set or
     /// the model's config checks it.
-    const CHECKED_ELSEWHERE: [&str; 12] = [
+    const CHECKED_ELSEWHERE: [&str; 13] = [
         "alt_texts",
         "bootstrap",
         "control",
@@ -68,6 +68,7 @@ mod tests {
         "size",
         "stop_after_epochs",
         "test_captions",
+        "validation_captions",
     ];
 
     fn is_number(arg: &Arg) -> bool {

@@ -50,6 +50,8 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
         &place(&files.join("references.json")),
         "--predictions",
         &place(&files.join("predictions.json")),
+        "--tokenizer",
+        "none",
         "--json",
         &place(&again),
     ]);

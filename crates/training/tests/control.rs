@@ -68,7 +68,7 @@ fn the_control_has_the_captions_of_shuffled_embeddings_and_leaves_the_evaluation
     };
     assert_eq!(predictions(&alone), predictions(&control));
     let distinct: BTreeSet<String> = predictions(&official).into_iter().collect();
-    assert!(distinct.len() > 2, "captions do not depend on the image: {distinct:?}");
+    assert!(distinct.len() > 1, "captions do not depend on the image: {distinct:?}");
     assert_ne!(predictions(&official), predictions(&control));
 
     let captioner = Captioner::load(&run, Device::Cpu, None, &[], None).unwrap();
