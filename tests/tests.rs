@@ -8,6 +8,7 @@ mod cli {
     pub mod doctor;
     mod exchange;
     mod interruption;
+    mod lit;
     mod main_path;
     mod mkl;
     mod old_versions;

@@ -89,7 +89,7 @@ pub enum Error {
         model: String,
         /// Name of the encoder that it was trained on.
         encoder: String,
-        /// Differences: the CLIP's encoder there, the file's here.
+        /// Differences: the file's encoder there, the CLIP's here.
         differences: Vec<String>,
     },
     /// Embeddings hold an infinity or NaN.
