@@ -25,6 +25,9 @@ const CAPTION_TOKENS: f64 = 13.0;
 const KEYWORD_TOKENS: f64 = 60.0;
 /// Operations of VGG-16 per image.
 const VGG_OPERATIONS: f64 = 31e9;
+/// Operations of EfficientNet-Lite2 per image (0.86e9 multiplications and additions), times four:
+/// convolutions of single channels are that much slower than a matrix product.
+const EFFICIENTNET_OPERATIONS: f64 = 4.0 * 1.7e9;
 /// Words that occur at least three times in Flickr8k.
 const FLICKR8K_WORDS: f64 = 4103.0;
 /// Minimum occurrences of a word in the vocabulary of a Merge-RNN.
@@ -47,7 +50,13 @@ struct Sizes {
     test_pictures: f64,
     /// Operations of CLIP per image.
     clip: f64,
+    /// Operations per image of the encoder of features.
+    encoder: f64,
     gpt2_weights: f64,
+    /// Operations of training the text tower of a CLIP on features.
+    pretrain_clip: f64,
+    /// Operations of training a GPT-2 on captions.
+    pretrain_gpt2: f64,
     /// Distinct words in the captions, without rare ones.
     words: f64,
 }
@@ -73,7 +82,9 @@ impl Estimate {
                 .map(|(_, config)| config);
             let operations = match (kind, config) {
                 ("embeddings", _) => sizes.pictures * sizes.clip,
-                ("features", _) => sizes.pictures * VGG_OPERATIONS,
+                ("features", _) => sizes.pictures * sizes.encoder,
+                ("pretrain-clip", _) => sizes.pretrain_clip,
+                ("pretrain-gpt2", _) => sizes.pretrain_gpt2,
                 ("train", Some(config)) => sizes.training(config),
                 ("evaluate", Some(config)) => sizes.captioning(config),
                 _ => 0.0,
@@ -108,20 +119,32 @@ impl Sizes {
             corpus.as_ref().map_or(5.0 * pictures, |corpus| corpus.caption_count() as f64);
         let words = corpus.as_ref().map_or(FLICKR8K_WORDS, words);
         let test = config.map_or(5000, |config| config.data.test_captions) as f64;
-        let models = &request.models;
+        let (models, recipe) = (&request.models, &request.family.recipe);
+        let (gpt2_options, clip_options) = (&recipe.pretrain.gpt2, &recipe.pretrain.clip);
         let clip = models.clip.as_deref().map_or_else(random_clip, |clip| {
             sizes::<ClipSize>(clip).map_or_else(large_clip, |clip| clip.vision_config)
         });
         let gpt2 = models
             .gpt2
             .as_deref()
-            .map_or_else(random_gpt2, |gpt2| sizes(gpt2).unwrap_or(SMALL_GPT2));
+            .map_or_else(|| own_gpt2(gpt2_options), |gpt2| sizes(gpt2).unwrap_or(SMALL_GPT2));
+        let gpt2_weights = gpt2_weights(&gpt2);
+        let has_encoder = !recipe.models.encoder.is_empty();
+        let steps = |options: &toml::Table, rows: f64, tokens: f64| {
+            option(options, "steps", 2000.0) * option(options, "batch_size", rows) * tokens
+        };
+        let width = option(clip_options, "hidden_size", 256.0);
+        let tower = 12.0 * width * width * option(clip_options, "layers", 2.0);
+        let block = option(gpt2_options, "block_size", 64.0);
         Self {
             pictures,
             captions,
             test_pictures: test / 5.0,
-            clip: clip_operations(&clip),
-            gpt2_weights: gpt2_weights(&gpt2),
+            clip: if has_encoder { 0.0 } else { clip_operations(&clip) },
+            encoder: if has_encoder { EFFICIENTNET_OPERATIONS } else { VGG_OPERATIONS },
+            gpt2_weights,
+            pretrain_clip: 6.0 * tower * steps(clip_options, 128.0, CAPTION_TOKENS),
+            pretrain_gpt2: 6.0 * gpt2_weights * steps(gpt2_options, 32.0, block),
             words,
         }
     }
@@ -216,9 +239,20 @@ fn clip(hidden_size: f64, layers: f64, image_size: f64, patch_size: f64) -> Visi
     VisionSize { hidden_size, intermediate_size, num_hidden_layers: layers, image_size, patch_size }
 }
 
-/// Returns the dimensions of the model that `capsmith init gpt2` creates.
-fn random_gpt2() -> Gpt2Size {
-    Gpt2Size { n_embd: 192.0, n_layer: 3.0, vocab_size: 4000.0 }
+/// Returns the dimensions of the model that `capsmith init gpt2` creates, or `pretrain gpt2` with
+/// these options.
+fn own_gpt2(options: &toml::Table) -> Gpt2Size {
+    Gpt2Size {
+        n_embd: option(options, "hidden_size", 192.0),
+        n_layer: option(options, "layers", 3.0),
+        vocab_size: option(options, "vocab_size", 4000.0),
+    }
+}
+
+/// Returns a number among the options of `capsmith pretrain`, or its default.
+fn option(options: &toml::Table, name: &str, default: f64) -> f64 {
+    let value = options.get(name);
+    value.and_then(|value| value.as_integer().map(|value| value as f64)).unwrap_or(default)
 }
 
 fn clip_operations(vision: &VisionSize) -> f64 {
