@@ -21,9 +21,9 @@ use crate::{models, process, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
-/// Scores are those of pycocoevalcap. By default they are computed on raw strings, as in the paper;
-/// runs of Merge-RNN on Penn Treebank tokens with Karpathy's tokens as references, as by its
-/// authors.
+/// Scores are those of pycocoevalcap. By default files are scored on Penn Treebank tokens, as by
+/// `COCOEvalCap`; runs on raw strings, as in the paper, and runs of Merge-RNN on Penn Treebank
+/// tokens with Karpathy's tokens as references, as by its authors.
 ///
 /// Several processes share the pictures when started by torchrun (`torchrun --no-python ... --
 /// capsmith evaluate ...`, with that `--`), mpirun, srun or an indexed Kubernetes job; the last one
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(
         long,
         conflicts_with_all = [
-            "references", "predictions", "json", "per_image", "bootstrap", "only_predicted"
+            "references", "predictions", "json", "per_image", "bootstrap", "subset", "key_style"
         ]
     )]
     run: Option<PathBuf>,
@@ -54,10 +54,18 @@ pub struct Args {
     /// that has moved: data.dataset, data.embeddings, keywords.selected. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
     sets: Vec<String>,
-    /// Control experiment: caption each picture from another picture's embedding, shuffled by this
-    /// seed.
-    #[arg(long, value_name = "SEED", requires = "run")]
-    shuffle_embeddings: Option<u64>,
+    /// Control experiment: score each picture's references against the caption of another picture,
+    /// by embeddings (and keywords of SBG) shuffled with this seed, 1 if not given. Writes beside
+    /// the normal scores, into evaluation/test-shuffled.
+    #[arg(
+        long,
+        alias = "shuffle-embeddings",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_name = "SEED",
+        requires = "run"
+    )]
+    control: Option<u64>,
     /// Folder or hub name of the CLIP of an SBG run, if it has moved.
     #[arg(long, requires = "run")]
     clip: Option<String>,
@@ -81,17 +89,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             terminal::say,
         );
     };
-    let mut scoring = args.files.scoring.clone();
     let system = RunFolder::open(run)?.config()?.system;
-    scoring.tokenizer.get_or_insert(training::evaluate::scoring_tokenizer(&system));
-    let options = scoring.options(terminal::say)?;
+    let tokenizer = training::evaluate::scoring_tokenizer(&system);
+    let options = args.files.scoring.options(tokenizer, terminal::say)?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
         evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
-            shuffle_seed: args.shuffle_embeddings,
+            control_seed: args.control,
             out: args.out.clone(),
             process: ProcessRank::from_env()?,
         },

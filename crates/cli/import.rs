@@ -7,16 +7,15 @@ use foreign_text::printable_path;
 use hub::{ModelFiles, Options};
 use recipes::{Config, MapperKind};
 use training::import::{Import, import};
-use training::pickle;
 
-use crate::{models, terminal};
+use crate::{import_features, models, terminal};
 
 /// Import a ClipCap checkpoint or embeddings from Python.
 ///
 /// A checkpoint (FILE.pt, or FILE.safetensors from `export`) with ClipCap's tensor names, also with
 /// prefixes such as `module.` or nested under a key, becomes a run folder for `caption` and
 /// `evaluate`. With --dataset, a ClipCap pickle of embeddings and captions (FILE.pkl) becomes an
-/// embeddings file of that data set. No code in the files is executed.
+/// embeddings file of that data set, as `import-features` writes it. No code in the files is executed.
 #[derive(clap::Args)]
 pub struct Args {
     /// File to import: a path, or a hub file: clip-prefix or hf:OWNER/NAME/FILE.
@@ -42,7 +41,11 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let file = models::find(&args.file, ModelFiles::File)?;
     match &args.dataset {
-        Some(dataset) => embeddings(&file, dataset, &args.out),
+        Some(dataset) => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let encoder = format!("imported from {name}");
+            import_features::import_and_report(&[file], None, dataset, &encoder, &args.out)
+        }
         None => captioner(
             &file,
             args.config.as_deref(),
@@ -118,20 +121,4 @@ pub fn captioner(
 
 fn cpu() -> [String; 1] {
     ["training.device=cpu".to_owned()]
-}
-
-fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
-    let imported = pickle::import(file, dataset, out)?;
-    for skipped in &imported.skipped {
-        terminal::say(&format!("skipped {}: {}", skipped.name, skipped.reason));
-    }
-    terminal::say(&format!(
-        "{}: {} embeddings of {} values{}, {} pictures without one",
-        printable_path(out),
-        imported.pictures,
-        imported.identity.dimension,
-        if imported.identity.normalize { ", normalised" } else { "" },
-        imported.skipped.len()
-    ));
-    Ok(())
 }

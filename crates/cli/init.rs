@@ -1,6 +1,6 @@
 //! `capsmith init`: models with random weights, in Hugging Face format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -9,6 +9,7 @@ use demo_data::models;
 use foreign_text::printable_path;
 use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
+use recipes::{Config, Data};
 
 use crate::{bounds, terminal};
 
@@ -137,6 +138,17 @@ impl TrainingPictures {
         Ok((corpus, split.train))
     }
 
+    /// Returns data, split and the embeddings in a file, as a config holds them.
+    pub fn data(&self, embeddings: &Path) -> anyhow::Result<Data> {
+        let mut config = Config::built_in("flickr8k/prefix-original.toml", &[])?;
+        let data = &mut config.data;
+        data.dataset.clone_from(&self.dataset);
+        data.layout = self.layout.map_or_else(|| "auto".to_owned(), |layout| layout.to_string());
+        (data.split, data.test_captions) = (self.split, self.test_captions);
+        data.embeddings = embeddings.to_owned();
+        Ok(config.data)
+    }
+
     /// Returns the training captions, lower-cased.
     pub fn texts(&self) -> anyhow::Result<Vec<String>> {
         let (corpus, images) = self.load()?;
@@ -214,7 +226,7 @@ pub fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
 }
 
 /// Fails if the folder already holds a model.
-pub fn refuse_existing(out: &std::path::Path) -> anyhow::Result<()> {
+pub fn refuse_existing(out: &Path) -> anyhow::Result<()> {
     if out.join("model.safetensors").exists() {
         bail!("{} already holds a model; choose another --out, or remove it", printable_path(out));
     }

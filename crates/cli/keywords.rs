@@ -9,7 +9,8 @@ use foreign_text::printable_path;
 use hub::ModelFiles;
 use keywords::{
     Categories, Encyclopedia, Folder, ImageKeywords, KeywordsIdentity, LABELS, LabelSource,
-    Selector, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256, read_labels,
+    Selector, SentenceEncoder, Synonyms, TextEncoder, ZeroShot, compare, labels_sha256,
+    read_labels,
 };
 use networks::device::parse_device;
 use precompute::Embeddings;
@@ -38,9 +39,10 @@ pub enum Command {
 /// Method of detecting near-synonyms.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SynonymMethod {
-    /// Cosine similarity above 0.8 by CLIP's text tower; the paper uses a sentence-transformers
-    /// model.
+    /// Cosine similarity above 0.8 by CLIP's text tower.
     Clip,
+    /// Cosine similarity above 0.8 by a sentence-transformers model, as in the paper.
+    Sentence,
     /// Same most frequent sense in WordNet.
     Wordnet,
     /// Keep all words.
@@ -76,6 +78,10 @@ pub struct BuildArgs {
     /// Method of detecting near-synonyms, of which only the most frequent word is kept
     #[arg(long, value_enum, default_value = "wordnet")]
     synonyms: SynonymMethod,
+    /// Model for `--synonyms sentence`: a folder of sentence-transformers with a BERT and mean
+    /// pooling, or a hub name; the paper's is tekraj/avodamed-synonym-generator1.
+    #[arg(long, value_name = "MODEL", default_value = "sentence-transformers/all-MiniLM-L6-v2")]
+    sentence_model: String,
     /// Method of sorting labels into categories
     #[arg(long, value_enum, default_value = "clip")]
     categories: CategoryMethod,
@@ -153,11 +159,13 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         )
     };
     let bart = zero_shot(args)?;
-    let synonyms = match args.synonyms {
+    let sentence = sentence_encoder(args)?;
+    let synonyms = match (args.synonyms, &sentence) {
         _ if args.labels.is_some() => Synonyms::None,
-        SynonymMethod::Clip => Synonyms::Clip(clip()?),
-        SynonymMethod::Wordnet => Synonyms::Wordnet,
-        SynonymMethod::None => Synonyms::None,
+        (_, Some(encoder)) => Synonyms::Sentence(encoder),
+        (SynonymMethod::Clip, None) => Synonyms::Clip(clip()?),
+        (SynonymMethod::Wordnet, None) => Synonyms::Wordnet,
+        (SynonymMethod::None | SynonymMethod::Sentence, None) => Synonyms::None,
     };
     let categories = match args.categories {
         CategoryMethod::Clip => Categories::Clip(clip()?),
@@ -172,6 +180,19 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         terminal::say(&format!("{} is up to date", printable_path(&args.out)));
     }
     Ok(())
+}
+
+/// Loads the model for `--synonyms sentence`.
+fn sentence_encoder(args: &BuildArgs) -> anyhow::Result<Option<SentenceEncoder>> {
+    if args.synonyms != SynonymMethod::Sentence || args.labels.is_some() {
+        return Ok(None);
+    }
+    let folder = models::find(&args.sentence_model, ModelFiles::LanguageModel)?;
+    let loaded = SentenceEncoder::load(&folder, parse_device(&args.device)?);
+    let loaded = loaded.with_context(|| {
+        format!("cannot load the sentence encoder from {}", printable_path(&folder))
+    })?;
+    Ok(Some(loaded))
 }
 
 /// Loads BART for `--categories nli`.

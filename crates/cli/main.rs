@@ -1,5 +1,6 @@
 //! Command line of `capsmith`: definitions of the commands, and calls of the libraries.
 
+mod baseline;
 mod bench;
 mod bounds;
 mod caption;
@@ -8,8 +9,10 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod export;
+mod export_features;
 mod fetch;
 mod import;
+mod import_features;
 mod init;
 mod keywords;
 mod mkl;
@@ -78,10 +81,15 @@ enum Command {
     Caption(caption::Args),
     Serve(serve::Args),
     Evaluate(Box<evaluate::Args>),
+    /// Caption without a model, to compare systems with.
+    #[command(subcommand)]
+    Baseline(baseline::Command),
     Report(report::Args),
     Reproduce(reproduce::Args),
     Import(import::Args),
     Export(export::Args),
+    ImportFeatures(import_features::Args),
+    ExportFeatures(export_features::Args),
     /// Download data sets, pretrained weights and METEOR's resources.
     #[command(subcommand)]
     Fetch(fetch::Command),
@@ -140,9 +148,12 @@ impl Command {
             Self::Caption(args) => caption::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
+            Self::Baseline(command) => baseline::run(&command),
             Self::Report(args) => report::run(&args),
             Self::Import(args) => import::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::ImportFeatures(args) => import_features::run(&args),
+            Self::ExportFeatures(args) => export_features::run(&args),
             Self::Fetch(command) => fetch::run(&command),
             Self::Bench(command) => bench::run(&command),
             Self::Reproduce(args) => reproduce::run(&args),

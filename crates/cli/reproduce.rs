@@ -271,11 +271,14 @@ fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
         find(args, name, needed).map(Some)
     };
     let nli = if recipe.keywords.categories == "nli" { recipe.keywords.nli.as_str() } else { "" };
+    let sentence =
+        if recipe.keywords.synonyms == "sentence" { recipe.keywords.sentence.as_str() } else { "" };
     Ok(FoundModels {
         clip: find(&recipe.models.clip, ModelFiles::Clip)?,
         gpt2: find(&recipe.models.gpt2, ModelFiles::LanguageModel)?,
         vgg: find(&recipe.models.vgg, ModelFiles::File)?,
         nli: find(nli, ModelFiles::LanguageModel)?,
+        sentence: find(sentence, ModelFiles::LanguageModel)?,
     })
 }
 

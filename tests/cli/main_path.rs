@@ -1,6 +1,16 @@
 //! The main path from pictures to scores.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use progress::Silent;
+use recipes::Config;
+use runs::RunFolder;
+use tch::Device;
+use training::captioner::Captioner;
+use training::captions::{ImageInputs, best};
+use training::inputs::Inputs;
+use training::seeds::{self, Purpose};
 
 use super::stage::{Stage, newest_checkpoint, success};
 
@@ -30,8 +40,9 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
     let scores = success(&["evaluate", "--run", &run_name]);
     let scores = String::from_utf8(scores.stdout).unwrap();
     assert!(scores.contains("BLEU-4") && scores.contains("ROUGE_L"), "{scores}");
-    success(&["evaluate", "--run", &run_name, "--shuffle-embeddings", "3"]);
+    success(&["evaluate", "--run", &run_name, "--control", "3"]);
     let files = run.join("evaluation/test");
+    check_control(&run, 3);
     let mut written: serde_json::Value = read_json(&files.join("scores.json"));
     assert_eq!(written["n"], 10);
 
@@ -75,6 +86,79 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
     assert_eq!(page.matches("data:image/jpeg;base64,").count(), 10);
     let scores = std::fs::read_to_string(run.join("epoch-scores.csv")).unwrap();
     assert_eq!(scores.lines().count(), 1 + 4);
+}
+
+/// Checks that the control has the captions that the run writes from shuffled embeddings.
+fn check_control(run: &Path, seed: u64) {
+    let captions = |evaluation: &str| -> Vec<(String, String)> {
+        let written = read_json(&run.join("evaluation").join(evaluation).join("predictions.json"));
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let written = written.as_array().unwrap().iter();
+        written.map(|one| (text(&one["image_id"]), text(&one["caption"]))).collect()
+    };
+    let (official, control) = (captions("test"), captions("test-shuffled"));
+    let distinct: BTreeSet<&str> = official.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(distinct.len() > 2, "captions hardly depend on the picture: {distinct:?}");
+    let order = seeds::permutation(seed, Purpose::Shuffle, 0, official.len());
+
+    let folder = RunFolder::open(run).unwrap();
+    let captioner = Captioner::load(&folder, Device::Cpu, None, &[], None).unwrap();
+    let inputs = Inputs::load(&captioner.config.data, Device::Cpu).unwrap();
+    for (position, &index) in order.iter().enumerate() {
+        let other = inputs.split.test[order[(position + 1) % order.len()]];
+        assert_ne!(inputs.split.test[index], other);
+        let embeddings = inputs.embeddings.narrow(0, inputs.row(other).unwrap(), 1);
+        let alone = ImageInputs { embeddings, keywords: None, numbers: vec![0] };
+        let written = captioner.caption(&alone, &mut Silent).unwrap();
+        let text = best(&written[0], usize::MAX).unwrap().text.clone();
+        assert_eq!(control[index], (official[index].0.clone(), text));
+    }
+}
+
+#[test]
+fn neighbours_lend_their_captions_to_the_nearest_test_pictures() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("neighbours");
+    let out_name = out.display().to_string();
+    let (pictures, embeddings) = (stage.pictures(), stage.embeddings());
+    let words = ["baseline", "neighbours", "--dataset", &pictures, "--test-captions", "50"];
+    let words = [&words[..], &["--embeddings", &embeddings, "--out", &out_name]].concat();
+    let scores = success(&[&words[..], &["--neighbours", "1"]].concat());
+    let scores = String::from_utf8(scores.stdout).unwrap();
+    assert!(scores.contains("BLEU-4") && scores.contains("CIDEr"), "{scores}");
+
+    let mut config = Config::built_in("flickr8k/prefix-original.toml", &[]).unwrap();
+    config.data.dataset = stage.pictures().into();
+    config.data.embeddings = stage.embeddings().into();
+    config.data.test_captions = 50;
+    let inputs = Inputs::load(&config.data, Device::Cpu).unwrap();
+    let row = |image: usize| -> Vec<f32> {
+        let row = inputs.embeddings.get(inputs.row(image).unwrap());
+        (&row / row.norm()).try_into().unwrap()
+    };
+    let predictions = read_json(&out.join("predictions.json"));
+    assert_eq!(predictions.as_array().unwrap().len(), 10);
+    for (&image, prediction) in inputs.split.test.iter().zip(predictions.as_array().unwrap()) {
+        let cosine =
+            |other: &usize| -> f32 { row(image).iter().zip(row(*other)).map(|(a, b)| a * b).sum() };
+        let train = inputs.split.train.iter();
+        let nearest = train.max_by(|a, b| cosine(a).total_cmp(&cosine(b))).unwrap();
+        let captions = inputs.captions(&[*nearest]);
+        assert_eq!(prediction["image_id"], inputs.corpus.images[image].file_name);
+        assert!(captions.iter().any(|caption| prediction["caption"] == **caption), "{captions:?}");
+    }
+
+    let of_all = success(&[&words[..], &["--neighbours", "10000"]].concat());
+    let of_all = String::from_utf8(of_all.stdout).unwrap();
+    assert_ne!(of_all, scores, "more neighbours, other captions");
+    let distinct: BTreeSet<String> = read_json(&out.join("predictions.json"))
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["caption"].to_string())
+        .collect();
+    assert_eq!(distinct.len(), 1, "all pictures have the same neighbours");
 }
 
 fn read_json(path: &Path) -> serde_json::Value {

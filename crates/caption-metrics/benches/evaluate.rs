@@ -71,7 +71,7 @@ fn bench(criterion: &mut Criterion) {
             tokenizer: Tokenizer::None,
             metrics: vec![metric],
             meteor: resources.clone(),
-            only_predicted: false,
+            ..Options::default()
         };
         group.bench_function(name, |b| {
             b.iter(|| evaluate(black_box(&references), black_box(&predictions), &options));

@@ -75,7 +75,7 @@ fn tokenize(images: &mut [Image], count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, Predictions, References};
+    use crate::{Error, Predictions, References, Subset};
 
     /// Captions whose last token depends on what comes next. At the ends of the two first blocks
     /// that is far away: for predictions behind a word, for references behind blank captions.
@@ -114,7 +114,7 @@ mod tests {
             References::new(ids().zip(&references).map(|(id, &list)| (id, list)))?,
             Predictions::new(ids().zip(&predictions))?,
         );
-        let pairs = Pairs::new(&pairs.0, &pairs.1, false)?;
+        let pairs = Pairs::new(&pairs.0, &pairs.1, &Subset::All)?;
         let images: Vec<Image> =
             blocks(&pairs, Tokenizer::Ptb).flat_map(|block| block.images).collect();
         let found: Vec<&str> = images.iter().map(|image| image.prediction.as_str()).collect();

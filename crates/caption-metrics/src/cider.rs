@@ -43,14 +43,14 @@ impl Weights {
 }
 
 /// A caption's weighted n-grams, in the order of its [`Counts`].
-struct Vector {
-    weights: Vec<f64>,
-    norms: [f64; ORDER],
+pub(crate) struct Vector {
+    pub(crate) weights: Vec<f64>,
+    pub(crate) norms: [f64; ORDER],
     length: f64,
 }
 
 impl Vector {
-    fn new(weights: &[f64], counts: &Counts) -> Self {
+    pub(crate) fn new(weights: &[f64], counts: &Counts) -> Self {
         let weights: Vec<f64> = counts
             .all()
             .iter()

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::captions::{Builder, Captions};
 use crate::readers::{self, Side};
+use crate::subset::Subset;
 use crate::{Error, meteor::Segment};
 
 /// The reference captions of every image, in order.
@@ -129,30 +130,40 @@ impl<'a> Pairs<'a> {
     /// Pairs every image's prediction with its references.
     ///
     /// # Errors
-    /// Unless both sides name the same images, and at least one. With `only_predicted` references
-    /// may name more.
+    /// Unless both sides name the images of the subset, and at least one.
     pub(crate) fn new(
         references: &'a References,
         predictions: &'a Predictions,
-        only_predicted: bool,
+        subset: &Subset,
     ) -> Result<Self, Error> {
         let (references, predictions) = (&references.0, &predictions.0);
-        let numbered = (0..).zip(references.ids().iter());
-        let paired = |(image, id)| Some((image, predictions.find(id)?));
-        let pairs = Self { references, predictions, images: numbered.filter_map(paired).collect() };
-        let missing = pairs.without_prediction();
-        if missing > 0 && !only_predicted {
-            return Err(Error::MissingPredictions {
-                count: missing,
-                examples: examples_missing_in(references, predictions),
-            });
+        if let Subset::Images(images) = subset {
+            let unknown = || images.iter().filter(|id| references.find(id).is_none());
+            if let Some((count, examples)) = examples(unknown) {
+                return Err(Error::UnknownImages { count, examples });
+            }
         }
-        let count = predictions.ids().len() - pairs.len();
-        if count > 0 {
-            let examples = examples_missing_in(predictions, references);
+        let without_prediction = || {
+            let ids = references.ids().iter().filter(|id| subset.needs(id));
+            ids.filter(|id| predictions.find(id).is_none())
+        };
+        if let Some((count, examples)) = examples(without_prediction) {
+            return Err(Error::MissingPredictions { count, examples });
+        }
+        let without_references = || {
+            let ids = predictions.ids().iter().filter(|id| subset.allows(id));
+            ids.filter(|id| references.find(id).is_none())
+        };
+        if let Some((count, examples)) = examples(without_references) {
             return Err(Error::ExtraPredictions { count, examples });
         }
-        if pairs.len() == 0 { Err(Error::NoImages) } else { Ok(pairs) }
+        let scored = (0..).zip(references.ids().iter()).filter(|(_, id)| subset.allows(id));
+        let paired = |(image, id)| Some((image, predictions.find(id)?));
+        let images: Vec<_> = scored.filter_map(paired).collect();
+        if images.is_empty() {
+            return Err(Error::NoImages);
+        }
+        Ok(Self { references, predictions, images })
     }
 
     /// Returns the number of images.
@@ -160,8 +171,8 @@ impl<'a> Pairs<'a> {
         self.images.len()
     }
 
-    /// Returns the number of images with references that are left out, as they have no prediction.
-    pub(crate) fn without_prediction(&self) -> usize {
+    /// Returns the number of images with references that are left out.
+    pub(crate) fn left_out(&self) -> usize {
         self.references.ids().len() - self.len()
     }
 
@@ -176,10 +187,11 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// Returns the first few identifiers of `side` that `other` lacks.
-fn examples_missing_in(side: &Captions, other: &Captions) -> String {
-    let missing = side.ids().iter().filter(|id| other.find(id).is_none());
-    missing.take(3).map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
+/// Returns the number of identifiers and the first few of them; `None` if there is none.
+fn examples<S: AsRef<str>, I: Iterator<Item = S>>(ids: impl Fn() -> I) -> Option<(usize, String)> {
+    let count = ids().count();
+    let first: Vec<String> = ids().take(3).map(|id| format!("{:?}", id.as_ref())).collect();
+    (count > 0).then(|| (count, first.join(", ")))
 }
 
 /// An image to score.

@@ -6,11 +6,13 @@
 //! [`ratings`](crate::ratings) reads them.
 
 use crate::ratings::Ratings;
-use crate::{Error, Options, Predictions, References, Scores, evaluate};
+use crate::{Error, Options, Predictions, Protocol, References, Scores, evaluate};
 
 /// Rank correlation of scores with ratings.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Correlation {
+    /// Protocol of the scores.
+    pub protocol: Protocol,
     /// Description of the ratings.
     pub ratings: String,
     /// Rated pairs that were scored.
@@ -70,6 +72,7 @@ pub fn correlate(
         missing: ratings.missing,
         tau_c,
         tau_b,
+        protocol: evaluation.summary.protocol,
     })
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use foreign_text::printable_path;
 
+use crate::Tokenizer;
+
 /// An input that cannot be scored, or a file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,7 +53,7 @@ pub enum Error {
     /// Some images have references and no prediction.
     #[error(
         "{count} of the images with references have no prediction, among them {examples}; \
-         every image needs exactly one, or score only the images that have one with --only-predicted"
+         every image needs exactly one, or score only the images that have one with --subset predictions"
     )]
     MissingPredictions {
         /// Number of images.
@@ -69,6 +71,28 @@ pub enum Error {
         count: usize,
         /// The first few identifiers.
         examples: String,
+    },
+    /// Some images of the subset have no references.
+    #[error(
+        "{count} of the images of the subset have no references, among them {examples}; \
+         identifiers must be those of the references"
+    )]
+    UnknownImages {
+        /// Number of images.
+        count: usize,
+        /// The first few identifiers.
+        examples: String,
+    },
+    /// The stored document frequencies are of other tokens.
+    #[error(
+        "the document frequencies were counted with tokenizer {stored}, and captions are scored \
+         with {used}; use --tokenizer {stored}, or count them again"
+    )]
+    FrequenciesOfOtherTokens {
+        /// Tokenizer of the document frequencies.
+        stored: Tokenizer,
+        /// Tokenizer of the evaluation.
+        used: Tokenizer,
     },
     /// CIDEr weighs n-grams by how many images' references hold them.
     #[error(

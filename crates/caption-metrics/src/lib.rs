@@ -100,7 +100,10 @@
 //!
 //! That is CIDEr-D (clipped, with the length penalty), which pycocoevalcap and COCO's server call CIDEr,
 //! with document frequencies of the references at hand: scores depend on which images are
-//! scored together, and a single image scores 0. The corpus score is the mean over images.
+//! scored together, and a single image scores 0 (N = 1, so that every weight is ln 1). Frequencies
+//! that were [stored](CiderFrequencies) before, of a whole data set's references, give a single
+//! image, or any few, the scores that they have among all; pass them as
+//! [`Options::cider_frequencies`]. The corpus score is the mean over images.
 //!
 //! # How exact
 //!
@@ -115,7 +118,7 @@
 //!
 //! | input | what happens |
 //! | --- | --- |
-//! | an image with references and no prediction | an error with the number and the first identifiers, or left out by [`Options::only_predicted`] |
+//! | an image with references and no prediction | an error with the number and the first identifiers, or left out by [`Options::subset`] |
 //! | a prediction for an image without references | an error with the number and the first identifiers |
 //! | an image twice, in a map or list of predictions | an error; in lists of references captions are collected |
 //! | an empty list of references | an error |
@@ -135,9 +138,11 @@ mod captions;
 mod cider;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod consensus;
 mod corpus;
 pub mod correlate;
 mod error;
+mod frequencies;
 mod interner;
 pub mod meteor;
 mod ngrams;
@@ -152,12 +157,15 @@ mod rouge_l;
 mod scorer;
 mod scores;
 pub mod significance;
+mod subset;
 mod text;
 mod words;
 
 pub use corpus::{Predictions, References};
 pub use error::Error;
+pub use frequencies::CiderFrequencies;
 pub use options::{Metric, Options, Tokenizer, UnknownName};
-pub use report::{Confidence, Evaluation, ImageScores, Protocol, Summary};
+pub use report::{Confidence, Evaluation, ImageScores, KeyStyle, Protocol, Summary};
 pub use scorer::{evaluate, evaluate_with_progress};
 pub use scores::Scores;
+pub use subset::Subset;

@@ -3,9 +3,10 @@
 //! The n-grams of an image's captions are numbered among themselves, which any thread can do alone,
 //! and only then looked up among those of all images' references.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::interner::PairInterner;
+use crate::interner::{Interner, PairInterner};
 use crate::words::Caption;
 
 /// The longest n-gram that BLEU-4 and CIDEr count.
@@ -121,6 +122,32 @@ impl DocumentFrequencies {
             self.frequencies[gram as usize] += 1;
             gram
         });
+    }
+
+    /// Enters an n-gram with the number of images whose references hold it.
+    pub(crate) fn insert(&mut self, words: impl Iterator<Item = u32>, frequency: u32) {
+        let mut gram = NO_PREFIX;
+        for word in words {
+            gram = self.grams.intern((gram, word));
+            if gram as usize == self.frequencies.len() {
+                self.frequencies.push(0);
+            }
+        }
+        if let Some(entry) = self.frequencies.get_mut(gram as usize) {
+            *entry = frequency;
+        }
+    }
+
+    /// Returns every n-gram's words, with single spaces between them, and its number of images.
+    pub(crate) fn named(&self, vocabulary: &Interner) -> BTreeMap<String, u32> {
+        let mut names: Vec<String> = Vec::with_capacity(self.frequencies.len());
+        for &(prefix, word) in self.grams.pairs() {
+            let word = vocabulary.strings().get(word as usize);
+            // An n-gram comes after the one that it extends.
+            let name = names.get(prefix as usize).map(|prefix| format!("{prefix} {word}"));
+            names.push(name.unwrap_or_else(|| word.to_owned()));
+        }
+        names.into_iter().zip(self.frequencies.iter().copied()).collect()
     }
 
     /// Returns whether no reference holds a word.

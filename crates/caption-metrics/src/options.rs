@@ -1,13 +1,18 @@
 //! The metrics to compute and the tokenizer of captions.
 
+use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::frequencies::CiderFrequencies;
 use crate::meteor::Resources;
+use crate::report::KeyStyle;
+use crate::subset::Subset;
 
 /// Tokenizer of captions before they are scored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
     /// Captions are scored unchanged, case and punctuation included, as pycocoevalcap's scorers do
@@ -17,6 +22,15 @@ pub enum Tokenizer {
     /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped, as its
     /// `COCOEvalCap` does.
     Ptb,
+}
+
+impl fmt::Display for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Ptb => "ptb",
+        })
+    }
 }
 
 /// A family of scores.
@@ -84,6 +98,15 @@ impl FromStr for Tokenizer {
     }
 }
 
+impl FromStr for KeyStyle {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = [("plain", Self::Plain), ("pycocoevalcap", Self::Pycocoevalcap)];
+        parse("key style", name, &known)
+    }
+}
+
 /// Settings of [`evaluate`](crate::evaluate).
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -93,9 +116,10 @@ pub struct Options {
     pub metrics: Vec<Metric>,
     /// Resources of METEOR, if METEOR is among the metrics.
     pub meteor: Option<Resources>,
-    /// Scores only the images that have a prediction, as pycocoevalcap's example does; else an
-    /// image with references and no prediction is an error.
-    pub only_predicted: bool,
+    /// Images that are scored; all by default.
+    pub subset: Subset,
+    /// Document frequencies of CIDEr; by default those of the scored images' references.
+    pub cider_frequencies: Option<Arc<CiderFrequencies>>,
 }
 
 impl Default for Options {
@@ -104,7 +128,8 @@ impl Default for Options {
             tokenizer: Tokenizer::default(),
             metrics: vec![Metric::Bleu, Metric::Rouge, Metric::Cider],
             meteor: None,
-            only_predicted: false,
+            subset: Subset::All,
+            cider_frequencies: None,
         }
     }
 }

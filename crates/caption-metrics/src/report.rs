@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::interner::Strings;
 use crate::options::Tokenizer;
@@ -11,7 +12,7 @@ use crate::resampling::{self, Interval, Resampling};
 use crate::scores::{Scores, Statistics, corpus};
 
 /// Protocol of the scores.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Protocol {
     /// The program that gives the same numbers.
     pub equivalent: &'static str,
@@ -21,10 +22,13 @@ pub struct Protocol {
     /// pair the captions after it with the wrong images: with the PTB tokenizer CR, VT, FF, U+2028
     /// and U+2029, without tokenizer (for METEOR's sake) LF and CR.
     pub captions_with_line_separators: usize,
-    /// Images with references that were left out, as they have no prediction; only where
-    /// [`Options::only_predicted`](crate::Options::only_predicted) allows that.
+    /// Images with references that were left out; only where
+    /// [`Options::subset`](crate::Options::subset) leaves images out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub images_without_prediction: Option<usize>,
+    pub references_left_out: Option<usize>,
+    /// Images of CIDEr's document frequencies, where stored ones were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cider_images: Option<usize>,
 }
 
 /// The scores of one image.
@@ -76,8 +80,8 @@ impl Evaluation {
     ///
     /// # Errors
     /// Fails if `out` does.
-    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *out, self)?;
+    pub fn write_json(&self, out: &mut dyn Write, keys: KeyStyle) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, &Report { evaluation: self, keys })?;
         out.write_all(b"\n")
     }
 
@@ -85,9 +89,10 @@ impl Evaluation {
     ///
     /// # Errors
     /// Fails if `out` does.
-    pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write_csv(&self, out: &mut dyn Write, keys: KeyStyle) -> io::Result<()> {
         write!(out, "image_id")?;
-        self.summary.corpus.iter().try_for_each(|(name, _)| write!(out, ",{name}"))?;
+        let names = self.summary.corpus.iter().map(|(name, _)| keys.name(name));
+        names.into_iter().try_for_each(|name| write!(out, ",{name}"))?;
         writeln!(out)?;
         for image in self.per_image() {
             write!(out, "{}", quoted(image.id))?;
@@ -98,19 +103,104 @@ impl Evaluation {
     }
 }
 
+/// Names of scores, and the layout of the JSON file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyStyle {
+    /// `BLEU-1`; `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name:
+    /// score}}}`, and `"confidence"` where it was asked for.
+    #[default]
+    Plain,
+    /// `Bleu_1`, as in pycocoevalcap; in place of `corpus` and `per_image` the attributes of its
+    /// `COCOEvalCap`: `"eval": {name: score}` and `"evalImgs": [{"image_id": 1, name: score}, …]`.
+    Pycocoevalcap,
+}
+
+impl KeyStyle {
+    /// Returns the key of a score.
+    #[must_use]
+    pub fn name(self, name: &'static str) -> &'static str {
+        match (self, name) {
+            (Self::Pycocoevalcap, "BLEU-1") => "Bleu_1",
+            (Self::Pycocoevalcap, "BLEU-2") => "Bleu_2",
+            (Self::Pycocoevalcap, "BLEU-3") => "Bleu_3",
+            (Self::Pycocoevalcap, "BLEU-4") => "Bleu_4",
+            _ => name,
+        }
+    }
+}
+
+/// The JSON file of an evaluation.
+struct Report<'a> {
+    evaluation: &'a Evaluation,
+    keys: KeyStyle,
+}
+
 impl Serialize for Evaluation {
-    /// `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name: score}}}`, and
-    /// `"confidence"` where it was asked for.
+    /// Serializes as [`KeyStyle::Plain`] describes.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Report { evaluation: self, keys: KeyStyle::Plain }.serialize(serializer)
+    }
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { evaluation, keys } = self;
+        let summary = &evaluation.summary;
+        let (corpus, per_image) = match keys {
+            KeyStyle::Plain => ("corpus", "per_image"),
+            KeyStyle::Pycocoevalcap => ("eval", "evalImgs"),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("protocol", &summary.protocol)?;
+        map.serialize_entry("n", &summary.n)?;
+        map.serialize_entry(corpus, &Entries(|| named(&summary.corpus, *keys)))?;
+        if let Some(confidence) = &summary.confidence {
+            let Confidence { resampling, intervals } = confidence;
+            let confidence = ConfidenceReport {
+                level: resampling::LEVEL,
+                resamples: resampling.resamples,
+                seed: resampling.seed,
+                intervals: Entries(|| intervals.iter().map(|i| (keys.name(i.name), i))),
+            };
+            map.serialize_entry("confidence", &confidence)?;
+        }
+        let images = || evaluation.per_image();
+        match keys {
+            KeyStyle::Plain => {
+                let images = || images().map(|image| (image.id, image.scores));
+                map.serialize_entry(per_image, &Entries(images))?;
+            }
+            KeyStyle::Pycocoevalcap => {
+                let records = List(|| images().map(|image| Record { image, keys: *keys }));
+                map.serialize_entry(per_image, &records)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// Returns scores with their keys.
+fn named(scores: &Scores, keys: KeyStyle) -> impl Iterator<Item = (&'static str, f64)> {
+    scores.iter().map(move |(name, score)| (keys.name(name), score))
+}
+
+/// An element of `evalImgs`.
+struct Record<'a> {
+    image: ImageScores<'a>,
+    keys: KeyStyle,
+}
+
+impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("protocol", &self.summary.protocol)?;
-        map.serialize_entry("n", &self.summary.n)?;
-        map.serialize_entry("corpus", &self.summary.corpus)?;
-        if let Some(confidence) = &self.summary.confidence {
-            map.serialize_entry("confidence", confidence)?;
+        let id = self.image.id;
+        // An identifier that was an integer is one again.
+        match id.parse::<i128>() {
+            Ok(number) if number.to_string() == id => map.serialize_entry("image_id", &number)?,
+            _ => map.serialize_entry("image_id", id)?,
         }
-        let images = || self.per_image().map(|image| (image.id, image.scores));
-        map.serialize_entry("per_image", &Entries(images))?;
+        named(&self.image.scores, self.keys)
+            .try_for_each(|(name, score)| map.serialize_entry(name, &score))?;
         map.end()
     }
 }
@@ -124,16 +214,13 @@ pub struct Confidence {
     pub intervals: Vec<Interval>,
 }
 
-impl Serialize for Confidence {
-    /// `{"level": 0.95, "resamples": …, "seed": …, "intervals": {name: {"low": …, "high": …}}}`.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("level", &resampling::LEVEL)?;
-        map.serialize_entry("resamples", &self.resampling.resamples)?;
-        map.serialize_entry("seed", &self.resampling.seed)?;
-        map.serialize_entry("intervals", &Entries(|| self.intervals.iter().map(|i| (i.name, i))))?;
-        map.end()
-    }
+/// Bootstrap intervals in the JSON file.
+#[derive(Serialize)]
+struct ConfidenceReport<I> {
+    level: f64,
+    resamples: usize,
+    seed: u64,
+    intervals: I,
 }
 
 /// A map of the entries that a function gives.
@@ -144,6 +231,15 @@ impl<F: Fn() -> I, I: Iterator<Item = (K, V)>, K: Serialize, V: Serialize> Seria
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map((self.0)())
+    }
+}
+
+/// A list of the elements that a function gives.
+struct List<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for List<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
     }
 }
 

@@ -9,20 +9,21 @@ use crate::ngrams::{Counts, DocumentFrequencies, ImageGrams};
 use crate::scores::{Statistics, corpus};
 use crate::words::Caption;
 use crate::{
-    Error, Evaluation, Metric, Options, Predictions, Protocol, References, Summary, bleu, cider,
-    meteor, rouge_l,
+    CiderFrequencies, Error, Evaluation, Metric, Options, Predictions, Protocol, References,
+    Subset, Summary, Tokenizer, bleu, cider, meteor, rouge_l,
 };
 
 /// Scores predictions against references.
 ///
-/// The two sides must name the same images; with [`Options::only_predicted`] references may name
-/// more, which are left out as if they were not there. The order of images is that of the
+/// The two sides must name the same images, but for those that [`Options::subset`] leaves out as if
+/// they were not there. The order of images is that of the
 /// references; it matters to nothing but the rounding of means and, with
 /// [`Tokenizer::Ptb`](crate::Tokenizer::Ptb), to the few tokens that depend on the next caption
 /// (see [`ptb`](crate::ptb)). Results do not depend on the number of threads, to the last bit.
 ///
 /// # Errors
-/// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::NoImages`];
+/// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::UnknownImages`],
+/// [`Error::NoImages`]; [`Error::FrequenciesOfOtherTokens`];
 /// [`Error::NoReferenceWords`] where CIDEr is asked for and no reference holds a word;
 /// [`Error::NoMeteorResources`] where METEOR is asked for and its resources are not given.
 pub fn evaluate(
@@ -43,24 +44,22 @@ pub fn evaluate_with_progress(
     options: &Options,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Evaluation, Error> {
-    let pairs = Pairs::new(references, predictions, options.only_predicted)?;
+    let pairs = Pairs::new(references, predictions, &options.subset)?;
     let mut scorer = Scorer::new(options)?;
-    // CIDEr has to know all references first.
-    let passes = if scorer.wants(Metric::Cider) { 2 } else { 1 };
+    let stored = options.cider_frequencies.as_ref().filter(|_| scorer.wants(Metric::Cider));
+    if let Some(stored) = stored {
+        scorer.weights = Some(stored_weights(stored, options.tokenizer, &mut scorer.vocabulary)?);
+    }
+    // Without stored frequencies CIDEr has to know all references first.
+    let counts_first = scorer.wants(Metric::Cider) && stored.is_none();
+    let passes = if counts_first { 2 } else { 1 };
     let mut done = 0;
     let mut advance = |images: usize| {
         done += images;
         progress(done, passes * pairs.len());
     };
-    if scorer.wants(Metric::Cider) {
-        let mut frequencies = DocumentFrequencies::default();
-        for block in blocks(&pairs, options.tokenizer) {
-            scorer.count(&block, &mut frequencies);
-            advance(block.images.len());
-        }
-        if frequencies.is_empty() {
-            return Err(Error::NoReferenceWords);
-        }
+    if counts_first {
+        let frequencies = count(&pairs, options.tokenizer, &mut scorer.vocabulary, &mut advance)?;
         scorer.weights = Some(cider::Weights::new(frequencies, pairs.len()));
     }
     let mut ids = Strings::default();
@@ -77,7 +76,8 @@ pub fn evaluate_with_progress(
             equivalent: "pycocoevalcap 1.2",
             tokenizer: options.tokenizer,
             captions_with_line_separators,
-            images_without_prediction: options.only_predicted.then(|| pairs.without_prediction()),
+            references_left_out: (options.subset != Subset::All).then(|| pairs.left_out()),
+            cider_images: stored.map(|stored| stored.images()),
         },
         n: pairs.len(),
         corpus: corpus(&statistics.iter().collect::<Vec<_>>()),
@@ -88,6 +88,64 @@ pub fn evaluate_with_progress(
 
 /// Images whose n-grams are held at a time while references are counted.
 const COUNTED: usize = 1024;
+
+/// Counts in how many images' references n-grams occur; `advance` receives images as they are done.
+fn count(
+    pairs: &Pairs,
+    tokenizer: Tokenizer,
+    vocabulary: &mut Interner,
+    advance: &mut dyn FnMut(usize),
+) -> Result<DocumentFrequencies, Error> {
+    let mut frequencies = DocumentFrequencies::default();
+    for block in blocks(pairs, tokenizer) {
+        for images in block.images.chunks(COUNTED) {
+            let captions: Vec<Vec<Caption>> =
+                images.iter().map(|image| references_of(image, vocabulary)).collect();
+            let grams = captions.par_iter().map(|references| {
+                let mut grams = ImageGrams::default();
+                for reference in references {
+                    grams.count(reference);
+                }
+                grams
+            });
+            for grams in grams.collect::<Vec<_>>() {
+                frequencies.add(&grams);
+            }
+        }
+        advance(block.images.len());
+    }
+    if frequencies.is_empty() { Err(Error::NoReferenceWords) } else { Ok(frequencies) }
+}
+
+/// Counts the n-grams of all references, whose words are numbered by the second value.
+pub(crate) fn count_references(
+    references: &References,
+    tokenizer: Tokenizer,
+) -> Result<(DocumentFrequencies, Interner), Error> {
+    let blank = Predictions::new(references.iter().map(|(id, _)| (id, "")))?;
+    let pairs = Pairs::new(references, &blank, &Subset::All)?;
+    let mut vocabulary = Interner::default();
+    let frequencies = count(&pairs, tokenizer, &mut vocabulary, &mut |_| {})?;
+    Ok((frequencies, vocabulary))
+}
+
+/// Returns CIDEr's weights by stored document frequencies.
+fn stored_weights(
+    stored: &CiderFrequencies,
+    used: Tokenizer,
+    vocabulary: &mut Interner,
+) -> Result<cider::Weights, Error> {
+    if stored.tokenizer() != used {
+        return Err(Error::FrequenciesOfOtherTokens { stored: stored.tokenizer(), used });
+    }
+    let frequencies = stored.numbered(|word| vocabulary.intern(word));
+    Ok(cider::Weights::new(frequencies, stored.images()))
+}
+
+/// Returns an image's references as numbers of words.
+fn references_of(image: &Image, vocabulary: &mut Interner) -> Vec<Caption> {
+    image.references.iter().map(|text| Caption::new(text, vocabulary)).collect()
+}
 
 /// State that lasts from block to block.
 struct Scorer<'a> {
@@ -109,32 +167,10 @@ impl<'a> Scorer<'a> {
         self.options.metrics.contains(&metric)
     }
 
-    fn references(&mut self, image: &Image) -> Vec<Caption> {
-        image.references.iter().map(|text| Caption::new(text, &mut self.vocabulary)).collect()
-    }
-
-    /// Counts in how many images' references n-grams occur.
-    fn count(&mut self, block: &Block, frequencies: &mut DocumentFrequencies) {
-        for images in block.images.chunks(COUNTED) {
-            let captions: Vec<Vec<Caption>> =
-                images.iter().map(|image| self.references(image)).collect();
-            let grams = captions.par_iter().map(|references| {
-                let mut grams = ImageGrams::default();
-                for reference in references {
-                    grams.count(reference);
-                }
-                grams
-            });
-            for grams in grams.collect::<Vec<_>>() {
-                frequencies.add(&grams);
-            }
-        }
-    }
-
     fn score(&mut self, block: &Block) -> Result<Vec<Statistics>, Error> {
         let captions = block.images.iter().map(|image| ImageCaptions {
             prediction: Caption::new(&image.prediction, &mut self.vocabulary),
-            references: self.references(image),
+            references: references_of(image, &mut self.vocabulary),
         });
         let captions: Vec<ImageCaptions> = captions.collect();
         let mut statistics: Vec<Statistics> =

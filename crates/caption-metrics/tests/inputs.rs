@@ -52,6 +52,11 @@ fn every_format_of_references_gives_the_same() {
         ),
         ("a.csv", "x,image_id,caption\n1,7,a dog\n2,b,\"a cat\"\n3,7,the dog\n"),
         ("captions.txt", "image,caption\n7,a dog\n7,the dog\nb,a cat\n"),
+        ("Flickr8k.token.txt", "7#0\ta dog\n7#1\tthe dog\r\nb#0\ta cat\n"),
+        (
+            "results.csv",
+            "image_name| comment_number| comment\n7| 0| a dog\n7| 1   the dog\n\nb| 0| a cat",
+        ),
     ] {
         let read = references(name, contents).unwrap();
         assert_eq!(read, expected, "{name}: {contents}");
@@ -145,6 +150,12 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
             "line 3: expected 2 cells as in the header, found 1",
         ),
         ("a.csv", "image_id,caption\n\0\n1,a\n", "line 2: expected 2 cells"),
+        ("a.token", "7#0\ta\n8 b\n", "line 2: expected `image#number`, a tab and a caption"),
+        (
+            "results.csv",
+            "image_name| comment_number| comment\n7, 0, a",
+            "line 2: expected `image| number| caption`",
+        ),
         ("a.csv", "image_id,caption\n1,a\n2,\"b\n3,c\n", "line 3: a quotation mark opens"),
         ("a.csv", "image_id,caption\n1,a\n\"2,b\n3,c", "line 3: a quotation mark opens"),
     ];

@@ -71,8 +71,6 @@ fn evaluate_prints_and_writes_what_the_library_computes() {
         "r.json",
         "--predictions",
         "a.json",
-        "--tokenizer",
-        "ptb",
         "--metrics",
         "bleu,rouge,cider",
         "--json",
@@ -85,7 +83,10 @@ fn evaluate_prints_and_writes_what_the_library_computes() {
     let output = caption_eval(&arguments, b"", folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
-    assert!(stdout.starts_with("3 images, PTB tokens\nBLEU-1   0.8"), "{stdout}");
+    assert!(
+        stdout.starts_with("3 images, tokenizer ptb (as COCOEvalCap)\nBLEU-1   0.8"),
+        "{stdout}"
+    );
     let out = json(&folder.path().join("out.json"));
     assert_eq!(out["n"], 3);
     assert_eq!(out["protocol"]["tokenizer"], "ptb");
@@ -266,7 +267,7 @@ fn failures_say_what_to_do_and_write_nothing() {
 }
 
 #[test]
-fn only_predicted_says_how_many_images_are_left_out() {
+fn a_subset_says_how_many_images_are_left_out() {
     let folder = folder();
     std::fs::write(folder.path().join("short.json"), r#"[{"image_id": 1, "caption": "a dog"}]"#)
         .unwrap();
@@ -276,7 +277,10 @@ fn only_predicted_says_how_many_images_are_left_out() {
         "r.json",
         "--predictions",
         "short.json",
-        "--only-predicted",
+        "--subset",
+        "predictions",
+        "--tokenizer",
+        "none",
         "--metrics",
         "rouge",
         "--json",
@@ -285,8 +289,74 @@ fn only_predicted_says_how_many_images_are_left_out() {
     let output = caption_eval(&arguments, b"", folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
-    assert!(stdout.starts_with("1 images, captions as they stand; 2 images without"), "{stdout}");
-    assert_eq!(json(&folder.path().join("out.json"))["protocol"]["images_without_prediction"], 2);
+    let first =
+        "1 images, tokenizer none (captions as they stand); references of 2 images left out";
+    assert_eq!(stdout.lines().next(), Some(first));
+    assert_eq!(json(&folder.path().join("out.json"))["protocol"]["references_left_out"], 2);
+}
+
+#[test]
+fn keys_may_be_those_of_pycocoevalcap() {
+    let folder = folder();
+    let arguments = "evaluate --references r.json --predictions a.json --metrics bleu,rouge \
+                     --key-style pycocoevalcap --bootstrap 9 --json out.json --per-image out.csv";
+    let output =
+        caption_eval(&arguments.split_whitespace().collect::<Vec<_>>(), b"", folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let out = json(&folder.path().join("out.json"));
+    let keys: Vec<&String> = out["eval"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L"]);
+    let last = out["evalImgs"][2].as_object().unwrap();
+    assert_eq!(last["image_id"], 3);
+    let keys: Vec<&String> = last.keys().collect();
+    assert_eq!(keys, ["image_id", "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L"]);
+    assert!(out["confidence"]["intervals"]["Bleu_4"]["low"].is_number());
+    let csv = std::fs::read_to_string(folder.path().join("out.csv")).unwrap();
+    assert!(csv.starts_with("image_id,Bleu_1,Bleu_2,Bleu_3,Bleu_4,ROUGE_L\n1,"), "{csv}");
+}
+
+#[test]
+fn stored_document_frequencies_score_an_image_as_among_all() {
+    let folder = folder();
+    std::fs::write(folder.path().join("one.json"), r#"{"1": "a dog runs"}"#).unwrap();
+    let run = |arguments: &str| {
+        caption_eval(&arguments.split_whitespace().collect::<Vec<_>>(), b"", folder.path())
+    };
+    let counted = run("df r.json --out df.json");
+    assert!(counted.status.success(), "{}", text(&counted.stderr));
+    let expected = "df.json: 14 n-grams of 3 images, tokenizer ptb\n";
+    assert_eq!(text(&counted.stdout), expected);
+    assert_eq!(json(&folder.path().join("df.json"))["document_frequencies"]["a"], 2);
+    let scores = |predictions: &str, options: &str| {
+        let output = run(&format!(
+            "evaluate --references r.json --predictions {predictions} --metrics cider --json o.json \
+             {options}"
+        ));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (json(&folder.path().join("o.json")), text(&output.stdout))
+    };
+    let (all, _) = scores("a.json", "");
+    let (with, _) = scores("a.json", "--cider-df df.json");
+    assert_eq!(with["per_image"], all["per_image"]);
+    let (one, printed) = scores("one.json", "--subset predictions --cider-df df.json");
+    assert_eq!(one["per_image"]["1"], all["per_image"]["1"]);
+    assert_eq!(one["protocol"]["cider_images"], 3);
+    assert!(printed.contains("CIDEr with stored document frequencies of 3 images"), "{printed}");
+    let (alone, _) = scores("one.json", "--subset predictions");
+    assert_eq!(alone["corpus"]["CIDEr"], 0.0);
+
+    let refused = |file: &str, options: &str, expected: &str| {
+        let output = run(&format!(
+            "evaluate --references r.json --predictions a.json --cider-df {file} {options}"
+        ));
+        let error = text(&output.stderr);
+        assert!(!output.status.success() && error.contains(expected), "{error}");
+    };
+    refused("df.json", "--tokenizer none", "counted with tokenizer ptb");
+    refused("r.json", "", "as `caption-eval df` writes them");
+    let wrong = r#"{"tokenizer": "ptb", "images": 1, "document_frequencies": {"a": 2}}"#;
+    std::fs::write(folder.path().join("wrong.json"), wrong).unwrap();
+    refused("wrong.json", "", "cannot be");
 }
 
 /// A shell's `<(…)` is a pipe.

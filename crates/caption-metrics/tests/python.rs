@@ -6,8 +6,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use caption_metrics::consensus::Consensus;
 use caption_metrics::correlate::Kendall;
-use caption_metrics::{Error, Evaluation, Options, Predictions, References, evaluate};
+use caption_metrics::{Error, Evaluation, Options, Predictions, References, Subset, evaluate};
 use serde_json::Value;
 use support::scores::assert_close;
 use support::{fixture, json};
@@ -59,6 +60,14 @@ fn a_line_of_jsonl_may_hold_what_python_writes() {
     assert_eq!(read, Predictions::new(expected).unwrap());
 }
 
+/// Reads a file of identifiers.
+fn subset(ids: &str) -> Result<Subset, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids.txt");
+    std::fs::write(&path, ids).unwrap();
+    Subset::read(&path)
+}
+
 #[test]
 fn only_images_with_a_prediction_are_scored_where_asked_to() {
     let expected = json(&fixture("python.json"));
@@ -68,12 +77,12 @@ fn only_images_with_a_prediction_are_scored_where_asked_to() {
     let (_folder, r, p) = folder(pair[0].as_str().unwrap(), &two);
     let error = read_and_evaluate(&r, &p, &Options::default()).err().unwrap();
     assert!(matches!(error, Error::MissingPredictions { count: 1, .. }), "{error}");
-    assert!(error.to_string().contains("--only-predicted"), "{error}");
+    assert!(error.to_string().contains("--subset predictions"), "{error}");
 
-    let options = Options { only_predicted: true, ..Options::default() };
+    let options = Options { subset: Subset::Predictions, ..Options::default() };
     let found = read_and_evaluate(&r, &p, &options).unwrap();
     assert_corpus(&found.summary, &expected["subset"], "subset");
-    assert_eq!((found.summary.n, found.summary.protocol.images_without_prediction), (2, Some(1)));
+    assert_eq!((found.summary.n, found.summary.protocol.references_left_out), (2, Some(1)));
     let ids: Vec<&str> = found.per_image().map(|image| image.id).collect();
     assert_eq!(ids, ["1", "3"]);
 
@@ -83,6 +92,25 @@ fn only_images_with_a_prediction_are_scored_where_asked_to() {
     assert!(matches!(error, Error::ExtraPredictions { count: 1, .. }), "{error}");
     let none = Predictions::new(Vec::<(String, String)>::new()).unwrap();
     assert!(matches!(evaluate(&r, &none, &options), Err(Error::NoImages)));
+
+    for ids in ["3\n1\r\n\n", r#"["1", 3]"#] {
+        let subset = subset(ids).unwrap();
+        let all = Predictions::new([("1", "a"), ("2", "b"), ("3", "c"), ("9", "d")]).unwrap();
+        let found = evaluate(&r, &all, &Options { subset, ..Options::default() }).unwrap();
+        assert_eq!((found.summary.n, found.summary.protocol.references_left_out), (2, Some(1)));
+    }
+    let two = Predictions::new([("1", "a"), ("9", "d")]).unwrap();
+    for (ids, expected) in [
+        ("1\n2", "1 of the images with references have no prediction, among them \"2\""),
+        ("1\n9", "1 of the images of the subset have no references, among them \"9\""),
+    ] {
+        let options = Options { subset: subset(ids).unwrap(), ..Options::default() };
+        let error = evaluate(&r, &two, &options).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    for ids in ["\n", "[]", "[1.5]", "[1"] {
+        assert!(subset(ids).unwrap_err().to_string().contains("ids.txt"), "{ids}");
+    }
 }
 
 #[test]
@@ -97,5 +125,18 @@ fn rank_correlations_are_scipys() {
         let kendall = Kendall::new(x.into_iter().zip(y));
         assert_close(kendall.tau_b(), &case["tau_b"], &format!("tau-b of case {at}"));
         assert_close(kendall.tau_c(), &case["tau_c"], &format!("tau-c of case {at}"));
+    }
+}
+
+/// By the plain definition, with the similarity of every pair (`tests/reference/metrics_consensus.py`).
+#[test]
+fn consensus_captions_are_those_of_python() {
+    let expected = json(&fixture("consensus.json"));
+    let images: Vec<Vec<String>> = serde_json::from_value(expected["images"].clone()).unwrap();
+    let consensus = Consensus::new(&images);
+    for case in expected["cases"].as_array().unwrap() {
+        let chosen: Vec<usize> = serde_json::from_value(case["images"].clone()).unwrap();
+        let (image, number) = consensus.choose(&chosen).unwrap();
+        assert_eq!(case["caption"], images[image][number], "{chosen:?}");
     }
 }

@@ -17,9 +17,15 @@ const CONFIG: &str = "config.json";
 const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-/// Optional files, which transformers reads if a repository has them.
-const OPTIONAL: [&str; 3] =
-    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+/// Optional files, which transformers and sentence-transformers read if a repository has them.
+const OPTIONAL: [&str; 6] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+];
 /// Weights files and indexes of sharded weights, in order of preference.
 const WEIGHTS: [&str; 4] = [
     "model.safetensors",

@@ -14,6 +14,7 @@ use crate::files::{labels_sha256, write_labels};
 use crate::folder::{ALL_LABELS, ENCYCLOPEDIA, Folder, LABELS};
 use crate::hypernyms::nearest_by_wordnet;
 use crate::nli::ZeroShot;
+use crate::sentence_encoder::SentenceEncoder;
 use crate::text_encoder::TextEncoder;
 
 /// Format number of labels and encyclopedias.
@@ -39,6 +40,8 @@ pub enum LabelSource<'a> {
 pub enum Synonyms<'a> {
     /// A cosine above [`compare::SYNONYM_COSINE`] by CLIP's text tower.
     Clip(&'a TextEncoder),
+    /// The same by a sentence encoder.
+    Sentence(&'a SentenceEncoder),
     /// The same most frequent sense in WordNet.
     Wordnet,
     /// Keeps all labels.
@@ -59,6 +62,7 @@ impl Synonyms<'_> {
     fn name(&self) -> String {
         match self {
             Self::Clip(encoder) => format!("clip {}", encoder.identity()),
+            Self::Sentence(encoder) => format!("sentence {}", encoder.identity()),
             Self::Wordnet => "wordnet".to_owned(),
             Self::None => "none".to_owned(),
         }
@@ -98,7 +102,12 @@ pub fn build(
     let from = sources([("labels", labels_sha256(&labels)), ("synonyms", synonyms.name())]);
     let labels = builder.labels(LABELS, &from, "labels", || {
         Ok(match synonyms {
-            Synonyms::Clip(encoder) => compare::without_synonyms(encoder, labels)?,
+            Synonyms::Clip(encoder) => {
+                compare::without_synonyms(labels, |words| encoder.encode(words))?
+            }
+            Synonyms::Sentence(encoder) => {
+                compare::without_synonyms(labels, |words| encoder.encode(words))?
+            }
             Synonyms::Wordnet => labels::without_synonyms(labels),
             Synonyms::None => labels,
         })

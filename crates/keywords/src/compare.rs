@@ -82,16 +82,19 @@ fn first_largest(values: &[f32]) -> usize {
     best
 }
 
-/// Removes labels that are near-synonyms of a more frequent label by CLIP's text tower.
+/// Removes labels that are near-synonyms of a more frequent label by an encoder of texts.
 ///
 /// `labels` are ordered by frequency, most frequent first. A label is removed if its cosine with a
-/// kept one is above [`SYNONYM_COSINE`].
+/// kept one is above [`SYNONYM_COSINE`]. `encode` returns unit vectors `[words, dim]`.
 ///
 /// # Errors
-/// Same as [`TextEncoder::encode`].
-pub fn without_synonyms(encoder: &TextEncoder, labels: Vec<Label>) -> Result<Vec<Label>, Error> {
+/// Same as `encode`. Also fails if memory is exhausted.
+pub fn without_synonyms(
+    labels: Vec<Label>,
+    encode: impl FnOnce(&[&str]) -> Result<Tensor, Error>,
+) -> Result<Vec<Label>, Error> {
     let words: Vec<&str> = labels.iter().map(|label| label.word.as_str()).collect();
-    let embeddings = encoder.encode(&words)?;
+    let embeddings = encode(&words)?;
     let mut is_kept = vec![true; labels.len()];
     for first in (0..labels.len()).step_by(ROWS as usize) {
         let count = ROWS.min((labels.len() - first) as i64);

@@ -24,6 +24,9 @@ pub enum Error {
     /// BART cannot be used.
     #[error(transparent)]
     Bart(#[from] networks::bart::BartError),
+    /// A sentence encoder cannot be used.
+    #[error(transparent)]
+    Bert(#[from] networks::bert::BertError),
     /// A tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] words::TokenizerError),

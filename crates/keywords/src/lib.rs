@@ -1,7 +1,7 @@
 //! SBG's keywords: captions to labels, labels to an encyclopedia, images to keywords.
 //!
 //! [`build`] makes a [`Folder`] of labels and an encyclopedia: `words` makes labels from captions,
-//! and this crate files them in an [`Encyclopedia`], by CLIP
+//! and this crate drops near-synonyms, for example by a [`SentenceEncoder`], and files them in an [`Encyclopedia`], by CLIP
 //! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] holds the paper's
 //! rules and the texts to compare images with. [`TextEncoder`] computes embeddings of texts, and
 //! [`compare`]'s `select_all` applies the rules to all images. [`ImageKeywords`] is the file of the
@@ -35,6 +35,7 @@ mod hypernyms;
 mod nli;
 mod prompt;
 mod selection;
+mod sentence_encoder;
 mod text_encoder;
 
 pub use build::{Categories, LabelSource, Synonyms, build};
@@ -47,4 +48,5 @@ pub use nli::ZeroShot;
 pub use prompt::{SEPARATOR, prompt};
 pub use runs::{ImageKeywords, Keyword, KeywordsIdentity};
 pub use selection::Selector;
+pub use sentence_encoder::SentenceEncoder;
 pub use text_encoder::TextEncoder;

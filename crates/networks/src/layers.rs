@@ -1,4 +1,4 @@
-//! Building blocks of the networks: variable creation, and the layers of CLIP's towers and BART.
+//! Building blocks of the networks: variable creation, and layers of CLIP, BART and BERT.
 //!
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
@@ -152,13 +152,18 @@ impl Attention {
         [in_std, out_std]: [f64; 2],
     ) -> Result<Self, TchError> {
         let linear = |name, std| Linear::new(&builder.sub(name), hidden, hidden, std);
-        Ok(Self {
-            q_proj: linear("q_proj", in_std)?,
-            k_proj: linear("k_proj", in_std)?,
-            v_proj: linear("v_proj", in_std)?,
-            out_proj: linear("out_proj", out_std)?,
-            heads,
-        })
+        let inputs =
+            [linear("q_proj", in_std)?, linear("k_proj", in_std)?, linear("v_proj", in_std)?];
+        Ok(Self::from_projections(inputs, linear("out_proj", out_std)?, heads))
+    }
+
+    /// Creates attention from projections of queries, keys and values and that of the output.
+    pub(crate) fn from_projections(
+        [q_proj, k_proj, v_proj]: [Linear; 3],
+        out_proj: Linear,
+        heads: i64,
+    ) -> Self {
+        Self { q_proj, k_proj, v_proj, out_proj, heads }
     }
 
     /// Attends from `states_bth` to `memory_bth`; returns `[batch, tokens, hidden]`.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use caption_metrics::Evaluation;
+use caption_metrics::{Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,8 @@ struct CocoResult<'a> {
 /// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint and digests.
 #[derive(Serialize)]
 struct ScoresJson<'a> {
-    checkpoint: &'a UsedCheckpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<&'a UsedCheckpoint>,
     files: Digests,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
@@ -37,11 +38,11 @@ struct ScoresJson<'a> {
 
 /// Contents of a run's `scores.json`.
 ///
-/// Files of version 0.1.0 have no digests and no checkpoint.
+/// Files of version 0.1.0 have no digests and no checkpoint; a baseline has no checkpoint.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoresFile {
-    /// The checkpoint that wrote the captions.
+    /// The checkpoint that wrote the captions; `None` if no run did.
     pub checkpoint: Option<UsedCheckpoint>,
     /// SHA-256 of the other files of the evaluation.
     #[serde(default)]
@@ -113,7 +114,7 @@ pub struct Scored<'a> {
 /// Names the file.
 pub fn write<'a>(
     folder: &Path,
-    checkpoint: &UsedCheckpoint,
+    checkpoint: Option<&UsedCheckpoint>,
     captions: impl Iterator<Item = Scored<'a>> + Clone,
     evaluation: &Evaluation,
 ) -> Result<(), Error> {
@@ -126,7 +127,7 @@ pub fn write<'a>(
     let references: serde_json::Map<String, serde_json::Value> =
         captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
     write_json(&folder.join(REFERENCES), &references)?;
-    durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out))?;
+    durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out, KeyStyle::Plain))?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;

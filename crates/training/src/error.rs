@@ -63,6 +63,9 @@ pub enum Error {
     /// A PyTorch file or pickle cannot be used.
     #[error(transparent)]
     TorchFile(#[from] torch_files::Error),
+    /// Image features of another program cannot be used.
+    #[error(transparent)]
+    Features(#[from] image_features::Error),
     /// Memory is exhausted.
     #[error("{source}\nhint: {hint}")]
     OutOfMemory {

@@ -31,10 +31,11 @@ const RESULTS_VERSION: u32 = 1;
 pub struct EvaluateOptions {
     /// Split to caption.
     pub split: ScoredSplit,
-    /// Seed of the shuffled control, which captions each image from another one's embedding.
+    /// Seed of the control, which gives each image the caption of another one.
     ///
-    /// It shows whether captions depend on the image.
-    pub shuffle_seed: Option<u64>,
+    /// These are the captions that the run generates from shuffled embeddings, and for SBG from
+    /// the keywords of the same other image. Scores show whether captions depend on the image.
+    pub control_seed: Option<u64>,
     /// Output folder; by default in the run's `evaluation/`, named after split and control.
     pub out: Option<PathBuf>,
     /// Rank of this process, and the number of processes that share the work.
@@ -50,6 +51,17 @@ pub struct CaptionedImage {
     pub references: Vec<String>,
     /// Predicted caption.
     pub prediction: String,
+}
+
+impl CaptionedImage {
+    /// Returns the form that files of scores take.
+    pub(crate) fn scored(&self) -> scores_file::Scored<'_> {
+        scores_file::Scored {
+            file_name: &self.file_name,
+            prediction: &self.prediction,
+            references: &self.references,
+        }
+    }
 }
 
 /// Result of an evaluation by one process.
@@ -79,7 +91,7 @@ pub struct Scored {
 /// Writes `captions.json` with all captions, and for each choice `predictions.json`,
 /// `references.json`, `scores.json` and `per-image.csv`. Several processes share the work through
 /// the run's folder, and the last one scores. Finished pieces of a killed process are reused, and
-/// finished captions are only scored.
+/// finished captions are only scored. A control reuses the captions of a finished evaluation.
 ///
 /// # Errors
 /// Names bad input.
@@ -105,14 +117,13 @@ pub fn evaluate_run(
             "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
         )));
     }
-    let embedding_images = match options.shuffle_seed {
-        None => images.clone(),
-        Some(seed) => deranged(seed, &images),
+    let to_caption = image_inputs(&inputs, captioner, &images)?;
+    let official = folder.evaluation(&split.to_string());
+    let out = match (&options.out, options.control_seed) {
+        (Some(out), _) => out.clone(),
+        (None, None) => official.clone(),
+        (None, Some(_)) => with_ending(&official, "shuffled"),
     };
-    let to_caption = image_inputs(&inputs, captioner, &embedding_images)?;
-    let shuffled = if options.shuffle_seed.is_some() { "-shuffled" } else { "" };
-    let out =
-        options.out.clone().unwrap_or_else(|| folder.evaluation(&format!("{split}{shuffled}")));
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
     let key = Key::new([
@@ -122,9 +133,13 @@ pub fn evaluate_run(
     ]);
     let key = key
         .with_digest("config", &captioner.config.to_toml())
-        .with_digest("images", &(names, &embedding_images))
+        .with_digest("images", &(names, &images))
         .with_digest("keywords", &to_caption.keywords);
-    let kept = CaptionFiles::new(&out, captioner, &to_caption, key);
+    let kept_in = |folder: &Path| CaptionFiles::new(folder, captioner, &to_caption, key.clone());
+    let kept = match options.control_seed.map(|_| kept_in(&official)) {
+        Some(kept) if kept.finished().is_some() => kept,
+        _ => kept_in(&out),
+    };
     let (written, merging) = if let Some(written) = kept.finished() {
         progress.note(&format!("reusing the captions in {}", printable_path(kept.file())));
         (written, None)
@@ -142,20 +157,20 @@ pub fn evaluate_run(
             Err(missing) => return Ok(Evaluated::Left(missing)),
         }
     };
+    let shown = match options.control_seed {
+        None => written.clone(),
+        Some(seed) => deranged(seed, &written),
+    };
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = match &choice.name {
             None => out.clone(),
             Some(choice) => with_ending(&out, choice),
         };
         let system = &captioner.config.system;
-        let captions = choose_captions(&inputs, system, &images, &written, &choice);
+        let captions = choose_captions(&inputs, system, &images, &shown, &choice);
         let evaluation = scores(&captions, metrics)?;
-        let scored = captions.iter().map(|one| scores_file::Scored {
-            file_name: &one.file_name,
-            prediction: &one.prediction,
-            references: &one.references,
-        });
-        scores_file::write(&folder, &captioner.checkpoint, scored, &evaluation)?;
+        let scored = captions.iter().map(CaptionedImage::scored);
+        scores_file::write(&folder, Some(&captioner.checkpoint), scored, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
@@ -247,12 +262,12 @@ pub(crate) fn scores(captions: &[CaptionedImage], options: &Options) -> Result<E
     Ok(evaluate(&references, &predictions, options)?)
 }
 
-/// Replaces every image by another one, in a random cycle through all of them.
-fn deranged(seed: u64, rows: &[usize]) -> Vec<usize> {
-    let order = seeds::permutation(seed, Purpose::Shuffle, 0, rows.len());
-    let mut shuffled = rows.to_vec();
+/// Replaces every item by another one, in a random cycle through all of them.
+fn deranged<T: Clone>(seed: u64, items: &[T]) -> Vec<T> {
+    let order = seeds::permutation(seed, Purpose::Shuffle, 0, items.len());
+    let mut shuffled = items.to_vec();
     for (position, &index) in order.iter().enumerate() {
-        shuffled[index] = rows[order[(position + 1) % order.len()]];
+        shuffled[index] = items[order[(position + 1) % order.len()]].clone();
     }
     shuffled
 }

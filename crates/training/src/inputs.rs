@@ -5,7 +5,7 @@ use std::path::Path;
 use datasets::{Corpus, Split};
 use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
-use precompute::Embeddings;
+use precompute::{Embeddings, Network};
 use recipes::{Data, System};
 use tch::{Device, Kind, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
@@ -226,9 +226,15 @@ pub fn check_data_set(
         return Ok(());
     }
     let (file, folder) = (printable_path(file), printable_path(folder));
+    let again = match identity.network {
+        Network::Imported => "import it again: capsmith import-features FILES --encoder",
+        Network::Clip => "compute it again: capsmith precompute --clip",
+        Network::Vgg => "compute it again: capsmith precompute --vgg",
+        Network::EfficientNetLite => "compute it again: capsmith precompute --encoder",
+    };
     Err(Error::Mismatch(format!(
-        "{file} was computed from other captions or pictures than {folder}\nhint: compute it again: capsmith precompute --dataset {folder} --clip {} --out {file}",
-        identity.model,
+        "{file} was computed from other captions or pictures than {folder}\nhint: {again} {} --dataset {folder} --out {file}",
+        printable(&identity.model),
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Conversion between ClipCap's pickles of CLIP embeddings and capsmith's embeddings file.
+//! ClipCap's pickles of CLIP embeddings and captions.
 //!
 //! A pickle's rows belong to captions, capsmith's to images. If the pickle names images of the data
 //! set, names decide which image a row belongs to, otherwise captions do. Among images with the
@@ -8,87 +8,26 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use datasets::Corpus;
-use durable::digests;
 use foreign_text::printable_path;
-use precompute::{Dtype, Embeddings, Identity, Network, Skipped};
+use precompute::Embeddings;
 use tch::Device;
 use torch_files::Caption;
 
 use crate::error::Error;
+use crate::features::NamedRows;
 use crate::import::{refuse_existing, staged};
 use crate::inputs::check_pictures;
 
-/// Largest difference of a row's L2 norm from 1 in a file of normalised embeddings.
-const NORM_TOLERANCE: f32 = 1e-3;
-/// Largest relative distance between two embeddings of one image: ClipCap computes one per caption.
-const SAME_IMAGE: f32 = 1e-2;
-
-/// Result of an import.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Imported {
-    /// Number of images with an embedding.
-    pub pictures: usize,
-    /// Images without one.
-    pub skipped: Vec<Skipped>,
-    /// Origin of the embeddings.
-    pub identity: Identity,
-}
-
-/// Writes the embeddings of a pickle as capsmith's file for `dataset`.
+/// Reads a pickle's rows, and the image of each as an index into the corpus.
 ///
 /// # Errors
-/// Fails if `out` exists, and for a row whose captions fit no image or several, two embeddings of
-/// one image that differ, and values that are not finite.
-pub fn import(file: &Path, dataset: &Path, out: &Path) -> Result<Imported, Error> {
-    refuse_existing(out)?;
+/// Fails for a row whose captions fit no image or several.
+pub(crate) fn rows(file: &Path, corpus: &Corpus) -> Result<NamedRows, Error> {
     let pickle = torch_files::Embeddings::load(file)?;
-    let corpus = Corpus::load(dataset, None)?;
-    let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(file)));
-    let dim = pickle.dim();
-    let values_of = |row: usize| &pickle.values()[row * dim..(row + 1) * dim];
-
-    let mut row_of: HashMap<usize, usize> = HashMap::new();
-    for (row, image) in images_of_rows(&pickle, &corpus).map_err(fail)?.into_iter().enumerate() {
-        let (values, name) = (values_of(row), &corpus.images[image].file_name);
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(fail(format!(
-                "row {row} of the embeddings, of the picture {name}, holds values that are not finite (NaN or infinity)\n\
-                 hint: compute this picture's embedding again, or take the picture out of the file"
-            )));
-        }
-        let first = *row_of.entry(image).or_insert(row);
-        if distance(values_of(first), values) > SAME_IMAGE * norm(values_of(first)) {
-            return Err(fail(format!(
-                "rows {first} and {row} are different embeddings of the same picture, {name}"
-            )));
-        }
-    }
-    let source = file.file_name().unwrap_or_default().to_string_lossy();
-    let (mut names, mut skipped, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, image) in corpus.images.iter().enumerate() {
-        if let Some(&row) = row_of.get(&index) {
-            names.push(image.file_name.as_str());
-            values.extend_from_slice(values_of(row));
-        } else {
-            let reason = format!("no embedding in {source}");
-            skipped.push(Skipped { name: image.file_name.clone(), reason });
-        }
-    }
-    let identity = Identity {
-        network: Network::Imported,
-        model: format!("imported from {source}"),
-        model_sha256: digests::of_file(file)?,
-        preprocessing: None,
-        normalize: values.chunks(dim).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
-        dtype: Dtype::F32,
-        dataset_fingerprint: corpus.fingerprint(),
-        dimension: dim,
-    };
-    let staging = staged(out)?;
-    let written = staging.path().join("embeddings.safetensors");
-    Embeddings::save(&written, &identity, &names, &skipped, &values)?;
-    staging.keep_file(&written, out)?;
-    Ok(Imported { pictures: names.len(), skipped, identity })
+    let images = images_of_rows(&pickle, corpus)
+        .map_err(|reason| Error::Mismatch(format!("{}: {reason}", printable_path(file))))?;
+    let images = images.into_iter().map(Some).collect();
+    Ok(NamedRows { dimension: pickle.dim(), values: pickle.values().to_vec(), images })
 }
 
 /// Writes capsmith's embeddings of `dataset` with its captions as ClipCap's pickle.
@@ -218,14 +157,6 @@ fn normalised(caption: &str) -> String {
 /// Returns an image's file name without `.jpg`.
 fn stem(name: &str) -> &str {
     name.strip_suffix(".jpg").unwrap_or(name)
-}
-
-fn norm(row: &[f32]) -> f32 {
-    row.iter().map(|value| value * value).sum::<f32>().sqrt()
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use training::checkpoint;
 use training::export::{Format, export};
 use training::import::{Import, Imported, import};
 use training::optimizer::{AdamW, AdamWOptions};
-use training::pickle;
+use training::{features, pickle};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const TOLERANCE: f64 = 1e-5;
@@ -371,12 +371,15 @@ fn embeddings_go_to_a_pickle_and_come_back() {
     let values = [0.6, 0.8, -1.0, 0.0];
     Embeddings::save(&in_folder("e"), &identity, &["a.jpg", "c.jpg"], &[], &values).unwrap();
 
+    let import_pickle = |file, out| {
+        let encoder = "imported from e.pkl";
+        features::import(&[file], None, &in_folder("set"), encoder, &in_folder(out))
+    };
     assert_eq!(
         pickle::export(&in_folder("e"), &in_folder("set"), &in_folder("e.pkl")).unwrap(),
         (2, 4)
     );
-    let imported =
-        pickle::import(&in_folder("e.pkl"), &in_folder("set"), &in_folder("again")).unwrap();
+    let imported = import_pickle(in_folder("e.pkl"), "again").unwrap();
     assert_eq!((imported.pictures, imported.skipped.len()), (2, 1));
     let again = Embeddings::open(&in_folder("again")).unwrap();
     assert_eq!(again.names(), ["a.jpg", "c.jpg"]);
@@ -389,12 +392,10 @@ fn embeddings_go_to_a_pickle_and_come_back() {
     let flat = again.tensor(Device::Cpu).unwrap().flatten(0, -1);
     assert_eq!(Vec::<f32>::try_from(flat).unwrap(), values);
 
-    let error =
-        pickle::import(&in_folder("e.pkl"), &in_folder("set"), &in_folder("again")).unwrap_err();
+    let error = import_pickle(in_folder("e.pkl"), "again").unwrap_err();
     assert!(error.to_string().contains("exists"), "{error}");
     let fixtures = Path::new(ROOT).join("tests/fixtures/torch_files/embeddings/clipcap_4.pkl");
-    let error =
-        pickle::import(&fixtures, &in_folder("set"), &in_folder("other")).unwrap_err().to_string();
+    let error = import_pickle(fixtures, "other").unwrap_err().to_string();
     assert!(error.contains("clipcap_4.pkl") && error.contains("A dog runs ."), "{error}");
     let twice = Embeddings::save(&in_folder("x"), &identity, &["a.jpg", "a.jpg"], &[], &values);
     assert!(twice.unwrap_err().to_string().contains("a.jpg"));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::TokenizerError;
-use crate::json::{id, invalid, read_json};
+use crate::json::{id, invalid, read_object_if_there};
 
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
@@ -63,16 +63,16 @@ impl Added {
     ///
     /// For the older file, `special_tokens_map.json` and the config list the special tokens.
     pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
-        let config = read_if_there(&folder.join(CONFIG))?;
+        let config = read_object_if_there(&folder.join(CONFIG))?;
         if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
             return Self::new(folder.join(CONFIG), decoder.iter().map(from_decoder));
         }
         let path = folder.join(ADDED);
-        let added = read_if_there(&path)?;
+        let added = read_object_if_there(&path)?;
         if added.is_empty() {
             return Ok(Self { path, tokens: Vec::new() });
         }
-        let map = read_if_there(&folder.join(SPECIAL_MAP))?;
+        let map = read_object_if_there(&folder.join(SPECIAL_MAP))?;
         let special: HashSet<&str> = [&config, &map].into_iter().flat_map(special_tokens).collect();
         let token = |(content, number): (&String, &Value)| {
             let is_special = special.contains(content.as_str());
@@ -137,15 +137,4 @@ fn special_tokens(file: &Map<String, Value>) -> Vec<&str> {
         one => vec![one],
     });
     flat.filter_map(|token| token.as_str().or_else(|| token["content"].as_str())).collect()
-}
-
-/// Reads the object of a JSON file; returns an empty one if there is no file.
-fn read_if_there(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
-    if !path.exists() {
-        return Ok(Map::new());
-    }
-    match read_json(path)? {
-        Value::Object(object) => Ok(object),
-        other => Err(invalid(path, format!("it is {other}, not an object"))),
-    }
 }

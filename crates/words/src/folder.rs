@@ -1,7 +1,7 @@
 //! Reading and writing of tokenizer folders.
 //!
 //! A folder holds Hugging Face's `tokenizer.json`, or the older pair `vocab.json` and `merges.txt`;
-//! with either there may be separate files of added tokens.
+//! with either there may be separate files of added tokens. BERT's older file is `vocab.txt`.
 //!
 //! This module checks everything before the `tokenizers` library sees it: the library drops what it
 //! does not know, and its BPE builder panics on a merge longer than the longest token.
@@ -16,7 +16,7 @@ use crate::added::Added;
 use crate::json::{id, invalid, read_json};
 use crate::{TokenizerError, alphabet};
 
-const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 
@@ -35,9 +35,7 @@ pub(crate) fn read(
     let (whole, vocab, merges) = (folder.join(TOKENIZER), folder.join(VOCAB), folder.join(MERGES));
     if whole.exists() {
         let mut definition = read_json(&whole)?;
-        check_definition(&whole, &definition)?;
-        add_tokens(folder, &mut definition)?;
-        return Ok((build(&whole, &definition)?, whole));
+        return Ok((checked(folder, &whole, &mut definition, "BPE")?, whole));
     }
     if !vocab.exists() || !merges.exists() {
         return Err(TokenizerError::Missing(folder.to_owned()));
@@ -49,8 +47,26 @@ pub(crate) fn read(
     check_ids(&vocab, ids)?;
     let pairs = read_merges(&merges, &tokens)?;
     let mut definition = assemble(&tokens, &pairs).map_err(|problem| invalid(&vocab, problem))?;
-    add_tokens(folder, &mut definition)?;
-    Ok((build(&vocab, &definition)?, vocab))
+    Ok((checked(folder, &vocab, &mut definition, "BPE")?, vocab))
+}
+
+/// Builds a tokenizer of the type `model` from the contents of a `tokenizer.json`.
+///
+/// Adds the tokens of the separate files in `folder`. Errors name `path`, the source of the
+/// definition.
+pub(crate) fn checked(
+    folder: &Path,
+    path: &Path,
+    definition: &mut Value,
+    model: &str,
+) -> Result<Tokenizer, TokenizerError> {
+    check_definition(path, definition, model)?;
+    let added = Added::read(folder)?;
+    let added_path = added.path.clone();
+    if added.extend(definition) > 0 {
+        check_definition(&added_path, definition, model)?;
+    }
+    build(path, definition)
 }
 
 /// Writes `tokenizer.json`, `vocab.json` and `merges.txt`, and creates `folder` if needed.
@@ -95,16 +111,6 @@ pub(crate) fn check_bytes(
     Ok(())
 }
 
-/// Adds the tokens of the separate files in `folder` to the definition.
-fn add_tokens(folder: &Path, definition: &mut Value) -> Result<(), TokenizerError> {
-    let added = Added::read(folder)?;
-    let path = added.path.clone();
-    if added.extend(definition) == 0 {
-        return Ok(());
-    }
-    check_definition(&path, definition)
-}
-
 fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = Tokenizer::from_bytes(definition.to_string())
         .map_err(|error| invalid(path, format!("not a tokenizer: {error}")))?;
@@ -115,11 +121,11 @@ fn build(path: &Path, definition: &Value) -> Result<Tokenizer, TokenizerError> {
     Ok(tokenizer)
 }
 
-fn check_definition(path: &Path, definition: &Value) -> Result<(), TokenizerError> {
+fn check_definition(path: &Path, definition: &Value, kind: &str) -> Result<(), TokenizerError> {
     let model = &definition["model"];
     // Files written before tokenizers 0.9 do not name the type.
-    if !matches!(model["type"].as_str(), Some("BPE") | None) {
-        return Err(invalid(path, format!("the model is {}, not BPE", model["type"])));
+    if model["type"].as_str().is_some_and(|found| found != kind) {
+        return Err(invalid(path, format!("the model is {}, not {kind}", model["type"])));
     }
     let Some(vocab) = model["vocab"].as_object() else {
         return Err(invalid(path, "model.vocab is missing".to_owned()));

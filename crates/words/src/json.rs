@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use foreign_text::{python_json, read_text};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::TokenizerError;
 
@@ -13,6 +13,17 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
         read_text(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&python_json(&text))
         .map_err(|source| TokenizerError::Json { path: path.to_owned(), source })
+}
+
+/// Reads the object of a JSON file; returns an empty one if there is no file.
+pub(crate) fn read_object_if_there(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    match read_json(path)? {
+        Value::Object(object) => Ok(object),
+        other => Err(invalid(path, format!("it is {other}, not an object"))),
+    }
 }
 
 /// Returns an error about the contents of `path`.

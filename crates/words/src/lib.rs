@@ -1,4 +1,4 @@
-//! Tokenizers of GPT-2, CLIP and BART, whole-word vocabularies, and labels of captions.
+//! Tokenizers of GPT-2, CLIP, BART and BERT, whole-word vocabularies, and labels of captions.
 //!
 //! The crate also trains byte-level BPEs. Labels are words in base forms with parts of speech.
 //!
@@ -25,6 +25,7 @@ mod added;
 mod alphabet;
 mod analysis;
 mod bart;
+mod bert;
 mod clean_up;
 mod clip;
 mod error;
@@ -39,6 +40,7 @@ mod wordnet;
 
 pub use analysis::{Word, analyse};
 pub use bart::BartTokenizer;
+pub use bert::BertTokenizer;
 pub use clean_up::clean_up_tokenization;
 pub use clip::{ClipTokenizer, PaddedRows};
 pub use error::TokenizerError;

@@ -4,7 +4,8 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use caption_metrics::cli::{
-    EvaluateArgs, FetchMeteorArgs, TokenizeArgs, evaluate, fetch_meteor, tokenize,
+    EvaluateArgs, FetchMeteorArgs, FrequenciesArgs, TokenizeArgs, count_frequencies, evaluate,
+    fetch_meteor, tokenize,
 };
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Evaluate(Box<EvaluateArgs>),
+    Df(FrequenciesArgs),
     Tokenize(TokenizeArgs),
     /// Fetch resources of a metric
     Fetch {
@@ -42,6 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match &cli.command {
         Command::Evaluate(args) => evaluate(args, &mut out, &MultiProgress::new(), say)?,
+        Command::Df(args) => count_frequencies(args, &mut out)?,
         Command::Tokenize(args) => tokenize(*args, io::stdin().lock(), &mut out)?,
         Command::Fetch { resource: Resource::Meteor(args) } => fetch_meteor(args, &mut out)?,
     }

@@ -1,7 +1,9 @@
 //! `evaluate`, `evaluate compare` and `evaluate correlate`.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
@@ -15,8 +17,8 @@ use crate::correlate::correlate;
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
 use crate::{
-    Metric, Options, Predictions, Protocol, References, Summary, Tokenizer, evaluate_with_progress,
-    ratings,
+    CiderFrequencies, Error, KeyStyle, Metric, Options, Predictions, Protocol, References, Subset,
+    Summary, Tokenizer, evaluate_with_progress, ratings,
 };
 
 /// Score predicted captions against reference captions.
@@ -31,7 +33,8 @@ pub struct EvaluateArgs {
     #[arg(
         long,
         value_name = "FILE",
-        help = "Reference captions: {image: [captions]}, COCO annotations, JSONL or CSV"
+        help = "Reference captions: {image: [captions]}, COCO annotations, pycocoevalcap's gts, \
+                Flickr8k.token.txt, results.csv, JSONL or CSV"
     )]
     pub references: Option<PathBuf>,
 
@@ -39,7 +42,8 @@ pub struct EvaluateArgs {
     #[arg(
         long,
         value_name = "FILE",
-        help = "Predicted captions: {image: caption}, COCO results, JSONL or CSV"
+        help = "Predicted captions: {image: caption}, COCO results, pycocoevalcap's res, JSONL or \
+                CSV"
     )]
     pub predictions: Option<PathBuf>,
 
@@ -47,10 +51,16 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
-    /// Score only the images that have a prediction, as pycocoevalcap's example does with results
-    /// for a part of COCO; CIDEr's document frequencies come from these images only
-    #[arg(long)]
-    pub only_predicted: bool,
+    /// Images to score: `predictions` for those that have a prediction, as pycocoevalcap's example
+    /// does with results for a part of COCO, or a file of identifiers, one a line or a JSON list;
+    /// CIDEr's document frequencies come from these images only
+    #[arg(long, value_name = "predictions|FILE")]
+    pub subset: Option<PathBuf>,
+
+    /// Names of scores in --json and --per-image: plain (BLEU-1) or pycocoevalcap (`Bleu_1`, and
+    /// `eval` and `evalImgs` as in `COCOEvalCap`)
+    #[arg(long, value_name = "plain|pycocoevalcap", default_value = "plain")]
+    pub key_style: KeyStyle,
 
     /// Write all scores, of the corpus and of every image, as JSON
     #[arg(long, value_name = "FILE")]
@@ -86,24 +96,30 @@ pub enum EvaluateCommand {
 /// Tokenizer and metrics.
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
-    /// none: score captions unchanged, as the paper's notebooks do; ptb: use pycocoevalcap's Penn
-    /// Treebank tokenizer, as `COCOEvalCap` does [default: none]
+    /// ptb: use pycocoevalcap's Penn Treebank tokenizer, as `COCOEvalCap` does; none: score captions
+    /// unchanged, as the paper's notebooks do [default: ptb for files]
     #[arg(long, value_name = "none|ptb")]
     pub tokenizer: Option<Tokenizer>,
 
     /// Metrics out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub metrics: Option<Vec<Metric>>,
+
+    /// Take CIDEr's document frequencies from this file, which `caption-eval df` makes, in place of
+    /// the scored images' references
+    #[arg(long, value_name = "FILE")]
+    pub cider_df: Option<PathBuf>,
 }
 
 impl ScoringArgs {
     /// Returns the options, with METEOR's resources opened where they are needed.
     ///
-    /// Without `--metrics`, METEOR is left out if it has not been fetched, which `note` receives.
+    /// `tokenizer` is the one without `--tokenizer`. Without `--metrics`, METEOR is left out if it has not been fetched, which `note` receives.
     ///
     /// # Errors
-    /// Fails if METEOR is asked for and its resources cannot be opened.
-    pub fn options(&self, note: Note) -> Result<Options, resources::Error> {
+    /// Fails if METEOR is asked for and its resources cannot be opened, or if the document
+    /// frequencies cannot be read.
+    pub fn options(&self, tokenizer: Tokenizer, note: Note) -> Result<Options, Error> {
         let (metrics, meteor) = match (&self.metrics, Resources::open_default()) {
             (Some(metrics), resources) => {
                 let needed = metrics.contains(&Metric::Meteor).then_some(resources);
@@ -117,10 +133,26 @@ impl ScoringArgs {
                 note(&format!("METEOR is left out: {error}"));
                 (Options::default().metrics, None)
             }
-            (None, Err(error)) => return Err(error),
+            (None, Err(error)) => return Err(error.into()),
         };
-        let tokenizer = self.tokenizer.unwrap_or_default();
-        Ok(Options { tokenizer, metrics, meteor, only_predicted: false })
+        let cider_frequencies = self.cider_df.as_deref().map(CiderFrequencies::read).transpose()?;
+        Ok(Options {
+            tokenizer: self.tokenizer.unwrap_or(tokenizer),
+            metrics,
+            meteor,
+            cider_frequencies: cider_frequencies.map(Arc::new),
+            subset: Subset::All,
+        })
+    }
+
+    /// Returns the options for files of captions, whose tokenizer is `COCOEvalCap`'s by default.
+    fn file_options(&self, subset: Option<&Path>, note: Note) -> Result<Options, Error> {
+        let subset = match subset {
+            None => Subset::All,
+            Some(name) if name == "predictions" => Subset::Predictions,
+            Some(file) => Subset::read(file)?,
+        };
+        Ok(Options { subset, ..self.options(Tokenizer::Ptb, note)? })
     }
 }
 
@@ -141,9 +173,10 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub scoring: ScoringArgs,
 
-    /// Compare only on the images that have a prediction
-    #[arg(long)]
-    pub only_predicted: bool,
+    /// Images to compare on: `predictions` for those that have a prediction, or a file of
+    /// identifiers
+    #[arg(long, value_name = "predictions|FILE")]
+    pub subset: Option<PathBuf>,
 
     /// Number of resamples of the images
     #[arg(long, default_value_t = 1000, value_parser = resamples())]
@@ -219,7 +252,7 @@ fn run_scores(
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         bail!("evaluate needs --references FILE and --predictions FILE");
     };
-    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options(note)? };
+    let options = args.scoring.file_options(args.subset.as_deref(), note)?;
     let (references, predictions) =
         rayon::join(|| References::read(references), || Predictions::read(predictions));
     let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
@@ -236,10 +269,10 @@ fn run_scores(
         evaluation.add_confidence(Resampling { resamples, seed: args.seed });
     }
     if let Some(path) = &args.json {
-        durable::write_with(path, |out| evaluation.write_json(out))?;
+        durable::write_with(path, |out| evaluation.write_json(out, args.key_style))?;
     }
     if let Some(path) = &args.per_image {
-        durable::write_with(path, |out| evaluation.write_csv(out))?;
+        durable::write_with(path, |out| evaluation.write_csv(out, args.key_style))?;
     }
     Ok(print_scores(&evaluation.summary, out)?)
 }
@@ -262,18 +295,21 @@ pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn describe(protocol: &Protocol) -> String {
-    let tokenizer = match protocol.tokenizer {
-        Tokenizer::None => "captions as they stand",
-        Tokenizer::Ptb => "PTB tokens",
+    let mut text = match protocol.tokenizer {
+        Tokenizer::None => "tokenizer none (captions as they stand)".to_owned(),
+        Tokenizer::Ptb => "tokenizer ptb (as COCOEvalCap)".to_owned(),
     };
-    let left_out = protocol.images_without_prediction.map_or_else(String::new, |images| {
-        format!("; {images} images without a prediction left out")
-    });
-    let separators = match protocol.captions_with_line_separators {
-        0 => String::new(),
-        n => format!("; line separators read as white space in {n} captions"),
-    };
-    format!("{tokenizer}{left_out}{separators}")
+    if let Some(images) = protocol.references_left_out {
+        let _ = write!(text, "; references of {images} images left out");
+    }
+    if let Some(images) = protocol.cider_images {
+        let _ = write!(text, "; CIDEr with stored document frequencies of {images} images");
+    }
+    if protocol.captions_with_line_separators > 0 {
+        let captions = protocol.captions_with_line_separators;
+        let _ = write!(text, "; line separators read as white space in {captions} captions");
+    }
+    text
 }
 
 /// Writes a result as JSON, if a file is named.
@@ -293,7 +329,7 @@ struct Comparison<'a> {
 }
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
-    let options = Options { only_predicted: args.only_predicted, ..args.scoring.options(note)? };
+    let options = args.scoring.file_options(args.subset.as_deref(), note)?;
     let references = References::read(&args.references)?;
     let read = |path| {
         let predictions = Predictions::read(path)?;
@@ -327,7 +363,7 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::R
 }
 
 fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
-    let options = args.scoring.options(note)?;
+    let options = args.scoring.file_options(None, note)?;
     let references = References::read(&args.references)?;
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
@@ -335,10 +371,11 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyho
     write_json(args.json.as_deref(), &found)?;
     writeln!(
         out,
-        "{} rated pairs, {} ratings ({}); {} pairs left out, whose caption is the image's own",
+        "{} rated pairs, {} ratings ({}), {}; {} pairs left out, whose caption is the image's own",
         found.pairs,
         found.points,
         printable(&found.ratings),
+        describe(&found.protocol),
         found.own_captions
     )?;
     if found.missing > 0 {

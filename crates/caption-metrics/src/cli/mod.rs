@@ -4,6 +4,7 @@
 
 mod evaluate;
 mod fetch;
+mod frequencies;
 mod tokenize;
 
 use anyhow::bail;
@@ -13,6 +14,7 @@ pub use evaluate::{
     print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
+pub use frequencies::{FrequenciesArgs, count_frequencies};
 pub use tokenize::{TokenizeArgs, tokenize};
 
 /// Threads that may score; each takes memory, and more than a machine's cores gain nothing.

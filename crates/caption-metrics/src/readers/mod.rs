@@ -10,6 +10,8 @@
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
 //! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
+//! | `.txt`, `.token` | `Flickr8k.token.txt`: `a.jpg#0`, a tab, the caption | |
+//! | `.csv` | Flickr30k's `results.csv`: `a.jpg\| 0\| A dog .` below its header | |
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number
 //! is its decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are
@@ -19,6 +21,7 @@
 //! images, as in pycocotools, and an image without a caption is an error. A file with any other
 //! extension is read as JSON.
 
+mod flickr;
 mod loader;
 mod numbers;
 mod python;
@@ -28,6 +31,7 @@ mod shapes;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use flickr::Layout;
 use loader::Loader;
 use python::PythonJson;
 use record::Record;
@@ -47,7 +51,7 @@ pub(crate) fn read(path: &Path, side: Side) -> Result<Captions, Error> {
     let mut loader = Loader::new(side);
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let read = match extension.to_ascii_lowercase().as_str() {
-        "csv" | "txt" => csv_rows(reader, b',', &mut loader),
+        "csv" | "txt" | "token" => csv_rows(reader, b',', &mut loader),
         "tsv" => csv_rows(reader, b'\t', &mut loader),
         "jsonl" | "ndjson" => json_lines(reader, &mut loader),
         _ => json(reader, &mut loader),
@@ -117,9 +121,14 @@ fn json_lines(mut reader: impl BufRead, loader: &mut Loader) -> Result<(), Strin
 /// A line behind the last: in a cell, it shows that a quotation mark was never closed.
 const END: &str = "\n\0\n";
 
-fn csv_rows(reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Result<(), String> {
+fn csv_rows(mut reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Result<(), String> {
     let malformed = |error: csv::Error| error.to_string();
-    let reader = reader.chain(END.as_bytes());
+    let mut first_line = String::new();
+    reader.read_line(&mut first_line).map_err(|error| error.to_string())?;
+    if let Some(layout) = Layout::of(&first_line) {
+        return layout.read(&first_line, reader, loader);
+    }
+    let reader = first_line.as_bytes().chain(reader).chain(END.as_bytes());
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
     let headers = reader.headers().map_err(malformed)?.clone();

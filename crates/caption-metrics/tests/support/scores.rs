@@ -1,6 +1,6 @@
 //! Comparison of an evaluation with pycocoevalcap's numbers.
 
-use caption_metrics::{Evaluation, Metric, Options, Predictions, References, Tokenizer};
+use caption_metrics::{Evaluation, KeyStyle, Metric, Options, Predictions, References, Tokenizer};
 use serde_json::Value;
 
 use super::{resources, strings};
@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 1e-12;
 pub fn options(tokenizer: Tokenizer) -> Options {
     let meteor = resources();
     let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
-    Options { tokenizer, metrics: metrics.collect(), meteor, only_predicted: false }
+    Options { tokenizer, metrics: metrics.collect(), meteor, ..Options::default() }
 }
 
 /// Reads references `{image: [captions]}` and predictions `{image: caption}`.
@@ -30,7 +30,7 @@ pub fn corpus(references: &Value, predictions: &Value) -> (References, Predictio
 
 pub fn to_json(evaluation: &Evaluation) -> String {
     let mut json = Vec::new();
-    evaluation.write_json(&mut json).unwrap();
+    evaluation.write_json(&mut json, KeyStyle::Plain).unwrap();
     String::from_utf8(json).unwrap()
 }
 

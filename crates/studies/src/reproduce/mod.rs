@@ -70,6 +70,8 @@ pub struct FoundModels {
     pub vgg: Option<String>,
     /// BART, if it sorts labels into categories.
     pub nli: Option<String>,
+    /// Model of sentence-transformers, if it detects near-synonyms.
+    pub sentence: Option<String>,
 }
 
 /// A planned study.
@@ -295,11 +297,16 @@ impl Planner<'_> {
         if let Some(nli) = &self.request.models.nli {
             build.extend(words(&["--nli", nli]));
         }
+        let mut models: Vec<Input> = self.model(clip).into_iter().collect();
+        if let Some(sentence) = &self.request.models.sentence {
+            build.extend(words(&["--sentence-model", sentence]));
+            models.extend(self.model(sentence));
+        }
         let built = self.add(Stage {
             name: "keywords/build".to_owned(),
             arguments: build,
             resume: Resume::Rerun,
-            inputs: self.data_set_and(self.model(clip)),
+            inputs: self.data_set_and(models),
             after: vec![embeddings],
             outputs: vec![folder.clone()],
             check: Check::Contents,

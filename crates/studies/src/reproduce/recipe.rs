@@ -60,8 +60,11 @@ pub struct Precompute {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keywords {
-    /// Method of detecting near-synonyms: clip, wordnet or none.
+    /// Method of detecting near-synonyms: sentence (as in the paper), clip, wordnet or none.
     pub synonyms: String,
+    /// Model of sentence-transformers for sentence.
+    #[serde(default)]
+    pub sentence: String,
     /// Method of sorting labels into categories: clip, wordnet, or nli (BART, as in the paper).
     pub categories: String,
     /// BART for nli.

@@ -1,0 +1,72 @@
+//! `capsmith import-features`.
+
+use std::path::{Path, PathBuf};
+
+use foreign_text::{printable, printable_path};
+use training::features;
+
+use crate::terminal;
+
+/// Import image features of any program as an embeddings file of a data set.
+///
+/// Runs train on them as on those of `precompute`. To caption pictures outside the data set, a run
+/// needs an encoder that capsmith has.
+///
+/// Formats: numpy's .npy with --names; .npz with the arrays `names` and `features` or `embeddings`;
+/// .safetensors with a JSON array `names` in its metadata, or with --names; the output folder of
+/// clip-retrieval; a ClipCap pickle. Names are those of the data set's pictures, or paths to them,
+/// with or without extension. No code in the files is executed.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Files or folders with the features, in the order of the names.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Text file with the name of each row's picture, one a line.
+    #[arg(long)]
+    names: Option<PathBuf>,
+    /// Data set of the pictures.
+    #[arg(long)]
+    dataset: PathBuf,
+    /// Name of the encoder that computed the features; runs on features of another name are
+    /// refused.
+    #[arg(long, value_name = "NAME")]
+    encoder: String,
+    /// Embeddings file (.safetensors) to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let names = args.names.as_deref();
+    import_and_report(&args.files, names, &args.dataset, &args.encoder, &args.out)
+}
+
+/// Imports features, and prints what was left out.
+pub fn import_and_report(
+    files: &[PathBuf],
+    names: Option<&Path>,
+    dataset: &Path,
+    encoder: &str,
+    out: &Path,
+) -> anyhow::Result<()> {
+    let imported = features::import(files, names, dataset, encoder, out)?;
+    for skipped in &imported.skipped {
+        terminal::say(&format!("skipped {}: {}", printable(&skipped.name), skipped.reason));
+    }
+    if !imported.unknown.is_empty() {
+        terminal::say(&format!(
+            "note: names that are no pictures of the data set: {} ({}); their features are left out",
+            imported.unknown.len(),
+            precompute::first_of(&imported.unknown)
+        ));
+    }
+    terminal::say(&format!(
+        "{}: {} embeddings of {} values{}, {} pictures without one",
+        printable_path(out),
+        imported.pictures,
+        imported.identity.dimension,
+        if imported.identity.normalize { ", normalised" } else { "" },
+        imported.skipped.len()
+    ));
+    Ok(())
+}

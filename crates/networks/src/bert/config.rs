@@ -1,0 +1,159 @@
+//! `config.json` of a BERT, and the files in which sentence-transformers describes its pooling.
+
+use std::path::Path;
+
+use foreign_text::{python_json, read_text};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::BertError;
+
+/// Sanity limit, sixteen times `bert-large`, so that a wrong config fails early.
+const MAX_WIDTH: i64 = 16_384;
+
+/// Settings of a BERT, named as in transformers' `BertConfig`.
+///
+/// Settings without effect on inference, such as dropout, are ignored.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct BertConfig {
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: i64,
+    /// Maximum number of tokens in a text.
+    pub max_position_embeddings: i64,
+    /// Hidden size, which is the length of an embedding.
+    pub hidden_size: i64,
+    /// Number of layers.
+    pub num_hidden_layers: i64,
+    /// Number of attention heads; divides `hidden_size`.
+    pub num_attention_heads: i64,
+    /// Feed-forward size.
+    pub intermediate_size: i64,
+    /// Number of token types, of which only the first is used.
+    #[serde(default = "two")]
+    pub type_vocab_size: i64,
+    /// Added to the variance in layer normalisation.
+    #[serde(default = "epsilon")]
+    pub layer_norm_eps: f64,
+    hidden_act: String,
+    #[serde(default)]
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    #[serde(default)]
+    model_type: Option<String>,
+}
+
+fn two() -> i64 {
+    2
+}
+
+fn epsilon() -> f64 {
+    1e-12
+}
+
+impl BertConfig {
+    /// Reads and checks the `config.json` of `folder`, and the description of its pooling.
+    ///
+    /// `modules.json` and the pooling's own config may be absent, as in a plain BERT's folder.
+    ///
+    /// # Errors
+    /// Fails with the file, the field and the problem.
+    pub fn open(folder: &Path) -> Result<Self, BertError> {
+        let path = folder.join("config.json");
+        let config: Self = read(&path)?;
+        config.check().map_err(|reason| BertError::InvalidConfig { path, reason })?;
+        check_modules(folder)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Some(other) = self.model_type.as_ref().filter(|name| *name != "bert") {
+            return Err(format!("model_type is {other}; only bert is supported"));
+        }
+        for (name, value, most) in [
+            ("vocab_size", self.vocab_size, 10_000_000),
+            ("max_position_embeddings", self.max_position_embeddings, 1_000_000),
+            ("hidden_size", self.hidden_size, MAX_WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, 200),
+            ("intermediate_size", self.intermediate_size, 8 * MAX_WIDTH),
+            ("type_vocab_size", self.type_vocab_size, 1_000),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{name} is {value}, but must be from 1 to {most}"));
+            }
+        }
+        let heads = self.num_attention_heads;
+        if heads < 1 || self.hidden_size % heads != 0 {
+            return Err(format!("hidden_size is not a multiple of num_attention_heads, {heads}"));
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            let eps = self.layer_norm_eps;
+            return Err(format!("layer_norm_eps is {eps}, but must be between 0 and 1"));
+        }
+        if self.hidden_act != "gelu" {
+            return Err(format!("hidden_act is {}; only gelu is supported", self.hidden_act));
+        }
+        if let Some(other) = self.position_embedding_type.as_ref().filter(|it| *it != "absolute") {
+            return Err(format!("position_embedding_type is {other}; only absolute is supported"));
+        }
+        if self.is_decoder {
+            return Err("is_decoder is true; only false is supported".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A step from text to embedding in `modules.json`.
+#[derive(Deserialize)]
+struct Module {
+    path: String,
+    #[serde(rename = "type")]
+    class: String,
+}
+
+/// Fails if sentence-transformers would compute something else than the mean over tokens.
+fn check_modules(folder: &Path) -> Result<(), BertError> {
+    let path = folder.join("modules.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    let modules: Vec<Module> = read(&path)?;
+    for Module { path: name, class } in modules {
+        match class.rsplit('.').next().unwrap_or_default() {
+            "Transformer" | "Normalize" => {}
+            "Pooling" => check_pooling(&folder.join(name).join("config.json"))?,
+            _ => {
+                let reason = format!(
+                    "it has a module {class}; only Transformer, Pooling and Normalize are supported"
+                );
+                return Err(BertError::InvalidConfig { path, reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_pooling(path: &Path) -> Result<(), BertError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let settings: Map<String, Value> = read(path)?;
+    for (name, value) in settings {
+        let is_mean = name == "pooling_mode_mean_tokens";
+        if name.starts_with("pooling_mode_") && value.as_bool() != Some(is_mean) {
+            let reason = format!("{name} is {value}; only the mean over tokens is supported");
+            return Err(BertError::InvalidConfig { path: path.to_owned(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BertError> {
+    let text = read_text(path)
+        .map_err(|source| BertError::ReadConfig { path: path.to_owned(), source })?;
+    serde_json::from_str(&python_json(&text)).map_err(|error| BertError::InvalidConfig {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
