@@ -6,6 +6,7 @@ mod cli {
     mod bad_input;
     mod damage;
     pub mod doctor;
+    mod encoders;
     mod exchange;
     mod interruption;
     mod lit;

@@ -26,9 +26,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// Returns an empty folder beside the shared set.
+    pub fn new() -> Self {
+        Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() }
+    }
+
     /// Builds and selects keywords.
     pub fn with_keywords() -> Self {
-        let place = Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
+        let place = Self::new();
         let (pictures, clip) = (place.stage.pictures(), place.stage.clip());
         let keywords = place.of("keywords");
         success(&[
@@ -99,7 +104,7 @@ impl Workspace {
     /// Checks that `capsmith caption` writes the evaluation's caption of its first picture.
     ///
     /// Returns the picture.
-    fn captioned_alike(&self, run: &str, evaluation: &str) -> String {
+    pub fn captioned_alike(&self, run: &str, evaluation: &str) -> String {
         let predictions = Path::new(run).join(format!("evaluation/{evaluation}/predictions.json"));
         let predictions = read_json(&predictions);
         let name = predictions[0]["image_id"].as_str().unwrap();
@@ -111,7 +116,7 @@ impl Workspace {
     }
 }
 
-fn fixture(name: &str) -> String {
+pub fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -458,7 +463,7 @@ fn blocks_of_keywords_alone_do_not_count_where_the_loss_is_of_captions() {
 
 #[test]
 fn merge_rnn_trains_until_held_out_captions_say_so_and_captions_with_its_best() {
-    let place = Workspace { stage: Stage::get(), folder: tempfile::tempdir().unwrap() };
+    let place = Workspace::new();
     let run = place.of("run");
     // Features of a narrow VGG-16 with random weights.
     let (features, vgg) = (place.of("vgg.safetensors"), fixture("vgg/torchvision.safetensors"));

@@ -127,7 +127,9 @@ def real(weights, folder, root):
     names = sorted(path.name for path in Path(folder).iterdir())[:10]
     pixels = []
     for name in names:
-        picture = Image.open(Path(folder) / name).convert("RGB").resize((260, 260), Image.BICUBIC)
+        picture = Image.open(Path(folder) / name).convert("RGB")
+        # Rows before columns in two calls, as Pillow 9.4 to 12.3 do in one; 13.0 shrinks portraits in the other order.
+        picture = picture.resize((260, picture.height), Image.BICUBIC).resize((260, 260), Image.BICUBIC)
         pixels.append((np.asarray(picture, dtype=np.float32) - 127) / 128)
     with torch.no_grad():
         features = network.features(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))

@@ -94,7 +94,7 @@ fn files_of_other_models_are_rejected_with_their_missing_tensors() {
     let error = EfficientNetLite::from_file(&file, Device::Cpu, Kind::Float).unwrap_err();
     let error = error.to_string();
     assert!(
-        error.contains("torchvision.safetensors") && error.contains("_conv_stem.weight"),
+        error.contains("torchvision.safetensors") && error.contains("_blocks.0._bn1.bias"),
         "{error}"
     );
 }
