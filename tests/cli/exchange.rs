@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::stage::{self, Stage, config, failure, success};
 
@@ -96,6 +97,82 @@ fn embeddings_go_out_as_a_pickle_and_come_back() {
         &run,
         &["--set", "training.epochs=1", "--set", &format!("data.embeddings={again}")],
     ));
+}
+
+/// Writes the features of docs/usage.md's script; false where Python lacks numpy or Pillow.
+fn write_thumbnails(folder: &Path, out: &str) -> bool {
+    let usage = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/usage.md")).unwrap();
+    let (_, script) = usage.split_once("```python\n").unwrap();
+    let script_file = folder.join("features.py");
+    fs::write(&script_file, script.split_once("```").unwrap().0).unwrap();
+    let python = "/tmp/reference/bin/python";
+    let imports = Command::new(python).args(["-c", "import numpy, PIL"]).output();
+    if !imports.is_ok_and(|output| output.status.success()) {
+        test_support::skip("numpy", &format!("{python} cannot import numpy and Pillow"));
+        return false;
+    }
+    let pictures = format!("{}/Images", Stage::get().pictures());
+    let output = Command::new(python).arg(script_file).args([&pictures, out]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    true
+}
+
+#[test]
+fn features_of_a_python_script_train_a_run_that_is_evaluated_but_needs_its_encoder_to_caption() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let stage = Stage::get();
+    let (pictures, features) = (stage.pictures(), place("thumbnails.npz"));
+    if !write_thumbnails(folder.path(), &features) {
+        return;
+    }
+    let import = |file: &str, encoder: &str, out: &str| {
+        let to = ["--dataset", &pictures, "--encoder", encoder, "--out", out];
+        let output = success(&[&["import-features", file][..], &to].concat());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let embeddings = place("thumbnails.safetensors");
+    let said = import(&features, "thumbnails", &embeddings);
+    assert!(said.contains("60 embeddings of 192 values, 0 pictures without one"), "{said}");
+
+    let run = folder.path().join("run");
+    let with = |embeddings: &str| format!("data.embeddings={embeddings}");
+    let train = stage.train(&run, &["--set", &with(&embeddings), "--set", "training.epochs=1"]);
+    success(&train);
+    let run = run.display().to_string();
+    let scores = success(&["evaluate", "--run", &run]);
+    assert!(String::from_utf8_lossy(&scores.stdout).contains("BLEU-4"));
+    let html = place("report.html");
+    success(&["report", &run, "--out", &html]);
+    let picture = fs::read_dir(format!("{pictures}/Images")).unwrap().next().unwrap().unwrap();
+    let picture = picture.path().display().to_string();
+    let clip = stage.clip();
+    for words in [
+        &["caption", "--run", &run, &picture][..],
+        &["caption", "--run", &run, "--clip", &clip, &picture],
+        &["serve", "--run", &run, "--address", "127.0.0.1:0"],
+    ] {
+        let error = failure(words);
+        assert!(error.contains("thumbnails") && error.contains("not known to capsmith"), "{error}");
+        assert!(error.contains("hint: `capsmith evaluate`"), "{error}");
+    }
+
+    // The same values under another name are of another encoder.
+    let other = place("other.safetensors");
+    import(&features, "other", &other);
+    let error = failure(&["evaluate", "--run", &run, "--set", &with(&other)]);
+    assert!(error.contains("encoder: thumbnails there, other here"), "{error}");
+
+    let (exported, again) = (place("again.npy"), place("again.safetensors"));
+    success(&["export-features", &embeddings, "--out", &exported]);
+    let names = ["--names", &place("again.txt"), "--dataset", &pictures, "--encoder", "thumbnails"];
+    success(&[&["import-features", &exported, "--out", &again][..], &names].concat());
+    let rows = |path: &str| {
+        let bytes = fs::read(path).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(rows(&embeddings) == rows(&again), "60 rows of 192 values, the same bits");
 }
 
 #[test]

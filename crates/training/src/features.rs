@@ -241,3 +241,60 @@ fn norm(row: &[f32]) -> f32 {
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Imports features of one value a row of a set with x-a.jpg, x-a.png, b.jpg and c.jpg.
+    fn imported(names: &str, values: &[f32]) -> Result<Imported, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let features = Features {
+            names: names.split_whitespace().map(str::to_owned).collect(),
+            dimension: 1,
+            values: values.to_vec(),
+            files: Vec::new(),
+        };
+        let text = features.save(&place("f.npy")).unwrap();
+        let entry = |name: &str| {
+            format!(r#"{{"filename": "{name}", "sentences": [{{"raw": "A dog ."}}]}}"#)
+        };
+        let entries = ["x-a.jpg", "x-a.png", "b.jpg", "c.jpg"].map(entry).join(", ");
+        let set = place("set");
+        fs::create_dir_all(set.join("Images")).unwrap();
+        for name in ["x-a.jpg", "x-a.png", "b.jpg", "c.jpg"] {
+            fs::write(set.join("Images").join(name), "picture").unwrap();
+        }
+        fs::write(set.join("dataset.json"), format!(r#"{{"images": [{entries}]}}"#)).unwrap();
+        import(&[place("f.npy")], Some(&text), &set, "mine", &place("out"))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_and_paths_find_pictures_and_the_rest_is_told() {
+        let found = imported("/data/b.jpg x-a.png c z.jpg b", &[1.0, 2.0, 3.0, 4.0, 1.0]).unwrap();
+        let skipped: Vec<&str> = found.skipped.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(
+            (found.pictures, skipped, found.unknown),
+            (3, vec!["x-a.jpg"], vec!["z.jpg".to_owned()])
+        );
+        let Identity { network, model, preprocessing, .. } = found.identity;
+        assert_eq!((network, model.as_str(), preprocessing), (Network::Imported, "mine", None));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_meant_are_refused() {
+        for (names, values, words) in [
+            ("x-a", &[1.0][..], "several pictures"),
+            ("b b.jpg", &[1.0, 2.0], "rows 0 and 1 are different"),
+            ("b", &[f32::NAN], "not finite"),
+            ("y z", &[1.0, 2.0], "names no picture"),
+        ] {
+            let error = imported(names, values).unwrap_err();
+            assert!(error.contains("f.") && error.contains(words), "{error}");
+        }
+    }
+}
