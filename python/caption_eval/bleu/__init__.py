@@ -1,0 +1,1 @@
+"""BLEU: `caption_eval.bleu.bleu.Bleu`."""

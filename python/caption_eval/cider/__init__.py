@@ -1,0 +1,1 @@
+"""CIDEr: `caption_eval.cider.cider.Cider`."""

@@ -1,0 +1,1 @@
+"""METEOR: `caption_eval.meteor.meteor.Meteor`."""

@@ -1,0 +1,1 @@
+"""ROUGE-L: `caption_eval.rouge.rouge.Rouge`."""

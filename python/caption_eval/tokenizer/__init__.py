@@ -1,0 +1,1 @@
+"""Tokenizer: `caption_eval.tokenizer.ptbtokenizer.PTBTokenizer`."""
