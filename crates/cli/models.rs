@@ -72,7 +72,8 @@ pub fn image_encoder(
     };
     let network = network(provenance);
     encoder_files(network).with_context(|| {
-        format!("the run {} was trained on features of {}", printable_path(run), printable(model))
+        let encoder = printable(identity.map_or(model, |identity| identity.model.as_str()));
+        format!("the run {} was trained on features of {encoder}", printable_path(run))
     })?;
     let dtype = identity.map_or(Dtype::F32, |identity| identity.dtype);
     let source = encoder_source(network, model, dtype).with_context(|| {

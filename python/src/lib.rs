@@ -28,6 +28,7 @@ struct Scored {
 
 /// A row of a comparison of two systems.
 #[derive(IntoPyObject)]
+#[allow(clippy::struct_field_names, reason = "the keys of a Python dictionary")]
 struct Difference {
     metric: &'static str,
     a: f64,

@@ -90,7 +90,7 @@ fn a_clip_with_a_missing_file_or_a_cut_one_is_named() {
             &out,
         ])
     };
-    assert!(run().contains("preprocessor_config.json"));
+    assert!(run().contains("config.json"));
     for name in ["config.json", "preprocessor_config.json"] {
         fs::copy(Path::new(&stage.clip()).join(name), clip.join(name)).unwrap();
     }
@@ -110,7 +110,7 @@ fn embeddings_of_other_captions_are_refused_with_the_command_to_run() {
     fs::write(&captions, changed).unwrap();
     let run = folder.path().join("run");
     let error = failure(&stage.train(&run, &["--set", &format!("data.dataset={set}")]));
-    assert!(error.contains("capsmith precompute --dataset"), "{error}");
+    assert!(error.contains("capsmith precompute --clip"), "{error}");
     assert!(!run.exists(), "a run that could not start leaves nothing behind");
 }
 

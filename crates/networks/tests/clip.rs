@@ -472,7 +472,7 @@ fn the_contrastive_loss_and_all_its_gradients_are_those_of_transformers() {
     assert!(error.to_string().contains("images and texts differ in number"), "{error}");
 }
 
-/// Returns the config of quick_gelu's text tower with a projection of 12 features.
+/// Returns the config of `quick_gelu`'s text tower with a projection of 12 features.
 fn locked_config() -> ClipConfig {
     let identity = serde_json::json!({"model": "any", "model_sha256": "12ab"});
     let identity = identity.as_object().unwrap().clone();

@@ -126,7 +126,7 @@ fn named_rows(
     dataset: &Path,
 ) -> Result<(NamedRows, Vec<PathBuf>, Vec<String>), Error> {
     let Features { names, dimension, values, files } = features;
-    let last = files.last().map(PathBuf::as_path).unwrap_or(dataset);
+    let last = files.last().map_or(dataset, PathBuf::as_path);
     let fail = |reason: String| Error::Mismatch(format!("{}: {reason}", printable_path(last)));
     let index = ImageNames::new(corpus);
     let images: Vec<Option<usize>> =
@@ -178,8 +178,8 @@ impl<'a> ImageNames<'a> {
         if let Some(&image) = ends().find_map(|end| self.whole.get(end)) {
             return Ok(Some(image));
         }
-        let short = ends().flat_map(|end| [end, without_extension(end)]);
-        match short.filter_map(|end| self.shortened.get(end)).next() {
+        let mut short = ends().flat_map(|end| [end, without_extension(end)]);
+        match short.find_map(|end| self.shortened.get(end)) {
             Some(None) => Err(format!(
                 "the name {name:?} fits several pictures of the data set\nhint: name pictures with their folder and extension"
             )),

@@ -117,7 +117,7 @@ fn a_run_with_other_settings_is_refused_and_says_which() {
         ("picture names (sha256)", |plan| plan.names.swap(0, 1)),
         ("model weights", |plan| plan.identity.model_sha256 = "9".to_owned()),
         ("size 4, crop 4", |plan| {
-            plan.identity.preprocessing = Some(pictures::Preprocessing::clip(5))
+            plan.identity.preprocessing = Some(pictures::Preprocessing::clip(5));
         }),
         ("normalize: false there, true here", |plan| plan.identity.normalize = true),
         ("dtype: f32 there, bf16 here", |plan| plan.identity.dtype = Dtype::Bf16),
