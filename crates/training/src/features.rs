@@ -268,7 +268,8 @@ mod tests {
         for name in ["x-a.jpg", "x-a.png", "b.jpg", "c.jpg"] {
             fs::write(set.join("Images").join(name), "picture").unwrap();
         }
-        fs::write(set.join("dataset.json"), format!(r#"{{"images": [{entries}]}}"#)).unwrap();
+        fs::write(set.join("dataset_flickr8k.json"), format!(r#"{{"images": [{entries}]}}"#))
+            .unwrap();
         import(&[place("f.npy")], Some(&text), &set, "mine", &place("out"))
             .map_err(|error| error.to_string())
     }
