@@ -2,6 +2,7 @@
 //!
 //! Images are numbered by position here: Python's identifiers may be any hashable objects.
 //! Every function releases the global interpreter lock while it computes.
+#![allow(clippy::needless_pass_by_value, reason = "pyo3 extracts arguments as owned values")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
