@@ -14,8 +14,8 @@ use crate::{bounds, terminal};
 pub enum Command {
     /// Caption and score the test pictures by the consensus of their nearest training pictures.
     ///
-    /// Of all captions of the nearest pictures (cosine of embeddings), the one with the highest
-    /// mean similarity to the others is taken (Devlin et al. 2015). Similarity is CIDEr without
+    /// Takes the caption of the nearest pictures (cosine of embeddings) with the highest mean
+    /// similarity to their other captions (Devlin et al. 2015). Similarity is CIDEr without
     /// clipping and length penalty. Captions and references are lower-cased.
     Neighbours(NeighboursArgs),
 }

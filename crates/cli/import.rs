@@ -15,7 +15,8 @@ use crate::{import_features, models, terminal};
 /// A checkpoint (FILE.pt, or FILE.safetensors from `export`) with ClipCap's tensor names, also with
 /// prefixes such as `module.` or nested under a key, becomes a run folder for `caption` and
 /// `evaluate`. With --dataset, a ClipCap pickle of embeddings and captions (FILE.pkl) becomes an
-/// embeddings file of that data set, as `import-features` writes it. No code in the files is executed.
+/// embeddings file of that data set, as `import-features` writes it. No code in the files is
+/// executed.
 #[derive(clap::Args)]
 pub struct Args {
     /// File to import: a path, or a hub file: clip-prefix or hf:OWNER/NAME/FILE.

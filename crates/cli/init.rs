@@ -149,7 +149,7 @@ impl TrainingPictures {
         data.layout = self.layout.map_or_else(|| "auto".to_owned(), |layout| layout.to_string());
         (data.split, data.test_captions) = (self.split, self.test_captions);
         data.validation_captions = self.validation_captions;
-        data.embeddings = embeddings.to_owned();
+        embeddings.clone_into(&mut data.embeddings);
         Ok(config.data)
     }
 

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::corpus::{Image, Pairs};
-use crate::options::Tokenizer;
 use crate::ptb;
+use crate::tokenizer::Tokenizer;
 
 /// Images of a block: an image's words and n-grams take some kilobytes, so few are held at a time.
 const IMAGES: usize = 8192;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counting::count_references;
 use crate::ngrams::{DocumentFrequencies, ORDER};
-use crate::scorer::count_references;
 use crate::{Error, References, Tokenizer, text};
 
 /// For each n-gram of one to four words the number of images whose references hold it.

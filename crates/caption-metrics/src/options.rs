@@ -1,37 +1,13 @@
-//! The metrics to compute and the tokenizer of captions.
+//! The settings of an evaluation.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::frequencies::CiderFrequencies;
 use crate::meteor::Resources;
-use crate::report::KeyStyle;
+use crate::names::{UnknownName, parse};
 use crate::subset::Subset;
-
-/// Tokenizer of captions before they are scored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tokenizer {
-    /// Captions are scored unchanged, case and punctuation included, as pycocoevalcap's scorers do
-    /// when they are called directly, and as the notebooks behind the paper's tables do.
-    #[default]
-    None,
-    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped, as its
-    /// `COCOEvalCap` does.
-    Ptb,
-}
-
-impl fmt::Display for Tokenizer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Ptb => "ptb",
-        })
-    }
-}
+use crate::tokenizer::Tokenizer;
 
 /// A family of scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,24 +38,6 @@ impl Metric {
     }
 }
 
-/// A name that is none of the known ones.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {kind} {name:?}; known are {known}")]
-pub struct UnknownName {
-    kind: &'static str,
-    name: String,
-    known: String,
-}
-
-/// Returns the value of a name among those of one kind.
-fn parse<T: Copy>(kind: &'static str, name: &str, known: &[(&str, T)]) -> Result<T, UnknownName> {
-    let found = known.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
-    found.ok_or_else(|| {
-        let known = known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        UnknownName { kind, name: name.to_owned(), known }
-    })
-}
-
 impl FromStr for Metric {
     type Err = UnknownName;
 
@@ -87,23 +45,6 @@ impl FromStr for Metric {
         let names = ["bleu", "meteor", "rouge", "cider"];
         let known: Vec<_> = names.into_iter().zip(Self::ALL).collect();
         parse("metric", name, &known)
-    }
-}
-
-impl FromStr for Tokenizer {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        parse("tokenizer", name, &[("none", Self::None), ("ptb", Self::Ptb)])
-    }
-}
-
-impl FromStr for KeyStyle {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let known = [("plain", Self::Plain), ("pycocoevalcap", Self::Pycocoevalcap)];
-        parse("key style", name, &known)
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::str::FromStr;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::interner::Strings;
-use crate::options::Tokenizer;
+use crate::names::{UnknownName, parse};
 use crate::resampling::{self, Interval, Resampling};
 use crate::scores::{Scores, Statistics, corpus};
+use crate::tokenizer::Tokenizer;
 
 /// Protocol of the scores.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -126,6 +128,15 @@ impl KeyStyle {
             (Self::Pycocoevalcap, "BLEU-4") => "Bleu_4",
             _ => name,
         }
+    }
+}
+
+impl FromStr for KeyStyle {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = [("plain", Self::Plain), ("pycocoevalcap", Self::Pycocoevalcap)];
+        parse("key style", name, &known)
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) enum CheckError {
     Clip(#[from] networks::clip::ClipError),
     /// BART error.
     #[error(transparent)]
-    Bart(#[from] networks::bart::BartError),
+    Bart(#[from] networks::TextModelError),
     /// Weights cannot be written or read.
     #[error(transparent)]
     Weights(#[from] networks::weights::WeightsError),

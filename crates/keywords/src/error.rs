@@ -21,12 +21,9 @@ pub enum Error {
     /// CLIP's text tower cannot be used.
     #[error(transparent)]
     Clip(#[from] networks::clip::ClipError),
-    /// BART cannot be used.
+    /// BART or a sentence encoder cannot be used.
     #[error(transparent)]
-    Bart(#[from] networks::bart::BartError),
-    /// A sentence encoder cannot be used.
-    #[error(transparent)]
-    Bert(#[from] networks::bert::BertError),
+    TextModel(#[from] networks::TextModelError),
     /// A tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] words::TokenizerError),

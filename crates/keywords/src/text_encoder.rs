@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use networks::clip::{self, LoadedClip};
+use networks::normalized;
 use networks::transfer;
 use tch::{Device, Kind, Tensor, no_grad};
 use words::ClipTokenizer;
@@ -59,10 +60,9 @@ impl TextEncoder {
             let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
             let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
-            let norms = embeddings.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
             let indices: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
             let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
-            let _ = all.shallow_clone().f_index_copy_(0, &indices, &embeddings.f_div(&norms)?)?;
+            let _ = all.shallow_clone().f_index_copy_(0, &indices, &normalized(&embeddings)?)?;
         }
         Ok(all)
     }

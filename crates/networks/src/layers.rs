@@ -202,3 +202,11 @@ impl Attention {
         self.out_proj.forward(&attended_bth)
     }
 }
+
+/// Divides rows by their L2 norms; `[rows, dimension]` in and out.
+///
+/// # Errors
+/// Fails if libtorch refuses, for want of memory.
+pub fn normalized(rows: &Tensor) -> Result<Tensor, TchError> {
+    rows.f_div(&rows.f_norm_scalaropt_dim(2.0, [-1], true)?)
+}

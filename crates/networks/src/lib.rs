@@ -48,11 +48,13 @@ pub mod merge_rnn;
 mod pass;
 mod precision;
 pub mod prefix;
+mod text_model;
 pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
-pub use layers::InitialWeights;
+pub use layers::{InitialWeights, normalized};
 pub use pass::{GradientCheckpointing, Pass};
 pub use precision::Precision;
+pub use text_model::TextModelError;

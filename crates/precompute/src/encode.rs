@@ -7,6 +7,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::ahead::Batch;
 use crate::error::Error;
+use crate::finished::check_finite;
 use crate::normaliser::Normaliser;
 use crate::plan::Plan;
 
@@ -60,7 +61,9 @@ impl Encoding {
         let Self { batch, embeddings } = self;
         let Some(embeddings) = embeddings else { return Ok((batch, Vec::new())) };
         let values = values(&embeddings.wait()?, plan.identity.normalize)?;
-        check_finite(plan, &batch, &values)?;
+        let names: Vec<&str> =
+            batch.pictures.iter().map(|&picture| plan.names[picture].as_str()).collect();
+        check_finite(&names, &values, plan.identity.dimension)?;
         Ok((batch, values))
     }
 }
@@ -68,21 +71,10 @@ impl Encoding {
 fn values(embeddings: &Tensor, normalize: bool) -> Result<Vec<f32>, TchError> {
     let mut embeddings = embeddings.f_to_kind(Kind::Float)?;
     if normalize {
-        let norms = embeddings.f_norm_scalaropt_dim(2.0, [1i64].as_slice(), true)?;
-        embeddings = embeddings.f_div(&norms)?;
+        embeddings = networks::normalized(&embeddings)?;
     }
     let embeddings = embeddings.f_contiguous()?;
     let mut values = vec![0.0f32; embeddings.numel()];
     embeddings.f_copy_data(&mut values, embeddings.numel())?;
     Ok(values)
-}
-
-fn check_finite(plan: &Plan, batch: &Batch, values: &[f32]) -> Result<(), Error> {
-    let rows = values.chunks_exact(plan.identity.dimension);
-    let not_finite: Vec<_> = rows
-        .zip(&batch.pictures)
-        .filter(|(row, _)| !row.iter().all(|value| value.is_finite()))
-        .map(|(_, &picture)| plan.names[picture].clone())
-        .collect();
-    if not_finite.is_empty() { Ok(()) } else { Err(Error::NotFinite(not_finite)) }
 }

@@ -6,6 +6,7 @@ use foreign_text::printable_path;
 use networks::clip::{self, ClipError, LoadedClip};
 use networks::efficientnet::EfficientNetLite;
 use networks::memory::{OutOfMemory, try_catch_out_of_memory};
+use networks::normalized;
 use networks::transfer::HostBytes;
 use networks::vgg::Vgg16;
 use networks::weights::WeightsError;
@@ -13,7 +14,7 @@ use pictures::{Preprocessing, PreprocessingError};
 use runs::{Dtype, Network};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::locked::{identity_in, normalized};
+use crate::locked::identity_in;
 use crate::normaliser::Normaliser;
 
 /// Returns libtorch's name of a type.

@@ -10,6 +10,29 @@ use tch::TchError;
 
 use crate::skipped::Skipped;
 
+/// Features of another encoder than a CLIP was trained on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} holds features of another encoder than {} projects, which is {}:\n  {}",
+    printable_path(path), printable(model), printable(encoder), differences.join("\n  ")
+)]
+pub struct OtherFeatures {
+    /// File of the features.
+    pub path: PathBuf,
+    /// Name of the CLIP.
+    pub model: String,
+    /// Name of the encoder that it was trained on.
+    pub encoder: String,
+    /// Differences: the file's encoder there, the CLIP's here.
+    pub differences: Vec<String>,
+}
+
+impl From<ClipError> for Error {
+    fn from(error: ClipError) -> Self {
+        Self::Clip(Box::new(error))
+    }
+}
+
 /// Error of making embeddings or of using a file of them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -76,22 +99,10 @@ pub enum Error {
     },
     /// A CLIP cannot project features.
     #[error(transparent)]
-    Clip(#[from] ClipError),
+    Clip(Box<ClipError>),
     /// Features are of another encoder than a CLIP was trained on.
-    #[error(
-        "{} holds features of another encoder than {} projects, which is {}:\n  {}",
-        printable_path(path), printable(model), printable(encoder), differences.join("\n  ")
-    )]
-    OtherFeatures {
-        /// File of the features.
-        path: PathBuf,
-        /// Name of the CLIP.
-        model: String,
-        /// Name of the encoder that it was trained on.
-        encoder: String,
-        /// Differences: the file's encoder there, the CLIP's here.
-        differences: Vec<String>,
-    },
+    #[error(transparent)]
+    OtherFeatures(Box<OtherFeatures>),
     /// Embeddings hold an infinity or NaN.
     #[error(
         "the embeddings of {} are not finite\nhint: with --dtype f16 the model may overflow; try \

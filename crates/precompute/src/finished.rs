@@ -281,10 +281,7 @@ impl Embeddings {
         if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::Plan(format!("there are two embeddings of {twice}")));
         }
-        let not_finite = not_finite(names, rows, dimension);
-        if !not_finite.is_empty() {
-            return Err(Error::NotFinite(not_finite));
-        }
+        check_finite(names, rows, dimension)?;
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let contents = Contents { names, skipped: skipped.to_vec(), sources: Vec::new() };
         let rows = || Blocks::new(std::iter::once(Ok(rows.to_vec())));
@@ -303,10 +300,7 @@ impl Embeddings {
     ) -> Result<(), Error> {
         let mut values = vec![0.0_f32; rows.numel()];
         rows.f_copy_data(&mut values, rows.numel())?;
-        let not_finite = not_finite(&self.contents.names, &values, identity.dimension);
-        if !not_finite.is_empty() {
-            return Err(Error::NotFinite(not_finite));
-        }
+        check_finite(&self.contents.names, &values, identity.dimension)?;
         let rows = || Blocks::new(std::iter::once(Ok(values.clone())));
         Ok(write(path, identity, &self.contents, rows)?)
     }
@@ -468,11 +462,16 @@ impl Embeddings {
     }
 }
 
-/// Returns the names whose rows have values that are infinite or no numbers.
-fn not_finite<S: AsRef<str>>(names: &[S], rows: &[f32], dimension: usize) -> Vec<String> {
+/// Fails with the names whose rows have values that are infinite or no numbers.
+pub(crate) fn check_finite<S: AsRef<str>>(
+    names: &[S],
+    rows: &[f32],
+    dimension: usize,
+) -> Result<(), Error> {
     let rows = names.iter().zip(rows.chunks(dimension));
     let faulty = rows.filter(|(_, row)| !row.iter().all(|value| value.is_finite()));
-    faulty.map(|(name, _)| name.as_ref().to_owned()).collect()
+    let faulty: Vec<String> = faulty.map(|(name, _)| name.as_ref().to_owned()).collect();
+    if faulty.is_empty() { Ok(()) } else { Err(Error::NotFinite(faulty)) }
 }
 
 /// Number of rows that are copied at once.

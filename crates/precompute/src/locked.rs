@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use networks::clip::{self, ClipConfig, ClipError, LoadedClip, LockedEncoder};
+use networks::normalized;
 use runs::{Identity, Network};
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind};
 
-use crate::error::Error;
+use crate::error::{Error, OtherFeatures};
 use crate::finished::Embeddings;
 
 /// Returns the description of the encoder of these features, for a CLIP's `config.json`.
@@ -69,12 +70,12 @@ pub fn project(
         Identity { dataset_fingerprint: given.dataset_fingerprint.clone(), ..trained.clone() }
             .differences(given);
     if !differences.is_empty() {
-        return Err(Error::OtherFeatures {
+        return Err(Error::OtherFeatures(Box::new(OtherFeatures {
             path: features.path().to_owned(),
             model: model.to_owned(),
             encoder: trained.model,
             differences,
-        });
+        })));
     }
     let rows = features.tensor(Device::Cpu)?;
     let rows = tch::no_grad(|| clip.model.project_features(&rows))?;
@@ -91,8 +92,4 @@ pub fn project(
         ..given.clone()
     };
     features.with_rows(output, &identity, &rows)
-}
-
-pub(crate) fn normalized(rows: &Tensor) -> Result<Tensor, TchError> {
-    rows.f_div(&rows.f_norm_scalaropt_dim(2.0, [-1], true)?)
 }

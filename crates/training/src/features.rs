@@ -16,7 +16,7 @@ use tch::Device;
 
 use crate::error::Error;
 use crate::import::{refuse_existing, staged};
-use crate::pickle;
+use crate::pickle::{self, NamedRows};
 
 /// Largest difference of a row's L2 norm from 1 in a file of normalised embeddings.
 const NORM_TOLERANCE: f32 = 1e-3;
@@ -34,15 +34,6 @@ pub struct Imported {
     pub unknown: Vec<String>,
     /// Origin of the embeddings.
     pub identity: Identity,
-}
-
-/// Rows of features, each with its image.
-pub(crate) struct NamedRows {
-    pub(crate) dimension: usize,
-    /// `[rows, dimension]`, row by row.
-    pub(crate) values: Vec<f32>,
-    /// Image of each row as an index into the corpus; `None` if it has no such image.
-    pub(crate) images: Vec<Option<usize>>,
 }
 
 /// Writes the features in `files` as capsmith's embeddings file for `dataset`.
@@ -260,7 +251,9 @@ mod tests {
         };
         let text = features.save(&place("f.npy")).unwrap();
         let entry = |name: &str| {
-            format!(r#"{{"filename": "{name}", "sentences": [{{"raw": "A dog ."}}]}}"#)
+            format!(
+                r#"{{"filename": "{name}", "split": "train", "sentences": [{{"raw": "A dog ."}}]}}"#
+            )
         };
         let entries = ["x-a.jpg", "x-a.png", "b.jpg", "c.jpg"].map(entry).join(", ");
         let set = place("set");

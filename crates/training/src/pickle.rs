@@ -14,9 +14,17 @@ use tch::Device;
 use torch_files::Caption;
 
 use crate::error::Error;
-use crate::features::NamedRows;
 use crate::import::{refuse_existing, staged};
 use crate::inputs::check_pictures;
+
+/// Rows of features, each with its image.
+pub(crate) struct NamedRows {
+    pub(crate) dimension: usize,
+    /// `[rows, dimension]`, row by row.
+    pub(crate) values: Vec<f32>,
+    /// Image of each row as an index into the corpus; `None` if it has no such image.
+    pub(crate) images: Vec<Option<usize>>,
+}
 
 /// Reads a pickle's rows, and the image of each as an index into the corpus.
 ///

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::read_text;
 use serde_json::{Map, Value, json};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::Tokenizer;
 
 use crate::TokenizerError;
 use crate::folder::{self, TOKENIZER, Vocab};
@@ -44,21 +44,12 @@ impl BertTokenizer {
         configure(&mut definition, &read_object_if_there(&folder.join(CONFIG))?)
             .map_err(|problem| invalid(&file, problem))?;
         let mut tokenizer = folder::checked(folder, &file, &mut definition, "WordPiece")?;
-        for token in [UNKNOWN, START, END] {
-            if tokenizer.token_to_id(token).is_none() {
-                return Err(invalid(&file, lacks(token)));
-            }
+        if tokenizer.token_to_id(UNKNOWN).is_none() {
+            return Err(invalid(&file, folder::lacks(UNKNOWN, "BERT's")));
         }
         let max_length = read_max_length(&folder.join(SENTENCE_CONFIG))?;
-        let truncation = TruncationParams { max_length, ..Default::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(TokenizerError::library)?;
-        let empty = tokenizer.encode_fast("", true).map_err(TokenizerError::library)?;
-        if empty.get_tokens() != [START, END] {
-            let tokens = empty.get_tokens();
-            let problem =
-                format!("an empty text becomes {tokens:?}, not {START} {END}: not BERT's");
-            return Err(invalid(&file, problem));
-        }
+        folder::bounded(&mut tokenizer, max_length, [START, END], "BERT's")
+            .map_err(|problem| invalid(&file, problem))?;
         let vocab_size = tokenizer.get_vocab_size(true);
         Ok(Self { tokenizer, vocab_size })
     }
@@ -80,10 +71,6 @@ impl BertTokenizer {
     }
 }
 
-fn lacks(token: &str) -> String {
-    format!("no token {token}: not BERT's")
-}
-
 /// Returns the contents of a `tokenizer.json`, and the file to name in errors.
 fn read_definition(folder: &Path) -> Result<(Value, PathBuf), TokenizerError> {
     let (whole, vocab) = (folder.join(TOKENIZER), folder.join(VOCAB));
@@ -103,7 +90,7 @@ fn read_definition(folder: &Path) -> Result<(Value, PathBuf), TokenizerError> {
 
 /// Returns transformers' `tokenizer.json` for BERT's `vocab.txt`.
 fn definition(vocab: &Vocab) -> Result<Value, String> {
-    let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
+    let id = |token: &str| vocab.get(token).ok_or_else(|| folder::lacks(token, "BERT's"));
     let mut added = Vec::new();
     for token in ["[PAD]", UNKNOWN, START, END, "[MASK]"] {
         added.push(json!({

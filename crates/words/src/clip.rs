@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokenizers::Tokenizer;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::folder::{self, Vocab};
 use crate::json::{invalid, read_json};
@@ -125,17 +125,7 @@ impl ClipTokenizer {
     }
 
     fn new(mut tokenizer: Tokenizer, context_length: usize) -> Result<Self, String> {
-        let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| lacks(token));
-        let (start, end) = (id(START)?, id(END)?);
-        let truncation = TruncationParams { max_length: context_length, ..Default::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
-        let empty = tokenizer.encode_fast("", true).map_err(|error| error.to_string())?;
-        if empty.get_ids() != [start, end] {
-            return Err(format!(
-                "an empty text becomes {:?}, not {START} {END}: not CLIP's",
-                empty.get_tokens()
-            ));
-        }
+        let [_, end] = folder::bounded(&mut tokenizer, context_length, [START, END], "CLIP's")?;
         let vocab_size = tokenizer.get_vocab_size(true);
         Ok(Self { tokenizer, vocab_size, end, context_length })
     }
@@ -224,7 +214,7 @@ fn read_context_length(config: &Path) -> Result<usize, TokenizerError> {
 
 /// Returns transformers' `tokenizer.json` for CLIP's `vocab.json` and `merges.txt`.
 fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, String> {
-    let id = |token: &str| vocab.get(token).ok_or_else(|| lacks(token));
+    let id = |token: &str| vocab.get(token).ok_or_else(|| folder::lacks(token, "CLIP's"));
     let (start, end) = (id(START)?, id(END)?);
     let special = |id: &Value, token: &str| {
         json!({
@@ -267,8 +257,4 @@ fn definition(vocab: &Vocab, merges: &[(String, String)]) -> Result<Value, Strin
             "ignore_merges": false, "vocab": vocab, "merges": &merges[..merges.len().min(MAX_MERGES)],
         },
     }))
-}
-
-fn lacks(token: &str) -> String {
-    format!("no token {token}: not CLIP's")
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::read_text;
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
+use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::added::Added;
 use crate::json::{id, invalid, read_json};
@@ -48,6 +48,34 @@ pub(crate) fn read(
     let pairs = read_merges(&merges, &tokens)?;
     let mut definition = assemble(&tokens, &pairs).map_err(|problem| invalid(&vocab, problem))?;
     Ok((checked(folder, &vocab, &mut definition, "BPE")?, vocab))
+}
+
+/// Returns the problem of a tokenizer without a token that all of that model have.
+pub(crate) fn lacks(token: &str, whose: &str) -> String {
+    format!("no token {token}: not {whose}")
+}
+
+/// Truncates texts to `max_length` tokens, and checks that a text is encoded between two tokens.
+///
+/// Returns their ids; `whose` names the model in the problem.
+pub(crate) fn bounded(
+    tokenizer: &mut Tokenizer,
+    max_length: usize,
+    [start, end]: [&str; 2],
+    whose: &str,
+) -> Result<[u32; 2], String> {
+    let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| lacks(token, whose));
+    let ids = [id(start)?, id(end)?];
+    let truncation = TruncationParams { max_length, ..Default::default() };
+    tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
+    let empty = tokenizer.encode_fast("", true).map_err(|error| error.to_string())?;
+    if empty.get_ids() != ids {
+        return Err(format!(
+            "an empty text becomes {:?}, not {start} {end}: not {whose}",
+            empty.get_tokens()
+        ));
+    }
+    Ok(ids)
 }
 
 /// Builds a tokenizer of the type `model` from the contents of a `tokenizer.json`.

@@ -114,7 +114,8 @@ pub struct ScoringArgs {
 impl ScoringArgs {
     /// Returns the options, with METEOR's resources opened where they are needed.
     ///
-    /// `tokenizer` is the one without `--tokenizer`. Without `--metrics`, METEOR is left out if it has not been fetched, which `note` receives.
+    /// `tokenizer` is the one without `--tokenizer`. Without `--metrics`, METEOR is left out if it
+    /// has not been fetched, which `note` receives.
     ///
     /// # Errors
     /// Fails if METEOR is asked for and its resources cannot be opened, or if the document

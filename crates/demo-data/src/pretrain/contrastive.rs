@@ -14,7 +14,7 @@ use training::learner::Model;
 use training::memory;
 use training::named_variables;
 use training::seeds::{self, Purpose};
-use words::ClipTokenizer;
+use words::{ClipTokenizer, PaddedRows};
 
 use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
 
@@ -35,23 +35,40 @@ pub struct ClipOptions {
 struct Contrastive(ClipModel);
 
 /// Images with one of their texts each.
-struct Pairs {
-    pixels: Tensor,
-    ids: Tensor,
-    attention_mask: Tensor,
+pub(super) struct Pairs {
+    /// Pixels or features, `[images, …]`.
+    pub(super) images: Tensor,
+    pub(super) ids: Tensor,
+    pub(super) attention_mask: Tensor,
+}
+
+impl Pairs {
+    pub(super) fn new(images: Tensor, texts: &PaddedRows) -> Self {
+        let shape = [texts.rows as i64, texts.tokens as i64];
+        Self {
+            images,
+            ids: Tensor::from_slice(&texts.ids).view(shape),
+            attention_mask: Tensor::from_slice(&texts.attention_mask).view(shape),
+        }
+    }
+
+    /// Returns the number of pairs, each of which is a target of the loss.
+    pub(super) fn count(&self) -> usize {
+        self.ids.size().first().map_or(0, |&rows| rows as usize)
+    }
 }
 
 impl Model for Contrastive {
     type Batch = Pairs;
 
     fn targets(part: &Pairs) -> usize {
-        part.ids.size().first().map_or(0, |&rows| rows as usize)
+        part.count()
     }
 
     /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Pairs, _pass: Pass<'_, 'm>) -> Tensor {
         self.0
-            .contrastive_loss(&part.pixels, &part.ids, Some(&part.attention_mask))
+            .contrastive_loss(&part.images, &part.ids, Some(&part.attention_mask))
             .unwrap_or_else(|_| Tensor::from(f32::NAN))
     }
 }
@@ -72,12 +89,8 @@ pub fn clip(
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
     let ClipOptions { config, vocab_size, training, kind } = options;
-    let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
-    let captions: Vec<&str> = captions.map(String::as_str).collect();
-    let tokenizer = ClipTokenizer::train(captions, *vocab_size)?;
     let mut config = config.clone();
-    config.text_config.vocab_size = tokenizer.vocab_size() as i64;
-    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
+    let tokenizer = trained_tokenizer(corpus, images, *vocab_size, &mut config)?;
 
     memory::check_model(config.parameters(), TRAINED_COPIES)?;
     let mut store = nn::VarStore::new(Device::Cpu);
@@ -102,6 +115,21 @@ pub fn clip(
     Ok(finished)
 }
 
+/// Trains a tokenizer on the captions of `images`, and enters its sizes into the config.
+pub(super) fn trained_tokenizer(
+    corpus: &Corpus,
+    images: &[usize],
+    vocab_size: usize,
+    config: &mut ClipConfig,
+) -> Result<ClipTokenizer, Error> {
+    let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
+    let captions: Vec<&str> = captions.map(String::as_str).collect();
+    let tokenizer = ClipTokenizer::train(captions, vocab_size)?;
+    config.text_config.vocab_size = tokenizer.vocab_size() as i64;
+    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
+    Ok(tokenizer)
+}
+
 struct Data<'a> {
     corpus: &'a Corpus,
     images: &'a [usize],
@@ -118,12 +146,7 @@ impl Data<'_> {
         };
         let texts: Vec<&str> = images.iter().map(text).collect();
         let padded = self.tokenizer.pad(&self.tokenizer.encode_batch(&texts)?);
-        let shape = [padded.rows as i64, padded.tokens as i64];
-        Ok(Pairs {
-            pixels: self.pixels(&images)?,
-            ids: Tensor::from_slice(&padded.ids).view(shape),
-            attention_mask: Tensor::from_slice(&padded.attention_mask).view(shape),
-        })
+        Ok(Pairs::new(self.pixels(&images)?, &padded))
     }
 
     /// Returns pixels `[images, 3, size, size]`, decoded on all cores.

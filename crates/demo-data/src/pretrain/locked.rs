@@ -25,6 +25,7 @@ use training::named_variables;
 use training::seeds::{self, Purpose};
 use words::ClipTokenizer;
 
+use super::contrastive::{Pairs, trained_tokenizer};
 use super::retrieval::{self, RETRIEVAL_FILE, Retrievals};
 use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
 
@@ -55,23 +56,16 @@ struct Lit {
     feature_dropout: f64,
 }
 
-/// Standardised features of images, with one of their texts each.
-struct Pairs {
-    features: Tensor,
-    ids: Tensor,
-    attention_mask: Tensor,
-}
-
 impl Model for Lit {
     type Batch = Pairs;
 
     fn targets(part: &Pairs) -> usize {
-        part.ids.size().first().map_or(0, |&rows| rows as usize)
+        part.count()
     }
 
     /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Pairs, pass: Pass<'_, 'm>) -> Tensor {
-        let features = part.features.dropout(self.feature_dropout, pass.dropout);
+        let features = part.images.dropout(self.feature_dropout, pass.dropout);
         self.model
             .locked_contrastive_loss(&features, &part.ids, Some(&part.attention_mask))
             .unwrap_or_else(|_| Tensor::from(f32::NAN))
@@ -101,12 +95,8 @@ pub fn lit(
     if images.is_empty() {
         return Err(Error::Mismatch("no training picture has image features".to_owned()));
     }
-    let captions = images.iter().flat_map(|&image| &corpus.images[image].captions);
-    let captions: Vec<&str> = captions.map(String::as_str).collect();
-    let tokenizer = ClipTokenizer::train(captions, options.vocab_size)?;
     let mut config = options.config.clone();
-    config.text_config.vocab_size = tokenizer.vocab_size() as i64;
-    config.text_config.eos_token_id = vec![i64::from(tokenizer.end_of_text())];
+    let tokenizer = trained_tokenizer(corpus, &images, options.vocab_size, &mut config)?;
     config.image_encoder = Some(precompute::locked_encoder(features.identity()));
     config.towers = clip::Towers::Text;
 
@@ -114,8 +104,10 @@ pub fn lit(
     let mut store = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(seeds::derive(training.seed, Purpose::Initialisation, 0));
     let model = ClipModel::new(store.root(), &config)?;
-    let rows = rows(corpus, &images, features)?;
-    let standard = Standard::of(&rows);
+    let stored = features.tensor(Device::Cpu)?;
+    let rows = |images: &[usize]| rows(corpus, images, features, &stored);
+    let trained = rows(&images);
+    let standard = Standard::of(&trained);
     let model = Lit { model, feature_dropout: options.feature_dropout };
     let mut learner = training.learner(model, named_variables(&store), true);
     let texts = images.iter().map(|&image| tokenizer.encode_batch(&corpus.images[image].captions));
@@ -123,7 +115,7 @@ pub fn lit(
         corpus,
         images: &images,
         texts: texts.collect::<Result<_, _>>()?,
-        features: standard.apply(&rows),
+        features: standard.apply(&trained),
         tokenizer: &tokenizer,
     };
     let finished = training.train(
@@ -143,10 +135,9 @@ pub fn lit(
         if images.is_empty() {
             return Ok(None);
         }
-        let rows = self::rows(corpus, &images, features)?;
         let captions: Vec<&[String]> =
             images.iter().map(|&image| &corpus.images[image].captions[..]).collect();
-        retrieval::measure(model, &tokenizer, &rows, &captions).map(Some)
+        retrieval::measure(model, &tokenizer, &rows(&images), &captions).map(Some)
     };
     let retrievals =
         Retrievals { validation: measure(&split.validation)?, test: measure(&split.test)? };
@@ -163,11 +154,11 @@ fn with_features(corpus: &Corpus, images: &[usize], features: &Embeddings) -> Ve
     images.iter().copied().filter(has).collect()
 }
 
-/// Returns the features `[images, dimension]` of images that have them.
-fn rows(corpus: &Corpus, images: &[usize], features: &Embeddings) -> Result<Tensor, Error> {
+/// Returns the features `[images, dimension]` of images that have them, out of all in the file.
+fn rows(corpus: &Corpus, images: &[usize], features: &Embeddings, stored: &Tensor) -> Tensor {
     let row = |&image: &usize| features.row_of(&corpus.images[image].file_name);
     let rows: Vec<i64> = images.iter().filter_map(row).map(|row| row as i64).collect();
-    Ok(features.tensor(Device::Cpu)?.index_select(0, &Tensor::from_slice(&rows)))
+    stored.index_select(0, &Tensor::from_slice(&rows))
 }
 
 /// Mean and standard deviation of each feature over the training images, both `[dimension]`.
@@ -227,13 +218,8 @@ impl Data<'_> {
             })
             .collect();
         let padded = self.tokenizer.pad(&texts);
-        let shape = [padded.rows as i64, padded.tokens as i64];
         let batch: Vec<i64> = batch.into_iter().map(|at| at as i64).collect();
-        Pairs {
-            features: self.features.index_select(0, &Tensor::from_slice(&batch)),
-            ids: Tensor::from_slice(&padded.ids).view(shape),
-            attention_mask: Tensor::from_slice(&padded.attention_mask).view(shape),
-        }
+        Pairs::new(self.features.index_select(0, &Tensor::from_slice(&batch)), &padded)
     }
 }
 

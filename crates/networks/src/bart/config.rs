@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use foreign_text::{python_json, read_text};
 use serde::Deserialize;
 
-use super::error::BartError;
+use crate::text_model::{TextModelError, read_config};
 
 /// Sanity limit, more than ten times `bart-large-mnli`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;
@@ -50,13 +49,11 @@ impl BartConfig {
     ///
     /// # Errors
     /// Fails with the file, the field and the problem.
-    pub fn open(path: &Path) -> Result<Self, BartError> {
-        let text = read_text(path)
-            .map_err(|source| BartError::ReadConfig { path: path.to_owned(), source })?;
-        let invalid = |reason| BartError::InvalidConfig { path: path.to_owned(), reason };
-        let config: Self = serde_json::from_str(&python_json(&text))
-            .map_err(|error| invalid(error.to_string()))?;
-        config.check().map_err(invalid)?;
+    pub fn open(path: &Path) -> Result<Self, TextModelError> {
+        let config: Self = read_config(path)?;
+        config
+            .check()
+            .map_err(|reason| TextModelError::InvalidConfig { path: path.to_owned(), reason })?;
         Ok(config)
     }
 

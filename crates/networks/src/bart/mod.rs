@@ -7,7 +7,6 @@
 //! </s></s> hypothesis </s>`.
 
 mod config;
-mod error;
 mod layers;
 
 use std::path::Path;
@@ -16,11 +15,11 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use config::BartConfig;
-pub use error::BartError;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
 use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm, Linear};
+use crate::text_model::TextModelError;
 use crate::weights::{self, Checkpoint};
 
 /// Unused rows at the start of the position embedding, a relic of BART's padding index.
@@ -93,7 +92,7 @@ impl BartClassifier {
     ///
     /// # Errors
     /// Fails if a file cannot be read, or a tensor is missing, unexpected or misshapen.
-    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, BartError> {
+    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, TextModelError> {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
@@ -132,10 +131,10 @@ impl BartClassifier {
     /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`BartError::Tokens`] if a row has no end token, has more tokens than the model has
-    /// positions, or has ids outside the vocabulary; [`BartError::Torch`] for example if memory is
+    /// [`TextModelError::Tokens`] if a row has no end token, has more tokens than the model has
+    /// positions, or has ids outside the vocabulary; [`TextModelError::Torch`] for example if memory is
     /// exhausted.
-    pub fn logits(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, BartError> {
+    pub fn logits(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, TextModelError> {
         for row in rows {
             self.check_row(row)?;
         }
@@ -178,7 +177,7 @@ impl BartClassifier {
         rows: &[Vec<i64>],
         candidates: usize,
         batch: usize,
-    ) -> Result<Tensor, BartError> {
+    ) -> Result<Tensor, TextModelError> {
         assert!(
             candidates > 0 && rows.len().is_multiple_of(candidates),
             "rows must hold one pair per text and candidate"
@@ -233,21 +232,23 @@ impl BartClassifier {
         self.out_proj.forward(&self.dense.forward(&pooled)?.f_tanh()?)
     }
 
-    fn check_row(&self, row: &[i64]) -> Result<(), BartError> {
+    fn check_row(&self, row: &[i64]) -> Result<(), TextModelError> {
         let BartConfig { vocab_size, max_position_embeddings, eos_token_id, .. } = self.config;
         let tokens = row.len();
         if tokens as i64 > max_position_embeddings {
-            return Err(BartError::Tokens(format!(
+            return Err(TextModelError::Tokens(format!(
                 "a text has {tokens} tokens, but this BART takes at most {max_position_embeddings}"
             )));
         }
         if let Some(id) = row.iter().find(|id| !(0..vocab_size).contains(*id)) {
-            return Err(BartError::Tokens(format!(
+            return Err(TextModelError::Tokens(format!(
                 "token id {id} is not in the vocabulary of {vocab_size} tokens"
             )));
         }
         if !row.contains(&eos_token_id) {
-            return Err(BartError::Tokens(format!("a text lacks the end token {eos_token_id}")));
+            return Err(TextModelError::Tokens(format!(
+                "a text lacks the end token {eos_token_id}"
+            )));
         }
         Ok(())
     }

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use foreign_text::{python_json, read_text};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::error::BertError;
+use crate::text_model::{TextModelError, read_config};
 
 /// Sanity limit, sixteen times `bert-large`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;
@@ -59,10 +57,10 @@ impl BertConfig {
     ///
     /// # Errors
     /// Fails with the file, the field and the problem.
-    pub fn open(folder: &Path) -> Result<Self, BertError> {
+    pub fn open(folder: &Path) -> Result<Self, TextModelError> {
         let path = folder.join("config.json");
-        let config: Self = read(&path)?;
-        config.check().map_err(|reason| BertError::InvalidConfig { path, reason })?;
+        let config: Self = read_config(&path)?;
+        config.check().map_err(|reason| TextModelError::InvalidConfig { path, reason })?;
         check_modules(folder)?;
         Ok(config)
     }
@@ -113,12 +111,12 @@ struct Module {
 }
 
 /// Fails if sentence-transformers would compute something else than the mean over tokens.
-fn check_modules(folder: &Path) -> Result<(), BertError> {
+fn check_modules(folder: &Path) -> Result<(), TextModelError> {
     let path = folder.join("modules.json");
     if !path.exists() {
         return Ok(());
     }
-    let modules: Vec<Module> = read(&path)?;
+    let modules: Vec<Module> = read_config(&path)?;
     for Module { path: name, class } in modules {
         match class.rsplit('.').next().unwrap_or_default() {
             "Transformer" | "Normalize" => {}
@@ -127,33 +125,24 @@ fn check_modules(folder: &Path) -> Result<(), BertError> {
                 let reason = format!(
                     "it has a module {class}; only Transformer, Pooling and Normalize are supported"
                 );
-                return Err(BertError::InvalidConfig { path, reason });
+                return Err(TextModelError::InvalidConfig { path, reason });
             }
         }
     }
     Ok(())
 }
 
-fn check_pooling(path: &Path) -> Result<(), BertError> {
+fn check_pooling(path: &Path) -> Result<(), TextModelError> {
     if !path.exists() {
         return Ok(());
     }
-    let settings: Map<String, Value> = read(path)?;
+    let settings: Map<String, Value> = read_config(path)?;
     for (name, value) in settings {
         let is_mean = name == "pooling_mode_mean_tokens";
         if name.starts_with("pooling_mode_") && value.as_bool() != Some(is_mean) {
             let reason = format!("{name} is {value}; only the mean over tokens is supported");
-            return Err(BertError::InvalidConfig { path: path.to_owned(), reason });
+            return Err(TextModelError::InvalidConfig { path: path.to_owned(), reason });
         }
     }
     Ok(())
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BertError> {
-    let text = read_text(path)
-        .map_err(|source| BertError::ReadConfig { path: path.to_owned(), source })?;
-    serde_json::from_str(&python_json(&text)).map_err(|error| BertError::InvalidConfig {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
 }

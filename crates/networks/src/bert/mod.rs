@@ -6,7 +6,6 @@
 //! sentence-transformers does, to 1e-5.
 
 mod config;
-mod error;
 mod layers;
 
 use std::path::Path;
@@ -15,11 +14,11 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use config::BertConfig;
-pub use error::BertError;
 use layers::Layer;
 
 use crate::device::upload;
 use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm};
+use crate::text_model::TextModelError;
 use crate::weights::{self, Checkpoint};
 
 /// BERT sentence encoder with frozen weights.
@@ -40,7 +39,7 @@ impl BertEncoder {
     /// # Errors
     /// Fails if a file cannot be read, the folder describes another pooling than the mean, or a
     /// tensor is missing, unexpected or misshapen.
-    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, BertError> {
+    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, TextModelError> {
         let config = BertConfig::open(folder)?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
@@ -90,9 +89,9 @@ impl BertEncoder {
     /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`BertError::Tokens`] if a row is empty, has more tokens than the model has positions, or
-    /// has ids outside the vocabulary; [`BertError::Torch`] for example if memory is exhausted.
-    pub fn encode(&self, rows: &[Vec<u32>], batch: usize) -> Result<Tensor, BertError> {
+    /// [`TextModelError::Tokens`] if a row is empty, has more tokens than the model has positions, or
+    /// has ids outside the vocabulary; [`TextModelError::Torch`] for example if memory is exhausted.
+    pub fn encode(&self, rows: &[Vec<u32>], batch: usize) -> Result<Tensor, TextModelError> {
         for row in rows {
             self.check_row(row)?;
         }
@@ -142,16 +141,16 @@ impl BertEncoder {
         mean.f_div(&mean.f_norm_scalaropt_dim(2.0, dim, true)?.f_clamp_min(1e-12)?)
     }
 
-    fn check_row(&self, row: &[u32]) -> Result<(), BertError> {
+    fn check_row(&self, row: &[u32]) -> Result<(), TextModelError> {
         let BertConfig { vocab_size, max_position_embeddings, .. } = self.config;
         let tokens = row.len();
         if !(1..=max_position_embeddings).contains(&(tokens as i64)) {
-            return Err(BertError::Tokens(format!(
+            return Err(TextModelError::Tokens(format!(
                 "a text has {tokens} tokens, but this BERT takes 1 to {max_position_embeddings}"
             )));
         }
         if let Some(id) = row.iter().find(|id| i64::from(**id) >= vocab_size) {
-            return Err(BertError::Tokens(format!(
+            return Err(TextModelError::Tokens(format!(
                 "token id {id} is not in the vocabulary of {vocab_size} tokens"
             )));
         }

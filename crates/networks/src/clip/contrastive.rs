@@ -3,6 +3,7 @@
 use tch::{Kind, Reduction, TchError, Tensor};
 
 use super::{ClipError, ClipModel};
+use crate::layers::normalized;
 
 /// Upper limit of the logit scale in training (Radford et al. 2021, section 2.5).
 const LARGEST_FACTOR: f64 = 100.0;
@@ -81,11 +82,6 @@ fn check_numbers(images: &Tensor, ids: &Tensor) -> Result<(), ClipError> {
     Err(ClipError::Tokens(format!(
         "images and texts differ in number: shapes {images:?} and {texts:?}"
     )))
-}
-
-fn normalized(embeddings: &Tensor) -> Result<Tensor, TchError> {
-    let norms = embeddings.f_norm_scalaropt_dim(2.0, [-1], true)?;
-    embeddings.f_div(&norms)
 }
 
 fn cross_entropy(logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchError> {

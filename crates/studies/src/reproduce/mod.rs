@@ -330,7 +330,7 @@ mod tests {
         };
         assert!(command("features").contains("precompute --dataset"));
         assert!(command("features").contains("--encoder efficientnet-lite2"));
-        assert!(command("pretrain-clip").contains("--learning-rate"));
+        assert!(command("pretrain-clip").contains("--learning-rate 0.002"));
         assert!(command("pretrain-gpt2").contains("--test-captions 5000"));
         assert!(command("embeddings").contains("--image-features"));
         assert!(command("control/sbg-seed-42").ends_with("--control"));

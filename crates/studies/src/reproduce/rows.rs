@@ -7,6 +7,28 @@ use recipes::{Config, System};
 use super::{Error, Planner, Row, Run, Shared, words};
 use crate::stages::{Check, Input, Resume, Stage};
 
+/// A run before its stages are added.
+struct Planned {
+    name: String,
+    config: &'static str,
+    seed: u64,
+    device: String,
+    resolved: Config,
+    /// File of the resolved config.
+    file: PathBuf,
+    /// Run folder.
+    folder: PathBuf,
+}
+
+impl Planned {
+    /// Returns the folders of the scores of the run's rows, or of their controls.
+    fn evaluations(&self, control: bool) -> Vec<PathBuf> {
+        let rows = Row::ALL.into_iter().filter(|row| row.config() == self.config);
+        let folder = self.folder.join("evaluation");
+        rows.map(|row| folder.join(row.evaluation(control))).collect()
+    }
+}
+
 impl Planner<'_> {
     /// Adds the stages of all runs of a configuration.
     pub(super) fn runs_of(&mut self, config: &'static str, shared: &Shared) -> Result<(), Error> {
@@ -24,12 +46,8 @@ impl Planner<'_> {
     }
 
     fn run(&mut self, config: &'static str, seed: u64, shared: &Shared) -> Result<(), Error> {
-        let name = format!("{config}-seed-{seed}");
-        let device = self.device(self.runs.len());
-        let resolved = self.resolved(config, seed, &device, shared)?;
-        let file = self.request.out.join("configs").join(format!("{name}.toml"));
-        let folder = self.request.out.join("runs").join(&name);
-        let (file_text, out) = (file.display().to_string(), folder.display().to_string());
+        let planned = self.planned(format!("{config}-seed-{seed}"), config, seed, shared)?;
+        let Planned { name, resolved, file, folder, .. } = &planned;
         let after = match &resolved.system {
             System::ClipPrefix(_) if self.prefix_reads_features() => {
                 [shared.features, shared.gpt2_stage]
@@ -38,6 +56,7 @@ impl Planner<'_> {
             System::Sbg(_) => [shared.keywords, shared.gpt2_stage],
             System::MergeRnn(_) => [shared.features, None],
         };
+        let (file_text, out) = (file.display().to_string(), folder.display().to_string());
         let mut inputs = self.data_set_and([Input::text("config", resolved.to_toml())]);
         inputs.extend(resolved.system.language_model().and_then(|model| self.model(model)));
         let trained = self.add(Stage {
@@ -50,17 +69,7 @@ impl Planner<'_> {
             check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
-        self.scored(
-            &name,
-            Run {
-                config,
-                seed,
-                folder,
-                resolved: Some((file, resolved)),
-                evaluated: trained,
-                control: None,
-            },
-        )
+        self.scored(planned, trained)
     }
 
     /// Adds the stages that import and evaluate the published checkpoint.
@@ -70,11 +79,8 @@ impl Planner<'_> {
         checkpoint: &str,
         shared: &Shared,
     ) -> Result<(), Error> {
-        let name = format!("{config}-published");
-        let device = self.device(self.runs.len());
-        let resolved = self.resolved(config, 0, &device, shared)?;
-        let file = self.request.out.join("configs").join(format!("{name}.toml"));
-        let folder = self.request.out.join("runs").join(&name);
+        let planned = self.planned(format!("{config}-published"), config, 0, shared)?;
+        let Planned { name, resolved, file, folder, .. } = &planned;
         let imported = self.add(Stage {
             name: format!("import/{name}"),
             arguments: words(&[
@@ -97,63 +103,78 @@ impl Planner<'_> {
             check: Check::Run { folder: folder.clone(), epochs: None },
             optional: false,
         })?;
-        self.scored(
-            &name,
-            Run {
-                config,
-                seed: 0,
-                folder,
-                resolved: Some((file, resolved)),
-                evaluated: imported,
-                control: None,
-            },
-        )
+        self.scored(planned, imported)
     }
 
-    /// Adds the stages that score a run, and its control if the recipe has controls.
-    ///
-    /// `run.evaluated` is the stage that makes the run.
-    fn scored(&mut self, name: &str, mut run: Run) -> Result<(), Error> {
+    fn planned(
+        &self,
+        name: String,
+        config: &'static str,
+        seed: u64,
+        shared: &Shared,
+    ) -> Result<Planned, Error> {
         let device = self.device(self.runs.len());
-        let controls = self.request.family.recipe.controls;
-        // An evaluation and its control are side by side in the run's folder.
-        let outputs = |control: bool| {
-            let rows = Row::ALL.into_iter().filter(|row| row.config() == run.config);
-            let mut folders: Vec<PathBuf> = rows
-                .map(|row| run.folder.join("evaluation").join(row.evaluation(control)))
-                .collect();
-            let captions = run.folder.join("evaluation/test");
-            if !control && !folders.contains(&captions) {
-                folders.push(captions);
+        let resolved = self.resolved(config, seed, &device, shared)?;
+        let file = self.request.out.join("configs").join(format!("{name}.toml"));
+        let folder = self.request.out.join("runs").join(&name);
+        Ok(Planned { name, config, seed, device, resolved, file, folder })
+    }
+
+    /// Adds the stages that score a run after the stage `made`, and its control if the recipe has
+    /// controls.
+    fn scored(&mut self, planned: Planned, made: usize) -> Result<(), Error> {
+        let evaluation = planned.folder.join("evaluation");
+        let name = &planned.name;
+        let (evaluated, control) = if self.request.family.recipe.controls {
+            // An evaluation and its control are side by side in the run's folder.
+            let mut official = planned.evaluations(false);
+            let captions = evaluation.join("test");
+            if !official.contains(&captions) {
+                official.push(captions);
             }
-            folders
+            let stage = self.evaluation(format!("evaluate/{name}"), &planned, made, official);
+            let evaluated = self.add(stage)?;
+            let shuffled = planned.evaluations(true);
+            let mut stage =
+                self.evaluation(format!("control/{name}"), &planned, evaluated, shuffled);
+            stage.arguments.push("--control".to_owned());
+            (evaluated, Some(self.add(stage)?))
+        } else {
+            let stage =
+                self.evaluation(format!("evaluate/{name}"), &planned, made, vec![evaluation]);
+            (self.add(stage)?, None)
         };
-        let (official, shuffled) = (outputs(false), outputs(true));
-        let all = vec![run.folder.join("evaluation")];
-        let stage = |name: String, more: &[&str], after: usize, outputs: Vec<PathBuf>| {
-            let folder = run.folder.display().to_string();
-            let mut arguments = words(&["evaluate", "--run", &folder, "--device", &device]);
-            arguments.extend(words(more));
-            Stage {
-                name,
-                arguments,
-                resume: Resume::Restart,
-                inputs: vec![self.metrics()],
-                after: vec![after],
-                outputs,
-                check: Check::Contents,
-                optional: false,
-            }
-        };
-        let outputs = if controls { official } else { all };
-        let evaluate = stage(format!("evaluate/{name}"), &[], run.evaluated, outputs);
-        let control = |after| stage(format!("control/{name}"), &["--control"], after, shuffled);
-        // The stages are added in this order, so the next index is that of the evaluation.
-        let control = controls.then(|| control(self.plan.stages().len()));
-        run.evaluated = self.add(evaluate)?;
-        run.control = control.map(|control| self.add(control)).transpose()?;
-        self.runs.push(run);
+        let Planned { config, seed, resolved, file, folder, .. } = planned;
+        self.runs.push(Run {
+            config,
+            seed,
+            folder,
+            resolved: Some((file, resolved)),
+            evaluated,
+            control,
+        });
         Ok(())
+    }
+
+    /// Returns the stage that evaluates a run into `outputs`.
+    fn evaluation(
+        &self,
+        name: String,
+        planned: &Planned,
+        after: usize,
+        outputs: Vec<PathBuf>,
+    ) -> Stage {
+        let folder = planned.folder.display().to_string();
+        Stage {
+            name,
+            arguments: words(&["evaluate", "--run", &folder, "--device", &planned.device]),
+            resume: Resume::Restart,
+            inputs: vec![self.metrics()],
+            after: vec![after],
+            outputs,
+            check: Check::Contents,
+            optional: false,
+        }
     }
 
     /// Returns a configuration with the paths of the study's files.

@@ -1,16 +1,17 @@
-//! Errors of BERT sentence encoders.
+//! Errors of models that read texts, BART and BERT, and reading of their configs.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use foreign_text::printable_path;
+use foreign_text::{printable_path, python_json, read_text};
+use serde::de::DeserializeOwned;
 use tch::TchError;
 
 use crate::weights::WeightsError;
 
-/// Failure to read a BERT sentence encoder, or to use it with the given input.
+/// Failure to read a BART or BERT, or to use it with the given input.
 #[derive(Debug, thiserror::Error)]
-pub enum BertError {
+pub enum TextModelError {
     /// A config cannot be read.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
@@ -42,4 +43,17 @@ pub enum BertError {
         crate::libtorch::reason(.0)
     )]
     Torch(#[from] TchError),
+}
+
+/// Reads a config in JSON as Python writes it.
+///
+/// # Errors
+/// [`TextModelError::ReadConfig`] and [`TextModelError::InvalidConfig`].
+pub(crate) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, TextModelError> {
+    let text = read_text(path)
+        .map_err(|source| TextModelError::ReadConfig { path: path.to_owned(), source })?;
+    serde_json::from_str(&python_json(&text)).map_err(|error| TextModelError::InvalidConfig {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
