@@ -99,21 +99,18 @@ fn embeddings_go_out_as_a_pickle_and_come_back() {
     ));
 }
 
-/// Writes the features of docs/usage.md's script; false where Python lacks numpy or Pillow.
+/// Writes the features of docs/usage.md's script; false where pip cannot bring numpy and Pillow.
 fn write_thumbnails(folder: &Path, out: &str) -> bool {
     let usage = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/usage.md")).unwrap();
     let (_, script) = usage.split_once("```python\n").unwrap();
     let script_file = folder.join("features.py");
     fs::write(&script_file, script.split_once("```").unwrap().0).unwrap();
-    let python = "/tmp/reference/bin/python";
-    let imports = Command::new(python).args(["-c", "import numpy, PIL"]).output();
-    if !imports.is_ok_and(|output| output.status.success()) {
-        test_support::skip("numpy", &format!("{python} cannot import numpy and Pillow"));
-        return false;
-    }
+    let python = test_support::python_with(&folder.join("venv"), &["numpy", "pillow"]);
+    let Some(python) = python else { return false };
     let pictures = format!("{}/Images", Stage::get().pictures());
-    let output = Command::new(python).arg(script_file).args([&pictures, out]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let written =
+        test_support::output(Command::new(python).arg(script_file).args([&pictures, out]));
+    assert!(written.is_ok(), "{written:?}");
     true
 }
 

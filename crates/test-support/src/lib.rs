@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,31 @@ pub fn pretend_gpu(target_tmpdir: &str) -> Option<PathBuf> {
     assert!(!is_named, "there is no pretend GPU in {}", folder.display());
     skip("the pretend GPU", &"`cargo xtask test` builds it");
     None
+}
+
+/// Returns the Python of a new virtual environment in `folder` with packages that pip installs.
+///
+/// Skips if there is no Python, or pip cannot bring them.
+#[must_use]
+pub fn python_with(folder: &Path, packages: &[&str]) -> Option<PathBuf> {
+    let python = folder.join("bin/python");
+    let made = output(Command::new("python3").args(["-m", "venv"]).arg(folder));
+    let install = ["-m", "pip", "install", "--quiet"];
+    let ready = made.and_then(|_| output(Command::new(&python).args(install).args(packages)));
+    ready
+        .inspect_err(|message| skip(&format!("Python's {}", packages.join(", ")), message))
+        .ok()?;
+    Some(python)
+}
+
+/// Runs a command, and returns its output with its errors.
+///
+/// # Errors
+/// The same text of a command that failed, or why it did not start.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let Output { status, stdout, stderr } = command.output().map_err(|error| error.to_string())?;
+    let text = (String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr)).into_owned();
+    if status.success() { Ok(text) } else { Err(text) }
 }
 
 /// Waits until `condition` holds, and returns how long that took.
