@@ -131,6 +131,7 @@ impl Bench {
             kind: MapperKind::Mlp,
             clip_dim: CLIP_DIM,
             prefix_length: PREFIX_LENGTH,
+            dropout: 0.0,
         };
         let captioner = ClipCaptioner::new(store.root(), gpt2, &mapper);
         let images = rows.iter().map(|row| row.embedding + 1).max().unwrap_or(0);

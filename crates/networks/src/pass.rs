@@ -36,6 +36,12 @@ impl Pass<'_, '_> {
     /// Without dropout, in the parameters' own type.
     pub const EVALUATION: Self =
         Self { dropout: false, precision: Precision::Full, checkpointing: None };
+
+    /// Sets values to 0 with this probability in training, and divides the others by its
+    /// complement.
+    pub(crate) fn drop_values(self, values: Tensor, probability: f64) -> Tensor {
+        if self.dropout && probability > 0.0 { values.dropout(probability, true) } else { values }
+    }
 }
 
 /// A part of a network that is computed again on its own, from the rows that the segment before it

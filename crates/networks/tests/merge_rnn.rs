@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use networks::Pass;
 use networks::merge_rnn::{
     Architecture, MergeRnn, MergeRnnConfig, Sentence, WordBatch, beam_search,
 };
@@ -37,8 +38,13 @@ fn network(
     let checkpoint = Checkpoint::open(&file(&format!("{name}.{weights}.safetensors"))).unwrap();
     let vocab_size = checkpoint.shape("softmax.bias").unwrap()[0] as i64;
     let layer_size = checkpoint.shape("image.bias").unwrap()[0] as i64;
-    let config =
-        MergeRnnConfig { architecture, vocab_size, layer_size, image_dim: images.size()[1] };
+    let config = MergeRnnConfig {
+        architecture,
+        vocab_size,
+        layer_size,
+        image_dim: images.size()[1],
+        dropout: 0.0,
+    };
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = MergeRnn::new(store.root(), &config);
     weights::load(&mut store, &checkpoint, str::to_owned, |name| name == "images").unwrap();
@@ -57,7 +63,7 @@ fn loss_and_gradients_are_those_of_plain_operations() {
         let places: Vec<i64> =
             rows.iter().map(|&row| numbers["places"][row as usize].as_i64().unwrap()).collect();
         let batch = WordBatch::new(&captions, &places, Device::Cpu);
-        let loss = network.loss(&images, &batch);
+        let loss = network.loss(&images, &batch, Pass::TRAINING);
         loss.backward();
         let theirs = numbers[name]["loss"].as_f64().unwrap();
         let off = ((loss.double_value(&[]) - theirs) / theirs).abs();
@@ -108,6 +114,7 @@ fn a_new_network_is_drawn_as_glorot_and_bengio_say() {
         vocab_size: 300,
         layer_size: 64,
         image_dim: 100,
+        dropout: 0.0,
     };
     let _network = MergeRnn::new(store.root(), &config);
     // The LSTM's kernel has 128 + 64 inputs and 256 outputs.

@@ -18,7 +18,7 @@ use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
 const MAPPER: MapperConfig =
-    MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: PREFIX };
+    MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: PREFIX, dropout: 0.0 };
 const FULL_STOP: usize = 13;
 const TOLERANCE: f64 = 1e-5;
 const NOTICED: f64 = 10.0 * TOLERANCE;
@@ -311,4 +311,37 @@ fn only_redundant_tensors_of_clipcaps_files_are_ignored() {
         let error = load_with(extra, None).unwrap_err().to_string();
         assert!(error.contains("unexpected (1)") && error.contains(extra), "{error}");
     }
+}
+
+#[test]
+fn dropout_of_the_mapper_drops_values_of_embeddings_in_training_only() {
+    let expected = tensors("prefix/loss.safetensors");
+    let batch = batch_of(&rows(&expected));
+    let without_dropout = |config: &mut Gpt2Config| {
+        (config.embd_pdrop, config.attn_pdrop, config.resid_pdrop) = (0.0, 0.0, 0.0);
+    };
+    let captioner = |dropout: f64| {
+        let mut config = Gpt2Config::open(&fixture("prefix/config.json")).unwrap();
+        without_dropout(&mut config);
+        let mut store = nn::VarStore::new(Device::Cpu);
+        let mapper = MapperConfig { dropout, ..MAPPER };
+        let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
+        let checkpoint = Checkpoint::open(&fixture("prefix/model.safetensors")).unwrap();
+        prefix::load(&mut store, &checkpoint).unwrap();
+        captioner
+    };
+    let (plain, dropping) = (captioner(0.0), captioner(0.5));
+    let embeddings = &expected["embeddings"];
+    let loss = |captioner: &ClipCaptioner, embeddings: &Tensor, dropout| {
+        tch::manual_seed(5);
+        let pass = Pass { dropout, ..Pass::EVALUATION };
+        captioner.caption_loss(embeddings, &batch, pass).double_value(&[])
+    };
+    tch::manual_seed(5);
+    let dropped = embeddings.dropout(0.5, true);
+    let of_dropped = loss(&plain, &dropped, false);
+    assert_eq!(loss(&dropping, embeddings, true), of_dropped);
+    let of_all = loss(&plain, embeddings, false);
+    assert_eq!(loss(&dropping, embeddings, false), of_all);
+    assert!((of_all - of_dropped).abs() > NOTICED);
 }

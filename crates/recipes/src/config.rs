@@ -528,6 +528,8 @@ pub(crate) mod tests {
             ("merge-rnn", "training.gradient_checkpointing=true", "gradient_checkpointing"),
             ("merge-rnn", "network.architecture=append", "architecture"),
             ("merge-rnn", "network.layer_size=0", "network.layer_size"),
+            ("merge-rnn", "network.dropout=1", "network.dropout"),
+            ("clip-prefix", "mapper.dropout=-0.1", "mapper.dropout"),
             ("merge-rnn", "training.keep_best_checkpoint=false", "keep_best_checkpoint"),
             ("merge-rnn", "system=rnn", "`system` is \"rnn\""),
         ] {

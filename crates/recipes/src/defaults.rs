@@ -34,7 +34,7 @@ fn clip_prefix() -> Config {
     let system = ClipPrefix {
         gpt2: Gpt2 { model: "weights/gpt2".to_owned(), tuning: Tuning::Full },
         tokenizer: Tokenizer::Pretrained {},
-        mapper: Mapper { kind: MapperKind::Mlp, prefix_length: 10 },
+        mapper: Mapper { kind: MapperKind::Mlp, prefix_length: 10, dropout: 0.0 },
     };
     Config {
         system: System::ClipPrefix(system),
@@ -136,7 +136,7 @@ fn merge_rnn() -> Config {
     let Config { data, training, optimizer, decoding, .. } = clip_prefix();
     let system = MergeRnn {
         vocabulary: Vocabulary { min_frequency: 3 },
-        network: Network { architecture: Architecture::Merge, layer_size: 256 },
+        network: Network { architecture: Architecture::Merge, layer_size: 256, dropout: 0.0 },
     };
     Config {
         system: System::MergeRnn(system),

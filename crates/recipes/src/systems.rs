@@ -43,7 +43,7 @@ impl System {
 }
 
 /// Settings of the CLIP-prefix system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClipPrefix {
     /// Language model.
@@ -69,7 +69,7 @@ pub struct Sbg {
 }
 
 /// Settings of the recurrent captioners.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MergeRnn {
     /// Vocabulary.
@@ -122,13 +122,16 @@ impl Tokenizer {
 }
 
 /// Mapper from an image embedding to prefix vectors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mapper {
     /// `mlp` (default) or `transformer`.
     #[serde(flatten)]
     pub kind: MapperKind,
     /// Prefix vectors before the caption. Default 10 (`ClipCap`).
     pub prefix_length: i64,
+    /// Dropout probability of the embedding's values in training. Default 0 (`ClipCap`).
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// Network of the mapper.
@@ -149,7 +152,7 @@ pub enum MapperKind {
 impl Mapper {
     pub(crate) fn kinds() -> [Self; 2] {
         let transformer = MapperKind::Transformer { clip_length: 10, layers: 8 };
-        [MapperKind::Mlp, transformer].map(|kind| Self { kind, prefix_length: 10 })
+        [MapperKind::Mlp, transformer].map(|kind| Self { kind, prefix_length: 10, dropout: 0.0 })
     }
 }
 
@@ -228,7 +231,7 @@ pub struct Vocabulary {
 }
 
 /// Shape of a recurrent captioner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// `merge` (default) or `inject`.
@@ -237,6 +240,10 @@ pub struct Network {
     ///
     /// Default 256; the authors use 128, 256 and 512.
     pub layer_size: i64,
+    /// Dropout probability in training of the image embedding, the word embeddings and the states
+    /// before the softmax. Default 0, as in the paper.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// Entry point of the image into a recurrent captioner.

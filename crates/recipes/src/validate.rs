@@ -166,6 +166,7 @@ impl ClipPrefix {
             within("mapper.clip_length", clip_length, 1, MAX_CLIP_VECTORS)?;
             within("mapper.layers", layers, 1, MAX_LAYERS)?;
         }
+        dropout("mapper.dropout", self.mapper.dropout)?;
         if let Tokenizer::Custom { vocab_size } = self.tokenizer {
             within("tokenizer.vocab_size", vocab_size, MIN_VOCABULARY, MAX_ROWS)?;
         }
@@ -206,6 +207,7 @@ impl MergeRnn {
     fn validate(&self, config: &Config) -> Result<(), ConfigError> {
         let training = &config.training;
         within("network.layer_size", self.network.layer_size, 1, MAX_LAYER_SIZE)?;
+        dropout("network.dropout", self.network.dropout)?;
         within("vocabulary.min_frequency", self.vocabulary.min_frequency, 0, MAX_STEPS)?;
         config.refuse_unless(
             !training.gradient_checkpointing,
@@ -220,6 +222,10 @@ impl MergeRnn {
             "is computed in f32; set it to f32 or tf32",
         )
     }
+}
+
+fn dropout(key: &'static str, probability: f64) -> Result<(), ConfigError> {
+    check((0.0..1.0).contains(&probability), key, &probability, "from 0 to below 1")
 }
 
 fn check(

@@ -1,6 +1,7 @@
 //! Results of each network, and gradients of the trained ones, compared with the CPU.
 
 use Arithmetic::{Bf16, F16, F32, Tf32};
+use networks::Pass;
 use networks::clip::{ClipConfig, ClipModel, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2;
 use networks::libtorch;
@@ -195,7 +196,7 @@ fn captioner_gradients(
     kind: MapperKind,
 ) -> Result<Vec<Tensor>, CheckError> {
     let config = small_gpt2();
-    let mapper = MapperConfig { kind, clip_dim: 24, prefix_length: 5 };
+    let mapper = MapperConfig { kind, clip_dim: 24, prefix_length: 5, dropout: 0.0 };
     let (store, model) =
         model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let captions: Vec<Vec<i64>> =
@@ -222,13 +223,20 @@ fn rnn_gradients(
     _: Arithmetic,
     architecture: Architecture,
 ) -> Result<Vec<Tensor>, CheckError> {
-    let config = MergeRnnConfig { architecture, vocab_size: 120, layer_size: 32, image_dim: 24 };
+    let config = MergeRnnConfig {
+        architecture,
+        vocab_size: 120,
+        layer_size: 32,
+        image_dim: 24,
+        dropout: 0.0,
+    };
     let (store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
     let images: Vec<i64> = (0..6).collect();
     let batch = WordBatch::new(&rows, &images, device);
-    let loss = model.loss(&random_tensor(8, &[6, 24], device), &batch);
+    let images = random_tensor(8, &[6, 24], device);
+    let loss = model.loss(&images, &batch, Pass::TRAINING);
     gradients(&loss, &named_variables(&store))
 }
 

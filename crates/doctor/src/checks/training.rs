@@ -30,12 +30,13 @@ const CAPTIONS: usize = 8;
 const BATCHES: u64 = 4;
 const IMAGE_DIM: i64 = 24;
 const PREFIX: MapperConfig =
-    MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5 };
+    MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5, dropout: 0.0 };
 const RNN: MergeRnnConfig = MergeRnnConfig {
     architecture: Architecture::Merge,
     vocab_size: 120,
     layer_size: 32,
     image_dim: IMAGE_DIM,
+    dropout: 0.0,
 };
 
 /// System to train.

@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 use super::{EDGE, MergeRnn, State, UNKNOWN};
 use crate::decode::pending_tokens::PendingTokens;
 use crate::device::upload;
+use crate::pass::Pass;
 
 /// Generated caption of an image.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -115,9 +116,9 @@ fn step(
         cell: state.cell.index_select(0, &rows),
     };
     let projected = projected.index_select(0, &owners);
-    let inputs = model.inputs(&words.unsqueeze(1), &projected);
+    let inputs = model.inputs(&words.unsqueeze(1), &projected, Pass::EVALUATION);
     let (outputs, next_state) = model.run_lstm(&inputs, &state);
-    let logits = model.logits(&outputs.squeeze_dim(1), &projected);
+    let logits = model.logits(&outputs.squeeze_dim(1), &projected, Pass::EVALUATION);
     // The unknown word keeps its share of the probability, but is not generated.
     let log_probabilities = logits.log_softmax(-1, Kind::Double);
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);

@@ -2,7 +2,7 @@
 //!
 //! Paper: Tanti, Gatt and Camilleri, "Where to put the Image in an Image Caption Generator" (arXiv
 //! 1703.09137), whose code uses TensorFlow. Word embedding, LSTM and projected image have the same
-//! size, the layer size. There is no dropout. Variables:
+//! size, the layer size. The paper has no dropout. Variables:
 //!
 //! | name | shape | |
 //! | --- | --- | --- |
@@ -28,9 +28,10 @@ pub use beam::{Sentence, beam_search};
 pub use recipes::Architecture;
 
 use crate::layers::{Builder, InitialWeights};
+use crate::pass::Pass;
 
 /// Settings of a Merge-RNN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MergeRnnConfig {
     /// Point at which the image enters.
     pub architecture: Architecture,
@@ -40,6 +41,9 @@ pub struct MergeRnnConfig {
     pub layer_size: i64,
     /// Length of an image embedding.
     pub image_dim: i64,
+    /// Dropout probability of the image embedding, the word embeddings and the states before the
+    /// softmax.
+    pub dropout: f64,
 }
 
 /// Recurrent captioner.
@@ -47,6 +51,7 @@ pub struct MergeRnnConfig {
 pub struct MergeRnn {
     architecture: Architecture,
     layer_size: i64,
+    dropout: f64,
     word_embedding: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -87,7 +92,8 @@ impl MergeRnn {
         initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
-        let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim } = *config;
+        let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim, dropout } =
+            *config;
         let (inputs, states) = match architecture {
             Architecture::Merge => (size, 2 * size),
             Architecture::Inject => (2 * size, size),
@@ -99,6 +105,7 @@ impl MergeRnn {
         Self {
             architecture,
             layer_size: size,
+            dropout,
             word_embedding: module.sub("word_embedding").var(
                 "weight",
                 &[vocab_size, size],
@@ -119,21 +126,23 @@ impl MergeRnn {
     ///
     /// # Panics
     /// Panics if an id is not below `vocab_size`, or an image has no embedding.
-    pub fn loss(&self, images: &Tensor, batch: &WordBatch) -> Tensor {
+    pub fn loss(&self, images: &Tensor, batch: &WordBatch, pass: Pass) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let images = self.image.forward(&images.index_select(0, batch.images()));
-        let inputs = self.inputs(batch.inputs(), &images);
+        let images = images.index_select(0, batch.images());
+        let images = self.image.forward(&pass.drop_values(images, self.dropout));
+        let inputs = self.inputs(batch.inputs(), &images, pass);
         let (outputs, _) = self.run_lstm(&inputs, &self.initial_state(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
         let images = images.index_select(0, batch.captions());
-        let logits = self.logits(&outputs, &images);
+        let logits = self.logits(&outputs, &images, pass);
         logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Sum, -100, 0.0)
     }
 
     /// Returns the LSTM's inputs `[rows, words, inputs]` for word ids `[rows, words]` and projected
     /// images `[rows, size]`.
-    fn inputs(&self, words: &Tensor, images: &Tensor) -> Tensor {
+    fn inputs(&self, words: &Tensor, images: &Tensor, pass: Pass) -> Tensor {
         let words = Tensor::embedding(&self.word_embedding, words, -1, false, false);
+        let words = pass.drop_values(words, self.dropout);
         match self.architecture {
             Architecture::Merge => words,
             Architecture::Inject => {
@@ -154,11 +163,12 @@ impl MergeRnn {
     }
 
     /// Returns logits `[rows, vocab]` for LSTM outputs and projected images, both `[rows, size]`.
-    fn logits(&self, outputs: &Tensor, images: &Tensor) -> Tensor {
-        match self.architecture {
-            Architecture::Merge => self.softmax.forward(&Tensor::cat(&[outputs, images], 1)),
-            Architecture::Inject => self.softmax.forward(outputs),
-        }
+    fn logits(&self, outputs: &Tensor, images: &Tensor, pass: Pass) -> Tensor {
+        let states = match self.architecture {
+            Architecture::Merge => Tensor::cat(&[outputs, images], 1),
+            Architecture::Inject => outputs.shallow_clone(),
+        };
+        self.softmax.forward(&pass.drop_values(states, self.dropout))
     }
 
     fn initial_state(&self, rows: i64) -> State {
@@ -193,4 +203,56 @@ impl Linear {
 fn glorot(inputs: i64, outputs: i64) -> Init {
     let limit = (6.0 / (inputs + outputs) as f64).sqrt();
     Init::Uniform { lo: -limit, up: limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropout_is_of_images_words_and_states() {
+        let rows: [&[i64]; 2] = [&[3, 4, 5], &[6]];
+        let batch = WordBatch::new(&rows, &[1, 0], Device::Cpu);
+        let images = Tensor::arange(8, (Kind::Float, Device::Cpu)).view([2, 4]) / 8.0;
+        for architecture in [Architecture::Merge, Architecture::Inject] {
+            let config = MergeRnnConfig {
+                architecture,
+                vocab_size: 9,
+                layer_size: 16,
+                image_dim: 4,
+                dropout: 0.5,
+            };
+            let store = nn::VarStore::new(Device::Cpu);
+            let network = MergeRnn::new(store.root(), &config);
+            let loss = |pass| {
+                tch::manual_seed(3);
+                network.loss(&images, &batch, pass)
+            };
+            tch::manual_seed(3);
+            let dropped = |values: Tensor| values.dropout(0.5, true);
+            let image = network.image.forward(&dropped(images.index_select(0, batch.images())));
+            let words = &network.word_embedding;
+            let words = dropped(Tensor::embedding(words, batch.inputs(), -1, false, false));
+            let inputs = match architecture {
+                Architecture::Merge => words,
+                Architecture::Inject => {
+                    Tensor::cat(&[&words, &image.unsqueeze(1).expand_as(&words)], 2)
+                }
+            };
+            let (outputs, _) = network.run_lstm(&inputs, &network.initial_state(2));
+            let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
+            let states = match architecture {
+                Architecture::Merge => {
+                    Tensor::cat(&[outputs, image.index_select(0, batch.captions())], 1)
+                }
+                Architecture::Inject => outputs,
+            };
+            let logits = network.softmax.forward(&dropped(states));
+            let ids = batch.target_ids();
+            let expected =
+                logits.cross_entropy_loss::<Tensor>(ids, None, Reduction::Sum, -100, 0.0);
+            assert_eq!(loss(Pass::TRAINING), expected, "{architecture:?}");
+            assert_ne!(loss(Pass::EVALUATION), expected, "{architecture:?}");
+        }
+    }
 }

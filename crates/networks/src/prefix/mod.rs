@@ -141,6 +141,7 @@ impl ClipCaptioner {
         );
         let tokens = self.gpt2.embed(batch.inputs());
         let embeddings = embeddings.index_select(0, batch.images());
+        let embeddings = pass.drop_values(embeddings, self.mapper_config.dropout);
         let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
     }

@@ -56,8 +56,8 @@ impl Model for merge_rnn::MergeRnn {
     }
 
     /// With gradient checkpointing, too, activations stay in memory: they are few.
-    fn loss<'m>(&'m self, batch: &'m Batch, _pass: Pass<'_, 'm>) -> Tensor {
-        self.loss(&batch.embeddings, &batch.words) / batch.words.targets() as f64
+    fn loss<'m>(&'m self, batch: &'m Batch, pass: Pass<'_, 'm>) -> Tensor {
+        self.loss(&batch.embeddings, &batch.words, pass) / batch.words.targets() as f64
     }
 }
 
@@ -101,7 +101,7 @@ impl System for MergeRnn {
     }
 
     fn has_dropout(&self) -> bool {
-        false
+        self.network.dropout > 0.0
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), Error> {
@@ -156,6 +156,7 @@ fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> Me
         vocab_size: vocabulary.size() as i64,
         layer_size: settings.network.layer_size,
         image_dim: image_dim as i64,
+        dropout: settings.network.dropout,
     }
 }
 
