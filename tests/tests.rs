@@ -4,6 +4,7 @@
 
 mod cli {
     mod bad_input;
+    mod clip_scores;
     mod damage;
     pub mod doctor;
     mod encoders;

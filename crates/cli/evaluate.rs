@@ -17,12 +17,13 @@ use tch::Device;
 use training::captioner::Captioner;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
+use crate::clip_scores::ClipScoreArgs;
 use crate::{models, process, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
-/// Scores are those of pycocoevalcap. By default files are scored on Penn Treebank tokens, as by
-/// `COCOEvalCap`; runs on raw strings, as in the paper, and runs of Merge-RNN on Penn Treebank
+/// Scores are those of pycocoevalcap, and with a CLIP those of CLIPScore's authors. By default files
+/// are scored on Penn Treebank tokens, as by `COCOEvalCap`; runs on raw strings, as in the paper, and runs of Merge-RNN on Penn Treebank
 /// tokens with Karpathy's tokens as references, as by its authors.
 ///
 /// Several processes share the pictures when started by torchrun (`torchrun --no-python ... --
@@ -37,7 +38,8 @@ pub struct Args {
     #[arg(
         long,
         conflicts_with_all = [
-            "references", "predictions", "json", "per_image", "bootstrap", "subset", "key_style"
+            "references", "predictions", "json", "per_image", "bootstrap", "subset", "key_style",
+            "training_captions"
         ]
     )]
     run: Option<PathBuf>,
@@ -66,10 +68,9 @@ pub struct Args {
         requires = "run"
     )]
     control: Option<u64>,
-    /// Folder or hub name of the CLIP of an SBG run, if it has moved.
-    #[arg(long, requires = "run")]
-    clip: Option<String>,
-    /// Device for --run: cpu, cuda or cuda:N
+    #[command(flatten)]
+    clip: ClipScoreArgs,
+    /// Device for --run and --clip: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     #[command(flatten)]
@@ -82,20 +83,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if args.files.command.is_none() && args.files.references.is_none() {
             bail!("name a run with --run, or files with --references and --predictions");
         }
-        return caption_metrics::cli::evaluate(
-            &args.files,
-            &mut out,
-            &terminal::BARS,
-            terminal::say,
-        );
+        let mut files = args.files.clone();
+        let metrics = files.scoring.metrics.as_deref().unwrap_or_default();
+        files.scoring.clip = args.clip.load(metrics, None, &args.device)?;
+        return caption_metrics::cli::evaluate(&files, &mut out, &terminal::BARS, terminal::say);
     };
     let system = RunFolder::open(run)?.config()?.system;
     let tokenizer = training::evaluate::scoring_tokenizer(&system);
-    let options = args.files.scoring.options(tokenizer, terminal::say)?;
+    let mut options = args.files.scoring.options(tokenizer, terminal::say)?;
+    options.clip = args.clip.load(&options.metrics, Some((run, &args.sets)), &args.device)?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
-        clip: args.clip.as_deref(),
+        clip: args.clip.reranking(),
         evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             control_seed: args.control,

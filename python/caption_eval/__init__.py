@@ -36,6 +36,10 @@ class Evaluation(NamedTuple):
     """Tokenizer of the captions."""
     left_out: int
     """Images with references that were left out as they have no prediction."""
+    diversity: Optional[Dict[str, float]] = None
+    """Diversity of the predictions, if asked for: `vocabulary` (distinct words), `distinct_1` and
+    `distinct_2` (distinct words and pairs of words over all words), `mean_length` (in words), and
+    with training captions `novel` (share of predictions that are none of them)."""
 
 
 class Difference(NamedTuple):
@@ -62,6 +66,7 @@ def evaluate(
     *,
     subset: Optional[str] = None,
     cider_df: Optional[AnyPath] = None,
+    training_captions: Optional[Union[AnyPath, Sequence[str]]] = None,
     bootstrap: Optional[int] = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -69,28 +74,37 @@ def evaluate(
 
     :param references: file, `{image: [caption, ...]}` or `{image: [{"caption": ...}, ...]}`
     :param predictions: file, `{image: caption}`, `{image: [{"caption": ...}]}` or COCO results
-    :param metrics: out of bleu, meteor, rouge, cider; by default all, METEOR if it has been fetched
+    :param metrics: out of bleu, meteor, rouge, cider and diversity; by default all but diversity,
+        METEOR if it has been fetched
     :param tokenizer: "ptb" as in COCOEvalCap, or "none" for captions as they stand
     :param subset: "predictions" to leave out images without a prediction
     :param cider_df: file of document frequencies, as `caption-eval df` writes them
+    :param training_captions: list, or file as of references; diversity then has the share of novel
+        captions
     :param bootstrap: number of resamples for confidence intervals; 1000 is usual
     :param seed: seed of the resampling
     """
     truth, (found,) = _read(references, [predictions])
     images, left_out = _images(truth, found, subset)
+    if isinstance(training_captions, (str, PathLike)):
+        training = _native.read_references(training_captions)
+        training_captions = [caption for _, captions in training for caption in captions]
     settings = _settings(metrics, tokenizer, cider_df)
+    if training_captions is not None:
+        settings = settings._replace(training_captions=list(training_captions))
     captions = [found[image] for image in images]
     scored = _native.score([truth[i] for i in images], captions, settings, bootstrap, seed)
     names = [name for name, _ in scored["per_image"]]
     rows = zip(*(scores for _, scores in scored["per_image"]))
     per_image = {image: dict(zip(names, row)) for image, row in zip(images, rows)}
-    confidence = scored["confidence"]
+    confidence, diversity = scored["confidence"], scored["diversity"]
     return Evaluation(
         dict(scored["corpus"]),
         per_image,
         None if confidence is None else dict(confidence),
         tokenizer,
         left_out,
+        None if diversity is None else dict(diversity),
     )
 
 

@@ -9,10 +9,12 @@ class SettingsLike(Protocol):
     metrics: List[str]
     tokenizer: str
     cider_df: Optional[Path]
+    training_captions: Optional[List[str]]
 
 class Scored(TypedDict):
     corpus: List[Tuple[str, float]]
     per_image: List[Tuple[str, List[float]]]
+    diversity: Optional[List[Tuple[str, float]]]
     confidence: Optional[List[Tuple[str, Tuple[float, float]]]]
 
 class Difference(TypedDict):

@@ -7,8 +7,9 @@ METRICS = ["bleu", "meteor", "rouge", "cider"]
 
 
 class Settings(NamedTuple):
-    """Metrics, tokenizer and document frequencies of an evaluation."""
+    """Metrics, tokenizer, document frequencies and training captions of an evaluation."""
 
     metrics: List[str]
     tokenizer: str = "none"
     cider_df: Optional[Union[str, "PathLike[str]"]] = None
+    training_captions: Optional[List[str]] = None

@@ -24,6 +24,7 @@ type Named<T> = (&'static str, T);
 struct Scored {
     corpus: Vec<Named<f64>>,
     per_image: Vec<Named<Vec<f64>>>,
+    diversity: Option<Vec<Named<f64>>>,
     confidence: Option<Vec<Named<(f64, f64)>>>,
 }
 
@@ -46,6 +47,7 @@ struct Settings {
     metrics: Vec<String>,
     tokenizer: String,
     cider_df: Option<PathBuf>,
+    training_captions: Option<Vec<String>>,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             tokenizer: tokenizer.map_err(|error| PyValueError::new_err(error.to_string()))?,
             meteor: meteor.map_err(|error| raised(error.into()))?,
             cider_frequencies: frequencies.map_err(raised)?.map(Arc::new),
+            training_captions: self.training_captions.clone().map(Arc::from),
             ..Options::default()
         })
     }
@@ -128,7 +131,8 @@ fn score(
             intervals.into_iter().map(|i| (key(i.name), (i.low, i.high))).collect()
         });
         let corpus = corpus.into_iter().map(|(name, score)| (key(name), score)).collect();
-        Ok(Scored { corpus, per_image, confidence })
+        let diversity = evaluation.summary.diversity.map(|diversity| diversity.entries());
+        Ok(Scored { corpus, per_image, diversity, confidence })
     })
 }
 

@@ -116,11 +116,23 @@ class Plain(unittest.TestCase):
             (({1: []}, {1: "a"}), "no reference captions"),
             (({1: ["a"]}, {1: "a"}, ["spice"]), "unknown metric"),
             (({1: ["a"]}, {1: "a"}, ["bleu"], "spacy"), "unknown tokenizer"),
+            (({1: ["a"]}, {1: "a"}, ["clipscore"]), "capsmith evaluate"),
         ]:
             with self.assertRaisesRegex(ValueError, expected):
                 caption_eval.evaluate(*arguments)
         with self.assertRaises(OSError):
             caption_eval.evaluate("/nowhere/r.json", {1: "a"}, ["bleu"])
+
+    def test_diversity_is_counted_over_all_predictions(self):
+        references, predictions = {1: ["x"], 2: ["y"]}, {1: "A dog.", 2: "a dog runs"}
+        found = caption_eval.evaluate(
+            references, predictions, ["rouge", "diversity"], training_captions=["a dog"]
+        )
+        expected = {"vocabulary": 3, "distinct_1": 0.6, "distinct_2": 0.4, "mean_length": 2.5}
+        self.assertEqual(found.diversity, {**expected, "novel": 0.5})
+        self.assertEqual(list(found.corpus), ["ROUGE_L"])
+        found = caption_eval.evaluate(references, predictions, ["rouge"])
+        self.assertIsNone(found.diversity)
 
     def test_a_system_does_not_differ_from_itself(self):
         references, a = {1: ["a dog"], 2: ["two cats"]}, {1: "a dog", 2: "cats"}

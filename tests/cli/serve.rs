@@ -151,6 +151,8 @@ fn check(answer: &Value, run: &str, expected: &(Vec<(String, f64)>, Option<Vec<S
         assert!((candidate["score"].as_f64().unwrap() - score).abs() < 1e-4, "{run}: {candidate}");
         let similarity = candidate["similarity"].as_f64().unwrap();
         assert!((-1.0..=1.0).contains(&similarity), "{similarity}");
+        let clip_score = candidate["clip_score"].as_f64().unwrap();
+        assert!((0.0..=2.5).contains(&clip_score), "{clip_score}");
         if run == "sbg" {
             assert!((similarity - score).abs() < 1e-4, "{similarity} and {score}");
         }

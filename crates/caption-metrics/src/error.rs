@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use foreign_text::printable_path;
 
-use crate::Tokenizer;
+use crate::{Metric, Tokenizer};
 
 /// An input that cannot be scored, or a file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,16 @@ pub enum Error {
          (or `capsmith fetch meteor`) once, or leave METEOR out of the metrics"
     )]
     NoMeteorResources,
+    /// CLIPScore, or another score by a CLIP, was asked for without one.
+    #[error(
+        "{} compares captions with pictures; use `capsmith evaluate` with --clip M and \
+         --embeddings F, or leave it out of the metrics",
+        .0.name()
+    )]
+    NoClip(Metric),
+    /// The CLIP of CLIPScore failed.
+    #[error(transparent)]
+    Clip(Box<dyn std::error::Error + Send + Sync>),
     /// Two evaluations that are not of the same images, metrics and tokenizer.
     #[error("the two evaluations are of different images, metrics or tokenizers")]
     NotComparable,

@@ -38,13 +38,16 @@
 //!
 //! # fn main() -> Result<(), caption_metrics::Error> {
 //! let options = Options {
-//!     metrics: Metric::ALL.to_vec(),
+//!     metrics: Metric::PYCOCOEVALCAP.to_vec(),
 //!     meteor: Some(Resources::open_default()?),
 //!     ..Options::default()
 //! };
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Metric::Diversity`] adds the diversity of the predictions, and [`clip_score`] the scores that a
+//! CLIP computes, for which the caller brings the CLIP.
 //!
 //! [`significance`] has bootstrap intervals and a paired test of two systems,
 //! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer
@@ -138,10 +141,12 @@ mod captions;
 mod cider;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod clip_score;
 pub mod consensus;
 mod corpus;
 pub mod correlate;
 mod counting;
+mod diversity;
 mod error;
 mod frequencies;
 mod interner;
@@ -165,6 +170,7 @@ mod tokenizer;
 mod words;
 
 pub use corpus::{Predictions, References};
+pub use diversity::Diversity;
 pub use error::Error;
 pub use frequencies::CiderFrequencies;
 pub use names::UnknownName;

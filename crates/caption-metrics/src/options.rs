@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::clip_score::ClipScore;
 use crate::frequencies::CiderFrequencies;
 use crate::meteor::Resources;
 use crate::names::{UnknownName, parse};
@@ -20,11 +21,53 @@ pub enum Metric {
     Rouge,
     /// CIDEr (CIDEr-D).
     Cider,
+    /// CLIPScore; needs a CLIP.
+    ClipScore,
+    /// RefCLIPScore; needs a CLIP.
+    RefClipScore,
+    /// CLIP score of torchmetrics; needs a CLIP.
+    ClipScoreTorchmetrics,
+    /// Diversity of the predictions, which has no scores of images: see
+    /// [`Summary::diversity`](crate::Summary::diversity).
+    Diversity,
 }
 
 impl Metric {
     /// Every metric, in the order of results.
-    pub const ALL: [Self; 4] = [Self::Bleu, Self::Meteor, Self::Rouge, Self::Cider];
+    pub const ALL: [Self; 8] = [
+        Self::Bleu,
+        Self::Meteor,
+        Self::Rouge,
+        Self::Cider,
+        Self::ClipScore,
+        Self::RefClipScore,
+        Self::ClipScoreTorchmetrics,
+        Self::Diversity,
+    ];
+
+    /// Metrics of pycocoevalcap but SPICE, in the order of results.
+    pub const PYCOCOEVALCAP: [Self; 4] = [Self::Bleu, Self::Meteor, Self::Rouge, Self::Cider];
+
+    /// Returns its name, as in `--metrics`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bleu => "bleu",
+            Self::Meteor => "meteor",
+            Self::Rouge => "rouge",
+            Self::Cider => "cider",
+            Self::ClipScore => "clipscore",
+            Self::RefClipScore => "refclipscore",
+            Self::ClipScoreTorchmetrics => "clipscore-torchmetrics",
+            Self::Diversity => "diversity",
+        }
+    }
+
+    /// Returns whether a CLIP computes it.
+    #[must_use]
+    pub fn needs_clip(self) -> bool {
+        matches!(self, Self::ClipScore | Self::RefClipScore | Self::ClipScoreTorchmetrics)
+    }
 
     /// Returns the names of its scores, as in results.
     #[must_use]
@@ -34,6 +77,10 @@ impl Metric {
             Self::Meteor => &["METEOR"],
             Self::Rouge => &["ROUGE_L"],
             Self::Cider => &["CIDEr"],
+            Self::ClipScore => &["CLIPScore"],
+            Self::RefClipScore => &["RefCLIPScore"],
+            Self::ClipScoreTorchmetrics => &["CLIPScore_torchmetrics"],
+            Self::Diversity => &[],
         }
     }
 }
@@ -42,9 +89,7 @@ impl FromStr for Metric {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let names = ["bleu", "meteor", "rouge", "cider"];
-        let known: Vec<_> = names.into_iter().zip(Self::ALL).collect();
-        parse("metric", name, &known)
+        parse("metric", name, &Self::ALL.map(|metric| (metric.name(), metric)))
     }
 }
 
@@ -53,7 +98,7 @@ impl FromStr for Metric {
 pub struct Options {
     /// Tokenizer of captions; none by default.
     pub tokenizer: Tokenizer,
-    /// Metrics, where order and repetition do not matter; all but METEOR by default.
+    /// Metrics, where order and repetition do not matter; BLEU, ROUGE-L and CIDEr by default.
     pub metrics: Vec<Metric>,
     /// Resources of METEOR, if METEOR is among the metrics.
     pub meteor: Option<Resources>,
@@ -61,6 +106,10 @@ pub struct Options {
     pub subset: Subset,
     /// Document frequencies of CIDEr; by default those of the scored images' references.
     pub cider_frequencies: Option<Arc<CiderFrequencies>>,
+    /// CLIP, weight and prompt of CLIPScore, if one of its kind is among the metrics.
+    pub clip: Option<ClipScore>,
+    /// Captions of the training images, by which diversity tells novel predictions.
+    pub training_captions: Option<Arc<[String]>>,
 }
 
 impl Default for Options {
@@ -71,6 +120,8 @@ impl Default for Options {
             meteor: None,
             subset: Subset::All,
             cider_frequencies: None,
+            clip: None,
+            training_captions: None,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::clip_score::ClipProtocol;
+use crate::diversity::Diversity;
 use crate::interner::Strings;
 use crate::names::{UnknownName, parse};
 use crate::resampling::{self, Interval, Resampling};
@@ -31,6 +33,9 @@ pub struct Protocol {
     /// Images of CIDEr's document frequencies, where stored ones were used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cider_images: Option<usize>,
+    /// CLIP, weight and prompt of CLIPScore, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipProtocol>,
 }
 
 /// The scores of one image.
@@ -49,8 +54,10 @@ pub struct Summary {
     pub protocol: Protocol,
     /// The number of images.
     pub n: usize,
-    /// The scores of the corpus. Only those of ROUGE-L and CIDEr are means over images.
+    /// The scores of the corpus. Those of BLEU and METEOR are not means over images.
     pub corpus: Scores,
+    /// Diversity of the predictions, where it was asked for.
+    pub diversity: Option<Diversity>,
     /// Bootstrap intervals of the corpus scores, once asked for.
     pub confidence: Option<Confidence>,
 }
@@ -109,7 +116,7 @@ impl Evaluation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyStyle {
     /// `BLEU-1`; `{"protocol": …, "n": …, "corpus": {name: score}, "per_image": {image: {name:
-    /// score}}}`, and `"confidence"` where it was asked for.
+    /// score}}}`, and `"diversity"` and `"confidence"` where they were asked for.
     #[default]
     Plain,
     /// `Bleu_1`, as in pycocoevalcap; in place of `corpus` and `per_image` the attributes of its
@@ -165,6 +172,9 @@ impl Serialize for Report<'_> {
         map.serialize_entry("protocol", &summary.protocol)?;
         map.serialize_entry("n", &summary.n)?;
         map.serialize_entry(corpus, &Entries(|| named(&summary.corpus, *keys)))?;
+        if let Some(diversity) = &summary.diversity {
+            map.serialize_entry("diversity", diversity)?;
+        }
         if let Some(confidence) = &summary.confidence {
             let Confidence { resampling, intervals } = confidence;
             let confidence = ConfidenceReport {

@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 
 use crate::blocks::{Block, blocks};
+use crate::clip_score::ClipScore;
 use crate::corpus::{Image, Pairs};
 use crate::counting::{count, references_of};
+use crate::diversity;
 use crate::interner::{Interner, Strings};
 use crate::ngrams::{Counts, ImageGrams};
 use crate::scores::{Statistics, corpus};
@@ -13,6 +15,9 @@ use crate::{
     CiderFrequencies, Error, Evaluation, Metric, Options, Predictions, Protocol, References,
     Subset, Summary, Tokenizer, bleu, cider, meteor, rouge_l,
 };
+
+/// Images whose captions a CLIP reads at a time: their embeddings take some 10 MB.
+const CLIP_IMAGES: usize = 1024;
 
 /// Scores predictions against references.
 ///
@@ -26,7 +31,8 @@ use crate::{
 /// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::UnknownImages`],
 /// [`Error::NoImages`]; [`Error::FrequenciesOfOtherTokens`];
 /// [`Error::NoReferenceWords`] where CIDEr is asked for and no reference holds a word;
-/// [`Error::NoMeteorResources`] where METEOR is asked for and its resources are not given.
+/// [`Error::NoMeteorResources`] or [`Error::NoClip`] where a metric needs what is not given;
+/// [`Error::Clip`].
 pub fn evaluate(
     references: &References,
     predictions: &Predictions,
@@ -53,7 +59,8 @@ pub fn evaluate_with_progress(
     }
     // Without stored frequencies CIDEr has to know all references first.
     let counts_first = scorer.wants(Metric::Cider) && stored.is_none();
-    let passes = if counts_first { 2 } else { 1 };
+    let clip = options.clip.as_ref().filter(|_| options.metrics.iter().any(|m| m.needs_clip()));
+    let passes = 1 + usize::from(counts_first) + usize::from(clip.is_some());
     let mut done = 0;
     let mut advance = |images: usize| {
         done += images;
@@ -66,11 +73,27 @@ pub fn evaluate_with_progress(
     let mut ids = Strings::default();
     let mut statistics: Vec<Statistics> = Vec::with_capacity(pairs.len());
     let mut captions_with_line_separators = 0;
+    let mut diversity = scorer.wants(Metric::Diversity).then(|| diversity::Counter::new(options));
     for block in blocks(&pairs, options.tokenizer) {
         captions_with_line_separators += block.line_separators;
         block.images.iter().for_each(|image| ids.push(image.id));
+        if let Some(diversity) = &mut diversity {
+            block.images.iter().for_each(|image| diversity.add(&image.prediction));
+        }
         statistics.extend(scorer.score(&block)?);
         advance(block.images.len());
+    }
+    let mut clip_protocol = clip.map(ClipScore::protocol);
+    if let (Some(clip), Some(protocol)) = (clip, &mut clip_protocol) {
+        // CLIP reads captions before the tokenizer.
+        for (block, statistics) in statistics.chunks_mut(CLIP_IMAGES).enumerate() {
+            let images = (block * CLIP_IMAGES..).take(statistics.len());
+            let images: Vec<Image> = images.map(|index| pairs.image(index)).collect();
+            let segments: Vec<_> = images.iter().map(Image::segment).collect();
+            let scores = clip.score(&segments, &options.metrics, protocol)?;
+            statistics.iter_mut().zip(scores).for_each(|(image, scores)| image.clip = scores);
+            advance(images.len());
+        }
     }
     let summary = Summary {
         protocol: Protocol {
@@ -79,9 +102,11 @@ pub fn evaluate_with_progress(
             captions_with_line_separators,
             references_left_out: (options.subset != Subset::All).then(|| pairs.left_out()),
             cider_images: stored.map(|stored| stored.images()),
+            clip: clip_protocol,
         },
         n: pairs.len(),
         corpus: corpus(&statistics.iter().collect::<Vec<_>>()),
+        diversity: diversity.map(diversity::Counter::finish),
         confidence: None,
     };
     Ok(Evaluation { summary, ids, statistics })
@@ -112,6 +137,10 @@ impl<'a> Scorer<'a> {
     fn new(options: &'a Options) -> Result<Self, Error> {
         if options.metrics.contains(&Metric::Meteor) && options.meteor.is_none() {
             return Err(Error::NoMeteorResources);
+        }
+        let by_clip = options.metrics.iter().find(|metric| metric.needs_clip());
+        if let (Some(metric), None) = (by_clip, &options.clip) {
+            return Err(Error::NoClip(*metric));
         }
         Ok(Self { options, vocabulary: Interner::default(), weights: None })
     }

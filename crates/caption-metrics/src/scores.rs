@@ -2,11 +2,11 @@
 
 use serde::ser::{Serialize, Serializer};
 
+use crate::clip_score::{ImageClipScores, positive};
 use crate::options::Metric;
 use crate::{bleu, meteor, numerics};
 
-/// Scores by name, in the order BLEU-1..4, METEOR, `ROUGE_L`, `CIDEr`; those not asked for are left
-/// out.
+/// Scores by name, in the order of [`Metric::ALL`]; those not asked for are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores(Vec<(&'static str, f64)>);
 
@@ -36,13 +36,15 @@ impl Serialize for Scores {
 
 /// The counts and scores of an image from which corpus scores are computed.
 ///
-/// `None` for a metric that was not asked for. With METEOR it takes 172 bytes.
+/// `None` for a metric that was not asked for. With METEOR it takes 188 bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
     pub(crate) bleu: Option<bleu::Statistics>,
     pub(crate) meteor: Option<meteor::Statistics>,
     pub(crate) rouge: Option<f64>,
     pub(crate) cider: Option<f64>,
+    /// Scores by a CLIP; empty if none was asked for.
+    pub(crate) clip: ImageClipScores,
 }
 
 /// Returns the scores of a corpus of these images, which may repeat. All have the same metrics.
@@ -68,5 +70,10 @@ pub(crate) fn corpus(images: &[&Statistics]) -> Scores {
     };
     mean("ROUGE_L", |image| image.rouge);
     mean("CIDEr", |image| image.cider);
+    for (index, (name, _)) in first.clip.iter().enumerate() {
+        let all: Vec<f64> =
+            images.iter().filter_map(|image| Some(image.clip.get(index)?.1)).collect();
+        scores.push(name, positive(numerics::mean(&all)));
+    }
     scores
 }

@@ -47,7 +47,18 @@ impl TextEncoder {
     /// # Errors
     /// Fails if memory is exhausted.
     pub fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor, Error> {
-        let rows = self.tokenizer.encode_batch(texts)?;
+        Ok(self.encode_counting_cut(texts)?.0)
+    }
+
+    /// Returns the same as [`Self::encode`], and the number of texts that were truncated.
+    ///
+    /// # Errors
+    /// Fails if memory is exhausted.
+    pub fn encode_counting_cut<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> Result<(Tensor, usize), Error> {
+        let (rows, cut) = self.tokenizer.encode_batch_counting_cut(texts)?;
         // Batches of texts of similar length need little padding.
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].len());
@@ -64,7 +75,13 @@ impl TextEncoder {
             let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
             let _ = all.shallow_clone().f_index_copy_(0, &indices, &normalized(&embeddings)?)?;
         }
-        Ok(all)
+        Ok((all, cut))
+    }
+
+    /// Returns the number of tokens at which texts are truncated.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.tokenizer.context_length()
     }
 
     /// Returns the SHA-256 of the weights.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use caption_metrics::{Metric, Predictions, References};
+use caption_metrics::{Diversity, Metric, Predictions, References};
 use foreign_text::printable_path;
 use recipes::{Config, System};
 use runs::ImageKeywords;
@@ -42,6 +42,8 @@ pub(crate) struct Evaluation {
     pub tokenizer: String,
     /// Corpus scores, keyed by the names in [`metrics`].
     pub scores: BTreeMap<String, f64>,
+    /// Diversity of the captions, if it was computed.
+    pub diversity: Option<Diversity>,
     /// Captions in the order of the split.
     pub captions: Vec<Captioned>,
 }
@@ -215,6 +217,7 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
             .into_iter()
             .filter_map(|(name, score)| Some((name, score?)))
             .collect(),
+        diversity: scores.diversity,
         captions,
     })
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use caption_metrics::{Evaluation, KeyStyle};
+use caption_metrics::{Diversity, Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub struct ScoresFile {
     pub n: usize,
     /// Scores of the whole split, by name; `None` for a score that is not a number.
     pub corpus: BTreeMap<String, Option<f64>>,
+    /// Diversity of the predictions, if it was asked for.
+    pub diversity: Option<Diversity>,
     /// Scores of each image, by its file name.
     pub per_image: BTreeMap<String, BTreeMap<String, f64>>,
 }

@@ -104,4 +104,6 @@ pub struct Candidate {
     pub score: f64,
     /// Cosine similarity of caption and image by CLIP, if one is served.
     pub similarity: Option<f64>,
+    /// CLIPScore (Hessel et al. 2021) by the same CLIP.
+    pub clip_score: Option<f64>,
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use caption_metrics::clip_score::{PROMPT, WEIGHT, clip_score};
 use keywords::TextEncoder;
 use networks::memory::OutOfMemory;
 use networks::transfer;
@@ -13,6 +14,7 @@ use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
 use training::captioner::Captioner;
 use training::captions::Caption;
+use training::clip_scorer;
 use training::inputs::normalized;
 use training::keyword_selector::KeywordSelector;
 
@@ -126,7 +128,7 @@ impl Models {
             .collect()
     }
 
-    /// Sets the similarity of every caption to its image.
+    /// Sets the similarity of every caption to its image, and its CLIPScore.
     fn add_similarities(
         &self,
         all: &mut [Vec<TaskOutput>],
@@ -141,13 +143,16 @@ impl Models {
         }
         let texts: Vec<&str> =
             candidates.iter().map(|(_, candidate)| candidate.caption.as_str()).collect();
-        let texts = similarity_model.texts.encode(&texts)?;
         let indices: Vec<usize> = candidates.iter().map(|(image, _)| *image).collect();
         let images = normalized(&images.rows(&indices)?);
-        let cosines =
-            (texts * images).f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double)?;
-        for ((_, candidate), cosine) in candidates.into_iter().zip(Vec::<f64>::try_from(cosines)?) {
+        let cosines = |prompt: &str| -> Result<Vec<f64>, Error> {
+            let (texts, _) = clip_scorer::encode(&similarity_model.texts, prompt, &texts)?;
+            Ok(clip_scorer::row_products(&texts, &images)?)
+        };
+        let scored = cosines("")?.into_iter().zip(cosines(PROMPT)?);
+        for ((_, candidate), (cosine, with_prompt)) in candidates.into_iter().zip(scored) {
             candidate.similarity = Some(cosine);
+            candidate.clip_score = Some(clip_score(with_prompt, WEIGHT));
         }
         Ok(())
     }
@@ -295,6 +300,11 @@ fn group_tasks(images: &[PreparedImage]) -> Vec<TaskGroup<'_>> {
 /// Sorts captions by descending score; equal scores keep their order.
 fn sorted_by_score(mut captions: Vec<Caption>) -> Vec<Candidate> {
     captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let candidate = |Caption { text, score }| Candidate { caption: text, score, similarity: None };
+    let candidate = |Caption { text, score }| Candidate {
+        caption: text,
+        score,
+        similarity: None,
+        clip_score: None,
+    };
     captions.into_iter().map(candidate).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
+use caption_metrics::{Evaluation, Metric, Options, Predictions, References, evaluate};
 use durable::kept::Key;
 use foreign_text::printable_path;
 use keywords::ImageKeywords;
@@ -161,6 +161,7 @@ pub fn evaluate_run(
         None => written.clone(),
         Some(seed) => deranged(seed, &written),
     };
+    let metrics = &with_training_captions(metrics, &inputs, &captioner.config.system);
     let scored = captioner.choices().into_iter().map(|choice| {
         let folder = match &choice.name {
             None => out.clone(),
@@ -252,6 +253,16 @@ pub(crate) fn choose_captions(
         prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
     });
     captioned.collect()
+}
+
+/// Adds the captions that a run was trained on, where diversity is asked for.
+fn with_training_captions(metrics: &Options, inputs: &Inputs, system: &System) -> Options {
+    let captions = || {
+        let images = inputs.split.train.iter();
+        images.flat_map(|&image| inputs.references(image, system)).collect()
+    };
+    let training_captions = metrics.metrics.contains(&Metric::Diversity).then(captions);
+    Options { training_captions, ..metrics.clone() }
 }
 
 /// Scores captions against their references.

@@ -40,6 +40,7 @@ pub mod batches;
 pub mod captioner;
 pub mod captions;
 pub mod checkpoint;
+pub mod clip_scorer;
 mod early_stop;
 mod epoch_scores;
 mod error;

@@ -140,6 +140,14 @@ impl ClipTokenizer {
         crate::encode_batch(&self.tokenizer, texts, true)
     }
 
+    /// Returns the same as [`Self::encode_batch`], and the number of texts that were truncated.
+    pub fn encode_batch_counting_cut<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> Result<(Vec<Vec<u32>>, usize), TokenizerError> {
+        crate::encode_batch_counting_cut(&self.tokenizer, texts, true)
+    }
+
     /// Pads rows with `<|endoftext|>` to the longest, as transformers' `padding=True` does.
     #[must_use]
     pub fn pad<R: AsRef<[u32]>>(&self, rows: &[R]) -> PaddedRows {

@@ -55,7 +55,17 @@ fn encode_batch<S: AsRef<str>>(
     texts: &[S],
     special: bool,
 ) -> Result<Vec<Vec<u32>>, TokenizerError> {
+    Ok(encode_batch_counting_cut(tokenizer, texts, special)?.0)
+}
+
+/// Returns token ids of texts, and the number of texts that were truncated.
+fn encode_batch_counting_cut<S: AsRef<str>>(
+    tokenizer: &tokenizers::Tokenizer,
+    texts: &[S],
+    special: bool,
+) -> Result<(Vec<Vec<u32>>, usize), TokenizerError> {
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let encodings = tokenizer.encode_batch_fast(texts, special).map_err(TokenizerError::library)?;
-    Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    let cut = encodings.iter().filter(|encoding| !encoding.get_overflowing().is_empty()).count();
+    Ok((encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect(), cut))
 }

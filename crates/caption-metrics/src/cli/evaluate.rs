@@ -13,12 +13,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::check_threads;
+use crate::clip_score::{ClipProtocol, ClipScore};
 use crate::correlate::correlate;
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
 use crate::{
-    CiderFrequencies, Error, KeyStyle, Metric, Options, Predictions, Protocol, References, Subset,
-    Summary, Tokenizer, evaluate_with_progress, ratings,
+    CiderFrequencies, Diversity, Error, KeyStyle, Metric, Options, Predictions, Protocol,
+    References, Scores, Subset, Summary, Tokenizer, evaluate_with_progress, ratings,
 };
 
 /// Score predicted captions against reference captions.
@@ -56,6 +57,11 @@ pub struct EvaluateArgs {
     /// CIDEr's document frequencies come from these images only
     #[arg(long, value_name = "predictions|FILE")]
     pub subset: Option<PathBuf>,
+
+    /// Captions of the training images, in a format of --references: diversity then has the share
+    /// of novel predictions, which are none of them
+    #[arg(long, value_name = "FILE")]
+    pub training_captions: Option<PathBuf>,
 
     /// Names of scores in --json and --per-image: plain (BLEU-1) or pycocoevalcap (`Bleu_1`, and
     /// `eval` and `evalImgs` as in `COCOEvalCap`)
@@ -101,7 +107,9 @@ pub struct ScoringArgs {
     #[arg(long, value_name = "none|ptb")]
     pub tokenizer: Option<Tokenizer>,
 
-    /// Metrics out of bleu,meteor,rouge,cider [default: all, METEOR if it has been fetched]
+    /// Metrics out of bleu,meteor,rouge,cider,diversity, and with a CLIP (`capsmith evaluate`)
+    /// clipscore,refclipscore,clipscore-torchmetrics [default: the first four, METEOR if it has been
+    /// fetched]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub metrics: Option<Vec<Metric>>,
 
@@ -109,6 +117,10 @@ pub struct ScoringArgs {
     /// the scored images' references
     #[arg(long, value_name = "FILE")]
     pub cider_df: Option<PathBuf>,
+
+    /// CLIP of CLIPScore, of a program that has one.
+    #[arg(skip)]
+    pub clip: Option<ClipScore>,
 }
 
 impl ScoringArgs {
@@ -126,7 +138,7 @@ impl ScoringArgs {
                 let needed = metrics.contains(&Metric::Meteor).then_some(resources);
                 (metrics.clone(), needed.transpose()?)
             }
-            (None, Ok(resources)) => (Metric::ALL.to_vec(), Some(resources)),
+            (None, Ok(resources)) => (Metric::PYCOCOEVALCAP.to_vec(), Some(resources)),
             (
                 None,
                 Err(error @ (resources::Error::Missing(_) | resources::Error::NoDataFolder)),
@@ -143,6 +155,8 @@ impl ScoringArgs {
             meteor,
             cider_frequencies: cider_frequencies.map(Arc::new),
             subset: Subset::All,
+            clip: self.clip.clone(),
+            training_captions: None,
         })
     }
 
@@ -253,7 +267,14 @@ fn run_scores(
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         bail!("evaluate needs --references FILE and --predictions FILE");
     };
-    let options = args.scoring.file_options(args.subset.as_deref(), note)?;
+    let mut options = args.scoring.file_options(args.subset.as_deref(), note)?;
+    if let Some(path) = &args.training_captions {
+        if !options.metrics.contains(&Metric::Diversity) {
+            bail!("--training-captions is for diversity; add it to --metrics");
+        }
+        let training = References::read(path)?;
+        options.training_captions = Some(training.iter().flat_map(|(_, all)| all).collect());
+    }
     let (references, predictions) =
         rayon::join(|| References::read(references), || Predictions::read(predictions));
     let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
@@ -285,14 +306,23 @@ fn run_scores(
 pub fn print_scores(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} images, {}", summary.n, describe(&summary.protocol))?;
     let intervals = summary.confidence.as_ref().map(|confidence| &confidence.intervals);
+    let width = width(&summary.corpus);
     for (name, score) in summary.corpus.iter() {
-        write!(out, "{name:8} {score:.6}")?;
+        write!(out, "{name:width$} {score:.6}")?;
         if let Some(interval) = intervals.into_iter().flatten().find(|i| i.name == name) {
             write!(out, "  [{:.6}, {:.6}]", interval.low, interval.high)?;
         }
         writeln!(out)?;
     }
+    for (name, value) in summary.diversity.iter().flat_map(Diversity::entries) {
+        writeln!(out, "{name:11} {}", (value * 1e6).round() / 1e6)?;
+    }
     Ok(())
+}
+
+/// Returns the width of a column of these scores' names.
+fn width(scores: &Scores) -> usize {
+    scores.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(8)
 }
 
 fn describe(protocol: &Protocol) -> String {
@@ -305,6 +335,17 @@ fn describe(protocol: &Protocol) -> String {
     }
     if let Some(images) = protocol.cider_images {
         let _ = write!(text, "; CIDEr with stored document frequencies of {images} images");
+    }
+    if let Some(clip) = &protocol.clip {
+        let ClipProtocol { weight, prompt, context_length, .. } = clip;
+        let (predictions, references) = (clip.cut_predictions, clip.cut_references);
+        let _ = write!(text, "; CLIPScore with w = {weight} and prompt {prompt:?}");
+        if predictions + references > 0 {
+            let _ = write!(
+                text,
+                "; {predictions} predictions and {references} references cut at {context_length} tokens"
+            );
+        }
     }
     if protocol.captions_with_line_separators > 0 {
         let captions = protocol.captions_with_line_separators;

@@ -11,7 +11,8 @@ const TOLERANCE: f64 = 1e-12;
 /// Returns options with all metrics; METEOR only if its resources have been fetched.
 pub fn options(tokenizer: Tokenizer) -> Options {
     let meteor = resources();
-    let metrics = Metric::ALL.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
+    let metrics =
+        Metric::PYCOCOEVALCAP.into_iter().filter(|m| *m != Metric::Meteor || meteor.is_some());
     Options { tokenizer, metrics: metrics.collect(), meteor, ..Options::default() }
 }
 

@@ -1,5 +1,8 @@
 //! Table of scores.
 
+use std::collections::BTreeMap;
+
+use caption_metrics::Diversity;
 use maud::{Markup, html};
 
 use super::{name, not_evaluated};
@@ -29,6 +32,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     let head: Vec<&str> = ["run", "pictures"].into_iter().chain(columns).collect();
     html! {
         (sortable(&head, &rows))
+        @if all.iter().any(|(.., one)| one.diversity.is_some()) { (diversity(&all)) }
         (not_evaluated(runs))
         @if all.iter().any(|(.., one)| one.control) {
             p.note {
@@ -42,6 +46,33 @@ pub(super) fn section(runs: &[Run]) -> Markup {
                 "Runs marked PTB are scored on Penn Treebank tokens, the others on raw captions: their scores "
                 "are not directly comparable."
             }
+        }
+    }
+}
+
+/// Returns the table of the captions' diversity.
+fn diversity(all: &[(usize, &Run, &Evaluation)]) -> Markup {
+    let entries = |one: &Evaluation| one.diversity.iter().flat_map(Diversity::entries).collect();
+    let rows: Vec<(Cell, BTreeMap<&str, f64>)> =
+        all.iter().map(|&(number, run, one)| (run_cell(number, run, one), entries(one))).collect();
+    let columns = ["vocabulary", "distinct_1", "distinct_2", "novel", "mean_length"];
+    let table: Vec<Vec<Cell>> = rows
+        .into_iter()
+        .map(|(run, entries)| {
+            let decimals = |column: &str| if column == "vocabulary" { 0 } else { 4 };
+            let cell = |column: &str| match entries.get(column) {
+                Some(&value) => Cell::number(value, decimals(column)),
+                None => Cell::text("–"),
+            };
+            [run].into_iter().chain(columns.map(cell)).collect()
+        })
+        .collect();
+    let head: Vec<&str> = ["run"].into_iter().chain(columns).collect();
+    html! {
+        (sortable(&head, &table))
+        p.note {
+            "Diversity of the captions: distinct words, distinct words and pairs of words over all "
+            "words, share of captions that are none of the training captions, mean length in words."
         }
     }
 }

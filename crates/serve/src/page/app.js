@@ -148,7 +148,7 @@ function tell(answer, elapsed) {
   const company = answer.together > 1 ? `, together with ${answer.together - 1} other` : "";
   $("status").textContent =
     `${Math.round(elapsed)} ms: picture ${Math.round(picture)}, waiting ${Math.round(queue)}, models ${Math.round(models)}${company}`;
-  const best = Math.max(...answer.runs.map((run) => run.similarity ?? 0), 0.35);
+  const best = Math.max(...answer.runs.map((run) => run.clip_score ?? 0), 0.9);
   $("results").replaceChildren(...answer.runs.map((run) => result(run, best)));
 }
 
@@ -158,10 +158,10 @@ function result(run, best) {
   find(".name").textContent = run.run;
   find(".system").textContent = run.system;
   find(".caption").textContent = run.caption;
-  if (run.similarity !== null) {
-    find(".similarity").hidden = false;
-    find("output").textContent = run.similarity.toFixed(3);
-    find(".bar span").style.setProperty("--share", `${Math.max(0, (100 * run.similarity) / best)}%`);
+  if (run.clip_score !== null) {
+    find(".clipscore").hidden = false;
+    find("output").textContent = run.clip_score.toFixed(3);
+    find(".bar span").style.setProperty("--share", `${(100 * run.clip_score) / best}%`);
   }
   if (run.keywords) {
     find(".words").hidden = false;
@@ -175,13 +175,12 @@ function candidates(run, find) {
   find("details").hidden = false;
   find("summary").textContent = `All ${run.candidates.length} captions`;
   find(".score").textContent = served.runs.find((other) => other.name === run.run).score;
-  // SBG's score is the similarity itself.
-  const judged = run.similarity !== null && run.system !== "sbg";
-  find(".cosine").hidden = !judged;
+  const judged = run.clip_score !== null;
+  find(".judged").hidden = !judged;
   for (const candidate of run.candidates) {
     const row = document.createElement("tr");
     row.append(cell("td", candidate.caption), cell("td", candidate.score.toFixed(3), "number"));
-    if (judged) row.append(cell("td", candidate.similarity.toFixed(3), "number"));
+    if (judged) row.append(cell("td", candidate.clip_score.toFixed(3), "number"));
     find("tbody").append(row);
   }
 }

@@ -90,6 +90,7 @@ impl Backend for Sums {
                 caption: Self::of(picture.pixels[0].as_ref().unwrap(), task),
                 score: 0.5,
                 similarity: None,
+                clip_score: None,
             }],
             keywords: None,
         };

@@ -172,7 +172,7 @@ impl Sweep {
     }
 
     fn check_metric(&self) -> Result<(), String> {
-        let scores: Vec<&str> = caption_metrics::Metric::ALL
+        let scores: Vec<&str> = caption_metrics::Metric::PYCOCOEVALCAP
             .iter()
             .flat_map(|metric| metric.names().iter().copied())
             .collect();

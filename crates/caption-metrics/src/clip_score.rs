@@ -1,0 +1,259 @@
+//! CLIPScore and RefCLIPScore (Hessel et al. 2021, arXiv 2104.08718), and torchmetrics' CLIP score.
+//!
+//! With `v` the CLIP embedding of the image, `c` that of the prompt and the prediction, `r_i` those
+//! of the prompt and each reference, and H the harmonic mean:
+//!
+//! ```text
+//! CLIPScore = w · max(cos(c, v), 0)      RefCLIPScore = H(CLIPScore, max(max_i cos(c, r_i), 0))
+//! ```
+//!
+//! Corpus scores are means over images. torchmetrics' score is 100 · cos(c, v) without a prompt;
+//! it clips the mean at 0, not every image.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::meteor::Segment;
+use crate::{Error, Metric};
+
+/// Weight w of CLIPScore. PAC-S (Sarto et al. 2023) has 2, and weights of its own.
+pub const WEIGHT: f64 = 2.5;
+
+/// Prompt of CLIPScore, which stands before every caption.
+pub const PROMPT: &str = "A photo depicts";
+
+/// CLIP that compares captions with images, and with each other.
+///
+/// This crate has none: `training::clip_scorer` of capsmith computes one by libtorch.
+pub trait ClipModel: fmt::Debug + Send + Sync {
+    /// Compares captions, each with the prompt before it; with references only where wanted.
+    ///
+    /// # Errors
+    /// Fails if an image is not known, or the model fails.
+    fn cosines(
+        &self,
+        images: &[Segment<'_, String>],
+        prompt: &str,
+        with_references: bool,
+    ) -> Result<Cosines, Box<dyn StdError + Send + Sync>>;
+
+    /// Returns the SHA-256 of the weights.
+    fn sha256(&self) -> &str;
+
+    /// Returns the number of tokens at which captions are cut.
+    fn context_length(&self) -> usize;
+}
+
+/// Cosines of embeddings, for each image.
+#[derive(Clone, Debug, Default)]
+pub struct Cosines {
+    /// Cosine of the prediction and the image.
+    pub images: Vec<f64>,
+    /// Largest cosine of the prediction and a reference; empty without references.
+    pub references: Vec<f64>,
+    /// Number of predictions that were cut.
+    pub cut_predictions: usize,
+    /// Number of references that were cut.
+    pub cut_references: usize,
+}
+
+/// CLIP, weight and prompt of CLIPScore.
+#[derive(Clone, Debug)]
+pub struct ClipScore {
+    /// CLIP that compares captions with images.
+    pub model: Arc<dyn ClipModel>,
+    /// Weight w; [`WEIGHT`] for CLIPScore.
+    pub weight: f64,
+    /// Prompt before every caption; [`PROMPT`] for CLIPScore.
+    pub prompt: String,
+}
+
+/// CLIP, weight, prompt and cut captions of CLIPScore.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClipProtocol {
+    /// SHA-256 of the CLIP's weights.
+    pub model_sha256: String,
+    /// Weight w.
+    pub weight: f64,
+    /// Prompt before every caption; torchmetrics' score has none.
+    pub prompt: String,
+    /// Number of tokens at which captions are cut.
+    pub context_length: usize,
+    /// Number of predictions that were cut.
+    pub cut_predictions: usize,
+    /// Number of references that were cut.
+    pub cut_references: usize,
+}
+
+/// Scores of one image by their names.
+pub(crate) type ImageClipScores = Box<[(&'static str, f64)]>;
+
+impl ClipScore {
+    /// Returns the protocol, before any caption was cut.
+    pub(crate) fn protocol(&self) -> ClipProtocol {
+        ClipProtocol {
+            model_sha256: self.model.sha256().to_owned(),
+            weight: self.weight,
+            prompt: self.prompt.clone(),
+            context_length: self.model.context_length(),
+            cut_predictions: 0,
+            cut_references: 0,
+        }
+    }
+
+    /// Returns those `metrics` that a CLIP computes, for each image, and counts cut captions.
+    pub(crate) fn score(
+        &self,
+        images: &[Segment<'_, String>],
+        metrics: &[Metric],
+        protocol: &mut ClipProtocol,
+    ) -> Result<Vec<ImageClipScores>, Error> {
+        let wants = |metric| metrics.contains(&metric);
+        let with_references = wants(Metric::RefClipScore);
+        let mut columns: Vec<(&'static str, Vec<f64>)> = Vec::new();
+        let (mut cut_predictions, mut cut_references) = (0, 0);
+        if wants(Metric::ClipScore) || with_references {
+            let found = self.model.cosines(images, &self.prompt, with_references);
+            let found = found.map_err(Error::Clip)?;
+            let scores = found.images.iter().map(|&cosine| clip_score(cosine, self.weight));
+            let scores: Vec<f64> = scores.collect();
+            if with_references {
+                let both = scores.iter().zip(&found.references);
+                let scores = both.map(|(&score, &cosine)| ref_clip_score(score, cosine)).collect();
+                columns.push(("RefCLIPScore", scores));
+            }
+            if wants(Metric::ClipScore) {
+                columns.insert(0, ("CLIPScore", scores));
+            }
+            (cut_predictions, cut_references) = (found.cut_predictions, found.cut_references);
+        }
+        if wants(Metric::ClipScoreTorchmetrics) {
+            let found = self.model.cosines(images, "", false).map_err(Error::Clip)?;
+            let scores = found.images.iter().map(|cosine| 100.0 * cosine).collect();
+            columns.push(("CLIPScore_torchmetrics", scores));
+            cut_predictions = cut_predictions.max(found.cut_predictions);
+        }
+        protocol.cut_predictions += cut_predictions;
+        protocol.cut_references += cut_references;
+        let image = |image| columns.iter().map(|(name, scores)| (*name, scores[image])).collect();
+        Ok((0..images.len()).map(image).collect())
+    }
+}
+
+/// Returns CLIPScore by the cosine of caption and image.
+#[must_use]
+pub fn clip_score(cosine: f64, weight: f64) -> f64 {
+    weight * positive(cosine)
+}
+
+/// Returns RefCLIPScore by CLIPScore and the largest cosine of the caption and a reference.
+#[must_use]
+pub fn ref_clip_score(clip_score: f64, reference_cosine: f64) -> f64 {
+    let (a, b) = (clip_score, positive(reference_cosine));
+    if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) }
+}
+
+/// Clips a number at 0, as numpy does: not a number stays so.
+pub(crate) fn positive(value: f64) -> f64 {
+    value.clamp(0.0, f64::INFINITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Evaluation, Options, Predictions, References, evaluate};
+
+    /// A CLIP whose cosines are written into the captions; a prompt halves them.
+    #[derive(Debug)]
+    struct Written;
+
+    impl ClipModel for Written {
+        fn cosines(
+            &self,
+            images: &[Segment<'_, String>],
+            prompt: &str,
+            with_references: bool,
+        ) -> Result<Cosines, Box<dyn StdError + Send + Sync>> {
+            let scale = if prompt.is_empty() { 1.0 } else { 0.5 };
+            let mut found = Cosines::default();
+            for image in images {
+                found.images.push(scale * image.hypothesis.parse::<f64>()?);
+                let references = image.references.iter().map(|text| text.parse::<f64>());
+                let references: Vec<f64> = references.collect::<Result<_, _>>()?;
+                if with_references {
+                    found.references.push(references.into_iter().fold(-1.0, f64::max));
+                    found.cut_references += image.references.len();
+                }
+                found.cut_predictions += 1;
+            }
+            Ok(found)
+        }
+
+        fn sha256(&self) -> &'static str {
+            "0"
+        }
+
+        fn context_length(&self) -> usize {
+            77
+        }
+    }
+
+    fn scored(metrics: &[&str], with_model: bool) -> Result<Evaluation, Error> {
+        let references =
+            References::new([("a", vec!["0.25", "-0.5"]), ("b", vec!["-1"]), ("c", vec!["1"])])?;
+        let predictions = Predictions::new([("a", "0.4"), ("b", "0.2"), ("c", "-0.9")])?;
+        let clip = ClipScore { model: Arc::new(Written), weight: 2.0, prompt: "P".to_owned() };
+        let options = Options {
+            metrics: metrics.iter().filter_map(|name| name.parse().ok()).collect(),
+            clip: with_model.then_some(clip),
+            ..Options::default()
+        };
+        evaluate(&references, &predictions, &options)
+    }
+
+    fn close(found: Option<f64>, expected: f64) {
+        assert!(
+            found.is_some_and(|found| (found - expected).abs() < 1e-15),
+            "{found:?} {expected}"
+        );
+    }
+
+    #[test]
+    fn scores_are_those_computed_by_hand() -> Result<(), Error> {
+        let found = scored(&["refclipscore", "clipscore-torchmetrics", "clipscore"], true)?;
+        let corpus = &found.summary.corpus;
+        let names: Vec<&str> = corpus.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["CLIPScore", "RefCLIPScore", "CLIPScore_torchmetrics"]);
+        // Cosines with the prompt are 0.2, 0.1 and -0.45.
+        close(corpus.get("CLIPScore"), (0.4 + 0.2) / 3.0);
+        close(corpus.get("RefCLIPScore"), 2.0 * 0.4 * 0.25 / 0.65 / 3.0);
+        // The mean of 40, 20 and -90 is clipped, and so is the score of the last image alone.
+        close(corpus.get("CLIPScore_torchmetrics"), 0.0);
+        let images: Vec<_> = found.per_image().collect();
+        close(images[0].scores.get("CLIPScore_torchmetrics"), 40.0);
+        close(images[1].scores.get("RefCLIPScore"), 0.0);
+        close(images[2].scores.get("RefCLIPScore"), 0.0);
+        close(images[2].scores.get("CLIPScore_torchmetrics"), 0.0);
+        let protocol = found.summary.protocol.clip;
+        let cut = protocol.map(|clip| (clip.cut_predictions, clip.cut_references));
+        assert_eq!(cut, Some((3, 4)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_metric_that_needs_a_clip_is_refused_without_one() {
+        for metric in ["clipscore", "refclipscore", "clipscore-torchmetrics"] {
+            let error = scored(&["bleu", metric], false).err().map(|error| error.to_string());
+            assert!(error.is_some_and(|error| error.contains("--clip")), "{metric}");
+        }
+    }
+
+    #[test]
+    fn no_number_stays_none() {
+        assert!(clip_score(f64::NAN, 2.5).is_nan() && ref_clip_score(0.5, f64::NAN).is_nan());
+        assert_eq!(clip_score(-0.5, 2.5), 0.0);
+    }
+}

@@ -1,0 +1,71 @@
+//! CLIPScore and diversity of runs and of files, on a CLIP with random weights.
+
+use std::path::Path;
+
+use super::stage::{Stage, failure, init_clip, success};
+
+const METRICS: &str = "clipscore,refclipscore,clipscore-torchmetrics,diversity,rouge";
+
+fn read_json(path: impl AsRef<Path>) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let run = place("run");
+    success(&stage.train(Path::new(&run), &["--set", "training.epochs=1"]));
+    let printed = success(&["evaluate", "--run", &run, "--metrics", METRICS]);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    for part in ["\nRefCLIPScore ", "\nnovel ", "w = 2.5 and prompt \"A photo depicts\""] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let of_run = Path::new(&run).join("evaluation/test");
+    let written = read_json(&of_run.join("scores.json"));
+    let clip_score = written["corpus"]["CLIPScore"].as_f64().unwrap();
+    assert!((0.0..=2.5).contains(&clip_score), "{written}");
+    assert!(written["diversity"]["novel"].is_f64(), "{written}");
+    let csv = std::fs::read_to_string(of_run.join("per-image.csv")).unwrap();
+    let head = csv.lines().next().unwrap();
+    assert_eq!(head, "image_id,ROUGE_L,CLIPScore,RefCLIPScore,CLIPScore_torchmetrics");
+
+    let file = |name: &str| of_run.join(name).display().to_string();
+    let (references, predictions) = (file("references.json"), file("predictions.json"));
+    let (clip, embeddings, again) = (stage.clip(), stage.embeddings(), place("again.json"));
+    let files = ["evaluate", "--references", &references, "--predictions", &predictions];
+    let files = [&files[..], &["--tokenizer", "none", "--metrics", METRICS]].concat();
+    let by_clip = ["--clip", &clip, "--embeddings", &embeddings];
+    success(&[&files[..], &by_clip, &["--json", &again]].concat());
+    let mut found = read_json(&again);
+    assert_eq!(found["corpus"], written["corpus"]);
+    assert_eq!(found["per_image"], written["per_image"]);
+    assert_eq!(found["protocol"], written["protocol"]);
+    // Only the run knows its training captions.
+    found["diversity"]["novel"] = written["diversity"]["novel"].clone();
+    assert_eq!(found["diversity"], written["diversity"]);
+    // PAC-S has another weight.
+    success(&[&files[..], &by_clip, &["--clipscore-weight", "2", "--json", &again]].concat());
+    let other = read_json(&again)["corpus"]["CLIPScore"].as_f64().unwrap();
+    assert!((other - clip_score * 2.0 / 2.5).abs() < 1e-12, "{other} {clip_score}");
+
+    let page = place("report.html");
+    success(&["report", &run, "--out", &page]);
+    let page = std::fs::read_to_string(page).unwrap();
+    for part in ["CLIPScore", "RefCLIPScore", "distinct_2", "novel"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.contains(&format!("data-value=\"{clip_score}\"")));
+
+    let error = failure(&files);
+    assert!(error.contains("--embeddings F") && error.contains("precompute"), "{error}");
+    let other = place("other");
+    init_clip(&other, "24");
+    let error = failure(&[&files[..], &["--clip", &other, "--embeddings", &embeddings]].concat());
+    assert!(error.contains("SHA-256") && error.contains(&other), "{error}");
+    let error = failure(&["evaluate", "--run", &run, "--metrics", METRICS, "--clip", &other]);
+    assert!(error.contains("SHA-256"), "{error}");
+    let error = failure(&[&files[..7], &["--metrics", "rouge"], &by_clip].concat());
+    assert!(error.contains("--metrics"), "{error}");
+}
