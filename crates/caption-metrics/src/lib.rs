@@ -47,8 +47,8 @@
 //! ```
 //!
 //! [`significance`] has bootstrap intervals and a paired test of two systems,
-//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer
-//! alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
+//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`judges`] that of the
+//! published collections of ratings, [`ptb`] the tokenizer alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
 //! `caption-eval` and the module `cli` with its commands.
 //!
 //! # Memory
@@ -145,6 +145,7 @@ mod counting;
 mod error;
 mod frequencies;
 mod interner;
+pub mod judges;
 pub mod meteor;
 mod names;
 mod ngrams;
