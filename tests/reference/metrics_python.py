@@ -90,16 +90,28 @@ def files():
 
 def kendall():
     random.seed(1)
-    cases = []
+    sides = []
     for points, xs, ys in [(5, 3, 2), (40, 6, 4), (200, 1000, 2), (300, 7, 5)]:
         x = [random.randrange(xs) / xs for _ in range(points)]
-        y = [random.randrange(ys) / ys for _ in range(points)]
-        cases.append({
-            "x": x, "y": y,
-            "tau_b": float(kendalltau(x, y, variant="b").statistic),
-            "tau_c": float(kendalltau(x, y, variant="c").statistic),
-        })
-    return cases
+        sides.append((x, [random.randrange(ys) / ys for _ in range(points)]))
+    sides += [
+        ([], []), ([1.0], [2.0]), ([1.0, 2.0], [3.0, 4.0]), ([1.0, 2.0], [4.0, 3.0]),
+        ([1.0, 1.0], [3.0, 4.0]), ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0]), ([2.0] * 4, [3.0] * 4),
+        ([0.0, -0.0, 1.0, 2.0], [1.0, 2.0, 3.0, 2.0]), ([1.0, 2.0, 3.0], [1.0, 1.0, 2.0]),
+        ([1e-300, 2e-300, 1e300, -1e300], [1.0, 2.0, 2.0, 0.0]),
+        ([0.1 * k for k in range(50)], [k // 7 for k in range(50)]),
+        ([0.1 * k for k in range(50)], [-(k // 2) for k in range(50)]),
+        ([float(k) for k in range(37)], [-float(k) for k in range(37)]),
+    ]
+    for points in [2, 3, 4, 7, 1000]:
+        x = [random.choice([0.0, 0.0, random.random()]) for _ in range(points)]
+        sides.append((x, [random.choice([1.0, 2.0, 3.0, 4.0]) for _ in range(points)]))
+
+    def tau(x, y, variant):
+        value = float(kendalltau(x, y, variant=variant).statistic)
+        return None if math.isnan(value) else value
+
+    return [{"x": x, "y": y, "tau_b": tau(x, y, "b"), "tau_c": tau(x, y, "c")} for x, y in sides]
 
 
 def main():

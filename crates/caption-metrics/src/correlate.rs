@@ -8,6 +8,42 @@
 use crate::ratings::Ratings;
 use crate::{Error, Options, Predictions, Protocol, References, Scores, evaluate};
 
+/// A caption of an image, with the references that it is scored against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The image.
+    pub image: String,
+    /// The caption that people rated.
+    pub caption: String,
+    /// The references.
+    pub references: Vec<String>,
+}
+
+/// Scores by the metric's name, each with one score a pair.
+pub type Columns = Vec<(&'static str, Vec<f64>)>;
+
+/// Scores every pair as an image of its own.
+///
+/// # Errors
+/// [`Error::NoReferences`] for a pair without references, and the errors of [`evaluate`].
+pub(crate) fn score(pairs: &[Pair], options: &Options) -> Result<(Protocol, Columns), Error> {
+    if let Some(pair) = pairs.iter().find(|pair| pair.references.is_empty()) {
+        return Err(Error::NoReferences { id: pair.image.clone() });
+    }
+    let numbered = || (0..pairs.len()).map(|number| number.to_string()).zip(pairs);
+    let references = References::new(numbered().map(|(id, pair)| (id, &pair.references)))?;
+    let captions = Predictions::new(numbered().map(|(id, pair)| (id, &pair.caption)))?;
+    let evaluation = evaluate(&references, &captions, options)?;
+    let names = evaluation.summary.corpus.iter().map(|(name, _)| name);
+    let mut columns: Columns = names.map(|name| (name, Vec::with_capacity(pairs.len()))).collect();
+    for image in evaluation.per_image() {
+        for ((_, column), (_, score)) in columns.iter_mut().zip(image.scores.iter()) {
+            column.push(score);
+        }
+    }
+    Ok((evaluation.summary.protocol, columns))
+}
+
 /// Rank correlation of scores with ratings.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Correlation {
@@ -42,46 +78,51 @@ pub fn correlate(
     options: &Options,
 ) -> Result<Correlation, Error> {
     let mut pairs = Vec::new();
-    let mut lists = Vec::new();
     let mut points: Vec<(usize, f64)> = Vec::new();
     for rated in ratings.rated.iter().filter(|rated| !rated.is_own()) {
-        let id = pairs.len();
-        let captions = references
-            .get(&rated.image)
-            .ok_or_else(|| Error::NoReferences { id: rated.image.clone() })?;
-        let caption = find(references, candidates, &rated.caption)
-            .ok_or_else(|| Error::UnknownCaption { id: rated.caption.clone() })?;
-        pairs.push((id.to_string(), caption));
-        lists.push((id.to_string(), captions));
-        points.extend(rated.ratings.iter().map(|&rating| (id, rating)));
+        points.extend(rated.ratings.iter().map(|&rating| (pairs.len(), rating)));
+        pairs.push(Pair {
+            image: rated.image.clone(),
+            caption: find(references, candidates, &rated.caption)?,
+            references: of_image(references, &rated.image)?,
+        });
     }
-    let evaluation = evaluate(&References::new(lists)?, &Predictions::new(pairs)?, options)?;
+    let (protocol, columns) = score(&pairs, options)?;
     let (mut tau_b, mut tau_c) = (Scores::default(), Scores::default());
-    for (name, _) in evaluation.summary.corpus.iter() {
-        let images = evaluation.per_image();
-        let scores: Vec<f64> = images.filter_map(|image| image.scores.get(name)).collect();
+    for (name, scores) in columns {
         let kendall = Kendall::new(points.iter().map(|&(pair, rating)| (scores[pair], rating)));
         tau_b.push(name, kendall.tau_b());
         tau_c.push(name, kendall.tau_c());
     }
     Ok(Correlation {
         ratings: ratings.source.clone(),
-        pairs: evaluation.summary.n,
-        own_captions: ratings.rated.iter().filter(|rated| rated.is_own()).count(),
+        pairs: pairs.len(),
+        own_captions: ratings.rated.len() - pairs.len(),
         points: points.len(),
         missing: ratings.missing,
         tau_c,
         tau_b,
-        protocol: evaluation.summary.protocol,
+        protocol,
     })
 }
 
-fn find(references: &References, candidates: Option<&Predictions>, id: &str) -> Option<String> {
-    if let Some(candidates) = candidates {
-        return candidates.get(id);
-    }
-    let (image, number) = id.rsplit_once('#')?;
-    references.get(image)?.into_iter().nth(number.parse().ok()?)
+/// Returns the references of an image.
+pub(crate) fn of_image(references: &References, image: &str) -> Result<Vec<String>, Error> {
+    references.get(image).ok_or_else(|| Error::NoReferences { id: image.to_owned() })
+}
+
+/// Returns the caption of an identifier, which is `image#k` for the k-th reference of an image.
+pub(crate) fn find(
+    references: &References,
+    candidates: Option<&Predictions>,
+    id: &str,
+) -> Result<String, Error> {
+    let own = || {
+        let (image, number) = id.rsplit_once('#')?;
+        references.get(image)?.into_iter().nth(number.parse().ok()?)
+    };
+    let found = candidates.map_or_else(own, |candidates| candidates.get(id));
+    found.ok_or_else(|| Error::UnknownCaption { id: id.to_owned() })
 }
 
 /// Kendall's rank correlation of points (x, y), of whose pairs P agree in order and Q disagree.
@@ -99,10 +140,13 @@ pub struct Kendall {
 }
 
 impl Kendall {
-    /// Counts the pairs of points.
+    /// Counts the pairs of points. A side that is not a number makes both correlations none.
     #[must_use]
     pub fn new(points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        let mut points: Vec<(f64, f64)> = points.into_iter().collect();
+        // The sum is 0.0 where the value is -0.0, which is equal to it.
+        let mut points: Vec<(f64, f64)> =
+            points.into_iter().map(|(x, y)| (x + 0.0, y + 0.0)).collect();
+        let is_undefined = points.iter().any(|(x, y)| x.is_nan() || y.is_nan());
         points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let n = points.len() as f64;
         let (distinct_x, tied_x) = ties(&points, |a, b| a.0.total_cmp(&b.0).is_eq());
@@ -114,7 +158,7 @@ impl Kendall {
         let agreeing = n * (n - 1.0) / 2.0 - tied_x - tied_y + tied_both - disagreeing;
         Self {
             points: n,
-            excess: agreeing - disagreeing,
+            excess: if is_undefined { f64::NAN } else { agreeing - disagreeing },
             tied_x,
             tied_y,
             distinct: distinct_x.min(distinct_y) as f64,
@@ -131,7 +175,8 @@ impl Kendall {
     #[must_use]
     pub fn tau_b(&self) -> f64 {
         let all = self.points * (self.points - 1.0) / 2.0;
-        self.excess / (all - self.tied_x).sqrt() / (all - self.tied_y).sqrt()
+        let tau = self.excess / (all - self.tied_x).sqrt() / (all - self.tied_y).sqrt();
+        tau.clamp(-1.0, 1.0)
     }
 
     /// Returns tau-c (Stuart 1953): with n points, and m the smaller number of distinct values of
@@ -145,7 +190,7 @@ impl Kendall {
     #[must_use]
     pub fn tau_c(&self) -> f64 {
         let (n, m) = (self.points, self.distinct);
-        2.0 * self.excess / (n * n * (m - 1.0) / m)
+        (2.0 * self.excess / (n * n * (m - 1.0) / m)).clamp(-1.0, 1.0)
     }
 }
 

@@ -127,6 +127,19 @@ pub enum Error {
         /// The identifier.
         id: String,
     },
+    /// A file of a judge suite is not there.
+    #[error("{} has no {file}\nhint: {hint}", printable_path(folder))]
+    MissingSuiteFile {
+        /// The folder that was named.
+        folder: PathBuf,
+        /// The file, or those of which one is needed.
+        file: String,
+        /// What to put there.
+        hint: &'static str,
+    },
+    /// A file's digest cannot be computed.
+    #[error(transparent)]
+    Digest(#[from] durable::Error),
     /// METEOR's search is limited.
     #[error(transparent)]
     TooLongForMeteor(#[from] crate::meteor::TooLong),

@@ -50,8 +50,8 @@
 //! CLIP computes, for which the caller brings the CLIP.
 //!
 //! [`significance`] has bootstrap intervals and a paired test of two systems,
-//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`ptb`] the tokenizer
-//! alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
+//! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`judges`] that of the
+//! published collections of ratings, [`ptb`] the tokenizer alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
 //! `caption-eval` and the module `cli` with its commands.
 //!
 //! # Memory
@@ -150,6 +150,7 @@ mod diversity;
 mod error;
 mod frequencies;
 mod interner;
+pub mod judges;
 pub mod meteor;
 mod names;
 mod ngrams;

@@ -85,7 +85,7 @@ pub fn read(path: &Path, columns: &[String]) -> Result<Ratings, Error> {
 }
 
 /// Returns the rating of a cell, `None` for a missing one and an error for other text.
-fn rating(cell: &str) -> Result<Option<f64>, ()> {
+pub(crate) fn rating(cell: &str) -> Result<Option<f64>, ()> {
     if MISSING.contains(&cell.to_ascii_lowercase().as_str()) {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 /// The caption files and lists that capsmith reads, and their terms of use.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 12] = [
     "captions.txt",
     "results.csv",
     "Flickr8k.token.txt",
@@ -18,6 +18,7 @@ const TEXTS: [&str; 11] = [
     "dataset_flickr8k.json",
     "dataset_flickr30k.json",
     "ExpertAnnotations.txt",
+    "CrowdFlowerAnnotations.txt",
     "readme.txt",
 ];
 

@@ -1,4 +1,4 @@
-//! `evaluate`, `evaluate compare` and `evaluate correlate`.
+//! `evaluate`, and `evaluate` `compare`, `correlate` and `judges`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::check_threads;
 use crate::clip_score::{ClipProtocol, ClipScore};
-use crate::correlate::correlate;
+use crate::correlate::{Columns, Pair, correlate};
+use crate::judges::{Suite, judge};
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
 use crate::{
@@ -97,6 +98,8 @@ pub enum EvaluateCommand {
     Compare(CompareArgs),
     /// Correlate scores with people's ratings (Kendall's tau-c and tau-b)
     Correlate(CorrelateArgs),
+    /// Compute the figures that papers print of published ratings (Flickr8k-Expert, ...)
+    Judges(JudgesArgs),
 }
 
 /// Tokenizer and metrics.
@@ -235,6 +238,32 @@ pub struct CorrelateArgs {
     pub json: Option<PathBuf>,
 }
 
+/// Compute the figures that papers print of published ratings.
+///
+/// Each figure stands beside the published one. Without the suite's files the command says which
+/// to put into the folder.
+#[derive(Args, Clone, Debug)]
+pub struct JudgesArgs {
+    /// flickr8k-expert (tau-c), flickr8k-cf (tau-b), composite (tau-c) or pascal-50s (accuracy)
+    pub suite: Suite,
+
+    /// Folder with the suite's files
+    #[arg(long, value_name = "FOLDER")]
+    pub data: PathBuf,
+
+    /// Tokenizer and metrics.
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+
+    /// Seed of the references that pascal-50s draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
 /// Prints a line for people, apart from the results.
 pub type Note = fn(&str);
 
@@ -255,6 +284,7 @@ pub fn evaluate(
         None => run_scores(args, out, bars, note),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out, note),
         Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out, note),
+        Some(EvaluateCommand::Judges(args)) => judges(args, out, note, &mut |_| Ok(Vec::new())),
     }
 }
 
@@ -426,6 +456,42 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyho
     writeln!(out, "{:8} tau-c x 100  tau-b x 100", "")?;
     for ((name, c), (_, b)) in found.tau_c.iter().zip(found.tau_b.iter()) {
         writeln!(out, "{name:8} {:<11.4}  {:.4}", c * 100.0, b * 100.0)?;
+    }
+    Ok(())
+}
+
+/// Runs `evaluate judges`; `other` adds scores of metrics beyond this crate's, as in [`judge`].
+///
+/// # Errors
+/// Fails with what is wrong with the input, and writes nothing then.
+pub fn judges(
+    args: &JudgesArgs,
+    out: &mut dyn Write,
+    note: Note,
+    other: &mut dyn FnMut(&[Pair]) -> anyhow::Result<Columns>,
+) -> anyhow::Result<()> {
+    let options = args.scoring.file_options(None, note)?;
+    let report = judge(args.suite, &args.data, &options, args.seed, other)?;
+    write_json(args.json.as_deref(), &report)?;
+    for table in &report.tables {
+        let (pairs, published, left_out) = (table.pairs, table.published_pairs, table.left_out);
+        writeln!(out, "{}: {}", table.choice, describe(&table.protocol))?;
+        write!(out, "{pairs} pairs, {} ratings", table.ratings)?;
+        if left_out > 0 {
+            write!(out, "; {left_out} pairs left out")?;
+        }
+        if pairs != published {
+            write!(out, "; the published figures are of {published} pairs")?;
+        }
+        writeln!(out, "\n{table}\n")?;
+    }
+    for file in &report.files {
+        let known = match file.is_known_copy {
+            Some(true) => ", from which the published figures come out",
+            Some(false) => ", another than the one from which the published figures come out",
+            None => "",
+        };
+        writeln!(out, "{}: SHA-256 {}{known}", file.name, file.sha256)?;
     }
     Ok(())
 }

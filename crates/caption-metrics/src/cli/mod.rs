@@ -10,8 +10,8 @@ mod tokenize;
 use anyhow::bail;
 
 pub use evaluate::{
-    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, Note, ScoringArgs, evaluate,
-    print_scores,
+    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, JudgesArgs, Note, ScoringArgs,
+    evaluate, judges, print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
 pub use frequencies::{FrequenciesArgs, count_frequencies};
