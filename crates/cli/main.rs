@@ -4,6 +4,7 @@ mod baseline;
 mod bench;
 mod bounds;
 mod caption;
+mod data_set;
 mod dataset;
 mod demo;
 mod doctor;
