@@ -14,6 +14,7 @@ mod cli {
     mod main_path;
     mod mkl;
     mod old_versions;
+    mod own_data;
     mod processes;
     pub mod reproduce;
     pub mod serve;

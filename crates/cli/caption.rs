@@ -132,7 +132,7 @@ fn read_pictures<'a>(
 ) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<u8>>)> {
     let read: Vec<_> = images
         .par_iter()
-        .map(|path| pictures::decode(path).map(|pixels| preprocessing.planes(&pixels)))
+        .map(|path| pictures::decode_upright(path).map(|pixels| preprocessing.planes(&pixels)))
         .collect();
     let mut paths = Vec::new();
     let mut pictures = Vec::new();

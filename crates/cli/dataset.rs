@@ -5,19 +5,20 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::bail;
 use clap::Subcommand;
-use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use datasets::{Corpus, Layout, Split, SplitError, SplitKind, SplitSpec};
 use foreign_text::printable_path;
 use progress::{Progress, Unit};
+use recipes::Config;
 
+use crate::data_set::{CaptionFiles, SplitOptions};
 use crate::terminal::{self, Bar};
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Report the contents and defects of a data set; fail if it is broken.
     ///
-    /// Reads Flickr8k or Flickr30k in any of their layouts (Kaggle's captions.txt, the original
-    /// *.token files, Karpathy's JSON, tar archives) and decodes every picture on all cores.
-    /// Reports the numbers of pictures and captions, split sizes, caption lengths, and missing or
+    /// Reads Flickr8k, Flickr30k, COCO or pictures of your own in any known layout, and decodes
+    /// every picture on all cores. Reports the numbers of pictures and captions, split sizes, caption lengths, and missing or
     /// unreadable pictures.
     Check(CheckArgs),
     /// Draw a data set of simple scenes with five captions each, in Kaggle's Flickr8k layout.
@@ -26,17 +27,22 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
-    /// Folder of the data set: captions and a folder of pictures.
-    dataset: PathBuf,
-    /// Layout of the captions. [default: detected from the folder]
-    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
-    layout: Option<Layout>,
-    /// Split to check. [default: every split that the folder has files for]
-    #[arg(long, value_name = "paper|official|karpathy")]
+    /// Data set: folder of pictures and captions, or tar archives of both such as
+    /// 'shards/{000..100}.tar'.
+    #[arg(required_unless_present = "config")]
+    dataset: Option<PathBuf>,
+    #[command(flatten)]
+    captions: CaptionFiles,
+    /// Check the data set and the split of a config.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "layout", "captions",
+        "image_column", "caption_column", "images", "split"])]
+    config: Option<PathBuf>,
+    /// Split to check: paper, official, karpathy, lists, given, or shares such as 80/10/10.
+    /// [default: every split that the data set has files for]
+    #[arg(long)]
     split: Option<SplitKind>,
-    /// Captions in the test set of the paper split
-    #[arg(long, default_value_t = 5000)]
-    test_captions: usize,
+    #[command(flatten)]
+    options: SplitOptions,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -75,8 +81,17 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
-    let corpus = Corpus::load(&args.dataset, args.layout)?;
-    let specs = split_specs(&corpus, args)?;
+    let config = args.config.as_ref().map(|file| Config::load(file, &[])).transpose()?;
+    let (source, chosen) = match &config {
+        Some(Config { data, .. }) => (data.source()?, Some(data.split_spec())),
+        None => {
+            let dataset = args.dataset.clone().unwrap_or_default();
+            let chosen = args.split.map(|kind| args.options.spec(kind));
+            (args.captions.source(&dataset), chosen)
+        }
+    };
+    let corpus = source.load()?;
+    let specs = split_specs(&corpus, chosen, &args.options)?;
     let total = corpus.images.len() as u64;
     let bar = Mutex::new(Bar::new("checking pictures", Unit::Count("pictures"), total));
     let audit = datasets::audit(&corpus, &specs, |done| show(&bar, done));
@@ -87,19 +102,32 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         terminal::print(&audit.to_string())?;
     }
     if audit.is_broken() {
-        bail!("{} is broken; the report above lists its defects", printable_path(&args.dataset));
+        bail!("{} is broken; the report above lists its defects", printable_path(&source.dataset));
     }
     Ok(())
 }
 
-/// Returns the named split, after checking that it exists, or all splits.
-fn split_specs(corpus: &Corpus, args: &CheckArgs) -> anyhow::Result<Vec<SplitSpec>> {
-    let spec = |kind| SplitSpec { kind, test_captions: args.test_captions, validation_captions: 0 };
-    let Some(kind) = args.split else {
-        return Ok([SplitKind::Paper, SplitKind::Official, SplitKind::Karpathy].map(spec).to_vec());
+/// Returns the chosen split, after checking that it exists, or all splits.
+///
+/// Lists of names, and parts that the captions name, are rare: they are left out where there are
+/// none.
+fn split_specs(
+    corpus: &Corpus,
+    chosen: Option<SplitSpec>,
+    options: &SplitOptions,
+) -> anyhow::Result<Vec<SplitSpec>> {
+    if let Some(chosen) = chosen {
+        Split::new(corpus, &chosen)?;
+        return Ok(vec![chosen]);
+    }
+    let is_shown = |spec: &SplitSpec| match spec.kind {
+        SplitKind::Given if corpus.layout == Layout::Karpathy => false,
+        SplitKind::Lists | SplitKind::Given => {
+            !matches!(Split::new(corpus, spec), Err(SplitError::NoLists { .. }))
+        }
+        _ => true,
     };
-    Split::new(corpus, &spec(kind))?;
-    Ok(vec![spec(kind)])
+    Ok(SplitKind::NAMED.map(|kind| options.spec(kind)).into_iter().filter(is_shown).collect())
 }
 
 /// Updates a progress bar from any thread.

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
-use datasets::{Corpus, Layout, Split, SplitKind, SplitSpec};
+use datasets::{Corpus, Split, SplitKind};
 use demo_data::models;
 use foreign_text::printable_path;
 use networks::clip::{ClipConfig, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2Config;
 use recipes::{Config, Data};
 
+use crate::data_set::{DataSet, SplitOptions};
 use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
@@ -111,33 +112,21 @@ pub struct Gpt2Args {
 /// Training split of a data set.
 #[derive(clap::Args, Clone)]
 pub struct TrainingPictures {
-    /// Data set, of which the training split is used.
-    #[arg(long)]
-    pub dataset: PathBuf,
-    /// Layout of the captions. [default: detected from the folder]
-    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
-    layout: Option<Layout>,
-    /// Split of the data set
-    #[arg(long, default_value = "paper", value_name = "paper|official|karpathy")]
+    #[command(flatten)]
+    pub data_set: DataSet,
+    /// Split of the data set, of which the training part is used: paper, official, karpathy, lists,
+    /// given, or shares such as 80/10/10
+    #[arg(long, default_value = "paper")]
     split: SplitKind,
-    /// Captions in the test set of the paper split
-    #[arg(long, default_value_t = 5000)]
-    test_captions: usize,
-    /// Captions in the validation set of the paper split, which are not trained on either
-    #[arg(long, default_value_t = 0)]
-    validation_captions: usize,
+    #[command(flatten)]
+    options: SplitOptions,
 }
 
 impl TrainingPictures {
     /// Loads the data set and its split.
     pub fn load(&self) -> anyhow::Result<(Corpus, Split)> {
-        let corpus = Corpus::load(&self.dataset, self.layout)?;
-        let spec = SplitSpec {
-            kind: self.split,
-            test_captions: self.test_captions,
-            validation_captions: self.validation_captions,
-        };
-        let split = Split::new(&corpus, &spec)?;
+        let corpus = self.data_set.source().load()?;
+        let split = Split::new(&corpus, &self.options.spec(self.split))?;
         Ok((corpus, split))
     }
 
@@ -145,10 +134,11 @@ impl TrainingPictures {
     pub fn data(&self, embeddings: &Path) -> anyhow::Result<Data> {
         let mut config = Config::built_in("flickr8k/prefix-original.toml", &[])?;
         let data = &mut config.data;
-        data.dataset.clone_from(&self.dataset);
-        data.layout = self.layout.map_or_else(|| "auto".to_owned(), |layout| layout.to_string());
-        (data.split, data.test_captions) = (self.split, self.test_captions);
-        data.validation_captions = self.validation_captions;
+        data.set_source(&self.data_set.source());
+        let spec = self.options.spec(self.split);
+        (data.split, data.split_seed) = (spec.kind, spec.seed);
+        data.test_captions = spec.test_captions;
+        data.validation_captions = spec.validation_captions;
         embeddings.clone_into(&mut data.embeddings);
         Ok(config.data)
     }

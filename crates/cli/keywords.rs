@@ -1,10 +1,10 @@
 //! `capsmith keywords`: keyword files for SBG.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use datasets::{Corpus, Layout};
+use datasets::Corpus;
 use foreign_text::printable_path;
 use hub::ModelFiles;
 use keywords::{
@@ -18,6 +18,7 @@ use tch::Kind;
 use training::inputs::{check_data_set, check_pictures, normalized};
 use words::Label;
 
+use crate::data_set::DataSet;
 use crate::terminal::Bar;
 use crate::{models, terminal};
 
@@ -62,12 +63,8 @@ enum CategoryMethod {
 
 #[derive(clap::Args)]
 pub struct BuildArgs {
-    /// Folder of the data set: captions and a folder of pictures.
-    #[arg(long)]
-    dataset: PathBuf,
-    /// Layout of the captions. [default: detected from the folder]
-    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
-    layout: Option<Layout>,
+    #[command(flatten)]
+    data_set: DataSet,
     /// Folder to write.
     #[arg(long)]
     out: PathBuf,
@@ -99,12 +96,8 @@ pub struct BuildArgs {
 
 #[derive(clap::Args)]
 pub struct SelectArgs {
-    /// Folder of the data set: captions and a folder of pictures.
-    #[arg(long)]
-    dataset: PathBuf,
-    /// Layout of the captions. [default: detected from the folder]
-    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
-    layout: Option<Layout>,
+    #[command(flatten)]
+    data_set: DataSet,
     /// Embeddings file from `capsmith precompute`.
     #[arg(long)]
     embeddings: PathBuf,
@@ -139,7 +132,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<()> {
-    let corpus = load(&args.dataset, args.layout)?;
+    let corpus = args.data_set.load()?;
     let source = match &args.labels {
         Some(file) => LabelSource::List(read_labels(file)?),
         None => LabelSource::Captions {
@@ -211,16 +204,8 @@ fn encoder(clip: &str, device: &str) -> anyhow::Result<TextEncoder> {
         .with_context(|| format!("cannot load CLIP from {}", printable_path(&folder)))
 }
 
-fn load(dataset: &Path, layout: Option<Layout>) -> anyhow::Result<Corpus> {
-    let corpus = Corpus::load(dataset, layout)?;
-    for warning in &corpus.warnings {
-        terminal::say(&format!("warning: {warning}"));
-    }
-    Ok(corpus)
-}
-
 fn select(args: &SelectArgs) -> anyhow::Result<()> {
-    let corpus = load(&args.dataset, args.layout)?;
+    let corpus = args.data_set.load()?;
     let (labels, encyclopedia) = sources(args)?;
     let embeddings = Embeddings::open(&args.embeddings)?;
     let encoder = encoder(&args.clip, &args.device)?;
@@ -283,10 +268,10 @@ fn check(
     let (file, identity) = (printable_path(&args.embeddings), embeddings.identity());
     let again = format!(
         "\nhint: compute them again: capsmith precompute --dataset {} --clip {}",
-        printable_path(&args.dataset),
+        printable_path(&args.data_set.dataset),
         args.clip
     );
-    check_data_set(&args.embeddings, identity, &args.dataset, corpus)?;
+    check_data_set(&args.embeddings, identity, &args.data_set.dataset, corpus)?;
     check_pictures(embeddings, corpus)?;
     if identity.dimension != encoder.dimension() {
         bail!(

@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod caption;
 mod clip_scores;
+mod data_set;
 mod dataset;
 mod demo;
 mod doctor;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use datasets::{Corpus, ImageFiles, Layout};
 use foreign_text::{printable, printable_path};
 use hub::ModelFiles;
 use launchers::ProcessRank;
@@ -11,6 +10,7 @@ use precompute::{Dtype, Embeddings, Identity, ImageEncoder, Network, Plan, Skipp
 use tch::Device;
 use training::inputs::{check_data_set, check_pictures};
 
+use crate::data_set::DataSet;
 use crate::{bounds, models, process, terminal};
 
 /// Compute the embedding of every picture of a data set by CLIP, VGG-16 or EfficientNet-Lite.
@@ -24,12 +24,8 @@ use crate::{bounds, models, process, terminal};
 /// with any number of processes computes the missing embeddings.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the data set: captions and a folder of pictures, or tar archives of both.
-    #[arg(long)]
-    pub dataset: PathBuf,
-    /// Layout of the captions. [default: detected from the folder]
-    #[arg(long, value_name = "kaggle|original|karpathy|webdataset")]
-    pub layout: Option<Layout>,
+    #[command(flatten)]
+    pub data_set: DataSet,
     /// CLIP: a Hugging Face folder, or a hub name such as openai/clip-vit-large-patch14 or
     /// ViT-L/14.
     #[arg(long, required_unless_present_any = ["vgg", "encoder"])]
@@ -77,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let process = ProcessRank::from_env()?;
     let device = process::device(&args.device, process)?;
-    let pictures = ImageFiles::load(&args.dataset, args.layout)?;
+    let pictures = args.data_set.source().image_files()?;
     for warning in &pictures.warnings {
         terminal::say(&format!("warning: {warning}"));
     }
@@ -90,6 +86,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             model,
             model_sha256: encoder.sha256(),
             preprocessing: Some(encoder.preprocessing().clone()),
+            // The reference reads Flickr's pictures as they are stored.
+            upright: !pictures.layout.is_flickrs(),
             normalize: args.normalize,
             dtype: args.dtype,
             dataset_fingerprint: pictures.fingerprint,
@@ -114,9 +112,9 @@ fn project(args: &Args, clip: &str, features: &Path) -> anyhow::Result<()> {
         bail!("{} exists\nhint: move it away, or choose another --out", printable_path(&args.out));
     }
     let path = models::find(clip, ModelFiles::ClipText)?;
-    let corpus = Corpus::load(&args.dataset, args.layout)?;
+    let corpus = args.data_set.source().load()?;
     let file = Embeddings::open(features)?;
-    check_data_set(features, file.identity(), &args.dataset, &corpus)?;
+    check_data_set(features, file.identity(), &args.data_set.dataset, &corpus)?;
     check_pictures(&file, &corpus)?;
     precompute::project(&file, clip, &path, args.normalize, &args.out)?;
     let (out, count) = (printable_path(&args.out), file.names().len());

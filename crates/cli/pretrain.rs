@@ -147,7 +147,7 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
 fn lit(args: &ClipArgs, features: &Path) -> anyhow::Result<()> {
     let (corpus, split) = args.pictures.load()?;
     let file = Embeddings::open(features)?;
-    check_data_set(features, file.identity(), &args.pictures.dataset, &corpus)?;
+    check_data_set(features, file.identity(), &args.pictures.data_set.dataset, &corpus)?;
     check_pictures(&file, &corpus)?;
     let options = LitOptions {
         config: args.shape.config(1.0)?,

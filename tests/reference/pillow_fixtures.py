@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/pictures: unusual pictures with Pillow's pixels, JPEGs with digests of theirs, and digests
-of Pillow's resize.
+"""Writes tests/fixtures/pictures: unusual and turned pictures with Pillow's pixels, JPEGs with digests of theirs,
+and digests of Pillow's resize.
 
     python tests/reference/pillow_fixtures.py
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 OUT = Path(__file__).parents[1] / "fixtures" / "pictures"
 WIDTH, HEIGHT = 23, 17
@@ -198,6 +198,20 @@ def refused():
     }
 
 
+def turned():
+    """Draws a picture with each EXIF orientation; the pixels are those of ImageOps.exif_transpose."""
+    for orientation in range(1, 9):
+        data = Image.Exif()
+        data[0x0112] = orientation
+        yield f"{orientation}.jpg", encode(smooth(), "JPEG", quality=90, exif=data)
+    for kind in ("png", "webp"):
+        yield f"6.{kind}", encode(smooth(), kind.upper(), lossless=True, exif=exif(6, b"")[6:])
+    yield "none.jpg", encode(smooth(), "JPEG", quality=90)
+    # No orientation has these numbers.
+    yield "0.jpg", encode(smooth(), "JPEG", quality=90, exif=exif(0, b""))
+    yield "9.jpg", encode(smooth(), "JPEG", quality=90, exif=exif(9, b""))
+
+
 def check_that_pillow_refuses_every_cut(pictures):
     """Checks that Pillow refuses cut files, except without the end marker, which it ignores in some files."""
     for name in ("baseline.jpg", "progressive.jpg", "restarts.jpg", "grey.jpg", "cmyk.jpg", "exif-turned.jpg"):
@@ -251,6 +265,12 @@ def main():
         head = struct.pack("<II", image.width, image.height)
         (OUT / "decodable" / f"{name}.rgb").write_bytes(head + image.tobytes())
     check_that_pillow_refuses_every_cut(pictures)
+    (OUT / "turned").mkdir()
+    for name, contents in turned():
+        (OUT / "turned" / name).write_bytes(contents)
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(contents))).convert("RGB")
+        head = struct.pack("<II", image.width, image.height)
+        (OUT / "turned" / f"{name}.rgb").write_bytes(head + image.tobytes())
     for name, contents in refused().items():
         (OUT / "refused" / name).write_bytes(contents)
     cases = []

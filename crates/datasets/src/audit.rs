@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foreign_text::printable_path;
+use pictures::{decode_bytes, is_turned};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::corpus::{Corpus, Layout};
+use crate::corpus::Corpus;
+use crate::layout::Layout;
 use crate::splits::{Split, SplitError, SplitKind, SplitSpec};
 use crate::warnings::Warning;
 
@@ -22,6 +24,8 @@ pub struct Audit {
     pub images_dir: PathBuf,
     /// Layout of the captions.
     pub layout: Layout,
+    /// Files that the captions are from.
+    pub caption_files: Vec<PathBuf>,
     /// Same as [`Corpus::fingerprint`].
     pub fingerprint: String,
     /// Number of images with captions.
@@ -36,6 +40,8 @@ pub struct Audit {
     pub splits: Vec<AuditedSplit>,
     /// Oddities of the caption files.
     pub warnings: Vec<Warning>,
+    /// Number of images that their EXIF orientation turns; see [`Layout::is_flickrs`].
+    pub turned: usize,
     /// Image files that are missing or cannot be decoded, in the order of the images.
     pub unreadable: Vec<UnreadablePicture>,
 }
@@ -93,10 +99,16 @@ pub struct UnreadablePicture {
 /// `progress` receives the number of finished images, from any thread and in any order.
 pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sync) -> Audit {
     let done = AtomicUsize::new(0);
+    let turned = AtomicUsize::new(0);
     let unreadable = (0..corpus.images.len())
         .into_par_iter()
         .filter_map(|index| {
-            let problem = corpus.picture(index).decode().err();
+            let file = corpus.picture(index);
+            let decoded = file.read().and_then(|(bytes, _)| {
+                turned.fetch_add(usize::from(is_turned(&bytes)), Ordering::Relaxed);
+                decode_bytes(&bytes, file.path())
+            });
+            let problem = decoded.err();
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             Some(UnreadablePicture {
                 file_name: corpus.images.get(index)?.file_name.clone(),
@@ -112,6 +124,7 @@ pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sy
         root: corpus.root.clone(),
         images_dir: corpus.locations.folder.clone(),
         layout: corpus.layout,
+        caption_files: corpus.caption_files.clone(),
         fingerprint: corpus.fingerprint(),
         images: corpus.images.len(),
         captions: corpus.caption_count(),
@@ -119,6 +132,7 @@ pub fn audit(corpus: &Corpus, specs: &[SplitSpec], progress: impl Fn(usize) + Sy
         words: WordCounts::of(corpus),
         splits: specs.iter().map(|spec| AuditedSplit::of(corpus, spec)).collect(),
         warnings: corpus.warnings.clone(),
+        turned: turned.into_inner(),
         unreadable,
     }
 }
@@ -161,7 +175,8 @@ impl AuditedSplit {
                 error @ (SplitError::NoLists { .. }
                 | SplitError::InsideImage { .. }
                 | SplitError::TooFewCaptions { .. }
-                | SplitError::NothingToTrain(_)),
+                | SplitError::TooFewImages { .. }
+                | SplitError::NothingToTrain { .. }),
             ) => SplitOutcome::NotApplicable(error.to_string()),
             Err(error) => SplitOutcome::Broken(error.to_string()),
         };
@@ -179,6 +194,12 @@ impl Audit {
         !self.unreadable.is_empty()
             || self.splits.iter().any(|split| matches!(split.outcome, SplitOutcome::Broken(_)))
     }
+
+    /// Returns true if any of the requested splits applies to the data set.
+    #[must_use]
+    pub fn has_split(&self) -> bool {
+        self.splits.iter().any(|split| matches!(split.outcome, SplitOutcome::Made { .. }))
+    }
 }
 
 /// Largest number of unreadable images to list; the rest is counted.
@@ -187,6 +208,13 @@ const MAX_LISTED: usize = 20;
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "data set     {} ({} layout)", printable_path(&self.root), self.layout)?;
+        if let Some(file) = self.caption_files.first() {
+            write!(f, "captions in  {}", printable_path(file))?;
+            match self.caption_files.len() - 1 {
+                0 => writeln!(f)?,
+                more => writeln!(f, " and {more} more")?,
+            }
+        }
         writeln!(f, "pictures in  {}", printable_path(&self.images_dir))?;
         writeln!(f, "fingerprint  {}", self.fingerprint)?;
         write!(f, "images       {}", self.images)?;
@@ -204,12 +232,28 @@ impl fmt::Display for Audit {
                     "split        {kind:<9} train {train}, validation {validation}, test {test}"
                 )?,
                 SplitOutcome::NotApplicable(why) => {
+                    let why = why.lines().next().unwrap_or_default();
                     writeln!(f, "split        {kind:<9} does not apply: {why}")?;
                 }
                 SplitOutcome::Broken(why) => {
                     writeln!(f, "split        {kind:<9} is broken: {why}")?;
                 }
             }
+        }
+        if self.turned > 0 {
+            let treatment = if self.layout.is_flickrs() {
+                format!(
+                    "`precompute` does not turn them, as the reference ({} layout)",
+                    self.layout
+                )
+            } else {
+                "`precompute` turns them".to_owned()
+            };
+            writeln!(
+                f,
+                "orientation  {} pictures lie on a side by EXIF; {treatment}",
+                self.turned
+            )?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning      {warning}")?;
@@ -220,9 +264,18 @@ impl fmt::Display for Audit {
         if self.unreadable.len() > MAX_LISTED {
             writeln!(f, "unreadable   and {} more", self.unreadable.len() - MAX_LISTED)?;
         }
-        let verdict = if self.is_broken() { "broken" } else { "usable" };
+        let verdict = match (self.is_broken(), self.has_split()) {
+            (true, _) => "broken",
+            (false, true) => "usable",
+            (false, false) => "no split applies",
+        };
         let unreadable = self.unreadable.len();
-        writeln!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")
+        writeln!(f, "verdict      {verdict}: {unreadable} missing or unreadable pictures")?;
+        if !self.has_split() {
+            let shares = SplitKind::fitting(self.images);
+            writeln!(f, "hint         set split to \"{shares}\" (--split {shares})")?;
+        }
+        Ok(())
     }
 }
 

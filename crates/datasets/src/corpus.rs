@@ -1,66 +1,18 @@
 //! A folder of images with their captions, in any layout.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use pictures::PictureFile;
+use pictures::{PictureError, PictureFile, RgbPixels};
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
+use crate::layout::Layout;
 use crate::warnings::Warning;
 
-/// File format of captions.
+/// Part of a split that a data set's own files name, as Karpathy's do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// `captions.txt` or `results.csv`, with fields separated by `,` or `|`.
-    ///
-    /// The header is `image,caption` (Flickr8k) or `image_name,comment_number,comment` (Flickr30k).
-    Kaggle,
-    /// `Flickr8k.token.txt` or `results_20130124.token`: `name#number`, a tab, the caption.
-    Original,
-    /// Karpathy's JSON file with captions and split.
-    ///
-    /// It is called `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`; files
-    /// of other names are recognised by their contents.
-    Karpathy,
-    /// Tar archives, compressed by gzip or not.
-    ///
-    /// Each image has a `txt` or a `json` file of the same name.
-    WebDataset,
-}
-
-impl Layout {
-    /// All layouts, in the order in which a folder with several is recognised.
-    pub const ALL: [Self; 4] = [Self::Kaggle, Self::Original, Self::Karpathy, Self::WebDataset];
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kaggle => "kaggle",
-            Self::Original => "original",
-            Self::Karpathy => "karpathy",
-            Self::WebDataset => "webdataset",
-        })
-    }
-}
-
-impl FromStr for Layout {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|layout| layout.to_string() == name).ok_or_else(|| {
-            format!("unknown layout {name:?}; it is one of kaggle, original, karpathy, webdataset")
-        })
-    }
-}
-
-/// Part of Karpathy's split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KarpathySplit {
+pub enum Part {
     /// Training.
     Train,
     /// Also training: the rest of COCO's validation set; Flickr's sets have none.
@@ -80,8 +32,8 @@ pub struct Image {
     pub captions: Vec<String>,
     /// Words of each caption joined by spaces, for [`Layout::Karpathy`]; else empty.
     pub words: Vec<Option<String>>,
-    /// Part of Karpathy's split, for [`Layout::Karpathy`].
-    pub karpathy_split: Option<KarpathySplit>,
+    /// Part of a split, if the caption files name it.
+    pub part: Option<Part>,
 }
 
 /// Locations of a data set's image files.
@@ -108,6 +60,8 @@ pub struct Corpus {
     pub root: PathBuf,
     /// Layout of the captions.
     pub layout: Layout,
+    /// Files that the captions are from; for [`Layout::TextFiles`] the folder of all of them.
+    pub caption_files: Vec<PathBuf>,
     /// Images in the order in which the caption file first names them.
     ///
     /// In Kaggle's files that is the order of their names.
@@ -124,6 +78,12 @@ impl Corpus {
     pub fn picture(&self, index: usize) -> PictureFile {
         let name = self.images.get(index).map_or("", |image| image.file_name.as_str());
         self.locations.find(index, name)
+    }
+
+    /// Decodes image `index`, turned upright by its EXIF orientation unless the set is Flickr's.
+    pub fn decode(&self, index: usize) -> Result<RgbPixels, PictureError> {
+        let file = self.picture(index);
+        if self.layout.is_flickrs() { file.decode() } else { file.decode_upright() }
     }
 
     /// Returns the number of captions of all images.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use foreign_text::{printable, printable_path};
 use serde::Serialize;
 
+use crate::layout::Layout;
+
 /// Location in a caption file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,6 +16,8 @@ pub enum Location {
     Line(usize),
     /// Entry of a JSON file's list of images, from 1.
     Record(usize),
+    /// Entry of a JSON file's list of captions, from 1.
+    Caption(usize),
 }
 
 /// Error of loading a data set.
@@ -23,7 +27,11 @@ pub enum LoadError {
     #[error("there is no folder {}", printable_path(.0))]
     NoFolder(PathBuf),
     /// No layout has its caption file there.
-    #[error("{} holds no captions that are known; looked for {}", printable_path(root), tried.join(", "))]
+    #[error(
+        "{} holds no captions that are known; looked for {}\nhint: name another file with \
+         --captions, in a config data.captions",
+        printable_path(root), tried.join(", ")
+    )]
     NotRecognised {
         /// Folder of the data set.
         root: PathBuf,
@@ -41,6 +49,52 @@ pub enum LoadError {
         root: PathBuf,
         /// Paths of the files.
         files: Vec<PathBuf>,
+    },
+    /// The files of several layouts are there, and which to read is not clear.
+    #[error(
+        "{} holds data sets of several layouts: {}\nhint: choose one with --layout, in a config \
+         data.layout",
+        printable_path(root),
+        layouts(found)
+    )]
+    Ambiguous {
+        /// Folder of the data set.
+        root: PathBuf,
+        /// Each layout with its first file.
+        found: Vec<(Layout, PathBuf)>,
+    },
+    /// A table lacks a column.
+    #[error("{}", no_column(file, kind, chosen.as_deref(), suggestion.as_deref(), columns))]
+    NoColumn {
+        /// The table.
+        file: PathBuf,
+        /// Meaning of the column: image or caption.
+        kind: &'static str,
+        /// Name that the user gave.
+        chosen: Option<String>,
+        /// Column with the most similar name.
+        suggestion: Option<String>,
+        /// Columns of the table.
+        columns: Vec<String>,
+    },
+    /// An option has no meaning for the layout.
+    #[error(
+        "{option} is set, but the {layout} layout has no use for it\nhint: leave it out, or choose \
+         another layout"
+    )]
+    NotUsed {
+        /// Layout of the data set.
+        layout: Layout,
+        /// Option, under its name in configs.
+        option: &'static str,
+    },
+    /// A pattern of archives is malformed, or stands for no file.
+    #[error("the pattern {} {problem}", printable_path(pattern))]
+    Pattern {
+        /// The pattern.
+        pattern: PathBuf,
+        /// Description of the problem.
+        problem: String,
     },
     /// No folder with any of the images exists.
     #[error(
@@ -81,11 +135,13 @@ pub enum LoadError {
         /// Description of the problem.
         problem: String,
     },
-    /// A JSON file is not in Karpathy's format.
-    #[error("{} is not a data set in Karpathy's format: {source}", printable_path(file))]
+    /// A JSON file is not in the expected format.
+    #[error("{} is not a data set in {format} format: {source}", printable_path(file))]
     Json {
         /// The file.
         file: PathBuf,
+        /// Whose format it is.
+        format: &'static str,
         /// Parse error, with line and column.
         source: serde_json::Error,
     },
@@ -98,6 +154,38 @@ fn located(file: &Path, location: Location) -> String {
     match location {
         Location::Line(line) => format!("{}:{line}", printable_path(file)),
         Location::Record(record) => format!("{}, image {record},", printable_path(file)),
+        Location::Caption(number) => format!("{}, annotation {number},", printable_path(file)),
+    }
+}
+
+fn layouts(found: &[(Layout, PathBuf)]) -> String {
+    let name = |(layout, file): &(Layout, PathBuf)| format!("{layout} ({})", printable_path(file));
+    found.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn no_column(
+    file: &Path,
+    kind: &str,
+    chosen: Option<&str>,
+    suggestion: Option<&str>,
+    columns: &[String],
+) -> String {
+    let file = printable_path(file);
+    let columns = columns.join(", ");
+    let columns = printable(&columns);
+    match (chosen, suggestion) {
+        (Some(chosen), Some(suggestion)) => format!(
+            "{file} has no column {}; did you mean {}? Its columns are {columns}",
+            printable(chosen),
+            printable(suggestion)
+        ),
+        (Some(chosen), None) => {
+            format!("{file} has no column {}; its columns are {columns}", printable(chosen))
+        }
+        (None, _) => format!(
+            "{file} has no {kind} column of a usual name; its columns are {columns}\nhint: name one \
+             with --{kind}-column, in a config data.{kind}_column"
+        ),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::error::{LoadError, Location};
-use crate::reading::{Reading, is_picture_name};
+use crate::reading::Reading;
+use crate::rows::{self, Format};
 use crate::warnings::WarningKind;
 
 /// Names of the caption file: Flickr8k's and Flickr30k's, and Flickr30k's first upload.
@@ -23,37 +24,14 @@ pub(crate) fn read(contents: &str, reading: &mut Reading<'_>) -> Result<(), Load
     let (header, _) = contents.split_once('\n').unwrap_or((contents, ""));
     let (separator, columns) = recognise(header, reading.file)?;
     // In the file with bars a quotation mark is an ordinary character.
-    let quoting = separator == b',';
-    let mut rows = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        .quoting(quoting)
-        .flexible(true)
-        .has_headers(true)
-        .from_reader(contents.as_bytes());
-    let mut row = csv::StringRecord::new();
-    loop {
-        let more = rows.read_record(&mut row).map_err(|error| {
-            let line = error.position().map_or(1, csv::Position::line) as usize;
-            LoadError::malformed(reading.file, Location::Line(line), format!("is not CSV: {error}"))
-        })?;
-        if !more {
-            return Ok(());
-        }
-        let start = row.position().map_or(0, csv::Position::byte) as usize;
-        let line = row.position().map_or(1, csv::Position::line) as usize;
-        if quoting {
-            let end = rows.position().byte() as usize;
-            let raw = contents.get(start..end).unwrap_or_default();
-            check_quotes(raw, &row, line, reading)?;
-        }
-        match columns {
-            Columns::ImageCaption => add_two(&row, line, reading)?,
-            Columns::ImageNumberCaption => add_three(&row, char::from(separator), line, reading)?,
-        }
-    }
+    let format = Format { separator, quoting: separator == ',' };
+    rows::for_each(contents, format, reading, |row, line, reading| match columns {
+        Columns::ImageCaption => add_two(row, line, reading),
+        Columns::ImageNumberCaption => add_three(row, separator, line, reading),
+    })
 }
 
-fn recognise(header: &str, file: &Path) -> Result<(u8, Columns), LoadError> {
+fn recognise(header: &str, file: &Path) -> Result<(char, Columns), LoadError> {
     for separator in [',', '|'] {
         let names: Vec<&str> =
             header.split(separator).map(|name| name.trim().trim_matches('"')).collect();
@@ -62,61 +40,17 @@ fn recognise(header: &str, file: &Path) -> Result<(u8, Columns), LoadError> {
             ["image_name", "comment_number", "comment"] => Columns::ImageNumberCaption,
             _ => continue,
         };
-        return Ok((separator as u8, columns));
+        return Ok((separator, columns));
     }
     Err(LoadError::malformed(
         file,
         Location::Line(1),
         format!(
-            "has the header {:?}; it must be image,caption or image_name,comment_number,comment",
+            "has the header {:?}; it must be image,caption or image_name,comment_number,comment\n\
+             hint: to read other columns, pass the file with --captions, in a config data.captions",
             header.trim_end()
         ),
     ))
-}
-
-/// Refuses misplaced quotation marks that could swallow rows, and counts others as stray.
-fn check_quotes(
-    raw: &str,
-    row: &csv::StringRecord,
-    line: usize,
-    reading: &mut Reading<'_>,
-) -> Result<(), LoadError> {
-    let is_canonical = !raw.contains('"') || is_canonical(raw, row);
-    let spans_lines = row.iter().any(|field| field.contains(['\n', '\r']));
-    if spans_lines && (!is_canonical || row.iter().any(swallows_a_row)) {
-        return Err(LoadError::malformed(
-            reading.file,
-            Location::Line(line),
-            "opens a quotation mark that does not close on the same line, nor where its caption ends",
-        ));
-    }
-    if !is_canonical {
-        reading.warn(WarningKind::StrayQuote, Location::Line(line), row.get(0).unwrap_or_default());
-    }
-    Ok(())
-}
-
-/// Returns true if a later line of a field begins like a row, with an image's name.
-fn swallows_a_row(field: &str) -> bool {
-    field.split(['\n', '\r']).skip(1).any(|line| {
-        line.split_once(',').is_some_and(|(name, _)| is_picture_name(name.trim().trim_matches('"')))
-    })
-}
-
-/// Returns true if every field is bare, or fully quoted with doubled marks inside.
-fn is_canonical(raw: &str, row: &csv::StringRecord) -> bool {
-    // Blank lines before a record belong to the span that the reader reports.
-    let mut rest = raw.trim_start_matches(['\n', '\r']);
-    for field in row {
-        let written = if rest.starts_with('"') {
-            format!("\"{}\"", field.replace('"', "\"\""))
-        } else {
-            field.to_owned()
-        };
-        let Some(after) = rest.strip_prefix(written.as_str()) else { return false };
-        rest = after.strip_prefix(',').unwrap_or(after);
-    }
-    rest.trim_end_matches(['\n', '\r']).is_empty()
 }
 
 /// Adds a row of `image,caption`. The caption is unchanged.

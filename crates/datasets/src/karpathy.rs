@@ -11,7 +11,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use crate::corpus::KarpathySplit;
+use crate::corpus::Part;
 use crate::error::{LoadError, Location};
 use crate::reading::Reading;
 
@@ -40,7 +40,7 @@ pub(crate) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn looks_right(path: &Path) -> io::Result<bool> {
+pub(crate) fn looks_right(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     File::open(path)?.take(HEAD).read_to_end(&mut head)?;
     let has = |key: &str| memmem::find(&head, key.as_bytes()).is_some();
@@ -62,7 +62,7 @@ pub(crate) struct Record<'t> {
     /// Folder of the image; COCO's images are in two folders.
     #[serde(borrow, default)]
     filepath: Option<Cow<'t, str>>,
-    pub(crate) split: KarpathySplit,
+    pub(crate) split: Part,
     #[serde(borrow)]
     pub(crate) sentences: Vec<Sentence<'t>>,
 }
@@ -103,8 +103,11 @@ fn joined<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 
 /// Parses the file's text, after [`python_json`].
 pub(crate) fn parse<'t>(contents: &'t str, file: &Path) -> Result<DataSet<'t>, LoadError> {
-    serde_json::from_str(contents)
-        .map_err(|source| LoadError::Json { file: file.to_owned(), source })
+    serde_json::from_str(contents).map_err(|source| LoadError::Json {
+        file: file.to_owned(),
+        format: "Karpathy's",
+        source,
+    })
 }
 
 /// Reads `contents` image by image.

@@ -1,6 +1,6 @@
 //! Data sets: captions, splits and image files. Reads, never writes.
 //!
-//! A [`Corpus`] holds a folder's captions by image, from any of four layouts; a [`Split`] divides
+//! A [`Corpus`] holds a folder's captions by image, from any [`Layout`]; a [`Split`] divides
 //! its images into parts; [`ImageFiles`] finds the images alone. [`audit()`] checks the whole data
 //! set and reports every problem.
 //!
@@ -20,7 +20,7 @@
 //! for warning in &corpus.warnings {
 //!     eprintln!("warning: {warning}");
 //! }
-//! let spec = SplitSpec { kind: SplitKind::Paper, test_captions: 2, validation_captions: 0 };
+//! let spec = SplitSpec { kind: SplitKind::Paper, test_captions: 2, validation_captions: 0, seed: 0 };
 //! let split = Split::new(&corpus, &spec)?;
 //! assert_eq!(corpus.images[split.test[0]].file_name, "c.jpg");
 //! # Ok(())
@@ -30,23 +30,36 @@
 //! Nothing here depends on libtorch; the crate `pictures` decodes the images.
 
 mod audit;
+mod coco;
 mod corpus;
+mod descriptions;
 mod error;
 mod fingerprint;
 mod image_files;
+mod imagefolder;
 mod kaggle;
 mod karpathy;
+mod layout;
 mod loading;
 mod original;
+mod patterns;
 mod reading;
+mod rows;
+mod shares;
+mod source;
 mod splits;
+mod table;
 mod text;
+mod text_files;
 mod warnings;
 mod webdataset;
 
 pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts, audit};
-pub use corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
+pub use corpus::{Corpus, Image, ImageLocations, Part};
 pub use error::{LoadError, Location};
 pub use image_files::ImageFiles;
+pub use layout::Layout;
+pub use shares::Shares;
+pub use source::{Columns, Source};
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};
 pub use warnings::{Warning, WarningKind};

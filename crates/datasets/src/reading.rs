@@ -1,17 +1,17 @@
 //! Common part of all layouts: gathers rows into images, and finds the image files.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use foreign_text::printable;
+use foreign_text::{printable, printable_path};
 use pictures::PictureFile;
 
-use crate::corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
+use crate::corpus::{Corpus, Image, ImageLocations, Part};
 use crate::error::{LoadError, Location};
 use crate::fingerprint::Fingerprint;
+use crate::layout::Layout;
 use crate::text;
 use crate::warnings::{WarningKind, Warnings};
 
@@ -36,8 +36,12 @@ const PICTURE_FOLDERS: [&str; 16] = [
 ];
 
 /// Extensions of image files; other names in a caption file are not images.
-const PICTURE_EXTENSIONS: [&str; 12] =
-    ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
+///
+/// Those of HEIC, AVIF and JPEG XL cannot be decoded, which is an error that names the format.
+const PICTURE_EXTENSIONS: [&str; 16] = [
+    "jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff", "heic",
+    "heif", "avif", "jxl",
+];
 
 /// Image that Flickr8k's captions name, but that no release of the set contains.
 const NEVER_RELEASED: &str = "2258277193_586949ec62.jpg";
@@ -59,7 +63,7 @@ pub(crate) struct Reading<'f> {
     images: Vec<Image>,
     /// Number of captions of each image.
     counts: Vec<u32>,
-    locations: Vec<Location>,
+    locations: Vec<(&'f Path, Location)>,
     /// Folder of each image within the images' folder; mostly empty.
     subfolders: Vec<String>,
     index_by_name: HashMap<String, usize>,
@@ -108,11 +112,11 @@ impl<'f> Reading<'f> {
     pub(crate) fn add_image(
         &mut self,
         name: &str,
-        karpathy_split: Option<KarpathySplit>,
+        part: Option<Part>,
         location: Location,
     ) -> Result<usize, LoadError> {
         text::check_name(name, self.file, location)?;
-        self.add_named(name, karpathy_split, location)
+        self.add_named(name, part, location)
     }
 
     /// Sets the folder, within the images' folder, of the last added image.
@@ -133,11 +137,16 @@ impl<'f> Reading<'f> {
         self.index_by_name.get(name).copied()
     }
 
-    /// Adds an image under a name that is not that of a file.
+    /// Returns true if an image has that caption, as far as captions are kept.
+    pub(crate) fn has_caption(&self, index: usize, caption: &str) -> bool {
+        self.images.get(index).is_some_and(|image| image.captions.iter().any(|one| one == caption))
+    }
+
+    /// Adds an image under a path, or a name that is not that of a file.
     pub(crate) fn add_named(
         &mut self,
         name: &str,
-        karpathy_split: Option<KarpathySplit>,
+        part: Option<Part>,
         location: Location,
     ) -> Result<usize, LoadError> {
         let index = self.images.len();
@@ -151,9 +160,9 @@ impl<'f> Reading<'f> {
             file_name: name.to_owned(),
             captions: Vec::new(),
             words: Vec::new(),
-            karpathy_split,
+            part,
         });
-        self.locations.push(location);
+        self.locations.push((self.file, location));
         self.subfolders.push(String::new());
         Ok(index)
     }
@@ -208,44 +217,42 @@ impl<'f> Reading<'f> {
     }
 
     /// Finds the image files, and handles images without a file or without captions.
+    ///
+    /// Searches `folder` for the images, or else [`PICTURE_FOLDERS`] below `root`.
     pub(crate) fn finish(
         mut self,
         root: &Path,
+        folder: Option<&Path>,
         layout: Layout,
     ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
         self.digest_last();
         if self.counts.iter().all(|&count| count == 0) {
             return Err(LoadError::NoCaptions(self.file.to_owned()));
         }
-        let found = find_pictures(root, self.file, &self.images, &self.subfolders)?;
+        let found = find_pictures(root, folder, self.file, &self.images, &self.subfolders)?;
         let FoundPictures { folder: images_dir, mut pictures, in_subfolders } = found;
         let mut images = Vec::with_capacity(self.images.len());
         let mut members = Vec::new();
         let read =
             std::mem::take(&mut self.images).into_iter().zip(&self.counts).zip(&self.locations);
-        for (((image, &captions), location), subfolder) in read.zip(&self.subfolders) {
+        for (((image, &captions), (file, location)), subfolder) in read.zip(&self.subfolders) {
             let name = &image.file_name;
             let subfolder = if in_subfolders { subfolder } else { "" };
-            let relative = relative(subfolder, name);
+            let relative = text::joined(subfolder, name);
             let has_picture = pictures.remove(&*relative);
             if captions == 0 {
-                self.warnings.add(
-                    WarningKind::ImageWithoutCaptions,
-                    self.file,
-                    Some(*location),
-                    name,
-                );
+                self.warnings.add(WarningKind::ImageWithoutCaptions, file, Some(*location), name);
                 continue;
             }
             if !has_picture && (!is_picture_name(name) || name == NEVER_RELEASED) {
                 self.fingerprint = None;
                 for _ in 0..captions {
-                    self.warnings.add(WarningKind::NoSuchPicture, self.file, Some(*location), name);
+                    self.warnings.add(WarningKind::NoSuchPicture, file, Some(*location), name);
                 }
                 continue;
             }
             if !has_picture {
-                self.warnings.add(WarningKind::MissingPicture, self.file, Some(*location), name);
+                self.warnings.add(WarningKind::MissingPicture, file, Some(*location), name);
             }
             if in_subfolders {
                 members.push(images_dir.join(&*relative).into());
@@ -260,27 +267,31 @@ impl<'f> Reading<'f> {
         }
         let warnings = self.warnings.into_vec();
         let locations = ImageLocations { folder: images_dir, members };
-        let corpus = Corpus { root: root.to_owned(), layout, images, warnings, locations };
+        let caption_files = vec![self.file.to_owned()];
+        let root = root.to_owned();
+        let corpus = Corpus { root, layout, caption_files, images, warnings, locations };
         Ok((corpus, self.fingerprint))
     }
 
-    /// Completes a data set whose image files are in archives, one for each image.
-    pub(crate) fn finish_in_archives(
+    /// Completes a data set whose image files are known: a location for each image.
+    pub(crate) fn finish_with(
         mut self,
         root: &Path,
+        folder: &Path,
         layout: Layout,
         members: Vec<PictureFile>,
     ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
         self.digest_last();
         if self.images.is_empty() {
-            return Err(LoadError::NoCaptions(root.to_owned()));
+            return Err(LoadError::NoCaptions(folder.to_owned()));
         }
         let corpus = Corpus {
             root: root.to_owned(),
             layout,
+            caption_files: vec![folder.to_owned()],
             images: self.images,
             warnings: self.warnings.into_vec(),
-            locations: ImageLocations { folder: root.to_owned(), members },
+            locations: ImageLocations { folder: folder.to_owned(), members },
         };
         Ok((corpus, self.fingerprint))
     }
@@ -305,52 +316,59 @@ struct FoundPictures {
     in_subfolders: bool,
 }
 
-/// Returns the path of an image within the images' folder.
-fn relative<'n>(subfolder: &str, name: &'n str) -> Cow<'n, str> {
-    if subfolder.is_empty() { name.into() } else { format!("{subfolder}/{name}").into() }
-}
-
-/// Finds the first of [`PICTURE_FOLDERS`] that contains any of the images.
+/// Finds the first folder that contains any of the images: `folder`, or [`PICTURE_FOLDERS`].
 ///
 /// Searches the subfolders that the captions name, or the folder itself if none of them exists.
 fn find_pictures(
     root: &Path,
+    folder: Option<&Path>,
     captions: &Path,
     images: &[Image],
     subfolders: &[String],
 ) -> Result<FoundPictures, LoadError> {
-    let distinct: BTreeSet<&str> = subfolders.iter().map(String::as_str).collect();
-    let flat = BTreeSet::from([""]);
-    for distinct in [&distinct, &flat] {
-        let in_subfolders = *distinct != flat;
-        for folder in PICTURE_FOLDERS {
-            let folder = if folder == "." { root.to_owned() } else { root.join(folder) };
+    let folders: Vec<PathBuf> = match folder {
+        Some(folder) => vec![folder.to_owned()],
+        None => PICTURE_FOLDERS
+            .iter()
+            .map(|&folder| if folder == "." { root.to_owned() } else { root.join(folder) })
+            .collect(),
+    };
+    for in_subfolders in [true, false] {
+        if in_subfolders && subfolders.iter().all(String::is_empty) {
+            continue;
+        }
+        let path_of = |(image, subfolder): (&'_ Image, &String)| {
+            let subfolder = if in_subfolders { subfolder.as_str() } else { "" };
+            text::joined(subfolder, &image.file_name).into_owned()
+        };
+        let paths = || images.iter().zip(subfolders).map(path_of);
+        let distinct: BTreeSet<String> = paths()
+            .map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned())
+            .collect();
+        for folder in &folders {
             let mut pictures = HashSet::new();
-            for subfolder in distinct {
+            for subfolder in &distinct {
                 let path =
                     if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
                 match file_names(&path) {
-                    Ok(names) => pictures
-                        .extend(names.iter().map(|name| relative(subfolder, name).into_owned())),
+                    Ok(names) => pictures.extend(
+                        names.iter().map(|name| text::joined(subfolder, name).into_owned()),
+                    ),
                     Err(source) if source.kind() == io::ErrorKind::NotFound => {}
                     Err(source) => return Err(LoadError::Io { path, source }),
                 }
             }
-            let is_there = |(image, subfolder): (&Image, &String)| {
-                let subfolder = if in_subfolders { subfolder } else { "" };
-                pictures.contains(&*relative(subfolder, &image.file_name))
-            };
-            if images.iter().zip(subfolders).any(is_there) {
-                return Ok(FoundPictures { folder, pictures, in_subfolders });
+            if paths().any(|path| pictures.contains(&path)) {
+                return Ok(FoundPictures { folder: folder.clone(), pictures, in_subfolders });
             }
         }
     }
-    Err(LoadError::NoPictures {
-        root: root.to_owned(),
-        captions: captions.to_owned(),
-        images: images.len(),
-        tried: PICTURE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
-    })
+    let tried = match folder {
+        Some(folder) => vec![printable_path(folder).to_string()],
+        None => PICTURE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
+    };
+    let (root, captions) = (root.to_owned(), captions.to_owned());
+    Err(LoadError::NoPictures { root, captions, images: images.len(), tried })
 }
 
 /// Returns the names of files in a folder, without those that are not UTF-8, as captions are.

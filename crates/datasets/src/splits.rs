@@ -1,4 +1,4 @@
-//! Splits of a corpus: by position as in the paper, by the release's lists, or Karpathy's.
+//! Splits of a corpus: by position as in the paper, by lists, as its files say, or by shares.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,13 +8,15 @@ use std::str::FromStr;
 use foreign_text::{printable, printable_path, python_json};
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::{Corpus, KarpathySplit, Layout};
+use crate::corpus::{Corpus, Part};
 use crate::error::{LoadError, Location};
+use crate::layout::Layout;
+use crate::shares::Shares;
 use crate::{karpathy, text};
 
 /// Kind of split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum SplitKind {
     /// By position: the last caption rows are the test set, those before it the validation set.
     Paper,
@@ -22,6 +24,25 @@ pub enum SplitKind {
     Official,
     /// Karpathy's split, from `dataset_flickr8k.json` or `dataset_flickr30k.json`.
     Karpathy,
+    /// Lists of file names, `train.txt`, `validation.txt` and `test.txt`.
+    Lists,
+    /// The parts that the files of captions name.
+    ///
+    /// That is Karpathy's JSON, COCO's `captions_val2017.json` and imagefolder's `test/metadata.csv`.
+    Given,
+    /// Shares of the images, drawn by [`SplitSpec::seed`].
+    Shares(Shares),
+}
+
+impl SplitKind {
+    /// Kinds that need no shares.
+    pub const NAMED: [Self; 5] =
+        [Self::Paper, Self::Official, Self::Karpathy, Self::Lists, Self::Given];
+
+    /// Returns a split that so many images suffice for.
+    pub(crate) fn fitting(images: usize) -> Self {
+        Self::Shares(Shares::fitting(images))
+    }
 }
 
 impl fmt::Display for SplitKind {
@@ -30,6 +51,9 @@ impl fmt::Display for SplitKind {
             Self::Paper => "paper",
             Self::Official => "official",
             Self::Karpathy => "karpathy",
+            Self::Lists => "lists",
+            Self::Given => "given",
+            Self::Shares(shares) => return shares.fmt(f),
         })
     }
 }
@@ -38,12 +62,30 @@ impl FromStr for SplitKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Paper, Self::Official, Self::Karpathy]
-            .into_iter()
-            .find(|kind| kind.to_string() == name)
-            .ok_or_else(|| {
-                format!("unknown split {name:?}; it is one of paper, official, karpathy")
-            })
+        if let Some(kind) = Self::NAMED.into_iter().find(|kind| kind.to_string() == name) {
+            return Ok(kind);
+        }
+        name.parse().map(Self::Shares).map_err(|problem| {
+            let names = Self::NAMED.map(|kind| kind.to_string()).join(", ");
+            let problem = if name.contains('/') { format!(": {problem}") } else { String::new() };
+            format!(
+                "unknown split {name:?}; it is one of {names}, or shares such as 80/10/10{problem}"
+            )
+        })
+    }
+}
+
+impl TryFrom<String> for SplitKind {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<SplitKind> for String {
+    fn from(kind: SplitKind) -> Self {
+        kind.to_string()
     }
 }
 
@@ -57,24 +99,34 @@ pub struct SplitSpec {
     pub test_captions: usize,
     /// For [`SplitKind::Paper`], the number of held-out caption rows before the test set.
     pub validation_captions: usize,
+    /// For [`SplitKind::Shares`], the seed of the draw.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 impl SplitSpec {
     /// The paper's split for its prefix models: 5,000 rows for the test, none held out.
     ///
     /// SBG also holds out 5,000 for validation.
-    pub const PAPER: Self =
-        Self { kind: SplitKind::Paper, test_captions: 5000, validation_captions: 0 };
+    pub const PAPER: Self = Self::new(SplitKind::Paper, 5000);
     /// The release's lists.
-    pub const OFFICIAL: Self =
-        Self { kind: SplitKind::Official, test_captions: 0, validation_captions: 0 };
+    pub const OFFICIAL: Self = Self::new(SplitKind::Official, 0);
     /// Karpathy's split.
-    pub const KARPATHY: Self =
-        Self { kind: SplitKind::Karpathy, test_captions: 0, validation_captions: 0 };
+    pub const KARPATHY: Self = Self::new(SplitKind::Karpathy, 0);
+
+    const fn new(kind: SplitKind, test_captions: usize) -> Self {
+        Self { kind, test_captions, validation_captions: 0, seed: 0 }
+    }
+
+    /// Returns shares of the images, drawn by `seed`.
+    #[must_use]
+    pub const fn shares(shares: Shares, seed: u64) -> Self {
+        Self { seed, ..Self::new(SplitKind::Shares(shares), 0) }
+    }
 }
 
 /// Indexes into [`Corpus::images`]; no image is in two parts, and some may be in none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
     /// Training images; never empty.
     pub train: Vec<usize>,
@@ -89,7 +141,7 @@ pub struct Split {
 pub enum SplitError {
     /// The data set has no files for this split.
     #[error(
-        "{} has no {kind} split: it needs {} there; the split `paper` needs no file",
+        "{} has no {kind} split: it needs {} there; the splits `paper` and `80/10/10` need no file",
         printable_path(root), needs.join(" or ")
     )]
     NoLists {
@@ -120,17 +172,39 @@ pub enum SplitError {
     },
     /// The corpus has fewer rows than requested.
     #[error(
-        "{requested} captions are requested for test and validation, but there are only {have}"
+        "{requested} captions are requested for test and validation, but there are only {have}\n\
+         hint: lower test_captions and validation_captions, or set split to \"{fitting}\""
     )]
     TooFewCaptions {
         /// Captions of the corpus.
         have: usize,
         /// Requested captions.
         requested: usize,
+        /// Split that the data set has enough images for.
+        fitting: SplitKind,
+    },
+    /// There are fewer images than parts of the split.
+    #[error(
+        "the split {shares} needs {} images, one for each part, but there are only {have}\n\
+         hint: set split to \"{fitting}\"",
+        shares.least()
+    )]
+    TooFewImages {
+        /// Requested shares.
+        shares: Shares,
+        /// Images of the corpus.
+        have: usize,
+        /// Shares that so many images suffice for.
+        fitting: Shares,
     },
     /// No image is left for training.
-    #[error("the {0} split leaves no image to train on")]
-    NothingToTrain(SplitKind),
+    #[error("the {kind} split leaves no image to train on\nhint: set split to \"{fitting}\"")]
+    NothingToTrain {
+        /// Requested split.
+        kind: SplitKind,
+        /// Split that the data set has enough images for.
+        fitting: SplitKind,
+    },
     /// A list names an image that the corpus does not have.
     #[error(
         "{}:{line} lists {}, of which {} has no captions",
@@ -181,14 +255,42 @@ impl Split {
     pub fn new(corpus: &Corpus, spec: &SplitSpec) -> Result<Self, SplitError> {
         let split = match spec.kind {
             SplitKind::Paper => by_position(corpus, spec)?,
-            SplitKind::Official => by_lists(corpus)?,
+            SplitKind::Official => by_lists(corpus, spec.kind, &OFFICIAL_LISTS)?,
             SplitKind::Karpathy => by_karpathy(corpus)?,
+            SplitKind::Lists => by_lists(corpus, spec.kind, &OWN_LISTS)?,
+            SplitKind::Given => by_parts(corpus)?,
+            SplitKind::Shares(shares) => by_shares(corpus, shares, spec.seed)?,
         };
         if split.train.is_empty() {
-            return Err(SplitError::NothingToTrain(spec.kind));
+            let fitting = SplitKind::fitting(corpus.images.len());
+            return Err(SplitError::NothingToTrain { kind: spec.kind, fitting });
         }
         Ok(split)
     }
+
+    /// Adds an image. Karpathy's `restval` images are for training, as he used them.
+    fn put(&mut self, part: Part, index: usize) {
+        match part {
+            Part::Train | Part::RestVal => self.train.push(index),
+            Part::Val => self.validation.push(index),
+            Part::Test => self.test.push(index),
+        }
+    }
+}
+
+/// Lists of the parts: training, validation, test.
+const OFFICIAL_LISTS: [&str; 3] =
+    ["Flickr_8k.trainImages.txt", "Flickr_8k.devImages.txt", "Flickr_8k.testImages.txt"];
+const OWN_LISTS: [&str; 3] = ["train.txt", "validation.txt", "test.txt"];
+
+fn by_shares(corpus: &Corpus, shares: Shares, seed: u64) -> Result<Split, SplitError> {
+    let names: Vec<&str> = corpus.images.iter().map(|image| image.file_name.as_str()).collect();
+    let have = names.len();
+    if have < shares.least() {
+        return Err(SplitError::TooFewImages { shares, have, fitting: Shares::fitting(have) });
+    }
+    let [train, validation, test] = shares.divide(&names, seed);
+    Ok(Split { train, validation, test })
 }
 
 fn by_position(corpus: &Corpus, spec: &SplitSpec) -> Result<Split, SplitError> {
@@ -199,7 +301,8 @@ fn by_position(corpus: &Corpus, spec: &SplitSpec) -> Result<Split, SplitError> {
     let held_out = spec.test_captions.saturating_add(spec.validation_captions);
     let have = corpus.caption_count();
     if held_out > have {
-        return Err(SplitError::TooFewCaptions { have, requested: held_out });
+        let (requested, fitting) = (held_out, SplitKind::fitting(corpus.images.len()));
+        return Err(SplitError::TooFewCaptions { have, requested, fitting });
     }
     let test = last_images(corpus, &order, spec.test_captions)?;
     let validation = last_images(corpus, &order, held_out)?;
@@ -270,48 +373,64 @@ impl<'c> Assignment<'c> {
     }
 }
 
-fn by_lists(corpus: &Corpus) -> Result<Split, SplitError> {
-    const LISTS: [&str; 3] =
-        ["Flickr_8k.trainImages.txt", "Flickr_8k.devImages.txt", "Flickr_8k.testImages.txt"];
+fn by_lists(corpus: &Corpus, kind: SplitKind, lists: &[&str; 3]) -> Result<Split, SplitError> {
     let folder = ["", "Flickr8k_text"]
         .into_iter()
         .map(|folder| corpus.root.join(folder))
-        .find(|folder| LISTS.iter().any(|list| folder.join(list).is_file()))
+        .find(|folder| lists.iter().any(|list| folder.join(list).is_file()))
         .ok_or_else(|| SplitError::NoLists {
-            kind: SplitKind::Official,
+            kind,
             root: corpus.root.clone(),
-            needs: vec!["Flickr_8k.{train,dev,test}Images.txt".to_owned()],
+            needs: vec![match kind {
+                SplitKind::Official => "Flickr_8k.{train,dev,test}Images.txt".to_owned(),
+                _ => "{train,validation,test}.txt with a file name in each line".to_owned(),
+            }],
         })?;
     let mut assignment = Assignment::new(corpus);
     let mut part = |list: &str| -> Result<Vec<usize>, SplitError> {
         let file = folder.join(list);
+        if kind == SplitKind::Lists && !file.is_file() {
+            return Ok(Vec::new());
+        }
         let contents = text::read(&file)?;
         text::lines(&contents)
             .map(|(line, name)| {
                 let name = name.trim();
-                text::check_name(name, &file, Location::Line(line))?;
+                text::check_path(name, &file, Location::Line(line))?;
                 assignment.take(name, &file, line)
             })
             .collect()
     };
-    let [train, validation, test] = LISTS;
+    let [train, validation, test] = *lists;
     Ok(Split { train: part(train)?, validation: part(validation)?, test: part(test)? })
 }
 
-fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
-    let mut parts = Split { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
-    let mut put = |part: KarpathySplit, index: usize| match part {
-        KarpathySplit::Train | KarpathySplit::RestVal => parts.train.push(index),
-        KarpathySplit::Val => parts.validation.push(index),
-        KarpathySplit::Test => parts.test.push(index),
-    };
-    if corpus.layout == Layout::Karpathy {
-        for (index, image) in corpus.images.iter().enumerate() {
-            if let Some(part) = image.karpathy_split {
-                put(part, index);
-            }
+/// Splits by the parts that the caption files name; images without one are in no part.
+fn by_parts(corpus: &Corpus) -> Result<Split, SplitError> {
+    if corpus.images.iter().all(|image| image.part.is_none()) {
+        let needs = [
+            "Karpathy's JSON",
+            "annotations/captions_{train,val}2017.json",
+            "metadata.csv in folders train, validation and test",
+        ];
+        return Err(SplitError::NoLists {
+            kind: SplitKind::Given,
+            root: corpus.root.clone(),
+            needs: needs.map(str::to_owned).to_vec(),
+        });
+    }
+    let mut split = Split::default();
+    for (index, image) in corpus.images.iter().enumerate() {
+        if let Some(part) = image.part {
+            split.put(part, index);
         }
-        return Ok(parts);
+    }
+    Ok(split)
+}
+
+fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
+    if corpus.layout == Layout::Karpathy {
+        return by_parts(corpus);
     }
     let files = karpathy::find(&corpus.root)
         .map_err(|source| LoadError::Io { path: corpus.root.clone(), source })?;
@@ -323,8 +442,9 @@ fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
     let contents = text::read(&file)?;
     let contents = python_json(&contents);
     let mut assignment = Assignment::new(corpus);
+    let mut split = Split::default();
     for (index, record) in karpathy::parse(&contents, &file)?.images.iter().enumerate() {
-        put(record.split, assignment.take(&record.filename, &file, index + 1)?);
+        split.put(record.split, assignment.take(&record.filename, &file, index + 1)?);
     }
-    Ok(parts)
+    Ok(split)
 }

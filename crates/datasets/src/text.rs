@@ -1,5 +1,6 @@
 //! Reading of caption and split files as text, with errors that name file and line.
 
+use std::borrow::Cow;
 use std::io::{self, Read as _};
 use std::path::{Component, Path};
 
@@ -58,6 +59,24 @@ pub(crate) fn check_name(name: &str, file: &Path, location: Location) -> Result<
         return Ok(());
     };
     Err(LoadError::malformed(file, location, format!("{problem}: {name:?}")))
+}
+
+/// Refuses a path that could lead out of the images' folder.
+pub(crate) fn check_path(path: &str, file: &Path, location: Location) -> Result<(), LoadError> {
+    let is_plain = |part: Component| matches!(part, Component::Normal(_));
+    let problem = if path.is_empty() {
+        "has no image name"
+    } else if !Path::new(path).components().all(is_plain) || path.contains(['\\', '\0']) {
+        "has an image name that is not a path within the folder of the pictures"
+    } else {
+        return Ok(());
+    };
+    Err(LoadError::malformed(file, location, format!("{problem}: {path:?}")))
+}
+
+/// Returns `folder/name`, or the name alone if `folder` is empty.
+pub(crate) fn joined<'n>(folder: &str, name: &'n str) -> Cow<'n, str> {
+    if folder.is_empty() { name.into() } else { format!("{folder}/{name}").into() }
 }
 
 /// Refuses a folder name that could lead out of the data set's folder.

@@ -27,6 +27,8 @@ pub enum WarningKind {
     ImageWithoutCaptions,
     /// An image file without captions. Ignored.
     PictureWithoutCaptions,
+    /// A caption that its image has already, in the layouts of own data. Dropped.
+    RepeatedCaption,
     /// A row with more fields than the header: an unquoted caption with separators. Rejoined.
     UnquotedSeparator,
     /// A quotation mark where CSV expects none. Read as Python's `csv` reads it.
@@ -47,6 +49,7 @@ impl WarningKind {
             Self::EmptyCaption => "empty captions (dropped)",
             Self::ImageWithoutCaptions => "images without captions (dropped)",
             Self::PictureWithoutCaptions => "pictures without captions (ignored)",
+            Self::RepeatedCaption => "captions given twice for one picture (dropped)",
             Self::UnquotedSeparator => "rows with unquoted separators in the caption (rejoined)",
             Self::StrayQuote => "rows with stray quotation marks",
             Self::NumberInCaption => "rows with the caption in the number's field (repaired)",
@@ -56,7 +59,7 @@ impl WarningKind {
 
     /// Returns true if captions were dropped because of it.
     pub(crate) fn drops_captions(self) -> bool {
-        matches!(self, Self::NoSuchPicture | Self::EmptyCaption)
+        matches!(self, Self::NoSuchPicture | Self::EmptyCaption | Self::RepeatedCaption)
     }
 }
 
@@ -81,6 +84,7 @@ impl fmt::Display for Warning {
         match self.first {
             Some(Location::Line(line)) => write!(f, ":{line}")?,
             Some(Location::Record(record)) => write!(f, ", image {record}")?,
+            Some(Location::Caption(number)) => write!(f, ", annotation {number}")?,
             None => {}
         }
         write!(

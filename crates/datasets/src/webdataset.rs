@@ -15,15 +15,16 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foreign_text::{open_regular, printable, python_json};
+use foreign_text::{open_regular, printable};
 use pictures::PictureFile;
 use rayon::prelude::*;
-use serde::Deserialize;
 use tar::{Archive, Entry};
 
-use crate::corpus::{Corpus, Layout};
+use crate::corpus::Corpus;
+use crate::descriptions;
 use crate::error::{LoadError, Location};
 use crate::fingerprint::Fingerprint;
+use crate::layout::Layout;
 use crate::reading::{Captions, Reading, is_picture_name};
 use crate::warnings::WarningKind;
 
@@ -61,6 +62,11 @@ pub(crate) fn archives(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.iter().filter(first).map(|name| folder.join(name)).collect())
 }
 
+/// Returns true if a path has the name of an archive.
+pub(crate) fn is_archive(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).and_then(stem).is_some()
+}
+
 /// Returns an archive's name without its extension; `None` for other files.
 fn stem(name: &str) -> Option<&str> {
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))
@@ -76,7 +82,10 @@ pub(crate) fn load(
         let mut reading = Reading::new(root, captions);
         let mut pictures = Vec::new();
         if add_all(archives, naming, &mut reading, &mut pictures)? {
-            return reading.finish_in_archives(root, Layout::WebDataset, pictures);
+            let (mut corpus, fingerprint) =
+                reading.finish_with(root, root, Layout::WebDataset, pictures)?;
+            corpus.caption_files = archives.to_vec();
+            return Ok((corpus, fingerprint));
         }
     }
     Err(LoadError::NoCaptions(root.to_owned()))
@@ -156,34 +165,6 @@ struct Example {
     has_text: bool,
 }
 
-#[derive(Deserialize)]
-struct Description {
-    #[serde(default)]
-    caption: Texts,
-    #[serde(default)]
-    captions: Texts,
-}
-
-/// Captions in any of the forms that programs write; null is a missing field.
-#[derive(Default, Deserialize)]
-#[serde(untagged, expecting = "captions must be a text, a list of texts or null")]
-enum Texts {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<Option<String>>),
-}
-
-impl Texts {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::None => Vec::new(),
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts.into_iter().flatten().collect(),
-        }
-    }
-}
-
 fn read(path: &Path) -> Result<Vec<Example>, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
     let open = || open_regular(path).map_err(failed);
@@ -243,8 +224,7 @@ impl Examples<'_> {
         match extension.to_ascii_lowercase().as_str() {
             "txt" => {
                 let text = text(&mut entry, self.path, location, &name)?;
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                let lines: Vec<_> = lines.map(str::to_owned).collect();
+                let lines = descriptions::of_text(&text);
                 if !lines.is_empty() {
                     example.captions = lines;
                     example.has_text = true;
@@ -252,15 +232,12 @@ impl Examples<'_> {
             }
             "json" if !example.has_text => {
                 let text = text(&mut entry, self.path, location, &name)?;
-                let found = serde_json::from_str(&python_json(&text)).map_err(|error| {
+                example.captions = descriptions::of_json(&text).map_err(|error| {
                     let name = printable(&name);
                     let problem =
                         format!("has {name}, which is no JSON object with captions: {error}");
                     LoadError::malformed(self.path, location, problem)
-                });
-                let Description { caption, captions } = found?;
-                example.captions = caption.into_vec();
-                example.captions.extend(captions.into_vec());
+                })?;
             }
             // Of several images with one key, the one without a further suffix wins: masks have
             // one.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-use datasets::{Corpus, SplitKind, SplitOutcome, SplitSpec, audit};
+use datasets::{Corpus, SplitOutcome, SplitSpec, audit};
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/pictures");
@@ -14,7 +14,7 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn paper(test_captions: usize) -> SplitSpec {
-    SplitSpec { kind: SplitKind::Paper, test_captions, validation_captions: 0 }
+    SplitSpec { test_captions, ..SplitSpec::PAPER }
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use datasets::{Corpus, Image, KarpathySplit, Layout, LoadError, Location, WarningKind};
+use datasets::{Corpus, Image, Layout, LoadError, Location, Part, WarningKind};
 use support::load;
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ fn image(name: &str, captions: &[&str]) -> Image {
         file_name: name.to_owned(),
         captions: captions.iter().map(|&caption| caption.to_owned()).collect(),
         words: Vec::new(),
-        karpathy_split: None,
+        part: None,
     }
 }
 
@@ -187,9 +187,8 @@ fn karpathys_json_is_read_with_its_split() {
     let words = |image: usize| &corpus.images[image].words[..];
     assert_eq!(words(0), [Some("a dog".to_owned()), Some("caf\u{e9}".to_owned())]);
     assert_eq!(words(1), []);
-    let parts: Vec<_> = corpus.images.iter().filter_map(|image| image.karpathy_split).collect();
-    let expected =
-        [KarpathySplit::Train, KarpathySplit::Val, KarpathySplit::RestVal, KarpathySplit::Test];
+    let parts: Vec<_> = corpus.images.iter().filter_map(|image| image.part).collect();
+    let expected = [Part::Train, Part::Val, Part::RestVal, Part::Test];
     assert_eq!(parts, expected);
 }
 

@@ -66,7 +66,7 @@ fn cocos_pictures_are_found_in_their_two_folders_and_restval_is_trained_on() {
 #[test]
 fn json_of_others_is_not_taken_for_karpathys_nor_is_one_of_two_chosen() {
     let annotations = r#"{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}"#;
-    let set = data_set("captions_train2014.json", annotations, &["Images/a.jpg"]);
+    let set = data_set("instances_train2014.json", annotations, &["Images/a.jpg"]);
     assert!(matches!(load(set.path(), None), Err(LoadError::NotRecognised { .. })));
     let set = data_set("a.json", COCO, &COCO_PICTURES);
     fs::write(set.path().join("b.json"), COCO).unwrap();

@@ -22,7 +22,7 @@ fn six_images() -> TempDir {
 }
 
 fn paper(test_captions: usize, validation_captions: usize) -> SplitSpec {
-    SplitSpec { kind: SplitKind::Paper, test_captions, validation_captions }
+    SplitSpec { test_captions, validation_captions, ..SplitSpec::PAPER }
 }
 
 fn names(corpus: &Corpus, part: &[usize]) -> String {
@@ -67,7 +67,7 @@ fn more_rows_than_there_are_and_no_rows_to_train_on_are_refused() {
         assert!(matches!(error, SplitError::TooFewCaptions { have: 12, .. }), "{error}");
     }
     let error = Split::new(&corpus, &paper(10, 2)).unwrap_err();
-    assert!(matches!(error, SplitError::NothingToTrain(SplitKind::Paper)), "{error}");
+    assert!(matches!(error, SplitError::NothingToTrain { kind: SplitKind::Paper, .. }), "{error}");
 }
 
 #[test]
@@ -156,7 +156,8 @@ fn an_image_twice_in_karpathys_split_is_refused() {
 
 #[test]
 fn names_of_kinds_and_layouts_are_what_is_written_and_read() {
-    for kind in [SplitKind::Paper, SplitKind::Official, SplitKind::Karpathy] {
+    for kind in SplitKind::NAMED.into_iter().chain([SplitKind::Shares("80/10/10".parse().unwrap())])
+    {
         assert_eq!(kind.to_string().parse(), Ok(kind));
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
     }
@@ -166,4 +167,6 @@ fn names_of_kinds_and_layouts_are_what_is_written_and_read() {
     }
     let error = "offical".parse::<SplitKind>().unwrap_err();
     assert!(error.contains("official"), "{error}");
+    let error = "80/20".parse::<SplitKind>().unwrap_err();
+    assert!(error.contains("there must be three shares"), "{error}");
 }

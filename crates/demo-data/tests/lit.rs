@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use datasets::{Corpus, Split, SplitKind, SplitSpec};
+use datasets::{Corpus, Split, SplitSpec};
 use demo_data::pretrain::{LitOptions, Retrievals, TrainingOptions, lit};
 use networks::clip::{ClipConfig, LoadedClip, TextConfig};
 use precompute::{Dtype, Embeddings, Identity, Network};
@@ -69,6 +69,7 @@ fn features(path: &Path, corpus: &Corpus, moved: f32) -> Embeddings {
         model: "toy".to_owned(),
         model_sha256: "12ab".to_owned(),
         preprocessing: None,
+        upright: false,
         normalize: false,
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),
@@ -120,9 +121,9 @@ fn train(
     let corpus = Corpus::load(&data, None).unwrap();
     let held_out = 2 * HELD_OUT;
     let spec = SplitSpec {
-        kind: SplitKind::Paper,
         test_captions: if validation { 0 } else { held_out },
         validation_captions: if validation { held_out } else { 0 },
+        ..SplitSpec::PAPER
     };
     let split = Split::new(&corpus, &spec).unwrap();
     let features = features(&folder.join("f.safetensors"), &corpus, moved);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datasets::{Corpus, Layout, SplitKind, SplitSpec};
+use datasets::{Corpus, Layout, SplitSpec};
 use demo_data::{Error, Options, Summary, draw};
 
 const SMALL: Options = Options { count: 12, seed: 5, size: 64, alt_texts: 0 };
@@ -59,7 +59,7 @@ fn the_set_is_read_as_flickr8k_without_a_warning() {
     assert_eq!(corpus.warnings, []);
     assert!(corpus.images.iter().all(|image| image.captions.len() == 5));
     assert!(corpus.images.is_sorted_by_key(|image| &image.file_name));
-    let spec = SplitSpec { kind: SplitKind::Paper, test_captions: 10, validation_captions: 5 };
+    let spec = SplitSpec { test_captions: 10, validation_captions: 5, ..SplitSpec::PAPER };
     assert!(!datasets::audit(&corpus, &[spec], |_| {}).is_broken());
     let picture = corpus.picture(3).decode().unwrap();
     assert_eq!((picture.width, picture.height), (64, 64));

@@ -8,9 +8,11 @@
 //! ```
 
 mod file;
+mod nearest;
 mod print;
 mod python;
 
 pub use file::{open_regular, read_text};
+pub use nearest::nearest;
 pub use print::{PrintablePath, PrintableText, printable, printable_path};
 pub use python::python_json;

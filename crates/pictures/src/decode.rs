@@ -1,7 +1,7 @@
 //! Image decoding into RGB, as Pillow's `Image.open(path).convert("RGB")` does it.
 //!
 //! As in Pillow, alpha is dropped without blending, palettes are looked up, an EXIF orientation is
-//! not applied, and an animation is its first frame. An image that cannot be decoded whole is an
+//! not applied ([`RgbPixels::upright`] does so), and an animation is its first frame. An image that cannot be decoded whole is an
 //! error with the file's name, never an image with a grey or black part. Two limits are stricter
 //! than Pillow's: 16-bit grey is refused, because Pillow clips instead of scaling it, and so are
 //! more than [`MAX_PIXELS`].
@@ -48,7 +48,28 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
         matches!(format, Jpeg | Png | Gif | Bmp | WebP | Pnm | Tiff)
     });
     format.ok_or_else(|| {
+        if let Some((format, program)) = other_format(bytes) {
+            return PictureProblem::OtherFormat { format, program };
+        }
         let start = bytes.get(..16).unwrap_or(bytes);
         PictureProblem::NotAPicture(String::from_utf8_lossy(start).into_owned())
     })
+}
+
+/// Returns the name of a format that is not supported, and a command that converts it.
+fn other_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const HEIC_BRANDS: [&[u8]; 8] =
+        [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
+    if bytes.starts_with(b"\xff\x0a") || bytes.starts_with(b"\0\0\0\x0cJXL ") {
+        return Some(("JPEG XL", "djxl IN.jxl OUT.jpg"));
+    }
+    // An ISO media file: size of its first box, `ftyp`, brand, version, compatible brands.
+    let (size, rest) = bytes.split_first_chunk()?;
+    let end = (u32::from_be_bytes(*size) as usize).min(bytes.len());
+    let brands = rest.strip_prefix(b"ftyp")?.get(..end.checked_sub(8)?)?.as_chunks::<4>().0;
+    if brands.iter().any(|brand| brand == b"avif" || brand == b"avis") {
+        return Some(("AVIF", "avifdec IN.avif OUT.png"));
+    }
+    let is_heic = brands.iter().any(|brand| HEIC_BRANDS.contains(&&brand[..]));
+    is_heic.then_some(("HEIC", "heif-convert IN.heic OUT.jpg"))
 }

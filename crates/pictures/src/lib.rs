@@ -18,6 +18,7 @@
 mod decode;
 mod gif;
 mod jpeg;
+mod orientation;
 mod picture_file;
 mod pixels;
 mod png;
@@ -29,7 +30,8 @@ mod transpose;
 mod unpacked;
 
 pub use decode::{decode_bytes, decode_within};
-pub use picture_file::{FileStamp, PictureFile, decode};
+pub use orientation::is_turned;
+pub use picture_file::{FileStamp, PictureFile, decode, decode_upright};
 pub use pixels::{MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels};
 pub use preprocessing::{Preprocessing, PreprocessingError, Size};
 pub use resample::Filter;

@@ -53,6 +53,12 @@ impl PictureFile {
         decode_bytes(&bytes, self.path())
     }
 
+    /// Reads and decodes the image, and turns it upright by its EXIF orientation.
+    pub fn decode_upright(&self) -> Result<RgbPixels, PictureError> {
+        let (bytes, _) = self.read()?;
+        decode_bytes(&bytes, self.path()).map(|pixels| pixels.upright(&bytes))
+    }
+
     /// Returns the path of the file or of the archive.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -112,6 +118,11 @@ impl PictureFile {
 /// Reads and decodes the image at `path`. Its first bytes tell the format, not its name.
 pub fn decode(path: &Path) -> Result<RgbPixels, PictureError> {
     PictureFile::File(path.to_owned()).decode()
+}
+
+/// Reads and decodes the image at `path` as [`decode`] does, and turns it upright.
+pub fn decode_upright(path: &Path) -> Result<RgbPixels, PictureError> {
+    PictureFile::File(path.to_owned()).decode_upright()
 }
 
 /// Opens a regular file. Opening a pipe waits for its writer, and a device may have no end.

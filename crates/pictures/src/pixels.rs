@@ -53,6 +53,17 @@ pub enum PictureProblem {
     /// The first bytes are not those of a supported format.
     #[error("is not a JPEG, PNG, GIF, BMP, WebP, PNM or TIFF picture; it begins with {0:?}")]
     NotAPicture(String),
+    /// The file is of a well-known format that is not supported.
+    #[error(
+        "is a {format} picture, which capsmith does not read\nhint: convert it to JPEG or PNG, for \
+         example by `{program}` or ImageMagick's `magick mogrify -format jpg`"
+    )]
+    OtherFormat {
+        /// Name of the format.
+        format: &'static str,
+        /// Command that converts it.
+        program: &'static str,
+    },
     /// The header claims more pixels than are allowed.
     #[error("claims {width}x{height} pixels, more than the {allowed} that are allowed")]
     TooLarge {

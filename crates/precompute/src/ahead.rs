@@ -162,6 +162,7 @@ mod tests {
                 model: String::new(),
                 model_sha256: String::new(),
                 preprocessing: Some(pictures::Preprocessing::clip(2)),
+                upright: false,
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: String::new(),

@@ -26,6 +26,7 @@
 //!         model: "mean colour".to_owned(),
 //!         model_sha256: "none".to_owned(),
 //!         preprocessing: Some(pictures::Preprocessing::clip(4)),
+//!         upright: false,
 //!         normalize: false,
 //!         dtype: Dtype::F32,
 //!         dataset_fingerprint: "two pictures".to_owned(),

@@ -66,9 +66,12 @@ pub fn project(
              --image-features"
         ))
     })?;
-    let differences =
-        Identity { dataset_fingerprint: given.dataset_fingerprint.clone(), ..trained.clone() }
-            .differences(given);
+    let differences = Identity {
+        dataset_fingerprint: given.dataset_fingerprint.clone(),
+        upright: given.upright,
+        ..trained.clone()
+    }
+    .differences(given);
     if !differences.is_empty() {
         return Err(Error::OtherFeatures(Box::new(OtherFeatures {
             path: features.path().to_owned(),

@@ -250,7 +250,10 @@ fn decode(plan: &Plan, image: usize, pixels: &mut [u8]) -> Decoded {
     let file = plan.file(image);
     let (source, bytes) = sources::read(&file);
     let decoded = bytes
-        .and_then(|bytes| pictures::decode_bytes(&bytes, file.path()))
+        .and_then(|bytes| {
+            let decoded = pictures::decode_bytes(&bytes, file.path())?;
+            Ok(if plan.identity.upright { decoded.upright(&bytes) } else { decoded })
+        })
         .map(|decoded| plan.preprocessing().planes_into(&decoded, pixels));
     // Without the path, which would make the file depend on the data set's folder.
     (source, decoded.map_err(|error| error.problem.to_string()))

@@ -17,12 +17,13 @@ use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 
 /// Keys of paths; digests show whether the files have changed.
-const PATHS: [&str; 3] = ["data.dataset", "data.embeddings", "keywords.selected"];
+const PATHS: [&str; 5] =
+    ["data.dataset", "data.captions", "data.images", "data.embeddings", "keywords.selected"];
 
 /// Keys that a resumed run may change because they alter its weights by rounding at most.
 ///
 /// These are hardware, logs, checkpoints, and paths of models and data, which digests compare.
-const OPEN_ON_RESUME: [&str; 17] = [
+const OPEN_ON_RESUME: [&str; 19] = [
     "training.device",
     "training.threads",
     "training.peer_timeout_seconds",
@@ -34,6 +35,8 @@ const OPEN_ON_RESUME: [&str; 17] = [
     "training.scored_pictures",
     "decoding.batch_size",
     "data.dataset",
+    "data.captions",
+    "data.images",
     "data.embeddings",
     "gpt2.model",
     "keywords.selected",

@@ -41,7 +41,12 @@ fn clip_prefix() -> Config {
         data: Data {
             dataset: "data/flickr8k".into(),
             layout: "auto".to_owned(),
+            captions: PathBuf::new(),
+            image_column: String::new(),
+            caption_column: String::new(),
+            images: PathBuf::new(),
             split: SplitKind::Paper,
+            split_seed: 42,
             test_captions: 5_000,
             validation_captions: 0,
             embeddings: "data/flickr8k/clip-vit-large-patch14.safetensors".into(),

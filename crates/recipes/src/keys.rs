@@ -1,5 +1,6 @@
 //! Dotted keys: listing, type checks against the defaults, and suggestions for misspelt ones.
 
+use foreign_text::nearest;
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
@@ -26,7 +27,7 @@ pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> 
     }
     for key in dotted_keys(table) {
         let (Some(value), Some(example)) = (find(table, &key), find(&known, &key)) else {
-            let suggestion = nearest(&key, &dotted_keys(&known));
+            let suggestion = nearest(&key, &dotted_keys(&known)).map(str::to_owned);
             return Err(ConfigError::UnknownKey { key, suggestion });
         };
         check_type(&key, value, example)?;
@@ -114,19 +115,4 @@ pub(crate) fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
         Some((section, rest)) => find(table.get(section)?.as_table()?, rest),
         None => table.get(key),
     }
-}
-
-/// Returns the known key that is nearest in spelling, by its last part or as a whole.
-pub(crate) fn nearest(key: &str, known: &[String]) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    known
-        .iter()
-        .map(|candidate| {
-            let whole = strsim::jaro_winkler(key, candidate);
-            let part = strsim::jaro_winkler(&last(key), &last(candidate));
-            (whole.max(part), candidate)
-        })
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
 }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use datasets::{Layout, SplitKind, SplitSpec};
+use datasets::{Columns, Layout, Source, SplitKind, SplitSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
@@ -18,12 +18,25 @@ use crate::strategy::Strategy;
 pub struct Data {
     /// Folder with the captions file and the images. Default `data/flickr8k`.
     ///
-    /// A relative path starts at the current folder of the command.
+    /// A relative path starts at the current folder of the command. A pattern of tar archives such
+    /// as `shards/{000..100}.tar` may take its place.
     pub dataset: PathBuf,
-    /// `auto` (default), `kaggle`, `original`, `karpathy` or `webdataset`.
+    /// Name of a layout, see [`Layout`]. Default `auto`: found in the folder.
     pub layout: String,
-    /// `paper` (by position, default), `official` or `karpathy`.
+    /// Captions file (CSV, TSV, JSON Lines or COCO's JSON). Default empty: found in the folder.
+    pub captions: PathBuf,
+    /// Column of file names in a table of captions. Default empty: one of a usual name.
+    pub image_column: String,
+    /// Column of captions in a table of captions. Default empty: one of a usual name.
+    pub caption_column: String,
+    /// Folder of the images. Default empty: found in `dataset`.
+    pub images: PathBuf,
+    /// `paper` (by position, default), `official`, `karpathy`, `lists`, `given`, or shares.
+    ///
+    /// Shares such as `80/10/10` are of training, validation and test images; see [`SplitKind`].
     pub split: SplitKind,
+    /// Seed of a split by shares. Default 42.
+    pub split_seed: u64,
     /// Paper split: size of the test set, as caption rows at the end of the file. Default 5,000.
     pub test_captions: usize,
     /// Paper split: held-out caption rows before the test set. Default 0.
@@ -50,8 +63,38 @@ impl Data {
         self.layout.parse().map(Some).map_err(|_| ConfigError::OutOfRange {
             key: "data.layout".to_owned(),
             value: format!("\"{}\"", self.layout),
-            expected: "auto, kaggle, original, karpathy or webdataset".to_owned(),
+            expected: format!("auto or one of {}", Layout::names()),
         })
+    }
+
+    /// Returns the data set in the form that the loaders take.
+    ///
+    /// # Errors
+    /// Lists the known layouts.
+    pub fn source(&self) -> Result<Source, ConfigError> {
+        let path = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(Source {
+            dataset: self.dataset.clone(),
+            layout: self.layout()?,
+            captions: path(&self.captions),
+            images: path(&self.images),
+            columns: Columns {
+                image: text(&self.image_column),
+                caption: text(&self.caption_column),
+            },
+        })
+    }
+
+    /// Sets the data set, as [`Self::source`] returns it.
+    pub fn set_source(&mut self, source: &Source) {
+        let Source { dataset, layout, captions, images, columns } = source.clone();
+        self.dataset = dataset;
+        self.layout = layout.map_or_else(|| "auto".to_owned(), |layout| layout.to_string());
+        self.captions = captions.unwrap_or_default();
+        self.images = images.unwrap_or_default();
+        self.image_column = columns.image.unwrap_or_default();
+        self.caption_column = columns.caption.unwrap_or_default();
     }
 
     /// Returns the split in the form that the loaders take.
@@ -61,6 +104,7 @@ impl Data {
             kind: self.split,
             test_captions: self.test_captions,
             validation_captions: self.validation_captions,
+            seed: self.split_seed,
         }
     }
 }

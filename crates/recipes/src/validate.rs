@@ -260,7 +260,7 @@ mod tests {
     use crate::keys::{dotted_keys, find};
 
     /// Keys without a range.
-    const UNBOUNDED: [&str; 2] = ["training.seed", "decoding.strategy.seed"];
+    const UNBOUNDED: [&str; 3] = ["data.split_seed", "training.seed", "decoding.strategy.seed"];
 
     /// Systems, each with the settings that select one kind of it.
     const KINDS: [(&str, &[&str]); 6] = [

@@ -80,7 +80,7 @@ pub(crate) fn missing(path: &Path) -> Markup {
 impl Thumbnail {
     /// Makes a thumbnail of an image file; `None` if it cannot be read.
     fn read(file: &PictureFile) -> Option<Self> {
-        let pixels = file.decode().ok()?;
+        let pixels = file.decode_upright().ok()?;
         let picture = RgbImage::from_raw(pixels.width, pixels.height, pixels.data)?;
         let (width, height) = fitting(pixels.width, pixels.height);
         let small = imageops::resize(&picture, width, height, FilterType::Triangle);

@@ -7,6 +7,9 @@ use durable::kept::Key;
 use pictures::Preprocessing;
 use serde::{Deserialize, Serialize};
 
+/// Name of [`Identity::upright`] in keys.
+const ORIENTATION: &str = "EXIF orientation";
+
 /// Floating-point type of the model's weights and activations.
 ///
 /// Embeddings are always stored as f32: both shorter types convert to it exactly.
@@ -70,6 +73,11 @@ pub struct Identity {
     /// Preprocessing of the pixels; `None` if the embeddings were imported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
+    /// True if pictures were turned upright by their EXIF orientation.
+    ///
+    /// Older files do not have it: their pictures were not turned.
+    #[serde(skip_serializing_if = "is_false")]
+    pub upright: bool,
     /// True if each embedding was divided by its L2 norm, in f32.
     pub normalize: bool,
     /// Type of the model's weights and activations.
@@ -80,6 +88,11 @@ pub struct Identity {
     pub dimension: usize,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Identity in a file; files of version 0.2 and earlier have no `network`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +101,8 @@ struct StoredIdentity {
     model: String,
     model_sha256: String,
     preprocessing: Option<Preprocessing>,
+    #[serde(default)]
+    upright: bool,
     normalize: bool,
     dtype: Dtype,
     dataset_fingerprint: String,
@@ -107,6 +122,7 @@ impl From<StoredIdentity> for Identity {
             model,
             model_sha256,
             preprocessing,
+            upright: stored.upright,
             normalize: stored.normalize,
             dtype: stored.dtype,
             dataset_fingerprint: stored.dataset_fingerprint,
@@ -136,6 +152,10 @@ impl Identity {
                 ),
             ));
         }
+        // Without it, keys of older versions stay equal.
+        if self.upright {
+            key.push((ORIENTATION, "applied".to_owned()));
+        }
         // Nothing but its name tells two imported encoders apart.
         if self.network == Network::Imported {
             key.push(("encoder", self.model.clone()));
@@ -146,7 +166,12 @@ impl Identity {
     /// Returns a line for each difference from `other`, such as `dtype: f32 there, f16 here`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        self.key().differences(&other.key())
+        let differences = self.key().differences(&other.key()).into_iter();
+        let name = |line: String| match line.strip_prefix(ORIENTATION) {
+            Some(values) => format!("{ORIENTATION}{}", values.replace("nothing", "not applied")),
+            None => line,
+        };
+        differences.map(name).collect()
     }
 }
 

@@ -254,7 +254,8 @@ async fn prepare(
         })
         .collect();
     let prepared = spawn_blocking(move || {
-        let decoded = pictures::decode_within(&request.picture, pixels);
+        let decoded = pictures::decode_within(&request.picture, pixels)
+            .map(|decoded| decoded.upright(&request.picture));
         drop((request, received));
         let decoded = decoded.map_err(|problem| {
             HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {problem}"))

@@ -80,6 +80,7 @@ pub fn import(
         model: encoder.to_owned(),
         model_sha256: digest(&sources)?,
         preprocessing: None,
+        upright: false,
         normalize: values.chunks(dimension).all(|row| (norm(row) - 1.0).abs() < NORM_TOLERANCE),
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),

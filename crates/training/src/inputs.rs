@@ -35,7 +35,7 @@ impl Inputs {
     /// Names the file, and the command that rebuilds it if it belongs to another data set, or is
     /// normalised although raw embeddings are configured.
     pub fn load(data: &Data, device: Device) -> Result<Self, Error> {
-        let corpus = Corpus::load(&data.dataset, data.layout()?)?;
+        let corpus = data.source()?.load()?;
         let split = Split::new(&corpus, &data.split_spec())?;
         let file = Embeddings::open(&data.embeddings)?;
         let identity = file.identity().clone();

@@ -176,11 +176,12 @@ mod tests {
             file_name: format!("{index}.jpg"),
             captions: captions.iter().map(ToString::to_string).collect(),
             words: Vec::new(),
-            karpathy_split: None,
+            part: None,
         });
         Corpus {
             root: "set".into(),
             layout: datasets::Layout::Kaggle,
+            caption_files: Vec::new(),
             images: images.collect(),
             warnings: Vec::new(),
             locations: datasets::ImageLocations {

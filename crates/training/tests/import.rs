@@ -363,6 +363,7 @@ fn embeddings_go_to_a_pickle_and_come_back() {
         model: "none".to_owned(),
         model_sha256: "none".to_owned(),
         preprocessing: Some(Preprocessing::clip(4)),
+        upright: false,
         normalize: true,
         dtype: Dtype::F32,
         dataset_fingerprint: corpus.fingerprint(),

@@ -154,7 +154,7 @@ impl Data<'_> {
         let crop = self.preprocessing.crop as usize;
         let mut pixels = vec![0.0_f32; images.len() * 3 * crop * crop];
         pixels.par_chunks_mut(3 * crop * crop).zip(images).try_for_each(|(pixels, &image)| {
-            let picture = self.corpus.picture(image).decode()?;
+            let picture = self.corpus.decode(image)?;
             self.preprocessing.apply_into(&picture, pixels);
             Ok::<(), Error>(())
         })?;

@@ -42,6 +42,7 @@ impl DataSet {
                 model: "stand-in".to_owned(),
                 model_sha256: "1234".to_owned(),
                 preprocessing: Some(pictures::Preprocessing::clip(4)),
+                upright: false,
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: "5678".to_owned(),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use datasets::Corpus;
 use maud::Markup;
 use pictures::PictureFile;
 
@@ -24,9 +23,9 @@ impl RunImages {
         let mut sets = HashMap::new();
         for run in runs {
             let data = &run.config.data;
-            if data.dataset.is_dir() && !sets.contains_key(&data.dataset) {
-                let layout = data.layout().map_err(runs::Error::from)?;
-                let corpus = Corpus::load(&data.dataset, layout)?;
+            let source = data.source().map_err(runs::Error::from)?;
+            if source.exists() && !sets.contains_key(&data.dataset) {
+                let corpus = source.load()?;
                 let named = corpus.images.iter().enumerate();
                 let files =
                     named.map(|(index, image)| (image.file_name.clone(), corpus.picture(index)));

@@ -306,6 +306,16 @@ fn with_data_set(start: &[&str], data: &Data) -> Vec<String> {
     if data.layout != "auto" {
         all.extend(["--layout".to_owned(), data.layout.clone()]);
     }
+    for (option, value) in [
+        ("--captions", data.captions.display().to_string()),
+        ("--images", data.images.display().to_string()),
+        ("--image-column", data.image_column.clone()),
+        ("--caption-column", data.caption_column.clone()),
+    ] {
+        if !value.is_empty() {
+            all.extend([option.to_owned(), value]);
+        }
+    }
     all
 }
 

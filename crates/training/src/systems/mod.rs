@@ -112,7 +112,8 @@ pub(crate) fn check_examples(
         return Ok(());
     }
     Err(Error::Mismatch(format!(
-        "the training split has {examples} {what}, fewer than one batch of {}; set a smaller training.batch_size, or check data.split",
+        "the training split has {examples} {what}, fewer than one batch of {}; set a smaller training.batch_size, such as {}, or check data.split",
         training.batch_size,
+        examples.max(1),
     )))
 }

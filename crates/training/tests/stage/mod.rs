@@ -129,6 +129,7 @@ impl Stage {
                 model: "none".to_owned(),
                 model_sha256: "none".to_owned(),
                 preprocessing: Some(Preprocessing::clip(4)),
+                upright: false,
                 normalize: false,
                 dtype: Dtype::F32,
                 dataset_fingerprint: pictures.fingerprint,
