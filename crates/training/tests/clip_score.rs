@@ -66,6 +66,7 @@ fn embeddings(names: &[&str], clip: &Path, out: &Path) {
         model: clip.display().to_string(),
         model_sha256: model.identity(),
         preprocessing: None,
+        upright: false,
         normalize: false,
         dtype: Dtype::F32,
         dataset_fingerprint: String::new(),
