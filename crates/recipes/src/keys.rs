@@ -124,9 +124,10 @@ pub(crate) fn nearest(key: &str, known: &[String]) -> Option<String> {
         .map(|candidate| {
             let whole = strsim::jaro_winkler(key, candidate);
             let part = strsim::jaro_winkler(&last(key), &last(candidate));
-            (whole.max(part), candidate)
+            // Many sections have a key such as `kind`: the whole key decides among them.
+            (whole.max(part), whole, candidate)
         })
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
+        .filter(|(score, ..)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(.., candidate)| candidate.clone())
 }
