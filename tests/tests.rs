@@ -9,6 +9,7 @@ mod cli {
     pub mod doctor;
     mod encoders;
     mod exchange;
+    mod follow;
     mod interruption;
     mod lit;
     mod main_path;

@@ -49,9 +49,7 @@ pub fn dropout(text: &str) -> Result<f64, String> {
 mod tests {
     use std::any::TypeId;
 
-    use clap::{Arg, Command, CommandFactory};
-
-    use crate::Cli;
+    use clap::{Arg, Command};
 
     /// Options without bounds of their own: any number is valid, or the data set, the drawn set or
     /// the model's config checks it.
@@ -99,7 +97,7 @@ mod tests {
             let large = if is_float { "1e300" } else { "1000000000000" };
             for number in [large, "99999999999999999999e20", "-1", "nan", "inf"] {
                 let set = format!("{option}={number}");
-                let parsed = Cli::command().try_get_matches_from([words, &[&set]].concat());
+                let parsed = crate::command_line().try_get_matches_from([words, &[&set]].concat());
                 let error = parsed.unwrap_err().to_string();
                 let named = format!("invalid value '{number}' for '{option} ");
                 assert!(error.contains(&named), "{words:?} {set}: {error}");
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_number_of_the_command_line_has_bounds_and_an_error_that_names_it() {
-        let bounded = try_numbers(&["capsmith"], &Cli::command());
+        let bounded = try_numbers(&["capsmith"], &crate::command_line());
         assert!(bounded > 30, "only {bounded} options were tried");
     }
 }

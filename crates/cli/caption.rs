@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use foreign_text::{printable, printable_path};
-use networks::device::parse_device;
+use launchers::ProcessRank;
 use pictures::Preprocessing;
 use precompute::{ImageEncoder, Network};
 use progress::{Part, Progress, Unit};
@@ -17,7 +17,7 @@ use training::captions::Caption;
 
 use crate::evaluate::{CaptionOptions, CheckpointChoice};
 use crate::terminal::Bar;
-use crate::{evaluate, models, terminal};
+use crate::{evaluate, models, run_arg, terminal};
 
 /// Caption pictures with a trained run.
 ///
@@ -38,9 +38,10 @@ pub struct Args {
     /// Name or file of EfficientNet-Lite, if it has moved since `precompute`.
     #[arg(long, value_name = "NAME|FILE")]
     encoder: Option<String>,
-    /// Device: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// Device: cpu, cuda or cuda:N. [default: the one that the run was trained on, or the CPU where
+    /// that is not available]
+    #[arg(long)]
+    device: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,
@@ -58,14 +59,15 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let device = parse_device(&args.device)?;
+    let folder = RunFolder::open(&args.run)?;
+    let device = run_arg::device(args.device.as_deref(), &folder, ProcessRank::SINGLE)?;
     let options = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
         clip: args.clip.as_deref(),
         ..CaptionOptions::default()
     };
-    let captioner = evaluate::captioner(&RunFolder::open(&args.run)?, device, &options)?;
+    let captioner = evaluate::captioner(&folder, device, &options)?;
     let encoder = encoder(args, &captioner, device)?;
     let selector = captioner.keyword_selector()?;
     let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);

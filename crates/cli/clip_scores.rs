@@ -21,8 +21,9 @@ pub struct ClipScoreArgs {
     #[arg(long)]
     clip: Option<String>,
     /// Embeddings of the pictures by that CLIP, from `capsmith precompute`. [default: those of the
-    /// run, if a CLIP computed them]
-    #[arg(long, value_name = "FILE", requires = "clip")]
+    /// run, if a CLIP computed them] Without a CLIP or such a metric: embeddings of the run, if they
+    /// have moved.
+    #[arg(long, value_name = "FILE")]
     embeddings: Option<PathBuf>,
     /// Weight w of clipscore and refclipscore; 2 for PAC-S, with its CLIP
     #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = bounds::rate)]
@@ -34,8 +35,19 @@ pub struct ClipScoreArgs {
 
 impl ClipScoreArgs {
     /// Returns the CLIP that an SBG run reranks with, if it has moved.
-    pub fn reranking(&self) -> Option<&str> {
-        self.clip.as_deref().filter(|_| self.embeddings.is_none())
+    pub fn reranking(&self, metrics: &[Metric]) -> Option<&str> {
+        self.clip.as_deref().filter(|_| !self.is_for_scores(metrics))
+    }
+
+    /// Returns the embeddings that a run captions by, if they have moved.
+    pub fn embeddings_of_run(&self, metrics: &[Metric]) -> Option<&Path> {
+        self.embeddings.as_deref().filter(|_| !self.is_for_scores(metrics))
+    }
+
+    /// Returns true if the CLIP and its embeddings are for scores alone.
+    fn is_for_scores(&self, metrics: &[Metric]) -> bool {
+        let needs_clip = metrics.iter().any(|metric| metric.needs_clip());
+        needs_clip && self.clip.is_some() && self.embeddings.is_some()
     }
 
     /// Loads the CLIP that scores captions, if a metric needs one.
@@ -48,7 +60,7 @@ impl ClipScoreArgs {
         device: &str,
     ) -> anyhow::Result<Option<ClipScore>> {
         let Some(metric) = metrics.iter().find(|metric| metric.needs_clip()) else {
-            if self.embeddings.is_some() || (self.clip.is_some() && run.is_none()) {
+            if run.is_none() && (self.embeddings.is_some() || self.clip.is_some()) {
                 bail!("--clip and --embeddings are for clipscore; add it to --metrics");
             }
             return Ok(None);

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         resume: true,
         rerun: false,
         dry_run: false,
-        data: Some(pictures.clone()),
+        dataset: Some(pictures.clone()),
         weights: Some(weights.clone()),
         device: Vec::new(),
         jobs: args.jobs,
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         out: Some(args.out.clone()),
     };
     terminal::say(&format!(
-        "$ capsmith reproduce table1 --configs demo --data {} --weights {} --out {} --resume",
+        "$ capsmith reproduce table1 --configs demo --dataset {} --weights {} --out {} --resume",
         printable_path(&pictures),
         printable_path(&weights),
         printable_path(&args.out)
@@ -80,7 +80,7 @@ fn write_folder(folder: &Dir, out: &Path) -> anyhow::Result<()> {
     for file in folder.files() {
         let path = out.join(file.path());
         durable::create_dir_all(path.parent().unwrap_or(out))?;
-        // A new modification time would count as another model.
+        // An unchanged file keeps its time, by which its digest is remembered.
         durable::write_if_other(&path, file.contents())
             .with_context(|| format!("cannot write {}", printable_path(&path)))?;
     }

@@ -4,21 +4,23 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use caption_metrics::Options;
-use caption_metrics::cli::{EvaluateArgs, print_scores};
+use caption_metrics::cli::{EvaluateArgs, EvaluateCommand, print_scores};
+use caption_metrics::significance::Resampling;
+use caption_metrics::{KeyStyle, Options};
 use clap::ValueEnum;
 use foreign_text::printable_path;
 use hub::ModelFiles;
 use launchers::ProcessRank;
 use recipes::{Config, System};
-use runs::RunFolder;
 use runs::metrics::ScoredSplit;
+use runs::{RunFolder, checkpoints};
 use tch::Device;
 use training::captioner::Captioner;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
 use crate::clip_scores::ClipScoreArgs;
-use crate::{models, process, terminal};
+use crate::run_arg::RunArg;
+use crate::{compare, models, run_arg, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
@@ -30,31 +32,27 @@ use crate::{models, process, terminal};
 /// capsmith evaluate ...`, with that `--`), mpirun, srun or an indexed Kubernetes job; the last one
 /// scores all. An interrupted evaluation resumes with the same command. Captions are kept in
 /// captions.json, so scoring with another --tokenizer does not caption again.
+///
+/// Official scores of a run, those with its own settings, lie in its evaluation/test. Scores with
+/// another decoding, checkpoint or tokenizer lie in a folder of their own, such as
+/// evaluation/num_beams=5/test. `evaluate compare RUN RUN` tests whether official scores differ.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Run folder. Captions one of its splits, lower-cased, and writes predictions and scores under
-    /// its evaluation/.
-    #[arg(
-        long,
-        conflicts_with_all = [
-            "references", "predictions", "json", "per_image", "bootstrap", "subset", "key_style",
-            "training_captions"
-        ]
-    )]
-    run: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArg,
     /// Split of the run: test, or validation for model selection. [default: test]
-    #[arg(long, value_enum, requires = "run", value_name = "test|validation")]
+    #[arg(long, value_enum, requires = "of_run", value_name = "test|validation")]
     split: Option<SplitChoice>,
     /// Folder for the predictions and scores. [default: a folder under the run's evaluation/]
-    #[arg(long, requires = "run", value_name = "FOLDER")]
+    #[arg(long, requires = "of_run", value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
-    #[arg(long, value_enum, requires = "run")]
+    #[arg(long, value_enum, requires = "of_run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or a path of data
-    /// that has moved: data.dataset, data.embeddings, keywords.selected. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "run")]
+    /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or keywords.selected
+    /// if that file has moved. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "of_run")]
     sets: Vec<String>,
     /// Control experiment: score each picture's references against the caption of another picture,
     /// by embeddings (and keywords of SBG) shuffled with this seed, 1 if not given. Writes beside
@@ -65,37 +63,58 @@ pub struct Args {
         num_args = 0..=1,
         default_missing_value = "1",
         value_name = "SEED",
-        requires = "run"
+        requires = "of_run"
     )]
     control: Option<u64>,
+    /// Folder of the run's data set, if it has moved.
+    #[arg(long, requires = "of_run", value_name = "DIR")]
+    dataset: Option<PathBuf>,
     #[command(flatten)]
     clip: ClipScoreArgs,
-    /// Device for --run and --clip: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// Device of models: cpu, cuda or cuda:N. [default: the one that the run was trained on, or the
+    /// CPU where that is not available]
+    #[arg(long)]
+    device: Option<String>,
     #[command(flatten)]
     files: EvaluateArgs,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let Some(run) = &args.run else {
-        if args.files.command.is_none() && args.files.references.is_none() {
-            bail!("name a run with --run, or files with --references and --predictions");
-        }
+    let Some(run) = args.run.path() else {
         let mut files = args.files.clone();
+        match &mut files.command {
+            Some(EvaluateCommand::Compare(compared)) => {
+                *compared = compare::with_files_of_runs(compared)?;
+            }
+            None if files.references.is_none() => {
+                bail!("name a run, or files with --references and --predictions");
+            }
+            _ => {}
+        }
         let metrics = files.scoring.metrics.as_deref().unwrap_or_default();
-        files.scoring.clip = args.clip.load(metrics, None, &args.device)?;
+        let device = args.device.as_deref().unwrap_or("cpu");
+        files.scoring.clip = args.clip.load(metrics, None, device)?;
         return caption_metrics::cli::evaluate(&files, &mut out, &terminal::BARS, terminal::say);
     };
+    check_file_options(&args.files)?;
     let system = RunFolder::open(run)?.config()?.system;
     let tokenizer = training::evaluate::scoring_tokenizer(&system);
     let mut options = args.files.scoring.options(tokenizer, terminal::say)?;
-    options.clip = args.clip.load(&options.metrics, Some((run, &args.sets)), &args.device)?;
+    let path = |key: &str, path: Option<&Path>| {
+        path.map(|path| format!("{key}={:?}", path.display().to_string()))
+    };
+    let moved = [
+        path("data.dataset", args.dataset.as_deref()),
+        path("data.embeddings", args.clip.embeddings_of_run(&options.metrics)),
+    ];
+    let sets: Vec<String> = args.sets.iter().cloned().chain(moved.into_iter().flatten()).collect();
+    let device = args.device.as_deref().unwrap_or("cpu");
+    options.clip = args.clip.load(&options.metrics, Some((run, &sets)), device)?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
-        sets: &args.sets,
-        clip: args.clip.reranking(),
+        sets: &sets,
+        clip: args.clip.reranking(&options.metrics),
         evaluation: EvaluateOptions {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             control_seed: args.control,
@@ -103,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             process: ProcessRank::from_env()?,
         },
     };
-    let scored = match evaluate(run, &args.device, &captioning, &options)? {
+    let scored = match evaluate(run, args.device.as_deref(), &captioning, &options)? {
         Evaluated::Scored(scored) => scored,
         Evaluated::Left(0) => {
             terminal::say("another process scores the captions");
@@ -116,14 +135,43 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    for scored in scored {
+    let mut all = serde_json::Map::new();
+    for mut scored in scored {
+        if let Some(resamples) = args.files.bootstrap {
+            let seed = args.files.seed;
+            scored.evaluation.add_confidence(Resampling { resamples, seed });
+        }
         terminal::say(&format!("files in {}", printable_path(&scored.folder)));
         if let Some(choice) = &scored.choice {
             writeln!(out, "{choice}")?;
         }
         print_scores(&scored.evaluation.summary, &mut out)?;
+        all.insert(scored.choice.unwrap_or_default(), serde_json::to_value(&scored.evaluation)?);
+    }
+    if let Some(path) = &args.files.json {
+        // A single choice has no name.
+        let value = all.remove("").unwrap_or(all.into());
+        runs::write_json(path, &value)?;
     }
     Ok(())
+}
+
+/// Refuses options of files, which the run has already or cannot have.
+fn check_file_options(files: &EvaluateArgs) -> anyhow::Result<()> {
+    let EvaluateArgs { references, predictions, per_image, subset, key_style, .. } = files;
+    let given = [
+        ("--references", references.is_some()),
+        ("--predictions", predictions.is_some()),
+        ("--per-image", per_image.is_some()),
+        ("--subset", subset.is_some()),
+        ("--key-style", *key_style != KeyStyle::Plain),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => bail!(
+            "{option} is for files of captions, not for a run\nhint: a run has its references, predictions and per-image scores in its evaluation/"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Choice of a run's checkpoint.
@@ -196,16 +244,35 @@ pub fn captioner(
     Ok(Captioner::load(folder, device, checkpoint, captioning.sets, clip.as_deref())?)
 }
 
+/// Returns the note on a run that is not trained to its end: the epoch at which it stands.
+fn standing(folder: &RunFolder) -> anyhow::Result<Option<String>> {
+    let position = checkpoints::newest_position(&folder.checkpoints())?;
+    let Some(position) = position.filter(|position| !position.finished) else { return Ok(None) };
+    let epochs = folder.config()?.training.epochs;
+    let within = if position.batch > 0 {
+        format!(" and {} batches of the next", position.batch)
+    } else {
+        String::new()
+    };
+    Ok(Some(format!(
+        "the run is not finished: it stands after {} of {epochs} epochs{within} (step {}); capsmith train --resume resumes it",
+        position.epoch, position.step
+    )))
+}
+
 /// Captions and scores a split of a run, once for each of its rerankings.
 pub fn evaluate(
     run: &Path,
-    device: &str,
+    device: Option<&str>,
     captioning: &CaptionOptions,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let device = process::device(device, captioning.evaluation.process)?;
     let folder = RunFolder::open(run)?;
+    let device = run_arg::device(device, &folder, captioning.evaluation.process)?;
     let captioner = captioner(&folder, device, captioning)?;
+    if let Some(standing) = standing(&folder)? {
+        terminal::say(&standing);
+    }
     let mut bar = terminal::Bar::default();
     evaluate_run(&folder, &captioner, device, &captioning.evaluation, options, &mut bar)
         .with_context(|| format!("cannot evaluate {}", printable_path(run)))

@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod caption;
 mod clip_scores;
+mod compare;
 mod data_set;
 mod dataset;
 mod demo;
@@ -17,6 +18,7 @@ mod import;
 mod import_features;
 mod init;
 mod keywords;
+mod manual;
 mod mkl;
 mod models;
 
@@ -25,16 +27,18 @@ mod pretrain;
 mod process;
 mod report;
 mod reproduce;
+mod run_arg;
 mod serve;
 mod stage_screen;
 mod sweep;
+mod table;
 mod terminal;
 mod train;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use launchers::ProcessRank;
 use networks::libtorch;
 use networks::memory::catch_out_of_memory;
@@ -100,6 +104,19 @@ enum Command {
     Bench(bench::Command),
     Doctor(doctor::Args),
     Demo(demo::Args),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
+}
+
+/// Returns the definition of the command line. Each `--out` has the short form `-o`.
+fn command_line() -> clap::Command {
+    with_short_out(Cli::command())
+}
+
+fn with_short_out(command: clap::Command) -> clap::Command {
+    let has_out = command.get_arguments().any(|arg| arg.get_long() == Some("out"));
+    let command = if has_out { command.mut_arg("out", |out| out.short('o')) } else { command };
+    command.mut_subcommands(with_short_out)
 }
 
 fn main() -> ExitCode {
@@ -107,11 +124,12 @@ fn main() -> ExitCode {
     terminal::stop_with_stdin();
     // Otherwise a write beyond the file size limit ends the process.
     let _ = durable::fail_at_the_size_limit();
-    let Cli { command, verbose, quiet } = Cli::parse();
+    let parsed = Cli::from_arg_matches(&command_line().get_matches());
+    let Cli { command, verbose, quiet } = parsed.unwrap_or_else(|error| error.exit());
     // `conflicts_with` does not see one of them before a subcommand and the other after it.
     if verbose > 0 && quiet > 0 {
         let message = "--verbose cannot be used with --quiet";
-        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        command_line().error(ErrorKind::ArgumentConflict, message).exit();
     }
     terminal::init(verbose, quiet);
     let shared = command.is_shared();
@@ -161,6 +179,8 @@ impl Command {
             Self::Reproduce(args) => reproduce::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Demo(args) => demo::run(&args),
+            Self::Completions(args) => manual::completions(&args),
+            Self::Man(args) => manual::man(&args),
         }
     }
 

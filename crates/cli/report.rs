@@ -19,6 +19,9 @@ pub struct Args {
     /// Run folders, such as runs/*; each run is named after its folder.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
+    /// Folder of the runs' data set, if it has moved.
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
     /// HTML file to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
@@ -27,7 +30,12 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let names = report::names(&args.runs)?;
     let runs = args.runs.iter().zip(names).map(|(path, name)| {
-        Run::open(path, name).with_context(|| format!("cannot show {}", printable_path(path)))
+        let run = Run::open(path, name)
+            .with_context(|| format!("cannot show {}", printable_path(path)))?;
+        Ok(match &args.dataset {
+            Some(dataset) => run.with_data_set(dataset),
+            None => run,
+        })
     });
     let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
     let page = report::page("capsmith report", &report::sections(&runs)?);

@@ -3,23 +3,18 @@
 use std::fmt::Write as _;
 use std::io::LineWriter;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use foreign_text::printable_path;
 use hub::ModelFiles;
-use indicatif::HumanDuration;
-use networks::device::parse_device;
 use studies::reproduce::{
-    Estimate, Family, FoundModels, LIT, PRETRAINED, Request, Results, Row, Table, results,
-    write_page,
+    Family, FoundModels, LIT, PRETRAINED, Request, Results, Row, Table, results, write_page,
 };
 use studies::stages::{self, Outcome, Plan, Runner, StageAction};
-use tch::{Kind, Tensor};
 
-use crate::stage_screen::{Screen, changes};
-use crate::{bounds, models, terminal};
+use crate::stage_screen::{Screen, changes, took};
+use crate::{bounds, models, table, terminal};
 
 /// Hub name of the captioner that the paper published.
 const PUBLISHED: &str = "clip-prefix";
@@ -56,12 +51,13 @@ pub struct Args {
     /// Run every stage of the study in the folder again, and replace its results.
     #[arg(long, conflicts_with = "resume")]
     pub rerun: bool,
-    /// Print the commands and their estimated run times; run nothing.
+    /// Print each command with its state, and the time that it took before if there is one; run
+    /// nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Folder of the data set, downloaded if missing. [default: data/flickr8k or data/flickr30k]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[arg(long, alias = "data", value_name = "DIR")]
+    pub dataset: Option<PathBuf>,
     /// Folder of the models, for machines without a network: DIR/clip-vit-large-patch14, DIR/gpt2,
     /// ..., as `capsmith fetch weights NAME --out DIR` writes them. [default: downloaded from the
     /// hub]
@@ -144,10 +140,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let request = request(args, table, out)?;
     let reproduction = request.plan()?;
     if args.dry_run {
-        show(
-            &reproduction.plan,
-            &Estimate::new(&request, &reproduction, speed(Estimate::device(&reproduction))?),
-        )?;
+        show(&reproduction.plan)?;
         return Ok(None);
     }
     durable::create_dir_all(&request.out)?;
@@ -159,7 +152,7 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let outcomes = run_stages(&reproduction.plan, args.jobs)?;
     let results = results(&request, &reproduction, &outcomes)?;
     results.write(&request.out)?;
-    terminal::print(&format!("\n{}", results.markdown()))?;
+    terminal::print(&format!("\n{}", table::for_terminal(&results.markdown())))?;
     let page = request.out.join(format!("{}.html", table.name()));
     write_page(&page, &request, &results, &reproduction)?;
     terminal::say(&format!("wrote the table and its captions: {}", printable_path(&page)));
@@ -191,7 +184,7 @@ fn run_stages(plan: &Plan, jobs: usize) -> anyhow::Result<Vec<Outcome>> {
 fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
     let name = args.configs.clone().unwrap_or_else(|| table.data_set().to_lowercase());
     let family = Family::open(&name)?;
-    let dataset = args.data.clone().unwrap_or_else(|| PathBuf::from(&family.recipe.dataset));
+    let dataset = args.dataset.clone().unwrap_or_else(|| PathBuf::from(&family.recipe.dataset));
     if !args.dry_run {
         fetch_data_set(table, &dataset)?;
         fetch_meteor();
@@ -239,7 +232,7 @@ fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
     )
     .with_context(|| {
         format!(
-            "cannot download {}\nhint: if it is on this machine, name its folder with --data",
+            "cannot download {}\nhint: if it is on this machine, name its folder with --dataset",
             table.data_set()
         )
     })
@@ -306,52 +299,20 @@ fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Prints the plan, with the action and estimated time of each step.
-fn show(plan: &Plan, estimate: &Estimate) -> anyhow::Result<()> {
-    let (mut text, mut left) = (String::new(), 0.0);
+/// Prints the plan, with the action of each step and the time that it took before.
+fn show(plan: &Plan) -> anyhow::Result<()> {
+    let mut text = String::new();
     for (index, stage) in plan.stages().iter().enumerate() {
-        let action = plan.action(index)?;
-        let status = match action {
+        let status = match plan.action(index)? {
             StageAction::Keep => "finished".to_owned(),
             StageAction::Resume => "to resume".to_owned(),
             StageAction::Run => "to run".to_owned(),
             StageAction::Redo => format!("to run again{}", changes(plan, index)),
             StageAction::Restore => "to run again, since its results are damaged".to_owned(),
         };
-        let seconds = if action == StageAction::Keep { 0.0 } else { estimate.seconds(index) };
-        left += seconds;
         let (name, arguments) = (&stage.name, stage.arguments.join(" "));
-        let time =
-            if seconds > 0.0 { format!(", about {}", duration(seconds)) } else { String::new() };
-        let _ = writeln!(text, "# {name}: {status}{time}\ncapsmith {arguments}\n");
+        let took = took(plan, index);
+        let _ = writeln!(text, "# {name}: {status}{took}\ncapsmith {arguments}\n");
     }
-    let _ = writeln!(
-        text,
-        "Total about {} without parallel stages, estimated from model and data sizes at the measured {:.0} GFLOP/s of a matrix product.",
-        duration(left),
-        estimate.speed() / 1e9,
-    );
     terminal::print(&text)
-}
-
-fn duration(seconds: f64) -> HumanDuration {
-    HumanDuration(Duration::from_secs_f64(seconds))
-}
-
-/// Returns the measured speed of a device, in floating-point operations per second.
-///
-/// Repeats a matrix product of GPT-2 small's size for half a second.
-fn speed(device: &str) -> anyhow::Result<f64> {
-    let options = (Kind::Float, parse_device(device)?);
-    let left = Tensor::f_rand([512, 768], options)?;
-    let right = Tensor::f_rand([768, 3072], options)?;
-    // Reading a value waits for a GPU.
-    let once = || left.matmul(&right).double_value(&[0, 0]);
-    once();
-    let (started, mut products) = (Instant::now(), 0.0);
-    while started.elapsed() < Duration::from_millis(500) {
-        once();
-        products += 1.0;
-    }
-    Ok(2.0 * 512.0 * 768.0 * 3072.0 * products / started.elapsed().as_secs_f64())
 }

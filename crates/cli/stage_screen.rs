@@ -42,7 +42,10 @@ impl Observer for Screen {
         let name = &plan.stages()[index].name;
         let status = match action {
             StageAction::Resume => "resuming".to_owned(),
-            StageAction::Redo => format!("running again{}", changes(plan, index)),
+            StageAction::Redo => {
+                let (changes, took) = (changes(plan, index), took(plan, index));
+                format!("running again{changes}{took}; earlier outputs are kept as *.previous")
+            }
             StageAction::Restore => "running again, since its results are damaged".to_owned(),
             StageAction::Keep | StageAction::Run => "started".to_owned(),
         };
@@ -98,4 +101,13 @@ pub fn changes(plan: &Plan, index: usize) -> String {
         names if names.is_empty() => String::new(),
         names => format!(", changed inputs: {}", names.join(", ")),
     }
+}
+
+/// Returns the time that a stage has taken, as its record measured it; empty for none.
+pub fn took(plan: &Plan, index: usize) -> String {
+    let seconds = plan.record(index).ok().flatten().map_or(0.0, |record| record.seconds);
+    if seconds < 1.0 {
+        return String::new();
+    }
+    format!(" (took {})", HumanDuration(Duration::from_secs_f64(seconds)))
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use foreign_text::printable_path;
 use launchers::ProcessRank;
 use progress::Progress;
@@ -26,11 +27,16 @@ use crate::{import, terminal};
 pub struct Args {
     /// TOML file with the values that differ from the system's defaults, or from its `base` file;
     /// see configs/.
-    #[arg(long)]
-    config: PathBuf,
+    #[arg(value_name = "CONFIG", required_unless_present = "config_option")]
+    config: Option<PathBuf>,
+    #[arg(long = "config", hide = true, conflicts_with = "config")]
+    config_option: Option<PathBuf>,
     /// Override a value of the config, such as `--set training.epochs=3`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Device: cpu, cuda or cuda:N. [default: training.device of the config]
+    #[arg(long)]
+    device: Option<String>,
     /// Print the resolved config with all values, and exit.
     #[arg(long)]
     print_config: bool,
@@ -53,12 +59,17 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config, &args.overrides)?;
+    let Some(file) = args.config.as_deref().or(args.config_option.as_deref()) else {
+        bail!("name a config file; see configs/");
+    };
+    let device = args.device.iter().map(|device| format!("training.device={device:?}"));
+    let overrides: Vec<String> = args.overrides.iter().cloned().chain(device).collect();
+    let config = Config::load(file, &overrides)?;
     if args.print_config {
         std::io::stdout().write_all(config.to_toml().as_bytes())?;
         return Ok(());
     }
-    let out = args.out.clone().unwrap_or_else(|| default_run(&args.config));
+    let out = args.out.clone().unwrap_or_else(|| default_run(file));
     let options = TrainOptions {
         resume: args.resume,
         stop_after_epochs: args.stop_after_epochs,
@@ -89,10 +100,10 @@ pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Res
     let run = printable_path(out);
     terminal::say(&match outcome {
         Outcome::Finished { steps } => {
-            format!("trained {steps} steps\nnext: capsmith evaluate --run {run}")
+            format!("trained {steps} steps\nnext: capsmith evaluate {run}")
         }
         Outcome::StoppedEarly { epochs } => format!(
-            "stopped early after {epochs} epochs: the validation loss no longer improved\nnext: capsmith evaluate --run {run}"
+            "stopped early after {epochs} epochs: the validation loss no longer improved\nnext: capsmith evaluate {run}"
         ),
         Outcome::Paused { epochs } => format!(
             "stopped after {epochs} of {} epochs; resume with --resume, and a higher --stop-after-epochs or none",

@@ -94,7 +94,7 @@ fn all_rows_come_out_are_kept_and_are_redone_where_something_changed() {
     let study = Study::new();
     let plan = success(&study.words(&["--dry-run"]));
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("# train/sbg-seed-42: to run, about"), "{plan}");
+    assert!(plan.contains("# train/sbg-seed-42: to run\n"), "{plan}");
     assert!(!study.out().exists(), "a dry run writes nothing");
 
     let output = success(&study.words(&["--seeds", "2", "--jobs", "2"]));
@@ -256,6 +256,77 @@ fn what_a_study_kept_is_checked_and_made_again_where_it_has_changed() {
     flip(&record);
     let error = failure(&study.words(&[&rows[..], &["--resume"]].concat()));
     assert!(error.contains(&record.display().to_string()) && error.contains("hint"), "{error}");
+}
+
+/// Copies a folder as `cp -r` does: with the time of now.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::write(&target, fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_copied_study_redoes_nothing_and_a_changed_picture_is_named_and_moves_outputs_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    // Data and weights are in the study's folder, as in the demo's.
+    let [study, copied] = ["study", "copied"].map(|name| folder.path().join(name));
+    let pictures = Stage::get().pictures();
+    copy(Path::new(&pictures), &study.join("pictures"));
+    for model in ["clip", "gpt2"] {
+        copy(&Path::new(&pictures).with_file_name(model), &study.join(model));
+    }
+    let configs = configs(folder.path()).display().to_string();
+    let words = |study: &Path, more: &[&str]| {
+        let text = |name: &str| study.join(name).display().to_string();
+        let (dataset, weights) = (text("pictures"), study.display().to_string());
+        let start = ["reproduce", "table1", "--configs", &configs, "--rows", "prefix-original"];
+        let folders = ["--dataset", &dataset, "--weights", &weights, "-o", &weights];
+        [&start[..], &folders, more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    success(&words(&study, &[]));
+    copy(&study, &copied);
+    // Nothing of the copy reads the original.
+    fs::rename(&study, folder.path().join("gone")).unwrap();
+    let resumed = |more: &[&str]| {
+        let output = success(&words(&copied, &[&["--resume"], more].concat()));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (plan, _) = resumed(&["--dry-run"]);
+    assert_eq!(plan.matches(": finished").count(), 3, "{plan}");
+    let (_, said) = resumed(&[]);
+    assert_eq!(said.matches("already finished").count(), 3, "{said}");
+    let run = copied.join("runs/prefix-original-seed-42");
+    let official = fs::read(run.join("evaluation/test/scores.json")).unwrap();
+    success(&["evaluate", &run.display().to_string()]);
+    assert_eq!(fs::read(run.join("evaluation/test/scores.json")).unwrap(), official);
+
+    let images = fs::read_dir(copied.join("pictures/Images")).unwrap();
+    let mut images: Vec<PathBuf> = images.map(|entry| entry.unwrap().path()).collect();
+    images.sort();
+    fs::copy(&images[1], &images[0]).unwrap();
+    let changed = images[0].display().to_string();
+    let (plan, _) = resumed(&["--dry-run"]);
+    assert!(plan.contains(&format!("to run again, changed inputs: {changed}")), "{plan}");
+    assert!(!copied.join("embeddings.safetensors.previous").exists());
+    let (_, said) = resumed(&[]);
+    assert!(said.contains(&format!("running again, changed inputs: {changed}")), "{said}");
+    assert!(copied.join("embeddings.safetensors.previous").is_file());
+    let previous = copied.join("runs/prefix-original-seed-42.previous");
+    assert_eq!(fs::read(previous.join("evaluation/test/scores.json")).unwrap(), official);
+}
+
+#[test]
+fn a_dry_run_needs_no_device() {
+    let study = Study::new();
+    let output = success(&study.words(&["--device", "cuda:127", "--dry-run"]));
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert!(plan.contains("--device cuda:127"), "{plan}");
 }
 
 #[test]

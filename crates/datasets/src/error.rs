@@ -24,7 +24,7 @@ pub enum Location {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The data set's folder does not exist.
-    #[error("there is no folder {}", printable_path(.0))]
+    #[error("there is no folder {}{}", printable_path(.0), fetch_hint(.0))]
     NoFolder(PathBuf),
     /// No layout has its caption file there.
     #[error(
@@ -206,5 +206,16 @@ impl LoadError {
 
     pub(crate) fn malformed(file: &Path, location: Location, problem: impl Into<String>) -> Self {
         Self::Malformed { file: file.to_owned(), location, problem: problem.into() }
+    }
+}
+
+/// Returns the command that downloads a missing data set, if its folder has the name of one.
+fn fetch_hint(folder: &Path) -> String {
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some(name @ ("flickr8k" | "flickr30k")) => format!(
+            "\nhint: capsmith fetch {name} --out {} downloads it; --dataset or --set data.dataset=DIR names another folder",
+            printable_path(folder)
+        ),
+        _ => String::new(),
     }
 }

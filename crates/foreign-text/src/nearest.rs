@@ -14,9 +14,10 @@ pub fn nearest<'k>(name: &str, known: &'k [String]) -> Option<&'k str> {
         .map(|candidate| {
             let whole = strsim::jaro_winkler(name, candidate);
             let part = strsim::jaro_winkler(last(name), last(candidate));
-            (whole.max(part), candidate.as_str())
+            // Many sections have a key such as `kind`: the whole name decides among them.
+            (whole.max(part), whole, candidate.as_str())
         })
-        .filter(|(score, _)| *score > LEAST)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+        .filter(|(score, ..)| *score > LEAST)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(.., candidate)| candidate)
 }

@@ -60,6 +60,13 @@ fn hint_for_missing(path: &Path) -> String {
             "run `capsmith fetch weights {name} --out {}`, or write {name} to fetch it",
             printable_path(parent)
         ),
+        _ if name == "small-gpt2" => format!(
+            "run `capsmith init gpt2 --out {} --dataset data/flickr8k`",
+            printable_path(path)
+        ),
+        _ if name == "small-clip" => {
+            format!("run `capsmith init clip --out {}`", printable_path(path))
+        }
         _ => "check the path; a model of the hub is written hf:OWNER/NAME".to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! Full specification of a run: loading it from its layers, and comparing it with another.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::error::ConfigError;
 use crate::keys::{check, flatten, nested};
 use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, without_dots};
 use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
-use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
+use crate::systems::{ClipPrefix, Keywords, MergeRnn, Sbg, System};
 
 /// The folder `configs` at the time capsmith was built.
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
@@ -20,10 +20,23 @@ static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 const PATHS: [&str; 5] =
     ["data.dataset", "data.captions", "data.images", "data.embeddings", "keywords.selected"];
 
+/// Keys of paths, and of models that a path or a hub name can name; digests compare their files.
+const PATHS_AND_MODELS: [&str; 9] = [
+    "data.dataset",
+    "data.captions",
+    "data.images",
+    "data.embeddings",
+    "gpt2.model",
+    "keywords.selected",
+    "keywords.labels",
+    "keywords.encyclopedia",
+    "reranking.clip",
+];
+
 /// Keys that a resumed run may change because they alter its weights by rounding at most.
 ///
-/// These are hardware, logs, checkpoints, and paths of models and data, which digests compare.
-const OPEN_ON_RESUME: [&str; 19] = [
+/// These are hardware, logs and checkpoints; besides, it may change [`PATHS_AND_MODELS`].
+const OPEN_ON_RESUME: [&str; 10] = [
     "training.device",
     "training.threads",
     "training.peer_timeout_seconds",
@@ -34,15 +47,6 @@ const OPEN_ON_RESUME: [&str; 19] = [
     "training.keep_every_steps",
     "training.scored_pictures",
     "decoding.batch_size",
-    "data.dataset",
-    "data.captions",
-    "data.images",
-    "data.embeddings",
-    "gpt2.model",
-    "keywords.selected",
-    "keywords.labels",
-    "keywords.encyclopedia",
-    "reranking.clip",
 ];
 
 /// Keys that older runs lack, with the values that those runs were trained with.
@@ -268,6 +272,57 @@ impl Config {
         flatten(&self.to_table())
     }
 
+    /// Replaces each path by `data`, and each name of a model, which may be a path, by `model`.
+    #[must_use]
+    pub fn with_paths(
+        mut self,
+        data: &dyn Fn(&Path) -> PathBuf,
+        model: &dyn Fn(&Path) -> PathBuf,
+    ) -> Self {
+        let (mut paths, mut models) = (Vec::new(), Vec::new());
+        paths.extend([&mut self.data.dataset, &mut self.data.embeddings]);
+        match &mut self.system {
+            System::ClipPrefix(system) => models.push(&mut system.gpt2.model),
+            System::Sbg(Sbg { gpt2, keywords, reranking, .. }) => {
+                let Keywords { selected, labels, encyclopedia } = keywords;
+                paths.extend([selected, labels, encyclopedia]);
+                models.extend([&mut gpt2.model, &mut reranking.clip]);
+            }
+            System::MergeRnn(_) => {}
+        }
+        for path in paths {
+            *path = data(path);
+        }
+        for name in models {
+            *name = model(Path::new(name)).display().to_string();
+        }
+        self
+    }
+
+    /// Returns dotted keys and their values, as TOML writes them, but paths and models.
+    ///
+    /// Digests identify their files, which may move.
+    #[must_use]
+    pub fn values_without_paths(&self) -> Vec<(String, String)> {
+        let mut values = self.values();
+        values.retain(|(key, _)| !PATHS_AND_MODELS.contains(&key.as_str()));
+        values
+    }
+
+    /// Returns the decoding values that `self` has and `official` has not, by their last name.
+    ///
+    /// The batch size is left out: captions depend on it by rounding only.
+    #[must_use]
+    pub fn changed_decoding(&self, official: &Self) -> Vec<String> {
+        let before = official.values();
+        let values = self.values().into_iter().filter(|pair| !before.contains(pair));
+        let name = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+        values
+            .filter(|(key, _)| key.starts_with("decoding.") && key != "decoding.batch_size")
+            .map(|(key, value)| format!("{}={}", name(&key), value.trim_matches('"')))
+            .collect()
+    }
+
     /// Returns a line `key: before -> after` for every value that differs; empty when none does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> String {
@@ -279,7 +334,7 @@ impl Config {
     /// It is empty if a run with the config `self` can be resumed with `other`.
     #[must_use]
     pub fn difference_of_run(&self, other: &Self) -> String {
-        self.difference_except(&OPEN_ON_RESUME, other)
+        self.difference_except(&[&OPEN_ON_RESUME[..], &PATHS_AND_MODELS].concat(), other)
     }
 
     fn difference_except(&self, keys: &[&str], other: &Self) -> String {
@@ -346,6 +401,8 @@ pub(crate) mod tests {
         assert!(error.contains("did you mean `optimizer.learning_rate`"), "{error}");
         let error = parse(&["epochs=3"]).unwrap_err().to_string();
         assert!(error.contains("did you mean `training.epochs`"), "{error}");
+        let error = parse(&["decoding.stratgy.kind=beam"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `decoding.strategy.kind`"), "{error}");
         assert!(parse(&["zzz.q=3"]).unwrap_err().to_string().contains("prints every key"));
     }
 

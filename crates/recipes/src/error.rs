@@ -90,7 +90,7 @@ pub enum ConfigError {
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(
-        || "; `capsmith train --config FILE --print-config` prints every key".to_owned(),
+        || "; `capsmith train CONFIG --print-config` prints every key".to_owned(),
         |key| format!("; did you mean `{key}`?"),
     )
 }

@@ -65,7 +65,8 @@ fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
 }
 
 /// Returns `path` with `folder/..` removed, to compare paths by their names.
-pub(crate) fn without_dots(path: &Path) -> PathBuf {
+#[must_use]
+pub fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

@@ -37,6 +37,7 @@ mod validate;
 
 pub use config::Config;
 pub use error::ConfigError;
+pub use layers::without_dots;
 pub use sections::{
     CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
 };

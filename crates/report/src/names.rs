@@ -25,11 +25,13 @@ pub fn names(runs: &[PathBuf]) -> Result<Vec<String>, Error> {
 
 /// Returns the components of a folder's canonical path.
 fn components(path: &Path) -> Result<Vec<String>, Error> {
-    let fail = |error: std::io::Error| Error::File {
-        path: path.to_owned(),
-        reason: format!(
-            "cannot be opened: {error}; `capsmith train --config FILE --out RUN` creates a run"
-        ),
+    let fail = |error: std::io::Error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::NotFound => "this run does not exist".to_owned(),
+            _ => format!("cannot be opened: {error}"),
+        };
+        let hint = "\nhint: `capsmith train CONFIG --out RUN` creates a run";
+        Error::File { path: path.to_owned(), reason: reason + hint }
     };
     let whole = path.canonicalize().map_err(fail)?;
     let parts = whole.components().map(|part| part.as_os_str().to_string_lossy().into_owned());

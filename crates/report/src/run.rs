@@ -38,6 +38,8 @@ pub(crate) struct Evaluation {
     pub choice: Option<String>,
     /// True if the captions were generated from other images.
     pub control: bool,
+    /// True for scores of the test split with the run's own settings.
+    pub official: bool,
     /// Tokenizer of the captions: `none` or `ptb`.
     pub tokenizer: String,
     /// Corpus scores, keyed by the names in [`metrics`].
@@ -92,10 +94,17 @@ impl Run {
         })
     }
 
+    /// Returns the run with the images of a data set that has moved.
+    #[must_use]
+    pub fn with_data_set(mut self, dataset: &Path) -> Self {
+        dataset.clone_into(&mut self.config.data.dataset);
+        self
+    }
+
     /// Returns the evaluation that represents the run; with several choices, the one among the
     /// most.
     pub(crate) fn main(&self) -> Option<&Evaluation> {
-        self.evaluations.iter().rfind(|evaluation| !evaluation.control)
+        self.official().pop()
     }
 
     /// Returns [`Self::main`], if there is one.
@@ -103,14 +112,15 @@ impl Run {
         self.main().into_iter().collect()
     }
 
-    /// Returns the evaluations that are no controls.
+    /// Returns the official evaluations that are no controls.
     pub(crate) fn official(&self) -> Vec<&Evaluation> {
-        self.evaluations.iter().filter(|evaluation| !evaluation.control).collect()
+        let is_official = |one: &&Evaluation| one.official && !one.control;
+        self.evaluations.iter().filter(is_official).collect()
     }
 
     /// Returns the command that evaluates the run.
     pub(crate) fn evaluate_command(&self) -> String {
-        format!("capsmith evaluate --run {}", printable_path(&self.path))
+        format!("capsmith evaluate {}", printable_path(&self.path))
     }
 }
 
@@ -143,21 +153,36 @@ fn in_file(run: &Path, error: runs::Error) -> Error {
 ///
 /// The run captions with the checkpoint of `step`.
 fn evaluations(run: &Path, step: Option<u64>) -> Result<Vec<Evaluation>, Error> {
-    let folder = run.join("evaluation");
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::File { path: folder, reason: error.to_string() }),
-    };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let root = run.join("evaluation");
+    let mut folders = Vec::new();
+    for folder in subfolders(&root)? {
+        // Scores with changed settings lie one level deeper.
+        folders.extend(subfolders(&folder)?);
+        folders.push(folder);
+    }
     folders.retain(|folder| folder.join("scores.json").exists());
-    folders.sort_by_key(|folder| Kind::of(folder));
+    folders.sort_by_key(|folder| Kind::of(&root, folder));
     folders.iter().map(|folder| evaluation(run, folder, step)).collect()
 }
 
-/// Parts of an evaluation folder's name: `test`, `test-best-of-2`, `test-shuffled-best-of-2`.
+/// Returns the folders in a folder; none if it does not exist.
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::File { path: folder.to_owned(), reason: error.to_string() });
+        }
+    };
+    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+}
+
+/// Parts of an evaluation folder's name: `test`, `test-best-of-2`, `test-shuffled-best-of-2`,
+/// `num_beams=5/test`.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
+    /// Changed settings, or the split if it is not the test split; empty for official scores.
+    variant: String,
     control: bool,
     /// Number at the end of the choice, so that 10 sorts after 2.
     among: u64,
@@ -165,26 +190,29 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(folder: &Path) -> Self {
+    fn of(root: &Path, folder: &Path) -> Self {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let rest = name.strip_prefix("test").unwrap_or(&name);
+        let changed = folder.parent().filter(|parent| *parent != root).and_then(Path::file_name);
+        let mut variant: Vec<&str> =
+            changed.and_then(|changed| changed.to_str()).into_iter().collect();
+        let rest = name.strip_prefix("test").unwrap_or_else(|| {
+            variant.push(&name);
+            ""
+        });
         let (control, rest) = match rest.strip_prefix("-shuffled") {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
         let choice = rest.trim_start_matches('-').replace('-', " ");
         let among = choice.rsplit(' ').next().and_then(|last| last.parse().ok()).unwrap_or(0);
-        Self { control, among, choice }
+        Self { variant: variant.join(" "), control, among, choice }
     }
 }
 
 fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {
     let damaged = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
-        reason: format!(
-            "{reason}; evaluate again: capsmith evaluate --run {}",
-            printable_path(run)
-        ),
+        reason: format!("{reason}; evaluate again: capsmith evaluate {}", printable_path(run)),
     };
     let path = folder.join("scores.json");
     let scores = ScoresFile::read(folder)?;
@@ -202,15 +230,17 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
         Ok(Captioned { picture: picture.to_owned(), caption, references, scores: scores.clone() })
     });
     let captions = captions.collect::<Result<_, Error>>()?;
-    let Kind { control, choice, .. } = Kind::of(folder);
+    let Kind { control, choice, variant, .. } = Kind::of(&run.join("evaluation"), folder);
     let used = scores.checkpoint.map(|checkpoint| checkpoint.step);
-    let other = used.zip(step).filter(|(used, step)| used != step);
+    let other = used.zip(step).filter(|(used, step)| used != step && !variant.contains("step="));
     let other = other.map(|(used, step)| format!("step {used} of {step}"));
+    let parts = [choice, variant.replace(',', ", ")];
     let choice: Vec<String> =
-        [choice].into_iter().filter(|choice| !choice.is_empty()).chain(other).collect();
+        parts.into_iter().filter(|part| !part.is_empty()).chain(other).collect();
     Ok(Evaluation {
         choice: Some(choice.join(", ")).filter(|choice| !choice.is_empty()),
         control,
+        official: variant.is_empty(),
         tokenizer: scores.protocol.tokenizer,
         scores: scores
             .corpus
@@ -230,12 +260,15 @@ mod tests {
     fn evaluations_are_ordered_by_what_they_choose_among_and_controls_come_last() {
         let mut names = [
             "test-shuffled-best-of-2",
+            "num_beams=5/test",
+            "validation",
             "test-best-of-10",
             "test",
             "test-shuffled",
             "test-best-of-2",
         ];
-        names.sort_by_key(|name| Kind::of(Path::new(name)));
+        let kind = |name: &str| Kind::of(Path::new(""), Path::new(name));
+        names.sort_by_key(|name| kind(name));
         assert_eq!(
             names,
             [
@@ -243,9 +276,15 @@ mod tests {
                 "test-best-of-2",
                 "test-best-of-10",
                 "test-shuffled",
-                "test-shuffled-best-of-2"
+                "test-shuffled-best-of-2",
+                "num_beams=5/test",
+                "validation"
             ]
         );
-        assert_eq!(Kind::of(Path::new("x/test-shuffled-best-of-2")).choice, "best of 2");
+        let variant = kind("num_beams=5/test-shuffled-best-of-2");
+        assert_eq!(
+            (variant.choice.as_str(), variant.variant.as_str()),
+            ("best of 2", "num_beams=5")
+        );
     }
 }

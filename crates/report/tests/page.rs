@@ -53,6 +53,7 @@ impl Stage {
         let config = Config::load(&config, &sets).unwrap();
         let provenance = Provenance {
             resumed_on: Vec::new(),
+            folder: None,
             capsmith: "0.1.0".to_owned(),
             embeddings: None,
             clip_dim: 8,
@@ -172,7 +173,7 @@ fn what_a_run_does_not_have_is_said_with_the_command_that_makes_it() {
     let stage = Stage::new();
     let run = stage.run("run", "merge-rnn");
     let page = page_of(std::slice::from_ref(&run)).unwrap();
-    let command = format!("capsmith evaluate --run {}", run.display());
+    let command = format!("capsmith evaluate {}", run.display());
     assert!(
         page.contains(&command) && page.contains("metrics.csv") && page.contains("scored_pictures")
     );

@@ -236,6 +236,15 @@ fn read_state(folder: &Path) -> Result<State, Error> {
     sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
 }
 
+/// Returns the newest checkpoint's position without reading its weights; `None` if there is none.
+///
+/// # Errors
+/// Names the state that is damaged.
+pub fn newest_position(folder: &Path) -> Result<Option<Position>, Error> {
+    let newest = list(folder)?.pop();
+    newest.map(|(_, path)| Ok(read_state(&path)?.position)).transpose()
+}
+
 /// Returns the step of a checkpoint without reading its weights; `None` if there is none.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ mod image_keywords;
 pub mod metrics;
 mod provenance;
 mod run_folder;
+mod run_paths;
 pub mod scores_file;
 
 pub use embeddings_identity::{Dtype, Identity, Network};
@@ -32,4 +33,4 @@ pub use hardware::Hardware;
 pub use image_keywords::{ImageKeywords, Keyword, KeywordsIdentity};
 pub use provenance::Provenance;
 pub use run_folder::{RunFolder, write_json};
-pub use scores_file::{ScoresFile, UsedCheckpoint};
+pub use scores_file::{ScoreSettings, ScoreTags, ScoresFile, UsedCheckpoint};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use durable::digests::Digests;
 use recipes::Config;
@@ -34,6 +35,11 @@ pub struct Provenance {
     /// Other hardware on which the run was resumed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_on: Vec<Hardware>,
+    /// Absolute path of the run's folder when it was started.
+    ///
+    /// `None` in version 0.2.0 and before, whose paths start at the current folder of a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     /// SHA-256 of `config.toml` and of the files needed to caption; none in version 0.1.0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: Digests,
@@ -52,6 +58,7 @@ impl Provenance {
             threads,
             device: config.training.device.clone(),
             resumed_on: Vec::new(),
+            folder: None,
             files: Digests::new(),
         }
     }

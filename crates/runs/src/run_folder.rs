@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/
-//!   config.toml      the resolved configuration
+//!   config.toml      the resolved configuration; paths near the run are relative to it
 //!   run.json         provenance of the run, and SHA-256 of config.toml and the next three
 //!   gpt2/            config.json and the tokenizer, so that the folder is self-contained
 //!   keywords/        of SBG: labels and encyclopedia, from which keywords are selected
@@ -21,13 +21,15 @@ use std::path::{Path, PathBuf};
 
 use durable::digests;
 use durable::sealed;
-use recipes::Config;
+use foreign_text::printable_path;
+use recipes::{Config, System};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::hardware::Hardware;
 use crate::provenance::Provenance;
+use crate::run_paths;
 
 const CONFIG: &str = "config.toml";
 
@@ -54,10 +56,12 @@ impl RunFolder {
             run.check_files()?;
             return Ok(run);
         }
-        Err(Error::File {
-            path: path.to_owned(),
-            reason: "this is not a run folder (it has no config.toml); `capsmith train --config FILE --out RUN` makes one".into(),
-        })
+        let reason = if path.exists() {
+            "this is not a run folder (it has no config.toml); `capsmith train CONFIG --out RUN` makes one".to_owned()
+        } else {
+            format!("this run does not exist{}", runs_beside(path))
+        };
+        Err(Error::File { path: path.to_owned(), reason })
     }
 
     /// Returns true if a run was started here.
@@ -110,6 +114,30 @@ impl RunFolder {
         self.path.join("evaluation").join(name)
     }
 
+    /// Returns the folder of the official scores: of SBG, those of the choice among the most.
+    ///
+    /// # Errors
+    /// Fails if the config cannot be read, or names the command if the run has no such scores.
+    pub fn official_evaluation(&self) -> Result<PathBuf, Error> {
+        let name = match self.config()?.system {
+            System::Sbg(system) => {
+                format!("test-best-of-{}", system.reranking.best_of.iter().max().unwrap_or(&1))
+            }
+            System::ClipPrefix(_) | System::MergeRnn(_) => "test".to_owned(),
+        };
+        let folder = self.evaluation(&name);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        Err(Error::File {
+            path: folder,
+            reason: format!(
+                "the run has no scores of the test split yet\nhint: capsmith evaluate {}",
+                printable_path(&self.path)
+            ),
+        })
+    }
+
     /// Creates the folder and takes its lock.
     ///
     /// # Errors
@@ -134,12 +162,17 @@ impl RunFolder {
         drop(lock);
     }
 
-    /// Reads the configuration that the run was started with.
+    /// Reads the configuration that the run was started with, with its paths resolved.
     ///
     /// # Errors
     /// Names the file.
     pub fn config(&self) -> Result<Config, Error> {
-        Ok(Config::load_saved(&self.config_file())?)
+        let config = Config::load_saved(&self.config_file())?;
+        let trained_in = self.provenance().ok().and_then(|provenance| provenance.folder);
+        Ok(match trained_in {
+            Some(trained_in) => run_paths::resolved(config, &self.path, &trained_in),
+            None => config,
+        })
     }
 
     /// Reads the record of the models and data that the run was trained on.
@@ -157,6 +190,7 @@ impl RunFolder {
         if found.clip_dim == 0 {
             return Err(fail("clip_dim is missing or 0".into()));
         }
+        run_paths::resolve_encoder(&mut found, &self.path);
         Ok(found)
     }
 
@@ -193,8 +227,8 @@ impl RunFolder {
     /// # Errors
     /// Names the file.
     pub fn begin(&self, config: &Config, provenance: &Provenance) -> Result<(), Error> {
+        let (config, mut provenance) = run_paths::stored(config, provenance, &self.path);
         let config = config.to_toml();
-        let mut provenance = provenance.clone();
         for path in [self.gpt2(), self.keywords(), self.words()] {
             digests::add(&mut provenance.files, &self.path, &path)?;
         }
@@ -227,9 +261,26 @@ impl RunFolder {
             )
         });
         provenance.resumed_on.push(now);
+        run_paths::store_encoder(&mut provenance, &self.path);
         self.save_provenance(&provenance)?;
         Ok(note)
     }
+}
+
+/// Returns a hint with the runs in the parent folder of a missing run; empty without any.
+fn runs_beside(path: &Path) -> String {
+    const SHOWN: usize = 5;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = std::fs::read_dir(parent.unwrap_or(Path::new(".")));
+    let beside = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut runs: Vec<PathBuf> = beside.filter(|path| RunFolder::new(path).exists()).collect();
+    runs.sort();
+    if runs.is_empty() {
+        return String::new();
+    }
+    let names = runs.iter().take(SHOWN).map(|run| printable_path(run).to_string());
+    let more = if runs.len() > SHOWN { ", ..." } else { "" };
+    format!("\nhint: the runs there are {}{more}", names.collect::<Vec<_>>().join(", "))
 }
 
 /// Writes `value` as indented JSON by an atomic rename.

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Diversity, Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
+use recipes::Precision;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
+use crate::metrics::ScoredSplit;
 use crate::run_folder::write_json;
 
 const SCORES: &str = "scores.json";
@@ -29,8 +32,8 @@ struct CocoResult<'a> {
 /// Contents of `scores.json`: those that `caption-eval` writes, the checkpoint and digests.
 #[derive(Serialize)]
 struct ScoresJson<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checkpoint: Option<&'a UsedCheckpoint>,
+    #[serde(flatten)]
+    tags: Option<&'a ScoreTags>,
     files: Digests,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
@@ -38,12 +41,16 @@ struct ScoresJson<'a> {
 
 /// Contents of a run's `scores.json`.
 ///
-/// Files of version 0.1.0 have no digests and no checkpoint; a baseline has no checkpoint.
+/// Files of version 0.1.0 have no digests and no checkpoint; a baseline has no checkpoint. Files of
+/// version 0.2.0 and before have no settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoresFile {
     /// The checkpoint that wrote the captions; `None` if no run did.
     pub checkpoint: Option<UsedCheckpoint>,
+    /// Settings under which the captions were written and scored.
+    #[serde(default)]
+    pub settings: Option<ScoreSettings>,
     /// SHA-256 of the other files of the evaluation.
     #[serde(default)]
     pub files: Digests,
@@ -89,12 +96,60 @@ impl ScoresFile {
     }
 }
 
+/// Tags of a run's scores: the checkpoint and all settings that decide them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScoreTags {
+    /// The checkpoint that wrote the captions.
+    pub checkpoint: UsedCheckpoint,
+    /// Settings under which the captions were written and scored.
+    pub settings: ScoreSettings,
+}
+
+/// Settings of scores besides the checkpoint; the tokenizer is in [`Protocol`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreSettings {
+    /// Split of the images.
+    pub split: ScoredSplit,
+    /// Type of matrix products while captioning.
+    pub precision: Precision,
+    /// Keys of the decoding and their values, as TOML writes them.
+    pub decoding: BTreeMap<String, String>,
+    /// Settings that differ from those of the official scores, such as `num_beams=5`.
+    pub changed: Vec<String>,
+}
+
+impl ScoreSettings {
+    /// Returns the name of the folder that scores with changed settings lie in.
+    ///
+    /// `None` for official scores. The name holds no character that a shell or a file system
+    /// interprets.
+    #[must_use]
+    pub fn variant(&self) -> Option<String> {
+        const MAX_LENGTH: usize = 120;
+        if self.changed.is_empty() {
+            return None;
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "=,.+_-".contains(c);
+        let text = self.changed.join(",").replace('"', "");
+        let name: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        if name == text && name.len() <= MAX_LENGTH {
+            return Some(name);
+        }
+        let digest = hex::encode(Sha256::digest(&text));
+        Some(format!("{:.MAX_LENGTH$}-{}", name, &digest[..8]))
+    }
+}
+
 /// A checkpoint that wrote captions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsedCheckpoint {
     /// Training steps before the checkpoint.
     pub step: u64,
+    /// Finished epochs before the checkpoint; unknown in version 0.2.0 and before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// SHA-256 of its weights.
     pub model_sha256: String,
 }
@@ -110,13 +165,13 @@ pub struct Scored<'a> {
     pub references: &'a [String],
 }
 
-/// Writes captions and scores into `folder`.
+/// Writes captions and scores into `folder`, with the `tags` of a run's scores.
 ///
 /// # Errors
 /// Names the file.
 pub fn write<'a>(
     folder: &Path,
-    checkpoint: Option<&UsedCheckpoint>,
+    tags: Option<&ScoreTags>,
     captions: impl Iterator<Item = Scored<'a>> + Clone,
     evaluation: &Evaluation,
 ) -> Result<(), Error> {
@@ -134,6 +189,25 @@ pub fn write<'a>(
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
         digests::add(&mut files, folder, &folder.join(name))?;
     }
-    let written = ScoresJson { checkpoint, files, evaluation };
+    let written = ScoresJson { tags, files, evaluation };
     Ok(sealed::write_json(&folder.join(SCORES), &written)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_settings_name_a_folder_and_official_scores_have_none() {
+        let variant = |changed: &[&str]| {
+            let changed = changed.iter().map(ToString::to_string).collect();
+            let (split, precision) = (ScoredSplit::Test, Precision::F32);
+            ScoreSettings { split, precision, decoding: BTreeMap::new(), changed }.variant()
+        };
+        assert_eq!(variant(&[]), None);
+        assert_eq!(variant(&["kind=\"beam\"", "num_beams=5"]).unwrap(), "kind=beam,num_beams=5");
+        let [one, two] = ["stop=a/b", "stop=a b"].map(|set| variant(&[set]).unwrap());
+        assert!(one.starts_with("stop=a_b-") && two.starts_with("stop=a_b-") && one != two);
+        assert_eq!(variant(&[&"x".repeat(500)]).unwrap().len(), 129);
+    }
 }

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use durable::kept::Key;
 use studies::stages::{
     Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, StageAction, State, run,
 };
@@ -127,8 +128,16 @@ fn finished_stages_are_kept_and_a_changed_input_redoes_just_what_depends_on_it()
     let (started, _) = place.run(&three("other data", "C"));
     assert_eq!(names(&started), ["first", "last", "middle"]);
     assert!(started.iter().all(|(_, action)| *action == StageAction::Redo));
-    // What was redone was removed first.
+    // What was redone was moved aside first.
     assert_eq!(fs::read_to_string(place.file("middle")).unwrap(), "C\n");
+    assert_eq!(fs::read_to_string(place.file("middle.previous")).unwrap(), "c\n");
+    assert_eq!(fs::read_to_string(place.file("middle.previous-2")).unwrap(), "C\n");
+    let changed = three("third data", "C");
+    assert_eq!(changed.changes(0).unwrap(), [data.display().to_string()]);
+    assert_eq!(changed.changes(1).unwrap(), [""; 0]);
+    // The same contents with another time are the same input.
+    fs::write(&data, "other data").unwrap();
+    assert!(place.run(&three("other data", "C")).0.is_empty());
     let plan = three("other data", "C");
     plan.outdate().unwrap();
     assert_eq!(plan.action(1).unwrap(), StageAction::Redo);
@@ -202,6 +211,38 @@ fn a_stage_of_version_0_1_0_is_kept_and_its_later_changes_are_noticed_by_name() 
     record["command"] = "capsmith write elsewhere".into();
     fs::write(&file, record.to_string()).unwrap();
     assert_eq!(plan("old").action(0).unwrap(), StageAction::Redo);
+}
+
+#[test]
+fn a_stage_of_version_0_2_0_is_kept_while_its_inputs_keep_their_times() {
+    let place = Place::new();
+    let data = place.file("data");
+    fs::write(&data, "one").unwrap();
+    let plan = || {
+        let mut plan = place.plan();
+        let inputs = vec![Input::Path(data.clone())];
+        add(&mut plan, Stage { inputs, ..place.write("first", "one", &[]) });
+        plan
+    };
+    place.run(&plan());
+    let file = place.file("study/stages/first.json");
+    let record =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+    let attributes = fs::metadata(&data).unwrap();
+    let time = attributes.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+    let old_key = Key::new([("results version", 1)])
+        .with_digest("arguments", &plan().stages()[0].arguments)
+        .with_digest(&data.display().to_string(), &format!(" 3 {}\n", time.as_nanos()));
+    let (key, mut old) = (record()["key"].clone(), record());
+    old["key"] = serde_json::to_value(old_key).unwrap();
+    old.as_object_mut().unwrap().remove("sha256");
+    fs::write(&file, old.to_string()).unwrap();
+    assert!(place.run(&plan()).0.is_empty());
+    assert_eq!(record()["key"], key, "from then on it is one of contents");
+    fs::write(&file, old.to_string()).unwrap();
+    let later = attributes.modified().unwrap() + Duration::from_secs(9);
+    fs::File::options().write(true).open(&data).unwrap().set_modified(later).unwrap();
+    assert_eq!(plan().action(0).unwrap(), StageAction::Redo);
 }
 
 #[test]

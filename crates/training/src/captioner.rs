@@ -88,6 +88,7 @@ impl Captioner {
         };
         let checkpoint = UsedCheckpoint {
             step: checkpoint.position.step,
+            epoch: Some(checkpoint.position.epoch),
             model_sha256: checkpoint.model_sha256().to_owned(),
         };
         Ok(Self { config, provenance, checkpoint, writer })

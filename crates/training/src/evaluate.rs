@@ -8,9 +8,9 @@ use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::ProcessRank;
 use progress::Progress;
-use recipes::System;
+use recipes::{Config, Precision, System};
 use runs::metrics::ScoredSplit;
-use runs::{RunFolder, scores_file};
+use runs::{RunFolder, ScoreSettings, ScoreTags, checkpoints, scores_file};
 use tch::{Device, Tensor};
 
 use crate::captioner::{Captioner, Choice};
@@ -37,6 +37,9 @@ pub struct EvaluateOptions {
     /// the keywords of the same other image. Scores show whether captions depend on the image.
     pub control_seed: Option<u64>,
     /// Output folder; by default in the run's `evaluation/`, named after split and control.
+    ///
+    /// Scores with changed settings lie in a folder of their own there
+    /// ([`ScoreSettings::variant`]).
     pub out: Option<PathBuf>,
     /// Rank of this process, and the number of processes that share the work.
     pub process: ProcessRank,
@@ -103,6 +106,7 @@ pub fn evaluate_run(
     metrics: &Options,
     progress: &mut dyn Progress,
 ) -> Result<Evaluated, Error> {
+    check_paths(&captioner.config)?;
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
     let split = options.split;
@@ -118,12 +122,18 @@ pub fn evaluate_run(
         )));
     }
     let to_caption = image_inputs(&inputs, captioner, &images)?;
+    let settings = settings(folder, captioner, split, metrics)?;
     let official = folder.evaluation(&split.to_string());
+    let uncontrolled = match settings.variant() {
+        None => official.clone(),
+        Some(variant) => folder.evaluation(&variant).join(split.to_string()),
+    };
     let out = match (&options.out, options.control_seed) {
         (Some(out), _) => out.clone(),
-        (None, None) => official.clone(),
-        (None, Some(_)) => with_ending(&official, "shuffled"),
+        (None, None) => uncontrolled.clone(),
+        (None, Some(_)) => with_ending(&uncontrolled, "shuffled"),
     };
+    let tags = ScoreTags { checkpoint: captioner.checkpoint.clone(), settings };
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
     let key = Key::new([
@@ -132,14 +142,16 @@ pub fn evaluate_run(
         ("embeddings", inputs.embeddings_sha256.clone()),
     ]);
     let key = key
-        .with_digest("config", &captioner.config.to_toml())
+        .with_digest("config", &captioner.config.values_without_paths())
         .with_digest("images", &(names, &images))
         .with_digest("keywords", &to_caption.keywords);
     let kept_in = |folder: &Path| CaptionFiles::new(folder, captioner, &to_caption, key.clone());
-    let kept = match options.control_seed.map(|_| kept_in(&official)) {
-        Some(kept) if kept.finished().is_some() => kept,
-        _ => kept_in(&out),
-    };
+    let is_reused = options.out.is_none() || options.control_seed.is_some();
+    let earlier = [official, uncontrolled].into_iter().filter(|folder| is_reused && *folder != out);
+    let kept = earlier
+        .map(|folder| kept_in(&folder))
+        .find(|kept| kept.finished().is_some())
+        .unwrap_or_else(|| kept_in(&out));
     let (written, merging) = if let Some(written) = kept.finished() {
         progress.note(&format!("reusing the captions in {}", printable_path(kept.file())));
         (written, None)
@@ -171,7 +183,7 @@ pub fn evaluate_run(
         let captions = choose_captions(&inputs, system, &images, &shown, &choice);
         let evaluation = scores(&captions, metrics)?;
         let scored = captions.iter().map(CaptionedImage::scored);
-        scores_file::write(&folder, Some(&captioner.checkpoint), scored, &evaluation)?;
+        scores_file::write(&folder, Some(&tags), scored, &evaluation)?;
         Ok(Scored { choice: choice.name, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
@@ -181,10 +193,55 @@ pub fn evaluate_run(
     Ok(Evaluated::Scored(scored))
 }
 
+/// Returns the settings of the scores, with the names of those that the official scores lack.
+fn settings(
+    folder: &RunFolder,
+    captioner: &Captioner,
+    split: ScoredSplit,
+    metrics: &Options,
+) -> Result<ScoreSettings, Error> {
+    let official = folder.config()?;
+    let config = &captioner.config;
+    let mut changed = config.changed_decoding(&official);
+    let step = captioner.checkpoint.step;
+    let usual = checkpoints::step(&folder.checkpoints(), official.usual_checkpoint())?;
+    if usual.is_some_and(|usual| usual != step) {
+        changed.push(format!("step={step}"));
+    }
+    if metrics.tokenizer != scoring_tokenizer(&config.system) {
+        changed.push(format!("tokenizer={}", metrics.tokenizer));
+    }
+    if let Some(frequencies) = &metrics.cider_frequencies {
+        changed.push(format!("cider_df={}", frequencies.images()));
+    }
+    let decoding = config.values().into_iter().filter(|(key, _)| key.starts_with("decoding."));
+    // Captions are decoded in f32, whatever the precision of the training.
+    Ok(ScoreSettings { split, precision: Precision::F32, decoding: decoding.collect(), changed })
+}
+
 fn with_ending(folder: &Path, ending: &str) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(format!("-{ending}"));
     folder.with_file_name(name)
+}
+
+/// Fails if data of the run have moved, with the option that names them.
+fn check_paths(config: &Config) -> Result<(), Error> {
+    let mut needed = vec![
+        ("data set", &config.data.dataset, "--dataset DIR"),
+        ("embeddings file", &config.data.embeddings, "--embeddings FILE"),
+    ];
+    if let System::Sbg(system) = &config.system {
+        let option = "--set keywords.selected=FILE";
+        needed.push(("keywords file", &system.keywords.selected, option));
+    }
+    match needed.into_iter().find(|(_, path, _)| !path.exists()) {
+        None => Ok(()),
+        Some((name, path, option)) => Err(Error::Mismatch(format!(
+            "the run's {name}, {}, does not exist\nhint: if it has moved, name it with {option}; relative paths of a run of version 0.2.0 or before start at the folder that it was trained from",
+            printable_path(path)
+        ))),
+    }
 }
 
 /// Checks that the embeddings are those that the run was trained on.

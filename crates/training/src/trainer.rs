@@ -145,8 +145,9 @@ impl<S: System> Trainer<'_, S> {
             }
             let batches = Batching::new(training).epoch(epoch, self.state.system.examples());
             let task = format!("epoch {}/{}", epoch + 1, training.epochs);
-            let (total, done) = (batches.len() as u64, self.state.position.batch as u64);
-            progress.start(&task, Unit::Count("batches"), Some(total), done);
+            // Of the whole run, so that the time left is, too.
+            let total = training.epochs.min(self.last_epoch) * batches.len() as u64;
+            progress.start(&task, Unit::Count("batches"), Some(total), self.state.position.step);
             let mut left = batches.iter().skip(self.state.position.batch).peekable();
             let mut ahead = None;
             while let Some(batch) = left.next() {
@@ -154,7 +155,7 @@ impl<S: System> Trainer<'_, S> {
                 self.step(batch, &microbatches, stop)?;
                 // The next batch is prepared before the host waits for the device.
                 ahead = left.peek().map(|next| self.microbatches(next));
-                progress.position(self.state.position.batch as u64);
+                progress.position(self.state.position.step);
                 if self.log.pending() >= training.log_every_steps {
                     self.log.read(&self.state, self.folder, progress)?;
                 }

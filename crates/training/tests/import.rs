@@ -94,6 +94,9 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
         let mapper = Mapper { kind, prefix_length: 3, dropout: 0.0 };
         let system = ClipPrefix { mapper, ..config().clip_prefix().unwrap().clone() };
         let configured = Config { system: System::ClipPrefix(system), ..config() };
+        // Its paths no longer start at the current folder.
+        let absolute = |path: &Path| std::path::absolute(path).unwrap();
+        let configured = configured.with_paths(&absolute, &Path::to_owned);
         assert_eq!(run.config().unwrap(), configured);
         assert_eq!(run.provenance().unwrap().embeddings, None);
         let (logits, loss) = computed(&run);

@@ -177,15 +177,15 @@ impl ScoringArgs {
 /// Test whether two systems' predictions differ.
 #[derive(Args, Clone, Debug)]
 pub struct CompareArgs {
-    /// Predictions of the first system
+    /// Predictions of the first system, or for capsmith a run
     pub a: PathBuf,
 
-    /// Predictions of the second system
+    /// Predictions of the second system, or for capsmith a run
     pub b: PathBuf,
 
-    /// Reference captions
+    /// Reference captions; two runs have their own
     #[arg(long, value_name = "FILE")]
-    pub references: PathBuf,
+    pub references: Option<PathBuf>,
 
     /// Tokenizer and metrics.
     #[command(flatten)]
@@ -402,7 +402,10 @@ struct Comparison<'a> {
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
     let options = args.scoring.file_options(args.subset.as_deref(), note)?;
-    let references = References::read(&args.references)?;
+    let Some(references) = &args.references else {
+        bail!("evaluate compare needs --references FILE");
+    };
+    let references = References::read(references)?;
     let read = |path| {
         let predictions = Predictions::read(path)?;
         crate::evaluate(&references, &predictions, &options).map_err(|error| error.in_file(path))

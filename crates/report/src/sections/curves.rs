@@ -40,7 +40,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
             }
         }
         (absent(runs, |run| !run.steps.is_empty(), "has no metrics.csv, because it was imported or has not trained a step yet", |run| {
-            format!("capsmith train --config FILE --out {} --resume", run.path.display())
+            format!("capsmith train CONFIG --out {} --resume", run.path.display())
         }))
     }
 }

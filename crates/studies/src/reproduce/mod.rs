@@ -15,7 +15,6 @@
 //! ```
 
 mod comparison;
-mod estimate;
 mod models;
 mod page;
 mod published;
@@ -32,7 +31,6 @@ use recipes::{Config, ConfigError};
 use crate::stages::{self, Input, Plan, Stage};
 
 pub use comparison::Comparison;
-pub use estimate::Estimate;
 pub use page::write_page;
 pub use published::{COLUMNS, Row, Table};
 pub use recipe::{
@@ -152,12 +150,23 @@ impl Request {
     pub fn plan(&self) -> Result<Reproduction, Error> {
         let mut configs: Vec<&'static str> = self.rows.iter().map(|row| row.config()).collect();
         configs.dedup();
-        let mut planner = Planner {
-            request: self,
-            data_set: data_set(&self.dataset)?,
-            plan: Plan::new(&self.out),
-            runs: Vec::new(),
-        };
+        let mut plan = Plan::new(&self.out);
+        let models = [
+            (&self.models.clip, "$CLIP"),
+            (&self.models.gpt2, "$GPT2"),
+            (&self.models.vgg, "$VGG"),
+            (&self.models.sentence, "$SENTENCE"),
+            (&self.published_checkpoint, "$PUBLISHED"),
+        ];
+        for (model, name) in models {
+            // A hub name identifies its model by itself.
+            if let Some(path) = model.as_ref().map(Path::new).filter(|path| path.exists()) {
+                plan.name_path(path, name);
+            }
+        }
+        plan.name_path(&self.dataset, "$DATASET");
+        let data_set = data_set(&self.dataset, &mut plan)?;
+        let mut planner = Planner { request: self, data_set, plan, runs: Vec::new() };
         let shared = planner.shared(&configs)?;
         for config in configs {
             planner.runs_of(config, &shared)?;
@@ -259,15 +268,15 @@ impl Planner<'_> {
     }
 }
 
-/// Returns the captions by their text, the images by their sizes and modification times.
-fn data_set(folder: &Path) -> Result<Vec<Input>, Error> {
+/// Returns the captions by their text, the images by their contents.
+fn data_set(folder: &Path, plan: &mut Plan) -> Result<Vec<Input>, Error> {
     if !folder.exists() {
         return Ok(vec![Input::text("captions", "no data set yet")]);
     }
     let pictures = ImageFiles::load(folder, None)?;
     Ok(vec![
         Input::text("captions", pictures.fingerprint),
-        Input::listing(&pictures.locations.folder)?,
+        plan.contents(&pictures.locations.folder)?,
     ])
 }
 

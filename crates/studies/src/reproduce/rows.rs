@@ -57,7 +57,7 @@ impl Planner<'_> {
             System::MergeRnn(_) => [shared.features, None],
         };
         let (file_text, out) = (file.display().to_string(), folder.display().to_string());
-        let mut inputs = self.data_set_and([Input::text("config", resolved.to_toml())]);
+        let mut inputs = self.data_set_and([Input::Config(Box::new(resolved.clone()))]);
         inputs.extend(resolved.system.language_model().and_then(|model| self.model(model)));
         let trained = self.add(Stage {
             name: format!("train/{name}"),
@@ -95,7 +95,7 @@ impl Planner<'_> {
             ]),
             resume: Resume::Restart,
             inputs: vec![
-                Input::text("config", resolved.to_toml()),
+                Input::Config(Box::new(resolved.clone())),
                 Input::Path(PathBuf::from(checkpoint)),
             ],
             after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),

@@ -11,7 +11,7 @@ use runs::checkpoints;
 use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
 
 use super::key::listing;
-use super::{Error, Record, Stage};
+use super::{Error, Plan, Record, Stage};
 
 /// Method of checking that the outputs of a stage are unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,20 +56,20 @@ impl Damage {
 }
 
 /// Returns the digests of a stage's outputs, for its record.
-pub(super) fn digests(stage: &Stage) -> Result<Digests, Error> {
+pub(super) fn digests(plan: &Plan, stage: &Stage) -> Result<Digests, Error> {
     let mut all = Digests::new();
     if matches!(stage.check, Check::Contents | Check::Scores { .. }) {
         for output in &stage.outputs {
             digests::add(&mut all, Path::new(""), output)?;
         }
     }
-    Ok(all)
+    Ok(all.into_iter().map(|(name, sha)| (plan.recorded_name(Path::new(&name)), sha)).collect())
 }
 
 /// Checks the outputs of a finished stage.
 ///
 /// Files with the same sizes and times as in this process's last check are not read again.
-pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
+pub(super) fn damage(plan: &Plan, stage: &Stage, record: &Record) -> Result<Option<Damage>, Error> {
     static SEEN: Mutex<Option<HashMap<String, Option<Damage>>>> = Mutex::new(None);
     let file_state = file_state(stage, record)?;
     let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +78,9 @@ pub(super) fn damage(stage: &Stage, record: &Record) -> Result<Option<Damage>, E
     }
     let found = match &stage.check {
         Check::Contents | Check::Scores { .. } => {
-            digests::first_changed(&record.files, Path::new("")).map(|path| {
+            let path = |name: &String| plan.recorded_path(name).display().to_string();
+            let files = record.files.iter().map(|(name, sha256)| (path(name), sha256.clone()));
+            digests::first_changed(&files.collect(), Path::new("")).map(|path| {
                 Damage::Lost(format!(
                     "{} has changed since the stage wrote it",
                     printable_path(&path)

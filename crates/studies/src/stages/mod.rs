@@ -1,13 +1,16 @@
 //! Stages: `capsmith` commands that depend on each other, run as processes of their own.
 //!
-//! Each stage has a key: its arguments, its inputs, the keys of the stages before it and a format
-//! number ([`durable::kept::Key`]). A finished stage with the same key is reused if its outputs are
-//! unchanged ([`Check`]). An interrupted stage resumes if its command can. A stage with another key
-//! loses its outputs and runs again, and so do the stages that depend on it.
+//! Each stage has a key: its arguments, the contents of its inputs, the keys of the stages before
+//! it and a format number ([`durable::kept::Key`]). A finished stage with the same key is reused if
+//! its outputs are unchanged ([`Check`]). An interrupted stage resumes if its command can. A stage
+//! with another key moves its outputs aside (`NAME.previous`) and runs again, and so do the stages
+//! that depend on it. A study that is moved or copied keeps its keys.
 //!
 //! ```text
 //! STUDY/
 //!   stages/NAME.json   key, state, seconds, error and digests of the outputs
+//!   inputs/SHA256.txt  digests of the files of an input, to name the one that changes
+//!   digests.json       digests of all files of inputs, remembered by size and time
 //!   logs/NAME.log      output; locked while the stage runs
 //! ```
 //!
@@ -21,10 +24,14 @@ mod key;
 mod record;
 mod run;
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use durable::digests::DigestCache;
 use durable::kept::Key;
 use foreign_text::printable_path;
+use key::Places;
 
 pub use check::{Check, Damage};
 pub use key::Input;
@@ -34,6 +41,9 @@ pub use run::{Observer, Outcome, Runner, run};
 /// Environment variable of a stage's process: stop as for Ctrl-C when standard input ends, and show
 /// progress often.
 pub const STOP_WITH_STDIN: &str = "CAPSMITH_STOP_WITH_STDIN";
+
+/// Name of the study's folder in keys and records.
+const STUDY: &str = "$STUDY";
 
 /// One `capsmith` command.
 #[derive(Debug, Clone)]
@@ -48,8 +58,8 @@ pub struct Stage {
     pub inputs: Vec<Input>,
     /// Stages that must be finished before, as indices in the plan.
     pub after: Vec<usize>,
-    /// Files and folders that only this stage writes. They are removed before the stage runs with
-    /// another key.
+    /// Files and folders that only this stage writes. They are moved aside before the stage runs
+    /// with another key.
     pub outputs: Vec<PathBuf>,
     /// Method of checking that its outputs are unchanged.
     pub check: Check,
@@ -87,6 +97,10 @@ pub struct Plan {
     folder: PathBuf,
     stages: Vec<Stage>,
     keys: Vec<Key>,
+    places: Places,
+    digests: DigestCache,
+    /// Texts of all inputs, by their digests in keys.
+    inputs: BTreeMap<String, String>,
 }
 
 /// Action of a run for a stage.
@@ -98,7 +112,7 @@ pub enum StageAction {
     Resume,
     /// Runs it for the first time.
     Run,
-    /// Removes outputs of other inputs and runs it.
+    /// Moves outputs of other inputs aside and runs it.
     Redo,
     /// Moves damaged or incomplete outputs aside and runs it.
     Restore,
@@ -168,7 +182,27 @@ impl Plan {
     /// Returns an empty plan for a folder, which a run creates.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), stages: Vec::new(), keys: Vec::new() }
+        Self {
+            folder: folder.to_owned(),
+            stages: Vec::new(),
+            keys: Vec::new(),
+            places: Places(vec![(folder.to_owned(), STUDY)]),
+            digests: DigestCache::new(&folder.join("digests.json")),
+            inputs: BTreeMap::new(),
+        }
+    }
+
+    /// Lets `name` stand for a path in the keys of later stages: it may move, by its contents.
+    pub fn name_path(&mut self, path: &Path, name: &'static str) {
+        self.places.0.push((path.to_owned(), name));
+    }
+
+    /// Returns a file or folder with its present contents, as an input of many stages.
+    ///
+    /// # Errors
+    /// Fails if something there cannot be read.
+    pub fn contents(&mut self, path: &Path) -> Result<Input, Error> {
+        Ok(Input::Contents(path.to_owned(), key::contents(path, &mut self.digests)?))
     }
 
     /// Adds a stage and returns its index.
@@ -185,7 +219,12 @@ impl Plan {
         assert!(!self.stages.iter().any(has_name), "two stages are called {}", stage.name);
         let before =
             stage.after.iter().map(|&index| (self.stages[index].name.as_str(), &self.keys[index]));
-        self.keys.push(key::key(&stage, before)?);
+        let inputs = key::inputs(&stage, &self.places, &mut self.digests)?;
+        let key = key::key(&stage, &inputs, &self.places, before);
+        for (name, text) in inputs {
+            self.inputs.insert(key.get(&name).unwrap_or_default().to_owned(), text);
+        }
+        self.keys.push(key);
         self.stages.push(stage);
         Ok(self.stages.len() - 1)
     }
@@ -225,8 +264,35 @@ impl Plan {
 
     /// Reads the record of a stage that was started with its present key.
     fn current_record(&self, index: usize) -> Result<Option<Record>, Error> {
-        let is_current = |record: &Record| record.is_of(&self.stages[index], &self.keys[index]);
-        Ok(self.record(index)?.filter(is_current))
+        let Some(record) = self.record(index)? else { return Ok(None) };
+        Ok(self.is_current(index, &record)?.then_some(record))
+    }
+
+    /// Returns whether a stage was started with its present key.
+    ///
+    /// A record of version 0.1.0 has a digest of sources that are not known any more: its command
+    /// is compared.
+    fn is_current(&self, index: usize, record: &Record) -> Result<bool, Error> {
+        if record.key == Key::default() {
+            let stage = &self.stages[index];
+            let resumed =
+                format!("{} {}", stage.command(), stage.resume.argument().unwrap_or_default());
+            return Ok(record.command == stage.command() || record.command == resumed);
+        }
+        if record.is_old() {
+            return Ok(record.key == self.old_key(index)?);
+        }
+        Ok(record.key == self.keys[index])
+    }
+
+    /// Returns the key that version 0.2.0 gave a stage.
+    fn old_key(&self, index: usize) -> Result<Key, Error> {
+        let stage = &self.stages[index];
+        let before = stage.after.iter().map(|&before| {
+            let name = format!("stage {}", self.stages[before].name);
+            Ok((name, self.old_key(before)?.sha256()))
+        });
+        key::old_key(stage, Key::new(before.collect::<Result<Vec<_>, Error>>()?))
     }
 
     /// Returns the error of a stage that failed with its present key.
@@ -240,11 +306,73 @@ impl Plan {
 
     /// Returns the names of inputs that differ from those that a stage was started with.
     ///
+    /// A folder of which a file differs is named by that file, a configuration by its keys.
+    ///
     /// # Errors
     /// Fails if its record is damaged.
     pub fn changes(&self, index: usize) -> Result<Vec<String>, Error> {
-        let record = self.record(index)?.filter(|record| !record.is_old());
-        Ok(record.map_or_else(Vec::new, |record| self.keys[index].changed_names(&record.key)))
+        let Some(record) = self.record(index)?.filter(|record| !record.is_old()) else {
+            return Ok(Vec::new());
+        };
+        let key = &self.keys[index];
+        let names = key.changed_names(&record.key);
+        Ok(names.into_iter().map(|name| self.change(&name, &record.key, key)).collect())
+    }
+
+    /// Describes the change of an input between two keys.
+    fn change(&self, name: &str, before: &Key, now: &Key) -> String {
+        const SHOWN: usize = 3;
+        let path = self.places.path(name);
+        let text = |key: &Key| key.get(name).map(|digest| self.input_file(digest));
+        let before = text(before).and_then(|file| fs::read_to_string(file).ok());
+        let now = now.get(name).and_then(|digest| self.inputs.get(digest));
+        let lines = match (&before, now) {
+            (Some(before), Some(now)) => key::changed_lines(before, now),
+            _ => Vec::new(),
+        };
+        let shown = lines.iter().take(SHOWN).map(|line| match line.as_str() {
+            "" => printable_path(&path).to_string(),
+            line if name == "config" => line.to_owned(),
+            line => printable_path(&path.join(line)).to_string(),
+        });
+        let shown: Vec<String> = shown.collect();
+        match lines.len().checked_sub(SHOWN) {
+            _ if lines.is_empty() => printable_path(&path).to_string(),
+            Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
+            _ => shown.join(", "),
+        }
+    }
+
+    /// Returns the file with the text of an input.
+    fn input_file(&self, digest: &str) -> PathBuf {
+        self.folder.join("inputs").join(format!("{digest}.txt"))
+    }
+
+    /// Writes the texts of all inputs and the digests of their files.
+    fn save_inputs(&self) -> Result<(), Error> {
+        for (digest, text) in &self.inputs {
+            let file = self.input_file(digest);
+            if !file.exists() {
+                durable::write(&file, text.as_bytes())?;
+            }
+        }
+        Ok(self.digests.save()?)
+    }
+
+    /// Returns the name of an output in a record: relative to the study if it is in its folder.
+    fn recorded_name(&self, path: &Path) -> String {
+        path.strip_prefix(&self.folder).map_or_else(
+            |_| path.display().to_string(),
+            |within| format!("{STUDY}/{}", within.display()),
+        )
+    }
+
+    /// Returns the path of an output from its name in a record.
+    ///
+    /// Version 0.2.0 wrote the path itself.
+    fn recorded_path(&self, name: &str) -> PathBuf {
+        let within = name.strip_prefix(STUDY).and_then(|rest| rest.strip_prefix('/'));
+        within.map_or_else(|| PathBuf::from(name), |within| self.folder.join(within))
     }
 
     /// Returns the action of a run for a stage.
@@ -261,7 +389,7 @@ impl Plan {
                 }
             };
         };
-        if !record.is_of(stage, &self.keys[index]) {
+        if !self.is_current(index, &record)? {
             return Ok(StageAction::Redo);
         }
         Ok(match record.state {
@@ -291,7 +419,7 @@ impl Plan {
         let missing = stage.outputs.iter().find(|output| !output.exists());
         let damage = match missing {
             Some(missing) => Some(Damage::Lost(format!("{} is missing", printable_path(missing)))),
-            None => check::damage(stage, record)?,
+            None => check::damage(self, stage, record)?,
         };
         if let Some(damage) = &damage {
             check::refuse_later_scores(stage, damage)?;

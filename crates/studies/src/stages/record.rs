@@ -9,7 +9,7 @@ use durable::sealed::{self, SealError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Error, Stage};
+use super::{Error, key};
 
 /// State of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,8 @@ pub struct Record {
     /// Last lines of a failed command's output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// SHA-256 of each output file of a finished stage, if its check uses them.
+    /// SHA-256 of each output file of a finished stage, if its check uses them. Names of files in
+    /// the study start with `$STUDY/`.
     #[serde(default, skip_serializing_if = "Digests::is_empty")]
     pub files: Digests,
 }
@@ -57,22 +58,9 @@ impl Record {
         }
     }
 
-    /// Returns whether the stage was started with this key.
-    ///
-    /// A record of version 0.1.0 has a digest of sources that are not known any more. Its command
-    /// is compared, and it counts as one of the first results version.
-    pub(super) fn is_of(&self, stage: &Stage, key: &Key) -> bool {
-        if !self.is_old() {
-            return self.key == *key;
-        }
-        let resumed =
-            format!("{} {}", stage.command(), stage.resume.argument().unwrap_or_default());
-        self.command == stage.command() || self.command == resumed
-    }
-
-    /// Returns whether version 0.1.0 wrote the record.
+    /// Returns whether version 0.2.0 or before wrote the record.
     pub(super) fn is_old(&self) -> bool {
-        self.key == Key::default()
+        key::is_old(&self.key)
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {

@@ -78,9 +78,10 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<Outcome>, Error> {
-    for folder in ["stages", "logs"] {
+    for folder in ["stages", "logs", "inputs"] {
         durable::create_dir_all(&plan.folder.join(folder))?;
     }
+    plan.save_inputs()?;
     let state = Scheduler {
         outcomes: Mutex::new(vec![StageState::Waiting; plan.stages.len()]),
         changed: Condvar::new(),
@@ -200,19 +201,19 @@ fn ready(plan: &Plan, states: &[StageState], index: usize) -> Readiness {
     ready
 }
 
-/// Renames damaged outputs to the first free one of `NAME.damaged`, `NAME.damaged-2` and so on: one
-/// changed byte must not remove a run of many hours.
-fn set_aside(output: &Path) -> Result<(), Error> {
+/// Renames an output to the first free one of `NAME.ENDING`, `NAME.ENDING-2` and so on: a changed
+/// byte or setting must not remove a run of many hours.
+fn set_aside(output: &Path, ending: &str) -> Result<(), Error> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
     }
-    let named = |ending: &str| {
+    let named = |number: &str| {
         let mut name = output.file_name().unwrap_or_default().to_owned();
-        name.push(ending);
+        name.push(format!(".{ending}{number}"));
         output.with_file_name(name)
     };
-    let later = (2..).map(|number| named(&format!(".damaged-{number}")));
-    let mut names = std::iter::once(named(".damaged")).chain(later);
+    let later = (2..).map(|number| named(&format!("-{number}")));
+    let mut names = std::iter::once(named("")).chain(later);
     let free = names.find(|name| fs::symlink_metadata(name).is_err());
     Ok(free.map_or(Ok(()), |free| durable::replace(output, &free))?)
 }
@@ -240,16 +241,20 @@ fn run_stage(
         observer.damaged(plan, index, &damage);
     }
     let resumes = action == StageAction::Resume;
-    if action == StageAction::Restore {
-        stage.outputs.iter().try_for_each(|output| set_aside(output))?;
-    } else if action == StageAction::Redo || (resumes && stage.resume == Resume::Restart) {
-        stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
+    // Before outputs are moved, and the record is overwritten, from which `changes` reads.
+    observer.started(plan, index, action);
+    let aside = |ending| stage.outputs.iter().try_for_each(|output| set_aside(output, ending));
+    match action {
+        StageAction::Restore => aside("damaged")?,
+        StageAction::Redo => aside("previous")?,
+        StageAction::Resume if stage.resume == Resume::Restart => {
+            stage.outputs.iter().try_for_each(|output| durable::remove(output))?;
+        }
+        StageAction::Resume | StageAction::Run | StageAction::Keep => {}
     }
     let before = plan.record(index)?.filter(|_| resumes);
     let mut arguments = stage.arguments.clone();
     arguments.extend(stage.resume.argument().filter(|_| resumes).map(str::to_owned));
-    // Before the record is overwritten, from which `changes` reads.
-    observer.started(plan, index, action);
     let mut record = Record {
         key: plan.keys[index].clone(),
         state: State::Started,
@@ -274,7 +279,7 @@ fn run_stage(
     let outcome = match exit.map_err(io_error("wait for", &runner.program))? {
         Exit::Success => {
             record.state = State::Finished;
-            record.files = check::digests(stage)?;
+            record.files = check::digests(plan, stage)?;
             Outcome::Finished { seconds: record.seconds }
         }
         Exit::Stopped => Outcome::Stopped,

@@ -33,8 +33,8 @@ pub(super) struct Planner<'a> {
     pub out: &'a Path,
     /// Resolved config of each trial.
     pub configs: Vec<Config>,
-    /// Cached listings of files that many stages read.
-    pub listings: BTreeMap<PathBuf, Input>,
+    /// Contents of files that many stages read.
+    pub contents: BTreeMap<PathBuf, Input>,
 }
 
 impl Planner<'_> {
@@ -113,9 +113,9 @@ impl Planner<'_> {
         if let Some(epochs) = stop {
             arguments.extend(["--stop-after-epochs".to_owned(), epochs.to_string()]);
         }
-        let mut inputs = vec![Input::text("config", config.to_toml())];
+        let mut inputs = vec![Input::Config(Box::new(config.clone()))];
         if goal.rung == 0 {
-            inputs.extend(self.inputs(&config)?);
+            inputs.extend(self.inputs(plan, &config)?);
         }
         let train = plan.add(Stage {
             name: name("train"),
@@ -153,7 +153,7 @@ impl Planner<'_> {
     }
 
     /// Returns the inputs of a run that no stage creates.
-    fn inputs(&mut self, config: &Config) -> Result<Vec<Input>, Error> {
+    fn inputs(&mut self, plan: &mut Plan, config: &Config) -> Result<Vec<Input>, Error> {
         let mut paths = vec![config.data.dataset.clone(), config.data.embeddings.clone()];
         // A hub name is no path, and its model never changes.
         paths.extend(config.system.language_model().map(PathBuf::from));
@@ -168,16 +168,16 @@ impl Planner<'_> {
         paths
             .into_iter()
             .filter(|path| !created.contains(path))
-            .map(|path| self.listing(&path))
+            .map(|path| self.contents(plan, &path))
             .collect()
     }
 
-    fn listing(&mut self, path: &Path) -> Result<Input, Error> {
-        if let Some(known) = self.listings.get(path) {
+    fn contents(&mut self, plan: &mut Plan, path: &Path) -> Result<Input, Error> {
+        if let Some(known) = self.contents.get(path) {
             return Ok(known.clone());
         }
-        let input = Input::listing(path)?;
-        self.listings.insert(path.to_owned(), input.clone());
+        let input = plan.contents(path)?;
+        self.contents.insert(path.to_owned(), input.clone());
         Ok(input)
     }
 

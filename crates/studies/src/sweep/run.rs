@@ -105,7 +105,7 @@ pub fn run(
         .out
         .canonicalize()
         .map_err(|source| Error::Read { path: options.out.clone(), source })?;
-    let mut planner = Planner { sweep, out: &out, configs: Vec::new(), listings: BTreeMap::new() };
+    let mut planner = Planner { sweep, out: &out, configs: Vec::new(), contents: BTreeMap::new() };
     {
         let Some(_lock) = wait_for(&out.join("lock"), stop)? else {
             return SweepRun { planner, options, progress: &progress, stop }.finish(&[]);

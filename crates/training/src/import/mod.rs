@@ -80,6 +80,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         threads: crate::state::cpu_threads(&config.training),
         device: config.training.device.clone(),
         resumed_on: Vec::new(),
+        folder: None,
         files: Digests::new(),
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };
