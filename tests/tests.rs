@@ -13,6 +13,7 @@ mod cli {
     mod main_path;
     mod mkl;
     mod old_versions;
+    mod own_pictures;
     mod processes;
     pub mod reproduce;
     pub mod serve;

@@ -37,7 +37,9 @@ mod image_files;
 mod kaggle;
 mod karpathy;
 mod loading;
+mod names;
 mod original;
+mod picture_paths;
 mod reading;
 mod splits;
 mod text;
@@ -48,5 +50,7 @@ pub use audit::{Audit, AuditedSplit, SplitOutcome, UnreadablePicture, WordCounts
 pub use corpus::{Corpus, Image, ImageLocations, KarpathySplit, Layout};
 pub use error::{LoadError, Location};
 pub use image_files::ImageFiles;
+pub use names::{DRAWN_FILE, DRAWN_MARK, DRAWN_NAME, is_drawn};
+pub use picture_paths::picture_paths;
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};
 pub use warnings::{Warning, WarningKind};

@@ -36,7 +36,7 @@ const PICTURE_FOLDERS: [&str; 16] = [
 ];
 
 /// Extensions of image files; other names in a caption file are not images.
-const PICTURE_EXTENSIONS: [&str; 12] =
+pub(crate) const PICTURE_EXTENSIONS: [&str; 12] =
     ["jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff"];
 
 /// Image that Flickr8k's captions name, but that no release of the set contains.

@@ -58,6 +58,7 @@ struct RunAnswer<'a> {
     run: &'a str,
     system: &'static str,
     caption: &'a str,
+    text: &'a str,
     score: Option<f64>,
     similarity: Option<f64>,
     keywords: Option<&'a [String]>,
@@ -149,6 +150,7 @@ fn run_json(run: &ServedRun, limits: &Limits) -> Value {
     json!({
         "name": run.name,
         "system": run.config.system.name(),
+        "learned_from": run.learned_from,
         "strategies": strategies,
         "score": score,
         "decoding": decoding_json(&run.config.decoding),
@@ -220,6 +222,7 @@ fn run_answer<'a>(run: &'a ServedRun, task: &Task, output: &'a TaskOutput) -> Ru
         run: &run.name,
         system: run.config.system.name(),
         caption: best.map_or("", |best| &best.caption),
+        text: best.map_or("", |best| &best.text),
         score: best.map(|best| best.score),
         similarity: best.and_then(|best| best.similarity),
         keywords: output.keywords.as_deref(),
