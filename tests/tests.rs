@@ -16,6 +16,7 @@ mod cli {
     mod mkl;
     mod old_versions;
     mod own_data;
+    mod own_pictures;
     mod processes;
     pub mod reproduce;
     pub mod serve;

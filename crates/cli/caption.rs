@@ -1,9 +1,12 @@
 //! `capsmith caption`.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use datasets::picture_paths;
 use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
 use pictures::Preprocessing;
@@ -13,24 +16,58 @@ use rayon::prelude::*;
 use runs::RunFolder;
 use tch::Device;
 use training::captioner::Captioner;
-use training::captions::Caption;
+use training::captions::{Caption, for_people, ranked};
+use training::{CaptionTable, Existing, Row, write_text};
 
 use crate::evaluate::{CaptionOptions, CheckpointChoice};
 use crate::terminal::Bar;
 use crate::{evaluate, models, run_arg, terminal};
 
+/// Time after which a bar shows the progress, and between two writes of `--out`.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Place of the caption in `--template`.
+const CAPTION: &str = "{caption}";
+
 /// Caption pictures with a trained run.
 ///
 /// Prints one line per picture: path, tab, caption. Line feeds and other control characters are
-/// escaped as `\n` or `\u{1b}`.
+/// escaped as `\n` or `\u{1b}`. With --out or --write, captions go to files instead, and the same
+/// command resumes an interrupted one. Pictures that cannot be read are named and counted; the exit
+/// code is then 1, and the others are captioned.
 #[derive(clap::Args)]
+#[command(override_usage = "capsmith caption [OPTIONS] RUN PATH...")]
 pub struct Args {
     /// Run folder that `capsmith train` wrote.
+    #[arg(value_name = "RUN")]
+    first: PathBuf,
+    /// Pictures, as JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, PGM or PBM; folders of them; or `-` for
+    /// paths on standard input, one a line.
+    #[arg(value_name = "PATH", required_unless_present = "run")]
+    paths: Vec<PathBuf>,
+    /// Run folder, if all others are pictures.
+    #[arg(long, hide = true)]
+    run: Option<PathBuf>,
+    /// Look into subfolders, too.
     #[arg(long)]
-    run: PathBuf,
-    /// Picture files: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, PGM or PBM.
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<PathBuf>,
+    recursive: bool,
+    /// Write captions to this file, by its extension as CSV, JSON Lines or JSON. Pictures that it has
+    /// already are not captioned again.
+    #[arg(long, value_name = "captions.csv|jsonl|json", conflicts_with = "write")]
+    out: Option<PathBuf>,
+    /// Write a text file beside each picture, as trainers of LoRAs read them.
+    #[arg(long, value_enum)]
+    write: Option<TextFile>,
+    /// Treatment of text files that exist: skip their pictures, overwrite them, or append a line.
+    #[arg(long, value_enum, default_value = "skip", requires = "write")]
+    existing: ExistingChoice,
+    /// Text around each caption, such as "sks style, {caption}".
+    #[arg(long, default_value = CAPTION, hide_default_value = true, value_parser = template)]
+    template: String,
+    /// Leave captions as the run writes them, without a capital and with a space before the full
+    /// stop.
+    #[arg(long)]
+    raw: bool,
     /// Folder or hub name of CLIP, or file of VGG-16, if it has moved since `precompute`. [default:
     /// the one that `precompute` used]
     #[arg(long)]
@@ -49,18 +86,67 @@ pub struct Args {
     /// `--set decoding.strategy.kind=beam --set decoding.strategy.num_beams=5`.
     #[arg(long = "set", value_name = "decoding.KEY=VALUE")]
     sets: Vec<String>,
-    /// Print every caption that beam search or sampling finds, best first, with its score: the mean
-    /// log-probability of its tokens, or for SBG its CLIP cosine similarity with the picture.
+    /// Give every different caption that beam search or sampling finds, best first, with its score:
+    /// the mean log-probability of its tokens, or for SBG its CLIP cosine similarity with the
+    /// picture.
     #[arg(long)]
     all: bool,
-    /// Skip pictures that cannot be read, and name them.
+    /// Succeed even if some pictures cannot be read.
     #[arg(long)]
     skip_corrupt: bool,
 }
 
+/// Text files beside pictures.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum TextFile {
+    Txt,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ExistingChoice {
+    Skip,
+    Overwrite,
+    Append,
+}
+
+impl From<ExistingChoice> for Existing {
+    fn from(choice: ExistingChoice) -> Self {
+        match choice {
+            ExistingChoice::Skip => Self::Skip,
+            ExistingChoice::Overwrite => Self::Overwrite,
+            ExistingChoice::Append => Self::Append,
+        }
+    }
+}
+
+fn template(text: &str) -> Result<String, String> {
+    let has_caption = text.contains(CAPTION);
+    has_caption.then(|| text.to_owned()).ok_or_else(|| format!("it has no {CAPTION}"))
+}
+
+/// Destination of captions.
+enum Output {
+    Lines,
+    Table { table: CaptionTable, saved: Instant },
+    TextFiles(Existing),
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = RunFolder::open(&args.run)?;
+    let (run, paths) = args.run_and_paths();
+    let folder = RunFolder::open(run)?;
     let device = run_arg::device(args.device.as_deref(), &folder, ProcessRank::SINGLE)?;
+    let all = picture_paths(&listed(paths)?, args.recursive)?;
+    let mut output = Output::open(args)?;
+    let pictures: Vec<PathBuf> =
+        all.iter().filter(|picture| !output.has(picture)).cloned().collect();
+    if pictures.len() < all.len() {
+        let had = all.len() - pictures.len();
+        terminal::say(&format!("{had} of {} pictures have their captions already", all.len()));
+    }
+    output.check(&pictures)?;
+    if pictures.is_empty() {
+        return Ok(());
+    }
     let options = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &args.sets,
@@ -68,34 +154,178 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ..CaptionOptions::default()
     };
     let captioner = evaluate::captioner(&folder, device, &options)?;
-    let encoder = encoder(args, &captioner, device)?;
+    let name = printable_path(run).to_string();
+    let learned_from = captioner.provenance.learned_from_line(&captioner.config, &name);
+    learned_from.iter().for_each(|line| terminal::say(line));
+    let captioned = caption_all(args, &captioner, &pictures, device, &mut output);
+    // Finished batches are kept, whatever ended the work.
+    output.save()?;
+    let unreadable = captioned?;
+    if unreadable > 0 && !args.skip_corrupt {
+        bail!(
+            "{unreadable} of {} pictures cannot be read; the others are captioned\nhint: with --skip-corrupt this is no error",
+            pictures.len()
+        );
+    }
+    Ok(())
+}
+
+/// Captions pictures in batches; returns the number of those that cannot be read.
+fn caption_all(
+    args: &Args,
+    captioner: &Captioner,
+    pictures: &[PathBuf],
+    device: Device,
+    output: &mut Output,
+) -> anyhow::Result<usize> {
+    let encoder = encoder(args, captioner, device)?;
     let selector = captioner.keyword_selector()?;
-    let mut bar = Bar::new("captioning", Unit::Count("pictures"), args.images.len() as u64);
-    let mut done = 0;
-    for images in args.images.chunks(captioner.config.decoding.caption_batch_size(device.is_cuda()))
-    {
-        let (paths, pictures) = read_pictures(images, args.skip_corrupt, encoder.preprocessing())?;
+    let start = Instant::now();
+    let mut bar = Bar::default();
+    let (mut done, mut unreadable, mut is_shown) = (0, 0, false);
+    for batch in pictures.chunks(captioner.config.decoding.caption_batch_size(device.is_cuda())) {
+        if !is_shown && start.elapsed() >= PATIENCE {
+            bar.start("captioning", Unit::Count("pictures"), Some(pictures.len() as u64), done);
+            is_shown = true;
+        }
+        let (paths, read) = read_pictures(batch, encoder.preprocessing());
+        unreadable += batch.len() - paths.len();
         if !paths.is_empty() {
-            let embeddings = encoder.encode_pictures(&pictures)?;
+            let embeddings = encoder.encode_pictures(&read)?;
             let known = captioner.image_inputs(&embeddings, selector.as_ref())?;
             let captions = captioner.caption(&known, &mut Part::new(&mut bar, done))?;
-            for (path, mut captions) in paths.iter().zip(captions) {
-                captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-                terminal::print(&lines(path, &captions, args.all))?;
+            for (path, captions) in paths.iter().zip(captions) {
+                output.add(path, args.shown(captions), args.all)?;
             }
+            output.save_in_time()?;
         }
-        done += images.len() as u64;
+        done += batch.len() as u64;
         bar.position(done);
     }
     bar.finish();
-    Ok(())
+    Ok(unreadable)
+}
+
+impl Args {
+    /// Returns the run folder, and the paths of pictures.
+    fn run_and_paths(&self) -> (&Path, Vec<PathBuf>) {
+        match &self.run {
+            None => (&self.first, self.paths.clone()),
+            Some(run) => (run, std::iter::once(&self.first).chain(&self.paths).cloned().collect()),
+        }
+    }
+
+    /// Returns the captions to show of a picture, best first, with their texts as they are shown.
+    fn shown(&self, captions: Vec<Caption>) -> Vec<Caption> {
+        let mut captions = ranked(captions);
+        if !self.all {
+            captions.truncate(1);
+        }
+        for caption in &mut captions {
+            if !self.raw {
+                caption.text = for_people(&caption.text);
+            }
+            caption.text = self.template.replace(CAPTION, &caption.text);
+        }
+        captions
+    }
+}
+
+impl Output {
+    fn open(args: &Args) -> anyhow::Result<Self> {
+        Ok(match (&args.out, args.write) {
+            (Some(path), _) => {
+                Self::Table { table: CaptionTable::open(path)?, saved: Instant::now() }
+            }
+            (None, Some(TextFile::Txt)) => Self::TextFiles(args.existing.into()),
+            (None, None) => Self::Lines,
+        })
+    }
+
+    /// Returns true if a picture has its captions already.
+    fn has(&self, picture: &Path) -> bool {
+        match self {
+            Self::Table { table, .. } => table.has(&picture.to_string_lossy()),
+            Self::TextFiles(Existing::Skip) => picture.with_extension("txt").exists(),
+            Self::Lines | Self::TextFiles(_) => false,
+        }
+    }
+
+    /// Fails if two pictures would have one text file.
+    fn check(&self, pictures: &[PathBuf]) -> anyhow::Result<()> {
+        let Self::TextFiles(_) = self else { return Ok(()) };
+        let mut by_file = std::collections::HashMap::new();
+        for picture in pictures {
+            if let Some(other) = by_file.insert(picture.with_extension("txt"), picture) {
+                bail!(
+                    "{} and {} would both have the text file {}\nhint: rename one of them, or use --out",
+                    printable_path(other),
+                    printable_path(picture),
+                    printable_path(&picture.with_extension("txt"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the captions of a picture, with scores if they are `all`.
+    fn add(&mut self, picture: &Path, captions: Vec<Caption>, all: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Lines => terminal::print(&lines(picture, &captions, all))?,
+            Self::Table { table, .. } => {
+                for Caption { text, score } in captions {
+                    let file_name = picture.to_string_lossy().into_owned();
+                    let score = score.is_finite().then_some(score);
+                    table.add(Row { file_name, text, score });
+                }
+            }
+            Self::TextFiles(existing) => {
+                let texts: Vec<String> = captions.into_iter().map(|caption| caption.text).collect();
+                write_text(&picture.with_extension("txt"), &texts, *existing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves the table if the last time is long ago: each time all of it is written.
+    fn save_in_time(&mut self) -> anyhow::Result<()> {
+        if let Self::Table { saved, .. } = self
+            && saved.elapsed() >= PATIENCE
+        {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> anyhow::Result<()> {
+        if let Self::Table { table, saved } = self {
+            table.save()?;
+            *saved = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Returns the paths, with those on standard input in place of `-`.
+fn listed(paths: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            let read = std::io::stdin().read_to_string(&mut text);
+            read.context("cannot read the list of pictures on standard input")?;
+            all.extend(text.lines().filter(|line| !line.is_empty()).map(PathBuf::from));
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(all)
 }
 
 /// Formats `path caption` lines, or `path score caption` lines of all captions.
 fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
-    let shown = if all { captions } else { &captions[..captions.len().min(1)] };
     let mut lines = String::new();
-    for Caption { text, score } in shown {
+    for Caption { text, score } in captions {
         let score = if all { format!("{score:.4}\t") } else { String::new() };
         // Writing to a string cannot fail.
         let _ = writeln!(lines, "{}\t{score}{}", printable_path(path), printable(text));
@@ -110,7 +340,8 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
         Network::EfficientNetLite => ("--encoder", args.encoder.as_deref()),
         Network::Clip | Network::Vgg | Network::Imported => ("--clip", args.clip.as_deref()),
     };
-    let (model, source) = models::image_encoder(&args.run, provenance, option, moved)?;
+    let (run, _) = args.run_and_paths();
+    let (model, source) = models::image_encoder(run, provenance, option, moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!(
             "cannot load the run's image encoder from {}\nhint: name its folder or file with {option}",
@@ -126,12 +357,11 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     Ok(encoder)
 }
 
-/// Returns the paths and preprocessed bytes of the images that can be read.
+/// Returns the paths and preprocessed bytes of the images that can be read, and names the others.
 fn read_pictures<'a>(
     images: &'a [PathBuf],
-    skip_corrupt: bool,
     preprocessing: &Preprocessing,
-) -> anyhow::Result<(Vec<&'a Path>, Vec<Vec<u8>>)> {
+) -> (Vec<&'a Path>, Vec<Vec<u8>>) {
     let read: Vec<_> = images
         .par_iter()
         .map(|path| pictures::decode_upright(path).map(|pixels| preprocessing.planes(&pixels)))
@@ -144,11 +374,8 @@ fn read_pictures<'a>(
                 paths.push(path.as_path());
                 pictures.push(pixels);
             }
-            Err(error) if skip_corrupt => terminal::say(&format!("skipped: {error}")),
-            Err(error) => {
-                bail!("{error}\nhint: --skip-corrupt skips pictures that cannot be read")
-            }
+            Err(error) => terminal::say(&format!("warning: skipped: {error}")),
         }
     }
-    Ok((paths, pictures))
+    (paths, pictures)
 }

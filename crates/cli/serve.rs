@@ -98,7 +98,9 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
             Network::EfficientNetLite => ("--encoder", &args.encoder),
         };
         let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
-        let clip = evaluate::reranking_clip(&folder.config()?, args.clip.as_deref())?;
+        let config = folder.config()?;
+        let clip = evaluate::reranking_clip(&config, args.clip.as_deref())?;
+        provenance.learned_from_line(&config, &name).iter().for_each(|line| terminal::say(line));
         Ok(RunSource { name, folder, model, encoder, clip })
     };
     args.runs.iter().zip(report::names(&args.runs)?).map(source).collect()

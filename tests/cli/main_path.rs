@@ -67,7 +67,7 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
     let predictions = read_json(&files.join("predictions.json"));
     let name = predictions[0]["image_id"].as_str().unwrap();
     let picture = format!("{}/Images/{name}", stage.pictures());
-    let line = success(&["caption", "--run", &run_name, &picture]);
+    let line = success(&["caption", "--raw", &run_name, &picture]);
     let line = String::from_utf8(line.stdout).unwrap();
     assert_eq!(
         line.trim_end(),

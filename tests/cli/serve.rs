@@ -12,6 +12,7 @@ use runs::RunFolder;
 use serde_json::{Value, json};
 use tch::Device;
 use training::captioner::Captioner;
+use training::captions::{for_people, ranked};
 
 use super::stage::{capsmith, failure, success};
 use super::systems::Workspace;
@@ -129,9 +130,8 @@ fn direct(place: &Workspace, run: &str, sets: &[&str], pictures: &[PathBuf]) -> 
         let pixels = encoder.preprocessing().planes(&pictures::decode(picture).unwrap());
         let embeddings = encoder.encode_pictures(&[pixels]).unwrap();
         let pictures = captioner.image_inputs(&embeddings, selector.as_ref()).unwrap();
-        let mut captions = captioner.caption(&pictures, &mut progress::Silent).unwrap().remove(0);
-        captions.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let captions = captions.into_iter().map(|one| (one.text, one.score)).collect();
+        let captions = captioner.caption(&pictures, &mut progress::Silent).unwrap().remove(0);
+        let captions = ranked(captions).into_iter().map(|one| (one.text, one.score)).collect();
         (captions, pictures.keywords.map(|mut all| all.remove(0)))
     };
     pictures.iter().map(caption).collect()
@@ -146,6 +146,7 @@ fn check(answer: &Value, run: &str, expected: &(Vec<(String, f64)>, Option<Vec<S
     let texts: Vec<&Value> = candidates.iter().map(|one| &one["caption"]).collect();
     assert_eq!(texts, captions.iter().map(|(text, _)| text).collect::<Vec<_>>(), "{run}");
     assert_eq!(answer["caption"], captions[0].0);
+    assert_eq!(answer["text"], for_people(&captions[0].0));
     for (candidate, (_, score)) in candidates.iter().zip(captions) {
         // Sums of another batch are rounded otherwise.
         assert!((candidate["score"].as_f64().unwrap() - score).abs() < 1e-4, "{run}: {candidate}");

@@ -109,7 +109,8 @@ impl Workspace {
         let predictions = read_json(&predictions);
         let name = predictions[0]["image_id"].as_str().unwrap();
         let picture = format!("{}/Images/{name}", self.stage.pictures());
-        let line = String::from_utf8(success(&["caption", "--run", run, &picture]).stdout).unwrap();
+        let line = String::from_utf8(success(&["caption", "--raw", "--run", run, &picture]).stdout)
+            .unwrap();
         let caption = predictions[0]["caption"].as_str().unwrap();
         assert_eq!(line.trim_end(), format!("{picture}\t{caption}"));
         picture

@@ -140,7 +140,7 @@ fn served(gpu: &PretendGpu, place: &Workspace) {
     for (answer, system) in answer["runs"].as_array().unwrap().iter().zip(SYSTEMS) {
         let words = ["caption", "--run", &place.of(system), &picture];
         let line = String::from_utf8(on_processor(&words).stdout).unwrap();
-        let caption = answer["caption"].as_str().unwrap();
+        let caption = answer["text"].as_str().unwrap();
         assert_eq!(line.trim_end(), format!("{picture}\t{caption}"), "{system}");
     }
     assert_eq!(server.stop(), Some(143));

@@ -54,10 +54,11 @@ def random_gpt2():
 
 
 @torch.no_grad()
-def search(gpt2, prompt, width, stops, longest, by_length=True):
+def search(gpt2, prompt, width, stops, longest, by_length=True, processors=lambda _, scores: scores, length_penalty=1.0):
     """Returns beams, best first, their lengths and scores, the smallest margin of a choice, and events of the search."""
-    stops, events, margin = torch.tensor(stops), set(), float("inf")
+    stops, events, margin = torch.tensor(stops, dtype=torch.long), set(), float("inf")
     log_probabilities = gpt2(inputs_embeds=prompt).logits[0, -1].log_softmax(-1)
+    log_probabilities = processors(torch.empty(1, 0, dtype=torch.long), log_probabilities.unsqueeze(0))[0]
     best = log_probabilities.topk(width + 1).values
     margin = min(margin, (best[-2] - best[-1]).item())
     sums, tokens = log_probabilities.topk(width)
@@ -66,11 +67,11 @@ def search(gpt2, prompt, width, stops, longest, by_length=True):
     while tokens.shape[1] < longest and not stopped.all():
         # A row a beam, padded behind its stop: padding is read but its logits are overwritten.
         inputs = torch.cat([prompt.expand(width, -1, -1), gpt2.transformer.wte(tokens)], 1)
-        log_probabilities = gpt2(inputs_embeds=inputs).logits[:, -1].log_softmax(-1)
+        log_probabilities = processors(tokens, gpt2(inputs_embeds=inputs).logits[:, -1].log_softmax(-1))
         log_probabilities[stopped] = -float("inf")
         log_probabilities[stopped, 0] = 0.0
         longer = lengths + (~stopped).float()
-        divisors = longer if by_length else torch.ones(width)
+        divisors = longer**length_penalty if by_length else torch.ones(width)
         averages = ((sums.unsqueeze(1) + log_probabilities) / divisors.unsqueeze(1)).flatten()
         best = averages.topk(width + 1).values
         margin = min(margin, (best[-2] - best[-1]).item())
@@ -86,7 +87,7 @@ def search(gpt2, prompt, width, stops, longest, by_length=True):
         sums, lengths = averages * divisors[parents], longer[parents]
         stopped = stopped[parents] | torch.isin(next_tokens, stops)
     events.add("all stop" if stopped.all() else "cut at the longest")
-    scores = sums / lengths
+    scores = sums / lengths**length_penalty
     order = scores.argsort(descending=True)
     if width > 1:
         margin = min(margin, (-scores[order].diff()).min().item())

@@ -258,7 +258,7 @@ impl Bench {
         let options = Options {
             strategy: Strategy::Sampling(sampling),
             max_tokens: CAPTION_TOKENS,
-            stops: &[],
+            ..Options::default()
         };
         let start = Instant::now();
         for length in lengths {
@@ -288,7 +288,8 @@ impl Bench {
     ) -> Result<(Vec<Duration>, Vec<Vec<i64>>), Error> {
         let embeddings = self.embeddings.narrow(0, 0, batch_size.min(self.embeddings.size()[0]));
         let numbers: Vec<u64> = (0..).take(embeddings.size()[0] as usize).collect();
-        let options = Options { strategy, max_tokens: CAPTION_TOKENS, stops: &[] };
+        let options =
+            Options { strategy, max_tokens: CAPTION_TOKENS, stops: &[], ..Options::default() };
         let write = || {
             let prompt = no_grad(|| self.captioner.prefix(&embeddings));
             decode::generate(self.captioner.gpt2(), &prompt, &numbers, &options)

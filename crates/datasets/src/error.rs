@@ -148,6 +148,12 @@ pub enum LoadError {
     /// The file contains no captions.
     #[error("{} has no captions", printable_path(.0))]
     NoCaptions(PathBuf),
+    /// A folder to caption contains no pictures.
+    #[error(
+        "{} has no pictures\nhint: --recursive looks into its subfolders, too",
+        printable_path(.0)
+    )]
+    NoPicturesInside(PathBuf),
 }
 
 fn located(file: &Path, location: Location) -> String {

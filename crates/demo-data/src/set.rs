@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use datasets::DRAWN_MARK;
 use foreign_text::printable_path;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
@@ -179,7 +180,7 @@ struct Folder<'o> {
 
 impl Folder<'_> {
     fn note_path(&self) -> PathBuf {
-        self.out.join("scenes.txt")
+        self.out.join(datasets::DRAWN_FILE)
     }
 
     /// Returns the text of the note, written before the first image and after the last file.
@@ -190,7 +191,7 @@ impl Folder<'_> {
             number => format!("alt texts {number}\n"),
         };
         format!(
-            "drawn by capsmith, edition {FORMAT_VERSION}\ncount {count}\nseed {seed}\nsize {size}\n{alt_texts}{state}\n"
+            "{DRAWN_MARK}, edition {FORMAT_VERSION}\ncount {count}\nseed {seed}\nsize {size}\n{alt_texts}{state}\n"
         )
     }
 

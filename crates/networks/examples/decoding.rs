@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Strategy::Sampling(Sampling { top_k: 50, num_return_sequences: 5, ..plain }),
         Strategy::Beam { num_beams: 5 },
     ] {
-        let options = Options { strategy, max_tokens: 67, stops: &stops };
+        let options = Options { strategy, max_tokens: 67, stops: &stops, ..Options::default() };
         let start = Instant::now();
         let written = generate(&model, &prompt, &numbers, &options)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -24,7 +24,7 @@
 //! captioner.caption_loss(&embeddings, &captions, networks::Pass::TRAINING).backward();
 //!
 //! let stops: Vec<bool> = (0..99).map(|id| id == 13).collect();
-//! let options = Options { strategy: Strategy::Beam { num_beams: 5 }, max_tokens: 67, stops: &stops };
+//! let options = Options { strategy: Strategy::Beam { num_beams: 5 }, max_tokens: 67, stops: &stops, ..Options::default() };
 //! let prefix = captioner.prefix(&embeddings);
 //! let written = decode::generate(captioner.gpt2(), &prefix, &[0, 1], &options)?;
 //! assert_eq!((written.len(), written[0].len()), (2, 5));

@@ -54,7 +54,8 @@ fn greedy(
     max_tokens: usize,
     stops: &[bool],
 ) -> Vec<Vec<i64>> {
-    let options = Options { strategy: Strategy::Greedy {}, max_tokens, stops };
+    let options =
+        Options { strategy: Strategy::Greedy {}, max_tokens, stops, ..Options::default() };
     let numbers: Vec<u64> = (0..embeddings.size()[0] as u64).collect();
     let prompt = captioner.prefix(embeddings);
     let written = generate(captioner.gpt2(), &prompt, &numbers, &options).unwrap();

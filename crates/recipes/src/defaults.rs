@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use datasets::SplitKind;
 
 use crate::config::Config;
+use crate::constraints::Constraints;
 use crate::sections::{
     Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
 };
@@ -89,6 +90,7 @@ fn clip_prefix() -> Config {
             max_new_tokens: 67,
             clean_up_tokenization_spaces: Some(true),
             batch_size: 0,
+            constraints: Constraints::default(),
             strategy: Strategy::Greedy {},
         },
     }

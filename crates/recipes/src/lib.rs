@@ -25,6 +25,7 @@
 //! [`MapperKind`], [`Strategy`], [`Architecture`].
 
 mod config;
+mod constraints;
 mod defaults;
 mod error;
 mod keys;
@@ -36,6 +37,7 @@ mod systems;
 mod validate;
 
 pub use config::Config;
+pub use constraints::Constraints;
 pub use error::ConfigError;
 pub use layers::without_dots;
 pub use sections::{

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use datasets::{Columns, Layout, Source, SplitKind, SplitSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::constraints::Constraints;
 use crate::error::ConfigError;
 use crate::strategy::Strategy;
 
@@ -256,7 +257,6 @@ pub enum Schedule {
 
 /// Generation of captions, up to the first '.'.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Decoding {
     /// Largest number of tokens after the prompt; words for Merge-RNN.
     ///
@@ -270,6 +270,9 @@ pub struct Decoding {
     pub clean_up_tokenization_spaces: Option<bool>,
     /// Images captioned at the same time. Default 0: see [`Self::caption_batch_size`].
     pub batch_size: usize,
+    /// Constraints on the tokens. Merge-RNN has none.
+    #[serde(flatten)]
+    pub constraints: Constraints,
     /// Choice of the next token. Default greedy (paper); 5 samples for SBG, 3 beams for Merge-RNN.
     pub strategy: Strategy,
 }

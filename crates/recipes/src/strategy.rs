@@ -18,13 +18,14 @@ pub enum Strategy {
     ///
     /// At each step, of all beams extended by any token, those of the highest average
     /// log-probability stay. A beam that has ended competes with the others until better ones push
-    /// it out. All beams are returned, best first.
+    /// it out. All beams are returned, best first. The divisor of the average is the length to the
+    /// power of `length_penalty`.
     ///
     /// `ClipCap` stops a beam at the token `.` alone. With more stop tokens, beams end earlier and
     /// others may win, whereas a greedy caption is only cut.
     Beam {
         /// Beam width, at most the vocabulary size. Default 5 (`ClipCap`).
-        #[serde(alias = "beams")]
+        #[serde(alias = "beams", default = "default_beams")]
         num_beams: usize,
     },
     /// Draws tokens at random.
@@ -52,6 +53,10 @@ pub struct Sampling {
     pub top_p: f64,
     /// Seed of the draws. Default 42.
     pub seed: u64,
+}
+
+pub(crate) const fn default_beams() -> usize {
+    5
 }
 
 impl Default for Sampling {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::strategy::{Sampling, Strategy};
+use crate::strategy::{Sampling, Strategy, default_beams};
 
 /// Captioning system that a run trains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -158,7 +158,11 @@ impl Mapper {
 
 impl Strategy {
     pub(crate) fn kinds() -> [Self; 3] {
-        [Self::Greedy {}, Self::Beam { num_beams: 5 }, Self::Sampling(Sampling::default())]
+        [
+            Self::Greedy {},
+            Self::Beam { num_beams: default_beams() },
+            Self::Sampling(Sampling::default()),
+        ]
     }
 }
 

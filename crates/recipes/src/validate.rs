@@ -17,7 +17,7 @@ const MAX_SECONDS: u64 = 31_536_000;
 /// Smallest vocabulary of a byte-level BPE: the 256 bytes and the end of text.
 const MIN_VOCABULARY: u64 = 257;
 /// Largest number of tokens of a text: GPT-2's own number of positions is the lower bound.
-const MAX_TOKENS: u64 = 100_000;
+pub(crate) const MAX_TOKENS: u64 = 100_000;
 /// Largest number of vectors from an image embedding within the mapper; `ClipCap` has 10.
 const MAX_CLIP_VECTORS: u64 = 1000;
 /// Largest number of words of a caption; Merge-RNN itself has no bound.
@@ -56,6 +56,10 @@ impl Config {
         let most = if words { MAX_WORDS } else { MAX_TOKENS };
         within("decoding.max_new_tokens", decoding.max_new_tokens, 1, most)?;
         decoding.strategy.check().map_err(ConfigError::Strategy)?;
+        decoding.constraints.check(decoding.max_new_tokens, &decoding.strategy)?;
+        if words && let Some((key, value)) = decoding.constraints.first_set() {
+            self.refuse_unless(false, key, &value, "has no such constraint; leave it out")?;
+        }
         let strategy = &decoding.strategy;
         if let Strategy::Sampling(Sampling { temperature, top_k, .. }) = *strategy {
             let key = "decoding.strategy.temperature";
@@ -228,7 +232,7 @@ fn dropout(key: &'static str, probability: f64) -> Result<(), ConfigError> {
     check((0.0..1.0).contains(&probability), key, &probability, "from 0 to below 1")
 }
 
-fn check(
+pub(crate) fn check(
     fits: bool,
     key: &'static str,
     value: &dyn ToString,
@@ -243,7 +247,12 @@ fn check(
 }
 
 /// Checks that a whole number is from `least` to `most`.
-fn within<T>(key: &'static str, value: T, least: u64, most: u64) -> Result<(), ConfigError>
+pub(crate) fn within<T>(
+    key: &'static str,
+    value: T,
+    least: u64,
+    most: u64,
+) -> Result<(), ConfigError>
 where
     T: Copy + ToString + TryInto<u64>,
 {
@@ -261,6 +270,8 @@ mod tests {
 
     /// Keys without a range.
     const UNBOUNDED: [&str; 3] = ["data.split_seed", "training.seed", "decoding.strategy.seed"];
+    /// Key that may be negative.
+    const SIGNED: &str = "decoding.length_penalty";
 
     /// Systems, each with the settings that select one kind of it.
     const KINDS: [(&str, &[&str]); 6] = [
@@ -310,9 +321,10 @@ mod tests {
                 let is_bounded = !is_rate && !UNBOUNDED.contains(&key.as_str());
                 assert_eq!(refused("9223372036854775807"), is_bounded, "{key}");
                 assert_eq!(refused("1000000000000"), is_bounded, "{key}");
-                assert!(refused("-1") && refused("99999999999999999999"), "{key}");
+                assert!(refused("-1") || key == SIGNED, "{key}");
+                assert!(refused("99999999999999999999"), "{key}");
                 assert!(refused("nan") && refused("-inf") && refused("inf"), "{key}");
-                assert!(refused("1e300") && refused("-0.5"), "{key}");
+                assert!(refused("1e300") && (refused("-0.5") || key == SIGNED), "{key}");
                 refused("0");
             }
             assert!(numbers > 20, "{system} has {numbers} numbers only");

@@ -57,6 +57,7 @@ impl Stage {
             capsmith: "0.1.0".to_owned(),
             embeddings: None,
             clip_dim: 8,
+            data_set: None,
             gpt2_sha256: None,
             keywords_sha256: None,
             threads: 1,

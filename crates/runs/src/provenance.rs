@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use durable::digests::Digests;
+use foreign_text::printable_path;
 use recipes::Config;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct Provenance {
     /// Values in an image embedding; older runs record it in `embeddings` only.
     #[serde(default)]
     pub clip_dim: usize,
+    /// Name of the data set for people, such as "Flickr8k"; older runs do not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_set: Option<String>,
     /// SHA-256 of the GPT-2 weights that training started from, or of the file that was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpt2_sha256: Option<String>,
@@ -53,6 +57,7 @@ impl Provenance {
             capsmith: env!("CARGO_PKG_VERSION").to_owned(),
             embeddings: Some(embeddings.clone()),
             clip_dim: embeddings.dimension,
+            data_set: None,
             gpt2_sha256: None,
             keywords_sha256: None,
             threads,
@@ -70,6 +75,35 @@ impl Provenance {
             after_step: 0,
             device: self.device.clone(),
             threads: self.threads,
+        })
+    }
+
+    /// Returns the name of the data set that the run of `config` learned from.
+    ///
+    /// `None` for an imported model, which does not record it.
+    #[must_use]
+    pub fn learned_from(&self, config: &Config) -> Option<String> {
+        let folder = &config.data.dataset;
+        self.data_set.clone().or_else(|| {
+            self.embeddings.as_ref().map(|_| match datasets::is_drawn(folder) {
+                true => datasets::DRAWN_NAME.to_owned(),
+                false => printable_path(folder).to_string(),
+            })
+        })
+    }
+
+    /// Returns a line for people about the data set that the run of `config` learned from.
+    ///
+    /// A demo's line is a warning; an imported model has none.
+    #[must_use]
+    pub fn learned_from_line(&self, config: &Config, run: &str) -> Option<String> {
+        let name = self.learned_from(config)?;
+        Some(if name == datasets::DRAWN_NAME {
+            format!(
+                "warning: {run} is a demo that learned from {name}; it captions no photo rightly"
+            )
+        } else {
+            format!("{run} learned from {name}")
         })
     }
 
@@ -132,6 +166,24 @@ mod tests {
         assert_eq!(read("null", r#", "clip_dim": 16"#).unwrap().clip_dim, 16);
         let error = read("null", "").unwrap_err().to_string();
         assert!(error.contains("run.json") && error.contains("clip_dim"), "{error}");
+    }
+
+    #[test]
+    fn a_run_knows_what_it_learned_from_and_a_demo_is_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = format!("data.dataset={}", folder.path().display());
+        let config = Config::built_in("flickr8k/sbg.toml", &[set]).unwrap();
+        let line = |provenance: &Provenance| provenance.learned_from_line(&config, "runs/a");
+        let mut run = read(IDENTITY, r#", "data_set": "Flickr8k""#).unwrap();
+        assert_eq!(line(&run).unwrap(), "runs/a learned from Flickr8k");
+        // Older runs do not record it.
+        run.data_set = None;
+        let path = folder.path().display();
+        assert_eq!(line(&run).unwrap(), format!("runs/a learned from {path}"));
+        std::fs::write(folder.path().join("scenes.txt"), "drawn by capsmith, edition 1").unwrap();
+        let warning = "warning: runs/a is a demo that learned from drawn pictures;";
+        assert!(line(&run).unwrap().starts_with(warning));
+        assert_eq!(line(&read("null", r#", "clip_dim": 8"#).unwrap()), None);
     }
 
     #[test]

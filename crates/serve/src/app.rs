@@ -58,6 +58,7 @@ struct RunAnswer<'a> {
     run: &'a str,
     system: &'static str,
     caption: &'a str,
+    text: &'a str,
     score: Option<f64>,
     similarity: Option<f64>,
     clip_score: Option<f64>,
@@ -150,6 +151,7 @@ fn run_json(run: &ServedRun, limits: &Limits) -> Value {
     json!({
         "name": run.name,
         "system": run.config.system.name(),
+        "learned_from": run.learned_from,
         "strategies": strategies,
         "score": score,
         "decoding": decoding_json(&run.config.decoding),
@@ -221,6 +223,7 @@ fn run_answer<'a>(run: &'a ServedRun, task: &Task, output: &'a TaskOutput) -> Ru
         run: &run.name,
         system: run.config.system.name(),
         caption: best.map_or("", |best| &best.caption),
+        text: best.map_or("", |best| &best.text),
         score: best.map(|best| best.score),
         similarity: best.and_then(|best| best.similarity),
         clip_score: best.and_then(|best| best.clip_score),

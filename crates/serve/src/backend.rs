@@ -48,6 +48,8 @@ pub struct ServedModels {
 pub struct ServedRun {
     /// Name in requests.
     pub name: String,
+    /// Name of the data set that it learned from; none for an imported model.
+    pub learned_from: Option<String>,
     /// Config of the run.
     pub config: Arc<Config>,
     /// Index of its image encoder.
@@ -98,8 +100,10 @@ pub struct TaskOutput {
 /// Generated caption.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
-    /// Text.
+    /// Text as the run writes it, and as evaluation scores it.
     pub caption: String,
+    /// Text for people.
+    pub text: String,
     /// Score by which the run ranks its captions: see [`training::captions::Caption::score`].
     pub score: f64,
     /// Cosine similarity of caption and image by CLIP, if one is served.

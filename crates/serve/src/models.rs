@@ -13,7 +13,7 @@ use recipes::Decoding;
 use runs::RunFolder;
 use tch::{Device, Kind, Tensor};
 use training::captioner::Captioner;
-use training::captions::Caption;
+use training::captions::{Caption, for_people, ranked};
 use training::clip_scorer;
 use training::inputs::normalized;
 use training::keyword_selector::KeywordSelector;
@@ -188,7 +188,7 @@ impl LoadedRun {
             self.captioner.caption_with(&images, &decoding, &mut Silent).map_err(fail)?;
         let mut keywords = images.keywords.map(Vec::into_iter);
         let outputs = captions.into_iter().map(|captions| TaskOutput {
-            captions: sorted_by_score(captions),
+            captions: candidates(captions),
             keywords: keywords.as_mut().and_then(Iterator::next),
         });
         Ok(outputs.collect())
@@ -199,6 +199,7 @@ impl Backend for Models {
     fn served(&self) -> ServedModels {
         let run = |run: &LoadedRun| ServedRun {
             name: run.name.clone(),
+            learned_from: run.captioner.provenance.learned_from(&run.captioner.config),
             config: Arc::new(run.captioner.config.clone()),
             encoder: run.encoder,
             max_tokens: run.max_tokens,
@@ -297,14 +298,14 @@ fn group_tasks(images: &[PreparedImage]) -> Vec<TaskGroup<'_>> {
     groups
 }
 
-/// Sorts captions by descending score; equal scores keep their order.
-fn sorted_by_score(mut captions: Vec<Caption>) -> Vec<Candidate> {
-    captions.sort_by(|a, b| b.score.total_cmp(&a.score));
+/// Returns the different captions by descending score.
+fn candidates(captions: Vec<Caption>) -> Vec<Candidate> {
     let candidate = |Caption { text, score }| Candidate {
+        text: for_people(&text),
         caption: text,
         score,
         similarity: None,
         clip_score: None,
     };
-    captions.into_iter().map(candidate).collect()
+    ranked(captions).into_iter().map(candidate).collect()
 }

@@ -53,6 +53,8 @@ fn forms_and_json_return_the_same_captions_for_the_named_runs() {
     words.decoding.strategy = Strategy::Beam { num_beams: 2 };
     assert_eq!(some["runs"][0]["caption"], Sums::caption(&picture, &words));
     assert_eq!(some["runs"][1]["caption"], Sums::caption(&picture, &task(0, "any")));
+    assert_eq!(some["runs"][1]["text"], "A sum.");
+    assert_eq!(some["runs"][1]["candidates"][0]["text"], "A sum.");
 
     let request = json!({
         "picture": STANDARD.encode(&picture),
@@ -102,7 +104,13 @@ fn invalid_options_are_rejected_with_the_valid_ones() {
     decoding(r#"{"any": {"max_tokens": 61}}"#, &["61", "from 1 to 60"]);
     decoding(r#"{"any": {"max_tokens": "many"}}"#, &["max_tokens"]);
     decoding(r#"{"any": {"strategy": {"kind": "best"}}}"#, &["best", "greedy", "beam", "sampling"]);
-    decoding(r#"{"any": {"strategy": {"kind": "beam"}}}"#, &["num_beams"]);
+    let (status, answer) = server.send(
+        &png(1),
+        &[("runs", "any"), ("decoding", r#"{"any": {"strategy": {"kind": "beam"}}}"#)],
+    );
+    assert_eq!(status, 200, "{answer}");
+    let default = json!({"kind": "beam", "num_beams": 5});
+    assert_eq!(answer["runs"][0]["decoding"]["strategy"], default);
     decoding(r#"{"any": {"strategy": {"kind": "beam", "beams": 2, "b": 1}}}"#, &["b", "num_beams"]);
     decoding(r#"{"any": {"strategy": {"kind": "beam", "beams": 21}}}"#, &["21", "from 1 to 20"]);
     decoding(r#"{"any": {"strategy": 3}}"#, &["strategy"]);
@@ -189,6 +197,7 @@ fn page_health_and_runs_are_served_to_this_machine_only() {
     let (_, runs) = server.get("/v1/runs");
     let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
     assert_eq!(runs["runs"][1]["name"], "words");
+    assert_eq!(runs["runs"][1]["learned_from"], "drawn pictures");
     assert_eq!(runs["runs"][1]["strategies"], json!(["beam"]));
     assert_eq!(runs["runs"][1]["decoding"]["strategy"], json!({"kind": "beam", "num_beams": 3}));
     let (status, text) = server.get("/v1/other");

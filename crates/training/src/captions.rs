@@ -1,5 +1,6 @@
 //! Captions, the inputs of captioning, and the trait of captioners.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use progress::Progress;
@@ -96,6 +97,31 @@ pub fn best(captions: &[Caption], among: usize) -> Option<&Caption> {
     Some(captions.fold(first, |best, next| if next.score > best.score { next } else { best }))
 }
 
+/// Returns captions by descending score, without those that say the same as a better one.
+///
+/// Equal scores keep their order.
+#[must_use]
+pub fn ranked(mut captions: Vec<Caption>) -> Vec<Caption> {
+    captions.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut seen = HashSet::new();
+    captions.retain(|caption| seen.insert(for_people(&caption.text)));
+    captions
+}
+
+/// Returns a caption as a sentence: a capital first, and no space before its full stop.
+#[must_use]
+pub fn for_people(text: &str) -> String {
+    let text = text.trim();
+    let text = match text.strip_suffix('.') {
+        Some(sentence) => format!("{}.", sentence.trim_end()),
+        None => text.to_owned(),
+    };
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters.by_ref()).collect())
+}
+
 /// Decodes a language model's tokens, with spaces cleaned up if `decoding` says so.
 ///
 /// The caption is cut from the text afterwards.
@@ -129,6 +155,35 @@ mod tests {
         assert_eq!(first_sentence("a dog runs"), "a dog runs .");
         assert_eq!(first_sentence("st. bernard"), "st .");
         assert_eq!(first_sentence(""), " .");
+    }
+
+    #[test]
+    fn people_read_a_sentence() {
+        for (text, expected) in [
+            ("a dog runs .", "A dog runs."),
+            ("a dog runs.", "A dog runs."),
+            ("two dogs", "Two dogs"),
+            (" élan . ", "Élan."),
+            ("3 dogs , running .", "3 dogs , running."),
+            (" .", "."),
+            ("", ""),
+        ] {
+            assert_eq!(for_people(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn equal_captions_are_merged_into_the_best_of_them() {
+        let caption = |(text, score): (&str, f64)| Caption { text: text.to_owned(), score };
+        let all = [
+            ("a dog .", -2.0),
+            ("a cat .", -1.0),
+            ("A dog.", -0.5),
+            ("a cow .", -1.0),
+            ("a cat .", -1.0),
+        ];
+        let expected = [("A dog.", -0.5), ("a cat .", -1.0), ("a cow .", -1.0)];
+        assert_eq!(ranked(all.map(caption).to_vec()), expected.map(caption).to_vec());
     }
 
     #[test]

@@ -37,6 +37,7 @@
 //! `training.deterministic` is set.
 
 pub mod batches;
+mod caption_table;
 pub mod captioner;
 pub mod captions;
 pub mod checkpoint;
@@ -71,6 +72,7 @@ mod systems;
 pub mod tokenizers;
 pub mod trainer;
 
+pub use caption_table::{CaptionTable, Existing, Row, write_text};
 pub use error::Error;
 pub use pretrained::first_names;
 pub use state::named_variables;

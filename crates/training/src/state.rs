@@ -80,6 +80,7 @@ impl<S: System> TrainState<S> {
         let scored = ScoredImages::new(config, &inputs)?;
 
         let mut provenance = Provenance::new(config, &inputs.identity, threads);
+        provenance.data_set = Some(inputs.corpus.name());
         system.record_provenance(&mut provenance);
         check_same_run(folder, config, &provenance)?;
 

@@ -57,7 +57,7 @@ fn generate_captions(device: Device, strategy: Strategy) -> Result<Vec<Caption>,
     let numbers: Vec<u64> = (0..PICTURES as u64).collect();
     // Every sixteenth token is a stop token, so that captions differ in length.
     let stops: Vec<bool> = (0..config.vocab_size).map(|id| id % 16 == 3).collect();
-    let options = Options { strategy, max_tokens: MAX_TOKENS, stops: &stops };
+    let options = Options { strategy, max_tokens: MAX_TOKENS, stops: &stops, ..Options::default() };
     let prompt = no_grad(|| model.prefix(&random_tensor(9, &[PICTURES as i64, IMAGE_DIM], device)));
     let all = decode::generate(model.gpt2(), &prompt, &numbers, &options)?;
     Ok(all.into_iter().flatten().map(|one| (one.tokens, one.log_probability)).collect())

@@ -13,9 +13,11 @@
 
 use tch::{Kind, Tensor};
 
+use super::constraints::TokenConstraints;
 use super::hypothesis::Hypothesis;
 use super::pending_tokens::PendingTokens;
 use super::steps::{StopCriteria, compacted_rows, next_logits, read_prompt, should_compact};
+use crate::device::upload;
 use crate::gpt2::Gpt2;
 
 /// Returns the beams, best first, for each row of `prompt`.
@@ -24,15 +26,25 @@ pub(super) fn search(
     prompt: &Tensor,
     beams: usize,
     criteria: &StopCriteria,
+    constraints: &TokenConstraints,
+    length_penalty: f32,
 ) -> Vec<Vec<Hypothesis>> {
     let prompt_tokens = prompt.size()[1];
-    let width = beams.min(gpt2.config().vocab_size as usize);
-    let mut images: Vec<ImageBeams> = (0..prompt.size()[0]).map(|_| ImageBeams::new()).collect();
+    let width = beams.min(constraints.vocabulary as usize);
+    let mut images: Vec<ImageBeams> =
+        (0..prompt.size()[0]).map(|_| ImageBeams::new(length_penalty)).collect();
     // Image of each group of `width` cache rows.
     let mut groups: Vec<usize> = (0..images.len()).collect();
     let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, criteria.cache_tokens(prompt));
     for step in 1..=criteria.max_tokens {
-        let next = NextTokens::new(&logits, width);
+        let history = constraints.need_history().then(|| {
+            let rows = groups.iter().flat_map(|&image| images[image].histories(width, step - 1));
+            let [rows] = upload([&rows.collect::<Vec<i64>>()], logits.device());
+            rows.view([-1, step as i64 - 1])
+        });
+        let log_probabilities = constraints.known(logits).log_softmax(-1, Kind::Float);
+        let next = constraints.apply(&log_probabilities, history.as_ref(), step - 1);
+        let next = NextTokens::new(&next, width);
         for (group, &image) in groups.iter().enumerate() {
             let image = &mut images[image];
             image.extend(&next, group * width, criteria);
@@ -67,25 +79,27 @@ struct NextTokens {
 }
 
 impl NextTokens {
-    fn new(logits: &Tensor, width: usize) -> Self {
-        let (log_probabilities, tokens) =
-            logits.log_softmax(-1, Kind::Float).topk(width as i64, -1, true, true);
+    fn new(log_probabilities: &Tensor, width: usize) -> Self {
+        let (log_probabilities, tokens) = log_probabilities.topk(width as i64, -1, true, true);
         let (tokens, log_probabilities) = PendingTokens::start(&tokens, &log_probabilities).wait();
         Self { width, tokens, log_probabilities }
     }
 
+    /// Returns the tokens of a row that the constraints allow.
     fn row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
         let range = row * self.width..(row + 1) * self.width;
         let log_probabilities = self.log_probabilities[range.clone()].iter();
         // The values come from f32, so the cast is exact.
-        self.tokens[range].iter().copied().zip(log_probabilities.map(|&value| value as f32))
+        let pairs =
+            self.tokens[range].iter().copied().zip(log_probabilities.map(|&value| value as f32));
+        pairs.filter(|(_, log_probability)| *log_probability != f32::NEG_INFINITY)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Beam {
     tokens: Vec<i64>,
-    /// Score times length, rounded as in ClipCap, which stores the average.
+    /// Score times its divisor, rounded as in ClipCap, which stores the average.
     sum: f32,
     ended: bool,
     /// Row within its image, while the beam is unfinished.
@@ -93,15 +107,11 @@ struct Beam {
 }
 
 impl Beam {
-    fn average(&self) -> f32 {
-        self.sum / self.tokens.len() as f32
-    }
-
-    /// Returns the beam with one more token, or unchanged without one.
-    fn extended(&self, token: Option<i64>, average: f32, criteria: &StopCriteria) -> Self {
+    /// Returns the beam with one more token, or ended without one.
+    fn extended(&self, token: Option<i64>, sum: f32, criteria: &StopCriteria) -> Self {
         let tokens: Vec<i64> = self.tokens.iter().copied().chain(token).collect();
         Self {
-            sum: average * tokens.len() as f32,
+            sum,
             ended: token.is_none_or(|token| criteria.is_stop(token)),
             row: self.row,
             tokens,
@@ -114,13 +124,19 @@ struct ImageBeams {
     beams: Vec<Beam>,
     /// Source row in the cache for each of its next rows.
     sources: Vec<usize>,
+    length_penalty: f32,
 }
 
 impl ImageBeams {
     /// Creates one empty beam in the first row.
-    fn new() -> Self {
+    fn new(length_penalty: f32) -> Self {
         let beam = Beam { tokens: Vec::new(), sum: 0.0, ended: false, row: 0 };
-        Self { beams: vec![beam], sources: Vec::new() }
+        Self { beams: vec![beam], sources: Vec::new(), length_penalty }
+    }
+
+    /// Returns the divisor of a beam's log-probability.
+    fn divisor(&self, tokens: usize) -> f32 {
+        (tokens.max(1) as f32).powf(self.length_penalty)
     }
 
     fn is_live(&self) -> bool {
@@ -136,19 +152,23 @@ impl ImageBeams {
         }
         let mut candidates = Vec::new();
         for beam in &self.beams {
-            if beam.ended {
-                candidates.push((beam.average(), beam, None));
+            let (before, after) =
+                (self.divisor(beam.tokens.len()), self.divisor(beam.tokens.len() + 1));
+            let mut extensions = next.row(first_row + beam.row).peekable();
+            if beam.ended || extensions.peek().is_none() {
+                candidates.push((beam.sum / before, before, beam, None));
                 continue;
             }
-            let length = (beam.tokens.len() + 1) as f32;
-            for (token, log_probability) in next.row(first_row + beam.row) {
-                candidates.push(((beam.sum + log_probability) / length, beam, Some(token)));
+            for (token, log_probability) in extensions {
+                candidates.push(((beam.sum + log_probability) / after, after, beam, Some(token)));
             }
         }
         candidates.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
         let best = candidates.into_iter().take(next.width);
-        self.beams =
-            best.map(|(average, beam, token)| beam.extended(token, average, criteria)).collect();
+        let beams = best.map(|(average, divisor, beam, token)| {
+            beam.extended(token, average * divisor, criteria)
+        });
+        self.beams = beams.collect();
     }
 
     /// Assigns each unfinished beam a row: the first child keeps its parent's, others get free
@@ -173,6 +193,15 @@ impl ImageBeams {
         let sources =
             parents.into_iter().enumerate().map(|(row, parent)| first_row + parent.unwrap_or(row));
         self.sources = sources.collect();
+    }
+
+    /// Returns the tokens of the image's `width` rows, `length` each, of its unfinished beams.
+    fn histories(&self, width: usize, length: usize) -> Vec<i64> {
+        let mut tokens = vec![0; width * length];
+        for beam in self.beams.iter().filter(|beam| !beam.ended) {
+            tokens[beam.row * length..][..length].copy_from_slice(&beam.tokens);
+        }
+        tokens
     }
 
     /// Returns the next input of the image's `width` rows: the last tokens of its unfinished beams.

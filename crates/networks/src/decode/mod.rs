@@ -11,6 +11,7 @@
 //! token; the tokens are the same.
 
 mod beam;
+mod constraints;
 mod hypothesis;
 pub(crate) mod pending_tokens;
 mod sampling;
@@ -19,13 +20,14 @@ mod steps;
 use tch::Tensor;
 
 pub use hypothesis::Hypothesis;
-pub use recipes::{Sampling, Strategy, StrategyError};
+pub use recipes::{Constraints, Sampling, Strategy, StrategyError};
 pub use sampling::probabilities;
 
 use crate::gpt2::Gpt2;
+use constraints::TokenConstraints;
 use steps::StopCriteria;
 
-/// Decoding strategy and stopping criteria.
+/// Decoding strategy, stopping criteria and constraints.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// Decoding strategy.
@@ -34,6 +36,26 @@ pub struct Options<'a> {
     pub max_tokens: usize,
     /// `stops[id]` is true if token `id` ends a continuation. Ids beyond the slice do not.
     pub stops: &'a [bool],
+    /// Constraints on the tokens.
+    pub constraints: Constraints,
+    /// `ends[id]` is true if token `id` cannot be among the first `constraints.min_new_tokens`.
+    pub ends: &'a [bool],
+    /// Number of tokens. A model can have more ids, which are never chosen.
+    pub vocabulary: Option<usize>,
+}
+
+impl Default for Options<'_> {
+    /// The paper's: greedy decoding of up to 67 tokens, without stop tokens and constraints.
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Greedy {},
+            max_tokens: 67,
+            stops: &[],
+            constraints: Constraints::default(),
+            ends: &[],
+            vocabulary: None,
+        }
+    }
 }
 
 /// Generates continuations for each row of `prompt` `[batch, tokens, hidden]`.
@@ -67,18 +89,24 @@ pub fn generate(
         return Ok(vec![vec![Hypothesis::default(); continuations]; row_ids.len()]);
     }
     let criteria = StopCriteria { max_tokens, stops: options.stops };
+    let head = gpt2.config().vocab_size;
+    let vocabulary = options.vocabulary.map_or(head, |tokens| head.min(tokens as i64));
+    let constraints =
+        TokenConstraints::new(options.constraints, options.ends, vocabulary, prompt.device());
+    let generate = |copies, choose: steps::Choose| {
+        steps::generate(gpt2, prompt, copies, &criteria, &constraints, choose)
+    };
     Ok(tch::no_grad(|| match options.strategy {
-        Strategy::Greedy {} => {
-            steps::generate(gpt2, prompt, 1, &criteria, |logits, _, _| logits.argmax(-1, false))
+        Strategy::Greedy {} => generate(1, &|logits, _, _| logits.argmax(-1, false)),
+        Strategy::Sampling(sampling) => generate(continuations, &|logits, rows, step| {
+            let sources =
+                rows.iter().map(|row| (row_ids[row / continuations], row % continuations));
+            sampling::draw_tokens(&sampling, logits, sources, step)
+        }),
+        Strategy::Beam { num_beams } => {
+            let penalty = options.constraints.length_penalty as f32;
+            beam::search(gpt2, prompt, num_beams, &criteria, &constraints, penalty)
         }
-        Strategy::Sampling(sampling) => {
-            steps::generate(gpt2, prompt, continuations, &criteria, |logits, rows, step| {
-                let sources =
-                    rows.iter().map(|row| (row_ids[row / continuations], row % continuations));
-                sampling::draw_tokens(&sampling, logits, sources, step)
-            })
-        }
-        Strategy::Beam { num_beams } => beam::search(gpt2, prompt, num_beams, &criteria),
     }))
 }
 

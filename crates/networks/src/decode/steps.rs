@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::constraints::TokenConstraints;
 use super::hypothesis::Hypothesis;
 use super::pending_tokens::PendingTokens;
 use crate::gpt2::{Gpt2, KvCache};
@@ -39,10 +40,13 @@ struct Continuations<'a> {
     ended: Vec<bool>,
 }
 
-/// Generates `copies` continuations of each row of `prompt`.
+/// Choice of the next tokens `[rows]`.
 ///
-/// `choose` maps logits `[rows, vocab]`, the continuation of each row (counted over all prompts)
-/// and the step (from 0) to the next tokens `[rows]`.
+/// It gets logits `[rows, vocab]`, the continuation of each row (counted over all prompts) and the step
+/// (from 0).
+pub(super) type Choose<'a> = &'a dyn Fn(&Tensor, &[usize], usize) -> Tensor;
+
+/// Generates `copies` continuations of each row of `prompt`.
 ///
 /// The host reads a GPU's tokens after it has queued the next step, so that the GPU never waits for
 /// the host. The end of a continuation is therefore noticed one step late.
@@ -51,15 +55,20 @@ pub(super) fn generate(
     prompt: &Tensor,
     copies: usize,
     criteria: &StopCriteria,
-    choose: impl Fn(&Tensor, &[usize], usize) -> Tensor,
+    constraints: &TokenConstraints,
+    choose: Choose,
 ) -> Vec<Vec<Hypothesis>> {
     let (mut cache, mut logits) = read_prompt(gpt2, prompt, copies, criteria.cache_tokens(prompt));
+    let options = (Kind::Int64, prompt.device());
+    let mut history = constraints.need_history().then(|| Tensor::empty([cache.rows(), 0], options));
     let mut rows: Vec<usize> = (0..cache.rows() as usize).collect();
     let mut continuations = Continuations::new(rows.len(), criteria);
     let is_asynchronous = prompt.device().is_cuda();
     let mut pending = None;
     for step in 0..criteria.max_tokens {
-        let mut tokens = choose(&logits, &rows, step);
+        logits = constraints.known(logits);
+        let mut tokens = choose(&constraints.apply(&logits, history.as_ref(), step), &rows, step);
+        history = history.map(|history| Tensor::cat(&[history, tokens.unsqueeze(1)], 1));
         let chosen = PendingTokens::start(&tokens, &log_probabilities(&logits, &tokens));
         let current = Step { rows: rows.clone(), chosen };
         let ready = if is_asynchronous { pending.replace(current) } else { Some(current) };
@@ -76,6 +85,7 @@ pub(super) fn generate(
             let indices: Vec<i64> = sources.iter().map(|&source| source as i64).collect();
             let [indices] = cache.rearrange(&sources, 0, [&indices]);
             tokens = tokens.index_select(0, &indices);
+            history = history.map(|history| history.index_select(0, &indices));
             rows = sources.into_iter().map(|source| rows[source]).collect();
         }
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);

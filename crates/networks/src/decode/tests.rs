@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use tch::{Device, Kind, Tensor, nn};
 
-use super::{Hypothesis, Options, Sampling, Strategy, generate};
+use super::constraints::TokenConstraints;
+use super::{Constraints, Hypothesis, Options, Sampling, Strategy, generate};
 use crate::gpt2::{self, Gpt2, Gpt2Config};
 use crate::weights::Checkpoint;
 
@@ -34,7 +35,12 @@ fn write(
     sampling: Sampling,
 ) -> Vec<Vec<Hypothesis>> {
     let stops: Vec<bool> = (0..83).map(|id| STOPS.contains(&id)).collect();
-    let options = Options { strategy: Strategy::Sampling(sampling), max_tokens: 40, stops: &stops };
+    let options = Options {
+        strategy: Strategy::Sampling(sampling),
+        max_tokens: 40,
+        stops: &stops,
+        ..Options::default()
+    };
     let rows: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
     let prompts = prompts.index_select(0, &Tensor::from_slice(&rows));
     generate(model, &prompts, numbers, &options).unwrap()
@@ -117,6 +123,36 @@ fn samples_are_what_the_uncached_computation_draws_in_any_batch() {
     let fewer = write(&model, &all, Sampling { num_return_sequences: 1, ..SAMPLING });
     for (ours, theirs) in fewer.iter().zip(&wanted) {
         assert_same(&ours[0], &theirs[0]);
+    }
+}
+
+#[test]
+fn constrained_distributions_are_those_of_transformers() {
+    let golden = Checkpoint::open(&fixture("constraints.safetensors")).unwrap();
+    let tensor = |name: &str| golden.tensor(name, Device::Cpu).unwrap();
+    let (logits, history) = (tensor("logits"), tensor("history"));
+    let ends: Vec<bool> = (0..83).map(|id| id == 13).collect();
+    let none = Constraints::default();
+    let all = Constraints {
+        no_repeat_ngram_size: 2,
+        repetition_penalty: 1.2,
+        min_new_tokens: 12,
+        ..none
+    };
+    let plain = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, ..SAMPLING };
+    let filtered = Sampling { temperature: 0.7, top_k: 20, top_p: 0.903, ..SAMPLING };
+    for (name, constraints, sampling) in [
+        ("sampled_all", all, filtered),
+        ("sampled_ngram", Constraints { no_repeat_ngram_size: 3, ..none }, plain),
+        ("sampled_ngram_9", Constraints { no_repeat_ngram_size: 9, ..none }, plain),
+    ] {
+        let constraints = TokenConstraints::new(constraints, &ends, 83, Device::Cpu);
+        assert!(constraints.need_history());
+        let scores = constraints.apply(&logits, Some(&history), 9);
+        let found = super::probabilities(&sampling, &scores);
+        let expected = tensor(&format!("{name}.distribution"));
+        assert!(found.greater(0.0) == expected.greater(0.0), "{name}");
+        assert!((found - expected).abs().max().double_value(&[]) < 1e-6, "{name}");
     }
 }
 

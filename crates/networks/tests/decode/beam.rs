@@ -48,8 +48,12 @@ fn beams_equal_the_uncached_references_in_every_batch_size() {
     let mut largest = 0_f64;
     for (name, beams, stops, max_tokens) in CASES {
         let stops = by_id(stops);
-        let options =
-            Options { strategy: Strategy::Beam { num_beams: beams }, max_tokens, stops: &stops };
+        let options = Options {
+            strategy: Strategy::Beam { num_beams: beams },
+            max_tokens,
+            stops: &stops,
+            ..Options::default()
+        };
         let of = |part: &str| &expected[&format!("{name}.{part}")];
         let tokens = of("tokens").to_kind(Kind::Int64);
         for batch in [1, 5, PICTURES] {
@@ -81,8 +85,12 @@ fn a_beams_log_probability_is_that_of_its_tokens_read_at_once() {
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
     let model = loaded();
     let stops = by_id(&[STOP]);
-    let options =
-        Options { strategy: Strategy::Beam { num_beams: 5 }, max_tokens: 67, stops: &stops };
+    let options = Options {
+        strategy: Strategy::Beam { num_beams: 5 },
+        max_tokens: 67,
+        stops: &stops,
+        ..Options::default()
+    };
     for (hypotheses, picture) in in_batches(&model, prompts, &options, PICTURES).iter().zip(0..) {
         for Hypothesis { tokens, log_probability } in hypotheses {
             let ids = Tensor::from_slice(tokens).unsqueeze(0);
@@ -104,7 +112,7 @@ fn one_beam_is_greedy_decoding() {
     let model = loaded();
     for stops in [by_id(&[STOP]), by_id(&SEVERAL), Vec::new()] {
         let written = |strategy| {
-            let options = Options { strategy, max_tokens: 67, stops: &stops };
+            let options = Options { strategy, max_tokens: 67, stops: &stops, ..Options::default() };
             in_batches(&model, prompts, &options, PICTURES)
         };
         let both =
@@ -122,8 +130,12 @@ fn beams_are_limited_by_vocabulary_and_positions() {
     let prompts = &tensors("decode/beams.safetensors")["prompts"].narrow(0, 0, 2);
     let model = loaded();
     let beams = |beams, max_tokens| {
-        let options =
-            Options { strategy: Strategy::Beam { num_beams: beams }, max_tokens, stops: &[] };
+        let options = Options {
+            strategy: Strategy::Beam { num_beams: beams },
+            max_tokens,
+            stops: &[],
+            ..Options::default()
+        };
         in_batches(&model, prompts, &options, 2)
     };
     let sizes = |found: &[Vec<Hypothesis>]| found.iter().map(Vec::len).collect::<Vec<_>>();
@@ -143,6 +155,11 @@ fn beam_widths_out_of_range_are_rejected() {
         assert!(error.to_string().contains(&format!("num_beams is {beams}")), "{error}");
     }
     let prompts = &tensors("decode/beams.safetensors")["prompts"];
-    let options = Options { strategy: Strategy::Beam { num_beams: 0 }, max_tokens: 67, stops: &[] };
+    let options = Options {
+        strategy: Strategy::Beam { num_beams: 0 },
+        max_tokens: 67,
+        stops: &[],
+        ..Options::default()
+    };
     assert!(generate(&loaded(), &prompts.narrow(0, 0, 1), &[0], &options).is_err());
 }

@@ -5,6 +5,7 @@
 mod beam;
 #[path = "../common/mod.rs"]
 mod common;
+mod constraints;
 mod sampling;
 
 use common::fixture;

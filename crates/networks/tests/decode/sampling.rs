@@ -103,7 +103,12 @@ fn fifty_thousand_draws_fit_the_distribution() {
     let mut cache = model.cache(1, 5);
     let logits = model.logits(&model.forward_cached(&prompt, &mut cache).select(1, 4));
     let sampling = Sampling { top_k: 30, top_p: 0.97, num_return_sequences: 100, ..PLAIN };
-    let options = Options { strategy: Strategy::Sampling(sampling), max_tokens: 1, stops: &[] };
+    let options = Options {
+        strategy: Strategy::Sampling(sampling),
+        max_tokens: 1,
+        stops: &[],
+        ..Options::default()
+    };
     // Draws differ by the row's number and by the sample.
     let numbers: Vec<u64> = (0..500).collect();
     let prompts = prompt.expand([500, -1, -1], false);
@@ -144,7 +149,7 @@ fn low_temperature_and_top_k_1_equal_greedy() {
     let model = loaded();
     let numbers: Vec<u64> = (0..16).collect();
     let written = |strategy| {
-        let options = Options { strategy, max_tokens: 12, stops: &[] };
+        let options = Options { strategy, max_tokens: 12, stops: &[], ..Options::default() };
         generate(&model, prompts, &numbers, &options).unwrap()
     };
     let greedy = written(Strategy::Greedy {});

@@ -28,6 +28,7 @@ function addRun(run) {
   element.dataset.name = run.name;
   element.querySelector(".name").textContent = run.name;
   element.querySelector(".system").textContent = run.system;
+  element.querySelector(".learned").textContent = run.learned_from ? `learned from ${run.learned_from}` : "";
   field("kind").append(...run.strategies.map((kind) => new Option(STRATEGIES[kind], kind)));
   const { max_new_tokens, strategy } = run.decoding;
   field("max_new_tokens").max = run.most_tokens;
@@ -157,7 +158,7 @@ function result(run, best) {
   const find = (selector) => part.querySelector(selector);
   find(".name").textContent = run.run;
   find(".system").textContent = run.system;
-  find(".caption").textContent = run.caption;
+  find(".caption").textContent = run.text;
   if (run.clip_score !== null) {
     find(".clipscore").hidden = false;
     find("output").textContent = run.clip_score.toFixed(3);
@@ -179,7 +180,7 @@ function candidates(run, find) {
   find(".judged").hidden = !judged;
   for (const candidate of run.candidates) {
     const row = document.createElement("tr");
-    row.append(cell("td", candidate.caption), cell("td", candidate.score.toFixed(3), "number"));
+    row.append(cell("td", candidate.text), cell("td", candidate.score.toFixed(3), "number"));
     if (judged) row.append(cell("td", candidate.clip_score.toFixed(3), "number"));
     find("tbody").append(row);
   }

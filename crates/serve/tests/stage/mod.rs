@@ -62,6 +62,7 @@ impl Backend for Sums {
     fn served(&self) -> ServedModels {
         let run = |name: &str| ServedRun {
             name: name.to_owned(),
+            learned_from: Some("drawn pictures".to_owned()),
             config: Arc::new(config(name)),
             encoder: 0,
             max_tokens: 60,
@@ -88,6 +89,7 @@ impl Backend for Sums {
         let written = |picture: &PreparedImage, task: &Task| TaskOutput {
             captions: vec![Candidate {
                 caption: Self::of(picture.pixels[0].as_ref().unwrap(), task),
+                text: "A sum.".to_owned(),
                 score: 0.5,
                 similarity: None,
                 clip_score: None,

@@ -75,6 +75,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
         embeddings: None,
         clip_dim,
+        data_set: None,
         gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
         threads: crate::state::cpu_threads(&config.training),

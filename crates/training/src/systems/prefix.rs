@@ -274,6 +274,9 @@ impl Writer for PrefixWriter {
                 Strategy::Beam { .. } => &self.beam_stops,
                 Strategy::Greedy {} | Strategy::Sampling(_) => &self.stops,
             },
+            constraints: decoding.constraints,
+            ends: &self.stops,
+            vocabulary: Some(self.tokenizer.vocab_size()),
         };
         let mut captions = Vec::new();
         let batch_size = decoding.caption_batch_size(images.embeddings.device().is_cuda());
@@ -285,7 +288,8 @@ impl Writer for PrefixWriter {
                 for hypothesis in &written {
                     let text = decoded(&self.tokenizer, &hypothesis.tokens, decoding)?;
                     let text = first_sentence(&text);
-                    all.push(Caption { text, score: hypothesis.score() });
+                    let score = hypothesis.penalized_score(decoding.constraints.length_penalty);
+                    all.push(Caption { text, score });
                 }
                 captions.push(all);
             }

@@ -193,6 +193,9 @@ impl Writer for SbgWriter {
             strategy: decoding.strategy,
             max_tokens: decoding.max_new_tokens,
             stops: &self.stops,
+            constraints: decoding.constraints,
+            ends: &self.stops,
+            vocabulary: Some(self.tokenizer.vocab_size()),
         };
         // Prompts of one length make a batch without padding.
         let mut by_length: BTreeMap<usize, Vec<&Prompt>> = BTreeMap::new();
