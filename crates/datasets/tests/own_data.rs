@@ -80,11 +80,7 @@ fn imagefolders_metadata_are_read_as_csv_and_as_json_lines() {
         for folder in ["", "images/"] {
             let [a, b] = ["a.jpg", "sub/b.jpg"].map(|name| format!("{folder}{name}"));
             let set = data_set(&[(file, text)], &[&a, &b]);
-            let corpus = load(set.path(), None).unwrap();
-            assert_eq!(corpus.layout, Layout::ImageFolder);
-            let kinds: Vec<_> = corpus.warnings.iter().map(|warning| warning.kind).collect();
-            let scattered = if file == "metadata.csv" { 1 } else { 0 };
-            assert_eq!(kinds, vec![WarningKind::ScatteredRows; scattered]);
+            let corpus = clean(&set, Layout::ImageFolder);
             assert_eq!(corpus.caption_files, [set.path().join(file)]);
             let expected =
                 [("a.jpg", vec!["A dog.", "Another dog."]), ("sub/b.jpg", vec!["A cat, asleep."])];
