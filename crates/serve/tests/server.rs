@@ -66,6 +66,17 @@ fn forms_and_json_return_the_same_captions_for_the_named_runs() {
 }
 
 #[test]
+fn photos_are_turned_upright_by_their_exif_orientation() {
+    let server = Server::start(Limits::default(), false);
+    let pixels = fixture("turned/6.jpg.rgb");
+    let upright = [&b"P6\n17 23\n255\n"[..], &pixels[8..]].concat();
+    let (status, answer) = server.send(&fixture("turned/6.jpg"), &[]);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((answer["width"].as_u64(), answer["height"].as_u64()), (Some(17), Some(23)));
+    assert_eq!(answer["runs"][0]["caption"], Sums::caption(&upright, &task(0, "any")));
+}
+
+#[test]
 fn strategies_of_the_runs_kind_may_be_partial() {
     let server = Server::start(Limits::default(), false);
     let picture = png(2);
