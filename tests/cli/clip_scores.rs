@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
+use super::main_path::read_json;
 use super::stage::{Stage, failure, init_clip, success};
 
 const METRICS: &str = "clipscore,refclipscore,clipscore-torchmetrics,diversity,rouge";
-
-fn read_json(path: impl AsRef<Path>) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
 
 #[test]
 fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
@@ -38,7 +35,7 @@ fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
     let files = [&files[..], &["--tokenizer", "none", "--metrics", METRICS]].concat();
     let by_clip = ["--clip", &clip, "--embeddings", &embeddings];
     success(&[&files[..], &by_clip, &["--json", &again]].concat());
-    let mut found = read_json(&again);
+    let mut found = read_json(Path::new(&again));
     assert_eq!(found["corpus"], written["corpus"]);
     assert_eq!(found["per_image"], written["per_image"]);
     assert_eq!(found["protocol"], written["protocol"]);
@@ -47,7 +44,7 @@ fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
     assert_eq!(found["diversity"], written["diversity"]);
     // PAC-S has another weight.
     success(&[&files[..], &by_clip, &["--clipscore-weight", "2", "--json", &again]].concat());
-    let other = read_json(&again)["corpus"]["CLIPScore"].as_f64().unwrap();
+    let other = read_json(Path::new(&again))["corpus"]["CLIPScore"].as_f64().unwrap();
     assert!((other - clip_score * 2.0 / 2.5).abs() < 1e-12, "{other} {clip_score}");
 
     let page = place("report.html");

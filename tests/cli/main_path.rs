@@ -131,6 +131,6 @@ fn neighbours_lend_their_captions_to_the_nearest_test_pictures() {
     assert_eq!(distinct.len(), 1, "all pictures have the same neighbours");
 }
 
-fn read_json(path: &Path) -> serde_json::Value {
+pub fn read_json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
