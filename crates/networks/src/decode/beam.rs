@@ -37,7 +37,7 @@ pub(super) fn search(
     let mut groups: Vec<usize> = (0..images.len()).collect();
     let (mut cache, mut logits) = read_prompt(gpt2, prompt, width, criteria.cache_tokens(prompt));
     for step in 1..=criteria.max_tokens {
-        let history = constraints.need_history().then(|| {
+        let history = (step > 1 && constraints.need_history()).then(|| {
             let rows = groups.iter().flat_map(|&image| images[image].histories(width, step - 1));
             let [rows] = upload([&rows.collect::<Vec<i64>>()], logits.device());
             rows.view([-1, step as i64 - 1])
