@@ -226,9 +226,8 @@ fn a_stage_of_version_0_2_0_is_kept_while_its_inputs_keep_their_times() {
     };
     place.run(&plan());
     let file = place.file("study/stages/first.json");
-    let record = || -> serde_json::Value {
-        serde_json::from_slice(&fs::read(&file).unwrap()).unwrap()
-    };
+    let record =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
     let attributes = fs::metadata(&data).unwrap();
     let time = attributes.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
     let old_key = Key::new([("results version", 1)])
