@@ -162,7 +162,7 @@ fn a_run_that_is_not_finished_says_where_it_stands_and_positions_are_options() {
     let said = success(&["evaluate", &text(&run)]).stderr;
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(said.contains("stands after 1 of 2 epochs (step 25)"), "{said}");
-    success(&[&words[..], &["--resume".to_owned()]].concat());
+    success(&stage.train(&run, &["--resume"]));
     // The option of earlier versions is still read.
     let said = success(&["evaluate", "--run", &text(&run)]).stderr;
     assert!(!String::from_utf8_lossy(&said).contains("stands after"));
