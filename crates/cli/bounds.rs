@@ -53,7 +53,7 @@ mod tests {
 
     /// Options without bounds of their own: any number is valid, or the data set, the drawn set or
     /// the model's config checks it.
-    const CHECKED_ELSEWHERE: [&str; 13] = [
+    const CHECKED_ELSEWHERE: [&str; 14] = [
         "alt_texts",
         "bootstrap",
         "control",
@@ -64,6 +64,7 @@ mod tests {
         "resamples",
         "seed",
         "size",
+        "split_seed",
         "stop_after_epochs",
         "test_captions",
         "validation_captions",

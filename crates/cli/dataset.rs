@@ -18,8 +18,8 @@ pub enum Command {
     /// Report the contents and defects of a data set; fail if it is broken.
     ///
     /// Reads Flickr8k, Flickr30k, COCO or pictures of your own in any known layout, and decodes
-    /// every picture on all cores. Reports the numbers of pictures and captions, split sizes, caption lengths, and missing or
-    /// unreadable pictures.
+    /// every picture on all cores. Reports the layout and its files, the numbers of pictures and
+    /// captions, split sizes, caption lengths, and missing or unreadable pictures.
     Check(CheckArgs),
     /// Draw a data set of simple scenes with five captions each, in Kaggle's Flickr8k layout.
     Draw(DrawArgs),

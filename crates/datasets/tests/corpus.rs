@@ -1,4 +1,4 @@
-//! The three layouts, and errors and warnings for bad input.
+//! The layouts of Flickr8k and Flickr30k, and errors and warnings for bad input.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 

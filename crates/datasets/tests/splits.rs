@@ -1,4 +1,4 @@
-//! The three splits.
+//! Splits by position, by lists and by Karpathy.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
