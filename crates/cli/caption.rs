@@ -163,7 +163,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let unreadable = captioned?;
     if unreadable > 0 && !args.skip_corrupt {
         bail!(
-            "{unreadable} of {} pictures cannot be read; the others are captioned\nhint: with --skip-corrupt this is no error",
+            "{unreadable} of {} pictures cannot be read; any others are captioned\nhint: with --skip-corrupt this is no error",
             pictures.len()
         );
     }
