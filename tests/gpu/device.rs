@@ -108,7 +108,9 @@ impl Ran {
             let line = line.to_lowercase();
             ["warn", "deprecated", "[w", "aten/", ".cpp"].iter().any(|word| line.contains(word))
         };
-        assert_eq!(said.lines().find(warns), None, "{said}");
+        // capsmith's own warning about a demo is right here.
+        let mut lines = said.lines().filter(|line| !line.contains("learned from drawn pictures"));
+        assert_eq!(lines.find(warns), None, "{said}");
     }
 
     pub fn errors(&self) -> String {
