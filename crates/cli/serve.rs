@@ -19,7 +19,7 @@ use crate::{evaluate, models, terminal};
 /// Open http://127.0.0.1:8080/ in a browser: drop a picture, choose runs, set their decoding, and
 /// compare their captions. Programs post pictures to /v1/caption.
 ///
-/// If CLIP is available, each caption comes with its CLIP similarity to the picture. Ctrl-C stops
+/// If CLIP is available, each caption comes with its CLIPScore. Ctrl-C stops
 /// the server after it has answered the requests in flight.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "addresses as they are typed")]

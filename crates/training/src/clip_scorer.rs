@@ -1,7 +1,6 @@
 //! CLIP that scores captions by their images: the model of [`caption_metrics::clip_score`].
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
@@ -164,10 +163,7 @@ fn rows(names: &[String]) -> HashMap<String, Option<i64>> {
         let number = last.parse::<u64>().ok().filter(|_| last.len() == 12);
         let number = number.map(|number| number.to_string());
         for key in [stem.into_owned()].into_iter().chain(number) {
-            match rows.entry(key) {
-                Entry::Vacant(vacant) => drop(vacant.insert(Some(row))),
-                Entry::Occupied(mut other) => drop(other.insert(None)),
-            }
+            rows.entry(key).and_modify(|row| *row = None).or_insert(Some(row));
         }
     }
     // Whole names are unique, and come before names without ending.
