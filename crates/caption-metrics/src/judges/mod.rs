@@ -204,15 +204,17 @@ impl Table {
 impl fmt::Display for Table {
     /// Writes the metrics' figures, each with the published one in parentheses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:14}", "")?;
-        self.columns.iter().try_for_each(|column| write!(f, "{column:>6}  {:8}", ""))?;
+        let columns = self.columns.iter().map(|column| format!("{column:>6}  {:8}", ""));
+        let header = format!("{:14}{}", "", columns.collect::<String>());
+        writeln!(f, "{}", header.trim_end())?;
         for Row { metric, figures } in &self.rows {
-            write!(f, "\n{metric:14}")?;
-            for Figure { computed, published } in figures {
+            let figures = figures.iter().map(|Figure { computed, published }| {
                 let published = published.map(|figure| format!("({figure:.1})"));
-                write!(f, "{computed:6.1}  {:8}", published.unwrap_or_default())?;
-            }
+                format!("{computed:6.1}  {:8}", published.unwrap_or_default())
+            });
+            let line = format!("{metric:14}{}", figures.collect::<String>());
+            writeln!(f, "{}", line.trim_end())?;
         }
-        write!(f, "\nin parentheses: {}", self.source)
+        write!(f, "in parentheses: {}", self.source)
     }
 }
