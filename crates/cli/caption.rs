@@ -36,6 +36,7 @@ const CAPTION: &str = "{caption}";
 /// command resumes an interrupted one. Pictures that cannot be read are named and counted; the exit
 /// code is then 1, and the others are captioned.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "an option each")]
 #[command(override_usage = "capsmith caption [OPTIONS] RUN PATH...")]
 pub struct Args {
     /// Run folder that `capsmith train` wrote.
@@ -55,7 +56,7 @@ pub struct Args {
     /// already are not captioned again.
     #[arg(long, value_name = "captions.csv|jsonl|json", conflicts_with = "write")]
     out: Option<PathBuf>,
-    /// Write a text file beside each picture, as trainers of LoRAs read them.
+    /// Write a text file beside each picture, as trainers of diffusion models read them.
     #[arg(long, value_enum)]
     write: Option<TextFile>,
     /// Treatment of text files that exist: skip their pictures, overwrite them, or append a line.
@@ -156,7 +157,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let captioner = evaluate::captioner(&folder, device, &options)?;
     let name = printable_path(run).to_string();
     let learned_from = captioner.provenance.learned_from_line(&captioner.config, &name);
-    learned_from.iter().for_each(|line| terminal::say(line));
+    if let Some(line) = learned_from {
+        terminal::say(&line);
+    }
     let captioned = caption_all(args, &captioner, &pictures, device, &mut output);
     // Finished batches are kept, whatever ended the work.
     output.save()?;

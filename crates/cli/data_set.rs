@@ -28,7 +28,7 @@ pub struct CaptionFiles {
     #[arg(long, value_name = "FILE")]
     captions: Option<PathBuf>,
     /// Column of the captions file with the pictures' file names. [default: one of a usual name, such
-    /// as file_name or image]
+    /// as `file_name` or image]
     #[arg(long, value_name = "NAME")]
     image_column: Option<String>,
     /// Column of the captions file with the captions. [default: one of a usual name, such as text or

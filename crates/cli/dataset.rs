@@ -82,13 +82,12 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let config = args.config.as_ref().map(|file| Config::load(file, &[])).transpose()?;
-    let (source, chosen) = match &config {
-        Some(Config { data, .. }) => (data.source()?, Some(data.split_spec())),
-        None => {
-            let dataset = args.dataset.clone().unwrap_or_default();
-            let chosen = args.split.map(|kind| args.options.spec(kind));
-            (args.captions.source(&dataset), chosen)
-        }
+    let (source, chosen) = if let Some(Config { data, .. }) = &config {
+        (data.source()?, Some(data.split_spec()))
+    } else {
+        let dataset = args.dataset.clone().unwrap_or_default();
+        let chosen = args.split.map(|kind| args.options.spec(kind));
+        (args.captions.source(&dataset), chosen)
     };
     let corpus = source.load()?;
     let specs = split_specs(&corpus, chosen, &args.options)?;

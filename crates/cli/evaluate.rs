@@ -35,7 +35,7 @@ use crate::{compare, models, run_arg, terminal};
 ///
 /// Official scores of a run, those with its own settings, lie in its evaluation/test. Scores with
 /// another decoding, checkpoint or tokenizer lie in a folder of their own, such as
-/// evaluation/num_beams=5/test. `evaluate compare RUN RUN` tests whether official scores differ.
+/// `evaluation/num_beams=5/test`. `evaluate compare RUN RUN` tests whether official scores differ.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {

@@ -183,7 +183,7 @@ fn predictions_that_do_not_match_the_references_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let references = folder.path().join("r.json");
     let predictions = folder.path().join("p.json");
-    assert!(failure(&["evaluate"]).contains("--run"));
+    assert!(failure(&["evaluate"]).contains("name a run"));
     fs::write(&references, r#"{"a.jpg": ["a dog runs ."], "b.jpg": ["a cat ."]}"#).unwrap();
     fs::write(&predictions, r#"{"a.jpg": "a dog ."}"#).unwrap();
     let error = failure(&[

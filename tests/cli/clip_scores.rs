@@ -59,6 +59,10 @@ fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
     assert!(error.contains("--embeddings F") && error.contains("precompute"), "{error}");
     let other = place("other");
     init_clip(&other, "24");
+    let weights = Path::new(&other).join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
     let error = failure(&[&files[..], &["--clip", &other, "--embeddings", &embeddings]].concat());
     assert!(error.contains("SHA-256") && error.contains(&other), "{error}");
     let error = failure(&["evaluate", "--run", &run, "--metrics", METRICS, "--clip", &other]);

@@ -22,8 +22,12 @@ fn data_set(texts: &[(&str, &str)], pictures: &[&str]) -> TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    texts.iter().for_each(|(name, text)| write(name, text));
-    pictures.iter().for_each(|name| write(name, ""));
+    for (name, text) in texts {
+        write(name, text);
+    }
+    for name in pictures {
+        write(name, "");
+    }
     folder
 }
 

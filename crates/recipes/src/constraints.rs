@@ -39,6 +39,12 @@ impl Default for Constraints {
 }
 
 impl Constraints {
+    /// Returns true if the scores of generated tokens are changed.
+    #[must_use]
+    pub fn penalizes_repetition(&self) -> bool {
+        self.repetition_penalty.to_bits() != 1.0_f64.to_bits()
+    }
+
     /// Checks all ranges, and that `strategy` uses the length penalty.
     pub(crate) fn check(
         &self,
@@ -57,8 +63,9 @@ impl Constraints {
         )?;
         let key = "decoding.length_penalty";
         check((-5.0..=5.0).contains(&length_penalty), key, &length_penalty, "from -5 to 5")?;
+        let is_default = length_penalty.to_bits() == 1.0_f64.to_bits();
         check(
-            length_penalty == 1.0 || matches!(strategy, Strategy::Beam { .. }),
+            is_default || matches!(strategy, Strategy::Beam { .. }),
             key,
             &length_penalty,
             "1 unless decoding.strategy.kind is \"beam\"",

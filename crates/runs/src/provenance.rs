@@ -85,10 +85,10 @@ impl Provenance {
     pub fn learned_from(&self, config: &Config) -> Option<String> {
         let folder = &config.data.dataset;
         self.data_set.clone().or_else(|| {
-            self.embeddings.as_ref().map(|_| match datasets::is_drawn(folder) {
-                true => datasets::DRAWN_NAME.to_owned(),
-                false => printable_path(folder).to_string(),
-            })
+            self.embeddings.as_ref()?;
+            let is_drawn = datasets::is_drawn(folder);
+            let drawn = is_drawn.then(|| datasets::DRAWN_NAME.to_owned());
+            drawn.or_else(|| Some(printable_path(folder).to_string()))
         })
     }
 

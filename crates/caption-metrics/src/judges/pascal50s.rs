@@ -86,7 +86,7 @@ pub(super) fn accuracies<E: From<Error>>(
     preferences: &[Preference],
     seed: u64,
     mut score: impl FnMut(&[Pair]) -> Result<(Protocol, Columns), E>,
-) -> Result<(Protocol, Vec<(&'static str, Vec<f64>)>), E> {
+) -> Result<(Protocol, Columns), E> {
     let mut sums: Vec<(&'static str, [f64; CATEGORIES])> = Vec::new();
     let mut protocol = None;
     for draw in 0..DRAWS {

@@ -39,7 +39,7 @@ impl TokenConstraints {
 
     /// Returns true if [`Self::apply`] needs the generated tokens.
     pub fn need_history(&self) -> bool {
-        self.constraints.no_repeat_ngram_size > 0 || self.constraints.repetition_penalty != 1.0
+        self.constraints.no_repeat_ngram_size > 0 || self.constraints.penalizes_repetition()
     }
 
     /// Returns the scores `[rows, vocabulary]`, logits or log-probabilities, under the constraints.
@@ -51,7 +51,7 @@ impl TokenConstraints {
         let mut scores = scores.shallow_clone();
         if let Some(history) = history.filter(|_| step > 0) {
             scores = scores.to_kind(Kind::Float);
-            if repetition_penalty != 1.0 {
+            if self.constraints.penalizes_repetition() {
                 scores = penalized(&scores, history, repetition_penalty);
             }
             if (1..=step).contains(&no_repeat_ngram_size) {
