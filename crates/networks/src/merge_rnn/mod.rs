@@ -228,31 +228,33 @@ mod tests {
                 tch::manual_seed(3);
                 network.loss(&images, &batch, pass)
             };
-            tch::manual_seed(3);
-            let dropped = |values: Tensor| values.dropout(0.5, true);
-            let image = network.image.forward(&dropped(images.index_select(0, batch.images())));
-            let words = &network.word_embedding;
-            let words = dropped(Tensor::embedding(words, batch.inputs(), -1, false, false));
-            let inputs = match architecture {
-                Architecture::Merge => words,
-                Architecture::Inject => {
-                    Tensor::cat(&[&words, &image.unsqueeze(1).expand_as(&words)], 2)
-                }
+            let expected = || {
+                tch::manual_seed(3);
+                let dropped = |values: Tensor| values.dropout(0.5, true);
+                let image = network.image.forward(&dropped(images.index_select(0, batch.images())));
+                let words = &network.word_embedding;
+                let words = dropped(Tensor::embedding(words, batch.inputs(), -1, false, false));
+                let inputs = match architecture {
+                    Architecture::Merge => words,
+                    Architecture::Inject => {
+                        Tensor::cat(&[&words, &image.unsqueeze(1).expand_as(&words)], 2)
+                    }
+                };
+                let (outputs, _) = network.run_lstm(&inputs, &network.initial_state(2));
+                let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
+                let states = match architecture {
+                    Architecture::Merge => {
+                        Tensor::cat(&[outputs, image.index_select(0, batch.captions())], 1)
+                    }
+                    Architecture::Inject => outputs,
+                };
+                let logits = network.softmax.forward(&dropped(states));
+                let ids = batch.target_ids();
+                logits.cross_entropy_loss::<Tensor>(ids, None, Reduction::Sum, -100, 0.0)
             };
-            let (outputs, _) = network.run_lstm(&inputs, &network.initial_state(2));
-            let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
-            let states = match architecture {
-                Architecture::Merge => {
-                    Tensor::cat(&[outputs, image.index_select(0, batch.captions())], 1)
-                }
-                Architecture::Inject => outputs,
-            };
-            let logits = network.softmax.forward(&dropped(states));
-            let ids = batch.target_ids();
-            let expected =
-                logits.cross_entropy_loss::<Tensor>(ids, None, Reduction::Sum, -100, 0.0);
-            assert_eq!(loss(Pass::TRAINING), expected, "{architecture:?}");
-            assert_ne!(loss(Pass::EVALUATION), expected, "{architecture:?}");
+            // Tests beside this one draw from the same generator at times.
+            assert!((0..100).any(|_| loss(Pass::TRAINING) == expected()), "{architecture:?}");
+            assert_ne!(loss(Pass::EVALUATION), expected(), "{architecture:?}");
         }
     }
 }
