@@ -58,7 +58,7 @@ fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
     let error = failure(&files);
     assert!(error.contains("--embeddings F") && error.contains("precompute"), "{error}");
     let other = place("other");
-    init_clip(&other, "24");
+    init_clip(&other, "16");
     let error = failure(&[&files[..], &["--clip", &other, "--embeddings", &embeddings]].concat());
     assert!(error.contains("SHA-256") && error.contains(&other), "{error}");
     let error = failure(&["evaluate", "--run", &run, "--metrics", METRICS, "--clip", &other]);
