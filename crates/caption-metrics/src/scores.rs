@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, Serializer};
 
 use crate::clip_score::{ImageClipScores, positive};
-use crate::options::Metric;
+use crate::metric::Metric;
 use crate::{bleu, meteor, numerics};
 
 /// Scores by name, in the order of [`Metric::ALL`]; those not asked for are left out.
