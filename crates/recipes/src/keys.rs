@@ -27,7 +27,7 @@ pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> 
     }
     let mut keys = dotted_keys(table);
     // A kind is named before the keys that its defaults added.
-    keys.sort_by_key(|key| !key.ends_with(".kind"));
+    keys.sort_by_key(|key| key.rsplit('.').next() != Some("kind"));
     for key in keys {
         let (Some(value), Some(example)) = (find(table, &key), find(&known, &key)) else {
             let suggestion = nearest(&key, &dotted_keys(&known)).map(str::to_owned);

@@ -14,6 +14,7 @@ use durable::digests::DigestCache;
 use durable::kept::Key;
 use recipes::Config;
 
+use super::named_paths::NamedPaths;
 use super::{Error, Stage, io_error};
 
 /// Version of the stages' results. Raise it when a command computes other results from the same
@@ -43,35 +44,10 @@ impl Input {
     }
 }
 
-/// Paths with names that stand for them in keys, the most specific ones last.
-#[derive(Debug, Clone)]
-pub(super) struct Places(pub Vec<(PathBuf, &'static str)>);
-
-impl Places {
-    /// Returns a path by the name of the place that it is in.
-    pub fn name(&self, path: &Path) -> String {
-        let within = |(place, name): &(PathBuf, &str)| {
-            let rest = path.strip_prefix(place).ok()?;
-            let rest = rest.display().to_string();
-            Some(if rest.is_empty() { (*name).to_owned() } else { format!("{name}/{rest}") })
-        };
-        self.0.iter().rev().find_map(within).unwrap_or_else(|| path.display().to_string())
-    }
-
-    /// Returns the path that has a name.
-    pub fn path(&self, name: &str) -> PathBuf {
-        let within = |(place, start): &(PathBuf, &str)| match name.strip_prefix(start)? {
-            "" => Some(place.clone()),
-            rest => Some(place.join(rest.strip_prefix('/')?)),
-        };
-        self.0.iter().rev().find_map(within).unwrap_or_else(|| PathBuf::from(name))
-    }
-}
-
 /// Returns a stage's inputs as names and texts.
 pub(super) fn inputs(
     stage: &Stage,
-    places: &Places,
+    paths_by_name: &NamedPaths,
     digests: &mut DigestCache,
 ) -> Result<Vec<(String, String)>, Error> {
     let inputs = stage.inputs.iter().map(|input| {
@@ -85,8 +61,8 @@ pub(super) fn inputs(
                 }
                 ("config".to_owned(), text)
             }
-            Input::Path(path) => (places.name(path), contents(path, digests)?.to_string()),
-            Input::Contents(path, contents) => (places.name(path), contents.to_string()),
+            Input::Path(path) => (paths_by_name.name(path), contents(path, digests)?.to_string()),
+            Input::Contents(path, contents) => (paths_by_name.name(path), contents.to_string()),
         })
     });
     inputs.collect()
@@ -96,10 +72,10 @@ pub(super) fn inputs(
 pub(super) fn key<'p>(
     stage: &Stage,
     inputs: &[(String, String)],
-    places: &Places,
+    paths_by_name: &NamedPaths,
     before: impl Iterator<Item = (&'p str, &'p Key)>,
 ) -> Key {
-    let arguments = stage.arguments.iter().map(|argument| places.name(Path::new(argument)));
+    let arguments = stage.arguments.iter().map(|argument| paths_by_name.name(Path::new(argument)));
     let key = Key::new([("results version", RESULTS_VERSION)])
         .and(Key::new([(FORMAT, "by content")]))
         .with_digest("arguments", &arguments.collect::<Vec<_>>())

@@ -21,6 +21,7 @@
 
 mod check;
 mod key;
+mod named_paths;
 mod record;
 mod run;
 
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use durable::digests::DigestCache;
 use durable::kept::Key;
 use foreign_text::printable_path;
-use key::Places;
+use named_paths::NamedPaths;
 
 pub use check::{Check, Damage};
 pub use key::Input;
@@ -97,7 +98,7 @@ pub struct Plan {
     folder: PathBuf,
     stages: Vec<Stage>,
     keys: Vec<Key>,
-    places: Places,
+    paths_by_name: NamedPaths,
     digests: DigestCache,
     /// Texts of all inputs, by their digests in keys.
     inputs: BTreeMap<String, String>,
@@ -186,7 +187,7 @@ impl Plan {
             folder: folder.to_owned(),
             stages: Vec::new(),
             keys: Vec::new(),
-            places: Places(vec![(folder.to_owned(), STUDY)]),
+            paths_by_name: NamedPaths(vec![(folder.to_owned(), STUDY)]),
             digests: DigestCache::new(&folder.join("digests.json")),
             inputs: BTreeMap::new(),
         }
@@ -194,7 +195,7 @@ impl Plan {
 
     /// Lets `name` stand for a path in the keys of later stages: it may move, by its contents.
     pub fn name_path(&mut self, path: &Path, name: &'static str) {
-        self.places.0.push((path.to_owned(), name));
+        self.paths_by_name.0.push((path.to_owned(), name));
     }
 
     /// Returns a file or folder with its present contents, as an input of many stages.
@@ -219,8 +220,8 @@ impl Plan {
         assert!(!self.stages.iter().any(has_name), "two stages are called {}", stage.name);
         let before =
             stage.after.iter().map(|&index| (self.stages[index].name.as_str(), &self.keys[index]));
-        let inputs = key::inputs(&stage, &self.places, &mut self.digests)?;
-        let key = key::key(&stage, &inputs, &self.places, before);
+        let inputs = key::inputs(&stage, &self.paths_by_name, &mut self.digests)?;
+        let key = key::key(&stage, &inputs, &self.paths_by_name, before);
         for (name, text) in inputs {
             self.inputs.insert(key.get(&name).unwrap_or_default().to_owned(), text);
         }
@@ -322,7 +323,7 @@ impl Plan {
     /// Describes the change of an input between two keys.
     fn change(&self, name: &str, before: &Key, now: &Key) -> String {
         const SHOWN: usize = 3;
-        let path = self.places.path(name);
+        let path = self.paths_by_name.path(name);
         let text = |key: &Key| key.get(name).map(|digest| self.input_file(digest));
         let before = text(before).and_then(|file| fs::read_to_string(file).ok());
         let now = now.get(name).and_then(|digest| self.inputs.get(digest));
