@@ -35,8 +35,8 @@ fn photos(folder: &Path) -> String {
 
 /// Returns the rows of an embeddings file.
 fn rows(embeddings: &str, folder: &Path) -> Vec<Vec<f32>> {
-    let out = text(&folder.join("e.npy"));
-    let _ = fs::remove_file(&out);
+    let name = Path::new(embeddings).with_extension("npy");
+    let out = text(&folder.join(name.file_name().unwrap()));
     success(&["export-features", embeddings, "--out", &out]);
     let bytes = fs::read(&out).unwrap();
     let values = bytes[bytes.len() - 16 * 24 * 4..].as_chunks::<4>().0;
