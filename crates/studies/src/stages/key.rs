@@ -33,7 +33,7 @@ pub enum Input {
     Config(Box<Config>),
     /// A file or folder, by the names and contents of the files in it. May be missing.
     Path(PathBuf),
-    /// A [`Self::Path`] with the [`contents`] that it has now.
+    /// A [`Self::Path`] with the contents that it has now.
     Contents(PathBuf, Arc<str>),
 }
 
