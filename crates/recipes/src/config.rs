@@ -55,6 +55,20 @@ const ADDED: [(&str, Value); 2] = [
     ("training.deterministic", Value::Boolean(false)),
 ];
 
+/// Lines of [`Config::to_toml`] that version 0.2.0 did not write: new keys with their defaults.
+const NEW_LINES: [&str; 10] = [
+    "captions = \"\"",
+    "image_column = \"\"",
+    "caption_column = \"\"",
+    "images = \"\"",
+    "split_seed = 42",
+    "dropout = 0.0",
+    "no_repeat_ngram_size = 0",
+    "repetition_penalty = 1.0",
+    "length_penalty = 1.0",
+    "min_new_tokens = 0",
+];
+
 /// Full specification of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -264,6 +278,13 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the configuration as version 0.2.0 wrote it, which keys of its studies digest.
+    #[must_use]
+    pub fn to_toml_of_0_2_0(&self) -> String {
+        let text = self.to_toml();
+        text.split_inclusive('\n').filter(|line| !NEW_LINES.contains(&line.trim_end())).collect()
     }
 
     /// Returns dotted keys and their values as TOML writes them.
@@ -561,6 +582,19 @@ pub(crate) mod tests {
         let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
         let error = words.with_settings(&set).unwrap_err().to_string();
         assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
+    }
+
+    #[test]
+    fn configs_of_version_0_2_0_are_written_as_it_wrote_them() {
+        // Printed by that version: `capsmith train --config configs/flickr8k/NAME --print-config`.
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/configs/0.2.0");
+        for name in ["prefix-only", "prefix-custom-tokenizer", "sbg", "merge-rnn"] {
+            let path = Path::new(fixtures).join(name).with_extension("toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let config = Config::load_saved(&path).unwrap();
+            assert_eq!(config.to_toml_of_0_2_0(), text, "{name}");
+            assert_ne!(config.to_toml(), text, "{name}");
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) fn old_key(stage: &Stage, before: Key) -> Result<Key, Error> {
     for input in &stage.inputs {
         key = match input {
             Input::Text(name, text) => key.with_digest(name, text),
-            Input::Config(config) => key.with_digest("config", &config.to_toml()),
+            Input::Config(config) => key.with_digest("config", &config.to_toml_of_0_2_0()),
             Input::Path(path) | Input::Contents(path, _) => {
                 key.with_digest(&path.display().to_string(), &listing(path)?)
             }
