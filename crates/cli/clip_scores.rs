@@ -10,9 +10,10 @@ use foreign_text::printable_path;
 use hub::ModelFiles;
 use precompute::Network;
 use runs::RunFolder;
+use tch::Device;
 use training::clip_scorer::ClipScorer;
 
-use crate::{bounds, models, process};
+use crate::{bounds, models};
 
 #[derive(clap::Args)]
 pub struct ClipScoreArgs {
@@ -57,7 +58,7 @@ impl ClipScoreArgs {
         &self,
         metrics: &[Metric],
         run: Option<(&Path, &[String])>,
-        device: &str,
+        device: impl FnOnce() -> anyhow::Result<Device>,
     ) -> anyhow::Result<Option<ClipScore>> {
         let Some(metric) = metrics.iter().find(|metric| metric.needs_clip()) else {
             if run.is_none() && (self.embeddings.is_some() || self.clip.is_some()) {
@@ -75,9 +76,8 @@ impl ClipScoreArgs {
         };
         let clip = models::find(&clip, ModelFiles::ClipText)
             .context("name the folder of the CLIP with --clip")?;
-        let device = process::device(device, launchers::ProcessRank::from_env()?)?;
         Ok(Some(ClipScore {
-            model: Arc::new(ClipScorer::load(&clip, &embeddings, device)?),
+            model: Arc::new(ClipScorer::load(&clip, &embeddings, device()?)?),
             weight: self.clipscore_weight,
             prompt: self.clipscore_prompt.clone(),
         }))

@@ -20,7 +20,7 @@ use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
 use crate::clip_scores::ClipScoreArgs;
 use crate::run_arg::RunArg;
-use crate::{compare, models, run_arg, terminal};
+use crate::{compare, models, process, run_arg, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
@@ -93,13 +93,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             _ => {}
         }
         let metrics = files.scoring.metrics.as_deref().unwrap_or_default();
-        let device = args.device.as_deref().unwrap_or("cpu");
+        let device =
+            || process::device(args.device.as_deref().unwrap_or("cpu"), ProcessRank::from_env()?);
         files.scoring.clip = args.clip.load(metrics, None, device)?;
         return caption_metrics::cli::evaluate(&files, &mut out, &terminal::BARS, terminal::say);
     };
     check_file_options(&args.files)?;
-    let system = RunFolder::open(run)?.config()?.system;
-    let tokenizer = training::evaluate::scoring_tokenizer(&system);
+    let folder = RunFolder::open(run)?;
+    let tokenizer = training::evaluate::scoring_tokenizer(&folder.config()?.system);
     let mut options = args.files.scoring.options(tokenizer, terminal::say)?;
     let path = |key: &str, path: Option<&Path>| {
         path.map(|path| format!("{key}={:?}", path.display().to_string()))
@@ -109,8 +110,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         path("data.embeddings", args.clip.embeddings_of_run(&options.metrics)),
     ];
     let sets: Vec<String> = args.sets.iter().cloned().chain(moved.into_iter().flatten()).collect();
-    let device = args.device.as_deref().unwrap_or("cpu");
-    options.clip = args.clip.load(&options.metrics, Some((run, &sets)), device)?;
+    let process = ProcessRank::from_env()?;
+    let device = run_arg::device(args.device.as_deref(), &folder, process)?;
+    options.clip = args.clip.load(&options.metrics, Some((run, &sets)), || Ok(device))?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &sets,
@@ -119,10 +121,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             control_seed: args.control,
             out: args.out.clone(),
-            process: ProcessRank::from_env()?,
+            process,
         },
     };
-    let scored = match evaluate(run, args.device.as_deref(), &captioning, &options)? {
+    let scored = match evaluate(&folder, run, device, &captioning, &options)? {
         Evaluated::Scored(scored) => scored,
         Evaluated::Left(0) => {
             terminal::say("another process scores the captions");
@@ -262,18 +264,17 @@ fn standing(folder: &RunFolder) -> anyhow::Result<Option<String>> {
 
 /// Captions and scores a split of a run, once for each of its rerankings.
 pub fn evaluate(
+    folder: &RunFolder,
     run: &Path,
-    device: Option<&str>,
+    device: Device,
     captioning: &CaptionOptions,
     options: &Options,
 ) -> anyhow::Result<Evaluated> {
-    let folder = RunFolder::open(run)?;
-    let device = run_arg::device(device, &folder, captioning.evaluation.process)?;
-    let captioner = captioner(&folder, device, captioning)?;
-    if let Some(standing) = standing(&folder)? {
+    let captioner = captioner(folder, device, captioning)?;
+    if let Some(standing) = standing(folder)? {
         terminal::say(&standing);
     }
     let mut bar = terminal::Bar::default();
-    evaluate_run(&folder, &captioner, device, &captioning.evaluation, options, &mut bar)
+    evaluate_run(folder, &captioner, device, &captioning.evaluation, options, &mut bar)
         .with_context(|| format!("cannot evaluate {}", printable_path(run)))
 }

@@ -134,7 +134,7 @@ pub enum Error {
         folder: PathBuf,
         /// The file, or those of which one is needed.
         file: String,
-        /// What to put there.
+        /// Instruction about the files that belong there.
         hint: &'static str,
     },
     /// A file's digest cannot be computed.

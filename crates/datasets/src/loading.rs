@@ -78,8 +78,8 @@ impl Layout {
 impl Corpus {
     /// Reads the captions under `dir`, and finds its pictures without opening them.
     ///
-    /// What each kind of bad input leads to is listed at [`crate::WarningKind`]; everything not
-    /// there is an error that names file and line. See [`Source::load`].
+    /// [`crate::WarningKind`] lists the bad input that is only warned of; all other is an error
+    /// that names file and line. See [`Source::load`].
     pub fn load(dir: &Path, layout: Option<Layout>) -> Result<Self, LoadError> {
         Source::new(dir, layout).load()
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::LoadError;
-use crate::reading::PICTURE_EXTENSIONS;
+use crate::reading::is_picture_name;
 
 /// Returns the files of `paths`, each once: a folder stands for its pictures, by name.
 ///
@@ -42,12 +42,11 @@ fn add_folder(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Resul
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         if entry.file_type().map_err(error)?.is_dir() {
             if recursive {
                 add_folder(&path, recursive, files)?;
             }
-        } else if PICTURE_EXTENSIONS.iter().any(|known| extension == *known) {
+        } else if is_picture_name(&entry.file_name().to_string_lossy()) {
             files.push(path);
         }
     }

@@ -37,8 +37,8 @@ const PICTURE_FOLDERS: [&str; 16] = [
 
 /// Extensions of image files; other names in a caption file are not images.
 ///
-/// Those of HEIC, AVIF and JPEG XL cannot be decoded, which is an error that names the format.
-pub(crate) const PICTURE_EXTENSIONS: [&str; 16] = [
+/// HEIC, AVIF and JPEG XL cannot be decoded: an error names the format.
+const PICTURE_EXTENSIONS: [&str; 16] = [
     "jpg", "jpeg", "png", "gif", "bmp", "webp", "ppm", "pgm", "pbm", "pnm", "tif", "tiff", "heic",
     "heif", "avif", "jxl",
 ];

@@ -36,8 +36,7 @@ pub(crate) fn find(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut files = texts.map(|text| folder.join(text));
     // Annotations of other programs are JSON, too.
     let has_captions = |file: &PathBuf| {
-        let is_json = file.extension().is_some_and(|extension| extension == "json");
-        !is_json
+        !is_json(file)
             || text::read(file).is_ok_and(|text| {
                 descriptions::of_json(&text).is_ok_and(|captions| !captions.is_empty())
             })
@@ -67,7 +66,7 @@ pub(crate) fn load(
         };
         let location = Location::Line(1);
         let text = text::read(file)?;
-        let captions = if file.extension().is_some_and(|extension| extension == "json") {
+        let captions = if is_json(file) {
             descriptions::of_json(&text).map_err(|error| {
                 let problem = format!("is no JSON object with captions: {error}");
                 LoadError::malformed(file, location, problem)
@@ -88,6 +87,10 @@ pub(crate) fn load(
     }
     reading.file = folder;
     reading.finish_with(root, folder, Layout::TextFiles, members)
+}
+
+fn is_json(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "json")
 }
 
 /// Returns the file of captions of an image, if `names` has one.

@@ -301,7 +301,10 @@ impl Config {
         model: &dyn Fn(&Path) -> PathBuf,
     ) -> Self {
         let (mut paths, mut models) = (Vec::new(), Vec::new());
-        paths.extend([&mut self.data.dataset, &mut self.data.embeddings]);
+        let Data { dataset, captions, images, embeddings, .. } = &mut self.data;
+        paths.extend([dataset, embeddings]);
+        // Both are empty where they are found in the data set.
+        paths.extend([captions, images].into_iter().filter(|path| !path.as_os_str().is_empty()));
         match &mut self.system {
             System::ClipPrefix(system) => models.push(&mut system.gpt2.model),
             System::Sbg(Sbg { gpt2, keywords, reranking, .. }) => {
@@ -582,6 +585,21 @@ pub(crate) mod tests {
         let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
         let error = words.with_settings(&set).unwrap_err().to_string();
         assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
+    }
+
+    #[test]
+    fn every_path_of_the_data_is_replaced_but_those_that_are_not_set() {
+        let paths = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+            let config =
+                Config::parse(&reference("merge-rnn"), Path::new("c.toml"), &sets).unwrap();
+            let moved = config.with_paths(&|path| Path::new("/new").join(path), &Path::to_owned);
+            let Data { captions, images, .. } = moved.data;
+            [captions, images].map(|path| path.display().to_string())
+        };
+        assert_eq!(paths(&[]), ["", ""]);
+        let set = ["data.captions=a.csv", "data.images=photos"];
+        assert_eq!(paths(&set), ["/new/a.csv", "/new/photos"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Composite (Aditya et al. 2015): ratings of correctness from 1 to 5 by Mechanical Turk.
 //!
-//! Of an image's captions in a file the first is one of its references, and papers use the first
-//! three. CLIPScore's paper takes that reference away from the references, and prints for
+//! The first of an image's captions in a file is one of its references; papers use the first three. CLIPScore's paper takes that reference away from the references, and prints for
 //! comparison what comes out if it stays; other programs do not rate it at all.
+
+use strsim::levenshtein;
 
 use super::files::Files;
 use super::published::{COMPOSITE, COMPOSITE_ALL_REFERENCES, COMPOSITE_MACHINES};
@@ -129,29 +130,16 @@ fn rows(text: &str) -> Result<Vec<Row>, String> {
     if rows.is_empty() { Err("it holds no ratings".to_owned()) } else { Ok(rows) }
 }
 
-/// Returns all references but the one with the smallest edit distance to the caption.
+/// Returns all references but the one with the smallest edit distance to the caption, in
+/// characters.
 fn without_nearest(references: &[String], caption: &str) -> Vec<String> {
-    let distances = references.iter().map(|reference| distance(reference, caption));
+    let distances = references.iter().map(|reference| levenshtein(reference, caption));
     let nearest = distances.enumerate().min_by_key(|(_, distance)| *distance);
     let mut others = references.to_vec();
     if let Some((nearest, _)) = nearest {
         others.remove(nearest);
     }
     others
-}
-
-/// Returns the edit distance of two texts (Levenshtein 1966), in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (line, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (at, y) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(diagonal + 1).min(row[at] + 1);
-        }
-    }
-    row[b.chars().count()]
 }
 
 #[cfg(test)]
@@ -163,7 +151,7 @@ mod tests {
         for (a, b, expected) in
             [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("é", "e", 1), ("a", "a", 0)]
         {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(levenshtein(a, b), expected, "{a} {b}");
         }
     }
 

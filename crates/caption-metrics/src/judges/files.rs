@@ -19,8 +19,7 @@ pub struct SuiteFile {
     pub name: &'static str,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
-    /// Whether it is the copy from which the published figures come out; absent where none is
-    /// known.
+    /// True for the copy from which the published figures come out; absent where none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_known_copy: Option<bool>,
 }
@@ -28,7 +27,7 @@ pub struct SuiteFile {
 /// The folder of a judge suite.
 pub(super) struct Files<'a> {
     pub(super) folder: &'a Path,
-    /// What to put there.
+    /// Instruction about the files that belong there.
     pub(super) hint: &'static str,
     /// The files that were found.
     pub(super) found: Vec<SuiteFile>,

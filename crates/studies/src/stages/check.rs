@@ -63,7 +63,10 @@ pub(super) fn digests(plan: &Plan, stage: &Stage) -> Result<Digests, Error> {
             digests::add(&mut all, Path::new(""), output)?;
         }
     }
-    Ok(all.into_iter().map(|(name, sha)| (plan.recorded_name(Path::new(&name)), sha)).collect())
+    Ok(all
+        .into_iter()
+        .map(|(name, sha)| (plan.paths_by_name.name(Path::new(&name)), sha))
+        .collect())
 }
 
 /// Checks the outputs of a finished stage.
@@ -78,7 +81,7 @@ pub(super) fn damage(plan: &Plan, stage: &Stage, record: &Record) -> Result<Opti
     }
     let found = match &stage.check {
         Check::Contents | Check::Scores { .. } => {
-            let path = |name: &String| plan.recorded_path(name).display().to_string();
+            let path = |name: &String| plan.paths_by_name.path(name).display().to_string();
             let files = record.files.iter().map(|(name, sha256)| (path(name), sha256.clone()));
             digests::first_changed(&files.collect(), Path::new("")).map(|path| {
                 Damage::Lost(format!(

@@ -360,22 +360,6 @@ impl Plan {
         Ok(self.digests.save()?)
     }
 
-    /// Returns the name of an output in a record: relative to the study if it is in its folder.
-    fn recorded_name(&self, path: &Path) -> String {
-        path.strip_prefix(&self.folder).map_or_else(
-            |_| path.display().to_string(),
-            |within| format!("{STUDY}/{}", within.display()),
-        )
-    }
-
-    /// Returns the path of an output from its name in a record.
-    ///
-    /// Version 0.2.0 wrote the path itself.
-    fn recorded_path(&self, name: &str) -> PathBuf {
-        let within = name.strip_prefix(STUDY).and_then(|rest| rest.strip_prefix('/'));
-        within.map_or_else(|| PathBuf::from(name), |within| self.folder.join(within))
-    }
-
     /// Returns the action of a run for a stage.
     ///
     /// # Errors
