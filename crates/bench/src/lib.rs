@@ -132,6 +132,7 @@ impl Bench {
             clip_dim: CLIP_DIM,
             prefix_length: PREFIX_LENGTH,
             dropout: 0.0,
+            standardize: false,
         };
         let captioner = ClipCaptioner::new(store.root(), gpt2, &mapper);
         let images = rows.iter().map(|row| row.embedding + 1).max().unwrap_or(0);

@@ -42,6 +42,15 @@ impl<'a> Builder<'a> {
         self.path.var(name, shape, self.begin(random))
     }
 
+    /// Adds a variable that no optimizer changes.
+    ///
+    /// # Panics
+    /// Panics if memory is exhausted.
+    pub(crate) fn untrained(&self, name: &str, size: i64, value: f64) -> Tensor {
+        let mut variable = self.path.zeros_no_train(name, &[size]);
+        tch::no_grad(|| variable.fill_(value))
+    }
+
     pub(crate) fn normal(&self, name: &str, shape: &[i64], std: f64) -> Result<Tensor, TchError> {
         self.path.f_var(name, shape, self.begin(Init::Randn { mean: 0.0, stdev: std }))
     }

@@ -16,7 +16,7 @@
 //! let device = networks::device::parse_device("cpu")?;
 //! let store = nn::VarStore::new(device);
 //! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
-//! let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: 10, dropout: 0.0 };
+//! let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: 10, dropout: 0.0, standardize: false };
 //! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
 //! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));
@@ -48,6 +48,7 @@ pub mod merge_rnn;
 mod pass;
 mod precision;
 pub mod prefix;
+mod standardization;
 mod text_model;
 pub mod transfer;
 pub mod vgg;
@@ -57,4 +58,5 @@ pub use bf16::Bf16Copies;
 pub use layers::{InitialWeights, normalized};
 pub use pass::{GradientCheckpointing, Pass};
 pub use precision::Precision;
+pub use standardization::Standardization;
 pub use text_model::TextModelError;

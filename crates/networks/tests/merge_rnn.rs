@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use networks::Pass;
 use networks::merge_rnn::{
     Architecture, MergeRnn, MergeRnnConfig, Sentence, WordBatch, beam_search,
 };
 use networks::weights::{self, Checkpoint};
+use networks::{InitialWeights, Pass, Standardization};
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
@@ -36,14 +36,13 @@ fn network(
     let initial = Checkpoint::open(&file(&format!("{name}.initial.safetensors"))).unwrap();
     let images = initial.tensor("images", Device::Cpu).unwrap();
     let checkpoint = Checkpoint::open(&file(&format!("{name}.{weights}.safetensors"))).unwrap();
-    let vocab_size = checkpoint.shape("softmax.bias").unwrap()[0] as i64;
-    let layer_size = checkpoint.shape("image.bias").unwrap()[0] as i64;
     let config = MergeRnnConfig {
         architecture,
-        vocab_size,
-        layer_size,
+        vocab_size: checkpoint.shape("softmax.bias").unwrap()[0] as i64,
+        layer_size: checkpoint.shape("image.bias").unwrap()[0] as i64,
         image_dim: images.size()[1],
         dropout: 0.0,
+        standardize: false,
     };
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = MergeRnn::new(store.root(), &config);
@@ -115,6 +114,7 @@ fn a_new_network_is_drawn_as_glorot_and_bengio_say() {
         layer_size: 64,
         image_dim: 100,
         dropout: 0.0,
+        standardize: false,
     };
     let _network = MergeRnn::new(store.root(), &config);
     // The LSTM's kernel has 128 + 64 inputs and 256 outputs.
@@ -131,5 +131,41 @@ fn a_new_network_is_drawn_as_glorot_and_bengio_say() {
     }
     for (name, variable) in store.variables() {
         assert_eq!(name.ends_with("bias"), variable.abs().max().double_value(&[]) == 0.0, "{name}");
+    }
+}
+
+#[test]
+fn a_standardised_network_is_the_plain_one_on_standardised_images() {
+    let numbers = numbers();
+    let caption = integers(&numbers["captions"][0]);
+    let batch = WordBatch::new(&[caption.as_slice()], &[2], Device::Cpu);
+    for (name, architecture) in WAYS {
+        let (store, plain, images) = network(architecture, name, "sharpened");
+        let config = MergeRnnConfig {
+            architecture,
+            vocab_size: store.variables()["softmax.bias"].size()[0],
+            layer_size: store.variables()["image.bias"].size()[0],
+            image_dim: images.size()[1],
+            dropout: 0.0,
+            standardize: true,
+        };
+        let ours = nn::VarStore::new(Device::Cpu);
+        let standardised = MergeRnn::with_initial(ours.root(), &config, InitialWeights::Zeros);
+        let statistics = Standardization::of(&images);
+        standardised.standardization().unwrap().set(&statistics);
+        let own = ours.variables();
+        tch::no_grad(|| {
+            for (variable, tensor) in store.variables() {
+                own[&variable].shallow_clone().copy_(&tensor);
+            }
+        });
+        let moved = statistics.apply(&images);
+        let loss = |network: &MergeRnn, images: &Tensor| {
+            network.loss(images, &batch, Pass::EVALUATION).double_value(&[])
+        };
+        assert_eq!(loss(&standardised, &images).to_bits(), loss(&plain, &moved).to_bits());
+        assert!((loss(&standardised, &images) - loss(&plain, &images)).abs() > 1e-4, "{name}");
+        let beams = |network: &MergeRnn, images: &Tensor| beam_search(network, images, 2, 6);
+        assert_eq!(beams(&standardised, &images), beams(&plain, &moved), "{name}");
     }
 }

@@ -14,12 +14,17 @@ use networks::prefix::{
     self, CaptionerInitialWeights, ClipCaptioner, MapperConfig, MapperKind, TokenBatch,
 };
 use networks::weights::{self, Checkpoint, WeightsError};
-use networks::{InitialWeights, Pass};
+use networks::{InitialWeights, Pass, Standardization};
 use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
-const MAPPER: MapperConfig =
-    MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: PREFIX, dropout: 0.0 };
+const MAPPER: MapperConfig = MapperConfig {
+    kind: MapperKind::Mlp,
+    clip_dim: 16,
+    prefix_length: PREFIX,
+    dropout: 0.0,
+    standardize: false,
+};
 const FULL_STOP: usize = 13;
 const TOLERANCE: f64 = 1e-5;
 const NOTICED: f64 = 10.0 * TOLERANCE;
@@ -368,4 +373,34 @@ fn dropout_of_the_mapper_drops_values_of_embeddings_in_training_only() {
     let of_all = loss(&plain, embeddings, false);
     assert_eq!(loss(&dropping, embeddings, false).to_bits(), of_all.to_bits());
     assert!((of_all - of_dropped()).abs() > NOTICED);
+}
+
+#[test]
+fn a_standardised_captioner_is_the_plain_one_on_standardised_embeddings() {
+    let expected = tensors("prefix/loss.safetensors");
+    let (embeddings, batch) = (&expected["embeddings"], batch_of(&rows(&expected)));
+    let (_store, plain) = loaded();
+    let (mut store, standardised) = of_zeros(|_| (), &MapperConfig { standardize: true, ..MAPPER });
+    let statistics = Standardization::of(embeddings);
+    standardised.standardization().unwrap().set(&statistics);
+    let kept = store.variables();
+    let mut weights: Vec<(String, Tensor)> =
+        tensors("prefix/model.safetensors").into_iter().collect();
+    for name in ["standardization.mean", "standardization.deviation"] {
+        assert!(!kept[name].requires_grad(), "{name}");
+        weights.push((name.to_owned(), kept[name].copy()));
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    weights::save(file.path(), &weights, &BTreeMap::new()).unwrap();
+    prefix::load(&mut store, &Checkpoint::open(file.path()).unwrap()).unwrap();
+
+    let moved = statistics.apply(embeddings);
+    assert!(moved.mean(Kind::Float).abs().double_value(&[]) < TOLERANCE);
+    assert!((moved.square().mean(Kind::Float).double_value(&[]) - 1.0).abs() < TOLERANCE);
+    let loss = |captioner: &ClipCaptioner, rows: &Tensor| {
+        captioner.caption_loss(rows, &batch, Pass::EVALUATION).double_value(&[])
+    };
+    assert_eq!(loss(&standardised, embeddings).to_bits(), loss(&plain, &moved).to_bits());
+    assert!((loss(&standardised, embeddings) - loss(&plain, embeddings)).abs() > NOTICED);
+    assert_eq!(standardised.prefix(embeddings), plain.prefix(&moved));
 }

@@ -56,13 +56,14 @@ const ADDED: [(&str, Value); 2] = [
 ];
 
 /// Lines of [`Config::to_toml`] that version 0.2.0 did not write: new keys with their defaults.
-const NEW_LINES: [&str; 10] = [
+const NEW_LINES: [&str; 11] = [
     "captions = \"\"",
     "image_column = \"\"",
     "caption_column = \"\"",
     "images = \"\"",
     "split_seed = 42",
     "dropout = 0.0",
+    "standardize = false",
     "no_repeat_ngram_size = 0",
     "repetition_penalty = 1.0",
     "length_penalty = 1.0",

@@ -35,7 +35,12 @@ fn clip_prefix() -> Config {
     let system = ClipPrefix {
         gpt2: Gpt2 { model: "weights/gpt2".to_owned(), tuning: Tuning::Full },
         tokenizer: Tokenizer::Pretrained {},
-        mapper: Mapper { kind: MapperKind::Mlp, prefix_length: 10, dropout: 0.0 },
+        mapper: Mapper {
+            kind: MapperKind::Mlp,
+            prefix_length: 10,
+            dropout: 0.0,
+            standardize: false,
+        },
     };
     Config {
         system: System::ClipPrefix(system),
@@ -143,7 +148,12 @@ fn merge_rnn() -> Config {
     let Config { data, training, optimizer, decoding, .. } = clip_prefix();
     let system = MergeRnn {
         vocabulary: Vocabulary { min_frequency: 3 },
-        network: Network { architecture: Architecture::Merge, layer_size: 256, dropout: 0.0 },
+        network: Network {
+            architecture: Architecture::Merge,
+            layer_size: 256,
+            dropout: 0.0,
+            standardize: false,
+        },
     };
     Config {
         system: System::MergeRnn(system),

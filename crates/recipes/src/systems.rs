@@ -132,6 +132,10 @@ pub struct Mapper {
     /// Dropout probability of the embedding's values in training. Default 0 (`ClipCap`).
     #[serde(default)]
     pub dropout: f64,
+    /// Whether each value of the embedding is standardised first, by its mean and standard
+    /// deviation over the training images. Default false (`ClipCap`).
+    #[serde(default)]
+    pub standardize: bool,
 }
 
 /// Network of the mapper.
@@ -152,7 +156,12 @@ pub enum MapperKind {
 impl Mapper {
     pub(crate) fn kinds() -> [Self; 2] {
         let transformer = MapperKind::Transformer { clip_length: 10, layers: 8 };
-        [MapperKind::Mlp, transformer].map(|kind| Self { kind, prefix_length: 10, dropout: 0.0 })
+        [MapperKind::Mlp, transformer].map(|kind| Self {
+            kind,
+            prefix_length: 10,
+            dropout: 0.0,
+            standardize: false,
+        })
     }
 }
 
@@ -248,6 +257,10 @@ pub struct Network {
     /// before the softmax. Default 0, as in the paper.
     #[serde(default)]
     pub dropout: f64,
+    /// Whether each value of the image embedding is standardised first, by its mean and standard
+    /// deviation over the training images. Default false, as in the paper.
+    #[serde(default)]
+    pub standardize: bool,
 }
 
 /// Entry point of the image into a recurrent captioner.

@@ -11,7 +11,7 @@ use progress::Progress;
 use recipes::{Config, Precision, System};
 use runs::metrics::ScoredSplit;
 use runs::{RunFolder, ScoreSettings, ScoreTags, checkpoints, scores_file};
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::captioner::{Captioner, Choice};
 use crate::captions::{Caption, ImageInputs, best};
@@ -268,10 +268,7 @@ pub(crate) fn image_inputs(
     captioner: &Captioner,
     images: &[usize],
 ) -> Result<ImageInputs, Error> {
-    let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
-    let device = inputs.embeddings.device();
-    let embeddings =
-        inputs.embeddings.index_select(0, &Tensor::from_slice(&rows).to_device(device));
+    let embeddings = inputs.embeddings_of(images);
     let keywords = match &captioner.config.system {
         System::Sbg(system) => {
             let selected = ImageKeywords::open(&system.keywords.selected)?;

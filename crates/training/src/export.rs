@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use networks::Standardization;
+use networks::prefix::STANDARDIZATION;
 use networks::weights;
 use networks::weights::write_tensors;
 use runs::checkpoints;
 use runs::{RunFolder, write_json};
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::checkpoint;
 use crate::error::Error;
@@ -16,6 +18,9 @@ use crate::language_model;
 
 /// Prefix of the language model's names in ClipCap's checkpoints; Hugging Face's have none.
 const LANGUAGE_MODEL: &str = "gpt.";
+
+/// First layers of the two mappers, one of which a checkpoint has.
+const FIRST_LAYERS: [&str; 2] = ["clip_project.model.0", "clip_project.linear"];
 
 /// Format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,7 @@ fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
         .names()
         .map(|name| Ok((name.to_owned(), weights.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
+    fold_standardization(&mut tensors);
     // PyTorch has the tied weight under both names.
     if weights.shape(HEAD).is_none() {
         tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
@@ -81,4 +87,26 @@ fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
     let file = staging.path().join("model.safetensors");
     write_tensors(&file, &tensors)?;
     Ok(staging.keep_file(&file, out)?)
+}
+
+/// Replaces a standardisation by a change of the mapper's first layer, since `ClipCap` has none.
+fn fold_standardization(tensors: &mut Vec<(String, Tensor)>) {
+    let [mean, deviation] = ["mean", "deviation"].map(|name| {
+        let name = format!("{STANDARDIZATION}.{name}");
+        let at = tensors.iter().position(|(stored, _)| *stored == name)?;
+        Some(tensors.swap_remove(at).1)
+    });
+    let (Some(mean), Some(deviation)) = (mean, deviation) else {
+        return;
+    };
+    let standardization = Standardization::new(mean, deviation);
+    for layer in FIRST_LAYERS {
+        let tensor = |name| {
+            let name = format!("{layer}.{name}");
+            tensors.iter().find(|(stored, _)| *stored == name).map(|(_, tensor)| tensor)
+        };
+        if let (Some(weight), Some(bias)) = (tensor("weight"), tensor("bias")) {
+            standardization.fold_into(weight, bias);
+        }
+    }
 }

@@ -60,6 +60,14 @@ impl Inputs {
         self.rows[image]
     }
 
+    /// Returns the embeddings of those of `images` that have one, `[images, clip_dim]`.
+    #[must_use]
+    pub fn embeddings_of(&self, images: &[usize]) -> Tensor {
+        let rows: Vec<i64> = images.iter().filter_map(|&image| self.row(image)).collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());
+        self.embeddings.index_select(0, &rows)
+    }
+
     /// Returns the number of `images` without an embedding.
     #[must_use]
     pub fn without_embedding(&self, images: &[usize]) -> usize {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use collectives::{BUCKET_BYTES, Buckets, Collectives};
-use networks::{Bf16Copies, GradientCheckpointing, Pass, Precision, libtorch};
+use networks::{Bf16Copies, GradientCheckpointing, Pass, Precision, Standardization, libtorch};
 use tch::{TchError, Tensor, no_grad};
 
 use crate::error::Error;
@@ -25,6 +25,13 @@ pub trait Model {
 
     /// Returns the number of targets that a batch's loss is the mean of.
     fn targets(batch: &Self::Batch) -> usize;
+
+    /// Returns the statistics that image embeddings are standardised by, if they are.
+    ///
+    /// Training fits them to the training images before its first step.
+    fn standardization(&self) -> Option<&Standardization> {
+        None
+    }
 
     /// Returns the mean loss of a batch's targets, a scalar.
     ///

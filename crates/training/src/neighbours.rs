@@ -8,7 +8,7 @@ use caption_metrics::{Evaluation, Options};
 use rayon::prelude::*;
 use recipes::Data;
 use runs::scores_file;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::error::Error;
 use crate::evaluate::{CaptionedImage, scores};
@@ -71,10 +71,7 @@ fn nearest(
     test: &[usize],
     count: usize,
 ) -> Result<Vec<Vec<usize>>, Error> {
-    let unit = |images: &[usize]| {
-        let rows: Vec<i64> = images.iter().filter_map(|&image| inputs.row(image)).collect();
-        normalized(&inputs.embeddings.index_select(0, &Tensor::from_slice(&rows)))
-    };
+    let unit = |images: &[usize]| normalized(&inputs.embeddings_of(images));
     let cosines = unit(test).matmul(&unit(train).tr());
     let order = cosines.argsort_stable(true, -1, true).narrow(1, 0, count as i64).contiguous();
     let order = Vec::<i64>::try_from(order.view([-1]))?;

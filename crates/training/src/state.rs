@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collectives::Collectives;
 use foreign_text::printable_path;
 use launchers::ProcessRank;
-use networks::{InitialWeights, device, libtorch};
+use networks::{InitialWeights, Standardization, device, libtorch};
 use progress::Progress;
 use recipes::{Config, Precision, Training};
 use runs::checkpoints::{self, Checkpoint, Position, Retention};
@@ -19,7 +19,7 @@ use crate::checkpoint;
 use crate::epoch_scores::ScoredImages;
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::learner::{Learner, LearnerOptions};
+use crate::learner::{Learner, LearnerOptions, Model};
 use crate::memory;
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::schedule::RateSchedule;
@@ -91,9 +91,16 @@ impl<S: System> TrainState<S> {
         let model = system.build_model(&store, initial)?;
         match &newest {
             Some(checkpoint) => checkpoint::load_model(checkpoint, &mut store)?,
-            None => system.load_pretrained(&mut store)?,
+            None => {
+                system.load_pretrained(&mut store)?;
+                if let Some(standardization) = model.standardization() {
+                    let rows = inputs.embeddings_of(&inputs.split.train);
+                    standardization.set(&Standardization::of(&rows));
+                }
+            }
         }
-        let trained = system.trained_parameters(named_variables(&store));
+        let mut trained = system.trained_parameters(named_variables(&store));
+        trained.retain(|(_, variable)| variable.requires_grad());
         let optimizer = AdamW::new(trained, optimizer_options(config));
         let mut position = Position::default();
         if let Some(checkpoint) = newest {

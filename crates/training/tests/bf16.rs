@@ -35,7 +35,13 @@ fn start(way: Way) -> (ClipCaptioner, Vec<(String, Tensor)>, AdamW) {
         n_head: 4,
         ..Gpt2Config::default()
     };
-    let mapper = MapperConfig { kind: way.kind, clip_dim: 16, prefix_length: 3, dropout: 0.0 };
+    let mapper = MapperConfig {
+        kind: way.kind,
+        clip_dim: 16,
+        prefix_length: 3,
+        dropout: 0.0,
+        standardize: false,
+    };
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
     let mut trained: Vec<(String, Tensor)> = store.variables().into_iter().collect();
     trained.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -91,7 +91,7 @@ fn an_imported_checkpoint_computes_what_it_did_in_python() {
             _ => MapperKind::Transformer { clip_length: 2, layers: 2 },
         };
         let run = RunFolder::open(&out).unwrap();
-        let mapper = Mapper { kind, prefix_length: 3, dropout: 0.0 };
+        let mapper = Mapper { kind, prefix_length: 3, dropout: 0.0, standardize: false };
         let system = ClipPrefix { mapper, ..config().clip_prefix().unwrap().clone() };
         let configured = Config { system: System::ClipPrefix(system), ..config() };
         // Its paths no longer start at the current folder.

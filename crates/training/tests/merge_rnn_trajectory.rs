@@ -41,6 +41,7 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
         layer_size: initial.shape("image.bias").unwrap()[0] as i64,
         image_dim: images.size()[1],
         dropout: 0.0,
+        standardize: false,
     };
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = MergeRnn::new(store.root(), &config);

@@ -142,6 +142,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
         clip_dim: sizes.clip_dim,
         prefix_length: sizes.prefix_length,
         dropout: 0.0,
+        standardize: false,
     };
     let mut store = nn::VarStore::new(Device::Cpu);
     let captioner = ClipCaptioner::new(store.root(), &config, &mapper);

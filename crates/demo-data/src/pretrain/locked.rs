@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use datasets::{Corpus, Split};
-use networks::Pass;
 use networks::clip::{self, ClipConfig, ClipModel};
+use networks::{Pass, Standardization};
 use precompute::Embeddings;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
@@ -28,9 +28,6 @@ use words::ClipTokenizer;
 use super::contrastive::{Pairs, trained_tokenizer};
 use super::retrieval::{self, RETRIEVAL_FILE, Retrievals};
 use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
-
-/// Least standard deviation of a feature, as a part of the features' mean standard deviation.
-const LEAST_DEVIATION: f64 = 1e-2;
 
 /// Options of a CLIP on features and of its training.
 #[derive(Debug, Clone)]
@@ -107,7 +104,7 @@ pub fn lit(
     let stored = features.tensor(Device::Cpu)?;
     let rows = |images: &[usize]| rows(corpus, images, features, &stored);
     let trained = rows(&images);
-    let standard = Standard::of(&trained);
+    let standard = Standardization::of(&trained);
     let model = Lit { model, feature_dropout: options.feature_dropout };
     let mut learner = training.learner(model, named_variables(&store), true);
     let texts = images.iter().map(|&image| tokenizer.encode_batch(&corpus.images[image].captions));
@@ -128,7 +125,9 @@ pub fn lit(
     if !finished {
         return Ok(None);
     }
-    standard.move_into_projection(&store);
+    let variables = store.variables();
+    standard
+        .fold_into(&variables["visual_projection.weight"], &variables["visual_projection.bias"]);
     let model = &learner.model_mut().model;
     let measure = |images: &[usize]| {
         let images = with_features(corpus, images, features);
@@ -159,39 +158,6 @@ fn rows(corpus: &Corpus, images: &[usize], features: &Embeddings, stored: &Tenso
     let row = |&image: &usize| features.row_of(&corpus.images[image].file_name);
     let rows: Vec<i64> = images.iter().filter_map(row).map(|row| row as i64).collect();
     stored.index_select(0, &Tensor::from_slice(&rows))
-}
-
-/// Mean and standard deviation of each feature over the training images, both `[dimension]`.
-struct Standard {
-    mean: Tensor,
-    deviation: Tensor,
-}
-
-impl Standard {
-    fn of(rows: &Tensor) -> Self {
-        let deviation = rows.std_dim([0_i64].as_slice(), false, false);
-        // A feature that hardly varies would become large in an image where it does.
-        let least = LEAST_DEVIATION * deviation.mean(Kind::Float).double_value(&[]);
-        Self {
-            mean: rows.mean_dim([0_i64].as_slice(), false, Kind::Float),
-            deviation: deviation.clamp_min(least.max(f64::from(f32::MIN_POSITIVE))),
-        }
-    }
-
-    fn apply(&self, rows: &Tensor) -> Tensor {
-        (rows - &self.mean) / &self.deviation
-    }
-
-    /// Changes the projection of standardised features in `store` to one of raw features.
-    fn move_into_projection(&self, store: &nn::VarStore) {
-        let variables = store.variables();
-        let weight = variables["visual_projection.weight"].shallow_clone();
-        let bias = variables["visual_projection.bias"].shallow_clone();
-        tch::no_grad(|| {
-            let _ = weight.shallow_clone().f_div_(&self.deviation);
-            let _ = bias.shallow_clone().f_sub_(&weight.mv(&self.mean));
-        });
-    }
 }
 
 struct Data<'a> {

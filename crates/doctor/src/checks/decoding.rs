@@ -50,8 +50,13 @@ type Caption = (Vec<i64>, f64);
 
 fn generate_captions(device: Device, strategy: Strategy) -> Result<Vec<Caption>, CheckError> {
     let config = small_gpt2();
-    let mapper =
-        MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5, dropout: 0.0 };
+    let mapper = MapperConfig {
+        kind: MapperKind::Mlp,
+        clip_dim: IMAGE_DIM,
+        prefix_length: 5,
+        dropout: 0.0,
+        standardize: false,
+    };
     let (_store, model) =
         model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let numbers: Vec<u64> = (0..PICTURES as u64).collect();
@@ -70,6 +75,7 @@ fn generate_sentences(device: Device) -> Result<Vec<Caption>, CheckError> {
         layer_size: 32,
         image_dim: IMAGE_DIM,
         dropout: 0.0,
+        standardize: false,
     };
     let (_store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let images = random_tensor(9, &[PICTURES as i64, IMAGE_DIM], device);

@@ -196,7 +196,8 @@ fn captioner_gradients(
     kind: MapperKind,
 ) -> Result<Vec<Tensor>, CheckError> {
     let config = small_gpt2();
-    let mapper = MapperConfig { kind, clip_dim: 24, prefix_length: 5, dropout: 0.0 };
+    let mapper =
+        MapperConfig { kind, clip_dim: 24, prefix_length: 5, dropout: 0.0, standardize: false };
     let (store, model) =
         model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let captions: Vec<Vec<i64>> =
@@ -229,6 +230,7 @@ fn rnn_gradients(
         layer_size: 32,
         image_dim: 24,
         dropout: 0.0,
+        standardize: false,
     };
     let (store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();

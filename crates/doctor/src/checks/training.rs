@@ -29,14 +29,20 @@ const CAPTIONS: usize = 8;
 /// Number of batches that training cycles through, so that it can learn them.
 const BATCHES: u64 = 4;
 const IMAGE_DIM: i64 = 24;
-const PREFIX: MapperConfig =
-    MapperConfig { kind: MapperKind::Mlp, clip_dim: IMAGE_DIM, prefix_length: 5, dropout: 0.0 };
+const PREFIX: MapperConfig = MapperConfig {
+    kind: MapperKind::Mlp,
+    clip_dim: IMAGE_DIM,
+    prefix_length: 5,
+    dropout: 0.0,
+    standardize: false,
+};
 const RNN: MergeRnnConfig = MergeRnnConfig {
     architecture: Architecture::Merge,
     vocab_size: 120,
     layer_size: 32,
     image_dim: IMAGE_DIM,
     dropout: 0.0,
+    standardize: false,
 };
 
 /// System to train.

@@ -48,7 +48,7 @@ pub fn beam_search(
     max_words: usize,
 ) -> Vec<Sentence> {
     tch::no_grad(|| {
-        let projected = model.image.forward(images);
+        let projected = model.project(images, Pass::EVALUATION);
         let count = images.size()[0] as usize;
         let mut found = vec![Sentence::default(); count];
         let mut searches: Vec<Search> =

@@ -11,6 +11,7 @@
 //! | `lstm.bias` | `[4 size]` | without the 1 that is added to the forget gate |
 //! | `image.weight`, `image.bias` | `[size, image_dim]`, `[size]` | |
 //! | `softmax.weight`, `softmax.bias` | `[vocab, states]`, `[vocab]` | |
+//! | `standardization.mean`, `standardization.deviation` | `[image_dim]` each | only with `standardize`; not trained |
 //!
 //! `inputs` is `size`, or with `inject` `2 size`: word and image. `states` is `size`, or with
 //! `merge` `2 size`: the LSTM's output and the image.
@@ -29,6 +30,7 @@ pub use recipes::Architecture;
 
 use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
+use crate::standardization::Standardization;
 
 /// Settings of a Merge-RNN.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +46,8 @@ pub struct MergeRnnConfig {
     /// Dropout probability of the image embedding, the word embeddings and the states before the
     /// softmax.
     pub dropout: f64,
+    /// Whether image embeddings are standardised first.
+    pub standardize: bool,
 }
 
 /// Recurrent captioner.
@@ -52,6 +56,7 @@ pub struct MergeRnn {
     architecture: Architecture,
     layer_size: i64,
     dropout: f64,
+    standardization: Option<Standardization>,
     word_embedding: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -92,12 +97,13 @@ impl MergeRnn {
         initial: InitialWeights,
     ) -> Self {
         let module = Builder::new(module.borrow().clone(), initial);
-        let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim, dropout } =
-            *config;
+        let MergeRnnConfig { architecture, vocab_size, layer_size: size, image_dim, .. } = *config;
         let (inputs, states) = match architecture {
             Architecture::Merge => (size, 2 * size),
             Architecture::Inject => (2 * size, size),
         };
+        let standardization =
+            || Standardization::variables(&module.sub("standardization"), image_dim);
         let lstm = module.sub("lstm");
         let kernel = glorot(inputs + size, 4 * size);
         let forget_bias = Tensor::zeros([4 * size], (Kind::Float, module.device()));
@@ -105,7 +111,8 @@ impl MergeRnn {
         Self {
             architecture,
             layer_size: size,
-            dropout,
+            dropout: config.dropout,
+            standardization: config.standardize.then(standardization),
             word_embedding: module.sub("word_embedding").var(
                 "weight",
                 &[vocab_size, size],
@@ -128,14 +135,28 @@ impl MergeRnn {
     /// Panics if an id is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch, pass: Pass) -> Tensor {
         let captions = batch.inputs().size()[0];
-        let images = images.index_select(0, batch.images());
-        let images = self.image.forward(&pass.drop_values(images, self.dropout));
+        let images = self.project(&images.index_select(0, batch.images()), pass);
         let inputs = self.inputs(batch.inputs(), &images, pass);
         let (outputs, _) = self.run_lstm(&inputs, &self.initial_state(captions));
         let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
         let images = images.index_select(0, batch.captions());
         let logits = self.logits(&outputs, &images, pass);
         logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Sum, -100, 0.0)
+    }
+
+    /// Returns the statistics that image embeddings are standardised by, if they are.
+    #[must_use]
+    pub fn standardization(&self) -> Option<&Standardization> {
+        self.standardization.as_ref()
+    }
+
+    /// Returns projected images `[images, size]` for embeddings `[images, image_dim]`.
+    fn project(&self, images: &Tensor, pass: Pass) -> Tensor {
+        let images = match &self.standardization {
+            Some(standardization) => standardization.apply(images),
+            None => images.shallow_clone(),
+        };
+        self.image.forward(&pass.drop_values(images, self.dropout))
     }
 
     /// Returns the LSTM's inputs `[rows, words, inputs]` for word ids `[rows, words]` and projected
@@ -221,6 +242,7 @@ mod tests {
                 layer_size: 16,
                 image_dim: 4,
                 dropout: 0.5,
+                standardize: false,
             };
             let store = nn::VarStore::new(Device::Cpu);
             let network = MergeRnn::new(store.root(), &config);

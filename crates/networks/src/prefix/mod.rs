@@ -4,7 +4,8 @@
 //! Paper: Mokady et al., "ClipCap: CLIP Prefix for Image Captioning" (2021), with the MLP mapper
 //! and a trained GPT-2, or the transformer mapper and a frozen GPT-2. Variables have the names of
 //! ClipCap's checkpoints: `clip_project.model.{0,2}.{weight,bias}` or `clip_project.transformer.*`,
-//! and `gpt.transformer.*`. Differences from ClipCap: captions are packed instead of padded, the
+//! and `gpt.transformer.*`; a standardised captioner, which ClipCap has not, adds
+//! `standardization.{mean,deviation}`. Differences from ClipCap: captions are packed instead of padded, the
 //! last token is no input, and the last block computes only the states that predict a target. Loss
 //! and gradients are the same.
 
@@ -23,11 +24,16 @@ pub use recipes::MapperKind;
 use crate::gpt2::{self, Gpt2, Gpt2Config};
 use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
+use crate::standardization::Standardization;
 use crate::weights::{self, Checkpoint, WeightsError};
+
+/// Module of the standardisation, beside ClipCap's modules.
+pub const STANDARDIZATION: &str = "standardization";
 
 /// GPT-2 with a mapper from image embeddings to its first input vectors.
 #[derive(Debug)]
 pub struct ClipCaptioner {
+    standardization: Option<Standardization>,
     mapper: Mapper,
     mapper_config: MapperConfig,
     gpt2: Gpt2,
@@ -81,7 +87,12 @@ impl ClipCaptioner {
     ) -> Self {
         let module = module.borrow();
         let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
+        let standardization = || {
+            let module = Builder::new(module / STANDARDIZATION, initial.mapper);
+            Standardization::variables(&module, mapper.clip_dim)
+        };
         Self {
+            standardization: mapper.standardize.then(standardization),
             mapper: Mapper::new(&mapper_variables, mapper, config.n_embd),
             mapper_config: *mapper,
             gpt2: Gpt2::with_initial(module / "gpt", config, initial.gpt2),
@@ -92,6 +103,12 @@ impl ClipCaptioner {
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {
         &self.gpt2
+    }
+
+    /// Returns the statistics that embeddings are standardised by, if they are.
+    #[must_use]
+    pub fn standardization(&self) -> Option<&Standardization> {
+        self.standardization.as_ref()
     }
 
     /// Returns the number of prefix vectors per image.
@@ -110,7 +127,7 @@ impl ClipCaptioner {
 
     /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`.
     pub fn prefix(&self, embeddings: &Tensor) -> Tensor {
-        self.mapper.forward(embeddings, Pass::EVALUATION)
+        self.mapper.forward(&self.standardized(embeddings), Pass::EVALUATION)
     }
 
     /// Returns the training loss, a scalar: the mean cross entropy over the batch's targets.
@@ -132,6 +149,13 @@ impl ClipCaptioner {
         self.gpt2.target_loss(&states, batch.target_ids(), pass)
     }
 
+    fn standardized(&self, embeddings: &Tensor) -> Tensor {
+        match &self.standardization {
+            Some(standardization) => standardization.apply(embeddings),
+            None => embeddings.shallow_clone(),
+        }
+    }
+
     /// Returns the input of GPT-2, `[rows, hidden]`: prefix vectors, then tokens.
     fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
@@ -141,7 +165,8 @@ impl ClipCaptioner {
         );
         let tokens = self.gpt2.embed(batch.inputs());
         let embeddings = embeddings.index_select(0, batch.images());
-        let embeddings = pass.drop_values(embeddings, self.mapper_config.dropout);
+        let embeddings =
+            pass.drop_values(self.standardized(&embeddings), self.mapper_config.dropout);
         let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());
         Tensor::cat(&[prefix.flatten(0, 1), tokens], 0)
     }

@@ -58,7 +58,10 @@ pub(super) fn infer(
         let name = "clip_project.model.2.weight";
         let [outputs, _] = matrix(name)?;
         let prefix_length = whole(name, outputs, hidden)?;
-        (Mapper { kind: MapperKind::Mlp, prefix_length, dropout: 0.0 }, clip_dim)
+        (
+            Mapper { kind: MapperKind::Mlp, prefix_length, dropout: 0.0, standardize: false },
+            clip_dim,
+        )
     } else if shape("clip_project.prefix_const").is_some() {
         let [prefix_length, _] = matrix("clip_project.prefix_const")?;
         let name = "clip_project.linear.weight";
@@ -66,7 +69,7 @@ pub(super) fn infer(
         let clip_length = whole(name, outputs, hidden)?;
         let layers = count(names, "clip_project.transformer.layers.")?;
         let kind = MapperKind::Transformer { clip_length, layers };
-        (Mapper { kind, prefix_length, dropout: 0.0 }, clip_dim)
+        (Mapper { kind, prefix_length, dropout: 0.0, standardize: false }, clip_dim)
     } else {
         return Err(
             "it has no mapper: neither clip_project.model.0.weight (MLP) nor clip_project.prefix_const (transformer)"

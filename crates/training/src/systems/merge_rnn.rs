@@ -2,7 +2,7 @@
 
 use foreign_text::printable_path;
 use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
-use networks::{InitialWeights, Pass};
+use networks::{InitialWeights, Pass, Standardization};
 use progress::Progress;
 use recipes::{Decoding, MergeRnn as Settings, Strategy};
 use runs::checkpoints::Checkpoint;
@@ -53,6 +53,10 @@ impl Model for merge_rnn::MergeRnn {
 
     fn targets(batch: &Batch) -> usize {
         batch.words.targets()
+    }
+
+    fn standardization(&self) -> Option<&Standardization> {
+        self.standardization()
     }
 
     /// With gradient checkpointing, too, activations stay in memory: they are few.
@@ -157,6 +161,7 @@ fn network(settings: &Settings, vocabulary: &Vocabulary, image_dim: usize) -> Me
         layer_size: settings.network.layer_size,
         image_dim: image_dim as i64,
         dropout: settings.network.dropout,
+        standardize: settings.network.standardize,
     }
 }
 

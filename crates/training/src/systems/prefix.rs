@@ -4,7 +4,7 @@
 use networks::decode::{self, Options};
 use networks::gpt2::{Gpt2Config, Vocabulary};
 use networks::prefix::{CaptionerInitialWeights, ClipCaptioner, MapperConfig, TokenBatch};
-use networks::{InitialWeights, Pass};
+use networks::{InitialWeights, Pass, Standardization};
 use progress::Progress;
 use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
 use runs::checkpoints::Checkpoint;
@@ -55,6 +55,10 @@ impl Model for ClipCaptioner {
 
     fn targets(batch: &Batch) -> usize {
         batch.tokens.targets()
+    }
+
+    fn standardization(&self) -> Option<&Standardization> {
+        self.standardization()
     }
 
     fn loss<'m>(&'m self, batch: &'m Batch, pass: Pass<'_, 'm>) -> Tensor {

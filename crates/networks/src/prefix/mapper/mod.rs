@@ -27,14 +27,16 @@ pub struct MapperConfig {
     pub prefix_length: i64,
     /// Dropout probability of the embedding's values.
     pub dropout: f64,
+    /// Whether embeddings are standardised first.
+    pub standardize: bool,
 }
 
 impl MapperConfig {
     /// Returns the sizes of a configured mapper for embeddings of `clip_dim` values.
     #[must_use]
     pub fn new(mapper: &recipes::Mapper, clip_dim: usize) -> Self {
-        let recipes::Mapper { kind, prefix_length, dropout } = *mapper;
-        Self { kind, clip_dim: clip_dim as i64, prefix_length, dropout }
+        let recipes::Mapper { kind, prefix_length, dropout, standardize } = *mapper;
+        Self { kind, clip_dim: clip_dim as i64, prefix_length, dropout, standardize }
     }
 
     /// Checks that the mapper fits a language model of this hidden size.
@@ -87,7 +89,7 @@ impl Mapper {
     ///
     /// They are initialised as PyTorch's `nn.Linear` and `nn.LayerNorm`.
     pub(super) fn new(module: &Builder, config: &MapperConfig, hidden: i64) -> Self {
-        let MapperConfig { kind, clip_dim, prefix_length, dropout: _ } = *config;
+        let MapperConfig { kind, clip_dim, prefix_length, .. } = *config;
         match kind {
             MapperKind::Mlp => Self::Mlp(MlpMapper::new(module, clip_dim, hidden, prefix_length)),
             MapperKind::Transformer { clip_length, layers } => {
@@ -119,7 +121,8 @@ mod tests {
     #[test]
     fn heads_that_do_not_divide_the_hidden_size_are_refused() {
         let kind = MapperKind::Transformer { clip_length: 10, layers: 8 };
-        let transformer = MapperConfig { kind, clip_dim: 4, prefix_length: 2, dropout: 0.0 };
+        let transformer =
+            MapperConfig { kind, clip_dim: 4, prefix_length: 2, dropout: 0.0, standardize: false };
         assert!(transformer.check(768).is_ok());
         assert!(transformer.check(20).unwrap_err().contains("hidden size of 20"));
         assert!(MapperConfig { kind: MapperKind::Mlp, ..transformer }.check(20).is_ok());
@@ -136,8 +139,14 @@ mod tests {
             (transformer(10, 1_000), 10, false),
             (transformer(i64::MAX, i64::MAX), i64::MAX, false),
         ] {
-            let checked =
-                MapperConfig { kind, clip_dim: 768, prefix_length, dropout: 0.0 }.check(768);
+            let checked = MapperConfig {
+                kind,
+                clip_dim: 768,
+                prefix_length,
+                dropout: 0.0,
+                standardize: false,
+            }
+            .check(768);
             assert_eq!(checked.is_ok(), fits, "{kind:?}");
             assert!(checked.is_ok() || checked.unwrap_err().contains("mapper.prefix_length"));
         }
