@@ -14,6 +14,7 @@ use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Precision, device};
 use pictures::Preprocessing;
+use precompute::Dtype;
 use rayon::prelude::*;
 use serde::Deserialize;
 use training::learner::LearnerOptions;
@@ -57,9 +58,9 @@ pub struct Args {
     /// CPU threads of capsmith and the reference; 0 for all cores of this process
     #[arg(long, default_value_t = 0, value_parser = bounds::whole(0..=bounds::MAX_JOBS))]
     threads: usize,
-    /// Compute matrix products in bf16.
-    #[arg(long)]
-    bf16: bool,
+    /// Type of matrix products in training, of weights and activations in decoding
+    #[arg(long, default_value = "f32", value_name = "f32|bf16|f16")]
+    dtype: Dtype,
     /// Recompute activations in the backward pass instead of keeping them.
     #[arg(long)]
     gradient_checkpointing: bool,
@@ -119,13 +120,18 @@ impl Size {
 }
 
 impl Args {
-    fn learner_options(&self) -> LearnerOptions {
-        LearnerOptions {
+    fn learner_options(&self) -> anyhow::Result<LearnerOptions> {
+        let precision = match self.dtype {
+            Dtype::F32 => Precision::Full,
+            Dtype::Bf16 => Precision::Bf16,
+            Dtype::F16 => bail!("training computes in f32 or bf16\nhint: choose one with --dtype"),
+        };
+        Ok(LearnerOptions {
             max_grad_norm: 1.0,
             dropout: true,
-            precision: if self.bf16 { Precision::Bf16 } else { Precision::Full },
+            precision,
             gradient_checkpointing: self.gradient_checkpointing,
-        }
+        })
     }
 }
 
@@ -153,8 +159,8 @@ fn train(args: &Args) -> anyhow::Result<()> {
     ))?;
     let loss = bench.first_loss();
     let reference: Option<TrainReference> =
-        args.reference.run("train", work.path(), args.threads)?;
-    let options = args.learner_options();
+        args.reference.run("train", work.path(), args.threads, args.dtype)?;
+    let options = args.learner_options()?;
     let ours = median(bench.train(args.reference.rounds, options)?);
     print_row("capsmith", ours, "s a step", None)?;
     if let Some(reference) = reference {
@@ -173,13 +179,14 @@ struct DecodeReference {
     captions: Vec<Vec<i64>>,
     notebook: Vec<f64>,
     generate_40: Vec<f64>,
+    generate_40_dtype: Vec<f64>,
 }
 
 fn distributed(args: &Args) -> anyhow::Result<()> {
     let process = ProcessRank::from_env()?;
     let bench = load(args, process)?;
     let measured =
-        bench.measure_distributed(process, args.reference.rounds, args.learner_options())?;
+        bench.measure_distributed(process, args.reference.rounds, args.learner_options()?)?;
     if process.rank > 0 {
         return Ok(());
     }
@@ -187,9 +194,10 @@ fn distributed(args: &Args) -> anyhow::Result<()> {
 }
 
 fn decode(args: &Args) -> anyhow::Result<()> {
-    let (bench, work) = set_up(args)?;
+    let (mut bench, work) = set_up(args)?;
     let reference: Option<DecodeReference> =
-        args.reference.run("decode", work.path(), args.threads)?;
+        args.reference.run("decode", work.path(), args.threads, args.dtype)?;
+    bench.set_kind(precompute::kind_of(args.dtype));
     terminal::print(&format!("captions of {CAPTION_TOKENS} tokens\n"))?;
     for batch_size in [1, 40, 128] {
         let (times, written) =
@@ -202,6 +210,11 @@ fn decode(args: &Args) -> anyhow::Result<()> {
         if batch_size == 40 {
             let theirs = middle(reference.generate_40.clone());
             print_row("  generate, batches of 40", theirs, "s a caption", Some(theirs / ours))?;
+            if args.dtype != Dtype::F32 {
+                let theirs = middle(reference.generate_40_dtype.clone());
+                let name = format!("  generate in {}, batches of 40", args.dtype);
+                print_row(&name, theirs, "s a caption", Some(theirs / ours))?;
+            }
         }
         let compared = reference.captions.iter().zip(&written);
         let (count, same) = (compared.len(), compared.filter(|(a, b)| a == b).count());
@@ -218,12 +231,14 @@ struct SbgReference {
 
 /// Measures sampling without reranking, which both sides leave out.
 fn sbg(args: &SbgArgs) -> anyhow::Result<()> {
-    let (bench, work) = set_up(&args.common)?;
+    let common = &args.common;
+    let (mut bench, work) = set_up(common)?;
     let reference: Option<SbgReference> =
-        args.common.reference.run("sbg", work.path(), args.common.threads)?;
+        common.reference.run("sbg", work.path(), common.threads, common.dtype)?;
     terminal::print(&format!(
         "{SAMPLES_PER_IMAGE} samples of {CAPTION_TOKENS} tokens of each picture\n"
     ))?;
+    bench.set_kind(precompute::kind_of(common.dtype));
     let ours = bench.sample(args.pictures)?.as_secs_f64() / args.pictures as f64;
     print_row(&format!("capsmith, {} pictures", args.pictures), ours, "s a picture", None)?;
     let Some(reference) = reference else { return Ok(()) };
@@ -255,7 +270,8 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
     let work = temporary_folder()?;
     let list: Vec<String> = paths.iter().map(|path| format!("{}\n", path.display())).collect();
     durable::write(&work.path().join("list.txt"), list.concat().as_bytes())?;
-    let reference: Option<PicturesReference> = args.reference.run("pictures", work.path(), 1)?;
+    let reference: Option<PicturesReference> =
+        args.reference.run("pictures", work.path(), 1, Dtype::F32)?;
 
     let preprocessing = Preprocessing::clip(224);
     let picture = |path: &PathBuf| -> anyhow::Result<()> {
@@ -332,6 +348,7 @@ impl Reference {
         work: &str,
         folder: &Path,
         threads: usize,
+        dtype: Dtype,
     ) -> anyhow::Result<Option<T>> {
         let Some(python) = &self.python else { return Ok(None) };
         terminal::say(&format!("running {} {work}", printable_path(&self.script)));
@@ -341,6 +358,7 @@ impl Reference {
             .arg(folder)
             .args(["--threads", &cores(threads).to_string()])
             .args(["--rounds", &self.rounds.to_string()])
+            .args(["--dtype", &dtype.to_string()])
             .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("cannot start {}", printable_path(python)))?;

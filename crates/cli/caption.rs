@@ -21,7 +21,7 @@ use training::{CaptionTable, Existing, Row, write_text};
 
 use crate::evaluate::{CaptionOptions, CheckpointChoice};
 use crate::terminal::Bar;
-use crate::{evaluate, models, run_arg, terminal};
+use crate::{dtype, evaluate, models, run_arg, terminal};
 
 /// Time after which a bar shows the progress, and between two writes of `--out`.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +80,10 @@ pub struct Args {
     /// that is not available]
     #[arg(long)]
     device: Option<String>,
+    /// Type of the model's weights and activations. Other types than f32 are faster and take half the
+    /// memory; some captions come out differently. [default: the run's, f32]
+    #[arg(long, value_parser = dtype::NAMES)]
+    dtype: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,
@@ -148,9 +152,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if pictures.is_empty() {
         return Ok(());
     }
+    let dtype = args.dtype.as_ref().map(dtype::setting);
+    let sets: Vec<String> = dtype.into_iter().chain(args.sets.iter().cloned()).collect();
     let options = CaptionOptions {
         checkpoint: args.checkpoint,
-        sets: &args.sets,
+        sets: &sets,
         clip: args.clip.as_deref(),
         ..CaptionOptions::default()
     };

@@ -20,7 +20,7 @@ use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
 use crate::clip_scores::ClipScoreArgs;
 use crate::run_arg::RunArg;
-use crate::{compare, models, process, run_arg, terminal};
+use crate::{compare, dtype, models, process, run_arg, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
@@ -47,6 +47,11 @@ pub struct Args {
     /// Folder for the predictions and scores. [default: a folder under the run's evaluation/]
     #[arg(long, requires = "of_run", value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Type of the model's weights and activations. Other types than f32 are faster and take half the
+    /// memory; some captions come out differently, so the scores get a folder of their own.
+    /// [default: the run's, f32]
+    #[arg(long, value_parser = dtype::NAMES, requires = "of_run")]
+    dtype: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum, requires = "of_run")]
     checkpoint: Option<CheckpointChoice>,
@@ -105,11 +110,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let path = |key: &str, path: Option<&Path>| {
         path.map(|path| format!("{key}={:?}", path.display().to_string()))
     };
-    let moved = [
+    let given = [
+        args.dtype.as_ref().map(dtype::setting),
         path("data.dataset", args.dataset.as_deref()),
         path("data.embeddings", args.clip.embeddings_of_run(&options.metrics)),
     ];
-    let sets: Vec<String> = args.sets.iter().cloned().chain(moved.into_iter().flatten()).collect();
+    let sets: Vec<String> = given.into_iter().flatten().chain(args.sets.iter().cloned()).collect();
     let process = ProcessRank::from_env()?;
     let device = run_arg::device(args.device.as_deref(), &folder, process)?;
     options.clip = args.clip.load(&options.metrics, Some((run, &sets)), || Ok(device))?;

@@ -10,6 +10,7 @@ mod data_set;
 mod dataset;
 mod demo;
 mod doctor;
+mod dtype;
 mod evaluate;
 mod export;
 mod export_features;

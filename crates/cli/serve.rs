@@ -8,11 +8,12 @@ use foreign_text::printable;
 use networks::clip;
 use networks::device::{self, parse_device};
 use precompute::{Dtype, EncoderSource, Network};
+use recipes::System;
 use runs::RunFolder;
 use serve::{Host, Limits, Models, RunSource};
 use words::ClipTokenizer;
 
-use crate::{evaluate, models, terminal};
+use crate::{dtype, evaluate, models, terminal};
 
 /// Serve trained runs over HTTP, with a web page to caption pictures.
 ///
@@ -43,6 +44,11 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Type of the weights and activations of GPT-2. Other types than f32 are faster and take half the
+    /// memory; some captions come out differently. Merge-RNN, which is small, stays as it is.
+    /// [default: the run's, f32]
+    #[arg(long, value_parser = dtype::NAMES)]
+    dtype: Option<String>,
     /// Address to listen on; 0.0.0.0:8080 lets other machines connect
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     address: String,
@@ -101,7 +107,10 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         let config = folder.config()?;
         let clip = evaluate::reranking_clip(&config, args.clip.as_deref())?;
         provenance.learned_from_line(&config, &name).iter().for_each(|line| terminal::say(line));
-        Ok(RunSource { name, folder, model, encoder, clip })
+        let has_gpt2 = !matches!(config.system, System::MergeRnn(_));
+        let settings =
+            args.dtype.as_ref().filter(|_| has_gpt2).map(dtype::setting).into_iter().collect();
+        Ok(RunSource { name, folder, settings, model, encoder, clip })
     };
     args.runs.iter().zip(report::names(&args.runs)?).map(source).collect()
 }

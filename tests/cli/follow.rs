@@ -51,6 +51,13 @@ fn scores_with_other_settings_lie_beside_the_official_ones() {
     let beam_5 = json(&run.join("evaluation/num_beams=5/test/scores.json"));
     assert_eq!(beam_5["settings"]["changed"], serde_json::json!(["num_beams=5"]));
     assert_eq!(beam_5["settings"]["decoding"]["decoding.strategy.num_beams"], "5");
+    // So do captions in another type.
+    let said = success(&["evaluate", &run_text, "--dtype", "bf16"]).stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("evaluation/dtype=bf16/test"), "{said}");
+    let bf16 = json(&run.join("evaluation/dtype=bf16/test/scores.json"));
+    assert_eq!(bf16["settings"]["precision"], "bf16");
+    assert_eq!(bf16["settings"]["changed"], serde_json::json!(["dtype=bf16"]));
     // Another tokenizer scores the same captions.
     let scored = success(&["evaluate", &run_text, "--tokenizer", "ptb"]);
     let said = String::from_utf8_lossy(&scored.stderr);

@@ -1,6 +1,6 @@
 """The Python side of `capsmith bench`: the reference's own loops on data and weights that capsmith wrote.
 
-Usage: python bench.py train|decode|pictures FOLDER --threads N [--rounds N]
+Usage: python bench.py train|decode|sbg|pictures FOLDER --threads N [--rounds N] [--dtype f32|bf16|f16]
 
 capsmith starts this script (`capsmith bench train --python PYTHON ...`). Results are printed as one JSON object.
 
@@ -10,9 +10,9 @@ and for pictures a file list.txt of paths.
 
   train     the paper's step as its notebook takes it: every caption padded to the data set's longest, logits at every
             position, AdamW of transformers 4.x, clipping at norm 1. transformers' own unused second loss, which the
-            notebook computes too, is left out.
+            notebook computes too, is left out. Under autocast if --dtype is bf16.
   decode    the notebook's loop (one picture at a time, no cache, 15 tokens), and transformers' generate with its cache
-            on a batch, greedy.
+            on a batch, greedy; in f32, and in --dtype too.
   pictures  Pillow: open, RGB, bicubic resize of the shorter side to 224, centre crop; and the same to a normalised
             numpy array. One process.
 """
@@ -31,6 +31,7 @@ def arguments():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--dtype", choices=["f32", "bf16", "f16"], default="f32")
     return parser.parse_args()
 
 
@@ -60,7 +61,7 @@ def captioner(folder, dropout):
     return gpt, mapper, second.shape[0] // config.n_embd
 
 
-def train(folder, rounds):
+def train(folder, rounds, dtype):
     import torch
     from safetensors.torch import load_file
 
@@ -82,7 +83,8 @@ def train(folder, rounds):
     def step(number, batch):
         for parameter in parameters:
             parameter.grad = None
-        loss = loss_of(batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+            loss = loss_of(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         size = 2e-5 * (1 - 0.999**number) ** 0.5 / (1 - 0.9**number)
@@ -103,12 +105,13 @@ def train(folder, rounds):
     return {"loss": loss, "seconds": taken}
 
 
-def decode(folder, rounds):
+def decode(folder, rounds, dtype):
     import torch
     from safetensors.torch import load_file
 
     gpt, mapper, prefix_length = captioner(folder, dropout=False)
     embeddings = load_file(folder / "batches.safetensors")["embeddings"]
+    types = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
     generated = {}
 
     def one(embedding):
@@ -140,10 +143,15 @@ def decode(folder, rounds):
         generated["notebook"] = taken
         batch(40)
         generated["generate_40"] = [seconds(lambda: batch(40))[0] / 40 for _ in range(rounds)]
+        if dtype != "f32":
+            embeddings = embeddings.to(types[dtype])
+            gpt.to(types[dtype]), mapper.to(types[dtype])
+            batch(40)
+        generated["generate_40_dtype"] = [seconds(lambda: batch(40))[0] / 40 for _ in range(rounds)]
     return generated
 
 
-def sbg(folder, rounds):
+def sbg(folder, rounds, _dtype):
     """Times the computation of transformers' text-generation pipeline for one prompt, without its tokenizer."""
     import torch
     from safetensors.torch import load_file
@@ -162,7 +170,7 @@ def sbg(folder, rounds):
                 "in_one_call": [seconds(lambda: samples(5))[0] for _ in range(rounds)]}
 
 
-def pictures(folder, rounds):
+def pictures(folder, rounds, _dtype):
     import numpy as np
     from PIL import Image
 
@@ -203,7 +211,7 @@ def main():
         torch.set_num_threads(options.threads)
         torch.manual_seed(0)
     work = {"train": train, "decode": decode, "sbg": sbg, "pictures": pictures}[options.work]
-    print(json.dumps(work(options.folder, options.rounds)))
+    print(json.dumps(work(options.folder, options.rounds, options.dtype)))
 
 
 if __name__ == "__main__":

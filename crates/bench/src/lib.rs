@@ -178,6 +178,12 @@ impl Bench {
         Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
+    /// Changes the type of all weights, for decoding.
+    pub fn set_kind(&mut self, kind: Kind) {
+        self.store.freeze();
+        self.store.set_kind(kind);
+    }
+
     /// Returns the mean numbers of rows that GPT-2 computes and of targets in a training step.
     ///
     /// Rows are prefix vectors and tokens; the last token of a caption is predicted but not read.

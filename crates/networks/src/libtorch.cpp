@@ -75,10 +75,12 @@ c10::DeviceAllocator* gpu_allocator() {
 
 extern "C" {
 
-// Applies to matrix products, cuDNN convolutions and recurrent networks.
-void capsmith_allow_tf32(bool allowed) {
+// Applies to matrix products, cuDNN convolutions and recurrent networks; returns the setting before.
+bool capsmith_allow_tf32(bool allowed) {
+    bool before = at::globalContext().allowTF32CuBLAS();
     at::globalContext().setAllowTF32CuBLAS(allowed);
     at::globalContext().setAllowTF32CuDNN(allowed);
+    return before;
 }
 
 // Selects deterministic algorithms; operations without one throw. Uninitialised memory is not

@@ -14,7 +14,7 @@ use torch_sys::C_tensor;
 use crate::memory::OutOfMemory;
 
 unsafe extern "C" {
-    fn capsmith_allow_tf32(allowed: bool);
+    fn capsmith_allow_tf32(allowed: bool) -> bool;
     fn capsmith_deterministic(only: bool);
     fn capsmith_empty_pinned(
         size: *const i64,
@@ -139,8 +139,32 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*mut C_ten
 /// It is faster on GPUs that support it. Applies to matrix products, convolutions and recurrent
 /// networks.
 pub fn allow_tf32(allowed: bool) {
-    // SAFETY: sets flags of libtorch's global context.
+    let _ = set_tf32(allowed);
+}
+
+/// Sets the flags, and returns the setting before.
+fn set_tf32(allowed: bool) -> bool {
+    // SAFETY: reads and sets flags of libtorch's global context.
     unsafe { capsmith_allow_tf32(allowed) }
+}
+
+/// Setting of [`allow_tf32`] for a scope; dropping it restores the setting before.
+#[must_use]
+pub struct Tf32Scope {
+    before: bool,
+}
+
+impl Tf32Scope {
+    /// Allows or forbids TF32 until the scope ends.
+    pub fn new(allowed: bool) -> Self {
+        Self { before: set_tf32(allowed) }
+    }
+}
+
+impl Drop for Tf32Scope {
+    fn drop(&mut self) {
+        allow_tf32(self.before);
+    }
 }
 
 /// Selects deterministic algorithms, like `torch.use_deterministic_algorithms`.

@@ -404,3 +404,45 @@ fn a_standardised_captioner_is_the_plain_one_on_standardised_embeddings() {
     assert!((loss(&standardised, embeddings) - loss(&plain, embeddings)).abs() > NOTICED);
     assert_eq!(standardised.prefix(embeddings), plain.prefix(&moved));
 }
+
+/// In 16 bits the chosen tokens are nearly as probable as the most probable ones in f32, and the
+/// values are those of that type.
+#[test]
+fn captions_in_sixteen_bits_are_near_the_most_probable() {
+    let expected = tensors("prefix/captions.safetensors");
+    let embeddings = &expected["embeddings"];
+    let ids: Vec<u64> = (0..embeddings.size()[0] as u64).collect();
+    let options = Options { max_tokens: 12, ..Options::default() };
+    let (_exact_store, exact) = loaded();
+    for (kind, tolerance) in [(Kind::BFloat16, 0.08), (Kind::Half, 0.01)] {
+        let (mut store, captioner) = loaded();
+        store.freeze();
+        store.set_kind(kind);
+        let prompt = tch::no_grad(|| captioner.prefix(embeddings));
+        assert_eq!(prompt.kind(), kind);
+        for strategy in [Strategy::Greedy {}, Strategy::Beam { num_beams: 3 }] {
+            let options = Options { strategy, ..options };
+            let written = generate(captioner.gpt2(), &prompt, &ids, &options).unwrap();
+            let mut bits = 0;
+            for (row, hypotheses) in written.iter().enumerate() {
+                let hypothesis = &hypotheses[0];
+                let tokens = Tensor::from_slice(&hypothesis.tokens);
+                let prefix = exact.prefix(&embeddings.narrow(0, row as i64, 1));
+                let inputs = Tensor::cat(&[prefix, exact.gpt2().embed(&tokens).unsqueeze(0)], 1);
+                let states = exact.gpt2().forward(&inputs, None, Pass::EVALUATION);
+                let states = states.narrow(1, PREFIX - 1, tokens.size()[0]).squeeze_dim(0);
+                let logits = exact.gpt2().logits(&states).log_softmax(-1, Kind::Float);
+                let chosen = logits.gather(1, &tokens.unsqueeze(1), false).squeeze_dim(1);
+                if matches!(strategy, Strategy::Greedy {}) {
+                    let worst = (logits.amax(1, false) - &chosen).max().double_value(&[]);
+                    assert!(worst < tolerance, "{kind:?}, row {row}: {worst}");
+                }
+                let exact = chosen.sum(Kind::Double).double_value(&[]);
+                let off = (exact - hypothesis.log_probability).abs() / tokens.size()[0] as f64;
+                assert!(off < tolerance, "{kind:?}, {strategy:?}, row {row}: {off}");
+                bits += u64::from(exact.to_bits() != hypothesis.log_probability.to_bits());
+            }
+            assert!(bits > 0, "{kind:?} computes as f32 does");
+        }
+    }
+}

@@ -56,7 +56,7 @@ const ADDED: [(&str, Value); 2] = [
 ];
 
 /// Lines of [`Config::to_toml`] that version 0.2.0 did not write: new keys with their defaults.
-const NEW_LINES: [&str; 11] = [
+const NEW_LINES: [&str; 12] = [
     "captions = \"\"",
     "image_column = \"\"",
     "caption_column = \"\"",
@@ -64,6 +64,7 @@ const NEW_LINES: [&str; 11] = [
     "split_seed = 42",
     "dropout = 0.0",
     "standardize = false",
+    "dtype = \"f32\"",
     "no_repeat_ngram_size = 0",
     "repetition_penalty = 1.0",
     "length_penalty = 1.0",
@@ -642,6 +643,7 @@ pub(crate) mod tests {
             ("merge-rnn", "network.architecture=append", "architecture"),
             ("merge-rnn", "network.layer_size=0", "network.layer_size"),
             ("merge-rnn", "network.dropout=1", "network.dropout"),
+            ("merge-rnn", "decoding.dtype=bf16", "decoding.dtype"),
             ("clip-prefix", "mapper.dropout=-0.1", "mapper.dropout"),
             ("merge-rnn", "training.keep_best_checkpoint=false", "keep_best_checkpoint"),
             ("merge-rnn", "system=rnn", "`system` is \"rnn\""),

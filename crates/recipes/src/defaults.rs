@@ -7,7 +7,7 @@ use datasets::SplitKind;
 use crate::config::Config;
 use crate::constraints::Constraints;
 use crate::sections::{
-    Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
+    Data, Decoding, DecodingDtype, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
 };
 use crate::strategy::{Sampling, Strategy};
 use crate::systems::{
@@ -94,6 +94,7 @@ fn clip_prefix() -> Config {
         decoding: Decoding {
             max_new_tokens: 67,
             clean_up_tokenization_spaces: Some(true),
+            dtype: DecodingDtype::F32,
             batch_size: 0,
             constraints: Constraints::default(),
             strategy: Strategy::Greedy {},

@@ -41,7 +41,8 @@ pub use constraints::Constraints;
 pub use error::ConfigError;
 pub use layers::without_dots;
 pub use sections::{
-    CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Precision, Rule, Schedule, Training,
+    CheckpointChoice, Data, Decoding, DecodingDtype, EarlyStopOn, Optimizer, Precision, Rule,
+    Schedule, Training,
 };
 pub use strategy::{MIN_TEMPERATURE, Sampling, Strategy, StrategyError};
 pub use systems::{

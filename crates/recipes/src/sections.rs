@@ -196,6 +196,21 @@ pub enum Precision {
     Bf16,
 }
 
+/// Type of weights and activations while captions are generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecodingDtype {
+    /// f32, as in the reference.
+    #[default]
+    F32,
+    /// f32 whose matrix products round the mantissa to ten bits, on GPUs that have it.
+    Tf32,
+    /// bfloat16. Probabilities are computed in f32 from its logits.
+    Bf16,
+    /// Half precision. Probabilities are computed in f32 from its logits.
+    F16,
+}
+
 /// Choice of a run's checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CheckpointChoice {
@@ -268,6 +283,12 @@ pub struct Decoding {
     /// which writes whole words, does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_up_tokenization_spaces: Option<bool>,
+    /// Type of weights and activations. Default f32.
+    ///
+    /// Others are faster and take half the memory, and some captions come out differently.
+    /// Merge-RNN, which is small, is computed in f32 or tf32.
+    #[serde(default)]
+    pub dtype: DecodingDtype,
     /// Images captioned at the same time. Default 0: see [`Self::caption_batch_size`].
     pub batch_size: usize,
     /// Constraints on the tokens. Merge-RNN has none.
@@ -275,6 +296,19 @@ pub struct Decoding {
     pub constraints: Constraints,
     /// Choice of the next token. Default greedy (paper); 5 samples for SBG, 3 beams for Merge-RNN.
     pub strategy: Strategy,
+}
+
+impl DecodingDtype {
+    /// Returns the name in configs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
 }
 
 impl Decoding {

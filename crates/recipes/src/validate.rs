@@ -1,8 +1,8 @@
 //! Ranges of values, and values that exclude each other.
 
 use crate::{
-    ClipPrefix, Config, ConfigError, Decoding, MapperKind, MergeRnn, Precision, Sampling, Sbg,
-    Strategy, System, Tokenizer,
+    ClipPrefix, Config, ConfigError, Decoding, DecodingDtype, MapperKind, MergeRnn, Precision,
+    Sampling, Sbg, Strategy, System, Tokenizer,
 };
 
 // Upper bounds: each far beyond any real training, and low enough that no product of them
@@ -59,6 +59,11 @@ impl Config {
         decoding.constraints.check(decoding.max_new_tokens, &decoding.strategy)?;
         if words && let Some((key, value)) = decoding.constraints.first_set() {
             self.refuse_unless(false, key, &value, "has no such constraint; leave it out")?;
+        }
+        if words {
+            let fits = matches!(decoding.dtype, DecodingDtype::F32 | DecodingDtype::Tf32);
+            let reason = "is computed in f32; set it to f32 or tf32";
+            self.refuse_unless(fits, "decoding.dtype", &decoding.dtype.name(), reason)?;
         }
         let strategy = &decoding.strategy;
         if let Strategy::Sampling(Sampling { temperature, top_k, .. }) = *strategy {

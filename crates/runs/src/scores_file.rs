@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Diversity, Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
-use recipes::Precision;
+use recipes::DecodingDtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -111,8 +111,8 @@ pub struct ScoreTags {
 pub struct ScoreSettings {
     /// Split of the images.
     pub split: ScoredSplit,
-    /// Type of matrix products while captioning.
-    pub precision: Precision,
+    /// Type of weights and activations while captioning.
+    pub precision: DecodingDtype,
     /// Keys of the decoding and their values, as TOML writes them.
     pub decoding: BTreeMap<String, String>,
     /// Settings that differ from those of the official scores, such as `num_beams=5`.
@@ -201,7 +201,7 @@ mod tests {
     fn changed_settings_name_a_folder_and_official_scores_have_none() {
         let variant = |changed: &[&str]| {
             let changed = changed.iter().map(ToString::to_string).collect();
-            let (split, precision) = (ScoredSplit::Test, Precision::F32);
+            let (split, precision) = (ScoredSplit::Test, DecodingDtype::F32);
             ScoreSettings { split, precision, decoding: BTreeMap::new(), changed }.variant()
         };
         assert_eq!(variant(&[]), None);

@@ -33,6 +33,8 @@ pub struct RunSource {
     pub name: String,
     /// Run folder.
     pub folder: RunFolder,
+    /// Settings that override the run's decoding, as `key=value`.
+    pub settings: Vec<String>,
     /// Name of the image encoder.
     pub model: String,
     /// Image encoder.
@@ -97,9 +99,9 @@ impl Models {
     fn load_run(&mut self, source: &RunSource) -> Result<LoadedRun, Error> {
         let fail = |error| Error::Run { run: source.name.clone(), source: Box::new(error) };
         let encoder = self.encoder(&source.encoder)?;
-        let captioner =
-            Captioner::load(&source.folder, self.device, None, &[], source.clip.as_deref())
-                .map_err(fail)?;
+        let clip = source.clip.as_deref();
+        let captioner = Captioner::load(&source.folder, self.device, None, &source.settings, clip)
+            .map_err(fail)?;
         captioner.check_encoder(&self.encoders[encoder].1, &source.model).map_err(fail)?;
         Ok(LoadedRun {
             name: source.name.clone(),

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use keywords::Keyword;
+use networks::libtorch::Tf32Scope;
 use precompute::ImageEncoder;
 use progress::Progress;
-use recipes::{CheckpointChoice, Config, Decoding, System};
+use recipes::{CheckpointChoice, Config, Decoding, DecodingDtype, System};
 use runs::checkpoints::{self, Checkpoint};
 use runs::{Provenance, RunFolder, UsedCheckpoint};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::captions::{Caption, ImageInputs, Writer};
 use crate::error::Error;
@@ -28,6 +29,15 @@ pub struct Captioner {
     /// Checkpoint that captions.
     pub(crate) checkpoint: UsedCheckpoint,
     writer: Box<dyn Writer>,
+}
+
+/// Returns libtorch's type of weights and activations.
+fn decoding_kind(dtype: DecodingDtype) -> Kind {
+    match dtype {
+        DecodingDtype::F32 | DecodingDtype::Tf32 => Kind::Float,
+        DecodingDtype::Bf16 => Kind::BFloat16,
+        DecodingDtype::F16 => Kind::Half,
+    }
 }
 
 /// Choice of an image's caption among those written for it.
@@ -77,11 +87,12 @@ impl Captioner {
     ) -> Result<Self, Error> {
         let provenance = folder.provenance()?;
         let dimension = provenance.clip_dim;
+        let kind = decoding_kind(config.decoding.dtype);
         let writer: Box<dyn Writer> = match &config.system {
             System::ClipPrefix(system) => {
-                Box::new(PrefixWriter::load(folder, system, dimension, checkpoint, device)?)
+                Box::new(PrefixWriter::load(folder, system, dimension, checkpoint, kind, device)?)
             }
-            System::Sbg(_) => Box::new(SbgWriter::load(folder, checkpoint, clip, device)?),
+            System::Sbg(_) => Box::new(SbgWriter::load(folder, checkpoint, clip, kind, device)?),
             System::MergeRnn(system) => {
                 Box::new(MergeRnnWriter::load(folder, system, dimension, checkpoint, device)?)
             }
@@ -181,6 +192,7 @@ impl Captioner {
             device,
             "lower decoding.batch_size",
         )?;
+        let _tf32 = Tf32Scope::new(self.config.decoding.dtype == DecodingDtype::Tf32);
         self.writer.write(images, decoding, progress)
     }
 

@@ -8,7 +8,7 @@ use foreign_text::printable_path;
 use keywords::ImageKeywords;
 use launchers::ProcessRank;
 use progress::Progress;
-use recipes::{Config, Precision, System};
+use recipes::{Config, System};
 use runs::metrics::ScoredSplit;
 use runs::{RunFolder, ScoreSettings, ScoreTags, checkpoints, scores_file};
 use tch::Device;
@@ -214,9 +214,9 @@ fn settings(
     if let Some(frequencies) = &metrics.cider_frequencies {
         changed.push(format!("cider_df={}", frequencies.images()));
     }
+    let precision = config.decoding.dtype;
     let decoding = config.values().into_iter().filter(|(key, _)| key.starts_with("decoding."));
-    // Captions are decoded in f32, whatever the precision of the training.
-    Ok(ScoreSettings { split, precision: Precision::F32, decoding: decoding.collect(), changed })
+    Ok(ScoreSettings { split, precision, decoding: decoding.collect(), changed })
 }
 
 fn with_ending(folder: &Path, ending: &str) -> PathBuf {

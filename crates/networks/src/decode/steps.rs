@@ -162,10 +162,10 @@ pub(super) fn read_prompt(
     (cache.repeat(copies, max_tokens), repeated)
 }
 
-/// Returns logits `[rows, vocab]` after the last of `inputs` `[rows, tokens, hidden]`.
+/// Returns f32 logits `[rows, vocab]` after the last of `inputs` `[rows, tokens, hidden]`.
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
-    gpt2.logits(&states.select(1, states.size()[1] - 1))
+    gpt2.logits(&states.select(1, states.size()[1] - 1)).to_kind(Kind::Float)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::precision::Precision;
 #[derive(Debug)]
 pub struct Gpt2 {
     config: Gpt2Config,
-    pub(super) token_embedding: Tensor,
+    pub(crate) token_embedding: Tensor,
     pub(super) position_embedding: Tensor,
     pub(super) blocks: Vec<Block>,
     pub(super) final_norm: LayerNorm,

@@ -125,9 +125,12 @@ impl ClipCaptioner {
         self.gpt2.config().n_positions - self.prefix_length() + 1
     }
 
-    /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`.
+    /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`,
+    /// in the type of the weights.
     pub fn prefix(&self, embeddings: &Tensor) -> Tensor {
-        self.mapper.forward(&self.standardized(embeddings), Pass::EVALUATION)
+        let kind = self.gpt2.token_embedding.kind();
+        let embeddings = self.standardized(embeddings).to_kind(kind);
+        self.mapper.forward(&embeddings, Pass::EVALUATION)
     }
 
     /// Returns the training loss, a scalar: the mean cross entropy over the batch's targets.

@@ -9,7 +9,7 @@ use progress::Progress;
 use recipes::{ClipPrefix, Config, Decoding, Strategy, Tokenizer, Tuning};
 use runs::checkpoints::Checkpoint;
 use runs::{Provenance, RunFolder};
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 use words::Gpt2Tokenizer;
 
 use super::{Setup, System, check_examples};
@@ -234,12 +234,13 @@ pub(crate) struct PrefixWriter {
 }
 
 impl PrefixWriter {
-    /// Loads a checkpoint of a run.
+    /// Loads a checkpoint of a run, with weights of type `kind`.
     pub(crate) fn load(
         folder: &RunFolder,
         system: &ClipPrefix,
         clip_dim: usize,
         checkpoint: &Checkpoint,
+        kind: Kind,
         device: Device,
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = language_model::load(folder)?;
@@ -253,6 +254,7 @@ impl PrefixWriter {
         );
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
+        store.set_kind(kind);
         let stops = tokenizer.stop_tokens('.');
         let full_stop = tokenizer.encode(".")?.first().copied();
         let beam_stops = (0..).take(stops.len()).map(|id| full_stop == Some(id)).collect();

@@ -46,11 +46,13 @@ struct Prompt {
 impl SbgWriter {
     /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
     ///
-    /// Without `clip`, captions are not compared with images.
+    /// Without `clip`, captions are not compared with images. The language model's weights get type
+    /// `kind`.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
         clip: Option<&Path>,
+        kind: Kind,
         device: Device,
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = language_model::load(folder)?;
@@ -58,6 +60,7 @@ impl SbgWriter {
         let model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
+        store.set_kind(kind);
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
