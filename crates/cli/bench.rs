@@ -197,7 +197,7 @@ fn decode(args: &Args) -> anyhow::Result<()> {
     let (mut bench, work) = set_up(args)?;
     let reference: Option<DecodeReference> =
         args.reference.run("decode", work.path(), args.threads, args.dtype)?;
-    bench.set_kind(precompute::kind_of(args.dtype));
+    bench.prepare_decoding(precompute::kind_of(args.dtype));
     terminal::print(&format!("captions of {CAPTION_TOKENS} tokens\n"))?;
     for batch_size in [1, 40, 128] {
         let (times, written) =
@@ -238,7 +238,7 @@ fn sbg(args: &SbgArgs) -> anyhow::Result<()> {
     terminal::print(&format!(
         "{SAMPLES_PER_IMAGE} samples of {CAPTION_TOKENS} tokens of each picture\n"
     ))?;
-    bench.set_kind(precompute::kind_of(common.dtype));
+    bench.prepare_decoding(precompute::kind_of(common.dtype));
     let ours = bench.sample(args.pictures)?.as_secs_f64() / args.pictures as f64;
     print_row(&format!("capsmith, {} pictures", args.pictures), ours, "s a picture", None)?;
     let Some(reference) = reference else { return Ok(()) };
