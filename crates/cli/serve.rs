@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     #[allow(clippy::result_large_err, reason = "called once, at the start")]
     let load = move || {
         device::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
+        device::keep_freed_memory();
         Models::load(&sources, scoring_clip.as_ref(), device, &mut terminal::Bar::default())
     };
     let ready = || {

@@ -180,6 +180,7 @@ impl Bench {
 
     /// Changes the type of all weights, and packs them, for decoding.
     pub fn prepare_decoding(&mut self, kind: Kind) {
+        device::keep_freed_memory();
         self.store.freeze();
         self.store.set_kind(kind);
         self.captioner.pack_for_decoding();

@@ -13,7 +13,7 @@ mod retrieval;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datasets::Corpus;
-use networks::Precision;
+use networks::{Precision, device};
 use recipes::{Rule, Schedule};
 use tch::Tensor;
 
@@ -64,6 +64,7 @@ impl TrainingOptions {
         parameters: Vec<(String, Tensor)>,
         dropout: bool,
     ) -> Learner<M> {
+        device::keep_freed_memory();
         let rule = AdamWOptions {
             rule: Rule::Torch,
             beta1: 0.9,
