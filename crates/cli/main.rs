@@ -30,6 +30,7 @@ mod report;
 mod reproduce;
 mod run_arg;
 mod serve;
+mod spinning;
 mod stage_screen;
 mod sweep;
 mod table;
@@ -122,7 +123,6 @@ fn with_short_out(command: clap::Command) -> clap::Command {
 
 fn main() -> ExitCode {
     mkl::keep_symbol();
-    terminal::stop_with_stdin();
     // Otherwise a write beyond the file size limit ends the process.
     let _ = durable::fail_at_the_size_limit();
     let parsed = Cli::from_arg_matches(&command_line().get_matches());
@@ -132,7 +132,12 @@ fn main() -> ExitCode {
         let message = "--verbose cannot be used with --quiet";
         command_line().error(ErrorKind::ArgumentConflict, message).exit();
     }
+    if command.computes() {
+        spinning::limit();
+    }
+    terminal::stop_with_stdin();
     terminal::init(verbose, quiet);
+    spinning::log();
     let shared = command.is_shared();
     let result = if !shared && is_one_of_several() {
         Err(anyhow::anyhow!(
@@ -183,6 +188,25 @@ impl Command {
             Self::Completions(args) => manual::completions(&args),
             Self::Man(args) => manual::man(&args),
         }
+    }
+
+    /// Returns whether the command computes with libtorch for long.
+    fn computes(&self) -> bool {
+        matches!(
+            self,
+            Self::Precompute(_)
+                | Self::Keywords(_)
+                | Self::Pretrain(_)
+                | Self::Train(_)
+                | Self::Sweep(_)
+                | Self::Caption(_)
+                | Self::Serve(_)
+                | Self::Evaluate(_)
+                | Self::Bench(_)
+                | Self::Reproduce(_)
+                | Self::Doctor(_)
+                | Self::Demo(_)
+        )
     }
 
     /// Returns whether several processes of a launcher can run the command together.

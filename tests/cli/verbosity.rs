@@ -55,3 +55,23 @@ fn verbose_and_quiet_are_refused_together() {
         assert!(errors(&output).contains("--verbose cannot be used with --quiet"));
     }
 }
+
+/// The limit is set by starting the program again; what the user sets stays.
+#[test]
+fn threads_of_commands_that_compute_spin_for_a_limited_time() {
+    let command = ["-v", "evaluate", "missing-run"];
+    let said = |variable: Option<(&str, &str)>| {
+        let mut process = capsmith(&command);
+        process.env_remove("GOMP_SPINCOUNT").env_remove("OMP_WAIT_POLICY").envs(variable);
+        let output = process.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        errors(&output)
+    };
+    let usual = said(None);
+    assert!(usual.contains("GOMP_SPINCOUNT=10000: how long"), "{usual}");
+    for own in [("GOMP_SPINCOUNT", "77"), ("OMP_WAIT_POLICY", "passive")] {
+        let text = said(Some(own));
+        assert!(text.contains(&format!("{}={}: how long", own.0, own.1)), "{text}");
+        assert!(!text.contains("10000"), "{text}");
+    }
+}
