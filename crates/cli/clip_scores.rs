@@ -19,18 +19,18 @@ use crate::{bounds, models};
 pub struct ClipScoreArgs {
     /// Folder or hub name of the CLIP of clipscore and refclipscore. [default for a run: the CLIP
     /// of its embeddings] Without --embeddings, also the CLIP of an SBG run, if it has moved.
-    #[arg(long)]
+    #[arg(long, global = true)]
     clip: Option<String>,
     /// Embeddings of the pictures by that CLIP, from `capsmith precompute`. [default: those of the
     /// run, if a CLIP computed them] Without a CLIP or such a metric: embeddings of the run, if they
     /// have moved.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     embeddings: Option<PathBuf>,
     /// Weight w of clipscore and refclipscore; 2 for PAC-S, with its CLIP
-    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = bounds::rate)]
+    #[arg(long, global = true, value_name = "W", default_value_t = WEIGHT, value_parser = bounds::rate)]
     clipscore_weight: f64,
     /// Prompt before each caption, for clipscore and refclipscore
-    #[arg(long, value_name = "TEXT", default_value = PROMPT)]
+    #[arg(long, global = true, value_name = "TEXT", default_value = PROMPT)]
     clipscore_prompt: String,
 }
 
@@ -53,15 +53,18 @@ impl ClipScoreArgs {
 
     /// Loads the CLIP that scores captions, if a metric needs one.
     ///
-    /// `run` is the evaluated run with its overrides, if there is one.
+    /// Without `metrics` the CLIP is for its own, if it is given. `run` is the evaluated run with its
+    /// overrides, if there is one.
     pub fn load(
         &self,
-        metrics: &[Metric],
+        metrics: Option<&[Metric]>,
         run: Option<(&Path, &[String])>,
         device: impl FnOnce() -> anyhow::Result<Device>,
     ) -> anyhow::Result<Option<ClipScore>> {
-        let Some(metric) = metrics.iter().find(|metric| metric.needs_clip()) else {
-            if run.is_none() && (self.embeddings.is_some() || self.clip.is_some()) {
+        let is_given = self.clip.is_some() || self.embeddings.is_some();
+        let own: &[Metric] = if is_given { &[Metric::ClipScore] } else { &[] };
+        let Some(metric) = metrics.unwrap_or(own).iter().find(|metric| metric.needs_clip()) else {
+            if run.is_none() && is_given {
                 bail!("--clip and --embeddings are for clipscore; add it to --metrics");
             }
             return Ok(None);

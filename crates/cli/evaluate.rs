@@ -78,7 +78,7 @@ pub struct Args {
     clip: ClipScoreArgs,
     /// Device of models: cpu, cuda or cuda:N. [default: the one that the run was trained on, or the
     /// CPU where that is not available]
-    #[arg(long)]
+    #[arg(long, global = true)]
     device: Option<String>,
     #[command(flatten)]
     files: EvaluateArgs,
@@ -97,10 +97,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             _ => {}
         }
-        let metrics = files.scoring.metrics.as_deref().unwrap_or_default();
+        let scoring = files.scoring_mut();
         let device =
             || process::device(args.device.as_deref().unwrap_or("cpu"), ProcessRank::from_env()?);
-        files.scoring.clip = args.clip.load(metrics, None, device)?;
+        scoring.clip = args.clip.load(scoring.metrics.as_deref(), None, device)?;
         return caption_metrics::cli::evaluate(&files, &mut out, &terminal::BARS, terminal::say);
     };
     check_file_options(&args.files)?;
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let sets: Vec<String> = given.into_iter().flatten().chain(args.sets.iter().cloned()).collect();
     let process = ProcessRank::from_env()?;
     let device = run_arg::device(args.device.as_deref(), &folder, process)?;
-    options.clip = args.clip.load(&options.metrics, Some((run, &sets)), || Ok(device))?;
+    options.clip = args.clip.load(Some(&options.metrics), Some((run, &sets)), || Ok(device))?;
     let captioning = CaptionOptions {
         checkpoint: args.checkpoint,
         sets: &sets,

@@ -70,3 +70,65 @@ fn a_run_and_its_files_have_the_same_scores_by_the_run_s_clip() {
     let error = failure(&[&files[..7], &["--metrics", "rouge"], &by_clip].concat());
     assert!(error.contains("--metrics"), "{error}");
 }
+
+#[test]
+fn judges_and_ratings_are_compared_with_scores_by_a_clip() {
+    let stage = Stage::get();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let captions = std::fs::read_to_string(Path::new(&stage.pictures()).join("captions.txt"));
+    let (mut tokens, mut ratings) = (String::new(), String::new());
+    let (mut references, mut predictions) = (serde_json::Map::new(), serde_json::Map::new());
+    let captions = captions.unwrap();
+    let mut rows: Vec<(&str, &str)> =
+        captions.lines().skip(1).map(|line| line.split_once(',').unwrap()).collect();
+    rows.dedup_by_key(|row| row.0);
+    let (rows, others) = rows.split_at(rows.len() / 2);
+    for (index, ((image, own), (other, caption))) in rows.iter().zip(others).enumerate() {
+        tokens += &format!("{image}#0\t{own}\n{other}#0\t{caption}\n");
+        let rating = 1 + index % 4;
+        ratings += &format!("{image}\t{other}#0\t{rating}\t{rating}\t{rating}\n");
+        references.insert((*image).to_owned(), vec![*own].into());
+        predictions.insert((*image).to_owned(), (*caption).into());
+    }
+    std::fs::write(place("Flickr8k.token.txt"), tokens).unwrap();
+    std::fs::write(place("ExpertAnnotations.txt"), ratings).unwrap();
+    let by_clip = ["--clip", &stage.clip(), "--embeddings", &stage.embeddings()];
+    let words = ["evaluate", "judges", "flickr8k-expert", "--data", &place(""), "--json"];
+    let printed = success(&[&words[..], &[&place("judges.json")], &by_clip].concat());
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    for part in ["\nCLIPScore ", "\nRefCLIPScore ", "(51.2)", "prompt \"A photo depicts\""] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let tables = &read_json(Path::new(&place("judges.json")))["tables"][0];
+    let rows = tables["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["metric"] == "CLIPScore").unwrap();
+    let found = row["figures"][0]["computed"].as_f64().unwrap();
+
+    // The same pairs are images of their own in files.
+    let write = |name: &str, map| {
+        std::fs::write(place(name), serde_json::Value::Object(map).to_string()).unwrap();
+    };
+    write("references.json", references);
+    write("predictions.json", predictions);
+    let words = ["evaluate", "--references", &place("references.json"), "--predictions"];
+    let more = [&place("predictions.json"), "--json", &place("scores.json")];
+    success(&[&words[..], &more, &by_clip].concat());
+    let scores = &read_json(Path::new(&place("scores.json")))["per_image"];
+    assert!(scores.to_string().contains("RefCLIPScore"), "{scores}");
+    let words = ["evaluate", "correlate", "--references", &place("Flickr8k.token.txt")];
+    let more = ["--ratings", &place("ExpertAnnotations.txt"), "--json", &place("tau.json")];
+    success(&[&words[..], &more, &by_clip, &["--metrics", "clipscore"]].concat());
+    let tau = read_json(Path::new(&place("tau.json")))["tau_c"]["CLIPScore"].as_f64().unwrap();
+    assert!((100.0 * tau - found).abs() < 1e-9, "{tau} {found}");
+    let error = failure(&[
+        "evaluate",
+        "judges",
+        "flickr8k-expert",
+        "--data",
+        &place(""),
+        "--metrics",
+        "clipscore",
+    ]);
+    assert!(error.contains("--embeddings"), "{error}");
+}

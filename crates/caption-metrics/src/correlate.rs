@@ -5,22 +5,57 @@
 //! papers that report such correlations do), and every single rating is a point.
 //! [`ratings`](crate::ratings) reads them.
 
+use std::error::Error as StdError;
+use std::num::ParseIntError;
+use std::sync::Arc;
+
+use crate::clip_score::{ClipModel, ClipScore, Cosines};
+use crate::meteor::Segment;
 use crate::ratings::Ratings;
 use crate::{Error, Options, Predictions, Protocol, References, Scores, evaluate};
 
 /// A caption of an image, with the references that it is scored against.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pair {
-    /// The image.
-    pub image: String,
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) image: String,
     /// The caption that people rated.
-    pub caption: String,
-    /// The references.
-    pub references: Vec<String>,
+    pub(crate) caption: String,
+    pub(crate) references: Vec<String>,
 }
 
 /// Scores by the metric's name, each with one score a pair.
-pub type Columns = Vec<(&'static str, Vec<f64>)>;
+pub(crate) type Columns = Vec<(&'static str, Vec<f64>)>;
+
+/// CLIP that finds the image of a pair by the pair's number.
+#[derive(Debug)]
+struct ClipOfPairs {
+    model: Arc<dyn ClipModel>,
+    /// The image of each pair.
+    images: Vec<String>,
+}
+
+impl ClipModel for ClipOfPairs {
+    fn cosines(
+        &self,
+        pairs: &[Segment<'_, String>],
+        prompt: &str,
+        with_references: bool,
+    ) -> Result<Cosines, Box<dyn StdError + Send + Sync>> {
+        let images = pairs
+            .iter()
+            .map(|pair| Ok(Segment { id: &self.images[pair.id.parse::<usize>()?], ..*pair }));
+        let images: Vec<Segment<'_, String>> = images.collect::<Result<_, ParseIntError>>()?;
+        self.model.cosines(&images, prompt, with_references)
+    }
+
+    fn sha256(&self) -> &str {
+        self.model.sha256()
+    }
+
+    fn context_length(&self) -> usize {
+        self.model.context_length()
+    }
+}
 
 /// Scores every pair as an image of its own.
 ///
@@ -33,7 +68,12 @@ pub(crate) fn score(pairs: &[Pair], options: &Options) -> Result<(Protocol, Colu
     let numbered = || (0..pairs.len()).map(|number| number.to_string()).zip(pairs);
     let references = References::new(numbered().map(|(id, pair)| (id, &pair.references)))?;
     let captions = Predictions::new(numbered().map(|(id, pair)| (id, &pair.caption)))?;
-    let evaluation = evaluate(&references, &captions, options)?;
+    let clip = options.clip.as_ref().map(|clip| {
+        let images = pairs.iter().map(|pair| pair.image.clone()).collect();
+        let model = Arc::new(ClipOfPairs { model: clip.model.clone(), images });
+        ClipScore { model, ..clip.clone() }
+    });
+    let evaluation = evaluate(&references, &captions, &Options { clip, ..options.clone() })?;
     let names = evaluation.summary.corpus.iter().map(|(name, _)| name);
     let mut columns: Columns = names.map(|name| (name, Vec::with_capacity(pairs.len()))).collect();
     for image in evaluation.per_image() {

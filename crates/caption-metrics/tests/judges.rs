@@ -1,11 +1,14 @@
 //! Judge suites: their layouts on small files, and Flickr8k's on the real ones.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::error::Error as StdError;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use caption_metrics::correlate::{Columns, Pair};
+use caption_metrics::clip_score::{ClipModel, ClipScore, Cosines};
 use caption_metrics::judges::{Report, Suite, judge};
-use caption_metrics::{Error, Options, Tokenizer};
+use caption_metrics::meteor::Segment;
+use caption_metrics::{Error, Metric, Options, Tokenizer};
 use tempfile::TempDir;
 use test_support::shared;
 
@@ -24,15 +27,52 @@ fn options() -> Options {
     Options { tokenizer: Tokenizer::Ptb, ..Options::default() }
 }
 
-/// Judges a suite with the number of a caption's letters as another metric, and returns the lists
-/// of pairs that this metric was given.
+#[derive(Clone, Debug, PartialEq)]
+struct Pair {
+    image: String,
+    caption: String,
+    references: Vec<String>,
+}
+
+/// A CLIP whose cosine is the number of a caption's letters, and the lists of pairs it was given.
+#[derive(Debug, Default)]
+struct Letters(Mutex<Vec<Vec<Pair>>>);
+
+impl ClipModel for Letters {
+    fn cosines(
+        &self,
+        pairs: &[Segment<'_, String>],
+        _: &str,
+        _: bool,
+    ) -> Result<Cosines, Box<dyn StdError + Send + Sync>> {
+        let given = pairs.iter().map(|pair| Pair {
+            image: pair.id.to_owned(),
+            caption: pair.hypothesis.to_owned(),
+            references: pair.references.to_vec(),
+        });
+        self.0.lock().unwrap().push(given.collect());
+        let images = pairs.iter().map(|pair| pair.hypothesis.len() as f64).collect();
+        Ok(Cosines { images, ..Cosines::default() })
+    }
+
+    fn sha256(&self) -> &'static str {
+        "0"
+    }
+
+    fn context_length(&self) -> usize {
+        77
+    }
+}
+
+/// Judges a suite with the number of a caption's letters for CLIPScore, and returns the lists of
+/// pairs that the CLIP was given.
 fn judged(suite: Suite, data: &Path) -> Result<(Report, Vec<Vec<Pair>>), Error> {
-    let mut lists = Vec::new();
-    let mut letters = |pairs: &[Pair]| -> Result<Columns, Error> {
-        lists.push(pairs.to_vec());
-        Ok(vec![("letters", pairs.iter().map(|pair| pair.caption.len() as f64).collect())])
-    };
-    let report = judge(suite, data, &options(), 0, &mut letters)?;
+    let model = Arc::new(Letters::default());
+    let mut options = options();
+    options.metrics.push(Metric::ClipScore);
+    options.clip = Some(ClipScore { model: model.clone(), weight: 1.0, prompt: String::new() });
+    let report = judge(suite, data, &options, 0)?;
+    let lists = std::mem::take(&mut *model.0.lock().unwrap());
     Ok((report, lists))
 }
 
@@ -68,7 +108,7 @@ fn experts_rate_captions_that_are_not_among_the_images_own() {
     );
     // Of nine pairs of points with two lengths five rise with the shorter caption and one falls;
     // m = 2: 2 * -(5 - 1) / (36 / 2).
-    let tau = computed(&report, 0, "letters")[0];
+    let tau = computed(&report, 0, "CLIPScore")[0];
     assert!((tau + 100.0 * 8.0 / 18.0).abs() < 1e-9, "{tau}");
     assert_eq!(report.files[0].is_known_copy, Some(false));
 }
@@ -152,7 +192,7 @@ fn pascal_50s_averages_accuracies_over_draws_of_references() {
     ];
     let data = folder(&[("pascal50s.jsonl", &lines.join("\n"))]);
     let (report, lists) = judged(Suite::Pascal50s, data.path()).unwrap();
-    let accuracies = computed(&report, 0, "letters");
+    let accuracies = computed(&report, 0, "CLIPScore");
     let expected = [200.0 / 3.0, 100.0, 50.0, 50.0, 800.0 / 12.0];
     assert!(accuracies.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{accuracies:?}");
     assert_eq!(lists.len(), 10, "two captions in each of five draws");
@@ -198,11 +238,10 @@ fn without_its_files_a_suite_says_what_to_put_where() {
 #[test]
 fn figures_of_flickr8k_are_those_that_papers_print() {
     let Some(data) = shared("flickr8k") else { return };
-    let none = &mut |_: &[Pair]| -> Result<Columns, Error> { Ok(Vec::new()) };
     for (suite, bound, pairs) in
         [(Suite::Flickr8kExpert, 0.05, 5664), (Suite::Flickr8kCf, 0.1, 47_288)]
     {
-        let report = judge(suite, &data, &options(), 0, none).unwrap();
+        let report = judge(suite, &data, &options(), 0).unwrap();
         assert_eq!(report.tables[0].pairs, pairs);
         let mut compared = 0;
         for row in &report.tables[0].rows {

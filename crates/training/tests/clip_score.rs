@@ -1,11 +1,13 @@
 //! CLIPScore against the program of its authors, on random CLIPs.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as the tests may")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use caption_metrics::clip_score::ClipScore;
+use caption_metrics::judges::{Suite, judge};
 use caption_metrics::{Error, Metric, Options, Predictions, References, Tokenizer, evaluate};
 use networks::clip::LoadedClip;
 use networks::weights::Checkpoint;
@@ -115,6 +117,85 @@ fn scores_are_those_of_the_reference_program() {
                 let cut = (protocol.cut_predictions, protocol.cut_references);
                 assert_eq!(cut, (golden.cut_predictions, golden.cut_references));
                 assert_eq!(protocol.context_length, 77);
+            }
+        }
+    }
+}
+
+/// Returns Kendall's tau-b and tau-c by their definitions.
+fn taus(points: &[(f64, f64)]) -> [f64; 2] {
+    let sign = |a: f64, b: f64| f64::from(i8::from(a > b) - i8::from(a < b));
+    let (mut excess, mut pairs_x, mut pairs_y) = (0.0, 0.0_f64, 0.0_f64);
+    for (i, a) in points.iter().enumerate() {
+        for b in &points[..i] {
+            let (x, y) = (sign(a.0, b.0), sign(a.1, b.1));
+            excess += x * y;
+            pairs_x += x.abs();
+            pairs_y += y.abs();
+        }
+    }
+    let distinct = |value: fn(&(f64, f64)) -> f64| {
+        points.iter().map(|point| value(point).to_bits()).collect::<BTreeSet<_>>().len()
+    };
+    let m = distinct(|point| point.0).min(distinct(|point| point.1)) as f64;
+    let n = points.len() as f64;
+    [excess / (pairs_x * pairs_y).sqrt(), 2.0 * excess / (n * n * (m - 1.0) / m)]
+}
+
+#[test]
+fn judge_suites_correlate_the_reference_program_s_scores_with_ratings() {
+    let golden = Golden::read();
+    let data = tempfile::tempdir().unwrap();
+    let mut tokens = String::new();
+    let (mut expert, mut crowd) = (String::new(), String::new());
+    // Each prediction is a caption of another image, which people judged.
+    let judged: Vec<(usize, &String)> = golden.images.keys().enumerate().collect();
+    let judged: Vec<_> = judged.into_iter().filter(|(_, name)| *name != "empty.jpg").collect();
+    let ratings = |index: usize| [1, 1 + index % 2, 1 + 3 * index % 4].map(|rating| rating as f64);
+    for &(index, name) in &judged {
+        let [a, b, c] = ratings(index);
+        let image = &golden.images[name];
+        for (k, reference) in image["references"].as_array().unwrap().iter().enumerate() {
+            writeln!(tokens, "{name}#{k}\t{}", reference.as_str().unwrap()).unwrap();
+        }
+        writeln!(tokens, "{index}.jpg#0\t{}", image["prediction"].as_str().unwrap()).unwrap();
+        writeln!(expert, "{name}\t{index}.jpg#0\t{a}\t{b}\t{c}").unwrap();
+        writeln!(crowd, "{name}\t{index}.jpg#0\t{}\t{c}\t{}", c / 4.0, 4.0 - c).unwrap();
+    }
+    for (name, text) in [
+        ("Flickr8k.token.txt", tokens),
+        ("ExpertAnnotations.txt", expert),
+        ("CrowdFlowerAnnotations.txt", crowd),
+    ] {
+        std::fs::write(data.path().join(name), text).unwrap();
+    }
+    let names: Vec<&str> = golden.images.keys().map(String::as_str).collect();
+    for (model, cases) in &golden.models {
+        let (clip, file) = (fixture(model), data.path().join(model));
+        embeddings(&names, &clip, &file);
+        let model = Arc::new(ClipScorer::load(&clip, &file, Device::Cpu).unwrap());
+        for Case { prompt, weight, per_image, .. } in cases {
+            let (weight, prompt) = (*weight, prompt.clone());
+            let options = Options {
+                metrics: vec![Metric::ClipScore, Metric::RefClipScore],
+                clip: Some(ClipScore { model: model.clone(), weight, prompt }),
+                ..Options::default()
+            };
+            for (suite, tau) in [(Suite::Flickr8kCf, 0), (Suite::Flickr8kExpert, 1)] {
+                let table = judge(suite, data.path(), &options, 0).unwrap().tables.remove(0);
+                assert_eq!((table.pairs, table.rows.len()), (judged.len(), 2));
+                assert_eq!(table.protocol.clip.unwrap().cut_predictions, golden.cut_predictions);
+                for row in table.rows {
+                    let points = judged.iter().flat_map(|&(index, _)| {
+                        let ratings = &ratings(index)[if tau == 0 { 2 } else { 0 }..];
+                        let score = per_image[row.metric][index];
+                        ratings.iter().map(move |rating| (score, *rating)).collect::<Vec<_>>()
+                    });
+                    let expected = 100.0 * taus(&points.collect::<Vec<_>>())[tau];
+                    let found = row.figures[0].computed;
+                    assert!((found - expected).abs() < 1e-9, "{}: {found} {expected}", row.metric);
+                    assert!(row.figures[0].published.is_some());
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::check_threads;
 use crate::clip_score::{ClipProtocol, ClipScore};
-use crate::correlate::{Columns, Pair, correlate};
+use crate::correlate::correlate;
 use crate::judges::{Suite, judge};
 use crate::meteor::{Resources, resources};
 use crate::significance::{Difference, Resampling, compare};
@@ -86,6 +86,18 @@ pub struct EvaluateArgs {
     pub seed: u64,
 }
 
+impl EvaluateArgs {
+    /// Returns the tokenizer and metrics of the command that runs.
+    pub fn scoring_mut(&mut self) -> &mut ScoringArgs {
+        match &mut self.command {
+            None => &mut self.scoring,
+            Some(EvaluateCommand::Compare(args)) => &mut args.scoring,
+            Some(EvaluateCommand::Correlate(args)) => &mut args.scoring,
+            Some(EvaluateCommand::Judges(args)) => &mut args.scoring,
+        }
+    }
+}
+
 /// Returns the range of resamples: each holds some 200 bytes, and takes as long as all images.
 fn resamples() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1_000_000)
@@ -112,7 +124,7 @@ pub struct ScoringArgs {
 
     /// Metrics out of bleu,meteor,rouge,cider,diversity, and with a CLIP (`capsmith evaluate`)
     /// clipscore,refclipscore,clipscore-torchmetrics [default: the first four, METEOR if it has been
-    /// fetched]
+    /// fetched; of files also clipscore,refclipscore if a CLIP is given]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub metrics: Option<Vec<Metric>>,
 
@@ -130,13 +142,13 @@ impl ScoringArgs {
     /// Returns the options, with METEOR's resources opened where they are needed.
     ///
     /// `tokenizer` is the one without `--tokenizer`. Without `--metrics`, METEOR is left out if it
-    /// has not been fetched, which `note` receives.
+    /// has not been fetched, which `note` receives, and a CLIP adds its two published metrics.
     ///
     /// # Errors
     /// Fails if METEOR is asked for and its resources cannot be opened, or if the document
     /// frequencies cannot be read.
     pub fn options(&self, tokenizer: Tokenizer, note: Note) -> Result<Options, Error> {
-        let (metrics, meteor) = match (&self.metrics, Resources::open_default()) {
+        let (mut metrics, meteor) = match (&self.metrics, Resources::open_default()) {
             (Some(metrics), resources) => {
                 let needed = metrics.contains(&Metric::Meteor).then_some(resources);
                 (metrics.clone(), needed.transpose()?)
@@ -151,6 +163,9 @@ impl ScoringArgs {
             }
             (None, Err(error)) => return Err(error.into()),
         };
+        if self.metrics.is_none() && self.clip.is_some() {
+            metrics.extend([Metric::ClipScore, Metric::RefClipScore]);
+        }
         let cider_frequencies = self.cider_df.as_deref().map(CiderFrequencies::read).transpose()?;
         Ok(Options {
             tokenizer: self.tokenizer.unwrap_or(tokenizer),
@@ -284,7 +299,7 @@ pub fn evaluate(
         None => run_scores(args, out, bars, note),
         Some(EvaluateCommand::Compare(args)) => run_compare(args, out, note),
         Some(EvaluateCommand::Correlate(args)) => run_correlate(args, out, note),
-        Some(EvaluateCommand::Judges(args)) => judges(args, out, note, &mut |_| Ok(Vec::new())),
+        Some(EvaluateCommand::Judges(args)) => run_judges(args, out, note),
     }
 }
 
@@ -456,25 +471,17 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyho
     if found.missing > 0 {
         writeln!(out, "{} missing ratings left out", found.missing)?;
     }
-    writeln!(out, "{:8} tau-c x 100  tau-b x 100", "")?;
+    let width = width(&found.tau_c);
+    writeln!(out, "{:width$} tau-c x 100  tau-b x 100", "")?;
     for ((name, c), (_, b)) in found.tau_c.iter().zip(found.tau_b.iter()) {
-        writeln!(out, "{name:8} {:<11.4}  {:.4}", c * 100.0, b * 100.0)?;
+        writeln!(out, "{name:width$} {:<11.4}  {:.4}", c * 100.0, b * 100.0)?;
     }
     Ok(())
 }
 
-/// Runs `evaluate judges`; `other` adds scores of metrics beyond this crate's, as in [`judge`].
-///
-/// # Errors
-/// Fails with what is wrong with the input, and writes nothing then.
-pub fn judges(
-    args: &JudgesArgs,
-    out: &mut dyn Write,
-    note: Note,
-    other: &mut dyn FnMut(&[Pair]) -> anyhow::Result<Columns>,
-) -> anyhow::Result<()> {
+fn run_judges(args: &JudgesArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
     let options = args.scoring.file_options(None, note)?;
-    let report = judge(args.suite, &args.data, &options, args.seed, other)?;
+    let report = judge(args.suite, &args.data, &options, args.seed)?;
     write_json(args.json.as_deref(), &report)?;
     for table in &report.tables {
         let (pairs, published, left_out) = (table.pairs, table.published_pairs, table.left_out);

@@ -11,7 +11,7 @@ use anyhow::bail;
 
 pub use evaluate::{
     CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, JudgesArgs, Note, ScoringArgs,
-    evaluate, judges, print_scores,
+    evaluate, print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
 pub use frequencies::{FrequenciesArgs, count_frequencies};

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::correlate::{Columns, Kendall, Pair, score};
+use crate::correlate::{Kendall, Pair, score};
 use crate::names::{UnknownName, parse};
 use crate::{Error, Options, Protocol};
 use files::Files;
@@ -110,30 +110,13 @@ pub struct Figure {
 
 /// Computes the figures of a suite whose files are in the folder `data`.
 ///
-/// `other` scores pairs by metrics beyond [`Options::metrics`], such as one that sees the images;
-/// published figures are known for the names `CLIPScore` and `RefCLIPScore`. It is called once for
-/// each list of pairs that is scored, and gives one score a pair. `seed` is that of the references
-/// that Pascal-50S draws.
+/// `seed` is that of the references that Pascal-50S draws.
 ///
 /// # Errors
-/// [`Error::MissingSuiteFile`] with what to put where, the errors of reading and of
-/// [`evaluate`](crate::evaluate), and those of `other`.
-///
-/// # Panics
-/// Panics if `other` gives fewer or more scores than there are pairs.
-pub fn judge<E: From<Error>>(
-    suite: Suite,
-    data: &Path,
-    options: &Options,
-    seed: u64,
-    other: &mut dyn FnMut(&[Pair]) -> Result<Columns, E>,
-) -> Result<Report, E> {
-    let mut scores = |pairs: &[Pair]| -> Result<(Protocol, Columns), E> {
-        let (protocol, mut columns) = score(pairs, options)?;
-        columns.extend(other(pairs)?);
-        assert!(columns.iter().all(|(_, scores)| scores.len() == pairs.len()), "one score a pair");
-        Ok((protocol, columns))
-    };
+/// [`Error::MissingSuiteFile`] with what to put where, and the errors of reading and of
+/// [`evaluate`](crate::evaluate).
+pub fn judge(suite: Suite, data: &Path, options: &Options, seed: u64) -> Result<Report, Error> {
+    let scores = |pairs: &[Pair]| score(pairs, options);
     let hint = match suite {
         Suite::Flickr8kExpert => flickr8k::EXPERT_HINT,
         Suite::Flickr8kCf => flickr8k::CF_HINT,
@@ -169,7 +152,7 @@ pub fn judge<E: From<Error>>(
             ..Table::new(rated.published, protocol, rows)
         })
     });
-    let tables = tables.collect::<Result<_, E>>()?;
+    let tables = tables.collect::<Result<_, Error>>()?;
     Ok(Report { suite, files: files.found, tables })
 }
 

@@ -82,11 +82,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Preference>, Error> {
 /// Each of five draws takes five references of a pair, from its own stream of a `ChaCha8`
 /// generator. A tie of scores or of votes counts one half, which is what breaking it at random
 /// gives on average.
-pub(super) fn accuracies<E: From<Error>>(
+pub(super) fn accuracies(
     preferences: &[Preference],
     seed: u64,
-    mut score: impl FnMut(&[Pair]) -> Result<(Protocol, Columns), E>,
-) -> Result<(Protocol, Columns), E> {
+    score: impl Fn(&[Pair]) -> Result<(Protocol, Columns), Error>,
+) -> Result<(Protocol, Columns), Error> {
     let mut sums: Vec<(&'static str, [f64; CATEGORIES])> = Vec::new();
     let mut protocol = None;
     for draw in 0..DRAWS {
