@@ -7,10 +7,11 @@ use anyhow::{Context, bail};
 use foreign_text::printable;
 use networks::clip;
 use networks::device::{self, parse_device};
+use pictures::PictureFile;
 use precompute::{Dtype, EncoderSource, Network};
 use recipes::System;
 use runs::RunFolder;
-use serve::{Host, Limits, Models, RunSource};
+use serve::{Host, Models, Origin, RunSource, Settings};
 use words::ClipTokenizer;
 
 use crate::{dtype, evaluate, models, terminal};
@@ -18,15 +19,17 @@ use crate::{dtype, evaluate, models, terminal};
 /// Serve trained runs over HTTP, with a web page to caption pictures.
 ///
 /// Open http://127.0.0.1:8080/ in a browser: drop a picture, choose runs, set their decoding, and
-/// compare their captions. Programs post pictures to /v1/caption.
+/// compare their captions. Programs post pictures to /v1/caption; http://127.0.0.1:8080/docs
+/// describes the interface, and /openapi.json does for generators of clients.
 ///
 /// If CLIP is available, each caption comes with its CLIPScore. Ctrl-C stops
 /// the server after it has answered the requests in flight.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "addresses as they are typed")]
-#[command(
-    after_help = "For programs:\n  curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption"
-)]
+#[command(after_help = "For programs:
+  curl -F picture=@dog.jpg http://127.0.0.1:8080/v1/caption
+  curl -F picture=@dog.jpg -F picture=@cat.jpg 'http://127.0.0.1:8080/v1/caption?runs=sbg,clipping'
+  curl -H 'content-type: image/jpeg' --data-binary @dog.jpg http://127.0.0.1:8080/v1/caption")]
 pub struct Args {
     /// Run folder from `capsmith train`; may be repeated. A run is named after its folder.
     #[arg(long = "run", required = true, value_name = "RUN")]
@@ -52,6 +55,13 @@ pub struct Args {
     /// Address to listen on; 0.0.0.0:8080 lets other machines connect
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     address: String,
+    /// Port to listen on, instead of the one in --address
+    #[arg(long)]
+    port: Option<u16>,
+    /// Origin whose web pages may use the server, such as https://example.org; may be repeated.
+    /// Pages of other origins are refused.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    origins: Vec<Origin>,
     /// Host name that clients may use for the server, such as captions.example.org; may be
     /// repeated. The server always answers to localhost, to the host of --address, and, if other
     /// machines can connect, to any IP address.
@@ -63,15 +73,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = parse_device(&args.device)?;
     let sources = sources(args)?;
     let scoring_clip = scoring_clip(args, &sources)?;
-    let listener = TcpListener::bind(&args.address).with_context(|| {
+    let host = args.address.rsplit_once(':').map_or(&*args.address, |(host, _)| host);
+    let requested = match args.port {
+        Some(port) => format!("{host}:{port}"),
+        None => args.address.clone(),
+    };
+    let listener = TcpListener::bind(&requested).with_context(|| {
         format!(
-            "cannot listen on {}\nhint: choose another address with --address",
-            printable(&args.address)
+            "cannot listen on {}\nhint: choose another address with --address or --port",
+            printable(&requested)
         )
     })?;
     let address = listener.local_addr()?;
-    let mut allowed = args.allowed_hosts.clone();
-    allowed.extend(args.address.rsplit_once(':').and_then(|(host, _)| host.parse().ok()));
+    let mut settings = Settings {
+        hosts: args.allowed_hosts.clone(),
+        origins: args.origins.clone(),
+        samples: samples(&sources)?,
+        ..Settings::default()
+    };
+    settings.hosts.extend(host.parse().ok());
     let stop = terminal::stop_flag()?;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     #[allow(clippy::result_large_err, reason = "called once, at the start")]
@@ -88,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         terminal::say(&format!("serving {} at http://{address}/ (Ctrl-C stops)", names.join(", ")));
     };
-    if !serve::serve(listener, load, &Limits::default(), allowed, &stop, ready)? {
+    if !serve::serve(listener, load, settings, &stop, ready)? {
         bail!("stopped before some requests in flight were answered");
     }
     Ok(())
@@ -114,6 +134,17 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
         Ok(RunSource { name, folder, settings, model, encoder, clip })
     };
     args.runs.iter().zip(report::names(&args.runs)?).map(source).collect()
+}
+
+/// Returns sample pictures of the first run whose data set is there.
+fn samples(sources: &[RunSource]) -> anyhow::Result<Vec<PictureFile>> {
+    for source in sources {
+        let samples = serve::sample_pictures(&source.folder.config()?);
+        if !samples.is_empty() {
+            return Ok(samples);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Returns the CLIP to compare captions with pictures by: a run's, or the one of `--clip`.

@@ -38,6 +38,12 @@ pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
     }
 }
 
+/// Returns the media type of an image file, such as `image/jpeg`; `None` for an unsupported format.
+#[must_use]
+pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
+    format_of(bytes).ok().map(|format| format.to_mime_type())
+}
+
 /// Returns the format that the first bytes of a file belong to.
 pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, PictureProblem> {
     if bytes.is_empty() {

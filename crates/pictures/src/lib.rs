@@ -29,7 +29,7 @@ mod tiff;
 mod transpose;
 mod unpacked;
 
-pub use decode::{decode_bytes, decode_within};
+pub use decode::{decode_bytes, decode_within, media_type};
 pub use orientation::is_turned;
 pub use picture_file::{FileStamp, PictureFile, decode, decode_upright};
 pub use pixels::{MAX_BYTES, MAX_PIXELS, PictureError, PictureProblem, RgbPixels};

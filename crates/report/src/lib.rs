@@ -17,6 +17,7 @@
 mod error;
 mod names;
 mod page;
+mod palette;
 pub mod pictures;
 pub mod plot;
 mod run;
@@ -26,5 +27,6 @@ pub mod table;
 pub use error::Error;
 pub use names::names;
 pub use page::page;
+pub use palette::PALETTE;
 pub use run::Run;
 pub use sections::{sections, sections_around};

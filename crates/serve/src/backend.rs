@@ -6,6 +6,7 @@ use networks::memory::OutOfMemory;
 use pictures::Preprocessing;
 use recipes::{Config, Decoding};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::limits::Limits;
 
@@ -98,13 +99,13 @@ pub struct TaskOutput {
 }
 
 /// Generated caption.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Candidate {
     /// Text as the run writes it, and as evaluation scores it.
     pub caption: String,
     /// Text for people.
     pub text: String,
-    /// Score by which the run ranks its captions: see [`training::captions::Caption::score`].
+    /// Score by which the run ranks its captions; `GET /v1/runs` tells its kind.
     pub score: f64,
     /// Cosine similarity of caption and image by CLIP, if one is served.
     pub similarity: Option<f64>,

@@ -2,13 +2,14 @@
 //!
 //! A web page of another site can reach this server through its reader's browser in two ways: by
 //! DNS rebinding, which `Host` reveals, or by a cross-origin request, which `Origin` reveals. So
-//! every request must name one of the server's own hosts, and no other origin.
+//! every request must name one of the server's own hosts, and no other origin, unless
+//! `--allow-origin` names it. Pages of such an origin get the headers of CORS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use crate::error::HttpError;
 
@@ -30,6 +31,28 @@ pub(crate) fn add_security_headers(headers: &mut HeaderMap) {
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// Headers that let pages of an allowed origin send requests and read answers.
+const CORS_HEADERS: [(HeaderName, &str); 4] = [
+    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after"),
+    (header::ACCESS_CONTROL_MAX_AGE, "600"),
+];
+
+/// Returns true if a browser asks, before a page's request, whether it is allowed.
+pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Adds the headers for a page of an allowed origin.
+pub(crate) fn add_cors_headers(headers: &mut HeaderMap, origin: HeaderValue) {
+    for (name, value) in CORS_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
 }
 
 /// Host name in lower case or IP address by which requests may address the server.
@@ -111,22 +134,50 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
-/// Hosts that a server answers to.
+/// Origin of web pages, such as `https://example.org`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    is_https: bool,
+    host: Host,
+    port: u16,
+}
+
+/// Text that is no origin.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an origin such as https://example.org or http://localhost:3000")]
+pub struct InvalidOrigin(String);
+
+impl FromStr for Origin {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let (named, default) =
+            HostPort::parse_origin(text).ok_or_else(|| InvalidOrigin(text.to_owned()))?;
+        let port = named.port.unwrap_or(default);
+        Ok(Self { is_https: text.starts_with("https:"), host: named.host, port })
+    }
+}
+
+/// Hosts that a server answers to, and origins whose pages may use it.
 #[derive(Debug)]
-pub(crate) struct Hosts {
+pub(crate) struct Guard {
     /// Address that the server listens on.
     address: IpAddr,
     /// Additional allowed hosts.
-    allowed: Vec<Host>,
+    hosts: Vec<Host>,
+    /// Other allowed origins.
+    origins: Vec<Origin>,
 }
 
-impl Hosts {
-    pub fn new(address: IpAddr, allowed: Vec<Host>) -> Self {
-        Self { address: address.to_canonical(), allowed }
+impl Guard {
+    pub fn new(address: IpAddr, hosts: Vec<Host>, origins: Vec<Origin>) -> Self {
+        Self { address: address.to_canonical(), hosts, origins }
     }
 
     /// Rejects a request that names a foreign host, or comes from a page of another origin.
-    pub fn check<B>(&self, request: &Request<B>) -> Result<(), HttpError> {
+    ///
+    /// Returns the origin if it is another one that is allowed.
+    pub fn check<B>(&self, request: &Request<B>) -> Result<Option<HeaderValue>, HttpError> {
         let headers = request.headers();
         let text = single_header(headers, &header::HOST)?
             .ok_or_else(|| HttpError::bad_request("the request has no Host header"))?;
@@ -135,17 +186,22 @@ impl Hosts {
         if let Some(authority) = request.uri().authority() {
             self.check_host(authority.as_str())?;
         }
-        let Some(origin) = single_header(headers, &header::ORIGIN)? else { return Ok(()) };
-        let is_own = HostPort::parse_origin(origin).is_some_and(|(origin, default)| {
+        let Some(text) = single_header(headers, &header::ORIGIN)? else { return Ok(None) };
+        let is_own = HostPort::parse_origin(text).is_some_and(|(origin, default)| {
             let port = |named: &HostPort| named.port.unwrap_or(default);
             origin.host == named.host && port(&origin) == port(&named)
         });
         if is_own {
-            return Ok(());
+            return Ok(None);
+        }
+        if text.parse().is_ok_and(|origin| self.origins.contains(&origin)) {
+            return Ok(headers.get(header::ORIGIN).cloned());
         }
         Err(HttpError::new(
             StatusCode::FORBIDDEN,
-            format!("pages of another origin, such as {origin:?}, may not access this server"),
+            format!(
+                "pages of another origin, such as {text:?}, may not access this server; --allow-origin allows another origin"
+            ),
         ))
     }
 
@@ -180,7 +236,7 @@ impl Hosts {
                 !self.address.is_loopback() || *ip == self.address || usual.contains(ip)
             }
         };
-        own || self.allowed.contains(host)
+        own || self.hosts.contains(host)
     }
 }
 
@@ -202,15 +258,21 @@ fn single_header<'h>(
 mod tests {
     use super::*;
 
+    fn origins() -> Vec<Origin> {
+        ["https://Pages.example.org", "http://localhost:3000"]
+            .map(|text| text.parse().unwrap())
+            .into()
+    }
+
     fn status(address: &str, target: &str, headers: &[(HeaderName, &str)]) -> u16 {
         let allowed = vec!["Captions.Example.org".parse().unwrap(), "10.1.1.1".parse().unwrap()];
-        let hosts = Hosts::new(address.parse().unwrap(), allowed);
+        let guard = Guard::new(address.parse().unwrap(), allowed, origins());
         let mut request = Request::builder().uri(target);
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        let checked = hosts.check(&request.body(()).unwrap());
-        checked.map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+        let checked = guard.check(&request.body(()).unwrap());
+        checked.map_or_else(|refusal| refusal.status.as_u16(), |_| 200)
     }
 
     fn by_host(address: &str, host: &str) -> u16 {
@@ -347,5 +409,31 @@ mod tests {
         let own = "http://localhost";
         let twice = [(header::HOST, "localhost"), (header::ORIGIN, own), (header::ORIGIN, own)];
         assert_eq!(status("127.0.0.1", "/", &twice), 400);
+    }
+
+    #[test]
+    fn pages_of_allowed_origins_are_answered() {
+        for origin in
+            ["https://pages.example.org", "https://PAGES.example.org.:443", "http://localhost:3000"]
+        {
+            assert_eq!(by_origin("127.0.0.1", "localhost:8080", origin), 200, "{origin}");
+        }
+        for origin in [
+            "http://pages.example.org",
+            "http://pages.example.org:443",
+            "https://pages.example.org:8443",
+            "https://other.pages.example.org",
+            "https://pages.example.org.evil.example",
+            "http://localhost:3001",
+            "https://localhost:3000",
+            "null",
+        ] {
+            assert_eq!(by_origin("127.0.0.1", "localhost:8080", origin), 403, "{origin}");
+        }
+        // The host is checked all the same.
+        assert_eq!(by_origin("127.0.0.1", "evil.example", "https://pages.example.org"), 403);
+        for text in ["*", "null", "example.org", "https://", "ftp://a", "https://a/b", ""] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
     }
 }

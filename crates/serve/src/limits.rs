@@ -9,6 +9,8 @@ pub struct Limits {
     pub body: usize,
     /// Maximum size of all request bodies in memory, in bytes.
     pub bodies: usize,
+    /// Maximum number of images of a request.
+    pub pictures: usize,
     /// Maximum number of pixels of an image.
     pub pixels: u64,
     /// Maximum number of images decoded concurrently.
@@ -42,6 +44,7 @@ impl Default for Limits {
         Self {
             body: 20 << 20,
             bodies: 256 << 20,
+            pictures: 16,
             // More than common cameras have; decoding such an image takes 150 MB.
             pixels: 50_000_000,
             decoders: std::thread::available_parallelism().map_or(1, usize::from).min(4),

@@ -1,15 +1,10 @@
-//! Parsing and validation of caption requests, as `multipart/form-data` or JSON.
+//! Validation of caption requests against the served runs and limits.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyDataStream, Full};
-use multer::Multipart;
 use recipes::{Decoding, Strategy};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::backend::{ServedModels, ServedRun, Task};
@@ -19,100 +14,65 @@ use crate::limits::Limits;
 /// Decoding settings of a request that replace those of the run.
 type DecodingOptions = Map<String, Value>;
 
-/// Parsed caption request.
-#[derive(Debug)]
-pub(crate) struct CaptionRequest {
-    /// Encoded image file.
-    pub picture: Bytes,
-    /// Names of the requested runs; empty for all.
-    runs: Vec<String>,
-    /// Decoding settings by run name.
-    decoding: BTreeMap<String, DecodingOptions>,
-}
+/// Decoding settings by run name.
+pub(crate) type DecodingByRun = BTreeMap<String, DecodingOptions>;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonRequest {
-    picture: String,
-    #[serde(default)]
-    runs: Vec<String>,
-    #[serde(default)]
-    decoding: BTreeMap<String, DecodingOptions>,
+/// Encoded image file, or the reason why there is none.
+pub(crate) type Picture = Result<Bytes, HttpError>;
+
+/// Caption request as received.
+#[derive(Debug, Default)]
+pub(crate) struct CaptionRequest {
+    /// Pictures, at least one.
+    pub pictures: Vec<Picture>,
+    /// True if the answer is a list: there are several pictures, or they were sent as `pictures`.
+    pub is_list: bool,
+    /// Names of the requested runs, or several of them with commas; empty for all.
+    pub runs: Vec<String>,
+    /// Decoding settings, if the request has any.
+    pub decoding: Option<DecodingByRun>,
 }
 
 impl CaptionRequest {
-    /// Parses a body of the given content type.
-    pub async fn read(content_type: Option<&str>, body: Bytes) -> Result<Self, HttpError> {
-        let content_type = content_type.unwrap_or_default();
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        let request = match essence.to_ascii_lowercase().as_str() {
-            "multipart/form-data" => Self::from_form(content_type, body).await?,
-            "application/json" => Self::from_json(&body)?,
-            _ => {
-                return Err(HttpError::new(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    format!(
-                        "the content type is {essence:?}; send multipart/form-data with a file named picture, or application/json"
-                    ),
-                ));
-            }
-        };
-        if request.picture.is_empty() {
-            return Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, "the picture is empty"));
+    /// Creates a request for a picture by all runs.
+    pub fn of(picture: Bytes) -> Self {
+        Self { pictures: vec![Ok(picture)], ..Self::default() }
+    }
+
+    /// Checks the pictures as far as is possible without decoding them.
+    ///
+    /// # Errors
+    /// Fails for a wrong number of pictures, and for an unreadable one that is no list's.
+    pub fn check_pictures(&mut self, limits: &Limits) -> Result<(), HttpError> {
+        let (count, most) = (self.pictures.len(), limits.pictures.min(limits.queue));
+        if count == 0 {
+            return Err(HttpError::bad_request("the request has no picture"));
         }
-        Ok(request)
-    }
-
-    fn from_json(body: &[u8]) -> Result<Self, HttpError> {
-        let JsonRequest { picture, runs, decoding } = serde_json::from_slice(body)
-            .map_err(|error| HttpError::bad_request(format!("the request: {error}")))?;
-        let picture = STANDARD.decode(picture).map_err(|error| {
-            HttpError::bad_request(format!("the picture is not base64: {error}"))
-        })?;
-        Ok(Self { picture: picture.into(), runs, decoding })
-    }
-
-    async fn from_form(content_type: &str, body: Bytes) -> Result<Self, HttpError> {
-        let malformed = |error: multer::Error| {
-            HttpError::bad_request(format!("the form is malformed: {error}"))
-        };
-        let boundary = multer::parse_boundary(content_type).map_err(malformed)?;
-        let mut form = Multipart::new(BodyDataStream::new(Full::new(body)), boundary);
-        let (mut picture, mut runs, mut decoding) = (None, Vec::new(), None);
-        while let Some(field) = form.next_field().await.map_err(malformed)? {
-            let name = field.name().unwrap_or_default().to_owned();
-            let is_repeated = match name.as_str() {
-                "picture" => picture.replace(field.bytes().await.map_err(malformed)?).is_some(),
-                "runs" => {
-                    runs.push(field.text().await.map_err(malformed)?);
-                    false
-                }
-                "decoding" => {
-                    let text = field.text().await.map_err(malformed)?;
-                    let options = serde_json::from_str(&text).map_err(|error| {
-                        HttpError::bad_request(format!("decoding is invalid: {error}"))
-                    })?;
-                    decoding.replace(options).is_some()
-                }
-                _ => {
-                    return Err(HttpError::bad_request(format!(
-                        "there is no field {name:?}; the fields are picture, runs and decoding"
-                    )));
-                }
-            };
-            if is_repeated {
-                return Err(HttpError::bad_request(format!("the form has two fields {name}")));
+        if count > most {
+            return Err(HttpError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the request has {count} pictures, but at most {most} are captioned at once"
+                ),
+            ));
+        }
+        for picture in &mut self.pictures {
+            if picture.as_ref().is_ok_and(Bytes::is_empty) {
+                *picture =
+                    Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, "the picture is empty"));
             }
         }
-        let picture =
-            picture.ok_or_else(|| HttpError::bad_request("the form has no file named picture"))?;
-        Ok(Self { picture, runs, decoding: decoding.unwrap_or_default() })
+        if !self.is_list {
+            let picture = self.pictures.remove(0)?;
+            self.pictures.push(Ok(picture));
+        }
+        Ok(())
     }
 
-    /// Validates the request against the served runs and limits, and returns its tasks.
+    /// Validates the options against the served runs and limits, and returns the tasks.
     pub fn tasks(&self, served: &ServedModels, limits: &Limits) -> Result<Vec<Task>, HttpError> {
         let mut runs = Vec::new();
-        for name in &self.runs {
+        for name in self.runs.iter().flat_map(|text| run_names(served, text)) {
             let run = find_run(served, name)?;
             if runs.contains(&run) {
                 return Err(HttpError::bad_request(format!("the run {name} is requested twice")));
@@ -122,7 +82,8 @@ impl CaptionRequest {
         if runs.is_empty() {
             runs.extend(0..served.runs.len());
         }
-        for name in self.decoding.keys() {
+        let by_run = self.decoding.iter().flatten();
+        for (name, _) in by_run {
             if !runs.contains(&find_run(served, name)?) {
                 return Err(HttpError::bad_request(format!(
                     "decoding names the run {name}, but runs does not"
@@ -130,7 +91,7 @@ impl CaptionRequest {
             }
         }
         let task = |run: usize| {
-            let options = self.decoding.get(&served.runs[run].name);
+            let options = self.decoding.as_ref().and_then(|all| all.get(&served.runs[run].name));
             let decoding = options.map_or_else(
                 || Ok(served.runs[run].config.decoding.clone()),
                 |options| decoding(&served.runs[run], options, limits),
@@ -141,8 +102,16 @@ impl CaptionRequest {
     }
 }
 
+/// Splits a text at commas, unless the whole is a run's name.
+fn run_names<'t>(served: &ServedModels, text: &'t str) -> Vec<&'t str> {
+    if served.runs.iter().any(|run| run.name == text) {
+        return vec![text];
+    }
+    text.split(',').map(str::trim).collect()
+}
+
 /// Returns the index of the run called `name`.
-fn find_run(served: &ServedModels, name: &str) -> Result<usize, HttpError> {
+pub(crate) fn find_run(served: &ServedModels, name: &str) -> Result<usize, HttpError> {
     served.runs.iter().position(|run| run.name == name).ok_or_else(|| {
         let names: Vec<&str> = served.runs.iter().map(|run| run.name.as_str()).collect();
         HttpError::bad_request(format!(

@@ -98,11 +98,16 @@ impl Worker {
 }
 
 impl Queue {
-    /// Reserves a slot, or fails if all are taken.
-    pub fn reserve(&self) -> Result<QueueSlot, HttpError> {
-        let permit = self.slots.clone().try_acquire_owned().map_err(|_| HttpError::busy())?;
-        self.metrics.queue_depth.inc();
-        Ok(QueueSlot { _permit: permit, metrics: self.metrics.clone() })
+    /// Reserves a slot for each of `count` images, or fails if there are too few.
+    pub fn reserve(&self, count: usize) -> Result<Vec<QueueSlot>, HttpError> {
+        let permits = u32::try_from(count).map_err(|_| HttpError::busy())?;
+        let slots = self.slots.clone().try_acquire_many_owned(permits);
+        let mut slots = slots.map_err(|_| HttpError::busy())?;
+        let one = |permit| {
+            self.metrics.queue_depth.inc();
+            QueueSlot { _permit: permit, metrics: self.metrics.clone() }
+        };
+        Ok(std::iter::from_fn(|| slots.split(1)).map(one).collect())
     }
 
     /// Captions an image.

@@ -14,8 +14,8 @@ use pictures::Preprocessing;
 use recipes::Config;
 use serde_json::Value;
 use serve::{
-    Backend, BackendError, Candidate, Limits, PreparedImage, ServedModels, ServedRun, Task,
-    TaskOutput,
+    Backend, BackendError, Candidate, Limits, PreparedImage, ServedModels, ServedRun, Settings,
+    Task, TaskOutput,
 };
 
 /// libtorch's error for exhausted GPU memory.
@@ -117,6 +117,11 @@ pub struct Server {
 impl Server {
     /// Starts a server; its batches wait for messages if `gated`.
     pub fn start(limits: Limits, gated: bool) -> Self {
+        Self::start_with(Settings { limits, ..Settings::default() }, gated)
+    }
+
+    /// Starts a server with these settings; its batches wait for messages if `gated`.
+    pub fn start_with(settings: Settings, gated: bool) -> Self {
         let ((gate, waits), (taken, seen)) = (unbounded(), unbounded());
         #[allow(clippy::result_large_err, reason = "the error's size is the library's")]
         let load = move || Ok(Sums { gate: gated.then_some(waits), taken });
@@ -125,7 +130,7 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let (flag, (ready, is_ready)) = (stop.clone(), mpsc::channel());
         let thread = std::thread::spawn(move || {
-            serve::serve(listener, load, &limits, Vec::new(), &flag, move || {
+            serve::serve(listener, load, settings, &flag, move || {
                 ready.send(()).unwrap();
             })
             .unwrap()
@@ -189,7 +194,12 @@ fn agent() -> ureq::Agent {
 }
 
 pub fn post(address: SocketAddr, content_type: &str, body: &[u8]) -> (u16, Value) {
-    let request = agent().post(format!("http://{address}/v1/caption"));
+    post_to(address, "/v1/caption", content_type, body)
+}
+
+/// Posts to a path; returns the status and the JSON response.
+pub fn post_to(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> (u16, Value) {
+    let request = agent().post(format!("http://{address}{path}"));
     let mut response = request.header("content-type", content_type).send(body).unwrap();
     let text = response.body_mut().read_to_string().unwrap();
     let status = response.status().as_u16();
@@ -201,16 +211,26 @@ pub fn post(address: SocketAddr, content_type: &str, body: &[u8]) -> (u16, Value
 
 /// Returns content type and body of a `multipart/form-data` request.
 pub fn form(picture: &[u8], more: &[(&str, &str)]) -> (String, Vec<u8>) {
+    form_of(&[("picture", picture)], more)
+}
+
+/// Returns a form of files, by the names of their fields, with additional fields.
+pub fn form_of(files: &[(&str, &[u8])], more: &[(&str, &str)]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
-    let head = "--edge\r\ncontent-disposition: form-data; name=\"picture\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n";
-    body.extend(head.as_bytes());
-    body.extend(picture);
+    for (name, bytes) in files {
+        let head = format!(
+            "--edge\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n"
+        );
+        body.extend(head.as_bytes());
+        body.extend(*bytes);
+        body.extend(b"\r\n");
+    }
     for (name, value) in more {
         let part =
-            format!("\r\n--edge\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
+            format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         body.extend(part.as_bytes());
     }
-    body.extend(b"\r\n--edge--\r\n");
+    body.extend(b"--edge--\r\n");
     ("multipart/form-data; boundary=edge".to_owned(), body)
 }
 

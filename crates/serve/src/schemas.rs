@@ -1,0 +1,78 @@
+//! Schemas in the OpenAPI document of what no type of the program describes.
+//!
+//! A form is read field by field, and a strategy of a request may lack fields or use older names.
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Form with pictures and options, as `multipart/form-data`.
+pub(crate) struct FormUpload;
+
+impl ToSchema for FormUpload {}
+
+impl PartialSchema for FormUpload {
+    fn schema() -> RefOr<Schema> {
+        let text = |description: &str| {
+            ObjectBuilder::new()
+                .schema_type(SchemaType::new(Type::String))
+                .description(Some(description))
+        };
+        let file = |description: &str| {
+            text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+        };
+        let pictures = ArrayBuilder::new()
+            .items(file("Picture file"))
+            .description(Some("Several picture files; the answer is then a list, even of one."));
+        let form = ObjectBuilder::new()
+            .description(Some("Form with one picture or several, and options."))
+            .property("picture", file("Picture file; may be repeated."))
+            .property("image", file("Another name of `picture`."))
+            .property("file", file("Another name of `picture`."))
+            .property("pictures", pictures)
+            .property("runs", text("Names of runs, separated by commas; all runs if absent."))
+            .property("decoding", text("Decoding settings by run, as JSON text."));
+        form.into()
+    }
+}
+
+/// Returns the schema of a strategy; one in a request may lack fields.
+pub(crate) fn strategy() -> Object {
+    let number = |kind: Type, description: &str| {
+        ObjectBuilder::new().schema_type(SchemaType::new(kind)).description(Some(description))
+    };
+    let seed = number(Type::Integer, "Seed of sampling")
+        .format(Some(SchemaFormat::Custom("int64".to_owned())));
+    ObjectBuilder::new()
+        .description(Some("Choice of the next token. Fields of other kinds are absent."))
+        .property(
+            "kind",
+            ObjectBuilder::new()
+                .schema_type(SchemaType::new(Type::String))
+                .enum_values(Some(["greedy", "beam", "sampling"])),
+        )
+        .property("num_beams", number(Type::Integer, "Beam width"))
+        .property("num_return_sequences", number(Type::Integer, "Number of samples"))
+        .property("temperature", number(Type::Number, "Divisor of the logits"))
+        .property("top_k", number(Type::Integer, "Most probable tokens to draw from; 0 for all"))
+        .property("top_p", number(Type::Number, "Share of the probability to draw from"))
+        .property("seed", seed)
+        .build()
+}
+
+/// Returns the schema of decoding settings by run.
+pub(crate) fn decoding_by_run() -> Object {
+    let tokens = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer));
+    let settings =
+        ObjectBuilder::new().property("max_new_tokens", tokens).property("strategy", strategy());
+    ObjectBuilder::new()
+        .description(Some(
+            "By name of a run, settings that replace its own. A strategy of the run's own kind may \
+             name only the values that differ.",
+        ))
+        .additional_properties(Some(AdditionalProperties::from(settings)))
+        .build()
+}
