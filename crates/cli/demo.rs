@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::Parser as _;
 use foreign_text::printable_path;
 use include_dir::{Dir, include_dir};
+use studies::reproduce::Presentation;
 
 use crate::reproduce::{self, Finished, PaperTable};
-use crate::{bounds, dataset, terminal};
+use crate::{bounds, dataset, serve, terminal};
 
 /// Small models from `cargo xtask pretrain`, embedded so that the program is self-contained.
 static MODELS: Dir = include_dir!("$CARGO_MANIFEST_DIR/data/models");
@@ -29,6 +31,19 @@ pub struct Args {
     /// Number of stages to run in parallel
     #[arg(long, default_value_t = 1, value_parser = bounds::whole(1..=bounds::MAX_JOBS))]
     jobs: usize,
+    /// Serve the demo's runs when they are trained: a web page that captions your pictures
+    #[arg(long)]
+    serve: bool,
+}
+
+/// Width and height of the pictures on the page; the models see smaller ones.
+const SHOWN_SIZE: u32 = 256;
+
+/// Command line of `capsmith serve` with the runs of the demo.
+#[derive(clap::Parser)]
+struct ServeLine {
+    #[command(flatten)]
+    args: serve::Args,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -38,7 +53,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         printable_path(&pictures),
         args.count
     ));
-    dataset::draw(&pictures, &demo_data::Options { count: args.count, ..dataset::DRAWN })?;
+    let drawn = demo_data::Options { count: args.count, ..dataset::DRAWN };
+    dataset::draw(&pictures, &drawn)?;
+    let shown = args.out.join("pictures-shown");
+    dataset::draw(&shown, &demo_data::Options { size: SHOWN_SIZE, ..drawn })?;
     let weights = args.out.join("weights");
     write_folder(&MODELS, &weights)?;
     let line = reproduce::Args {
@@ -62,16 +80,27 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         printable_path(&weights),
         printable_path(&args.out)
     ));
-    let Some(Finished { results, page }) = reproduce::reproduce(&line)? else { return Ok(()) };
+    let presentation = Presentation {
+        // The demo's only page; `capsmith reproduce` names its page after the table.
+        page: args.out.join("index.html"),
+        command: reproduce::command(),
+        serve: Some(format!("capsmith demo --out {} --serve", printable_path(&args.out))),
+        large_images: Some(shown.join("Images")),
+    };
+    let finished = reproduce::reproduce(&line, &presentation)?;
+    let Some(Finished { results, runs }) = finished else { return Ok(()) };
     if terminal::interrupted().is_some() {
         return Ok(());
     }
-    let index = args.out.join("index.html");
-    durable::write(&index, &std::fs::read(&page)?)?;
-    terminal::say(&format!("pictures, captions, keywords and scores: {}", printable_path(&index)));
     if results.rows.iter().any(|line| !line.is_scored()) {
         bail!("some rows could not be scored; the table says why");
     }
+    let runs = runs.iter().flat_map(|run| ["--run".into(), run.clone().into_os_string()]);
+    let line: Vec<std::ffi::OsString> = ["capsmith serve".into()].into_iter().chain(runs).collect();
+    if args.serve {
+        return serve::run(&ServeLine::parse_from(line).args);
+    }
+    terminal::say("caption your own pictures with the same command and --serve");
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use foreign_text::printable_path;
-use report::Run;
+use report::{Footer, Run};
 
-use crate::terminal;
+use crate::{reproduce, terminal};
 
 /// Compare runs side by side on one HTML page.
 ///
@@ -38,7 +38,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         })
     });
     let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
-    let page = report::page("capsmith report", &report::sections(&runs)?);
+    let footer =
+        Footer { machine: report::machines(&runs), ..Footer::of_command(reproduce::command()) };
+    let page = report::page(&report::title(&runs), &report::sections(&runs)?, &footer);
     durable::write(&args.out, page.as_bytes())?;
     let size = page.len() as f64 / 1e6;
     terminal::say(&format!(

@@ -9,7 +9,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 use foreign_text::printable_path;
 use hub::ModelFiles;
 use studies::reproduce::{
-    Family, FoundModels, LIT, PRETRAINED, Request, Results, Row, Table, results, write_page,
+    Family, FoundModels, LIT, PRETRAINED, Presentation, Request, Results, Row, Table, results,
+    write_page,
 };
 use studies::stages::{self, Outcome, Plan, Runner, StageAction};
 
@@ -105,8 +106,13 @@ fn row(text: &str) -> Result<Row, String> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let finished = reproduce(args)?;
-    let Some(Finished { results, .. }) = finished else { return Ok(()) };
+    let table = Table::from(args.table);
+    let presentation = Presentation {
+        page: args.folder().join(format!("{}.html", table.name())),
+        command: command(),
+        ..Presentation::default()
+    };
+    let Some(Finished { results, .. }) = reproduce(args, &presentation)? else { return Ok(()) };
     let missing: Vec<&str> = results
         .rows
         .iter()
@@ -123,14 +129,32 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub struct Finished {
     /// Scores of the table.
     pub results: Results,
-    /// HTML page of the table.
-    pub page: PathBuf,
+    /// Folders of its runs.
+    pub runs: Vec<PathBuf>,
 }
 
-/// Runs the study; returns `None` after a dry run.
-pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
+impl Args {
+    /// Returns the folder of the study.
+    fn folder(&self) -> PathBuf {
+        let named = || Path::new("reproduce").join(Table::from(self.table).name());
+        self.out.clone().unwrap_or_else(named)
+    }
+}
+
+/// Returns the command that this process runs, as a person would type it.
+pub fn command() -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| {
+        let argument = argument.to_string_lossy();
+        let is_plain = !argument.is_empty() && !argument.contains([' ', '\'', '"', '$', '*']);
+        if is_plain { format!(" {argument}") } else { format!(" '{argument}'") }
+    });
+    format!("capsmith{}", arguments.collect::<String>())
+}
+
+/// Runs the study and writes its page; returns `None` after a dry run.
+pub fn reproduce(args: &Args, presentation: &Presentation) -> anyhow::Result<Option<Finished>> {
     let table = Table::from(args.table);
-    let out = args.out.clone().unwrap_or_else(|| Path::new("reproduce").join(table.name()));
+    let out = args.folder();
     if out.join("stages").is_dir() && !(args.resume || args.rerun || args.dry_run) {
         bail!(
             "{} holds a study already\nhint: add --resume to resume it or --rerun to run all of it again, or choose another --out",
@@ -153,10 +177,13 @@ pub fn reproduce(args: &Args) -> anyhow::Result<Option<Finished>> {
     let results = results(&request, &reproduction, &outcomes)?;
     results.write(&request.out)?;
     terminal::print(&format!("\n{}", table::for_terminal(&results.markdown())))?;
-    let page = request.out.join(format!("{}.html", table.name()));
-    write_page(&page, &request, &results, &reproduction)?;
-    terminal::say(&format!("wrote the table and its captions: {}", printable_path(&page)));
-    Ok(Some(Finished { results, page }))
+    write_page(presentation, &request, &results, &reproduction)?;
+    terminal::say(&format!(
+        "wrote the table and its captions: {}",
+        printable_path(&presentation.page)
+    ));
+    let runs = reproduction.runs.into_iter().map(|run| run.folder).collect();
+    Ok(Some(Finished { results, runs }))
 }
 
 /// Returns the path of this program, which runs the stages.

@@ -1,6 +1,7 @@
 //! HTML page of a doctor report.
 
 use maud::{Markup, html};
+use report::Footer;
 use report::table::{Cell, sortable};
 
 use crate::bench::Measurement;
@@ -22,7 +23,9 @@ pub fn page(report: &Report) -> String {
         @for group in Group::CHECKED { (section(report, group)) }
         @if !report.measurements.is_empty() { (speeds(&report.measurements)) }
     };
-    report::page("capsmith doctor", &body)
+    let machine = vec![report.device.clone()];
+    let footer = Footer { machine, ..Footer::of_command("capsmith doctor") };
+    report::page("capsmith doctor", &body, &footer)
 }
 
 fn section(report: &Report, group: Group) -> Markup {

@@ -31,6 +31,16 @@ impl System {
         }
     }
 
+    /// Returns the name of the system in the paper, for people.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::ClipPrefix(_) => "CLIP-prefix",
+            Self::Sbg(_) => "SBG",
+            Self::MergeRnn(_) => "Merge-RNN",
+        }
+    }
+
     /// Returns the language model that training starts from, if any.
     #[must_use]
     pub fn language_model(&self) -> Option<&str> {

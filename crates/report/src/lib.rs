@@ -9,24 +9,31 @@
 //! let names = report::names(&paths)?;
 //! let runs = paths.iter().zip(names).map(|(path, name)| report::Run::open(path, name));
 //! let runs = runs.collect::<Result<Vec<_>, _>>()?;
-//! let html: String = report::page("Two runs", &report::sections(&runs)?);
+//! let footer = report::Footer::of_command("capsmith report runs/*");
+//! let html = report::page(&report::title(&runs), &report::sections(&runs)?, &footer);
 //! # Ok(())
 //! # }
 //! ```
 
 mod error;
+mod footer;
+mod meanings;
 mod names;
 mod page;
 mod palette;
 pub mod pictures;
 pub mod plot;
+mod resampled;
 mod run;
 mod sections;
 pub mod table;
 
 pub use error::Error;
+pub use footer::{Footer, duration};
+pub use meanings::meanings;
 pub use names::names;
 pub use page::page;
 pub use palette::PALETTE;
+pub use resampled::{Resampled, difference_text};
 pub use run::Run;
-pub use sections::{sections, sections_around};
+pub use sections::{machines, sections, study_sections, title};

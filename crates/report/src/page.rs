@@ -1,18 +1,23 @@
-//! HTML skeleton of every page: style, script, heading.
+//! HTML skeleton of every page: style, script, heading, footer.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::footer::Footer;
 use crate::palette::PALETTE;
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
+const STYLES: [&str; 2] = [PALETTE, include_str!("style.css")];
+const SCRIPTS: [&str; 3] = [
+    include_str!("script/tables.js"),
+    include_str!("script/plots.js"),
+    include_str!("script/cards.js"),
+];
 
 /// Returns a whole HTML page with this heading.
 ///
-/// The page follows the reader's light or dark scheme, fits a phone and makes no requests to a
-/// server.
+/// The page follows the reader's light or dark scheme, fits a phone, can be read without
+/// JavaScript and makes no requests to a server.
 #[must_use]
-pub fn page(title: &str, body: &Markup) -> String {
+pub fn page(title: &str, body: &Markup, footer: &Footer) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -22,14 +27,15 @@ pub fn page(title: &str, body: &Markup) -> String {
                 // Keeps browsers from requesting /favicon.ico.
                 link rel="icon" href="data:,";
                 title { (title) }
-                style { (PreEscaped(PALETTE)) (PreEscaped(STYLE)) }
+                style { @for style in STYLES { (PreEscaped(style)) } }
             }
             body {
                 main {
                     h1 { (title) }
                     (body)
                 }
-                script { (PreEscaped(SCRIPT)) }
+                (footer.markup())
+                script { (PreEscaped("\"use strict\";\n")) @for script in SCRIPTS { (PreEscaped(script)) } }
             }
         }
     };
@@ -42,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_page_names_no_address_and_escapes_its_title() {
-        let page = page("<b>&", &html! { p { "body" } });
+        let page = page("<b>&", &html! { p { "body" } }, &Footer::of_command("capsmith"));
         assert!(page.contains("<h1>&lt;b&gt;&amp;</h1>") && page.contains("<p>body</p>"), "{page}");
         assert!(!page.contains("http"), "nothing is asked of a server");
     }

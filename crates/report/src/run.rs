@@ -20,6 +20,12 @@ pub struct Run {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) config: Config,
+    /// Hardware that the run was trained on last; `None` if not recorded.
+    pub(crate) machine: Option<String>,
+    /// Name of the data set that the run learned from; `None` for an imported model.
+    pub(crate) learned_from: Option<String>,
+    /// Folder of larger images with the names of the data set's, if there is one.
+    pub(crate) large_images: Option<PathBuf>,
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) epochs: Vec<EpochRecord>,
     pub(crate) epoch_scores: Vec<EpochScores>,
@@ -31,7 +37,9 @@ pub struct Run {
 
 /// Captions of a split and their scores.
 pub(crate) struct Evaluation {
-    /// Label of the evaluation, such as "best of 2" for a choice among several captions.
+    /// Folder of the evaluation.
+    pub folder: PathBuf,
+    /// Label of the evaluation, such as "top-2" for a choice among several captions.
     ///
     /// It includes the checkpoint, such as "step 40 of 60", if the run now captions with another
     /// one.
@@ -76,6 +84,9 @@ impl Run {
         let run = RunFolder::open(path)?;
         let config = run.config().map_err(|error| in_file(path, error))?;
         let step = checkpoints::step(&run.checkpoints(), config.usual_checkpoint())?;
+        let provenance = run.provenance().ok();
+        let machine = provenance.as_ref().map(|provenance| provenance.hardware().to_string());
+        let learned_from = provenance.and_then(|provenance| provenance.learned_from(&config));
         let keywords = match &config.system {
             System::Sbg(system) if system.keywords.selected.exists() => {
                 Some(ImageKeywords::open(&system.keywords.selected)?)
@@ -85,6 +96,9 @@ impl Run {
         Ok(Self {
             name,
             path: path.to_owned(),
+            machine,
+            learned_from,
+            large_images: None,
             steps: metrics::records(&path.join("metrics.csv"))?,
             epochs: metrics::records(&path.join("epochs.csv"))?,
             epoch_scores: metrics::records(&path.join("epoch-scores.csv"))?,
@@ -99,6 +113,25 @@ impl Run {
     pub fn with_data_set(mut self, dataset: &Path) -> Self {
         dataset.clone_into(&mut self.config.data.dataset);
         self
+    }
+
+    /// Returns the run with larger images of the same names in place of the data set's.
+    #[must_use]
+    pub fn with_large_images(mut self, folder: Option<&Path>) -> Self {
+        self.large_images = folder.map(Path::to_owned);
+        self
+    }
+
+    /// Returns the name of the data set that the run learned from; `None` for an imported model.
+    #[must_use]
+    pub fn learned_from(&self) -> Option<&str> {
+        self.learned_from.as_deref()
+    }
+
+    /// Returns the number of test images that the run has captioned.
+    #[must_use]
+    pub fn captioned(&self) -> usize {
+        self.main().map_or(0, |evaluation| evaluation.captions.len())
     }
 
     /// Returns the evaluation that represents the run; with several choices, the one among the
@@ -209,6 +242,15 @@ impl Kind {
     }
 }
 
+/// Returns the paper's name of a choice among several captions.
+fn choice_title(choice: String) -> String {
+    match choice.strip_prefix("best of ") {
+        Some("1") => "one caption".to_owned(),
+        Some(count) => format!("top-{count}"),
+        None => choice,
+    }
+}
+
 fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {
     let damaged = |path: &Path, reason: String| Error::File {
         path: path.to_owned(),
@@ -234,10 +276,11 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
     let used = scores.checkpoint.map(|checkpoint| checkpoint.step);
     let other = used.zip(step).filter(|(used, step)| used != step && !variant.contains("step="));
     let other = other.map(|(used, step)| format!("step {used} of {step}"));
-    let parts = [choice, variant.replace(',', ", ")];
+    let parts = [choice_title(choice), variant.replace(',', ", ")];
     let choice: Vec<String> =
         parts.into_iter().filter(|part| !part.is_empty()).chain(other).collect();
     Ok(Evaluation {
+        folder: folder.to_owned(),
         choice: Some(choice.join(", ")).filter(|choice| !choice.is_empty()),
         control,
         official: variant.is_empty(),
@@ -255,6 +298,13 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_have_the_names_of_the_paper() {
+        let titles = ["best of 1", "best of 5", "shuffled", ""];
+        let titles = titles.map(|choice| choice_title(choice.to_owned()));
+        assert_eq!(titles, ["one caption", "top-5", "shuffled", ""]);
+    }
 
     #[test]
     fn evaluations_are_ordered_by_what_they_choose_among_and_controls_come_last() {

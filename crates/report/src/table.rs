@@ -2,6 +2,8 @@
 
 use maud::{Markup, PreEscaped, Render, html};
 
+use crate::meanings::meaning;
+
 /// A cell of a table.
 #[derive(Debug, Clone, Default)]
 pub struct Cell {
@@ -11,6 +13,8 @@ pub struct Cell {
     pub value: Option<f64>,
     /// True if the cell is marked as the best.
     pub best: bool,
+    /// Confidence interval of the number.
+    pub interval: Option<(f64, f64)>,
 }
 
 impl Cell {
@@ -25,7 +29,16 @@ impl Cell {
     #[must_use]
     pub fn number(value: f64, decimals: usize) -> Self {
         let shown = html! { span title=(value) { (format!("{value:.decimals$}")) } };
-        Self { shown, value: Some(value), best: false }
+        Self { shown, value: Some(value), ..Self::default() }
+    }
+
+    /// Returns the cell with a confidence interval of `decimals` decimals below the number.
+    #[must_use]
+    pub fn with_interval(self, low: f64, high: f64, decimals: usize) -> Self {
+        let shown = html! {
+            (self.shown) small { (format!("{low:.decimals$} to {high:.decimals$}")) }
+        };
+        Self { shown, interval: Some((low, high)), ..self }
     }
 
     fn class(&self) -> Option<&'static str> {
@@ -39,13 +52,20 @@ impl Cell {
 
 /// Returns a table that can be sorted by a click on a header, numbers in descending order.
 ///
-/// A row may have fewer cells than the table has columns: its last cell spans the rest.
+/// A row may have fewer cells than the table has columns: its last cell spans the rest. The page's
+/// script adds buttons that copy the table, and on a phone a choice of the shown column.
 #[must_use]
 pub fn sortable(head: &[&str], rows: &[Vec<Cell>]) -> Markup {
     html! {
-        div.scroll {
+        div.scroll tabindex="0" {
             table.sortable {
-                thead { tr { @for name in head { th scope="col" { button type="button" { (name) } } } } }
+                thead {
+                    tr {
+                        @for name in head {
+                            th scope="col" { button type="button" title=[meaning(name)] { (name) } }
+                        }
+                    }
+                }
                 tbody { @for row in rows { (line(row, head.len())) } }
             }
         }
@@ -58,6 +78,8 @@ fn line(row: &[Cell], columns: usize) -> Markup {
             @for (index, cell) in row.iter().enumerate() {
                 @let rest = if index + 1 == row.len() { columns - index } else { 1 };
                 td class=[cell.class()] data-value=[cell.value]
+                    data-low=[cell.interval.map(|(low, _)| low)]
+                    data-high=[cell.interval.map(|(_, high)| high)]
                     colspan=[(rest > 1).then_some(rest)] { (cell.shown) }
             }
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use durable::digests::Digests;
 use image::{Rgb, RgbImage};
 use recipes::Config;
-use report::{Run, names, sections};
+use report::{Footer, Run, names, sections};
 use runs::{ImageKeywords, Keyword, KeywordsIdentity as Identity};
 use runs::{Provenance, RunFolder};
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ fn page_of(runs: &[PathBuf]) -> Result<String, String> {
     let runs = runs.map(|(path, name)| Run::open(path, name).map_err(|error| error.to_string()));
     let body =
         sections(&runs.collect::<Result<Vec<_>, _>>()?).map_err(|error| error.to_string())?;
-    let page = report::page("runs", &body);
+    let page = report::page("runs", &body, &Footer::of_command("capsmith report"));
     // No page makes requests to a server, even if parts are missing.
     assert!(!page.contains("src=\"") && !page.contains("http"), "{page}");
     Ok(page)
@@ -136,10 +136,10 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     let page = page_of(&[clipping, sbg]).unwrap();
 
     // The best score is marked; the control's score is ignored.
-    assert!(page.contains(r#"<td class="number best" data-value="0.3125">"#), "best of 5");
+    assert!(page.contains(r#"<td class="number best" data-value="0.3125">"#), "top-5");
     assert!(page.contains(r#"<td class="number" data-value="0.25">"#));
     assert!(page.contains(r#"<td class="number" data-value="0.75">"#));
-    for text in ["best of 1", "best of 5", "control", "a dog &amp; a &lt;cat&gt;", "five"] {
+    for text in ["one caption", "top-5", "control", "a dog &amp; a &lt;cat&gt;", "five"] {
         assert!(page.contains(text), "{text}");
     }
     assert!(page.contains("&lt;b&gt;") && !page.contains("<cat>"), "names and captions are text");

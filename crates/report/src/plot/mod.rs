@@ -44,6 +44,9 @@ pub enum Style {
 pub enum Scale {
     /// Linear scale.
     Linear,
+    /// Linear scale whose end is lowered if a few values, such as the first losses, are far above
+    /// the others: these lie outside the frame.
+    Clipped,
     /// Logarithmic scale, for values of different magnitudes. Values that are not above 0 are
     /// dropped.
     Logarithmic,
@@ -67,14 +70,17 @@ pub struct Line {
 pub fn line_chart(title: &str, x: &str, scale: Scale, lines: &[Line]) -> Markup {
     let lines: Vec<Line> = lines.iter().map(|line| line.scaled(scale)).collect();
     let across = lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
-    let heights = lines.iter().flat_map(|line| match line.style {
-        Style::Faint => series::without_extremes(&line.points),
-        Style::Line | Style::Dots => line.points.iter().map(|point| point.1).collect(),
+    let heights = lines.iter().flat_map(|line| match (line.style, scale) {
+        // The line that a clipped faint line belongs to decides.
+        (Style::Faint, Scale::Clipped) => Vec::new(),
+        (Style::Faint, _) => series::without_extremes(&line.points),
+        (_, Scale::Clipped) => series::without_peaks(&line.points),
+        (Style::Line | Style::Dots, _) => line.points.iter().map(|point| point.1).collect(),
     });
     let (Some(across), Some(up)) = (Axis::of(across), Axis::of(heights)) else {
         return html! {};
     };
-    let up = if scale == Scale::Linear { up.down_to_zero_if_near() } else { up };
+    let up = if scale == Scale::Logarithmic { up } else { up.down_to_zero_if_near() };
     // Without this, the first and last dots would be cut in half.
     let (across, up) = (across.widened(0.01), up.widened(0.05));
     let drawn = html! {
@@ -119,8 +125,9 @@ fn polyline(line: &Line) -> Markup {
     };
     html! {
         polyline class={ (class) " " (colour(line.colour)) } points=(points.trim_end())
-            data-name=[(line.style != Style::Faint).then_some(&line.name)] {}
-        @if line.style == Style::Dots { path class={ "dots " (colour(line.colour)) } d=(dots) {} }
+            data-name=[(line.style != Style::Faint).then_some(&line.name)]
+            data-of=[(line.style == Style::Faint).then_some(&line.name)] {}
+        @if line.style == Style::Dots { path class={ "dots " (colour(line.colour)) } d=(dots) data-of=(line.name) {} }
     }
 }
 
@@ -232,7 +239,7 @@ fn frame<'a>(
             div.plot data-x=(x) data-from=(across.from) data-to=(across.to)
                 data-logarithmic[*scale == Scale::Logarithmic] {
                 div.up {
-                    @for (at, label) in if *scale == Scale::Linear { up.ticks() } else { up.powers() } {
+                    @for (at, label) in if *scale == Scale::Logarithmic { up.powers() } else { up.ticks() } {
                         span style={ "bottom:" (percent(at)) } { (label) }
                     }
                 }

@@ -47,6 +47,18 @@ pub(super) fn without_extremes(points: &[(f64, f64)]) -> Vec<f64> {
     heights[cut..heights.len() - cut].to_vec()
 }
 
+/// Returns the y values without the highest twentieth if that is far above the others.
+pub(super) fn without_peaks(points: &[(f64, f64)]) -> Vec<f64> {
+    let mut heights: Vec<f64> = points.iter().map(|point| point.1).collect();
+    heights.sort_by(f64::total_cmp);
+    let kept = heights.len() - heights.len() / 20;
+    let [least, .., most] = heights[..] else { return heights };
+    if most - least > 2.0 * (heights[kept - 1] - least) {
+        heights.truncate(kept);
+    }
+    heights
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +92,17 @@ mod tests {
         let points: Vec<(f64, f64)> = (0..1000).map(|y| (0.0, f64::from(y))).collect();
         let kept = without_extremes(&points);
         assert_eq!((kept[0] as i64, kept[kept.len() - 1] as i64, kept.len()), (5, 994, 990));
+    }
+
+    #[test]
+    fn peaks_are_cut_only_if_they_are_few_and_far_above() {
+        let falling = |peak: f64| -> Vec<(f64, f64)> {
+            let value = |x: u32| if x < 3 { peak } else { 2.0 + 1.0 / f64::from(x) };
+            (0..100).map(|x| (f64::from(x), value(x))).collect()
+        };
+        let most = |heights: Vec<f64>| heights.into_iter().reduce(f64::max).unwrap();
+        assert!(most(without_peaks(&falling(9.0))) < 2.5);
+        assert!((most(without_peaks(&falling(2.4))) - 2.4).abs() < 1e-12);
+        assert_eq!(without_peaks(&[(1.0, 6.125), (2.0, 4.0625)]), [4.0625, 6.125]);
     }
 }

@@ -4,16 +4,12 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 
-use super::captions::references;
-use super::name;
+use super::{name, ranking};
 use crate::run::{Captioned, Evaluation, Run};
 use crate::sections::images::RunImages;
 
 /// Number of captions in each list.
 const CARDS: usize = 4;
-
-/// Scores to rank captions by: the first available one; the next ones break ties.
-const COMPARED: [&str; 4] = ["CIDEr", "METEOR", "ROUGE_L", "BLEU-4"];
 
 pub(super) fn section(runs: &[Run], images: &mut RunImages) -> Markup {
     let mut parts = Vec::new();
@@ -31,8 +27,7 @@ fn run_captions(
     evaluation: &Evaluation,
     images: &mut RunImages,
 ) -> Markup {
-    let by: Vec<&str> =
-        COMPARED.into_iter().filter(|name| evaluation.scores.contains_key(*name)).collect();
+    let by = ranking(evaluation);
     let mut ordered: Vec<&Captioned> = evaluation.captions.iter().collect();
     ordered.sort_by(|a, b| compare(b, a, &by));
     let count = CARDS.min(ordered.len().div_ceil(2));
@@ -70,7 +65,10 @@ fn card(run: &Run, one: &Captioned, by: &[&str], images: &mut RunImages) -> Mark
                     }
                     p { (one.caption) }
                 }
-                (references(&one.references))
+                details {
+                    summary { "references" }
+                    ul { @for reference in &one.references { li { (reference) } } }
+                }
             }
         }
     }

@@ -2,45 +2,116 @@
 
 use maud::{Markup, html};
 
-use super::{name, not_evaluated};
-use crate::run::{Captioned, Evaluation, Run};
+use super::cards::Cards;
+use super::{Evaluated, not_evaluated, ranking};
+use crate::run::{Captioned, Run};
 use crate::sections::images::RunImages;
 
 /// Maximum number of images that [`sections`](super::sections) shows.
 pub(super) const CARDS: usize = 48;
+/// Number of images that show the range of captions, from the best to the worst.
+const CHOSEN: usize = 8;
 
-/// A run's number, the run, and one of its evaluations.
-type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
-
-/// Returns the captions of at most `most` images by the evaluations that `choose` names.
-pub(super) fn section(
-    runs: &[Run],
-    choose: fn(&Run) -> Vec<&Evaluation>,
-    most: usize,
-    images: &mut RunImages,
-) -> Markup {
-    let evaluated: Vec<Evaluated> = runs
-        .iter()
-        .enumerate()
-        .flat_map(|(number, run)| choose(run).into_iter().map(move |one| (number, run, one)))
-        .collect();
-    let Some((_, _, first)) = evaluated.first() else { return not_evaluated(runs) };
-    let common =
-        |one: &&Captioned| evaluated.iter().all(|(.., all)| all.of(&one.picture).is_some());
-    let common: Vec<&Captioned> = first.captions.iter().filter(common).collect();
-    let cards: Vec<Markup> =
-        spread(&common, most).into_iter().map(|one| card(one, &evaluated, images)).collect();
+/// Returns the captions of at most `most` images by the evaluations of the cards.
+pub(super) fn section(runs: &[Run], cards: &mut Cards, most: usize) -> Markup {
+    if cards.evaluated.is_empty() {
+        return not_evaluated(runs);
+    }
+    let common = common(cards.evaluated);
+    let shown: Vec<Markup> =
+        spread(&common, most).into_iter().map(|one| cards.card(&one.picture, None)).collect();
     html! {
         @if common.is_empty() {
             p.absent { "These runs were evaluated on different pictures." }
         } @else {
-            p.note { (cards.len()) " of " (common.len()) " test pictures." }
+            p.note {
+                (shown.len()) " of " (common.len()) " test pictures. The number is the caption's "
+                (metric(cards.evaluated)) ". " mark { "Marked" } " words are in no human caption of the picture."
+            }
         }
+        (missing_data_set(runs, cards.images))
+        (not_evaluated(runs))
+        @if shown.len() > 1 { (filters(metric(cards.evaluated))) }
+        div.cards.many { @for card in shown { (card) } }
+    }
+}
+
+/// Returns images from the one that is captioned best to the one that is captioned worst.
+pub(super) fn chosen(cards: &mut Cards) -> Markup {
+    let evaluated = cards.evaluated;
+    let metric = metric(evaluated);
+    let total = |one: &Captioned| {
+        let scores =
+            evaluated.iter().filter_map(|(.., all)| all.of(&one.picture)?.scores.get(metric));
+        scores.sum::<f64>()
+    };
+    let mut common = common(evaluated);
+    common.sort_by(|a, b| total(b).total_cmp(&total(a)));
+    let count = common.len();
+    let places = spread(&(0..count).collect::<Vec<_>>(), CHOSEN - 1).into_iter();
+    let places = places.chain((count > CHOSEN - 1).then(|| count - 1));
+    let shown: Vec<Markup> = places
+        .map(|place| {
+            let rank = match place {
+                0 => format!("captioned best of {count}"),
+                _ if place + 1 == count => format!("captioned worst of {count}"),
+                _ => format!("rank {} of {count}", place + 1),
+            };
+            cards.card(&common[place].picture, Some(&rank))
+        })
+        .collect();
+    html! {
+        @if !shown.is_empty() {
+            section #chosen {
+                h2 { "From the best captions to the worst" }
+                p.note {
+                    (shown.len()) " test pictures at equal distances in the order of their " (metric)
+                    ", averaged over all systems: successes and failures alike. "
+                    mark { "Marked" } " words are in no human caption of the picture. A click on a picture shows everything about it."
+                }
+                div.cards.chosen { @for card in shown { (card) } }
+            }
+        }
+    }
+}
+
+/// Returns the metric that orders and marks the captions.
+fn metric(evaluated: &[Evaluated]) -> &'static str {
+    evaluated.first().and_then(|(.., one)| ranking(one).first().copied()).unwrap_or("CIDEr")
+}
+
+/// Returns the captions by the first evaluation of images that all have captioned.
+fn common<'a>(evaluated: &[Evaluated<'a>]) -> Vec<&'a Captioned> {
+    let Some((.., first)) = evaluated.first() else { return Vec::new() };
+    let in_all =
+        |one: &&Captioned| evaluated.iter().all(|(.., all)| all.of(&one.picture).is_some());
+    first.captions.iter().filter(in_all).collect()
+}
+
+fn missing_data_set(runs: &[Run], images: &RunImages) -> Markup {
+    html! {
         @if let Some(data_set) = images.missing_data_set(runs) {
             p.absent { "The data set " code { (data_set.display()) } " does not exist, so its pictures are missing." }
         }
-        (not_evaluated(runs))
-        div.cards { @for card in cards { (card) } }
+    }
+}
+
+/// Returns the controls by which the page's script chooses among the cards.
+fn filters(metric: &str) -> Markup {
+    html! {
+        form.filters hidden {
+            label { "Word " input name="word" type="search" placeholder="such as dog" autocomplete="off"; }
+            label {
+                "Order "
+                select name="order" {
+                    option value="" { "as in the test set" }
+                    option value="spread" { "systems disagree most" }
+                    option value="mean" { "highest " (metric) }
+                    option value="-mean" { "lowest " (metric) }
+                }
+            }
+            output {}
+        }
     }
 }
 
@@ -48,51 +119,6 @@ pub(super) fn section(
 fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     let count = all.len().min(most);
     (0..count).map(|number| all[number * all.len() / count]).collect()
-}
-
-fn card(picture: &Captioned, evaluated: &[Evaluated], images: &mut RunImages) -> Markup {
-    let Some((_, run, _)) = evaluated.first() else { return html! {} };
-    let image = images.picture(run, picture);
-    html! {
-        article.card {
-            (image)
-            div.text {
-                @for (place, &(number, run, evaluation)) in evaluated.iter().enumerate() {
-                    @if let Some(one) = evaluation.of(&picture.picture) {
-                        div.caption {
-                            (name(number, &evaluation.label(&run.name)))
-                            p { (one.caption) }
-                            // Below the last of a run's captions.
-                            @if evaluated.get(place + 1).is_none_or(|next| next.0 != number) {
-                                (keywords(run, &one.picture))
-                            }
-                        }
-                    }
-                }
-                (references(&picture.references))
-            }
-        }
-    }
-}
-
-/// Returns the keywords that SBG captioned an image from.
-fn keywords(run: &Run, picture: &str) -> Markup {
-    let words = run.keywords.as_ref().and_then(|keywords| keywords.of(picture)).unwrap_or(&[]);
-    html! {
-        @if !words.is_empty() {
-            ul.chips { @for keyword in words { li { (keyword.word) } } }
-        }
-    }
-}
-
-/// Returns the reference captions in a collapsed list.
-pub(super) fn references(references: &[String]) -> Markup {
-    html! {
-        details {
-            summary { "references" }
-            ul { @for reference in references { li { (reference) } } }
-        }
-    }
 }
 
 #[cfg(test)]

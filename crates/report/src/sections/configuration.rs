@@ -13,7 +13,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @for (number, run) in runs.iter().enumerate() {
             details {
                 summary { "full configuration of " (name(number, &run.name)) }
-                pre { (run.config.to_toml()) }
+                pre tabindex="0" { (run.config.to_toml()) }
             }
         }
     }
@@ -26,8 +26,9 @@ fn differences(runs: &[Run]) -> Markup {
         @if rows.is_empty() {
             p.note { "These runs have the same configuration." }
         } @else {
-            p.note { "Keys whose values differ between these runs." }
-            div.scroll {
+            details {
+            summary { (rows.len()) " keys whose values differ between these runs" }
+            div.scroll tabindex="0" {
                 table.settings {
                     thead {
                         tr {
@@ -46,6 +47,7 @@ fn differences(runs: &[Run]) -> Markup {
                         }
                     }
                 }
+            }
             }
         }
     }

@@ -31,10 +31,11 @@ pub(super) fn section(runs: &[Run]) -> Markup {
             p.note {
                 "Strong lines are moving averages over about " (100 / SMOOTHED_PART) " % of the steps, faint lines "
                 "the values of each step, dots the loss on held-out captions. Losses are per token or word, "
-                "so they are not comparable between systems with different vocabularies."
+                "so they are not comparable between systems with different vocabularies. The axis of the loss may "
+                "leave out the high losses of the first steps. A click on a name in the legend hides its line."
             }
             div.charts.first-wide {
-                (line_chart("Loss", "step", Scale::Linear, &losses))
+                (line_chart("Loss", "step", Scale::Clipped, &losses))
                 (line_chart("Learning rate", "step", Scale::Linear, &rates))
                 (line_chart("Gradient norm before clipping", "step", Scale::Logarithmic, &norms))
             }

@@ -38,6 +38,10 @@ impl RunImages {
     /// Returns the markup of the image that a caption of `run` describes.
     pub fn picture(&mut self, run: &Run, one: &Captioned) -> Markup {
         let description = one.references.first().map_or("", String::as_str);
+        let large = run.large_images.as_ref().map(|folder| folder.join(&one.picture));
+        if let Some(large) = large.filter(|large| large.is_file()) {
+            return self.pictures.show(&large.into(), description);
+        }
         let set = self.sets.get(&run.config.data.dataset);
         match set.and_then(|files| files.get(&one.picture)) {
             Some(file) => self.pictures.show(file, description),

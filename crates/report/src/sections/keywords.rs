@@ -17,11 +17,15 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @for (names, run) in by_file(runs) {
             @let counted = counted(run);
             @if !counted.is_empty() {
-                h3 { @for (number, text) in &names { (name(*number, text)) " " } }
-                p.note {
-                    (counted.len()) " distinct keywords of the test pictures. A larger word is a keyword of more pictures."
+                details {
+                    summary {
+                        (counted.len()) " distinct keywords of the test pictures, from which "
+                        @for (number, text) in &names { (name(*number, text)) " " }
+                        "captions"
+                    }
+                    p.note { "A larger word is a keyword of more pictures." }
+                    (cloud(&counted))
                 }
-                (cloud(&counted))
             }
         }
     }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use caption_metrics::Diversity;
+use caption_metrics::significance::Interval;
 use maud::{Markup, html};
 
-use super::{name, not_evaluated};
+use super::{Evaluated, Scored, name, not_evaluated};
+use crate::meanings::meanings;
 use crate::run::{Evaluation, Run, metrics};
 use crate::table::{Cell, sortable};
 
-pub(super) fn section(runs: &[Run]) -> Markup {
-    let all: Vec<(usize, &Run, &Evaluation)> = runs
+/// Returns the table of all evaluations; those in `scored` have confidence intervals.
+pub(super) fn section(runs: &[Run], scored: &mut [Scored]) -> Markup {
+    let all: Vec<Evaluated> = runs
         .iter()
         .enumerate()
         .flat_map(|(number, run)| run.evaluations.iter().map(move |one| (number, run, one)))
@@ -18,20 +21,29 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     if all.is_empty() {
         return not_evaluated(runs);
     }
-    let scored = |metric: &&str| all.iter().any(|(.., one)| one.scores.contains_key(*metric));
-    let columns: Vec<&str> = metrics().filter(scored).collect();
+    let is_scored = |metric: &&str| all.iter().any(|(.., one)| one.scores.contains_key(*metric));
+    let columns: Vec<&str> = metrics().filter(is_scored).collect();
     let best: Vec<Option<f64>> = columns.iter().map(|metric| best(&all, metric)).collect();
     let rows: Vec<Vec<Cell>> = all
         .iter()
         .map(|&(number, run, one)| {
-            let scores = columns.iter().zip(&best).map(|(metric, best)| score(one, metric, *best));
+            let again = scored.iter_mut().find(|scored| std::ptr::eq(scored.evaluated.2, one));
+            let intervals = again.map(|scored| scored.resampled.intervals()).unwrap_or_default();
+            let scores = columns
+                .iter()
+                .zip(&best)
+                .map(|(metric, best)| score(one, metric, *best, &intervals));
             let first = [run_cell(number, run, one), Cell::number(one.captions.len() as f64, 0)];
             first.into_iter().chain(scores).collect()
         })
         .collect();
-    let head: Vec<&str> = ["run", "pictures"].into_iter().chain(columns).collect();
+    let head: Vec<&str> = ["run", "pictures"].into_iter().chain(columns.clone()).collect();
     html! {
         (sortable(&head, &rows))
+        p.note {
+            "Below a score: its 95 % bootstrap interval over the test pictures (1,000 resamples)."
+        }
+        (meanings(columns))
         @if all.iter().any(|(.., one)| one.diversity.is_some()) { (diversity(&all)) }
         (not_evaluated(runs))
         @if all.iter().any(|(.., one)| one.control) {
@@ -51,7 +63,7 @@ pub(super) fn section(runs: &[Run]) -> Markup {
 }
 
 /// Returns the table of the captions' diversity.
-fn diversity(all: &[(usize, &Run, &Evaluation)]) -> Markup {
+fn diversity(all: &[Evaluated]) -> Markup {
     let entries = |one: &Evaluation| one.diversity.iter().flat_map(Diversity::entries).collect();
     let rows: Vec<(Cell, BTreeMap<&str, f64>)> =
         all.iter().map(|&(number, run, one)| (run_cell(number, run, one), entries(one))).collect();
@@ -78,7 +90,7 @@ fn diversity(all: &[(usize, &Run, &Evaluation)]) -> Markup {
 }
 
 /// Returns the highest score of a column with several scores, ignoring controls.
-fn best(all: &[(usize, &Run, &Evaluation)], metric: &str) -> Option<f64> {
+fn best(all: &[Evaluated], metric: &str) -> Option<f64> {
     let captioned = all.iter().filter(|(.., one)| !one.control);
     let scores: Vec<f64> =
         captioned.filter_map(|(.., one)| one.scores.get(metric).copied()).collect();
@@ -94,12 +106,15 @@ fn run_cell(number: usize, run: &Run, one: &Evaluation) -> Cell {
     })
 }
 
-fn score(one: &Evaluation, metric: &str, best: Option<f64>) -> Cell {
-    match one.scores.get(metric) {
-        Some(&score) => {
-            let is_best = !one.control && best.is_some_and(|best| score >= best);
-            Cell { best: is_best, ..Cell::number(score, 4) }
-        }
-        None => Cell::text("–"),
+fn score(one: &Evaluation, metric: &str, best: Option<f64>, intervals: &[(f64, Interval)]) -> Cell {
+    let Some(&score) = one.scores.get(metric) else { return Cell::text("–") };
+    let is_best = !one.control && best.is_some_and(|best| score >= best);
+    let cell = Cell { best: is_best, ..Cell::number(score, 4) };
+    // An interval belongs to the score only if the captions still have that score.
+    let is_same = |again: f64| (again - score).abs() < 1e-9;
+    let interval = intervals.iter().find(|(again, one)| one.name == metric && is_same(*again));
+    match interval {
+        Some((_, interval)) => cell.with_interval(interval.low, interval.high, 3),
+        None => cell,
     }
 }

@@ -1,10 +1,9 @@
 //! Paired bootstrap tests of the captions of neighbouring rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use caption_metrics::significance::{Difference, Resampling, compare};
-use caption_metrics::{Evaluation, Options, Predictions, References, evaluate};
-use runs::ScoresFile;
+use caption_metrics::significance::Difference;
+use report::{Resampled, difference_text};
 use serde::Serialize;
 
 use super::Error;
@@ -23,26 +22,6 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// Captions of a row, evaluated again for resampling.
-struct Row<'a> {
-    title: &'a str,
-    tokenizer: String,
-    references: References,
-    evaluation: Evaluation,
-}
-
-impl<'a> Row<'a> {
-    fn read(title: &'a str, folder: &Path) -> Result<Self, Error> {
-        let tokenizer = ScoresFile::read(folder)?.protocol.tokenizer;
-        let references = References::read(folder.join("references.json"))?;
-        let predictions = Predictions::read(folder.join("predictions.json"))?;
-        let options =
-            Options { tokenizer: tokenizer.parse().unwrap_or_default(), ..Options::default() };
-        let evaluation = evaluate(&references, &predictions, &options)?;
-        Ok(Self { title, tokenizer, references, evaluation })
-    }
-}
-
 /// Compares each row with the next one that is scored on the same references.
 ///
 /// Rows are titles and folders of evaluations.
@@ -50,18 +29,13 @@ impl<'a> Row<'a> {
 /// # Errors
 /// Fails if an evaluation cannot be read.
 pub(super) fn comparisons(rows: &[(String, PathBuf)]) -> Result<Vec<Comparison>, Error> {
-    let rows = rows.iter().map(|(title, folder)| Row::read(title, folder));
-    let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+    let rows = rows.iter().map(|(title, folder)| Ok((title, Resampled::read(folder, None)?)));
+    let rows: Vec<(&String, Resampled)> = rows.collect::<Result<_, Error>>()?;
     let mut comparisons = Vec::new();
-    for (number, a) in rows.iter().enumerate() {
-        let is_like = |b: &&Row| a.tokenizer == b.tokenizer && a.references == b.references;
-        if let Some(b) = rows[number + 1..].iter().find(is_like) {
-            let differences = compare(&a.evaluation, &b.evaluation, Resampling::default())?;
-            comparisons.push(Comparison {
-                a: a.title.to_owned(),
-                b: b.title.to_owned(),
-                differences,
-            });
+    for (number, (title, a)) in rows.iter().enumerate() {
+        if let Some((other, b)) = rows[number + 1..].iter().find(|(_, b)| a.is_comparable(b)) {
+            let (a, b, differences) = ((*title).clone(), (*other).clone(), a.differences(b)?);
+            comparisons.push(Comparison { a, b, differences });
         }
     }
     Ok(comparisons)
@@ -72,11 +46,6 @@ impl Comparison {
     #[must_use]
     pub fn text(&self, score: &str) -> String {
         let found = self.differences.iter().find(|difference| difference.name == score);
-        found.map_or_else(
-            || "–".to_owned(),
-            |Difference { difference, low, high, p, .. }| {
-                format!("{difference:+.3} [{low:+.3}, {high:+.3}], p {p:.3}")
-            },
-        )
+        found.map_or_else(|| "–".to_owned(), difference_text)
     }
 }

@@ -31,7 +31,7 @@ use recipes::{Config, ConfigError};
 use crate::stages::{self, Input, Plan, Stage};
 
 pub use comparison::Comparison;
-pub use page::write_page;
+pub use page::{Presentation, write_page};
 pub use published::{COLUMNS, Row, Table};
 pub use recipe::{
     Family, FamilyError, Keywords, LIT, Models, PRETRAINED, Precompute, PrefixInput, Pretrain,

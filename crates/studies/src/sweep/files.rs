@@ -16,7 +16,7 @@ impl Results {
         json.push('\n');
         durable::write(&out.join(FILE), json.as_bytes())?;
         durable::write(&out.join("trials.csv"), self.csv(sweep).as_bytes())?;
-        durable::write(&out.join("index.html"), page::page(sweep, self).as_bytes())?;
+        durable::write(&out.join("index.html"), page::page(sweep, self, out)?.as_bytes())?;
         hparams::write(sweep, self, &out.join("tensorboard"))
     }
 

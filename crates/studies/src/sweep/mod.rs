@@ -22,6 +22,7 @@ mod halving;
 mod hparams;
 mod page;
 mod plan;
+mod plot;
 mod results;
 mod run;
 mod slurm;

@@ -17,3 +17,13 @@
     for (const event of ["pointerleave", "blur"]) part.addEventListener(event, show(false));
   }
 }
+
+// A link to a trial opens it.
+{
+  const open = () => {
+    const trial = location.hash && document.querySelector(location.hash);
+    if (trial?.tagName === "DETAILS") trial.open = true;
+  };
+  addEventListener("hashchange", open);
+  open();
+}

@@ -35,6 +35,12 @@ pub struct Results {
     pub seeds: Vec<u64>,
     /// True if all trials are finished.
     pub complete: bool,
+    /// Number of finished stages, of [`Self::planned_stages`].
+    #[serde(skip)]
+    pub finished_stages: usize,
+    /// Number of stages of all runs that are planned so far.
+    #[serde(skip)]
+    pub planned_stages: usize,
     /// Search space, as in the sweep file.
     pub space: BTreeMap<String, serde_json::Value>,
     /// Trials, best first: by the rung reached, then by their metric; failed ones last.
@@ -158,6 +164,10 @@ impl Planner<'_> {
         let complete =
             rung_trials.len() == sweep.rungs.len() && rung_trials.iter().enumerate().all(is_done);
         trials.sort_by(|a, b| order(sweep.direction, a, b));
+        let planned_stages = planned.plan.stages().len();
+        let actions = (0..planned_stages).map(|index| planned.plan.action(index));
+        let actions = actions.collect::<Result<Vec<_>, _>>()?;
+        let finished_stages = actions.iter().filter(|&&action| action == StageAction::Keep).count();
         let space = sweep.space.axes.iter().map(|axis| (axis.key.clone(), axis.domain.to_json()));
         Ok(Results {
             name: sweep.name.clone(),
@@ -168,6 +178,8 @@ impl Planner<'_> {
             choice: sweep.choice.clone(),
             seeds: sweep.seeds.clone(),
             complete,
+            finished_stages,
+            planned_stages,
             space: space.collect(),
             trials,
         })
