@@ -17,13 +17,13 @@ use runs::RunFolder;
 use tch::Device;
 use training::captioner::Captioner;
 use training::captions::{Caption, for_people, ranked};
-use training::{CaptionTable, Existing, Row, write_text};
+use training::{CaptionOutput, Existing};
 
 use crate::evaluate::{CaptionOptions, CheckpointChoice};
 use crate::terminal::Bar;
 use crate::{dtype, evaluate, models, run_arg, terminal};
 
-/// Time after which a bar shows the progress, and between two writes of `--out`.
+/// Time after which a bar shows the progress.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Place of the caption in `--template`.
@@ -129,26 +129,21 @@ fn template(text: &str) -> Result<String, String> {
     has_caption.then(|| text.to_owned()).ok_or_else(|| format!("it has no {CAPTION}"))
 }
 
-/// Destination of captions.
-enum Output {
-    Lines,
-    Table { table: CaptionTable, saved: Instant },
-    TextFiles(Existing),
-}
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (run, paths) = args.run_and_paths();
     let folder = RunFolder::open(run)?;
     let device = run_arg::device(args.device.as_deref(), &folder, ProcessRank::SINGLE)?;
     let all = picture_paths(&listed(paths)?, args.recursive)?;
-    let mut output = Output::open(args)?;
-    let pictures: Vec<PathBuf> =
-        all.iter().filter(|picture| !output.has(picture)).cloned().collect();
+    let mut output = args.output()?;
+    let has = |picture: &PathBuf| output.as_ref().is_some_and(|output| output.has(picture));
+    let pictures: Vec<PathBuf> = all.iter().filter(|picture| !has(picture)).cloned().collect();
     if pictures.len() < all.len() {
         let had = all.len() - pictures.len();
         terminal::say(&format!("{had} of {} pictures have their captions already", all.len()));
     }
-    output.check(&pictures)?;
+    if let Some(output) = &output {
+        output.check(&pictures)?;
+    }
     if pictures.is_empty() {
         return Ok(());
     }
@@ -166,9 +161,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(line) = learned_from {
         terminal::say(&line);
     }
-    let captioned = caption_all(args, &captioner, &pictures, device, &mut output);
+    let captioned = caption_all(args, &captioner, &pictures, device, output.as_mut());
     // Finished batches are kept, whatever ended the work.
-    output.save()?;
+    if let Some(output) = &mut output {
+        output.save()?;
+    }
     let unreadable = captioned?;
     if unreadable > 0 && !args.skip_corrupt {
         bail!(
@@ -185,7 +182,7 @@ fn caption_all(
     captioner: &Captioner,
     pictures: &[PathBuf],
     device: Device,
-    output: &mut Output,
+    mut output: Option<&mut CaptionOutput>,
 ) -> anyhow::Result<usize> {
     let encoder = encoder(args, captioner, device)?;
     let selector = captioner.keyword_selector()?;
@@ -204,9 +201,15 @@ fn caption_all(
             let known = captioner.image_inputs(&embeddings, selector.as_ref())?;
             let captions = captioner.caption(&known, &mut Part::new(&mut bar, done))?;
             for (path, captions) in paths.iter().zip(captions) {
-                output.add(path, args.shown(captions), args.all)?;
+                let captions = args.shown(captions);
+                match &mut output {
+                    Some(output) => output.add(path, captions)?,
+                    None => terminal::print(&lines(path, &captions, args.all))?,
+                }
             }
-            output.save_in_time()?;
+            if let Some(output) = &mut output {
+                output.save_in_time()?;
+            }
         }
         done += batch.len() as u64;
         bar.position(done);
@@ -224,6 +227,15 @@ impl Args {
         }
     }
 
+    /// Returns the files that captions go to; `None` prints them.
+    fn output(&self) -> anyhow::Result<Option<CaptionOutput>> {
+        Ok(match (&self.out, self.write) {
+            (Some(path), _) => Some(CaptionOutput::table(path)?),
+            (None, Some(TextFile::Txt)) => Some(CaptionOutput::TextFiles(self.existing.into())),
+            (None, None) => None,
+        })
+    }
+
     /// Returns the captions to show of a picture, best first, with their texts as they are shown.
     fn shown(&self, captions: Vec<Caption>) -> Vec<Caption> {
         let mut captions = ranked(captions);
@@ -237,81 +249,6 @@ impl Args {
             caption.text = self.template.replace(CAPTION, &caption.text);
         }
         captions
-    }
-}
-
-impl Output {
-    fn open(args: &Args) -> anyhow::Result<Self> {
-        Ok(match (&args.out, args.write) {
-            (Some(path), _) => {
-                Self::Table { table: CaptionTable::open(path)?, saved: Instant::now() }
-            }
-            (None, Some(TextFile::Txt)) => Self::TextFiles(args.existing.into()),
-            (None, None) => Self::Lines,
-        })
-    }
-
-    /// Returns true if a picture has its captions already.
-    fn has(&self, picture: &Path) -> bool {
-        match self {
-            Self::Table { table, .. } => table.has(&picture.to_string_lossy()),
-            Self::TextFiles(Existing::Skip) => picture.with_extension("txt").exists(),
-            Self::Lines | Self::TextFiles(_) => false,
-        }
-    }
-
-    /// Fails if two pictures would have one text file.
-    fn check(&self, pictures: &[PathBuf]) -> anyhow::Result<()> {
-        let Self::TextFiles(_) = self else { return Ok(()) };
-        let mut by_file = std::collections::HashMap::new();
-        for picture in pictures {
-            if let Some(other) = by_file.insert(picture.with_extension("txt"), picture) {
-                bail!(
-                    "{} and {} would both have the text file {}\nhint: rename one of them, or use --out",
-                    printable_path(other),
-                    printable_path(picture),
-                    printable_path(&picture.with_extension("txt"))
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the captions of a picture, with scores if they are `all`.
-    fn add(&mut self, picture: &Path, captions: Vec<Caption>, all: bool) -> anyhow::Result<()> {
-        match self {
-            Self::Lines => terminal::print(&lines(picture, &captions, all))?,
-            Self::Table { table, .. } => {
-                for Caption { text, score } in captions {
-                    let file_name = picture.to_string_lossy().into_owned();
-                    let score = score.is_finite().then_some(score);
-                    table.add(Row { file_name, text, score });
-                }
-            }
-            Self::TextFiles(existing) => {
-                let texts: Vec<String> = captions.into_iter().map(|caption| caption.text).collect();
-                write_text(&picture.with_extension("txt"), &texts, *existing)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Saves the table if the last time is long ago: each time all of it is written.
-    fn save_in_time(&mut self) -> anyhow::Result<()> {
-        if let Self::Table { saved, .. } = self
-            && saved.elapsed() >= PATIENCE
-        {
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    fn save(&mut self) -> anyhow::Result<()> {
-        if let Self::Table { table, saved } = self {
-            table.save()?;
-            *saved = Instant::now();
-        }
-        Ok(())
     }
 }
 

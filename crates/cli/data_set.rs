@@ -19,6 +19,7 @@ pub struct DataSet {
 
 /// Files of a data set's captions and pictures.
 #[derive(clap::Args, Clone)]
+#[group(requires = "dataset")]
 pub struct CaptionFiles {
     /// Layout of the captions: kaggle, original, karpathy, webdataset, coco, imagefolder, text-files
     /// or table. [default: detected from the files]

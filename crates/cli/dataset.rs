@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::bail;
 use clap::Subcommand;
-use datasets::{Corpus, Layout, Split, SplitError, SplitKind, SplitSpec};
+use datasets::{Corpus, Layout, Part, Split, SplitError, SplitKind, SplitSpec};
 use foreign_text::printable_path;
 use progress::{Progress, Unit};
 use recipes::Config;
@@ -15,7 +15,7 @@ use crate::terminal::{self, Bar};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Report the contents and defects of a data set; fail if it is broken.
+    /// Report the contents and defects of a data set; fail if it is broken or no split applies.
     ///
     /// Reads Flickr8k, Flickr30k, COCO or pictures of your own in any known layout, and decodes
     /// every picture on all cores. Reports the layout and its files, the numbers of pictures and
@@ -103,6 +103,12 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
     if audit.is_broken() {
         bail!("{} is broken; the report above lists its defects", printable_path(&source.dataset));
     }
+    if !audit.has_split() {
+        bail!(
+            "no split applies to {}, so no run can be trained on it yet; the report above says why",
+            printable_path(&source.dataset)
+        );
+    }
     Ok(())
 }
 
@@ -121,6 +127,9 @@ fn split_specs(
     }
     let is_shown = |spec: &SplitSpec| match spec.kind {
         SplitKind::Given if corpus.layout == Layout::Karpathy => false,
+        SplitKind::KarpathyNoRestVal => {
+            corpus.images.iter().any(|image| image.part == Some(Part::RestVal))
+        }
         SplitKind::Lists | SplitKind::Given => {
             !matches!(Split::new(corpus, spec), Err(SplitError::NoLists { .. }))
         }

@@ -34,8 +34,9 @@ use crate::{compare, dtype, models, process, run_arg, terminal};
 /// captions.json, so scoring with another --tokenizer does not caption again.
 ///
 /// Official scores of a run, those with its own settings, lie in its evaluation/test. Scores with
-/// another decoding, checkpoint or tokenizer lie in a folder of their own, such as
-/// `evaluation/num_beams=5/test`. `evaluate compare RUN RUN` tests whether official scores differ.
+/// another decoding, checkpoint or tokenizer, or by fewer --metrics, lie in a folder of their own,
+/// such as `evaluation/num_beams=5/test`. `evaluate compare RUN RUN` tests whether official scores
+/// differ.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -127,6 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             split: args.split.map_or(ScoredSplit::Test, Into::into),
             control_seed: args.control,
             out: args.out.clone(),
+            keeps_metrics: args.files.scoring.metrics.is_some(),
             process,
         },
     };

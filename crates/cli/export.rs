@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use datasets::Source;
 use foreign_text::printable_path;
 use runs::RunFolder;
 use training::export::{Format, export};
 use training::pickle;
 
+use crate::data_set::CaptionFiles;
 use crate::terminal;
 
 /// Export a run or embeddings in formats that Python reads.
@@ -29,6 +31,8 @@ pub struct Args {
     /// Data set of the embeddings.
     #[arg(long, requires = "embeddings")]
     dataset: Option<PathBuf>,
+    #[command(flatten)]
+    captions: CaptionFiles,
     /// Folder or file to write.
     #[arg(long)]
     out: PathBuf,
@@ -40,13 +44,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         terminal::say(&format!("wrote {}", printable_path(&args.out)));
     }
     if let (Some(file), Some(dataset)) = (&args.embeddings, &args.dataset) {
-        embeddings(file, dataset, &args.out)?;
+        embeddings(file, &args.captions.source(dataset), &args.out)?;
     }
     Ok(())
 }
 
-fn embeddings(file: &Path, dataset: &Path, out: &Path) -> anyhow::Result<()> {
-    let (rows, captions) = pickle::export(file, dataset, out)?;
+fn embeddings(file: &Path, data_set: &Source, out: &Path) -> anyhow::Result<()> {
+    let (rows, captions) = pickle::export(file, data_set, out)?;
     terminal::say(&format!(
         "wrote {}: {rows} embeddings, {captions} captions",
         printable_path(out)

@@ -8,6 +8,7 @@ use hub::{ModelFiles, Options};
 use recipes::{Config, MapperKind};
 use training::import::{Import, import};
 
+use crate::data_set::CaptionFiles;
 use crate::{import_features, models, terminal};
 
 /// Import a ClipCap checkpoint or embeddings from Python.
@@ -37,6 +38,8 @@ pub struct Args {
     /// Data set of a pickle's embeddings.
     #[arg(long, conflicts_with_all = ["config", "tokenizer", "heads"])]
     dataset: Option<PathBuf>,
+    #[command(flatten)]
+    captions: CaptionFiles,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -45,7 +48,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(dataset) => {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let encoder = format!("imported from {name}");
-            import_features::import_and_report(&[file], None, dataset, &encoder, &args.out)
+            let data_set = args.captions.source(dataset);
+            import_features::import_and_report(&[file], None, &data_set, &encoder, &args.out)
         }
         None => captioner(
             &file,

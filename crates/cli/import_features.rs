@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use datasets::Source;
 use foreign_text::{printable, printable_path};
 use training::features;
 
+use crate::data_set::DataSet;
 use crate::terminal;
 
 /// Import image features of any program as an embeddings file of a data set.
@@ -24,9 +26,8 @@ pub struct Args {
     /// Text file with the name of each row's picture, one a line.
     #[arg(long)]
     names: Option<PathBuf>,
-    /// Data set of the pictures.
-    #[arg(long)]
-    dataset: PathBuf,
+    #[command(flatten)]
+    data_set: DataSet,
     /// Name of the encoder that computed the features; runs on features of another name are
     /// refused.
     #[arg(long, value_name = "NAME")]
@@ -38,18 +39,18 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let names = args.names.as_deref();
-    import_and_report(&args.files, names, &args.dataset, &args.encoder, &args.out)
+    import_and_report(&args.files, names, &args.data_set.source(), &args.encoder, &args.out)
 }
 
 /// Imports features, and prints what was left out.
 pub fn import_and_report(
     files: &[PathBuf],
     names: Option<&Path>,
-    dataset: &Path,
+    data_set: &Source,
     encoder: &str,
     out: &Path,
 ) -> anyhow::Result<()> {
-    let imported = features::import(files, names, dataset, encoder, out)?;
+    let imported = features::import(files, names, data_set, encoder, out)?;
     for skipped in &imported.skipped {
         terminal::say(&format!("skipped {}: {}", printable(&skipped.name), skipped.reason));
     }

@@ -68,10 +68,20 @@ fn scores_with_other_settings_lie_beside_the_official_ones() {
     success(&["evaluate", &run_text]);
     assert_eq!(fs::read(files.join("scores.json")).unwrap(), before);
 
+    // Fewer metrics take none from the official scores.
+    let scored = success(&["evaluate", &run_text, "--metrics", "bleu"]);
+    let said = String::from_utf8_lossy(&scored.stderr);
+    assert!(said.contains("reusing the captions in"), "{said}");
+    let bleu = json(&run.join("evaluation/metrics=bleu/test/scores.json"));
+    assert_eq!(bleu["corpus"].as_object().unwrap().len(), 4);
+    assert_eq!(bleu["corpus"]["BLEU-4"], tagged["corpus"]["BLEU-4"]);
+    assert_eq!(bleu["settings"]["changed"], serde_json::json!(["metrics=bleu"]));
+    assert_eq!(fs::read(files.join("scores.json")).unwrap(), before);
+
     let page = folder.path().join("page.html");
     success(&["report", &run_text, "-o", &text(&page)]);
     let page = fs::read_to_string(page).unwrap();
-    for name in ["num_beams=5", "tokenizer=ptb"] {
+    for name in ["num_beams=5", "tokenizer=ptb", "metrics=bleu"] {
         assert!(page.contains(&format!("<span class=\"tag\">{name}</span>")), "{name}");
     }
     // The page shows the captions of the official scores.
@@ -151,6 +161,16 @@ fn a_run_is_moved_alone_or_with_its_data_and_names_what_is_missing() {
     assert_eq!(success(&given).stdout, before);
     let error = failure(&[&given[..], &["--dataset", "no/data"]].concat());
     assert!(error.contains("no/data") && error.contains("--dataset DIR"), "{error}");
+    // The captions that the run has are scored without its data set.
+    let file = |name: &str| text(&run.join("evaluation/test").join(name));
+    let (references, predictions) = (file("references.json"), file("predictions.json"));
+    let words = ["evaluate", "--references", &references, "--predictions", &predictions];
+    let words = [&words[..], &["--tokenizer", "none"]].concat();
+    assert!(error.contains(&format!("capsmith {}", words.join(" "))), "{error}");
+    assert_eq!(success(&words).stdout, before);
+    // Captions of other pictures need neither data set nor embeddings.
+    let picture = fs::read_dir(format!("{}/Images", stage.pictures())).unwrap().next().unwrap();
+    success(&["caption", &text(&run), &text(&picture.unwrap().path())]);
     let page = text(&folder.path().join("page.html"));
     success(&["report", &text(&run), "--dataset", &stage.pictures(), "-o", &page]);
     assert!(fs::read_to_string(&page).unwrap().contains("data:image/jpeg"));

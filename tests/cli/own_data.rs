@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::stage::{config, failure, files, init_clip, success};
+use super::stage::{capsmith, config, failure, files, init_clip, success};
 
 fn text(path: &Path) -> String {
     path.display().to_string()
@@ -56,7 +56,11 @@ fn a_table_of_photos_becomes_a_run_without_a_change_in_their_folder() {
     let own = [&["--dataset", &set, "--captions", &table][..], &columns].concat();
     let checked = [&["dataset", "check", &set, "--captions", &table][..], &columns].concat();
 
-    let none = String::from_utf8(success(&checked).stdout).unwrap();
+    let output = capsmith(&checked).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains(&format!("no split applies to {set}")), "{error}");
+    let none = String::from_utf8(output.stdout).unwrap();
     assert!(
         none.contains("(table layout)\ncaptions in  ") && none.contains("captions.csv"),
         "{none}"
@@ -73,6 +77,15 @@ fn a_table_of_photos_becomes_a_run_without_a_change_in_their_folder() {
     let start = ["init", "gpt2", "--out", &gpt2, "--split", "80/10/10"];
     success(&[&start[..], &own, &shape].concat());
     success(&[&["precompute", "--clip", &clip, "--out", &embeddings][..], &own].concat());
+    // Pickles and features of other programs are of the same table.
+    let (pickle, features, again) = (at("e.pkl"), at("e.npy"), at("again.safetensors"));
+    success(&[&["export", "--embeddings", &embeddings, "--out", &pickle][..], &own].concat());
+    success(&[&["import", &pickle, "--out", &at("of_pickle.safetensors")][..], &own].concat());
+    success(&["export-features", &embeddings, "--out", &features]);
+    let import = ["import-features", &features, "--names", &at("e.txt"), "--encoder", "any"];
+    success(&[&import[..], &["--out", &again], &own].concat());
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(rows(&again, other.path()), rows(&embeddings, other.path()));
     let keywords = at("keywords");
     let build = ["keywords", "build", "--categories", "wordnet", "--out", &keywords];
     success(&[&build[..], &own].concat());

@@ -24,6 +24,8 @@ pub enum SplitKind {
     Official,
     /// Karpathy's split, from `dataset_flickr8k.json` or `dataset_flickr30k.json`.
     Karpathy,
+    /// Karpathy's split without COCO's `restval` images, which he trained on too.
+    KarpathyNoRestVal,
     /// Lists of file names, `train.txt`, `validation.txt` and `test.txt`.
     Lists,
     /// The parts that the files of captions name.
@@ -36,8 +38,14 @@ pub enum SplitKind {
 
 impl SplitKind {
     /// Kinds that need no shares.
-    pub const NAMED: [Self; 5] =
-        [Self::Paper, Self::Official, Self::Karpathy, Self::Lists, Self::Given];
+    pub const NAMED: [Self; 6] = [
+        Self::Paper,
+        Self::Official,
+        Self::Karpathy,
+        Self::KarpathyNoRestVal,
+        Self::Lists,
+        Self::Given,
+    ];
 
     /// Returns a split that so many images suffice for.
     pub(crate) fn fitting(images: usize) -> Self {
@@ -51,6 +59,7 @@ impl fmt::Display for SplitKind {
             Self::Paper => "paper",
             Self::Official => "official",
             Self::Karpathy => "karpathy",
+            Self::KarpathyNoRestVal => "karpathy-no-restval",
             Self::Lists => "lists",
             Self::Given => "given",
             Self::Shares(shares) => return shares.fmt(f),
@@ -256,9 +265,10 @@ impl Split {
         let split = match spec.kind {
             SplitKind::Paper => by_position(corpus, spec)?,
             SplitKind::Official => by_lists(corpus, spec.kind, &OFFICIAL_LISTS)?,
-            SplitKind::Karpathy => by_karpathy(corpus)?,
+            SplitKind::Karpathy => by_karpathy(corpus, |_| true)?,
+            SplitKind::KarpathyNoRestVal => by_karpathy(corpus, |part| part != Part::RestVal)?,
             SplitKind::Lists => by_lists(corpus, spec.kind, &OWN_LISTS)?,
-            SplitKind::Given => by_parts(corpus)?,
+            SplitKind::Given => by_parts(corpus, |_| true)?,
             SplitKind::Shares(shares) => by_shares(corpus, shares, spec.seed)?,
         };
         if split.train.is_empty() {
@@ -405,8 +415,8 @@ fn by_lists(corpus: &Corpus, kind: SplitKind, lists: &[&str; 3]) -> Result<Split
     Ok(Split { train: part(train)?, validation: part(validation)?, test: part(test)? })
 }
 
-/// Splits by the parts that the caption files name; images without one are in no part.
-fn by_parts(corpus: &Corpus) -> Result<Split, SplitError> {
+/// Splits by the parts that the caption files name; other images are in no part.
+fn by_parts(corpus: &Corpus, is_used: impl Fn(Part) -> bool) -> Result<Split, SplitError> {
     if corpus.images.iter().all(|image| image.part.is_none()) {
         let needs = [
             "Karpathy's JSON",
@@ -421,16 +431,16 @@ fn by_parts(corpus: &Corpus) -> Result<Split, SplitError> {
     }
     let mut split = Split::default();
     for (index, image) in corpus.images.iter().enumerate() {
-        if let Some(part) = image.part {
+        if let Some(part) = image.part.filter(|part| is_used(*part)) {
             split.put(part, index);
         }
     }
     Ok(split)
 }
 
-fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
+fn by_karpathy(corpus: &Corpus, is_used: impl Fn(Part) -> bool) -> Result<Split, SplitError> {
     if corpus.layout == Layout::Karpathy {
-        return by_parts(corpus);
+        return by_parts(corpus, is_used);
     }
     let files = karpathy::find(&corpus.root)
         .map_err(|source| LoadError::Io { path: corpus.root.clone(), source })?;
@@ -444,7 +454,10 @@ fn by_karpathy(corpus: &Corpus) -> Result<Split, SplitError> {
     let mut assignment = Assignment::new(corpus);
     let mut split = Split::default();
     for (index, record) in karpathy::parse(&contents, &file)?.images.iter().enumerate() {
-        split.put(record.split, assignment.take(&record.filename, &file, index + 1)?);
+        let image = assignment.take(&record.filename, &file, index + 1)?;
+        if is_used(record.split) {
+            split.put(record.split, image);
+        }
     }
     Ok(split)
 }

@@ -141,6 +141,8 @@ fn karpathys_split_is_followed_in_his_layout_and_beside_another() {
     let karpathy = Corpus::load(folder.path(), Some(Layout::Karpathy)).unwrap();
     for corpus in [kaggle, karpathy] {
         assert_eq!(parts(&corpus, &SplitSpec::KARPATHY), ["fa", "c", "b"]);
+        let spec = SplitSpec { kind: SplitKind::KarpathyNoRestVal, ..SplitSpec::KARPATHY };
+        assert_eq!(parts(&corpus, &spec), ["f", "c", "b"]);
     }
 }
 

@@ -1,75 +1,19 @@
-//! Full specification of a run: loading it from its layers, and comparing it with another.
+//! Full specification of a run, and loading it from its layers.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
-use crate::keys::{check, flatten, nested};
+use crate::keys::{check, flatten};
 use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, without_dots};
 use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
-use crate::systems::{ClipPrefix, Keywords, MergeRnn, Sbg, System};
+use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
 
 /// The folder `configs` at the time capsmith was built.
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
-
-/// Keys of paths; digests show whether the files have changed.
-const PATHS: [&str; 5] =
-    ["data.dataset", "data.captions", "data.images", "data.embeddings", "keywords.selected"];
-
-/// Keys of paths, and of models that a path or a hub name can name; digests compare their files.
-const PATHS_AND_MODELS: [&str; 9] = [
-    "data.dataset",
-    "data.captions",
-    "data.images",
-    "data.embeddings",
-    "gpt2.model",
-    "keywords.selected",
-    "keywords.labels",
-    "keywords.encyclopedia",
-    "reranking.clip",
-];
-
-/// Keys that a resumed run may change because they alter its weights by rounding at most.
-///
-/// These are hardware, logs and checkpoints; besides, it may change [`PATHS_AND_MODELS`].
-const OPEN_ON_RESUME: [&str; 10] = [
-    "training.device",
-    "training.threads",
-    "training.peer_timeout_seconds",
-    "training.log_every_steps",
-    "training.checkpoint_every_steps",
-    "training.save_total_limit",
-    "training.keep_best_checkpoint",
-    "training.keep_every_steps",
-    "training.scored_pictures",
-    "decoding.batch_size",
-];
-
-/// Keys that older runs lack, with the values that those runs were trained with.
-const ADDED: [(&str, Value); 2] = [
-    ("decoding.clean_up_tokenization_spaces", Value::Boolean(false)),
-    ("training.deterministic", Value::Boolean(false)),
-];
-
-/// Lines of [`Config::to_toml`] that version 0.2.0 did not write: new keys with their defaults.
-const NEW_LINES: [&str; 12] = [
-    "captions = \"\"",
-    "image_column = \"\"",
-    "caption_column = \"\"",
-    "images = \"\"",
-    "split_seed = 42",
-    "dropout = 0.0",
-    "standardize = false",
-    "dtype = \"f32\"",
-    "no_repeat_ngram_size = 0",
-    "repetition_penalty = 1.0",
-    "length_penalty = 1.0",
-    "min_new_tokens = 0",
-];
 
 /// Full specification of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -143,34 +87,12 @@ impl Config {
         BUILT_IN.get_file(name).and_then(include_dir::File::contents_utf8)
     }
 
-    /// Reads the config of a run folder, of this or an earlier version.
-    ///
-    /// A key that was added later takes the value that the run was trained with, not today's
-    /// default.
-    ///
-    /// # Errors
-    /// Same as [`Self::load`].
-    pub fn load_saved(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse_saved(&text, path, &[])
-    }
-
-    fn parse_saved(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let saved = with_bases(text, path, &|path| std::fs::read_to_string(path))?;
-        let writes_words = saved.get("system").and_then(Value::as_str) == Some("merge-rnn");
-        let mut table = Table::new();
-        for (key, value) in ADDED {
-            if !(writes_words && key == "decoding.clean_up_tokenization_spaces") {
-                merge(&mut table, nested(key, value), "");
-            }
-        }
-        merge(&mut table, saved, "");
-        Self::resolve(table, path, overrides)
-    }
-
     /// Merges overrides over `table` and both over the system's defaults; checks the result.
-    fn resolve(mut table: Table, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+    pub(crate) fn resolve(
+        mut table: Table,
+        path: &Path,
+        overrides: &[String],
+    ) -> Result<Self, ConfigError> {
         for argument in overrides {
             merge(&mut table, parse_override(argument)?, "");
         }
@@ -206,21 +128,6 @@ impl Config {
 
     fn to_table(&self) -> Table {
         Table::try_from(self).unwrap_or_default()
-    }
-
-    /// Returns the config with other decoding or other paths of the data.
-    ///
-    /// # Errors
-    /// Same as [`Self::load`]; also fails for any other key, which a trained run cannot change.
-    pub fn with_settings(&self, overrides: &[String]) -> Result<Self, ConfigError> {
-        let is_open = |set: &&String| {
-            let key = set.split('=').next().unwrap_or_default().trim();
-            key.starts_with("decoding.") || PATHS.contains(&key)
-        };
-        if let Some(other) = overrides.iter().find(|set| !is_open(set)) {
-            return Err(ConfigError::Settled(other.clone()));
-        }
-        Self::parse_saved(&self.to_toml(), Path::new("the run's config.toml"), overrides)
     }
 
     /// Returns the system's own sections of a run of CLIP-prefix.
@@ -282,99 +189,10 @@ impl Config {
         toml::to_string(self).unwrap_or_default()
     }
 
-    /// Returns the configuration as version 0.2.0 wrote it, which keys of its studies digest.
-    #[must_use]
-    pub fn to_toml_of_0_2_0(&self) -> String {
-        let text = self.to_toml();
-        text.split_inclusive('\n').filter(|line| !NEW_LINES.contains(&line.trim_end())).collect()
-    }
-
     /// Returns dotted keys and their values as TOML writes them.
     #[must_use]
     pub fn values(&self) -> Vec<(String, String)> {
         flatten(&self.to_table())
-    }
-
-    /// Replaces each path by `data`, and each name of a model, which may be a path, by `model`.
-    #[must_use]
-    pub fn with_paths(
-        mut self,
-        data: &dyn Fn(&Path) -> PathBuf,
-        model: &dyn Fn(&Path) -> PathBuf,
-    ) -> Self {
-        let (mut paths, mut models) = (Vec::new(), Vec::new());
-        let Data { dataset, captions, images, embeddings, .. } = &mut self.data;
-        paths.extend([dataset, embeddings]);
-        // Both are empty where they are found in the data set.
-        paths.extend([captions, images].into_iter().filter(|path| !path.as_os_str().is_empty()));
-        match &mut self.system {
-            System::ClipPrefix(system) => models.push(&mut system.gpt2.model),
-            System::Sbg(Sbg { gpt2, keywords, reranking, .. }) => {
-                let Keywords { selected, labels, encyclopedia } = keywords;
-                paths.extend([selected, labels, encyclopedia]);
-                models.extend([&mut gpt2.model, &mut reranking.clip]);
-            }
-            System::MergeRnn(_) => {}
-        }
-        for path in paths {
-            *path = data(path);
-        }
-        for name in models {
-            *name = model(Path::new(name)).display().to_string();
-        }
-        self
-    }
-
-    /// Returns dotted keys and their values, as TOML writes them, but paths and models.
-    ///
-    /// Digests identify their files, which may move.
-    #[must_use]
-    pub fn values_without_paths(&self) -> Vec<(String, String)> {
-        let mut values = self.values();
-        values.retain(|(key, _)| !PATHS_AND_MODELS.contains(&key.as_str()));
-        values
-    }
-
-    /// Returns the decoding values that `self` has and `official` has not, by their last name.
-    ///
-    /// The batch size is left out: captions depend on it by rounding only.
-    #[must_use]
-    pub fn changed_decoding(&self, official: &Self) -> Vec<String> {
-        let before = official.values();
-        let values = self.values().into_iter().filter(|pair| !before.contains(pair));
-        let name = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-        values
-            .filter(|(key, _)| key.starts_with("decoding.") && key != "decoding.batch_size")
-            .map(|(key, value)| format!("{}={}", name(&key), value.trim_matches('"')))
-            .collect()
-    }
-
-    /// Returns a line `key: before -> after` for every value that differs; empty when none does.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> String {
-        self.difference_except(&[], other)
-    }
-
-    /// Returns [`Self::difference`] in the keys that decide a run's weights.
-    ///
-    /// It is empty if a run with the config `self` can be resumed with `other`.
-    #[must_use]
-    pub fn difference_of_run(&self, other: &Self) -> String {
-        self.difference_except(&[&OPEN_ON_RESUME[..], &PATHS_AND_MODELS].concat(), other)
-    }
-
-    fn difference_except(&self, keys: &[&str], other: &Self) -> String {
-        let (before, after) = (self.values(), other.values());
-        let mut lines = String::new();
-        for (key, value) in before.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
-            match after.iter().find(|(name, _)| name == key) {
-                Some((_, changed)) if changed != value => {
-                    let _ = writeln!(lines, "  {key}: {value} -> {changed}");
-                }
-                _ => {}
-            }
-        }
-        lines
     }
 }
 
@@ -558,63 +376,6 @@ pub(crate) mod tests {
         let both = "[optimizer]\nmax_grad_norm = 1.0\nmax_gradient_norm = 2.0";
         let error = Config::parse(both, Path::new("both.toml"), &[]).unwrap_err().to_string();
         assert!(error.contains("both.toml") && error.contains("max_grad_norm"), "{error}");
-    }
-
-    #[test]
-    fn saved_runs_without_later_keys_have_the_values_they_were_trained_with() {
-        let saved = |text: &str| Config::parse_saved(text, Path::new("config.toml"), &[]).unwrap();
-        for system in ["clip-prefix", "sbg"] {
-            let text = reference(system);
-            let named = saved(&text);
-            assert_eq!(named.decoding.clean_up_tokenization_spaces, Some(true));
-            let is_later = |line: &&str| {
-                line.starts_with("clean_up_tokenization_spaces")
-                    || line.starts_with("deterministic")
-            };
-            let lines: Vec<&str> = text.lines().filter(|line| !is_later(line)).collect();
-            assert_eq!(text.lines().count() - lines.len(), 2);
-            let before = saved(&lines.join("\n"));
-            assert_eq!(before.decoding.clean_up_tokenization_spaces, Some(false));
-            assert!(!before.training.deterministic);
-            assert!(before.difference(&named).contains("clean_up_tokenization_spaces"));
-            assert_eq!(saved(&before.to_toml()), before);
-            let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
-            assert_eq!(before.with_settings(&set).unwrap(), named);
-        }
-        let words = saved(&reference("merge-rnn"));
-        assert!(!words.to_toml().contains("clean_up"));
-        assert_eq!(saved(&words.to_toml()), words);
-        let set = ["decoding.clean_up_tokenization_spaces=true".to_owned()];
-        let error = words.with_settings(&set).unwrap_err().to_string();
-        assert!(error.contains("unknown key `decoding.clean_up_tokenization_spaces`"), "{error}");
-    }
-
-    #[test]
-    fn every_path_of_the_data_is_replaced_but_those_that_are_not_set() {
-        let paths = |sets: &[&str]| {
-            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-            let config =
-                Config::parse(&reference("merge-rnn"), Path::new("c.toml"), &sets).unwrap();
-            let moved = config.with_paths(&|path| Path::new("/new").join(path), &Path::to_owned);
-            let Data { captions, images, .. } = moved.data;
-            [captions, images].map(|path| path.display().to_string())
-        };
-        assert_eq!(paths(&[]), ["", ""]);
-        let set = ["data.captions=a.csv", "data.images=photos"];
-        assert_eq!(paths(&set), ["/new/a.csv", "/new/photos"]);
-    }
-
-    #[test]
-    fn configs_of_version_0_2_0_are_written_as_it_wrote_them() {
-        // Printed by that version: `capsmith train --config configs/flickr8k/NAME --print-config`.
-        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/configs/0.2.0");
-        for name in ["prefix-only", "prefix-custom-tokenizer", "sbg", "merge-rnn"] {
-            let path = Path::new(fixtures).join(name).with_extension("toml");
-            let text = std::fs::read_to_string(&path).unwrap();
-            let config = Config::load_saved(&path).unwrap();
-            assert_eq!(config.to_toml_of_0_2_0(), text, "{name}");
-            assert_ne!(config.to_toml(), text, "{name}");
-        }
     }
 
     #[test]

@@ -27,10 +27,13 @@
 mod config;
 mod constraints;
 mod defaults;
+mod differences;
 mod error;
 mod keys;
 mod kinds;
 mod layers;
+mod paths;
+mod saved;
 mod sections;
 mod strategy;
 mod systems;

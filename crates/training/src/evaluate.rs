@@ -10,7 +10,7 @@ use launchers::ProcessRank;
 use progress::Progress;
 use recipes::{Config, System};
 use runs::metrics::ScoredSplit;
-use runs::{RunFolder, ScoreSettings, ScoreTags, checkpoints, scores_file};
+use runs::{RunFolder, ScoreSettings, ScoreTags, ScoresFile, checkpoints, scores_file};
 use tch::Device;
 
 use crate::captioner::{Captioner, Choice};
@@ -41,6 +41,8 @@ pub struct EvaluateOptions {
     /// Scores with changed settings lie in a folder of their own there
     /// ([`ScoreSettings::variant`]).
     pub out: Option<PathBuf>,
+    /// True if scores by fewer metrics than the folder has lie in a folder of their own.
+    pub keeps_metrics: bool,
     /// Rank of this process, and the number of processes that share the work.
     pub process: ProcessRank,
 }
@@ -106,7 +108,7 @@ pub fn evaluate_run(
     metrics: &Options,
     progress: &mut dyn Progress,
 ) -> Result<Evaluated, Error> {
-    check_paths(&captioner.config)?;
+    check_paths(captioner, folder, options.split)?;
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
     let split = options.split;
@@ -122,17 +124,22 @@ pub fn evaluate_run(
         )));
     }
     let to_caption = image_inputs(&inputs, captioner, &images)?;
-    let settings = settings(folder, captioner, split, metrics)?;
+    let mut settings = settings(folder, captioner, split, metrics)?;
+    let controlled = |folder: &Path| match options.control_seed {
+        None => folder.to_owned(),
+        Some(_) => with_ending(folder, "shuffled"),
+    };
     let official = folder.evaluation(&split.to_string());
-    let uncontrolled = match settings.variant() {
-        None => official.clone(),
-        Some(variant) => folder.evaluation(&variant).join(split.to_string()),
-    };
-    let out = match (&options.out, options.control_seed) {
-        (Some(out), _) => out.clone(),
-        (None, None) => uncontrolled.clone(),
-        (None, Some(_)) => with_ending(&uncontrolled, "shuffled"),
-    };
+    let all_metrics = folder_of(&settings, folder);
+    if options.keeps_metrics
+        && has_more_metrics(&of_choice(&controlled(&all_metrics), captioner), metrics)
+    {
+        let metrics = Metric::ALL.into_iter().filter(|metric| metrics.metrics.contains(metric));
+        let names: Vec<&str> = metrics.map(Metric::name).collect();
+        settings.changed.push(format!("metrics={}", names.join(",")));
+    }
+    let uncontrolled = folder_of(&settings, folder);
+    let out = options.out.clone().unwrap_or_else(|| controlled(&uncontrolled));
     let tags = ScoreTags { checkpoint: captioner.checkpoint.clone(), settings };
     let names: Vec<&str> =
         images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
@@ -147,7 +154,9 @@ pub fn evaluate_run(
         .with_digest("keywords", &to_caption.keywords);
     let kept_in = |folder: &Path| CaptionFiles::new(folder, captioner, &to_caption, key.clone());
     let is_reused = options.out.is_none() || options.control_seed.is_some();
-    let earlier = [official, uncontrolled].into_iter().filter(|folder| is_reused && *folder != out);
+    let earlier = [official, all_metrics, uncontrolled]
+        .into_iter()
+        .filter(|folder| is_reused && *folder != out);
     let kept = earlier
         .map(|folder| kept_in(&folder))
         .find(|kept| kept.finished().is_some())
@@ -219,29 +228,76 @@ fn settings(
     Ok(ScoreSettings { split, precision, decoding: decoding.collect(), changed })
 }
 
+/// Returns the folder of a run's scores with these settings.
+fn folder_of(settings: &ScoreSettings, run: &RunFolder) -> PathBuf {
+    let split = settings.split.to_string();
+    match settings.variant() {
+        None => run.evaluation(&split),
+        Some(variant) => run.evaluation(&variant).join(split),
+    }
+}
+
+/// Returns the folder of one choice of captions, of which `folder` holds all.
+fn of_choice(folder: &Path, captioner: &Captioner) -> PathBuf {
+    let name = captioner.choices().into_iter().find_map(|choice| choice.name);
+    name.map_or_else(|| folder.to_owned(), |name| with_ending(folder, &name))
+}
+
+/// Returns true if a folder has scores by other metrics than these.
+fn has_more_metrics(folder: &Path, metrics: &Options) -> bool {
+    let names: Vec<&str> =
+        metrics.metrics.iter().flat_map(|metric| metric.names()).copied().collect();
+    ScoresFile::read(folder).is_ok_and(|scores| {
+        scores.corpus.keys().any(|name| !names.contains(&name.as_str()))
+            || scores.diversity.is_some() && !metrics.metrics.contains(&Metric::Diversity)
+    })
+}
+
 fn with_ending(folder: &Path, ending: &str) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(format!("-{ending}"));
     folder.with_file_name(name)
 }
 
-/// Fails if data of the run have moved, with the option that names them.
-fn check_paths(config: &Config) -> Result<(), Error> {
+/// Fails if data of the run are not there, with the option that names them.
+///
+/// The error also names the captions of the split that the run has, which can be scored as files.
+fn check_paths(captioner: &Captioner, run: &RunFolder, split: ScoredSplit) -> Result<(), Error> {
+    let Config { data, system, .. } = &captioner.config;
+    // An empty path is found in the data set.
+    let exists = |path: &Path| path.as_os_str().is_empty() || path.exists();
     let mut needed = vec![
-        ("data set", &config.data.dataset, "--dataset DIR"),
-        ("embeddings file", &config.data.embeddings, "--embeddings FILE"),
+        ("captions file", &data.captions, "--set data.captions=FILE"),
+        ("folder of pictures", &data.images, "--set data.images=DIR"),
+        ("embeddings file", &data.embeddings, "--embeddings FILE"),
     ];
-    if let System::Sbg(system) = &config.system {
+    if let System::Sbg(system) = system {
         let option = "--set keywords.selected=FILE";
         needed.push(("keywords file", &system.keywords.selected, option));
     }
-    match needed.into_iter().find(|(_, path, _)| !path.exists()) {
-        None => Ok(()),
-        Some((name, path, option)) => Err(Error::Mismatch(format!(
-            "the run's {name}, {}, does not exist\nhint: if it has moved, name it with {option}; relative paths of a run of version 0.2.0 or before start at the folder that it was trained from",
-            printable_path(path)
-        ))),
-    }
+    let missing = if data.source()?.exists() {
+        needed.into_iter().find(|(_, path, _)| !exists(path))
+    } else {
+        Some(("data set", &data.dataset, "--dataset DIR"))
+    };
+    let Some((name, path, option)) = missing else { return Ok(()) };
+    let scored = of_choice(&run.evaluation(&split.to_string()), captioner);
+    let [references, predictions] =
+        ["references.json", "predictions.json"].map(|name| scored.join(name));
+    let instead = if references.exists() && predictions.exists() {
+        format!(
+            "; without it, score the captions that the run has: capsmith evaluate --references {} --predictions {} --tokenizer {}",
+            printable_path(&references),
+            printable_path(&predictions),
+            scoring_tokenizer(system)
+        )
+    } else {
+        String::new()
+    };
+    Err(Error::Mismatch(format!(
+        "the run's {name}, {}, does not exist\nhint: if it has moved, name it with {option}{instead}; relative paths of a run of version 0.2.0 or before start at the folder that it was trained from",
+        printable_path(path)
+    )))
 }
 
 /// Checks that the embeddings are those that the run was trained on.

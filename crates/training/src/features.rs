@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use datasets::Corpus;
+use datasets::{Corpus, Source};
 use durable::digests;
 use durable::kept::Key;
 use foreign_text::printable_path;
@@ -36,7 +36,7 @@ pub struct Imported {
     pub identity: Identity,
 }
 
-/// Writes the features in `files` as capsmith's embeddings file for `dataset`.
+/// Writes the features in `files` as capsmith's embeddings file for `data_set`.
 ///
 /// Files are those of [`Features::load`], with the text file `names` if they have no names, or one
 /// ClipCap pickle. `encoder` names the program or model that computed them.
@@ -47,17 +47,17 @@ pub struct Imported {
 pub fn import(
     files: &[PathBuf],
     names: Option<&Path>,
-    dataset: &Path,
+    data_set: &Source,
     encoder: &str,
     out: &Path,
 ) -> Result<Imported, Error> {
     refuse_existing(out)?;
-    let corpus = Corpus::load(dataset, None)?;
+    let corpus = data_set.load()?;
     let (rows, sources, unknown) = match files {
         [file] if !Features::is_format_of(file) && names.is_none() => {
             (pickle::rows(file, &corpus)?, vec![file.clone()], Vec::new())
         }
-        _ => named_rows(Features::load(files, names)?, &corpus, dataset)?,
+        _ => named_rows(Features::load(files, names)?, &corpus, &data_set.dataset)?,
     };
     let paths: Vec<String> = files.iter().map(|file| printable_path(file).to_string()).collect();
     let row_of = row_of_images(&rows, &corpus)
@@ -264,7 +264,7 @@ mod tests {
         }
         fs::write(set.join("dataset_flickr8k.json"), format!(r#"{{"images": [{entries}]}}"#))
             .unwrap();
-        import(&[place("f.npy")], Some(&text), &set, "mine", &place("out"))
+        import(&[place("f.npy")], Some(&text), &Source::new(&set, None), "mine", &place("out"))
             .map_err(|error| error.to_string())
     }
 

@@ -37,6 +37,7 @@
 //! `training.deterministic` is set.
 
 pub mod batches;
+mod caption_output;
 mod caption_table;
 pub mod captioner;
 pub mod captions;
@@ -72,7 +73,8 @@ mod systems;
 pub mod tokenizers;
 pub mod trainer;
 
-pub use caption_table::{CaptionTable, Existing, Row, write_text};
+pub use caption_output::CaptionOutput;
+pub use caption_table::Existing;
 pub use error::Error;
 pub use pretrained::first_names;
 pub use state::named_variables;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use datasets::Corpus;
+use datasets::{Corpus, Source};
 use foreign_text::printable_path;
 use precompute::Embeddings;
 use tch::Device;
@@ -38,21 +38,21 @@ pub(crate) fn rows(file: &Path, corpus: &Corpus) -> Result<NamedRows, Error> {
     Ok(NamedRows { dimension: pickle.dim(), values: pickle.values().to_vec(), images })
 }
 
-/// Writes capsmith's embeddings of `dataset` with its captions as ClipCap's pickle.
+/// Writes capsmith's embeddings of `data_set` with its captions as ClipCap's pickle.
 ///
 /// Returns the numbers of rows and captions.
 ///
 /// # Errors
 /// Fails if `out` exists or the embeddings are of another data set.
-pub fn export(embeddings: &Path, dataset: &Path, out: &Path) -> Result<(usize, usize), Error> {
+pub fn export(embeddings: &Path, data_set: &Source, out: &Path) -> Result<(usize, usize), Error> {
     refuse_existing(out)?;
-    let corpus = Corpus::load(dataset, None)?;
+    let corpus = data_set.load()?;
     let file = Embeddings::open(embeddings)?;
     if file.identity().dataset_fingerprint != corpus.fingerprint() {
         return Err(Error::Mismatch(format!(
             "{} was computed from other captions or pictures than {}; name the data set that it was computed from",
             printable_path(embeddings),
-            printable_path(dataset)
+            printable_path(&data_set.dataset)
         )));
     }
     check_pictures(&file, &corpus)?;

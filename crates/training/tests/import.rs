@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use datasets::Corpus;
+use datasets::{Corpus, Source};
 use networks::Pass;
 use networks::gpt2::{self, Gpt2, Gpt2Config, Vocabulary};
 use networks::prefix::{ClipCaptioner, MapperConfig, TokenBatch};
@@ -375,14 +375,12 @@ fn embeddings_go_to_a_pickle_and_come_back() {
     let values = [0.6, 0.8, -1.0, 0.0];
     Embeddings::save(&in_folder("e"), &identity, &["a.jpg", "c.jpg"], &[], &values).unwrap();
 
+    let data_set = Source::new(&in_folder("set"), None);
     let import_pickle = |file, out| {
         let encoder = "imported from e.pkl";
-        features::import(&[file], None, &in_folder("set"), encoder, &in_folder(out))
+        features::import(&[file], None, &data_set, encoder, &in_folder(out))
     };
-    assert_eq!(
-        pickle::export(&in_folder("e"), &in_folder("set"), &in_folder("e.pkl")).unwrap(),
-        (2, 4)
-    );
+    assert_eq!(pickle::export(&in_folder("e"), &data_set, &in_folder("e.pkl")).unwrap(), (2, 4));
     let imported = import_pickle(in_folder("e.pkl"), "again").unwrap();
     assert_eq!((imported.pictures, imported.skipped.len()), (2, 1));
     let again = Embeddings::open(&in_folder("again")).unwrap();
