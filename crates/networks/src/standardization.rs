@@ -61,7 +61,6 @@ impl Standardization {
     ///
     /// # Panics
     /// Panics if memory is exhausted.
-    #[must_use]
     pub fn apply(&self, rows: &Tensor) -> Tensor {
         (rows - &self.mean) / &self.deviation
     }

@@ -61,7 +61,6 @@ impl Inputs {
     }
 
     /// Returns the embeddings of those of `images` that have one, `[images, clip_dim]`.
-    #[must_use]
     pub fn embeddings_of(&self, images: &[usize]) -> Tensor {
         let rows: Vec<i64> = images.iter().filter_map(|&image| self.row(image)).collect();
         let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());

@@ -91,13 +91,11 @@ impl<S: System> TrainState<S> {
         let model = system.build_model(&store, initial)?;
         match &newest {
             Some(checkpoint) => checkpoint::load_model(checkpoint, &mut store)?,
-            None => {
-                system.load_pretrained(&mut store)?;
-                if let Some(standardization) = model.standardization() {
-                    let rows = inputs.embeddings_of(&inputs.split.train);
-                    standardization.set(&Standardization::of(&rows));
-                }
-            }
+            None => system.load_pretrained(&mut store)?,
+        }
+        if let Some(standardization) = model.standardization().filter(|_| newest.is_none()) {
+            let rows = inputs.embeddings_of(&inputs.split.train);
+            standardization.set(&Standardization::of(&rows));
         }
         let mut trained = system.trained_parameters(named_variables(&store));
         trained.retain(|(_, variable)| variable.requires_grad());

@@ -84,7 +84,7 @@ pub fn title(runs: &[Run]) -> String {
         let mut seen: Vec<String> = Vec::new();
         names.for_each(|name| {
             if !seen.contains(&name) {
-                seen.push(name)
+                seen.push(name);
             }
         });
         match seen.split_last() {

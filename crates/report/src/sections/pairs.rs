@@ -70,7 +70,7 @@ fn tests(pairs: &[Pair]) -> Markup {
             let title = Cell::text(html! { (a) " → " (b) });
             let cells = metrics.iter().map(|metric| {
                 let found = pair.differences.iter().find(|one| one.name == *metric);
-                found.map_or_else(Cell::default, |one| difference(one))
+                found.map_or_else(Cell::default, difference)
             });
             [title].into_iter().chain(cells).collect()
         })
