@@ -1,5 +1,6 @@
 //! CLIPScore and diversity of runs and of files, on a CLIP with random weights.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::main_path::read_json;
@@ -85,9 +86,9 @@ fn judges_and_ratings_are_compared_with_scores_by_a_clip() {
     rows.dedup_by_key(|row| row.0);
     let (rows, others) = rows.split_at(rows.len() / 2);
     for (index, ((image, own), (other, caption))) in rows.iter().zip(others).enumerate() {
-        tokens += &format!("{image}#0\t{own}\n{other}#0\t{caption}\n");
+        writeln!(tokens, "{image}#0\t{own}\n{other}#0\t{caption}").unwrap();
         let rating = 1 + index % 4;
-        ratings += &format!("{image}\t{other}#0\t{rating}\t{rating}\t{rating}\n");
+        writeln!(ratings, "{image}\t{other}#0\t{rating}\t{rating}\t{rating}").unwrap();
         references.insert((*image).to_owned(), vec![*own].into());
         predictions.insert((*image).to_owned(), (*caption).into());
     }
