@@ -133,7 +133,7 @@ fn limits_hold_for_several_pictures() {
     let large = vec![7; 1 << 20];
     let (content_type, body) = form_of(&[("image", &picture), ("image", &large)], &[]);
     assert!(error(413, server.post(&content_type, &body)).contains("1 MiB"));
-    assert!(error(413, server.post("image/png", &[7; 2 << 20])).contains("1 MiB"));
+    assert!(error(413, server.post("image/png", &vec![7; 2 << 20])).contains("1 MiB"));
     std::thread::scope(|scope| {
         // The models hold one picture, three wait, and one slot is left.
         let first = scope.spawn(|| server.send(&picture, &[]));
