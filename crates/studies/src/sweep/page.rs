@@ -249,6 +249,6 @@ fn curves(trial: &TrialResult, out: &Path) -> Result<Markup, MetricsError> {
         }
     }
     Ok(
-        html! { div.charts { (line_chart("Loss of the last batch", "epoch", Scale::Clipped, &lines)) } },
+        html! { div.charts { (line_chart("Loss of the last batch, and held out", "epoch", Scale::Clipped, &lines)) } },
     )
 }
