@@ -58,10 +58,12 @@ for (const cards of document.querySelectorAll(".cards.many")) {
   if (form) {
     form.hidden = false;
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("input", () => {
+    const again = () => {
       limit = STEP;
       show();
-    });
+    };
+    form.addEventListener("input", again);
+    form.addEventListener("change", again);
   }
   show();
 }

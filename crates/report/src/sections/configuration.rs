@@ -27,27 +27,27 @@ fn differences(runs: &[Run]) -> Markup {
             p.note { "These runs have the same configuration." }
         } @else {
             details {
-            summary { (rows.len()) " keys whose values differ between these runs" }
-            div.scroll tabindex="0" {
-                table.settings {
-                    thead {
-                        tr {
-                            th scope="col" { "key" }
-                            @for (number, run) in runs.iter().enumerate() {
-                                th scope="col" { (name(number, &run.name)) }
+                summary { (rows.len()) " keys whose values differ between these runs" }
+                div.scroll tabindex="0" {
+                    table.settings {
+                        thead {
+                            tr {
+                                th scope="col" { "key" }
+                                @for (number, run) in runs.iter().enumerate() {
+                                    th scope="col" { (name(number, &run.name)) }
+                                }
                             }
                         }
-                    }
-                    tbody {
-                        @for (key, values) in rows {
-                            tr {
-                                th scope="row" { code { (key) } }
-                                @for value in values { td { (value.unwrap_or("–")) } }
+                        tbody {
+                            @for (key, values) in rows {
+                                tr {
+                                    th scope="row" { code { (key) } }
+                                    @for value in values { td { (value.unwrap_or("–")) } }
+                                }
                             }
                         }
                     }
                 }
-            }
             }
         }
     }

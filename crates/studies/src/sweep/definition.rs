@@ -70,6 +70,8 @@ struct SweepFile {
 pub struct Sweep {
     /// Name of the file, without its extension.
     pub name: String,
+    /// Path of the sweep's file.
+    pub file: PathBuf,
     /// Path of the base config.
     pub base: PathBuf,
     /// Metric that ranks trials: a score such as `CIDEr`, or `validation-loss`.
@@ -149,6 +151,7 @@ impl Sweep {
         let rungs = rungs(file.search, &space, &trials[0].config)?;
         let sweep = Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            file: path.to_owned(),
             base: file.base,
             metric: file.metric,
             direction: file.direction,

@@ -1,5 +1,6 @@
 //! HTML page of a sweep: progress, a plot and a table of the trials, and what to do with each.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use foreign_text::printable_path;
@@ -7,6 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use report::Footer;
 use report::plot::{Line, Scale, Style, line_chart};
 use report::table::{Cell, sortable};
+use runs::RunFolder;
 use runs::metrics::{self, EpochRecord, MetricsError};
 
 use super::definition::{Sweep, format_value};
@@ -51,8 +53,23 @@ pub(super) fn page(sweep: &Sweep, results: &Results, out: &Path) -> Result<Strin
         @if !failed.is_empty() { (failures(&failed)) }
         script { (PreEscaped(SCRIPT)) }
     };
-    let footer = Footer::of_command(format!("capsmith sweep run … --out {}", printable_path(out)));
+    let (file, folder) = (printable_path(&sweep.file), printable_path(out));
+    let footer = Footer {
+        machine: machines(results, out),
+        seconds: Some(results.seconds),
+        commands: vec![format!("capsmith sweep {file} --out {folder}")],
+    };
     Ok(report::page(&title(sweep), &body, &footer))
+}
+
+/// Returns the distinct hardware that the runs recorded.
+fn machines(results: &Results, out: &Path) -> Vec<String> {
+    let folders = results.trials.iter().flat_map(|trial| {
+        trial.runs.iter().map(move |run| out.join(&trial.folder).join(format!("seed-{}", run.seed)))
+    });
+    let provenances = folders.filter_map(|folder| RunFolder::new(&folder).provenance().ok());
+    let names: BTreeSet<String> = provenances.map(|one| one.hardware().to_string()).collect();
+    names.into_iter().collect()
 }
 
 /// Returns a title that names the sweep, the varied keys, the system and the data.
@@ -232,6 +249,6 @@ fn curves(trial: &TrialResult, out: &Path) -> Result<Markup, MetricsError> {
         }
     }
     Ok(
-        html! { div.charts { (line_chart("Loss of the last batch", "epoch", Scale::Clipped, &lines)) } },
+        html! { div.charts { (line_chart("Loss of the last batch, and held out", "epoch", Scale::Clipped, &lines)) } },
     )
 }

@@ -44,7 +44,7 @@ pub(super) fn plot(sweep: &Sweep, results: &Results) -> Markup {
             h2 { "Values and results" }
             p.note {
                 "Each line is a trial: the values that it tried, and its " (results.metric) " on the last axis, where "
-                (better) ", so good trials end " (best_end) ". " span.worse { "Blue" } " lines are the worse trials "
+                (better) ", so good trials end at its " (best_end) " end. " span.worse { "Blue" } " lines are the worse trials "
                 span.ramp aria-hidden="true" {} " and " span.better { "orange" } " lines the better ones. Ticks are "
                 "the values that were tried."
             }
@@ -95,7 +95,7 @@ impl Layout {
     fn size(self, axes: usize) -> (f64, f64) {
         match self {
             Self::Wide => (2.0 * SIDE + BETWEEN * (axes - 1) as f64, BOTTOM + 40.0),
-            Self::Narrow => (NARROW, TOP + NARROW_BETWEEN * axes as f64),
+            Self::Narrow => (NARROW, TOP + NARROW_BETWEEN * (axes - 1) as f64 + 36.0),
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Results {
     /// Number of stages of all runs that are planned so far.
     #[serde(skip)]
     pub planned_stages: usize,
+    /// Seconds that the commands of the stages ran.
+    #[serde(skip)]
+    pub seconds: f64,
     /// Search space, as in the sweep file.
     pub space: BTreeMap<String, serde_json::Value>,
     /// Trials, best first: by the rung reached, then by their metric; failed ones last.
@@ -168,6 +171,9 @@ impl Planner<'_> {
         let actions = (0..planned_stages).map(|index| planned.plan.action(index));
         let actions = actions.collect::<Result<Vec<_>, _>>()?;
         let finished_stages = actions.iter().filter(|&&action| action == StageAction::Keep).count();
+        let records = (0..planned_stages).map(|index| planned.plan.record(index));
+        let records = records.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        let seconds = records.map(|record| record.seconds).sum();
         let space = sweep.space.axes.iter().map(|axis| (axis.key.clone(), axis.domain.to_json()));
         Ok(Results {
             name: sweep.name.clone(),
@@ -180,6 +186,7 @@ impl Planner<'_> {
             complete,
             finished_stages,
             planned_stages,
+            seconds,
             space: space.collect(),
             trials,
         })
