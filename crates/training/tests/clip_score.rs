@@ -148,9 +148,14 @@ fn judge_suites_correlate_the_reference_program_s_scores_with_ratings() {
     let data = tempfile::tempdir().unwrap();
     let mut tokens = String::new();
     let (mut expert, mut crowd) = (String::new(), String::new());
-    // Each prediction is a caption of another image, which people judged.
-    let judged: Vec<(usize, &String)> = golden.images.keys().enumerate().collect();
-    let judged: Vec<_> = judged.into_iter().filter(|(_, name)| *name != "empty.jpg").collect();
+    // Each prediction is a caption of another image, which people judged; one that is among the
+    // image's own would be left out.
+    let judged: Vec<(usize, &String)> = golden
+        .images
+        .keys()
+        .enumerate()
+        .filter(|(_, name)| !["empty.jpg", "same.jpg"].contains(&name.as_str()))
+        .collect();
     let ratings = |index: usize| [1, 1 + index % 2, 1 + 3 * index % 4].map(|rating| rating as f64);
     for &(index, name) in &judged {
         let [a, b, c] = ratings(index);
@@ -184,7 +189,6 @@ fn judge_suites_correlate_the_reference_program_s_scores_with_ratings() {
             for (suite, tau) in [(Suite::Flickr8kCf, 0), (Suite::Flickr8kExpert, 1)] {
                 let table = judge(suite, data.path(), &options, 0).unwrap().tables.remove(0);
                 assert_eq!((table.pairs, table.rows.len()), (judged.len(), 2));
-                assert_eq!(table.protocol.clip.unwrap().cut_predictions, golden.cut_predictions);
                 for row in table.rows {
                     let points = judged.iter().flat_map(|&(index, _)| {
                         let ratings = &ratings(index)[if tau == 0 { 2 } else { 0 }..];

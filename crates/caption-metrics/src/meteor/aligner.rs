@@ -55,26 +55,42 @@ impl Match {
 /// The candidates, by the first reference word that they cover.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    by_start: Vec<Vec<Match>>,
+    matches: Vec<Match>,
+    /// For each reference word the end of its candidates in `matches`.
+    ends: Vec<usize>,
     hypothesis_words: usize,
 }
 
 impl Candidates {
-    pub(super) fn new(reference_words: usize, hypothesis_words: usize) -> Self {
-        Self { by_start: vec![Vec::new(); reference_words], hypothesis_words }
+    /// Sorts candidates by their start; those of one start keep their order.
+    pub(super) fn new(
+        mut matches: Vec<Match>,
+        reference_words: usize,
+        hypothesis_words: usize,
+    ) -> Self {
+        matches.sort_by_key(|m| m.reference);
+        let mut ends = vec![0; reference_words];
+        for (m, end) in matches.iter().zip(1..) {
+            ends[m.reference as usize] = end;
+        }
+        for word in 1..reference_words {
+            ends[word] = ends[word].max(ends[word - 1]);
+        }
+        Self { matches, ends, hypothesis_words }
     }
 
-    /// Adds a candidate after those with the same start.
-    pub(super) fn push(&mut self, candidate: Match) {
-        self.by_start[candidate.reference as usize].push(candidate);
+    /// Returns the candidates that start at a reference word.
+    fn starting_at(&self, word: usize) -> &[Match] {
+        let start = if word == 0 { 0 } else { self.ends[word - 1] };
+        &self.matches[start..self.ends[word]]
     }
 
     /// Returns for every reference position the candidate without a competitor, if there is one:
     /// the only one that starts there, whose words no other candidate covers.
     fn fixed(&self) -> Vec<Option<Match>> {
-        let mut over_reference = vec![0_u32; self.by_start.len()];
+        let mut over_reference = vec![0_u32; self.ends.len()];
         let mut over_hypothesis = vec![0_u32; self.hypothesis_words];
-        for m in self.by_start.iter().flatten() {
+        for m in &self.matches {
             for count in words_of(&mut over_reference, m.reference, m.reference_words) {
                 *count += 1;
             }
@@ -82,10 +98,9 @@ impl Candidates {
                 *count += 1;
             }
         }
-        self.by_start
-            .iter()
-            .map(|candidates| {
-                let [m] = candidates.as_slice() else { return None };
+        (0..self.ends.len())
+            .map(|word| {
+                let [m] = self.starting_at(word) else { return None };
                 let reference = words_of(&mut over_reference, m.reference, m.reference_words);
                 let hypothesis = words_of(&mut over_hypothesis, m.hypothesis, m.hypothesis_words);
                 reference.iter().chain(hypothesis.iter()).all(|&n| n == 1).then_some(*m)
@@ -144,7 +159,7 @@ impl State {
 }
 
 /// The best [`BEAM`] states pushed so far, in the order of a stable sort.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue(Vec<State>);
 
 impl Queue {
@@ -176,6 +191,9 @@ struct Search<'a> {
 /// Aligns: returns for every reference position the match that starts there.
 pub(super) fn align(candidates: &Candidates) -> Vec<Option<Match>> {
     let mut search = Search::new(candidates);
+    if search.fixed.iter().flatten().count() == candidates.matches.len() {
+        return search.fixed;
+    }
     let best = search.run();
     search.alignment(best)
 }
@@ -183,7 +201,7 @@ pub(super) fn align(candidates: &Candidates) -> Vec<Option<Match>> {
 impl<'a> Search<'a> {
     fn new(candidates: &'a Candidates) -> Self {
         let fixed = candidates.fixed();
-        let mut fixed_reference = vec![false; candidates.by_start.len()];
+        let mut fixed_reference = vec![false; candidates.ends.len()];
         for m in fixed.iter().flatten() {
             for word in m.reference..m.reference_end() {
                 fixed_reference[word as usize] = true;
@@ -204,24 +222,24 @@ impl<'a> Search<'a> {
         };
         let start =
             State { gain: 0, chunks: 0, distance: 0, next: 0, open: None, used, last: NONE };
-        let mut queue = Queue(vec![start]);
-        let words = self.candidates.by_start.len() as u32;
-        for position in 0..words {
-            let mut following = Queue(Vec::with_capacity(BEAM));
+        let [mut queue, mut following] = [(); 2].map(|()| Queue(Vec::with_capacity(BEAM)));
+        queue.push(start);
+        for position in 0..self.candidates.ends.len() as u32 {
+            following.0.clear();
             for &state in &queue.0 {
                 self.step(state, position, &mut following);
             }
             if following.0.is_empty() {
                 following.0.extend(queue.0.first());
             }
-            queue = following;
+            std::mem::swap(&mut queue, &mut following);
         }
-        let mut finished = Queue::default();
+        following.0.clear();
         for mut state in queue.0 {
             state.close_chunk();
-            finished.push(state);
+            following.push(state);
         }
-        finished.0.first().copied().unwrap_or(start)
+        following.0.first().copied().unwrap_or(start)
     }
 
     /// Pushes the successors of a state at a reference word.
@@ -239,7 +257,7 @@ impl<'a> Search<'a> {
             }
             return;
         }
-        for m in &self.candidates.by_start[position as usize] {
+        for m in self.candidates.starting_at(position as usize) {
             if !self.is_free(&state, m) {
                 continue;
             }

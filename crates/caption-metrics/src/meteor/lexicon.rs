@@ -16,8 +16,6 @@ pub(super) struct Word {
     pub(super) stem: i32,
     /// Its synsets in `WordNet`, ascending, without part of speech.
     pub(super) synsets: Vec<u32>,
-    /// One bit for every synset; words whose bits are disjoint share none.
-    pub(super) synset_bits: u64,
     /// Its number in the paraphrase table's dictionary, which is in text order.
     pub(super) in_phrases: Option<u16>,
     /// The phrase that it is alone, or starts.
@@ -27,14 +25,12 @@ pub(super) struct Word {
 
 impl Word {
     fn new(resources: &Resources, stemmer: &Stemmer, word: &str) -> Self {
-        let synsets = resources.synonyms().of(word);
         let paraphrases = resources.paraphrases();
         let in_phrases = paraphrases.word(word);
         Self {
             key: java_hash(word),
             stem: java_hash(&stemmer.stem(word)),
-            synset_bits: synsets.iter().fold(0, |bits, synset| bits | 1 << (synset % 64)),
-            synsets,
+            synsets: resources.synonyms().of(word),
             in_phrases,
             phrase: in_phrases.and_then(|number| paraphrases.start(number)),
             is_function: resources.is_function_word(word),

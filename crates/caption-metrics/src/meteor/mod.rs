@@ -58,7 +58,7 @@ pub use resources::Resources;
 pub use statistics::Statistics;
 
 use lexicon::{Lexicon, Sentence};
-use matchers::Side;
+use matchers::{Side, SynsetIndex};
 use resources::Paraphrases;
 
 /// The most pairs of words that may be compared.
@@ -137,6 +137,7 @@ fn best(
         return Ok(Statistics::default());
     };
     let hypothesis = Side::new(lexicon, hypothesis, paraphrases);
+    let synsets = SynsetIndex::new(&hypothesis);
     let mut best: Option<(f64, Statistics)> = None;
     for reference in references {
         let reference = Side::new(lexicon, reference, paraphrases);
@@ -147,7 +148,7 @@ fn best(
                 reference: reference.len(),
             });
         }
-        let candidates = matchers::candidates(&hypothesis, &reference, paraphrases);
+        let candidates = matchers::candidates(&hypothesis, &synsets, &reference, paraphrases);
         let alignment = aligner::align(&candidates);
         let statistics = Statistics::of(hypothesis.words(), reference.words(), &alignment);
         let score = statistics.score();
