@@ -114,7 +114,7 @@ pub(crate) async fn image_to_text(
 }
 
 /// List the runs, their decoding, and the limits of requests
-#[utoipa::path(get, path = "/v1/runs", responses((status = 200, body = RunList)))]
+#[utoipa::path(get, path = "/v1/runs", responses((status = 200, description = "The runs", body = RunList)))]
 pub(crate) async fn list_runs(State(app): State<Arc<App>>) -> Json<RunList> {
     let App { served, limits, samples, .. } = &*app;
     Json(RunList {
@@ -128,7 +128,7 @@ pub(crate) async fn list_runs(State(app): State<Arc<App>>) -> Json<RunList> {
 }
 
 /// List the runs as OpenAI lists models
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, body = ModelList)))]
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The runs", body = ModelList)))]
 pub(crate) async fn list_models(State(app): State<Arc<App>>) -> Json<ModelList> {
     let model = |name: &str| Model {
         id: name.to_owned(),
@@ -146,7 +146,7 @@ pub(crate) async fn list_models(State(app): State<Arc<App>>) -> Json<ModelList> 
     path = "/samples/{number}",
     params(("number" = usize, Path, description = "From 0; /v1/runs has their number")),
     responses(
-        (status = 200, body = PictureBytes, content_type = "image/*"),
+        (status = 200, description = "The picture", body = PictureBytes, content_type = "image/*"),
         (status = 404, description = "There is no such picture", body = ErrorAnswer),
     ),
 )]
@@ -165,13 +165,13 @@ pub(crate) async fn sample(
 }
 
 /// Check that the server answers
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "`ok`", body = String)))]
 pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
 /// Get counts and latencies for Prometheus
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Metrics", body = String)))]
 pub(crate) async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.text()).into_response()
 }

@@ -106,6 +106,9 @@ fn the_document_has_every_operation_and_no_reference_is_dangling() {
             operations.insert(format!("{method} {path}"));
             assert!(!operation["summary"].as_str().unwrap().is_empty(), "{method} {path}");
             let id = operation["operationId"].as_str().unwrap();
+            for response in operation["responses"].as_object().unwrap().values() {
+                assert!(response["description"].is_string(), "{method} {path}");
+            }
             assert!(document["paths"].to_string().matches(&format!("\"{id}\"")).count() == 1);
         }
     }
