@@ -61,7 +61,6 @@ def use(address, picture):
 
     inputs = models.ImageToTextUpload(inputs=text)
     assert ask("image_to_text", run=names[0], body=inputs)[0].generated_text == json.runs[0].text
-    assert ask("image_to_text", run=names[0], body=file())[0].generated_text == json.runs[0].text
     hugging_face = InferenceClient(f"{address}/v1/image-to-text/{names[0]}", token="")
     assert hugging_face.image_to_text(picture).generated_text == json.runs[0].text
 

@@ -83,7 +83,7 @@ pub(crate) async fn caption(
     path = "/v1/image-to-text/{run}",
     params(("run" = String, Path, description = "Name of the run")),
     request_body(content(
-        (PictureBytes = "application/octet-stream"),
+        (PictureBytes = "image/*"),
         (ImageToTextUpload = "application/json"),
     )),
     responses(

@@ -157,15 +157,12 @@ fn answers_are_as_the_document_says() {
     let inputs = json!({ "inputs": base64, "parameters": { "max_new_tokens": 7 } });
     let caption = &document["paths"]["/v1/caption"]["post"];
     let image_to_text = &document["paths"]["/v1/image-to-text/{run}"]["post"];
-    for (operation, bodies, bytes) in [
-        (caption, vec![&one, &several], "image/*"),
-        (image_to_text, vec![&inputs], "application/octet-stream"),
-    ] {
+    for (operation, bodies) in [(caption, vec![&one, &several]), (image_to_text, vec![&inputs])] {
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
         for body in bodies {
             check(&document, schema, body, "request").unwrap();
         }
-        assert!(operation["requestBody"]["content"][bytes].is_object());
+        assert!(operation["requestBody"]["content"]["image/*"].is_object());
     }
     let answer = server.send(&picture, &[("runs", "any")]);
     check_answer(&document, caption, &answer);
