@@ -45,7 +45,7 @@ pub struct Server {
 impl Server {
     fn start(place: &Workspace) -> Self {
         let runs = ["prefix", "sbg", "merge-rnn"].map(|run| place.of(run));
-        let mut words = vec!["serve", "--address", "127.0.0.1:0"];
+        let mut words = vec!["serve", "--address", "127.0.0.1", "--port", "0"];
         words.extend(["--allowed-host", "captions.example.org"]);
         words.extend(runs.iter().flat_map(|run| ["--run", run]));
         Self::start_by(capsmith(&words))
@@ -175,6 +175,10 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
     let mut pictures: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     pictures.sort();
+    // The page's sample pictures are those of the data set.
+    let sample = ureq::get(format!("http://{}/samples/0", server.address)).call().unwrap();
+    let sample = sample.into_body().read_to_vec().unwrap();
+    assert!(pictures.iter().any(|picture| std::fs::read(picture).unwrap() == sample));
     pictures.truncate(12);
 
     let expected = ASKED.map(|(run, _, sets)| direct(&place, run, sets, &pictures));
@@ -208,11 +212,15 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
     let run = place.of("prefix");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
+    let taken_port = taken.rsplit(':').next().unwrap();
     for (words, expected) in [
         (vec!["serve", "--run", "nowhere"], "nowhere"),
         (vec!["serve", "--run", &run, "--run", &run], "twice"),
         (vec!["serve", "--run", &run, "--address", &taken], "--address"),
         (vec!["serve", "--run", &run, "--address", "here"], "--address"),
+        (vec!["serve", "--run", &run, "--port", taken_port], "--port"),
+        (vec!["serve", "--run", &run, "--port", "70000"], "--port"),
+        (vec!["serve", "--run", &run, "--allow-origin", "*"], "not an origin"),
         (vec!["serve", "--run", &run, "--device", "gpu"], "not a device"),
         (vec!["serve", "--run", &run, "--clip", "/nowhere/clip"], "/nowhere/clip"),
     ] {

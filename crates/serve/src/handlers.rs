@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use crate::connections::Activity;
 use crate::error::HttpError;
 use crate::metrics;
 use crate::request;
-use crate::schemas::FormUpload;
+use crate::schemas::{FormUpload, PictureBytes};
 use crate::upload::{self, ImageToTextUpload, JsonUpload};
 
 /// Caption one picture or several
@@ -36,10 +37,10 @@ use crate::upload::{self, ImageToTextUpload, JsonUpload};
     request_body(content(
         (FormUpload = "multipart/form-data"),
         (JsonUpload = "application/json"),
-        (Vec<u8> = "image/*"),
+        (PictureBytes = "image/*"),
     )),
     responses(
-        (status = 200, body = CaptionAnswer),
+        (status = 200, description = "The captions", body = CaptionAnswer),
         (status = 400, description = "The request is malformed", body = ErrorAnswer),
         (status = 403, description = "The host or origin is not allowed", body = ErrorAnswer),
         (status = 408, description = "The request did not arrive in time", body = ErrorAnswer),
@@ -81,7 +82,10 @@ pub(crate) async fn caption(
     post,
     path = "/v1/image-to-text/{run}",
     params(("run" = String, Path, description = "Name of the run")),
-    request_body(content((Vec<u8> = "image/*"), (ImageToTextUpload = "application/json"))),
+    request_body(content(
+        (PictureBytes = "image/*"),
+        (ImageToTextUpload = "application/json"),
+    )),
     responses(
         (status = 200, description = "The best caption", body = Vec<GeneratedText>),
         (status = 404, description = "There is no such run", body = ErrorAnswer),
@@ -92,10 +96,11 @@ pub(crate) async fn caption(
 pub(crate) async fn image_to_text(
     State(app): State<Arc<App>>,
     Extension(activity): Extension<Activity>,
-    Path(run): Path<String>,
+    run: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Vec<GeneratedText>>, HttpError> {
     let start = Instant::now();
+    let Path(run) = run?;
     request::find_run(&app.served, &run)
         .map_err(|HttpError { message, .. }| HttpError::new(StatusCode::NOT_FOUND, message))?;
     let content_type = content_type(&request);
@@ -109,7 +114,7 @@ pub(crate) async fn image_to_text(
 }
 
 /// List the runs, their decoding, and the limits of requests
-#[utoipa::path(get, path = "/v1/runs", responses((status = 200, body = RunList)))]
+#[utoipa::path(get, path = "/v1/runs", responses((status = 200, description = "The runs", body = RunList)))]
 pub(crate) async fn list_runs(State(app): State<Arc<App>>) -> Json<RunList> {
     let App { served, limits, samples, .. } = &*app;
     Json(RunList {
@@ -123,7 +128,7 @@ pub(crate) async fn list_runs(State(app): State<Arc<App>>) -> Json<RunList> {
 }
 
 /// List the runs as OpenAI lists models
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, body = ModelList)))]
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The runs", body = ModelList)))]
 pub(crate) async fn list_models(State(app): State<Arc<App>>) -> Json<ModelList> {
     let model = |name: &str| Model {
         id: name.to_owned(),
@@ -141,17 +146,18 @@ pub(crate) async fn list_models(State(app): State<Arc<App>>) -> Json<ModelList> 
     path = "/samples/{number}",
     params(("number" = usize, Path, description = "From 0; /v1/runs has their number")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "image/*"),
+        (status = 200, description = "The picture", body = PictureBytes, content_type = "image/*"),
         (status = 404, description = "There is no such picture", body = ErrorAnswer),
     ),
 )]
 pub(crate) async fn sample(
     State(app): State<Arc<App>>,
-    Path(number): Path<String>,
+    number: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
     let missing = || HttpError::new(StatusCode::NOT_FOUND, "there is no such sample picture");
-    let sample = number.parse().ok().and_then(|number: usize| app.samples.get(number).cloned());
-    let sample = sample.ok_or_else(missing)?;
+    let Path(number) = number?;
+    let number = number.parse::<usize>().map_err(|_| missing())?;
+    let sample = app.samples.get(number).cloned().ok_or_else(missing)?;
     let read = spawn_blocking(move || sample.read()).await;
     let (bytes, _) = read.ok().and_then(Result::ok).ok_or_else(missing)?;
     let media_type = pictures::media_type(&bytes).ok_or_else(missing)?;
@@ -159,13 +165,13 @@ pub(crate) async fn sample(
 }
 
 /// Check that the server answers
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "`ok`", body = String)))]
 pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
 /// Get counts and latencies for Prometheus
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Metrics", body = String)))]
 pub(crate) async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.text()).into_response()
 }

@@ -30,8 +30,11 @@ pub(crate) fn router(app: App) -> Router {
         .route_layer(middleware::from_fn_with_state(app.clone(), observe_latency));
     captions
         .route("/", file("text/html; charset=utf-8", include_str!("page/page.html")))
+        .route("/palette.css", file("text/css; charset=utf-8", report::PALETTE))
         .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css")))
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
+        .route("/docs", file("text/html; charset=utf-8", include_str!("page/docs.html")))
+        .route("/docs.js", file("text/javascript; charset=utf-8", include_str!("page/docs.js")))
         .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
         .route("/v1/runs", get(handlers::list_runs))
         .route("/v1/models", get(handlers::list_models))

@@ -9,6 +9,17 @@ use utoipa::openapi::schema::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+/// Bytes of a picture file.
+pub(crate) struct PictureBytes;
+
+impl ToSchema for PictureBytes {}
+
+impl PartialSchema for PictureBytes {
+    fn schema() -> RefOr<Schema> {
+        file("Bytes of a picture file.").into()
+    }
+}
+
 /// Form with pictures and options, as `multipart/form-data`.
 pub(crate) struct FormUpload;
 
@@ -16,14 +27,6 @@ impl ToSchema for FormUpload {}
 
 impl PartialSchema for FormUpload {
     fn schema() -> RefOr<Schema> {
-        let text = |description: &str| {
-            ObjectBuilder::new()
-                .schema_type(SchemaType::new(Type::String))
-                .description(Some(description))
-        };
-        let file = |description: &str| {
-            text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
-        };
         let pictures = ArrayBuilder::new()
             .items(file("Picture file"))
             .description(Some("Several picture files; the answer is then a list, even of one."));
@@ -37,6 +40,14 @@ impl PartialSchema for FormUpload {
             .property("decoding", text("Decoding settings by run, as JSON text."));
         form.into()
     }
+}
+
+fn text(description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).description(Some(description))
+}
+
+fn file(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
 }
 
 /// Returns the schema of a strategy; one in a request may lack fields.

@@ -177,6 +177,7 @@ fn every_address_is_for_the_servers_own_hosts_and_origin() {
         "GET /v1/models",
         "GET /samples/0",
         "GET /openapi.json",
+        "GET /docs",
         "POST /v1/image-to-text/any",
         "HEAD /",
         "GET /v1/caption",

@@ -226,6 +226,8 @@ fn models_are_listed_and_captions_are_written_as_on_hugging_face() {
         error(404, post_to(server.address, "/v1/image-to-text/other", "", &picture))
             .contains("any, words")
     );
+    let malformed = post_to(server.address, "/v1/image-to-text/%FF", "", &picture);
+    assert!(error(400, malformed).contains("UTF-8"));
     assert!(error(422, post_to(server.address, path, "", b"a dog")).contains("is not a JPEG"));
     for (request, words) in [
         (json!({ "inputs": "a dog!" }), "not base64"),

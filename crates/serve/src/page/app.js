@@ -1,16 +1,20 @@
-// The page: a picture goes to /v1/caption with what is chosen, and what comes back is shown.
+// The page: pictures go to /v1/caption, to one chosen run after the other, and captions appear as each run answers.
 
 const $ = (id) => document.getElementById(id);
 const STRATEGIES = { greedy: "greedy", beam: "beam search", sampling: "sampling" };
-/** What a strategy starts from where the run is configured to another one. */
+/** Values of a strategy where the run is configured to another one. */
 const STARTS = { beam: { num_beams: 5 }, sampling: { num_return_sequences: 5, temperature: 1, top_k: 50, top_p: 1, seed: 42 } };
 const WHOLE = ["num_beams", "num_return_sequences", "top_k", "seed", "max_new_tokens"];
 
-let picture = null;
 let served = null;
+/** The pictures that are chosen now. */
+let pictures = [];
+/** The request in flight. */
 let asking = null;
+/** All pictures captioned since the page was loaded, newest first. */
+let entries = [];
 
-/** Says what is wrong; without words, that nothing is. */
+/** Shows an error; without a text, none. */
 function fail(title, text) {
   $("error").replaceChildren();
   if (!text) return;
@@ -44,7 +48,7 @@ function summarise(element) {
   const { max_new_tokens, strategy } = decodingOf(element);
   for (const label of element.querySelectorAll("[data-kind]")) {
     label.hidden = label.dataset.kind !== strategy.kind;
-    // What is not shown need not be right.
+    // A hidden value need not be valid.
     label.querySelector("input").disabled = label.hidden;
   }
   const count = strategy.num_beams ?? strategy.num_return_sequences;
@@ -66,122 +70,219 @@ function decodingOf(element) {
 const chosenRuns = () =>
   [...document.querySelectorAll(".run")].filter((run) => run.querySelector("[name=run]").checked);
 
-// The picture
+// Pictures
 
-function take(file) {
-  if (!file) return;
+const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
+function take(files) {
+  const taken = [...files].filter((file) => !served || file.size <= served.bytes);
+  if (!files.length) return;
   fail();
-  if (served && file.size > served.bytes) {
-    const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-    return fail("This picture is too large.", `It has ${mebibytes(file.size)}; at most ${mebibytes(served.bytes)} are taken.`);
-  }
-  picture = file;
-  URL.revokeObjectURL($("preview").src);
-  $("preview").src = URL.createObjectURL(file);
-  $("preview").hidden = false;
-  $("preview").alt = `Your picture, ${file.name}`;
+  const large = files.length - taken.length;
+  if (large) fail(large > 1 ? `${large} pictures are too large.` : "A picture is too large.", `At most ${mebibytes(served.bytes)} are taken.`);
+  if (!taken.length) return;
+  pictures = taken.map((file) => ({ file, url: URL.createObjectURL(file) }));
+  $("previews").replaceChildren(...pictures.slice(0, 12).map(({ file, url }) => image(url, `Chosen picture ${file.name}`)));
+  $("previews").hidden = false;
   $("invite").hidden = true;
   $("drop").classList.add("filled");
-  $("name").textContent = `${file.name} · choose, drop or paste another one`;
+  const names = taken.length > 1 ? `${taken.length} pictures` : taken[0].name;
+  $("name").textContent = `${names} · choose, drop or paste others`;
   $("name").hidden = false;
-  $("submit").disabled = !served;
+  update();
   if (served) ask();
 }
 
-$("preview").addEventListener("error", () => {
-  $("preview").hidden = true;
-  $("invite").hidden = false;
+function image(url, description) {
+  const element = new Image();
+  element.src = url;
+  element.alt = description;
+  return element;
+}
+
+function addSample(number) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(image(`/samples/${number}`, `Sample picture ${number + 1}`));
+  button.addEventListener("click", async () => {
+    const response = await fetch(`/samples/${number}`).catch(() => null);
+    if (!response?.ok) return fail("The sample picture cannot be loaded.", "Choose another one.");
+    take([new File([await response.blob()], `sample ${number + 1}`)]);
+  });
+  return button;
+}
+
+$("file").addEventListener("change", () => {
+  take($("file").files);
+  // Choosing the same file again is a change, too.
+  $("file").value = "";
 });
-$("file").addEventListener("change", () => take($("file").files[0]));
-addEventListener("paste", (event) => take([...event.clipboardData.files][0]));
+addEventListener("paste", (event) => take(event.clipboardData.files));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   addEventListener(kind, (event) => {
     event.preventDefault();
     $("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") take(event.dataTransfer.files[0]);
+    if (kind === "drop") take(event.dataTransfer.files);
   });
 }
 
 // Captions
 
+/** Splits entries into lists that each fit into a request. */
+function chunks(all) {
+  const lists = [[]];
+  let bytes = 0;
+  for (const entry of all) {
+    const room = served.bytes - 2 ** 16;
+    if (lists.at(-1).length === served.pictures || (lists.at(-1).length && bytes + entry.file.size > room)) {
+      lists.push([]);
+      bytes = 0;
+    }
+    lists.at(-1).push(entry);
+    bytes += entry.file.size;
+  }
+  return lists;
+}
+
 async function ask() {
   const runs = chosenRuns();
-  if (!runs.length) return fail("No run is chosen.", "Choose one or more above the button.");
-  if (!$("form").reportValidity()) return;
+  if (!runs.length || !pictures.length || !$("form").reportValidity()) return;
   asking?.abort();
   const mine = (asking = new AbortController());
-  const form = new FormData();
-  form.append("picture", picture);
-  for (const run of runs) form.append("runs", run.dataset.name);
-  form.append("decoding", JSON.stringify(Object.fromEntries(runs.map((run) => [run.dataset.name, decodingOf(run)]))));
+  const settings = runs.map((run) => [run.dataset.name, decodingOf(run)]);
   fail();
-  busy(true);
+  const asked = pictures.map(({ file, url }) => addEntry(file, url, settings.map(([name]) => name)));
+  $("results").prepend(...asked.map((entry) => entry.element));
+  $("empty").hidden = true;
+  document.body.classList.add("used");
+  update();
+  $("status").textContent = "Captioning …";
+  // On a phone captions are further down.
+  if ($("captions").getBoundingClientRect().bottom > innerHeight) $("captions").scrollIntoView();
   const start = performance.now();
-  try {
-    const response = await fetch("/v1/caption", { method: "POST", body: form, signal: mine.signal });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
-    tell(answer, performance.now() - start);
-  } catch (error) {
-    if (error.name === "AbortError") return;
-    const away = error instanceof TypeError;
-    $("status").textContent = "";
-    $("results").replaceChildren();
-    fail("There is no caption.", away ? "The server cannot be reached. Is capsmith serve still running?" : error.message);
-  } finally {
-    if (mine === asking) {
-      busy(false);
-      // On a phone captions are further down.
-      if ($("captions").getBoundingClientRect().bottom > innerHeight) $("captions").scrollIntoView();
+  for (const [run, decoding] of settings) {
+    for (const some of chunks(asked.filter((entry) => !entry.error))) {
+      if (!some.length || mine.signal.aborted) continue;
+      const outcomes = await send(some, run, decoding, mine.signal);
+      some.forEach((entry, at) => tell(entry, run, outcomes[at], performance.now() - start));
     }
   }
+  for (const entry of asked) finish(entry);
+  if (mine !== asking) return;
+  asking = null;
+  const captioned = asked.filter((entry) => entry.answers.size).length;
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  $("status").textContent = mine.signal.aborted ? "Stopped." : `${captioned} of ${asked.length} captioned in ${seconds} s`;
+  update();
 }
 
-function busy(is) {
-  $("progress").hidden = !is;
-  $("results").setAttribute("aria-busy", is);
-  $("submit").textContent = is ? "Captioning …" : "Caption again";
-  if (is) $("status").textContent = "Captioning …";
+/** Returns the outcome for each picture by a run. */
+async function send(some, run, decoding, signal) {
+  const form = new FormData();
+  for (const { file } of some) form.append("pictures", file);
+  form.append("runs", run);
+  form.append("decoding", JSON.stringify({ [run]: decoding }));
+  const all = (error) => some.map(() => error);
+  try {
+    const response = await fetch("/v1/caption", { method: "POST", body: form, signal });
+    const answer = await response.json();
+    return response.ok ? answer.pictures : all({ ...answer, status: response.status });
+  } catch (error) {
+    if (error.name === "AbortError") return all({ error: "stopped", status: 0 });
+    fail("There is no caption.", "The server cannot be reached. Is capsmith serve still running?");
+    return all({ error: "the server cannot be reached", status: 0 });
+  }
 }
 
-function tell(answer, elapsed) {
-  const { picture, queue, models } = answer.milliseconds;
-  const company = answer.together > 1 ? `, together with ${answer.together - 1} other` : "";
-  $("status").textContent =
-    `${Math.round(elapsed)} ms: picture ${Math.round(picture)}, waiting ${Math.round(queue)}, models ${Math.round(models)}${company}`;
-  const best = Math.max(...answer.runs.map((run) => run.clip_score ?? 0), 0.9);
-  $("results").replaceChildren(...answer.runs.map((run) => result(run, best)));
+function addEntry(file, url, runs) {
+  const element = $("entry").content.cloneNode(true).querySelector("article");
+  const entry = { file, element, runs: new Map(), answers: new Map(), times: [] };
+  element.querySelector("img").src = url;
+  element.querySelector("h3").textContent = file.name;
+  for (const run of runs) {
+    const part = $("result").content.cloneNode(true).querySelector(".result");
+    part.querySelector(".name").textContent = run;
+    part.querySelector(".system").textContent = served.runs.find((other) => other.name === run).system;
+    element.querySelector(".runs").append(part);
+    entry.runs.set(run, part);
+  }
+  element.querySelector(".copy").addEventListener("click", (event) => copy(entry, event.target));
+  entries.unshift(entry);
+  return entry;
 }
 
-function result(run, best) {
-  const part = $("result").content.cloneNode(true);
+/** Shows what a run answered for a picture. */
+function tell(entry, run, outcome, elapsed) {
+  const part = entry.runs.get(run);
+  if (outcome.error) {
+    // An unreadable picture is the same to all runs.
+    if (outcome.status === 422 || outcome.status === 413) entry.error = outcome.error;
+    part.querySelector(".caption").classList.add("wrong");
+    part.querySelector(".caption").textContent = sentence(outcome.error);
+    return;
+  }
+  const [answer] = outcome.runs;
+  const { picture, queue, models } = outcome.milliseconds;
+  const company = outcome.together > 1 ? `, ${outcome.together} pictures together` : "";
+  entry.times.push(`${run}: ${Math.round(picture)} ms picture, ${Math.round(queue)} ms waiting, ${Math.round(models)} ms models${company}`);
+  entry.seconds = elapsed / 1000;
+  entry.answers.set(run, { ...answer, width: outcome.width, height: outcome.height });
+  show(part, answer);
+  if (answer.clip_score !== null) $("scale").hidden = false;
+}
+
+/** Shows what is known once all runs have answered for a picture. */
+function finish(entry) {
+  const { element, answers } = entry;
+  if (entry.error) {
+    element.querySelector(".failed").hidden = false;
+    element.querySelector(".failed").textContent = sentence(entry.error);
+    element.querySelector(".runs").hidden = true;
+    element.querySelector("img").hidden = true;
+  }
+  for (const part of element.querySelectorAll(".waiting:not(.wrong)")) part.textContent = "stopped";
+  const scores = [...answers.values()].map((answer) => answer.clip_score);
+  const best = Math.max(...scores);
+  if (scores.length > 1 && !scores.includes(null)) {
+    for (const [run, answer] of answers) entry.runs.get(run).querySelector(".best").hidden = answer.clip_score < best;
+  }
+  if (!answers.size) return;
+  element.querySelector("img").alt = `${entry.file.name}: ${[...answers.values()][0].text}`;
+  element.querySelector(".copy").disabled = false;
+  const time = element.querySelector(".time");
+  time.hidden = false;
+  time.querySelector("summary").textContent = `${entry.seconds.toFixed(1)} s`;
+  time.querySelector("ul").replaceChildren(...entry.times.map((text) => cell("li", text)));
+}
+
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+function show(part, answer) {
   const find = (selector) => part.querySelector(selector);
-  find(".name").textContent = run.run;
-  find(".system").textContent = run.system;
-  find(".caption").textContent = run.text;
-  if (run.clip_score !== null) {
-    find(".clipscore").hidden = false;
-    find("output").textContent = run.clip_score.toFixed(3);
-    find(".bar span").style.setProperty("--share", `${(100 * run.clip_score) / best}%`);
+  find(".caption").classList.remove("waiting");
+  find(".caption").textContent = answer.text;
+  if (answer.clip_score !== null) {
+    find(".similarity").hidden = false;
+    find("output").textContent = answer.clip_score.toFixed(2);
+    find(".meter span").style.setProperty("--share", `${100 * Math.min(answer.clip_score, 1)}%`);
   }
-  if (run.keywords) {
+  if (answer.keywords) {
     find(".words").hidden = false;
-    find(".words ul").append(...run.keywords.map((word) => cell("li", word)));
+    find(".words ul").append(...answer.keywords.map((word) => cell("li", word)));
   }
-  if (run.candidates.length > 1) candidates(run, find);
-  return part;
+  if (answer.candidates.length > 1) candidates(answer, find);
 }
 
-function candidates(run, find) {
+function candidates(answer, find) {
   find("details").hidden = false;
-  find("summary").textContent = `All ${run.candidates.length} captions`;
-  find(".score").textContent = served.runs.find((other) => other.name === run.run).score;
-  const judged = run.clip_score !== null;
+  find("summary").textContent = `All ${answer.candidates.length} captions`;
+  find(".score").textContent = served.runs.find((other) => other.name === answer.run).score;
+  const judged = answer.clip_score !== null;
   find(".judged").hidden = !judged;
-  for (const candidate of run.candidates) {
+  for (const candidate of answer.candidates) {
     const row = document.createElement("tr");
     row.append(cell("td", candidate.text), cell("td", candidate.score.toFixed(3), "number"));
-    if (judged) row.append(cell("td", candidate.clip_score.toFixed(3), "number"));
+    if (judged) row.append(cell("td", candidate.clip_score.toFixed(2), "number"));
     find("tbody").append(row);
   }
 }
@@ -193,12 +294,73 @@ function cell(tag, text, kind) {
   return element;
 }
 
-// A value that is not right must be seen to be put right.
+/** Enables the buttons that can do something now. */
+function update() {
+  $("progress").hidden = !asking;
+  $("results").setAttribute("aria-busy", asking !== null);
+  $("submit").disabled = !asking && !(served && pictures.length && chosenRuns().length);
+  $("submit").textContent = asking ? "Stop" : entries.length ? "Caption again" : "Caption";
+  const captioned = !asking && entries.some((entry) => entry.answers.size);
+  for (const button of ["csv", "json"]) $(button).disabled = !captioned;
+  $("clear").disabled = asking !== null || !entries.length;
+}
+
+// Copies and files
+
+async function copy(entry, button) {
+  const lines = [...entry.answers.values()].map((answer) => `${answer.run}: ${answer.text}`);
+  const text = [entry.file.name, ...lines].join("\n");
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without https, other machines have no clipboard in scripts.
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+}
+
+/** All captions in the order in which their pictures were captioned. */
+const rows = () =>
+  entries.toReversed().flatMap(({ file, answers }) => [...answers.values()].map((answer) => ({ picture: file.name, ...answer })));
+
+function save(name, type, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+$("json").addEventListener("click", () => save("captions.json", "application/json", `${JSON.stringify(rows(), null, 1)}\n`));
+$("csv").addEventListener("click", () => {
+  const columns = ["picture", "run", "system", "text", "caption", "score", "similarity", "clip_score", "keywords"];
+  const field = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+  const lines = rows().map((row) => columns.map((column) => field(row[column])).join(","));
+  save("captions.csv", "text/csv", [columns.join(","), ...lines, ""].join("\r\n"));
+});
+$("clear").addEventListener("click", () => {
+  for (const entry of entries) entry.element.remove();
+  entries = [];
+  $("empty").hidden = false;
+  $("scale").hidden = true;
+  $("status").textContent = "";
+  update();
+});
+
+// An invalid value must be visible to be corrected.
 $("form").addEventListener("invalid", (event) => (event.target.closest("details").open = true), true);
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (picture) ask();
+  if (asking) asking.abort();
+  else ask();
 });
+$("runs").addEventListener("change", update);
 $("address").textContent = location.origin;
 
 try {
@@ -206,7 +368,9 @@ try {
   served = await response.json();
   if (!response.ok) throw new Error(served.error);
   served.runs.forEach(addRun);
-  $("submit").disabled = !picture;
+  document.querySelector(".samples").append(...Array.from({ length: served.samples }, (_, number) => addSample(number)));
+  $("samples").hidden = !served.samples;
+  update();
 } catch {
   fail("The runs are not known.", "The server cannot be reached. Is capsmith serve still running? Then load this page again.");
 }
