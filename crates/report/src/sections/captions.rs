@@ -45,8 +45,9 @@ pub(super) fn chosen(cards: &mut Cards) -> Markup {
             evaluated.iter().filter_map(|(.., all)| all.of(&one.picture)?.scores.get(metric));
         scores.sum::<f64>()
     };
-    let mut common = common(evaluated);
-    common.sort_by(|a, b| total(b).total_cmp(&total(a)));
+    let mut common: Vec<(f64, &Captioned)> =
+        common(evaluated).into_iter().map(|one| (total(one), one)).collect();
+    common.sort_by(|a, b| b.0.total_cmp(&a.0));
     let count = common.len();
     let places = spread(&(0..count).collect::<Vec<_>>(), CHOSEN - 1).into_iter();
     let places = places.chain((count > CHOSEN - 1).then(|| count - 1));
@@ -57,7 +58,7 @@ pub(super) fn chosen(cards: &mut Cards) -> Markup {
                 _ if place + 1 == count => format!("captioned worst of {count}"),
                 _ => format!("rank {} of {count}", place + 1),
             };
-            cards.card(&common[place].picture, Some(&rank))
+            cards.card(&common[place].1.picture, Some(&rank))
         })
         .collect();
     html! {

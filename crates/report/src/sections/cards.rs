@@ -31,7 +31,7 @@ impl Cards<'_, '_> {
         let score = |one: &Captioned| metric.and_then(|name| one.scores.get(name).copied());
         let scores: Vec<f64> = captions.iter().filter_map(|(_, one)| score(one)).collect();
         html! {
-            article.card data-mean=[mean(&scores)] data-spread=[spread(&scores)] {
+            article.card data-mean=[mean(&scores)] data-spread=[range(&scores)] {
                 (image)
                 div.text {
                     @if let Some(rank) = rank { p.rank { (rank) } }
@@ -62,7 +62,7 @@ fn mean(scores: &[f64]) -> Option<f64> {
     (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
-fn spread(scores: &[f64]) -> Option<f64> {
+fn range(scores: &[f64]) -> Option<f64> {
     let most = scores.iter().copied().reduce(f64::max)?;
     Some(most - scores.iter().copied().reduce(f64::min)?)
 }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn disagreement_is_the_distance_of_the_best_and_the_worst_score() {
-        assert_eq!((mean(&[1.0, 3.0]), spread(&[1.0, 4.0, 2.0])), (Some(2.0), Some(3.0)));
-        assert_eq!((mean(&[]), spread(&[])), (None, None));
+        assert_eq!((mean(&[1.0, 3.0]), range(&[1.0, 4.0, 2.0])), (Some(2.0), Some(3.0)));
+        assert_eq!((mean(&[]), range(&[])), (None, None));
     }
 }

@@ -24,12 +24,7 @@ impl Results {
     fn csv(&self, sweep: &Sweep) -> String {
         let keys: Vec<&str> = sweep.space.axes.iter().map(|axis| axis.key.as_str()).collect();
         let metric = self.metric.as_str();
-        let mut others: Vec<&str> = Vec::new();
-        for name in self.trials.iter().flat_map(|trial| trial.measured.keys()) {
-            if name != metric && !others.contains(&name.as_str()) {
-                others.push(name);
-            }
-        }
+        let others = self.other_metrics();
         let std = format!("{metric} std");
         let start = [&["trial"], &keys[..], &["rung", "epochs", metric, &std]].concat();
         let head = [&start[..], &others, &["error", "folder"]].concat();

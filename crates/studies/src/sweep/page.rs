@@ -143,7 +143,7 @@ fn failures(failed: &[&TrialResult]) -> Markup {
 
 fn table(sweep: &Sweep, results: &Results) -> Markup {
     let has_rungs = sweep.rungs.len() > 1;
-    let others = others(results);
+    let others = results.other_metrics();
     let mut head = vec!["trial"];
     head.extend(sweep.space.axes.iter().map(|axis| axis.key.as_str()));
     head.extend(has_rungs.then_some("epochs"));
@@ -182,17 +182,6 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
             (report::meanings([results.metric.as_str()].into_iter().chain(others.clone())))
         }
     }
-}
-
-/// Returns the names of the other metrics.
-fn others(results: &Results) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for name in results.trials.iter().flat_map(|trial| trial.measured.keys()) {
-        if *name != results.metric && !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    names
 }
 
 /// Returns each trial's runs, curves and commands, collapsed.

@@ -274,6 +274,17 @@ impl super::Domain {
 }
 
 impl Results {
+    /// Returns the names of the measurements besides the metric, in the order of their appearance.
+    pub(super) fn other_metrics(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.trials.iter().flat_map(|trial| trial.measured.keys()) {
+            if *name != self.metric && !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// Returns the failed trials.
     pub fn failed(&self) -> impl Iterator<Item = &TrialResult> {
         self.trials.iter().filter(|trial| trial.error.is_some())
