@@ -9,7 +9,10 @@
 //! BMP and WebP go to the `image` crate as they are. The module of each other format says what
 //! `image` does differently from Pillow.
 
+use std::cell::Cell;
+use std::panic::{self, UnwindSafe};
 use std::path::Path;
+use std::sync::Once;
 
 use image::ImageFormat;
 
@@ -28,14 +31,38 @@ pub fn decode_bytes(bytes: &[u8], name: &Path) -> Result<RgbPixels, PictureError
 /// Fails with [`PictureProblem::TooLarge`], before memory is allocated for pixels, if the header
 /// claims more of them.
 pub fn decode_within(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PictureProblem> {
-    match format_of(bytes)? {
+    let format = format_of(bytes)?;
+    let decoded = without_panic(|| match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, allowed),
         ImageFormat::Gif => gif::decode(bytes, allowed),
         ImageFormat::Png => png::decode(bytes, allowed),
         ImageFormat::Pnm => pnm::decode(bytes, allowed),
         ImageFormat::Tiff => tiff::decode(bytes, allowed),
         format => decode_with_image(bytes, format, allowed),
+    });
+    decoded.unwrap_or_else(|| Err(PictureProblem::Damaged("its decoder failed".to_owned())))
+}
+
+/// Returns the result of a decoder; `None` if it panics, at damage that it did not expect.
+///
+/// Such a panic prints nothing.
+fn without_panic<T>(decode: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+    thread_local! {
+        static IS_DECODING: Cell<bool> = const { Cell::new(false) };
     }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_DECODING.get() {
+                usual(info);
+            }
+        }));
+    });
+    IS_DECODING.set(true);
+    let decoded = panic::catch_unwind(decode);
+    IS_DECODING.set(false);
+    decoded.ok()
 }
 
 /// Returns the media type of an image file, such as `image/jpeg`; `None` for an unsupported format.

@@ -10,7 +10,7 @@
 //! subsampled components differs by up to 4 of 255 in the last row and in images under 3 columns
 //! wide, and by more where YCCK is subsampled vertically alone.
 
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{ComponentInfo, DecodeLimits, Decoder, FrameHeader, JpegError, PixelFormat};
 use memchr::memchr;
 
 use crate::pixels::{PictureProblem, RgbPixels, check_size, rgb_of_cmyk};
@@ -32,6 +32,10 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
         let kind = format!("a JPEG of {components} components of {precision} bits");
         return Err(PictureProblem::Unsupported(kind));
     }
+    if has_fractional_sampling(frame) {
+        let kind = "a JPEG whose components' sizes are no whole parts of each other";
+        return Err(PictureProblem::Unsupported(kind.to_owned()));
+    }
     if !has_end_marker(bytes) {
         return Err(PictureProblem::CutShort("the JPEG has no end-of-image marker".to_owned()));
     }
@@ -46,6 +50,17 @@ pub(crate) fn decode(bytes: &[u8], allowed: u64) -> Result<RgbPixels, PicturePro
         data = pixels.flat_map(|pixel: &[u8; 4]| rgb_of_cmyk(pixel.map(|ink| !ink))).collect();
     }
     Ok(RgbPixels { width, height, data })
+}
+
+/// Returns true if a component's sampling factor does not divide the largest, as libjpeg asks.
+fn has_fractional_sampling(frame: &FrameHeader) -> bool {
+    let factors = |factor: fn(&ComponentInfo) -> u8| frame.components.iter().map(factor);
+    let divide = |factor: fn(&ComponentInfo) -> u8| {
+        let largest = factors(factor).max().unwrap_or(1);
+        factors(factor).all(|factor| largest.checked_rem(factor) == Some(0))
+    };
+    !(divide(|component| component.horizontal_sampling)
+        && divide(|component| component.vertical_sampling))
 }
 
 fn problem(error: JpegError) -> PictureProblem {

@@ -235,6 +235,26 @@ fn what_a_png_says_beside_its_pixels_costs_nothing_and_breaks_nothing() {
     assert!(start.elapsed() < inflating, "half a gigabyte was inflated");
 }
 
+/// The decoder of JPEGs panics at some of these.
+#[test]
+fn every_sampling_factor_is_decoded_or_refused() {
+    for path in pictures("decodable").iter().filter(|path| path.extension().unwrap() == "jpg") {
+        let whole = fs::read(path).unwrap();
+        let starts_frame = |at: &usize| matches!(whole[*at..], [0xff, 0xc0..=0xc2, ..]);
+        let Some(frame) = (0..whole.len() - 1).find(starts_frame) else { continue };
+        for component in 0..usize::from(whole[frame + 9]) {
+            for factors in 0..=u8::MAX {
+                let mut bytes = whole.clone();
+                bytes[frame + 11 + 3 * component] = factors;
+                if let Ok(pixels) = decode_bytes(&bytes, path) {
+                    let expected = u64::from(pixels.width) * u64::from(pixels.height) * 3;
+                    assert_eq!(pixels.data.len() as u64, expected, "{}", path.display());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn random_damage_never_panics() {
     use proptest::prelude::*;
