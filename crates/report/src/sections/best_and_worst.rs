@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 
-use super::{name, ranking};
+use super::parts::{name, ranking};
 use crate::run::{Captioned, Evaluation, Run};
 use crate::sections::images::RunImages;
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::cards::Cards;
-use super::{Evaluated, not_evaluated, ranking};
+use super::parts::{Evaluated, not_evaluated, ranking};
 use crate::run::{Captioned, Run};
 use crate::sections::images::RunImages;
 

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::human::HumanCaptions;
 use super::images::RunImages;
-use super::{Evaluated, name, ranking};
+use super::parts::{Evaluated, name, ranking};
 use crate::run::{Captioned, Run};
 
 /// What the cards of a section share.

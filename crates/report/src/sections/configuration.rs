@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::name;
+use super::parts::name;
 use crate::run::Run;
 
 pub(super) fn section(runs: &[Run]) -> Markup {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use runs::metrics::StepRecord;
 
-use super::absent;
+use super::parts::absent;
 use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, smooth, thin};
 use crate::run::Run;
 

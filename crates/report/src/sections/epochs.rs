@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::name;
+use super::parts::name;
 use crate::plot::{Line, MOST_POINTS, Scale, Style, line_chart, thin};
 use crate::run::{Run, metrics};
 

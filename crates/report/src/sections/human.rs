@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use caption_metrics::consensus::Consensus;
 
-use super::Evaluated;
+use super::parts::Evaluated;
 
 /// Reference captions of all shown images.
 pub(super) struct HumanCaptions<'a> {

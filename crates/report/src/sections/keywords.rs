@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
-use super::name;
+use super::parts::name;
 use crate::run::Run;
 
 /// Maximum number of words in a cloud.

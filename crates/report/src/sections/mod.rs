@@ -11,6 +11,7 @@ mod images;
 mod keywords;
 mod lengths;
 mod pairs;
+mod parts;
 mod scores;
 
 use caption_metrics::meteor::Resources;
@@ -18,23 +19,14 @@ use cards::Cards;
 use human::HumanCaptions;
 use images::RunImages;
 use maud::{Markup, html};
+use parts::{Scored, evaluated};
 
 use crate::error::Error;
-use crate::plot::colour;
 use crate::resampled::Resampled;
-use crate::run::{Evaluation, Run};
+use crate::run::Run;
 
 /// Id, title and body of a section.
 type Section = (&'static str, &'static str, Markup);
-
-/// A run's number, the run, and one of its evaluations.
-type Evaluated<'a> = (usize, &'a Run, &'a Evaluation);
-
-/// An official evaluation whose captions are scored again for resampling.
-struct Scored<'a> {
-    evaluated: Evaluated<'a>,
-    resampled: Resampled,
-}
 
 /// Returns all sections on runs side by side: scores, captions, curves, configurations.
 ///
@@ -110,15 +102,6 @@ pub fn machines(runs: &[Run]) -> Vec<String> {
     machines
 }
 
-fn evaluated<'a>(
-    runs: &'a [Run],
-    choose: impl Fn(&'a Run) -> Vec<&'a Evaluation>,
-) -> Vec<Evaluated<'a>> {
-    let runs = runs.iter().enumerate();
-    runs.flat_map(|(number, run)| choose(run).into_iter().map(move |one| (number, run, one)))
-        .collect()
-}
-
 fn scored(runs: &[Run]) -> Result<Vec<Scored<'_>>, Error> {
     let official = evaluated(runs, Run::official);
     let by_meteor = official.iter().any(|(.., one)| one.scores.contains_key("METEOR"));
@@ -128,12 +111,6 @@ fn scored(runs: &[Run]) -> Result<Vec<Scored<'_>>, Error> {
         Ok(Scored { evaluated, resampled })
     });
     scored.collect()
-}
-
-/// Returns the scores to rank captions by: the first one; the next ones break ties.
-fn ranking(evaluation: &Evaluation) -> Vec<&'static str> {
-    let names = ["CIDEr", "METEOR", "ROUGE_L", "BLEU-4"].into_iter();
-    names.filter(|name| evaluation.scores.contains_key(*name)).collect()
 }
 
 fn all(
@@ -165,28 +142,4 @@ fn rendered(sections: &[Section]) -> Markup {
             section id=(id) { h2 { (title) } (body) }
         }
     }
-}
-
-/// Returns a run's name in its colour.
-fn name(number: usize, text: &str) -> Markup {
-    html! { span.run.{ (colour(number)) } { (text) } }
-}
-
-/// Returns a note on each run without a part: the missing part and the command that creates it.
-fn absent(
-    runs: &[Run],
-    has_part: impl Fn(&Run) -> bool,
-    missing: &str,
-    command: impl Fn(&Run) -> String,
-) -> Markup {
-    html! {
-        @for (number, run) in runs.iter().enumerate().filter(|(_, run)| !has_part(run)) {
-            p.absent { (name(number, &run.name)) " " (missing) ": " code { (command(run)) } }
-        }
-    }
-}
-
-/// Returns the note on runs without an evaluation.
-fn not_evaluated(runs: &[Run]) -> Markup {
-    absent(runs, |run| run.main().is_some(), "is not evaluated yet", Run::evaluate_command)
 }

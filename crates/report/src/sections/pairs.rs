@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::cards::Cards;
 use super::human::HumanCaptions;
 use super::images::RunImages;
-use super::{Evaluated, Scored, name, ranking};
+use super::parts::{Evaluated, Scored, name, ranking};
 use crate::error::Error;
 use crate::resampled::difference_text;
 use crate::table::{Cell, sortable};

@@ -6,7 +6,7 @@ use caption_metrics::Diversity;
 use caption_metrics::significance::Interval;
 use maud::{Markup, html};
 
-use super::{Evaluated, Scored, name, not_evaluated};
+use super::parts::{Evaluated, Scored, name, not_evaluated};
 use crate::meanings::meanings;
 use crate::run::{Evaluation, Run, metrics};
 use crate::table::{Cell, sortable};
