@@ -58,7 +58,7 @@ pub struct Args {
     /// Port to listen on, instead of the one in --address
     #[arg(long)]
     port: Option<u16>,
-    /// Origin whose web pages may use the server, such as https://example.org; may be repeated.
+    /// Origin whose web pages may use the server, such as `https://example.org`; may be repeated.
     /// Pages of other origins are refused.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     origins: Vec<Origin>,
