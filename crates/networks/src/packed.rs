@@ -5,10 +5,21 @@
 //! time. Sums can be added in another order, so the last digits of results can differ.
 
 use std::cell::OnceCell;
+use std::ptr::NonNull;
 
 use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
 
-use crate::libtorch::PackedMatrix;
+// Of `libtorch.cpp`.
+unsafe extern "C" {
+    fn capsmith_pack(matrix: *const C_tensor, transposed: bool) -> *mut f32;
+    fn capsmith_packed_product(
+        sums: *const C_tensor,
+        rows: *const C_tensor,
+        packed: *const f32,
+        add: bool,
+    );
+}
 
 /// Packed form of a weight, made when it is first needed.
 #[derive(Debug, Default)]
@@ -64,6 +75,69 @@ impl PackedWeight {
             return None;
         }
         self.matrix.get_or_init(|| PackedMatrix::new(weight, transposed)).as_ref()
+    }
+}
+
+/// Matrix in the layout of MKL's kernels, for f32 products on the CPU.
+#[derive(Debug)]
+struct PackedMatrix {
+    data: NonNull<f32>,
+    inputs: i64,
+    outputs: i64,
+}
+
+// SAFETY: nothing else refers to the memory, and no function changes it.
+unsafe impl Send for PackedMatrix {}
+
+impl PackedMatrix {
+    /// Packs a contiguous matrix `[inputs, outputs]`, or a transposed one.
+    ///
+    /// `None` for other types than f32, other devices than the CPU, a libtorch without MKL, sizes
+    /// beyond MKL's, or without memory.
+    fn new(matrix: &Tensor, is_transposed: bool) -> Option<Self> {
+        let fits = matrix.kind() == Kind::Float
+            && matrix.device() == Device::Cpu
+            && matrix.is_contiguous()
+            && matrix.size().iter().all(|&size| (1..=i64::from(i32::MAX)).contains(&size));
+        let (rows, columns) = if fits { matrix.size2().ok()? } else { return None };
+        // SAFETY: a contiguous f32 matrix in CPU memory, which is only read.
+        let data = NonNull::new(unsafe { capsmith_pack(matrix.as_ptr(), is_transposed) })?;
+        let (inputs, outputs) = if is_transposed { (columns, rows) } else { (rows, columns) };
+        Some(Self { data, inputs, outputs })
+    }
+
+    /// Returns the number of columns of products.
+    fn outputs(&self) -> i64 {
+        self.outputs
+    }
+
+    /// Writes `rows` `[rows, inputs]` times the matrix, plus `bias` `[outputs]` if given, to `out`
+    /// `[rows, outputs]`.
+    ///
+    /// # Panics
+    /// Panics if a tensor is not of that shape, f32, contiguous and in CPU memory.
+    fn product_into(&self, out: &Tensor, rows: &Tensor, bias: Option<&Tensor>) {
+        let count = rows.size()[0];
+        for (tensor, columns) in [(rows, self.inputs), (out, self.outputs)] {
+            assert_eq!(tensor.size(), [count, columns]);
+            assert!(tensor.is_contiguous() && tensor.kind() == Kind::Float);
+            assert_eq!(tensor.device(), Device::Cpu);
+        }
+        if let Some(bias) = bias {
+            out.shallow_clone().copy_(bias);
+        }
+        // SAFETY: shapes, types and memory were checked, and `data` was packed with these sizes.
+        unsafe {
+            let (out, rows) = (out.as_ptr(), rows.as_ptr());
+            capsmith_packed_product(out, rows, self.data.as_ptr(), bias.is_some());
+        }
+    }
+}
+
+impl Drop for PackedMatrix {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `capsmith_pack` with `aligned_alloc`, and freed once.
+        unsafe { libc::free(self.data.as_ptr().cast()) };
     }
 }
 

@@ -142,8 +142,8 @@ pub struct Mapper {
     /// Dropout probability of the embedding's values in training. Default 0 (`ClipCap`).
     #[serde(default)]
     pub dropout: f64,
-    /// Whether each value of the embedding is standardised first, by its mean and standard
-    /// deviation over the training images. Default false (`ClipCap`).
+    /// Standardises each value of the embedding first, by its mean and standard deviation over the
+    /// training images. Default false (`ClipCap`).
     #[serde(default)]
     pub standardize: bool,
 }
@@ -267,8 +267,8 @@ pub struct Network {
     /// before the softmax. Default 0, as in the paper.
     #[serde(default)]
     pub dropout: f64,
-    /// Whether each value of the image embedding is standardised first, by its mean and standard
-    /// deviation over the training images. Default false, as in the paper.
+    /// Standardises each value of the image embedding first, by its mean and standard deviation over
+    /// the training images. Default false, as in the paper.
     #[serde(default)]
     pub standardize: bool,
 }

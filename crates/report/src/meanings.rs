@@ -1,4 +1,4 @@
-//! What each score means, in a line.
+//! Meaning of each score, in a line.
 
 use maud::{Markup, html};
 

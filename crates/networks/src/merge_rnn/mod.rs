@@ -46,7 +46,7 @@ pub struct MergeRnnConfig {
     /// Dropout probability of the image embedding, the word embeddings and the states before the
     /// softmax.
     pub dropout: f64,
-    /// Whether image embeddings are standardised first.
+    /// Standardises image embeddings first.
     pub standardize: bool,
 }
 

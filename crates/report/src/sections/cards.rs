@@ -9,7 +9,7 @@ use super::images::RunImages;
 use super::parts::{Evaluated, name, ranking};
 use crate::run::{Captioned, Run};
 
-/// What the cards of a section share.
+/// Captions, references and images that the cards of a section share.
 pub(super) struct Cards<'a, 'p> {
     /// Evaluations whose captions are shown.
     pub evaluated: &'a [Evaluated<'a>],

@@ -27,7 +27,7 @@ pub struct MapperConfig {
     pub prefix_length: i64,
     /// Dropout probability of the embedding's values.
     pub dropout: f64,
-    /// Whether embeddings are standardised first.
+    /// Standardises embeddings first.
     pub standardize: bool,
 }
 
