@@ -219,12 +219,18 @@ fn served_captions_are_those_of_the_runs_whatever_they_are_batched_with() {
         (vec!["serve", "--run", &run, "--address", &taken], "--address"),
         (vec!["serve", "--run", &run, "--address", "here"], "--address"),
         (vec!["serve", "--run", &run, "--port", taken_port], "--port"),
-        (vec!["serve", "--run", &run, "--port", "70000"], "--port"),
-        (vec!["serve", "--run", &run, "--allow-origin", "*"], "not an origin"),
         (vec!["serve", "--run", &run, "--device", "gpu"], "not a device"),
         (vec!["serve", "--run", &run, "--clip", "/nowhere/clip"], "/nowhere/clip"),
     ] {
         let error = failure(&words);
         assert!(error.contains(expected), "{words:?}: {error}");
+    }
+    for (option, value, expected) in
+        [("--port", "70000", "0..=65535"), ("--allow-origin", "*", "not an origin")]
+    {
+        let output = capsmith(&["serve", "--run", &run, option, value]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(option) && error.contains(expected), "{error}");
     }
 }
