@@ -178,12 +178,11 @@ impl Bench {
         Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
-    /// Changes the type of all weights, and packs them, for decoding.
+    /// Changes the type of all weights, and keeps freed memory, for decoding.
     pub fn prepare_decoding(&mut self, kind: Kind) {
         device::keep_freed_memory();
         self.store.freeze();
         self.store.set_kind(kind);
-        self.captioner.pack_for_decoding();
     }
 
     /// Returns the mean numbers of rows that GPT-2 computes and of targets in a training step.

@@ -20,9 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Seeded before the weights, so that runs decode the same captions.
     tch::manual_seed(1);
     let mut store = nn::VarStore::new(device);
-    let mut model = Gpt2::new(store.root(), &Gpt2Config::default());
+    let model = Gpt2::new(store.root(), &Gpt2Config::default());
     store.freeze();
-    model.pack_for_decoding();
 
     let prompt = Tensor::randn([pictures, 10, 768], (Kind::Float, device));
     let numbers: Vec<u64> = (0..pictures as u64).collect();

@@ -42,11 +42,6 @@ impl LanguageModel {
         Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
 
-    /// Lets decoding use packed weights; see [`Gpt2::pack_for_decoding`].
-    pub fn pack_for_decoding(&mut self) {
-        self.gpt2.pack_for_decoding();
-    }
-
     /// Returns the GPT-2.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {

@@ -45,7 +45,6 @@ mod layers;
 pub mod libtorch;
 pub mod memory;
 pub mod merge_rnn;
-mod packed;
 mod pass;
 mod precision;
 pub mod prefix;

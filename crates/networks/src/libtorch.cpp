@@ -16,10 +16,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <dlfcn.h>
-
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -70,32 +67,6 @@ struct IndexRows : torch::autograd::Function<IndexRows> {
         return {gradients[0].index_select(0, back), at::Tensor(), at::Tensor()};
     }
 };
-
-// MKL's products with a matrix in the layout of its kernels, which libtorch exports where it is
-// built with MKL. Row-major; the packed matrix is the second factor.
-struct Mkl {
-    static constexpr int ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112, PACKED = 151, SECOND = 162;
-    size_t (*size)(int which, int m, int n, int k);
-    void (*pack)(
-        int layout, int which, int transposed, int m, int n, int k, float factor,
-        const float* from, int stride, float* packed);
-    void (*product)(
-        int layout, int first, int second, int m, int n, int k, const float* rows, int row_stride,
-        const float* packed, int packed_stride, float sum_factor, float* sums, int sum_stride);
-
-    Mkl() {
-        size = reinterpret_cast<decltype(size)>(dlsym(RTLD_DEFAULT, "cblas_sgemm_pack_get_size"));
-        pack = reinterpret_cast<decltype(pack)>(dlsym(RTLD_DEFAULT, "cblas_sgemm_pack"));
-        product = reinterpret_cast<decltype(product)>(dlsym(RTLD_DEFAULT, "cblas_sgemm_compute"));
-    }
-
-    // Null where libtorch lacks them.
-    static const Mkl* get() {
-        static const Mkl mkl;
-        return mkl.size && mkl.pack && mkl.product ? &mkl : nullptr;
-    }
-};
-
 c10::DeviceAllocator* gpu_allocator() {
     return c10::getDeviceAllocator(c10::DeviceType::CUDA);
 }
@@ -110,36 +81,6 @@ bool capsmith_allow_tf32(bool allowed) {
     at::globalContext().setAllowTF32CuBLAS(allowed);
     at::globalContext().setAllowTF32CuDNN(allowed);
     return before;
-}
-
-// Packs a contiguous f32 matrix in CPU memory, `[inputs, outputs]` or transposed, for products with
-// many rows. Null where MKL is absent, or memory is exhausted. Freed by `free`.
-float* capsmith_pack(const at::Tensor* matrix, bool transposed) {
-    // MKL chooses the layout by the number of rows; one for hundreds serves few rows as well.
-    constexpr int ROWS = 640;
-    auto mkl = Mkl::get();
-    if (!mkl) return nullptr;
-    int stride = static_cast<int>(matrix->size(1)), other = static_cast<int>(matrix->size(0));
-    int inputs = transposed ? stride : other, outputs = transposed ? other : stride;
-    size_t size = (mkl->size(Mkl::SECOND, ROWS, outputs, inputs) + 63) / 64 * 64;
-    auto packed = static_cast<float*>(std::aligned_alloc(64, size));
-    if (packed) {
-        mkl->pack(
-            Mkl::ROW_MAJOR, Mkl::SECOND, transposed ? Mkl::TRANSPOSED : Mkl::PLAIN, ROWS, outputs,
-            inputs, 1.0f, matrix->const_data_ptr<float>(), stride, packed);
-    }
-    return packed;
-}
-
-// Adds `rows` times the packed matrix `[inputs, outputs]` to `sums`, or overwrites `sums`. Both are
-// contiguous.
-void capsmith_packed_product(
-    const at::Tensor* sums, const at::Tensor* rows, const float* packed, bool add) {
-    int m = static_cast<int>(rows->size(0)), inputs = static_cast<int>(rows->size(1));
-    int outputs = static_cast<int>(sums->size(1));
-    Mkl::get()->product(
-        Mkl::ROW_MAJOR, Mkl::PLAIN, Mkl::PACKED, m, outputs, inputs, rows->const_data_ptr<float>(),
-        inputs, packed, outputs, add ? 1.0f : 0.0f, sums->mutable_data_ptr<float>(), outputs);
 }
 
 // Selects deterministic algorithms; operations without one throw. Uninitialised memory is not

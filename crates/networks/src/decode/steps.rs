@@ -165,7 +165,7 @@ pub(super) fn read_prompt(
 /// Returns f32 logits `[rows, vocab]` after the last of `inputs` `[rows, tokens, hidden]`.
 pub(super) fn next_logits(gpt2: &Gpt2, inputs: &Tensor, cache: &mut KvCache) -> Tensor {
     let states = gpt2.forward_cached(inputs, cache);
-    gpt2.decode_logits(&states.select(1, states.size()[1] - 1)).to_kind(Kind::Float)
+    gpt2.logits(&states.select(1, states.size()[1] - 1)).to_kind(Kind::Float)
 }
 
 #[cfg(test)]

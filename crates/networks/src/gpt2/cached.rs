@@ -10,6 +10,7 @@ use super::layers::{Attention, Block, FeedForward, causal_after};
 use super::{Activation, Gpt2, KvCache};
 use crate::layers::AttentionMask;
 use crate::libtorch;
+use crate::pass::Pass;
 
 impl Gpt2 {
     /// Computes [`Self::forward`] for new tokens `[rows, new, hidden]`, and appends them to
@@ -78,7 +79,8 @@ impl Attention {
         new: i64,
         visible: &AttentionMask,
     ) -> Tensor {
-        self.queries_keys_values.decode_into(&cache.write_view(layer, new), rows);
+        let product = &self.queries_keys_values;
+        let _ = product.bias.addmm_out(&cache.write_view(layer, new), rows, &product.weight);
         // [3, sequences, heads, tokens, head_dim]
         let qkv = cache
             .read_view(layer, new)
@@ -99,7 +101,8 @@ impl Attention {
             self.scale,
             false,
         );
-        self.output.decode(&heads.permute([2, 0, 1, 3]).flatten(2, 3).flatten(0, 1))
+        self.output
+            .forward(&heads.permute([2, 0, 1, 3]).flatten(2, 3).flatten(0, 1), Pass::EVALUATION)
     }
 }
 
@@ -107,7 +110,10 @@ impl FeedForward {
     /// Adds the layer's output for `normed` to the residual stream `rows` in place.
     fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&FoldedFeedForward>) {
         let _ = match folded {
-            None => rows.g_add_(&self.output.decode(&self.activate(&self.inner.decode(normed)))),
+            None => {
+                let active = self.active(&self.inner.bias, normed, &self.inner.weight);
+                rows.g_add_(&self.output.forward(&active, Pass::EVALUATION))
+            }
             Some(FoldedFeedForward { inner_bias, inner_weight, output_weight }) => {
                 rows.addmm_(&self.active(inner_bias, normed, inner_weight), output_weight)
             }

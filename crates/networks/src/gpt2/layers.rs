@@ -6,7 +6,6 @@ use tch::{Kind, Tensor};
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
 use crate::layers::{AttentionMask, Builder};
-use crate::packed::PackedWeight;
 use crate::pass::Pass;
 
 /// Arrangement of rows in sequences, and the mask of attention.
@@ -50,15 +49,6 @@ impl Block {
             attention: Attention::new(&module.sub("attn"), config, layer),
             feed_forward_norm: LayerNorm::new(&module.sub("ln_2"), config),
             feed_forward: FeedForward::new(&module.sub("mlp"), config),
-        }
-    }
-
-    /// Lets decoding use packed weights, which must not change any more.
-    pub(super) fn pack(&mut self) {
-        let Self { attention, feed_forward, .. } = self;
-        let layers = [&mut attention.queries_keys_values, &mut attention.output];
-        for layer in layers.into_iter().chain([&mut feed_forward.inner, &mut feed_forward.output]) {
-            layer.pack();
         }
     }
 
@@ -177,7 +167,6 @@ impl FeedForward {
 pub(super) struct Conv1d {
     pub(super) weight: Tensor,
     pub(super) bias: Tensor,
-    packed: PackedWeight,
 }
 
 impl Conv1d {
@@ -198,25 +187,6 @@ impl Conv1d {
         Self {
             weight: module.var("weight", &[inputs, outputs], normal),
             bias: module.var("bias", &[outputs], Init::Const(0.0)),
-            packed: PackedWeight::default(),
-        }
-    }
-
-    /// Lets [`Self::decode`] use a packed weight. The weight must not change any more.
-    pub(super) fn pack(&mut self) {
-        self.packed.enable();
-    }
-
-    /// Computes [`Self::forward`] in evaluation, for decoding.
-    pub(super) fn decode(&self, rows: &Tensor) -> Tensor {
-        let packed = self.packed.product(rows, &self.weight, false, Some(&self.bias));
-        packed.unwrap_or_else(|| self.bias.addmm(rows, &self.weight))
-    }
-
-    /// Computes [`Self::decode`] into the contiguous `out` `[rows, outputs]`.
-    pub(super) fn decode_into(&self, out: &Tensor, rows: &Tensor) {
-        if !self.packed.product_into(out, rows, &self.weight, &self.bias) {
-            let _ = self.bias.addmm_out(out, rows, &self.weight);
         }
     }
 

@@ -12,7 +12,6 @@ use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
 use crate::layers::{AttentionMask, Builder, InitialWeights};
-use crate::packed::PackedWeight;
 use crate::pass::{Pass, Segment};
 use crate::precision::Precision;
 
@@ -26,7 +25,6 @@ pub struct Gpt2 {
     pub(super) final_norm: LayerNorm,
     /// Output head, unless it is tied to the token embedding.
     own_head: Option<Tensor>,
-    packed_head: PackedWeight,
 }
 
 impl Gpt2 {
@@ -69,7 +67,6 @@ impl Gpt2 {
                 .collect(),
             final_norm: LayerNorm::new(&body.sub("ln_f"), config),
             own_head: (!config.tie_word_embeddings).then(head),
-            packed_head: PackedWeight::default(),
             config: config.clone(),
         }
     }
@@ -149,24 +146,6 @@ impl Gpt2 {
         self.final_norm.forward(&self.blocks[last].forward(&rows, layout, pass))
     }
 
-    /// Lets decoding on the CPU use packed f32 weights, which must not change any more.
-    ///
-    /// They take the memory of the weights once more, from the first batch with several rows on.
-    pub fn pack_for_decoding(&mut self) {
-        self.blocks.iter_mut().for_each(Block::pack);
-        self.packed_head.enable();
-    }
-
-    /// Returns logits `[rows, vocab]` for hidden states `[rows, hidden]`, for decoding.
-    pub(crate) fn decode_logits(&self, hidden: &Tensor) -> Tensor {
-        let packed = self.packed_head.product(hidden, self.head(), true, None);
-        packed.unwrap_or_else(|| self.logits(hidden))
-    }
-
-    fn head(&self) -> &Tensor {
-        self.own_head.as_ref().unwrap_or(&self.token_embedding)
-    }
-
     /// Returns logits `[.., vocab]` for hidden states `[.., hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         self.logits_in(hidden, Precision::Full)
@@ -174,7 +153,8 @@ impl Gpt2 {
 
     /// Returns [`Self::logits`] in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
-        precision.cast(hidden).linear::<Tensor>(&precision.weight(self.head()), None)
+        let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
+        precision.cast(hidden).linear::<Tensor>(&precision.weight(head), None)
     }
 
     /// Returns the mean cross entropy of `target_ids` `[targets]` given their states `[targets,

@@ -99,11 +99,6 @@ impl ClipCaptioner {
         }
     }
 
-    /// Lets decoding use packed weights; see [`Gpt2::pack_for_decoding`].
-    pub fn pack_for_decoding(&mut self) {
-        self.gpt2.pack_for_decoding();
-    }
-
     /// Returns the language model.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {

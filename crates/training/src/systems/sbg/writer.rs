@@ -57,11 +57,10 @@ impl SbgWriter {
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
-        let mut model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
+        let model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         store.set_kind(kind);
-        model.pack_for_decoding();
         let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
