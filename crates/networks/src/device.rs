@@ -181,7 +181,7 @@ pub fn set_threads(threads: usize) {
 /// Makes glibc's allocator keep freed memory for later allocations.
 ///
 /// Otherwise the system maps and zeroes pages for every large tensor, about a tenth of a training
-/// step, and of decoding, on the CPU. The process then keeps the most memory that it ever had.
+/// step on the CPU. The process then keeps the most memory that it ever had.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: sets two parameters of the allocator, which is allowed at any time.
