@@ -2,9 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{Days, NaiveDate};
 use maud::{Markup, html};
-
-const SECONDS_A_DAY: u64 = 86_400;
 
 /// Facts on how the contents of a page were made, besides version, commit and date.
 #[derive(Debug, Clone, Default)]
@@ -59,24 +58,16 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Returns today's date in UTC.
 fn today() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    date(now.as_secs() / SECONDS_A_DAY)
+    date(now.as_secs() / 86_400)
 }
 
-/// Formats a day, counted from 1970-01-01, in the Gregorian calendar.
-///
-/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+/// Formats a day, counted from 1970-01-01, as year, month and day.
 fn date(days: u64) -> String {
-    // Eras of 400 years begin on the first of March, so that a leap day ends a year.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * day + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = 400 * era + year + u64::from(month <= 2);
-    format!("{year}-{month:02}-{:02}", day - (153 * from_march + 2) / 5 + 1)
+    let days = Days::new(days);
+    NaiveDate::default().checked_add_days(days).map(|day| day.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
