@@ -82,7 +82,7 @@ pub struct Args {
     device: Option<String>,
     /// Type of the model's weights and activations. Other types than f32 are faster and take half the
     /// memory; some captions come out differently. [default: the run's, f32]
-    #[arg(long, value_parser = dtype::NAMES)]
+    #[arg(long, value_parser = dtype::names())]
     dtype: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum)]

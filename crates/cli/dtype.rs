@@ -1,7 +1,12 @@
 //! `--dtype`, the short form of `--set decoding.dtype=...`.
 
-/// Names of types.
-pub const NAMES: [&str; 4] = ["f32", "tf32", "bf16", "f16"];
+use clap::builder::PossibleValuesParser;
+use recipes::DecodingDtype;
+
+/// Returns a parser of the names of types.
+pub fn names() -> PossibleValuesParser {
+    DecodingDtype::ALL.map(DecodingDtype::name).into()
+}
 
 /// Returns the setting of a run that `--dtype NAME` is short for.
 pub fn setting(name: &String) -> String {

@@ -51,7 +51,7 @@ pub struct Args {
     /// Type of the model's weights and activations. Other types than f32 are faster and take half the
     /// memory; some captions come out differently, so the scores get a folder of their own.
     /// [default: the run's, f32]
-    #[arg(long, value_parser = dtype::NAMES, requires = "of_run")]
+    #[arg(long, value_parser = dtype::names(), requires = "of_run")]
     dtype: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
     #[arg(long, value_enum, requires = "of_run")]

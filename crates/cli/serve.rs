@@ -50,7 +50,7 @@ pub struct Args {
     /// Type of the weights and activations of GPT-2. Other types than f32 are faster and take half the
     /// memory; some captions come out differently. Merge-RNN, which is small, stays as it is.
     /// [default: the run's, f32]
-    #[arg(long, value_parser = dtype::NAMES)]
+    #[arg(long, value_parser = dtype::names())]
     dtype: Option<String>,
     /// Address to listen on; 0.0.0.0:8080 lets other machines connect
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]

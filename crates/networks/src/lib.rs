@@ -58,5 +58,5 @@ pub use bf16::Bf16Copies;
 pub use layers::{InitialWeights, normalized};
 pub use pass::{GradientCheckpointing, Pass};
 pub use precision::Precision;
-pub use standardization::Standardization;
+pub use standardization::{STANDARDIZATION, Standardization};
 pub use text_model::TextModelError;

@@ -4,6 +4,9 @@ use tch::{Kind, Tensor};
 
 use crate::layers::Builder;
 
+/// Module of a network's statistics, beside the modules of its published layout.
+pub const STANDARDIZATION: &str = "standardization";
+
 /// Least standard deviation of a value, as a part of the mean standard deviation of all.
 const LEAST_DEVIATION: f64 = 1e-2;
 
@@ -63,6 +66,11 @@ impl Standardization {
     /// Panics if memory is exhausted.
     pub fn apply(&self, rows: &Tensor) -> Tensor {
         (rows - &self.mean) / &self.deviation
+    }
+
+    /// Returns embeddings standardised by `statistics`, or as they are without them.
+    pub(crate) fn apply_any(statistics: Option<&Self>, rows: &Tensor) -> Tensor {
+        statistics.map_or_else(|| rows.shallow_clone(), |statistics| statistics.apply(rows))
     }
 
     /// Changes a linear layer on standardised embeddings, in place, to the same one on raw ones.

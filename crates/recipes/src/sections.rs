@@ -299,6 +299,9 @@ pub struct Decoding {
 }
 
 impl DecodingDtype {
+    /// All types.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Tf32, Self::Bf16, Self::F16];
+
     /// Returns the name in configs.
     #[must_use]
     pub fn name(self) -> &'static str {

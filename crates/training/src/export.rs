@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use networks::Standardization;
-use networks::prefix::STANDARDIZATION;
 use networks::weights;
 use networks::weights::write_tensors;
+use networks::{STANDARDIZATION, Standardization};
 use runs::checkpoints;
 use runs::{RunFolder, write_json};
 use tch::{Device, Tensor};

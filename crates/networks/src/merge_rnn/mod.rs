@@ -30,7 +30,7 @@ pub use recipes::Architecture;
 
 use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
-use crate::standardization::Standardization;
+use crate::standardization::{STANDARDIZATION, Standardization};
 
 /// Settings of a Merge-RNN.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,7 +103,7 @@ impl MergeRnn {
             Architecture::Inject => (2 * size, size),
         };
         let standardization =
-            || Standardization::variables(&module.sub("standardization"), image_dim);
+            || Standardization::variables(&module.sub(STANDARDIZATION), image_dim);
         let lstm = module.sub("lstm");
         let kernel = glorot(inputs + size, 4 * size);
         let forget_bias = Tensor::zeros([4 * size], (Kind::Float, module.device()));
@@ -152,10 +152,7 @@ impl MergeRnn {
 
     /// Returns projected images `[images, size]` for embeddings `[images, image_dim]`.
     fn project(&self, images: &Tensor, pass: Pass) -> Tensor {
-        let images = match &self.standardization {
-            Some(standardization) => standardization.apply(images),
-            None => images.shallow_clone(),
-        };
+        let images = Standardization::apply_any(self.standardization(), images);
         self.image.forward(&pass.drop_values(images, self.dropout))
     }
 

@@ -24,11 +24,8 @@ pub use recipes::MapperKind;
 use crate::gpt2::{self, Gpt2, Gpt2Config};
 use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
-use crate::standardization::Standardization;
+use crate::standardization::{STANDARDIZATION, Standardization};
 use crate::weights::{self, Checkpoint, WeightsError};
-
-/// Module of the standardisation, beside ClipCap's modules.
-pub const STANDARDIZATION: &str = "standardization";
 
 /// GPT-2 with a mapper from image embeddings to its first input vectors.
 #[derive(Debug)]
@@ -153,10 +150,7 @@ impl ClipCaptioner {
     }
 
     fn standardized(&self, embeddings: &Tensor) -> Tensor {
-        match &self.standardization {
-            Some(standardization) => standardization.apply(embeddings),
-            None => embeddings.shallow_clone(),
-        }
+        Standardization::apply_any(self.standardization(), embeddings)
     }
 
     /// Returns the input of GPT-2, `[rows, hidden]`: prefix vectors, then tokens.
