@@ -33,8 +33,8 @@ impl Match {
     }
 
     /// Returns the gain of the match for a side on which it covers `words` words.
-    fn gain(&self, words: u8) -> u64 {
-        u64::from(if self.module == Module::Exact { words } else { words / 2 })
+    fn gain(&self, words: u8) -> u32 {
+        u32::from(if self.module == Module::Exact { words } else { words / 2 })
     }
 
     fn hypothesis_end(&self) -> u32 {
@@ -123,7 +123,7 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    gain: u64,
+    gain: u32,
     chunks: u32,
     distance: u64,
     /// The reference word after the last match or skipped word.

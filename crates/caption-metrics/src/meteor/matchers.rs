@@ -13,6 +13,8 @@ pub(super) struct Side<'a> {
     phrases: Vec<Occurrence>,
     /// Occurrences in text order of the phrases, then by first word.
     in_text_order: Vec<Occurrence>,
+    /// The phrases by their lowest bits.
+    filter: PhraseFilter,
 }
 
 /// An occurrence of a phrase of the paraphrase table in a caption.
@@ -24,6 +26,23 @@ struct Occurrence {
     start: u32,
     words: u8,
 }
+
+/// A set of phrases that may claim to have one more, by their lowest nine bits.
+#[derive(Default)]
+struct PhraseFilter([u64; 8]);
+
+impl PhraseFilter {
+    fn insert(&mut self, phrase: u32) {
+        self.0[phrase as usize / 64 % 8] |= 1 << (phrase % 64);
+    }
+
+    fn may_have(&self, phrase: u32) -> bool {
+        self.0[phrase as usize / 64 % 8] >> (phrase % 64) & 1 == 1
+    }
+}
+
+/// The longest list of targets that is compared with a [`PhraseFilter`].
+const SCANNED_TARGETS: usize = 256;
 
 /// Bits of a word's number in [`Occurrence::text`], where 0 is no word.
 const NUMBER_BITS: usize = 17;
@@ -49,8 +68,10 @@ impl<'a> Side<'a> {
         }
         let mut in_text_order = phrases.clone();
         in_text_order.sort_unstable_by_key(|at| (at.text, at.start));
+        let mut filter = PhraseFilter::default();
+        phrases.iter().for_each(|at| filter.insert(at.phrase));
         let hashes = words.iter().map(|word| (word.key, word.stem)).collect();
-        Self { words, hashes, phrases, in_text_order }
+        Self { words, hashes, phrases, in_text_order, filter }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -148,12 +169,12 @@ pub(super) fn candidates(
     // Sources in the reference, then sources in the hypothesis. A pair that the table has in both
     // directions is a candidate twice.
     for source in &reference.phrases {
-        for target in paraphrases_of(source, &hypothesis.in_text_order, paraphrases) {
+        for target in paraphrases_of(source, hypothesis, paraphrases) {
             candidates.push(paraphrase(source, target));
         }
     }
     for source in &hypothesis.phrases {
-        for target in paraphrases_of(source, &reference.in_text_order, paraphrases) {
+        for target in paraphrases_of(source, reference, paraphrases) {
             candidates.push(paraphrase(target, source));
         }
     }
@@ -163,11 +184,18 @@ pub(super) fn candidates(
 /// Returns the occurrences that the table lists as paraphrases of `source`, in the table's order.
 fn paraphrases_of<'a>(
     source: &Occurrence,
-    others: &'a [Occurrence],
+    other: &'a Side,
     paraphrases: &'a Paraphrases,
 ) -> impl Iterator<Item = &'a Occurrence> {
-    let targets = paraphrases.targets(source.phrase);
-    others.iter().filter(move |other| targets.as_ref().is_some_and(|t| t.contains(other.phrase)))
+    // Most sources have no target on the other side, which few of their targets disprove sooner
+    // than a search for every phrase there.
+    let targets = paraphrases.targets(source.phrase).filter(|targets| {
+        targets.len() > SCANNED_TARGETS
+            || targets.iter().any(|target| other.filter.may_have(target))
+    });
+    targets.into_iter().flat_map(move |targets| {
+        other.in_text_order.iter().filter(move |at| targets.contains(at.phrase))
+    })
 }
 
 fn paraphrase(reference: &Occurrence, hypothesis: &Occurrence) -> Match {

@@ -96,9 +96,7 @@ impl<'a, const WIDTH: usize> Numbers<'a, WIDTH> {
     }
 
     fn value(bytes: &[u8; WIDTH]) -> u32 {
-        let mut buffer = [0; 4];
-        buffer[..WIDTH].copy_from_slice(bytes);
-        u32::from_le_bytes(buffer)
+        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
     }
 
     pub(super) fn len(self) -> usize {

@@ -62,6 +62,14 @@ impl<'a> Paraphrases<'a> {
 pub(in super::super) struct Targets<'a>(Numbers<'a, 3>);
 
 impl Targets<'_> {
+    pub(in super::super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in super::super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter()
+    }
+
     pub(in super::super) fn contains(&self, phrase: u32) -> bool {
         self.0.position(phrase).is_some()
     }
