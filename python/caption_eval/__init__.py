@@ -5,9 +5,6 @@
 `coco` reads COCO's caption files.
 """
 
-import subprocess
-import sys
-import tempfile
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -146,6 +143,11 @@ def fetch(package: Optional[AnyPath] = None) -> Path:
     """
     if package is not None:
         return Path(_native.build_resources(package))
+    # Imported here, as no score needs them and they are slow to import.
+    import subprocess
+    import sys
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         subprocess.run([*pip, "--dest", folder, "pycocoevalcap==1.2"], check=True)
