@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -13,13 +14,17 @@ use launchers::ProcessRank;
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
 use networks::{Precision, device};
-use pictures::Preprocessing;
-use precompute::Dtype;
+use pictures::{PictureFile, Preprocessing};
+use precompute::{Dtype, Identity, ImageEncoder, Network, Plan};
+use progress::Silent;
 use rayon::prelude::*;
 use serde::Deserialize;
 use training::learner::LearnerOptions;
 
-use crate::{bounds, terminal};
+use crate::{bounds, models, process, terminal};
+
+/// Pictures of a batch, as of `capsmith precompute` by default.
+const EMBEDDED_BATCH: usize = 32;
 
 /// Measurement of capsmith and of the Python reference.
 #[derive(Subcommand)]
@@ -33,7 +38,8 @@ pub enum Command {
     Decode(Args),
     /// Measure SBG's sampling, against a pipeline with one prompt at a time.
     Sbg(SbgArgs),
-    /// Measure decoding and preprocessing of pictures, against Pillow.
+    /// Measure decoding and preprocessing of pictures, against Pillow; with --clip also the whole
+    /// way from files to embeddings, against transformers.
     Precompute(PicturesArgs),
 }
 
@@ -80,6 +86,12 @@ pub struct PicturesArgs {
     /// Folder of JPEG files.
     #[arg(long)]
     images: PathBuf,
+    /// CLIP, as for `capsmith precompute`; also measures embedding the pictures with it
+    #[arg(long, value_name = "MODEL")]
+    clip: Option<String>,
+    /// Type of CLIP's weights and activations
+    #[arg(long, default_value = "f32", value_name = "f32|bf16|f16")]
+    dtype: Dtype,
     #[command(flatten)]
     reference: Reference,
 }
@@ -302,6 +314,50 @@ fn precompute(args: &PicturesArgs) -> anyhow::Result<()> {
             "s a picture",
             Some(normalised / ours),
         )?;
+    }
+    args.clip.as_deref().map_or(Ok(()), |clip| embed(args, clip, &paths, work.path()))
+}
+
+/// Measures `capsmith precompute` from picture files to a file of embeddings, model loaded before.
+fn embed(args: &PicturesArgs, clip: &str, paths: &[PathBuf], work: &Path) -> anyhow::Result<()> {
+    let source = models::encoder_source(Network::Clip, clip, args.dtype)?;
+    let folder = networks::clip::folder_of(&source.path)?.canonicalize()?;
+    durable::write(&work.join("clip.txt"), folder.display().to_string().as_bytes())?;
+    let reference: Option<Vec<f64>> = args.reference.run("embed", work, 0, args.dtype)?;
+    let device = process::device("cpu", ProcessRank::SINGLE)?;
+    let encoder = ImageEncoder::load(&source, device)?;
+    let mut times = Vec::new();
+    for round in 0..=args.reference.rounds {
+        let plan = Plan {
+            names: paths.iter().map(|path| path.display().to_string()).collect(),
+            find: Box::new(|picture, _| PictureFile::File(paths[picture].clone())),
+            identity: Identity {
+                network: encoder.network(),
+                model: clip.to_owned(),
+                model_sha256: encoder.sha256(),
+                preprocessing: Some(encoder.preprocessing().clone()),
+                upright: false,
+                normalize: false,
+                dtype: args.dtype,
+                dataset_fingerprint: String::new(),
+                dimension: encoder.dimension(),
+            },
+            device,
+            batch_size: EMBEDDED_BATCH,
+            skip_corrupt: false,
+            process: ProcessRank::SINGLE,
+            output: &work.join(format!("{round}.safetensors")),
+        };
+        let start = Instant::now();
+        let never = AtomicBool::new(false);
+        precompute::run(&plan, |pixels| encoder.encode(pixels), &mut Silent, &never)?;
+        times.push(start.elapsed());
+    }
+    let ours = median(times.split_off(1)) / paths.len() as f64;
+    print_row("capsmith, files to embeddings", ours, "s a picture", None)?;
+    if let Some(reference) = reference {
+        let theirs = middle(reference);
+        print_row("transformers, the same", theirs, "s a picture", Some(theirs / ours))?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 """The Python side of `capsmith bench`: the reference's own loops on data and weights that capsmith wrote.
 
-Usage: python bench.py train|decode|sbg|pictures FOLDER --threads N [--rounds N] [--dtype f32|bf16|f16]
+Usage: python bench.py train|decode|sbg|pictures|embed FOLDER --threads N [--rounds N] [--dtype f32|bf16|f16]
 
 capsmith starts this script (`capsmith bench train --python PYTHON ...`). Results are printed as one JSON object.
 
 FOLDER holds, for train and decode, config.json and model.safetensors (ClipCap's names) and batches.safetensors:
   embeddings [images, clip_dim]; tokens [captions, longest] padded with -1; images [captions]; order [steps, batch]
-and for pictures a file list.txt of paths.
+for pictures and embed a file list.txt of paths, and for embed clip.txt, the path of a CLIP folder.
 
   train     the paper's step as its notebook takes it: every caption padded to the data set's longest, logits at every
             position, AdamW of transformers 4.x, clipping at norm 1. transformers' own unused second loss, which the
@@ -15,6 +15,7 @@ and for pictures a file list.txt of paths.
             on a batch, greedy; in f32, and in --dtype too.
   pictures  Pillow: open, RGB, bicubic resize of the shorter side to 224, centre crop; and the same to a normalised
             numpy array. One process.
+  embed     transformers: its fast image processor and CLIP's image tower on batches of 32 pictures, in --dtype.
 """
 
 import argparse
@@ -27,7 +28,7 @@ LONGEST_WRITTEN = 15
 
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["train", "decode", "sbg", "pictures"])
+    parser.add_argument("work", choices=["train", "decode", "sbg", "pictures", "embed"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rounds", type=int, default=1)
@@ -203,6 +204,28 @@ def pictures(folder, rounds, _dtype):
     return {"cropped": [all_of(picture) for _ in range(rounds)], "normalised": [all_of(array) for _ in range(rounds)]}
 
 
+def embed(folder, rounds, dtype):
+    import torch
+    from PIL import Image
+    from transformers import CLIPImageProcessorFast, CLIPVisionModelWithProjection
+
+    paths = (folder / "list.txt").read_text().splitlines()
+    clip = (folder / "clip.txt").read_text()
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[dtype]
+    processor = CLIPImageProcessorFast.from_pretrained(clip)
+    model = CLIPVisionModelWithProjection.from_pretrained(clip, dtype=dtype).eval()
+
+    def all_pictures():
+        for start in range(0, len(paths), 32):
+            images = [Image.open(path).convert("RGB") for path in paths[start:start + 32]]
+            pixels = processor(images=images, return_tensors="pt")["pixel_values"]
+            model(pixels.to(dtype))
+
+    with torch.no_grad():
+        all_pictures()
+        return [seconds(all_pictures)[0] / len(paths) for _ in range(rounds)]
+
+
 def main():
     options = arguments()
     if options.work != "pictures":
@@ -210,7 +233,7 @@ def main():
 
         torch.set_num_threads(options.threads)
         torch.manual_seed(0)
-    work = {"train": train, "decode": decode, "sbg": sbg, "pictures": pictures}[options.work]
+    work = {"train": train, "decode": decode, "sbg": sbg, "pictures": pictures, "embed": embed}[options.work]
     print(json.dumps(work(options.folder, options.rounds, options.dtype)))
 
 
