@@ -207,7 +207,7 @@ fn sbgs_language_model_sees_keywords_alone() {
     let drawn = || {
         let rows =
             Tensor::randn([4, captioner.provenance.clip_dim as i64], (Kind::Float, Device::Cpu));
-        training::inputs::normalized(&rows)
+        networks::normalized(&rows).unwrap()
     };
     let words = |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
     let keywords = [

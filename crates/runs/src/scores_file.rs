@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Diversity, Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
-use recipes::DecodingDtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -107,12 +106,9 @@ pub struct ScoreTags {
 
 /// Settings of scores besides the checkpoint; the tokenizer is in [`Protocol`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ScoreSettings {
     /// Split of the images.
     pub split: ScoredSplit,
-    /// Type of weights and activations while captioning.
-    pub precision: DecodingDtype,
     /// Keys of the decoding and their values, as TOML writes them.
     pub decoding: BTreeMap<String, String>,
     /// Settings that differ from those of the official scores, such as `num_beams=5`.
@@ -201,8 +197,8 @@ mod tests {
     fn changed_settings_name_a_folder_and_official_scores_have_none() {
         let variant = |changed: &[&str]| {
             let changed = changed.iter().map(ToString::to_string).collect();
-            let (split, precision) = (ScoredSplit::Test, DecodingDtype::F32);
-            ScoreSettings { split, precision, decoding: BTreeMap::new(), changed }.variant()
+            let split = ScoredSplit::Test;
+            ScoreSettings { split, decoding: BTreeMap::new(), changed }.variant()
         };
         assert_eq!(variant(&[]), None);
         assert_eq!(variant(&["kind=\"beam\"", "num_beams=5"]).unwrap(), "kind=beam,num_beams=5");

@@ -12,13 +12,12 @@ use std::path::PathBuf;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
-use networks::{Pass, Precision};
+use networks::{Pass, Precision, normalized};
 use recipes::{Rule, Schedule};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
 use training::PrefixBatch as Part;
 use training::batches::{TokenRow, cut_long_rows};
-use training::inputs::normalized;
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
 use training::schedule::RateSchedule;
@@ -217,7 +216,7 @@ fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
     }
     let mut embeddings = tensor(&inputs, "embeddings");
     if recipe.normalize {
-        embeddings = normalized(&embeddings);
+        embeddings = normalized(&embeddings).unwrap();
     }
     let prefix_length = json::<Sizes>("sizes.json").prefix_length;
     let order = integers(&inputs, "order");
