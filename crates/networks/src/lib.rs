@@ -16,7 +16,7 @@
 //! let device = networks::device::parse_device("cpu")?;
 //! let store = nn::VarStore::new(device);
 //! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
-//! let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: 10, dropout: 0.0, standardize: false };
+//! let mapper = MapperConfig::plain(MapperKind::Mlp, 16, 10);
 //! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
 //! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));

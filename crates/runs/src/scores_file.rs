@@ -14,7 +14,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::metrics::ScoredSplit;
-use crate::run_folder::write_json;
 
 const SCORES: &str = "scores.json";
 const PREDICTIONS: &str = "predictions.json";
@@ -176,10 +175,10 @@ pub fn write<'a>(
         .clone()
         .map(|one| CocoResult { image_id: one.file_name, caption: one.prediction })
         .collect();
-    write_json(&folder.join(PREDICTIONS), &results)?;
+    durable::write_json(&folder.join(PREDICTIONS), &results)?;
     let references: serde_json::Map<String, serde_json::Value> =
         captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
-    write_json(&folder.join(REFERENCES), &references)?;
+    durable::write_json(&folder.join(REFERENCES), &references)?;
     durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out, KeyStyle::Plain))?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {

@@ -136,13 +136,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
             };
         }
     }
-    let mapper = MapperConfig {
-        kind,
-        clip_dim: sizes.clip_dim,
-        prefix_length: sizes.prefix_length,
-        dropout: 0.0,
-        standardize: false,
-    };
+    let mapper = MapperConfig::plain(kind, sizes.clip_dim, sizes.prefix_length);
     let mut store = nn::VarStore::new(Device::Cpu);
     let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
     let model = open("model.safetensors");
