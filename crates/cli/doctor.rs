@@ -77,8 +77,7 @@ fn check_writable(folder: &Path) -> anyhow::Result<()> {
 
 fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
     let (json, html) = (folder.join("doctor.json"), folder.join("doctor.html"));
-    let text = serde_json::to_string_pretty(report)? + "\n";
-    durable::write(&json, text.as_bytes())?;
+    durable::write_json(&json, report)?;
     durable::write(&html, ::doctor::page(report).as_bytes())?;
     terminal::say(&format!("wrote {} and {}", printable_path(&json), printable_path(&html)));
     Ok(())

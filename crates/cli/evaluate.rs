@@ -161,7 +161,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.files.json {
         // A single choice has no name.
         let value = all.remove("").unwrap_or(all.into());
-        runs::write_json(path, &value)?;
+        durable::write_json(path, &value)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use keywords::{
 use networks::device::parse_device;
 use precompute::Embeddings;
 use tch::Kind;
-use training::inputs::{check_data_set, check_pictures, normalized};
+use training::inputs::{check_data_set, check_pictures};
 use words::Label;
 
 use crate::data_set::DataSet;
@@ -223,7 +223,7 @@ fn select(args: &SelectArgs) -> anyhow::Result<()> {
     }
     let selector = Selector::new(&labels, encyclopedia.as_ref());
     let texts = encoder.encode(selector.texts())?;
-    let images = normalized(&embeddings.tensor(encoder.device())?);
+    let images = networks::normalized(&embeddings.tensor(encoder.device())?)?;
     let all = compare::select_all(&selector, &images, &texts, &mut Bar::default())?;
     let count: usize = all.iter().map(Vec::len).sum();
     let pictures = embeddings.names().iter().cloned().zip(all);

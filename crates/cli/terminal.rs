@@ -221,11 +221,6 @@ impl Progress for Bar {
 pub struct Quiet;
 
 impl Progress for Quiet {
-    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
-    fn position(&mut self, _done: u64) {}
-    fn finish(&mut self) {}
-    fn note(&mut self, _message: &str) {}
-
     fn unsaved(&mut self, is_unsaved: bool) {
         hold_stops(is_unsaved);
     }

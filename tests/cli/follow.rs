@@ -40,7 +40,7 @@ fn scores_with_other_settings_lie_beside_the_official_ones() {
     assert_eq!(tagged["protocol"]["tokenizer"], "none");
     let settings = &tagged["settings"];
     assert_eq!(settings["split"], "test");
-    assert_eq!(settings["precision"], "f32");
+    assert_eq!(settings["decoding"]["decoding.dtype"], "\"f32\"");
     assert_eq!(settings["decoding"]["decoding.strategy.num_beams"], "3");
     assert_eq!(settings["changed"], serde_json::json!([]));
 
@@ -56,7 +56,7 @@ fn scores_with_other_settings_lie_beside_the_official_ones() {
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("evaluation/dtype=bf16/test"), "{said}");
     let bf16 = json(&run.join("evaluation/dtype=bf16/test/scores.json"));
-    assert_eq!(bf16["settings"]["precision"], "bf16");
+    assert_eq!(bf16["settings"]["decoding"]["decoding.dtype"], "\"bf16\"");
     assert_eq!(bf16["settings"]["changed"], serde_json::json!(["dtype=bf16"]));
     // Another tokenizer scores the same captions.
     let scored = success(&["evaluate", &run_text, "--tokenizer", "ptb"]);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use durable::sealed;
 use networks::gpt2::Gpt2Config;
-use progress::{Progress, Unit};
+use progress::Progress;
 use runs::RunFolder;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -187,10 +187,6 @@ fn written(
 struct Notes(Vec<String>);
 
 impl Progress for Notes {
-    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
-    fn position(&mut self, _done: u64) {}
-    fn finish(&mut self) {}
-
     fn note(&mut self, message: &str) {
         self.0.push(message.to_owned());
     }
@@ -207,7 +203,7 @@ fn sbgs_language_model_sees_keywords_alone() {
     let drawn = || {
         let rows =
             Tensor::randn([4, captioner.provenance.clip_dim as i64], (Kind::Float, Device::Cpu));
-        training::inputs::normalized(&rows)
+        networks::normalized(&rows).unwrap()
     };
     let words = |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
     let keywords = [

@@ -18,7 +18,6 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 use words::Gpt2Tokenizer;
 
 use networks::weights::write_tensors;
-use runs::write_json;
 use training::Error;
 use training::PrefixBatch as Batch;
 use training::batches::{Batching, TokenRow, cut_long_rows};
@@ -127,13 +126,7 @@ impl Bench {
         }
         tch::manual_seed(seeds::derive(42, Purpose::Initialisation, 0));
         let store = nn::VarStore::new(device);
-        let mapper = MapperConfig {
-            kind: MapperKind::Mlp,
-            clip_dim: CLIP_DIM,
-            prefix_length: PREFIX_LENGTH,
-            dropout: 0.0,
-            standardize: false,
-        };
+        let mapper = MapperConfig::plain(MapperKind::Mlp, CLIP_DIM, PREFIX_LENGTH);
         let captioner = ClipCaptioner::new(store.root(), gpt2, &mapper);
         let images = rows.iter().map(|row| row.embedding + 1).max().unwrap_or(0);
         let embeddings = Tensor::randn([images, CLIP_DIM], (Kind::Float, device));
@@ -157,7 +150,7 @@ impl Bench {
     /// Names the file.
     pub fn write_reference_inputs(&self, folder: &Path) -> Result<(), Error> {
         durable::create_dir_all(folder)?;
-        write_json(&folder.join("config.json"), &self.gpt2)?;
+        durable::write_json(&folder.join("config.json"), &self.gpt2)?;
         write_tensors(&folder.join("model.safetensors"), &named_variables(&self.store))?;
         let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
         let padded: Vec<i64> = self

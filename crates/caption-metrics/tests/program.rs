@@ -24,6 +24,11 @@ fn caption_eval(arguments: &[&str], input: &[u8], folder: &Path) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Splits the arguments of a command at spaces.
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -65,21 +70,10 @@ fn a_limit_of_file_size_is_an_error_and_leaves_nothing() {
 #[test]
 fn evaluate_prints_and_writes_what_the_library_computes() {
     let folder = folder();
-    let arguments = [
-        "evaluate",
-        "--references",
-        "r.json",
-        "--predictions",
-        "a.json",
-        "--metrics",
-        "bleu,rouge,cider",
-        "--json",
-        "out.json",
-        "--per-image",
-        "out.csv",
-        "--bootstrap",
-        "50",
-    ];
+    let arguments = words(
+        "evaluate --references r.json --predictions a.json --metrics bleu,rouge,cider --json \
+         out.json --per-image out.csv --bootstrap 50",
+    );
     let output = caption_eval(&arguments, b"", folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
@@ -109,21 +103,11 @@ fn evaluate_prints_and_writes_what_the_library_computes() {
 fn compare_tells_systems_apart_and_finds_none_between_one_and_itself() {
     let folder = folder();
     let compare = |b: &str| {
-        let arguments = [
-            "evaluate",
-            "compare",
-            "a.json",
-            b,
-            "--references",
-            "r.json",
-            "--metrics",
-            "bleu,rouge",
-            "--resamples",
-            "99",
-            "--json",
-            "c.json",
-        ];
-        let output = caption_eval(&arguments, b"", folder.path());
+        let line = format!(
+            "evaluate compare a.json {b} --references r.json --metrics bleu,rouge --resamples 99 \
+             --json c.json"
+        );
+        let output = caption_eval(&words(&line), b"", folder.path());
         assert!(output.status.success(), "{}", text(&output.stderr));
         json(&folder.path().join("c.json"))["differences"][4].clone()
     };
@@ -143,20 +127,10 @@ fn compare_tells_systems_apart_and_finds_none_between_one_and_itself() {
 #[test]
 fn correlate_leaves_own_captions_out_and_counts_every_rating() {
     let folder = folder();
-    let arguments = [
-        "evaluate",
-        "correlate",
-        "--references",
-        "r.json",
-        "--ratings",
-        "people.tsv",
-        "--rating-columns",
-        "3,4",
-        "--metrics",
-        "rouge",
-        "--json",
-        "t.json",
-    ];
+    let arguments = words(
+        "evaluate correlate --references r.json --ratings people.tsv --rating-columns 3,4 \
+         --metrics rouge --json t.json",
+    );
     let output = caption_eval(&arguments, b"", folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let found = json(&folder.path().join("t.json"));
@@ -197,61 +171,22 @@ fn failures_say_what_to_do_and_write_nothing() {
     std::fs::write(folder.path().join("short.json"), r#"{"1": "a"}"#).unwrap();
     let empty = folder.path().join("nothing here");
     for (arguments, expected) in [
+        (words("evaluate --references r.json --predictions short.json"), "2 of the images"),
+        (words("evaluate --references r.json"), "--predictions"),
         (
-            vec!["evaluate", "--references", "r.json", "--predictions", "short.json"],
-            "2 of the images",
-        ),
-        (vec!["evaluate", "--references", "r.json"], "--predictions"),
-        (
-            vec![
-                "evaluate",
-                "--references",
-                "r.json",
-                "--predictions",
-                "a.json",
-                "--bootstrap",
-                "1000000000000",
-            ],
+            words("evaluate --references r.json --predictions a.json --bootstrap 1000000000000"),
             "1000000000000 is not in 1..=1000000",
         ),
         (
-            vec![
-                "evaluate",
-                "compare",
-                "a.json",
-                "b.json",
-                "--references",
-                "r.json",
-                "--resamples",
-                "0",
-            ],
+            words("evaluate compare a.json b.json --references r.json --resamples 0"),
             "0 is not in 1..=1000000",
         ),
+        (words("evaluate --references r.json --predictions a.json --metrics bleu,spice"), "spice"),
         (
-            vec![
-                "evaluate",
-                "--references",
-                "r.json",
-                "--predictions",
-                "a.json",
-                "--metrics",
-                "bleu,spice",
-            ],
-            "spice",
-        ),
-        (
-            vec![
-                "evaluate",
-                "--references",
-                "r.json",
-                "--predictions",
-                "a.json",
-                "--metrics",
-                "meteor",
-            ],
+            words("evaluate --references r.json --predictions a.json --metrics meteor"),
             "fetch meteor",
         ),
-        (vec!["fetch", "meteor", "--from", "r.json"], "not a zip archive"),
+        (words("fetch meteor --from r.json"), "not a zip archive"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
             .args(&arguments)
@@ -271,21 +206,10 @@ fn a_subset_says_how_many_images_are_left_out() {
     let folder = folder();
     std::fs::write(folder.path().join("short.json"), r#"[{"image_id": 1, "caption": "a dog"}]"#)
         .unwrap();
-    let arguments = [
-        "evaluate",
-        "--references",
-        "r.json",
-        "--predictions",
-        "short.json",
-        "--subset",
-        "predictions",
-        "--tokenizer",
-        "none",
-        "--metrics",
-        "rouge",
-        "--json",
-        "out.json",
-    ];
+    let arguments = words(
+        "evaluate --references r.json --predictions short.json --subset predictions --tokenizer \
+         none --metrics rouge --json out.json",
+    );
     let output = caption_eval(&arguments, b"", folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);

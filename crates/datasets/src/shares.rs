@@ -10,9 +10,6 @@ use sha2::{Digest, Sha256};
 pub struct Shares([u16; 3]);
 
 impl Shares {
-    /// Eighty, ten and ten percent.
-    pub const USUAL: Self = Self([80, 10, 10]);
-
     /// Returns the least number of images: one in each part with a share.
     pub(crate) fn least(self) -> usize {
         self.0.iter().filter(|&&share| share > 0).count()

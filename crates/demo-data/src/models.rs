@@ -11,7 +11,6 @@ use tch::{Device, Tensor, nn};
 use words::{ClipTokenizer, Gpt2Tokenizer};
 
 use networks::weights::write_tensors;
-use runs::write_json;
 use training::Error;
 use training::memory;
 use training::named_variables;
@@ -71,6 +70,6 @@ pub(crate) fn save_gpt2(
 ) -> Result<(), Error> {
     durable::create_dir_all(folder)?;
     tokenizer.save(folder)?;
-    write_json(&folder.join("config.json"), config)?;
+    durable::write_json(&folder.join("config.json"), config)?;
     Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
 }

@@ -10,12 +10,9 @@ pub(crate) enum CheckError {
     /// libtorch error.
     #[error(transparent)]
     Torch(#[from] tch::TchError),
-    /// CLIP error.
+    /// CLIP or BART error.
     #[error(transparent)]
-    Clip(#[from] networks::clip::ClipError),
-    /// BART error.
-    #[error(transparent)]
-    Bart(#[from] networks::TextModelError),
+    Model(#[from] networks::ModelError),
     /// Weights cannot be written or read.
     #[error(transparent)]
     Weights(#[from] networks::weights::WeightsError),

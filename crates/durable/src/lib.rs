@@ -31,6 +31,7 @@ pub use staged::StagedFolder;
 use temporary::Temporary;
 
 use foreign_text::printable_path;
+use serde::Serialize;
 
 /// A failed file operation and its path.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,20 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 /// Names `path`, which keeps its previous contents.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(contents))
+}
+
+/// Writes `value` as indented JSON, all or nothing.
+///
+/// # Errors
+/// Same as [`write()`]. Also fails if `value` cannot be serialised.
+pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), Error> {
+    write(path, to_json(path, value)?.as_bytes())
+}
+
+/// Returns a value as indented JSON with a line feed at its end.
+fn to_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<String, Error> {
+    let json = serde_json::to_string_pretty(value);
+    Ok(json.map_err(|error| io_error("write", path)(error.into()))? + "\n")
 }
 
 /// Writes `contents` to `path` unless the file holds these bytes already.

@@ -73,10 +73,7 @@ pub fn unseal(bytes: &[u8]) -> Result<String, SealError> {
 /// # Errors
 /// Same as [`crate::write`]. Also fails if `value` cannot be serialised.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let mut json = serde_json::to_string_pretty(value)
-        .map_err(|error| crate::io_error("write", path)(error.into()))?;
-    json.push('\n');
-    crate::write(path, seal(&json).as_bytes())
+    crate::write(path, seal(&crate::to_json(path, value)?).as_bytes())
 }
 
 /// Reads a file that [`write_json`] wrote.

@@ -18,12 +18,9 @@ pub enum Error {
     /// Inputs do not fit together.
     #[error("{0}")]
     Mismatch(String),
-    /// CLIP's text tower cannot be used.
+    /// CLIP's text tower, BART or a sentence encoder cannot be used.
     #[error(transparent)]
-    Clip(#[from] networks::clip::ClipError),
-    /// BART or a sentence encoder cannot be used.
-    #[error(transparent)]
-    TextModel(#[from] networks::TextModelError),
+    Model(#[from] networks::ModelError),
     /// A tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] words::TokenizerError),
@@ -42,15 +39,4 @@ impl Error {
     pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), reason: reason.into() }
     }
-}
-
-/// Fails if the tokenizer in `folder` has more tokens than the model has embeddings.
-pub(crate) fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Result<(), Error> {
-    if tokens as i64 <= known {
-        return Ok(());
-    }
-    Err(Error::Mismatch(format!(
-        "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
-        printable_path(folder)
-    )))
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use networks::bart::BartClassifier;
 use tch::Device;
-use words::{BartTokenizer, Label};
+use words::{BartTokenizer, Label, check_vocabulary};
 
 use crate::compare::largest_of_rows;
-use crate::error::{Error, check_vocabulary};
+use crate::error::Error;
 
 /// Number of pairs per batch.
 const BATCH: usize = 64;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use networks::bert::BertEncoder;
 use tch::{Device, Tensor};
-use words::BertTokenizer;
+use words::{BertTokenizer, check_vocabulary};
 
-use crate::error::{Error, check_vocabulary};
+use crate::error::Error;
 
 /// Number of texts per batch.
 const BATCH: usize = 256;

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use networks::clip::{self, LoadedClip};
-use networks::normalized;
-use networks::transfer;
-use tch::{Device, Kind, Tensor, no_grad};
-use words::ClipTokenizer;
+use networks::{compute_by_length, normalized};
+use tch::{Device, Kind, Tensor};
+use words::{ClipTokenizer, check_vocabulary};
 
-use crate::error::{Error, check_vocabulary};
+use crate::error::Error;
 
 /// Number of texts per batch.
 const BATCH: usize = 256;
@@ -59,22 +58,14 @@ impl TextEncoder {
         texts: &[S],
     ) -> Result<(Tensor, usize), Error> {
         let (rows, cut) = self.tokenizer.encode_batch_counting_cut(texts)?;
-        // Batches of texts of similar length need little padding.
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| rows[row].len());
-        let kind = (Kind::Float, self.device);
-        let all = Tensor::zeros([texts.len() as i64, self.dimension() as i64], kind);
-        for batch in order.chunks(BATCH) {
-            let padded =
-                self.tokenizer.pad(&batch.iter().map(|&row| &rows[row][..]).collect::<Vec<_>>());
+        let encode = |rows: &[&[u32]]| {
+            let padded = self.tokenizer.pad(rows);
             let shape = [padded.rows as i64, padded.tokens as i64];
             let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
-            let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
-            let embeddings = embeddings.f_to_kind(Kind::Float)?;
-            let indices: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
-            let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
-            let _ = all.shallow_clone().f_index_copy_(0, &indices, &normalized(&embeddings)?)?;
-        }
+            let embeddings = self.clip.model.encode_text(&ids, None)?.f_to_kind(Kind::Float)?;
+            Ok::<_, Error>(normalized(&embeddings)?)
+        };
+        let all = compute_by_length(&rows, BATCH, self.dimension() as i64, self.device, encode)?;
         Ok((all, cut))
     }
 

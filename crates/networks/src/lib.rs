@@ -16,7 +16,7 @@
 //! let device = networks::device::parse_device("cpu")?;
 //! let store = nn::VarStore::new(device);
 //! let config = Gpt2Config { vocab_size: 99, n_embd: 32, n_layer: 2, n_head: 4, ..Gpt2Config::default() };
-//! let mapper = MapperConfig { kind: MapperKind::Mlp, clip_dim: 16, prefix_length: 10, dropout: 0.0, standardize: false };
+//! let mapper = MapperConfig::plain(MapperKind::Mlp, 16, 10);
 //! let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
 //!
 //! let embeddings = Tensor::randn([2, 16], (Kind::Float, device));
@@ -36,9 +36,11 @@ pub mod bart;
 pub mod bert;
 mod bf16;
 pub mod clip;
+mod config;
 pub mod decode;
 pub mod device;
 pub mod efficientnet;
+mod error;
 pub mod gpt2;
 pub mod language_model;
 mod layers;
@@ -49,14 +51,15 @@ mod pass;
 mod precision;
 pub mod prefix;
 mod standardization;
-mod text_model;
+mod token_rows;
 pub mod transfer;
 pub mod vgg;
 pub mod weights;
 
 pub use bf16::Bf16Copies;
+pub use error::ModelError;
 pub use layers::{InitialWeights, normalized};
 pub use pass::{GradientCheckpointing, Pass};
 pub use precision::Precision;
 pub use standardization::{STANDARDIZATION, Standardization};
-pub use text_model::TextModelError;
+pub use token_rows::compute_by_length;

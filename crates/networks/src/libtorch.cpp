@@ -6,7 +6,6 @@
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
-#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
@@ -121,10 +120,6 @@ char* capsmith_foreach_norm(at::Tensor* const* tensors, size_t count, at::Tensor
         auto norms = at::_foreach_norm(list(tensors, count), 2);
         for (size_t i = 0; i < count; ++i) out[i] = new at::Tensor(norms[i]);
     });
-}
-
-char* capsmith_foreach_mul(at::Tensor* const* tensors, size_t count, double factor) {
-    return guarded([&] { at::_foreach_mul_(list(tensors, count), factor); });
 }
 
 // Adds each tensor of `from` to the corresponding one of `to`.

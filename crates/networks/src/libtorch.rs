@@ -39,11 +39,6 @@ unsafe extern "C" {
         count: usize,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    fn capsmith_foreach_mul(
-        tensors: *const *mut C_tensor,
-        count: usize,
-        factor: f64,
-    ) -> *mut c_char;
     fn capsmith_foreach_add(
         to: *const *mut C_tensor,
         from: *const *mut C_tensor,
@@ -283,15 +278,6 @@ pub fn foreach_norm(tensors: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
     })?;
     // SAFETY: C++ allocated the tensors and gave up ownership.
     Ok(out.into_iter().map(|tensor| unsafe { Tensor::from_ptr(tensor) }).collect())
-}
-
-/// Multiplies each tensor by `factor` in place.
-///
-/// # Errors
-/// Fails if libtorch reports an error, for example for trainable tensors outside `no_grad`.
-pub fn foreach_mul(tensors: &[Tensor], factor: f64) -> Result<(), TchError> {
-    // SAFETY: live tensors.
-    check(unsafe { capsmith_foreach_mul(pointers(tensors).as_ptr(), tensors.len(), factor) })
 }
 
 /// Adds each tensor of `from` to the corresponding one of `to` in place.

@@ -178,7 +178,7 @@ mod tests {
     fn out_of_memory_is_found_in_error_sources() {
         let exhausted = |text: &str| {
             let error = TchError::Torch(text.to_owned());
-            try_catch_out_of_memory(|| Err::<(), _>(crate::clip::ClipError::Torch(error)))
+            try_catch_out_of_memory(|| Err::<(), _>(crate::error::ModelError::Torch(error)))
         };
         let found =
             exhausted("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has\nframe #0");

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use common::{difference, fixture, tensors};
-use networks::TextModelError;
+use networks::ModelError;
 use networks::bart::BartClassifier;
 use serde_json::Value;
 use tch::{Device, Tensor};
@@ -58,7 +58,7 @@ fn rows_that_do_not_fit_are_refused() {
         (vec![2; 65], "65 tokens"),
     ] {
         let error = bart.logits(&[row], 8).unwrap_err();
-        assert!(matches!(error, TextModelError::Tokens(_)), "{error}");
+        assert!(matches!(error, ModelError::Tokens(_)), "{error}");
         assert!(error.to_string().contains(problem), "{error}");
     }
     assert_eq!(bart.logits(&[], 8).unwrap().size(), [0, 3]);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{difference, fixture, tensors};
-use networks::TextModelError;
+use networks::ModelError;
 use networks::bert::BertEncoder;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -50,7 +50,7 @@ fn rows_that_do_not_fit_are_refused() {
         [(vec![2, words, 3], "token id"), (vec![], "0 tokens"), (vec![2; 33], "33 tokens")]
     {
         let error = bert.encode(&[row], 8).unwrap_err();
-        assert!(matches!(error, TextModelError::Tokens(_)), "{error}");
+        assert!(matches!(error, ModelError::Tokens(_)), "{error}");
         assert!(error.to_string().contains(problem), "{error}");
     }
 }

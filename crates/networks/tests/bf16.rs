@@ -29,8 +29,7 @@ fn case(kind: MapperKind, is_tied: bool, is_frozen: bool) -> Case {
         tie_word_embeddings: is_tied,
         ..Gpt2Config::default()
     };
-    let mapper =
-        MapperConfig { kind, clip_dim: 16, prefix_length: 3, dropout: 0.0, standardize: false };
+    let mapper = MapperConfig::plain(kind, 16, 3);
     let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
     let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
     parameters.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use networks::clip::{
-    ClipConfig, ClipError, ClipModel, LoadedClip, LockedEncoder, Towers, save_folder,
-};
+use networks::ModelError;
+use networks::clip::{ClipConfig, ClipModel, LoadedClip, LockedEncoder, Towers, save_folder};
 use networks::weights::{self, Checkpoint};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 
@@ -53,7 +52,7 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
     difference.abs().max().double_value(&[])
 }
 
-fn open(folder: &Path) -> Result<LoadedClip, ClipError> {
+fn open(folder: &Path) -> Result<LoadedClip, ModelError> {
     LoadedClip::from_folder(folder, Device::Cpu, Kind::Float)
 }
 
@@ -245,7 +244,10 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
         assert!(clip.ignored.is_empty());
         let image = clip.model.encode_image(&pixels).unwrap();
         assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
-        assert!(matches!(clip.model.encode_text(&ids, None), Err(ClipError::Absent("text tower"))));
+        assert!(matches!(
+            clip.model.encode_text(&ids, None),
+            Err(ModelError::Absent("text tower"))
+        ));
         let error = open(folder.path()).unwrap().require_text().unwrap_err().to_string();
         assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
     }
@@ -535,7 +537,7 @@ fn a_folder_with_a_locked_encoder_is_read_back_without_a_vision_tower() {
     let error = open(folder.path()).unwrap().require_vision().unwrap_err().to_string();
     assert!(error.contains("has no vision tower"), "{error}");
     let absent = open(&fixture("quick_gelu")).unwrap().model.project_features(&features);
-    assert!(matches!(absent, Err(ClipError::Absent(_))));
+    assert!(matches!(absent, Err(ModelError::Absent(_))));
 
     // The digest of the weights covers the locked encoder.
     let mut other = config;

@@ -36,14 +36,12 @@ fn network(
     let initial = Checkpoint::open(&file(&format!("{name}.initial.safetensors"))).unwrap();
     let images = initial.tensor("images", Device::Cpu).unwrap();
     let checkpoint = Checkpoint::open(&file(&format!("{name}.{weights}.safetensors"))).unwrap();
-    let config = MergeRnnConfig {
+    let config = MergeRnnConfig::plain(
         architecture,
-        vocab_size: checkpoint.shape("softmax.bias").unwrap()[0] as i64,
-        layer_size: checkpoint.shape("image.bias").unwrap()[0] as i64,
-        image_dim: images.size()[1],
-        dropout: 0.0,
-        standardize: false,
-    };
+        checkpoint.shape("softmax.bias").unwrap()[0] as i64,
+        checkpoint.shape("image.bias").unwrap()[0] as i64,
+        images.size()[1],
+    );
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = MergeRnn::new(store.root(), &config);
     weights::load(&mut store, &checkpoint, str::to_owned, |name| name == "images").unwrap();
@@ -108,14 +106,7 @@ fn beams_choose_what_raw_probabilities_choose() {
 fn a_new_network_is_drawn_as_glorot_and_bengio_say() {
     tch::manual_seed(1);
     let store = nn::VarStore::new(Device::Cpu);
-    let config = MergeRnnConfig {
-        architecture: Architecture::Inject,
-        vocab_size: 300,
-        layer_size: 64,
-        image_dim: 100,
-        dropout: 0.0,
-        standardize: false,
-    };
+    let config = MergeRnnConfig::plain(Architecture::Inject, 300, 64, 100);
     let _network = MergeRnn::new(store.root(), &config);
     // The LSTM's kernel has 128 + 64 inputs and 256 outputs.
     for (name, sum) in [

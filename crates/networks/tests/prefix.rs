@@ -18,13 +18,7 @@ use networks::{InitialWeights, Pass, Standardization};
 use tch::{Device, Kind, Tensor, nn};
 
 const PREFIX: i64 = 3;
-const MAPPER: MapperConfig = MapperConfig {
-    kind: MapperKind::Mlp,
-    clip_dim: 16,
-    prefix_length: PREFIX,
-    dropout: 0.0,
-    standardize: false,
-};
+const MAPPER: MapperConfig = MapperConfig::plain(MapperKind::Mlp, 16, PREFIX);
 const FULL_STOP: usize = 13;
 const TOLERANCE: f64 = 1e-5;
 const NOTICED: f64 = 10.0 * TOLERANCE;

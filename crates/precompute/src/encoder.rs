@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
-use networks::clip::{self, ClipError, LoadedClip};
+use networks::ModelError;
+use networks::clip::{self, LoadedClip};
 use networks::efficientnet::EfficientNetLite;
 use networks::memory::{OutOfMemory, try_catch_out_of_memory};
 use networks::normalized;
@@ -68,7 +69,7 @@ enum Tower {
 pub enum EncoderError {
     /// CLIP cannot be loaded or used.
     #[error(transparent)]
-    Clip(#[from] ClipError),
+    Clip(#[from] ModelError),
     /// The weights of VGG-16 or EfficientNet-Lite cannot be loaded.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -170,7 +171,7 @@ impl ImageEncoder {
         let folder = clip::folder_of(&source.path)?;
         let clip = LoadedClip::from_folder(&source.path, device, kind_of(source.dtype))?;
         let trained = identity_in(clip.model.config(), folder)?
-            .ok_or(ClipError::Absent("projection of another encoder's features"))?;
+            .ok_or(ModelError::Absent("projection of another encoder's features"))?;
         let encoder = Self::load(locked, device)?;
         if encoder.sha256() != trained.model_sha256 {
             let (folder, path) = (folder.to_owned(), locked.path.clone());

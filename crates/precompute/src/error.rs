@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foreign_text::{printable, printable_path};
-use networks::clip::ClipError;
+use networks::ModelError;
 use networks::memory::OutOfMemory;
 use tch::TchError;
 
@@ -27,8 +27,8 @@ pub struct OtherFeatures {
     pub differences: Vec<String>,
 }
 
-impl From<ClipError> for Error {
-    fn from(error: ClipError) -> Self {
+impl From<ModelError> for Error {
+    fn from(error: ModelError) -> Self {
         Self::Clip(Box::new(error))
     }
 }
@@ -99,7 +99,7 @@ pub enum Error {
     },
     /// A CLIP cannot project features.
     #[error(transparent)]
-    Clip(Box<ClipError>),
+    Clip(Box<ModelError>),
     /// Features are of another encoder than a CLIP was trained on.
     #[error(transparent)]
     OtherFeatures(Box<OtherFeatures>),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use networks::clip::{self, ClipConfig, ClipError, LoadedClip, LockedEncoder};
+use networks::ModelError;
+use networks::clip::{self, ClipConfig, LoadedClip, LockedEncoder};
 use networks::normalized;
 use runs::{Identity, Network};
 use serde_json::{Map, Value, json};
@@ -28,7 +29,7 @@ pub fn locked_encoder(identity: &Identity) -> LockedEncoder {
 ///
 /// # Errors
 /// Names the config that cannot be read.
-pub fn locked_identity(path: &Path) -> Result<Option<Identity>, ClipError> {
+pub fn locked_identity(path: &Path) -> Result<Option<Identity>, ModelError> {
     let folder = clip::folder_of(path)?;
     identity_in(&ClipConfig::from_folder(folder)?, folder)
 }
@@ -36,9 +37,9 @@ pub fn locked_identity(path: &Path) -> Result<Option<Identity>, ClipError> {
 pub(crate) fn identity_in(
     config: &ClipConfig,
     folder: &Path,
-) -> Result<Option<Identity>, ClipError> {
+) -> Result<Option<Identity>, ModelError> {
     let Some(encoder) = &config.image_encoder else { return Ok(None) };
-    serde_json::from_value(json!(encoder)).map(Some).map_err(|error| ClipError::InvalidConfig {
+    serde_json::from_value(json!(encoder)).map(Some).map_err(|error| ModelError::InvalidConfig {
         path: folder.join("config.json"),
         reason: format!("image_encoder: {error}"),
     })

@@ -17,23 +17,23 @@
 //! assert_eq!(add_all(&[1, 2, 3], &mut Silent), 6);
 //! ```
 
-/// Receives progress events. One task is in progress at a time.
+/// Receives progress events, which it ignores by default. One task is in progress at a time.
 pub trait Progress {
     /// Starts a task, of whose `total` units, if known, `done` are done already. It takes the place
     /// of the task before it.
-    fn start(&mut self, task: &str, unit: Unit, total: Option<u64>, done: u64);
+    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
 
     /// Reports the number of units done since the beginning of the task.
-    fn position(&mut self, done: u64);
+    fn position(&mut self, _done: u64) {}
 
     /// Sets a short text that is shown with the task, such as the newest loss.
     fn detail(&mut self, _text: &str) {}
 
     /// Ends the task, finished or failed.
-    fn finish(&mut self);
+    fn finish(&mut self) {}
 
     /// Shows a message.
-    fn note(&mut self, message: &str);
+    fn note(&mut self, _message: &str) {}
 
     /// Reports whether there is work that is not saved. While there is, a stop must be left to the
     /// work, which saves it; else the process may end at once.
@@ -53,12 +53,7 @@ pub enum Unit {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
-    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
-    fn position(&mut self, _done: u64) {}
-    fn finish(&mut self) {}
-    fn note(&mut self, _message: &str) {}
-}
+impl Progress for Silent {}
 
 /// Part of a larger task: positions count from where the part begins.
 pub struct Part<'a> {
@@ -74,8 +69,6 @@ impl<'a> Part<'a> {
 }
 
 impl Progress for Part<'_> {
-    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
-
     fn position(&mut self, done: u64) {
         self.whole.position(self.begin + done);
     }
@@ -83,8 +76,6 @@ impl Progress for Part<'_> {
     fn detail(&mut self, text: &str) {
         self.whole.detail(text);
     }
-
-    fn finish(&mut self) {}
 
     fn note(&mut self, message: &str) {
         self.whole.note(message);

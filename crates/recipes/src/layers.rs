@@ -110,14 +110,16 @@ pub(crate) fn parse_override(argument: &str) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
+/// Returns the section of this dotted name; `None` if there is none.
+fn section_of<'t>(table: &'t mut Table, name: &str) -> Option<&'t mut Table> {
+    name.split('.').try_fold(table, |table, part| table.get_mut(part)?.as_table_mut())
+}
+
 /// Renames old keys; fails with a key that is given under both names.
 fn rename_old_keys(table: &mut Table) -> Result<(), &'static str> {
     for (old, new) in RENAMED {
         let Some((sections, old)) = old.rsplit_once('.') else { continue };
-        let section = sections.split('.').try_fold(&mut *table, |table, section| {
-            table.get_mut(section).and_then(Value::as_table_mut)
-        });
-        let Some(section) = section else { continue };
+        let Some(section) = section_of(table, sections) else { continue };
         if let Some(value) = section.remove(old)
             && section.insert(new.to_owned(), value).is_some()
         {
@@ -151,10 +153,7 @@ pub(crate) fn merge(table: &mut Table, over: Table, section: &str) {
 /// Gives the sections of several kinds the defaults of the kind that they have.
 pub(crate) fn fill_kinds(table: &mut Table) {
     for (name, _) in kinds() {
-        let section = name.split('.').try_fold(&mut *table, |table, section| {
-            table.get_mut(section).and_then(Value::as_table_mut)
-        });
-        let Some(section) = section else { continue };
+        let Some(section) = section_of(table, name) else { continue };
         let defaults = section.get("kind").and_then(|kind| defaults_of_kind(name, kind));
         for (key, value) in defaults.into_iter().flatten() {
             section.entry(key).or_insert(value);

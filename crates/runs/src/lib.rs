@@ -32,5 +32,5 @@ pub use error::Error;
 pub use hardware::Hardware;
 pub use image_keywords::{ImageKeywords, Keyword, KeywordsIdentity};
 pub use provenance::Provenance;
-pub use run_folder::{RunFolder, write_json};
+pub use run_folder::RunFolder;
 pub use scores_file::{ScoreSettings, ScoreTags, ScoresFile, UsedCheckpoint};

@@ -23,7 +23,6 @@ use durable::digests;
 use durable::sealed;
 use foreign_text::printable_path;
 use recipes::{Config, System};
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
@@ -281,15 +280,4 @@ fn runs_beside(path: &Path) -> String {
     let names = runs.iter().take(SHOWN).map(|run| printable_path(run).to_string());
     let more = if runs.len() > SHOWN { ", ..." } else { "" };
     format!("\nhint: the runs there are {}{more}", names.collect::<Vec<_>>().join(", "))
-}
-
-/// Writes `value` as indented JSON by an atomic rename.
-///
-/// # Errors
-/// Names the file.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let mut json = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::File { path: path.to_owned(), reason: error.to_string() })?;
-    json.push('\n');
-    Ok(durable::write(path, json.as_bytes())?)
 }

@@ -9,13 +9,11 @@ use std::path::{Path, PathBuf};
 use caption_metrics::{Diversity, Evaluation, KeyStyle};
 use durable::digests::{self, Digests};
 use durable::sealed;
-use recipes::DecodingDtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::metrics::ScoredSplit;
-use crate::run_folder::write_json;
 
 const SCORES: &str = "scores.json";
 const PREDICTIONS: &str = "predictions.json";
@@ -107,12 +105,9 @@ pub struct ScoreTags {
 
 /// Settings of scores besides the checkpoint; the tokenizer is in [`Protocol`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ScoreSettings {
     /// Split of the images.
     pub split: ScoredSplit,
-    /// Type of weights and activations while captioning.
-    pub precision: DecodingDtype,
     /// Keys of the decoding and their values, as TOML writes them.
     pub decoding: BTreeMap<String, String>,
     /// Settings that differ from those of the official scores, such as `num_beams=5`.
@@ -180,10 +175,10 @@ pub fn write<'a>(
         .clone()
         .map(|one| CocoResult { image_id: one.file_name, caption: one.prediction })
         .collect();
-    write_json(&folder.join(PREDICTIONS), &results)?;
+    durable::write_json(&folder.join(PREDICTIONS), &results)?;
     let references: serde_json::Map<String, serde_json::Value> =
         captions.map(|one| (one.file_name.to_owned(), one.references.to_vec().into())).collect();
-    write_json(&folder.join(REFERENCES), &references)?;
+    durable::write_json(&folder.join(REFERENCES), &references)?;
     durable::write_with(&folder.join(PER_IMAGE), |out| evaluation.write_csv(out, KeyStyle::Plain))?;
     let mut files = Digests::new();
     for name in [PREDICTIONS, REFERENCES, PER_IMAGE] {
@@ -201,8 +196,8 @@ mod tests {
     fn changed_settings_name_a_folder_and_official_scores_have_none() {
         let variant = |changed: &[&str]| {
             let changed = changed.iter().map(ToString::to_string).collect();
-            let (split, precision) = (ScoredSplit::Test, DecodingDtype::F32);
-            ScoreSettings { split, precision, decoding: BTreeMap::new(), changed }.variant()
+            let split = ScoredSplit::Test;
+            ScoreSettings { split, decoding: BTreeMap::new(), changed }.variant()
         };
         assert_eq!(variant(&[]), None);
         assert_eq!(variant(&["kind=\"beam\"", "num_beams=5"]).unwrap(), "kind=beam,num_beams=5");

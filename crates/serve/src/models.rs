@@ -15,7 +15,6 @@ use tch::{Device, Kind, Tensor};
 use training::captioner::Captioner;
 use training::captions::{Caption, for_people, ranked};
 use training::clip_scorer;
-use training::inputs::normalized;
 use training::keyword_selector::KeywordSelector;
 
 use crate::backend::{
@@ -146,7 +145,7 @@ impl Models {
         let texts: Vec<&str> =
             candidates.iter().map(|(_, candidate)| candidate.caption.as_str()).collect();
         let indices: Vec<usize> = candidates.iter().map(|(image, _)| *image).collect();
-        let images = normalized(&images.rows(&indices)?);
+        let images = networks::normalized(&images.rows(&indices)?)?;
         let cosines = |prompt: &str| -> Result<Vec<f64>, Error> {
             let (texts, _) = clip_scorer::encode(&similarity_model.texts, prompt, &texts)?;
             Ok(clip_scorer::row_products(&texts, &images)?)

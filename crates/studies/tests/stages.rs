@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use durable::kept::Key;
 use studies::stages::{
-    Check, Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, StageAction, State, run,
+    Damage, Input, Observer, Outcome, Plan, Resume, Runner, Stage, StageAction, State, run,
 };
 use test_support::wait_for_path;
 
@@ -83,12 +83,9 @@ impl Place {
         Stage {
             name: name.to_owned(),
             arguments: vec!["write".to_owned(), file.display().to_string(), text.to_owned()],
-            resume: Resume::Restart,
-            inputs: Vec::new(),
             after: after.to_vec(),
             outputs: vec![file],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         }
     }
 }

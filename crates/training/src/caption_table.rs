@@ -58,16 +58,11 @@ impl CaptionTable {
                 )));
             }
         };
-        let error = |reason: String| Error::RunFile { path: path.to_owned(), reason };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(error(format!("cannot be read: {source}"))),
-        };
-        let rows = rows(format, &text).map_err(|reason| {
-            error(format!(
+        let rows = rows(format, &read_if_there(path)?).map_err(|reason| Error::RunFile {
+            path: path.to_owned(),
+            reason: format!(
                 "{reason}, so no captions can be added\nhint: choose another file, or remove it"
-            ))
+            ),
         })?;
         let pictures = rows.iter().map(|row| row.file_name.clone()).collect();
         Ok(Self { path: path.to_owned(), format, rows, pictures })
@@ -110,6 +105,17 @@ impl CaptionTable {
     }
 }
 
+/// Returns the text of a file; an empty one if there is no file.
+fn read_if_there(path: &Path) -> Result<String, Error> {
+    match std::fs::read_to_string(path) {
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|source| {
+            let reason = format!("cannot be read: {source}");
+            Error::RunFile { path: path.to_owned(), reason }
+        }),
+    }
+}
+
 /// Parses the text of a table.
 fn rows(format: Format, text: &str) -> Result<Vec<Row>, String> {
     match format {
@@ -149,14 +155,7 @@ pub fn write_text(path: &Path, captions: &[String], existing: Existing) -> Resul
     let mut lines = Vec::new();
     let before;
     if existing == Existing::Append {
-        before = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == ErrorKind::NotFound => String::new(),
-            Err(source) => {
-                let reason = format!("cannot be read: {source}");
-                return Err(Error::RunFile { path: path.to_owned(), reason });
-            }
-        };
+        before = read_if_there(path)?;
         lines.extend(before.lines());
     }
     for caption in captions {

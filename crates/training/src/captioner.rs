@@ -4,6 +4,7 @@ use std::path::Path;
 
 use keywords::Keyword;
 use networks::libtorch::Tf32Scope;
+use networks::normalized;
 use precompute::ImageEncoder;
 use progress::Progress;
 use recipes::{CheckpointChoice, Config, Decoding, DecodingDtype, System};
@@ -13,7 +14,6 @@ use tch::{Device, Kind, Tensor};
 
 use crate::captions::{Caption, ImageInputs, Writer};
 use crate::error::Error;
-use crate::inputs;
 use crate::keyword_selector::KeywordSelector;
 use crate::memory;
 use crate::systems::merge_rnn::MergeRnnWriter;
@@ -142,7 +142,7 @@ impl Captioner {
         let normalize = self.config.data.normalize_embeddings
             || identity.is_some_and(|identity| identity.normalize);
         let embeddings =
-            if normalize { inputs::normalized(embeddings) } else { embeddings.shallow_clone() };
+            if normalize { normalized(embeddings)? } else { embeddings.shallow_clone() };
         let words = |chosen: Vec<Keyword>| chosen.into_iter().map(|keyword| keyword.word).collect();
         let keywords = selector
             .map(|selector| selector.select(&embeddings))

@@ -33,15 +33,12 @@ pub enum Error {
     /// Model weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] networks::weights::WeightsError),
-    /// A model's configuration cannot be used.
+    /// GPT-2 or CLIP cannot be used.
     #[error(transparent)]
-    Gpt2Config(#[from] networks::gpt2::ConfigError),
+    Model(#[from] networks::ModelError),
     /// The decoding strategy cannot be used.
     #[error(transparent)]
     Decoding(#[from] networks::decode::StrategyError),
-    /// CLIP cannot be used.
-    #[error(transparent)]
-    Clip(#[from] networks::clip::ClipError),
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] networks::device::DeviceError),

@@ -223,9 +223,8 @@ fn settings(
     if let Some(frequencies) = &metrics.cider_frequencies {
         changed.push(format!("cider_df={}", frequencies.images()));
     }
-    let precision = config.decoding.dtype;
     let decoding = config.values().into_iter().filter(|(key, _)| key.starts_with("decoding."));
-    Ok(ScoreSettings { split, precision, decoding: decoding.collect(), changed })
+    Ok(ScoreSettings { split, decoding: decoding.collect(), changed })
 }
 
 /// Returns the folder of a run's scores with these settings.

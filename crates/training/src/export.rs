@@ -6,8 +6,8 @@ use std::str::FromStr;
 use networks::weights;
 use networks::weights::write_tensors;
 use networks::{STANDARDIZATION, Standardization};
+use runs::RunFolder;
 use runs::checkpoints;
-use runs::{RunFolder, write_json};
 use tch::{Device, Tensor};
 
 use crate::checkpoint;
@@ -67,7 +67,7 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
         .collect::<Result<Vec<_>, Error>>()?;
     let staging = staged(out)?;
     tokenizer.save(staging.path())?;
-    write_json(&staging.path().join("config.json"), &config)?;
+    durable::write_json(&staging.path().join("config.json"), &config)?;
     write_tensors(&staging.path().join("model.safetensors"), &tensors)?;
     Ok(staging.keep(out)?)
 }

@@ -7,7 +7,7 @@ use foreign_text::{printable, printable_path};
 use keywords::ImageKeywords;
 use precompute::{Embeddings, Network};
 use recipes::{Data, System};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use words::{Gpt2Tokenizer, karpathy_tokens};
 
 use crate::batches::{TokenRow, cut_long_rows};
@@ -48,7 +48,7 @@ impl Inputs {
             .collect();
         let mut embeddings = file.tensor(device)?;
         if data.normalize_embeddings && !identity.normalize {
-            embeddings = normalized(&embeddings);
+            embeddings = networks::normalized(&embeddings)?;
         }
         let embeddings_sha256 = file.sha256().to_owned();
         Ok(Self { corpus, split, identity, embeddings, embeddings_sha256, rows })
@@ -254,24 +254,12 @@ pub fn check_pictures(file: &Embeddings, corpus: &Corpus) -> Result<(), Error> {
     Ok(file.check_pictures(names, |index| corpus.picture(index))?)
 }
 
-/// Divides rows by their L2 norms; `[rows, dim]` in and out.
-pub fn normalized(embeddings: &Tensor) -> Tensor {
-    let norms = embeddings.norm_scalaropt_dim(2.0, [-1], true);
-    (embeddings / norms).to_kind(Kind::Float)
-}
-
 /// Reads the tokenizer in a GPT-2's folder, and checks it against the model's vocabulary.
 ///
 /// # Errors
 /// Fails if it has tokens that the model has no embedding for.
 pub fn load_tokenizer(folder: &Path, vocab_size: i64) -> Result<Gpt2Tokenizer, Error> {
     let tokenizer = Gpt2Tokenizer::from_folder(folder)?;
-    if tokenizer.vocab_size() as i64 > vocab_size {
-        return Err(Error::Mismatch(format!(
-            "the tokenizer in {} has {} tokens, but the model's vocab_size is {vocab_size}; the two files are of different models",
-            printable_path(folder),
-            tokenizer.vocab_size(),
-        )));
-    }
+    words::check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
     Ok(tokenizer)
 }

@@ -1,7 +1,7 @@
 //! GPT-2's configuration and tokenizer in a run folder, which makes it self-contained.
 
 use networks::gpt2::Gpt2Config;
-use runs::{RunFolder, write_json};
+use runs::RunFolder;
 use words::Gpt2Tokenizer;
 
 use crate::error::Error;
@@ -28,5 +28,5 @@ pub(crate) fn save(
 ) -> Result<(), Error> {
     durable::create_dir_all(&run.gpt2())?;
     tokenizer.save(&run.gpt2())?;
-    Ok(write_json(&run.gpt2().join("config.json"), config)?)
+    Ok(durable::write_json(&run.gpt2().join("config.json"), config)?)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use caption_metrics::consensus::Consensus;
 use caption_metrics::{Evaluation, Options};
+use networks::normalized;
 use rayon::prelude::*;
 use recipes::Data;
 use runs::scores_file;
@@ -12,7 +13,7 @@ use tch::Device;
 
 use crate::error::Error;
 use crate::evaluate::{CaptionedImage, scores};
-use crate::inputs::{Inputs, normalized};
+use crate::inputs::Inputs;
 
 /// Captions and scores the test images of `data` by the consensus of their `neighbours`.
 ///
@@ -72,7 +73,7 @@ fn nearest(
     count: usize,
 ) -> Result<Vec<Vec<usize>>, Error> {
     let unit = |images: &[usize]| normalized(&inputs.embeddings_of(images));
-    let cosines = unit(test).matmul(&unit(train).tr());
+    let cosines = unit(test)?.matmul(&unit(train)?.tr());
     let order = cosines.argsort_stable(true, -1, true).narrow(1, 0, count as i64).contiguous();
     let order = Vec::<i64>::try_from(order.view([-1]))?;
     let rows = order.chunks(count).map(|row| row.iter().map(|&index| index as usize).collect());

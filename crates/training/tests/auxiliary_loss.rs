@@ -80,9 +80,7 @@ impl Case {
 }
 
 fn sorted(store: &nn::VarStore) -> Vec<Tensor> {
-    let mut weights: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    weights.sort_by(|(a, _), (b, _)| a.cmp(b));
-    weights.into_iter().map(|(_, weight)| weight).collect()
+    training::named_variables(store).into_iter().map(|(_, weight)| weight).collect()
 }
 
 fn block(first: i64) -> Block {

@@ -35,16 +35,9 @@ fn start(way: Way) -> (ClipCaptioner, Vec<(String, Tensor)>, AdamW) {
         n_head: 4,
         ..Gpt2Config::default()
     };
-    let mapper = MapperConfig {
-        kind: way.kind,
-        clip_dim: 16,
-        prefix_length: 3,
-        dropout: 0.0,
-        standardize: false,
-    };
+    let mapper = MapperConfig::plain(way.kind, 16, 3);
     let captioner = ClipCaptioner::new(store.root(), &gpt2, &mapper);
-    let mut trained: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    trained.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut trained = training::named_variables(&store);
     trained.retain(|(name, tensor)| {
         let is_frozen = way.is_frozen && name.starts_with("gpt.");
         let _ = tensor.set_requires_grad(!is_frozen);

@@ -21,7 +21,7 @@ fn spaces_are_cleaned_up_before_a_caption_is_cut_where_the_protocol_says_so() {
         let sets: Vec<String> = sets.iter().map(|set| format!("decoding.{set}")).collect();
         let captioner = Captioner::load(&run, Device::Cpu, None, &sets, None).unwrap();
         let embeddings = Tensor::arange_start(0, 8, (Kind::Float, Device::Cpu)).square().sin();
-        let embeddings = training::inputs::normalized(&embeddings.unsqueeze(0));
+        let embeddings = networks::normalized(&embeddings.unsqueeze(0)).unwrap();
         let pictures = ImageInputs { embeddings, keywords: None, numbers: vec![0] };
         captioner.caption(&pictures, &mut progress::Silent).unwrap()[0][0].text.clone()
     };

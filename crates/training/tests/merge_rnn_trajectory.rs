@@ -35,14 +35,12 @@ fn distance(name: &str, architecture: Architecture, max_norm: f64, parts: usize)
         serde_json::from_slice(&std::fs::read(file("numbers.json")).unwrap()).unwrap();
     let initial = Checkpoint::open(&file(&format!("{name}.initial.safetensors"))).unwrap();
     let images = initial.tensor("images", Device::Cpu).unwrap();
-    let config = MergeRnnConfig {
+    let config = MergeRnnConfig::plain(
         architecture,
-        vocab_size: initial.shape("softmax.bias").unwrap()[0] as i64,
-        layer_size: initial.shape("image.bias").unwrap()[0] as i64,
-        image_dim: images.size()[1],
-        dropout: 0.0,
-        standardize: false,
-    };
+        initial.shape("softmax.bias").unwrap()[0] as i64,
+        initial.shape("image.bias").unwrap()[0] as i64,
+        images.size()[1],
+    );
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = MergeRnn::new(store.root(), &config);
     weights::load(&mut store, &initial, str::to_owned, |name| name == "images").unwrap();

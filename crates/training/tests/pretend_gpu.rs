@@ -133,8 +133,7 @@ impl Language {
     }
 
     fn way(&self, values: &[[Tensor; 2]]) -> Way {
-        let mut state: Vec<(String, Tensor)> = self.store.variables().into_iter().collect();
-        state.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut state = training::named_variables(&self.store);
         state.extend(self.learner.optimizer().moments());
         let read = |tensor: &Tensor| tensor.detach().to_device(Device::Cpu).copy();
         Way {

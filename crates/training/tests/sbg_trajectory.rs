@@ -78,8 +78,7 @@ fn distance(recipe: &Recipe) -> [f64; 4] {
     let config = Gpt2Config::open(&model.path().with_file_name("config.json")).unwrap();
     let network = LanguageModel::new(store.root(), &config);
     gpt2::load_pretrained(&mut store, "gpt", &model, Vocabulary::Same).unwrap();
-    let mut weights: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    weights.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let weights = training::named_variables(&store);
     let shared = weights.iter().map(|(name, weight)| (name.clone(), weight.shallow_clone()));
     let options = AdamWOptions {
         rule: recipe.rule,

@@ -12,13 +12,12 @@ use std::path::PathBuf;
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix::{self, ClipCaptioner, MapperConfig, MapperKind};
 use networks::weights::Checkpoint;
-use networks::{Pass, Precision};
+use networks::{Pass, Precision, normalized};
 use recipes::{Rule, Schedule};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
 use training::PrefixBatch as Part;
 use training::batches::{TokenRow, cut_long_rows};
-use training::inputs::normalized;
 use training::learner::{Learner, LearnerOptions};
 use training::optimizer::{AdamW, AdamWOptions, clipping_factor, total_norm};
 use training::schedule::RateSchedule;
@@ -137,13 +136,7 @@ fn initial(recipe: &Recipe) -> (Vec<(String, Tensor)>, ClipCaptioner) {
             };
         }
     }
-    let mapper = MapperConfig {
-        kind,
-        clip_dim: sizes.clip_dim,
-        prefix_length: sizes.prefix_length,
-        dropout: 0.0,
-        standardize: false,
-    };
+    let mapper = MapperConfig::plain(kind, sizes.clip_dim, sizes.prefix_length);
     let mut store = nn::VarStore::new(Device::Cpu);
     let captioner = ClipCaptioner::new(store.root(), &config, &mapper);
     let model = open("model.safetensors");
@@ -217,7 +210,7 @@ fn batches(recipe: &Recipe) -> Vec<Vec<Part>> {
     }
     let mut embeddings = tensor(&inputs, "embeddings");
     if recipe.normalize {
-        embeddings = normalized(&embeddings);
+        embeddings = normalized(&embeddings).unwrap();
     }
     let prefix_length = json::<Sizes>("sizes.json").prefix_length;
     let order = integers(&inputs, "order");

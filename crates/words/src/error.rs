@@ -1,7 +1,7 @@
 //! Errors of reading, training, using and writing tokenizers.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 
@@ -51,6 +51,19 @@ pub enum TokenizerError {
         /// Smallest possible vocabulary size.
         least: usize,
     },
+    /// The tokenizer has more tokens than a model has embeddings.
+    #[error(
+        "the tokenizer in {} has {tokens} tokens, but the model's vocab_size is {known}; the two files are of different models",
+        printable_path(folder)
+    )]
+    OtherModel {
+        /// Folder of the tokenizer.
+        folder: PathBuf,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Embeddings of the model.
+        known: i64,
+    },
     /// The `tokenizers` library failed, which it does not do on checked files.
     #[error("the tokenizers library failed: {0}")]
     Library(String),
@@ -65,4 +78,12 @@ impl TokenizerError {
     pub(crate) fn library(source: tokenizers::Error) -> Self {
         Self::Library(source.to_string())
     }
+}
+
+/// Fails if the tokenizer in `folder` has more tokens than the model has embeddings.
+pub fn check_vocabulary(folder: &Path, tokens: usize, known: i64) -> Result<(), TokenizerError> {
+    if tokens as i64 <= known {
+        return Ok(());
+    }
+    Err(TokenizerError::OtherModel { folder: folder.to_owned(), tokens, known })
 }

@@ -43,7 +43,7 @@ pub use bart::BartTokenizer;
 pub use bert::BertTokenizer;
 pub use clean_up::clean_up_tokenization;
 pub use clip::{ClipTokenizer, PaddedRows};
-pub use error::TokenizerError;
+pub use error::{TokenizerError, check_vocabulary};
 pub use gpt2::Gpt2Tokenizer;
 pub use label::{Label, PartOfSpeech};
 pub use vocabulary::{Vocabulary, karpathy_tokens};

@@ -64,10 +64,7 @@ impl Vocabulary {
     /// # Errors
     /// Fails, naming the file, if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
-        let mut json = serde_json::to_string_pretty(&self.words)
-            .map_err(|error| invalid(path, error.to_string()))?;
-        json.push('\n');
-        Ok(durable::write(path, json.as_bytes())?)
+        Ok(durable::write_json(path, &self.words)?)
     }
 
     /// Returns the number of ids: the words and the two special ids.

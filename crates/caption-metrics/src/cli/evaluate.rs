@@ -402,7 +402,7 @@ fn describe(protocol: &Protocol) -> String {
 /// Writes a result as JSON, if a file is named.
 fn write_json(path: Option<&Path>, result: &impl Serialize) -> anyhow::Result<()> {
     if let Some(path) = path {
-        durable::write(path, (serde_json::to_string_pretty(result)? + "\n").as_bytes())?;
+        durable::write_json(path, result)?;
     }
     Ok(())
 }

@@ -16,7 +16,6 @@ use precompute::Embeddings;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use runs::write_json;
 use tch::{Device, Kind, Tensor, nn};
 use training::Error;
 use training::learner::Model;
@@ -143,7 +142,7 @@ pub fn lit(
     store.set_kind(options.kind);
     tokenizer.save(folder)?;
     clip::save_folder(folder, &store, &config)?;
-    write_json(&folder.join(RETRIEVAL_FILE), &retrievals)?;
+    durable::write_json(&folder.join(RETRIEVAL_FILE), &retrievals)?;
     Ok(Some(retrievals))
 }
 

@@ -1,10 +1,10 @@
 //! Retrieval of images by their captions, as CLIP models are compared.
 
 use networks::clip::ClipModel;
+use networks::normalized;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 use training::Error;
-use training::inputs::normalized;
 use words::ClipTokenizer;
 
 /// File of [`Retrievals`] in a model's folder.
@@ -55,7 +55,7 @@ pub(super) fn measure(
     captions: &[&[String]],
 ) -> Result<Retrieval, Error> {
     let _no_grad = tch::no_grad_guard();
-    let images = normalized(&model.project_features(features)?);
+    let images = normalized(&model.project_features(features)?)?;
     let mut queries: Vec<(usize, Vec<u32>)> = Vec::new();
     for (image, captions) in captions.iter().enumerate() {
         queries.extend(tokenizer.encode_batch(captions)?.into_iter().map(|ids| (image, ids)));
@@ -67,7 +67,7 @@ pub(super) fn measure(
         let rows: Vec<&[u32]> = batch.iter().map(|(_, ids)| &ids[..]).collect();
         let padded = tokenizer.pad(&rows);
         let ids = Tensor::from_slice(&padded.ids).view([padded.rows as i64, padded.tokens as i64]);
-        let similarities = normalized(&model.encode_text(&ids, None)?).matmul(&images.tr());
+        let similarities = normalized(&model.encode_text(&ids, None)?)?.matmul(&images.tr());
         let own: Vec<i64> = batch.iter().map(|&(image, _)| image as i64).collect();
         ranks.extend(ranks_of(&similarities, &Tensor::from_slice(&own)));
     }

@@ -1,11 +1,11 @@
 //! Captions by every decoding strategy: the device must generate the CPU's tokens.
 
 use networks::decode::{self, Options, Sampling, Strategy};
-use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, beam_search};
-use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use networks::merge_rnn::{MergeRnn, beam_search};
+use networks::prefix::ClipCaptioner;
 use tch::{Device, Kind, no_grad};
 
-use super::models::{model_on, random_tensor, small_gpt2};
+use super::models::{IMAGE_DIM, PREFIX, RNN, model_on, random_tensor, small_gpt2};
 use crate::compare::judge;
 use crate::error::CheckError;
 use crate::examination::Examination;
@@ -13,7 +13,6 @@ use crate::finding::{Group, Outcome, Verdict};
 
 const PICTURES: usize = 6;
 const MAX_TOKENS: usize = 16;
-const IMAGE_DIM: i64 = 24;
 /// Tolerance for a sum of up to sixteen log-probabilities, each accurate to about 1e-6.
 const TOLERANCE: f64 = 1e-4;
 
@@ -50,15 +49,8 @@ type Caption = (Vec<i64>, f64);
 
 fn generate_captions(device: Device, strategy: Strategy) -> Result<Vec<Caption>, CheckError> {
     let config = small_gpt2();
-    let mapper = MapperConfig {
-        kind: MapperKind::Mlp,
-        clip_dim: IMAGE_DIM,
-        prefix_length: 5,
-        dropout: 0.0,
-        standardize: false,
-    };
     let (_store, model) =
-        model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
+        model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &PREFIX)))?;
     let numbers: Vec<u64> = (0..PICTURES as u64).collect();
     // Every sixteenth token is a stop token, so that captions differ in length.
     let stops: Vec<bool> = (0..config.vocab_size).map(|id| id % 16 == 3).collect();
@@ -69,15 +61,7 @@ fn generate_captions(device: Device, strategy: Strategy) -> Result<Vec<Caption>,
 }
 
 fn generate_sentences(device: Device) -> Result<Vec<Caption>, CheckError> {
-    let config = MergeRnnConfig {
-        architecture: Architecture::Merge,
-        vocab_size: 120,
-        layer_size: 32,
-        image_dim: IMAGE_DIM,
-        dropout: 0.0,
-        standardize: false,
-    };
-    let (_store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
+    let (_store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &RNN)))?;
     let images = random_tensor(9, &[PICTURES as i64, IMAGE_DIM], device);
     let all = beam_search(&model, &images, 5, MAX_TOKENS);
     Ok(all.into_iter().map(|one| (one.words, one.log_probability)).collect())

@@ -1,7 +1,10 @@
 //! Models with device-independent random weights.
 
 use networks::gpt2::Gpt2Config;
+use networks::merge_rnn::{Architecture, MergeRnnConfig};
+use networks::prefix::{MapperConfig, MapperKind};
 use tch::{Device, Kind, Tensor, nn, no_grad};
+use training::named_variables;
 
 use crate::error::CheckError;
 
@@ -11,6 +14,14 @@ const SEED: i64 = 16;
 /// Standard deviation of the noise added to initial weights: biases of 0 and norms of 1 would hide
 /// errors.
 const NOISE: f64 = 0.1;
+
+/// Length of an image embedding.
+pub(crate) const IMAGE_DIM: i64 = 24;
+
+pub(crate) const PREFIX: MapperConfig = MapperConfig::plain(MapperKind::Mlp, IMAGE_DIM, 5);
+
+pub(crate) const RNN: MergeRnnConfig =
+    MergeRnnConfig::plain(Architecture::Merge, 120, 32, IMAGE_DIM);
 
 /// Returns the config of a two-layer GPT-2.
 pub(crate) fn small_gpt2() -> Gpt2Config {
@@ -44,13 +55,6 @@ pub(crate) fn model_on<M>(
     let model = build(&store.root())?;
     store.copy(&drawn)?;
     Ok((store, model))
-}
-
-/// Returns a store's variables, sorted by name.
-pub(crate) fn named_variables(store: &nn::VarStore) -> Vec<(String, Tensor)> {
-    let mut variables: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    variables.sort_by(|a, b| a.0.cmp(&b.0));
-    variables
 }
 
 /// Draws standard normal numbers on the CPU from `seed`, and copies them to `device`.

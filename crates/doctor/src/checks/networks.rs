@@ -8,9 +8,10 @@ use networks::libtorch;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, WordBatch};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 use tch::{Device, Kind, Tensor, no_grad};
+use training::named_variables;
 
 use super::files::{BART_END, BART_VOCABULARY, bart, vgg};
-use super::models::{caption, model_on, named_variables, random_tensor, small_gpt2};
+use super::models::{IMAGE_DIM, caption, model_on, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, compare_all};
 use crate::error::CheckError;
 use crate::examination::Examination;
@@ -196,8 +197,7 @@ fn captioner_gradients(
     kind: MapperKind,
 ) -> Result<Vec<Tensor>, CheckError> {
     let config = small_gpt2();
-    let mapper =
-        MapperConfig { kind, clip_dim: 24, prefix_length: 5, dropout: 0.0, standardize: false };
+    let mapper = MapperConfig::plain(kind, IMAGE_DIM, 5);
     let (store, model) =
         model_on(device, Kind::Float, |root| Ok(ClipCaptioner::new(root, &config, &mapper)))?;
     let captions: Vec<Vec<i64>> =
@@ -205,7 +205,7 @@ fn captioner_gradients(
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
     let images: Vec<i64> = (0..6).collect();
     let batch = TokenBatch::new(&rows, &images, mapper.prefix_length, device);
-    let embeddings = random_tensor(7, &[6, 24], device);
+    let embeddings = random_tensor(7, &[6, IMAGE_DIM], device);
     let loss = model.caption_loss(&embeddings, &batch, arithmetic.pass());
     gradients(&loss, &named_variables(&store))
 }
@@ -224,20 +224,13 @@ fn rnn_gradients(
     _: Arithmetic,
     architecture: Architecture,
 ) -> Result<Vec<Tensor>, CheckError> {
-    let config = MergeRnnConfig {
-        architecture,
-        vocab_size: 120,
-        layer_size: 32,
-        image_dim: 24,
-        dropout: 0.0,
-        standardize: false,
-    };
+    let config = MergeRnnConfig::plain(architecture, 120, 32, IMAGE_DIM);
     let (store, model) = model_on(device, Kind::Float, |root| Ok(MergeRnn::new(root, &config)))?;
     let captions: Vec<Vec<i64>> = (0..6).map(|number| caption(number, 2 + number, 120)).collect();
     let rows: Vec<&[i64]> = captions.iter().map(Vec::as_slice).collect();
     let images: Vec<i64> = (0..6).collect();
     let batch = WordBatch::new(&rows, &images, device);
-    let images = random_tensor(8, &[6, 24], device);
+    let images = random_tensor(8, &[6, IMAGE_DIM], device);
     let loss = model.loss(&images, &batch, Pass::TRAINING);
     gradients(&loss, &named_variables(&store))
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use networks::language_model::{Block, Blocks, LanguageModel};
 use networks::libtorch;
-use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig};
-use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind};
+use networks::merge_rnn::MergeRnn;
+use networks::prefix::ClipCaptioner;
 use recipes::{Rule, Schedule};
 use runs::checkpoints::{self, Position, Retention};
 use tch::{Device, Kind, Tensor, nn};
@@ -14,9 +14,9 @@ use training::checkpoint;
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
-use training::{MergeRnnBatch, PrefixBatch};
+use training::{MergeRnnBatch, PrefixBatch, named_variables};
 
-use super::models::{caption, model_on, named_variables, random_tensor, small_gpt2};
+use super::models::{IMAGE_DIM, PREFIX, RNN, caption, model_on, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, judge};
 use crate::error::CheckError;
 use crate::examination::Examination;
@@ -28,22 +28,6 @@ const STOP: u64 = 10;
 const CAPTIONS: usize = 8;
 /// Number of batches that training cycles through, so that it can learn them.
 const BATCHES: u64 = 4;
-const IMAGE_DIM: i64 = 24;
-const PREFIX: MapperConfig = MapperConfig {
-    kind: MapperKind::Mlp,
-    clip_dim: IMAGE_DIM,
-    prefix_length: 5,
-    dropout: 0.0,
-    standardize: false,
-};
-const RNN: MergeRnnConfig = MergeRnnConfig {
-    architecture: Architecture::Merge,
-    vocab_size: 120,
-    layer_size: 32,
-    image_dim: IMAGE_DIM,
-    dropout: 0.0,
-    standardize: false,
-};
 
 /// System to train.
 struct Task<M: Model> {

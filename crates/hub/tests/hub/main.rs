@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hub::{Error, ModelFiles, ModelReference, Options};
-use progress::{Progress, Unit};
+use progress::Progress;
 use server::Server;
 use tempfile::TempDir;
 
@@ -72,9 +72,6 @@ impl Machine {
 }
 
 impl Progress for Machine {
-    fn start(&mut self, _task: &str, _unit: Unit, _total: Option<u64>, _done: u64) {}
-    fn position(&mut self, _done: u64) {}
-    fn finish(&mut self) {}
     fn note(&mut self, line: &str) {
         self.said.push(line.to_owned());
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::text_model::{TextModelError, read_config};
+use crate::config::{check_sizes, from_json, read_config};
+use crate::error::ModelError;
 
 /// Sanity limit, more than ten times `bart-large-mnli`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;
@@ -49,12 +50,11 @@ impl BartConfig {
     ///
     /// # Errors
     /// Fails with the file, the field and the problem.
-    pub fn open(path: &Path) -> Result<Self, TextModelError> {
-        let config: Self = read_config(path)?;
-        config
-            .check()
-            .map_err(|reason| TextModelError::InvalidConfig { path: path.to_owned(), reason })?;
-        Ok(config)
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        read_config(path, |text| {
+            let config: Self = from_json(text)?;
+            config.check().map(|()| config)
+        })
     }
 
     /// Returns the number of classes.
@@ -70,7 +70,7 @@ impl BartConfig {
     }
 
     fn check(&self) -> Result<(), String> {
-        for (name, value, most) in [
+        check_sizes(&[
             ("vocab_size", self.vocab_size, 10_000_000),
             ("max_position_embeddings", self.max_position_embeddings, 1_000_000),
             ("d_model", self.d_model, MAX_WIDTH),
@@ -78,11 +78,7 @@ impl BartConfig {
             ("decoder_layers", self.decoder_layers, 200),
             ("encoder_ffn_dim", self.encoder_ffn_dim, 8 * MAX_WIDTH),
             ("decoder_ffn_dim", self.decoder_ffn_dim, 8 * MAX_WIDTH),
-        ] {
-            if !(1..=most).contains(&value) {
-                return Err(format!("{name} is {value}, but must be from 1 to {most}"));
-            }
-        }
+        ])?;
         for (name, heads) in [
             ("encoder_attention_heads", self.encoder_attention_heads),
             ("decoder_attention_heads", self.decoder_attention_heads),

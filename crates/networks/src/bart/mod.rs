@@ -18,8 +18,9 @@ pub use config::BartConfig;
 use layers::{Layer, linear, norm};
 
 use crate::device::upload;
+use crate::error::ModelError;
 use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm, Linear};
-use crate::text_model::TextModelError;
+use crate::token_rows::{check_ids, compute_by_length};
 use crate::weights::{self, Checkpoint};
 
 /// Unused rows at the start of the position embedding, a relic of BART's padding index.
@@ -92,7 +93,7 @@ impl BartClassifier {
     ///
     /// # Errors
     /// Fails if a file cannot be read, or a tensor is missing, unexpected or misshapen.
-    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, TextModelError> {
+    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, ModelError> {
         let config = BartConfig::open(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
@@ -131,35 +132,17 @@ impl BartClassifier {
     /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`TextModelError::Tokens`] if a row has no end token, has more tokens than the model has
-    /// positions, or has ids outside the vocabulary; [`TextModelError::Torch`] for example if memory is
+    /// [`ModelError::Tokens`] if a row has no end token, has more tokens than the model has
+    /// positions, or has ids outside the vocabulary; [`ModelError::Torch`] for example if memory is
     /// exhausted.
-    pub fn logits(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, TextModelError> {
+    pub fn logits(&self, rows: &[Vec<i64>], batch: usize) -> Result<Tensor, ModelError> {
         for row in rows {
             self.check_row(row)?;
         }
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| rows[row].len());
-        let mut parts = Vec::with_capacity(order.len().div_ceil(batch.max(1)));
-        for part in order.chunks(batch.max(1)) {
-            let chosen: Vec<&[i64]> = part.iter().map(|&row| rows[row].as_slice()).collect();
-            parts.push(tch::no_grad(|| self.batch_logits(&chosen))?);
-        }
-        let logits = Tensor::f_zeros(
-            [rows.len() as i64, self.config.num_labels()],
-            (Kind::Float, Device::Cpu),
-        )?;
-        if !parts.is_empty() {
-            // One transfer at the end: the GPU has all batches queued before the host waits.
-            let found = Tensor::f_cat(&parts, 0)?.f_to_device(Device::Cpu)?;
-            let positions: Vec<i64> = order.iter().map(|&row| row as i64).collect();
-            let _ = logits.shallow_clone().f_index_copy_(
-                0,
-                &Tensor::f_from_slice(&positions)?,
-                &found,
-            )?;
-        }
-        Ok(logits)
+        let (width, device) = (self.config.num_labels(), self.token_embedding.device());
+        let logits = compute_by_length(rows, batch, width, device, |rows| self.batch_logits(rows))?;
+        // One transfer at the end: the GPU has all batches queued before the host waits.
+        Ok(logits.f_to_device(Device::Cpu)?)
     }
 
     /// Returns zero-shot probabilities `[texts, candidates]` with one label per text.
@@ -177,7 +160,7 @@ impl BartClassifier {
         rows: &[Vec<i64>],
         candidates: usize,
         batch: usize,
-    ) -> Result<Tensor, TextModelError> {
+    ) -> Result<Tensor, ModelError> {
         assert!(
             candidates > 0 && rows.len().is_multiple_of(candidates),
             "rows must hold one pair per text and candidate"
@@ -232,23 +215,17 @@ impl BartClassifier {
         self.out_proj.forward(&self.dense.forward(&pooled)?.f_tanh()?)
     }
 
-    fn check_row(&self, row: &[i64]) -> Result<(), TextModelError> {
+    fn check_row(&self, row: &[i64]) -> Result<(), ModelError> {
         let BartConfig { vocab_size, max_position_embeddings, eos_token_id, .. } = self.config;
         let tokens = row.len();
         if tokens as i64 > max_position_embeddings {
-            return Err(TextModelError::Tokens(format!(
+            return Err(ModelError::Tokens(format!(
                 "a text has {tokens} tokens, but this BART takes at most {max_position_embeddings}"
             )));
         }
-        if let Some(id) = row.iter().find(|id| !(0..vocab_size).contains(*id)) {
-            return Err(TextModelError::Tokens(format!(
-                "token id {id} is not in the vocabulary of {vocab_size} tokens"
-            )));
-        }
+        check_ids(row.iter().copied(), vocab_size)?;
         if !row.contains(&eos_token_id) {
-            return Err(TextModelError::Tokens(format!(
-                "a text lacks the end token {eos_token_id}"
-            )));
+            return Err(ModelError::Tokens(format!("a text lacks the end token {eos_token_id}")));
         }
         Ok(())
     }

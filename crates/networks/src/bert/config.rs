@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::text_model::{TextModelError, read_config};
+use crate::config::{check_sizes, from_json, read_config};
+use crate::error::ModelError;
 
 /// Sanity limit, sixteen times `bert-large`, so that a wrong config fails early.
 const MAX_WIDTH: i64 = 16_384;
@@ -57,10 +58,11 @@ impl BertConfig {
     ///
     /// # Errors
     /// Fails with the file, the field and the problem.
-    pub fn open(folder: &Path) -> Result<Self, TextModelError> {
-        let path = folder.join("config.json");
-        let config: Self = read_config(&path)?;
-        config.check().map_err(|reason| TextModelError::InvalidConfig { path, reason })?;
+    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+        let config = read_config(&folder.join("config.json"), |text| {
+            let config: Self = from_json(text)?;
+            config.check().map(|()| config)
+        })?;
         check_modules(folder)?;
         Ok(config)
     }
@@ -69,18 +71,14 @@ impl BertConfig {
         if let Some(other) = self.model_type.as_ref().filter(|name| *name != "bert") {
             return Err(format!("model_type is {other}; only bert is supported"));
         }
-        for (name, value, most) in [
+        check_sizes(&[
             ("vocab_size", self.vocab_size, 10_000_000),
             ("max_position_embeddings", self.max_position_embeddings, 1_000_000),
             ("hidden_size", self.hidden_size, MAX_WIDTH),
             ("num_hidden_layers", self.num_hidden_layers, 200),
             ("intermediate_size", self.intermediate_size, 8 * MAX_WIDTH),
             ("type_vocab_size", self.type_vocab_size, 1_000),
-        ] {
-            if !(1..=most).contains(&value) {
-                return Err(format!("{name} is {value}, but must be from 1 to {most}"));
-            }
-        }
+        ])?;
         let heads = self.num_attention_heads;
         if heads < 1 || self.hidden_size % heads != 0 {
             return Err(format!("hidden_size is not a multiple of num_attention_heads, {heads}"));
@@ -111,12 +109,12 @@ struct Module {
 }
 
 /// Fails if sentence-transformers would compute something else than the mean over tokens.
-fn check_modules(folder: &Path) -> Result<(), TextModelError> {
+fn check_modules(folder: &Path) -> Result<(), ModelError> {
     let path = folder.join("modules.json");
     if !path.exists() {
         return Ok(());
     }
-    let modules: Vec<Module> = read_config(&path)?;
+    let modules: Vec<Module> = read_config(&path, from_json)?;
     for Module { path: name, class } in modules {
         match class.rsplit('.').next().unwrap_or_default() {
             "Transformer" | "Normalize" => {}
@@ -125,24 +123,25 @@ fn check_modules(folder: &Path) -> Result<(), TextModelError> {
                 let reason = format!(
                     "it has a module {class}; only Transformer, Pooling and Normalize are supported"
                 );
-                return Err(TextModelError::InvalidConfig { path, reason });
+                return Err(ModelError::InvalidConfig { path, reason });
             }
         }
     }
     Ok(())
 }
 
-fn check_pooling(path: &Path) -> Result<(), TextModelError> {
+fn check_pooling(path: &Path) -> Result<(), ModelError> {
     if !path.exists() {
         return Ok(());
     }
-    let settings: Map<String, Value> = read_config(path)?;
-    for (name, value) in settings {
-        let is_mean = name == "pooling_mode_mean_tokens";
-        if name.starts_with("pooling_mode_") && value.as_bool() != Some(is_mean) {
-            let reason = format!("{name} is {value}; only the mean over tokens is supported");
-            return Err(TextModelError::InvalidConfig { path: path.to_owned(), reason });
-        }
-    }
-    Ok(())
+    read_config(path, |text| {
+        let settings: Map<String, Value> = from_json(text)?;
+        let is_other = |(name, value): &(String, Value)| {
+            let is_mean = name == "pooling_mode_mean_tokens";
+            name.starts_with("pooling_mode_") && value.as_bool() != Some(is_mean)
+        };
+        settings.into_iter().find(is_other).map_or(Ok(()), |(name, value)| {
+            Err(format!("{name} is {value}; only the mean over tokens is supported"))
+        })
+    })
 }

@@ -17,8 +17,9 @@ pub use config::BertConfig;
 use layers::Layer;
 
 use crate::device::upload;
+use crate::error::ModelError;
 use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm};
-use crate::text_model::TextModelError;
+use crate::token_rows::{check_ids, compute_by_length};
 use crate::weights::{self, Checkpoint};
 
 /// BERT sentence encoder with frozen weights.
@@ -39,7 +40,7 @@ impl BertEncoder {
     /// # Errors
     /// Fails if a file cannot be read, the folder describes another pooling than the mean, or a
     /// tensor is missing, unexpected or misshapen.
-    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, TextModelError> {
+    pub fn from_folder(folder: &Path, device: Device) -> Result<Self, ModelError> {
         let config = BertConfig::open(folder)?;
         let checkpoint = Checkpoint::open(folder)?;
         let mut store = VarStore::new(device);
@@ -89,25 +90,14 @@ impl BertEncoder {
     /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
     ///
     /// # Errors
-    /// [`TextModelError::Tokens`] if a row is empty, has more tokens than the model has positions, or
-    /// has ids outside the vocabulary; [`TextModelError::Torch`] for example if memory is exhausted.
-    pub fn encode(&self, rows: &[Vec<u32>], batch: usize) -> Result<Tensor, TextModelError> {
+    /// [`ModelError::Tokens`] if a row is empty, has more tokens than the model has positions, or
+    /// has ids outside the vocabulary; [`ModelError::Torch`] for example if memory is exhausted.
+    pub fn encode(&self, rows: &[Vec<u32>], batch: usize) -> Result<Tensor, ModelError> {
         for row in rows {
             self.check_row(row)?;
         }
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| rows[row].len());
-        let device = self.word_embeddings.device();
-        let size = [rows.len() as i64, self.config.hidden_size];
-        let all = Tensor::f_zeros(size, (Kind::Float, device))?;
-        for part in order.chunks(batch.max(1)) {
-            let chosen: Vec<&[u32]> = part.iter().map(|&row| rows[row].as_slice()).collect();
-            let indices: Vec<i64> = part.iter().map(|&row| row as i64).collect();
-            let [indices] = upload([&indices], device);
-            let embeddings = tch::no_grad(|| self.encode_batch(&chosen))?;
-            let _ = all.shallow_clone().f_index_copy_(0, &indices, &embeddings)?;
-        }
-        Ok(all)
+        let (width, device) = (self.config.hidden_size, self.word_embeddings.device());
+        Ok(compute_by_length(rows, batch, width, device, |rows| self.encode_batch(rows))?)
     }
 
     /// Returns embeddings `[rows, hidden]` of one batch.
@@ -141,19 +131,14 @@ impl BertEncoder {
         mean.f_div(&mean.f_norm_scalaropt_dim(2.0, dim, true)?.f_clamp_min(1e-12)?)
     }
 
-    fn check_row(&self, row: &[u32]) -> Result<(), TextModelError> {
+    fn check_row(&self, row: &[u32]) -> Result<(), ModelError> {
         let BertConfig { vocab_size, max_position_embeddings, .. } = self.config;
         let tokens = row.len();
         if !(1..=max_position_embeddings).contains(&(tokens as i64)) {
-            return Err(TextModelError::Tokens(format!(
+            return Err(ModelError::Tokens(format!(
                 "a text has {tokens} tokens, but this BERT takes 1 to {max_position_embeddings}"
             )));
         }
-        if let Some(id) = row.iter().find(|id| i64::from(**id) >= vocab_size) {
-            return Err(TextModelError::Tokens(format!(
-                "token id {id} is not in the vocabulary of {vocab_size} tokens"
-            )));
-        }
-        Ok(())
+        check_ids(row.iter().map(|&id| i64::from(id)), vocab_size)
     }
 }

@@ -2,17 +2,13 @@
 
 use std::path::Path;
 
-use foreign_text::{python_json, read_text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ClipError;
-
-/// Sanity limit, ten times ViT-L/14, so that a wrong config fails before memory runs out.
-const MAX_PARAMETERS: u128 = 4_000_000_000;
-
-/// Sanity limit, twenty times the deepest CLIP; each layer takes memory, however narrow it is.
-const MAX_LAYERS: i64 = 1_000;
+use crate::config::{
+    MAX_LAYERS, MAX_SIZE, check_parameters, check_scale, check_sizes, from_json, read_config,
+};
+use crate::error::ModelError;
 
 /// Settings of a CLIP, named as in transformers' `CLIPConfig`, with its defaults (ViT-B/32).
 ///
@@ -251,32 +247,28 @@ impl ClipConfig {
     ///
     /// # Errors
     /// Fails with the file and the field.
-    pub fn from_folder(folder: &Path) -> Result<Self, ClipError> {
-        let path = folder.join("config.json");
-        let text = read_text(&path)
-            .map_err(|source| ClipError::ReadConfig { path: path.clone(), source })?;
-        Self::parse(&python_json(&text)).map_err(|reason| ClipError::InvalidConfig { path, reason })
+    pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
+        read_config(&folder.join("config.json"), Self::parse)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |error: serde_json::Error| error.to_string();
-        let tower: Tower = serde_json::from_str(text).map_err(wrong)?;
+        let tower: Tower = from_json(text)?;
         let default = Self::default();
         let projection_dim = tower.projection_dim.unwrap_or(default.projection_dim);
         let config = match tower.model_type.as_deref() {
             Some("clip_vision_model") => Self {
-                vision_config: serde_json::from_str(text).map_err(wrong)?,
+                vision_config: from_json(text)?,
                 projection_dim,
                 towers: Towers::Vision,
                 ..default
             },
             Some("clip_text_model") => Self {
-                text_config: serde_json::from_str(text).map_err(wrong)?,
+                text_config: from_json(text)?,
                 projection_dim,
                 towers: Towers::Text,
                 ..default
             },
-            _ => return serde_json::from_str(text).map_err(wrong),
+            _ => return from_json(text),
         };
         config.check()?;
         Ok(config)
@@ -292,12 +284,12 @@ impl ClipConfig {
     pub fn check(&self) -> Result<(), String> {
         let (text, vision) = (&self.text_config, &self.vision_config);
         check_sizes(&[
-            ("projection_dim", self.projection_dim),
-            ("text_config.vocab_size", text.vocab_size),
-            ("text_config.max_position_embeddings", text.max_position_embeddings),
-            ("vision_config.num_channels", vision.num_channels),
-            ("vision_config.image_size", vision.image_size),
-            ("vision_config.patch_size", vision.patch_size),
+            ("projection_dim", self.projection_dim, MAX_SIZE),
+            ("text_config.vocab_size", text.vocab_size, MAX_SIZE),
+            ("text_config.max_position_embeddings", text.max_position_embeddings, MAX_SIZE),
+            ("vision_config.num_channels", vision.num_channels, MAX_SIZE),
+            ("vision_config.image_size", vision.image_size, MAX_SIZE),
+            ("vision_config.patch_size", vision.patch_size, MAX_SIZE),
         ])?;
         if vision.patch_size > vision.image_size {
             return Err(format!(
@@ -307,19 +299,14 @@ impl ClipConfig {
         }
         text.encoder().check("text_config")?;
         vision.encoder().check("vision_config")?;
-        check_scale("vision_config", "initializer_range", vision.initializer_range)?;
+        check_scale("vision_config.initializer_range", vision.initializer_range)?;
         if let Some(encoder) = &self.image_encoder {
-            check_sizes(&[("image_encoder.dimension", encoder.dimension)])?;
+            check_sizes(&[("image_encoder.dimension", encoder.dimension, MAX_SIZE)])?;
         }
         if !self.logit_scale_init_value.is_finite() {
             return Err("logit_scale_init_value is not a number".to_owned());
         }
-        match self.parameters() {
-            0..=MAX_PARAMETERS => Ok(()),
-            count => Err(format!(
-                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
-            )),
-        }
+        check_parameters(self.parameters())
     }
 
     /// Returns the number of values in the large matrices, without biases and norms.
@@ -346,42 +333,20 @@ impl ClipConfig {
 impl EncoderConfig {
     fn check(&self, tower: &str) -> Result<(), String> {
         check_sizes(&[
-            (&format!("{tower}.hidden_size"), self.hidden),
-            (&format!("{tower}.intermediate_size"), self.inner),
-            (&format!("{tower}.num_hidden_layers"), self.layers),
-            (&format!("{tower}.num_attention_heads"), self.heads),
+            (&format!("{tower}.hidden_size"), self.hidden, MAX_SIZE),
+            (&format!("{tower}.intermediate_size"), self.inner, MAX_SIZE),
+            (&format!("{tower}.num_hidden_layers"), self.layers, MAX_LAYERS),
+            (&format!("{tower}.num_attention_heads"), self.heads, MAX_SIZE),
         ])?;
-        if self.layers > MAX_LAYERS {
-            return Err(format!(
-                "{tower}.num_hidden_layers is {}; it must be from 1 to {MAX_LAYERS}",
-                self.layers
-            ));
-        }
         if self.hidden % self.heads != 0 {
             return Err(format!(
                 "{tower}.hidden_size {} is not a multiple of num_attention_heads {}",
                 self.hidden, self.heads
             ));
         }
-        check_scale(tower, "layer_norm_eps", self.eps)?;
-        check_scale(tower, "initializer_factor", self.factor)
+        check_scale(&format!("{tower}.layer_norm_eps"), self.eps)?;
+        check_scale(&format!("{tower}.initializer_factor"), self.factor)
     }
-}
-
-fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
-    for &(name, size) in sizes {
-        if !(1..=i64::from(i32::MAX)).contains(&size) {
-            return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
-        }
-    }
-    Ok(())
-}
-
-fn check_scale(tower: &str, name: &str, scale: f64) -> Result<(), String> {
-    if scale.is_finite() && scale > 0.0 {
-        return Ok(());
-    }
-    Err(format!("{tower}.{name} is {scale}; it must be above 0"))
 }
 
 /// Entries of a single tower's `config.json` next to the tower's settings.

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Reduction, TchError, Tensor};
 
-use super::{ClipError, ClipModel};
+use super::ClipModel;
+use crate::error::ModelError;
 use crate::layers::normalized;
 
 /// Upper limit of the logit scale in training (Radford et al. 2021, section 2.5).
@@ -25,7 +26,7 @@ impl ClipModel {
         pixels: &Tensor,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ClipError> {
+    ) -> Result<Tensor, ModelError> {
         check_numbers(pixels, ids)?;
         self.matching_loss(&self.encode_image(pixels)?, ids, attention_mask)
     }
@@ -42,7 +43,7 @@ impl ClipModel {
         features: &Tensor,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ClipError> {
+    ) -> Result<Tensor, ModelError> {
         check_numbers(features, ids)?;
         self.matching_loss(&self.project_features(features)?, ids, attention_mask)
     }
@@ -52,7 +53,7 @@ impl ClipModel {
         images: &Tensor,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ClipError> {
+    ) -> Result<Tensor, ModelError> {
         let images = normalized(images)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
         let factor = self.logit_scale()?.f_exp()?;
@@ -67,19 +68,19 @@ impl ClipModel {
     ///
     /// # Errors
     /// Fails if libtorch reports an error.
-    pub fn limit_similarity_factor(&mut self) -> Result<(), ClipError> {
+    pub fn limit_similarity_factor(&mut self) -> Result<(), ModelError> {
         let mut scale = self.logit_scale()?.shallow_clone();
         let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;
         Ok(())
     }
 }
 
-fn check_numbers(images: &Tensor, ids: &Tensor) -> Result<(), ClipError> {
+fn check_numbers(images: &Tensor, ids: &Tensor) -> Result<(), ModelError> {
     let (images, texts) = (images.size(), ids.size());
     if images.first() == texts.first() {
         return Ok(());
     }
-    Err(ClipError::Tokens(format!(
+    Err(ModelError::Tokens(format!(
         "images and texts differ in number: shapes {images:?} and {texts:?}"
     )))
 }

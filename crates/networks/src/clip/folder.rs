@@ -7,7 +7,8 @@ use serde_json::json;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{ClipConfig, ClipError, ClipModel, Towers};
+use super::{ClipConfig, ClipModel, Towers};
+use crate::error::ModelError;
 use crate::layers::{Builder, InitialWeights};
 use crate::weights::{self, Checkpoint};
 
@@ -40,7 +41,7 @@ impl LoadedClip {
     ///
     /// # Errors
     /// Fails if a file cannot be read, or a tensor is missing or misshapen.
-    pub fn from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ClipError> {
+    pub fn from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
         let mut config = ClipConfig::from_folder(folder_of(path)?)?;
         let checkpoint = Checkpoint::open(path)?;
         if config.towers == Towers::Both {
@@ -58,24 +59,24 @@ impl LoadedClip {
     /// Returns the model if it has a vision tower.
     ///
     /// # Errors
-    /// [`ClipError::NoTower`] if it has none.
-    pub fn require_vision(self) -> Result<Self, ClipError> {
+    /// [`ModelError::NoTower`] if it has none.
+    pub fn require_vision(self) -> Result<Self, ModelError> {
         self.reject(Towers::Text, "vision tower")
     }
 
     /// Returns the model if it has a text tower.
     ///
     /// # Errors
-    /// [`ClipError::NoTower`] if it has none.
-    pub fn require_text(self) -> Result<Self, ClipError> {
+    /// [`ModelError::NoTower`] if it has none.
+    pub fn require_text(self) -> Result<Self, ModelError> {
         self.reject(Towers::Vision, "text tower")
     }
 
-    fn reject(self, rejected: Towers, tower: &'static str) -> Result<Self, ClipError> {
+    fn reject(self, rejected: Towers, tower: &'static str) -> Result<Self, ModelError> {
         if self.model.config().towers != rejected {
             return Ok(self);
         }
-        Err(ClipError::NoTower { path: self.checkpoint.path().to_owned(), tower })
+        Err(ModelError::NoTower { path: self.checkpoint.path().to_owned(), tower })
     }
 
     /// Returns the SHA-256 of the weight files; see [`Checkpoint::identity`]. Reads them whole.
@@ -88,14 +89,14 @@ impl LoadedClip {
 /// Returns the model folder, given the folder or a weight file in it.
 ///
 /// # Errors
-/// [`ClipError::NoFolder`] for a file without `config.json` in its folder.
-pub fn folder_of(path: &Path) -> Result<&Path, ClipError> {
+/// [`ModelError::NoFolder`] for a file without `config.json` in its folder.
+pub fn folder_of(path: &Path) -> Result<&Path, ModelError> {
     if !path.is_file() {
         return Ok(path);
     }
     match path.parent() {
         Some(folder) if folder.join("config.json").is_file() => Ok(folder),
-        _ => Err(ClipError::NoFolder(path.to_owned())),
+        _ => Err(ModelError::NoFolder(path.to_owned())),
     }
 }
 
@@ -119,7 +120,7 @@ fn towers(checkpoint: &Checkpoint) -> Towers {
 ///
 /// # Errors
 /// Fails with the file that cannot be written.
-pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Result<(), ClipError> {
+pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Result<(), ModelError> {
     durable::create_dir_all(folder)?;
     // transformers rejects files without this entry.
     let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -7,7 +7,7 @@
 //! `get_text_features`) to 1e-5 in f32.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), networks::clip::ClipError> {
+//! # fn main() -> Result<(), networks::ModelError> {
 //! use networks::clip::LoadedClip;
 //! use tch::{Device, Kind, Tensor};
 //!
@@ -35,7 +35,6 @@
 
 mod config;
 mod contrastive;
-mod error;
 mod folder;
 mod layers;
 mod text;
@@ -47,10 +46,11 @@ use tch::{TchError, Tensor, nn};
 use text::TextTower;
 use vision::VisionTower;
 
+use crate::error::ModelError;
 use crate::layers::{Builder, InitialWeights, Linear};
+use crate::token_rows::check_ids;
 
 pub use config::{Activation, ClipConfig, LockedEncoder, TextConfig, Towers, VisionConfig};
-pub use error::ClipError;
 pub use folder::{LoadedClip, folder_of, save_folder};
 
 /// CLIP model with one or both towers and their projections.
@@ -74,12 +74,12 @@ impl ClipModel {
     /// The weights have the store's type.
     ///
     /// # Errors
-    /// [`ClipError::Torch`], for example if memory is exhausted. The config must pass
+    /// [`ModelError::Torch`], for example if memory is exhausted. The config must pass
     /// [`ClipConfig::check`].
     pub fn new<'a>(
         path: impl Borrow<nn::Path<'a>>,
         config: &ClipConfig,
-    ) -> Result<Self, ClipError> {
+    ) -> Result<Self, ModelError> {
         Ok(Self::build(&Builder::new(path.borrow().clone(), InitialWeights::Random), config)?)
     }
 
@@ -130,17 +130,17 @@ impl ClipModel {
     /// type and device.
     ///
     /// # Errors
-    /// [`ClipError::Pictures`] for another shape, [`ClipError::Absent`] without a vision tower,
-    /// [`ClipError::Torch`] for example if memory is exhausted.
-    pub fn encode_image(&self, pixels: &Tensor) -> Result<Tensor, ClipError> {
+    /// [`ModelError::Pictures`] for another shape, [`ModelError::Absent`] without a vision tower,
+    /// [`ModelError::Torch`] for example if memory is exhausted.
+    pub fn encode_image(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
         let (channels, size) =
             (self.config.vision_config.num_channels, self.config.vision_config.image_size);
         let got = pixels.size();
         if got.len() != 4 || got[1..] != [channels, size, size] {
-            return Err(ClipError::Pictures { got, channels, size });
+            return Err(ModelError::Pictures { got, channels, size });
         }
         let (Some(vision), Some(projection)) = (&self.vision, &self.visual_projection) else {
-            return Err(ClipError::Absent("vision tower"));
+            return Err(ModelError::Absent("vision tower"));
         };
         Ok(projection.forward(&vision.forward(pixels)?)?)
     }
@@ -150,17 +150,17 @@ impl ClipModel {
     /// `features` is `[batch, dimension]`.
     ///
     /// # Errors
-    /// [`ClipError::Features`] for another shape, [`ClipError::Absent`] for a CLIP without
-    /// [`ClipConfig::image_encoder`], [`ClipError::Torch`] for example if memory is exhausted.
-    pub fn project_features(&self, features: &Tensor) -> Result<Tensor, ClipError> {
+    /// [`ModelError::Features`] for another shape, [`ModelError::Absent`] for a CLIP without
+    /// [`ClipConfig::image_encoder`], [`ModelError::Torch`] for example if memory is exhausted.
+    pub fn project_features(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         let (Some(projection), Some(encoder)) =
             (&self.feature_projection, &self.config.image_encoder)
         else {
-            return Err(ClipError::Absent("projection of another encoder's features"));
+            return Err(ModelError::Absent("projection of another encoder's features"));
         };
         match features.size()[..] {
             [_, dimension] if dimension == encoder.dimension => Ok(projection.forward(features)?),
-            _ => Err(ClipError::Features { got: features.size(), dimension: encoder.dimension }),
+            _ => Err(ModelError::Features { got: features.size(), dimension: encoder.dimension }),
         }
     }
 
@@ -174,55 +174,49 @@ impl ClipModel {
     /// embeddings: attention is causal, and the end token comes before all padding.
     ///
     /// # Errors
-    /// [`ClipError::Tokens`] for no tokens, more than the model has positions, ids outside the
-    /// vocabulary, or a mask of another shape; [`ClipError::Torch`] for example if memory is
+    /// [`ModelError::Tokens`] for no tokens, more than the model has positions, ids outside the
+    /// vocabulary, or a mask of another shape; [`ModelError::Torch`] for example if memory is
     /// exhausted.
     pub fn encode_text(
         &self,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ClipError> {
+    ) -> Result<Tensor, ModelError> {
         self.check_tokens(ids, attention_mask)?;
         let (Some(text), Some(projection)) = (&self.text, &self.text_projection) else {
-            return Err(ClipError::Absent("text tower"));
+            return Err(ModelError::Absent("text tower"));
         };
         Ok(projection.forward(&text.forward(ids, attention_mask)?)?)
     }
 
     /// Returns the scale of similarities before a softmax: `exp(logit_scale)`, 100 in `OpenAI`'s
     /// models.
-    pub fn similarity_factor(&self) -> Result<f64, ClipError> {
+    pub fn similarity_factor(&self) -> Result<f64, ModelError> {
         Ok(f64::try_from(self.logit_scale()?)?.exp())
     }
 
-    fn logit_scale(&self) -> Result<&Tensor, ClipError> {
-        self.logit_scale.as_ref().ok_or(ClipError::Absent("similarity scale"))
+    fn logit_scale(&self) -> Result<&Tensor, ModelError> {
+        self.logit_scale.as_ref().ok_or(ModelError::Absent("similarity scale"))
     }
 
-    fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ClipError> {
+    fn check_tokens(&self, ids: &Tensor, mask: Option<&Tensor>) -> Result<(), ModelError> {
         let config = &self.config.text_config;
         let shape = ids.size();
         let positions = config.max_position_embeddings;
         if !matches!(shape[..], [_, tokens] if (1..=positions).contains(&tokens)) {
-            return Err(ClipError::Tokens(format!(
+            return Err(ModelError::Tokens(format!(
                 "token ids have shape {shape:?}, but this CLIP takes [batch, 1 to {positions}]"
             )));
         }
         if let Some(got) = mask.map(Tensor::size).filter(|got| *got != shape) {
-            return Err(ClipError::Tokens(format!(
+            return Err(ModelError::Tokens(format!(
                 "the attention mask has shape {got:?}, the token ids have {shape:?}"
             )));
         }
         // On a GPU an id out of range would make the device unusable for the rest of the process.
         if shape[0] > 0 {
             let (low, high) = (i64::try_from(ids.f_min()?)?, i64::try_from(ids.f_max()?)?);
-            if low < 0 || high >= config.vocab_size {
-                let id = if low < 0 { low } else { high };
-                return Err(ClipError::Tokens(format!(
-                    "token id {id} is not in the vocabulary of {} tokens",
-                    config.vocab_size
-                )));
-            }
+            check_ids([low, high].into_iter(), config.vocab_size)?;
         }
         Ok(())
     }

@@ -1,41 +1,13 @@
 //! `config.json` of a GPT-2 model, validated before a model is built from it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use foreign_text::{printable_path, python_json, read_text};
 use serde::{Deserialize, Serialize};
 
-/// Sanity limit, more than twice the largest GPT-2, so that a wrong config fails before memory runs
-/// out.
-const MAX_PARAMETERS: u128 = 4_000_000_000;
-
-/// Sanity limit, twenty times the deepest GPT-2; each layer takes memory, however narrow it is.
-const MAX_LAYERS: i64 = 1_000;
-
-/// Failure to read or use a `config.json`.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The operating system reports an error.
-    #[error(
-        "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
-        printable_path(path)
-    )]
-    Io {
-        /// File.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
-    #[error("{}: {reason}", printable_path(path))]
-    Invalid {
-        /// File.
-        path: PathBuf,
-        /// Field and problem.
-        reason: String,
-    },
-}
+use crate::config::{
+    MAX_LAYERS, MAX_SIZE, check_parameters, check_scale, check_sizes, from_json, read_config,
+};
+use crate::error::ModelError;
 
 /// Settings of a GPT-2, named as in transformers' `GPT2Config`, with its defaults (GPT-2 small).
 ///
@@ -140,12 +112,9 @@ impl Gpt2Config {
     ///
     /// # Errors
     /// Fails with the file and the field.
-    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
-        let text =
-            read_text(&path).map_err(|source| ConfigError::Io { path: path.clone(), source })?;
-        serde_json::from_str(&python_json(&text))
-            .map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
+        read_config(&path, from_json)
     }
 
     /// Returns the attention scale of `layer`, counted from 0; `None` for the default `1 /
@@ -180,22 +149,14 @@ impl Gpt2Config {
     /// # Errors
     /// Fails with the field and the problem.
     pub fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("n_positions", self.n_positions),
-            ("n_embd", self.n_embd),
-            ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
-            ("n_inner", self.n_inner.unwrap_or(1)),
-        ];
-        for (name, size) in sizes {
-            if !(1..=i64::from(i32::MAX)).contains(&size) {
-                return Err(format!("{name} is {size}; it must be from 1 to {}", i32::MAX));
-            }
-        }
-        if self.n_layer > MAX_LAYERS {
-            return Err(format!("n_layer is {}; it must be from 1 to {MAX_LAYERS}", self.n_layer));
-        }
+        check_sizes(&[
+            ("vocab_size", self.vocab_size, MAX_SIZE),
+            ("n_positions", self.n_positions, MAX_SIZE),
+            ("n_embd", self.n_embd, MAX_SIZE),
+            ("n_layer", self.n_layer, MAX_LAYERS),
+            ("n_head", self.n_head, MAX_SIZE),
+            ("n_inner", self.n_inner.unwrap_or(1), MAX_SIZE),
+        ])?;
         if self.n_embd % self.n_head != 0 {
             return Err(format!(
                 "n_embd {} is not a multiple of n_head {}",
@@ -212,21 +173,9 @@ impl Gpt2Config {
                 return Err(format!("{name} is {rate}; it must be from 0 to below 1"));
             }
         }
-        let scales = [
-            ("layer_norm_epsilon", self.layer_norm_epsilon),
-            ("initializer_range", self.initializer_range),
-        ];
-        for (name, scale) in scales {
-            if !(scale.is_finite() && scale > 0.0) {
-                return Err(format!("{name} is {scale}; it must be above 0"));
-            }
-        }
-        match self.parameters() {
-            0..=MAX_PARAMETERS => Ok(()),
-            count => Err(format!(
-                "its sizes give a model of {count} parameters, more than {MAX_PARAMETERS}"
-            )),
-        }
+        check_scale("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        check_scale("initializer_range", self.initializer_range)?;
+        check_parameters(self.parameters())
     }
 
     /// Returns the number of values in the large matrices, without biases and norms.

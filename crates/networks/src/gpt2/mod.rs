@@ -16,7 +16,7 @@ mod model;
 mod packing;
 
 pub use cache::KvCache;
-pub use config::{Activation, ConfigError, Gpt2Config};
+pub use config::{Activation, Gpt2Config};
 pub use load::{Vocabulary, load_pretrained, other_heads};
 pub(crate) use load::{check_tied_head, is_ignored};
 pub use model::Gpt2;

@@ -12,11 +12,16 @@ pub const UNKNOWN: i64 = 1;
 /// Word ids of captions: inputs start with the edge id, targets end with it.
 #[derive(Debug)]
 pub struct WordBatch {
-    inputs: Tensor,
-    predictors: Tensor,
-    captions: Tensor,
-    target_ids: Tensor,
-    images: Tensor,
+    /// Input ids `[captions, longest + 1]`.
+    pub(super) inputs: Tensor,
+    /// For each target, the flat slot that predicts it: `[targets]`.
+    pub(super) predictors: Tensor,
+    /// Caption of each target: `[targets]`.
+    pub(super) captions: Tensor,
+    /// Target ids: `[targets]`.
+    pub(super) target_ids: Tensor,
+    /// Each caption's row in the image embeddings: `[captions]`.
+    pub(super) images: Tensor,
     targets: usize,
 }
 
@@ -49,31 +54,6 @@ impl WordBatch {
         Self { inputs, predictors, captions, target_ids, images, targets }
     }
 
-    /// Returns the input ids `[captions, longest + 1]`.
-    pub(super) fn inputs(&self) -> &Tensor {
-        &self.inputs
-    }
-
-    /// Returns, for each target, the flat slot that predicts it: `[targets]`.
-    pub(super) fn predictors(&self) -> &Tensor {
-        &self.predictors
-    }
-
-    /// Returns the caption of each target: `[targets]`.
-    pub(super) fn captions(&self) -> &Tensor {
-        &self.captions
-    }
-
-    /// Returns the target ids: `[targets]`.
-    pub(super) fn target_ids(&self) -> &Tensor {
-        &self.target_ids
-    }
-
-    /// Returns each caption's row in the image embeddings: `[captions]`.
-    pub(super) fn images(&self) -> &Tensor {
-        &self.images
-    }
-
     /// Returns the number of targets: each caption's words and its end.
     #[must_use]
     pub fn targets(&self) -> usize {
@@ -89,11 +69,11 @@ mod tests {
     fn a_caption_is_read_from_its_edge_and_predicted_to_its_edge() {
         let batch = WordBatch::new(&[&[5, 6, 7], &[8]], &[3, 2], Device::Cpu);
         let inputs = Tensor::from_slice(&[0_i64, 5, 6, 7, 0, 8, 0, 0]).view([2, 4]);
-        assert_eq!(batch.inputs(), &inputs);
-        assert_eq!(batch.predictors(), &Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]));
-        assert_eq!(batch.captions(), &Tensor::from_slice(&[0_i64, 0, 0, 0, 1, 1]));
-        assert_eq!(batch.target_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
-        assert_eq!(batch.images(), &Tensor::from_slice(&[3_i64, 2]));
+        assert_eq!(&batch.inputs, &inputs);
+        assert_eq!(&batch.predictors, &Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]));
+        assert_eq!(&batch.captions, &Tensor::from_slice(&[0_i64, 0, 0, 0, 1, 1]));
+        assert_eq!(&batch.target_ids, &Tensor::from_slice(&[5_i64, 6, 7, 0, 8, 0]));
+        assert_eq!(&batch.images, &Tensor::from_slice(&[3_i64, 2]));
         assert_eq!(batch.targets(), 6);
     }
 }

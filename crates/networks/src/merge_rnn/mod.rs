@@ -50,6 +50,20 @@ pub struct MergeRnnConfig {
     pub standardize: bool,
 }
 
+impl MergeRnnConfig {
+    /// Returns a network without dropout and standardisation.
+    #[must_use]
+    pub const fn plain(
+        architecture: Architecture,
+        vocab_size: i64,
+        layer_size: i64,
+        image_dim: i64,
+    ) -> Self {
+        let (dropout, standardize) = (0.0, false);
+        Self { architecture, vocab_size, layer_size, image_dim, dropout, standardize }
+    }
+}
+
 /// Recurrent captioner.
 #[derive(Debug)]
 pub struct MergeRnn {
@@ -134,14 +148,14 @@ impl MergeRnn {
     /// # Panics
     /// Panics if an id is not below `vocab_size`, or an image has no embedding.
     pub fn loss(&self, images: &Tensor, batch: &WordBatch, pass: Pass) -> Tensor {
-        let captions = batch.inputs().size()[0];
-        let images = self.project(&images.index_select(0, batch.images()), pass);
-        let inputs = self.inputs(batch.inputs(), &images, pass);
+        let captions = batch.inputs.size()[0];
+        let images = self.project(&images.index_select(0, &batch.images), pass);
+        let inputs = self.inputs(&batch.inputs, &images, pass);
         let (outputs, _) = self.run_lstm(&inputs, &self.initial_state(captions));
-        let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
-        let images = images.index_select(0, batch.captions());
+        let outputs = outputs.flatten(0, 1).index_select(0, &batch.predictors);
+        let images = images.index_select(0, &batch.captions);
         let logits = self.logits(&outputs, &images, pass);
-        logits.cross_entropy_loss::<Tensor>(batch.target_ids(), None, Reduction::Sum, -100, 0.0)
+        logits.cross_entropy_loss::<Tensor>(&batch.target_ids, None, Reduction::Sum, -100, 0.0)
     }
 
     /// Returns the statistics that image embeddings are standardised by, if they are.
@@ -250,9 +264,9 @@ mod tests {
             let expected = || {
                 tch::manual_seed(3);
                 let dropped = |values: Tensor| values.dropout(0.5, true);
-                let image = network.image.forward(&dropped(images.index_select(0, batch.images())));
+                let image = network.image.forward(&dropped(images.index_select(0, &batch.images)));
                 let words = &network.word_embedding;
-                let words = dropped(Tensor::embedding(words, batch.inputs(), -1, false, false));
+                let words = dropped(Tensor::embedding(words, &batch.inputs, -1, false, false));
                 let inputs = match architecture {
                     Architecture::Merge => words,
                     Architecture::Inject => {
@@ -260,15 +274,15 @@ mod tests {
                     }
                 };
                 let (outputs, _) = network.run_lstm(&inputs, &network.initial_state(2));
-                let outputs = outputs.flatten(0, 1).index_select(0, batch.predictors());
+                let outputs = outputs.flatten(0, 1).index_select(0, &batch.predictors);
                 let states = match architecture {
                     Architecture::Merge => {
-                        Tensor::cat(&[outputs, image.index_select(0, batch.captions())], 1)
+                        Tensor::cat(&[outputs, image.index_select(0, &batch.captions)], 1)
                     }
                     Architecture::Inject => outputs,
                 };
                 let logits = network.softmax.forward(&dropped(states));
-                let ids = batch.target_ids();
+                let ids = &batch.target_ids;
                 logits.cross_entropy_loss::<Tensor>(ids, None, Reduction::Sum, -100, 0.0)
             };
             // Tests beside this one draw from the same generator at times.

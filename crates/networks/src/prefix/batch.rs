@@ -9,13 +9,19 @@ use crate::gpt2::{Packing, Selection};
 /// GPT-2's input rows are all prefix vectors, image by image, then all tokens, caption by caption.
 #[derive(Debug)]
 pub struct TokenBatch {
-    inputs: Tensor,
-    packing: Packing,
-    predictors: Selection,
-    target_ids: Tensor,
-    images: Tensor,
+    /// Input ids `[tokens]`, caption by caption.
+    pub(super) inputs: Tensor,
+    /// Layout of prefixes and tokens as sequences.
+    pub(super) packing: Packing,
+    /// State that predicts each target.
+    pub(super) predictors: Selection,
+    /// Target ids `[targets]`.
+    pub(super) target_ids: Tensor,
+    /// Each caption's row in the image embeddings, `[captions]`.
+    pub(super) images: Tensor,
     targets: usize,
-    prefix_length: i64,
+    /// Number of prefix vectors of each caption.
+    pub(super) prefix_length: i64,
 }
 
 impl TokenBatch {
@@ -66,39 +72,10 @@ impl TokenBatch {
         row.iter().filter(|&&id| id != 0).count()
     }
 
-    /// Returns the input ids `[tokens]`, caption by caption.
-    pub fn inputs(&self) -> &Tensor {
-        &self.inputs
-    }
-
-    /// Returns the layout of prefixes and tokens as sequences.
-    pub(super) fn packing(&self) -> &Packing {
-        &self.packing
-    }
-
-    /// Returns the state that predicts each target.
-    pub(super) fn predictors(&self) -> &Selection {
-        &self.predictors
-    }
-
-    /// Returns the target ids `[targets]`.
-    pub fn target_ids(&self) -> &Tensor {
-        &self.target_ids
-    }
-
-    /// Returns each caption's row in the image embeddings, `[captions]`.
-    pub(super) fn images(&self) -> &Tensor {
-        &self.images
-    }
-
     /// Returns the number of targets in the batch.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.targets
-    }
-
-    pub(super) fn prefix_length(&self) -> i64 {
-        self.prefix_length
     }
 }
 
@@ -110,21 +87,21 @@ mod tests {
     fn a_batch_reads_every_token_but_the_last_of_each_caption() {
         let rows: [&[i64]; 3] = [&[5, 6, 7, 8], &[9], &[3, 0, 4]];
         let batch = TokenBatch::new(&rows, &[4, 0, 4], 2, Device::Cpu);
-        assert_eq!(batch.inputs(), &Tensor::from_slice(&[5_i64, 6, 7, 3, 0]));
+        assert_eq!(&batch.inputs, &Tensor::from_slice(&[5_i64, 6, 7, 3, 0]));
         // Rows 0 to 5 are prefixes, 6 to 8 the first caption's tokens, 9 and 10 the third's. The
         // last row of a prefix predicts the first target. Token 0 is no target.
         let positions = [0_i64, 1, 0, 1, 0, 1, 2, 3, 4, 2, 3];
-        assert_eq!(batch.packing().positions(), &Tensor::from_slice(&positions));
-        assert_eq!(batch.predictors().rows(), &Tensor::from_slice(&[1_i64, 6, 7, 8, 3, 5, 10]));
-        assert_eq!(batch.target_ids(), &Tensor::from_slice(&[5_i64, 6, 7, 8, 9, 3, 4]));
-        assert_eq!(batch.images(), &Tensor::from_slice(&[4_i64, 0, 4]));
+        assert_eq!(batch.packing.positions(), &Tensor::from_slice(&positions));
+        assert_eq!(batch.predictors.rows(), &Tensor::from_slice(&[1_i64, 6, 7, 8, 3, 5, 10]));
+        assert_eq!(&batch.target_ids, &Tensor::from_slice(&[5_i64, 6, 7, 8, 9, 3, 4]));
+        assert_eq!(&batch.images, &Tensor::from_slice(&[4_i64, 0, 4]));
         assert_eq!(batch.targets(), 7);
     }
 
     #[test]
     fn captions_of_one_token_are_predicted_from_the_prefix_alone() {
         let batch = TokenBatch::new(&[&[5], &[6]], &[0, 1], 3, Device::Cpu);
-        assert_eq!(batch.inputs().size(), [0]);
-        assert_eq!(batch.predictors().rows(), &Tensor::from_slice(&[2_i64, 5]));
+        assert_eq!(batch.inputs.size(), [0]);
+        assert_eq!(batch.predictors.rows(), &Tensor::from_slice(&[2_i64, 5]));
     }
 }

@@ -145,8 +145,8 @@ impl ClipCaptioner {
         pass: Pass<'_, 'm>,
     ) -> Tensor {
         let inputs = move |pass: Pass<'_, 'm>| self.inputs(embeddings, batch, pass);
-        let states = self.gpt2.forward_packed(inputs, batch.packing(), batch.predictors(), pass);
-        self.gpt2.target_loss(&states, batch.target_ids(), pass)
+        let states = self.gpt2.forward_packed(inputs, &batch.packing, &batch.predictors, pass);
+        self.gpt2.target_loss(&states, &batch.target_ids, pass)
     }
 
     fn standardized(&self, embeddings: &Tensor) -> Tensor {
@@ -156,12 +156,12 @@ impl ClipCaptioner {
     /// Returns the input of GPT-2, `[rows, hidden]`: prefix vectors, then tokens.
     fn inputs(&self, embeddings: &Tensor, batch: &TokenBatch, pass: Pass) -> Tensor {
         assert_eq!(
-            batch.prefix_length(),
+            batch.prefix_length,
             self.prefix_length(),
             "the batch has another prefix length"
         );
-        let tokens = self.gpt2.embed(batch.inputs());
-        let embeddings = embeddings.index_select(0, batch.images());
+        let tokens = self.gpt2.embed(&batch.inputs);
+        let embeddings = embeddings.index_select(0, &batch.images);
         let embeddings =
             pass.drop_values(self.standardized(&embeddings), self.mapper_config.dropout);
         let prefix = self.mapper.forward(&embeddings, pass).to_kind(tokens.kind());

@@ -124,10 +124,6 @@ impl Progress for Watcher<'_> {
             call(done as usize);
         }
     }
-
-    fn finish(&mut self) {}
-
-    fn note(&mut self, _message: &str) {}
 }
 
 /// Steps of a linear congruential generator: the same in each run of a test.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Error, LIT, PRETRAINED, Planner, Shared, words};
-use crate::stages::{Check, Input, Resume, Stage};
+use crate::stages::{Input, Resume, Stage};
 
 impl Planner<'_> {
     /// Adds the stages of features, models and keywords that these configurations need.
@@ -67,12 +67,10 @@ impl Planner<'_> {
         self.add(Stage {
             name: "embeddings".to_owned(),
             arguments,
-            resume: Resume::Restart,
             inputs: self.data_set.clone(),
             after: after.into_iter().collect(),
             outputs: vec![PathBuf::from(out)],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })
     }
 
@@ -100,12 +98,10 @@ impl Planner<'_> {
         let stage = self.add(Stage {
             name: format!("pretrain-{kind}"),
             arguments,
-            resume: Resume::Restart,
             inputs: self.data_set.clone(),
             after,
             outputs: vec![out.clone()],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })?;
         Ok((out.display().to_string(), Some(stage)))
     }
@@ -141,12 +137,10 @@ impl Planner<'_> {
         let stage = self.add(Stage {
             name: "neighbours".to_owned(),
             arguments,
-            resume: Resume::Restart,
             inputs: vec![self.metrics()],
             after: vec![after],
             outputs: vec![out.clone()],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })?;
         Ok(Some((stage, out)))
     }
@@ -171,12 +165,9 @@ impl Planner<'_> {
         let stage = self.add(Stage {
             name: format!("init-{kind}"),
             arguments,
-            resume: Resume::Restart,
             inputs,
-            after: Vec::new(),
             outputs: vec![out.clone()],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })?;
         Ok((out.display().to_string(), Some(stage)))
     }
@@ -202,8 +193,7 @@ impl Planner<'_> {
             inputs: self.data_set_and(self.model(encoder[1])),
             after: after.into_iter().collect(),
             outputs: vec![out],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })
     }
 
@@ -245,8 +235,7 @@ impl Planner<'_> {
             inputs: self.data_set_and(models),
             after: vec![embeddings],
             outputs: vec![folder.clone()],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })?;
         let selected = self.selected();
         let embeddings_file = self.embeddings();
@@ -269,11 +258,9 @@ impl Planner<'_> {
                 device,
             ]),
             resume: Resume::Rerun,
-            inputs: Vec::new(),
             after: vec![built],
             outputs: vec![selected],
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         })
     }
 }

@@ -67,7 +67,7 @@ impl Planner<'_> {
             after: after.into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
             check: Check::Run { folder: folder.clone(), epochs: None },
-            optional: false,
+            ..Stage::default()
         })?;
         self.scored(planned, trained)
     }
@@ -93,7 +93,6 @@ impl Planner<'_> {
                 "--tokenizer",
                 &shared.gpt2,
             ]),
-            resume: Resume::Restart,
             inputs: vec![
                 Input::Config(Box::new(resolved.clone())),
                 Input::Path(PathBuf::from(checkpoint)),
@@ -101,7 +100,7 @@ impl Planner<'_> {
             after: [shared.embeddings, shared.gpt2_stage].into_iter().flatten().collect(),
             outputs: vec![folder.clone()],
             check: Check::Run { folder: folder.clone(), epochs: None },
-            optional: false,
+            ..Stage::default()
         })?;
         self.scored(planned, imported)
     }
@@ -168,12 +167,10 @@ impl Planner<'_> {
         Stage {
             name,
             arguments: words(&["evaluate", "--run", &folder, "--device", &planned.device]),
-            resume: Resume::Restart,
             inputs: vec![self.metrics()],
             after: vec![after],
             outputs,
-            check: Check::Contents,
-            optional: false,
+            ..Stage::default()
         }
     }
 

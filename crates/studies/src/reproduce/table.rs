@@ -333,11 +333,9 @@ impl Results {
         let csv = self
             .csv()
             .map_err(|error| Error::Results { path: file("csv"), reason: error.to_string() })?;
-        let json = serde_json::to_string_pretty(self).unwrap_or_default();
         durable::write(&file("md"), self.markdown().as_bytes())?;
         durable::write(&file("csv"), csv.as_bytes())?;
-        durable::write(&file("json"), format!("{json}\n").as_bytes())?;
-        Ok(())
+        Ok(durable::write_json(&file("json"), self)?)
     }
 }
 

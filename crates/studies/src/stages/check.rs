@@ -14,9 +14,10 @@ use super::key::listing;
 use super::{Error, Plan, Record, Stage};
 
 /// Method of checking that the outputs of a stage are unchanged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Check {
     /// Compares the digests of all output files with those in the stage's record.
+    #[default]
     Contents,
     /// Same as [`Check::Contents`], for scores of a run after some epochs. They can be computed
     /// again only until the run is trained further.

@@ -47,7 +47,7 @@ pub const STOP_WITH_STDIN: &str = "CAPSMITH_STOP_WITH_STDIN";
 const STUDY: &str = "$STUDY";
 
 /// One `capsmith` command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Stage {
     /// Name, with `/` between parts.
     pub name: String,
@@ -76,9 +76,10 @@ impl Stage {
 }
 
 /// Method of resuming a stage that was interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resume {
     /// Removes its outputs and runs it from the start.
+    #[default]
     Restart,
     /// Runs it again; its command resumes by itself.
     Rerun,

@@ -12,9 +12,7 @@ pub(super) const FILE: &str = "sweep.json";
 impl Results {
     /// Writes `sweep.json`, `trials.csv`, `index.html` and the events for TensorBoard.
     pub(super) fn write(&self, sweep: &Sweep, out: &Path) -> Result<(), Error> {
-        let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
-        json.push('\n');
-        durable::write(&out.join(FILE), json.as_bytes())?;
+        durable::write_json(&out.join(FILE), self)?;
         durable::write(&out.join("trials.csv"), self.csv(sweep).as_bytes())?;
         durable::write(&out.join("index.html"), page::page(sweep, self, out)?.as_bytes())?;
         hparams::write(sweep, self, &out.join("tensorboard"))

@@ -126,7 +126,7 @@ impl Planner<'_> {
             // Higher rungs resume the same run.
             outputs: if goal.rung == 0 { vec![run.clone()] } else { Vec::new() },
             check: Check::Run { folder: run.clone(), epochs: stop },
-            optional: false,
+            ..Stage::default()
         })?;
         if !self.sweep.is_by_score() {
             return Ok(vec![train]);
@@ -139,15 +139,13 @@ impl Planner<'_> {
         let evaluate = plan.add(Stage {
             name: name("evaluate"),
             arguments,
-            resume: Resume::Restart,
-            inputs: Vec::new(),
             after: vec![train],
             outputs: vec![scored(&out, self.sweep.choice.as_deref())],
             check: match stop {
                 Some(epochs) => Check::Scores { run: run.clone(), epochs },
                 None => Check::Contents,
             },
-            optional: false,
+            ..Stage::default()
         })?;
         Ok(vec![train, evaluate])
     }
@@ -233,11 +231,8 @@ impl Planner<'_> {
                 name: format!("shared/{name}-{}", short_name(&outputs[0])),
                 arguments,
                 resume: Resume::Rerun,
-                inputs: Vec::new(),
-                after: Vec::new(),
                 outputs,
-                check: Check::Contents,
-                optional: false,
+                ..Stage::default()
             }
         };
         let out = words(&["--out"], &data.embeddings);

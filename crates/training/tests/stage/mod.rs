@@ -250,8 +250,6 @@ impl Progress for Watcher<'_> {
         }
     }
 
-    fn finish(&mut self) {}
-
     fn note(&mut self, message: &str) {
         self.notes.push(message.to_owned());
     }

@@ -7,7 +7,7 @@ use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::language_model::LanguageModel;
 use networks::weights::Checkpoint;
 use recipes::{Rule, Schedule};
-use tch::{Device, Tensor, nn};
+use tch::{Device, nn};
 use training::learner::{Learner, LearnerOptions, Model};
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
@@ -35,8 +35,7 @@ pub fn learner_of<M: Model>(
     let network = LanguageModel::new(store.root(), &config);
     let weights = Checkpoint::open(&folder.join("model.safetensors")).unwrap();
     gpt2::load_pretrained(&mut store, "gpt", &weights, Vocabulary::Same).unwrap();
-    let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
-    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let parameters = training::named_variables(&store);
     let options = AdamWOptions {
         rule: Rule::Torch,
         beta1: 0.9,

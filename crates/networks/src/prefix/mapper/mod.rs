@@ -39,6 +39,12 @@ impl MapperConfig {
         Self { kind, clip_dim: clip_dim as i64, prefix_length, dropout, standardize }
     }
 
+    /// Returns a mapper without dropout and standardisation.
+    #[must_use]
+    pub const fn plain(kind: MapperKind, clip_dim: i64, prefix_length: i64) -> Self {
+        Self { kind, clip_dim, prefix_length, dropout: 0.0, standardize: false }
+    }
+
     /// Checks that the mapper fits a language model of this hidden size.
     ///
     /// Call it before building a captioner.
@@ -121,8 +127,7 @@ mod tests {
     #[test]
     fn heads_that_do_not_divide_the_hidden_size_are_refused() {
         let kind = MapperKind::Transformer { clip_length: 10, layers: 8 };
-        let transformer =
-            MapperConfig { kind, clip_dim: 4, prefix_length: 2, dropout: 0.0, standardize: false };
+        let transformer = MapperConfig::plain(kind, 4, 2);
         assert!(transformer.check(768).is_ok());
         assert!(transformer.check(20).unwrap_err().contains("hidden size of 20"));
         assert!(MapperConfig { kind: MapperKind::Mlp, ..transformer }.check(20).is_ok());
@@ -139,14 +144,7 @@ mod tests {
             (transformer(10, 1_000), 10, false),
             (transformer(i64::MAX, i64::MAX), i64::MAX, false),
         ] {
-            let checked = MapperConfig {
-                kind,
-                clip_dim: 768,
-                prefix_length,
-                dropout: 0.0,
-                standardize: false,
-            }
-            .check(768);
+            let checked = MapperConfig::plain(kind, 768, prefix_length).check(768);
             assert_eq!(checked.is_ok(), fits, "{kind:?}");
             assert!(checked.is_ok() || checked.unwrap_err().contains("mapper.prefix_length"));
         }

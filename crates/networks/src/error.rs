@@ -1,4 +1,4 @@
-//! Errors of CLIP models.
+//! Errors of models in Hugging Face's folders: CLIP, GPT-2, BART and BERT.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use tch::TchError;
 
 use crate::weights::WeightsError;
 
-/// Failure to read, write or use a CLIP model.
+/// Failure to read, write or use a model.
 #[derive(Debug, thiserror::Error)]
-pub enum ClipError {
-    /// `config.json` cannot be read.
+pub enum ModelError {
+    /// A config cannot be read.
     #[error(
         "cannot read {}: {source}\nhint: a model folder holds config.json beside its weights",
         printable_path(path)
@@ -22,7 +22,7 @@ pub enum ClipError {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// The config is not JSON, has a field of the wrong type, or an unsupported setting.
+    /// A config is not JSON, has a field of the wrong type, or an unsupported setting.
     #[error("{}: {reason}", printable_path(path))]
     InvalidConfig {
         /// File.
@@ -38,7 +38,7 @@ pub enum ClipError {
          openai/clip-vit-large-patch14", printable_path(.0)
     )]
     NoFolder(PathBuf),
-    /// The model lacks a required tower.
+    /// A CLIP lacks a required tower.
     #[error("{} has no {tower}\nhint: use the folder of a complete CLIP", printable_path(path))]
     NoTower {
         /// Folder or file.
@@ -46,13 +46,13 @@ pub enum ClipError {
         /// Name of the absent tower.
         tower: &'static str,
     },
-    /// The model was built without a required part.
+    /// A CLIP was built without a required part.
     #[error("this CLIP has no {0}")]
     Absent(&'static str),
     /// The weights are missing, damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Images have another shape than the model's.
+    /// Images have another shape than CLIP's.
     #[error(
         "images have shape {got:?}, but this CLIP takes [batch, {channels}, {size}, {size}]\n\
          hint: the preprocessing must be that of the model's own folder"
@@ -73,7 +73,7 @@ pub enum ClipError {
         /// Required number of values.
         dimension: i64,
     },
-    /// Token ids outside the vocabulary, too many of them, or a mask of another shape.
+    /// Token ids outside the vocabulary, none, too many of them, or a mask of another shape.
     #[error("{0}\nhint: the tokenizer must be that of the model's own folder")]
     Tokens(String),
     /// libtorch error, usually exhausted memory.

@@ -1,9 +1,0 @@
-//! Sets the rpath to libtorch for this package's binaries and tests.
-
-fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    if let Ok(directory) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{directory}");
-        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
-    }
-}
