@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use caption_metrics::cli::{EvaluateArgs, EvaluateCommand, print_scores};
@@ -10,11 +11,12 @@ use caption_metrics::{KeyStyle, Options};
 use clap::ValueEnum;
 use foreign_text::printable_path;
 use hub::ModelFiles;
+use keywords::TextEncoder;
 use launchers::ProcessRank;
 use recipes::{Config, System};
 use runs::metrics::ScoredSplit;
 use runs::{RunFolder, checkpoints};
-use tch::Device;
+use tch::{Device, Kind};
 use training::captioner::Captioner;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
 
@@ -251,7 +253,8 @@ pub fn captioner(
 ) -> anyhow::Result<Captioner> {
     let clip = reranking_clip(&folder.config()?, captioning.clip)?;
     let checkpoint = captioning.checkpoint.map(Into::into);
-    Ok(Captioner::load(folder, device, checkpoint, captioning.sets, clip.as_deref())?)
+    let clip = clip.map(|clip| TextEncoder::load(&clip, device, Kind::Float)).transpose()?;
+    Ok(Captioner::load(folder, device, checkpoint, captioning.sets, clip.map(Rc::new))?)
 }
 
 /// Returns the note on a run that is not trained to its end: the epoch at which it stands.

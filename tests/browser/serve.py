@@ -58,7 +58,7 @@ def results(article, runs):
     """Returns the results of a picture by their systems."""
     found = article.find_elements(By.CSS_SELECTOR, ".result")
     assert len(found) == runs, (len(found), article.text)
-    return {result.find_element(By.CSS_SELECTOR, ".system").text: result for result in found}
+    return {result.get_attribute("data-system"): result for result in found}
 
 
 def accessible(driver, axe):
@@ -99,6 +99,8 @@ def use(driver, address, picture, shots, name, axe):
     off = ["#submit", "#csv", "#json", "#clear"]
     assert not any(find(driver, button).is_enabled() for button in off), "there is nothing to caption yet"
     samples = driver.find_elements(By.CSS_SELECTOR, ".samples img")
+    assert "3 models are ready" in find(driver, "#ready").text
+    assert len(driver.find_elements(By.CSS_SELECTOR, "#systems dt")) == 3, "each system is introduced"
     for sample in samples:
         WebDriverWait(driver, 20).until(lambda _: sample.get_property("naturalWidth") > 0)
     accessible(driver, axe)
@@ -115,6 +117,8 @@ def use(driver, address, picture, shots, name, axe):
     best = [system for system, part in parts.items() if part.find_element(By.CSS_SELECTOR, ".best").is_displayed()]
     assert best and all(scores[system] == max(scores.values()) for system in best), (best, scores)
     assert find(driver, "#scale").is_displayed()
+    titles = [part.find_element(By.CSS_SELECTOR, ".title").text for part in parts.values()]
+    assert [title.split(",")[0] for title in titles] == ["CLIP-prefix", "SBG", "Merge-RNN"], titles
     chips = parts["sbg"].find_elements(By.CSS_SELECTOR, ".words li")
     assert chips and all(chip.text for chip in chips), "SBG's keywords are not shown"
     assert not parts["clip-prefix"].find_element(By.CSS_SELECTOR, ".words").is_displayed()
@@ -129,7 +133,7 @@ def use(driver, address, picture, shots, name, axe):
     # Beam search for CLIP-prefix alone, by keyboard where it goes by keyboard.
     for run in driver.find_elements(By.CSS_SELECTOR, ".run"):
         box = run.find_element(By.CSS_SELECTOR, "input[name=run]")
-        if run.find_element(By.CSS_SELECTOR, ".system").text == "clip-prefix":
+        if run.get_attribute("data-system") == "clip-prefix":
             run.find_element(By.CSS_SELECTOR, "summary").send_keys(Keys.ENTER)
             Select(run.find_element(By.CSS_SELECTOR, "[data-key=kind]")).select_by_value("beam")
             beams = run.find_element(By.CSS_SELECTOR, "[data-key=num_beams]")
@@ -148,7 +152,9 @@ def use(driver, address, picture, shots, name, axe):
     assert len(articles) == 2, "the first captions stay"
     part = results(articles[0], 1)["clip-prefix"]
     part.find_element(By.CSS_SELECTOR, "summary").click()
-    assert len(part.find_elements(By.CSS_SELECTOR, "tbody tr")) == 4, "all four beams are shown"
+    # Of four beams, those that differ.
+    rows = len(part.find_elements(By.CSS_SELECTOR, "tbody tr"))
+    assert 1 < rows <= 4 and str(rows) in part.find_element(By.CSS_SELECTOR, "summary").text, rows
     shoot(driver, shots / f"{name}-beams.png")
 
     # A value out of range is not sent.

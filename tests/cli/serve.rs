@@ -121,7 +121,8 @@ fn direct(place: &Workspace, run: &str, sets: &[&str], pictures: &[PathBuf]) -> 
     let clip = PathBuf::from(place.stage.clip());
     let folder = RunFolder::open(Path::new(&place.of(run))).unwrap();
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-    let captioner = Captioner::load(&folder, Device::Cpu, None, &sets, Some(&clip)).unwrap();
+    let texts = Some(place.text_encoder());
+    let captioner = Captioner::load(&folder, Device::Cpu, None, &sets, texts).unwrap();
     let source =
         EncoderSource { network: Network::Clip, path: clip, dtype: Dtype::F32, locked: None };
     let encoder = ImageEncoder::load(&source, Device::Cpu).unwrap();

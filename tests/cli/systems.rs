@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::rc::Rc;
 
 use durable::sealed;
+use keywords::TextEncoder;
 use networks::gpt2::Gpt2Config;
 use progress::Progress;
 use runs::RunFolder;
@@ -29,6 +31,12 @@ impl Workspace {
     /// Returns an empty folder beside the shared set.
     pub fn new() -> Self {
         Self { stage: Stage::get(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Returns the text tower of the shared CLIP.
+    pub fn text_encoder(&self) -> Rc<TextEncoder> {
+        let clip = PathBuf::from(self.stage.clip());
+        Rc::new(TextEncoder::load(&clip, Device::Cpu, Kind::Float).unwrap())
     }
 
     /// Builds and selects keywords.
@@ -197,8 +205,8 @@ fn sbgs_language_model_sees_keywords_alone() {
     let place = Workspace::with_keywords();
     success(&place.train("sbg", "run", &["--set", "training.epochs=1"]));
     let folder = RunFolder::open(Path::new(&place.of("run"))).unwrap();
-    let clip = PathBuf::from(place.stage.clip());
-    let captioner = Captioner::load(&folder, Device::Cpu, None, &[], Some(&clip)).unwrap();
+    let texts = Some(place.text_encoder());
+    let captioner = Captioner::load(&folder, Device::Cpu, None, &[], texts).unwrap();
     tch::manual_seed(3);
     let drawn = || {
         let rows =

@@ -1,6 +1,6 @@
 //! CLIP's text tower and its tokenizer: computes embeddings of texts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use networks::clip::{self, LoadedClip};
 use networks::{compute_by_length, normalized};
@@ -15,6 +15,7 @@ const BATCH: usize = 256;
 /// CLIP's text tower and its tokenizer.
 #[derive(Debug)]
 pub struct TextEncoder {
+    path: PathBuf,
     clip: LoadedClip,
     tokenizer: ClipTokenizer,
     device: Device,
@@ -27,7 +28,7 @@ impl TextEncoder {
     /// # Errors
     /// Names the file. Also fails if the tokenizer has more tokens than the model.
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, Error> {
-        let clip = LoadedClip::from_folder(path, device, kind)?.require_text()?;
+        let clip = LoadedClip::text_from_folder(path, device, kind)?;
         let folder = clip::folder_of(path)?;
         let tokenizer = ClipTokenizer::from_folder(folder)?;
         check_vocabulary(
@@ -36,7 +37,7 @@ impl TextEncoder {
             clip.model.config().text_config.vocab_size,
         )?;
         let identity = clip.identity();
-        Ok(Self { clip, tokenizer, device, identity })
+        Ok(Self { path: path.to_owned(), clip, tokenizer, device, identity })
     }
 
     /// Returns embeddings `[texts, dim]`, f32, each of length 1.
@@ -73,6 +74,12 @@ impl TextEncoder {
     #[must_use]
     pub fn context_length(&self) -> usize {
         self.tokenizer.context_length()
+    }
+
+    /// Returns the path that the encoder was loaded from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the SHA-256 of the weights.

@@ -56,6 +56,14 @@ fn open(folder: &Path) -> Result<LoadedClip, ModelError> {
     LoadedClip::from_folder(folder, Device::Cpu, Kind::Float)
 }
 
+fn vision(folder: &Path) -> Result<LoadedClip, ModelError> {
+    LoadedClip::vision_from_folder(folder, Device::Cpu, Kind::Float)
+}
+
+fn text(folder: &Path) -> Result<LoadedClip, ModelError> {
+    LoadedClip::text_from_folder(folder, Device::Cpu, Kind::Float)
+}
+
 /// Copies a checkpoint to a single file, with its tensors modified by `change`.
 fn copy(name: &str, change: impl FnOnce(&mut BTreeMap<String, Tensor>)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -240,24 +248,31 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
     let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
     for model_type in [Some("clip_vision_model"), None] {
         let folder = one_tower("vision_model", "visual_projection", model_type);
-        let clip = open(folder.path()).unwrap().require_vision().unwrap();
+        let clip = vision(folder.path()).unwrap();
         assert!(clip.ignored.is_empty());
         let image = clip.model.encode_image(&pixels).unwrap();
         assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
-        assert!(matches!(
-            clip.model.encode_text(&ids, None),
-            Err(ModelError::Absent("text tower"))
-        ));
-        let error = open(folder.path()).unwrap().require_text().unwrap_err().to_string();
+        assert!(matches!(clip.model.encode_text(&ids, None), Err(ModelError::Absent("text tower"))));
+        let error = text(folder.path()).unwrap_err().to_string();
         assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
     }
     for model_type in [Some("clip_text_model"), None] {
         let folder = one_tower("text_model", "text_projection", model_type);
-        let clip = open(folder.path()).unwrap().require_text().unwrap();
+        let clip = text(folder.path()).unwrap();
         let text = clip.model.encode_text(&ids, None).unwrap();
         assert!(difference(&text, &golden.tensor("text_features")) < TOLERANCE);
-        assert!(open(folder.path()).unwrap().require_vision().is_err());
+        assert!(vision(folder.path()).is_err());
     }
+    // One tower of a whole model.
+    let whole = fixture("quick_gelu");
+    let (clip, texts) = (vision(&whole).unwrap(), text(&whole).unwrap());
+    assert!(clip.ignored.is_empty() && texts.ignored.is_empty());
+    let image = clip.model.encode_image(&pixels).unwrap();
+    assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
+    assert!(matches!(clip.model.encode_text(&ids, None), Err(ModelError::Absent("text tower"))));
+    let text = texts.model.encode_text(&ids, None).unwrap();
+    assert!(difference(&text, &golden.tensor("text_features")) < TOLERANCE);
+    assert!(texts.model.encode_image(&pixels).is_err());
     // Without its projection it is another model.
     let folder = one_tower("vision_model", "vision_model", Some("clip_vision_model"));
     let error = open(folder.path()).unwrap_err().to_string();
@@ -527,14 +542,14 @@ fn a_folder_with_a_locked_encoder_is_read_back_without_a_vision_tower() {
     let model = ClipModel::new(store.root(), &config).unwrap();
     let folder = tempfile::tempdir().unwrap();
     save_folder(folder.path(), &store, &config).unwrap();
-    let again = open(folder.path()).unwrap().require_text().unwrap();
+    let again = text(folder.path()).unwrap();
     assert_eq!(again.model.config().image_encoder, config.image_encoder);
     assert!(again.ignored.is_empty());
     let features = Tensor::ones([2, 12], (Kind::Float, Device::Cpu));
     let project = |model: &ClipModel| model.project_features(&features).unwrap();
     assert_eq!(project(&again.model), project(&model));
     assert!(!folder.path().join("preprocessor_config.json").exists());
-    let error = open(folder.path()).unwrap().require_vision().unwrap_err().to_string();
+    let error = vision(folder.path()).unwrap_err().to_string();
     assert!(error.contains("has no vision tower"), "{error}");
     let absent = open(&fixture("quick_gelu")).unwrap().model.project_features(&features);
     assert!(matches!(absent, Err(ModelError::Absent(_))));

@@ -154,7 +154,7 @@ impl ImageEncoder {
     fn load_clip(path: &Path, device: Device, dtype: Dtype) -> Result<Self, EncoderError> {
         let folder = clip::folder_of(path)?;
         let preprocessing = Preprocessing::from_folder(folder)?;
-        let clip = LoadedClip::from_folder(path, device, kind_of(dtype))?.require_vision()?;
+        let clip = LoadedClip::vision_from_folder(path, device, kind_of(dtype))?;
         let size = clip.model.config().vision_config.image_size;
         if i64::from(preprocessing.crop) != size {
             let (folder, crop) = (folder.to_owned(), preprocessing.crop);

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 use crate::keys::{check, flatten};
 use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, without_dots};
 use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
-use crate::systems::{ClipPrefix, MergeRnn, Sbg, System};
+use crate::systems::{ClipPrefix, MergeRnn, Sbg, System, Tokenizer};
 
 /// The folder `configs` at the time capsmith was built.
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
@@ -181,6 +181,30 @@ impl Config {
         } else {
             CheckpointChoice::Newest
         }
+    }
+
+    /// Returns the paper's name of the system as it trains, and as it decodes by `decoding`.
+    ///
+    /// For example `CLIP-prefix, gradient clipping` or `SBG, top-5`.
+    #[must_use]
+    pub fn title(&self, decoding: &Decoding) -> String {
+        let mut title = self.system.title().to_owned();
+        match &self.system {
+            System::ClipPrefix(system) => {
+                if matches!(system.tokenizer, Tokenizer::Custom { .. }) {
+                    title += ", custom tokenizer";
+                }
+                if self.optimizer.max_grad_norm > 0.0 {
+                    title += ", gradient clipping";
+                }
+            }
+            System::Sbg(_) => {
+                title += ", ";
+                title += &System::choice_title(decoding.strategy.continuations() as u64);
+            }
+            System::MergeRnn(_) => {}
+        }
+        title
     }
 
     /// Returns the config as TOML with every key, as the run folder stores it.

@@ -41,6 +41,15 @@ impl System {
         }
     }
 
+    /// Returns the paper's name of a choice among `among` captions.
+    #[must_use]
+    pub fn choice_title(among: u64) -> String {
+        match among {
+            1 => "one caption".to_owned(),
+            _ => format!("top-{among}"),
+        }
+    }
+
     /// Returns the language model that training starts from, if any.
     #[must_use]
     pub fn language_model(&self) -> Option<&str> {

@@ -244,11 +244,8 @@ impl Kind {
 
 /// Returns the paper's name of a choice among several captions.
 fn choice_title(choice: String) -> String {
-    match choice.strip_prefix("best of ") {
-        Some("1") => "one caption".to_owned(),
-        Some(count) => format!("top-{count}"),
-        None => choice,
-    }
+    let among = choice.strip_prefix("best of ").and_then(|among| among.parse().ok());
+    among.map_or(choice, System::choice_title)
 }
 
 fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {

@@ -66,6 +66,8 @@ pub(crate) struct RunCaptions {
     run: String,
     /// System of the run: clip-prefix, sbg or merge-rnn.
     system: &'static str,
+    /// Paper's name of the system as it decoded, such as `SBG, top-5`.
+    title: String,
     /// Best caption as the run writes it.
     caption: String,
     /// Best caption for people.
@@ -119,9 +121,14 @@ pub(crate) struct RunList {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunDescription {
     name: String,
+    /// System of the run: clip-prefix, sbg or merge-rnn.
     system: &'static str,
+    /// Paper's name of the system with the run's decoding, such as `SBG, top-5`.
+    title: String,
     /// Data set that it learned from; none for an imported model.
     learned_from: Option<String>,
+    /// True if it learned from the demo's drawn pictures, and captions no photo rightly.
+    demo: bool,
     strategies: &'static [&'static str],
     /// Kind of its candidates' `score`.
     score: &'static str,
@@ -185,6 +192,7 @@ impl RunCaptions {
         Self {
             run: run.name.clone(),
             system: run.config.system.name(),
+            title: run.config.title(&task.decoding),
             caption: best.map(|best| best.caption.clone()).unwrap_or_default(),
             text: best.map(|best| best.text.clone()).unwrap_or_default(),
             score: best.map(|best| best.score),
@@ -213,7 +221,9 @@ impl RunDescription {
         Self {
             name: run.name.clone(),
             system: run.config.system.name(),
+            title: run.config.title(&run.config.decoding),
             learned_from: run.learned_from.clone(),
+            demo: run.learned_from.as_deref() == Some(datasets::DRAWN_NAME),
             strategies,
             score,
             decoding: DecodingSettings::new(&run.config.decoding),

@@ -1,12 +1,11 @@
 //! Backend of trained runs, with their image encoders and a CLIP for caption similarities.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use caption_metrics::clip_score::{PROMPT, WEIGHT, clip_score};
 use keywords::TextEncoder;
-use networks::memory::OutOfMemory;
-use networks::transfer;
 use precompute::{EncoderSource, ImageEncoder};
 use progress::{Progress, Silent, Unit};
 use recipes::Decoding;
@@ -20,7 +19,9 @@ use training::keyword_selector::KeywordSelector;
 use crate::backend::{
     Backend, BackendError, Candidate, PreparedImage, ServedModels, ServedRun, TaskOutput,
 };
+use crate::embeddings::EmbeddingCache;
 use crate::error::Error;
+use crate::halves::in_halves;
 
 /// Maximum number of captions that a run generates at a time, which bounds memory.
 const CAPTIONS_PER_BATCH: usize = 64;
@@ -46,6 +47,9 @@ pub struct RunSource {
 pub struct Models {
     runs: Vec<LoadedRun>,
     encoders: Vec<(EncoderSource, ImageEncoder)>,
+    /// Text towers of CLIP with their paths.
+    text_encoders: Vec<(PathBuf, Rc<TextEncoder>)>,
+    embeddings: EmbeddingCache,
     similarity_model: Option<SimilarityModel>,
     device: Device,
 }
@@ -61,7 +65,7 @@ struct LoadedRun {
 /// CLIP model that scores the similarity of captions and images.
 struct SimilarityModel {
     encoder: usize,
-    texts: TextEncoder,
+    texts: Rc<TextEncoder>,
 }
 
 impl Models {
@@ -77,8 +81,14 @@ impl Models {
         device: Device,
         progress: &mut dyn Progress,
     ) -> Result<Self, Error> {
-        let mut models =
-            Self { runs: Vec::new(), encoders: Vec::new(), similarity_model: None, device };
+        let mut models = Self {
+            runs: Vec::new(),
+            encoders: Vec::new(),
+            text_encoders: Vec::new(),
+            embeddings: EmbeddingCache::default(),
+            similarity_model: None,
+            device,
+        };
         let total = Some(sources.len() as u64);
         progress.start("loading runs", Unit::Count("runs"), total, 0);
         for source in sources {
@@ -89,7 +99,7 @@ impl Models {
         progress.finish();
         if let Some(source) = similarity_model {
             let encoder = models.encoder(source)?;
-            let texts = TextEncoder::load(&source.path, device, Kind::Float)?;
+            let texts = models.text_encoder(&source.path)?;
             models.similarity_model = Some(SimilarityModel { encoder, texts });
         }
         Ok(models)
@@ -98,7 +108,8 @@ impl Models {
     fn load_run(&mut self, source: &RunSource) -> Result<LoadedRun, Error> {
         let fail = |error| Error::Run { run: source.name.clone(), source: Box::new(error) };
         let encoder = self.encoder(&source.encoder)?;
-        let clip = source.clip.as_deref();
+        let clip = source.clip.as_ref().map(|clip| self.text_encoder(clip)).transpose();
+        let clip = clip.map_err(|error| fail(error.into()))?;
         let captioner = Captioner::load(&source.folder, self.device, None, &source.settings, clip)
             .map_err(fail)?;
         captioner.check_encoder(&self.encoders[encoder].1, &source.model).map_err(fail)?;
@@ -121,22 +132,33 @@ impl Models {
         Ok(self.encoders.len() - 1)
     }
 
+    /// Returns the text tower of the CLIP at `path`.
+    fn text_encoder(&mut self, path: &Path) -> Result<Rc<TextEncoder>, keywords::Error> {
+        if let Some((_, existing)) = self.text_encoders.iter().find(|(one, _)| one == path) {
+            return Ok(existing.clone());
+        }
+        let loaded = Rc::new(TextEncoder::load(path, self.device, Kind::Float)?);
+        self.text_encoders.push((path.to_owned(), loaded.clone()));
+        Ok(loaded)
+    }
+
     /// Returns, for each encoder, the embeddings of the images preprocessed for it.
-    fn embed(&self, images: &[PreparedImage]) -> Result<Vec<Option<EncodedImages>>, Error> {
+    fn embed(&mut self, images: &[PreparedImage]) -> Result<Vec<ImageRows>, Error> {
         let encoders = self.encoders.iter().enumerate();
-        encoders
-            .map(|(number, (_, encoder))| EncodedImages::encode(images, number, encoder))
-            .collect()
+        let embed = |(number, (_, encoder)): (usize, &(_, ImageEncoder))| {
+            let encode = |pixels: &[&[u8]]| Ok(encoder.encode_pictures(pixels)?);
+            self.embeddings.embed(number, images, encode).map(ImageRows)
+        };
+        encoders.map(embed).collect()
     }
 
     /// Sets the similarity of every caption to its image, and its CLIPScore.
     fn add_similarities(
         &self,
         all: &mut [Vec<TaskOutput>],
-        encoded: &[Option<EncodedImages>],
+        embeddings: &[ImageRows],
     ) -> Result<(), Error> {
         let Some(similarity_model) = &self.similarity_model else { return Ok(()) };
-        let Some(images) = &encoded[similarity_model.encoder] else { return Ok(()) };
         let mut candidates: Vec<(usize, &mut Candidate)> = Vec::new();
         for (image, outputs) in all.iter_mut().enumerate() {
             let captions = outputs.iter_mut().flat_map(|outputs| &mut outputs.captions);
@@ -145,7 +167,10 @@ impl Models {
         let texts: Vec<&str> =
             candidates.iter().map(|(_, candidate)| candidate.caption.as_str()).collect();
         let indices: Vec<usize> = candidates.iter().map(|(image, _)| *image).collect();
-        let images = networks::normalized(&images.rows(&indices)?)?;
+        if indices.is_empty() {
+            return Ok(());
+        }
+        let images = networks::normalized(&embeddings[similarity_model.encoder].of(&indices)?)?;
         let cosines = |prompt: &str| -> Result<Vec<f64>, Error> {
             let (texts, _) = clip_scorer::encode(&similarity_model.texts, prompt, &texts)?;
             Ok(clip_scorer::row_products(&texts, &images)?)
@@ -158,21 +183,20 @@ impl Models {
         Ok(())
     }
 
-    fn caption_all(&self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, Error> {
-        let encoded = self.embed(images)?;
+    fn caption_all(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, Error> {
+        let embeddings = self.embed(images)?;
         let empty = TaskOutput { captions: Vec::new(), keywords: None };
         let mut all: Vec<Vec<TaskOutput>> =
             images.iter().map(|image| vec![empty.clone(); image.tasks.len()]).collect();
         for group in group_tasks(images) {
             let run = &self.runs[group.run];
             let indices: Vec<usize> = group.members.iter().map(|&(image, _)| image).collect();
-            let Some(encoded) = &encoded[run.encoder] else { continue };
-            let outputs = run.write(&encoded.rows(&indices)?, group.decoding)?;
+            let outputs = run.write(&embeddings[run.encoder].of(&indices)?, group.decoding)?;
             for (&(image, task), outputs) in group.members.iter().zip(outputs) {
                 all[image][task] = outputs;
             }
         }
-        self.add_similarities(&mut all, &encoded)?;
+        self.add_similarities(&mut all, &embeddings)?;
         Ok(all)
     }
 }
@@ -217,57 +241,19 @@ impl Backend for Models {
     }
 
     fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError> {
-        let error = match self.caption_all(images) {
-            Ok(outputs) => return Ok(outputs),
-            Err(error) => error,
-        };
-        match OutOfMemory::in_error(&error) {
-            // The images exceed memory together; try halves.
-            Some(_) if images.len() > 1 => {
-                let (first, others) = images.split_at(images.len() / 2);
-                let mut outputs = self.caption(first)?;
-                outputs.extend(self.caption(others)?);
-                Ok(outputs)
-            }
-            Some(exhausted) => Err(exhausted.into()),
-            None => Err(BackendError::Other(error.to_string())),
-        }
+        in_halves(images, &mut |images| self.caption_all(images))
     }
 }
 
-/// Image embeddings by one encoder.
-struct EncodedImages {
-    /// `[images, dim]`, f32.
-    embeddings: Tensor,
-    /// Row of each image, if it was preprocessed for the encoder.
-    row_of: Vec<Option<i64>>,
-}
+/// Embeddings `[1, dim]` of images by one encoder, for those that were preprocessed for it.
+struct ImageRows(Vec<Option<Tensor>>);
 
-impl EncodedImages {
-    /// Encodes images; returns `None` if none was preprocessed for the encoder.
-    fn encode(
-        images: &[PreparedImage],
-        number: usize,
-        encoder: &ImageEncoder,
-    ) -> Result<Option<Self>, Error> {
-        let mut ready: Vec<&[u8]> = Vec::new();
-        let mut row_of = Vec::with_capacity(images.len());
-        for image in images {
-            let pixels = image.pixels[number].as_deref();
-            row_of.push(pixels.map(|_| ready.len() as i64));
-            ready.extend(pixels);
-        }
-        if ready.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Self { embeddings: encoder.encode_pictures(&ready)?, row_of }))
-    }
-
-    /// Returns the embeddings of images given by index, all of which must have one.
-    fn rows(&self, images: &[usize]) -> Result<Tensor, Error> {
-        let rows: Vec<i64> = images.iter().filter_map(|&image| self.row_of[image]).collect();
-        let rows = transfer::to_device(&Tensor::f_from_slice(&rows)?, self.embeddings.device())?;
-        Ok(self.embeddings.f_index_select(0, &rows)?)
+impl ImageRows {
+    /// Returns the embeddings `[images, dim]` of images given by index, all of which must have one.
+    fn of(&self, images: &[usize]) -> Result<Tensor, Error> {
+        let rows: Vec<&Tensor> =
+            images.iter().filter_map(|&image| self.0[image].as_ref()).collect();
+        Ok(Tensor::f_cat(&rows, 0)?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Captioning with a trained run of any system.
 
-use std::path::Path;
+use std::rc::Rc;
 
-use keywords::Keyword;
+use keywords::{Keyword, TextEncoder};
 use networks::libtorch::Tf32Scope;
 use networks::normalized;
 use precompute::ImageEncoder;
@@ -53,7 +53,8 @@ impl Captioner {
     /// Loads a checkpoint of a run; `sets` of `KEY=VALUE` override its decoding.
     ///
     /// By default, the checkpoint is the best one if held-out captions end training, and else the
-    /// newest. `clip` is the resolved folder of `reranking.clip`, for systems that have it.
+    /// newest. `clip` is the text tower of `reranking.clip`, for systems that have it; captioners may
+    /// share it.
     ///
     /// # Errors
     /// Fails if the run has no checkpoint; names a damaged file.
@@ -62,7 +63,7 @@ impl Captioner {
         device: Device,
         choice: Option<CheckpointChoice>,
         sets: &[String],
-        clip: Option<&Path>,
+        clip: Option<Rc<TextEncoder>>,
     ) -> Result<Self, Error> {
         let config = folder.config()?.with_settings(sets)?;
         if matches!(config.system, System::Sbg(_)) && clip.is_none() {
@@ -83,7 +84,7 @@ impl Captioner {
         config: Config,
         checkpoint: &Checkpoint,
         device: Device,
-        clip: Option<&Path>,
+        clip: Option<Rc<TextEncoder>>,
     ) -> Result<Self, Error> {
         let provenance = folder.provenance()?;
         let dimension = provenance.clip_dim;

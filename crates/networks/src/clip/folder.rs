@@ -35,48 +35,57 @@ impl LoadedClip {
     ///
     /// `path` is the folder, or a weight file in it.
     ///
-    /// A tower absent from both config and weights is left out: see [`Self::require_vision`] and
-    /// [`Self::require_text`]. After locked-image tuning there is no vision tower: see
-    /// [`ClipConfig::image_encoder`].
+    /// A tower absent from both config and weights is left out. After locked-image tuning there is
+    /// no vision tower: see [`ClipConfig::image_encoder`].
     ///
     /// # Errors
     /// Fails if a file cannot be read, or a tensor is missing or misshapen.
     pub fn from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        Self::load(path, device, kind, Towers::Both)
+    }
+
+    /// Reads only the vision tower and its projection; see [`Self::from_folder`].
+    ///
+    /// # Errors
+    /// [`ModelError::NoTower`] if there is none, and those of [`Self::from_folder`].
+    pub fn vision_from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        Self::load(path, device, kind, Towers::Vision)
+    }
+
+    /// Reads only the text tower and its projection; see [`Self::from_folder`].
+    ///
+    /// # Errors
+    /// [`ModelError::NoTower`] if there is none, and those of [`Self::from_folder`].
+    pub fn text_from_folder(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        Self::load(path, device, kind, Towers::Text)
+    }
+
+    fn load(path: &Path, device: Device, kind: Kind, needed: Towers) -> Result<Self, ModelError> {
         let mut config = ClipConfig::from_folder(folder_of(path)?)?;
         let checkpoint = Checkpoint::open(path)?;
         if config.towers == Towers::Both {
             config.towers = towers(&checkpoint);
         }
+        let no_tower = |tower| ModelError::NoTower { path: checkpoint.path().to_owned(), tower };
+        let left_out: &[&str] = match (needed, config.towers) {
+            (Towers::Vision, Towers::Text) => return Err(no_tower("vision tower")),
+            (Towers::Text, Towers::Vision) => return Err(no_tower("text tower")),
+            (Towers::Vision, Towers::Both) => &["text_model.", "text_projection.", "logit_scale"],
+            (Towers::Text, Towers::Both) => &["vision_model.", "visual_projection.", "logit_scale"],
+            _ => &[],
+        };
+        if !left_out.is_empty() {
+            config.towers = needed;
+        }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
         let model = ClipModel::build(&Builder::new(store.root(), InitialWeights::Zeros), &config)?;
-        let is_buffer = |name: &str| BUFFERS.contains(&name);
-        let ignored = weights::load_allowing_unused(&store, &checkpoint, is_buffer)?;
+        let is_skipped = |name: &str| {
+            BUFFERS.contains(&name) || left_out.iter().any(|start| name.starts_with(start))
+        };
+        let ignored = weights::load_allowing_unused(&store, &checkpoint, is_skipped)?;
         store.freeze();
         Ok(Self { model, ignored, checkpoint })
-    }
-
-    /// Returns the model if it has a vision tower.
-    ///
-    /// # Errors
-    /// [`ModelError::NoTower`] if it has none.
-    pub fn require_vision(self) -> Result<Self, ModelError> {
-        self.reject(Towers::Text, "vision tower")
-    }
-
-    /// Returns the model if it has a text tower.
-    ///
-    /// # Errors
-    /// [`ModelError::NoTower`] if it has none.
-    pub fn require_text(self) -> Result<Self, ModelError> {
-        self.reject(Towers::Vision, "text tower")
-    }
-
-    fn reject(self, rejected: Towers, tower: &'static str) -> Result<Self, ModelError> {
-        if self.model.config().towers != rejected {
-            return Ok(self);
-        }
-        Err(ModelError::NoTower { path: self.checkpoint.path().to_owned(), tower })
     }
 
     /// Returns the SHA-256 of the weight files; see [`Checkpoint::identity`]. Reads them whole.

@@ -1,6 +1,12 @@
 // The page: pictures go to /v1/caption, to one chosen run after the other, and captions appear as each run answers.
 
 const $ = (id) => document.getElementById(id);
+/** How the systems write, in the order of the paper. */
+const SYSTEMS = {
+  "clip-prefix": ["CLIP-prefix", "GPT-2, a language model, writes the caption straight from an image encoder's view of the picture."],
+  sbg: ["SBG", "CLIP finds keywords for the picture, GPT-2 writes sentences from the keywords alone, and CLIP keeps the one that fits best."],
+  "merge-rnn": ["Merge-RNN", "A small recurrent network writes word by word. It knows no text but its training captions."],
+};
 const STRATEGIES = { greedy: "greedy", beam: "beam search", sampling: "sampling" };
 /** Values of a strategy where the run is configured to another one. */
 const STARTS = { beam: { num_beams: 5 }, sampling: { num_return_sequences: 5, temperature: 1, top_k: 50, top_p: 1, seed: 42 } };
@@ -30,9 +36,10 @@ function addRun(run) {
   const element = part.querySelector(".run");
   const field = (key) => element.querySelector(`[data-key=${key}]`);
   element.dataset.name = run.name;
-  element.querySelector(".name").textContent = run.name;
-  element.querySelector(".system").textContent = run.system;
-  element.querySelector(".learned").textContent = run.learned_from ? `learned from ${run.learned_from}` : "";
+  element.dataset.system = run.system;
+  element.querySelector(".title").textContent = run.title;
+  const learned = run.learned_from && `, learned from ${run.learned_from.split("/").at(-1)}`;
+  element.querySelector(".origin").textContent = `run ${run.name}${learned ?? ""}`;
   field("kind").append(...run.strategies.map((kind) => new Option(STRATEGIES[kind], kind)));
   const { max_new_tokens, strategy } = run.decoding;
   field("max_new_tokens").max = run.most_tokens;
@@ -42,6 +49,18 @@ function addRun(run) {
   for (const kind of ["input", "change"]) element.addEventListener(kind, () => summarise(element));
   summarise(element);
   $("runs").append(part);
+}
+
+/** Tells those who come for the first time what is here, whether it works, and what to do next. */
+function introduce() {
+  const count = served.runs.length;
+  const models = count > 1 ? `${count} models are ready.` : "A model is ready.";
+  const choose = served.samples ? "Click a sample or choose pictures of your own" : "Choose pictures of your own";
+  $("ready").replaceChildren(cell("strong", models), ` ${choose}: the captions appear here, each as soon as it is written.`);
+  for (const [system, [name, text]] of Object.entries(SYSTEMS)) {
+    if (served.runs.some((run) => run.system === system)) $("systems").append(cell("dt", name), cell("dd", text));
+  }
+  $("demo").hidden = !served.runs.every((run) => run.demo);
 }
 
 function summarise(element) {
@@ -201,8 +220,10 @@ function addEntry(file, url, runs) {
   element.querySelector("h3").textContent = file.name;
   for (const run of runs) {
     const part = $("result").content.cloneNode(true).querySelector(".result");
-    part.querySelector(".name").textContent = run;
-    part.querySelector(".system").textContent = served.runs.find((other) => other.name === run).system;
+    const { title, system } = served.runs.find((other) => other.name === run);
+    part.dataset.system = system;
+    part.querySelector(".title").textContent = title;
+    part.querySelector(".origin").textContent = `run ${run}`;
     element.querySelector(".runs").append(part);
     entry.runs.set(run, part);
   }
@@ -259,6 +280,7 @@ const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function show(part, answer) {
   const find = (selector) => part.querySelector(selector);
+  find(".title").textContent = answer.title;
   find(".caption").classList.remove("waiting");
   find(".caption").textContent = answer.text;
   if (answer.clip_score !== null) {
@@ -308,7 +330,7 @@ function update() {
 // Copies and files
 
 async function copy(entry, button) {
-  const lines = [...entry.answers.values()].map((answer) => `${answer.run}: ${answer.text}`);
+  const lines = [...entry.answers.values()].map((answer) => `${answer.title} (${answer.run}): ${answer.text}`);
   const text = [entry.file.name, ...lines].join("\n");
   try {
     await navigator.clipboard.writeText(text);
@@ -339,7 +361,7 @@ function save(name, type, text) {
 
 $("json").addEventListener("click", () => save("captions.json", "application/json", `${JSON.stringify(rows(), null, 1)}\n`));
 $("csv").addEventListener("click", () => {
-  const columns = ["picture", "run", "system", "text", "caption", "score", "similarity", "clip_score", "keywords"];
+  const columns = ["picture", "run", "system", "title", "text", "caption", "score", "similarity", "clip_score", "keywords"];
   const field = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
   const lines = rows().map((row) => columns.map((column) => field(row[column])).join(","));
   save("captions.csv", "text/csv", [columns.join(","), ...lines, ""].join("\r\n"));
@@ -368,9 +390,11 @@ try {
   served = await response.json();
   if (!response.ok) throw new Error(served.error);
   served.runs.forEach(addRun);
+  introduce();
   document.querySelector(".samples").append(...Array.from({ length: served.samples }, (_, number) => addSample(number)));
   $("samples").hidden = !served.samples;
   update();
 } catch {
+  $("empty").hidden = true;
   fail("The runs are not known.", "The server cannot be reached. Is capsmith serve still running? Then load this page again.");
 }

@@ -9,11 +9,22 @@ function make(tag, text, kind) {
   return element;
 }
 
+/** An element in whose text the names of types lead to them. */
+function linked(tag, text) {
+  const element = make(tag);
+  for (const part of text.split(/(\w+)/)) {
+    const known = Object.hasOwn(components.schemas, part);
+    element.append(known ? make("a", part) : part);
+    if (known) element.lastChild.href = `#${part}`;
+  }
+  return element;
+}
+
 function table(heads, rows) {
   const element = make("table");
   const cells = (tag, texts) => {
     const row = make("tr");
-    row.append(...texts.map((text) => make(tag, text)));
+    row.append(...texts.map((text) => linked(tag, text)));
     return row;
   };
   const [head, body] = [make("thead"), make("tbody")];
@@ -77,9 +88,10 @@ const operations = Object.entries(paths).flatMap(([path, item]) =>
 );
 const types = Object.entries(components.schemas).map(([name, schema]) => {
   const section = make("section");
+  section.id = name;
   section.append(make("h2", name), make("p", schema.description ?? ""), ...fields(schema));
   const choices = schema.oneOf ?? schema.anyOf;
-  if (choices) section.append(make("p", `Either ${type(schema)}.`));
+  if (choices) section.append(linked("p", `Either ${type(schema)}.`));
   return section;
 });
 $("operations").replaceChildren(...operations, ...types);

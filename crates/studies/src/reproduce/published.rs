@@ -133,3 +133,35 @@ impl Row {
         format!("test{}{choice}", if control { "-shuffled" } else { "" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use recipes::Config;
+
+    use super::*;
+
+    #[test]
+    fn runs_have_the_titles_of_their_rows() {
+        let title = |row: Row, samples: &[&str]| {
+            let samples: Vec<String> = samples.iter().map(ToString::to_string).collect();
+            let config = Config::built_in(&format!("flickr8k/{}.toml", row.config()), &samples);
+            let config = config.unwrap();
+            config.title(&config.decoding)
+        };
+        for row in
+            [Row::PrefixGradientClipping, Row::PrefixCustomTokenizer, Row::Sbg5, Row::MergeRnn]
+        {
+            assert_eq!(title(row, &[]), row.title());
+        }
+        let samples = "decoding.strategy.num_return_sequences";
+        assert_eq!(
+            title(Row::Sbg1, &[&format!("{samples}=1"), "reranking.best_of=[1]"]),
+            Row::Sbg1.title()
+        );
+        assert_eq!(
+            title(Row::Sbg2, &[&format!("{samples}=2"), "reranking.best_of=[2]"]),
+            Row::Sbg2.title()
+        );
+        assert_eq!(title(Row::PrefixOriginal, &[]), "CLIP-prefix");
+    }
+}

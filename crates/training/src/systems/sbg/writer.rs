@@ -1,7 +1,7 @@
 //! Captions of SBG: samples of GPT-2 after a prompt of keywords, reranked by CLIP.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::rc::Rc;
 
 use foreign_text::printable_path;
 use keywords::{SEPARATOR, Selector, TextEncoder, prompt};
@@ -31,7 +31,7 @@ pub(crate) struct SbgWriter {
     /// For each token, true if it ends a caption: its text has a full stop, or it ends the text.
     stops: Vec<bool>,
     /// CLIP's text tower, which compares captions with images.
-    encoder: Option<TextEncoder>,
+    encoder: Option<Rc<TextEncoder>>,
     device: Device,
     folder: RunFolder,
 }
@@ -44,14 +44,14 @@ struct Prompt {
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, and the text tower of the CLIP in folder `clip`.
+    /// Loads a checkpoint of a run, to compare its captions with images by the text tower `encoder`.
     ///
-    /// Without `clip`, captions are not compared with images. The language model's weights get type
-    /// `kind`.
+    /// Without `encoder`, captions are not compared with images. The language model's weights get
+    /// type `kind`.
     pub(crate) fn load(
         folder: &RunFolder,
         checkpoint: &Checkpoint,
-        clip: Option<&Path>,
+        encoder: Option<Rc<TextEncoder>>,
         kind: Kind,
         device: Device,
     ) -> Result<Self, Error> {
@@ -61,7 +61,7 @@ impl SbgWriter {
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         store.set_kind(kind);
-        let encoder = clip.map(|clip| text_encoder(folder, clip, device)).transpose()?;
+        encoder.iter().try_for_each(|encoder| check_encoder(folder, encoder))?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
         stops[end as usize] = true;
@@ -233,16 +233,15 @@ fn caption_of(text: &str) -> String {
     first_sentence(text.split(SEPARATOR).next().unwrap_or_default())
 }
 
-/// Loads the text tower of a CLIP and checks that it is that of the run's embeddings.
-fn text_encoder(folder: &RunFolder, clip: &Path, device: Device) -> Result<TextEncoder, Error> {
-    let encoder = TextEncoder::load(clip, device, Kind::Float)?;
+/// Checks that a text tower is of the CLIP that computed the run's embeddings.
+fn check_encoder(folder: &RunFolder, encoder: &TextEncoder) -> Result<(), Error> {
     let embeddings = folder.provenance()?.embeddings;
     if embeddings.is_none_or(|identity| identity.model_sha256 == encoder.identity()) {
-        return Ok(encoder);
+        return Ok(());
     }
     Err(Error::Mismatch(format!(
         "{} is not the CLIP that computed the run's embeddings: its weights have another SHA-256\nhint: name the right one with --clip",
-        printable_path(clip)
+        printable_path(encoder.path())
     )))
 }
 
