@@ -96,7 +96,7 @@ fn captions_are_written_for_each_epoch_and_pictures_once() {
     };
     assert_eq!(
         text(first),
-        "| picture | caption | by a person |\n\
+        "| picture | caption | reference |\n\
          | --- | --- | --- |\n\
          | a\\_1\\_.png | a \\*dog\\* | a dog \\| a &lt;b>cat&lt;/b> |\n\
          | gone.png | a cat | a dog \\| a &lt;b>cat&lt;/b> |\n"

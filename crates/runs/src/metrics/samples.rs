@@ -53,7 +53,7 @@ pub(super) fn images(
 
 /// Returns the table of captions, for TensorBoard's `Text` tab.
 pub(super) fn table(split: ScoredSplit, samples: &[SampleCaption]) -> Summary_Value {
-    let mut text = "| picture | caption | by a person |\n| --- | --- | --- |\n".to_owned();
+    let mut text = "| picture | caption | reference |\n| --- | --- | --- |\n".to_owned();
     for sample in samples {
         let cells = [&sample.file_name, &sample.prediction, &sample.reference];
         text.push_str(&format!("| {} |\n", cells.map(|cell| markdown(cell)).join(" | ")));
