@@ -116,8 +116,10 @@ def check_cards(driver):
     assert cards() and all(text.lower() in card.get_attribute("textContent").lower() for card in cards()), text
     word.clear()
     word.send_keys("zzzz")
-    assert not cards() and section.find_element(By.CSS_SELECTOR, "output").text == "0 of 0 pictures"
+    output = section.find_element(By.CSS_SELECTOR, "output")
+    assert not cards() and output.text.startswith("0 of "), output.text
     word.send_keys(Keys.BACKSPACE * 4)
+    check_fifths(section, cards, int(output.text.split()[2]))
     for order, attribute, sign in (("spread", "spread", -1), ("mean", "mean", -1), ("-mean", "mean", 1)):
         Select(section.find_element(By.CSS_SELECTOR, "[name=order]")).select_by_value(order)
         values = [sign * float(card.get_attribute(f"data-{attribute}") or 0) for card in cards()]
@@ -128,6 +130,34 @@ def check_cards(driver):
     dialog = find(driver, "dialog[open]")
     assert len(dialog.find_elements(By.CSS_SELECTOR, "details[open] li")) > 0 and "CIDEr" in dialog.text
     return dialog
+
+
+def check_fifths(section, cards, count):
+    """A fifth of the cards by CIDEr and by disagreement, chosen by keyboard, alone and together."""
+    output = section.find_element(By.CSS_SELECTOR, "output")
+    numbers = lambda key: [float(card.get_attribute(f"data-{key}")) for card in cards()]
+    lists = {key: section.find_element(By.CSS_SELECTOR, f"[name={key}]") for key in ("mean", "spread")}
+    assert "CIDEr" in lists["mean"].find_element(By.XPATH, "..").text
+    found = {}
+    for key, chooser in lists.items():
+        choice = Select(chooser)
+        chooser.send_keys("h")
+        assert choice.first_selected_option.get_attribute("value") == "high"
+        high = numbers(key)
+        assert count // 5 <= int(output.text.split()[0]) < count, output.text
+        choice.select_by_value("low")
+        low = numbers(key)
+        found[key] = int(output.text.split()[0])
+        assert high and low and max(low) < min(high), (key, low, high)
+        bound = float(re.search(r"[\d.]+", choice.first_selected_option.text).group())
+        assert abs(max(low) - bound) < 0.006 or len(low) == 12, (low, bound)
+        choice.select_by_value("")
+    for key in lists:
+        Select(lists[key]).select_by_value("low")
+    assert int(output.text.split()[0]) <= found["mean"], output.text
+    for key in lists:
+        Select(lists[key]).select_by_value("")
+    assert int(output.text.split()[0]) == count
 
 
 def check_pairs(driver):

@@ -36,4 +36,4 @@ pub use page::page;
 pub use palette::PALETTE;
 pub use resampled::{Resampled, difference_text};
 pub use run::Run;
-pub use sections::{machines, sections, study_sections, title};
+pub use sections::{machines, sections, serve_command, study_sections, title};

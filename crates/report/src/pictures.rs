@@ -5,29 +5,17 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{self, FilterType};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use maud::{Markup, html};
-use pictures::PictureFile;
+use pictures::{PictureFile, Thumbnail};
 
 /// Maximum of the longer side of an embedded image, in pixels.
 const SIDE: u32 = 288;
-/// JPEG quality, up to 100.
-const QUALITY: u8 = 80;
 
 /// Images of a page. An image can be shown several times and is embedded once.
 #[derive(Default)]
 pub struct Pictures {
     by_file: HashMap<PictureFile, Option<usize>>,
     embedded: Vec<Thumbnail>,
-}
-
-/// A small JPEG.
-struct Thumbnail {
-    width: u32,
-    height: u32,
-    base64: String,
 }
 
 impl Pictures {
@@ -46,7 +34,7 @@ impl Pictures {
     }
 
     fn embed(&mut self, file: &PictureFile) -> Option<usize> {
-        let thumbnail = Thumbnail::read(file);
+        let thumbnail = file.decode_upright().ok().and_then(|pixels| Thumbnail::new(pixels, SIDE));
         let number = thumbnail.map(|thumbnail| {
             self.embedded.push(thumbnail);
             self.embedded.len() - 1
@@ -60,10 +48,10 @@ impl Pictures {
     pub fn embedded(&self) -> Markup {
         html! {
             svg.embedded aria-hidden="true" {
-                @for (number, Thumbnail { width, height, base64 }) in self.embedded.iter().enumerate() {
+                @for (number, Thumbnail { width, height, jpeg }) in self.embedded.iter().enumerate() {
                     symbol id={ "picture-" (number) } viewBox={ "0 0 " (width) " " (height) }
                         preserveAspectRatio="xMidYMid meet" {
-                        image width=(width) height=(height) href={ "data:image/jpeg;base64," (base64) } {}
+                        image width=(width) height=(height) href={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) } {}
                     }
                 }
             }
@@ -77,30 +65,10 @@ pub(crate) fn missing(path: &Path) -> Markup {
     html! { div.picture.missing { span { "no picture" } code { (name) } } }
 }
 
-impl Thumbnail {
-    /// Makes a thumbnail of an image file; `None` if it cannot be read.
-    fn read(file: &PictureFile) -> Option<Self> {
-        let pixels = file.decode_upright().ok()?;
-        let picture = RgbImage::from_raw(pixels.width, pixels.height, pixels.data)?;
-        let (width, height) = fitting(pixels.width, pixels.height);
-        let small = imageops::resize(&picture, width, height, FilterType::Triangle);
-        let mut jpeg = Vec::new();
-        JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-            .write_image(&small, width, height, ExtendedColorType::Rgb8)
-            .ok()?;
-        Some(Self { width, height, base64: STANDARD.encode(jpeg) })
-    }
-}
-
-/// Returns the size of an image, scaled down so that its longer side is at most [`SIDE`].
-fn fitting(width: u32, height: u32) -> (u32, u32) {
-    let scale = f64::from(SIDE) / f64::from(width.max(height));
-    let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);
-    (side(width), side(height))
-}
-
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
 
     #[test]
@@ -131,12 +99,5 @@ mod tests {
         let shown = pictures.show(&path.clone().into(), "").into_string();
         assert!(shown.contains("no picture") && shown.contains("&lt;broken&gt;.jpg"), "{shown}");
         assert!(!pictures.embedded().into_string().contains("data:"));
-    }
-
-    #[test]
-    fn small_pictures_stay_as_they_are_and_thin_ones_keep_a_pixel() {
-        assert_eq!(fitting(112, 112), (112, 112));
-        assert_eq!(fitting(100_000, 20), (288, 1));
-        assert_eq!(fitting(375, 500), (216, 288));
     }
 }

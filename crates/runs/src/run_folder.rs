@@ -11,7 +11,7 @@
 //!   epochs.csv       one line an epoch
 //!   epoch-scores.csv one line an epoch, where training.scored_pictures asks for it
 //!   logs.json        SHA-256 of these three, as they were at the last checkpoint
-//!   tensorboard/     the same records as TensorBoard events
+//!   events.out.*     the same records for TensorBoard, with sample captions of each scored epoch
 //!   checkpoints/     step-000000500/{model,optimizer}.safetensors and state.json
 //!   evaluation/      captions and scores
 //!   lock             held by the process that trains

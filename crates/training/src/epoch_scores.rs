@@ -7,7 +7,7 @@
 use caption_metrics::{Options, Scores};
 use progress::{Progress, Unit};
 use recipes::{CheckpointChoice, Config, Sampling, Strategy, System};
-use runs::metrics::{EpochScores, ScoredSplit};
+use runs::metrics::{EpochScores, SampleCaption, ScoredSplit};
 use runs::{RunFolder, checkpoints};
 use tch::Device;
 
@@ -15,6 +15,9 @@ use crate::captioner::{Captioner, Choice};
 use crate::error::Error;
 use crate::evaluate::{choose_captions, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
+
+/// Maximum number of captions that TensorBoard shows.
+const SAMPLES: usize = 6;
 
 /// Images that are captioned and scored after each epoch.
 pub(crate) struct ScoredImages {
@@ -48,6 +51,8 @@ impl ScoredImages {
 
     /// Captions the images with the newest checkpoint, and scores the captions.
     ///
+    /// Also returns some of the captions, of images that are evenly spaced and the same each time.
+    ///
     /// # Errors
     /// Names bad input.
     pub(crate) fn score(
@@ -57,7 +62,7 @@ impl ScoredImages {
         inputs: &Inputs,
         device: Device,
         progress: &mut dyn Progress,
-    ) -> Result<EpochScores, Error> {
+    ) -> Result<(EpochScores, Vec<SampleCaption>), Error> {
         let checkpoint = checkpoints::find(&folder.checkpoints(), CheckpointChoice::Newest)?;
         let captioner = Captioner::at(folder, one_caption(config), &checkpoint, device, None)?;
         let to_caption = image_inputs(inputs, &captioner, &self.images)?;
@@ -76,7 +81,15 @@ impl ScoredImages {
             Options { tokenizer: scoring_tokenizer(&config.system), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;
         let position = &checkpoint.position;
-        Ok(self.record(position.epoch, position.step, &scores))
+        let spacing = captions.len().div_ceil(SAMPLES).max(1);
+        let captioned = self.images.iter().zip(captions).step_by(spacing);
+        let samples = captioned.map(|(&image, caption)| SampleCaption {
+            image: inputs.corpus.picture(image),
+            file_name: caption.file_name,
+            prediction: caption.prediction,
+            reference: caption.references.into_iter().next().unwrap_or_default(),
+        });
+        Ok((self.record(position.epoch, position.step, &scores), samples.collect()))
     }
 
     fn record(&self, epoch: u64, step: u64, scores: &Scores) -> EpochScores {

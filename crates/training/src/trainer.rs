@@ -267,12 +267,12 @@ impl<S: System> Trainer<'_, S> {
         progress.unsaved(false);
         // Sampling has no deterministic algorithm on a GPU, and training does not depend on scores.
         libtorch::use_deterministic_algorithms(false);
-        let scores = memory::within(memory::DECODING, || {
+        let (scores, samples) = memory::within(memory::DECODING, || {
             scored.score(self.folder, self.config, inputs, *device, progress)
         })?;
         libtorch::use_deterministic_algorithms(self.config.training.deterministic);
         progress.unsaved(true);
-        tracker.record_scores(&scores)?;
+        tracker.record_scores(&scores, &samples)?;
         progress.note(&format!(
             "epoch {}: BLEU-4 {:.3}, CIDEr {:.3} on {} {} pictures",
             scores.epoch, scores.bleu_4, scores.cider, scores.pictures, scores.split

@@ -489,6 +489,16 @@ fn a_run_stopped_before_an_epoch_is_measured_resumes_to_the_same_bits() {
     assert_eq!(epochs(&run), epochs(&whole));
 }
 
+/// Returns the number of occurrences of a text in the event files of a run.
+fn in_events(run: &RunFolder, text: &str) -> usize {
+    let entries = std::fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.to_str().unwrap().contains("tfevents"))
+        .map(|path| std::fs::read(path).unwrap())
+        .map(|bytes| bytes.windows(text.len()).filter(|part| *part == text.as_bytes()).count())
+        .sum()
+}
+
 #[test]
 fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
     let _alone = alone();
@@ -519,6 +529,8 @@ fn scores_after_each_epoch_change_nothing_else_and_are_written_once() {
         assert!(scores.bleu_1.is_finite() && scores.cider.is_finite());
     }
     assert!(whole.last().unwrap().bleu_1 > 0.1, "{whole:?}");
+    assert_eq!(in_events(&run, "validation/captions"), 3, "a table of captions for each epoch");
+    assert_eq!(in_events(&run, "validation pictures/"), 2, "each picture once");
 
     // Killed before an epoch's line was written, stopped within an epoch, and run again at the end.
     let run = stage.run("cut");

@@ -22,7 +22,7 @@
   }
 }
 
-// A long list of cards: a few at first, ordered and chosen by the form above it.
+// A long list of cards: a few at first, chosen and ordered by the form above it.
 for (const cards of document.querySelectorAll(".cards.many")) {
   const STEP = 12;
   const all = [...cards.children].map((card, order) => ({
@@ -35,19 +35,29 @@ for (const cards of document.querySelectorAll(".cards.many")) {
   const more = element("button", { type: "button", className: "more" });
   cards.after(more);
   const form = cards.parentElement.querySelector(".filters");
+  // The lists named after a number of the cards choose its highest or lowest fifth.
+  const fifths = [...(form?.querySelectorAll("select:not([name=order])") ?? [])].map((select) => {
+    const key = select.name;
+    const values = all.map((one) => one[key]).sort((a, b) => a - b);
+    const size = Math.max(1, Math.floor(values.length / 5));
+    const [low, high] = [values[size - 1], values.at(-size)];
+    select.options[1].append(` (${high.toFixed(2)} or more)`);
+    select.options[2].append(` (${low.toFixed(2)} or less)`);
+    return (one) => select.value === "" || (select.value === "high" ? one[key] >= high : one[key] <= low);
+  });
   let limit = STEP;
   const show = () => {
     const word = form?.word.value.trim().toLowerCase() ?? "";
     const order = form?.order.value ?? "";
     const by = order.replace("-", "");
     const sign = order.startsWith("-") ? 1 : -1;
-    const found = all.filter((one) => one.words.includes(word));
+    const found = all.filter((one) => one.words.includes(word) && fifths.every((fits) => fits(one)));
     found.sort((a, b) => (by ? sign * (a[by] - b[by]) : 0) || a.order - b.order);
     const shown = found.slice(0, limit);
     cards.replaceChildren(...shown.map((one) => one.card));
     more.hidden = shown.length === found.length;
     more.textContent = `Show ${Math.min(STEP, found.length - shown.length)} more of ${found.length}`;
-    if (form) form.querySelector("output").textContent = `${shown.length} of ${found.length} pictures`;
+    if (form) form.querySelector("output").textContent = `${found.length} of ${all.length} pictures`;
   };
   more.addEventListener("click", () => {
     const next = limit;

@@ -97,11 +97,13 @@ fn missing_data_set(runs: &[Run], images: &RunImages) -> Markup {
     }
 }
 
-/// Returns the controls by which the page's script chooses among the cards.
+/// Returns the controls by which the page's script chooses among the cards and orders them.
 fn filters(metric: &str) -> Markup {
     html! {
         form.filters hidden {
             label { "Word " input name="word" type="search" placeholder="such as dog" autocomplete="off"; }
+            (fifths("mean", metric))
+            (fifths("spread", "Disagreement"))
             label {
                 "Order "
                 select name="order" {
@@ -112,6 +114,20 @@ fn filters(metric: &str) -> Markup {
                 }
             }
             output {}
+        }
+    }
+}
+
+/// Returns a list that chooses cards by a number of theirs.
+fn fifths(key: &str, title: &str) -> Markup {
+    html! {
+        label {
+            (title) " "
+            select name=(key) {
+                option value="" { "any" }
+                option value="high" { "highest fifth" }
+                option value="low" { "lowest fifth" }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod human;
 mod images;
 mod keywords;
 mod lengths;
+mod opening;
 mod pairs;
 mod parts;
 mod scores;
@@ -19,6 +20,7 @@ use cards::Cards;
 use human::HumanCaptions;
 use images::RunImages;
 use maud::{Markup, html};
+pub use opening::serve_command;
 use parts::{Scored, evaluated};
 
 use crate::error::Error;
@@ -28,7 +30,8 @@ use crate::run::Run;
 /// Id, title and body of a section.
 type Section = (&'static str, &'static str, Markup);
 
-/// Returns all sections on runs side by side: scores, captions, curves, configurations.
+/// Returns all sections on runs side by side: the best run, scores, captions, curves,
+/// configurations.
 ///
 /// # Errors
 /// Names a damaged file of a data set or an evaluation. Missing images are shown as missing.
@@ -41,7 +44,7 @@ pub fn sections(runs: &[Run]) -> Result<Markup, Error> {
     let mut cards = Cards { evaluated: &evaluated, human: &human, images: &mut images };
     let captions = captions::section(runs, &mut cards, captions::CARDS);
     let sections = all(runs, table, captions, &scored, &mut images)?;
-    Ok(html! { (rendered(&sections)) (images.pictures.embedded()) })
+    Ok(html! { (opening::opening(runs)) (rendered(&sections)) (images.pictures.embedded()) })
 }
 
 /// Returns the sections of a study: `opening`, a few chosen images, all captions, the `table` of

@@ -11,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use protobuf::Message;
 use tensorboard_proto::event::Event;
-use tensorboard_proto::summary::{Summary, Summary_Value};
+use tensorboard_proto::summary::{
+    Summary, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
+};
 use tensorboard_rs::record_writer::RecordWriter;
 
 use super::error::{MetricsError, failed};
@@ -43,13 +45,26 @@ impl EventFile {
         step: u64,
         scalars: impl IntoIterator<Item = (impl Into<String>, f64)>,
     ) -> Result<(), MetricsError> {
-        let mut summary = Summary::new();
-        for (tag, value) in scalars {
+        let values = scalars.into_iter().map(|(tag, value)| {
             let mut entry = Summary_Value::new();
             entry.set_tag(tag.into());
             entry.set_simple_value(value as f32);
-            summary.mut_value().push(entry);
-        }
+            entry
+        });
+        self.write_values(step, values)
+    }
+
+    /// Writes values of any kind in one event.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_values(
+        &mut self,
+        step: u64,
+        values: impl IntoIterator<Item = Summary_Value>,
+    ) -> Result<(), MetricsError> {
+        let mut summary = Summary::new();
+        summary.mut_value().extend(values);
         self.write(step, |event| event.set_summary(summary))
     }
 
@@ -73,6 +88,20 @@ impl EventFile {
     pub fn flush(&mut self) -> Result<(), MetricsError> {
         self.writer.flush().map_err(failed(&self.path))
     }
+}
+
+/// Returns a value for one of TensorBoard's plugins, with the plugin's own data `content`.
+#[must_use]
+pub fn plugin_value(tag: &str, plugin: &str, content: Vec<u8>) -> Summary_Value {
+    let mut data = SummaryMetadata_PluginData::new();
+    data.set_plugin_name(plugin.to_owned());
+    data.set_content(content);
+    let mut metadata = SummaryMetadata::new();
+    metadata.set_plugin_data(data);
+    let mut value = Summary_Value::new();
+    value.set_tag(tag.to_owned());
+    value.set_metadata(metadata);
+    value
 }
 
 fn create_event_file(folder: &Path) -> Result<(PathBuf, File), MetricsError> {

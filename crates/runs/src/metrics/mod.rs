@@ -7,6 +7,7 @@
 mod error;
 mod events;
 mod lines;
+mod samples;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use tensorboard_proto::event::{SessionLog, SessionLog_SessionStatus};
 
 pub use error::MetricsError;
-pub use events::EventFile;
+pub use events::{EventFile, plugin_value};
 pub use lines::records;
 use lines::{Lines, LogDigests, Start, kept_lines, write_digests};
+pub use samples::SampleCaption;
 
 /// Record of one training step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,13 +129,16 @@ pub struct Tracker {
     scores: Lines,
     scored_epochs: u64,
     events: EventFile,
+    /// True if the event file has the images of the sample captions.
+    has_images: bool,
 }
 
 impl Tracker {
     /// Opens the logs of `run` for appending.
     ///
-    /// These are `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file in
-    /// `tensorboard/`. Only records up to `steps`, the number of finished steps, are kept: a run
+    /// These are `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file, in the run
+    /// folder itself since TensorBoard names a run after the file's folder. Runs of version 0.2.0
+    /// and earlier have their event files in `tensorboard/`. Only records up to `steps`, the number of finished steps, are kept: a run
     /// that was killed after its last checkpoint leaves later ones. TensorBoard drops those, too.
     ///
     /// # Errors
@@ -144,7 +149,8 @@ impl Tracker {
         let scored = records::<EpochScores>(&scores_path)?;
         let scored_epochs = scored.iter().filter(|scores| kept(scores)).map(|scores| scores.epoch);
         let scored_epochs = scored_epochs.max().unwrap_or(0);
-        let mut events = EventFile::create(&run.join("tensorboard"))?;
+        let earlier = run.join("tensorboard");
+        let mut events = EventFile::create(if earlier.is_dir() { &earlier } else { run })?;
         let mut start = SessionLog::new();
         start.set_status(SessionLog_SessionStatus::START);
         // TensorBoard drops events at or after the step of a START event.
@@ -164,6 +170,7 @@ impl Tracker {
             scores: Lines::reopen(scores_path, &kept_scores)?,
             scored_epochs,
             events,
+            has_images: false,
         };
         tracker.flush()?;
         Ok(tracker)
@@ -201,16 +208,27 @@ impl Tracker {
         self.flush()
     }
 
-    /// Writes an epoch's scores.
+    /// Writes an epoch's scores, and some of the scored captions for TensorBoard.
+    ///
+    /// The first call writes the images of the captions as well, where their files can be read.
     ///
     /// # Errors
     /// Names the file.
-    pub fn record_scores(&mut self, scores: &EpochScores) -> Result<(), MetricsError> {
+    pub fn record_scores(
+        &mut self,
+        scores: &EpochScores,
+        samples: &[SampleCaption],
+    ) -> Result<(), MetricsError> {
         self.scores.write(scores)?;
         self.scored_epochs = scores.epoch;
         let scalars =
             scores.named().map(|(name, score)| (format!("{}/{name}", scores.split), score));
         self.events.write_scalars(scores.step, scalars)?;
+        if !self.has_images {
+            self.events.write_values(scores.step, samples::images(scores.split, samples))?;
+            self.has_images = true;
+        }
+        self.events.write_values(scores.step, [samples::table(scores.split, samples)])?;
         self.seal()
     }
 
@@ -274,7 +292,21 @@ mod tests {
         let steps: Vec<u64> =
             records::<StepRecord>(&path).unwrap().iter().map(|record| record.step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
-        assert_eq!(std::fs::read_dir(run.path().join("tensorboard")).unwrap().count(), 2);
+        assert_eq!(event_files(run.path()), 2);
+    }
+
+    fn event_files(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.to_str().unwrap().contains("tfevents")).count()
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_version_keeps_its_folder_of_events() {
+        let run = tempfile::tempdir().unwrap();
+        let earlier = run.path().join("tensorboard");
+        drop(EventFile::create(&earlier).unwrap());
+        drop(Tracker::open(run.path(), 0).unwrap());
+        assert_eq!((event_files(&earlier), event_files(run.path())), (2, 0));
     }
 
     #[test]
@@ -307,7 +339,7 @@ mod tests {
         let mut tracker = Tracker::open(run.path(), 0).unwrap();
         assert_eq!(tracker.scored_epochs(), 0);
         for epoch in 1..=3 {
-            tracker.record_scores(&scores(epoch)).unwrap();
+            tracker.record_scores(&scores(epoch), &[]).unwrap();
         }
         assert_eq!(Tracker::open(run.path(), 20).unwrap().scored_epochs(), 2);
         let path = run.path().join("epoch-scores.csv");

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use foreign_text::printable_path;
 use maud::{Markup, html};
 use report::table::{self, sortable};
 use report::{Footer, Run, duration};
@@ -13,6 +12,10 @@ use super::{COLUMNS, Cell, Error, Reproduction, Request, Results, Row, RowResult
 
 /// Scores of the small table at the top of the page.
 const FIRST_SHOWN: [&str; 3] = ["BLEU-4", "METEOR", "CIDEr"];
+
+/// Note on the tokens of the scores.
+const TOKENIZERS: &str =
+    "Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on raw captions.";
 
 /// File and surroundings of the page.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +66,7 @@ pub fn write_page(
                 }
                 (try_it(presentation, results, reproduction))
             }
-            (small_table(results))
+            div { (small_table(results)) p.note { (TOKENIZERS) } }
         }
     };
     let pictures = request.family.recipe.pictures;
@@ -103,8 +106,7 @@ fn mean(line: &RowResult, score: &str) -> Option<f64> {
 /// Returns the commands that caption other pictures with the runs of the study.
 fn try_it(presentation: &Presentation, results: &Results, reproduction: &Reproduction) -> Markup {
     let runs = scored(results, reproduction);
-    let runs = runs.iter().map(|run| format!(" --run {}", printable_path(&run.folder)));
-    let serve = format!("capsmith serve{}", runs.collect::<String>());
+    let serve = report::serve_command(runs.iter().map(|run| run.folder.as_path()));
     html! {
         h2 { "Try your own pictures" }
         @if let Some(command) = &presentation.serve {
@@ -156,7 +158,7 @@ fn scores(results: &Results) -> Markup {
             @if results.rows.iter().any(|line| line.row.ends_with("-control")) {
                 "A control has the caption of another picture. "
             }
-            "Merge-RNN is scored on Penn Treebank tokens, as by its authors, the others on raw captions."
+            (TOKENIZERS)
         }
         (report::meanings(columns))
         @for line in &results.rows {

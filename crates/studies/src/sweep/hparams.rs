@@ -5,14 +5,12 @@ use std::path::Path;
 
 use protobuf::Message;
 use protobuf::well_known_types::{ListValue, Value as ProtoValue};
-use runs::metrics::{EventFile, ScoredSplit};
+use runs::metrics::{EventFile, ScoredSplit, plugin_value};
 use tensorboard_proto::api::{
     DataType, DatasetType, Experiment, HParamInfo, Interval, MetricInfo, Status,
 };
 use tensorboard_proto::plugin_hparams::{HParamsPluginData, SessionEndInfo, SessionStartInfo};
-use tensorboard_proto::summary::{
-    Summary, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
-};
+use tensorboard_proto::summary::Summary_Value;
 use toml::Value;
 
 use super::Error;
@@ -27,7 +25,7 @@ pub(super) fn write(sweep: &Sweep, results: &Results, out: &Path) -> Result<(), 
     let mut data = HParamsPluginData::new();
     data.set_experiment(experiment(sweep, results));
     let mut events = EventFile::create(out)?;
-    events.write(0, |event| event.set_summary(summary("_hparams_/experiment", &data)))?;
+    events.write_values(0, [value("_hparams_/experiment", &data)])?;
     events.flush()?;
     for trial in &results.trials {
         for run in &trial.runs {
@@ -55,7 +53,7 @@ fn write_run(
     }
     let mut data = HParamsPluginData::new();
     data.set_session_start_info(start);
-    events.write(0, |event| event.set_summary(summary("_hparams_/session_start_info", &data)))?;
+    events.write_values(0, [value("_hparams_/session_start_info", &data)])?;
     for measured in &run.rungs {
         let values = measured.values.iter().map(|(name, value)| (name.as_str(), *value));
         events.write_scalars(measured.epochs, values)?;
@@ -68,7 +66,7 @@ fn write_run(
     });
     let mut data = HParamsPluginData::new();
     data.set_session_end_info(end);
-    events.write(0, |event| event.set_summary(summary("_hparams_/session_end_info", &data)))?;
+    events.write_values(0, [value("_hparams_/session_end_info", &data)])?;
     Ok(events.flush()?)
 }
 
@@ -143,16 +141,6 @@ fn proto(value: &Value) -> ProtoValue {
     proto
 }
 
-fn summary(tag: &str, data: &HParamsPluginData) -> Summary {
-    let mut plugin = SummaryMetadata_PluginData::new();
-    plugin.set_plugin_name("hparams".to_owned());
-    plugin.set_content(data.write_to_bytes().unwrap_or_default());
-    let mut metadata = SummaryMetadata::new();
-    metadata.set_plugin_data(plugin);
-    let mut value = Summary_Value::new();
-    value.set_tag(tag.to_owned());
-    value.set_metadata(metadata);
-    let mut summary = Summary::new();
-    summary.mut_value().push(value);
-    summary
+fn value(tag: &str, data: &HParamsPluginData) -> Summary_Value {
+    plugin_value(tag, "hparams", data.write_to_bytes().unwrap_or_default())
 }
