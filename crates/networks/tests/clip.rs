@@ -252,7 +252,10 @@ fn a_tower_alone_gives_what_it_gives_in_the_whole_model() {
         assert!(clip.ignored.is_empty());
         let image = clip.model.encode_image(&pixels).unwrap();
         assert!(difference(&image, &golden.tensor("image_features")) < TOLERANCE);
-        assert!(matches!(clip.model.encode_text(&ids, None), Err(ModelError::Absent("text tower"))));
+        assert!(matches!(
+            clip.model.encode_text(&ids, None),
+            Err(ModelError::Absent("text tower"))
+        ));
         let error = text(folder.path()).unwrap_err().to_string();
         assert!(error.contains("has no text tower") && error.contains("hint:"), "{error}");
     }

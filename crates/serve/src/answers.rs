@@ -1,6 +1,6 @@
 //! JSON answers of the HTTP interface.
 
-use recipes::{Decoding, Strategy, System};
+use recipes::{Constraints, Decoding, Strategy, System};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -79,15 +79,17 @@ pub(crate) struct RunCaptions {
     keywords: Option<Vec<String>>,
     /// Different captions, best first.
     candidates: Vec<Candidate>,
+    #[schema(schema_with = schemas::decoding)]
     decoding: DecodingSettings,
 }
 
 /// Decoding settings, with the keys of requests.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub(crate) struct DecodingSettings {
     max_new_tokens: usize,
-    #[schema(schema_with = schemas::strategy)]
     strategy: Strategy,
+    #[serde(flatten)]
+    constraints: Constraints,
 }
 
 /// Times of a picture in milliseconds.
@@ -132,6 +134,7 @@ pub(crate) struct RunDescription {
     strategies: &'static [&'static str],
     /// Kind of its candidates' `score`.
     score: &'static str,
+    #[schema(schema_with = schemas::decoding)]
     decoding: DecodingSettings,
     /// Maximum `max_new_tokens` of a request.
     most_tokens: usize,
@@ -207,7 +210,11 @@ impl RunCaptions {
 
 impl DecodingSettings {
     fn new(decoding: &Decoding) -> Self {
-        Self { max_new_tokens: decoding.max_new_tokens, strategy: decoding.strategy }
+        Self {
+            max_new_tokens: decoding.max_new_tokens,
+            strategy: decoding.strategy,
+            constraints: decoding.constraints,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use recipes::{Decoding, Strategy};
+use recipes::{Constraints, Decoding, Strategy};
 use serde_json::{Map, Value};
 
 use crate::backend::{ServedModels, ServedRun, Task};
@@ -144,11 +144,7 @@ fn decoding(
                 decoding.strategy = serde_json::from_value(strategy)
                     .map_err(|error| invalid(format!("strategy: {error}")))?;
             }
-            _ => {
-                return Err(invalid(format!(
-                    "there is no option {key:?}; the options are max_new_tokens and strategy"
-                )));
-            }
+            _ => set_constraint(&mut decoding.constraints, key, value).map_err(invalid)?,
         }
     }
     run.config.check_decoding(&decoding).map_err(|error| invalid(error.to_string()))?;
@@ -167,6 +163,22 @@ fn decoding(
         )));
     }
     Ok(decoding)
+}
+
+/// Sets the constraint called `key`.
+fn set_constraint(constraints: &mut Constraints, key: &str, value: &Value) -> Result<(), String> {
+    let mut all = serde_json::to_value(*constraints).map_err(|error| error.to_string())?;
+    let Some(own) = all.get_mut(key) else {
+        let names: Vec<&str> =
+            all.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+        return Err(format!(
+            "there is no option {key:?}; the options are max_new_tokens, strategy, {}",
+            names.join(", ")
+        ));
+    };
+    *own = value.clone();
+    *constraints = serde_json::from_value(all).map_err(|error| format!("{key}: {error}"))?;
+    Ok(())
 }
 
 /// Completes a strategy with the run's settings, if both are of the same kind.

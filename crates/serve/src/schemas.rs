@@ -43,7 +43,11 @@ impl PartialSchema for FormUpload {
 }
 
 fn text(description: &str) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).description(Some(description))
+    value(Type::String, description)
+}
+
+fn value(kind: Type, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::new(kind)).description(Some(description))
 }
 
 fn file(description: &str) -> ObjectBuilder {
@@ -51,11 +55,8 @@ fn file(description: &str) -> ObjectBuilder {
 }
 
 /// Returns the schema of a strategy; one in a request may lack fields.
-pub(crate) fn strategy() -> Object {
-    let number = |kind: Type, description: &str| {
-        ObjectBuilder::new().schema_type(SchemaType::new(kind)).description(Some(description))
-    };
-    let seed = number(Type::Integer, "Seed of sampling")
+fn strategy() -> Object {
+    let seed = value(Type::Integer, "Seed of sampling")
         .format(Some(SchemaFormat::Custom("int64".to_owned())));
     ObjectBuilder::new()
         .description(Some("Choice of the next token. Fields of other kinds are absent."))
@@ -65,25 +66,41 @@ pub(crate) fn strategy() -> Object {
                 .schema_type(SchemaType::new(Type::String))
                 .enum_values(Some(["greedy", "beam", "sampling"])),
         )
-        .property("num_beams", number(Type::Integer, "Beam width"))
-        .property("num_return_sequences", number(Type::Integer, "Number of samples"))
-        .property("temperature", number(Type::Number, "Divisor of the logits"))
-        .property("top_k", number(Type::Integer, "Most probable tokens to draw from; 0 for all"))
-        .property("top_p", number(Type::Number, "Share of the probability to draw from"))
+        .property("num_beams", value(Type::Integer, "Beam width"))
+        .property("num_return_sequences", value(Type::Integer, "Number of samples"))
+        .property("temperature", value(Type::Number, "Divisor of the logits"))
+        .property("top_k", value(Type::Integer, "Most probable tokens to draw from; 0 for all"))
+        .property("top_p", value(Type::Number, "Share of the probability to draw from"))
         .property("seed", seed)
+        .build()
+}
+
+/// Returns the schema of decoding settings; a request may leave some out.
+pub(crate) fn decoding() -> Object {
+    let (integer, real) = (Type::Integer, Type::Number);
+    ObjectBuilder::new()
+        .property("max_new_tokens", value(integer.clone(), "Maximum number of tokens of a caption"))
+        .property("strategy", strategy())
+        .property(
+            "no_repeat_ngram_size",
+            value(integer.clone(), "Length of token sequences that cannot occur twice; 0 for none"),
+        )
+        .property("repetition_penalty", value(real.clone(), "Above 1 tokens are repeated less"))
+        .property(
+            "length_penalty",
+            value(real, "Of beam search: above 1 long captions win more often"),
+        )
+        .property("min_new_tokens", value(integer, "Number of tokens before a caption can end"))
         .build()
 }
 
 /// Returns the schema of decoding settings by run.
 pub(crate) fn decoding_by_run() -> Object {
-    let tokens = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer));
-    let settings =
-        ObjectBuilder::new().property("max_new_tokens", tokens).property("strategy", strategy());
     ObjectBuilder::new()
         .description(Some(
             "By name of a run, settings that replace its own. A strategy of the run's own kind may \
              name only the values that differ.",
         ))
-        .additional_properties(Some(AdditionalProperties::from(settings)))
+        .additional_properties(Some(AdditionalProperties::from(Schema::from(decoding()))))
         .build()
 }

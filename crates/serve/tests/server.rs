@@ -90,6 +90,22 @@ fn strategies_of_the_runs_kind_may_be_partial() {
 }
 
 #[test]
+fn constraints_replace_those_of_the_run_one_by_one() {
+    let server = Server::start(Limits::default(), false);
+    let picture = png(2);
+    let options = r#"{"any": {"no_repeat_ngram_size": 3, "repetition_penalty": 1.5}}"#;
+    let (status, answer) = server.send(&picture, &[("runs", "any"), ("decoding", options)]);
+    assert_eq!(status, 200, "{answer}");
+    let mut task = task(0, "any");
+    task.decoding.constraints.no_repeat_ngram_size = 3;
+    task.decoding.constraints.repetition_penalty = 1.5;
+    let answer = &answer["runs"][0];
+    assert_eq!(answer["caption"], Sums::caption(&picture, &task));
+    assert_eq!(answer["decoding"]["repetition_penalty"], 1.5);
+    assert_eq!(answer["decoding"]["min_new_tokens"], 0);
+}
+
+#[test]
 fn invalid_options_are_rejected_with_the_valid_ones() {
     let server = Server::start(Limits::default(), false);
     let refused = |more: &[(&str, &str)], words: &[&str]| {
@@ -109,7 +125,11 @@ fn invalid_options_are_rejected_with_the_valid_ones() {
     decoding("{", &["decoding"]);
     decoding("[]", &["decoding"]);
     decoding(r#"{"other": {}}"#, &["other", "any, words, samples"]);
-    decoding(r#"{"any": {"beams": 2}}"#, &["beams", "max_new_tokens and strategy"]);
+    decoding(r#"{"any": {"beams": 2}}"#, &["beams", "max_new_tokens, strategy", "length_penalty"]);
+    decoding(r#"{"any": {"no_repeat_ngram_size": -1}}"#, &["any", "no_repeat_ngram_size"]);
+    decoding(r#"{"any": {"repetition_penalty": 0}}"#, &["repetition_penalty", "from 0.01 to 100"]);
+    decoding(r#"{"any": {"length_penalty": 2}}"#, &["length_penalty", "beam"]);
+    decoding(r#"{"words": {"min_new_tokens": 1}}"#, &["merge-rnn", "no such constraint"]);
     decoding(r#"{"any": {"max_tokens": 0}}"#, &["max_new_tokens", "from 1 to"]);
     decoding(r#"{"any": {"max_tokens": -1}}"#, &["max_tokens"]);
     decoding(r#"{"any": {"max_tokens": 61}}"#, &["61", "from 1 to 60"]);
