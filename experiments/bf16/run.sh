@@ -20,4 +20,9 @@ for dtype in bf16 f16; do
     own="$out/finished/evaluation"
     "$capsmith" evaluate compare --references "$own/test/references.json" --tokenizer none \
         "$own/test/predictions.json" "$own/dtype=$dtype/test/predictions.json"
+    python3 - "$own/test/predictions.json" "$own/dtype=$dtype/test/predictions.json" <<'END'
+import json, sys
+first, second = ({row["image_id"]: row["caption"] for row in json.load(open(path))} for path in sys.argv[1:])
+print(sum(first[image] != second[image] for image in first), "other captions of", len(first))
+END
 done
